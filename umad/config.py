@@ -1,0 +1,111 @@
+"""Settings as frozen values, read once at start. Where they come from is `umad.config_file`.
+
+Every field is a YAML key, a `UMAD_…` variable and a flag of the same name.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from umad.request import BACKGROUND, INTERACTIVE
+
+KvType = Literal["f16", "q8", "q6", "q4"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """One lane. A higher priority is served first; floor: share of device time it always gets."""
+
+    priority: int
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSettings:
+    """How steps are made up.
+
+    max_merge: interactive streams coalesced in one step before a round-robin sets in.
+    slice_ms: longest prefill slice while nothing interactive runs.
+    newcomer_steps: a newcomer's slice beside running interactive streams, in multiples of their
+    own step (evidence.md: 1 costs 726 ms to first token, 2 493 ms, all at once 234 ms but 205 ms
+    hiccups).
+    """
+
+    max_merge: int = 64
+    preempt_at_token: bool = True
+    slice_ms: float = 250.0
+    newcomer_steps: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How a model is opened. None leaves the choice to umad.
+
+    ctx_size: cells of the whole KV pool, all streams together; also the longest prompt.
+    max_seqs: streams and retained prefixes together (llama.cpp allows 256).
+    batch: most tokens in one step. ubatch: tokens llama.cpp computes at once.
+    """
+
+    ctx_size: int = 8192
+    max_seqs: int = 64
+    batch: int = 512
+    ubatch: int = 512
+    threads: int | None = None
+    gpu_layers: int = -1
+    kv_type: KvType = "f16"
+    kv_pack: Literal["unified", "head-major"] = "unified"
+    flash_attention: bool = True
+    mlock: bool = False
+    mmap: bool = True
+    repack: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """Bounds on what one daemon takes on. Bytes, counts and seconds."""
+
+    frame_bytes: int = 16 * 2**20
+    connections: int = 256
+    requests_per_connection: int = 256
+    queue: int = 1024
+    prompt_tokens: int | None = None
+    max_tokens: int = 2048
+    half_frame_s: float = 30.0
+    hello_s: float = 10.0
+    send_queue_bytes: int = 256 * 2**10
+    load_s: float = 600.0
+    drain_s: float = 30.0
+    stall_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggingSettings:
+    """Logs go to stderr; the scorecard also to a CSV file when one is named."""
+
+    level: str = "info"
+    scorecard_interval_s: float = 5.0
+    scorecard_csv: str | None = None
+
+
+def _default_lanes() -> dict[str, LaneSettings]:
+    return {
+        INTERACTIVE: LaneSettings(priority=10),
+        # The floor keeps a long job alive under any interactive load.
+        BACKGROUND: LaneSettings(priority=1, floor=0.02),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a daemon needs to know before it starts."""
+
+    models: tuple[str, ...] = ("nano",)
+    socket: str | None = None
+    latency_cap: float = 1.20
+    bmt_budget_gbps: float | Literal["auto"] = "auto"
+    qos: dict[str, LaneSettings] = field(default_factory=_default_lanes)
+    apps: tuple[tuple[str, str], ...] = ()
+    default_lane: str = INTERACTIVE
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)

@@ -1,0 +1,153 @@
+"""Every error umad raises on purpose, as one tree.
+
+A code is stable and travels over the wire; a message is for a person and says what to do next.
+Not here: how an error becomes a frame (`umad.protocol.errors`) or an exit code (`umad.cli`).
+"""
+
+from typing import ClassVar
+
+
+class UmadError(Exception):
+    """Root of the tree.
+
+    field: the request's or file's field at fault, dotted, where there is one.
+    retryable: the same call may succeed later without being changed.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class InternalError(UmadError):
+    """Something unexpected; the detail is in the log, never on the wire."""
+
+
+class BadRequest(UmadError):
+    """A value of a request is missing, of the wrong type or out of range."""
+
+    code = "bad_request"
+
+
+class PromptTooLong(BadRequest):
+    """The prompt and the tokens asked for do not fit the model's context."""
+
+    code = "prompt_too_long"
+
+
+class UnknownModel(UmadError):
+    """No loaded or known model has that name; the message lists the nearest."""
+
+    code = "unknown_model"
+
+
+class UnknownRequest(UmadError):
+    """No live request or session has that id."""
+
+    code = "unknown_request"
+
+
+class Unsupported(UmadError):
+    """This build, model or version cannot do what was asked."""
+
+    code = "unsupported"
+
+
+class LimitExceeded(UmadError):
+    """A limit on connections, requests or rates was reached."""
+
+    code = "limit_exceeded"
+    retryable = True
+
+
+class QueueFull(LimitExceeded):
+    """As many requests wait as may wait."""
+
+    code = "queue_full"
+
+
+class Refused(UmadError):
+    """The peer may not use this daemon (another user, a wrong key)."""
+
+    code = "refused"
+
+
+class ProtocolViolation(UmadError):
+    """The bytes on a connection are not the protocol; the connection ends."""
+
+    code = "protocol_error"
+
+
+class FrameTooLarge(ProtocolViolation):
+    """A frame announces more bytes than the limit."""
+
+    code = "frame_too_large"
+
+
+class UnsupportedVersion(ProtocolViolation):
+    """The peer speaks another version of the protocol."""
+
+    code = "unsupported_version"
+
+
+class ModelLoadFailed(UmadError):
+    """The model's file is missing, damaged or of an unknown kind."""
+
+    code = "model_load_failed"
+
+
+class ModelTooLarge(ModelLoadFailed):
+    """Weights and KV do not fit this machine's memory."""
+
+    code = "model_too_large"
+
+
+class EngineFailed(UmadError):
+    """The model's engine crashed and cannot be restarted for now."""
+
+    code = "engine_failed"
+    retryable = True
+
+
+class DeadlineExceeded(UmadError):
+    """The request's own deadline passed before it could end."""
+
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class ShuttingDown(UmadError):
+    """The daemon drains: running requests end, new ones are refused."""
+
+    code = "shutting_down"
+    retryable = True
+
+
+class NoDaemon(UmadError):
+    """Nothing listens on the socket."""
+
+    code = "no_daemon"
+    retryable = True
+
+
+class AlreadyRunning(UmadError):
+    """Another daemon owns the socket."""
+
+    code = "already_running"
+
+
+class ConnectionLost(UmadError):
+    """The daemon closed the connection before the answer was complete."""
+
+    code = "connection_lost"
+    retryable = True
+
+
+class BadConfig(UmadError):
+    """A configuration file, variable or flag is wrong; names file, line and nearest key."""
+
+    code = "bad_config"

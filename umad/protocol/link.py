@@ -1,0 +1,262 @@
+"""Messages between the daemon and one engine: msgpack arrays, kind first, in the same frames.
+
+Not for clients (they get `umad.protocol.messages`): both ends are this version of umad, one has
+started the other, so a message is trusted and only its kind is looked at. Hot: one `StepReport`
+a step carries every stream's news.
+Pure: bytes and values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from umad.request import FinishReason, SamplingParams
+
+# -- daemon to engine ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Run one completion. Exactly one of prompt, prompt_ids, messages.
+
+    rid: unique for the daemon's life; a restarted engine is handed the same one again.
+    sampling: `seed` and `max_tokens` are always set by the daemon.
+    resume: tokens already sent to the client by an engine that died: they are computed again,
+    not sampled and not reported, and the completion goes on behind them.
+    """
+
+    rid: int
+    sampling: SamplingParams
+    lane: str
+    app: str
+    prompt: str | None = None
+    prompt_ids: tuple[int, ...] | None = None
+    messages: tuple[tuple[str, str], ...] | None = None
+    session: str | None = None
+    resume: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Let go of a completion; the engine answers with a `Ended` of reason "cancelled"."""
+
+    rid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLane:
+    """Move a completion to another lane at the next token."""
+
+    rid: int
+    lane: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The client reads too slowly: keep the cells, compute nothing."""
+
+    rid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """The client has caught up."""
+
+    rid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids},
+    drop_session {session}."""
+
+    call: int
+    op: str
+    args: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End the process once nothing runs (the daemon cancels first if it is in a hurry)."""
+
+
+ToEngine = Submit | Cancel | SetLane | Pause | Resume | Call | Stop
+
+# -- engine to daemon ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The model is mapped and warm. facts: `umad.engine.facts` as a plain map."""
+
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fatal:
+    """The engine cannot go on and exits; code is one of `umad.errors`."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitted:
+    """News of one stream. logprobs: per id (logprob, ((id, logprob), …)), or None."""
+
+    rid: int
+    ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[tuple[float, tuple[tuple[int, float], ...]], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A completion ended; nothing of it follows. Its cells are free or retained."""
+
+    rid: int
+    reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A completion could not be taken on (too long, a bad token id, a template error)."""
+
+    rid: int
+    code: str
+    message: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefilled:
+    """Prompt progress of one stream, in tokens (cached ones count as done)."""
+
+    rid: int
+    done_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStats:
+    """Facts of one step, for the scorecard. `_total` fields count from the engine's start.
+
+    began_ns, ended_ns: the step from planning to emitting, on the machine's monotonic clock.
+    device_ms: the decode call alone; solo_ms: what the interactive rows would cost alone.
+    bytes_moved: weights touched, KV read and written, logits, of this step.
+    waiting: requests not yet admitted, by lane.
+    """
+
+    began_ns: int = 0
+    ended_ns: int = 0
+    device_ms: float = 0.0
+    solo_ms: float = 0.0
+    n_decode: int = 0
+    n_prefill_tokens: int = 0
+    n_background_tokens: int = 0
+    bytes_moved: int = 0
+    cells_live: int = 0
+    cells_retained: int = 0
+    cells_total: int = 0
+    running: int = 0
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    parked: int = 0
+    cuts_total: int = 0
+    preemptions_total: int = 0
+    prompt_tokens_total: int = 0
+    cached_tokens_total: int = 0
+    sampled_total: int = 0
+    copied_rows_total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """Everything one step brought, for all streams together."""
+
+    emitted: tuple[Emitted, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    prefilled: tuple[Prefilled, ...] = ()
+    stats: StepStats | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """Answer to a `Call`; error is (code, message, field)."""
+
+    call: int
+    value: Any = None
+    error: tuple[str, str, str | None] | None = None
+
+
+FromEngine = Ready | Fatal | StepReport | Reply
+
+_KINDS: tuple[type, ...] = (
+    Submit,
+    Cancel,
+    SetLane,
+    Pause,
+    Resume,
+    Call,
+    Stop,
+    Ready,
+    Fatal,
+    StepReport,
+    Reply,
+)
+_NESTED: tuple[type, ...] = (SamplingParams, Emitted, Ended, Rejected, Prefilled, StepStats)
+_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    for kind in (*_KINDS, *_NESTED)
+}
+_NUMBER: dict[type, int] = {kind: number for number, kind in enumerate(_KINDS)}
+_INNER: dict[tuple[type, str], type] = {
+    (Submit, "sampling"): SamplingParams,
+    (StepReport, "emitted"): Emitted,
+    (StepReport, "ended"): Ended,
+    (StepReport, "rejected"): Rejected,
+    (StepReport, "prefilled"): Prefilled,
+    (StepReport, "stats"): StepStats,
+}
+
+
+def _values(value: Any) -> list[Any]:
+    return [getattr(value, name) for name in _FIELDS[type(value)]]
+
+
+def _default(value: Any) -> Any:
+    """msgpack's hook: a nested dataclass becomes the list of its values."""
+    return _values(value)
+
+
+def encode(message: ToEngine | FromEngine) -> bytes:
+    """Body of one frame: [kind number, field values in order]."""
+    body: bytes = msgpack.packb([_NUMBER[type(message)], *_values(message)], default=_default)
+    return body
+
+
+def _build(kind: type, values: Any) -> Any:
+    return kind(**dict(zip(_FIELDS[kind], values, strict=True)))
+
+
+def decode(body: bytes) -> ToEngine | FromEngine:
+    """Inverse of `encode`; sequences come back as tuples."""
+    number, *values = msgpack.unpackb(body, use_list=False, strict_map_key=False)
+    kind = _KINDS[number]
+    fields_of = _FIELDS[kind]
+    for at, name in enumerate(fields_of):
+        inner = _INNER.get((kind, name))
+        if inner is None or values[at] is None:
+            continue
+        if name in ("sampling", "stats"):
+            values[at] = _build(inner, values[at])
+        else:
+            values[at] = tuple([_build(inner, one) for one in values[at]])
+    message: ToEngine | FromEngine = _build(kind, values)
+    return message

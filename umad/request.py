@@ -1,0 +1,157 @@
+"""What a user asks for: one generation, its sampling parameters, its place in the machine.
+
+Values only, checked once where they enter (`protocol.messages`, `cli`); after that everybody
+may trust them. Pure: no clock, no I/O, no numpy.
+"""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from umad.errors import BadRequest
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+INTERACTIVE = "interactive"
+BACKGROUND = "background"
+
+MAX_STOPS = 32
+MAX_STOP_CHARS = 512
+MAX_N = 16
+MAX_LOGPROBS = 20
+MAX_LOGIT_BIAS = 4096
+SEED_BITS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are drawn. `temperature == 0` is greedy and ignores every cut.
+
+    top_k, top_p, min_p, typical_p at 0 (top_k) or 1.0/0.0 are off, as in llama.cpp.
+    repetition_penalty divides or multiplies (CTRL, arXiv 1909.05858); frequency and presence
+    penalties subtract (OpenAI's definition); `penalty_last_n` tokens are looked at by the first.
+    logprobs: how many alternatives are reported beside each token's own; None reports none.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    penalty_last_n: int = 64
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    ignore_eos: bool = False
+
+    def check(self) -> None:
+        """Raise `BadRequest` naming the first field that is out of range."""
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, float) and not math.isfinite(value):
+                raise BadRequest(f"{name} must be a finite number, got {value}", field=name)
+            if not low <= value <= high:
+                raise BadRequest(f"{name} must be between {low:g} and {high:g}", field=name)
+        if len(self.stop) > MAX_STOPS:
+            raise BadRequest(f"at most {MAX_STOPS} stop strings", field="stop")
+        for text in self.stop:
+            if not 0 < len(text) <= MAX_STOP_CHARS:
+                raise BadRequest(
+                    f"a stop string has 1 to {MAX_STOP_CHARS} characters", field="stop"
+                )
+        if len(self.logit_bias) > MAX_LOGIT_BIAS:
+            raise BadRequest(f"at most {MAX_LOGIT_BIAS} biased tokens", field="logit_bias")
+        for token, bias in self.logit_bias:
+            if token < 0 or math.isnan(bias):
+                raise BadRequest("logit_bias maps token ids to numbers", field="logit_bias")
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("temperature", 0.0, 100.0),
+    ("top_k", 0, 1_000_000),
+    ("top_p", 0.0, 1.0),
+    ("min_p", 0.0, 1.0),
+    ("typical_p", 0.0, 1.0),
+    ("repetition_penalty", 0.01, 100.0),
+    ("frequency_penalty", -100.0, 100.0),
+    ("presence_penalty", -100.0, 100.0),
+    ("penalty_last_n", 0, 1_000_000),
+    ("seed", 0, 2**SEED_BITS - 1),
+    ("max_tokens", 1, 10_000_000),
+    ("logprobs", 0, MAX_LOGPROBS),
+)
+SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """One turn. `role` is what the model's template knows: system, user, assistant, tool."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """One generation, as a client states it.
+
+    Exactly one of `prompt` (text), `prompt_ids` (token ids) and `messages` (chat turns, rendered
+    by the model's template) is given. model: None means the daemon's default. lane: None lets
+    the daemon's rules decide. session: pins the KV under that name for the next turn.
+    n: independent completions of the same prompt; completion i draws with seed + i.
+    """
+
+    prompt: str | None = None
+    prompt_ids: tuple[int, ...] | None = None
+    messages: tuple[ChatMessage, ...] | None = None
+    model: str | None = None
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    n: int = 1
+    lane: str | None = None
+    session: str | None = None
+    deadline_ms: int | None = None
+
+    def check(self) -> None:
+        """Raise `BadRequest` naming the field for anything no model could serve."""
+        given = [
+            name for name in ("prompt", "prompt_ids", "messages") if getattr(self, name) is not None
+        ]
+        if len(given) != 1:
+            raise BadRequest(
+                "give exactly one of prompt, prompt_ids and messages"
+                + (f", not {' and '.join(given)}" if given else ""),
+                field=given[1] if given else "prompt",
+            )
+        if not getattr(self, given[0]):
+            raise BadRequest(f"{given[0]} is empty", field=given[0])
+        if self.prompt_ids is not None and min(self.prompt_ids) < 0:
+            raise BadRequest("token ids are not negative", field="prompt_ids")
+        if not 1 <= self.n <= MAX_N:
+            raise BadRequest(f"n must be between 1 and {MAX_N}", field="n")
+        if self.deadline_ms is not None and self.deadline_ms < 1:
+            raise BadRequest("deadline_ms must be at least 1", field="deadline_ms")
+        self.sampling.check()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one completion. cached_tokens: prompt tokens whose KV was already there."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Where one completion's time went. All from the daemon's accepting the request."""
+
+    queued_ms: float
+    first_token_ms: float
+    total_ms: float

@@ -1,0 +1,120 @@
+"""The seam every front end uses: ask for work, receive events. Knows no socket and no HTTP.
+
+`umad.client` implements `Service` over the Unix socket; the gateway and the CLI see only this.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from umad.request import FinishReason, GenerateRequest, Timings, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The request is in the queue. request: the daemon's own id, for `cancel` and `ps`."""
+
+    request: str
+    model: str
+    lane: str
+    queue_position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Prefill has reached `done_tokens` of `total_tokens`."""
+
+    index: int
+    done_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """Natural-log probability of a token before any cut or temperature; `top` best first."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """New tokens of completion `index`. text may lag behind ids: half characters and possible
+    stop strings are held back until they are decided."""
+
+    index: int
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Completion `index` ended. stop: the stop string that ended it, where one did."""
+
+    index: int
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The request ended with an error; nothing follows it."""
+
+    code: str
+    message: str
+    field: str | None
+    retryable: bool
+
+
+Event = Accepted | Progress | Tokens | Done | Failed
+
+
+class Service(Protocol):
+    """What a front end may ask. Every method is a coroutine or an async iterator on the caller's
+    loop; leaving a `generate` iterator cancels the request."""
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+        """Stream the events of one request, ending with `Done` of every index or `Failed`."""
+        ...
+
+    async def tokenize(
+        self, text: str, *, model: str | None = None, special: bool = True
+    ) -> tuple[int, ...]:
+        """Token ids of `text`; special: recognise control tokens in it."""
+        ...
+
+    async def detokenize(self, ids: tuple[int, ...], *, model: str | None = None) -> str:
+        """Text of `ids`."""
+        ...
+
+    async def cancel(self, request: str) -> None:
+        """End a request by the daemon's id for it. Raises `UnknownRequest`."""
+        ...
+
+    async def set_priority(self, target: str, lane: str) -> int:
+        """Move a session's or request's work to `lane`; how many requests moved."""
+        ...
+
+    async def load(self, model: str) -> Mapping[str, Any]:
+        """Load a model and wait until it is ready; its facts."""
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Stop a model's engine; its running requests fail."""
+        ...
+
+    async def models(self) -> list[Mapping[str, Any]]:
+        """Every loaded or loading model with its facts."""
+        ...
+
+    async def sessions(self) -> list[Mapping[str, Any]]:
+        """Every live request and pinned session: what `umad ps` shows."""
+        ...
+
+    async def metrics(self) -> Mapping[str, Any]:
+        """The scorecard (interface.md, Scorecard)."""
+        ...

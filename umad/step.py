@@ -1,0 +1,132 @@
+"""The values that pass between the scheduler and the engine at each step.
+
+`StepPlan` says what the next `llama_decode` runs, `StepResult` what came of it. Values only:
+the scheduler makes plans, the engine carries them out, neither knows the other's inside.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.request import FinishReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeqCopy:
+    """Share the cells of positions [0, n_tokens) of `source` with the empty sequence `target`."""
+
+    source: int
+    target: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeqTrim:
+    """Give up the cells of `seq` from position `keep_tokens` on; 0 empties the sequence."""
+
+    seq: int
+    keep_tokens: int
+
+
+MemoryOp = SeqCopy | SeqTrim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillSlice:
+    """`tokens` are computed at positions [start, start + n_tokens) of a sequence.
+
+    tokens: int32 (n_tokens,), a view the engine copies from and never keeps.
+    wants_logits: the slice ends the prompt, so its last position is sampled.
+    """
+
+    rid: int
+    seq: int
+    start: int
+    tokens: NDArray[np.int32]
+    wants_logits: bool
+
+    @property
+    def n_tokens(self) -> int:
+        """Rows this slice takes in the batch."""
+        return self.tokens.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeSlice:
+    """One sampled token, at `position`, is computed and the next one sampled from its logits."""
+
+    rid: int
+    seq: int
+    position: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """One step. `memory` is carried out first, in order; then one decode of all slices.
+
+    Rows are laid out decode first, then prefill, in the order given here.
+    cuttable: no interactive work is in it, so an arrival may abort it in the middle.
+    n_cells_read: KV cells the attention of this step reads, summed over rows (for the budget).
+    predicted_ms: what the cost model expects; the guard's books are kept with it.
+    """
+
+    memory: tuple[MemoryOp, ...] = ()
+    decode: tuple[DecodeSlice, ...] = ()
+    prefill: tuple[PrefillSlice, ...] = ()
+    cuttable: bool = False
+    n_cells_read: int = 0
+    predicted_ms: float = 0.0
+    solo_ms: float = 0.0
+
+    @property
+    def n_rows(self) -> int:
+        """Tokens in the batch."""
+        return len(self.decode) + sum(s.n_tokens for s in self.prefill)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing to decode (there may still be memory to release)."""
+        return not self.decode and not self.prefill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """One token drawn for one request, and whether it ends it.
+
+    finish: "stop" for an end-of-generation token or a stop string; "length" is the scheduler's
+    own to decide and never set here.
+    """
+
+    rid: int
+    token: int
+    finish: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one decode did.
+
+    outcome: "done", or "cut" (aborted in the middle; `seq_lengths` tells how much each prefill
+    sequence kept), or "no_memory" (llama.cpp found no cells although the ledger had; nothing ran).
+    device_ms: wall time of the decode call alone.
+    seq_lengths: (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
+    """
+
+    outcome: Literal["done", "cut", "no_memory"]
+    sampled: tuple[Sampled, ...] = ()
+    device_ms: float = 0.0
+    seq_lengths: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A request the scheduler has let go of; its cells are free or retained from here on."""
+
+    rid: int
+    reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
