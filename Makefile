@@ -1,0 +1,65 @@
+# make demo, make test: all that a machine with Python >= 3.11, a C/C++ compiler and make needs.
+# The first run installs into .venv and builds llama.cpp from source (a few minutes; pip keeps
+# the result). Override the interpreter with `make PYTHON=/path/to/python3.12 …`.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STAMP_BENCH := $(VENV)/.installed-bench
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types layers pytest format bench install clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(STAMP) ## three chats beside one long job, and what each of them felt
+	@$(BIN)/umad demo
+
+test: lint types layers pytest ## everything CI checks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports --no-cache
+
+pytest: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+format: $(STAMP) ## rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP_BENCH) ## measure beside llama.cpp's own server (builds it first)
+	$(BIN)/python -m bench
+
+install: $(STAMP) ## only create .venv
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# A half-made environment has no stamp, so the next run starts it over.
+$(STAMP): pyproject.toml constraints.txt
+	@found=; for one in $(CANDIDATES); do \
+	  if "$$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    found="$$one"; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	  echo "umad needs Python 3.11 or newer; none of these is one: $(CANDIDATES)." >&2; \
+	  echo "Install one and name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi; \
+	if ! command -v "$${CXX:-c++}" >/dev/null; then \
+	  echo "umad builds llama.cpp and finds no C++ compiler ($${CXX:-c++}): install one, or set CXX." >&2; exit 1; fi; \
+	if ! "$$found" -m venv $(VENV); then \
+	  echo "$$found cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(STAMP_BENCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@

@@ -1,0 +1,305 @@
+"""Gather settings from flags, environment and file into one frozen `Settings`.
+
+    flags > UMAD_… variables > YAML file > defaults
+
+Everything wrong is a `BadConfig` of one line that says where (`umad.yaml:7`, `UMAD_CTX_SIZE`,
+`--ctx-size`) and names the nearest known key. What an option accepts is `umad.config_options`.
+Reads the file once; holds no state.
+"""
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from umad.config import LaneSettings, Settings
+from umad.config_options import (
+    APPS,
+    FLOOR,
+    LANE,
+    MODEL,
+    OPTIONS,
+    PRIORITY,
+    QOS,
+    Kind,
+    Option,
+)
+from umad.errors import BadConfig
+
+MAX_FILE_BYTES = 2**20
+# Variables that are umad's but no option: paths, read where they are used.
+OTHER_VARIABLES = ("UMAD_CONFIG", "UMAD_MODELS")
+
+_NULL = "tag:yaml.org,2002:null"
+_BY_NAME: dict[str, Option] = {o.name: o for o in OPTIONS} | {
+    o.alias: o for o in OPTIONS if o.alias is not None
+}
+_BY_VARIABLE: dict[str, Option] = {v: o for o in OPTIONS for v in o.variables}
+_GROUPS = {name.split(".")[0] for name in _BY_NAME if "." in name}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Settings and where each option's value came from. path: the file that was read."""
+
+    settings: Settings
+    origins: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """One option as some source gives it. at: the place to name when it is wrong; path: the file
+    whose lines the node's marks count, None for a variable or flag."""
+
+    option: Option
+    node: yaml.Node
+    at: str
+    path: Path | None = None
+
+    def place(self, node: yaml.Node) -> str:
+        """Where a part of the value stands."""
+        return self.at if self.path is None else _line(self.path, node)
+
+
+def _line(path: Path, node: yaml.Node) -> str:
+    return f"{path}:{node.start_mark.line + 1}"
+
+
+def default_path(environ: Mapping[str, str], *, platform: str = sys.platform) -> Path:
+    """The platform's configuration file, whether it exists or not."""
+    home = Path(environ.get("HOME") or "~").expanduser()
+    if platform == "darwin":
+        return home / "Library" / "Application Support" / "umad" / "umad.yaml"
+    # The XDG base directory specification ignores relative paths.
+    base = Path(environ.get("XDG_CONFIG_HOME", ""))
+    return (base if base.is_absolute() else home / ".config") / "umad" / "umad.yaml"
+
+
+def load(
+    *,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str] | None = None,
+    path: Path | None = None,
+    platform: str = sys.platform,
+) -> Loaded:
+    """Settings of this run. flags: text by option name; path: `--config`. Raises `BadConfig`."""
+    named = path or (Path(environ["UMAD_CONFIG"]) if environ.get("UMAD_CONFIG") else None)
+    source = named or default_path(environ, platform=platform)
+    text = _read(source, must_exist=named is not None)
+    given: dict[str, _Given] = {}
+    if text is not None:
+        given.update((one.option.name, one) for one in _from_file(source, text))
+    given.update((one.option.name, one) for one in _from_environment(environ))
+    for name, text in (flags or {}).items():
+        option = _BY_NAME[name]
+        node = _text_node(option, text, option.flags[0])
+        given[option.name] = _Given(option=option, node=node, at=option.flags[0])
+    return Loaded(
+        settings=_assemble(given),
+        origins={name: one.at for name, one in given.items()},
+        path=source if text is not None else None,
+    )
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith("UMAD_") or not text:
+            continue
+        option = _BY_VARIABLE.get(variable)
+        if option is not None:
+            yield _Given(option=option, node=_text_node(option, text, variable), at=variable)
+        elif variable not in OTHER_VARIABLES:
+            # Only a likely slip is refused: others may use the prefix for their own.
+            near = difflib.get_close_matches(variable, _BY_VARIABLE, n=1, cutoff=0.85)
+            if near:
+                raise BadConfig(f"{variable}: unknown variable; did you mean {near[0]}?")
+
+
+def _read(path: Path, *, must_exist: bool) -> str | None:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            raise BadConfig(f"{path}: a configuration file is at most {MAX_FILE_BYTES} bytes")
+        return raw.decode()
+    except FileNotFoundError as error:
+        if must_exist:
+            raise BadConfig(f"{path}: no such file; name another with --config") from error
+        return None
+    except OSError as error:
+        raise BadConfig(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"{path}: not UTF-8 text") from error
+
+
+def _from_file(path: Path, text: str) -> Iterator[_Given]:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "a character YAML does not allow"
+        raise BadConfig(f"{path}{line}: not YAML: {problem}") from error
+    if root is None:
+        return
+    seen: dict[str, str] = {}
+    for name, key, value in _entries(root, path, ""):
+        option = _BY_NAME[name]
+        at = _line(path, key)
+        if option.name in seen:
+            raise BadConfig(f"{at}: {name} is given twice, first in {seen[option.name]}")
+        seen[option.name] = at
+        yield _Given(option=option, node=value, at=at, path=path)
+
+
+def _entries(node: yaml.Node, path: Path, group: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    """(option name, key node, value node) of a map, groups opened; unknown keys raise."""
+    if not isinstance(node, yaml.MappingNode):
+        raise BadConfig(
+            f"{_line(path, node)}: {group or 'the file'} must be a map of keys to values"
+        )
+    for key, value in node.value:
+        name = f"{group}.{key.value}" if group else str(key.value)
+        if name in _BY_NAME:
+            yield name, key, value
+        elif name in _GROUPS and not group:
+            yield from _entries(value, path, name)
+        else:
+            hint = _hint(name, [*_BY_NAME, *_GROUPS])
+            raise BadConfig(f"{_line(path, key)}: unknown key {name!r}{hint}", field=name)
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not near:  # `slice_ms` at the top is most likely `scheduler.slice_ms`
+        near = [one for one in known if one.split(".")[-1] == name.split(".")[-1]][:1]
+    return f"; did you mean {near[0]!r}?" if near else "; `umad config show` lists every key"
+
+
+def _text_node(option: Option, text: str, at: str) -> yaml.Node:
+    """The node a variable's or flag's text stands for; only structured options are YAML."""
+    if option in (QOS, APPS) or (option is MODEL and text.startswith("[")):
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            raise BadConfig(f"{at}: not YAML: {getattr(error, 'problem', error)}") from error
+        if node is not None:
+            return node
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text)
+
+
+def _assemble(given: Mapping[str, _Given]) -> Settings:
+    """Checked values laid over the defaults, group by group."""
+    top: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for one in given.values():
+        value = _value(one)
+        if value is None:
+            continue
+        if len(one.option.target) == 1:
+            top[one.option.target[0]] = value
+        else:
+            groups.setdefault(one.option.target[0], {})[one.option.target[1]] = value
+    defaults = Settings()
+    for group, values in groups.items():
+        top[group] = dataclasses.replace(getattr(defaults, group), **values)
+    settings = dataclasses.replace(defaults, **top)
+    _check_together(settings, given)
+    return settings
+
+
+def _value(one: _Given) -> Any:
+    if one.option is MODEL:
+        nodes = one.node.value if isinstance(one.node, yaml.SequenceNode) else [one.node]
+        return tuple(_scalar(MODEL.name, MODEL.kind, node, one) for node in nodes)
+    if one.option is QOS:
+        return _lanes(one)
+    if one.option is APPS:
+        return tuple(
+            (str(key.value), _scalar(f"apps.{key.value}", LANE, value, one))
+            for key, value in _map("apps", one.node, one)
+        )
+    if one.node.tag == _NULL:
+        return None
+    return _scalar(one.option.name, one.option.kind, one.node, one)
+
+
+def _scalar(name: str, kind: Kind, node: yaml.Node, one: _Given) -> Any:
+    text = node.value if isinstance(node, yaml.ScalarNode) else None
+    try:
+        if text is None:
+            raise ValueError(node.tag)
+        return kind.read(text)
+    except ValueError:
+        got = repr(text) if text is not None else "a list or map"
+        raise BadConfig(
+            f"{one.place(node)}: {name} must be {kind.wants}, not {got}", field=name
+        ) from None
+
+
+def _map(name: str, node: yaml.Node, one: _Given) -> list[tuple[yaml.Node, yaml.Node]]:
+    if not isinstance(node, yaml.MappingNode):
+        raise BadConfig(f"{one.place(node)}: {name} must be a map of keys to values", field=name)
+    pairs: list[tuple[yaml.Node, yaml.Node]] = node.value
+    for at, (key, _) in enumerate(pairs):
+        if any(key.value == before.value for before, _ in pairs[:at]):
+            raise BadConfig(f"{one.place(key)}: {name}.{key.value} is given twice", field=name)
+    return pairs
+
+
+def _lanes(one: _Given) -> dict[str, LaneSettings]:
+    """Lanes of the source laid over the default ones; a floor not stated stays as it was."""
+    lanes = dict(Settings().qos)
+    for key, value in _map("qos", one.node, one):
+        lane: str = _scalar("a lane", LANE, key, one)
+        stated: dict[str, Any] = {}
+        for inner, number in _map(f"qos.{lane}", value, one):
+            if inner.value not in ("priority", "floor"):
+                hint = _hint(str(inner.value), ["priority", "floor"])
+                raise BadConfig(
+                    f"{one.place(inner)}: unknown key 'qos.{lane}.{inner.value}'{hint}",
+                    field=f"qos.{lane}",
+                )
+            kind = PRIORITY if inner.value == "priority" else FLOOR
+            stated[inner.value] = _scalar(f"qos.{lane}.{inner.value}", kind, number, one)
+        if "priority" not in stated:
+            raise BadConfig(
+                f"{one.place(key)}: lane {lane!r} has no priority; give it one, "
+                f"such as {{priority: 5}}",
+                field=f"qos.{lane}.priority",
+            )
+        before = lanes.get(lane)
+        lanes[lane] = LaneSettings(**({"floor": before.floor if before else 0.0} | stated))
+    return lanes
+
+
+def _check_together(settings: Settings, given: Mapping[str, _Given]) -> None:
+    """Rules that need more than one option."""
+
+    def fail(option: str, message: str) -> BadConfig:
+        at = given[option].at if option in given else "defaults"
+        return BadConfig(f"{at}: {message}", field=option)
+
+    lanes = ", ".join(sorted(settings.qos))
+    if settings.default_lane not in settings.qos:
+        raise fail("default_lane", f"no lane {settings.default_lane!r}; there are {lanes}")
+    for app, lane in settings.apps:
+        if lane not in settings.qos:
+            raise fail("apps", f"app {app!r} has no lane {lane!r}; there are {lanes}")
+    if not settings.models:
+        raise fail("model", "model must name at least one model")
+    if sum(one.floor for one in settings.qos.values()) >= 1:
+        raise fail("qos", "floors of all lanes must leave something: their sum is 1 or more")
+    engine = settings.engine
+    if engine.ubatch > engine.batch:
+        option = "ubatch" if "ubatch" in given else "batch"
+        raise fail(option, f"ubatch ({engine.ubatch}) must not be above batch ({engine.batch})")
+    if engine.kv_type != "f16" and not engine.flash_attention:
+        option = "flash_attention" if "flash_attention" in given else "kv_type"
+        raise fail(option, f"kv_type {engine.kv_type} needs flash_attention: true")
