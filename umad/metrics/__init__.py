@@ -1,0 +1,25 @@
+"""What the machine did lately: the scorecard that `umad metrics`, the socket and HTTP return.
+
+Not: collecting (the daemon calls in), printing (`umad.cli`), or deciding anything.
+
+    scorecard  Scorecard: events in, one JSON-able object out, over a sliding window
+    window     WindowRing: rows of numbers in time order, old ones overwritten
+    pending    PendingClock: wall time during which work was pending
+    memory     MemoryFacts: what a process holds, asked of the platform
+    csv_rows   one flat row of the scorecard per line, with a header that never changes order
+
+Owner: the daemon's event loop. Nothing here locks or reads a clock; `memory` reads /proc.
+"""
+
+from umad.metrics.csv_rows import CSV_COLUMNS, csv_header, csv_row
+from umad.metrics.memory import MemoryFacts, read_memory
+from umad.metrics.scorecard import Scorecard
+
+__all__ = [
+    "CSV_COLUMNS",
+    "MemoryFacts",
+    "Scorecard",
+    "csv_header",
+    "csv_row",
+    "read_memory",
+]

@@ -1,0 +1,317 @@
+"""The scorecard: what every model, lane and app felt over the last seconds. Pure.
+
+Fields are those of the interface's Scorecard table; how each is computed stands in
+`umad.metrics.summary`. Called for every step and every stream of a step, so a call keeps one row
+and computes nothing; sums and quantiles are made in `snapshot`.
+
+Inter-token time is what a reader waits. Tokens that arrive together were waited for once: they
+give one sample, the whole gap, and no zeros that would flatter the quantiles. The wait for a
+request's first token is its TTFT and no gap. A stream paused because its client does not read
+(`paused`) gives no sample until its next token.
+
+Owner: the daemon's event loop.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from umad.metrics.memory import MemoryFacts
+from umad.metrics.pending import PendingClock
+from umad.metrics.summary import ARRIVAL, ENDING, STEP, Caps, Latest, Names, Slice, summarize
+from umad.metrics.window import WindowRing
+from umad.request import INTERACTIVE, FinishReason
+
+_NAN = float("nan")
+
+
+class StepFacts(Protocol):
+    """What of a step's facts the scorecard reads: `umad.protocol.link.StepStats` has all of it.
+
+    Counters ending in `_total` count from the engine's start.
+    """
+
+    @property
+    def ended_ns(self) -> int: ...
+    @property
+    def device_ms(self) -> float: ...
+    @property
+    def solo_ms(self) -> float: ...
+    @property
+    def n_decode(self) -> int: ...
+    @property
+    def n_prefill_tokens(self) -> int: ...
+    @property
+    def n_background_tokens(self) -> int: ...
+    @property
+    def bytes_moved(self) -> int: ...
+    @property
+    def cells_live(self) -> int: ...
+    @property
+    def cells_retained(self) -> int: ...
+    @property
+    def cells_total(self) -> int: ...
+    @property
+    def waiting(self) -> Mapping[str, int]: ...
+    @property
+    def parked(self) -> int: ...
+    @property
+    def cuts_total(self) -> int: ...
+    @property
+    def preemptions_total(self) -> int: ...
+    @property
+    def prompt_tokens_total(self) -> int: ...
+    @property
+    def cached_tokens_total(self) -> int: ...
+    @property
+    def sampled_total(self) -> int: ...
+    @property
+    def copied_rows_total(self) -> int: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class _Live:
+    """One request. last_ns: its latest token, 0 before the first; paused: the next gap is not
+    umad's doing."""
+
+    model: int
+    lane: int
+    app: int
+    accepted_ns: int
+    last_ns: int = 0
+    paused: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Model:
+    """Running facts of one model. seen: the counters of the latest step."""
+
+    pending: PendingClock
+    solo_ms: float = _NAN
+    tokens: int = 0
+    restarts: int = 0
+    seen: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
+    latest: StepFacts | None = None
+    # (now_ns, faulted bytes, tokens) of earlier snapshots, for what a token faults in.
+    faults: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=4096))
+
+
+class Scorecard:
+    """Events in, one object out. latency_cap and budget_gbps are only reported and held against;
+    nothing here enforces them."""
+
+    def __init__(
+        self,
+        *,
+        latency_cap: float,
+        budget_gbps: float | None,
+        window_s: float = 30.0,
+        interactive_lane: str = INTERACTIVE,
+    ) -> None:
+        self._window_ns = int(window_s * 1e9)
+        self._caps = Caps(latency_cap=latency_cap, budget_gbps=budget_gbps)
+        self._models: dict[int, _Model] = {}
+        self._live: dict[int, _Live] = {}
+        self._pending = PendingClock(window_ns=self._window_ns)
+        self._model_names, self._lane_names, self._app_names = Names(), Names(), Names()
+        self._interactive = self._lane_names.number(interactive_lane)
+        self._arrivals = WindowRing(ARRIVAL, window_ns=self._window_ns)
+        self._steps = WindowRing(STEP, window_ns=self._window_ns)
+        self._endings = WindowRing(ENDING, window_ns=self._window_ns)
+        self._began_ns: int | None = None
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def accepted(self, rid: int, model: str, lane: str, app: str, now_ns: int) -> None:
+        """A completion entered the queue."""
+        if self._began_ns is None:
+            self._began_ns = now_ns
+        if rid in self._live:  # handed to a restarted engine: still the same wait for its client
+            return
+        number, facts = self._model(model)
+        self._live[rid] = _Live(
+            model=number,
+            lane=self._lane_names.number(lane),
+            app=self._app_names.number(app),
+            accepted_ns=now_ns,
+        )
+        facts.pending.began(now_ns)
+        self._pending.began(now_ns)
+
+    def tokens(self, rid: int, n: int, now_ns: int) -> None:
+        """`n` tokens of a completion went out together. Call after `step` of the same report."""
+        live = self._live.get(rid)
+        if live is None or n < 1:
+            return
+        model = self._models[live.model]
+        model.tokens += n
+        first = live.last_ns == 0
+        waited_ms = (now_ns - (live.accepted_ns if first else live.last_ns)) / 1e6
+        self._arrivals.append(
+            (
+                now_ns,
+                n,
+                _NAN if first or live.paused else waited_ms,
+                waited_ms if first else _NAN,
+                model.solo_ms if live.lane == self._interactive else _NAN,
+                live.model,
+                live.lane,
+                live.app,
+            )
+        )
+        live.last_ns = now_ns
+        live.paused = False
+
+    def paused(self, rid: int) -> None:
+        """The client reads too slowly: the gap that follows is its own."""
+        live = self._live.get(rid)
+        if live is not None:
+            live.paused = True
+
+    def moved(self, rid: int, lane: str) -> None:
+        """The completion changed lanes; what it waited before stays with the old one."""
+        live = self._live.get(rid)
+        if live is not None:
+            live.lane = self._lane_names.number(lane)
+
+    def ended(self, rid: int, reason: FinishReason, now_ns: int) -> None:
+        """A completion is over."""
+        live = self._live.pop(rid, None)
+        if live is None:
+            return
+        self._endings.append((now_ns, reason == "error", live.model, live.lane, live.app))
+        self._models[live.model].pending.ended(now_ns)
+        self._pending.ended(now_ns)
+
+    # -- engines ------------------------------------------------------------------------------
+
+    def step(self, model: str, stats: StepFacts) -> None:
+        """An engine's step ended."""
+        if self._began_ns is None:
+            self._began_ns = stats.ended_ns
+        number, facts = self._model(model)
+        seen = (
+            stats.sampled_total,
+            stats.copied_rows_total,
+            stats.prompt_tokens_total,
+            stats.cached_tokens_total,
+            stats.cuts_total,
+            stats.preemptions_total,
+        )
+        news = [now - before for now, before in zip(seen, facts.seen, strict=True)]
+        facts.seen = seen
+        facts.latest = stats
+        if stats.solo_ms > 0:
+            facts.solo_ms = stats.solo_ms
+        cut = news[4] > 0
+        self._steps.append(
+            (
+                stats.ended_ns,
+                stats.device_ms,
+                0.0 if cut else stats.device_ms,
+                stats.bytes_moved,
+                stats.n_decode + stats.n_prefill_tokens,
+                stats.n_background_tokens,
+                *news,
+                number,
+            )
+        )
+
+    def engine_restarted(self, model: str) -> None:
+        """The model's engine died and was started again; its counters begin at zero."""
+        facts = self._model(model)[1]
+        facts.restarts += 1
+        facts.seen = (0, 0, 0, 0, 0, 0)
+        facts.latest = None
+
+    def forget(self, model: str) -> None:
+        """The model was unloaded: it leaves the snapshot once its requests have ended."""
+        number = self._model_names.number(model)
+        self._models.pop(number, None)
+        for rid in [rid for rid, live in self._live.items() if live.model == number]:
+            del self._live[rid]
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def snapshot(self, now_ns: int, memory: Mapping[str, MemoryFacts]) -> dict[str, Any]:
+        """The interface's scorecard object, JSON-able. memory: by model; other keys (the daemon)
+        count in the total only. A figure without a measurement is None."""
+        from_ns = now_ns - self._window_ns
+        began_ns = now_ns if self._began_ns is None else self._began_ns
+        elapsed_s = min(self._window_ns, max(now_ns - began_ns, 1)) / 1e9
+        arrivals, steps = self._arrivals.since(from_ns), self._steps.since(from_ns)
+        endings = self._endings.since(from_ns)
+        live = np.array(
+            [(0, False, one.model, one.lane, one.app) for one in self._live.values()],
+            dtype=ENDING,
+        )
+        names = (self._lane_names.names, self._app_names.names)
+
+        def section(part: Slice, latest: Latest) -> dict[str, Any]:
+            return summarize(
+                part, latest, self._caps, elapsed_s=elapsed_s, lanes=names[0], apps=names[1]
+            )
+
+        whole = Slice(
+            arrivals=arrivals,
+            steps=steps,
+            endings=endings,
+            live=live,
+            interactive=self._interactive,
+        )
+        by_model: dict[str, Latest] = {}
+        models: dict[str, Any] = {}
+        for number, facts in self._models.items():
+            name = self._model_names.names[number]
+            by_model[name] = latest = self._latest(facts, now_ns, memory.get(name))
+            models[name] = section(whole.of("model", number), latest)
+        others = [held for name, held in memory.items() if name not in by_model]
+        total = Latest.total(
+            list(by_model.values()), others, pending_ns=self._pending.wall_ns(now_ns)
+        )
+        return {"window_s": self._window_ns / 1e9, **section(whole, total), "models": models}
+
+    def _latest(self, facts: _Model, now_ns: int, held: MemoryFacts | None) -> Latest:
+        faulted, over_tokens = self._faulted(facts, now_ns, held)
+        stats = facts.latest
+        return Latest(
+            pending_ns=facts.pending.wall_ns(now_ns),
+            rss_bytes=held.rss_bytes if held else None,
+            pss_bytes=held.pss_bytes if held else None,
+            faulted_bytes=faulted,
+            faulted_over_tokens=over_tokens,
+            restarts=facts.restarts,
+            cells_used=stats.cells_live if stats else 0,
+            cells_retained=stats.cells_retained if stats else 0,
+            cells_total=stats.cells_total if stats else 0,
+            parked=stats.parked if stats else 0,
+            # An idle engine makes no steps: its last word on the queue is stale.
+            waiting=dict(stats.waiting) if stats and facts.pending.live else {},
+        )
+
+    def _faulted(
+        self, facts: _Model, now_ns: int, held: MemoryFacts | None
+    ) -> tuple[int | None, int]:
+        """Bytes faulted back in, and the tokens made meanwhile, since about a window ago."""
+        if held is None or held.faulted_bytes_total is None:
+            return None, 0
+        total = held.faulted_bytes_total
+        if facts.faults and total < facts.faults[-1][1]:
+            facts.faults.clear()  # another process: the engine was restarted
+        facts.faults.append((now_ns, total, facts.tokens))
+        # Keep one reading older than the window, so that a whole window is covered.
+        while len(facts.faults) > 1 and facts.faults[1][0] <= now_ns - self._window_ns:
+            facts.faults.popleft()
+        _, first_bytes, first_tokens = facts.faults[0]
+        return total - first_bytes, facts.tokens - first_tokens
+
+    def _model(self, name: str) -> tuple[int, _Model]:
+        number = self._model_names.number(name)
+        facts = self._models.get(number)
+        if facts is None:
+            facts = _Model(pending=PendingClock(window_ns=self._window_ns))
+            self._models[number] = facts
+        return number, facts

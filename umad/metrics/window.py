@@ -1,0 +1,58 @@
+"""Rows of numbers of the last seconds, in preallocated numpy memory. Pure.
+
+A row costs well under a microsecond to keep and nothing to forget: it is overwritten. When rows
+of the window itself would be overwritten the ring doubles, up to a limit; beyond it the oldest
+are lost and the window is shorter than asked for.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+FIRST_ROWS = 1024
+# 30 s at 30,000 tokens/s; 56 MiB of arrivals, only on a machine that fast.
+MAX_ROWS = 2**20
+
+
+class WindowRing:
+    """Structured rows whose first field is `at_ns`, appended in order of time."""
+
+    __slots__ = ("_count", "_rows", "_window_ns")
+
+    def __init__(self, dtype: DTypeLike, *, window_ns: int, first_rows: int = FIRST_ROWS) -> None:
+        self._rows: NDArray[Any] = np.zeros(first_rows, dtype=dtype)
+        self._window_ns = window_ns
+        self._count = 0
+
+    def append(self, row: tuple[Any, ...]) -> None:
+        """Keep `row`; row[0] is its time in nanoseconds."""
+        rows = self._rows
+        at = self._count % rows.size
+        if (
+            self._count >= rows.size
+            and rows.size < MAX_ROWS
+            and row[0] - int(rows["at_ns"][at]) < self._window_ns
+        ):
+            self._double(at)
+            rows, at = self._rows, self._count
+        rows[at] = row
+        self._count += 1
+
+    def since(self, from_ns: int) -> NDArray[Any]:
+        """Rows with at_ns > from_ns, oldest first: a copy."""
+        rows = self._rows
+        if self._count > rows.size:
+            at = self._count % rows.size
+            rows = np.concatenate((rows[at:], rows[:at]))
+        else:
+            rows = rows[: self._count]
+        recent: NDArray[Any] = rows[rows["at_ns"] > from_ns]
+        return recent
+
+    def _double(self, oldest: int) -> None:
+        rows = self._rows
+        bigger = np.zeros(rows.size * 2, dtype=rows.dtype)
+        bigger[: rows.size] = np.concatenate((rows[oldest:], rows[:oldest]))
+        self._rows = bigger
+        self._count = rows.size
