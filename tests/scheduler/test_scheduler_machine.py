@@ -1,0 +1,250 @@
+"""The scheduler against a model of llama.cpp's KV, driven at random.
+
+`FakeCells` keeps, for every sequence, the very tokens whose KV it would hold, cell by cell, as
+llama.cpp's unified pool does: a copy shares cells, a trim frees those nobody holds. Whatever
+arrives, ends, fails or moves, a row must be computed on exactly the tokens before it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from umad.config import LaneSettings, SchedulerSettings
+from umad.errors import PromptTooLong
+from umad.scheduler import Admission, Scheduler
+from umad.step import Finished, Sampled, SeqCopy, StepPlan, StepResult
+
+N_CELLS = 160
+MAX_SEQS = 5
+BATCH = 32
+LANES = {
+    "interactive": LaneSettings(priority=10),
+    "agents": LaneSettings(priority=5),
+    "background": LaneSettings(priority=1, floor=0.02),
+}
+STEP_NS = 50_000_000
+
+
+@dataclass(eq=False)
+class Cell:
+    token: int
+
+
+@dataclass
+class FakeCells:
+    """llama.cpp's unified KV pool, as far as the scheduler can tell."""
+
+    sequences: dict[int, list[Cell]] = field(default_factory=dict)
+
+    def used(self) -> int:
+        return len({id(cell) for cells in self.sequences.values() for cell in cells})
+
+    def carry_out(self, plan: StepPlan) -> None:
+        for op in plan.memory:
+            if isinstance(op, SeqCopy):
+                assert not self.sequences.get(op.target), "copied onto a sequence in use"
+                source = self.sequences.get(op.source, [])
+                assert len(source) >= op.n_tokens, "copied more than is there"
+                self.sequences[op.target] = source[: op.n_tokens]
+            else:
+                self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
+
+    def compute(self, seq: int, start: int, tokens: list[int]) -> list[int]:
+        """Add cells; the tokens the last row's attention saw."""
+        cells = self.sequences.setdefault(seq, [])
+        assert len(cells) == start, f"sequence {seq} holds {len(cells)}, row is at {start}"
+        cells.extend(Cell(token) for token in tokens)
+        return [cell.token for cell in cells]
+
+
+def next_token(seen: list[int]) -> int:
+    """A greedy model: the next token is a function of all before it."""
+    return (sum((i + 1) * t for i, t in enumerate(seen)) * 2654435761 + 1) % 50
+
+
+def undisturbed(prompt: list[int], n: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(n):
+        tokens.append(next_token(tokens))
+    return tokens[len(prompt) :]
+
+
+@dataclass
+class Client:
+    prompt: list[int]
+    wanted: int
+    lane: str
+    app: str
+    out: list[int] = field(default_factory=list)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Random traffic; every client checks what it gets against a run on its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = FakeCells()
+        self.scheduler = Scheduler(
+            n_cells=N_CELLS,
+            max_seqs=MAX_SEQS,
+            batch_tokens=BATCH,
+            settings=SchedulerSettings(slice_ms=100.0),
+            latency_cap=1.2,
+            lanes=LANES,
+        )
+        self.now_ns = 0
+        self.next_rid = 0
+        self.live: dict[int, Client] = {}
+        self.paused: set[int] = set()
+        self.history: list[list[int]] = [[]]
+
+    @rule(
+        reuse=st.integers(0, 10),
+        cut=st.integers(0, 40),
+        tail=st.lists(st.integers(0, 49), min_size=1, max_size=60),
+        wanted=st.integers(1, 40),
+        lane=st.sampled_from(sorted(LANES)),
+        app=st.sampled_from(["editor", "terminal", "batch"]),
+        session=st.sampled_from([None, None, "a", "b"]),
+    )
+    def arrives(
+        self,
+        reuse: int,
+        cut: int,
+        tail: list[int],
+        wanted: int,
+        lane: str,
+        app: str,
+        session: str | None,
+    ) -> None:
+        known = self.history[reuse % len(self.history)]
+        prompt = [*known[: max(0, len(known) - cut)], *tail]
+        self.next_rid += 1
+        admission = Admission(
+            rid=self.next_rid,
+            tokens=np.array(prompt, dtype=np.int32),
+            n_prompt=len(prompt),
+            max_new_tokens=wanted,
+            lane=lane,
+            app=app,
+            session=session,
+        )
+        if len(prompt) + wanted - 1 > N_CELLS:
+            with pytest.raises(PromptTooLong):
+                self.scheduler.submit(admission, self.now_ns)
+            return
+        self.scheduler.submit(admission, self.now_ns)
+        self.live[self.next_rid] = Client(prompt, wanted, lane, app)
+
+    @precondition(lambda self: self.live)
+    @rule(which=st.integers(0, 1000))
+    def cancelled(self, which: int) -> None:
+        rid = sorted(self.live)[which % len(self.live)]
+        finished = self.scheduler.cancel(rid)
+        assert finished is not None
+        assert finished.reason == "cancelled"
+        assert self.scheduler.cancel(rid) is None, "a request ends once"
+        del self.live[rid]
+        self.paused.discard(rid)
+
+    @precondition(lambda self: self.live)
+    @rule(which=st.integers(0, 1000), lane=st.sampled_from(sorted(LANES)))
+    def moves_lane(self, which: int, lane: str) -> None:
+        self.scheduler.set_lane(sorted(self.live)[which % len(self.live)], lane)
+
+    @precondition(lambda self: self.live)
+    @rule(which=st.integers(0, 1000))
+    def reader_stalls(self, which: int) -> None:
+        rid = sorted(self.live)[which % len(self.live)]
+        self.scheduler.pause(rid)
+        self.paused.add(rid)
+
+    @rule()
+    def readers_catch_up(self) -> None:
+        for rid in self.paused:
+            self.scheduler.resume(rid)
+        self.paused.clear()
+
+    @rule(session=st.sampled_from(["a", "b"]))
+    def session_dropped(self, session: str) -> None:
+        self.scheduler.drop_session(session)
+
+    @rule(n=st.integers(1, 30), outcome=st.sampled_from(["done", "done", "done", "cut"]))
+    def steps(self, n: int, outcome: str) -> None:
+        for _ in range(n):
+            self.step(outcome)
+
+    def step(self, outcome: str = "done") -> StepPlan:
+        plan = self.scheduler.plan(self.now_ns)
+        self.cells.carry_out(plan)
+        self.now_ns += STEP_NS
+        if plan.is_idle:
+            return plan
+        assert plan.n_rows <= BATCH
+        if outcome == "cut" and plan.cuttable:
+            # A cut keeps whole micro-batches of some sequences and nothing of others.
+            lengths = []
+            for at, piece in enumerate(plan.prefill):
+                kept = piece.tokens.tolist()[: (piece.n_tokens if at % 2 else piece.n_tokens // 2)]
+                self.cells.compute(piece.seq, piece.start, kept)
+                lengths.append((piece.seq, piece.start + len(kept)))
+            self.scheduler.apply(
+                plan, StepResult(outcome="cut", device_ms=9, seq_lengths=tuple(lengths)), 0
+            )
+            return plan
+        sampled = []
+        for row in plan.decode:
+            seen = self.cells.compute(row.seq, row.position, [row.token])
+            sampled.append(Sampled(rid=row.rid, token=next_token(seen)))
+        for piece in plan.prefill:
+            seen = self.cells.compute(piece.seq, piece.start, piece.tokens.tolist())
+            if piece.wants_logits:
+                sampled.append(Sampled(rid=piece.rid, token=next_token(seen)))
+        for one in sampled:
+            client = self.live[one.rid]
+            assert one.rid not in self.paused or True
+            client.out.append(one.token)
+        result = StepResult(outcome="done", sampled=tuple(sampled), device_ms=plan.n_rows * 5.0)
+        for finished in self.scheduler.apply(plan, result, self.now_ns):
+            self.ended(finished)
+        return plan
+
+    def ended(self, finished: Finished) -> None:
+        client = self.live.pop(finished.rid)
+        self.paused.discard(finished.rid)
+        assert finished.reason == "length"
+        assert finished.completion_tokens == client.wanted
+        assert client.out == undisturbed(client.prompt, client.wanted)
+        self.history.append([*client.prompt, *client.out])
+        del self.history[:-10]
+
+    @invariant()
+    def no_cell_is_lost_or_overbooked(self) -> None:
+        plan_ops = self.scheduler._residency._ops
+        snapshot = self.scheduler.snapshot()
+        if not plan_ops:
+            assert self.cells.used() == snapshot.cells_live + snapshot.cells_retained
+        assert snapshot.cells_live + snapshot.cells_retained <= N_CELLS
+        assert self.scheduler._residency._promised_cells >= 0
+
+    def teardown(self) -> None:
+        """Everything that arrived ends, whatever happened before."""
+        self.readers_catch_up()
+        for _ in range(20_000):
+            if not self.live:
+                break
+            self.step()
+        assert not self.live, "a request starved"
+        self.scheduler.drop_session("a")
+        self.scheduler.drop_session("b")
+        self.step()
+        assert self.scheduler.snapshot().cells_live == 0
+        assert self.cells.used() == self.scheduler.snapshot().cells_retained
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

@@ -1,0 +1,175 @@
+"""Makes up one step from the requests that are ready: whose rows, whose slices, how large.
+
+Interactive decode rows always run. Beside them an interactive newcomer's prompt runs in slices
+of `newcomer_steps` of their step, or background work within the guard's allowance. With nothing
+interactive decoding, a newcomer's prompt has the device to itself; with nothing interactive at
+all, background rows and slices run at full speed, in pieces a cut does not hurt much.
+Not: who is in the pool (`policy`, `residency`). Pure; owner: the step thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from umad.config import SchedulerSettings
+from umad.scheduler.cost import CostModel
+from umad.scheduler.entry import Entry
+from umad.scheduler.guard import LatencyGuard
+from umad.step import DecodeSlice, MemoryOp, PrefillSlice, StepPlan
+
+
+@dataclass(slots=True)
+class Ready:
+    """Requests that could run now, each list in the order they deserve to."""
+
+    decode: list[Entry] = field(default_factory=list)
+    prefill: list[Entry] = field(default_factory=list)
+    background_decode: list[Entry] = field(default_factory=list)
+    background_prefill: list[Entry] = field(default_factory=list)
+
+
+class StepComposer:
+    """Turns `Ready` into a `StepPlan`."""
+
+    def __init__(
+        self,
+        *,
+        cost: CostModel,
+        guard: LatencyGuard,
+        settings: SchedulerSettings,
+        batch_tokens: int,
+    ) -> None:
+        self._cost = cost
+        self._guard = guard
+        self._settings = settings
+        self._batch_tokens = batch_tokens
+
+    def compose(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
+        """The next step; idle when nobody is ready."""
+        if ready.decode:
+            return self._beside_interactive(ready, memory)
+        if ready.prefill:
+            return self._newcomers(ready, memory)
+        if ready.background_decode or ready.background_prefill:
+            return self._background_only(ready, memory)
+        return StepPlan(memory=memory)
+
+    def _beside_interactive(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
+        rows = _longest_waiting(ready.decode, min(self._settings.max_merge, self._batch_tokens))
+        n_own = len(rows)
+        solo_ms = self._cost.decode.at(n_own)
+        room = self._batch_tokens - n_own
+        slices: list[PrefillSlice] = []
+        if ready.prefill:
+            budget_ms = self._settings.newcomer_steps * solo_ms
+            n_tokens = self._cost.prefill_within(budget_ms, beside=n_own, n_max=room)
+            slices = _cut_slices(ready.prefill, max(1, n_tokens), room)
+        elif ready.background_decode or ready.background_prefill:
+            rows, slices = self._within_allowance(ready, rows, solo_ms, room)
+        return self._plan(rows, slices, memory, cuttable=False, solo_ms=solo_ms)
+
+    def _within_allowance(
+        self, ready: Ready, rows: list[Entry], solo_ms: float, room: int
+    ) -> tuple[list[Entry], list[PrefillSlice]]:
+        cost, n_own = self._cost, len(rows)
+        row_ms = cost.decode.at(n_own + 1) - solo_ms
+        token_ms = cost.mixed.at(1)
+        pieces_ms = [
+            *([row_ms] if ready.background_decode else []),
+            *([token_ms] if ready.background_prefill else []),
+        ]
+        allowance_ms = self._guard.allowance_ms(solo_ms, min(pieces_ms))
+        if allowance_ms <= 0 or room <= 0:
+            return rows, []
+        n_rows = 0
+        most_rows = min(len(ready.background_decode), room)
+        while n_rows < most_rows and cost.decode.at(n_own + n_rows + 1) - solo_ms <= allowance_ms:
+            n_rows += 1
+        guests = _longest_waiting(ready.background_decode, n_rows)
+        left_ms = allowance_ms - (cost.decode.at(n_own + n_rows) - solo_ms)
+        slices: list[PrefillSlice] = []
+        if ready.background_prefill and room > n_rows:
+            n_tokens = cost.prefill_within(left_ms, beside=n_own + n_rows, n_max=room - n_rows)
+            slices = _cut_slices(ready.background_prefill, n_tokens, room - n_rows)
+        return [*rows, *guests], slices
+
+    def _newcomers(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
+        """Nothing interactive decodes yet, so a newcomer's first token is all that counts."""
+        n_tokens = self._cost.prefill_within(
+            self._settings.slice_ms, beside=0, n_max=self._batch_tokens
+        )
+        slices = _cut_slices(ready.prefill, max(1, n_tokens), self._batch_tokens)
+        return self._plan([], slices, memory, cuttable=False, solo_ms=0.0)
+
+    def _background_only(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
+        rows = _longest_waiting(ready.background_decode, self._batch_tokens)
+        room = self._batch_tokens - len(rows)
+        slices: list[PrefillSlice] = []
+        if ready.background_prefill and room:
+            n_tokens = self._cost.efficient_slice(within_ms=self._settings.slice_ms, n_max=room)
+            slices = _cut_slices(ready.background_prefill, n_tokens, room)
+        return self._plan(rows, slices, memory, cuttable=True, solo_ms=0.0)
+
+    def _plan(
+        self,
+        rows: Sequence[Entry],
+        slices: list[PrefillSlice],
+        memory: tuple[MemoryOp, ...],
+        *,
+        cuttable: bool,
+        solo_ms: float,
+    ) -> StepPlan:
+        decode = tuple(
+            [
+                DecodeSlice(
+                    rid=entry.rid,
+                    seq=entry.seq,
+                    position=entry.n_computed,
+                    token=int(entry.tokens[entry.n_computed]),
+                )
+                for entry in rows
+            ]
+        )
+        n_prefill = 0
+        n_cells_read = sum([entry.n_tokens for entry in rows])
+        for piece in slices:
+            # A slice's rows read on average its start and half of itself.
+            n_prefill += piece.n_tokens
+            n_cells_read += piece.n_tokens * (piece.start + piece.n_tokens // 2)
+        return StepPlan(
+            memory=memory,
+            decode=decode,
+            prefill=tuple(slices),
+            cuttable=cuttable,
+            n_cells_read=n_cells_read,
+            predicted_ms=self._cost.step_ms(len(decode), n_prefill),
+            solo_ms=solo_ms,
+        )
+
+
+def _longest_waiting(entries: list[Entry], n: int) -> list[Entry]:
+    """All of them, or those whose last step is longest ago."""
+    if len(entries) <= n:
+        return list(entries)
+    return sorted(entries, key=lambda entry: entry.last_run_ns)[:n]
+
+
+def _cut_slices(entries: Sequence[Entry], n_tokens: int, room: int) -> list[PrefillSlice]:
+    """Up to `n_tokens` prompt tokens, first come first served."""
+    slices: list[PrefillSlice] = []
+    left = min(n_tokens, room)
+    for entry in entries:
+        if left <= 0:
+            break
+        n = min(left, entry.n_pending)
+        end = entry.n_computed + n
+        slices.append(
+            PrefillSlice(
+                rid=entry.rid,
+                seq=entry.seq,
+                start=entry.n_computed,
+                tokens=entry.tokens[entry.n_computed : end],
+                wants_logits=end == entry.n_tokens,
+            )
+        )
+        left -= n
+    return slices

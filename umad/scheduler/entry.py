@@ -1,0 +1,128 @@
+"""One request as the scheduler sees it: its tokens, its place, its state.
+
+Not: what the tokens mean, how they are sampled, who is told. Owner: the step thread.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.errors import InternalError
+
+
+class State(Enum):
+    """Where a request stands. A paused one keeps its state and is passed over."""
+
+    WAITING = "waiting"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    ENDED = "ended"
+
+
+class Event(Enum):
+    """What can happen to a request."""
+
+    PLACED = "placed"
+    SAMPLED = "sampled"
+    PREEMPTED = "preempted"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+NEXT: dict[tuple[State, Event], State] = {
+    (State.WAITING, Event.PLACED): State.PREFILL,
+    (State.PREFILL, Event.SAMPLED): State.DECODE,
+    (State.DECODE, Event.SAMPLED): State.DECODE,
+    (State.PREFILL, Event.PREEMPTED): State.WAITING,
+    (State.DECODE, Event.PREEMPTED): State.WAITING,
+    (State.PREFILL, Event.FINISHED): State.ENDED,
+    (State.DECODE, Event.FINISHED): State.ENDED,
+    (State.WAITING, Event.CANCELLED): State.ENDED,
+    (State.PREFILL, Event.CANCELLED): State.ENDED,
+    (State.DECODE, Event.CANCELLED): State.ENDED,
+}
+
+
+class ImpossibleTransition(InternalError):
+    """An event reached a request in a state that has no row for it: a bug with a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What the engine hands in.
+
+    tokens: int32 (n,), prompt first, then tokens generated before (a resumed stream).
+    max_new_tokens: tokens beyond the prompt in total; resumed ones count.
+    """
+
+    rid: int
+    tokens: NDArray[np.int32]
+    n_prompt: int
+    max_new_tokens: int
+    lane: str
+    app: str
+    session: str | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Entry:
+    """A live request.
+
+    tokens: int32 (limit,), prompt and generated tokens; the first n_tokens are known.
+    cells_at_most: cells it needs when it runs to its limit; the last token is never computed.
+    n_computed: tokens whose KV is in the cells of `seq`.
+    n_cached: tokens that were there already when it was first placed.
+    """
+
+    rid: int
+    tokens: NDArray[np.int32]
+    n_tokens: int
+    n_prompt: int
+    limit: int
+    cells_at_most: int
+    lane: str
+    app: str
+    session: str | None
+    arrived_ns: int
+    state: State = State.WAITING
+    seq: int = -1
+    n_computed: int = 0
+    n_cached: int | None = None
+    paused: bool = False
+    last_run_ns: int = 0
+
+    @classmethod
+    def of(cls, admission: Admission, now_ns: int) -> "Entry":
+        """An entry with room for every token the request may ever hold."""
+        limit = admission.n_prompt + admission.max_new_tokens
+        # A resumed stream may stand at its limit already; one more token still has its place.
+        tokens = np.empty(max(limit, admission.tokens.size + 1), dtype=np.int32)
+        tokens[: admission.tokens.size] = admission.tokens
+        return cls(
+            rid=admission.rid,
+            tokens=tokens,
+            n_tokens=admission.tokens.size,
+            n_prompt=admission.n_prompt,
+            limit=limit,
+            cells_at_most=max(limit - 1, admission.tokens.size),
+            lane=admission.lane,
+            app=admission.app,
+            session=admission.session,
+            arrived_ns=now_ns,
+        )
+
+    def on(self, event: Event) -> None:
+        """Move to the next state."""
+        try:
+            self.state = NEXT[(self.state, event)]
+        except KeyError:
+            raise ImpossibleTransition(
+                f"request {self.rid} is {self.state.value} and cannot be {event.value}"
+            ) from None
+
+    @property
+    def n_pending(self) -> int:
+        """Known tokens whose KV is not computed yet."""
+        return self.n_tokens - self.n_computed

@@ -1,0 +1,72 @@
+"""The latency guard: how many milliseconds of other work a step of interactive streams may carry.
+
+*Solo* is what the step would cost with its interactive rows alone. Inter-token time is held to
+p95 <= cap x solo and p99 <= 2 x solo, so a step carries at most (cap - 1) x solo; where not even
+one token of the other work fits into that, one step in `CHUNK_EVERY` carries up to one solo.
+What a step ran over is a debt that the next ones pay before they carry anything.
+Background work always gets its floor: below that share of the device's time a step carries some
+whatever the guard says, but never more than one solo.
+Pure; owner: the step thread.
+"""
+
+# p95 leaves one step in twenty free to be longer; one in 25 keeps a margin for the machine's noise.
+CHUNK_EVERY = 25
+# The share of device time is remembered over about this much device time.
+SHARE_MEMORY_MS = 2_000.0
+# A single freak step must not silence the background for longer than this many solo steps.
+MAX_DEBT_SOLOS = 20.0
+
+
+class LatencyGuard:
+    """Books of one engine. All values in milliseconds of device time."""
+
+    def __init__(self, *, cap: float, floor: float) -> None:
+        self._cap = cap
+        self._floor = floor
+        self._debt_ms = 0.0
+        self._steps_since_chunk = CHUNK_EVERY
+        self._background_share = 0.0
+
+    @property
+    def background_share(self) -> float:
+        """Share of recent device time that went to background work, 0 to 1."""
+        return self._background_share
+
+    def allowance_ms(self, solo_ms: float, least_ms: float) -> float:
+        """What a step may carry beside `solo_ms` of interactive rows.
+
+        least_ms: the cost of the smallest useful piece of the other work. 0 when not even that
+        may run; otherwise at least `least_ms`.
+        """
+        if self._background_share < self._floor:
+            return max(least_ms, min(solo_ms, 2 * least_ms))
+        if self._debt_ms > 0:
+            return 0.0
+        regular_ms = (self._cap - 1) * solo_ms
+        if least_ms <= regular_ms:
+            return regular_ms
+        if least_ms <= solo_ms and self._steps_since_chunk >= CHUNK_EVERY:
+            return solo_ms
+        return 0.0
+
+    def settle(self, *, solo_ms: float, device_ms: float, carried: bool) -> None:
+        """A step ran. solo_ms: 0 for one without interactive work; carried: background was in."""
+        regular_ms = (self._cap - 1) * solo_ms
+        extra_ms = max(0.0, device_ms - solo_ms)
+        self._remember_share(extra_ms if carried else 0.0, device_ms)
+        if not solo_ms:
+            return
+        self._steps_since_chunk += 1
+        if carried and extra_ms > regular_ms:
+            self._steps_since_chunk = 0
+            self._debt_ms = min(
+                self._debt_ms + extra_ms - regular_ms, MAX_DEBT_SOLOS * solo_ms
+            )
+        else:
+            self._debt_ms = max(0.0, self._debt_ms - regular_ms)
+
+    def _remember_share(self, background_ms: float, device_ms: float) -> None:
+        if device_ms <= 0:
+            return
+        weight = min(1.0, device_ms / SHARE_MEMORY_MS)
+        self._background_share += weight * (background_ms / device_ms - self._background_share)

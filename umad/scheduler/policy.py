@@ -1,0 +1,316 @@
+"""The scheduler: every live request, who is placed, who gives way, what came of each step.
+
+The rules, in the order they are applied:
+1. Waiting requests are placed while they fit: aged ones first, then by lane, then the app served
+   least, then by arrival. One that does not fit makes lower lanes give way if that helps
+   (they keep their tokens and are placed again later), else it waits.
+2. The step is composed of the placed ones (`compose`) under the guard (`guard`).
+3. What the step brought is booked: tokens appended, cells counted, costs learnt, ends decided.
+
+Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from umad.config import LaneSettings, SchedulerSettings
+from umad.errors import BadRequest, InternalError, PromptTooLong
+from umad.request import INTERACTIVE, FinishReason
+from umad.scheduler.compose import Ready, StepComposer
+from umad.scheduler.cost import CostModel
+from umad.scheduler.entry import Admission, Entry, Event, State
+from umad.scheduler.fairness import TokenCounters
+from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.residency import Residency
+from umad.scheduler.waiting import AGING_NS, WaitingLine
+from umad.step import Finished, StepPlan, StepResult
+
+# An aged request that is still shut out holds back younger ones after this long.
+BLOCKING_NS = 3 * AGING_NS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSnapshot:
+    """Where things stand, for the scorecard. Totals count from the start."""
+
+    cells_live: int
+    cells_retained: int
+    cells_total: int
+    running: int
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    preemptions_total: int = 0
+    prompt_tokens_total: int = 0
+    cached_tokens_total: int = 0
+
+
+class Scheduler:
+    """All of one engine's requests."""
+
+    def __init__(
+        self,
+        *,
+        n_cells: int,
+        max_seqs: int,
+        batch_tokens: int,
+        settings: SchedulerSettings,
+        latency_cap: float,
+        lanes: Mapping[str, LaneSettings],
+        can_share_prefix: bool = True,
+        cost: CostModel | None = None,
+    ) -> None:
+        self.cost = cost or CostModel()
+        self._priority = {name: lane.priority for name, lane in lanes.items()}
+        # Lanes at or above the interactive one are guarded; without one, the highest is.
+        bar = self._priority.get(INTERACTIVE, max(self._priority.values()))
+        self._guarded = frozenset(name for name, p in self._priority.items() if p >= bar)
+        floor = max((lanes[name].floor for name in lanes if name not in self._guarded), default=0)
+        self.guard = LatencyGuard(cap=latency_cap, floor=floor)
+        self._composer = StepComposer(
+            cost=self.cost, guard=self.guard, settings=settings, batch_tokens=batch_tokens
+        )
+        self._n_cells = n_cells
+        self._counters = {name: TokenCounters() for name in lanes}
+        self._waiting = WaitingLine(lanes, self._counters)
+        self._residency = Residency(
+            n_cells=n_cells, max_seqs=max_seqs, can_share_prefix=can_share_prefix
+        )
+        self._entries: dict[int, Entry] = {}
+        # In the order they were placed, which is the order prompts are computed in.
+        self._running: dict[int, Entry] = {}
+        # Nobody who did not fit is tried again until something has changed.
+        self._may_place = True
+        self._preemptions = 0
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
+
+    # -- requests come and go -------------------------------------------------------------------
+
+    def submit(self, admission: Admission, now_ns: int) -> None:
+        """Take a request on. Raises `PromptTooLong` when no empty pool could hold it."""
+        if admission.lane not in self._priority:
+            raise BadRequest(f"no lane is called {admission.lane!r}", field="lane")
+        entry = Entry.of(admission, now_ns)
+        if entry.cells_at_most > self._n_cells:
+            raise PromptTooLong(
+                f"{admission.n_prompt} prompt tokens and {admission.max_new_tokens} to generate "
+                f"do not fit the {self._n_cells} cells of this model's context: shorten the "
+                "prompt, ask for fewer tokens or serve with a larger --ctx-size",
+                field="prompt",
+            )
+        if admission.rid in self._entries:
+            raise InternalError(f"request {admission.rid} is here already")
+        self._entries[admission.rid] = entry
+        self._counters[entry.lane].enter(entry.app)
+        self._waiting.append(entry)
+        self._may_place = True
+
+    def cancel(self, rid: int) -> Finished | None:
+        """Let go of a request; None when it is unknown or has ended."""
+        entry = self._entries.get(rid)
+        if entry is None:
+            return None
+        return self._end(entry, Event.CANCELLED, "cancelled")
+
+    def set_lane(self, rid: int, lane: str) -> None:
+        """Move a request to another lane; it takes effect at the next step."""
+        entry = self._entries.get(rid)
+        if entry is None or entry.lane == lane or lane not in self._priority:
+            return
+        is_waiting = entry.state is State.WAITING
+        if is_waiting:
+            self._waiting.remove(entry)
+        self._counters[entry.lane].leave(entry.app)
+        entry.lane = lane
+        self._counters[lane].enter(entry.app)
+        if is_waiting:
+            self._waiting.insert_by_arrival(entry)
+        self._may_place = True
+
+    def pause(self, rid: int) -> None:
+        """Compute nothing more for a request until `resume`; its cells stay."""
+        if rid in self._entries:
+            self._entries[rid].paused = True
+
+    def resume(self, rid: int) -> None:
+        """Go on with a paused request."""
+        if rid in self._entries:
+            self._entries[rid].paused = False
+            self._may_place = True
+
+    def drop_session(self, session: str) -> bool:
+        """Give up what is kept for a session; whether there was anything."""
+        self._may_place = True
+        return self._residency.drop_session(session)
+
+    # -- the step -------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """Something runs, waits, or is to be told to llama.cpp."""
+        return bool(self._entries) or self._residency.has_ops
+
+    def plan(self, now_ns: int) -> StepPlan:
+        """The next step."""
+        if self._may_place and len(self._waiting):
+            self._place(now_ns)
+        ready = Ready()
+        for entry in self._running.values():
+            if entry.paused:
+                continue
+            if entry.lane in self._guarded:
+                prefill, decode = ready.prefill, ready.decode
+            else:
+                prefill, decode = ready.background_prefill, ready.background_decode
+            (decode if entry.state is State.DECODE else prefill).append(entry)
+        for group in (ready.background_prefill, ready.background_decode):
+            if len(group) > 1:
+                group.sort(key=lambda entry: -self._priority[entry.lane])
+        return self._composer.compose(ready, self._residency.take_ops())
+
+    def apply(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
+        """Book what a step brought; the requests that ended with it."""
+        if result.outcome == "done":
+            return self._book(plan, result, now_ns)
+        if result.outcome == "cut":
+            self._book_cut(plan, result)
+        else:
+            # The ledger is meant to make this impossible; what is only kept must give way first.
+            self._residency.evict_all()
+        return ()
+
+    def snapshot(self) -> SchedulerSnapshot:
+        """Where things stand."""
+        return SchedulerSnapshot(
+            cells_live=self._residency.cells_live,
+            cells_retained=self._residency.cells_retained,
+            cells_total=self._n_cells,
+            running=len(self._running),
+            waiting=self._waiting.counts(),
+            preemptions_total=self._preemptions,
+            prompt_tokens_total=self._prompt_tokens,
+            cached_tokens_total=self._cached_tokens,
+        )
+
+    # -- placing --------------------------------------------------------------------------------
+
+    def _place(self, now_ns: int) -> None:
+        placed = True
+        while placed:
+            placed = False
+            for entry in self._waiting.heads(now_ns):
+                if self._residency.place(entry) or self._make_way(entry):
+                    self._enter(entry)
+                    placed = True
+                    break
+                if now_ns - entry.arrived_ns >= BLOCKING_NS:
+                    break
+        # Every head was asked, and time alone makes nothing fit.
+        self._may_place = False
+
+    def _make_way(self, entry: Entry) -> bool:
+        """Preempt lower lanes for `entry` if that places it; the youngest goes first."""
+        priority = self._priority[entry.lane]
+        lower = [e for e in self._running.values() if self._priority[e.lane] < priority]
+        if not lower or not self._residency.could_fit(entry, tuple(lower)):
+            return False
+        lower.sort(key=lambda e: (self._priority[e.lane], -e.arrived_ns))
+        for victim in lower:
+            self._preempt(victim)
+            if self._residency.place(entry):
+                return True
+        return False
+
+    def _preempt(self, victim: Entry) -> None:
+        victim.on(Event.PREEMPTED)
+        self._residency.retain(victim)
+        del self._running[victim.rid]
+        victim.n_computed = 0
+        self._waiting.insert_by_arrival(victim)
+        self._preemptions += 1
+
+    def _enter(self, entry: Entry) -> None:
+        self._waiting.remove(entry)
+        entry.on(Event.PLACED)
+        self._running[entry.rid] = entry
+        if entry.n_cached is None:
+            entry.n_cached = min(entry.n_computed, entry.n_prompt)
+            self._prompt_tokens += entry.n_prompt
+            self._cached_tokens += entry.n_cached
+            self._counters[entry.lane].charge(
+                entry.app, prompt_tokens=entry.n_prompt - entry.n_cached
+            )
+
+    # -- booking --------------------------------------------------------------------------------
+
+    def _book(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
+        entries = self._entries
+        background = False
+        for row in plan.decode:
+            entry = entries.get(row.rid)
+            if entry is None:
+                continue
+            self._residency.grow(entry, 1)
+            entry.last_run_ns = now_ns
+            background = background or entry.lane not in self._guarded
+        n_prefill = 0
+        for piece in plan.prefill:
+            n_prefill += piece.n_tokens
+            entry = entries.get(piece.rid)
+            if entry is None:
+                continue
+            self._residency.grow(entry, piece.n_tokens)
+            background = background or entry.lane not in self._guarded
+        self.cost.learn(len(plan.decode), n_prefill, result.device_ms)
+        self.guard.settle(solo_ms=plan.solo_ms, device_ms=result.device_ms, carried=background)
+        ended: list[Finished] = []
+        for drawn in result.sampled:
+            entry = entries.get(drawn.rid)
+            if entry is None:
+                continue
+            entry.on(Event.SAMPLED)
+            entry.tokens[entry.n_tokens] = drawn.token
+            entry.n_tokens += 1
+            self._counters[entry.lane].charge(entry.app, generated_tokens=1)
+            reason: FinishReason | None = drawn.finish
+            if reason is None and entry.n_tokens >= entry.limit:
+                reason = "length"
+            if reason is not None:
+                ended.append(self._end(entry, Event.FINISHED, reason))
+        return tuple(ended)
+
+    def _book_cut(self, plan: StepPlan, result: StepResult) -> None:
+        lengths = dict(result.seq_lengths)
+        for piece in plan.prefill:
+            entry = self._entries.get(piece.rid)
+            if entry is None:
+                continue
+            kept = min(lengths.get(piece.seq, piece.start) - piece.start, piece.n_tokens)
+            # The last row's logits are gone with the cut, so it must be computed once more.
+            kept = max(0, min(kept, entry.n_pending - 1))
+            self._residency.grow(entry, kept)
+            self._residency.rolled_back(entry)
+        for row in plan.decode:
+            entry = self._entries.get(row.rid)
+            if entry is not None:
+                self._residency.rolled_back(entry)
+
+    def _end(self, entry: Entry, event: Event, reason: FinishReason) -> Finished:
+        if entry.state is State.WAITING:
+            self._waiting.remove(entry)
+        else:
+            if event is Event.FINISHED and reason != "error":
+                self._residency.retain(entry)
+            else:
+                self._residency.release(entry)
+            del self._running[entry.rid]
+        entry.on(event)
+        del self._entries[entry.rid]
+        self._counters[entry.lane].leave(entry.app)
+        self._may_place = True
+        return Finished(
+            rid=entry.rid,
+            reason=reason,
+            prompt_tokens=entry.n_prompt,
+            cached_tokens=entry.n_cached or 0,
+            completion_tokens=entry.n_tokens - entry.n_prompt,
+        )

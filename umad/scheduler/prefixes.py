@@ -1,0 +1,74 @@
+"""Finds the sequence, live or retained, that shares the longest prefix with a prompt.
+
+Sequences are bucketed by their first tokens, so a look-up compares only likely ones; a match
+shorter than a bucket key is not worth a copy and is not found. Owner: the step thread.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Below this a copy's bookkeeping costs more than the tokens it saves.
+KEY_TOKENS = 16
+
+
+@dataclass(slots=True)
+class _Known:
+    tokens: NDArray[np.int32]
+    n_computed: int
+    key: bytes | None
+
+
+def common_prefix(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
+    """Length of the longest common prefix of two token arrays."""
+    n = min(a.size, b.size)
+    differs = a[:n] != b[:n]
+    at = int(differs.argmax()) if n else 0
+    return at if n and differs[at] else n
+
+
+class PrefixIndex:
+    """Tokens of every sequence whose KV may be shared."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+        self._buckets: dict[bytes, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def put(self, seq: int, tokens: NDArray[np.int32], n_computed: int) -> None:
+        """`seq` holds the KV of the first `n_computed` of `tokens` (kept, not copied)."""
+        known = self._known.get(seq)
+        if known is not None and known.tokens is tokens and known.key is not None:
+            known.n_computed = n_computed
+            if n_computed >= KEY_TOKENS:
+                return
+        self.drop(seq)
+        key = tokens[:KEY_TOKENS].tobytes() if n_computed >= KEY_TOKENS else None
+        self._known[seq] = _Known(tokens, n_computed, key)
+        if key is not None:
+            self._buckets.setdefault(key, set()).add(seq)
+
+    def drop(self, seq: int) -> None:
+        """Forget `seq`."""
+        known = self._known.pop(seq, None)
+        if known is None or known.key is None:
+            return
+        bucket = self._buckets[known.key]
+        bucket.discard(seq)
+        if not bucket:
+            del self._buckets[known.key]
+
+    def longest(self, tokens: NDArray[np.int32]) -> tuple[int, int]:
+        """(seq, matched tokens) of the best match, (-1, 0) when there is none."""
+        best_seq, best = -1, 0
+        if tokens.size < KEY_TOKENS:
+            return best_seq, best
+        for seq in self._buckets.get(tokens[:KEY_TOKENS].tobytes(), ()):
+            known = self._known[seq]
+            matched = common_prefix(known.tokens[: known.n_computed], tokens)
+            if matched > best or (matched == best and seq < best_seq):
+                best_seq, best = seq, matched
+        return best_seq, best

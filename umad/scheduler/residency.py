@@ -1,0 +1,216 @@
+"""Who sits in the KV pool: placing requests, sharing prefixes, retaining and evicting sequences.
+
+A request is placed only when every cell it may ever need is there or can be reclaimed, so one
+that runs never fails for memory and never fails a peer. What ended stays as a prefix for the
+next turn until its cells or its sequence number are needed.
+Not: which request is placed (`policy`). Owner: the step thread.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.scheduler.entry import Entry
+from umad.scheduler.ledger import KvLedger, LedgerViolation
+from umad.scheduler.prefixes import PrefixIndex, common_prefix
+from umad.step import MemoryOp, SeqCopy, SeqTrim
+
+
+@dataclass(frozen=True, slots=True)
+class _Retained:
+    tokens: NDArray[np.int32]
+    session: str | None
+
+
+class Residency:
+    """The pool: `n_cells` cells and `max_seqs` sequence numbers."""
+
+    def __init__(self, *, n_cells: int, max_seqs: int, can_share_prefix: bool) -> None:
+        self.ledger = KvLedger(n_cells)
+        self.max_seqs = max_seqs
+        self._can_share_prefix = can_share_prefix
+        self._free_seqs = list(range(max_seqs - 1, -1, -1))
+        self._live: dict[int, Entry] = {}
+        # Least recently used first.
+        self._retained: OrderedDict[int, _Retained] = OrderedDict()
+        self._index = PrefixIndex()
+        self._promised_cells = 0
+        self._ops: list[MemoryOp] = []
+        # Counting shared cells walks every chain, so the count is kept until something changes.
+        self._n_retained_cells: int | None = 0
+
+    # -- what is where --------------------------------------------------------------------------
+
+    @property
+    def cells_live(self) -> int:
+        """Cells held by running requests (shared ones once)."""
+        return self.ledger.used_cells - self.cells_retained
+
+    @property
+    def cells_retained(self) -> int:
+        """Cells that only retained sequences hold: free for the asking."""
+        if self._n_retained_cells is None:
+            self._n_retained_cells = self.ledger.reclaimable(set(self._retained))
+        return self._n_retained_cells
+
+    def take_ops(self) -> tuple[MemoryOp, ...]:
+        """Memory operations llama.cpp has yet to be told, in order."""
+        ops = tuple(self._ops)
+        self._ops.clear()
+        return ops
+
+    @property
+    def has_ops(self) -> bool:
+        """Some are waiting to be told."""
+        return bool(self._ops)
+
+    # -- coming in ------------------------------------------------------------------------------
+
+    def could_fit(self, entry: Entry, giving_up: tuple[Entry, ...] = ()) -> bool:
+        """Would `entry` fit if `giving_up` were preempted? Changes nothing."""
+        if not (self._free_seqs or self._retained or giving_up):
+            return False
+        evictable = set(self._retained)
+        promised = self._promised_cells
+        for victim in giving_up:
+            evictable.add(victim.seq)
+            promised -= victim.cells_at_most - self.ledger.length(victim.seq)
+        source, matched = self._match(entry)
+        held = self.ledger.reclaimable_prefix(source, matched, evictable)
+        spare = self.ledger.free_cells - promised
+        need = entry.cells_at_most - matched
+        return need <= spare or need <= spare + self.ledger.reclaimable(evictable) - held
+
+    def place(self, entry: Entry) -> bool:
+        """Give `entry` a sequence and its longest known prefix, evicting what must go.
+
+        False, with nothing changed, when it does not fit.
+        """
+        if not self.could_fit(entry):
+            return False
+        source, matched = self._match(entry)
+        if self._is_adoptable(entry, source, matched):
+            del self._retained[source]
+            self._cut(source, matched)
+            seq = source
+        else:
+            if not self._free_seqs:
+                self._evict(self._oldest(besides=source))
+            seq = self._free_seqs.pop()
+            if matched:
+                self._ops.append(SeqCopy(source=source, target=seq, n_tokens=matched))
+                self.ledger.share(source, seq, matched)
+                if source in self._retained:
+                    self._retained.move_to_end(source)
+        entry.seq = seq
+        entry.n_computed = matched
+        self._live[seq] = entry
+        self._promised_cells += entry.cells_at_most - matched
+        self._index.put(seq, entry.tokens, matched)
+        while self._promised_cells > self.ledger.free_cells:
+            # The prefix it came from goes last: evicted, it frees only what lies behind the prefix.
+            self._evict(self._oldest(besides=source))
+        self._n_retained_cells = None
+        return True
+
+    def _is_adoptable(self, entry: Entry, source: int, matched: int) -> bool:
+        """Wholly a prefix of the newcomer and nobody else's, or the only sequence number left: it
+        becomes the newcomer's, and no number is spent on a copy."""
+        kept = self._retained.get(source)
+        if kept is None:
+            return False
+        if not self._free_seqs and len(self._retained) == 1:
+            return True
+        return self.ledger.length(source) == matched and kept.session in (None, entry.session)
+
+    def _match(self, entry: Entry) -> tuple[int, int]:
+        if not self._can_share_prefix:
+            return -1, 0
+        # The last known token is always computed: its logits are what is sampled.
+        return self._index.longest(entry.tokens[: entry.n_tokens - 1])
+
+    # -- staying --------------------------------------------------------------------------------
+
+    def grow(self, entry: Entry, n_tokens: int) -> None:
+        """`n_tokens` more of `entry` were computed."""
+        self.ledger.grow(entry.seq, n_tokens)
+        entry.n_computed += n_tokens
+        self._promised_cells -= n_tokens
+        self._index.put(entry.seq, entry.tokens, entry.n_computed)
+
+    def rolled_back(self, entry: Entry) -> None:
+        """A cut step may have left more of `entry` in the cells than is accounted for."""
+        self._ops.append(SeqTrim(seq=entry.seq, keep_tokens=entry.n_computed))
+
+    # -- going out ------------------------------------------------------------------------------
+
+    def retain(self, entry: Entry) -> None:
+        """`entry` leaves; its cells stay as a prefix while nobody needs them."""
+        seq = self._leave(entry)
+        tokens = entry.tokens[: entry.n_computed]
+        if not self._can_share_prefix or not tokens.size:
+            self._empty(seq)
+            return
+        for other, retained in list(self._retained.items()):
+            # A conversation's turn before is part of this one: one of them is enough.
+            is_turn_before = entry.session is not None and retained.session == entry.session
+            if is_turn_before or (
+                retained.session is None
+                and retained.tokens.size <= tokens.size
+                and common_prefix(retained.tokens, tokens) == retained.tokens.size
+            ):
+                self._evict(other)
+        self._retained[seq] = _Retained(tokens, entry.session)
+        self._n_retained_cells = None
+        self._index.put(seq, tokens, tokens.size)
+
+    def release(self, entry: Entry) -> None:
+        """`entry` leaves and its cells are free at once."""
+        self._empty(self._leave(entry))
+
+    def drop_session(self, session: str) -> bool:
+        """Evict what was retained for `session`; whether there was anything."""
+        found = [seq for seq, kept in self._retained.items() if kept.session == session]
+        for seq in found:
+            self._evict(seq)
+        return bool(found)
+
+    def evict_all(self) -> None:
+        """Evict everything retained."""
+        for seq in list(self._retained):
+            self._evict(seq)
+
+    def _leave(self, entry: Entry) -> int:
+        seq = entry.seq
+        del self._live[seq]
+        self._promised_cells -= entry.cells_at_most - entry.n_computed
+        entry.seq = -1
+        return seq
+
+    def _oldest(self, *, besides: int) -> int:
+        """Least recently used retained sequence: pinned ones after the others, `besides` last."""
+
+        def rank(item: tuple[int, _Retained]) -> int:
+            seq, kept = item
+            return 2 if seq == besides else int(kept.session is not None)
+
+        if not self._retained:
+            raise LedgerViolation("cells are promised that nobody can give up")
+        return min(self._retained.items(), key=rank)[0]
+
+    def _evict(self, seq: int) -> None:
+        del self._retained[seq]
+        self._empty(seq)
+
+    def _cut(self, seq: int, keep_tokens: int) -> None:
+        if keep_tokens < self.ledger.length(seq):
+            self.ledger.trim(seq, keep_tokens)
+            self._ops.append(SeqTrim(seq=seq, keep_tokens=keep_tokens))
+
+    def _empty(self, seq: int) -> None:
+        self._index.drop(seq)
+        self._cut(seq, 0)
+        self._free_seqs.append(seq)
+        self._n_retained_cells = None

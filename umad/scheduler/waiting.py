@@ -1,0 +1,75 @@
+"""The requests that are not yet in the KV pool: lanes by priority, apps by service, then order.
+
+A request that has waited `AGING_NS` is offered before younger ones of any lane, so a busy lane
+never shuts out a quiet one. Owner: the step thread.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from umad.config import LaneSettings
+from umad.scheduler.entry import Entry
+from umad.scheduler.fairness import TokenCounters
+
+AGING_NS = 10_000_000_000
+
+
+class WaitingLine:
+    """Every waiting request. Within an app of a lane, first come is first served."""
+
+    def __init__(
+        self, lanes: Mapping[str, LaneSettings], counters: Mapping[str, TokenCounters]
+    ) -> None:
+        self._order = sorted(lanes, key=lambda name: -lanes[name].priority)
+        self._counters = counters
+        self._queues: dict[str, dict[str, deque[Entry]]] = {name: {} for name in lanes}
+        self._n: dict[str, int] = dict.fromkeys(lanes, 0)
+
+    def __len__(self) -> int:
+        return sum(self._n.values())
+
+    def counts(self) -> dict[str, int]:
+        """Waiting requests by lane."""
+        return dict(self._n)
+
+    def append(self, entry: Entry) -> None:
+        """A newcomer joins the end of its app's queue."""
+        self._queues[entry.lane].setdefault(entry.app, deque()).append(entry)
+        self._n[entry.lane] += 1
+
+    def insert_by_arrival(self, entry: Entry) -> None:
+        """A request that was here before (preempted, or moved to another lane) takes the place
+        its arrival gives it among its app's."""
+        queue = self._queues[entry.lane].setdefault(entry.app, deque())
+        at = sum(1 for other in queue if other.arrived_ns <= entry.arrived_ns)
+        queue.insert(at, entry)
+        self._n[entry.lane] += 1
+
+    def remove(self, entry: Entry) -> None:
+        """Take a request out, wherever it stands."""
+        queue = self._queues[entry.lane][entry.app]
+        queue.remove(entry)
+        if not queue:
+            del self._queues[entry.lane][entry.app]
+        self._n[entry.lane] -= 1
+
+    def heads(self, now_ns: int) -> Iterator[Entry]:
+        """The first request of every app, the most deserving first. Do not mutate while
+        iterating."""
+        if not len(self):
+            return
+        young: list[tuple[int, int, int, Entry]] = []
+        aged: list[tuple[int, int, int, Entry]] = []
+        for rank, lane in enumerate(self._order):
+            counters = self._counters[lane]
+            for app, queue in self._queues[lane].items():
+                head = next((entry for entry in queue if not entry.paused), None)
+                if head is None:
+                    continue
+                is_aged = now_ns - head.arrived_ns >= AGING_NS
+                key = (0 if is_aged else rank, counters.served(app), head.arrived_ns, head)
+                (aged if is_aged else young).append(key)
+        for group in (aged, young):
+            group.sort(key=lambda item: item[:3])
+            for *_, entry in group:
+                yield entry
