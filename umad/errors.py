@@ -12,6 +12,8 @@ class UmadError(Exception):
 
     field: the request's or file's field at fault, dotted, where there is one.
     retryable: the same call may succeed later without being changed.
+    request_id: the client's own id of the request at fault, where it is known; it says which
+    request an error frame ends.
     """
 
     code: ClassVar[str] = "internal"
@@ -21,6 +23,7 @@ class UmadError(Exception):
         super().__init__(message)
         self.message = message
         self.field = field
+        self.request_id: int | str | None = None
 
 
 class InternalError(UmadError):

@@ -1,0 +1,60 @@
+"""`UmadError` <-> the fields of an error message. The one mapping between the two.
+
+Not: the frame around it (`umad.protocol.events`), exit codes or HTTP statuses.
+"""
+
+from umad import errors
+from umad.errors import InternalError, UmadError
+from umad.service import Failed
+
+# What a stranger may know of an unexpected error; the log has the rest.
+UNEXPECTED = "something unexpected went wrong in the daemon; its log has the detail"
+
+
+class ForeignError(UmadError):
+    """An error of a peer whose codes this version does not know, kept as it came."""
+
+    def __init__(
+        self, code: str, message: str, *, field: str | None = None, retryable: bool = False
+    ) -> None:
+        super().__init__(message, field=field)
+        # One class stands for every such code, so here they belong to the instance.
+        self.__dict__.update(code=code, retryable=retryable)
+
+
+def _classes_by_code() -> dict[str, type[UmadError]]:
+    """Every class of `umad.errors` that brings a code of its own."""
+    return {
+        kind.code: kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, UmadError) and "code" in vars(kind)
+    } | {InternalError.code: InternalError}
+
+
+_BY_CODE = _classes_by_code()
+
+
+def failed_of(error: UmadError) -> Failed:
+    """The event that tells a client of `error`."""
+    unexpected = error.code == InternalError.code
+    return Failed(
+        code=error.code,
+        message=UNEXPECTED if unexpected else error.message,
+        field=error.field,
+        retryable=error.retryable,
+    )
+
+
+def error_of(
+    code: str, message: str, field: str | None = None, retryable: bool = False
+) -> UmadError:
+    """The exception of an error message. A known code decides on `retryable` itself."""
+    kind = _BY_CODE.get(code)
+    if kind is None:
+        return ForeignError(code, message, field=field, retryable=retryable)
+    return kind(message, field=field)
+
+
+def error_of_failed(failed: Failed) -> UmadError:
+    """The exception of a `Failed` event."""
+    return error_of(failed.code, failed.message, failed.field, failed.retryable)

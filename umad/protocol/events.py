@@ -1,0 +1,262 @@
+"""What the daemon says: encoding, and parsing in the client.
+
+Not: when it says it. Hot: one `encode_tokens` and one `parse_event` for every token frame, so a
+tokens message is built from what the engine link delivers and packed once.
+
+On the wire a token's log-probability is [logprob, [[id, logprob], …]], in the order of `ids`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from umad.errors import ProtocolViolation, UmadError
+from umad.protocol import PROTOCOL_VERSION
+from umad.protocol.errors import failed_of
+from umad.protocol.requests import RequestId
+from umad.request import Timings, Usage
+from umad.service import Accepted, Done, Event, Failed, Progress, TokenLogprob, Tokens
+
+# (logprob, alternatives) for each id, as `umad.protocol.link.Emitted` has them.
+WireLogprobs = Sequence[tuple[float, Sequence[tuple[int, float]]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The daemon's hello. frame_bytes: the longest body it takes."""
+
+    protocol: int = PROTOCOL_VERSION
+    server: str = ""
+    capabilities: tuple[str, ...] = ()
+    frame_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The answer to a request that has just one."""
+
+    value: Any
+
+
+Message = Event | Welcome | Result
+
+
+def _packed(body: Mapping[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(body)
+    return packed
+
+
+# -- daemon: values to bodies --------------------------------------------------------------------
+
+
+def encode_welcome(welcome: Welcome) -> bytes:
+    """Body of the daemon's first frame."""
+    return _packed(
+        {
+            "type": "hello",
+            "protocol": welcome.protocol,
+            "server": welcome.server,
+            "capabilities": welcome.capabilities,
+            "frame_bytes": welcome.frame_bytes,
+        }
+    )
+
+
+def encode_tokens(
+    id: RequestId, index: int, text: str, ids: Sequence[int], logprobs: WireLogprobs | None = None
+) -> bytes:
+    """Body of a tokens message. ids and logprobs: lists or tuples."""
+    body: dict[str, Any] = {"type": "tokens", "id": id, "index": index, "text": text, "ids": ids}
+    if logprobs is not None:
+        body["logprobs"] = logprobs
+    return _packed(body)
+
+
+def encode_result(id: RequestId, value: Any) -> bytes:
+    """Body of the answer to a unary request. value: what msgpack knows, nothing else."""
+    return _packed({"type": "result", "id": id, "value": value})
+
+
+def encode_error(error: UmadError, id: RequestId | None = None) -> bytes:
+    """Body of an error message, for `id` or else for the request the error itself names.
+
+    With neither it concerns the connection.
+    """
+    return encode_failed(error.request_id if id is None else id, failed_of(error))
+
+
+def encode_failed(id: RequestId | None, failed: Failed) -> bytes:
+    """Body of an error message, from its event."""
+    return _packed(
+        {
+            "type": "error",
+            "id": id,
+            "code": failed.code,
+            "message": failed.message,
+            "field": failed.field,
+            "retryable": failed.retryable,
+        }
+    )
+
+
+def encode_event(id: RequestId, event: Event) -> bytes:
+    """Body of any event of a generate or chat request."""
+    match event:
+        case Tokens():
+            logprobs = None
+            if event.logprobs is not None:
+                logprobs = [(one.logprob, one.top) for one in event.logprobs]
+            return encode_tokens(id, event.index, event.text, event.ids, logprobs)
+        case Progress():
+            return _packed(
+                {
+                    "type": "progress",
+                    "id": id,
+                    "index": event.index,
+                    "done_tokens": event.done_tokens,
+                    "total_tokens": event.total_tokens,
+                }
+            )
+        case Accepted():
+            return _packed(
+                {
+                    "type": "accepted",
+                    "id": id,
+                    "request": event.request,
+                    "model": event.model,
+                    "lane": event.lane,
+                    "queue_position": event.queue_position,
+                }
+            )
+        case Done():
+            return _packed(
+                {
+                    "type": "done",
+                    "id": id,
+                    "index": event.index,
+                    "finish_reason": event.finish_reason,
+                    "stop": event.stop,
+                    "usage": {
+                        "prompt_tokens": event.usage.prompt_tokens,
+                        "cached_tokens": event.usage.cached_tokens,
+                        "completion_tokens": event.usage.completion_tokens,
+                    },
+                    "timings": {
+                        "queued_ms": event.timings.queued_ms,
+                        "first_token_ms": event.timings.first_token_ms,
+                        "total_ms": event.timings.total_ms,
+                    },
+                }
+            )
+        case Failed():
+            return encode_failed(id, event)
+
+
+# -- client: bodies to values --------------------------------------------------------------------
+
+
+def _logprobs(ids: Iterable[int], wire: Iterable[Any]) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        [
+            TokenLogprob(id=token, logprob=logprob, top=tuple([(i, p) for i, p in top]))
+            for token, (logprob, top) in zip(ids, wire, strict=True)
+        ]
+    )
+
+
+def _tokens(body: Mapping[str, Any]) -> Tokens:
+    ids = tuple(body["ids"])
+    wire = body.get("logprobs")
+    return Tokens(
+        index=body["index"],
+        text=body["text"],
+        ids=ids,
+        logprobs=None if wire is None else _logprobs(ids, wire),
+    )
+
+
+def _accepted(body: Mapping[str, Any]) -> Accepted:
+    return Accepted(
+        request=body["request"],
+        model=body["model"],
+        lane=body["lane"],
+        queue_position=body["queue_position"],
+    )
+
+
+def _progress(body: Mapping[str, Any]) -> Progress:
+    return Progress(
+        index=body["index"], done_tokens=body["done_tokens"], total_tokens=body["total_tokens"]
+    )
+
+
+def _done(body: Mapping[str, Any]) -> Done:
+    usage, timings = body["usage"], body["timings"]
+    return Done(
+        index=body["index"],
+        finish_reason=body["finish_reason"],
+        stop=body.get("stop"),
+        usage=Usage(
+            prompt_tokens=usage["prompt_tokens"],
+            cached_tokens=usage["cached_tokens"],
+            completion_tokens=usage["completion_tokens"],
+        ),
+        timings=Timings(
+            queued_ms=timings["queued_ms"],
+            first_token_ms=timings["first_token_ms"],
+            total_ms=timings["total_ms"],
+        ),
+    )
+
+
+def _failed(body: Mapping[str, Any]) -> Failed:
+    return Failed(
+        code=str(body["code"]),
+        message=str(body["message"]),
+        field=None if body.get("field") is None else str(body["field"]),
+        retryable=bool(body["retryable"]),
+    )
+
+
+def _welcome(body: Mapping[str, Any]) -> Welcome:
+    return Welcome(
+        protocol=body["protocol"],
+        server=body["server"],
+        capabilities=tuple(body["capabilities"]),
+        frame_bytes=body["frame_bytes"],
+    )
+
+
+def _result(body: Mapping[str, Any]) -> Result:
+    return Result(value=body["value"])
+
+
+_PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
+    "tokens": _tokens,
+    "accepted": _accepted,
+    "progress": _progress,
+    "done": _done,
+    "error": _failed,
+    "result": _result,
+    "hello": _welcome,
+}
+
+
+def parse_event(body: bytes) -> tuple[RequestId | None, Message]:
+    """(request id, message) of a body from the daemon; the id is None in a hello.
+
+    The daemon is trusted to mean what it says, not to be of this version: fields that are not
+    known are ignored. Raises `ProtocolViolation` for everything that is no message.
+    """
+    try:
+        message = msgpack.unpackb(body)
+        request_id = message.get("id")
+        # A client looks its requests up by it.
+        hash(request_id)
+        return request_id, _PARSERS[message["type"]](message)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolViolation(
+            f"the daemon sent no message of version {PROTOCOL_VERSION} of the protocol"
+        ) from error

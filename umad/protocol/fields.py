@@ -1,0 +1,175 @@
+"""Readers of single fields from outside: (name, value) -> checked value, or `BadRequest`.
+
+Each one decides on the type and on what no later check would survive; ranges that have a meaning
+are checked by the request itself (`umad.request`). An error never quotes a value: it may be a
+prompt.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from umad.errors import BadRequest
+from umad.request import MAX_LOGIT_BIAS, MAX_STOPS, ChatMessage
+
+Reader = Callable[[str, Any], Any]
+
+MAX_ID_CHARS = 128
+MAX_NAME_CHARS = 256
+MAX_MODEL_CHARS = 4096  # it may be a path
+MAX_MESSAGES = 4096
+MAX_ROLE_CHARS = 64
+MAX_TOKEN_ID = 2**31 - 1  # llama_token is an int32
+
+_KINDS: dict[type, str] = {
+    str: "a string",
+    bytes: "binary",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    list: "an array",
+    dict: "a map",
+    type(None): "null",
+}
+
+
+def kind_of(value: Any) -> str:
+    """What a client would call the type of `value`."""
+    return _KINDS.get(type(value), "an extension type")
+
+
+def _wrong(name: str, wanted: str, value: Any) -> BadRequest:
+    return BadRequest(f"{name} must be {wanted}, not {kind_of(value)}", field=name)
+
+
+def read_text(name: str, value: Any) -> str:
+    """Any string."""
+    if not isinstance(value, str):
+        raise _wrong(name, "a string", value)
+    return value
+
+
+def text_of(max_chars: int) -> Callable[[str, Any], str]:
+    """A reader of names: 1 to `max_chars` characters."""
+
+    def read_name(name: str, value: Any) -> str:
+        text = read_text(name, value)
+        if not 0 < len(text) <= max_chars:
+            raise BadRequest(f"{name} has 1 to {max_chars} characters", field=name)
+        return text
+
+    return read_name
+
+
+read_name = text_of(MAX_NAME_CHARS)
+read_model = text_of(MAX_MODEL_CHARS)
+
+
+def read_id(name: str, value: Any) -> int | str:
+    """A request's id: an integer or a short string."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, str):
+        raise _wrong(name, "an integer or a string", value)
+    if not 0 < len(value) <= MAX_ID_CHARS:
+        raise BadRequest(f"{name} has 1 to {MAX_ID_CHARS} characters", field=name)
+    return value
+
+
+def read_integer(name: str, value: Any) -> int:
+    """An integer; a boolean is none."""
+    if type(value) is not int:
+        raise _wrong(name, "an integer", value)
+    return value
+
+
+def read_number(name: str, value: Any) -> float:
+    """A finite number, as a float."""
+    if type(value) is int:
+        return float(value)
+    if type(value) is not float:
+        raise _wrong(name, "a number", value)
+    if not math.isfinite(value):
+        raise BadRequest(f"{name} must be a finite number", field=name)
+    return value
+
+
+def read_flag(name: str, value: Any) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise _wrong(name, "a boolean", value)
+    return value
+
+
+def read_texts(name: str, value: Any) -> tuple[str, ...]:
+    """An array of strings."""
+    if not isinstance(value, list):
+        raise _wrong(name, "an array of strings", value)
+    for at, one in enumerate(value):
+        if not isinstance(one, str):
+            raise _wrong(f"{name}[{at}]", "a string", one)
+    return tuple(value)
+
+
+def read_stop(name: str, value: Any) -> tuple[str, ...]:
+    """One stop string or an array of them."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and len(value) > MAX_STOPS:
+        raise BadRequest(f"at most {MAX_STOPS} stop strings", field=name)
+    return read_texts(name, value)
+
+
+def read_token_ids(name: str, value: Any) -> tuple[int, ...]:
+    """An array of token ids. Whether a model has them all, its engine knows."""
+    if not isinstance(value, list):
+        raise _wrong(name, "an array of integers", value)
+    # Whole-array checks: a prompt may have a hundred thousand ids.
+    if not set(map(type, value)) <= {int}:
+        at = next(at for at, one in enumerate(value) if type(one) is not int)
+        raise _wrong(f"{name}[{at}]", "an integer", value[at])
+    if value and not 0 <= min(value) <= max(value) <= MAX_TOKEN_ID:
+        raise BadRequest(f"{name}: a token id is between 0 and {MAX_TOKEN_ID}", field=name)
+    return tuple(value)
+
+
+def read_messages(name: str, value: Any) -> tuple[ChatMessage, ...]:
+    """An array of {role, content}."""
+    if not isinstance(value, list):
+        raise _wrong(name, "an array of {role, content} maps", value)
+    if len(value) > MAX_MESSAGES:
+        raise BadRequest(f"{name} has at most {MAX_MESSAGES} turns", field=name)
+    return tuple([_read_turn(f"{name}[{at}]", turn) for at, turn in enumerate(value)])
+
+
+_read_role = text_of(MAX_ROLE_CHARS)
+
+
+def _read_turn(name: str, value: Any) -> ChatMessage:
+    if not isinstance(value, dict):
+        raise _wrong(name, "a map of role and content", value)
+    for part in ("role", "content"):
+        if part not in value:
+            raise BadRequest(f"{name}.{part} is missing", field=f"{name}.{part}")
+    if len(value) > 2:
+        raise BadRequest(f"{name} has role and content and nothing else", field=name)
+    return ChatMessage(
+        role=_read_role(f"{name}.role", value["role"]),
+        content=read_text(f"{name}.content", value["content"]),
+    )
+
+
+def read_logit_bias(name: str, value: Any) -> tuple[tuple[int, float], ...]:
+    """An array of [token id, bias]."""
+    if not isinstance(value, list):
+        raise _wrong(name, "an array of [token id, bias]", value)
+    if len(value) > MAX_LOGIT_BIAS:
+        raise BadRequest(f"at most {MAX_LOGIT_BIAS} biased tokens", field=name)
+    pairs = []
+    for at, pair in enumerate(value):
+        place = f"{name}[{at}]"
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise BadRequest(f"{place} must be [token id, bias]", field=place)
+        (token,) = read_token_ids(place, pair[:1])
+        pairs.append((token, read_number(place, pair[1])))
+    return tuple(pairs)

@@ -1,0 +1,243 @@
+"""Body -> checked request: the only place where what came from outside is taken apart.
+
+`ProtocolViolation` ends the connection (the body is no message); every other `UmadError` ends one
+request and carries its `request_id` where that could be read. Nothing else is ever raised.
+Not: whether an id is taken, or a model known.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from umad.errors import BadRequest, ProtocolViolation, UmadError, Unsupported, UnsupportedVersion
+from umad.protocol import PROTOCOL_VERSION, fields, requests
+from umad.protocol.bounds import check_shape
+from umad.protocol.fields import Reader, kind_of
+from umad.protocol.requests import PLANNED, PLANNED_FIELDS, Generate, Hello, Request, RequestId
+from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
+
+MAX_CAPABILITIES = 64
+# A name is quoted back to say what was meant; it comes from outside and may be anything.
+_QUOTED_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """One type of request: its fields besides type and id, and what they make."""
+
+    readers: Mapping[str, Reader]
+    required: tuple[str, ...] = ()
+    build: Callable[..., Request]
+
+
+def _planned(name: str, value: Any) -> None:
+    raise Unsupported(f"{name} is not supported by this version", field=name)
+
+
+_SAMPLING: Mapping[str, Reader] = {
+    "temperature": fields.read_number,
+    "top_k": fields.read_integer,
+    "top_p": fields.read_number,
+    "min_p": fields.read_number,
+    "typical_p": fields.read_number,
+    "repetition_penalty": fields.read_number,
+    "frequency_penalty": fields.read_number,
+    "presence_penalty": fields.read_number,
+    "penalty_last_n": fields.read_integer,
+    "logit_bias": fields.read_logit_bias,
+    "seed": fields.read_integer,
+    "max_tokens": fields.read_integer,
+    "stop": fields.read_stop,
+    "logprobs": fields.read_integer,
+    "ignore_eos": fields.read_flag,
+    **dict.fromkeys(PLANNED_FIELDS, _planned),
+}
+_PLACE: Mapping[str, Reader] = {
+    "model": fields.read_model,
+    "n": fields.read_integer,
+    "lane": fields.read_name,
+    "session": fields.read_name,
+    "deadline_ms": fields.read_integer,
+}
+
+
+def _generate(*, id: RequestId, **values: Any) -> Generate:
+    sampling = {name: values.pop(name) for name in SAMPLING_FIELDS if name in values}
+    request = GenerateRequest(sampling=SamplingParams(**sampling), **values)
+    request.check()
+    return Generate(id=id, request=request)
+
+
+def _cancel(*, id: RequestId, **values: Any) -> requests.Cancel:
+    if len(values) != 1:
+        raise BadRequest("cancel names exactly one of request and own_id", field="request")
+    return requests.Cancel(id=id, **values)
+
+
+_MODEL: Mapping[str, Reader] = {"model": fields.read_model}
+_KINDS: Mapping[str, _Kind] = {
+    "generate": _Kind(
+        readers={
+            "prompt": fields.read_text,
+            "prompt_ids": fields.read_token_ids,
+            **_PLACE,
+            **_SAMPLING,
+        },
+        build=_generate,
+    ),
+    "chat": _Kind(
+        readers={"messages": fields.read_messages, **_PLACE, **_SAMPLING},
+        required=("messages",),
+        build=_generate,
+    ),
+    "tokenize": _Kind(
+        readers={"text": fields.read_text, "special": fields.read_flag, **_MODEL},
+        required=("text",),
+        build=requests.Tokenize,
+    ),
+    "detokenize": _Kind(
+        readers={"ids": fields.read_token_ids, **_MODEL},
+        required=("ids",),
+        build=requests.Detokenize,
+    ),
+    "cancel": _Kind(readers={"request": fields.read_name, "own_id": fields.read_id}, build=_cancel),
+    "priority": _Kind(
+        readers={"target": fields.read_name, "lane": fields.read_name},
+        required=("target", "lane"),
+        build=requests.Priority,
+    ),
+    "load": _Kind(readers=_MODEL, required=("model",), build=requests.Load),
+    "unload": _Kind(readers=_MODEL, required=("model",), build=requests.Unload),
+    "models": _Kind(readers={}, build=requests.Models),
+    "sessions": _Kind(readers={}, build=requests.Sessions),
+    "metrics": _Kind(readers={}, build=requests.Metrics),
+    "ping": _Kind(readers={}, build=requests.Ping),
+}
+_TYPES = (*_KINDS, *PLANNED)
+
+
+def _unpack(body: bytes) -> dict[str, Any]:
+    check_shape(body)
+    try:
+        message = msgpack.unpackb(body)
+    except UnicodeDecodeError as error:
+        raise ProtocolViolation("a string of the message is not UTF-8") from error
+    except ValueError as error:
+        # Every failure of msgpack's own is a ValueError: a key of a wrong type, a bad timestamp.
+        raise ProtocolViolation("the body is not a msgpack map with string keys") from error
+    if not isinstance(message, dict):
+        raise ProtocolViolation(f"a message is a map, not {kind_of(message)}")
+    return message
+
+
+def _type_of(message: dict[str, Any]) -> str:
+    name = message.pop("type", None)
+    if not isinstance(name, str):
+        raise ProtocolViolation(f"a message's type is a string, not {kind_of(name)}")
+    return name
+
+
+def _quoted(name: Any) -> str:
+    """A name from outside, short enough for an error message. Keys may also be bytes."""
+    text = name if isinstance(name, str) else repr(name[:_QUOTED_CHARS])
+    return repr(text[:_QUOTED_CHARS])
+
+
+def _nearest(name: Any, known: Iterable[str]) -> str:
+    """A hint to end an error message with; empty where nothing known is like `name`."""
+    if not isinstance(name, str):
+        return ""
+    near = difflib.get_close_matches(name[:_QUOTED_CHARS], list(known), n=3)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def _read_fields(
+    type_name: str, message: Mapping[str, Any], readers: Mapping[str, Reader]
+) -> dict[str, Any]:
+    """Checked values of the fields that are given; null is the same as leaving one out."""
+    values = {}
+    for name, value in message.items():
+        reader = readers.get(name)
+        if reader is None:
+            raise _unknown_field(type_name, name, readers)
+        if value is not None:
+            values[name] = reader(name, value)
+    return values
+
+
+def _unknown_field(type_name: str, name: Any, readers: Iterable[str]) -> BadRequest:
+    owners = [kind for kind in ("generate", "chat") if name in _KINDS[kind].readers]
+    if type_name in ("generate", "chat") and owners:
+        hint = f"; {name} belongs to {owners[0]}"
+    else:
+        hint = _nearest(name, readers)
+    field = name[:_QUOTED_CHARS] if isinstance(name, str) else None
+    return BadRequest(f"{type_name} has no field {_quoted(name)}{hint}", field=field)
+
+
+def parse_hello(body: bytes) -> Hello:
+    """A connection's first message.
+
+    Raises `UnsupportedVersion` for another version of the protocol, whatever else its hello says,
+    and `ProtocolViolation` for everything that is not a hello.
+    """
+    message = _unpack(body)
+    type_name = _type_of(message)
+    if type_name != "hello":
+        raise ProtocolViolation(f"the first message is a hello, not {_quoted(type_name)}")
+    version = message.pop("protocol", None)
+    if type(version) is not int:
+        raise ProtocolViolation("hello.protocol must be an integer", field="protocol")
+    if version != PROTOCOL_VERSION:
+        raise UnsupportedVersion(
+            f"this daemon speaks version {PROTOCOL_VERSION} of the protocol, the client {version}; "
+            "bring both to the same version of umad",
+            field="protocol",
+        )
+    try:
+        values = _read_fields(
+            "hello", message, {"client": fields.read_name, "capabilities": fields.read_texts}
+        )
+    except BadRequest as error:
+        raise ProtocolViolation(error.message, field=error.field) from error
+    if len(values.get("capabilities", ())) > MAX_CAPABILITIES:
+        raise ProtocolViolation(f"at most {MAX_CAPABILITIES} capabilities", field="capabilities")
+    return Hello(protocol=version, **values)
+
+
+def parse_request(body: bytes) -> Request:
+    """Any message after the hello.
+
+    Raises `ProtocolViolation` for what is no message, `BadRequest` for a request with something
+    wrong in it, `Unsupported` for what the interface names and this version cannot do.
+    """
+    message = _unpack(body)
+    type_name = _type_of(message)
+    if type_name == "hello":
+        raise ProtocolViolation("hello comes once, at the beginning of a connection")
+    if "id" not in message:
+        raise BadRequest("a request has an id, an integer or a string", field="id")
+    request_id = fields.read_id("id", message.pop("id"))
+    try:
+        return _build(type_name, request_id, message)
+    except UmadError as error:
+        error.request_id = request_id
+        raise
+
+
+def _build(type_name: str, request_id: RequestId, message: Mapping[str, Any]) -> Request:
+    kind = _KINDS.get(type_name)
+    if kind is None:
+        if type_name in PLANNED:
+            raise Unsupported(f"{type_name} is not supported by this version", field="type")
+        raise BadRequest(
+            f"there is no request {_quoted(type_name)}{_nearest(type_name, _TYPES)}", field="type"
+        )
+    values = _read_fields(type_name, message, kind.readers)
+    for name in kind.required:
+        if name not in values:
+            raise BadRequest(f"{type_name} needs {name}", field=name)
+    return kind.build(id=request_id, **values)

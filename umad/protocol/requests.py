@@ -1,0 +1,206 @@
+"""What a client says, as values, and how a client writes it down.
+
+Not: taking apart what came from outside (`umad.protocol.parsing`).
+A request's `id` is chosen by the client, unique among its connection's live requests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import msgpack
+
+from umad.errors import BadRequest
+from umad.protocol import PROTOCOL_VERSION
+from umad.request import SAMPLING_FIELDS, ChatMessage, GenerateRequest, SamplingParams
+
+RequestId = int | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """First on every connection. client: a name for logs; capabilities: none are defined yet."""
+
+    protocol: int = PROTOCOL_VERSION
+    client: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """Run `request`; `generate` and `chat` on the wire, by what it holds. Events follow."""
+
+    id: RequestId
+    request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenize:
+    """Result: the token ids of `text`. special: recognise control tokens in it."""
+
+    id: RequestId
+    text: str
+    model: str | None = None
+    special: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detokenize:
+    """Result: the text of `ids`."""
+
+    id: RequestId
+    ids: tuple[int, ...]
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """End a request. Exactly one of both is set. Result: null.
+
+    request: the daemon's id (`Accepted.request`), of any connection.
+    own_id: the id this connection gave it, which is known before `Accepted` has come.
+    """
+
+    id: RequestId
+    request: str | None = None
+    own_id: RequestId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priority:
+    """Move the work of a session or of a request (by the daemon's id) to `lane`.
+
+    Result: how many requests moved.
+    """
+
+    id: RequestId
+    target: str
+    lane: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Load a model. Result, once it is ready: its facts."""
+
+    id: RequestId
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload:
+    """Stop a model's engine. Result: null."""
+
+    id: RequestId
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Result: every loaded or loading model with its facts."""
+
+    id: RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sessions:
+    """Result: every live request and pinned session."""
+
+    id: RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Result: the scorecard."""
+
+    id: RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Result: null."""
+
+    id: RequestId
+
+
+Request = (
+    Generate
+    | Tokenize
+    | Detokenize
+    | Cancel
+    | Priority
+    | Load
+    | Unload
+    | Models
+    | Sessions
+    | Metrics
+    | Ping
+)
+
+# Names of the interface that this version answers with `unsupported`.
+PLANNED = ("embed", "rerank", "logits.attach")
+PLANNED_FIELDS = ("grammar", "json_schema")
+
+TYPE_NAMES: dict[type, str] = {
+    Hello: "hello",
+    Tokenize: "tokenize",
+    Detokenize: "detokenize",
+    Cancel: "cancel",
+    Priority: "priority",
+    Load: "load",
+    Unload: "unload",
+    Models: "models",
+    Sessions: "sessions",
+    Metrics: "metrics",
+    Ping: "ping",
+}
+_PLACE_FIELDS = ("model", "n", "lane", "session", "deadline_ms")
+_DEFAULT_SAMPLING = SamplingParams()
+_DEFAULT_REQUEST = GenerateRequest()
+
+
+def _changed(value: Any, default: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Fields that differ from the default: a daemon's defaults then count for the rest."""
+    return {
+        name: given for name in names if (given := getattr(value, name)) != getattr(default, name)
+    }
+
+
+def _message(turn: ChatMessage) -> dict[str, str]:
+    return {"role": turn.role, "content": turn.content}
+
+
+def _generate_fields(message: Generate) -> dict[str, Any]:
+    request = message.request
+    kind = "generate" if request.messages is None else "chat"
+    body: dict[str, Any] = {"type": kind, "id": message.id}
+    if request.prompt is not None:
+        body["prompt"] = request.prompt
+    if request.prompt_ids is not None:
+        body["prompt_ids"] = request.prompt_ids
+    if request.messages is not None:
+        body["messages"] = [_message(turn) for turn in request.messages]
+    body |= _changed(request, _DEFAULT_REQUEST, _PLACE_FIELDS)
+    body |= _changed(request.sampling, _DEFAULT_SAMPLING, SAMPLING_FIELDS)
+    return body
+
+
+def _fields(message: Hello | Request) -> Mapping[str, Any]:
+    if isinstance(message, Generate):
+        return _generate_fields(message)
+    body: dict[str, Any] = {"type": TYPE_NAMES[type(message)]}
+    for field in fields(message):
+        value = getattr(message, field.name)
+        if value is not None:
+            body[field.name] = value
+    return body
+
+
+def encode_request(message: Hello | Request) -> bytes:
+    """Body of the frame of `message`. Raises `BadRequest` for what no frame can carry."""
+    try:
+        body: bytes = msgpack.packb(_fields(message))
+    except UnicodeEncodeError as error:
+        raise BadRequest("the text holds half of a surrogate pair: no character") from error
+    except (OverflowError, ValueError) as error:
+        raise BadRequest("an integer of the request does not fit into 64 bits") from error
+    return body

@@ -1,0 +1,58 @@
+"""Where the daemon's socket lies: one rule for the daemon and for everybody who looks for it.
+
+    $UMAD_SOCKET, else $XDG_RUNTIME_DIR/umad/umad.sock, else
+    macOS   ~/Library/Application Support/umad/umad.sock
+    others  ~/.local/state/umad/umad.sock
+
+Pure: environment and platform are handed in, no file is looked at. Not: the folder, its mode or
+the lock beside the socket (the daemon's).
+"""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from umad.errors import BadConfig
+
+# sun_path of struct sockaddr_un (unix(7), macOS sys/un.h), less the closing NUL.
+_LINUX_BYTES = 108 - 1
+_BSD_BYTES = 104 - 1
+
+
+def socket_path_limit_bytes(platform: str) -> int:
+    """Longest path of a Unix socket. platform: as `sys.platform`."""
+    return _LINUX_BYTES if platform == "linux" else _BSD_BYTES
+
+
+def check_socket_path(path: str, platform: str) -> str:
+    """`path`, where the platform's sockets take it; otherwise `BadConfig`."""
+    limit_bytes = socket_path_limit_bytes(platform)
+    # Names of files may hold bytes that are no UTF-8; Python keeps them as surrogates.
+    length_bytes = len(path.encode("utf-8", "surrogateescape"))
+    if not path or "\0" in path:
+        raise BadConfig("the socket's path is empty or holds a NUL byte", field="socket")
+    if length_bytes > limit_bytes:
+        raise BadConfig(
+            f"the socket's path has {length_bytes} bytes, this system takes {limit_bytes}: {path}; "
+            "name a shorter one with --socket or UMAD_SOCKET",
+            field="socket",
+        )
+    return path
+
+
+def default_socket_path(environ: Mapping[str, str], platform: str) -> str:
+    """The socket's path where no option names one. environ: as `os.environ`.
+
+    Raises `BadConfig` where the path is too long or there is nowhere to put it.
+    """
+    if named := environ.get("UMAD_SOCKET"):
+        return check_socket_path(named, platform)
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    # "All paths set in these environment variables must be absolute" (XDG base directories).
+    if PurePath(runtime).is_absolute():
+        folder = PurePath(runtime)
+    elif home := environ.get("HOME"):
+        state = "Library/Application Support" if platform == "darwin" else ".local/state"
+        folder = PurePath(home, state)
+    else:
+        raise BadConfig("neither UMAD_SOCKET nor HOME is set: name a socket", field="socket")
+    return check_socket_path(str(folder / "umad" / "umad.sock"), platform)
