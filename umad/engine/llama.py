@@ -1,0 +1,397 @@
+"""llama.cpp, typed and as thin as ctypes allows. The only module that imports `llama_cpp`.
+
+Not here: policy, plans, text of users' errors. Nothing in here decides; a failure is a return
+code or a `LlamaError` with llama.cpp's own last words.
+Owner: a `Model` is read-only once open and safe from any thread (llama.cpp's vocabulary is const
+after load: `llama_vocab::impl` is only read by tokenize and token_to_piece). A `Context` belongs
+to the step thread, but for `Context.abort`, which any thread may call.
+"""
+
+import ctypes
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llama_cpp import llama_cpp as lib
+from llama_cpp._ggml import libggml
+from numpy.typing import NDArray
+
+log = logging.getLogger("umad.engine.llama")
+
+MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
+_LEVEL_ERROR, _LEVEL_CONT = 4, 5  # ggml_log_level
+_LAST_LINES = 8
+_PIECE_BYTES = 64
+
+
+class LlamaError(Exception):
+    """llama.cpp refused; the text is its own last error lines, joined."""
+
+
+class _LogTap:
+    """Receives llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
+
+    Everything below an error goes to DEBUG: llama.cpp is chatty at load, and it warns at every
+    cut, which is no news here.
+    """
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=_LAST_LINES)
+        self._partial = ""
+        self._level = 0
+        # Kept for the life of the process: llama.cpp holds the bare pointer.
+        self.callback = lib.llama_log_callback(self._on_text)
+
+    def _on_text(self, level: int, text: bytes, _data: object) -> None:
+        if level != _LEVEL_CONT:
+            self._level = level
+        self._partial += text.decode("utf-8", "replace")
+        *lines, self._partial = self._partial.split("\n")
+        for line in lines:
+            if self._level == _LEVEL_ERROR:
+                self.errors.append(line.strip())
+                log.warning("%s", line)
+            else:
+                log.debug("%s", line)
+
+    def reason(self) -> str:
+        """The kept lines, oldest first, and forget them."""
+        text = "; ".join(line for line in self.errors if line)
+        self.errors.clear()
+        return text or "llama.cpp gave no reason"
+
+
+_tap = _LogTap()
+
+
+def start() -> None:
+    """Route llama.cpp's log and initialise its backends. Once a process, before any `Model`."""
+    lib.llama_log_set(_tap.callback, ctypes.c_void_p(0))
+    lib.llama_backend_init()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One ggml device. kind: cpu, gpu, igpu or accel, as ggml calls it."""
+
+    name: str
+    description: str
+    kind: str
+    backend: str
+
+
+def devices() -> tuple[Device, ...]:
+    """Every device the loaded backends offer."""
+    kinds = ("cpu", "gpu", "igpu", "accel", "meta")
+    found = []
+    for index in range(_ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
+        handle = _ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)(index)
+
+        def text(name: str, at: int = handle) -> str:
+            value = _ggml(name, ctypes.c_char_p, ctypes.c_void_p)(at)
+            return (value or b"").decode("utf-8", "replace")
+
+        kind = _ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)
+        registry = _ggml("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)(handle)
+        found.append(
+            Device(
+                name=text("ggml_backend_dev_name"),
+                description=text("ggml_backend_dev_description"),
+                kind=kinds[kind] if kind < len(kinds) else str(kind),
+                backend=text("ggml_backend_reg_name", registry),
+            )
+        )
+    return tuple(found)
+
+
+def _ggml(name: str, result: Any, *arguments: Any) -> Any:
+    function = getattr(libggml, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+class Model:
+    """A GGUF file's weights and vocabulary."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        gpu_layers: int = -1,
+        mmap: bool = True,
+        mlock: bool = False,
+        repack: bool = False,
+        vocab_only: bool = False,
+    ) -> None:
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.load_mode = (
+            lib.LLAMA_LOAD_MODE_MMAP_MLOCK
+            if mmap and mlock
+            else lib.LLAMA_LOAD_MODE_MMAP
+            if mmap
+            else lib.LLAMA_LOAD_MODE_MLOCK
+            if mlock
+            else lib.LLAMA_LOAD_MODE_NONE
+        )
+        # Repacking is faster but a second copy of the weights (evidence.md: 766 MB for 531).
+        params.use_extra_bufts = repack
+        params.vocab_only = vocab_only
+        _tap.errors.clear()
+        self.handle: Any = lib.llama_model_load_from_file(path.encode(), params)
+        if not self.handle:
+            raise LlamaError(_tap.reason())
+        self._vocab: Any = lib.llama_model_get_vocab(self.handle)
+        self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
+        self.bos: int = lib.llama_vocab_bos(self._vocab)
+        self.eos: int = lib.llama_vocab_eos(self._vocab)
+        self.adds_bos: bool = lib.llama_vocab_get_add_bos(self._vocab)
+
+    @property
+    def description(self) -> str:
+        """llama.cpp's short description, such as "qwen2 1B Q8_0"."""
+        return self._text(lib.llama_model_desc)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(lib.llama_model_size(self.handle))
+
+    @property
+    def n_params(self) -> int:
+        """Weights, all experts counted."""
+        return int(lib.llama_model_n_params(self.handle))
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Some or all layers keep a state instead of cells."""
+        return bool(
+            lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        )
+
+    @property
+    def has_decoder(self) -> bool:
+        """False for encoders, which can embed and not generate."""
+        return bool(lib.llama_model_has_decoder(self.handle))
+
+    def chat_template(self) -> str | None:
+        """The Jinja source in the file, or None."""
+        template = lib.llama_model_chat_template(self.handle, None)
+        return None if template is None else template.decode("utf-8", "replace")
+
+    def fim_tokens(self) -> Mapping[str, int]:
+        """Fill-in-the-middle tokens the model knows: prefix, suffix, middle."""
+        found = {
+            "prefix": lib.llama_vocab_fim_pre(self._vocab),
+            "suffix": lib.llama_vocab_fim_suf(self._vocab),
+            "middle": lib.llama_vocab_fim_mid(self._vocab),
+        }
+        return {name: token for name, token in found.items() if token >= 0}
+
+    def eog_tokens(self) -> frozenset[int]:
+        """Every token that ends a generation. One call a token: milliseconds, ask once."""
+        is_eog, vocab = lib.llama_vocab_is_eog, self._vocab
+        return frozenset(token for token in range(self.n_vocab) if is_eog(vocab, token))
+
+    def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
+        """Token ids, int32 (n,). Releases the GIL."""
+        # A token is at least a byte but for the added ends and a leading space.
+        room = len(text) + 8
+        while True:
+            out = np.empty(room, np.int32)
+            n = lib.llama_tokenize(
+                self._vocab,
+                text,
+                len(text),
+                out.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+                room,
+                add_special,
+                parse_special,
+            )
+            if n >= 0:
+                return out[:n].copy()
+            room = -n
+
+    def piece(self, token: int, *, special: bool) -> bytes:
+        """Bytes of one token; control tokens give b"" unless `special`."""
+        room = _PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            n = lib.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            if n >= 0:
+                return buffer.raw[:n]
+            room = -n
+
+    def close(self) -> None:
+        """Free the weights; contexts first."""
+        if self.handle:
+            lib.llama_model_free(self.handle)
+            self.handle = None
+
+    def _text(self, function: Any) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        function(self.handle, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+
+class Batch:
+    """A llama_batch over numpy arrays: fill a prefix of them, set `n_rows`, decode.
+
+    token, pos: int32 (capacity,). seq: int32 (capacity,), the one sequence of each row.
+    wants_logits: int8 (capacity,).
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.token = np.zeros(capacity, np.int32)
+        self.pos = np.zeros(capacity, np.int32)
+        self.seq = np.zeros(capacity, np.int32)
+        self.wants_logits = np.zeros(capacity, np.int8)
+        self._n_seq = np.ones(capacity, np.int32)
+        # Row i's sequence list is the one element seq[i]; the pointers never change.
+        self._seq_pointers = self.seq.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
+        i32, i8 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
+        self.struct = lib.llama_batch()
+        self.struct.token = self.token.ctypes.data_as(i32)
+        self.struct.pos = self.pos.ctypes.data_as(i32)
+        self.struct.n_seq_id = self._n_seq.ctypes.data_as(i32)
+        self.struct.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(i32))
+        self.struct.logits = self.wants_logits.ctypes.data_as(i8)
+
+    def set_rows(self, n_rows: int) -> None:
+        """How many of the rows the next decode computes."""
+        self.struct.n_tokens = n_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextOptions:
+    """Shape of a context. type_k, type_v: ggml type numbers (`umad.engine.kvtypes`)."""
+
+    n_cells: int
+    max_seqs: int
+    batch: int
+    ubatch: int
+    threads: int
+    type_k: int
+    type_v: int
+    flash_attention: bool
+
+
+class Context:
+    """One llama_context with a unified KV pool and a way to cut a running decode."""
+
+    def __init__(self, model: Model, options: ContextOptions) -> None:
+        params = lib.llama_context_default_params()
+        params.n_ctx = options.n_cells
+        params.n_seq_max = options.max_seqs
+        params.n_batch = options.batch
+        params.n_ubatch = options.ubatch
+        # At most one row of logits a sequence; by default llama.cpp reserves one a batch row.
+        params.n_outputs_max = min(options.max_seqs, options.batch)
+        params.n_threads = params.n_threads_batch = options.threads
+        params.type_k, params.type_v = options.type_k, options.type_v
+        params.flash_attn_type = (
+            lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if options.flash_attention
+            else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        params.kv_unified = True
+        # Full-size caches for sliding-window layers: else a prefix could not be given up or shared.
+        params.swa_full = True
+        params.no_perf = True
+        _tap.errors.clear()
+        self._handle: Any = lib.llama_init_from_model(model.handle, params)
+        if not self._handle:
+            raise LlamaError(_tap.reason())
+        self._memory: Any = lib.llama_get_memory(self._handle)
+        self._n_vocab = model.n_vocab
+        self._rows: NDArray[np.float32] = np.empty((0, model.n_vocab), np.float32)
+        self._rows_at = 0
+        self._max_rows = params.n_outputs_max
+        self._decode = lib.llama_decode
+        self._get_logits = _address_of_logits()
+        self.n_cells: int = lib.llama_n_ctx(self._handle)
+        self._install_abort()
+
+    def _install_abort(self) -> None:
+        # The C library's strlen is the callback and this buffer its argument: a first byte that
+        # is not zero reads as "abort", from any thread and with no Python in the loop
+        # (evidence.md, "Cutting a step in the middle").
+        self._flag = ctypes.create_string_buffer(2)
+        strlen = ctypes.CDLL(None).strlen
+        callback = ctypes.cast(strlen, lib.ggml_abort_callback)
+        self._abort_callback = callback
+        lib.llama_set_abort_callback(
+            self._handle, callback, ctypes.cast(self._flag, ctypes.c_void_p)
+        )
+
+    def abort(self) -> None:
+        """Make the running decode return 2 within milliseconds. Any thread."""
+        self._flag[0] = b"\x01"
+
+    def clear_abort(self) -> None:
+        """Let decodes run again."""
+        self._flag[0] = b"\x00"
+
+    def decode(self, batch: Batch) -> int:
+        """Run the batch, the GIL released. 0 done, 1 no cells, 2 aborted, below 0 an error."""
+        code: int = self._decode(self._handle, batch.struct)
+        return code
+
+    def logits(self, n_rows: int) -> NDArray[np.float32]:
+        """float32 (n_rows, n_vocab) of the last decode's output rows, in batch order: a view into
+        llama.cpp's own buffer, good until the next decode. Waits for the device."""
+        at = self._get_logits(self._handle)
+        if at != self._rows_at:
+            # llama.cpp moves its buffer only when more rows are asked for than ever before.
+            shape = (self._max_rows, self._n_vocab)
+            raw = (ctypes.c_float * (shape[0] * shape[1])).from_address(at)
+            self._rows = np.frombuffer(raw, np.float32).reshape(shape)
+            self._rows_at = at
+        return self._rows[:n_rows]
+
+    def trim(self, seq: int, keep_tokens: int) -> bool:
+        """Drop positions from `keep_tokens` on; False where the model cannot."""
+        return bool(lib.llama_memory_seq_rm(self._memory, seq, keep_tokens, -1))
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        """Share positions [0, n_tokens) of `source` with `target`; no bytes move."""
+        lib.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+
+    def length(self, seq: int) -> int:
+        """Positions a sequence holds, counted from 0."""
+        return int(lib.llama_memory_seq_pos_max(self._memory, seq)) + 1
+
+    def state(self, seq: int) -> bytes:
+        """The cells of one sequence as llama.cpp saves them: positions, keys and values."""
+        size = lib.llama_state_seq_get_size(self._handle, seq)
+        buffer = (ctypes.c_uint8 * size)()
+        written = lib.llama_state_seq_get_data(self._handle, buffer, size, seq)
+        return bytes(memoryview(buffer)[:written])
+
+    def clear(self) -> None:
+        """Empty the whole pool."""
+        lib.llama_memory_clear(self._memory, False)
+
+    def set_warmup(self, on: bool) -> None:
+        """While on, a decode touches every expert of a MoE, so that all weights are paged in."""
+        lib.llama_set_warmup(self._handle, on)
+
+    def last_words(self) -> str:
+        """llama.cpp's last error lines."""
+        return _tap.reason()
+
+    def close(self) -> None:
+        """Free the context; before its model."""
+        if self._handle:
+            lib.llama_free(self._handle)
+            self._handle = None
+
+
+def _address_of_logits() -> Any:
+    # The binding's own prototype builds a POINTER object a call; an address is all we need.
+    prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+    return prototype(("llama_get_logits", lib._lib))
