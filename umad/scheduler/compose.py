@@ -150,7 +150,7 @@ def _longest_waiting(entries: list[Entry], n: int) -> list[Entry]:
     """All of them, or those whose last step is longest ago."""
     if len(entries) <= n:
         return list(entries)
-    return sorted(entries, key=lambda entry: entry.last_run_ns)[:n]
+    return sorted(entries, key=lambda entry: entry.turn)[:n]
 
 
 def _cut_slices(entries: Sequence[Entry], n_tokens: int, room: int) -> list[PrefillSlice]:

@@ -72,16 +72,22 @@ class CostCurve:
         self._straighten()
 
     def _straighten(self) -> None:
-        """Shapes never seen take the rate of the nearest seen one; none is below a smaller one."""
+        """Fill in the shapes never seen; no shape is cheaper than a smaller one."""
         seen = [index for index, times in enumerate(self._seen) if times]
         for index, n in enumerate(ROWS):
             if self._seen[index]:
                 continue
-            nearest = min(seen, key=lambda other: abs(other - index))
-            # Above what is known, the known rate; below, a part of the known step is fixed cost.
-            rate = self._ms[nearest] / ROWS[nearest]
-            fewer = self._ms[nearest] * (0.5 + 0.5 * n / ROWS[nearest])
-            self._ms[index] = rate * n if nearest < index else fewer
+            at = bisect_left(seen, index)
+            if at == len(seen):
+                # Above what is known, the known rate.
+                self._ms[index] = self._ms[seen[-1]] / ROWS[seen[-1]] * n
+            elif at == 0:
+                # Below, half of the known step is taken to be its fixed cost.
+                self._ms[index] = self._ms[seen[0]] * (0.5 + 0.5 * n / ROWS[seen[0]])
+            else:
+                left, right = seen[at - 1], seen[at]
+                share = (n - ROWS[left]) / (ROWS[right] - ROWS[left])
+                self._ms[index] = self._ms[left] + share * (self._ms[right] - self._ms[left])
         for index in range(1, len(ROWS)):
             self._ms[index] = max(self._ms[index], self._ms[index - 1])
 

@@ -74,6 +74,9 @@ class Entry:
     cells_at_most: cells it needs when it runs to its limit; the last token is never computed.
     n_computed: tokens whose KV is in the cells of `seq`.
     n_cached: tokens that were there already when it was first placed.
+    waiting_since_ns: when it arrived or was last preempted.
+    held_until_ns: not to be preempted before, and not before it has a new token; 0 when free to.
+    turn: number of its last run; the lowest has waited longest.
     """
 
     rid: int
@@ -91,7 +94,9 @@ class Entry:
     n_computed: int = 0
     n_cached: int | None = None
     paused: bool = False
-    last_run_ns: int = 0
+    waiting_since_ns: int = 0
+    held_until_ns: int = 0
+    turn: int = 0
 
     @classmethod
     def of(cls, admission: Admission, now_ns: int) -> "Entry":
@@ -111,6 +116,7 @@ class Entry:
             app=admission.app,
             session=admission.session,
             arrived_ns=now_ns,
+            waiting_since_ns=now_ns,
         )
 
     def on(self, event: Event) -> None:

@@ -59,9 +59,7 @@ class LatencyGuard:
         self._steps_since_chunk += 1
         if carried and extra_ms > regular_ms:
             self._steps_since_chunk = 0
-            self._debt_ms = min(
-                self._debt_ms + extra_ms - regular_ms, MAX_DEBT_SOLOS * solo_ms
-            )
+            self._debt_ms = min(self._debt_ms + extra_ms - regular_ms, MAX_DEBT_SOLOS * solo_ms)
         else:
             self._debt_ms = max(0.0, self._debt_ms - regular_ms)
 

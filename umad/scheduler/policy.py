@@ -27,6 +27,10 @@ from umad.step import Finished, StepPlan, StepResult
 
 # An aged request that is still shut out holds back younger ones after this long.
 BLOCKING_NS = 3 * AGING_NS
+# One that had to age to get in stays this long, and until it has a new token: if it could be
+# preempted at once by the next arrival, and its cells taken, it would never get anywhere.
+HOLD_NS = 500_000_000
+NEVER_NS = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,7 @@ class Scheduler:
         self._running: dict[int, Entry] = {}
         # Nobody who did not fit is tried again until something has changed.
         self._may_place = True
+        self._turn = 0
         self._preemptions = 0
         self._prompt_tokens = 0
         self._cached_tokens = 0
@@ -198,39 +203,47 @@ class Scheduler:
         while placed:
             placed = False
             for entry in self._waiting.heads(now_ns):
-                if self._residency.place(entry) or self._make_way(entry):
-                    self._enter(entry)
+                if self._residency.place(entry) or self._make_way(entry, now_ns):
+                    self._enter(entry, now_ns)
                     placed = True
                     break
-                if now_ns - entry.arrived_ns >= BLOCKING_NS:
+                if now_ns - entry.waiting_since_ns >= BLOCKING_NS:
                     break
-        # Every head was asked, and time alone makes nothing fit.
-        self._may_place = False
+        # Every head was asked, and time alone makes nothing fit, unless somebody is held.
+        self._may_place = any(now_ns < entry.held_until_ns for entry in self._running.values())
 
-    def _make_way(self, entry: Entry) -> bool:
+    def _make_way(self, entry: Entry, now_ns: int) -> bool:
         """Preempt lower lanes for `entry` if that places it; the youngest goes first."""
         priority = self._priority[entry.lane]
-        lower = [e for e in self._running.values() if self._priority[e.lane] < priority]
+        lower = [
+            other
+            for other in self._running.values()
+            if self._priority[other.lane] < priority
+            and (other.paused or now_ns >= other.held_until_ns)
+        ]
         if not lower or not self._residency.could_fit(entry, tuple(lower)):
             return False
-        lower.sort(key=lambda e: (self._priority[e.lane], -e.arrived_ns))
+        lower.sort(key=lambda other: (self._priority[other.lane], -other.arrived_ns))
         for victim in lower:
-            self._preempt(victim)
+            self._preempt(victim, now_ns)
             if self._residency.place(entry):
                 return True
         return False
 
-    def _preempt(self, victim: Entry) -> None:
+    def _preempt(self, victim: Entry, now_ns: int) -> None:
         victim.on(Event.PREEMPTED)
         self._residency.retain(victim)
         del self._running[victim.rid]
         victim.n_computed = 0
+        victim.waiting_since_ns = now_ns
         self._waiting.insert_by_arrival(victim)
         self._preemptions += 1
 
-    def _enter(self, entry: Entry) -> None:
+    def _enter(self, entry: Entry, now_ns: int) -> None:
         self._waiting.remove(entry)
         entry.on(Event.PLACED)
+        has_aged = now_ns - entry.waiting_since_ns >= AGING_NS
+        entry.held_until_ns = NEVER_NS if has_aged else 0
         self._running[entry.rid] = entry
         if entry.n_cached is None:
             entry.n_cached = min(entry.n_computed, entry.n_prompt)
@@ -250,7 +263,8 @@ class Scheduler:
             if entry is None:
                 continue
             self._residency.grow(entry, 1)
-            entry.last_run_ns = now_ns
+            self._turn += 1
+            entry.turn = self._turn
             background = background or entry.lane not in self._guarded
         n_prefill = 0
         for piece in plan.prefill:
@@ -268,6 +282,8 @@ class Scheduler:
             if entry is None:
                 continue
             entry.on(Event.SAMPLED)
+            if entry.held_until_ns == NEVER_NS:
+                entry.held_until_ns = now_ns + HOLD_NS
             entry.tokens[entry.n_tokens] = drawn.token
             entry.n_tokens += 1
             self._counters[entry.lane].charge(entry.app, generated_tokens=1)

@@ -66,7 +66,7 @@ class WaitingLine:
                 head = next((entry for entry in queue if not entry.paused), None)
                 if head is None:
                     continue
-                is_aged = now_ns - head.arrived_ns >= AGING_NS
+                is_aged = now_ns - head.waiting_since_ns >= AGING_NS
                 key = (0 if is_aged else rank, counters.served(app), head.arrived_ns, head)
                 (aged if is_aged else young).append(key)
         for group in (aged, young):
