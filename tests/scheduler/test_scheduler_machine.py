@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from typing_extensions import override
 
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
@@ -206,7 +207,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 sampled.append(Sampled(rid=piece.rid, token=next_token(seen)))
         for one in sampled:
             client = self.live[one.rid]
-            assert one.rid not in self.paused or True
+            assert one.rid not in self.paused, "a paused stream was served"
             client.out.append(one.token)
         result = StepResult(outcome="done", sampled=tuple(sampled), device_ms=plan.n_rows * 5.0)
         for finished in self.scheduler.apply(plan, result, self.now_ns):
@@ -231,6 +232,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert snapshot.cells_live + snapshot.cells_retained <= N_CELLS
         assert self.scheduler._residency._promised_cells >= 0
 
+    @override
     def teardown(self) -> None:
         """Everything that arrived ends, whatever happened before."""
         self.readers_catch_up()

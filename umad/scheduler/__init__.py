@@ -6,17 +6,21 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     cancel / set_lane ─┼─▶ plan(now_ns) ─▶ [engine runs it] ─▶ apply(plan, result, now_ns)
     pause / resume ────┘
 
-    policy     Scheduler: the state of every request and the rules; the only file with decisions
-    request    Entry: one request as the scheduler sees it, and its state table
-    ledger     KvLedger: which cells belong to which sequences, counted exactly
-    prefixes   PrefixIndex: longest known prefix of a prompt among live and retained sequences
-    fairness   TokenCounters: virtual token counters between apps of one lane (VTC, 2401.00588)
-    cost       CostModel: milliseconds of a step from its shape, learnt online
+    policy     Scheduler: every request, who is placed, who gives way, what came of a step
+    compose    StepComposer: whose rows and slices make up a step, how large
     guard      LatencyGuard: how many milliseconds of other work a step may carry
+    cost       CostModel: milliseconds of a step from its shape, learnt online
+    waiting    WaitingLine: lanes, apps, order, aging
+    fairness   TokenCounters: virtual token counters between the apps of a lane
+    residency  Residency: who sits in the pool; sharing, retaining, evicting
+    ledger     KvLedger: which cells belong to which sequences, counted exactly
+    prefixes   PrefixIndex: the longest known prefix of a prompt
+    entry      Entry: one request as the scheduler sees it, and its state table
 
 Owner: the engine's step thread. Nothing here locks.
 """
 
-from umad.scheduler.policy import Admission, Scheduler, SchedulerSnapshot
+from umad.scheduler.entry import Admission
+from umad.scheduler.policy import Scheduler, SchedulerSnapshot
 
 __all__ = ["Admission", "Scheduler", "SchedulerSnapshot"]
