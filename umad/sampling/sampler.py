@@ -1,0 +1,118 @@
+"""One completion's sampling: from its row of logits and its history to its next token.
+
+Not: which row, when, or what becomes of the token. token = f(logits, params, seed, position,
+history): no state besides the history, so a completion goes on anywhere as if it had never
+been interrupted. Owner: one completion; any one thread at a time.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.errors import BadRequest, InternalError
+from umad.request import SamplingParams
+from umad.sampling.cuts import draw
+from umad.sampling.edits import LogitEdits
+from umad.sampling.logprobs import token_logprob
+from umad.sampling.uniform import stream_key, uniform
+from umad.sampling.workspace import Workspace
+from umad.service import TokenLogprob
+
+
+class Drawn(NamedTuple):
+    """A token, and its log-probability if the request asked for it.
+
+    A NamedTuple because one is made for each token: a third of a frozen dataclass's time.
+    """
+
+    token: int
+    logprob: TokenLogprob | None
+
+
+class Sampler:
+    """One completion's sampling. Not thread-safe; any one thread at a time."""
+
+    __slots__ = ("_edits", "_key", "_n_vocab", "_params", "_plain")
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        *,
+        seed: int,
+        n_vocab: int,
+        eog: frozenset[int],
+        history: Sequence[int] | NDArray[np.int32],
+        n_prompt: int | None = None,
+    ) -> None:
+        """`eog`: end-of-generation tokens, banned when `params.ignore_eos`.
+
+        history: the prompt and, of a resumed completion, the tokens it has already; `n_prompt`:
+        how many of these are the prompt (None: all), which frequency and presence penalties need
+        to know. Raises `BadRequest` for a bias on a token that the model does not have.
+        """
+        self._params = params
+        self._n_vocab = n_vocab
+        self._key = stream_key(seed)
+        self._edits = LogitEdits(
+            params,
+            n_vocab=n_vocab,
+            eog=eog,
+            history=history,
+            n_prompt=len(history) if n_prompt is None else n_prompt,
+        )
+        # The best token as it is: an argmax and nothing else.
+        self._plain = (
+            params.temperature == 0.0 and params.logprobs is None and not self._edits.active
+        )
+
+    def sample(self, logits: NDArray[np.float32], position: int) -> Drawn:
+        """The token that follows at `position`, from float32 (n_vocab,), contiguous.
+
+        The row is written to meanwhile, and left as it was found. Raises `InternalError` when it
+        is not a distribution (a NaN, +inf, or -inf throughout), `BadRequest` when bias and bans
+        leave no token: either concerns this completion alone.
+        """
+        if self._plain:
+            best = int(logits.argmax())  # of a NaN, where there is one
+            self._check_peak(float(logits[best]))
+            return Drawn(best, None)
+        if self._edits.active:
+            changed = self._edits.apply(logits)
+            try:
+                token = self._choose(logits, position)
+            finally:
+                self._edits.undo(logits, changed)
+        else:
+            token = self._choose(logits, position)
+        n_top = self._params.logprobs
+        if n_top is None:
+            return Drawn(token, None)
+        space = Workspace.of_thread(self._n_vocab)
+        return Drawn(token, token_logprob(space, logits, space.look(logits), token, n_top))
+
+    def accept(self, token: int) -> None:
+        """`token` was taken: it is the last of the history from now on."""
+        if self._edits.active:
+            self._edits.accept(token)
+
+    def _choose(self, logits: NDArray[np.float32], position: int) -> int:
+        if self._params.temperature == 0.0:
+            best = int(logits.argmax())
+            self._check_peak(float(logits[best]))
+            return best
+        space = Workspace.of_thread(self._n_vocab)
+        peak = space.look(logits)
+        self._check_peak(peak)
+        return draw(space, peak, self._params, uniform(self._key, position))
+
+    def _check_peak(self, peak: float) -> None:
+        if math.isfinite(peak):
+            return
+        if peak == -math.inf and self._edits.active:
+            raise BadRequest("logit_bias and ignore_eos leave no token to draw", field="logit_bias")
+        raise InternalError(
+            "the model's logits are not finite; its file may be damaged, or its KV type too small"
+        )
