@@ -1,0 +1,59 @@
+"""Rules about the code itself that are cheap to look at; the layers are import-linter's."""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "umad").rglob("*.py"))
+# The house keeps a file under about 300 lines; past this it surely holds two ideas.
+MAX_LINES = 400
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_module_opens_with_its_job_and_stays_readable(path: Path) -> None:
+    text = path.read_text()
+
+    assert ast.get_docstring(ast.parse(text)), "say what the module is for and what it is not"
+    assert text.count("\n") <= MAX_LINES, "which two ideas live in it?"
+
+
+def test_no_module_is_named_for_nothing_in_particular() -> None:
+    vague = {"utils", "util", "helpers", "common", "misc"}
+
+    assert not [name_of(path) for path in SOURCES if path.stem in vague]
+
+
+def test_every_package_and_module_has_its_layer() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contracts["contracts"][0]["layers"]
+    placed = {name.strip().strip("()") for layer in layers for name in layer.split("|")}
+
+    present = {path.relative_to(ROOT / "umad").parts[0].removesuffix(".py") for path in SOURCES}
+
+    assert present - {"__init__"} <= placed
+
+
+def test_what_make_installs_is_pinned_and_names_no_place() -> None:
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+
+    assert all(line.count("==") == 1 and "/" not in line and "@" not in line for line in lines)
+    assert {name.partition("==")[0] for name in lines} >= set(requirements())
+
+
+def requirements() -> Iterator[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [one for group in project["optional-dependencies"].values() for one in group]
+    for requirement in (*project["dependencies"], *extras):
+        yield requirement.split(";")[0].strip().split(">=")[0].split("==")[0].lower()

@@ -1,0 +1,285 @@
+"""Settings: which source wins, what is refused, and what the refusal says."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umad.config import LaneSettings, Settings
+from umad.config_file import default_path, load
+from umad.config_options import OPTIONS, SCALARS
+from umad.errors import BadConfig
+
+NOTHING: dict[str, str] = {"HOME": "/nonexistent"}
+
+
+def load_yaml(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "umad.yaml"
+    path.write_text(text)
+    return load(environ=NOTHING, path=path).settings
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    with pytest.raises(BadConfig) as caught:
+        load_yaml(tmp_path, text)
+    message = caught.value.message
+    assert "\n" not in message
+    return message.replace(str(tmp_path) + "/", "")
+
+
+# -- sources ------------------------------------------------------------------------------------
+
+
+def test_without_any_source_the_settings_are_the_defaults() -> None:
+    loaded = load(environ=NOTHING)
+
+    assert loaded.settings == Settings()
+    assert loaded.origins == {}
+    assert loaded.path is None
+
+
+def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "umad.yaml"
+    path.write_text("ctx_size: 1000\nmax_seqs: 10\nthreads: 1\n")
+    environ = NOTHING | {"UMAD_MAX_SEQS": "20", "UMAD_THREADS": "2"}
+
+    loaded = load(environ=environ, flags={"threads": "3"}, path=path)
+
+    engine = loaded.settings.engine
+    assert (engine.ctx_size, engine.max_seqs, engine.threads) == (1000, 20, 3)
+    assert loaded.origins == {
+        "ctx_size": f"{path}:1",
+        "max_seqs": "UMAD_MAX_SEQS",
+        "threads": "--threads",
+    }
+
+
+def test_every_option_has_the_same_name_in_a_file_a_variable_and_a_flag(tmp_path: Path) -> None:
+    for option in OPTIONS:
+        spelt = option.name.replace(".", "_")
+        assert option.variables[0] == f"UMAD_{spelt.upper()}"
+        assert option.flags[0] == f"--{spelt.replace('_', '-')}"
+    names = [name for option in OPTIONS for name in option.variables]
+    assert len(names) == len(set(names))
+
+
+def test_every_option_leads_to_a_field_of_the_settings() -> None:
+    for option in OPTIONS:
+        value: object = Settings()
+        for name in option.target:
+            value = getattr(value, name)
+
+
+def test_the_example_of_the_interface_is_read(tmp_path: Path) -> None:
+    settings = load_yaml(
+        tmp_path,
+        """
+latency_cap: 1.20
+bmt_budget_gbps: auto
+qos:
+  interactive: {priority: 10}
+  background:  {priority: 1}
+scheduler:
+  max_merge: 4
+  preempt_at_token: true
+logging:
+  scorecard_interval_s: 5
+""",
+    )
+
+    assert settings.scheduler.max_merge == 4
+    assert settings.logging.scorecard_interval_s == 5
+    # A floor that is not stated stays: background work must not starve by omission.
+    assert settings.qos == Settings().qos
+
+
+def test_the_documented_sample_is_valid_and_says_the_defaults() -> None:
+    sample = Path(__file__).parents[1] / "config" / "umad.yaml"
+
+    loaded = load(environ=NOTHING, path=sample)
+
+    assert loaded.settings == Settings()
+    assert set(loaded.origins) > {"latency_cap", "ctx_size", "qos", "max_tokens"}
+
+
+def test_an_empty_file_and_an_empty_variable_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "umad.yaml"
+    path.write_text("# only a comment\n")
+
+    loaded = load(environ=NOTHING | {"UMAD_SOCKET": "", "UMAD_CTX_SIZE": ""}, path=path)
+
+    assert loaded.settings == Settings()
+
+
+def test_lanes_and_apps_may_stand_in_a_variable() -> None:
+    environ = NOTHING | {
+        "UMAD_QOS": "{batch: {priority: 0, floor: 0.1}}",
+        "UMAD_APPS": "{code: interactive, indexer: batch}",
+        "UMAD_MODEL": "[nano, /models/other.gguf]",
+    }
+
+    settings = load(environ=environ).settings
+
+    assert settings.qos["batch"] == LaneSettings(priority=0, floor=0.1)
+    assert settings.apps == (("code", "interactive"), ("indexer", "batch"))
+    assert settings.models == ("nano", "/models/other.gguf")
+
+
+@pytest.mark.parametrize(
+    ("text", "gbps"),
+    [
+        ("320GBps", 320.0),
+        ("320", 320.0),
+        ("0.5 TB/s", 500.0),
+        ("800mbps", 0.8),
+        ("auto", "auto"),
+    ],
+)
+def test_a_budget_is_read_with_its_unit(tmp_path: Path, text: str, gbps: float | str) -> None:
+    in_file = load_yaml(tmp_path, f"bmt_budget_gbps: {text}").bmt_budget_gbps
+    in_variable = load(environ=NOTHING | {"UMAD_BMT_BUDGET": text}).settings.bmt_budget_gbps
+
+    assert in_file == in_variable == gbps
+
+
+def test_words_stand_for_no_number(tmp_path: Path) -> None:
+    settings = load_yaml(tmp_path, "threads: auto\ngpu_layers: all\nlimits: {prompt_tokens: none}")
+
+    assert settings.engine.threads is None
+    assert settings.engine.gpu_layers == -1
+    assert settings.limits.prompt_tokens is None
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n\nlatncy_cap: 1.2", "umad.yaml:3: unknown key 'latncy_cap'; did you mean"),
+        ("latncy_cap: 1.2", "did you mean 'latency_cap'?"),
+        ("scheduler:\n  slice: 5", "umad.yaml:2: unknown key 'scheduler.slice'; did you mean"),
+        ("slice_ms: 5", "did you mean 'scheduler.slice_ms'?"),
+        ("zzz: 5", "`umad config show` lists every key"),
+        ("qos:\n  a: {prio: 1}", "umad.yaml:2: unknown key 'qos.a.prio'; did you mean 'priority'?"),
+        ("a: 1\na: 2", "unknown key 'a'"),
+        ("threads: 1\nthreads: 2", "umad.yaml:2: threads is given twice, first in "),
+        (
+            "bmt_budget: 1\nbmt_budget_gbps: 2",
+            "umad.yaml:2: bmt_budget_gbps is given twice, first in umad.yaml:1",
+        ),
+        ("qos: {a: {priority: 1}, a: {priority: 2}}", "umad.yaml:1: qos.a is given twice"),
+        ("latency_cap: 0.9", "umad.yaml:1: latency_cap must be a number from 1 to 100, not '0.9'"),
+        ("latency_cap: .nan", "latency_cap must be a number"),
+        ("bmt_budget_gbps: 0", "bmt_budget_gbps must be auto, or a rate above zero"),
+        ("bmt_budget_gbps: -3", "bmt_budget_gbps must be auto, or a rate above zero"),
+        ("kv_type: q5", "kv_type must be one of f16, q8, q6, q4, not 'q5'"),
+        ("ctx_size: many", "ctx_size must be a whole number from 256 to 16777216, not 'many'"),
+        ("ctx_size: 8192.5", "ctx_size must be a whole number"),
+        ("ctx_size: true", "ctx_size must be a whole number"),
+        ("ctx_size: [1]", "ctx_size must be a whole number from 256 to 16777216, not a list or"),
+        ("mmap: maybe", "mmap must be true or false, not 'maybe'"),
+        ("max_seqs: 257", "max_seqs must be a whole number from 1 to 256"),
+        ("limits: {frame_bytes: 3 parsecs}", "limits.frame_bytes must be a size"),
+        ("qos:\n  lonely: {floor: 0.1}", "umad.yaml:2: lane 'lonely' has no priority"),
+        ("qos:\n  background: {}", "umad.yaml:2: lane 'background' has no priority"),
+        ("qos:\n  a: {priority: high}", "qos.a.priority must be a whole number"),
+        ("qos: {A b: {priority: 1}}", "a lane must be a lane's name"),
+        ("qos: 3", "umad.yaml:1: qos must be a map"),
+        ("qos: {a: {priority: 1, floor: 0.6}, b: {priority: 1, floor: 0.6}}", "floors of all"),
+        ("apps: {code: fast}", "umad.yaml:1: app 'code' has no lane 'fast'; there are background"),
+        ("default_lane: fast", "umad.yaml:1: no lane 'fast'; there are background, interactive"),
+        ("model: []", "model must name at least one model"),
+        ("batch: 64\nubatch: 128", "umad.yaml:2: ubatch (128) must not be above batch (64)"),
+        ("batch: 64", "umad.yaml:1: ubatch (512) must not be above batch (64)"),
+        ("kv_type: q8\nflash_attention: no", "umad.yaml:2: kv_type q8 needs flash_attention"),
+        ("- a list", "umad.yaml:1: the file must be a map"),
+        ("scheduler: 5", "umad.yaml:1: scheduler must be a map"),
+        ("a: {", "umad.yaml:1: not YAML"),
+        ("\x07: 1", "umad.yaml: not YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refusal(tmp_path, text)
+
+
+def test_a_wrong_variable_or_flag_is_named() -> None:
+    with pytest.raises(BadConfig, match=r"^UMAD_CTX_SIZE: ctx_size must be a whole number"):
+        load(environ=NOTHING | {"UMAD_CTX_SIZE": "lots"})
+    with pytest.raises(BadConfig, match=r"^--latency-cap: latency_cap must be a number from 1"):
+        load(environ=NOTHING, flags={"latency_cap": "0"})
+    with pytest.raises(BadConfig, match=r"^UMAD_QOS: lane 'a' has no priority"):
+        load(environ=NOTHING | {"UMAD_QOS": "{a: {}}"})
+    with pytest.raises(BadConfig, match=r"^UMAD_QOS: not YAML"):
+        load(environ=NOTHING | {"UMAD_QOS": "{a: "})
+
+
+def test_a_slip_in_a_variables_name_is_refused_and_a_strangers_variable_is_not() -> None:
+    with pytest.raises(BadConfig, match="did you mean UMAD_LATENCY_CAP"):
+        load(environ=NOTHING | {"UMAD_LATENCY_CAPS": "1.2"})
+
+    load(environ=NOTHING | {"UMAD_MY_TEAMS_OWN_THING": "1", "UMAD_MODELS": "/models"})
+
+
+def test_a_file_that_is_named_must_exist(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.yaml"
+
+    with pytest.raises(BadConfig, match="no such file"):
+        load(environ=NOTHING, path=missing)
+    with pytest.raises(BadConfig, match="no such file"):
+        load(environ=NOTHING | {"UMAD_CONFIG": str(missing)})
+
+
+def test_a_file_that_cannot_be_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "umad.yaml"
+
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadConfig, match="not UTF-8"):
+        load(environ=NOTHING, path=path)
+    path.write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(BadConfig, match="at most"):
+        load(environ=NOTHING, path=path)
+    with pytest.raises(BadConfig, match="cannot be read"):
+        load(environ=NOTHING, path=tmp_path)
+
+
+@given(name=st.sampled_from([option.name for option in SCALARS]), text=st.text(max_size=12))
+def test_any_text_is_read_or_refused_by_name(name: str, text: str) -> None:
+    try:
+        load(environ=NOTHING, flags={name: text})
+        refused = None
+    except BadConfig as error:
+        refused = error
+
+    assert refused is None or refused.field is not None
+
+
+# -- places -------------------------------------------------------------------------------------
+
+
+def test_the_platform_says_where_the_file_lies() -> None:
+    home = {"HOME": "/home/ada"}
+
+    assert default_path(home, platform="linux") == Path("/home/ada/.config/umad/umad.yaml")
+    assert default_path(home, platform="darwin") == Path(
+        "/home/ada/Library/Application Support/umad/umad.yaml"
+    )
+    assert default_path(home | {"XDG_CONFIG_HOME": "/etc/ada"}, platform="linux") == Path(
+        "/etc/ada/umad/umad.yaml"
+    )
+    # The specification has relative paths ignored.
+    assert default_path(home | {"XDG_CONFIG_HOME": "etc"}, platform="linux") == Path(
+        "/home/ada/.config/umad/umad.yaml"
+    )
+
+
+def test_the_default_file_is_read_when_it_is_there(tmp_path: Path) -> None:
+    path = tmp_path / ".config" / "umad" / "umad.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("latency_cap: 2")
+
+    loaded = load(environ={"HOME": str(tmp_path)}, platform="linux")
+
+    assert loaded.settings.latency_cap == 2
+    assert loaded.path == path

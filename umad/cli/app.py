@@ -1,0 +1,41 @@
+"""The root command and the process's entry.
+
+Not: any command's own work; each is in the file named after it.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from umad import __version__
+from umad.cli.config import config
+from umad.cli.demo import demo
+from umad.cli.exits import NearestGroup, run_command
+from umad.cli.metrics import metrics
+from umad.cli.models import load, unload
+from umad.cli.run import run
+from umad.cli.running import cancel, priority, ps
+from umad.cli.serve import serve
+
+
+@click.group(cls=NearestGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+def umad() -> None:
+    """One daemon, one mapped model, every app on the machine.
+
+    Start with `umad serve`, then `umad run`; `umad demo` shows what it is for.
+    """
+
+
+for _command in (serve, run, ps, metrics, cancel, priority, load, unload, config, demo):
+    umad.add_command(_command)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A model may write what the terminal's encoding cannot: a `?` is better than the end.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    return run_command(umad, sys.argv[1:] if args is None else args)

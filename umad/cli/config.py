@@ -1,0 +1,80 @@
+"""`umad config show` and `umad config check`: what a daemon started here and now would use."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from umad.cli.exits import NearestGroup
+from umad.config import Settings
+from umad.config_file import Loaded, default_path, load
+from umad.config_options import APPS, MODEL, OPTIONS, QOS
+
+file_option = click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Configuration file. [env: UMAD_CONFIG]",
+)
+
+
+@click.group(cls=NearestGroup)
+def config() -> None:
+    """Show or check the configuration."""
+
+
+@config.command()
+@file_option
+@click.option("--json", "as_json", is_flag=True, help="Print stable JSON.")
+def show(path: Path | None, as_json: bool) -> None:
+    """Print every option with its value and where that comes from."""
+    loaded = load(environ=os.environ, path=path)
+    if as_json:
+        click.echo(json.dumps(option_rows(loaded), indent=2))
+        return
+    source = loaded.path or f"none ({default_path(os.environ)} does not exist)"
+    click.echo(f"# file: {source}")
+    for row in option_rows(loaded):
+        text = yaml.safe_dump(row["value"], default_flow_style=True, width=10_000)
+        line = f"{row['name']}: {text.removesuffix('...' + chr(10)).strip()}"
+        click.echo(f"{line:<48} # {row['from']}")
+
+
+@config.command()
+@file_option
+def check(path: Path | None) -> None:
+    """Exit 0 when the configuration is good; say what is wrong and exit 2 otherwise."""
+    loaded = load(environ=os.environ, path=path)
+    click.echo(f"{loaded.path or 'the built-in defaults'}: good")
+
+
+def option_rows(loaded: Loaded) -> list[dict[str, Any]]:
+    """[{name, value, from}] of every option, as YAML and JSON can say it."""
+    return [
+        {
+            "name": option.name,
+            "value": _plain(loaded.settings, option.target),
+            "from": loaded.origins.get(option.name, "default"),
+        }
+        for option in OPTIONS
+    ]
+
+
+def _plain(settings: Settings, target: tuple[str, ...]) -> Any:
+    if target == QOS.target:
+        return {
+            name: {"priority": lane.priority, "floor": lane.floor}
+            for name, lane in settings.qos.items()
+        }
+    if target == APPS.target:
+        return dict(settings.apps)
+    if target == MODEL.target:
+        return list(settings.models)
+    value: Any = settings
+    for name in target:
+        value = getattr(value, name)
+    return value

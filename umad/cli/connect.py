@@ -1,0 +1,39 @@
+"""From a command's options to a client of the running daemon.
+
+Not: the client itself (`umad.client`), nor starting a daemon. One connection per command.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from umad.client import AsyncClient, ClientOptions
+from umad.service import Service
+
+T = TypeVar("T")
+_OPTIONS = ClientOptions(name="umad-cli")
+
+socket_option = click.option(
+    "--socket", metavar="PATH", help="Socket of the daemon. [env: UMAD_SOCKET]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print stable JSON.")
+
+
+@contextmanager
+def connect(runner: asyncio.Runner, socket: str | None) -> Iterator[Service]:
+    """A client on the runner's loop, closed at the end. It connects at its first call, which
+    raises `NoDaemon` where nothing listens."""
+    client = AsyncClient(socket, options=_OPTIONS)
+    try:
+        yield client
+    finally:
+        runner.run(client.close())
+
+
+def call(socket: str | None, ask: Callable[[Service], Coroutine[Any, Any, T]]) -> T:
+    """The answer to the one question of a command."""
+    with asyncio.Runner() as runner, connect(runner, socket) as client:
+        return runner.run(ask(client))

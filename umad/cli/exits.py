@@ -1,0 +1,104 @@
+"""How a command ends: one line on stderr that says what to do next, and an exit code.
+
+    0 done  1 the request failed  2 wrong usage  3 no daemon  4 refused (auth, limits)
+    130 interrupted
+
+The only place that maps errors to codes. Not: what went wrong (`umad.errors`).
+"""
+
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+
+import click
+from typing_extensions import override
+
+from umad.errors import (
+    BadConfig,
+    BadRequest,
+    LimitExceeded,
+    NoDaemon,
+    PromptTooLong,
+    Refused,
+    UmadError,
+)
+
+DONE, FAILED, USAGE, NO_DAEMON, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+# The most particular class of an error decides.
+EXIT_CODES: dict[type[UmadError], int] = {
+    UmadError: FAILED,
+    BadConfig: USAGE,
+    BadRequest: USAGE,
+    PromptTooLong: FAILED,  # right usage, wrong prompt
+    NoDaemon: NO_DAEMON,
+    Refused: REFUSED,
+    LimitExceeded: REFUSED,
+}
+_log = logging.getLogger(__name__)
+
+
+def exit_code_of(error: UmadError) -> int:
+    """The code of the nearest class in `EXIT_CODES`."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def run_command(command: click.Command, args: Sequence[str]) -> int:
+    """Run `command` to its end and return the exit code; never raises."""
+    try:
+        # Not `command.main`, which ends the process by itself on a broken pipe.
+        with command.make_context("umad", list(args)) as context:
+            result = command.invoke(context)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else DONE
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except UmadError as error:
+        return _say(error.message, exit_code_of(error))
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "umad"
+        return _say(f"{error.format_message()} See: {where} --help", USAGE)
+    except click.ClickException as error:
+        return _say(error.format_message(), USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has what it wanted (`umad ps | head -1`). What is still buffered must not
+        # raise once more when Python closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        # The process's boundary: a bug is one line for the user, a traceback for who debugs.
+        _log.debug("command failed unexpectedly", exc_info=True)
+        if os.environ.get("UMAD_LOG_LEVEL") == "debug":
+            raise
+        return _say(
+            f"unexpected {type(error).__name__}: {error}; "
+            "UMAD_LOG_LEVEL=debug shows where, please report it",
+            FAILED,
+        )
+
+
+def _say(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    click.echo(f"umad: {line}", err=True)
+    return code
+
+
+class NearestGroup(click.Group):
+    """A group that answers an unknown command with the nearest one it has."""
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            known = [n for n in self.list_commands(ctx) if not self.commands[n].hidden]
+            near = difflib.get_close_matches(args[0], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            raise click.UsageError(f"No such command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+

@@ -1,0 +1,29 @@
+"""`umad load` and `umad unload`: which models have an engine."""
+
+import json
+
+import click
+
+from umad.cli.connect import call, json_option, socket_option
+
+
+@click.command()
+@click.argument("model")
+@socket_option
+@json_option
+def load(model: str, socket: str | None, as_json: bool) -> None:
+    """Load MODEL and wait until it answers."""
+    facts = call(socket, lambda client: client.load(model))
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        click.echo(f"{facts.get('name', model)} is loaded")
+
+
+@click.command()
+@click.argument("model")
+@socket_option
+def unload(model: str, socket: str | None) -> None:
+    """End MODEL's engine; requests that run on it fail."""
+    call(socket, lambda client: client.unload(model))
+    click.echo(f"{model} is unloaded")

@@ -1,0 +1,1 @@
+"""`umad ps`, `umad cancel`, `umad priority`: what runs on the daemon, and changing it."""
