@@ -1,0 +1,223 @@
+"""`Client`: the daemon for a program without an event loop, one request at a time.
+
+A socket of its own (`umad.client.channel`) and neither a loop nor a thread behind it. The method
+names and what they return are those of `umad.service.Service`. Belongs to one thread.
+"""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import closing, suppress
+from types import TracebackType
+from typing import Any, Self
+
+from umad.client.channel import Channel
+from umad.client.opening import socket_path
+from umad.client.options import DEFAULT_OPTIONS, ClientOptions
+from umad.client.prompts import Prompt, request_for
+from umad.client.results import as_count, as_facts, as_ids, as_rows, as_text
+from umad.clock import Clock, MonotonicClock
+from umad.errors import ConnectionLost, LimitExceeded, ProtocolViolation
+from umad.protocol.errors import error_of_failed
+from umad.protocol.messages import (
+    Cancel,
+    Detokenize,
+    Generate,
+    Load,
+    Metrics,
+    Models,
+    Ping,
+    Priority,
+    Request,
+    RequestId,
+    Result,
+    Sessions,
+    Tokenize,
+    Unload,
+    Welcome,
+)
+from umad.request import GenerateRequest, SamplingParams
+from umad.service import Done, Event, Failed, Tokens
+
+
+class Client:
+    """Connects at its first use and again after a loss.
+
+    path: the daemon's socket; None for the default (`umad.socket_path`). Every method may raise
+    `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded` besides what it says, and
+    `LimitExceeded` while an iterator of this client is open: two requests at once are two clients.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        options: ClientOptions | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._path = socket_path(path)
+        self._options = options or DEFAULT_OPTIONS
+        self._clock = clock or MonotonicClock()
+        self._channel: Channel | None = None
+        self._last_id = 0
+        self._streaming: RequestId | None = None
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        self._connected()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. What runs on it is cancelled; the client is not used again."""
+        self._closed = True
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _connected(self) -> Channel:
+        if self._closed:
+            raise ConnectionLost("this client was closed")
+        if self._streaming is not None:
+            raise LimitExceeded(
+                "an iterator of this client is open: read it to its end, close it, or use a "
+                "second client"
+            )
+        if self._channel is None or not self._channel.is_alive():
+            self._channel = Channel.open(self._path, self._options, self._clock)
+        return self._channel
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    # -- generation ------------------------------------------------------------------------------
+
+    def generate(self, request: GenerateRequest) -> Generator[Event, None, None]:
+        """Events of one request, ending with `Done` of every index or `Failed`.
+
+        Leaving the iterator, or Ctrl-C in it, cancels the request.
+        """
+        request.check()
+        channel = self._connected()
+        request_id = self._next_id()
+        self._streaming = request_id
+        running = request.n
+        try:
+            channel.send(Generate(id=request_id, request=request))
+            while running:
+                event = channel.receive(request_id, self._options.event_s)
+                if isinstance(event, Welcome | Result):
+                    raise ProtocolViolation("the daemon answered a generation with no event")
+                if isinstance(event, Done):
+                    running -= 1
+                elif isinstance(event, Failed):
+                    running = 0
+                yield event
+        finally:
+            self._streaming = None
+            if running:
+                self._abandon(channel, request_id)
+
+    def _abandon(self, channel: Channel, request_id: RequestId) -> None:
+        """Cancel; what still comes for the request is dropped by the next one."""
+        if not channel.is_alive():
+            return
+        # A connection that is lost meanwhile cancels its requests as well.
+        with suppress(ConnectionLost):
+            channel.send(Cancel(id=self._next_id(), own_id=request_id))
+
+    def text(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        lane: str | None = None,
+        session: str | None = None,
+        sampling: SamplingParams | None = None,
+    ) -> Generator[str, None, None]:
+        """Pieces of the text that follows `prompt`, as they come. Raises what ends it early."""
+        request = request_for(prompt, model=model, lane=lane, session=session, sampling=sampling)
+        with closing(self.generate(request)) as events:
+            for event in events:
+                if isinstance(event, Tokens):
+                    yield event.text
+                elif isinstance(event, Failed):
+                    raise error_of_failed(event)
+
+    def complete(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        lane: str | None = None,
+        session: str | None = None,
+        sampling: SamplingParams | None = None,
+    ) -> str:
+        """The text that follows `prompt`, whole."""
+        return "".join(
+            self.text(prompt, model=model, lane=lane, session=session, sampling=sampling)
+        )
+
+    # -- single answers --------------------------------------------------------------------------
+
+    def _call(self, request: Request, timeout_s: float) -> Any:
+        channel = self._connected()
+        channel.send(request)
+        message = channel.receive(request.id, timeout_s)
+        if isinstance(message, Failed):
+            raise error_of_failed(message)
+        if not isinstance(message, Result):
+            raise ProtocolViolation("the daemon answered a question with an event")
+        return message.value
+
+    def tokenize(
+        self, text: str, *, model: str | None = None, special: bool = True
+    ) -> tuple[int, ...]:
+        """Token ids of `text`; special: recognise control tokens in it."""
+        request = Tokenize(id=self._next_id(), text=text, model=model, special=special)
+        return as_ids(self._call(request, self._options.call_s))
+
+    def detokenize(self, ids: tuple[int, ...], *, model: str | None = None) -> str:
+        """Text of `ids`."""
+        request = Detokenize(id=self._next_id(), ids=ids, model=model)
+        return as_text(self._call(request, self._options.call_s))
+
+    def cancel(self, request: str) -> None:
+        """End a request by the daemon's id for it. Raises `UnknownRequest`."""
+        self._call(Cancel(id=self._next_id(), request=request), self._options.call_s)
+
+    def set_priority(self, target: str, lane: str) -> int:
+        """Move a session's or request's work to `lane`; how many requests moved."""
+        request = Priority(id=self._next_id(), target=target, lane=lane)
+        return as_count(self._call(request, self._options.call_s))
+
+    def load(self, model: str) -> Mapping[str, Any]:
+        """Load a model and wait until it is ready; its facts."""
+        return as_facts(self._call(Load(id=self._next_id(), model=model), self._options.load_s))
+
+    def unload(self, model: str) -> None:
+        """Stop a model's engine; its running requests fail."""
+        self._call(Unload(id=self._next_id(), model=model), self._options.call_s)
+
+    def models(self) -> list[Mapping[str, Any]]:
+        """Every loaded or loading model with its facts."""
+        return as_rows(self._call(Models(id=self._next_id()), self._options.call_s))
+
+    def sessions(self) -> list[Mapping[str, Any]]:
+        """Every live request and pinned session."""
+        return as_rows(self._call(Sessions(id=self._next_id()), self._options.call_s))
+
+    def metrics(self) -> Mapping[str, Any]:
+        """The scorecard."""
+        return as_facts(self._call(Metrics(id=self._next_id()), self._options.call_s))
+
+    def ping(self) -> None:
+        """Return once the daemon has answered."""
+        self._call(Ping(id=self._next_id()), self._options.call_s)

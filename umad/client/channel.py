@@ -1,0 +1,157 @@
+"""One blocking connection to the daemon: whole messages out and in, every wait bounded.
+
+Not: which request a message belongs to (`umad.client.blocking`). Belongs to one thread.
+"""
+
+import socket
+from collections import deque
+from typing import Self
+
+from umad.client.opening import (
+    connect_error,
+    hello_frame,
+    request_frame,
+    silent_daemon,
+    welcome_of,
+)
+from umad.client.options import ClientOptions
+from umad.clock import Clock
+from umad.errors import ConnectionLost, DeadlineExceeded, UmadError
+from umad.protocol.errors import error_of_failed
+from umad.protocol.frames import FrameReader
+from umad.protocol.messages import (
+    Message,
+    Request,
+    RequestId,
+    Welcome,
+    encode_request,
+    parse_event,
+)
+from umad.service import Failed
+
+_READ_BYTES = 64 * 2**10
+
+
+class Channel:
+    """Use `open`. After any `ConnectionLost` it stays closed."""
+
+    def __init__(self, sock: socket.socket, options: ClientOptions, clock: Clock) -> None:
+        self._sock = sock
+        self._options = options
+        self._clock = clock
+        self._reader = FrameReader(options.frame_bytes)
+        self._bodies: deque[bytes] = deque()
+        self._welcome = Welcome()
+        # Why the connection ends, where that is known.
+        self._farewell: Failed | None = None
+
+    @classmethod
+    def open(cls, path: str, options: ClientOptions, clock: Clock) -> Self:
+        """Connect and be greeted. Raises `NoDaemon`, `Refused` or what the daemon says instead."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel = cls(sock, options, clock)
+        greeted = False
+        try:
+            sock.settimeout(options.connect_s)
+            sock.connect(path)
+            channel._greet()
+            greeted = True
+        except (TimeoutError, DeadlineExceeded):
+            raise silent_daemon(path, options.connect_s) from None
+        except OSError as error:
+            raise connect_error(path, error) from error
+        finally:
+            if not greeted:
+                channel.close()
+        return channel
+
+    def close(self) -> None:
+        """Close the connection; the daemon then cancels what still runs on it."""
+        self._sock.close()
+
+    def send(self, request: Request) -> None:
+        """Send a request, whole or not at all as far as this connection goes on."""
+        frame = request_frame(encode_request(request), self._welcome)
+        sent = False
+        try:
+            self._sock.settimeout(self._options.call_s)
+            self._sock.sendall(frame)
+            sent = True
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the daemon did not take the request within {self._options.call_s:g} s"
+            ) from None
+        except OSError as error:
+            raise self._loss() from error
+        finally:
+            if not sent:
+                # Also at Ctrl-C: half a frame may have left, nothing can follow it.
+                self.close()
+
+    def receive(self, request_id: RequestId, timeout_s: float) -> Message:
+        """The next message for `request_id`; others are of requests nobody waits for any more."""
+        deadline_ns = self._clock.now_ns() + round(timeout_s * 1e9)
+        while True:
+            while self._bodies:
+                id_, message = self._parse(self._bodies.popleft())
+                if id_ == request_id:
+                    return message
+            self._fill(deadline_ns, timeout_s)
+
+    def is_alive(self) -> bool:
+        """Whether the daemon is still there; drops what came for abandoned requests."""
+        if self._sock.fileno() < 0:
+            return False
+        self._sock.setblocking(False)
+        try:
+            while data := self._sock.recv(_READ_BYTES):
+                self._bodies.extend(self._reader.feed(data))
+                self._bodies.clear()
+        except BlockingIOError:
+            return True
+        except (OSError, UmadError):
+            pass
+        self.close()
+        return False
+
+    def _greet(self) -> None:
+        self._sock.sendall(hello_frame(self._options.name))
+        deadline_ns = self._clock.now_ns() + round(self._options.connect_s * 1e9)
+        while not self._bodies:
+            self._fill(deadline_ns, self._options.connect_s)
+        _, message = parse_event(self._bodies.popleft())
+        self._welcome = welcome_of(message)
+
+    def _parse(self, body: bytes) -> tuple[RequestId | None, Message]:
+        request_id, message = parse_event(body)
+        if request_id is None and isinstance(message, Failed):
+            # About the connection; the daemon closes it next.
+            self._farewell = message
+        return request_id, message
+
+    def _fill(self, deadline_ns: int, timeout_s: float) -> None:
+        """Wait for bytes; at least one, not always a whole message."""
+        left_s = (deadline_ns - self._clock.now_ns()) / 1e9
+        try:
+            if left_s <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left_s)
+            data = self._sock.recv(_READ_BYTES)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the daemon said nothing for {timeout_s:g} s") from None
+        except OSError as error:
+            self.close()
+            raise self._loss() from error
+        if not data:
+            self.close()
+            raise self._loss()
+        try:
+            self._bodies.extend(self._reader.feed(data))
+        except UmadError:
+            self.close()
+            raise
+
+    def _loss(self) -> UmadError:
+        if self._farewell is not None:
+            return error_of_failed(self._farewell)
+        return ConnectionLost("the daemon closed the connection before the answer was complete")

@@ -1,0 +1,251 @@
+"""One connection to the daemon on an asyncio loop: frames in, each handed to its request.
+
+A Protocol class and not a stream: everything that one read brought is parsed in one call, and each
+waiting consumer is woken once. Not: what is asked, or when to connect anew (`AsyncClient`).
+Owner: the loop it was opened on.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from typing_extensions import override
+
+from umad.client.inbox import Inbox, ReadGate
+from umad.client.opening import (
+    connect_error,
+    hello_frame,
+    request_frame,
+    silent_daemon,
+    welcome_of,
+)
+from umad.client.options import ClientOptions
+from umad.errors import ConnectionLost, DeadlineExceeded, LimitExceeded, UmadError
+from umad.protocol.errors import error_of_failed, failed_of
+from umad.protocol.frames import FrameReader
+from umad.protocol.messages import (
+    Cancel,
+    Message,
+    Request,
+    RequestId,
+    Result,
+    Welcome,
+    encode_request,
+    parse_event,
+)
+from umad.service import Failed
+
+_READ_BYTES = 64 * 2**10
+# What an event weighs in memory beyond its frame's bytes: objects, their heads, the queue.
+_EVENT_BYTES = 256
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Use `open_connection`. Ids are counted up and never used twice."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, options: ClientOptions) -> None:
+        self._loop = loop
+        self._options = options
+        self._reader = FrameReader(options.frame_bytes)
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._inboxes: dict[RequestId, Inbox] = {}
+        self._calls: dict[RequestId, asyncio.Future[Any]] = {}
+        self._last_id = 0
+        self._welcome = Welcome()
+        # The daemon's first message, or None where it closed the connection instead.
+        self._greeting: asyncio.Future[Message | None] = loop.create_future()
+        # Set while the transport takes more; waited for by whoever sends.
+        self._writable = asyncio.Event()
+        self._writable.set()
+        # Why the connection ends, where that is known.
+        self._farewell: Failed | None = None
+        self._gone = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request may still be sent."""
+        return not self._gone.is_set() and not self._transport.is_closing()
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def next_id(self) -> int:
+        """An id for one more request."""
+        self._last_id += 1
+        return self._last_id
+
+    async def call(self, request: Request, timeout_s: float) -> Any:
+        """Send a request that has one answer, and wait for it."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._calls[request.id] = answer
+        self._gate.waits()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._send(request)
+                return await answer
+        except TimeoutError:
+            raise DeadlineExceeded(f"the daemon did not answer within {timeout_s:g} s") from None
+        finally:
+            self._gate.served()
+            del self._calls[request.id]
+
+    async def start(self, request: Request) -> Inbox:
+        """Send a request that has events; they arrive in the inbox until `finish`."""
+        inbox = Inbox(self._gate, self._loop, self._options.event_s)
+        self._inboxes[request.id] = inbox
+        sent = False
+        try:
+            async with asyncio.timeout(self._options.call_s):
+                await self._send(request)
+            sent = True
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the daemon did not take the request within {self._options.call_s:g} s"
+            ) from None
+        finally:
+            if not sent:
+                self.finish(request.id, inbox, cancel=True)
+        return inbox
+
+    def finish(self, request_id: RequestId, inbox: Inbox, *, cancel: bool) -> None:
+        """Nobody reads this request's events any more; cancel: it may not have ended either."""
+        inbox.close()
+        was_live = self._inboxes.pop(request_id, None) is not None
+        if was_live and cancel:
+            self._cancel(request_id)
+
+    async def close(self) -> None:
+        """Close the connection; the daemon then cancels what still runs on it."""
+        self._transport.close()
+        try:
+            async with asyncio.timeout(self._options.connect_s):
+                await self._gone.wait()
+        except TimeoutError:
+            self._transport.abort()
+
+    def _cancel(self, request_id: RequestId) -> None:
+        if not self.is_open:
+            return
+        # Nobody waits for the answer: the request may have ended meanwhile.
+        body = encode_request(Cancel(id=self.next_id(), own_id=request_id))
+        self._transport.write(request_frame(body, self._welcome))
+
+    async def _send(self, request: Request) -> None:
+        frame = request_frame(encode_request(request), self._welcome)
+        if not self.is_open:
+            raise self._loss()
+        self._transport.write(frame)
+        if not self._writable.is_set():
+            await self._writable.wait()
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    async def greet(self) -> None:
+        """Say hello and wait for the daemon's."""
+        self._transport.write(hello_frame(self._options.name))
+        message = await self._greeting
+        if message is None:
+            raise self._loss()
+        self._welcome = welcome_of(message)
+
+    # -- called by the loop ----------------------------------------------------------------------
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._gate = ReadGate(self._transport, self._options.unread_bytes)
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            for body in self._reader.feed(self._buffer[:nbytes]):
+                self._dispatch(body)
+        except UmadError as violation:
+            self._farewell = failed_of(violation)
+            self._transport.abort()
+        self._gate.settle()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
+        self._writable.set()
+        self._greeted(None)
+        for inbox in self._inboxes.values():
+            inbox.fail(self._loss())
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(self._loss())
+
+    @override
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    @override
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def _loss(self) -> UmadError:
+        """A new error for each who is told: a shared one would gather all their tracebacks."""
+        if self._farewell is not None:
+            return error_of_failed(self._farewell)
+        return ConnectionLost("the daemon closed the connection before the answer was complete")
+
+    def _dispatch(self, body: bytes) -> None:
+        request_id, message = parse_event(body)
+        if isinstance(message, Welcome):
+            self._greeted(message)
+        elif request_id is None:
+            # About the connection; the daemon closes it next.
+            if isinstance(message, Failed):
+                self._farewell = message
+                self._greeted(message)
+        elif (inbox := self._inboxes.get(request_id)) is not None:
+            if not isinstance(message, Result):
+                inbox.put(message, len(body) + _EVENT_BYTES)
+                if inbox.unread_bytes > self._options.unread_request_bytes:
+                    self._give_up(request_id, inbox)
+        elif (answer := self._calls.get(request_id)) is not None and not answer.done():
+            if isinstance(message, Result):
+                answer.set_result(message.value)
+            elif isinstance(message, Failed):
+                answer.set_exception(error_of_failed(message))
+        # Anything else belongs to a request that nobody waits for any more.
+
+    def _greeted(self, message: Message | None) -> None:
+        if not self._greeting.done():
+            self._greeting.set_result(message)
+
+    def _give_up(self, request_id: RequestId, inbox: Inbox) -> None:
+        """Rule 3 of `umad.client.inbox`."""
+        del self._inboxes[request_id]
+        self._cancel(request_id)
+        inbox.fail(
+            LimitExceeded(
+                f"more than {self._options.unread_request_bytes} bytes of this request's events "
+                "were left unread, so it was cancelled; read faster, or use a client of its own"
+            )
+        )
+
+
+async def open_connection(path: str, options: ClientOptions) -> Connection:
+    """Connect and be greeted. Raises `NoDaemon`, `Refused` or what the daemon says instead."""
+    loop = asyncio.get_running_loop()
+    transport: asyncio.Transport | None = None
+    greeted = False
+    try:
+        async with asyncio.timeout(options.connect_s):
+            transport, connection = await loop.create_unix_connection(
+                lambda: Connection(loop, options), path
+            )
+            await connection.greet()
+        greeted = True
+    except TimeoutError:
+        raise silent_daemon(path, options.connect_s) from None
+    except OSError as error:
+        raise connect_error(path, error) from error
+    finally:
+        if not greeted and transport is not None:
+            transport.abort()
+    return connection

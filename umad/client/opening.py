@@ -1,0 +1,81 @@
+"""What a connection begins with: the socket's path, the hello, and why it did not come about.
+
+Not: the connecting itself, which differs between a loop and a thread.
+"""
+
+import os
+import sys
+
+from umad import __version__
+from umad.errors import (
+    BadRequest,
+    LimitExceeded,
+    NoDaemon,
+    ProtocolViolation,
+    Refused,
+    UmadError,
+    UnsupportedVersion,
+)
+from umad.protocol import PROTOCOL_VERSION
+from umad.protocol.errors import error_of_failed
+from umad.protocol.frames import encode_frame
+from umad.protocol.messages import Hello, Message, Welcome, encode_request
+from umad.service import Failed
+from umad.socket_path import check_socket_path, default_socket_path
+
+
+def socket_path(path: str | os.PathLike[str] | None) -> str:
+    """The path given, or the default one. Raises `BadConfig` where no socket can be there."""
+    if path is None:
+        return default_socket_path(os.environ, sys.platform)
+    return check_socket_path(os.fspath(path), sys.platform)
+
+
+def hello_frame(name: str) -> bytes:
+    """A connection's first frame."""
+    return encode_frame(encode_request(Hello(client=f"{name}/{__version__}")))
+
+
+def welcome_of(message: Message) -> Welcome:
+    """The daemon's answer to the hello; raises the error it sent instead."""
+    if isinstance(message, Failed):
+        raise error_of_failed(message)
+    if not isinstance(message, Welcome):
+        raise ProtocolViolation("the daemon's first message is not a hello")
+    if message.protocol != PROTOCOL_VERSION:
+        raise UnsupportedVersion(
+            f"the daemon speaks version {message.protocol} of the protocol, this client "
+            f"{PROTOCOL_VERSION}; bring both to the same version of umad"
+        )
+    return message
+
+
+def request_frame(body: bytes, welcome: Welcome) -> bytes:
+    """The frame of a request. Raises `BadRequest` where the daemon would not take it."""
+    if 0 < welcome.frame_bytes < len(body):
+        raise BadRequest(
+            f"the request has {len(body)} bytes, the daemon takes {welcome.frame_bytes}"
+        )
+    return encode_frame(body)
+
+
+def connect_error(path: str, error: OSError) -> UmadError:
+    """What an `OSError` of connect(2) means for the user."""
+    match error:
+        case FileNotFoundError() | ConnectionRefusedError():
+            return NoDaemon(f"no daemon listens on {path}; start one: umad serve")
+        case PermissionError():
+            return Refused(
+                f"{path} belongs to another user; run a daemon of your own, or set UMAD_SOCKET"
+            )
+        case BlockingIOError():
+            return LimitExceeded(f"the daemon on {path} has no room for another connection now")
+        case _:
+            return NoDaemon(f"{path} cannot be connected to: {error.strerror or error}")
+
+
+def silent_daemon(path: str, waited_s: float) -> NoDaemon:
+    """The error for a socket that somebody holds and nobody answers."""
+    return NoDaemon(
+        f"the daemon on {path} did not answer within {waited_s:g} s; look at it: umad doctor"
+    )

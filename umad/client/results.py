@@ -1,0 +1,45 @@
+"""Single answers of the daemon, held to their shape. Each raises `ProtocolViolation`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from umad.errors import ProtocolViolation
+
+
+def _wrong(wanted: str) -> ProtocolViolation:
+    return ProtocolViolation(f"the daemon's answer is not {wanted}")
+
+
+def as_ids(value: Any) -> tuple[int, ...]:
+    """Token ids."""
+    if not isinstance(value, list) or not set(map(type, value)) <= {int}:
+        raise _wrong("an array of token ids")
+    return tuple(value)
+
+
+def as_text(value: Any) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise _wrong("a string")
+    return value
+
+
+def as_count(value: Any) -> int:
+    """A count."""
+    if type(value) is not int:
+        raise _wrong("an integer")
+    return value
+
+
+def as_facts(value: Any) -> Mapping[str, Any]:
+    """A map."""
+    if not isinstance(value, dict):
+        raise _wrong("a map")
+    return value
+
+
+def as_rows(value: Any) -> list[Mapping[str, Any]]:
+    """An array of maps."""
+    if not isinstance(value, list):
+        raise _wrong("an array of maps")
+    return [as_facts(one) for one in value]
