@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-
 import click
 from typing_extensions import override
 
@@ -100,5 +99,3 @@ class NearestGroup(click.Group):
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
             raise click.UsageError(f"No such command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
-
-

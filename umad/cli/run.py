@@ -16,6 +16,7 @@ from umad.cli.chat import converse
 from umad.cli.connect import connect, json_option, socket_option
 from umad.cli.stream import stream
 from umad.errors import BadRequest
+from umad.nano import NAME
 from umad.request import ChatMessage, GenerateRequest, SamplingParams
 from umad.service import Service
 
@@ -84,7 +85,13 @@ def run(
 
     # A runner, not one `asyncio.run`: stdin is read between two runs, where Ctrl-C still works.
     with asyncio.Runner() as runner, connect(runner, socket) as client:
-        model, prompt = runner.run(_sort_out(client, words))
+        model, prompt = None, None
+        if words:
+            prompt = words[1] if words[1:] else None
+            # The daemon has a working folder of its own.
+            file = Path(words[0]).absolute()
+            path = str(file) if file.suffix == ".gguf" and file.is_file() else None
+            model, prompt = runner.run(_sort_out(client, words[0], prompt, path))
         if prompt is None and not sys.stdin.isatty():
             prompt = _read_stdin()
 
@@ -109,19 +116,19 @@ def run(
         runner.run(stream(client, asked, as_json=as_json))
 
 
-async def _sort_out(client: Service, words: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """(model, prompt) of the words; a model that is named and not loaded is loaded."""
-    if not words:
-        return None, None
+async def _sort_out(
+    client: Service, word: str, prompt: str | None, path: str | None
+) -> tuple[str | None, str | None]:
+    """(model, prompt) of the words; a model that is named and not loaded is loaded.
+
+    path: the whole path where `word` is a GGUF file that is there.
+    """
     loaded = {str(one["name"]) for one in await client.models()}
-    word, prompt = words[0], words[1] if len(words) == 2 else None
-    is_file = word.endswith(".gguf") and await asyncio.to_thread(Path(word).is_file)
-    if prompt is None and word != "nano" and not is_file and word not in loaded:
-        return None, word
     if word in loaded:
         return word, prompt
-    # The daemon has a working folder of its own.
-    facts = await client.load(str(Path(word).absolute()) if is_file else word)
+    if prompt is None and word != NAME and path is None:
+        return None, word
+    facts = await client.load(path or word)
     return str(facts["name"]), prompt
 
 

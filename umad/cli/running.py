@@ -1,1 +1,97 @@
 """`umad ps`, `umad cancel`, `umad priority`: what runs on the daemon, and changing it."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich.table import Table
+
+from umad.cli.connect import call, json_option, socket_option
+from umad.cli.tables import number, open_console, plain_table
+from umad.service import Service
+
+Rows = Sequence[Mapping[str, Any]]
+
+# (key of the daemon's answer, heading)
+_MODEL_COLUMNS = (
+    ("name", "MODEL"),
+    ("state", "STATE"),
+    ("backend", "BACKEND"),
+    ("devices", "DEVICES"),
+    ("ctx", "CELLS"),
+    ("live", "LIVE"),
+    ("waiting", "WAITING"),
+    ("restarts", "RESTARTS"),
+    ("pid", "PID"),
+)
+_REQUEST_COLUMNS = (
+    ("request", "REQUEST"),
+    ("app", "APP"),
+    ("pid", "PID"),
+    ("session", "SESSION"),
+    ("model", "MODEL"),
+    ("lane", "LANE"),
+    ("state", "STATE"),
+    ("prompt_tokens", "PROMPT"),
+    ("generated", "TOKENS"),
+    ("age_ms", "AGE ms"),
+)
+
+
+@click.command()
+@socket_option
+@json_option
+def ps(socket: str | None, as_json: bool) -> None:
+    """Show loaded models, and the requests and sessions on them."""
+    models, sessions = call(socket, _look)
+    if as_json:
+        click.echo(json.dumps({"models": models, "sessions": sessions}))
+        return
+    console = open_console()
+    console.print(_table(_MODEL_COLUMNS, models))
+    if sessions:
+        console.print(_table(_REQUEST_COLUMNS, sessions))
+    else:
+        console.print("nothing runs")
+
+
+async def _look(client: Service) -> tuple[Rows, Rows]:
+    models, sessions = await asyncio.gather(client.models(), client.sessions())
+    return models, sessions
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Rows) -> Table:
+    table = plain_table()
+    for key, heading in columns:
+        numeric = any(isinstance(row.get(key), int | float) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key, _ in columns))
+    return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value) or "-"
+    return number(value)
+
+
+@click.command()
+@click.argument("request")
+@socket_option
+def cancel(request: str, socket: str | None) -> None:
+    """End REQUEST, as `umad ps` names it."""
+    call(socket, lambda client: client.cancel(request))
+    click.echo(f"{request} is cancelled")
+
+
+@click.command()
+@click.argument("session")
+@click.argument("lane")
+@socket_option
+def priority(session: str, lane: str, socket: str | None) -> None:
+    """Move SESSION, or a request, to LANE; it counts from the next token."""
+    moved = call(socket, lambda client: client.set_priority(session, lane))
+    click.echo(f"{moved} request{'' if moved == 1 else 's'} moved to {lane}")

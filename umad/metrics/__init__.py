@@ -14,6 +14,7 @@ Owner: the daemon's event loop. Nothing here locks or reads a clock; `memory` re
 from umad.metrics.csv_rows import CSV_COLUMNS, csv_header, csv_row
 from umad.metrics.memory import MemoryFacts, read_memory
 from umad.metrics.scorecard import Scorecard
+from umad.metrics.summary import quantiles
 
 __all__ = [
     "CSV_COLUMNS",
@@ -21,5 +22,6 @@ __all__ = [
     "Scorecard",
     "csv_header",
     "csv_row",
+    "quantiles",
     "read_memory",
 ]

@@ -232,9 +232,9 @@ def _felt(part: Slice) -> dict[str, float | None]:
     """What the readers of these tokens felt."""
     gaps, ttft, solo = (part.arrivals[name] for name in ("gap_ms", "ttft_ms", "solo_ms"))
     waited = ~np.isnan(gaps)
-    p50, p95, p99, longest = _quantiles(gaps[waited], 0.5, 0.95, 0.99, 1.0)
-    (solo_p95,) = _quantiles(solo[waited], 0.95)
-    ttft_p50, ttft_p95 = _quantiles(ttft, 0.5, 0.95)
+    p50, p95, p99, longest = quantiles(gaps[waited], 0.5, 0.95, 0.99, 1.0)
+    (solo_p95,) = quantiles(solo[waited], 0.95)
+    ttft_p50, ttft_p95 = quantiles(ttft, 0.5, 0.95)
     return {
         "p50_ms": p50,
         "p95_ms": p95,
@@ -262,8 +262,8 @@ def _shared(part: Slice, elapsed_s: float) -> dict[str, Any]:
     }
 
 
-def _quantiles(values: Rows, *ranks: float) -> list[float | None]:
-    """Nearest rank, of the values that are known."""
+def quantiles(values: Rows, *ranks: float) -> list[float | None]:
+    """Nearest rank, of the values that are known; None where none is."""
     known = np.sort(values[~np.isnan(values)])
     if not known.size:
         return [None] * len(ranks)

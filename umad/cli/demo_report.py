@@ -1,0 +1,15 @@
+"""What passes between the apps of `umad demo` and the demo: one JSON line per report."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What an app felt since its last report. gaps_ms: between arrivals; tail: the latest text."""
+
+    tokens: int = 0
+    done: int = 0
+    gaps_ms: list[float] = field(default_factory=list)
+    ttft_ms: list[float] = field(default_factory=list)
+    tail: str = ""
+    error: str | None = None

@@ -1,0 +1,33 @@
+"""Tables and figures as every command prints them. Not: what stands in them."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+# Into a pipe nothing is wrapped or cut: a line is a row.
+PIPE_COLUMNS = 500
+
+
+def open_console() -> Console:
+    """A console on stdout."""
+    is_terminal = sys.stdout.isatty()
+    return Console(highlight=False, width=None if is_terminal else PIPE_COLUMNS)
+
+
+def plain_table(*, show_header: bool = True) -> Table:
+    """A table without lines, so that `awk` reads it too."""
+    return Table(box=None, pad_edge=False, header_style="bold", show_header=show_header)
+
+
+def number(value: object) -> str:
+    """A figure for a person: three decimals below ten, fewer above, - where unknown."""
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)
