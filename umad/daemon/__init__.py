@@ -1,0 +1,26 @@
+"""The daemon: one process that owns the socket, the clients' requests and the engines' lives.
+
+Never imports llama.cpp and never blocks: one thread, one event loop (uvloop). An engine may die at
+any time; what its clients are owed stands in the journal, and the next engine goes on from there.
+
+    server         run_daemon: from claiming the socket to the last drain; wires the rest
+    socket_file    folder, lock file and listening socket, owned by one daemon
+    session        one connection: frames in, frames out, limits, slow readers
+    peer           who the kernel says is connected (the platform seam); identity: app, lane
+    verbs          what each request does; listing: rows of `models` and `sessions`
+    admission      from a client's request to an engine's order: limits, lane, seed
+    completions    every live request: accepted, cancelled, moved, paused, ended
+    generation     one request; journal: its completions, with every token they have
+    fanout         what engines say, to the clients it concerns (the hot path)
+    supervisor     the table of models; keeper: one engine over any number of processes
+    engine         one model's state table, questions and way to its process
+    engine_link    frames to and from a process; engine_process: the process itself
+    launcher       the real engine's command line; names: which file a model's name means
+    memory         what processes hold; scorecard_log: the scorecard, written down
+
+    client ─▶ session ─▶ verbs ─▶ completions ─▶ engine_link ─▶ engine process
+    client ◀─ session ◀──────────── fanout ◀──── engine_link ◀─┘
+
+Owner of all state: the event loop. Not here: HTTP (`umad.gateway`), what a step runs
+(`umad.scheduler`), the figures themselves (`umad.metrics`).
+"""

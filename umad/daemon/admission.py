@@ -1,0 +1,106 @@
+"""Turns a client's request into an engine's order: limits, lane, seed, number of tokens.
+
+Not: whether the model is there (`umad.daemon.supervisor`) or when the order is carried out (the
+engine's scheduler). Owner: the daemon's event loop.
+"""
+
+import secrets
+from collections import OrderedDict
+from dataclasses import replace
+
+from umad.config import LimitSettings
+from umad.daemon.identity import Identity, LaneRules
+from umad.errors import BadRequest, PromptTooLong, QueueFull
+from umad.protocol.link import Submit
+from umad.request import SEED_BITS, GenerateRequest, SamplingParams
+
+DEFAULT_MAX_TOKENS = 512
+# One less than a seed may have: completion i of n draws with seed + i.
+CHOSEN_SEED_BITS = 63
+# Sessions whose lane is remembered; the least recently used are forgotten.
+MAX_SESSIONS = 1024
+
+
+class Admission:
+    """The rules of one daemon, and the lanes its sessions were moved to."""
+
+    def __init__(self, *, lanes: LaneRules, limits: LimitSettings) -> None:
+        self._lanes = lanes
+        self._limits = limits
+        self._sessions: OrderedDict[str, str | None] = OrderedDict()
+
+    def lane(self, identity: Identity, request: GenerateRequest) -> str:
+        """The lane `request` runs in. Raises `BadRequest` for one that is not there."""
+        of_session = None
+        if request.session is not None:
+            of_session = self._sessions.setdefault(request.session, None)
+            self._sessions.move_to_end(request.session)
+            if len(self._sessions) > MAX_SESSIONS:
+                self._sessions.popitem(last=False)
+        return self._lanes.lane(app=identity.app, asked=request.lane, of_session=of_session)
+
+    def move_session(self, session: str, lane: str) -> bool:
+        """Remember `lane` for a session that was seen; whether it was.
+
+        Raises `BadRequest` for a lane that is not there.
+        """
+        self._lanes.check(lane)
+        known = session in self._sessions
+        if known:
+            self._sessions[session] = lane
+        return known
+
+    def order(self, request: GenerateRequest, *, lane: str, app: str, n_waiting: int) -> Submit:
+        """The order for completion 0, its rid still 0.
+
+        Raises `QueueFull`, `BadRequest` or `PromptTooLong`, naming the limit.
+        """
+        limits = self._limits
+        if n_waiting + request.n > limits.queue:
+            raise QueueFull(
+                f"{n_waiting} requests wait already, at most {limits.queue} may; try again later"
+            )
+        if (
+            limits.prompt_tokens is not None
+            and request.prompt_ids is not None
+            and len(request.prompt_ids) > limits.prompt_tokens
+        ):
+            raise PromptTooLong(
+                f"the prompt has {len(request.prompt_ids)} tokens, at most "
+                f"{limits.prompt_tokens} are taken (prompt_tokens in the limits)",
+                field="prompt_ids",
+            )
+        messages = request.messages
+        return Submit(
+            rid=0,
+            sampling=self._sampling(request.sampling),
+            lane=lane,
+            app=app,
+            prompt=request.prompt,
+            prompt_ids=request.prompt_ids,
+            messages=None if messages is None else tuple((m.role, m.content) for m in messages),
+            session=request.session,
+        )
+
+    def _sampling(self, sampling: SamplingParams) -> SamplingParams:
+        limit = self._limits.max_tokens
+        max_tokens = sampling.max_tokens
+        if max_tokens is None:
+            max_tokens = min(DEFAULT_MAX_TOKENS, limit)
+        elif max_tokens > limit:
+            raise BadRequest(
+                f"max_tokens is {max_tokens}, this daemon allows {limit} (--max-tokens)",
+                field="max_tokens",
+            )
+        seed = sampling.seed
+        if seed is None:
+            seed = secrets.randbits(CHOSEN_SEED_BITS)
+        return replace(sampling, seed=seed, max_tokens=max_tokens)
+
+
+def nth_order(first: Submit, index: int, rid: int) -> Submit:
+    """The order for completion `index` of a request: the same, drawn with seed + index."""
+    if index == 0:
+        return replace(first, rid=rid)
+    seed = ((first.sampling.seed or 0) + index) % 2**SEED_BITS
+    return replace(first, rid=rid, sampling=replace(first.sampling, seed=seed))

@@ -1,0 +1,260 @@
+"""Every live request for tokens: accepted, cancelled, moved, paused, ended.
+
+    client frame ─▶ accept ─▶ journal ─▶ engine ─▶ `umad.daemon.fanout` ─▶ frames of connections
+
+Not: bytes of a connection (`umad.daemon.session`), nor what engines say (`umad.daemon.fanout`).
+Owner: the daemon's event loop.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+
+from umad.clock import Clock
+from umad.daemon.admission import Admission, nth_order
+from umad.daemon.engine import Engine
+from umad.daemon.generation import Generation, Recipient
+from umad.daemon.journal import Entry
+from umad.errors import DeadlineExceeded, UmadError, UnknownRequest
+from umad.metrics.scorecard import Scorecard
+from umad.protocol.lifecycle import FINAL, Event
+from umad.protocol.link import Cancel, Ended, Pause, Resume, SetLane
+from umad.protocol.messages import Generate, encode_error, encode_event
+from umad.request import FinishReason, Timings, Usage
+from umad.service import Accepted, Done
+
+
+class Completions:
+    """The live requests of one daemon, by the daemon's name for them."""
+
+    def __init__(self, *, admission: Admission, scorecard: Scorecard, clock: Clock) -> None:
+        self._admission = admission
+        self._scorecard = scorecard
+        self._clock = clock
+        self._live: dict[str, Generation] = {}
+        self._engines: set[Engine] = set()
+        self._rids = itertools.count(1)
+        self._names = itertools.count(1)
+        self._unflushed: list[Recipient] = []
+        self._idle: asyncio.Future[None] | None = None
+
+    def __iter__(self) -> Iterator[Generation]:
+        return iter(self._live.values())
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    async def idle(self) -> None:
+        """Wait until nothing is live."""
+        if self._live:
+            if self._idle is None or self._idle.done():
+                self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._idle)
+
+    # -- what clients want ------------------------------------------------------------------------
+
+    def accept(self, recipient: Recipient, engine: Engine, message: Generate) -> None:
+        """Take on a request, or raise the `UmadError` that says why not."""
+        request = message.request
+        app = recipient.identity.app
+        journal = engine.journal
+        lane = self._admission.lane(recipient.identity, request)
+        n_waiting = sum(one.journal.n_waiting for one in self._engines)
+        first = self._admission.order(request, lane=lane, app=app, n_waiting=n_waiting)
+        journal.check_room(first, request.n)
+
+        generation = Generation(
+            client_id=message.id,
+            request=f"r{next(self._names)}",
+            recipient=recipient,
+            engine=engine,
+            lane=lane,
+            session=request.session,
+            accepted_ns=self._clock.now_ns(),
+            n_left=request.n,
+        )
+        accepted = Accepted(
+            request=generation.request,
+            model=engine.name,
+            lane=lane,
+            queue_position=journal.n_waiting,
+        )
+        self.tell(recipient, encode_event(message.id, accepted))
+        self._live[generation.request] = recipient.generations[message.id] = generation
+        self._engines.add(engine)
+        owed = engine.owes_news
+        for index in range(request.n):
+            submit = nth_order(first, index, next(self._rids))
+            entry = journal.add(submit, owner=generation, index=index)
+            generation.entries.append(entry)
+            self._scorecard.accepted(entry.rid, engine.name, lane, app, generation.accepted_ns)
+            engine.send(submit)
+            if recipient.paused:
+                self._pause(entry)
+        if request.deadline_ms is not None:
+            generation.deadline = asyncio.get_running_loop().call_later(
+                request.deadline_ms / 1e3, self._too_late, generation, request.deadline_ms
+            )
+        if not owed:
+            engine.watch()
+        self.flush()
+
+    def find(self, request: str) -> Generation:
+        """The live request of that name. Raises `UnknownRequest`."""
+        generation = self._live.get(request)
+        if generation is None:
+            raise UnknownRequest(
+                f"no live request is called {request}; umad ps lists them", field="request"
+            )
+        return generation
+
+    def cancel(self, generation: Generation) -> None:
+        """End a request: its completions end as "cancelled" once the engine has let go of them."""
+        engine = generation.engine
+        for entry in _running(generation):
+            engine.journal.advance(entry, Event.CANCEL)
+            ended = None if engine.connected else engine.journal.ended(entry)
+            if ended is None:
+                engine.send(Cancel(rid=entry.rid))
+            else:
+                self.end(entry, ended, self._clock.now_ns())
+        self.flush()
+
+    def cancel_all(self) -> None:
+        """End every request that way."""
+        for generation in list(self):
+            self.cancel(generation)
+
+    def move(self, target: str, lane: str) -> int:
+        """Move a session's or a request's work to `lane`; how many requests moved.
+
+        Raises `UnknownRequest` where there is neither, `BadRequest` for an unknown lane.
+        """
+        known_session = self._admission.move_session(target, lane)
+        moved = [one for one in self if target in (one.request, one.session)]
+        if not moved and not known_session:
+            raise UnknownRequest(
+                f"no live request or session is called {target}; umad ps lists them", field="target"
+            )
+        for generation in moved:
+            generation.lane = lane
+            for entry in _running(generation):
+                generation.engine.journal.set_lane(entry, lane)
+                generation.engine.send(SetLane(rid=entry.rid, lane=lane))
+                self._scorecard.moved(entry.rid, lane)
+        return len(moved)
+
+    def pause(self, recipient: Recipient) -> None:
+        """Its client reads too slowly: let its completions rest."""
+        for generation in recipient.generations.values():
+            for entry in _running(generation):
+                self._pause(entry)
+
+    def resume(self, recipient: Recipient) -> None:
+        """Its client has caught up."""
+        for generation in recipient.generations.values():
+            engine = generation.engine
+            owed = engine.owes_news
+            for entry in _running(generation):
+                engine.journal.advance(entry, Event.RESUME)
+                engine.send(Resume(rid=entry.rid))
+            if not owed and engine.owes_news:
+                engine.watch()
+
+    def drop(self, recipient: Recipient) -> None:
+        """Its connection has gone: let go of everything it asked for, at once and unheard."""
+        for generation in list(recipient.generations.values()):
+            self._let_go(generation, "cancelled")
+
+    # -- how they end -----------------------------------------------------------------------------
+
+    def end(self, entry: Entry[Generation], ended: Ended, now_ns: int) -> None:
+        """A completion ended as the engine says; `flush` sends the news."""
+        generation = entry.owner
+        generation.engine.journal.advance(entry, Event.ENDED)
+        self._scorecard.ended(entry.rid, ended.reason, now_ns)
+        self.tell(
+            generation.recipient,
+            encode_event(generation.client_id, _done(entry, ended, now_ns)),
+        )
+        generation.n_left -= 1
+        if generation.n_left == 0:
+            self._forget(generation)
+
+    def fail(self, generation: Generation, error: UmadError) -> None:
+        """End a request with an error; its engine lets go of it. `flush` sends the news."""
+        self.tell(generation.recipient, encode_error(error, generation.client_id))
+        self._let_go(generation, "error")
+
+    def fail_all(self, error: UmadError) -> None:
+        """End every request with an error."""
+        for generation in list(self):
+            self.fail(generation, error)
+        self.flush()
+
+    def tell(self, recipient: Recipient, body: bytes) -> None:
+        """Queue a message for a connection; `flush` sends it."""
+        if recipient.queue(body):
+            self._unflushed.append(recipient)
+
+    def flush(self) -> None:
+        """Write what is queued: once for every connection that has news."""
+        unflushed, self._unflushed = self._unflushed, []
+        for recipient in unflushed:
+            recipient.flush()
+
+    def _let_go(self, generation: Generation, reason: FinishReason) -> None:
+        engine = generation.engine
+        now_ns = self._clock.now_ns()
+        for entry in _running(generation):
+            engine.journal.advance(entry, Event.FAIL)
+            engine.send(Cancel(rid=entry.rid))
+            self._scorecard.ended(entry.rid, reason, now_ns)
+        self._forget(generation)
+
+    def _forget(self, generation: Generation) -> None:
+        if generation.deadline is not None:
+            generation.deadline.cancel()
+        del self._live[generation.request]
+        del generation.recipient.generations[generation.client_id]
+        if not self._live:
+            self._engines.clear()
+            if self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
+
+    def _pause(self, entry: Entry[Generation]) -> None:
+        engine = entry.owner.engine
+        engine.journal.advance(entry, Event.PAUSE)
+        engine.send(Pause(rid=entry.rid))
+        self._scorecard.paused(entry.rid)
+
+    def _too_late(self, generation: Generation, deadline_ms: int) -> None:
+        self.fail(
+            generation,
+            DeadlineExceeded(f"the request had not ended {deadline_ms} ms after it came"),
+        )
+        self.flush()
+
+
+def _running(generation: Generation) -> list[Entry[Generation]]:
+    return [entry for entry in generation.entries if entry.state not in FINAL]
+
+
+def _done(entry: Entry[Generation], ended: Ended, now_ns: int) -> Done:
+    accepted_ns = entry.owner.accepted_ns
+    return Done(
+        index=entry.index,
+        finish_reason=ended.reason,
+        stop=ended.stop,
+        usage=Usage(
+            # A restarted engine counts what it was handed as prompt; the journal knows better.
+            prompt_tokens=entry.prompt_tokens if entry.resumed else ended.prompt_tokens,
+            cached_tokens=ended.cached_tokens,
+            completion_tokens=len(entry.ids) if entry.resumed else ended.completion_tokens,
+        ),
+        timings=Timings(
+            queued_ms=((entry.begun_ns or now_ns) - accepted_ns) / 1e6,
+            first_token_ms=((entry.first_token_ns or now_ns) - accepted_ns) / 1e6,
+            total_ms=(now_ns - accepted_ns) / 1e6,
+        ),
+    )

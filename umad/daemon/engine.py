@@ -1,0 +1,186 @@
+"""One loaded model as the daemon sees it: its state, its journal, its way to the process.
+
+Not: starting and restarting the process (`umad.daemon.supervisor`), nor what its news mean to
+clients (`umad.daemon.completions`). Owner: the daemon's event loop.
+"""
+
+import asyncio
+import enum
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from umad.daemon.journal import Journal
+from umad.errors import EngineFailed, InternalError, UmadError
+from umad.protocol import lifecycle
+from umad.protocol.errors import error_of
+from umad.protocol.link import Call, Reply, StepStats, ToEngine
+
+if TYPE_CHECKING:
+    from umad.daemon.generation import Generation
+
+CALL_S = 30.0
+MAX_CALLS = 256
+
+
+class State(enum.Enum):
+    """Where an engine's life stands; the values are what `models` shows."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    DEAD = "dead"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Event(enum.Enum):
+    """What can happen to an engine."""
+
+    LOAD = "load"
+    READY = "ready"
+    DIED = "died"
+    RESTART = "restart"
+    GIVE_UP = "give_up"
+    UNLOAD = "unload"
+
+
+# The whole life of an engine. A pair that is missing is a bug with a name.
+NEXT: dict[tuple[State, Event], State] = {
+    (State.STARTING, Event.READY): State.READY,
+    (State.STARTING, Event.DIED): State.DEAD,
+    (State.STARTING, Event.UNLOAD): State.DRAINING,
+    (State.READY, Event.DIED): State.DEAD,
+    (State.READY, Event.UNLOAD): State.DRAINING,
+    (State.DEAD, Event.RESTART): State.STARTING,
+    (State.DEAD, Event.GIVE_UP): State.FAILED,
+    (State.DRAINING, Event.UNLOAD): State.DRAINING,
+    (State.DRAINING, Event.READY): State.DRAINING,
+    (State.DRAINING, Event.DIED): State.STOPPED,
+    (State.FAILED, Event.LOAD): State.STARTING,
+    (State.FAILED, Event.UNLOAD): State.STOPPED,
+}
+
+
+class Link(Protocol):
+    """The way to the process."""
+
+    def send(self, message: ToEngine) -> None:
+        """Hand over one message, in order; lost where the engine has gone. Never blocks."""
+        ...
+
+
+class Engine:
+    """State, journal and outstanding questions of one model.
+
+    loaded: done when the model is ready, or has failed; what `load` waits for.
+    error: why the state is `failed`. stats: of the latest step.
+    watch: called when work is given to an engine that owed no news (its keeper's, once it has one).
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+        self.state = State.STARTING
+        self.journal: Journal[Generation] = Journal()
+        self.watch: Callable[[], None] = _unwatched
+        self.facts: Mapping[str, Any] = {}
+        self.stats: StepStats | None = None
+        self.loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.error: UmadError | None = None
+        self.pid: int | None = None
+        self.restarts = 0
+        self.last_news_ns = 0
+        self._link: Link | None = None
+        self._calls: dict[int, tuple[Call, asyncio.Future[Any]]] = {}
+        self._numbers = itertools.count(1)
+
+    def advance(self, event: Event) -> None:
+        """Take one step of `NEXT`. Raises `InternalError` for one that is not in it."""
+        try:
+            self.state = NEXT[self.state, event]
+        except KeyError as error:
+            raise InternalError(
+                f"engine {self.name}: {event.name} in state {self.state.name}"
+            ) from error
+
+    @property
+    def connected(self) -> bool:
+        """There is a process that takes messages."""
+        return self._link is not None
+
+    @property
+    def owes_news(self) -> bool:
+        """It has something to do that no slow reader holds up, so silence means it hangs.
+
+        Requests that wait may be waiting for the cells of a paused one: they prove nothing then.
+        """
+        if self._calls:
+            return True
+        journal = self.journal
+        if journal.n_paused == 0:
+            return len(journal) > 0
+        return any(one.started and one.state is not lifecycle.State.PAUSED for one in journal)
+
+    def connect(self, link: Link) -> None:
+        """The process is ready: messages go to it from here on, unanswered calls first."""
+        self._link = link
+        for call, _ in self._calls.values():
+            link.send(call)
+
+    def disconnect(self) -> None:
+        """The process has gone; calls wait for the next one."""
+        self._link = None
+
+    def send(self, message: ToEngine) -> None:
+        """Hand a message to the process; dropped where there is none (the journal has it)."""
+        if self._link is not None:
+            self._link.send(message)
+
+    async def call(self, op: str, args: Mapping[str, Any]) -> Any:
+        """Ask and wait for the answer, across a restart too.
+
+        Raises the engine's error, or `EngineFailed` after `CALL_S` or with too many asked.
+        """
+        if len(self._calls) >= MAX_CALLS:
+            raise EngineFailed(f"{self.name} has {MAX_CALLS} questions to answer; try again later")
+        number = next(self._numbers)
+        call = Call(call=number, op=op, args=args)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        owed = self.owes_news
+        self._calls[number] = (call, answer)
+        self.send(call)
+        if not owed:
+            self.watch()
+        try:
+            async with asyncio.timeout(CALL_S):
+                return await answer
+        except TimeoutError:
+            raise EngineFailed(
+                f"{self.name} gave no answer within {CALL_S:.0f} s; try again"
+            ) from None
+        finally:
+            self._calls.pop(number, None)
+
+    def replied(self, reply: Reply) -> None:
+        """Answer the question of that number; late answers are dropped."""
+        _, answer = self._calls.pop(reply.call, (None, None))
+        if answer is None or answer.done():
+            return
+        if reply.error is None:
+            answer.set_result(reply.value)
+        else:
+            code, message, field = reply.error
+            answer.set_exception(error_of(code, message, field))
+
+    def fail_calls(self, error: UmadError) -> None:
+        """Nobody will answer any more."""
+        for _, answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(error)
+        self._calls.clear()
+
+
+def _unwatched() -> None:
+    """An engine without a keeper is nobody's to kill."""

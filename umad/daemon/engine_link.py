@@ -1,0 +1,62 @@
+"""Messages to and from one engine process over its end of a socket pair.
+
+Not: what they mean. Owner: the daemon's event loop; ends with the process it talks to.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from typing_extensions import override
+
+from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
+from umad.protocol.link import FromEngine, ToEngine, decode, encode
+
+log = logging.getLogger(__name__)
+
+
+class EngineLink(asyncio.Protocol):
+    """The daemon's end. lost: done once nothing more can be heard.
+
+    Unbounded towards the engine by itself: the journal bounds what can be underway.
+    """
+
+    def __init__(self, heard: Callable[[FromEngine], None]) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._heard = heard
+        # Both ends are umad: an engine's step is as large as it is.
+        self._reader = FrameReader(MAX_FRAME_BYTES)
+        self._transport: asyncio.Transport | None = None
+
+    def send(self, message: ToEngine) -> None:
+        """Hand over one message, in order; lost where the engine has gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(encode(message)))
+
+    def close(self) -> None:
+        """Hang up; nothing is heard from here on."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not isinstance: uvloop's transports do not inherit from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._reader.feed(data):
+                message = decode(body)
+                self._heard(message)  # type: ignore[arg-type]
+        except Exception:
+            # A process boundary: an engine gone mad must cost its own life, not the daemon's.
+            log.exception("engine news cannot be handled; the engine is given up")
+            self.close()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.lost.done():
+            self.lost.set_result(None)

@@ -1,0 +1,115 @@
+"""One engine's process: started with one end of a socket pair, its words kept, always reaped.
+
+Not: what the engine says over the link (`umad.daemon.engine_link`) or when it is started again
+(`umad.daemon.supervisor`). Owner: the task of the engine it belongs to, on the daemon's loop.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import Sequence
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+TAIL_LINES = 20
+LINE_CHARS = 400
+# SIGKILL needs no consent; a process that is still there after this sits in the kernel.
+REAP_S = 10.0
+# The pipe can outlive the process in a grandchild's hands.
+PIPE_S = 1.0
+
+
+class EngineProcess:
+    """A running engine. `wait` must be awaited in the end; that is what reaps it."""
+
+    def __init__(self, model: str, process: Process, words: asyncio.StreamReader) -> None:
+        self._model = model
+        self._process = process
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._pump = asyncio.create_task(self._keep(words), name=f"words of {model}")
+
+    @classmethod
+    async def start(cls, model: str, command: Sequence[str], link: socket.socket) -> Self:
+        """Start `command`, which inherits `link` under the same number; the caller closes its own.
+
+        Raises `OSError` where the program cannot be started.
+        """
+        # A session of its own: Ctrl-C in the daemon's terminal is the daemon's to handle.
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            pass_fds=(link.fileno(),),
+            start_new_session=True,
+        )
+        words = process.stdout
+        if words is None:  # PIPE was asked for; only the type allows it
+            raise OSError("no pipe to the engine")
+        return cls(model, process, words)
+
+    @property
+    def pid(self) -> int:
+        """Process id; only meaningful until `wait` has returned."""
+        return self._process.pid
+
+    @property
+    def last_words(self) -> str:
+        """The last line it wrote, for an error message; empty where it wrote none."""
+        return self._tail[-1] if self._tail else ""
+
+    def kill(self) -> None:
+        """End it at once; no effect once it has ended."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def wait(self) -> int:
+        """Reap it: its exit status, negative for a signal. Bounded only by the process itself."""
+        status = await self._process.wait()
+        await asyncio.wait({self._pump}, timeout=PIPE_S)
+        self._pump.cancel()
+        return status
+
+    async def end(self) -> int | None:
+        """Kill and reap it, within `REAP_S`; None where even that did not end it."""
+        self.kill()
+        try:
+            async with asyncio.timeout(REAP_S):
+                return await self.wait()
+        except TimeoutError:
+            log.error("engine cannot be reaped model=%s pid=%d", self._model, self.pid)
+            return None
+
+    async def _keep(self, words: asyncio.StreamReader) -> None:
+        rest = b""
+        while chunk := await words.read(4096):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._heard(line)
+            rest = rest[-LINE_CHARS:]
+        if rest:
+            self._heard(rest)
+
+    def _heard(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip()[:LINE_CHARS]
+        if text:
+            self._tail.append(text)
+            log.info("engine output model=%s: %s", self._model, text)
+
+
+def how_it_ended(status: int | None) -> str:
+    """An exit status in words: "exit status 1", "signal SIGKILL"."""
+    if status is None:
+        return "no exit status"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,108 @@
+"""What engines say, carried to the clients it concerns.
+
+Hot path: `engine_report`, once a step for all streams. Each token frame is packed once, each
+connection gets one write a step, and no task is switched.
+Not: how a request begins or is given up (`umad.daemon.completions`). Owner: the event loop.
+"""
+
+from umad.clock import Clock
+from umad.daemon.completions import Completions
+from umad.daemon.engine import Engine
+from umad.daemon.engine import State as EngineState
+from umad.errors import UmadError
+from umad.metrics.scorecard import Scorecard
+from umad.protocol.errors import error_of
+from umad.protocol.lifecycle import Event, State
+from umad.protocol.link import Pause, Prefilled, StepReport, Submit
+from umad.protocol.messages import encode_event, encode_tokens
+from umad.service import Progress
+
+
+class Fanout:
+    """The daemon's `EngineEvents`."""
+
+    def __init__(self, *, completions: Completions, scorecard: Scorecard, clock: Clock) -> None:
+        self._completions = completions
+        self._scorecard = scorecard
+        self._clock = clock
+
+    def engine_ready(self, engine: Engine) -> None:
+        """Hand it everything that is live: new requests, and old ones with what they have."""
+        if engine.restarts:
+            self._scorecard.engine_restarted(engine.name)
+        for entry in engine.journal:
+            order = engine.journal.replay(entry)
+            if isinstance(order, Submit):
+                engine.send(order)
+                if entry.state is State.PAUSED:
+                    engine.send(Pause(rid=entry.rid))
+
+    def engine_died(self, engine: Engine) -> None:
+        """Its completions wait for the next process; those with nothing left to do end here."""
+        now_ns = self._clock.now_ns()
+        for ended in engine.journal.engine_lost():
+            entry = engine.journal.get(ended.rid)
+            if entry is not None:
+                self._completions.end(entry, ended, now_ns)
+        self._completions.flush()
+
+    def engine_ended(self, engine: Engine, error: UmadError) -> None:
+        """It is not coming back: what ran on it ends with `error`."""
+        for generation in [one for one in self._completions if one.engine is engine]:
+            self._completions.fail(generation, error)
+        self._completions.flush()
+        if engine.state is EngineState.DRAINING:
+            self._scorecard.forget(engine.name)
+
+    def engine_report(self, engine: Engine, report: StepReport) -> None:
+        """Fan one step's news out. A rid that is not live was let go of before the step ended."""
+        now_ns = self._clock.now_ns()
+        journal, completions, scorecard = engine.journal, self._completions, self._scorecard
+        if report.stats is not None:
+            engine.stats = report.stats
+            scorecard.step(engine.name, report.stats)
+        for prefilled in report.prefilled:
+            self._prefilled(engine, prefilled, now_ns)
+        for news in report.emitted:
+            entry = journal.get(news.rid)
+            if entry is None:
+                continue
+            # The table maps (GENERATING, TOKENS) to itself; it is not walked for every token.
+            if entry.state is not State.GENERATING:
+                journal.advance(entry, Event.TOKENS)
+                entry.begun_ns = entry.begun_ns or now_ns
+                entry.first_token_ns = entry.first_token_ns or now_ns
+            entry.ids.extend(news.ids)
+            scorecard.tokens(news.rid, len(news.ids), now_ns)
+            owner = entry.owner
+            completions.tell(
+                owner.recipient,
+                encode_tokens(owner.client_id, entry.index, news.text, news.ids, news.logprobs),
+            )
+        for rejected in report.rejected:
+            entry = journal.get(rejected.rid)
+            if entry is not None:
+                error = error_of(rejected.code, rejected.message, rejected.field)
+                completions.fail(entry.owner, error)
+        for ended in report.ended:
+            entry = journal.get(ended.rid)
+            if entry is not None:
+                completions.end(entry, ended, now_ns)
+        completions.flush()
+
+    def _prefilled(self, engine: Engine, prefilled: Prefilled, now_ns: int) -> None:
+        entry = engine.journal.get(prefilled.rid)
+        if entry is None:
+            return
+        engine.journal.advance(entry, Event.PREFILLED)
+        entry.begun_ns = entry.begun_ns or now_ns
+        if entry.ids:  # an engine catches up with what its client has: no news for anybody
+            return
+        entry.prompt_tokens = prefilled.total_tokens
+        progress = Progress(
+            index=entry.index,
+            done_tokens=prefilled.done_tokens,
+            total_tokens=prefilled.total_tokens,
+        )
+        owner = entry.owner
+        self._completions.tell(owner.recipient, encode_event(owner.client_id, progress))

@@ -1,0 +1,64 @@
+"""One client request for tokens: whom its news go to, and what is left of it.
+
+A request with n > 1 has n completions; each is an entry of its engine's journal. Values and
+counts only; `umad.daemon.completions` acts on them. Owner: the daemon's event loop.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from umad.daemon.engine import Engine
+from umad.daemon.identity import Identity
+from umad.daemon.journal import Entry
+from umad.protocol.messages import RequestId
+
+
+class Recipient(Protocol):
+    """A connection, as far as the work done for it needs to know it. Nothing here blocks."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who is at the other end."""
+        ...
+
+    @property
+    def client(self) -> str:
+        """What it calls itself, for display."""
+        ...
+
+    @property
+    def generations(self) -> "dict[RequestId, Generation]":
+        """Its live requests for tokens, by the client's id."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Its client reads too slowly: what it asked for must rest."""
+        ...
+
+    def queue(self, body: bytes) -> bool:
+        """Hold the body of a frame until `flush`; whether it is the first one held."""
+        ...
+
+    def flush(self) -> None:
+        """Hand everything held to the transport, in one write."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Generation:
+    """client_id: the client's own name for it, on its connection. request: the daemon's name for
+    it, as in `umad ps`. session: the conversation whose KV is kept. n_left: completions that run.
+    """
+
+    client_id: RequestId
+    request: str
+    recipient: Recipient
+    engine: Engine
+    lane: str
+    session: str | None
+    accepted_ns: int
+    entries: "list[Entry[Generation]]" = field(default_factory=list)
+    n_left: int = 0
+    deadline: asyncio.TimerHandle | None = None

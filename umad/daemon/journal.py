@@ -1,0 +1,143 @@
+"""What every live completion is made of: the order as accepted and every token received so far.
+
+It is what a restarted engine is handed, so that a stream goes on with no token lost and none
+repeated. Pure data: no clock, no I/O, no engine. Owner: the daemon's event loop.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from umad.errors import QueueFull
+from umad.protocol.lifecycle import Event, State, advance
+from umad.protocol.link import Ended, Submit
+
+T = TypeVar("T")
+
+# Prompts are held twice (here and in the engine) for as long as they live.
+MAX_PROMPT_BYTES = 2**30
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Entry(Generic[T]):
+    """One completion, number `index` of its request.
+
+    owner: whoever gets its news; the journal never looks inside.
+    started: the engine has spoken of it, so it no longer waits.
+    begun_ns, first_token_ns: when it first did, and first with a token; 0 until then.
+    resumed: an engine died under it, so the next one's counts do not cover all of it.
+    """
+
+    submit: Submit
+    owner: T
+    index: int
+    size_bytes: int
+    state: State = State.QUEUED
+    ids: "array[int]" = field(default_factory=lambda: array("i"))
+    prompt_tokens: int = 0
+    started: bool = False
+    resumed: bool = False
+    begun_ns: int = 0
+    first_token_ns: int = 0
+
+    @property
+    def rid(self) -> int:
+        """Unique for the daemon's life."""
+        return self.submit.rid
+
+
+class Journal(Generic[T]):
+    """The live completions of one engine, in order of acceptance."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, Entry[T]] = {}
+        self.n_waiting = 0
+        self.n_paused = 0
+        self.prompt_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        return iter(self._entries.values())
+
+    def get(self, rid: int) -> Entry[T] | None:
+        """The live completion of that number, if there is one."""
+        return self._entries.get(rid)
+
+    def check_room(self, submit: Submit, n: int) -> None:
+        """Raise `QueueFull` where `n` such prompts more would be too many to hold."""
+        if self.prompt_bytes + n * _prompt_bytes(submit) > MAX_PROMPT_BYTES:
+            raise QueueFull(
+                f"the prompts in flight would exceed {MAX_PROMPT_BYTES >> 20} MiB; try again later"
+            )
+
+    def add(self, submit: Submit, *, owner: T, index: int) -> Entry[T]:
+        """Accept a completion."""
+        size_bytes = _prompt_bytes(submit)
+        entry = Entry(submit=submit, owner=owner, index=index, size_bytes=size_bytes)
+        self._entries[submit.rid] = entry
+        self.n_waiting += 1
+        self.prompt_bytes += size_bytes
+        return entry
+
+    def advance(self, entry: Entry[T], event: Event) -> None:
+        """Walk the table of `protocol.lifecycle`; a completion in a final state is let go."""
+        before = entry.state
+        after = entry.state = advance(before, event)
+        self.n_paused += (after is State.PAUSED) - (before is State.PAUSED)
+        if not entry.started and event in (Event.PREFILLED, Event.TOKENS):
+            entry.started = True
+            self.n_waiting -= 1
+        if after in (State.DONE, State.FAILED):
+            del self._entries[entry.rid]
+            self.prompt_bytes -= entry.size_bytes
+            self.n_waiting -= not entry.started
+
+    def set_lane(self, entry: Entry[T], lane: str) -> None:
+        """A restarted engine runs it in `lane` too."""
+        entry.submit = replace(entry.submit, lane=lane)
+
+    def ended(self, entry: Entry[T]) -> Ended | None:
+        """Its end, where nothing is left to do: all tokens are there, or nobody wants them.
+
+        The engine's own word is missing where it died between the last token and saying so, or
+        before it could confirm a cancellation.
+        """
+        made = len(entry.ids)
+        cancelled = entry.state is State.CANCELLING
+        if not cancelled and made < (entry.submit.sampling.max_tokens or made + 1):
+            return None
+        return Ended(
+            rid=entry.rid,
+            reason="cancelled" if cancelled else "length",
+            prompt_tokens=entry.prompt_tokens,
+            cached_tokens=0,
+            completion_tokens=made,
+        )
+
+    def replay(self, entry: Entry[T]) -> Submit | Ended:
+        """What a new engine must do for it, or its end."""
+        return self.ended(entry) or replace(entry.submit, resume=tuple(entry.ids))
+
+    def engine_lost(self) -> list[Ended]:
+        """The engine died: everything waits again, but for what has ended by it, returned."""
+        ended = []
+        for entry in list(self._entries.values()):
+            end = self.ended(entry)
+            if end is not None:
+                ended.append(end)
+            else:
+                self.advance(entry, Event.ENGINE_LOST)
+                self.n_waiting += entry.started
+                entry.started = False
+                entry.resumed = True
+        return ended
+
+
+def _prompt_bytes(submit: Submit) -> int:
+    size_bytes = len(submit.prompt or "") + 8 * len(submit.prompt_ids or ())
+    for role, content in submit.messages or ():
+        size_bytes += len(role) + len(content)
+    return size_bytes

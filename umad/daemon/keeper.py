@@ -1,0 +1,325 @@
+"""Keeps one engine alive: starts its process, watches it, and decides what its death means.
+
+An engine that dies is started again at once. Three crashes within a minute, or a load that fails
+on its own account, end that: the model is `failed` until it is loaded again. A process with work
+to do that says nothing for `limits.stall_s` is killed, which counts as a crash.
+Not: the table of models (`umad.daemon.supervisor`). Owner: one task per engine on the daemon's
+loop; `load`, `unload`, `watch` and `kill` are called from the same loop.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from umad.clock import Clock
+from umad.config import LimitSettings
+from umad.daemon.engine import Engine, Event, State
+from umad.daemon.engine_link import EngineLink
+from umad.daemon.engine_process import EngineProcess, how_it_ended
+from umad.daemon.names import ModelFile
+from umad.errors import EngineFailed, ModelLoadFailed, UmadError
+from umad.protocol.errors import error_of
+from umad.protocol.link import Fatal, FromEngine, Ready, Reply, StepReport, Stop
+
+log = logging.getLogger(__name__)
+
+CRASHES = 3
+CRASH_WINDOW_NS = 60 * 10**9
+# After `Stop` an engine frees its memory; one that takes longer is killed.
+STOP_S = 10.0
+# What was written before a death is still to be read; longer, and somebody else holds the link.
+LAST_WORDS_S = 2.0
+# Ends that come from outside (kill -9, out of memory): even a first load is tried again.
+FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
+
+Launcher = Callable[[ModelFile, int], Sequence[str]]
+
+
+class EngineEvents(Protocol):
+    """Who is told what engines do. Called on the daemon's loop; must not block."""
+
+    def engine_ready(self, engine: Engine) -> None:
+        """It takes messages, for the first time or again after a restart."""
+        ...
+
+    def engine_report(self, engine: Engine, report: StepReport) -> None:
+        """News of one step."""
+        ...
+
+    def engine_died(self, engine: Engine) -> None:
+        """Its process has gone; unless `engine_ended` follows, another one is being started."""
+        ...
+
+    def engine_ended(self, engine: Engine, error: UmadError) -> None:
+        """It is not coming back: its requests end with `error`."""
+        ...
+
+
+class Keeper:
+    """The life of one engine, over any number of processes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        file: ModelFile,
+        *,
+        launcher: Launcher,
+        limits: LimitSettings,
+        clock: Clock,
+        events: EngineEvents,
+    ) -> None:
+        self.engine = engine
+        self._file = file
+        self._launcher = launcher
+        self._limits = limits
+        self._clock = clock
+        self._events = events
+        self._crashes_ns: deque[int] = deque(maxlen=CRASHES)
+        self._starts_in_vain = 0
+        self._ever_ready = False
+        self._last_words = ""
+        self._process: EngineProcess | None = None
+        self._link: EngineLink | None = None
+        self._fatal: Fatal | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        engine.watch = self.watch
+        self._task = self._begin()
+
+    def load(self) -> None:
+        """Start over a model that failed; no effect on one that lives."""
+        if self.engine.state is State.FAILED:
+            self.engine.advance(Event.LOAD)
+            self.engine.error = None
+            self.engine.loaded = asyncio.get_running_loop().create_future()
+            self._crashes_ns.clear()
+            self._starts_in_vain = 0
+            self._ever_ready = False
+            self._task = self._begin()
+
+    def unload(self, error: UmadError) -> None:
+        """End it: its requests end with `error`, its process is stopped, then killed."""
+        engine = self.engine
+        before = engine.state
+        if before in (State.STOPPED, State.DRAINING):
+            return
+        engine.advance(Event.UNLOAD)
+        self._end_requests(error)
+        if before is State.READY and self._link is not None:
+            self._link.send(Stop())
+            asyncio.get_running_loop().call_later(STOP_S, self.kill)
+        else:
+            self.kill()
+
+    async def ended(self) -> None:
+        """Wait until the process is gone for good. Bounded by `STOP_S` and the kernel."""
+        await asyncio.wait({self._task})
+
+    def kill(self) -> None:
+        """End the process now, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+
+    def watch(self) -> None:
+        """Work was given to the engine: from now on its silence is measured."""
+        self.engine.last_news_ns = self._clock.now_ns()
+        if self._timer is None:
+            self._arm(self._limits.stall_s)
+
+    # -- the task -------------------------------------------------------------------------------
+
+    def _begin(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._keep(), name=f"engine {self.engine.name}")
+
+    async def _keep(self) -> None:
+        engine = self.engine
+        while engine.state is State.STARTING:
+            try:
+                status = await self._one_process()
+                error = self._judge(status)
+            except OSError as problem:
+                log.exception("engine cannot be started model=%s", engine.name)
+                engine.advance(Event.DIED)
+                error = EngineFailed(f"{engine.name}: the engine cannot be started: {problem}")
+            if not self._goes_on(error):
+                break
+        if engine.state is State.DRAINING:  # unloaded before it was started
+            engine.advance(Event.DIED)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _goes_on(self, error: UmadError | None) -> bool:
+        """Act on a death; whether another process is to be started."""
+        engine = self.engine
+        engine.pid = None
+        engine.disconnect()
+        if engine.state is State.STOPPED:
+            return False
+        self._events.engine_died(engine)
+        if error is None:
+            engine.restarts += 1
+            engine.advance(Event.RESTART)
+            return True
+        engine.advance(Event.GIVE_UP)
+        engine.error = error
+        log.error("engine failed model=%s reason=%s", engine.name, error.message)
+        self._end_requests(error)
+        return False
+
+    async def _one_process(self) -> int | None:
+        """Start a process, see it through, reap it: its exit status."""
+        engine = self.engine
+        loop = asyncio.get_running_loop()
+        self._fatal = None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            try:
+                command = self._launcher(self._file, theirs.fileno())
+                process = await EngineProcess.start(engine.name, command, theirs)
+            except BaseException:
+                ours.close()
+                raise
+        self._process = process
+        try:
+            _, self._link = await loop.create_unix_connection(
+                lambda: EngineLink(self._heard), sock=ours
+            )
+            engine.pid = process.pid
+            log.info("engine started model=%s pid=%d", engine.name, process.pid)
+            if engine.state is State.DRAINING:  # unloaded while it was being started
+                process.kill()
+            await self._see_through(self._link, process)
+        finally:
+            link, self._link = self._link, None
+            if link is not None:
+                link.close()
+            status = await process.end()
+            self._last_words = process.last_words
+            self._process = None
+        return status
+
+    async def _see_through(self, link: EngineLink, process: EngineProcess) -> None:
+        """Return when link and process are at their ends, or one is and patience with the other."""
+        loop = asyncio.get_running_loop()
+        too_slow = loop.call_later(self._limits.load_s, self._load_timed_out)
+        exited = asyncio.create_task(process.wait(), name=f"exit of {self.engine.name}")
+        ends: set[asyncio.Future[Any]] = {exited, link.lost}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=LAST_WORDS_S)
+        finally:
+            too_slow.cancel()
+            exited.cancel()
+
+    def _load_timed_out(self) -> None:
+        if self.engine.state is State.STARTING:
+            self._fatal = Fatal(
+                code=ModelLoadFailed.code,
+                message=f"it was not ready within {self._limits.load_s:g} s",
+            )
+            self.kill()
+
+    # -- news -----------------------------------------------------------------------------------
+
+    def _heard(self, message: FromEngine) -> None:
+        engine = self.engine
+        engine.last_news_ns = self._clock.now_ns()
+        match message:
+            case StepReport():
+                self._events.engine_report(engine, message)
+            case Reply():
+                engine.replied(message)
+            case Ready():
+                self._ready(message)
+            case Fatal():
+                self._fatal = message
+
+    def _ready(self, ready: Ready) -> None:
+        engine = self.engine
+        link = self._link
+        if engine.state is not State.STARTING or link is None:
+            return
+        engine.facts = ready.facts
+        self._ever_ready = True
+        engine.advance(Event.READY)
+        log.info(
+            "engine ready model=%s pid=%s restarts=%d", engine.name, engine.pid, engine.restarts
+        )
+        engine.connect(link)
+        self._events.engine_ready(engine)
+        if engine.owes_news:
+            self.watch()
+        if not engine.loaded.done():
+            engine.loaded.set_result(None)
+
+    # -- judgement ------------------------------------------------------------------------------
+
+    def _judge(self, status: int | None) -> UmadError | None:
+        """Note the death: None where another process is to be started, else why not."""
+        engine = self.engine
+        was_ready = engine.state is State.READY
+        engine.advance(Event.DIED)
+        if engine.state is State.STOPPED:
+            log.info("engine stopped model=%s", engine.name)
+            return None
+        how = self._how(status)
+        log.warning("engine died model=%s how=%s", engine.name, how)
+        now_ns = self._clock.now_ns()
+        self._crashes_ns.append(now_ns)
+        self._starts_in_vain = 0 if was_ready else self._starts_in_vain + 1
+        if not self._ever_ready:
+            if self._fatal is not None:
+                return error_of(self._fatal.code, f"{engine.name}: {self._fatal.message}", "model")
+            if status not in FROM_OUTSIDE:
+                return ModelLoadFailed(f"{engine.name}: the engine ended while loading: {how}")
+        in_a_row = len(self._crashes_ns) == CRASHES
+        if in_a_row and now_ns - self._crashes_ns[0] <= CRASH_WINDOW_NS:
+            when = f"{CRASHES} times within {CRASH_WINDOW_NS // 10**9} s"
+        elif self._starts_in_vain >= CRASHES:
+            when = f"{CRASHES} times before it was ready"
+        else:
+            return None
+        return EngineFailed(
+            f"{engine.name}: the engine crashed {when}, last by {how}; "
+            f"load it again with: umad load {engine.name}"
+        )
+
+    def _how(self, status: int | None) -> str:
+        if self._fatal is not None:
+            return self._fatal.message
+        how = how_it_ended(status)
+        return f"{how} ({self._last_words})" if self._last_words else how
+
+    def _end_requests(self, error: UmadError) -> None:
+        engine = self.engine
+        engine.fail_calls(error)
+        self._events.engine_ended(engine, error)
+        if not engine.loaded.done():
+            engine.loaded.set_exception(error)
+            engine.loaded.exception()  # nobody has to wait for it
+
+    # -- watchdog -------------------------------------------------------------------------------
+
+    def _arm(self, delay_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
+
+    def _look(self) -> None:
+        """Kill a process that owes news and has been silent for too long."""
+        engine = self.engine
+        self._timer = None
+        if engine.state is not State.READY or not engine.owes_news:
+            return
+        silent_s = (self._clock.now_ns() - engine.last_news_ns) / 1e9
+        if silent_s < self._limits.stall_s:
+            self._arm(self._limits.stall_s - silent_s)
+            return
+        log.error("engine hangs model=%s silent_s=%.1f", engine.name, silent_s)
+        self._fatal = Fatal(
+            code=EngineFailed.code, message=f"it said nothing for {silent_s:.1f} s and was killed"
+        )
+        self.kill()

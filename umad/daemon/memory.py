@@ -1,0 +1,40 @@
+"""What the daemon's own process and its engines hold in memory, asked at most once a second.
+
+Walking a large process's mappings takes milliseconds, so it happens on a thread and only when
+somebody looks at the scorecard. Owner: the daemon's event loop.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+
+from umad.clock import Clock
+from umad.daemon.engine import Engine
+from umad.metrics.memory import MemoryFacts, read_memory
+
+DAEMON = "daemon"
+FRESH_NS = 10**9
+
+
+class ProcessMemory:
+    """Latest memory facts by model name, and of the daemon."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._read_ns: int | None = None
+        self._facts: dict[str, MemoryFacts] = {}
+
+    async def facts(self, engines: Iterable[Engine]) -> Mapping[str, MemoryFacts]:
+        """Facts by model, no older than a second."""
+        now_ns = self._clock.now_ns()
+        if self._read_ns is None or now_ns - self._read_ns >= FRESH_NS:
+            self._read_ns = now_ns
+            pids = {engine.name: engine.pid for engine in engines if engine.pid is not None}
+            pids[DAEMON] = os.getpid()
+            self._facts = await asyncio.to_thread(_read, pids)
+        return self._facts
+
+
+def _read(pids: Mapping[str, int]) -> dict[str, MemoryFacts]:
+    facts = {name: read_memory(pid) for name, pid in pids.items()}
+    return {name: one for name, one in facts.items() if one is not None}

@@ -1,0 +1,54 @@
+"""Which file a model's name means, and which name a file gets.
+
+Not: downloading or describing models (`umad.models`). Touches the file system only to ask whether
+a file is there.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from umad import nano
+from umad.errors import ModelLoadFailed, UnknownModel
+
+NANO = "nano"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A model that can be opened. name: what requests call it."""
+
+    name: str
+    path: Path
+
+
+def find_model_file(model: str) -> ModelFile:
+    """The file of `nano` or of a path to a GGUF.
+
+    Raises `ModelLoadFailed` where a path leads to no file, `UnknownModel` for any other name.
+    """
+    if model == NANO:
+        return ModelFile(name=NANO, path=nano.path())
+    path = Path(model).expanduser()
+    if path.suffix.lower() != ".gguf" and len(path.parts) == 1:
+        raise UnknownModel(
+            f"no model is called {model!r}; give the path of a GGUF file, or {NANO}", field="model"
+        )
+    path = path.absolute()
+    if not path.is_file():
+        raise ModelLoadFailed(f"no such file: {path}", field="model")
+    return ModelFile(name=path.stem, path=path)
+
+
+def unknown_model(model: str, known: Iterable[str]) -> UnknownModel:
+    """The error for a name that no loaded model has; it names the nearest that one has."""
+    near = difflib.get_close_matches(model, list(known), n=3, cutoff=0.0)
+    if not near:
+        return UnknownModel(
+            f"{model!r} is not loaded, nor is any other; load it: umad load {model}", field="model"
+        )
+    return UnknownModel(
+        f"{model!r} is not loaded; loaded are {', '.join(near)}; load it: umad load {model}",
+        field="model",
+    )

@@ -1,0 +1,45 @@
+"""Writes the scorecard down every few seconds: a line in the log, a row in a CSV file if named.
+
+Idle intervals are left out. Not: computing it (`umad.metrics`). Owner: one task on the loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from umad.config import LoggingSettings
+from umad.metrics.csv_rows import csv_header, csv_row
+
+log = logging.getLogger(__name__)
+
+_LOGGED = ("tokens_per_s_at_cap", "p50_ms", "p95_ms", "p99_ms", "ttft_p95_ms", "running")
+
+
+async def write_scorecards(
+    scorecard: Callable[[], Awaitable[Mapping[str, Any]]], settings: LoggingSettings
+) -> None:
+    """Until cancelled. A file that cannot be written is said once and given up."""
+    path = None if settings.scorecard_csv is None else Path(settings.scorecard_csv)
+    while settings.scorecard_interval_s > 0:
+        await asyncio.sleep(settings.scorecard_interval_s)
+        facts = await scorecard()
+        if not facts["requests"] and not facts["running"]:
+            continue
+        log.info("scorecard %s", " ".join(f"{name}={facts[name]}" for name in _LOGGED))
+        if path is not None:
+            row = csv_row(facts, at=datetime.now(UTC).isoformat(timespec="seconds"))
+            try:
+                await asyncio.to_thread(_append, path, row)
+            except OSError as error:
+                log.error("scorecard file cannot be written path=%s reason=%s", path, error)
+                path = None
+
+
+def _append(path: Path, row: str) -> None:
+    with path.expanduser().open("a", encoding="ascii") as file:
+        if file.tell() == 0:
+            file.write(csv_header())
+        file.write(row)

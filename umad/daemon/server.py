@@ -1,0 +1,223 @@
+"""The daemon from its start to its end: socket, engines, signals, drain.
+
+`run_daemon` is the process. Not: one connection (`umad.daemon.session`) or one engine
+(`umad.daemon.keeper`). One thread, one loop; what blocks (memory facts, a CSV row) goes to a
+thread of the loop's pool.
+
+First SIGTERM or SIGINT: new work is refused, running requests may end within `drain_s`, then they
+are cancelled. Second: engines are killed and the process ends at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from umad.clock import Clock, MonotonicClock
+from umad.config import Settings
+from umad.daemon.admission import Admission
+from umad.daemon.completions import Completions
+from umad.daemon.fanout import Fanout
+from umad.daemon.identity import LaneRules
+from umad.daemon.keeper import Launcher
+from umad.daemon.launcher import engine_launcher
+from umad.daemon.memory import ProcessMemory
+from umad.daemon.scorecard_log import write_scorecards
+from umad.daemon.session import Session
+from umad.daemon.socket_file import SocketFile
+from umad.daemon.supervisor import Supervisor
+from umad.daemon.verbs import DaemonVerbs
+from umad.errors import ShuttingDown
+from umad.metrics.scorecard import Scorecard
+from umad.socket_path import default_socket_path
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+# Cancelled requests end within a step; a step is bounded, so is this.
+CANCEL_S = 5.0
+# For clients to read their last frames.
+GOODBYE_S = 2.0
+
+
+def run_daemon(
+    settings: Settings,
+    *,
+    ready: Callable[[], None] | None = None,
+    launcher: Launcher | None = None,
+) -> int:
+    """Serve until told to stop; the exit code. ready: called once every model is loaded.
+
+    Raises the `UmadError` that keeps the daemon from starting: the socket is somebody else's
+    (`AlreadyRunning`) or nobody's (`BadConfig`), or a model cannot be loaded.
+    """
+    _log_to_stderr(settings.logging.level)
+    path = Path(settings.socket or default_socket_path(os.environ, sys.platform))
+    socket_file = SocketFile.claim(path.expanduser())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            daemon = Daemon(settings, socket_file, launcher or engine_launcher(settings))
+            return runner.run(daemon.run(ready or _nobody_waits))
+    finally:
+        socket_file.close()
+
+
+class Daemon:
+    """Everything of one daemon, wired. Made inside or outside of the loop, run once in it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        socket_file: SocketFile,
+        launcher: Launcher,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or MonotonicClock()
+        budget_gbps = settings.bmt_budget_gbps
+        scorecard = Scorecard(
+            latency_cap=settings.latency_cap,
+            budget_gbps=None if budget_gbps == "auto" else budget_gbps,
+        )
+        lanes = LaneRules(lanes=settings.qos, rules=settings.apps, default=settings.default_lane)
+        self._settings = settings
+        self._socket_file = socket_file
+        self._completions = Completions(
+            admission=Admission(lanes=lanes, limits=settings.limits),
+            scorecard=scorecard,
+            clock=clock,
+        )
+        self._supervisor = Supervisor(
+            launcher=launcher,
+            limits=settings.limits,
+            clock=clock,
+            events=Fanout(completions=self._completions, scorecard=scorecard, clock=clock),
+        )
+        self._verbs = DaemonVerbs(
+            supervisor=self._supervisor,
+            completions=self._completions,
+            scorecard=scorecard,
+            memory=ProcessMemory(clock=clock),
+            clock=clock,
+        )
+        self._sessions: set[Session] = set()
+        self._told_to_stop = asyncio.Event()
+        self._told_twice = asyncio.Event()
+
+    async def run(self, ready: Callable[[], None]) -> int:
+        """Serve until told to stop; the exit code. Raises what kept a model from loading."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+        listener = await loop.create_unix_server(self._new_session, sock=self._socket_file.sock)
+        writer = asyncio.create_task(
+            write_scorecards(self._verbs.scorecard, self._settings.logging), name="scorecards"
+        )
+        try:
+            if await self._unless(self._told_to_stop, self._load_models()):
+                self._say_ready()
+                ready()
+                await self._told_to_stop.wait()
+            return await self._drain()
+        finally:
+            writer.cancel()
+            self._verbs.draining = True
+            await self._end()
+            listener.close()
+
+    def _new_session(self) -> Session:
+        return Session(
+            limits=self._settings.limits,
+            completions=self._completions,
+            verbs=self._verbs,
+            sessions=self._sessions,
+            own_uid=os.getuid(),
+        )
+
+    async def _load_models(self) -> None:
+        engines = [self._supervisor.start(model) for model in self._settings.models]
+        await asyncio.gather(*(asyncio.shield(engine.loaded) for engine in engines))
+
+    def _say_ready(self) -> None:
+        models = ",".join(engine.name for engine in self._supervisor)
+        sys.stderr.write(f"umad ready socket={self._socket_file.path} model={models}\n")
+        sys.stderr.flush()
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Begin to drain: what runs may end, nothing new begins."""
+        self._verbs.draining = True
+        self._told_to_stop.set()
+
+    def stop_at_once(self) -> None:
+        """End everything without waiting for anybody."""
+        self._told_twice.set()
+        self._supervisor.kill()
+
+    def _signalled(self, number: int) -> None:
+        name, live = signal.Signals(number).name, len(self._completions)
+        if self._told_to_stop.is_set():
+            log.warning("stopping at once signal=%s live=%d", name, live)
+            self.stop_at_once()
+        else:
+            log.info("draining signal=%s live=%d", name, live)
+            self.stop()
+
+    async def _drain(self) -> int:
+        """Let running requests end, then cancel them; the exit code."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.limits.drain_s):
+                await self._unless(self._told_twice, self._completions.idle())
+        if len(self._completions) and not self._told_twice.is_set():
+            self._completions.cancel_all()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CANCEL_S):
+                    await self._unless(self._told_twice, self._completions.idle())
+        return INTERRUPTED if self._told_twice.is_set() else 0
+
+    async def _end(self) -> None:
+        """Stop engines and connections. Bounded; a second signal cuts it short."""
+        self._completions.fail_all(ShuttingDown("the daemon has shut down"))
+        if self._told_twice.is_set():
+            self._supervisor.kill()
+        await self._supervisor.stop()
+        sessions = list(self._sessions)
+        for session in sessions:
+            session.close()
+        if sessions:
+            await asyncio.wait([session.gone for session in sessions], timeout=GOODBYE_S)
+        for session in list(self._sessions):
+            session.abort()
+
+    async def _unless(self, event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+        """Await `work`, or give it up when `event` comes first; whether it was done."""
+        task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                return False
+            await task
+            return True
+        finally:
+            task.cancel()
+            signalled.cancel()
+
+
+def _nobody_waits() -> None:
+    """The default of `ready`."""
+
+
+def _log_to_stderr(level: str) -> None:
+    """No effect where logging is set up already."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )

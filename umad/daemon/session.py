@@ -1,0 +1,298 @@
+"""One client connection: bytes to requests, answers to bytes, and when it must end.
+
+No task runs per connection and none is switched per token: everything happens in the transport's
+callbacks. What a request does is `umad.daemon.verbs`. Owner: the daemon's event loop.
+
+A client that reads too slowly is slowed alone: above `send_queue_bytes` its own completions are
+paused at their engines until it has caught up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Protocol, cast
+
+from typing_extensions import override
+
+from umad import __version__
+from umad.config import LimitSettings
+from umad.daemon.completions import Completions
+from umad.daemon.generation import Generation
+from umad.daemon.identity import Identity, identify
+from umad.daemon.peer import peer_of
+from umad.errors import (
+    BadRequest,
+    InternalError,
+    LimitExceeded,
+    ProtocolViolation,
+    UmadError,
+)
+from umad.protocol.frames import HEADER_BYTES, FrameReader
+from umad.protocol.messages import (
+    Request,
+    RequestId,
+    Welcome,
+    encode_error,
+    encode_result,
+    encode_welcome,
+    parse_hello,
+    parse_request,
+)
+
+log = logging.getLogger(__name__)
+
+# Pausing an engine takes a step; answers to pings and lists are not paused at all. Beyond this
+# the client is not slow, it has stopped reading while asking on.
+HARD_QUEUE_FACTOR = 16
+# A paused stream holds its cells; a client that has not caught up by then never will.
+UNREAD_S = 300.0
+# Time for an error frame to be read before the connection is cut.
+CLOSE_S = 5.0
+_NAME_CHARS = 64
+
+
+class Verbs(Protocol):
+    """What requests do. Called on the loop; must not block."""
+
+    def handle(self, session: "Session", request: Request) -> None:
+        """Carry out `request`, answering through `session`. Raises what it is refused with."""
+        ...
+
+
+class Session(asyncio.Protocol):
+    """A connection from its first byte to its last. Also the `Recipient` of its requests' news."""
+
+    def __init__(
+        self,
+        *,
+        limits: LimitSettings,
+        completions: Completions,
+        verbs: Verbs,
+        sessions: "set[Session]",
+        own_uid: int,
+    ) -> None:
+        self._limits = limits
+        self._completions = completions
+        self._verbs = verbs
+        self._sessions = sessions
+        self._own_uid = own_uid
+        self._reader = FrameReader(limits.frame_bytes)
+        self._transport: asyncio.Transport | None = None
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held: list[bytes] = []
+        self._greeted = False
+        self._closing = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._answers: dict[RequestId, asyncio.Task[None]] = {}
+        self.client = ""
+        self.paused = False
+        self.identity = Identity(uid=-1, pid=0, app="")
+        self.generations: dict[RequestId, Generation] = {}
+
+    # -- the transport's callbacks ----------------------------------------------------------------
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        limits = self._limits
+        self._transport = cast(asyncio.Transport, transport)  # a socket's is both ways
+        self._sessions.add(self)
+        self._transport.set_write_buffer_limits(high=limits.send_queue_bytes)
+        try:
+            peer = peer_of(transport.get_extra_info("socket").fileno())
+            self.identity = identify(peer, own_uid=self._own_uid)
+            if len(self._sessions) > limits.connections:
+                raise LimitExceeded(
+                    f"{limits.connections} connections are open already; try again later"
+                )
+        except OSError:
+            self.abort()  # it has gone already
+        except UmadError as error:
+            self._end_with(error)
+        else:
+            self._set_timer("hello", limits.hello_s, "hello")
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        try:
+            for body in self._reader.feed(data):
+                self._cancel_timer("half frame")
+                self._body(body)
+                if self._closing:
+                    return
+        except ProtocolViolation as error:
+            self._end_with(error)
+            return
+        if self._reader.has_partial and "half frame" not in self._timers:
+            self._set_timer("half frame", self._limits.half_frame_s, "the rest of a frame")
+
+    @override
+    def pause_writing(self) -> None:
+        self.paused = True
+        self._timers["unread"] = asyncio.get_running_loop().call_later(UNREAD_S, self._give_up)
+        self._completions.pause(self)
+
+    @override
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._cancel_timer("unread")
+        self._completions.resume(self)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._transport = None
+        for timer in self._timers.values():
+            timer.cancel()
+        for answer in self._answers.values():
+            answer.cancel()
+        self._sessions.discard(self)
+        self._completions.drop(self)
+        self.gone.set_result(None)
+
+    # -- what requests are answered with ----------------------------------------------------------
+
+    def queue(self, body: bytes) -> bool:
+        """Hold the body of a frame until `flush`; whether it is the first one held."""
+        held = self._held
+        first = not held
+        held.append(len(body).to_bytes(HEADER_BYTES, "big"))
+        held.append(body)
+        return first
+
+    def flush(self) -> None:
+        """Hand everything held to the transport, in one write."""
+        data = b"".join(self._held)
+        self._held.clear()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(data)
+        if (
+            self.paused
+            and transport.get_write_buffer_size()
+            > self._limits.send_queue_bytes * HARD_QUEUE_FACTOR
+        ):
+            self._give_up()
+
+    def answer(self, request_id: RequestId, value: Any) -> None:
+        """The one answer to a request."""
+        self.queue(encode_result(request_id, value))
+        self.flush()
+
+    def answer_later(self, request_id: RequestId, value: Coroutine[Any, Any, Any]) -> None:
+        """The one answer to a request, when `value` is there or has failed."""
+        task = asyncio.create_task(self._answer(request_id, value), name=f"answer {request_id}")
+        # Cancelled before its first step, it would never look at the value.
+        task.add_done_callback(lambda _: value.close())
+        self._answers[request_id] = task
+
+    def close(self) -> None:
+        """Send what is queued, then end the connection; cut it after `CLOSE_S`."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+            self._timers["close"] = asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _body(self, body: bytes) -> None:
+        if not self._greeted:
+            hello = parse_hello(body)
+            self._greeted = True
+            self._cancel_timer("hello")
+            self.client = hello.client[:_NAME_CHARS]
+            welcome = Welcome(server=f"umad/{__version__}", frame_bytes=self._limits.frame_bytes)
+            self.queue(encode_welcome(welcome))
+            self.flush()
+            log.debug("client greeted app=%s pid=%d", self.identity.app, self.identity.pid)
+            return
+        try:
+            request = parse_request(body)
+            request_id = request.id
+        except ProtocolViolation:
+            raise
+        except UmadError as error:
+            if error.request_id is None:
+                # Which request failed cannot be said, so the client could only wait for it.
+                self._end_with(error)
+            else:
+                self._refuse(error, error.request_id)
+            return
+        try:
+            self._check_id(request_id)
+            self._verbs.handle(self, request)
+        except UmadError as error:
+            self._refuse(error, request_id)
+        except Exception:
+            # A connection's boundary: a bug costs one request, not the daemon.
+            log.exception("request failed unexpectedly type=%s", type(request).__name__)
+            self._refuse(InternalError("see the log"), request_id)
+
+    def _check_id(self, request_id: RequestId) -> None:
+        if request_id in self.generations or request_id in self._answers:
+            raise BadRequest(f"a live request of this connection has id {request_id}", field="id")
+        limit = self._limits.requests_per_connection
+        if len(self.generations) + len(self._answers) >= limit:
+            raise LimitExceeded(
+                f"this connection has {limit} live requests already; wait for one to end"
+            )
+
+    def _refuse(self, error: UmadError, request_id: RequestId) -> None:
+        self.queue(encode_error(error, request_id))
+        self.flush()
+
+    async def _answer(self, request_id: RequestId, value: Coroutine[Any, Any, Any]) -> None:
+        try:
+            body = encode_result(request_id, await value)
+        except UmadError as error:
+            body = encode_error(error, request_id)
+        except Exception:
+            # A task's boundary: a bug costs one request, not the daemon.
+            log.exception("request failed unexpectedly id=%s", request_id)
+            body = encode_error(InternalError("see the log"), request_id)
+        del self._answers[request_id]
+        self.queue(body)
+        self.flush()
+
+    def _end_with(self, error: UmadError) -> None:
+        """An error that concerns the connection: say so and hang up."""
+        log.info(
+            "connection ended app=%s pid=%d code=%s",
+            self.identity.app,
+            self.identity.pid,
+            error.code,
+        )
+        self.queue(encode_error(error))
+        self.flush()
+        self.close()
+
+    def _set_timer(self, name: str, delay_s: float, awaited: str) -> None:
+        error = ProtocolViolation(f"{awaited} did not come within {delay_s:g} s")
+        self._timers[name] = asyncio.get_running_loop().call_later(
+            delay_s, self._timed_out, name, error
+        )
+
+    def _timed_out(self, name: str, error: ProtocolViolation) -> None:
+        del self._timers[name]
+        self._end_with(error)
+
+    def _cancel_timer(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        log.warning(
+            "client does not read and is cut off app=%s pid=%d",
+            self.identity.app,
+            self.identity.pid,
+        )
+        self.abort()

@@ -1,0 +1,125 @@
+"""The daemon's place in the file system: folder, lock file and listening socket.
+
+The lock file beside the socket decides who owns it and is never unlinked (two daemons could
+otherwise lock two files of one name). Whoever holds the lock may replace a socket left behind
+by a daemon that died.
+"""
+
+import fcntl
+import os
+import socket
+import stat
+import sys
+from pathlib import Path
+from typing import Self
+
+from umad.errors import AlreadyRunning, BadConfig
+from umad.socket_path import check_socket_path
+
+BACKLOG = 128
+
+
+class SocketFile:
+    """An owned, listening Unix socket. Use `claim`; close it before the process ends."""
+
+    def __init__(self, path: Path, lock_fd: int, sock: socket.socket) -> None:
+        self.path = path
+        self.sock = sock
+        self._lock_fd = lock_fd
+        made = os.stat(path)
+        self._made = (made.st_dev, made.st_ino)
+
+    @classmethod
+    def claim(cls, path: Path) -> Self:
+        """Own `path` and listen on it.
+
+        Raises `AlreadyRunning` where another daemon does, `BadConfig` where nobody could.
+        """
+        path = Path(os.path.abspath(path))
+        check_socket_path(os.fspath(path), sys.platform)
+        _make_folder(path.parent)
+        lock_fd = _lock(path.with_name(path.name + ".lock"), path)
+        try:
+            _remove_stale(path)
+            return cls(path, lock_fd, _listen(path))
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
+    def close(self) -> None:
+        """Stop listening, remove the socket if it is still the one made here, let the lock go."""
+        self.sock.close()
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self._made:
+                self.path.unlink()
+        except FileNotFoundError:
+            pass
+        os.close(self._lock_fd)
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder made here is 0700; one that was there keeps its mode unless others may write."""
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise BadConfig(
+            f"the socket's folder cannot be made: {folder}: {error.strerror}", field="socket"
+        ) from error
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid == os.getuid() and folder.name == "umad" and mode != 0o700:
+        folder.chmod(0o700)
+    elif mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        # Whoever writes to the folder could put a socket of their own in our place.
+        raise BadConfig(
+            f"others may write to the socket's folder: chmod go-w {folder}", field="socket"
+        )
+
+
+def _lock(lock_path: Path, path: Path) -> int:
+    try:
+        fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise BadConfig(
+            f"the lock file cannot be opened: {lock_path}: {error.strerror}", field="socket"
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise AlreadyRunning(
+            f"another daemon (pid {owner}) owns {path}; use it, or stop it with: kill {owner}"
+        ) from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+    return fd
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise BadConfig(f"{path} is there and is no socket; name another path", field="socket")
+    path.unlink()
+
+
+def _listen(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # bind() makes the file with the umask's mode; a chmod afterwards would leave a moment open.
+    umask = os.umask(0o177)
+    try:
+        sock.bind(os.fspath(path))
+    except OSError as error:
+        sock.close()
+        raise BadConfig(f"cannot listen on {path}: {error.strerror}", field="socket") from error
+    finally:
+        os.umask(umask)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock

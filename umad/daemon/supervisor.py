@@ -1,0 +1,133 @@
+"""The table of models: finds, loads and unloads engines by name.
+
+Not: keeping one alive (`umad.daemon.keeper`), nor what engines say (`umad.daemon.completions`).
+Owner: the daemon's event loop.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from umad.clock import Clock
+from umad.config import LimitSettings
+from umad.daemon.engine import Engine, State
+from umad.daemon.keeper import EngineEvents, Keeper, Launcher
+from umad.daemon.names import ModelFile, find_model_file, unknown_model
+from umad.errors import BadRequest, ShuttingDown, UnknownModel
+from umad.protocol.errors import error_of
+
+_LEAVING = (State.DRAINING, State.STOPPED)
+
+
+class Supervisor:
+    """The engines of one daemon, by model name, in order of loading."""
+
+    def __init__(
+        self, *, launcher: Launcher, limits: LimitSettings, clock: Clock, events: EngineEvents
+    ) -> None:
+        self._launcher = launcher
+        self._limits = limits
+        self._clock = clock
+        self._events = events
+        self._keepers: dict[str, Keeper] = {}
+        self._stopping = False
+
+    def __iter__(self) -> Iterator[Engine]:
+        return (
+            keeper.engine
+            for keeper in self._keepers.values()
+            if keeper.engine.state is not State.STOPPED
+        )
+
+    def get(self, name: str) -> Engine | None:
+        """The engine of exactly that name, whatever its state."""
+        keeper = self._keepers.get(name)
+        return None if keeper is None else keeper.engine
+
+    def find(self, model: str | None) -> Engine:
+        """The engine that serves `model` (a name or a path); None means the first one loaded.
+
+        Raises `UnknownModel`, or the error that made the model fail.
+        """
+        present = [engine for engine in self if engine.state not in _LEAVING]
+        if model is None:
+            found = next((e for e in present if e.error is None), None) or next(iter(present), None)
+            if found is None:
+                raise UnknownModel("no model is loaded; load one: umad load nano", field="model")
+        else:
+            found = next((e for e in present if model in (e.name, str(e.path))), None)
+            if found is None:
+                raise unknown_model(model, [e.name for e in present])
+        if found.error is not None:
+            # A new one each time: an exception keeps the frames it was raised through.
+            raise error_of(found.error.code, found.error.message, found.error.field)
+        return found
+
+    def start(self, model: str) -> Engine:
+        """Begin to load a model, or go on with the one of that name. Returns at once.
+
+        Raises `UnknownModel`, `ModelLoadFailed` or `BadRequest` where there is nothing to start.
+        """
+        if self._stopping:
+            raise ShuttingDown("the daemon is shutting down and loads no more models")
+        file = self._file(model)
+        keeper = self._keepers.get(file.name)
+        if keeper is not None and keeper.engine.state is not State.STOPPED:
+            if keeper.engine.path != file.path:
+                raise BadRequest(
+                    f"another file is loaded as {file.name}: {keeper.engine.path}; "
+                    f"unload it first: umad unload {file.name}",
+                    field="model",
+                )
+            keeper.load()
+            return keeper.engine
+        # Last in the table: an old one that stopped may stand there under the same name.
+        self._keepers.pop(file.name, None)
+        self._keepers[file.name] = keeper = Keeper(
+            Engine(file.name, file.path),
+            file,
+            launcher=self._launcher,
+            limits=self._limits,
+            clock=self._clock,
+            events=self._events,
+        )
+        return keeper.engine
+
+    async def load(self, model: str) -> Engine:
+        """Load a model and wait until it is ready. Raises what kept it from that."""
+        leaving = self._keepers.get(self._file(model).name)
+        if leaving is not None and leaving.engine.state is State.DRAINING:
+            await leaving.ended()
+        engine = self.start(model)
+        await asyncio.shield(engine.loaded)
+        return engine
+
+    async def unload(self, model: str) -> None:
+        """Stop a model's engine; what runs on it ends with an error. Raises `UnknownModel`."""
+        keeper = self._keepers.get(model)
+        if keeper is None or keeper.engine.state is State.STOPPED:
+            raise unknown_model(model, [engine.name for engine in self])
+        keeper.unload(UnknownModel(f"{model} was unloaded", field="model"))
+        await keeper.ended()
+
+    async def stop(self) -> None:
+        """Stop every engine and wait until the processes are gone. Bounded."""
+        self._begin_to_stop()
+        for keeper in self._keepers.values():
+            await keeper.ended()
+
+    def kill(self) -> None:
+        """End every process now; `stop` still has to reap them."""
+        self._begin_to_stop()
+        for keeper in self._keepers.values():
+            keeper.kill()
+
+    def _begin_to_stop(self) -> None:
+        self._stopping = True
+        for keeper in self._keepers.values():
+            keeper.unload(ShuttingDown("the daemon has shut down"))
+
+    def _file(self, model: str) -> ModelFile:
+        known = self._keepers.get(model)
+        if known is not None:
+            return ModelFile(name=known.engine.name, path=known.engine.path)
+        return find_model_file(model)

@@ -1,0 +1,100 @@
+"""What each request of the socket does: one branch a verb.
+
+Not: bytes (`umad.daemon.session`), nor tokens (`umad.daemon.completions`). Nothing here blocks;
+what has to wait becomes a task of its connection. Owner: the daemon's event loop.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from umad.clock import Clock
+from umad.daemon.completions import Completions
+from umad.daemon.listing import describe_generation, describe_model
+from umad.daemon.memory import ProcessMemory
+from umad.daemon.session import Session
+from umad.daemon.supervisor import Supervisor
+from umad.errors import ShuttingDown, UnknownRequest
+from umad.metrics.scorecard import Scorecard
+from umad.protocol import messages
+from umad.protocol.messages import Request
+
+
+class DaemonVerbs:
+    """The verbs of one daemon. draining: set once no new work may begin."""
+
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor,
+        completions: Completions,
+        scorecard: Scorecard,
+        memory: ProcessMemory,
+        clock: Clock,
+    ) -> None:
+        self.draining = False
+        self._supervisor = supervisor
+        self._completions = completions
+        self._scorecard = scorecard
+        self._memory = memory
+        self._clock = clock
+
+    def handle(self, session: Session, request: Request) -> None:
+        """Carry out `request`, answering through `session`. Raises what it is refused with."""
+        match request:
+            case messages.Generate():
+                self._check_open()
+                engine = self._supervisor.find(request.request.model)
+                self._completions.accept(session, engine, request)
+            case messages.Cancel():
+                self._cancel(session, request)
+                session.answer(request.id, None)
+            case messages.Priority():
+                moved = self._completions.move(request.target, request.lane)
+                session.answer(request.id, moved)
+            case messages.Ping():
+                session.answer(request.id, None)
+            case messages.Models():
+                session.answer(request.id, [describe_model(one) for one in self._supervisor])
+            case messages.Sessions():
+                now_ns = self._clock.now_ns()
+                live = [describe_generation(one, now_ns=now_ns) for one in self._completions]
+                session.answer(request.id, live)
+            case messages.Metrics():
+                session.answer_later(request.id, self.scorecard())
+            case messages.Tokenize():
+                self._check_open()
+                args = {"text": request.text, "special": request.special}
+                engine = self._supervisor.find(request.model)
+                session.answer_later(request.id, engine.call("tokenize", args))
+            case messages.Detokenize():
+                self._check_open()
+                engine = self._supervisor.find(request.model)
+                session.answer_later(request.id, engine.call("detokenize", {"ids": request.ids}))
+            case messages.Load():
+                self._check_open()
+                session.answer_later(request.id, self._load(request.model))
+            case messages.Unload():
+                session.answer_later(request.id, self._supervisor.unload(request.model))
+
+    async def scorecard(self) -> Mapping[str, Any]:
+        """The scorecard as of now."""
+        memory = await self._memory.facts(self._supervisor)
+        return self._scorecard.snapshot(self._clock.now_ns(), memory)
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise ShuttingDown("the daemon is shutting down; try again once it runs again")
+
+    def _cancel(self, session: Session, request: messages.Cancel) -> None:
+        if request.own_id is not None:
+            generation = session.generations.get(request.own_id)
+            if generation is None:
+                raise UnknownRequest(
+                    f"this connection has no live request {request.own_id}", field="own_id"
+                )
+        else:
+            generation = self._completions.find(request.request or "")
+        self._completions.cancel(generation)
+
+    async def _load(self, model: str) -> Mapping[str, Any]:
+        return describe_model(await self._supervisor.load(model))
