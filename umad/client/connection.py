@@ -74,12 +74,13 @@ class Connection(asyncio.BufferedProtocol):
 
     async def call(self, request: Request, timeout_s: float) -> Any:
         """Send a request that has one answer, and wait for it."""
+        frame = self._frame(request)
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._calls[request.id] = answer
         self._gate.waits()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(request)
+                await self._send(frame)
                 return await answer
         except TimeoutError:
             raise DeadlineExceeded(f"the daemon did not answer within {timeout_s:g} s") from None
@@ -89,12 +90,13 @@ class Connection(asyncio.BufferedProtocol):
 
     async def start(self, request: Request) -> Inbox:
         """Send a request that has events; they arrive in the inbox until `finish`."""
+        frame = self._frame(request)
         inbox = Inbox(self._gate, self._loop, self._options.event_s)
         self._inboxes[request.id] = inbox
         sent = False
         try:
             async with asyncio.timeout(self._options.call_s):
-                await self._send(request)
+                await self._send(frame)
             sent = True
         except TimeoutError:
             raise DeadlineExceeded(
@@ -121,20 +123,20 @@ class Connection(asyncio.BufferedProtocol):
         except TimeoutError:
             self._transport.abort()
 
-    def _cancel(self, request_id: RequestId) -> None:
-        if not self.is_open:
-            return
-        # Nobody waits for the answer: the request may have ended meanwhile.
-        body = encode_request(Cancel(id=self.next_id(), own_id=request_id))
-        self._transport.write(request_frame(body, self._welcome))
+    def _frame(self, request: Request) -> bytes:
+        return request_frame(encode_request(request), self._welcome)
 
-    async def _send(self, request: Request) -> None:
-        frame = request_frame(encode_request(request), self._welcome)
+    async def _send(self, frame: bytes) -> None:
         if not self.is_open:
             raise self._loss()
         self._transport.write(frame)
         if not self._writable.is_set():
             await self._writable.wait()
+
+    def _cancel(self, request_id: RequestId) -> None:
+        # Nobody waits for the answer: the request may have ended meanwhile.
+        if self.is_open:
+            self._transport.write(self._frame(Cancel(id=self.next_id(), own_id=request_id)))
 
     # -- opening ---------------------------------------------------------------------------------
 
