@@ -1,0 +1,115 @@
+"""Random requests and events, as Hypothesis strategies."""
+
+from hypothesis import strategies as st
+
+from umad.protocol import messages
+from umad.request import (
+    MAX_LOGPROBS,
+    MAX_N,
+    ChatMessage,
+    GenerateRequest,
+    SamplingParams,
+    Timings,
+    Usage,
+)
+from umad.service import Accepted, Done, Failed, Progress, TokenLogprob, Tokens
+
+ids = st.integers(-(2**63), 2**64 - 1) | st.text(min_size=1, max_size=128)
+names = st.text(min_size=1, max_size=40)
+token_ids = st.integers(0, 2**31 - 1)
+counts = st.integers(0, 2**40)
+milliseconds = st.floats(0, 1e9)
+texts = st.text(max_size=60)
+
+sampling = st.builds(
+    SamplingParams,
+    temperature=st.floats(0, 100),
+    top_k=st.integers(0, 1_000_000),
+    top_p=st.floats(0, 1),
+    min_p=st.floats(0, 1),
+    typical_p=st.floats(0, 1),
+    repetition_penalty=st.floats(0.01, 100),
+    frequency_penalty=st.floats(-100, 100),
+    presence_penalty=st.floats(-100, 100),
+    penalty_last_n=st.integers(0, 1_000_000),
+    logit_bias=st.lists(st.tuples(token_ids, st.floats(-1e6, 1e6)), max_size=4).map(tuple),
+    seed=st.none() | st.integers(0, 2**64 - 1),
+    max_tokens=st.none() | st.integers(1, 10_000_000),
+    stop=st.lists(st.text(min_size=1, max_size=20), max_size=4).map(tuple),
+    logprobs=st.none() | st.integers(0, MAX_LOGPROBS),
+    ignore_eos=st.booleans(),
+)
+_place = {
+    "model": st.none() | names,
+    "sampling": sampling,
+    "n": st.integers(1, MAX_N),
+    "lane": st.none() | names,
+    "session": st.none() | names,
+    "deadline_ms": st.none() | st.integers(1, 2**40),
+}
+_turns = st.builds(ChatMessage, role=st.sampled_from(["system", "user", "tool"]), content=texts)
+generate_requests = (
+    st.builds(GenerateRequest, prompt=st.text(min_size=1), **_place)
+    | st.builds(
+        GenerateRequest,
+        prompt_ids=st.lists(token_ids, min_size=1, max_size=30).map(tuple),
+        **_place,
+    )
+    | st.builds(
+        GenerateRequest, messages=st.lists(_turns, min_size=1, max_size=4).map(tuple), **_place
+    )
+)
+requests: st.SearchStrategy[messages.Request] = st.one_of(
+    st.builds(messages.Generate, id=ids, request=generate_requests),
+    st.builds(
+        messages.Tokenize, id=ids, text=texts, model=st.none() | names, special=st.booleans()
+    ),
+    st.builds(
+        messages.Detokenize,
+        id=ids,
+        ids=st.lists(token_ids, max_size=20).map(tuple),
+        model=st.none() | names,
+    ),
+    st.builds(messages.Cancel, id=ids, request=names),
+    st.builds(messages.Cancel, id=ids, own_id=ids),
+    st.builds(messages.Priority, id=ids, target=names, lane=names),
+    st.builds(messages.Load, id=ids, model=names),
+    st.builds(messages.Unload, id=ids, model=names),
+    st.builds(messages.Models, id=ids),
+    st.builds(messages.Sessions, id=ids),
+    st.builds(messages.Metrics, id=ids),
+    st.builds(messages.Ping, id=ids),
+)
+
+
+@st.composite
+def _tokens(draw: st.DrawFn) -> Tokens:
+    new = draw(st.lists(token_ids, max_size=5).map(tuple))
+    numbers = st.floats(max_value=0)
+    logprobs = None
+    if draw(st.booleans()):
+        tops = st.lists(st.tuples(token_ids, numbers), max_size=3).map(tuple)
+        logprobs = tuple(
+            TokenLogprob(id=token, logprob=draw(numbers), top=draw(tops)) for token in new
+        )
+    return Tokens(index=draw(st.integers(0, 15)), text=draw(texts), ids=new, logprobs=logprobs)
+
+
+events = st.one_of(
+    st.builds(Accepted, request=names, model=names, lane=names, queue_position=counts),
+    st.builds(Progress, index=st.integers(0, 15), done_tokens=counts, total_tokens=counts),
+    _tokens(),
+    st.builds(
+        Done,
+        index=st.integers(0, 15),
+        finish_reason=st.sampled_from(["stop", "length", "cancelled", "error"]),
+        usage=st.builds(
+            Usage, prompt_tokens=counts, cached_tokens=counts, completion_tokens=counts
+        ),
+        timings=st.builds(
+            Timings, queued_ms=milliseconds, first_token_ms=milliseconds, total_ms=milliseconds
+        ),
+        stop=st.none() | texts,
+    ),
+    st.builds(Failed, code=names, message=texts, field=st.none() | names, retryable=st.booleans()),
+)
