@@ -196,4 +196,5 @@ def first_above(sums: NDArray[np.float64], wanted: float) -> int:
 def _float32_at_least(floor: float) -> np.float32:
     """The lowest finite float32 that is >= `floor`: what a float32 logit is compared with."""
     limit = np.float32(max(floor, _LOWEST))
-    return limit if limit >= floor else np.nextafter(limit, _INFINITE)
+    # float(): numpy would round `floor` to float32 to compare it with one.
+    return limit if float(limit) >= floor else np.nextafter(limit, _INFINITE)
