@@ -63,24 +63,8 @@ _anything = st.recursive(
 )
 _known_names = st.sampled_from(
     [
-        "type",
-        "id",
-        "prompt",
-        "prompt_ids",
-        "messages",
-        "temperature",
-        "logit_bias",
-        "stop",
-        "n",
-        "text",
-        "ids",
-        "request",
-        "own_id",
-        "protocol",
-        "index",
-        "logprobs",
-        "usage",
-        "value",
+        *("type", "id", "prompt", "prompt_ids", "messages", "temperature", "logit_bias", "stop"),
+        *("n", "text", "ids", "request", "own_id", "protocol", "index", "logprobs", "usage"),
     ]
 )
 _known_types = st.sampled_from(
