@@ -75,12 +75,14 @@ def start() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One ggml device. kind: cpu, gpu, igpu or accel, as ggml calls it."""
+    """One ggml device. kind: cpu, gpu, igpu or accel, as ggml calls it. memory_bytes: all it has,
+    which for some kinds is the machine's own memory."""
 
     name: str
     description: str
     kind: str
     backend: str
+    memory_bytes: int
 
 
 def devices() -> tuple[Device, ...]:
@@ -95,6 +97,10 @@ def devices() -> tuple[Device, ...]:
             return (value or b"").decode("utf-8", "replace")
 
         kind = _ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        _ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
+            handle, ctypes.byref(free), ctypes.byref(total)
+        )
         registry = _ggml("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)(handle)
         found.append(
             Device(
@@ -102,6 +108,7 @@ def devices() -> tuple[Device, ...]:
                 description=text("ggml_backend_dev_description"),
                 kind=kinds[kind] if kind < len(kinds) else str(kind),
                 backend=text("ggml_backend_reg_name", registry),
+                memory_bytes=total.value,
             )
         )
     return tuple(found)
@@ -254,12 +261,13 @@ class Batch:
         # Row i's sequence list is the one element seq[i]; the pointers never change.
         self._seq_pointers = self.seq.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
         i32, i8 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
-        self.struct = lib.llama_batch()
-        self.struct.token = self.token.ctypes.data_as(i32)
-        self.struct.pos = self.pos.ctypes.data_as(i32)
-        self.struct.n_seq_id = self._n_seq.ctypes.data_as(i32)
-        self.struct.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(i32))
-        self.struct.logits = self.wants_logits.ctypes.data_as(i8)
+        struct: Any = lib.llama_batch()  # Any: the binding declares arrays where C has pointers
+        struct.token = self.token.ctypes.data_as(i32)
+        struct.pos = self.pos.ctypes.data_as(i32)
+        struct.n_seq_id = self._n_seq.ctypes.data_as(i32)
+        struct.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(i32))
+        struct.logits = self.wants_logits.ctypes.data_as(i8)
+        self.struct = struct
 
     def set_rows(self, n_rows: int) -> None:
         """How many of the rows the next decode computes."""
@@ -308,7 +316,8 @@ class Context:
             raise LlamaError(_tap.reason())
         self._memory: Any = lib.llama_get_memory(self._handle)
         self._n_vocab = model.n_vocab
-        self._rows: NDArray[np.float32] = np.empty((0, model.n_vocab), np.float32)
+        self._none: NDArray[np.float32] = np.empty((0, model.n_vocab), np.float32)
+        self._rows = self._none
         self._rows_at = 0
         self._max_rows = params.n_outputs_max
         self._decode = lib.llama_decode
@@ -352,6 +361,10 @@ class Context:
             self._rows = np.frombuffer(raw, np.float32).reshape(shape)
             self._rows_at = at
         return self._rows[:n_rows]
+
+    def logits_of_none(self) -> NDArray[np.float32]:
+        """float32 (0, n_vocab): what a decode without output rows gives."""
+        return self._none
 
     def trim(self, seq: int, keep_tokens: int) -> bool:
         """Drop positions from `keep_tokens` on; False where the model cannot."""

@@ -1,0 +1,193 @@
+"""A real engine process over a real socket pair, as the daemon would start it."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from umad.config import EngineSettings
+from umad.engine.launch import EngineOptions, command
+from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
+from umad.protocol.link import (
+    Call,
+    Emitted,
+    Ended,
+    Fatal,
+    FromEngine,
+    Ready,
+    Rejected,
+    Reply,
+    StepReport,
+    Submit,
+    ToEngine,
+    decode,
+    encode,
+)
+from umad.request import INTERACTIVE, SamplingParams
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT_S = 60.0
+
+
+class Completion:
+    """Everything heard of one completion."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.text = ""
+        self.logprobs: list[Any] = []
+        self.progress: list[int] = []
+        self.ended: Ended | None = None
+        self.rejected: Rejected | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.ended is not None or self.rejected is not None
+
+    @property
+    def ending(self) -> Ended:
+        assert self.ended is not None, self.rejected
+        return self.ended
+
+    @property
+    def refusal(self) -> Rejected:
+        assert self.rejected is not None, self.ended
+        return self.rejected
+
+    def hear(self, news: Emitted) -> None:
+        self.ids.extend(news.ids)
+        self.text += news.text
+        self.logprobs.extend(news.logprobs or ())
+
+
+class RunningEngine:
+    """The daemon's end of one engine."""
+
+    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
+        self.process = process
+        self.link = link
+        self.reports: list[StepReport] = []
+        self.completions: dict[int, Completion] = {}
+        self._reader = FrameReader(MAX_FRAME_BYTES)
+        self._heard: list[FromEngine] = []
+        self._calls = 0
+
+    def send(self, *messages: ToEngine) -> None:
+        self.link.sendall(b"".join(encode_frame(encode(message)) for message in messages))
+
+    def hear(self) -> FromEngine:
+        """The next message, booked; `EOFError` when the engine has hung up."""
+        while not self._heard:
+            data = self.link.recv(1 << 20)
+            if not data:
+                raise EOFError
+            self._heard += [decode(body) for body in self._reader.feed(data)]  # type: ignore[misc]
+        message = self._heard.pop(0)
+        if isinstance(message, StepReport):
+            self._book(message)
+        return message
+
+    def ready(self) -> dict[str, Any]:
+        message = self.hear()
+        assert isinstance(message, Ready), message
+        return dict(message.facts)
+
+    def fatal(self) -> Fatal:
+        message = self.hear()
+        assert isinstance(message, Fatal), message
+        return message
+
+    def of(self, rid: int) -> Completion:
+        return self.completions.setdefault(rid, Completion())
+
+    def finish(self, *rids: int) -> list[Completion]:
+        """Hear until all of these are over."""
+        while not all(self.of(rid).over for rid in rids):
+            self.hear()
+        return [self.of(rid) for rid in rids]
+
+    def generate(self, rid: int, **fields: Any) -> Completion:
+        self.send(submit(rid, **fields))
+        return self.finish(rid)[0]
+
+    def call(self, op: str, **args: Any) -> Reply:
+        self._calls += 1
+        self.send(Call(call=self._calls, op=op, args=args))
+        while True:
+            message = self.hear()
+            if isinstance(message, Reply):
+                assert message.call == self._calls
+                return message
+
+    def _book(self, report: StepReport) -> None:
+        self.reports.append(report)
+        for news in report.emitted:
+            self.of(news.rid).hear(news)
+        for progress in report.prefilled:
+            self.of(progress.rid).progress.append(progress.done_tokens)
+        for ended in report.ended:
+            assert not self.of(ended.rid).over
+            self.of(ended.rid).ended = ended
+        for rejected in report.rejected:
+            self.of(rejected.rid).rejected = rejected
+
+
+def submit(
+    rid: int,
+    *,
+    lane: str = INTERACTIVE,
+    resume: tuple[int, ...] = (),
+    prompt: str | None = None,
+    prompt_ids: tuple[int, ...] | None = None,
+    messages: tuple[tuple[str, str], ...] | None = None,
+    session: str | None = None,
+    **sampling: Any,
+) -> Submit:
+    """A `Submit` as the daemon makes it: greedy, 8 tokens, unless told otherwise."""
+    values: dict[str, Any] = {"temperature": 0.0, "seed": 1, "max_tokens": 8, **sampling}
+    return Submit(
+        rid=rid,
+        sampling=SamplingParams(**values),
+        lane=lane,
+        app="test",
+        prompt=prompt,
+        prompt_ids=prompt_ids,
+        messages=messages,
+        session=session,
+        resume=resume,
+    )
+
+
+@contextmanager
+def engine(model: Path, **settings: Any) -> Iterator[RunningEngine]:
+    """Start an engine for `model`; killed and reaped at the end if it still runs."""
+    values: dict[str, Any] = {"ctx_size": 1024, "max_seqs": 8, "threads": 1, **settings}
+    options = EngineOptions(name="model", path=str(model), engine=EngineSettings(**values))
+    with start(options) as running:
+        yield running
+
+
+@contextmanager
+def start(options: EngineOptions) -> Iterator[RunningEngine]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(WAIT_S)
+    process = subprocess.Popen(
+        command(options, theirs.fileno()),
+        pass_fds=(theirs.fileno(),),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    theirs.close()
+    try:
+        yield RunningEngine(process, ours)
+    finally:
+        ours.close()
+        process.kill()
+        process.communicate(timeout=WAIT_S)
+
+
+def stderr_of(running: RunningEngine) -> str:
+    """All it wrote; it must have ended."""
+    return running.process.communicate(timeout=WAIT_S)[1].decode()

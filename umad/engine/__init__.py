@@ -1,0 +1,31 @@
+"""The engine process: one model, one llama.cpp context, one scheduler, one step loop.
+
+Started by the daemon as `launch.command(options, fd)` makes it:
+
+    python -m umad.engine --fd N --options JSON
+
+N is an inherited, connected AF_UNIX stream socket; JSON is an `EngineOptions`. Frames of
+`umad.protocol.link` go both ways. The first message out is `Ready` or `Fatal`; after `Fatal` the
+process exits with status 1. It lives no longer than its daemon: the socket's end, and on Linux
+the parent's death itself, end it at once. Not here: clients, restarts, the journal (the daemon).
+
+    mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox ─┐   (may cut a decode)
+    step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ apply ─▶ news ┼─▶ Outbox
+    emitter thread  detokenizes, encodes and sends one `StepReport` a step, beside the next decode
+
+    launch    EngineOptions and the command line; importable without llama.cpp
+    main      the process from its arguments to its exit
+    loading   checks before and reasons after opening a model; warm-up
+    loop      StepLoop, on the main thread: the only one to touch scheduler, context and streams
+    execution DecodeRunner: memory operations, one decode and its outcome
+    intake    from a `Submit` to a `Stream` and an `Admission`, or to an error
+    mailbox   the reader thread; inbox: what it hands to the step thread
+    emitter   the sender thread; news: what it is handed
+    stream    Stream: one completion's sampler, detokenizer and counts
+    cutter    Cutter: aborts a decode that only background work is in
+    batch     from a `StepPlan` to llama.cpp's batch arrays
+    vocab     Vocabulary: text to ids and back; chat: ChatTemplate: messages to text
+    facts     ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
+    process   what the platform adds: parent's death, names of threads, memory, cores
+    llama     llama.cpp; the only module that imports it
+"""

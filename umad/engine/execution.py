@@ -1,0 +1,103 @@
+"""Carries out a plan on llama.cpp: memory operations, one decode, what came of it.
+
+Not: sampling or the scheduler's books. Owner: the step thread.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.batch import PlanWriter
+from umad.engine.cutter import Cutter
+from umad.engine.llama import Context
+from umad.errors import EngineFailed
+from umad.step import MemoryOp, SeqCopy, StepPlan
+
+log = logging.getLogger("umad.engine")
+
+_DONE, _NO_MEMORY, _ABORTED = 0, 1, 2  # llama_decode's results; below 0 it is an error
+# The ledger makes "no cells" impossible. Once may be its slip, mended by eviction; more is a bug
+# that would turn for ever.
+_MOST_NO_MEMORY = 8
+
+
+@dataclass(slots=True)
+class Decoded:
+    """rids: the request of each row of `logits`, float32 (n, n_vocab), good until the next run.
+    device_ns: wall time of the decode call. n_rows: tokens in the batch."""
+
+    outcome: Literal["done", "cut", "no_memory"]
+    rids: list[int]
+    logits: NDArray[np.float32]
+    device_ns: int
+    n_rows: int
+
+
+class DecodeRunner:
+    """The context's user."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        capacity: int,
+        cutter: Cutter,
+        can_cut: bool,
+        now_ns: Callable[[], int],
+    ) -> None:
+        """`can_cut` False: a state half rolled back would be wrong (recurrent models)."""
+        self._context = context
+        self._writer = PlanWriter(capacity)
+        self._cutter = cutter
+        self._can_cut = can_cut
+        self._now_ns = now_ns
+        self._nothing = context.logits_of_none()
+        self._no_memory_in_a_row = 0
+
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> None:
+        """Carry out memory operations, in order."""
+        context = self._context
+        for operation in operations:
+            if isinstance(operation, SeqCopy):
+                context.copy(operation.source, operation.target, operation.n_tokens)
+            elif not context.trim(operation.seq, operation.keep_tokens):
+                # Only models that cannot share prefixes refuse, and only to trim to a middle;
+                # the whole sequence always goes, and is computed again.
+                raise EngineFailed(
+                    f"llama.cpp kept the cells of sequence {operation.seq} "
+                    f"from {operation.keep_tokens} on"
+                )
+
+    def run(self, plan: StepPlan) -> Decoded:
+        """One step; `plan` is not idle. Raises `EngineFailed` when llama.cpp has no way on."""
+        self.keep_house(plan.memory)
+        writer, context = self._writer, self._context
+        rids = writer.write(plan)
+        can_be_cut = plan.cuttable and self._can_cut
+        if can_be_cut:
+            self._cutter.arm()
+        began_ns = self._now_ns()
+        code = context.decode(writer.batch)
+        if code == _DONE:
+            logits = context.logits(len(rids)) if rids else self._nothing
+        device_ns = self._now_ns() - began_ns
+        if can_be_cut:
+            self._cutter.disarm()
+        if code == _DONE:
+            self._no_memory_in_a_row = 0
+            return Decoded("done", rids, logits, device_ns, plan.n_rows)
+        if code == _ABORTED:
+            return Decoded("cut", [], self._nothing, device_ns, plan.n_rows)
+        self._no_memory_in_a_row += code == _NO_MEMORY
+        if code != _NO_MEMORY or self._no_memory_in_a_row > _MOST_NO_MEMORY:
+            raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")
+        log.warning("no cells for a step that the ledger had cells for rows=%d", plan.n_rows)
+        return Decoded("no_memory", [], self._nothing, device_ns, plan.n_rows)
+
+    def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+        """(seq, tokens in the KV) of the plan's prefill sequences, asked of llama.cpp."""
+        return tuple([(piece.seq, self._context.length(piece.seq)) for piece in plan.prefill])

@@ -1,0 +1,82 @@
+"""What a loaded model is and costs: the plain map of `Ready.facts`. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from umad.models.sizes import WeightBytes
+
+LOGIT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """Everything a user may want to know about the model that serves them.
+
+    weights: bytes a token touches. kv_type: the ggml type really used; kv_type_asked: our name
+    of what was asked for. can_share_prefix: False for models with a state instead of cells.
+    warmup_ms: the first decode, which pages the weights in; decode_ms: one row after that.
+    """
+
+    name: str
+    path: str
+    architecture: str
+    description: str
+    size_bytes: int
+    n_params: int
+    n_layer: int
+    n_embd: int
+    n_head_kv: int
+    n_vocab: int
+    n_ctx_train: int
+    n_cells: int
+    max_seqs: int
+    weights: WeightBytes
+    kv_type: str
+    kv_type_asked: str
+    kv_pack: str
+    kv_cell_bytes: int
+    can_share_prefix: bool
+    flash_attention: bool
+    backends: tuple[str, ...]
+    devices: tuple[str, ...]
+    threads: int
+    has_chat_template: bool
+    bos_token: int
+    eog_tokens: tuple[int, ...]
+    fim_tokens: Mapping[str, int] = field(default_factory=dict)
+    load_ms: float = 0.0
+    warmup_ms: float = 0.0
+    decode_ms: float = 0.0
+
+    @property
+    def kv_pool_bytes(self) -> int:
+        """The whole KV pool."""
+        return self.n_cells * self.kv_cell_bytes
+
+    def as_map(self) -> dict[str, Any]:
+        """For the link: plain values only."""
+        values = asdict(self)
+        values["active_weight_bytes"] = self.weights.touched(1)
+        values["kv_pool_bytes"] = self.kv_pool_bytes
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTraffic:
+    """Bytes a step moves: weights once a micro-batch, KV read and written, logits.
+
+    A lower bound by design: activations and what caches save are left out on both sides.
+    """
+
+    weights: WeightBytes
+    kv_cell_bytes: int
+    n_vocab: int
+    ubatch: int
+
+    def moved(self, *, n_rows: int, n_cells_read: int, n_logit_rows: int) -> int:
+        """Of a step with these counts."""
+        whole, rest = divmod(n_rows, self.ubatch)
+        weights = whole * self.weights.touched(self.ubatch) + self.weights.touched(rest)
+        cells = (n_cells_read + n_rows) * self.kv_cell_bytes
+        return weights + cells + n_logit_rows * self.n_vocab * LOGIT_BYTES

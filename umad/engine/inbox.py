@@ -1,0 +1,67 @@
+"""What the mailbox hands to the step thread: a bounded queue with a cheap look for emptiness.
+
+One thread puts, one takes. A full inbox stops the reader, and so, by and by, the daemon's writes.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from umad.engine.stream import Stream
+from umad.protocol.link import Cancel, Pause, Resume, SetLane, Stop
+from umad.scheduler.entry import Admission
+
+# More than the daemon ever has underway; a bound against a bug, not a policy.
+LIMIT = 8192
+_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A completion that passed every check which needs no scheduler."""
+
+    stream: Stream
+    admission: Admission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropSession:
+    """The `drop_session` call, which only the scheduler can answer."""
+
+    call: int
+    session: str
+
+
+Mail = Arrival | Cancel | SetLane | Pause | Resume | DropSession | Stop
+
+
+class Inbox:
+    """Mail in order of arrival."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._mail: list[Mail] = []
+        self._changed = threading.Condition()
+
+    def put(self, mail: Mail) -> None:
+        """Add one; blocks while the inbox is full."""
+        with self._changed:
+            while len(self._mail) >= self._limit:
+                self._changed.wait(_WAIT_S)
+            self._mail.append(mail)
+            self._changed.notify_all()
+
+    def drain(self) -> list[Mail]:
+        """Everything there is. Costs nothing where there is nothing: no lock is taken."""
+        if not self._mail:
+            return []
+        with self._changed:
+            mail, self._mail = self._mail, []
+            self._changed.notify_all()
+        return mail
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until there is mail, or the time is over; whether there is any."""
+        with self._changed:
+            if not self._mail:
+                self._changed.wait(timeout_s)
+            return bool(self._mail)

@@ -1,0 +1,140 @@
+"""From a `Submit` to what the step thread needs: all that is slow or can fail for one request.
+
+Rendering, tokenizing and checking happen on the mailbox thread, beside the decode. A resumed
+completion is brought to where it stood: its tokens join the prompt (to be computed again), and
+its text and its sampler's history are replayed, without anything being sent.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.config import LaneSettings
+from umad.engine.chat import ChatTemplate
+from umad.engine.inbox import Arrival
+from umad.engine.stream import Stream
+from umad.engine.vocab import Vocabulary
+from umad.errors import BadRequest, InternalError, PromptTooLong
+from umad.protocol.link import Emitted, Ended, StepReport, Submit
+from umad.request import INTERACTIVE, FinishReason
+from umad.sampling.detokenizer import Detokenizer
+from umad.sampling.sampler import Sampler
+from umad.scheduler.entry import Admission
+
+
+def guarded_lanes(lanes: Mapping[str, LaneSettings]) -> frozenset[str]:
+    """Lanes whose work may cut others' short: the interactive one and those above it."""
+    priorities = {name: lane.priority for name, lane in lanes.items()}
+    bar = priorities.get(INTERACTIVE, max(priorities.values()))
+    return frozenset(name for name, priority in priorities.items() if priority >= bar)
+
+
+class Intake:
+    """Owner: the mailbox thread."""
+
+    def __init__(
+        self,
+        *,
+        vocab: Vocabulary,
+        template: ChatTemplate,
+        guarded: frozenset[str],
+        most_prompt_tokens: int,
+    ) -> None:
+        self._vocab = vocab
+        self._template = template
+        self._guarded = guarded
+        self._most_prompt_tokens = most_prompt_tokens
+
+    def take(self, submit: Submit) -> Arrival | StepReport:
+        """Ready for the scheduler; or, for a resumed completion that had reached its end when
+        its engine died, the report that says so. Raises `BadRequest`, `PromptTooLong`."""
+        sampling = submit.sampling
+        if sampling.seed is None or sampling.max_tokens is None:
+            raise InternalError("the daemon always sets seed and max_tokens")
+        prompt = self._prompt(submit)
+        vocab = self._vocab
+        resumed = vocab.checked(submit.resume)
+        tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
+        stream = Stream(
+            rid=submit.rid,
+            sampler=Sampler(
+                sampling,
+                seed=sampling.seed,
+                n_vocab=vocab.n_vocab,
+                eog=vocab.eog,
+                history=tokens,
+                n_prompt=prompt.size,
+            ),
+            detokenizer=Detokenizer(vocab.piece, stops=sampling.stop),
+            eog=vocab.eog,
+            n_prompt=prompt.size,
+            n_generated=resumed.size,
+            text_decides=bool(sampling.stop),
+            guarded=submit.lane in self._guarded,
+        )
+        if resumed.size:
+            reason = _replay(stream, submit.resume, sampling.max_tokens)
+            if reason is not None:
+                return _already_ended(stream, reason)
+        return Arrival(
+            stream=stream,
+            admission=Admission(
+                rid=submit.rid,
+                tokens=tokens,
+                n_prompt=prompt.size,
+                max_new_tokens=sampling.max_tokens,
+                lane=submit.lane,
+                app=submit.app,
+                session=submit.session,
+            ),
+        )
+
+    def _prompt(self, submit: Submit) -> NDArray[np.int32]:
+        vocab = self._vocab
+        if submit.prompt_ids is not None:
+            prompt = vocab.checked(submit.prompt_ids)
+        elif submit.messages is not None:
+            text = self._template.render(submit.messages)
+            # Most templates write the beginning token themselves; two of them spoil the answer.
+            begun = bool(vocab.bos_text) and text.startswith(vocab.bos_text)
+            prompt = vocab.tokenize(text, special=True, with_ends=not begun)
+        else:
+            # Control tokens in a prompt are meant: editors write fill-in-the-middle marks there.
+            prompt = vocab.tokenize(submit.prompt or "", special=True, with_ends=True)
+        if not prompt.size:
+            raise BadRequest("the prompt has no tokens", field="prompt")
+        if prompt.size > self._most_prompt_tokens:
+            raise PromptTooLong(
+                f"the prompt has {prompt.size} tokens and at most {self._most_prompt_tokens} are "
+                "taken: shorten it or serve with a larger --ctx-size",
+                field="prompt",
+            )
+        return prompt
+
+
+def _replay(stream: Stream, tokens: tuple[int, ...], max_tokens: int) -> FinishReason | None:
+    """Bring the text to where it stood; how the completion had ended, if it had."""
+    for token in tokens:
+        stream.text_of(token)
+        if token in stream.eog or stream.detokenizer.stop is not None:
+            return "stop"
+    return "length" if len(tokens) >= max_tokens else None
+
+
+def _already_ended(stream: Stream, reason: FinishReason) -> StepReport:
+    text = stream.last_text()
+    stop = stream.detokenizer.stop
+    return StepReport(
+        emitted=(Emitted(rid=stream.rid, ids=(), text=text),) if text else (),
+        ended=(
+            Ended(
+                rid=stream.rid,
+                reason="stop" if stop is not None else reason,
+                prompt_tokens=stream.n_prompt,
+                cached_tokens=0,
+                completion_tokens=stream.n_generated,
+                stop=stop,
+            ),
+        ),
+    )

@@ -1,0 +1,63 @@
+"""How an engine is started: its options as one JSON argument, its command line.
+
+Pure, and importable without llama.cpp: the daemon uses it.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from umad.config import EngineSettings, LaneSettings, SchedulerSettings, Settings
+
+PROGRAM = "umad.engine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Everything an engine needs to know before it starts.
+
+    name: what requests call the model. path: the GGUF file. prompt_tokens: the longest prompt
+    taken; None leaves that to the context's size.
+    """
+
+    name: str
+    path: str
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    lanes: Mapping[str, LaneSettings] = field(default_factory=lambda: Settings().qos)
+    latency_cap: float = Settings().latency_cap
+    prompt_tokens: int | None = None
+    log_level: str = "info"
+
+    @classmethod
+    def of(cls, settings: Settings, *, name: str, path: str) -> "EngineOptions":
+        """The part of a daemon's settings that an engine for this model needs."""
+        return cls(
+            name=name,
+            path=path,
+            engine=settings.engine,
+            scheduler=settings.scheduler,
+            lanes=settings.qos,
+            latency_cap=settings.latency_cap,
+            prompt_tokens=settings.limits.prompt_tokens,
+            log_level=settings.logging.level,
+        )
+
+    def to_json(self) -> str:
+        """One line; `from_json` is its inverse."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "EngineOptions":
+        """Both ends are the same version of umad, so an unknown key is a bug and raises."""
+        values = json.loads(text)
+        values["engine"] = EngineSettings(**values["engine"])
+        values["scheduler"] = SchedulerSettings(**values["scheduler"])
+        values["lanes"] = {name: LaneSettings(**one) for name, one in values["lanes"].items()}
+        return cls(**values)
+
+
+def command(options: EngineOptions, fd: int) -> list[str]:
+    """The command line of an engine that speaks over the inherited socket `fd`."""
+    return [sys.executable, "-m", PROGRAM, "--fd", str(fd), "--options", options.to_json()]

@@ -1,0 +1,272 @@
+"""Opens a model: checks before, clear reasons after, warm-up and first measurements.
+
+What is wrong with a file or too large for the machine is found from its header, before llama.cpp
+maps a byte; what only llama.cpp can tell is told in its own words. Owner: the main thread.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from umad.config import EngineSettings
+from umad.engine.facts import ModelFacts
+from umad.engine.kvtypes import KV_TYPES, GgmlType
+from umad.engine.launch import EngineOptions
+from umad.engine.llama import MAX_SEQS, Batch, Context, ContextOptions, Device, LlamaError, Model
+from umad.engine.process import decode_threads, memory_bytes
+from umad.errors import ModelLoadFailed, ModelTooLarge
+from umad.models.gguf import GgufHeader, parts, read_header
+from umad.models.sizes import kv_shape, weight_bytes
+
+log = logging.getLogger("umad.engine")
+
+_MB = 1e6
+_NS_PER_MS = 1e6
+# What the process, its compute buffers and the rest of the machine need beside model and KV.
+_MEMORY_SHARE = 0.95
+# Backends whose devices use the machine's own memory though ggml calls them GPUs.
+_SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
+_WARM_SLICE_TOKENS = 64
+# A slice is only tried at load where it is expected to take less than this.
+_WARM_SLICE_MS = 1_000.0
+
+Observation = tuple[int, int, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model ready to serve. observed: (decode rows, prefill tokens, ms) of the warm-up."""
+
+    model: Model
+    context: Context
+    facts: ModelFacts
+    observed: tuple[Observation, ...]
+
+
+def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[], int]) -> Loaded:
+    """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
+    began_ns = now_ns()
+    settings = options.engine
+    path = Path(options.path)
+    header, files = _checked_files(path)
+    kv = _kv_type(settings)
+    cell_bytes = kv_shape(header).cell_bytes(kv.number, kv.number)
+    check_memory(
+        file_bytes=sum(one.file_bytes for one in files),
+        kv_bytes=settings.ctx_size * cell_bytes,
+        available_bytes=memory_bytes() + _own_memory(devices),
+        path=path,
+        cells=settings.ctx_size,
+    )
+    threads = settings.threads or decode_threads()
+    try:
+        model = Model(
+            str(path),
+            gpu_layers=settings.gpu_layers,
+            mmap=settings.mmap,
+            mlock=settings.mlock,
+            repack=settings.repack,
+        )
+        if not model.has_decoder:
+            raise ModelLoadFailed(f"{path} is an encoder: it cannot generate text")
+        context = Context(
+            model,
+            ContextOptions(
+                n_cells=settings.ctx_size,
+                max_seqs=min(settings.max_seqs, MAX_SEQS),
+                batch=settings.batch,
+                ubatch=min(settings.ubatch, settings.batch),
+                threads=threads,
+                type_k=kv.number,
+                type_v=kv.number,
+                flash_attention=settings.flash_attention,
+            ),
+        )
+    except LlamaError as error:
+        raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
+    load_ms = (now_ns() - began_ns) / _NS_PER_MS
+    warm = _WarmUp(model, context, settings.batch, now_ns)
+    warmup_ms, observed = warm.measure()
+    can_share = not model.is_recurrent and warm.can_share_prefix(settings.max_seqs)
+    weights = [weight_bytes(one) for one in files]
+    facts = ModelFacts(
+        name=options.name,
+        path=str(path),
+        architecture=header.architecture,
+        description=model.description,
+        size_bytes=model.size_bytes,
+        n_params=model.n_params,
+        n_layer=_whole(header, "block_count"),
+        n_embd=_whole(header, "embedding_length"),
+        n_head_kv=_whole(header, "attention.head_count_kv"),
+        n_vocab=model.n_vocab,
+        n_ctx_train=_whole(header, "context_length"),
+        n_cells=context.n_cells,
+        max_seqs=min(settings.max_seqs, MAX_SEQS),
+        weights=weights[0] if len(weights) == 1 else weight_bytes(_joined(files)),
+        kv_type=kv.name,
+        kv_type_asked=settings.kv_type,
+        kv_pack="unified",
+        kv_cell_bytes=cell_bytes,
+        can_share_prefix=can_share,
+        flash_attention=settings.flash_attention,
+        backends=tuple(dict.fromkeys(device.backend for device in devices)),
+        devices=tuple(device.description for device in devices),
+        threads=threads,
+        has_chat_template=model.chat_template() is not None,
+        bos_token=model.bos,
+        eog_tokens=tuple(sorted(model.eog_tokens())),
+        fim_tokens=dict(model.fim_tokens()),
+        load_ms=load_ms,
+        warmup_ms=warmup_ms,
+        decode_ms=observed[0][2],
+    )
+    log.info(
+        "loaded model=%s cells=%d kv=%s threads=%d load_ms=%.0f warmup_ms=%.0f decode_ms=%.2f",
+        options.name,
+        context.n_cells,
+        kv.name,
+        threads,
+        load_ms,
+        warmup_ms,
+        facts.decode_ms,
+    )
+    return Loaded(model=model, context=context, facts=facts, observed=observed)
+
+
+def check_memory(
+    *, file_bytes: int, kv_bytes: int, available_bytes: int, path: Path, cells: int
+) -> None:
+    """Raise `ModelTooLarge`, with figures, when weights and KV cannot both be in memory."""
+    if file_bytes + kv_bytes <= _MEMORY_SHARE * available_bytes:
+        return
+    advice = (
+        "serve with a smaller --ctx-size or --kv-type q8"
+        if file_bytes <= _MEMORY_SHARE * available_bytes
+        else "choose a smaller model or quantisation"
+    )
+    raise ModelTooLarge(
+        f"{path} needs {file_bytes / _MB:.0f} MB for weights and {kv_bytes / _MB:.0f} MB for "
+        f"{cells} cells of KV; this machine has {available_bytes / _MB:.0f} MB: {advice}"
+    )
+
+
+def _checked_files(path: Path) -> tuple[GgufHeader, tuple[GgufHeader, ...]]:
+    first = read_header(path)
+    files = parts(path, first)
+    headers = (first, *(read_header(part) for part in files[1:]))
+    for part, header in zip(files, headers, strict=True):
+        if header.needed_bytes > header.file_bytes:
+            raise ModelLoadFailed(
+                f"{part} is cut short: {header.file_bytes} of at least {header.needed_bytes} "
+                "bytes; fetch it again"
+            )
+    if not first.architecture:
+        raise ModelLoadFailed(f"{path} names no architecture; it is not a language model")
+    return first, headers
+
+
+def _joined(headers: tuple[GgufHeader, ...]) -> GgufHeader:
+    """The first part's metadata with every part's tensors: sizes only, offsets mean nothing."""
+    first = headers[0]
+    return GgufHeader(
+        metadata=first.metadata,
+        array_lengths=first.array_lengths,
+        tensors=tuple(tensor for header in headers for tensor in header.tensors),
+        data_at=first.data_at,
+        file_bytes=sum(header.file_bytes for header in headers),
+    )
+
+
+def _kv_type(settings: EngineSettings) -> GgmlType:
+    kv = KV_TYPES[settings.kv_type]
+    if kv.is_quantised and not settings.flash_attention:
+        raise ModelLoadFailed(
+            f"kv_type {settings.kv_type} needs flash_attention; turn it on or use f16"
+        )
+    if not kv.exact:
+        log.info("kv type %s is kept as %s, the nearest there is", settings.kv_type, kv.name)
+    if settings.kv_pack != "unified":
+        log.info("kv pack %s is not available; unified is used", settings.kv_pack)
+    return kv
+
+
+def _own_memory(devices: tuple[Device, ...]) -> int:
+    """Memory of devices that have their own beside the machine's."""
+    return sum(
+        device.memory_bytes
+        for device in devices
+        if device.kind == "gpu" and device.backend not in _SHARED_MEMORY_BACKENDS
+    )
+
+
+def _whole(header: GgufHeader, key: str) -> int:
+    value = header.own(key)
+    if isinstance(value, tuple):
+        return int(max(value, default=0))
+    return int(value) if isinstance(value, int | float) else 0
+
+
+class _WarmUp:
+    """Decodes of no consequence, on an empty pool that is empty again afterwards."""
+
+    def __init__(
+        self, model: Model, context: Context, capacity: int, now_ns: Callable[[], int]
+    ) -> None:
+        self._context = context
+        self._now_ns = now_ns
+        self._batch = Batch(capacity)
+        self._capacity = capacity
+        self._token = max(model.bos, 0)
+
+    def measure(self) -> tuple[float, tuple[Observation, ...]]:
+        """ms of the first decode, which pages in every weight, and what others cost."""
+        self._context.set_warmup(True)
+        warmup_ms = self._run(1)
+        self._context.set_warmup(False)
+        self._run(1)  # builds the graph that warm-up did not
+        row_ms = min(self._run(1) for _ in range(3))
+        observed: list[Observation] = [(1, 0, row_ms)]
+        n_tokens = min(_WARM_SLICE_TOKENS, self._capacity)
+        # Never dearer than so many rows, each by itself.
+        if n_tokens * row_ms < _WARM_SLICE_MS:
+            self._run(n_tokens)
+            observed.append((0, n_tokens, self._run(n_tokens)))
+        return warmup_ms, tuple(observed)
+
+    def can_share_prefix(self, max_seqs: int) -> bool:
+        """Whether a sequence can give up its tail and share its beginning; asked by doing it."""
+        context = self._context
+        self._fill(0, 4)
+        works = context.trim(0, 3) and context.length(0) == 3
+        if works and max_seqs > 1:
+            context.copy(0, 1, 2)
+            works = context.length(1) == 2
+        context.clear()
+        return works
+
+    def _run(self, n_tokens: int) -> float:
+        self._context.clear()
+        began_ns = self._now_ns()
+        self._fill(0, n_tokens)
+        self._context.logits(1)  # waits for the device
+        elapsed_ms = (self._now_ns() - began_ns) / _NS_PER_MS
+        self._context.clear()
+        return elapsed_ms
+
+    def _fill(self, seq: int, n_tokens: int) -> None:
+        batch = self._batch
+        batch.token[:n_tokens] = self._token
+        batch.pos[:n_tokens] = np.arange(n_tokens)
+        batch.seq[:n_tokens] = seq
+        batch.wants_logits[:n_tokens] = 0
+        batch.wants_logits[n_tokens - 1] = 1
+        batch.set_rows(n_tokens)
+        code = self._context.decode(batch)
+        if code:
+            raise ModelLoadFailed(
+                f"the first decode failed with {code}: {self._context.last_words()}"
+            )

@@ -1,0 +1,231 @@
+"""The step loop: mail, plan, decode, sample, apply, news; again.
+
+Owner: the step thread, which is the process's main thread. It alone touches the scheduler, the
+llama.cpp context and the streams; others hand it mail and take its news.
+"""
+
+import gc
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.execution import Decoded, DecodeRunner
+from umad.engine.facts import StepTraffic
+from umad.engine.inbox import Arrival, DropSession, Inbox, Mail
+from umad.engine.news import DrawnToken, News, rejection
+from umad.engine.stream import Stream
+from umad.errors import UmadError
+from umad.protocol.link import Cancel, FromEngine, Pause, Prefilled, Reply, Resume, SetLane, Stop
+from umad.protocol.link import StepStats as Stats
+from umad.request import FinishReason
+from umad.scheduler import Scheduler
+from umad.step import Finished, Sampled, StepPlan, StepResult
+
+log = logging.getLogger("umad.engine")
+
+_NS_PER_MS = 1_000_000
+# Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
+IDLE_S = 1.0
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts from the engine's start. Rows are sampled in place, so none is ever copied."""
+
+    cuts: int = 0
+    sampled: int = 0
+
+
+class StepLoop:
+    """Runs until it is told to stop and nothing is left to do."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        runner: DecodeRunner,
+        inbox: Inbox,
+        emit: Callable[[News | FromEngine], None],
+        traffic: StepTraffic,
+        guarded: frozenset[str],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._inbox = inbox
+        self._emit = emit
+        self._traffic = traffic
+        self._guarded = guarded
+        self._now_ns = now_ns
+        self._streams: dict[int, Stream] = {}
+        self._totals = Totals()
+        self._stopping = False
+        self._has_garbage = False
+
+    def is_guarded(self, rid: int) -> bool:
+        """Whether a live completion's lane is a guarded one. A single look-up: any thread."""
+        stream = self._streams.get(rid)
+        return stream is not None and stream.guarded
+
+    def run(self) -> None:
+        """Serve. Raises `EngineFailed` when llama.cpp cannot go on."""
+        while True:
+            news = News()
+            for mail in self._inbox.drain():
+                self._read(mail, news)
+            began_ns = self._now_ns()
+            plan = self._scheduler.plan(began_ns)
+            if not plan.is_idle:
+                self._step(plan, news, began_ns)
+                continue
+            self._runner.keep_house(plan.memory)
+            if news:
+                self._emit(news)
+            if self._stopping and not self._streams:
+                return
+            self._rest()
+
+    def _rest(self) -> None:
+        # The collector is off while work is done: its pauses would be stalls.
+        if self._inbox.wait(IDLE_S) or not self._has_garbage:
+            return
+        self._has_garbage = False
+        gc.collect()
+
+    # -- mail -----------------------------------------------------------------------------------
+
+    def _read(self, mail: Mail, news: News) -> None:
+        scheduler = self._scheduler
+        match mail:
+            case Arrival():
+                self._admit(mail, news)
+            case Cancel():
+                finished = scheduler.cancel(mail.rid)
+                if finished is not None:
+                    self._end(finished, news)
+            case SetLane():
+                scheduler.set_lane(mail.rid, mail.lane)
+                stream = self._streams.get(mail.rid)
+                if stream is not None:
+                    stream.guarded = mail.lane in self._guarded
+            case Pause():
+                scheduler.pause(mail.rid)
+            case Resume():
+                scheduler.resume(mail.rid)
+            case DropSession():
+                self._emit(Reply(call=mail.call, value=scheduler.drop_session(mail.session)))
+            case Stop():
+                self._stopping = True
+
+    def _admit(self, arrival: Arrival, news: News) -> None:
+        try:
+            self._scheduler.submit(arrival.admission, self._now_ns())
+        except UmadError as error:
+            news.rejected.append(rejection(arrival.admission.rid, error))
+            return
+        self._streams[arrival.admission.rid] = arrival.stream
+
+    # -- the step -------------------------------------------------------------------------------
+
+    def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
+        decoded = self._runner.run(plan)
+        sampled = self._sample(decoded, news) if decoded.rids else ()
+        result = StepResult(
+            outcome=decoded.outcome,
+            sampled=sampled,
+            device_ms=decoded.device_ns / _NS_PER_MS,
+            seq_lengths=self._runner.lengths(plan) if decoded.outcome == "cut" else (),
+        )
+        if decoded.outcome == "cut":
+            self._totals.cuts += 1
+        elif decoded.outcome == "done":
+            for piece in plan.prefill:
+                self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
+        # Before a finished stream is forgotten: the lanes of this step's rows are still known.
+        n_background = self._count_background(plan)
+        for finished in self._scheduler.apply(plan, result, self._now_ns()):
+            self._end(finished, news)
+        news.stats = self._stats(plan, decoded, n_background, began_ns)
+        self._emit(news)
+        self._has_garbage = True
+
+    def _sample(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
+        sampled = []
+        streams, logits = self._streams, decoded.logits
+        for row, rid in enumerate(decoded.rids):
+            stream = streams[rid]
+            sampled.append(self._draw(stream, row, logits, news))
+        self._totals.sampled += len(sampled)
+        return tuple(sampled)
+
+    def _draw(self, stream: Stream, row: int, logits: NDArray[np.float32], news: News) -> Sampled:
+        try:
+            token, logprob = stream.sampler.sample(logits[row], stream.n_generated)
+        except UmadError as error:
+            # This completion's own logits or parameters; its neighbours are none the worse.
+            stream.error = error
+            log.warning("sampling failed rid=%d code=%s", stream.rid, error.code)
+            return Sampled(rid=stream.rid, token=0, finish="error")
+        stream.sampler.accept(token)
+        stream.n_generated += 1
+        finish: FinishReason | None = "stop" if token in stream.eog else None
+        text = None
+        if stream.text_decides:
+            text = stream.text_of(token)
+            if stream.detokenizer.stop is not None:
+                finish = "stop"
+        news.drawn.append(DrawnToken(stream, token, logprob, text))
+        return Sampled(rid=stream.rid, token=token, finish=finish)
+
+    def _end(self, finished: Finished, news: News) -> None:
+        stream = self._streams.pop(finished.rid)
+        if stream.error is not None:
+            news.rejected.append(rejection(finished.rid, stream.error))
+        else:
+            news.ended.append((finished, stream))
+
+    def _note_progress(self, rid: int, done_tokens: int, news: News) -> None:
+        n_prompt = self._streams[rid].n_prompt
+        # What a resumed or preempted stream computes again beyond its prompt is no progress.
+        done_tokens = min(done_tokens, n_prompt)
+        news.prefilled.append(Prefilled(rid=rid, done_tokens=done_tokens, total_tokens=n_prompt))
+
+    def _count_background(self, plan: StepPlan) -> int:
+        streams = self._streams
+        count = sum([not streams[piece.rid].guarded for piece in plan.decode])
+        for piece in plan.prefill:
+            if not streams[piece.rid].guarded:
+                count += piece.n_tokens
+        return count
+
+    def _stats(self, plan: StepPlan, decoded: Decoded, n_background: int, began_ns: int) -> Stats:
+        now = self._scheduler.snapshot()
+        done = decoded.outcome == "done"
+        n_decode = len(plan.decode)
+        return Stats(
+            began_ns=began_ns,
+            ended_ns=self._now_ns(),
+            device_ms=decoded.device_ns / _NS_PER_MS,
+            solo_ms=plan.solo_ms,
+            n_decode=n_decode if done else 0,
+            n_prefill_tokens=decoded.n_rows - n_decode if done else 0,
+            n_background_tokens=n_background if done else 0,
+            bytes_moved=self._traffic.moved(
+                n_rows=decoded.n_rows,
+                n_cells_read=plan.n_cells_read,
+                n_logit_rows=len(decoded.rids),
+            ),
+            cells_live=now.cells_live,
+            cells_retained=now.cells_retained,
+            cells_total=now.cells_total,
+            running=now.running,
+            waiting=now.waiting,
+            cuts_total=self._totals.cuts,
+            preemptions_total=now.preemptions_total,
+            prompt_tokens_total=now.prompt_tokens_total,
+            cached_tokens_total=now.cached_tokens_total,
+            sampled_total=self._totals.sampled,
+        )

@@ -1,0 +1,165 @@
+"""The reader thread: frames from the daemon to mail for the step thread.
+
+What one request needs and only its own is done here (`intake`), questions about the vocabulary
+are answered here, and work that must not wait cuts a background decode short from here.
+When the socket ends, the process ends: an engine without its daemon serves nobody.
+"""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from umad.engine.cutter import Cutter
+from umad.engine.emitter import Emitter
+from umad.engine.inbox import Arrival, DropSession, Inbox
+from umad.engine.intake import Intake
+from umad.engine.news import rejection
+from umad.engine.process import name_thread
+from umad.engine.vocab import Vocabulary
+from umad.errors import BadRequest, InternalError, ProtocolViolation, UmadError, Unsupported
+from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader
+from umad.protocol.link import (
+    Call,
+    Cancel,
+    FromEngine,
+    Pause,
+    Reply,
+    Resume,
+    SetLane,
+    StepReport,
+    Stop,
+    Submit,
+    ToEngine,
+    decode,
+)
+
+log = logging.getLogger("umad.engine")
+
+_RECEIVE_BYTES = 256 * 1024
+# Nothing is sent to an engine that is not ready; the bound only keeps a bug from lasting.
+_READY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What mail is handled with, once the model is there.
+
+    is_guarded: whether a live completion is in one of the `guarded` lanes; safe from this thread.
+    """
+
+    intake: Intake
+    vocab: Vocabulary
+    inbox: Inbox
+    emitter: Emitter
+    cutter: Cutter
+    guarded: frozenset[str]
+    is_guarded: Callable[[int], bool]
+
+
+class Mailbox:
+    """Reads from the start, so that a daemon's end is noticed while a model loads, too."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._desk: Desk | None = None
+        self._open = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="umad-mailbox", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def open(self, desk: Desk) -> None:
+        """From here on mail is handled."""
+        self._desk = desk
+        self._open.set()
+
+    def _run(self) -> None:
+        name_thread("umad-mailbox")
+        reader = FrameReader(MAX_FRAME_BYTES)
+        try:
+            while data := self._link.recv(_RECEIVE_BYTES):
+                self._open.wait(_READY_S)
+                if self._desk is None:
+                    raise ProtocolViolation("mail before ready")
+                for body in reader.feed(data):
+                    handle(self._desk, decode(body))
+        except OSError as error:
+            log.info("link failed error=%s", error)
+        except Exception:
+            # A thread's boundary: an engine that cannot hear must not go on.
+            log.exception("mailbox failed")
+            os._exit(1)
+        # Not sys.exit: a decode may be running, and its memory is the kernel's to take back.
+        os._exit(0)
+
+
+def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
+    """Do what one message asks, or pass it on."""
+    match message:
+        case Submit():
+            _submit(desk, message)
+        case Call():
+            _answer(desk, message)
+        case SetLane():
+            desk.inbox.put(message)
+            if message.lane in desk.guarded:
+                desk.cutter.cut()
+        case Resume():
+            desk.inbox.put(message)
+            if desk.is_guarded(message.rid):
+                desk.cutter.cut()
+        case Cancel() | Pause() | Stop():
+            desk.inbox.put(message)
+        case _:
+            raise ProtocolViolation(f"a daemon does not send {type(message).__name__}")
+
+
+def _submit(desk: Desk, submit: Submit) -> None:
+    try:
+        taken = desk.intake.take(submit)
+    except UmadError as error:
+        desk.emitter.put(StepReport(rejected=(rejection(submit.rid, error),)))
+        return
+    except Exception:
+        # One request's boundary: whatever it trips over must not cost the others their engine.
+        log.exception("request cannot be taken rid=%d", submit.rid)
+        flaw = InternalError("the engine could not take the request; its log says why")
+        desk.emitter.put(StepReport(rejected=(rejection(submit.rid, flaw),)))
+        return
+    if not isinstance(taken, Arrival):
+        desk.emitter.put(taken)
+        return
+    # First the mail, then the cut: the next plan must already know why it was made.
+    desk.inbox.put(taken)
+    if taken.stream.guarded:
+        desk.cutter.cut()
+
+
+def _answer(desk: Desk, call: Call) -> None:
+    if call.op == "drop_session":
+        desk.inbox.put(DropSession(call=call.call, session=str(call.args["session"])))
+        return
+    try:
+        desk.emitter.put(Reply(call=call.call, value=_value(desk.vocab, call.op, call.args)))
+    except UmadError as error:
+        failure = (error.code, error.message, error.field)
+        desk.emitter.put(Reply(call=call.call, error=failure))
+
+
+def _value(vocab: Vocabulary, op: str, args: Mapping[str, Any]) -> Any:
+    match op:
+        case "tokenize":
+            text = args.get("text")
+            if not isinstance(text, str):
+                raise BadRequest("text must be a string", field="text")
+            special = bool(args.get("special", True))
+            return vocab.tokenize(text, special=special, with_ends=False).tolist()
+        case "detokenize":
+            return vocab.text(args.get("ids", ()))
+        case _:
+            raise Unsupported(f"an engine cannot {op}")

@@ -1,0 +1,161 @@
+"""The engine process from its arguments to its exit.
+
+Owner: the main thread, which becomes the step thread.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from umad.clock import MonotonicClock
+from umad.engine import llama
+from umad.engine.chat import ChatTemplate
+from umad.engine.cutter import Cutter
+from umad.engine.emitter import Emitter
+from umad.engine.execution import DecodeRunner
+from umad.engine.facts import StepTraffic
+from umad.engine.inbox import Inbox
+from umad.engine.intake import Intake, guarded_lanes
+from umad.engine.launch import PROGRAM, EngineOptions
+from umad.engine.loading import Loaded, load
+from umad.engine.loop import StepLoop
+from umad.engine.mailbox import Desk, Mailbox
+from umad.engine.process import die_with_parent, name_thread
+from umad.engine.vocab import Vocabulary
+from umad.errors import EngineFailed, UmadError
+from umad.protocol.frames import encode_frame
+from umad.protocol.link import Fatal, Ready, encode
+from umad.scheduler import Scheduler
+
+log = logging.getLogger("umad.engine")
+
+# The step thread needs the interpreter back within its own overhead, not within the default 5 ms.
+SWITCH_INTERVAL_S = 0.0005
+_CLOSE_S = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve one model over one socket; the exit status."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="umad's engine; not for the shell")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--options", type=EngineOptions.from_json, required=True)
+    parsed = parser.parse_args(arguments)
+    options: EngineOptions = parsed.options
+    die_with_parent(os.getppid())
+    # Ctrl-C in the daemon's terminal is the daemon's to act on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(levelname)s %(name)s %(message)s"
+    )
+    name_thread("umad-step")
+    link = socket.socket(fileno=parsed.fd)
+    mailbox = Mailbox(link)
+    mailbox.start()
+    try:
+        serve(options, link, mailbox)
+    except UmadError as error:
+        return _fatal(link, Fatal(code=error.code, message=error.message))
+    except Exception:
+        # The process's boundary: the daemon must hear a reason, the log the whole of it.
+        log.exception("engine failed")
+        return _fatal(link, Fatal(code=EngineFailed.code, message="the engine failed; see its log"))
+    return 0
+
+
+def _fatal(link: socket.socket, fatal: Fatal) -> int:
+    log.error("fatal code=%s %s", fatal.code, fatal.message)
+    try:
+        link.sendall(encode_frame(encode(fatal)))
+    except OSError as error:
+        log.info("nobody hears it error=%s", error)
+    return 1
+
+
+def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None:
+    """Load, then run the step loop until it is told to stop."""
+    clock = MonotonicClock()
+    llama.start()
+    loaded = load(options, llama.devices(), clock.now_ns)
+    emitter = Emitter(link)
+    emitter.start()
+    inbox = Inbox()
+    context = loaded.context
+    cutter = Cutter(abort=context.abort, clear=context.clear_abort)
+    loop = _step_loop(options, loaded, inbox, emitter, cutter, clock)
+    vocab = Vocabulary(loaded.model)
+    guarded = guarded_lanes(options.lanes)
+    mailbox.open(
+        Desk(
+            intake=Intake(
+                vocab=vocab,
+                template=ChatTemplate(
+                    loaded.model.chat_template(), bos_text=vocab.bos_text, eos_text=vocab.eos_text
+                ),
+                guarded=guarded,
+                most_prompt_tokens=options.prompt_tokens or context.n_cells,
+            ),
+            vocab=vocab,
+            inbox=inbox,
+            emitter=emitter,
+            cutter=cutter,
+            guarded=guarded,
+            is_guarded=loop.is_guarded,
+        )
+    )
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # What has been loaded stays for good; the collector need not look at it, nor run by itself.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    emitter.put(Ready(facts=loaded.facts.as_map()))
+    loop.run()
+    emitter.close(_CLOSE_S)
+    context.close()
+    loaded.model.close()
+
+
+def _step_loop(
+    options: EngineOptions,
+    loaded: Loaded,
+    inbox: Inbox,
+    emitter: Emitter,
+    cutter: Cutter,
+    clock: MonotonicClock,
+) -> StepLoop:
+    facts = loaded.facts
+    capacity = min(options.engine.batch, facts.n_cells)
+    scheduler = Scheduler(
+        n_cells=facts.n_cells,
+        max_seqs=facts.max_seqs,
+        batch_tokens=capacity,
+        settings=options.scheduler,
+        latency_cap=options.latency_cap,
+        lanes=options.lanes,
+        can_share_prefix=facts.can_share_prefix,
+    )
+    scheduler.cost.learn_all(loaded.observed)
+    return StepLoop(
+        scheduler=scheduler,
+        runner=DecodeRunner(
+            loaded.context,
+            capacity=capacity,
+            cutter=cutter,
+            can_cut=facts.can_share_prefix,
+            now_ns=clock.now_ns,
+        ),
+        inbox=inbox,
+        emit=emitter.put,
+        traffic=StepTraffic(
+            weights=facts.weights,
+            kv_cell_bytes=facts.kv_cell_bytes,
+            n_vocab=facts.n_vocab,
+            ubatch=min(options.engine.ubatch, capacity),
+        ),
+        guarded=guarded_lanes(options.lanes),
+        now_ns=clock.now_ns,
+    )

@@ -1,0 +1,95 @@
+"""What a step brought, as the step thread hands it to the emitter, and how it becomes a report.
+
+Pure. `text` None: the stream's text is still to be made, by whoever makes the report; the stream's
+detokenizer is theirs from then on (see `stream`).
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from umad.engine.stream import Stream
+from umad.errors import UmadError
+from umad.protocol.link import Emitted, Ended, Prefilled, Rejected, StepReport, StepStats
+from umad.service import TokenLogprob
+from umad.step import Finished
+
+LinkLogprob = tuple[float, tuple[tuple[int, float], ...]]
+
+
+class DrawnToken(NamedTuple):
+    """One new token of one stream."""
+
+    stream: Stream
+    token: int
+    logprob: TokenLogprob | None
+    text: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class News:
+    """All of one step, or of the mail between two."""
+
+    drawn: list[DrawnToken] = field(default_factory=list)
+    ended: list[tuple[Finished, Stream]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    prefilled: list[Prefilled] = field(default_factory=list)
+    stats: StepStats | None = None
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.drawn or self.ended or self.rejected or self.prefilled or self.stats is not None
+        )
+
+
+def rejection(rid: int, error: UmadError) -> Rejected:
+    """A completion that ends with an error of its own."""
+    return Rejected(rid=rid, code=error.code, message=error.message, field=error.field)
+
+
+def report(news: News) -> StepReport:
+    """Detokenize what is left to and put everything into the link's form."""
+    texts = {
+        one.stream.rid: one.stream.text_of(one.token) if one.text is None else one.text
+        for one in news.drawn
+    }
+    ended = []
+    for finished, stream in news.ended:
+        if finished.reason != "cancelled":
+            texts[finished.rid] = texts.get(finished.rid, "") + stream.last_text()
+        ended.append(_ended(finished, stream))
+    emitted = [
+        Emitted(
+            rid=one.stream.rid,
+            ids=(one.token,),
+            text=texts.pop(one.stream.rid),
+            logprobs=None if one.logprob is None else (_link_logprob(one.logprob),),
+        )
+        for one in news.drawn
+    ]
+    # Text that was held back by a completion which ended without a token of this step.
+    emitted += [Emitted(rid=rid, ids=(), text=text) for rid, text in texts.items() if text]
+    return StepReport(
+        emitted=tuple(emitted),
+        ended=tuple(ended),
+        rejected=tuple(news.rejected),
+        prefilled=tuple(news.prefilled),
+        stats=news.stats,
+    )
+
+
+def _ended(finished: Finished, stream: Stream) -> Ended:
+    stop = stream.detokenizer.stop
+    # A stop string may come to light only with the last text, when "length" ended the rest.
+    reason = "stop" if stop is not None and finished.reason == "length" else finished.reason
+    return Ended(
+        rid=finished.rid,
+        reason=reason,
+        prompt_tokens=finished.prompt_tokens,
+        cached_tokens=finished.cached_tokens,
+        completion_tokens=finished.completion_tokens,
+        stop=stop if reason == "stop" else None,
+    )
+
+
+def _link_logprob(logprob: TokenLogprob) -> LinkLogprob:
+    return (logprob.logprob, logprob.top)

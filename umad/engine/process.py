@@ -1,0 +1,76 @@
+"""What the platform adds to a process: its parent's death, thread names, cores, memory.
+
+Each function does its best and says nothing where the platform has no such thing.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the parent process `parent` ends, however it ends. On
+    platforms without that, the end of the socket does the same a little later."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it was gone before we asked
+            os._exit(1)
+
+
+def name_thread(name: str) -> None:
+    """Name the calling thread for `top` and `perf`; 15 characters are shown."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def decode_threads() -> int:
+    """Cores that do equal work: physical ones this process may use; on Apple the fast ones.
+
+    Two threads on one core, or a fast core that waits for a slow one at each of a graph's
+    barriers, make llama.cpp slower, not faster.
+    """
+    if sys.platform == "darwin":
+        fast = _sysctl("hw.perflevel0.physicalcpu")
+        if fast:
+            return fast
+    allowed = psutil.cpu_count(logical=True) or 1
+    if hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    physical = psutil.cpu_count(logical=False) or allowed
+    return max(1, min(allowed, physical, _cgroup_cores() or allowed))
+
+
+def memory_bytes() -> int:
+    """Memory this process could ever have: the machine's, or less where a cgroup says so."""
+    total: int = psutil.virtual_memory().total
+    limit = _read(_CGROUP / "memory.max")
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _cgroup_cores() -> int | None:
+    quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
+    if not quota.isdigit() or not period.isdigit():
+        return None
+    return max(1, int(quota) // int(period))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _sysctl(name: str) -> int | None:
+    value, size = ctypes.c_int32(), ctypes.c_size_t(4)
+    failed = ctypes.CDLL(None).sysctlbyname(
+        name.encode(), ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)
+    )
+    return None if failed else value.value

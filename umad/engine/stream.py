@@ -1,0 +1,62 @@
+"""One completion inside the engine: what samples it, what makes its text, what it has so far.
+
+Owner: the step thread; but where nothing in the text can end the completion (no stop strings) the
+detokenizer is the emitter thread's alone, which works while the next decode runs.
+"""
+
+from umad.errors import UmadError
+from umad.sampling.detokenizer import Detokenizer
+from umad.sampling.sampler import Sampler
+
+
+class Stream:
+    """A completion. Only what the engine needs for its next token and its text.
+
+    n_generated: tokens drawn so far, those of a dead engine included: the position of the next
+    draw. So a resumed stream draws the very random numbers it would have drawn.
+    text_decides: it has stop strings, so its text is made on the step thread.
+    guarded: its lane is protected by the latency guard (for the books of background work).
+    error: set when its own logits or parameters failed it.
+    """
+
+    __slots__ = (
+        "detokenizer",
+        "eog",
+        "error",
+        "guarded",
+        "n_generated",
+        "n_prompt",
+        "rid",
+        "sampler",
+        "text_decides",
+    )
+
+    def __init__(
+        self,
+        *,
+        rid: int,
+        sampler: Sampler,
+        detokenizer: Detokenizer,
+        eog: frozenset[int],
+        n_prompt: int,
+        n_generated: int,
+        text_decides: bool,
+        guarded: bool,
+    ) -> None:
+        self.rid = rid
+        self.sampler = sampler
+        self.detokenizer = detokenizer
+        self.eog = eog
+        self.n_prompt = n_prompt
+        self.n_generated = n_generated
+        self.text_decides = text_decides
+        self.guarded = guarded
+        self.error: UmadError | None = None
+
+    def text_of(self, token: int) -> str:
+        """What `token` adds to the text for certain. An end token is no text."""
+        return "" if token in self.eog else self.detokenizer.push(token).text
+
+    def last_text(self) -> str:
+        """What was held back; afterwards `detokenizer.stop` is final."""
+        return self.detokenizer.flush()

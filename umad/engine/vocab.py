@@ -1,0 +1,64 @@
+"""Text to token ids and back, for one model.
+
+Any thread: llama.cpp's vocabulary is constant after load (its tokenizers keep their working state
+on the caller's stack), and the cache below is only ever filled with equal values.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.llama import Model
+from umad.errors import BadRequest
+
+
+class Vocabulary:
+    """A model's tokens. eog: those that end a generation."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.n_vocab = model.n_vocab
+        self.eog = model.eog_tokens()
+        self.adds_bos = model.adds_bos
+        self.bos_text = self._text_of(model.bos)
+        self.eos_text = self._text_of(model.eos)
+        self._pieces: list[bytes | None] = [None] * model.n_vocab
+
+    def tokenize(self, text: str, *, special: bool, with_ends: bool) -> NDArray[np.int32]:
+        """int32 (n,). special: recognise control tokens in the text; with_ends: add the
+        beginning (and for a few models the end) that the model wants around a text."""
+        return self._model.tokenize(
+            text.encode("utf-8", "surrogatepass"), add_special=with_ends, parse_special=special
+        )
+
+    def checked(self, ids: Iterable[int]) -> NDArray[np.int32]:
+        """The ids as int32 (n,). Raises `BadRequest` for one the model does not have."""
+        try:
+            wide = np.fromiter(ids, np.int64)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise BadRequest("token ids are integers", field="prompt_ids") from error
+        if wide.size and not (wide.min() >= 0 and wide.max() < self.n_vocab):
+            bad = int(wide[(wide < 0) | (wide >= self.n_vocab)][0])
+            raise BadRequest(
+                f"token {bad} is not one of this model's {self.n_vocab}", field="prompt_ids"
+            )
+        return wide.astype(np.int32)
+
+    def piece(self, token: int) -> bytes:
+        """Bytes a generated token stands for; a control token stands for none."""
+        piece = self._pieces[token]
+        if piece is None:
+            piece = self._pieces[token] = self._model.piece(token, special=False)
+        return piece
+
+    def text(self, ids: Iterable[int]) -> str:
+        """Text of `ids`, control tokens written out, so that `tokenize` gives the ids again."""
+        tokens = self.checked(ids).tolist()
+        raw = b"".join([self._model.piece(token, special=True) for token in tokens])
+        return raw.decode("utf-8", "replace")
+
+    def _text_of(self, token: int) -> str:
+        if token < 0:
+            return ""
+        return self._model.piece(token, special=True).decode("utf-8", "replace")

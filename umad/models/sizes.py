@@ -1,0 +1,99 @@
+"""What a model costs in bytes: per token of weights, per cell of KV. Pure arithmetic.
+
+For estimates and the ΣBMT scorecard; llama.cpp's own accounting is not asked.
+"""
+
+from dataclasses import dataclass
+
+from umad.models.gguf import BLOCKS, GgufHeader
+
+# Tensors of which a token reads one row. The embedding counts in full only where the output
+# is the same tensor (tied).
+_LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight")
+_OUTPUT = "output.weight"
+_EXPERT_MARK = "_exps."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightBytes:
+    """dense: touched by every step. experts: of all experts together; `used` of `count` of them
+    are chosen for each token of each layer."""
+
+    dense: int
+    experts: int = 0
+    experts_used: int = 0
+    experts_count: int = 0
+
+    def touched(self, n_rows: int) -> int:
+        """Bytes a micro-batch of `n_rows` tokens reads, experts chosen independently:
+        an expert stays untouched with probability (1 - used/count) ** n_rows."""
+        if not self.experts or not n_rows:
+            return self.dense if n_rows else 0
+        untouched = 1.0 - self.experts_used / self.experts_count
+        return self.dense + round(self.experts * (1.0 - untouched**n_rows))
+
+
+def weight_bytes(header: GgufHeader) -> WeightBytes:
+    """From the tensors' sizes."""
+    is_tied = all(tensor.name != _OUTPUT for tensor in header.tensors)
+    dense = experts = 0
+    for tensor in header.tensors:
+        size = tensor.size_bytes or 0
+        if _EXPERT_MARK in tensor.name:
+            experts += size
+        elif tensor.name not in _LOOKED_UP or (is_tied and tensor.name == _LOOKED_UP[0]):
+            dense += size
+    count = _number(header, "expert_count", 0)
+    used = _number(header, "expert_used_count", count)
+    if not experts or not count:
+        return WeightBytes(dense=dense + experts)
+    return WeightBytes(
+        dense=dense, experts=experts, experts_used=used, experts_count=max(count, used)
+    )
+
+
+def all_bytes(header: GgufHeader) -> int:
+    """Bytes of every tensor."""
+    return sum(tensor.size_bytes or 0 for tensor in header.tensors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvShape:
+    """Elements one cell holds, all layers together."""
+
+    k_elements: int
+    v_elements: int
+
+    def cell_bytes(self, type_k: int, type_v: int) -> int:
+        """Bytes of one cell with keys and values of these ggml types."""
+        return _bytes_of(self.k_elements, type_k) + _bytes_of(self.v_elements, type_v)
+
+
+def kv_shape(header: GgufHeader) -> KvShape:
+    """From head counts and widths; a layer without KV heads (recurrent) holds nothing."""
+    n_layers = _number(header, "block_count", 0)
+    n_embd = _number(header, "embedding_length", 0)
+    n_heads = max(_each(header, "attention.head_count", 1, 1))
+    width = n_embd // n_heads if n_heads else 0
+    k_width = _number(header, "attention.key_length", width)
+    v_width = _number(header, "attention.value_length", width)
+    n_kv_heads = sum(_each(header, "attention.head_count_kv", n_heads, n_layers))
+    return KvShape(k_elements=n_kv_heads * k_width, v_elements=n_kv_heads * v_width)
+
+
+def _bytes_of(elements: int, type_number: int) -> int:
+    weights, size = BLOCKS[type_number]
+    return -(-elements * size // weights)
+
+
+def _number(header: GgufHeader, key: str, default: int) -> int:
+    value = header.own(key)
+    return int(value) if isinstance(value, int | float) else default
+
+
+def _each(header: GgufHeader, key: str, default: int, n_layers: int) -> tuple[int, ...]:
+    """A value for each layer, whether the file gives one for all or one for each."""
+    value = header.own(key)
+    if isinstance(value, tuple):
+        return tuple(int(one) for one in value)
+    return (int(value) if isinstance(value, int | float) else default,) * n_layers
