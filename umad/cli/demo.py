@@ -77,9 +77,9 @@ async def _demo(folder: Path, seconds: float, model: str) -> None:
         await _run_apps(console, socket, apps, seconds)
         scorecard = await client.metrics()
     _print_end(console, apps, scorecard)
-    idle = [app.name for app in apps if not app.tokens]
+    idle = [app.name for app in apps if not (app.tokens or app.read)]
     if idle:
-        raise EngineFailed(f"{', '.join(idle)} received no token in {seconds:g} s; try --seconds")
+        raise EngineFailed(f"nothing was done for {', '.join(idle)} in {seconds:g} s; try more")
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from umad.clock import MonotonicClock
 from umad.errors import PromptTooLong, UmadError
 from umad.protocol.errors import error_of_failed
 from umad.request import BACKGROUND, GenerateRequest, SamplingParams
-from umad.service import Event, Failed, Tokens
+from umad.service import Event, Failed, Progress, Tokens
 
 # Often enough for a live table, seldom enough that reporting costs the machine nothing.
 REPORT_NS = 250_000_000
@@ -58,7 +58,7 @@ class Reporter:
     async def read(self, events: AsyncIterator[Event]) -> None:
         """Follow one request to its end; raises what it ended with."""
         before_ns = self._clock.now_ns()
-        first = True
+        first, read = True, 0
         async for event in events:
             match event:
                 case Tokens():
@@ -70,6 +70,9 @@ class Reporter:
                     self._report.tail = (self._report.tail + event.text)[-60:]
                     if now_ns - self._written_ns > REPORT_NS:
                         self.write()
+                case Progress():
+                    self._report.read += event.done_tokens - read
+                    read = event.done_tokens
                 case Failed():
                     raise error_of_failed(event)
                 case _:

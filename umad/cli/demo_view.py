@@ -20,6 +20,7 @@ class AppFigures:
 
     name: str
     lane: str
+    read: int = 0
     tokens: int = 0
     done: int = 0
     gaps_ms: list[float] = field(default_factory=list)
@@ -28,6 +29,7 @@ class AppFigures:
 
     def add(self, report: Report) -> None:
         """Take in what the app felt since its last report."""
+        self.read += report.read
         self.tokens += report.tokens
         self.done += report.done
         self.gaps_ms += report.gaps_ms
@@ -38,11 +40,14 @@ class AppFigures:
         """The cells of the table, without the text."""
         gaps = quantiles(np.array(self.gaps_ms), 0.5, 0.95, 0.99, 1.0)
         (ttft,) = quantiles(np.array(self.ttft_ms), 0.5)
-        figures = (self.done, self.tokens, *gaps, ttft)
+        figures = (self.done, self.read, self.tokens, *gaps, ttft)
         return [self.name, self.lane, *map(number, figures)]
 
 
-HEADINGS = ("APP", "LANE", "REPLIES", "TOKENS", "p50 ms", "p95 ms", "p99 ms", "LONGEST", "TTFT p50")
+HEADINGS = (
+    *("APP", "LANE", "REPLIES", "TOKENS IN", "TOKENS OUT"),
+    *("p50 ms", "p95 ms", "p99 ms", "LONGEST ms", "TTFT p50 ms"),
+)
 
 
 def app_table(apps: Sequence[AppFigures], *, with_text: bool) -> Table:
@@ -62,5 +67,5 @@ def one_line(elapsed_s: float, apps: Sequence[AppFigures]) -> str:
     parts = []
     for app in apps:
         (p95,) = quantiles(np.array(app.gaps_ms), 0.95)
-        parts.append(f"{app.name} {app.tokens} tokens, p95 {number(p95)} ms")
+        parts.append(f"{app.name} {app.read}+{app.tokens} tokens, p95 {number(p95)} ms")
     return f"{elapsed_s:4.0f} s  " + "  |  ".join(parts)

@@ -75,7 +75,7 @@ def _table(columns: Sequence[tuple[str, str]], rows: Rows) -> Table:
 def _cell(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value) or "-"
-    return number(value)
+    return str(value) if isinstance(value, int) else number(value)
 
 
 @click.command()
