@@ -25,7 +25,7 @@ _QUOTED_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
+class Kind:
     """One type of request: its fields besides type and id, and what they make."""
 
     readers: Mapping[str, Reader]
@@ -78,8 +78,8 @@ def _cancel(*, id: RequestId, **values: Any) -> requests.Cancel:
 
 
 _MODEL: Mapping[str, Reader] = {"model": fields.read_model}
-_KINDS: Mapping[str, _Kind] = {
-    "generate": _Kind(
+KINDS: Mapping[str, Kind] = {
+    "generate": Kind(
         readers={
             "prompt": fields.read_text,
             "prompt_ids": fields.read_token_ids,
@@ -88,35 +88,35 @@ _KINDS: Mapping[str, _Kind] = {
         },
         build=_generate,
     ),
-    "chat": _Kind(
+    "chat": Kind(
         readers={"messages": fields.read_messages, **_PLACE, **_SAMPLING},
         required=("messages",),
         build=_generate,
     ),
-    "tokenize": _Kind(
+    "tokenize": Kind(
         readers={"text": fields.read_text, "special": fields.read_flag, **_MODEL},
         required=("text",),
         build=requests.Tokenize,
     ),
-    "detokenize": _Kind(
+    "detokenize": Kind(
         readers={"ids": fields.read_token_ids, **_MODEL},
         required=("ids",),
         build=requests.Detokenize,
     ),
-    "cancel": _Kind(readers={"request": fields.read_name, "own_id": fields.read_id}, build=_cancel),
-    "priority": _Kind(
+    "cancel": Kind(readers={"request": fields.read_name, "own_id": fields.read_id}, build=_cancel),
+    "priority": Kind(
         readers={"target": fields.read_name, "lane": fields.read_name},
         required=("target", "lane"),
         build=requests.Priority,
     ),
-    "load": _Kind(readers=_MODEL, required=("model",), build=requests.Load),
-    "unload": _Kind(readers=_MODEL, required=("model",), build=requests.Unload),
-    "models": _Kind(readers={}, build=requests.Models),
-    "sessions": _Kind(readers={}, build=requests.Sessions),
-    "metrics": _Kind(readers={}, build=requests.Metrics),
-    "ping": _Kind(readers={}, build=requests.Ping),
+    "load": Kind(readers=_MODEL, required=("model",), build=requests.Load),
+    "unload": Kind(readers=_MODEL, required=("model",), build=requests.Unload),
+    "models": Kind(readers={}, build=requests.Models),
+    "sessions": Kind(readers={}, build=requests.Sessions),
+    "metrics": Kind(readers={}, build=requests.Metrics),
+    "ping": Kind(readers={}, build=requests.Ping),
 }
-_TYPES = (*_KINDS, *PLANNED)
+_TYPES = (*KINDS, *PLANNED)
 
 
 def _unpack(body: bytes) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _read_fields(
 
 
 def _unknown_field(type_name: str, name: Any, readers: Iterable[str]) -> BadRequest:
-    owners = [kind for kind in ("generate", "chat") if name in _KINDS[kind].readers]
+    owners = [kind for kind in ("generate", "chat") if name in KINDS[kind].readers]
     if type_name in ("generate", "chat") and owners:
         hint = f"; {name} belongs to {owners[0]}"
     else:
@@ -229,7 +229,7 @@ def parse_request(body: bytes) -> Request:
 
 
 def _build(type_name: str, request_id: RequestId, message: Mapping[str, Any]) -> Request:
-    kind = _KINDS.get(type_name)
+    kind = KINDS.get(type_name)
     if kind is None:
         if type_name in PLANNED:
             raise Unsupported(f"{type_name} is not supported by this version", field="type")
