@@ -1,0 +1,86 @@
+"""A request that is given up, or whose client is gone, lets go of its cells within one step, in
+whatever state it is, and no other stream notices."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from tests.live import LiveDaemon, Stream, collect, greedy, wait_until
+from umad.client import AsyncClient
+from umad.request import GenerateRequest
+from umad.service import Accepted, Event, Progress, Tokens
+
+LONG_PROMPT = "value = compute(value, 3)\n" * 150
+BYSTANDER = greedy("class Queue:\n    def __init__(self):\n        ", 150)
+
+
+async def reach(
+    client: AsyncClient, request: GenerateRequest, state: str
+) -> AsyncGenerator[Event, None]:
+    """Start a request and read until it is in `state`."""
+    events = client.generate(request)
+    async for event in events:
+        if state == "queued" and isinstance(event, Accepted):
+            break
+        if state == "prefill" and isinstance(event, Progress):
+            assert event.done_tokens < event.total_tokens
+            break
+        if state == "generating" and isinstance(event, Tokens):
+            break
+    return events
+
+
+def undisturbed(daemon: LiveDaemon) -> list[int]:
+    async def run() -> Stream:
+        async with daemon.client() as client:
+            return await collect(client, BYSTANDER)
+
+    return asyncio.run(run()).ids
+
+
+@pytest.mark.parametrize("state", ["queued", "prefill", "generating"])
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_giving_up_frees_the_cells_and_disturbs_nobody(
+    daemon: LiveDaemon, state: str, how: str
+) -> None:
+    alone = undisturbed(daemon)
+    wait_until(lambda: daemon.cells_used() == 0, what="the end of earlier requests")
+
+    async def run() -> tuple[Stream, dict[str, Any]]:
+        async with daemon.client() as bystander, daemon.client() as leaver:
+            peer = Stream(enough_tokens=3)
+            task = asyncio.create_task(collect(bystander, BYSTANDER, peer))
+            await asyncio.wait_for(peer.enough.wait(), 30)
+            events = await asyncio.wait_for(reach(leaver, greedy(LONG_PROMPT, 400), state), 30)
+            if how == "cancel":
+                await events.aclose()
+            else:
+                await leaver.close()
+            await asyncio.wait_for(task, 60)
+            return peer, dict(await bystander.metrics())
+
+    peer, after = asyncio.run(run())
+
+    assert peer.done is not None
+    assert peer.ids == alone
+    assert after["kv_cells_used"] == 0
+
+
+def test_cancel_from_another_connection_ends_the_request_and_says_so(daemon: LiveDaemon) -> None:
+    async def run() -> Stream:
+        async with daemon.client() as owner, daemon.client() as other:
+            stream = Stream(enough_tokens=3)
+            task = asyncio.create_task(collect(owner, greedy("x = ", 1000), stream))
+            await asyncio.wait_for(stream.enough.wait(), 30)
+            (row,) = await other.sessions()
+            await other.cancel(row["request"])
+            await asyncio.wait_for(task, 30)
+            return stream
+
+    stream = asyncio.run(run())
+
+    assert stream.done is not None
+    assert stream.done.finish_reason == "cancelled"
+    assert stream.done.usage.completion_tokens < 1000

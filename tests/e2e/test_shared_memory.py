@@ -1,0 +1,41 @@
+"""The weights are mapped once: a second app costs its KV, not a second model."""
+
+import asyncio
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live import LiveDaemon, Stream, collect, greedy, live_daemon
+
+
+def tree_pss(daemon: LiveDaemon) -> int:
+    """Proportional set size of the daemon and its engines, in bytes."""
+    top = psutil.Process(daemon.process.pid)
+    return sum(p.memory_full_info().pss for p in [top, *top.children(recursive=True)])
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="PSS is Linux's; macOS has no such figure")
+def test_two_apps_take_no_more_memory_than_one(short_tmp_path: Path) -> None:
+    async def use(n_apps: int) -> int:
+        clients = [daemon.client() for _ in range(n_apps)]
+        streams = [Stream(enough_tokens=20) for _ in clients]
+        tasks = [
+            asyncio.create_task(collect(client, greedy(f"app = {i}\n", 400), stream))
+            for i, (client, stream) in enumerate(zip(clients, streams, strict=True))
+        ]
+        await asyncio.wait_for(asyncio.gather(*(s.enough.wait() for s in streams)), 60)
+        pss = await asyncio.to_thread(tree_pss, daemon)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in clients:
+            await client.close()
+        return pss
+
+    with live_daemon(short_tmp_path, "nano", "--ctx-size", "8192") as daemon:
+        asyncio.run(use(1))
+        one = asyncio.run(use(1))
+        two = asyncio.run(use(2))
+
+    assert two <= 1.10 * one

@@ -1,0 +1,176 @@
+"""A real daemon for tests: `umad serve` in a process of its own on a private socket.
+
+Not a test. Whoever starts one owns it: leaving the `with` ends it and everything it started.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from umad.client import AsyncClient, Client
+from umad.request import GenerateRequest, SamplingParams
+from umad.service import Done, Failed, Tokens
+
+START_S = 120.0
+STOP_S = 30.0
+POLL_S = 0.02
+
+
+def wait_until(holds: Callable[[], bool], *, within_s: float = 30.0, what: str = "it") -> None:
+    """Poll until `holds`; fail the test when it does not within the bound."""
+    end = time.perf_counter() + within_s
+    while not holds():
+        assert time.perf_counter() < end, f"{what} did not happen within {within_s} s"
+        threading.Event().wait(POLL_S)
+
+
+@dataclass(slots=True)
+class LiveDaemon:
+    """A running daemon and what can be seen of it from outside."""
+
+    process: subprocess.Popen[str]
+    socket: Path
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> str:
+        """Everything it has written to stderr."""
+        return "".join(self.errors)
+
+    def engines(self) -> list[psutil.Process]:
+        """Its engine processes."""
+        return [
+            child
+            for child in psutil.Process(self.process.pid).children(recursive=True)
+            if "umad.engine" in " ".join(child.cmdline())
+        ]
+
+    def client(self) -> AsyncClient:
+        """A client of this daemon."""
+        return AsyncClient(self.socket)
+
+    def metrics(self) -> dict[str, Any]:
+        """Its scorecard now."""
+        with Client(self.socket) as client:
+            return dict(client.metrics())
+
+    def cells_used(self) -> int:
+        """KV cells of running requests, all models."""
+        return int(self.metrics()["kv_cells_used"])
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """End it; its exit code."""
+        self.process.send_signal(signum)
+        return self.process.wait(STOP_S)
+
+
+@contextmanager
+def live_daemon(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> Iterator[LiveDaemon]:
+    """`umad serve ARGUMENTS` on a socket in `folder`, ready to be asked."""
+    socket = folder / "u.sock"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "umad", "serve", "--socket", str(socket), *arguments],
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "UMAD_CONFIG": str(folder / "none.yaml"), **(environment or {})},
+    )
+    (folder / "none.yaml").touch()
+    daemon = LiveDaemon(process=process, socket=socket)
+    ready = threading.Event()
+
+    def read() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            daemon.errors.append(line)
+            if "umad ready" in line:
+                ready.set()
+        ready.set()
+
+    reader = threading.Thread(target=read, name="daemon-log", daemon=True)
+    reader.start()
+    try:
+        assert ready.wait(START_S), f"no daemon after {START_S} s: {daemon.log}"
+        assert process.poll() is None, f"the daemon ended: {daemon.log}"
+        yield daemon
+    finally:
+        family = [process.pid]
+        if process.poll() is None:
+            family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_S)
+        reader.join(STOP_S)
+        if process.stderr is not None:
+            process.stderr.close()
+        left = [pid for pid in family if psutil.pid_exists(pid) and _runs(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left, f"the daemon left processes behind: {left}"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def greedy(prompt: str, n_tokens: int, **more: Any) -> GenerateRequest:
+    """A request whose answer is always the same `n_tokens` tokens."""
+    sampling = SamplingParams(temperature=0.0, max_tokens=n_tokens, ignore_eos=True)
+    return GenerateRequest(prompt=prompt, sampling=sampling, **more)
+
+
+@dataclass(slots=True)
+class Stream:
+    """What one request has brought so far."""
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    done: Done | None = None
+    failed: Failed | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    enough_tokens: int = 5
+
+    def take(self, event: object) -> None:
+        if isinstance(event, Tokens):
+            self.ids.extend(event.ids)
+            self.text += event.text
+            self.started.set()
+            if len(self.ids) >= self.enough_tokens:
+                self.enough.set()
+        elif isinstance(event, Done):
+            self.done = event
+        elif isinstance(event, Failed):
+            self.failed = event
+        if self.done or self.failed:
+            self.started.set()
+            self.enough.set()
+
+
+async def collect(
+    client: AsyncClient, request: GenerateRequest, stream: Stream | None = None
+) -> Stream:
+    """Run a request of one completion to its end."""
+    stream = stream or Stream()
+    async for event in client.generate(request):
+        stream.take(event)
+    return stream
