@@ -1,0 +1,62 @@
+"""Decode speed of llama.cpp with nothing around it: llama-batched-bench's S_TG.
+
+The ceiling for everybody else: it decodes random tokens, samples nothing, sends nothing.
+Owner: the caller; each measurement is a process of its own, bounded in time.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+from bench.errors import BenchError
+
+
+def decode_tokens_per_s(
+    program: Path,
+    model: Path,
+    *,
+    streams: int,
+    prompt_tokens: int,
+    tokens: int,
+    context_tokens: int,
+    threads: int,
+    timeout_s: float = 600.0,
+) -> float:
+    """Tokens per second of `streams` sequences decoded in step, after the prompts' prefill.
+
+    `context_tokens` is the whole KV cache, all streams together. Blocks until the run ends.
+    """
+    command = [
+        str(program),
+        *("--model", str(model)),
+        *("--ctx-size", str(context_tokens)),
+        *("--threads", str(threads)),
+        *("-npp", str(prompt_tokens)),
+        *("-ntg", str(tokens)),
+        *("-npl", str(streams)),
+        *("--output-format", "jsonl"),
+    ]
+    try:
+        run = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{program.name} was not done after {timeout_s:.0f} s") from error
+    except OSError as error:
+        raise BenchError(f"{program} did not start: {error.strerror}") from error
+    if run.returncode:
+        lines = run.stderr.strip().splitlines() or [f"exit code {run.returncode}"]
+        raise BenchError(f"{program.name} failed: {lines[-1]}")
+    return speed_in(run.stdout, streams=streams)
+
+
+def speed_in(output: str, *, streams: int) -> float:
+    """The S_TG of the line for `streams` in llama-batched-bench's jsonl output."""
+    for line in output.splitlines():
+        if line.startswith("{"):
+            row = json.loads(line)
+            if row["pl"] == streams:
+                return float(row["speed_tg"])
+    raise BenchError(
+        f"llama-batched-bench printed no line for {streams} streams; is its context too small?"
+    )

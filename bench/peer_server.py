@@ -1,0 +1,229 @@
+"""Runs a llama-server on a Unix socket and streams completions from it.
+
+The client is kept plain so that it is not what is measured: while tokens arrive it stores bytes
+and times and parses nothing. Not a general HTTP client: one request a connection, and only what
+llama-server answers to `POST /completion`. Owner: the process that measures; the server lives
+and dies with the `LlamaServer`.
+"""
+
+import asyncio
+import bisect
+import contextlib
+import dataclasses
+import http.client
+import itertools
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from typing_extensions import override
+
+from bench import cache
+from bench.arrivals import Arrival
+from bench.errors import BenchError
+
+_TOKENS_SO_FAR = re.compile(rb'"tokens_predicted":(\d+)')
+_STOP_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How llama-server is started; what is not named here keeps its default."""
+
+    program: Path
+    model: Path
+    slots: int
+    slot_context_tokens: int
+    threads: int
+    start_timeout_s: float = 120.0
+    extra: tuple[str, ...] = ()
+
+
+class LlamaServer:
+    """One running llama-server; `start` and `stop` block, each bounded in time."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        # Not in the cache folder: a socket's path may be no longer than about 100 bytes.
+        self._folder = Path(tempfile.mkdtemp(prefix="umad-bench-"))
+        self.socket_path = self._folder / "llama.sock"
+        self.log_path = cache.folder("logs") / "llama-server.log"
+
+    def start(self) -> None:
+        """Returns when the model is loaded; raises BenchError when that fails."""
+        settings = self._settings
+        self._log = self.log_path.open("wb")
+        command = [
+            str(settings.program),
+            *("--model", str(settings.model)),
+            *("--host", str(self.socket_path)),
+            *("--parallel", str(settings.slots)),
+            *("--ctx-size", str(settings.slots * settings.slot_context_tokens)),
+            *("--threads", str(settings.threads)),
+            *settings.extra,
+        ]
+        try:
+            self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        except OSError as error:
+            raise BenchError(f"{settings.program} did not start: {error.strerror}") from error
+        deadline_s = time.perf_counter() + settings.start_timeout_s
+        while not self._healthy():
+            if self._process.poll() is not None:
+                raise BenchError(f"llama-server ended while starting; see {self.log_path}")
+            if time.perf_counter() > deadline_s:
+                raise BenchError(
+                    f"llama-server was not ready after {settings.start_timeout_s:.0f} s;"
+                    f" see {self.log_path}"
+                )
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends the process (asked first, then killed) and removes the socket; may be repeated."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(_STOP_S)
+        if self._log is not None:
+            self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _healthy(self) -> bool:
+        with contextlib.closing(_UnixHttp(self.socket_path, timeout_s=2.0)) as connection:
+            try:
+                connection.request("GET", "/health")
+                return connection.getresponse().status == http.client.OK
+            except (OSError, http.client.HTTPException):
+                return False
+
+
+@contextlib.contextmanager
+def running(settings: ServerSettings) -> Iterator[LlamaServer]:
+    """A started server, stopped on the way out."""
+    server = LlamaServer(settings)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+async def complete(
+    socket_path: Path,
+    prompts: Sequence[Sequence[int]],
+    *,
+    tokens: int,
+    timeout_s: float = 600.0,
+) -> list[list[Arrival]]:
+    """Greedy completions of all `prompts` (token ids) at once, a connection each.
+
+    Every stream runs to `tokens` tokens (end-of-text is ignored, no prompt is cached). Raises
+    BenchError when the server refuses, hangs up early or exceeds the time.
+    """
+    try:
+        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+            streams = [
+                group.create_task(_complete_one(socket_path, prompt, tokens)) for prompt in prompts
+            ]
+    except TimeoutError as error:
+        raise BenchError(f"llama-server took longer than {timeout_s:.0f} s") from error
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [stream.result() for stream in streams]
+
+
+async def _complete_one(socket_path: Path, prompt: Sequence[int], tokens: int) -> list[Arrival]:
+    body = json.dumps(
+        {
+            "prompt": list(prompt),
+            "n_predict": tokens,
+            "stream": True,
+            "ignore_eos": True,
+            "cache_prompt": False,
+            "temperature": 0,
+        }
+    ).encode()
+    head = (
+        "POST /completion HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    loop = asyncio.get_running_loop()
+    recorder = _Recorder(loop.create_future())
+    try:
+        transport, _ = await loop.create_unix_connection(lambda: recorder, str(socket_path))
+    except OSError as error:
+        raise BenchError(f"no llama-server answers: {error.strerror}") from error
+    try:
+        transport.write(head.encode() + body)
+        await recorder.closed
+    finally:
+        transport.close()
+    arrivals = arrivals_in(recorder.pieces)
+    if not arrivals or arrivals[-1].tokens != tokens:
+        got = arrivals[-1].tokens if arrivals else 0
+        raise BenchError(f"llama-server ended a stream after {got} of {tokens} tokens")
+    return arrivals
+
+
+def arrivals_in(pieces: Sequence[tuple[int, bytes]]) -> list[Arrival]:
+    """Arrivals in a raw HTTP response, given as (time in ns, bytes) of each read.
+
+    An event counts from the read that completed its token count. The closing event repeats the
+    last count and adds no arrival. Raises BenchError on a status other than 200.
+    """
+    response = b"".join(data for _, data in pieces)
+    status = response.partition(b"\r\n")[0]
+    if b" 200 " not in status + b" ":
+        detail = response.rpartition(b"\r\n\r\n")[2] or status or b"no answer"
+        raise BenchError(f"llama-server refused: {detail[:300].decode(errors='replace')}")
+    ends = list(itertools.accumulate(len(data) for _, data in pieces))
+    arrivals: list[Arrival] = []
+    for match in _TOKENS_SO_FAR.finditer(response):
+        so_far = int(match[1])
+        if not arrivals or so_far > arrivals[-1].tokens:
+            at_ns, _ = pieces[bisect.bisect_left(ends, match.end())]
+            arrivals.append(Arrival(at_ns=at_ns, tokens=so_far))
+    return arrivals
+
+
+class _Recorder(asyncio.Protocol):
+    """Keeps each read with its time until the server closes the connection."""
+
+    def __init__(self, closed: asyncio.Future[None]) -> None:
+        self.closed = closed
+        self.pieces: list[tuple[int, bytes]] = []
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.pieces.append((time.perf_counter_ns(), data))
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class _UnixHttp(http.client.HTTPConnection):
+    """http.client over a Unix socket."""
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    @override
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

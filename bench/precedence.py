@@ -1,0 +1,45 @@
+"""Puts a measurement ahead of whatever else a shared machine runs, and takes it back after.
+
+A nice value alone does little on Linux desktops and many servers: with autogroups each login
+session gets an equal share, whatever nice values are inside it. A neighbour that compiles then
+costs a decode of two threads not half its speed but nearly all of it, for each of some hundred
+barriers a token waits for the thread that was not running (measured: 411 to 16 tokens/s). Not a
+substitute for a quiet machine. Owner: the measuring process; its children inherit both settings.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.errors import BenchError
+
+_AUTOGROUP = Path("/proc/self/autogroup")
+_FIRST = -20  # the strongest nice value: a group of weight 88,761 beside groups of 1,024
+
+
+@contextlib.contextmanager
+def ahead() -> Iterator[None]:
+    """Inside, this process, its session and its children go first; needs the rights to do so."""
+    nice_before = os.getpriority(os.PRIO_PROCESS, 0)
+    group_before = _group_nice()
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, _FIRST)
+        if group_before is not None:
+            _AUTOGROUP.write_text(str(_FIRST))
+    except OSError as error:
+        raise BenchError(f"going ahead of other work needs root: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, nice_before)
+        if group_before is not None:
+            _AUTOGROUP.write_text(str(group_before))
+
+
+def _group_nice() -> int | None:
+    """The nice value of this session's autogroup; None where there are none."""
+    if not _AUTOGROUP.exists():
+        return None
+    words = _AUTOGROUP.read_text().split()  # "/autogroup-12 nice 0"
+    return int(words[2]) if len(words) == 3 else None
