@@ -52,7 +52,9 @@ class ReadGate:
 
     def settle(self) -> None:
         """After everything received was handed out: is there reason to read on?"""
-        if not self._paused and not self._waiting and self._unread_bytes > self._limit_bytes:
+        if self._paused or self._waiting or self._unread_bytes <= self._limit_bytes:
+            return
+        if not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
