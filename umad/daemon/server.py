@@ -158,6 +158,7 @@ class Daemon:
 
     def stop_at_once(self) -> None:
         """End everything without waiting for anybody."""
+        self.stop()
         self._told_twice.set()
         self._supervisor.kill()
 
@@ -201,13 +202,14 @@ class Daemon:
         task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                return False
-            await task
-            return True
         finally:
-            task.cancel()
             signalled.cancel()
+            task.cancel()
+        if event.is_set():
+            await asyncio.gather(task, return_exceptions=True)  # its failure no longer matters
+            return False
+        await task
+        return True
 
 
 def _nobody_waits() -> None:

@@ -1,0 +1,313 @@
+"""What one connection may do, and that it is the only one to notice."""
+
+import asyncio
+import struct
+
+import pytest
+
+from tests.daemon.house import Serve, asks, run, tokens_of, until
+from umad.protocol.frames import encode_frame
+from umad.protocol.messages import Hello, Ping, Sessions, Welcome
+from umad.service import Accepted, Failed
+from umad.testing import FakeModel
+
+MALFORMED = {
+    "not msgpack": encode_frame(b"\xc1\xc1\xc1"),
+    "not a map": encode_frame(b"\x93\x01\x02\x03"),
+    "an empty body": encode_frame(b""),
+    "a frame that announces four gigabytes": struct.pack(">I", 2**32 - 1),
+    "a request before the hello": encode_frame(b"\x82\xa4type\xa4ping\xa2id\x01"),
+}
+
+
+@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
+def test_nonsense_ends_its_own_connection_with_an_error_and_disturbs_nobody(
+    serve: Serve, data: bytes
+) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            neighbour = await house.connect()
+            neighbour.send(asks(1, max_tokens=100))
+            rude = await house.connect(greet=False)
+
+            rude.send_bytes(data)
+
+            _, message = await rude.next()
+            assert isinstance(message, Failed)
+            assert message.code in ("protocol_error", "frame_too_large")
+            assert await rude.hung_up()
+            stream = (await neighbour.collect(1))[1]
+            assert stream.ids == tokens_of(7, 100)
+
+    run(test())
+
+
+def test_a_hello_of_another_version_is_told_so(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            wire = await house.connect(greet=False)
+
+            wire.send(Hello(protocol=999, client="test"))
+
+            _, message = await wire.next()
+            assert isinstance(message, Failed)
+            assert message.code == "unsupported_version"
+            assert await wire.hung_up()
+
+    run(test())
+
+
+def test_the_welcome_says_how_long_a_frame_may_be(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), frame_bytes=4096) as house:
+            wire = await house.connect(greet=False)
+
+            wire.send(Hello(client="test"))
+
+            _, message = await wire.next()
+            assert isinstance(message, Welcome)
+            assert message.frame_bytes == 4096
+
+    run(test())
+
+
+def test_silence_instead_of_a_hello_ends_the_connection(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), hello_s=0.1) as house:
+            wire = await house.connect(greet=False)
+
+            _, message = await wire.next()
+
+            assert isinstance(message, Failed)
+            assert message.code == "protocol_error"
+            assert "hello" in message.message
+            assert await wire.hung_up()
+
+    run(test())
+
+
+def test_half_a_frame_held_too_long_ends_the_connection(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), half_frame_s=0.1) as house:
+            wire = await house.connect()
+
+            wire.send_bytes(b"\x00\x00")
+
+            _, message = await wire.next()
+            assert isinstance(message, Failed)
+            assert "rest of a frame" in message.message
+            assert await wire.hung_up()
+
+    run(test())
+
+
+def test_a_frame_that_arrives_byte_by_byte_in_time_is_taken(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            wire = await house.connect()
+
+            for byte in encode_frame(b"\x82\xa4type\xa4ping\xa2id\x01"):
+                wire.send_bytes(bytes([byte]))
+                await asyncio.sleep(0)
+
+            request_id, _ = await wire.next()
+            assert request_id == 1
+
+    run(test())
+
+
+def test_one_connection_too_many_is_refused_and_can_be_tried_again(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), connections=2) as house:
+            first, _ = await house.connect(), await house.connect()
+
+            third = await house.connect(greet=False)
+            _, message = await third.next()
+
+            assert isinstance(message, Failed)
+            assert message.code == "limit_exceeded"
+            assert message.retryable
+            assert await third.hung_up()
+
+            await first.close()
+
+            async def has_room() -> bool:
+                wire = await house.connect(greet=False)
+                wire.send(Hello(client="test"))
+                _, answer = await wire.next()
+                return isinstance(answer, Welcome)
+
+            await until(has_room)
+
+    run(test())
+
+
+def test_an_id_that_is_live_on_the_connection_is_refused(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            wire = await house.connect()
+            wire.send(asks(1, max_tokens=2000))
+            await wire.next()
+
+            wire.send(asks(1))
+
+            while not isinstance(message := (await wire.next())[1], Failed):
+                pass
+            assert message.code == "bad_request"
+            assert message.field == "id"
+
+    run(test())
+
+
+def test_two_connections_may_use_the_same_id(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            one, other = await house.connect(), await house.connect()
+            one.send(asks(1, seed=1))
+            other.send(asks(1, seed=2))
+
+            streams = [(await wire.collect(1))[1] for wire in (one, other)]
+
+            assert [stream.ids for stream in streams] == [tokens_of(1, 5), tokens_of(2, 5)]
+
+    run(test())
+
+
+def test_more_live_requests_than_a_connection_may_have_are_refused(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), requests_per_connection=2) as house:
+            wire = await house.connect()
+            wire.send(asks(1, max_tokens=2000), asks(2, max_tokens=2000))
+
+            stream = await wire.stream(asks(3))
+
+            assert stream.failed is not None
+            assert stream.failed.code == "limit_exceeded"
+            assert stream.failed.retryable
+
+    run(test())
+
+
+def test_the_queue_has_a_length_and_says_when_it_is_full(serve: Serve, tmp_path: object) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(wait_for=f"{tmp_path}/never"), wait=False, queue=3) as house:
+            wire = await house.connect()
+            wire.send(asks(1), asks(2), asks(3))
+            positions = []
+            for _ in range(3):
+                _, message = await wire.next()
+                assert isinstance(message, Accepted)
+                positions.append(message.queue_position)
+
+            stream = await wire.stream(asks(4))
+
+            assert positions == [0, 1, 2]
+            assert stream.failed is not None
+            assert (stream.failed.code, stream.failed.retryable) == ("queue_full", True)
+
+    run(test())
+
+
+def test_more_tokens_than_allowed_are_refused_with_the_limits_name(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), max_tokens=100) as house:
+            wire = await house.connect()
+
+            stream = await wire.stream(asks(1, max_tokens=101))
+
+            assert stream.failed is not None
+            assert stream.failed.code == "bad_request"
+            assert stream.failed.field == "max_tokens"
+            assert "--max-tokens" in stream.failed.message
+
+    run(test())
+
+
+def test_an_unknown_lane_is_refused_and_the_connection_lives_on(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            wire = await house.connect()
+
+            stream = await wire.stream(asks(1, lane="interactiv"))
+
+            assert stream.failed is not None
+            assert "did you mean interactive" in stream.failed.message
+            assert await wire.ask(Ping(id=2)) is None
+
+    run(test())
+
+
+def test_a_slow_reader_is_paused_alone_and_gets_every_token_later(serve: Serve) -> None:
+    async def test() -> None:
+        n = 20_000
+        async with serve(FakeModel(pace_ms=0), send_queue_bytes=4096, max_tokens=n) as house:
+            slow, quick, observer = [await house.connect() for _ in range(3)]
+            slow.stop_reading()
+            slow.send(asks(1, seed=1, max_tokens=n))
+
+            async def is_paused() -> bool:
+                rows = await observer.ask(Sessions(id=1))
+                return [row["state"] for row in rows] == ["paused"]
+
+            await until(is_paused)
+            stream = await quick.stream(asks(1, seed=2, max_tokens=50))
+            assert stream.ids == tokens_of(2, 50)
+            assert await is_paused()
+
+            slow.read_on()
+            late = (await slow.collect(1))[1]
+
+            assert late.ids == tokens_of(1, n)
+
+    run(test())
+
+
+def test_a_request_made_while_the_client_does_not_read_waits_for_it(serve: Serve) -> None:
+    async def test() -> None:
+        n = 20_000
+        async with serve(FakeModel(pace_ms=0), send_queue_bytes=4096, max_tokens=n) as house:
+            slow, observer = await house.connect(), await house.connect()
+            slow.stop_reading()
+            slow.send(asks(1, seed=1, max_tokens=n))
+
+            async def paused() -> int:
+                rows = await observer.ask(Sessions(id=1))
+                return sum(row["state"] == "paused" for row in rows)
+
+            async def one_is_paused() -> bool:
+                return await paused() == 1
+
+            async def both_are_paused() -> bool:
+                return await paused() == 2
+
+            await until(one_is_paused)
+            slow.send(asks(2, seed=2, max_tokens=3))
+            await until(both_are_paused)
+            slow.read_on()
+            streams = await slow.collect(1, 2)
+
+            assert streams[1].ids == tokens_of(1, n)
+            assert streams[2].ids == tokens_of(2, 3)
+
+    run(test())
+
+
+def test_a_client_that_asks_on_without_ever_reading_is_cut_off(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), send_queue_bytes=1024) as house:
+            deaf, observer = await house.connect(), await house.connect()
+            deaf.stop_reading()
+            deaf.send(asks(1, max_tokens=2000))
+
+            ping = [Ping(id=i) for i in range(2, 500)]
+            for _ in range(200):
+                if not deaf.is_closed:
+                    deaf.send(*ping)
+                await asyncio.sleep(0)
+
+            async def is_gone() -> bool:
+                return await observer.ask(Sessions(id=1)) == []
+
+            await until(is_gone)
+
+    run(test())
