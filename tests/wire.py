@@ -32,7 +32,7 @@ class RawConnection:
 
     def hello(self) -> dict[str, Any]:
         """Introduce itself; the daemon's answer."""
-        self.send(msgpack.packb({"type": "hello", "version": 1, "client": "stranger"}))
+        self.send(msgpack.packb({"type": "hello", "protocol": 1, "client": "stranger"}))
         return self.read()
 
     def send(self, body: bytes) -> None:

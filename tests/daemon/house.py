@@ -85,6 +85,8 @@ class Stream:
                 self.done = message
             case Failed():
                 self.failed = message
+            case _:
+                pass
 
     @property
     def over(self) -> bool:

@@ -21,7 +21,9 @@ from umad.testing import FakeModel
 
 
 async def model(wire: Wire, name: str = "a") -> Mapping[str, Any]:
-    rows = {row["name"]: row for row in await wire.ask(Models(id="models"))}
+    rows: dict[str, Mapping[str, Any]] = {
+        row["name"]: row for row in await wire.ask(Models(id="models"))
+    }
     return rows[name]
 
 
@@ -30,7 +32,7 @@ async def until_generating(house: House, n: int) -> None:
 
     async def all_generate() -> bool:
         rows = await wire.ask(Sessions(id=1))
-        return sum(row["generated"] > 3 for row in rows) == n
+        return len([row for row in rows if row["generated"] > 3]) == n
 
     await until(all_generate)
 

@@ -306,7 +306,7 @@ def test_a_client_that_asks_on_without_ever_reading_is_cut_off(serve: Serve) -> 
                 await asyncio.sleep(0)
 
             async def is_gone() -> bool:
-                return await observer.ask(Sessions(id=1)) == []
+                return not await observer.ask(Sessions(id=1))
 
             await until(is_gone)
 

@@ -3,7 +3,6 @@ whatever state it is, and no other stream notices."""
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import pytest
 
@@ -12,8 +11,10 @@ from umad.client import AsyncClient
 from umad.request import GenerateRequest
 from umad.service import Accepted, Event, Progress, Tokens
 
-LONG_PROMPT = "value = compute(value, 3)\n" * 150
-BYSTANDER = greedy("class Queue:\n    def __init__(self):\n        ", 150)
+LONG_PROMPT = "value = compute(value, 3)\n" * 60
+# Outlives the other request; alone it takes at most this many cells.
+BYSTANDER = greedy("class Queue:\n    def __init__(self):\n        ", 600)
+BYSTANDER_CELLS = 700
 
 
 async def reach(
@@ -48,24 +49,26 @@ def test_giving_up_frees_the_cells_and_disturbs_nobody(
     alone = undisturbed(daemon)
     wait_until(lambda: daemon.cells_used() == 0, what="the end of earlier requests")
 
-    async def run() -> tuple[Stream, dict[str, Any]]:
+    async def run() -> Stream:
         async with daemon.client() as bystander, daemon.client() as leaver:
             peer = Stream(enough_tokens=3)
             task = asyncio.create_task(collect(bystander, BYSTANDER, peer))
             await asyncio.wait_for(peer.enough.wait(), 30)
-            events = await asyncio.wait_for(reach(leaver, greedy(LONG_PROMPT, 400), state), 30)
+            events = await asyncio.wait_for(reach(leaver, greedy(LONG_PROMPT, 2000), state), 30)
             if how == "cancel":
                 await events.aclose()
             else:
                 await leaver.close()
+            while (await bystander.metrics())["kv_cells_used"] > BYSTANDER_CELLS:
+                assert not task.done(), "the cells were not given back while others ran"
             await asyncio.wait_for(task, 60)
-            return peer, dict(await bystander.metrics())
+            return peer
 
-    peer, after = asyncio.run(run())
+    peer = asyncio.run(run())
 
     assert peer.done is not None
     assert peer.ids == alone
-    assert after["kv_cells_used"] == 0
+    assert daemon.cells_used() == 0
 
 
 def test_cancel_from_another_connection_ends_the_request_and_says_so(daemon: LiveDaemon) -> None:

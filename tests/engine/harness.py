@@ -2,10 +2,11 @@
 
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from umad.config import EngineSettings
 from umad.engine.launch import EngineOptions, command
@@ -65,7 +66,9 @@ class Completion:
 class RunningEngine:
     """The daemon's end of one engine."""
 
-    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], link: socket.socket, words: IO[bytes] | None = None
+    ) -> None:
         self.process = process
         self.link = link
         self.reports: list[StepReport] = []
@@ -73,6 +76,18 @@ class RunningEngine:
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._heard: list[FromEngine] = []
         self._calls = 0
+        self._words = words
+
+    def wait(self) -> int:
+        """Until it has ended; its exit status."""
+        return self.process.wait(WAIT_S)
+
+    @property
+    def stderr(self) -> str:
+        """All it has written so far."""
+        assert self._words is not None
+        self._words.seek(0)
+        return self._words.read().decode()
 
     def send(self, *messages: ToEngine) -> None:
         self.link.sendall(b"".join(encode_frame(encode(message)) for message in messages))
@@ -173,21 +188,18 @@ def engine(model: Path, **settings: Any) -> Iterator[RunningEngine]:
 def start(options: EngineOptions) -> Iterator[RunningEngine]:
     ours, theirs = socket.socketpair()
     ours.settimeout(WAIT_S)
-    process = subprocess.Popen(
-        command(options, theirs.fileno()),
-        pass_fds=(theirs.fileno(),),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-    )
-    theirs.close()
-    try:
-        yield RunningEngine(process, ours)
-    finally:
-        ours.close()
-        process.kill()
-        process.communicate(timeout=WAIT_S)
-
-
-def stderr_of(running: RunningEngine) -> str:
-    """All it wrote; it must have ended."""
-    return running.process.communicate(timeout=WAIT_S)[1].decode()
+    # A file, not a pipe: nobody reads along, and a full pipe would stop the engine.
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(
+            command(options, theirs.fileno()),
+            pass_fds=(theirs.fileno(),),
+            cwd=ROOT,
+            stderr=words,
+        )
+        theirs.close()
+        try:
+            yield RunningEngine(process, ours, words)
+        finally:
+            ours.close()
+            process.kill()
+            process.wait(WAIT_S)

@@ -66,7 +66,7 @@ def body(rng: random.Random) -> bytes:
         return bytes(whole[: rng.randrange(len(whole))])
     wrong = {"type": rng.choice(VERBS), "id": anything(rng)}
     fields = ["prompt", "prompt_ids", "messages", "temperature", "stop", "model", "text", "ids"]
-    fields += ["request", "target", "lane", "n", "logit_bias", "seed", "version", "max_tokens"]
+    fields += ["request", "target", "lane", "n", "logit_bias", "seed", "protocol", "max_tokens"]
     for name in rng.sample(fields, rng.randrange(5)):
         wrong[name] = anything(rng)
     return bytes(msgpack.packb(wrong))

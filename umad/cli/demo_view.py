@@ -69,3 +69,8 @@ def one_line(elapsed_s: float, apps: Sequence[AppFigures]) -> str:
         (p95,) = quantiles(np.array(app.gaps_ms), 0.95)
         parts.append(f"{app.name} {app.read}+{app.tokens} tokens, p95 {number(p95)} ms")
     return f"{elapsed_s:4.0f} s  " + "  |  ".join(parts)
+
+
+def idle(apps: Sequence[AppFigures]) -> list[str]:
+    """The apps for which nothing was done yet."""
+    return [app.name for app in apps if not app.tokens and not app.read]

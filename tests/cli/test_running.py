@@ -1,0 +1,77 @@
+"""`umad ps`, `priority`, `cancel`, `load`, `unload`, `metrics`: what an operator sees and does."""
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+
+from tests.cli.conftest import Fakes, Umad
+from tests.cli.test_run import LONG, first_tokens
+
+Spawn = Callable[..., subprocess.Popen[str]]
+
+
+def test_ps_lists_models_and_what_runs_on_them(asking: Umad, spawn: Spawn) -> None:
+    process = spawn("run", "hello", "--json", *LONG)
+    request = first_tokens(process)
+
+    table = asking("ps").out
+    listed = json.loads(asking("ps", "--json").out)
+
+    assert table.splitlines()[0].split()[:2] == ["MODEL", "STATE"]
+    assert request in table
+    (model,) = [row for row in listed["models"] if row["name"] == "m"]
+    assert model["state"] == "ready"
+    (row,) = listed["sessions"]
+    assert (row["request"], row["lane"]) == (request, "interactive")
+
+
+def test_ps_says_so_when_nothing_runs(asking: Umad) -> None:
+    assert asking("ps").out.splitlines()[-1] == "nothing runs"
+
+
+def test_priority_moves_a_running_request(asking: Umad, spawn: Spawn) -> None:
+    request = first_tokens(spawn("run", "hello", "--json", *LONG))
+
+    moved = asking("priority", request, "background")
+
+    assert moved.out == "1 request moved to background\n"
+    (row,) = json.loads(asking("ps", "--json").out)["sessions"]
+    assert row["lane"] == "background"
+
+
+def test_cancelling_what_does_not_run_is_1(asking: Umad) -> None:
+    ended = asking("cancel", "r999999")
+
+    assert ended.code == 1
+    assert "r999999" in ended.err
+
+
+def test_a_model_is_loaded_and_unloaded(asking: Umad, fakes: Fakes) -> None:
+    assert asking("load", str(fakes.other)).out == "other is loaded\n"
+    assert "other" in asking("ps").out
+
+    assert asking("unload", "other").out == "other is unloaded\n"
+    assert "other" not in asking("ps").out
+
+
+def test_a_model_that_is_not_there_is_1(asking: Umad) -> None:
+    ended = asking("load", "/nowhere/x.gguf")
+
+    assert ended.code == 1
+    assert "/nowhere/x.gguf" in ended.err
+
+
+def test_metrics_are_for_people_programs_and_spreadsheets(asking: Umad) -> None:
+    asking("run", "hello", "--max-tokens", "5")
+
+    table = asking("metrics").out
+    card = json.loads(asking("metrics", "--json").out)
+    (row,) = csv.DictReader(asking("metrics", "--csv").out.splitlines())
+
+    assert "tokens_per_s_at_cap" in table
+    assert "LANES" in table
+    assert card["requests"] >= 1
+    assert set(card["models"]) == {"m"}
+    assert row["latency_cap"] == "1.2"
+    assert row["at"].endswith("+00:00")
