@@ -133,7 +133,7 @@ class AsyncClient(Service):
         session: str | None = None,
         sampling: SamplingParams | None = None,
     ) -> str:
-        """The text that follows `prompt`: whole, or as far as it came when somebody cancelled it."""
+        """The text that follows `prompt`; as far as it came when somebody cancelled it."""
         pieces = self.text(prompt, model=model, lane=lane, session=session, sampling=sampling)
         return "".join([piece async for piece in pieces])
 

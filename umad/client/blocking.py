@@ -160,7 +160,7 @@ class Client:
         session: str | None = None,
         sampling: SamplingParams | None = None,
     ) -> str:
-        """The text that follows `prompt`: whole, or as far as it came when somebody cancelled it."""
+        """The text that follows `prompt`; as far as it came when somebody cancelled it."""
         return "".join(
             self.text(prompt, model=model, lane=lane, session=session, sampling=sampling)
         )
