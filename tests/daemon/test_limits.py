@@ -1,6 +1,7 @@
 """What one connection may do, and that it is the only one to notice."""
 
 import asyncio
+import os
 import struct
 
 import pytest
@@ -67,6 +68,24 @@ def test_the_welcome_says_how_long_a_frame_may_be(serve: Serve) -> None:
             _, message = await wire.next()
             assert isinstance(message, Welcome)
             assert message.frame_bytes == 4096
+
+    run(test())
+
+
+def test_another_users_process_is_refused_with_an_error_it_can_read(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            own_uid = os.getuid()
+            monkeypatch.setattr("umad.daemon.server.os.getuid", lambda: own_uid + 1)
+
+            wire = await house.connect(greet=False)
+
+            _, message = await wire.next()
+            assert isinstance(message, Failed)
+            assert message.code == "refused"
+            assert await wire.hung_up()
 
     run(test())
 

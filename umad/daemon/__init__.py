@@ -17,6 +17,7 @@ any time; what its clients are owed stands in the journal, and the next engine g
     engine_link    frames to and from a process; engine_process: the process itself
     launcher       the real engine's command line; names: which file a model's name means
     memory         what processes hold; scorecard_log: the scorecard, written down
+    stderr_log     log lines that nobody has to read
 
     client ─▶ session ─▶ verbs ─▶ completions ─▶ engine_link ─▶ engine process
     client ◀─ session ◀──────────── fanout ◀──── engine_link ◀─┘

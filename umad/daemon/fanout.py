@@ -51,7 +51,7 @@ class Fanout:
         for generation in [one for one in self._completions if one.engine is engine]:
             self._completions.fail(generation, error)
         self._completions.flush()
-        if engine.state is EngineState.DRAINING:
+        if engine.state is not EngineState.FAILED:
             self._scorecard.forget(engine.name)
 
     def engine_report(self, engine: Engine, report: StepReport) -> None:

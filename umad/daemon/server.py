@@ -32,6 +32,7 @@ from umad.daemon.memory import ProcessMemory
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import SocketFile
+from umad.daemon.stderr_log import StderrLog
 from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
@@ -58,15 +59,23 @@ def run_daemon(
     Raises the `UmadError` that keeps the daemon from starting: the socket is somebody else's
     (`AlreadyRunning`) or nobody's (`BadConfig`), or a model cannot be loaded.
     """
-    _log_to_stderr(settings.logging.level)
     path = Path(settings.socket or default_socket_path(os.environ, sys.platform))
     socket_file = SocketFile.claim(path.expanduser())
+    stderr = StderrLog()
+    stderr.open(settings.logging.level)
+
+    def say_ready() -> None:
+        stderr.say(f"umad ready socket={socket_file.path} model={','.join(daemon.models)}")
+        if ready is not None:
+            ready()
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             daemon = Daemon(settings, socket_file, launcher or engine_launcher(settings))
-            return runner.run(daemon.run(ready or _nobody_waits))
+            return runner.run(daemon.run(say_ready))
     finally:
         socket_file.close()
+        stderr.close()
 
 
 class Daemon:
@@ -110,6 +119,11 @@ class Daemon:
         self._told_to_stop = asyncio.Event()
         self._told_twice = asyncio.Event()
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of what is loaded or loading, in order."""
+        return tuple(engine.name for engine in self._supervisor)
+
     async def run(self, ready: Callable[[], None]) -> int:
         """Serve until told to stop; the exit code. Raises what kept a model from loading."""
         loop = asyncio.get_running_loop()
@@ -121,7 +135,6 @@ class Daemon:
         )
         try:
             if await self._unless(self._told_to_stop, self._load_models()):
-                self._say_ready()
                 ready()
                 await self._told_to_stop.wait()
             return await self._drain()
@@ -143,11 +156,6 @@ class Daemon:
     async def _load_models(self) -> None:
         engines = [self._supervisor.start(model) for model in self._settings.models]
         await asyncio.gather(*(asyncio.shield(engine.loaded) for engine in engines))
-
-    def _say_ready(self) -> None:
-        models = ",".join(engine.name for engine in self._supervisor)
-        sys.stderr.write(f"umad ready socket={self._socket_file.path} model={models}\n")
-        sys.stderr.flush()
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -210,16 +218,3 @@ class Daemon:
             return False
         await task
         return True
-
-
-def _nobody_waits() -> None:
-    """The default of `ready`."""
-
-
-def _log_to_stderr(level: str) -> None:
-    """No effect where logging is set up already."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )

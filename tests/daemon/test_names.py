@@ -1,0 +1,57 @@
+"""Which file a model's name means."""
+
+from pathlib import Path
+
+import pytest
+
+from umad import nano
+from umad.daemon.names import find_model_file, unknown_model
+from umad.errors import ModelLoadFailed, UnknownModel
+
+
+def test_nano_is_the_model_that_ships() -> None:
+    file = find_model_file("nano")
+
+    assert (file.name, file.path) == ("nano", nano.path())
+
+
+def test_a_path_gives_its_stem_as_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "qwen-0.5b.q8.gguf"
+    path.touch()
+
+    file = find_model_file(str(path))
+
+    assert (file.name, file.path) == ("qwen-0.5b.q8", path)
+
+
+def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+
+    assert find_model_file("m.gguf").path == tmp_path / "m.gguf"
+
+
+@pytest.mark.parametrize("model", ["/nowhere/m.gguf", "m.gguf", "models/m"])
+def test_a_path_that_leads_nowhere_is_named_in_full(model: str) -> None:
+    with pytest.raises(ModelLoadFailed, match=r"no such file: /.*m"):
+        find_model_file(model)
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadFailed):
+        find_model_file(str(tmp_path))
+
+
+def test_a_name_that_is_neither_is_unknown() -> None:
+    with pytest.raises(UnknownModel, match="nano"):
+        find_model_file("qwen")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_loaded_ones_first() -> None:
+    error = unknown_model("qwen-3b", ["nano", "qwen-3b-q8", "llama"])
+
+    assert "loaded are qwen-3b-q8" in error.message
+
+
+def test_with_nothing_loaded_the_message_says_how_to_load() -> None:
+    assert "umad load x" in unknown_model("x", []).message

@@ -1,0 +1,63 @@
+"""Log lines reach stderr in order, and a reader that is stuck stops nobody."""
+
+import os
+import subprocess
+import sys
+
+from tests.daemon.house import PATIENCE_S, ROOT
+
+PROGRAM = """
+import logging, os, sys
+from umad.daemon.stderr_log import QUEUED_LINES, StderrLog
+log = StderrLog()
+log.open("info")
+for number in range(int(sys.argv[1])):
+    logging.getLogger("test").info("line %d", number)
+log.say("umad ready")
+os.write(1, b"done")
+log.close()
+"""
+
+
+def start(n_lines: int, stderr: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(n_lines)],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_every_line_is_written_in_order_before_the_process_ends() -> None:
+    with start(100, subprocess.PIPE) as process:
+        _, errors = process.communicate(timeout=PATIENCE_S)
+
+    lines = errors.decode().splitlines()
+    assert [line.rpartition(" ")[2] for line in lines[:-1]] == [str(i) for i in range(100)]
+    assert lines[-1] == "umad ready"
+
+
+def test_a_pipe_that_nobody_reads_stops_neither_the_work_nor_the_end() -> None:
+    read_end, write_end = os.pipe()
+    try:
+        with start(50_000, write_end) as process:
+            output, _ = process.communicate(timeout=PATIENCE_S)
+
+        assert output == b"done"
+        assert process.returncode == 0
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_a_reader_that_has_gone_stops_neither() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        with start(1000, write_end) as process:
+            output, _ = process.communicate(timeout=PATIENCE_S)
+
+        assert output == b"done"
+        assert process.returncode == 0
+    finally:
+        os.close(write_end)

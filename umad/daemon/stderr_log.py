@@ -1,0 +1,69 @@
+"""Lines to stderr without ever waiting for whoever reads it.
+
+A pipe that nobody reads fills up, and a daemon that then waits in a log call stops every stream.
+So lines go through a bounded queue to a thread of their own; when it is full they are dropped.
+"""
+
+import logging
+import queue
+import sys
+import threading
+
+from typing_extensions import override
+
+QUEUED_LINES = 4096
+# To write what is queued at the end; a reader that is stuck must not keep the process.
+CLOSE_S = 1.0
+FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class StderrLog(logging.Handler):
+    """The root logger's handler between `open` and `close`. `say` writes a line as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(FORMAT))
+        self._lines: queue.Queue[str | None] = queue.Queue(QUEUED_LINES)
+        self._thread = threading.Thread(target=self._write, name="stderr", daemon=True)
+        self._n_dropped = 0
+
+    def open(self, level: str) -> None:
+        """Take log records from `level` on."""
+        self._thread.start()
+        root = logging.getLogger()
+        root.setLevel(level.upper())
+        root.addHandler(self)
+
+    @override
+    def close(self) -> None:
+        """Write what is queued, within `CLOSE_S`."""
+        logging.getLogger().removeHandler(self)
+        if self._thread.is_alive():
+            self._put(None)
+            self._thread.join(CLOSE_S)
+        super().close()
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self._put(self.format(record))
+
+    def say(self, line: str) -> None:
+        """Write `line` itself, in order with the records."""
+        self._put(line)
+
+    def _put(self, line: str | None) -> None:
+        try:
+            if self._n_dropped:
+                self._lines.put_nowait(f"{self._n_dropped} lines were dropped here")
+                self._n_dropped = 0
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._n_dropped += 1
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                return  # nobody will ever read it: closed at the other end, or at this one
