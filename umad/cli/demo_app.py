@@ -60,16 +60,14 @@ class Reporter:
         before_ns = self._clock.now_ns()
         first, read = True, 0
         async for event in events:
+            now_ns = self._clock.now_ns()
             match event:
                 case Tokens():
-                    now_ns = self._clock.now_ns()
                     waits = self._report.ttft_ms if first else self._report.gaps_ms
                     waits.append(round((now_ns - before_ns) / 1e6, 3))
                     first, before_ns = False, now_ns
                     self._report.tokens += len(event.ids)
                     self._report.tail = (self._report.tail + event.text)[-60:]
-                    if now_ns - self._written_ns > REPORT_NS:
-                        self.write()
                 case Progress():
                     self._report.read += event.done_tokens - read
                     read = event.done_tokens
@@ -77,6 +75,8 @@ class Reporter:
                     raise error_of_failed(event)
                 case _:
                     pass
+            if now_ns - self._written_ns > REPORT_NS:
+                self.write()
         self._report.done += 1
         self.write()
 
