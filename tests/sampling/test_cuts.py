@@ -63,6 +63,7 @@ LARGE = {
     "peaked": (3.0, 9.0),
     "flat": (0.2, 0.0),
     "all but even": (0.001, 0.0),
+    "one peak over a plain": (0.1, 0.0),
 }
 CUTS = {
     "nothing": OFF,
@@ -73,6 +74,8 @@ CUTS = {
     "min-p": replace(OFF, min_p=0.05),
     "a small min-p": replace(OFF, min_p=0.0003),
     "top-p and min-p": replace(OFF, top_p=0.9, min_p=0.02),
+    "a small top-p and min-p": replace(OFF, top_p=0.3, min_p=0.02),
+    "a small typical": replace(OFF, typical_p=0.15),
     "typical": replace(OFF, typical_p=0.7),
     "typical, top-p and min-p": replace(OFF, typical_p=0.7, top_p=0.9, min_p=0.02),
     "llama.cpp's defaults": SamplingParams(),
@@ -88,6 +91,8 @@ def test_a_large_vocabulary_is_cut_exactly_however_flat_it_is(shape: str, cut: s
     row = noise(7, n_vocab, scale)
     row[::333] += noise(8, 61, boost / 3)
     row[-3:] += np.float32(boost)
+    if shape == "one peak over a plain":
+        row[17] = 10.0  # about half of all; the other half is too far below to be guessed
     expected = distribution(row, CUTS[cut])
     draws = 1_000
     numbers = ((np.arange(draws) + 0.5) / draws).tolist()
@@ -178,16 +183,18 @@ def test_two_nearly_equal_logits_that_change_places_change_no_draw() -> None:
     assert drawn_at(row, params, numbers) == drawn_at(swapped, params, numbers)
 
 
-def test_the_odds_are_exact_where_float32_could_not_tell() -> None:
-    # The mass reaches top_p * total just before, or just after, one more token is taken.
-    n_vocab = 6_000
-    row = noise(5, n_vocab, 0.3)
-    row[:12] += np.linspace(7, 9, 12, dtype=np.float32)
+@pytest.mark.parametrize("seed", range(8))
+def test_top_p_is_exact_where_float32_could_not_tell(seed: int) -> None:
+    # The best twelve stand in ascending order at the start: the first token that can be drawn
+    # says how many are kept. The share they need is reached just before, or just after, the next.
+    row = noise(seed, 6_000, 0.3)
+    row[:12] = np.linspace(7, 9, 12, dtype=np.float32)
     odds = np.exp(row.astype(np.float64) - float(row.max()))
-    held = np.cumsum(np.sort(odds)[::-1])
+    best_first = np.sort(odds)[::-1]
     for count in (3, 7, 10):
-        edge = float(held[count - 1]) / math.fsum(odds)
-        for top_p, kept in ((edge * (1 - 1e-9), count), (edge * (1 + 1e-9), count + 1)):
-            params = replace(OFF, top_p=top_p)
-            numbers = (np.arange(3000) / 3000).tolist()
-            assert len(set(drawn_at(row, params, numbers))) == kept
+        edge = math.fsum(best_first[:count]) / math.fsum(odds)
+
+        (below,) = drawn_at(row, replace(OFF, top_p=edge * (1 - 1e-9)), [0.0])
+        (above,) = drawn_at(row, replace(OFF, top_p=edge * (1 + 1e-9)), [0.0])
+
+        assert (12 - below, 12 - above) == (count, count + 1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sampling.reference import Row, noise
-from umad.sampling.workspace import MASS_ERROR, Workspace
+from umad.sampling.workspace import MASS_ERROR, Workspace, first_above
 
 rows = st.builds(
     noise,
@@ -101,3 +101,9 @@ def test_each_thread_has_a_workspace_of_its_own_and_keeps_it() -> None:
     assert Workspace.of_thread(100) is Workspace.of_thread(100)
     assert Workspace.of_thread(100) is not found[0]
     assert Workspace.of_thread(200).n_vocab == 200
+
+
+def test_a_number_rounded_up_to_the_whole_never_draws_what_has_no_weight() -> None:
+    sums = np.array([0.0, 0.5, 1.0, 1.0])
+
+    assert [first_above(sums, wanted) for wanted in (0.0, 0.49, 0.5, 1.0)] == [1, 1, 2, 2]
