@@ -56,6 +56,7 @@ class DecodeRunner:
         self._can_cut = can_cut
         self._now_ns = now_ns
         self._nothing = context.logits_of_none()
+        self.nothing = Decoded("done", [], self._nothing, 0, 0)
         self._no_memory_in_a_row = 0
 
     def keep_house(self, operations: tuple[MemoryOp, ...]) -> None:

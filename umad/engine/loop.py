@@ -82,7 +82,9 @@ class StepLoop:
                 self._step(plan, news, began_ns)
                 continue
             self._runner.keep_house(plan.memory)
-            if news:
+            if plan.memory or news:
+                # Cells were given back without a step: the scorecard must not show them as used.
+                news.stats = self._stats(plan, self._runner.nothing, 0, began_ns)
                 self._emit(news)
             if self._stopping and not self._streams:
                 return
