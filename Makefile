@@ -57,6 +57,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "umad builds llama.cpp and finds no C++ compiler ($${CXX:-c++}): install one, or set CXX." >&2; exit 1; fi; \
 	if ! "$$found" -m venv $(VENV); then \
 	  echo "$$found cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; fi
+	@echo "installing into $(VENV); llama.cpp is built from source, which takes a few minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -108,6 +108,17 @@ def test_tokens_that_arrive_together_are_one_wait_and_not_several_short_ones() -
     assert card["lanes"]["interactive"]["tokens"] == 4
 
 
+def test_messages_that_were_read_at_once_are_one_wait_too() -> None:
+    machine = Machine()
+    machine.accept(1)
+    stream(machine, 1, [90.0, 0.01, 0.01, 0.01])
+
+    card = machine.read()
+
+    assert (card["p50_ms"], card["max_ms"]) == (90, 90)
+    assert card["apps"]["app"]["tokens"] == 5
+
+
 def test_background_gaps_do_not_count_as_interactive_latency() -> None:
     machine = Machine()
     machine.accept(1)

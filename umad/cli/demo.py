@@ -206,7 +206,7 @@ async def _show(
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while goes_on():
-                live.update(app_table(apps, with_text=True), refresh=True)
+                live.update(app_table(apps, live=True), refresh=True)
                 await asyncio.sleep(REDRAW_S)
     else:
         said_s = 0.0
@@ -221,7 +221,7 @@ async def _show(
 
 
 def _print_end(console: Console, apps: Sequence[AppFigures], scorecard: Mapping[str, Any]) -> None:
-    console.print("\nEach app by its own clock: time between tokens, and to the first one.")
-    console.print(app_table(apps, with_text=False))
+    console.print("\nEach app by its own clock: tokens in and out, ms between and to the first.")
+    console.print(app_table(apps, live=False))
     console.print("\nThe daemon's scorecard:")
     print_scorecard(console, scorecard)

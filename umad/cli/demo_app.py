@@ -22,6 +22,7 @@ from umad.cli.demo_report import Report
 from umad.client import AsyncClient, ClientOptions
 from umad.clock import MonotonicClock
 from umad.errors import PromptTooLong, UmadError
+from umad.metrics import TOGETHER_NS
 from umad.protocol.errors import error_of_failed
 from umad.request import BACKGROUND, GenerateRequest, SamplingParams
 from umad.service import Event, Failed, Progress, Tokens
@@ -63,8 +64,11 @@ class Reporter:
             now_ns = self._clock.now_ns()
             match event:
                 case Tokens():
-                    waits = self._report.ttft_ms if first else self._report.gaps_ms
-                    waits.append(round((now_ns - before_ns) / 1e6, 3))
+                    waited_ns = now_ns - before_ns
+                    if first:
+                        self._report.ttft_ms.append(waited_ns / 1e6)
+                    elif waited_ns > TOGETHER_NS:
+                        self._report.gaps_ms.append(waited_ns / 1e6)
                     first, before_ns = False, now_ns
                     self._report.tokens += len(event.ids)
                     self._report.tail = (self._report.tail + event.text)[-60:]

@@ -14,6 +14,10 @@ from umad.cli.tables import number, plain_table
 from umad.metrics import quantiles
 
 
+# What is left beside the figures on a terminal of 80 columns.
+TAIL_CHARS = 24
+
+
 @dataclass(slots=True, kw_only=True)
 class AppFigures:
     """What one app felt since the demo began, told by its own clock."""
@@ -34,31 +38,44 @@ class AppFigures:
         self.done += report.done
         self.gaps_ms += report.gaps_ms
         self.ttft_ms += report.ttft_ms
-        self.tail = " ".join((self.tail + report.tail).split())[-40:]
+        self.tail = " ".join((self.tail + report.tail).split())[-TAIL_CHARS:]
 
-    def row(self) -> list[str]:
-        """The cells of the table, without the text."""
-        gaps = quantiles(np.array(self.gaps_ms), 0.5, 0.95, 0.99, 1.0)
+    def row(self) -> dict[str, str]:
+        """The cells of a table by heading."""
+        p50, p95, p99, longest = quantiles(np.array(self.gaps_ms), 0.5, 0.95, 0.99, 1.0)
         (ttft,) = quantiles(np.array(self.ttft_ms), 0.5)
-        figures = (self.done, self.read, self.tokens, *gaps, ttft)
-        return [self.name, self.lane, *map(number, figures)]
+        figures = {
+            "REPLIES": self.done,
+            "IN": self.read,
+            "OUT": self.tokens,
+            "p50": p50,
+            "p95": p95,
+            "p99": p99,
+            "LONGEST": longest,
+            "TTFT": ttft,
+        }
+        return {"APP": self.name, "LANE": self.lane} | {
+            heading: number(figure) for heading, figure in figures.items()
+        }
 
 
-HEADINGS = (
-    *("APP", "LANE", "REPLIES", "TOKENS IN", "TOKENS OUT"),
-    *("p50 ms", "p95 ms", "p99 ms", "LONGEST ms", "TTFT p50 ms"),
-)
+# Both fit a terminal of 80 columns. Times are milliseconds.
+LIVE = ("APP", "IN", "OUT", "p50", "p95", "LONGEST")
+FINAL = ("APP", "LANE", "REPLIES", "IN", "OUT", "p50", "p95", "p99", "LONGEST", "TTFT")
 
 
-def app_table(apps: Sequence[AppFigures], *, with_text: bool) -> Table:
-    """One row per app; the gaps are between tokens, as the app saw them."""
+def app_table(apps: Sequence[AppFigures], *, live: bool) -> Table:
+    """One row per app: tokens in and out, and the gaps between tokens, as the app saw them."""
     table = plain_table()
-    for at, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if at < 2 else "right", no_wrap=True)
-    if with_text:
+    for heading in LIVE if live else FINAL:
+        left = heading in ("APP", "LANE")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    if live:
         table.add_column("IT READS", no_wrap=True, style="dim", overflow="crop")
     for app in apps:
-        table.add_row(*app.row(), *([app.tail] if with_text else []))
+        row = app.row()
+        text = [app.tail] if live else []
+        table.add_row(*(row[heading] for heading in (LIVE if live else FINAL)), *text)
     return table
 
 

@@ -13,16 +13,17 @@ from umad.cli.connect import call, json_option, socket_option
 from umad.cli.tables import number, open_console, plain_table
 from umad.metrics.csv_rows import csv_header, csv_row
 
+# Times are milliseconds; the columns fit a terminal of 80.
 _SHARED = (
-    ("requests", "REQUESTS"),
+    ("requests", "REQS"),
     ("tokens", "TOKENS"),
-    ("tokens_per_s", "TOKENS/s"),
-    ("p50_ms", "p50 ms"),
-    ("p95_ms", "p95 ms"),
-    ("p99_ms", "p99 ms"),
-    ("max_ms", "LONGEST ms"),
+    ("tokens_per_s", "tok/s"),
+    ("p50_ms", "p50"),
+    ("p95_ms", "p95"),
+    ("p99_ms", "p99"),
+    ("max_ms", "LONGEST"),
     ("p95_over_solo", "p95/SOLO"),
-    ("ttft_p50_ms", "TTFT p50 ms"),
+    ("ttft_p50_ms", "TTFT"),
 )
 
 

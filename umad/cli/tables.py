@@ -21,12 +21,14 @@ def plain_table(*, show_header: bool = True) -> Table:
 
 
 def number(value: object) -> str:
-    """A figure for a person: three decimals below ten, fewer above, - where unknown."""
+    """A figure for a person: about three digits, all of a whole number, - where unknown."""
     match value:
         case None:
             return "-"
         case float():
-            return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+            size = abs(value)
+            decimals = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0
+            return f"{value:,.{decimals}f}"
         case int():
             return f"{value:,}"
         case _:

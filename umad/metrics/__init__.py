@@ -13,11 +13,12 @@ Owner: the daemon's event loop. Nothing here locks or reads a clock; `memory` re
 
 from umad.metrics.csv_rows import CSV_COLUMNS, csv_header, csv_row
 from umad.metrics.memory import MemoryFacts, read_memory
-from umad.metrics.scorecard import Scorecard
+from umad.metrics.scorecard import TOGETHER_NS, Scorecard
 from umad.metrics.summary import quantiles
 
 __all__ = [
     "CSV_COLUMNS",
+    "TOGETHER_NS",
     "MemoryFacts",
     "Scorecard",
     "csv_header",

@@ -4,8 +4,9 @@ Fields are those of the interface's Scorecard table; how each is computed stands
 `umad.metrics.summary`. Called for every step and every stream of a step, so a call keeps one row
 and computes nothing; sums and quantiles are made in `snapshot`.
 
-Inter-token time is what a reader waits. Tokens that arrive together were waited for once: they
-give one sample, the whole gap, and no zeros that would flatter the quantiles. The wait for a
+Inter-token time is what a reader waits. Tokens that arrive together, in one message or in messages
+read at once, were waited for once: they give one sample, the whole gap, and no zeros that would
+flatter the quantiles. The wait for a
 request's first token is its TTFT and no gap. A stream paused because its client does not read
 (`paused`) gives no sample until its next token.
 
@@ -26,6 +27,8 @@ from umad.metrics.window import WindowRing
 from umad.request import INTERACTIVE, FinishReason
 
 _NAN = float("nan")
+# No step of any model ends so soon after another: what comes closer was read from one buffer.
+TOGETHER_NS = 50_000
 
 
 class StepFacts(Protocol):
@@ -149,13 +152,14 @@ class Scorecard:
         model = self._models[live.model]
         model.tokens += n
         first = live.last_ns == 0
-        waited_ms = (now_ns - (live.accepted_ns if first else live.last_ns)) / 1e6
+        waited_ns = now_ns - (live.accepted_ns if first else live.last_ns)
+        is_gap = not first and not live.paused and waited_ns > TOGETHER_NS
         self._arrivals.append(
             (
                 now_ns,
                 n,
-                _NAN if first or live.paused else waited_ms,
-                waited_ms if first else _NAN,
+                waited_ns / 1e6 if is_gap else _NAN,
+                waited_ns / 1e6 if first else _NAN,
                 model.solo_ms if live.lane == self._interactive else _NAN,
                 live.model,
                 live.lane,
