@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from bench.peers import VERSION, Peers
+from umad import __version__
 
 _SAMPLE_S = 1.0  # how long the machine's load is watched; our own share of it is nothing
 
@@ -93,13 +94,9 @@ def _llama_cpp() -> str:
 
 
 def _umad() -> str:
-    try:
-        version = importlib.metadata.version("umad")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"
     here = str(Path(__file__).resolve().parent)
     commit = _output(["git", "-C", here, "describe", "--always", "--dirty"])
-    return f"{version} ({commit})" if commit else version
+    return f"{__version__} ({commit})" if commit else __version__
 
 
 def _busy_pct() -> float | None:

@@ -4,13 +4,16 @@ A nice value alone does little on Linux desktops and many servers: with autogrou
 session gets an equal share, whatever nice values are inside it. A neighbour that compiles then
 costs a decode of two threads not half its speed but nearly all of it, for each of some hundred
 barriers a token waits for the thread that was not running (measured: 411 to 16 tokens/s). Not a
-substitute for a quiet machine. Owner: the measuring process; its children inherit both settings.
+substitute for a quiet machine. Owner: the measuring process; its children inherit both settings,
+but those that open a session of their own begin a new group: see `include_children`.
 """
 
 import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from bench.errors import BenchError
 
@@ -35,6 +38,15 @@ def ahead() -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, nice_before)
         if group_before is not None:
             _AUTOGROUP.write_text(str(group_before))
+
+
+def include_children() -> None:
+    """Gives the groups of all descendants this process's own nice value; no effect otherwise."""
+    ours = _group_nice()
+    for child in psutil.Process().children(recursive=True) if ours else []:
+        # A child that has just ended has no group to change.
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            Path(f"/proc/{child.pid}/autogroup").write_text(str(ours))
 
 
 def _group_nice() -> int | None:

@@ -8,124 +8,24 @@ that what else the machine does falls on all of them alike. Latency is not measu
 """
 
 import argparse
-import asyncio
 import contextlib
-import dataclasses
 import json
 import random
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 
-from bench import bare, machine, peers, precedence, shapes
-from bench.arrivals import decode_tokens_per_s
+from bench import machine, peers, precedence, shapes
+from bench.contenders import CONTENDERS, Contender, Workload
 from bench.errors import BenchError
-from bench.peer_server import LlamaServer, ServerSettings, complete
 from bench.table import Comparison, as_json, render
 
 # Ordinary tokens of the Qwen2 vocabulary; what follows are control tokens and padding.
 _TEXT_TOKENS = 151_643
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """What every contender is given."""
-
-    model: Path
-    threads: int
-    prompt_tokens: int
-    tokens: int  # generated per stream
-    max_streams: int
-    stream_context_tokens: int
-
-
-class Contender(Protocol):
-    """Something that decodes; all calls block, on the thread that measures."""
-
-    name: str
-    method: str  # how its number is computed, in one line
-
-    def start(self) -> None:
-        """Gets ready, model loaded; raises BenchError."""
-
-    def run(self, prompts: Sequence[Sequence[int]]) -> float:
-        """Decodes one stream per prompt; returns tokens per second of all together."""
-
-    def stop(self) -> None:
-        """Frees everything; may be called without `start` and more than once."""
-
-
-class Bare:
-    """llama-batched-bench, a process for each run."""
-
-    name = "bare llama.cpp"
-    method = "llama-batched-bench S_TG: no sampling, no text, no socket"
-
-    def __init__(self, built: peers.Peers, workload: Workload) -> None:
-        self._program = built.batched_bench
-        self._workload = workload
-
-    def start(self) -> None:
-        """Nothing is kept running between measurements."""
-
-    def run(self, prompts: Sequence[Sequence[int]]) -> float:
-        """It draws tokens of its own; of the prompts only the length counts."""
-        workload = self._workload
-        return bare.decode_tokens_per_s(
-            self._program,
-            workload.model,
-            streams=len(prompts),
-            prompt_tokens=len(prompts[0]),
-            tokens=workload.tokens,
-            context_tokens=workload.max_streams * workload.stream_context_tokens,
-            threads=workload.threads,
-        )
-
-    def stop(self) -> None:
-        """Nothing was kept running."""
-
-
-class PeerServer:
-    """llama-server with one slot a stream, everything else as it comes."""
-
-    name = "llama-server"
-    method = "/completion, streamed over a Unix socket, greedy; window in which all streams decode"
-
-    def __init__(self, built: peers.Peers, workload: Workload) -> None:
-        self._workload = workload
-        self._server = LlamaServer(
-            ServerSettings(
-                program=built.server,
-                model=workload.model,
-                slots=workload.max_streams,
-                slot_context_tokens=workload.stream_context_tokens,
-                threads=workload.threads,
-            )
-        )
-
-    def start(self) -> None:
-        """Loads the model."""
-        self._server.start()
-
-    def run(self, prompts: Sequence[Sequence[int]]) -> float:
-        """One connection a stream."""
-        arrivals = asyncio.run(
-            complete(self._server.socket_path, prompts, tokens=self._workload.tokens)
-        )
-        return decode_tokens_per_s(arrivals)
-
-    def stop(self) -> None:
-        """Ends the server."""
-        self._server.stop()
-
-
-CONTENDERS: dict[str, Callable[[peers.Peers, Workload], Contender]] = {
-    "bare": Bare,
-    "llama-server": PeerServer,
-}
+DEFAULT_CONTENDERS = ("bare", "llama-server", "umad")
 
 
 def measure(
@@ -181,6 +81,7 @@ def compare(options: argparse.Namespace, console: Console) -> None:
                 stack.callback(contender.stop)
             for contender in contenders:
                 contender.start()
+            precedence.include_children()
             with console.status("") as status:
                 samples = measure(
                     contenders,
@@ -219,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
     add = parser.add_argument
     add("--model", nargs="+", default=["qwen2-0.5b", "tiny"], help="shapes or paths of GGUFs")
-    add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    add("--contenders", nargs="+", choices=CONTENDERS, default=DEFAULT_CONTENDERS, metavar="NAME")
     add("--streams", nargs="+", type=int, default=[1, 4, 8])
     add("--tokens", type=int, default=128, help="generated per stream")
     add("--prompt-tokens", type=int, default=32)
@@ -235,6 +136,8 @@ def main() -> int:
     """Command line: compare, print a table for each model."""
     options = _parser().parse_args()
     errors = Console(stderr=True, soft_wrap=True)
+    # Contenders are stopped on the way out, so a polite end must be one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with precedence.ahead() if options.ahead else contextlib.nullcontext():
             compare(options, Console())

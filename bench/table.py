@@ -49,9 +49,11 @@ class Comparison:
 
 
 def render(comparison: Comparison) -> Table:
-    """The comparison as a table to print: `median (low-high)` and the ratio's median."""
+    """The comparison as a table to print: median and the ratio's median, the range below."""
     contenders = list(next(iter(comparison.samples.values())))
-    table = Table(title=f"{comparison.title}, {comparison.unit}", title_justify="left")
+    table = Table(
+        title=f"{comparison.title}, {comparison.unit}", title_justify="left", show_lines=True
+    )
     table.add_column(comparison.condition, justify="right")
     for contender in contenders:
         table.add_column(contender, justify="right", no_wrap=True)
@@ -71,9 +73,9 @@ def as_json(machine: Machine, comparisons: Sequence[Comparison]) -> dict[str, ob
 
 def _cell(comparison: Comparison, row: str, contender: str) -> str:
     spread = Spread.of(comparison.samples[row][contender])
-    text = f"{_plain(spread.median)} ({_plain(spread.low)}-{_plain(spread.high)})"
     ratio = comparison.ratio(row, contender)
-    return text if ratio is None else f"{text}  {ratio.median:.3f}x"
+    times = "" if ratio is None else f"  {ratio.median:.3f}x"
+    return f"{_plain(spread.median)}{times}\n{_plain(spread.low)}-{_plain(spread.high)}"
 
 
 def _plain(value: float) -> str:
