@@ -13,7 +13,6 @@ from umad.cli.demo_report import Report
 from umad.cli.tables import number, plain_table
 from umad.metrics import quantiles
 
-
 # What is left beside the figures on a terminal of 80 columns.
 TAIL_CHARS = 24
 
