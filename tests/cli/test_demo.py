@@ -37,7 +37,7 @@ def test_it_shows_what_every_app_felt_and_the_scorecard(short_tmp_path: Path) ->
     out, err = demo.communicate(timeout=100)
 
     assert (demo.returncode, err) == (0, "")
-    for app in ("editor", "mail", "chat", "indexer"):
+    for app in ("editor", "notebook", "chat", "indexer"):
         assert any(line.startswith(app) for line in out.splitlines()), out
     for field in ("p99", "LONGEST", "TTFT", "tokens_per_s_at_cap", "sum_bmt_mb_per_token"):
         assert field in out

@@ -32,7 +32,7 @@ from umad.request import BACKGROUND, INTERACTIVE
 
 APPS = (
     ("editor", INTERACTIVE),
-    ("mail", INTERACTIVE),
+    ("notebook", INTERACTIVE),
     ("chat", INTERACTIVE),
     ("indexer", BACKGROUND),
 )

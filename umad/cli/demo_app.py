@@ -33,13 +33,14 @@ THINK_S = (0.3, 1.2)
 REPLY_TOKENS = (24, 64)
 JOB_TOKENS = 200
 JOB_WORDS = 700
-QUESTIONS = (
-    "Once upon a time there was a little robot who",
-    "The best way to begin a garden is",
-    "Dear team, thank you for",
-    "A good friend is someone who",
-    "One day the fox asked the owl",
-    "The weather this morning was",
+# nano continues Python; any other model makes something of it too.
+BEGINNINGS = (
+    "def read_config(path):\n",
+    "class Queue:\n    def __init__(self, maxsize=0):\n",
+    "import os\n\ndef walk(top):\n",
+    "    def test_empty(self):\n        self.assertEqual(",
+    "def parse_args(argv=None):\n    parser = argparse.",
+    "for line in text.splitlines():\n    if line.startswith(",
 )
 TEXT = (
     "the small house by river stood in morning light and people came with bread to talk about "
@@ -94,12 +95,12 @@ class Reporter:
 
 
 async def chat(client: AsyncClient, lane: str, dice: random.Random, reporter: Reporter) -> None:
-    """Short questions with time to think between them."""
+    """Short beginnings to be continued, with time to think between them."""
     while True:
         sampling = SamplingParams(
             max_tokens=dice.randint(*REPLY_TOKENS), seed=dice.getrandbits(32), ignore_eos=True
         )
-        prompt = dice.choice(QUESTIONS)
+        prompt = dice.choice(BEGINNINGS)
         asked = GenerateRequest(prompt=prompt, lane=lane, sampling=sampling)
         await reporter.read(client.generate(asked))
         # The workload, not a wait for something: a person reads.
