@@ -69,7 +69,7 @@ BAD = [
     (truncated, "model_load_failed", ""),
     (cut_in_the_header, "model_load_failed", ""),
     (unknown_architecture, "model_load_failed", "architecture"),
-    (too_large, "model_too_large", "GB"),
+    (too_large, "model_too_large", "this machine has"),
 ]
 
 

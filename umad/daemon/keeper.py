@@ -166,7 +166,9 @@ class Keeper:
             return True
         engine.advance(Event.GIVE_UP)
         engine.error = error
-        log.error("engine failed model=%s reason=%s", engine.name, error.message)
+        # A model that never came up is reported to whoever asked for it; once is enough.
+        level = logging.ERROR if self._ever_ready else logging.INFO
+        log.log(level, "engine failed model=%s reason=%s", engine.name, error.message)
         self._end_requests(error)
         return False
 
