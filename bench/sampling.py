@@ -4,7 +4,7 @@ Both read the logits buffer of one llama.cpp context, as they do in service: uma
 llama.cpp through `llama_sampler_sample`. The buffer is filled with rows that look like a language
 model's: Zipf's law, and a nearly even one for the worst case. Turns are taken within each
 repetition, so that what else the machine does falls on both alike. Before anything is timed,
-both must keep the same tokens of each row. Not measured: decoding.
+both must keep the same tokens, with the same odds. Not measured: decoding.
 """
 
 import argparse

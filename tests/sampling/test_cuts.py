@@ -85,16 +85,16 @@ CUTS = {
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("shape", LARGE)
 def test_a_large_vocabulary_is_cut_exactly_however_flat_it_is(shape: str, cut: str) -> None:
-    # 20,011 is prime: some tokens are left over by every fold.
-    n_vocab = 20_011
+    # A prime: some tokens are left over by every fold.
+    n_vocab = 9_973
     scale, boost = LARGE[shape]
     row = noise(7, n_vocab, scale)
-    row[::333] += noise(8, 61, boost / 3)
+    row[::333] += noise(8, 30, boost / 3)
     row[-3:] += np.float32(boost)
     if shape == "one peak over a plain":
-        row[17] = 10.0  # about half of all; the other half is too far below to be guessed
+        row[17] = 9.3  # about half of all; the other half is too far below to be guessed
     expected = distribution(row, CUTS[cut])
-    draws = 1_000
+    draws = 500
     numbers = ((np.arange(draws) + 0.5) / draws).tolist()
 
     seen = Counter(drawn_at(row, CUTS[cut], numbers))
@@ -162,7 +162,7 @@ def test_a_temperature_near_zero_is_greedy_among_what_is_left(cut: str, temperat
 def test_draws_follow_the_distribution(cut: str) -> None:
     row = noise(11, 50, 2.0)
     params = replace(CUTS[cut], temperature=0.9)
-    numbers = np.random.default_rng(12).random(20_000).tolist()
+    numbers = np.random.default_rng(12).random(8_000).tolist()
     seen: dict[int, int] = {}
 
     for token in drawn_at(row, params, numbers):
@@ -183,18 +183,20 @@ def test_two_nearly_equal_logits_that_change_places_change_no_draw() -> None:
     assert drawn_at(row, params, numbers) == drawn_at(swapped, params, numbers)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_top_p_is_exact_where_float32_could_not_tell(seed: int) -> None:
+@pytest.mark.parametrize("min_p", [0.0, 0.1])
+@pytest.mark.parametrize("seed", range(6))
+def test_top_p_is_exact_where_float32_could_not_tell(seed: int, min_p: float) -> None:
     # The best twelve stand in ascending order at the start: the first token that can be drawn
     # says how many are kept. The share they need is reached just before, or just after, the next.
-    row = noise(seed, 6_000, 0.3)
+    row = noise(seed, 20_000, 0.3)
     row[:12] = np.linspace(7, 9, 12, dtype=np.float32)
     odds = np.exp(row.astype(np.float64) - float(row.max()))
     best_first = np.sort(odds)[::-1]
     for count in (3, 7, 10):
         edge = math.fsum(best_first[:count]) / math.fsum(odds)
+        params = replace(OFF, min_p=min_p)
 
-        (below,) = drawn_at(row, replace(OFF, top_p=edge * (1 - 1e-9)), [0.0])
-        (above,) = drawn_at(row, replace(OFF, top_p=edge * (1 + 1e-9)), [0.0])
+        (below,) = drawn_at(row, replace(params, top_p=edge * (1 - 1e-9)), [0.0])
+        (above,) = drawn_at(row, replace(params, top_p=edge * (1 + 1e-9)), [0.0])
 
         assert (12 - below, 12 - above) == (count, count + 1)

@@ -16,12 +16,13 @@ from umad.sampling.workspace import Workspace
     size=st.sampled_from([1, 30, 5_000]),
     scale=st.sampled_from([0.01, 3.0, 100.0]),
     shift=st.sampled_from([0.0, 300.0, -300.0]),
+    step=st.sampled_from([0.0, 0.5]),  # makes ties
     n_top=st.sampled_from([0, 1, 5, 20]),
 )
 def test_they_are_those_of_a_float64_softmax(
-    seed: int, size: int, scale: float, shift: float, n_top: int
+    seed: int, size: int, scale: float, shift: float, step: float, n_top: int
 ) -> None:
-    row = noise(seed, size, scale) + np.float32(shift)
+    row = noise(seed, size, scale, step=step) + np.float32(shift)
     token = seed % size
     expected = log_softmax(row)
     best_first = sorted(range(size), key=lambda t: (-row[t], t))[:n_top]
