@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.daemon.house import House, Serve, Wire, asks, run, tokens_of, until
+from tests.daemon.house import House, Serve, Wire, asks, run, standstill, tokens_of, until
 from umad.daemon import keeper
 from umad.protocol.messages import Cancel, Load, Models, Ping, Sessions, Tokenize, Unload
 from umad.service import Failed, Tokens
@@ -417,8 +417,10 @@ def test_a_paused_stream_stays_paused_over_a_restart_and_is_complete_in_the_end(
                 return bool(row["restarts"] == 1 and row["state"] == "ready")
 
             await until(is_paused)
+            generated = await standstill(observer)
             os.kill((await model(observer))["pid"], signal.SIGKILL)
             await until(is_back)
+            assert await standstill(observer) == generated
             assert await is_paused()
             slow.read_on()
 

@@ -233,21 +233,24 @@ def test_a_deadline_that_is_met_does_nothing(serve: Serve) -> None:
 
 def test_closing_a_connection_cancels_its_requests_and_no_others(serve: Serve) -> None:
     async def test() -> None:
-        async with serve(FakeModel()) as house:
+        # The leaver's request would take twice as long as anything here waits.
+        async with serve(FakeModel(pace_ms=20)) as house:
             leaver, stayer = await house.connect(), await house.connect()
+            observer = await house.connect()
             leaver.send(asks(1, max_tokens=2000))
-            stayer.send(asks(1, seed=9, max_tokens=300))
-            await leaver.next()
+            _, accepted = await leaver.next()
+            assert isinstance(accepted, Accepted)
+            stayer.send(asks(1, seed=9, max_tokens=30))
 
             await leaver.close()
 
-            async def one_is_left() -> bool:
-                observer = await house.connect()
-                return len(await observer.ask(Sessions(id=1))) == 1
+            async def is_gone() -> bool:
+                rows = await observer.ask(Sessions(id=1))
+                return accepted.request not in [row["request"] for row in rows]
 
-            await until(one_is_left)
+            await until(is_gone)
             stream = (await stayer.collect(1))[1]
-            assert stream.ids == tokens_of(9, 300)
+            assert stream.ids == tokens_of(9, 30)
 
     run(test())
 

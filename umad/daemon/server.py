@@ -137,12 +137,13 @@ class Daemon:
             if await self._unless(self._told_to_stop, self._load_models()):
                 ready()
                 await self._told_to_stop.wait()
-            return await self._drain()
+            await self._drain()
         finally:
             writer.cancel()
             self._verbs.draining = True
             await self._end()
             listener.close()
+        return INTERRUPTED if self._told_twice.is_set() else 0
 
     def _new_session(self) -> Session:
         return Session(
@@ -179,8 +180,8 @@ class Daemon:
             log.info("draining signal=%s live=%d", name, live)
             self.stop()
 
-    async def _drain(self) -> int:
-        """Let running requests end, then cancel them; the exit code."""
+    async def _drain(self) -> None:
+        """Let running requests end, then cancel them."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.limits.drain_s):
                 await self._unless(self._told_twice, self._completions.idle())
@@ -189,13 +190,10 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CANCEL_S):
                     await self._unless(self._told_twice, self._completions.idle())
-        return INTERRUPTED if self._told_twice.is_set() else 0
 
     async def _end(self) -> None:
         """Stop engines and connections. Bounded; a second signal cuts it short."""
         self._completions.fail_all(ShuttingDown("the daemon has shut down"))
-        if self._told_twice.is_set():
-            self._supervisor.kill()
         await self._supervisor.stop()
         sessions = list(self._sessions)
         for session in sessions:
