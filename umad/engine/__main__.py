@@ -1,7 +1,10 @@
 """`python -m umad.engine`: started by the daemon, see `umad.engine`."""
 
+import importlib
 import sys
 
-from umad.engine.main import main
+from umad.engine.process import share_cores
 
-sys.exit(main(sys.argv[1:]))
+# libgomp reads its settings once, when llama.cpp is loaded: so before that, and so not at the top.
+share_cores()
+sys.exit(importlib.import_module("umad.engine.main").main(sys.argv[1:]))
