@@ -47,7 +47,8 @@ def anything(rng: random.Random, depth: int = 0) -> Any:
         case 8 | 9:
             return [anything(rng, depth + 1) for _ in range(rng.randrange(5))]
         case _:
-            return {str(anything(rng, 3)): anything(rng, depth + 1) for _ in range(rng.randrange(4))}
+            n = rng.randrange(4)
+            return {str(anything(rng, 3)): anything(rng, depth + 1) for _ in range(n)}
 
 
 def body(rng: random.Random) -> bytes:
