@@ -4,4 +4,13 @@ Not a part of the package that users install, and not the `umad bench` command, 
 published workloads against one daemon: this folder builds peers, generates models and compares.
 State: everything kept lies in the cache folder (`bench.cache`), which git never sees. Nothing
 here runs inside umad; contenders are processes that are reached over a socket.
+
+    python -m bench.peers     builds llama-server, llama-bench and llama-batched-bench
+    python -m bench.shapes    writes models of real shapes with random weights
+    python -m bench.speed     decode speed of all contenders, interleaved; --ahead on a shared machine
+
+    cache       what is kept between runs      machine     the facts above each table
+    arrivals    times to tokens per second     table       spread, paired ratios, JSON
+    contenders  bare, llama-server, umad       precedence  going before other work
+    bare  peer_server  umad_daemon             a run of each, and its plain client
 """
