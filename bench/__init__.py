@@ -7,7 +7,7 @@ here runs inside umad; contenders are processes that are reached over a socket.
 
     python -m bench.peers     builds llama-server, llama-bench and llama-batched-bench
     python -m bench.shapes    writes models of real shapes with random weights
-    python -m bench.speed     decode speed of all contenders, interleaved (--ahead where others work)
+    python -m bench.speed     decode speed side by side, --ahead where others work
 
     cache       what is kept between runs      machine     the facts above each table
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
