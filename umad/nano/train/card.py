@@ -51,7 +51,7 @@ Held out, by a hash of the name: {held_out_documents} files, {held_out_bytes} by
 Seed {seed}, torch {torch}, {wall_minutes:.0f} minutes of wall time on two shared CPU cores
 ({cpu_minutes:.0f} minutes of CPU time), {steps} steps, {tokens} tokens seen
 ({epochs:.1f} epochs). Muon for matrices, AdamW for embedding and norms, constant rate and a
-linear decay over the last 28 % of the wall time. To repeat it:
+linear decay over the last 45 % of the wall time. To repeat it:
 
     pip install 'umad[train]'
     python -m umad.nano.train --out run --minutes {minutes_flag:.0f} --seed {seed}

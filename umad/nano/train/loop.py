@@ -35,10 +35,11 @@ MICRO_ROWS = 8  # 4,096 tokens: activations of a layer stay in the last-level ca
 # Small steps: what is short here is tokens, and at a few million of them more updates win.
 MICROS_PER_STEP = 1
 WARMUP_STEPS = 60
-DECAY_FROM = 0.72  # share of the wall time after which the rate falls to zero
+DECAY_FROM = 0.55  # share of the wall time after which the rate falls to zero
+LONG_FROM = 0.55  # and after which some rows are long
 AVERAGE = 0.995  # of the running mean of the weights, for exports made before the decay
-LONG_EVERY = 6  # in the decay every so many micro-batches is one row of 4,096 tokens
-CHECKPOINT_EVERY_S = 150.0
+LONG_EVERY = 6  # every so many micro-batches is then one row of 4,096 tokens
+CHECKPOINT_EVERY_S = 180.0
 QUICK_ROWS = 32
 
 
@@ -126,7 +127,7 @@ class Trainer:
         while (now_s := wall_s()) < end_s:
             start_s = self.progress.started_at_s
             passed = (now_s - start_s) / (end_s - start_s)
-            loss = self._step(rate(self.progress.step, passed), long_rows=passed > DECAY_FROM)
+            loss = self._step(rate(self.progress.step, passed), long_rows=passed > LONG_FROM)
             if self.progress.step % 50 == 0:
                 log.info(
                     "step=%d loss=%.4f tokens=%d epoch=%d passed=%.3f step_s=%.2f",
