@@ -55,8 +55,9 @@ class DecodeRunner:
         self._cutter = cutter
         self._can_cut = can_cut
         self._now_ns = now_ns
-        self._nothing = context.logits_of_none()
-        self.nothing = Decoded("done", [], self._nothing, 0, 0)
+        self._no_logits = context.logits_of_none()
+        # What came of no decode at all.
+        self.nothing = Decoded("done", [], self._no_logits, 0, 0)
         self._no_memory_in_a_row = 0
 
     def keep_house(self, operations: tuple[MemoryOp, ...]) -> None:
@@ -84,7 +85,7 @@ class DecodeRunner:
         began_ns = self._now_ns()
         code = context.decode(writer.batch)
         if code == _DONE:
-            logits = context.logits(len(rids)) if rids else self._nothing
+            logits = context.logits(len(rids)) if rids else self._no_logits
         device_ns = self._now_ns() - began_ns
         if can_be_cut:
             self._cutter.disarm()
@@ -92,12 +93,12 @@ class DecodeRunner:
             self._no_memory_in_a_row = 0
             return Decoded("done", rids, logits, device_ns, plan.n_rows)
         if code == _ABORTED:
-            return Decoded("cut", [], self._nothing, device_ns, plan.n_rows)
+            return Decoded("cut", [], self._no_logits, device_ns, plan.n_rows)
         self._no_memory_in_a_row += code == _NO_MEMORY
         if code != _NO_MEMORY or self._no_memory_in_a_row > _MOST_NO_MEMORY:
             raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")
         log.warning("no cells for a step that the ledger had cells for rows=%d", plan.n_rows)
-        return Decoded("no_memory", [], self._nothing, device_ns, plan.n_rows)
+        return Decoded("no_memory", [], self._no_logits, device_ns, plan.n_rows)
 
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
         """(seq, tokens in the KV) of the plan's prefill sequences, asked of llama.cpp."""

@@ -87,6 +87,7 @@ class StepLoop:
             self._runner.keep_house(plan.memory)
             if plan.memory or news:
                 # Cells were given back without a step: the scorecard must not show them as used.
+                self._last_standing = None
                 news.stats = self._stats(plan, self._runner.nothing, 0, began_ns)
                 self._emit(news)
             if self._stopping and not self._streams:

@@ -1,0 +1,57 @@
+import numpy as np
+
+from umad.engine.batch import PlanWriter
+from umad.step import DecodeSlice, PrefillSlice, StepPlan
+
+
+def slice_of(rid: int, seq: int, start: int, n: int, *, wants_logits: bool) -> PrefillSlice:
+    tokens = np.arange(100, 100 + n, dtype=np.int32)
+    return PrefillSlice(rid=rid, seq=seq, start=start, tokens=tokens, wants_logits=wants_logits)
+
+
+def test_decode_rows_come_first_and_each_slice_counts_on_from_its_start() -> None:
+    writer = PlanWriter(16)
+    plan = StepPlan(
+        decode=(
+            DecodeSlice(rid=1, seq=5, position=40, token=7),
+            DecodeSlice(rid=2, seq=6, position=3, token=8),
+        ),
+        prefill=(
+            slice_of(3, 2, 10, 3, wants_logits=False),
+            slice_of(4, 9, 0, 2, wants_logits=True),
+        ),
+    )
+
+    rids = writer.write(plan)
+
+    batch = writer.batch
+    assert rids == [1, 2, 4]
+    assert batch.struct.n_tokens == plan.n_rows == 7
+    assert batch.token[:7].tolist() == [7, 8, 100, 101, 102, 100, 101]
+    assert batch.pos[:7].tolist() == [40, 3, 10, 11, 12, 0, 1]
+    assert batch.seq[:7].tolist() == [5, 6, 2, 2, 2, 9, 9]
+    assert batch.wants_logits[:7].tolist() == [1, 1, 0, 0, 0, 0, 1]
+
+
+def test_nothing_of_a_plan_is_left_in_the_next_one() -> None:
+    writer = PlanWriter(8)
+    writer.write(StepPlan(prefill=(slice_of(1, 3, 0, 8, wants_logits=True),)))
+
+    rids = writer.write(StepPlan(prefill=(slice_of(2, 1, 4, 8, wants_logits=False),)))
+
+    assert rids == []
+    assert writer.batch.wants_logits.tolist() == [0] * 8
+    assert writer.batch.pos.tolist() == list(range(4, 12))
+
+
+def test_what_llama_cpp_reads_is_what_was_written() -> None:
+    writer = PlanWriter(4)
+    writer.write(StepPlan(decode=(DecodeSlice(rid=1, seq=5, position=40, token=7),)))
+
+    struct = writer.batch.struct
+
+    assert struct.token[0] == 7
+    assert struct.pos[0] == 40
+    assert struct.n_seq_id[0] == 1
+    assert struct.seq_id[0][0] == 5
+    assert struct.logits[0] == 1

@@ -1,0 +1,48 @@
+import threading
+
+from umad.engine.inbox import Inbox
+from umad.protocol.link import Cancel, Stop
+
+
+def test_mail_is_read_in_the_order_it_came() -> None:
+    inbox = Inbox()
+    for rid in range(3):
+        inbox.put(Cancel(rid=rid))
+
+    assert inbox.drain() == [Cancel(rid=0), Cancel(rid=1), Cancel(rid=2)]
+    assert inbox.drain() == []
+
+
+def test_waiting_ends_with_the_first_mail() -> None:
+    inbox = Inbox()
+    writer = threading.Thread(target=inbox.put, args=(Stop(),))
+    writer.start()
+
+    assert inbox.wait(30.0)
+    writer.join()
+    assert inbox.drain() == [Stop()]
+
+
+def test_waiting_without_mail_ends_by_itself() -> None:
+    assert not Inbox().wait(0.01)
+
+
+def test_a_full_inbox_holds_the_writer_until_it_is_read() -> None:
+    inbox = Inbox(limit=2)
+
+    def write() -> None:
+        for n in range(6):
+            inbox.put(Cancel(rid=n))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+
+    read: list[object] = []
+    while len(read) < 6:
+        inbox.wait(30.0)
+        mail = inbox.drain()
+        assert len(mail) <= 2
+        read += mail
+    writer.join()
+
+    assert read == [Cancel(rid=n) for n in range(6)]
