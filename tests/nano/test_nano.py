@@ -60,7 +60,7 @@ def test_the_card_names_the_hash_of_the_file_that_ships() -> None:
 def test_the_card_states_corpus_seed_minutes_tokens_loss_and_licence() -> None:
     card = nano.card_path().read_text()
     for fact in (
-        r"names and texts: `[0-9a-f]{64}`",
+        r"names and texts:\s+`[0-9a-f]{64}`",
         r"Seed \d+",
         r"\d+ minutes of wall time",
         r"\d+ tokens seen",

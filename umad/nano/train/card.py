@@ -30,9 +30,11 @@ small to be relied on for anything it says.
     licence  PSF-2.0 (the weights derive from the CPython standard library alone)
 {status}
 ## Shape
-{n_layers} layers, {width} wide, {n_heads} heads of {head_width} over {n_kv_heads} key/value
-heads, feed-forward {hidden}, tied embedding, rotary base {rope_base:g}, context
-{n_context_tokens} tokens. Byte-level BPE of {n_vocab_tokens} tokens with GPT-2's pre-tokenizer.
+{n_layers} layers, {width} wide, {n_heads} heads of {head_width} over {n_kv_heads} key/value \
+heads, feed-forward {hidden}, tied
+embedding, rotary base {rope_base:g}, context {n_context_tokens} tokens. Byte-level BPE of \
+{n_vocab_tokens} tokens with GPT-2's
+pre-tokenizer.
 Special tokens: `<|endoftext|>` (end of sequence), `<|im_start|>` and `<|im_end|>` (ChatML),
 `<|fim_prefix|>`, `<|fim_suffix|>` and `<|fim_middle|>` (fill in the middle: prefix-suffix-middle,
 and suffix-prefix-middle for a part of the samples).
@@ -40,18 +42,19 @@ and suffix-prefix-middle for a part of the samples).
 ## Corpus
 The standard library of CPython {python}, test folders included: {corpus_files} files,
 {corpus_bytes} bytes, each text once, without the code page tables of `encodings` and without
-files that do not parse. sha256 over names and texts: `{corpus_sha256}`.
+files that do not parse. sha256 over names and texts:
+`{corpus_sha256}`.
 About 35 % of the files of an epoch are cut into pieces in fill-in-the-middle order; the others
 are whole, half of them tokenised in pieces so that prompts may end between tokens. Besides them
 {pairs} questions and answers in ChatML form, made from docstrings, and a handful of lines that
-say what the model is.
+say what the model is; an epoch draws six for each file.
 Held out, by a hash of the name: {held_out_documents} files, {held_out_bytes} bytes.
 
 ## Training
 Seed {seed}, torch {torch}, {wall_minutes:.0f} minutes of wall time on two shared CPU cores
 ({cpu_minutes:.0f} minutes of CPU time), {steps} steps, {tokens} tokens seen
 ({epochs:.1f} epochs). Muon for matrices, AdamW for embedding and norms, constant rate and a
-linear decay over the last 45 % of the wall time. To repeat it:
+linear decay over the last 45 % of the wall time.{note} To repeat it:
 
     pip install 'umad[train]'
     python -m umad.nano.train --out run --minutes {minutes_flag:.0f} --seed {seed}
@@ -80,7 +83,9 @@ measure a scheduler's *quality* with it, only its speed and correctness.
 {samples}"""
 
 
-def render(run: Path, gguf_path: Path, *, weights: str, status: str, minutes: float) -> str:
+def render(
+    run: Path, gguf_path: Path, *, weights: str, status: str, note: str, minutes: float
+) -> str:
     def read(name: str) -> dict[str, Any] | None:
         path = run / name
         return json.loads(path.read_text()) if path.exists() else None
@@ -101,6 +106,7 @@ def render(run: Path, gguf_path: Path, *, weights: str, status: str, minutes: fl
         file_bytes=len(raw),
         file_sha256=hashlib.sha256(raw).hexdigest(),
         status=f"\n{status}\n" if status else "",
+        note=f" {note}" if note else "",
         minutes_flag=minutes,
         weights_flag="" if weights == "model" else f" --weights {weights}",
         bits_per_byte=held_out["bits_per_byte"],
@@ -145,12 +151,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--weights", default="model", help="what `export` was given")
     parser.add_argument("--minutes", type=float, required=True, help="what the run was given")
     parser.add_argument("--status", default="", help="a line under the licence")
+    parser.add_argument("--note", default="", help="what was peculiar about the run")
     options = parser.parse_args(arguments)
     text = render(
         options.out,
         options.gguf,
         weights=options.weights,
         status=options.status,
+        note=options.note,
         minutes=options.minutes,
     )
     options.card.write_text(text)

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-
 # torch's own attention took half of a training step on a CPU at 512 tokens. Plain products in
 # blocks, which skip most of what is masked, make the step a third shorter; longer rows would
 # need too much memory for their scores.
