@@ -112,9 +112,9 @@ def test_serving_it_ends_with_one_line_and_exit_code_1(
 ) -> None:
     assert callable(make)
     path = make(tmp_path, nano_path)
+    flags = ["--socket", str(short_tmp_path / "u.sock"), "--log-level", "error"]
     ran = subprocess.run(
-        [sys.executable, "-m", "umad", "serve", str(path)]
-        + ["--socket", str(short_tmp_path / "u.sock"), "--log-level", "error"],
+        [sys.executable, "-m", "umad", "serve", str(path), *flags],
         capture_output=True,
         text=True,
         timeout=START_S,

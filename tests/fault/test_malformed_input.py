@@ -20,10 +20,9 @@ N_INPUTS = 10_000
 # What one connection's buffers and a few log lines may leave behind; 10,000 leaked frames of
 # even 2 KB would be more.
 GROWTH_BYTES = 16 * 2**20
-VERBS = (
-    "generate chat embed rerank tokenize detokenize cancel priority load unload models sessions "
-    "metrics logits.attach ping hello no_such_verb"
-).split()
+GENERATION_VERBS = ("generate", "chat", "cancel", "priority")
+OTHER_VERBS = ("embed", "rerank", "tokenize", "detokenize", "load", "unload", "models", "sessions")
+VERBS = (*GENERATION_VERBS, *OTHER_VERBS, "metrics", "logits.attach", "ping", "hello", "no_such")
 
 
 def anything(rng: random.Random, depth: int = 0) -> Any:
@@ -39,7 +38,8 @@ def anything(rng: random.Random, depth: int = 0) -> Any:
         case 3:
             return rng.choice([float("nan"), float("inf"), -0.0, 1e308, rng.random()])
         case 4 | 5:
-            return "".join(chr(rng.choice([0, 34, 65, 233, 0x1F600])) for _ in range(rng.randrange(9)))
+            letters = [chr(rng.choice([0, 34, 65, 233, 0x1F600])) for _ in range(rng.randrange(9))]
+            return "".join(letters)
         case 6:
             return rng.randbytes(rng.randrange(40))
         case 7:
