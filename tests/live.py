@@ -4,6 +4,7 @@ Not a test. Whoever starts one owns it: leaving the `with` ends it and everythin
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,12 +50,13 @@ class LiveDaemon:
         return "".join(self.errors)
 
     def engines(self) -> list[psutil.Process]:
-        """Its engine processes."""
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children(recursive=True)
-            if "umad.engine" in " ".join(child.cmdline())
-        ]
+        """Its engine processes, those that are just ending left out."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one, to psutil
+                if "umad.engine" in child.cmdline():
+                    found.append(child)
+        return found
 
     def client(self) -> AsyncClient:
         """A client of this daemon."""

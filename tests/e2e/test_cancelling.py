@@ -78,7 +78,7 @@ def test_cancel_from_another_connection_ends_the_request_and_says_so(daemon: Liv
     async def run() -> Stream:
         async with daemon.client() as owner, daemon.client() as other:
             stream = Stream(enough_tokens=3)
-            task = asyncio.create_task(collect(owner, greedy("x = ", 1000), stream))
+            task = asyncio.create_task(collect(owner, greedy("x = ", 2000), stream))
             await asyncio.wait_for(stream.enough.wait(), 30)
             (row,) = await other.sessions()
             await other.cancel(row["request"])
@@ -89,4 +89,4 @@ def test_cancel_from_another_connection_ends_the_request_and_says_so(daemon: Liv
 
     assert stream.done is not None
     assert stream.done.finish_reason == "cancelled"
-    assert stream.done.usage.completion_tokens < 1000
+    assert stream.done.usage.completion_tokens < 2000
