@@ -51,8 +51,11 @@ def serve(tmp_path: Path) -> Serve:
         try:
             if wait:
                 waiting = asyncio.create_task(ready.wait())
-                await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {task, waiting}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 waiting.cancel()
+                assert ready.is_set() or task.done(), "the daemon is not ready"
             yield house
         finally:
             await house.close()

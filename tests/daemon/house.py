@@ -166,7 +166,7 @@ class Wire:
     async def close(self) -> None:
         self._writer.close()
         with suppress(ConnectionError):
-            await self._writer.wait_closed()
+            await asyncio.wait_for(self._writer.wait_closed(), PATIENCE_S)
 
 
 async def standstill(wire: Wire) -> int:

@@ -14,7 +14,14 @@ import psutil
 import pytest
 
 from tests.daemon.house import House, Serve, Wire, asks, run, standstill, tokens_of, until
-from umad.daemon import keeper
+from umad.clock import MonotonicClock
+from umad.config import LimitSettings
+from umad.daemon import crashes
+from umad.daemon.engine import Engine
+from umad.daemon.names import ModelFile
+from umad.daemon.supervisor import Supervisor
+from umad.errors import EngineFailed, UmadError
+from umad.protocol.link import StepReport
 from umad.protocol.messages import Cancel, Load, Models, Ping, Sessions, Tokenize, Unload
 from umad.service import Failed, Tokens
 from umad.testing import FakeModel
@@ -166,7 +173,7 @@ def test_loading_a_failed_model_again_gives_it_three_more_lives(serve: Serve) ->
 def test_crashes_further_apart_than_the_window_do_not_fail_the_model(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "CRASH_WINDOW_NS", 0)
+    monkeypatch.setattr(crashes, "CRASH_WINDOW_NS", 0)
 
     async def test() -> None:
         async with serve(FakeModel()) as house:
@@ -439,5 +446,31 @@ def test_progress_is_not_told_twice_when_an_engine_catches_up(serve: Serve) -> N
             kinds = [type(event).__name__ for event in stream.events]
             assert kinds == ["Accepted", "Progress", *["Tokens"] * 5, "Done"]
             assert all(len(e.ids) == 1 for e in stream.events if isinstance(e, Tokens))
+
+    run(test())
+
+
+def test_a_bug_while_an_engine_is_started_fails_its_load_instead_of_hanging(
+    tmp_path: Path,
+) -> None:
+    class Nobody:
+        def engine_ready(self, engine: Engine) -> None: ...
+        def engine_report(self, engine: Engine, report: StepReport) -> None: ...
+        def engine_died(self, engine: Engine) -> None: ...
+        def engine_ended(self, engine: Engine, error: UmadError) -> None: ...
+
+    def launcher(file: ModelFile, fd: int) -> list[str]:
+        raise ZeroDivisionError
+
+    async def test() -> None:
+        supervisor = Supervisor(
+            launcher=launcher, limits=LimitSettings(), clock=MonotonicClock(), events=Nobody()
+        )
+        path = FakeModel().write(tmp_path / "a.gguf")
+
+        with pytest.raises(EngineFailed, match="unexpected ZeroDivisionError"):
+            await supervisor.load(str(path))
+
+        await supervisor.stop()
 
     run(test())

@@ -40,7 +40,7 @@ def test_every_line_is_written_in_order_before_the_process_ends() -> None:
 def test_a_pipe_that_nobody_reads_stops_neither_the_work_nor_the_end() -> None:
     read_end, write_end = os.pipe()
     try:
-        with start(50_000, write_end) as process:
+        with start(10_000, write_end) as process:
             output, _ = process.communicate(timeout=PATIENCE_S)
 
         assert output == b"done"

@@ -13,6 +13,7 @@ any time; what its clients are owed stands in the journal, and the next engine g
     generation     one request; journal: its completions, with every token they have
     fanout         what engines say, to the clients it concerns (the hot path)
     supervisor     the table of models; keeper: one engine over any number of processes
+    crashes        what a death means: another process, or the end
     engine         one model's state table, questions and way to its process
     engine_link    frames to and from a process; engine_process: the process itself
     launcher       the real engine's command line; names: which file a model's name means

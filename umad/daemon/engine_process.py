@@ -7,7 +7,6 @@ Not: what the engine says over the link (`umad.daemon.engine_link`) or when it i
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
@@ -101,15 +100,3 @@ class EngineProcess:
         if text:
             self._tail.append(text)
             log.info("engine output model=%s: %s", self._model, text)
-
-
-def how_it_ended(status: int | None) -> str:
-    """An exit status in words: "exit status 1", "signal SIGKILL"."""
-    if status is None:
-        return "no exit status"
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"signal {-status}"

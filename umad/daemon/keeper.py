@@ -1,40 +1,33 @@
-"""Keeps one engine alive: starts its process, watches it, and decides what its death means.
+"""Keeps one engine alive: starts its process, watches it, starts it again at once when it dies.
 
-An engine that dies is started again at once. Three crashes within a minute, or a load that fails
-on its own account, end that: the model is `failed` until it is loaded again. A process with work
-to do that says nothing for `limits.stall_s` is killed, which counts as a crash.
+`umad.daemon.crashes` says when that is enough: the model is then `failed` until it is loaded
+again. A process with work to do that says nothing for `limits.stall_s` is killed: a crash too.
 Not: the table of models (`umad.daemon.supervisor`). Owner: one task per engine on the daemon's
 loop; `load`, `unload`, `watch` and `kill` are called from the same loop.
 """
 
 import asyncio
 import logging
-import signal
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from umad.clock import Clock
 from umad.config import LimitSettings
+from umad.daemon.crashes import CrashRecord, Death
 from umad.daemon.engine import Engine, Event, State
 from umad.daemon.engine_link import EngineLink
-from umad.daemon.engine_process import EngineProcess, how_it_ended
+from umad.daemon.engine_process import EngineProcess
 from umad.daemon.names import ModelFile
 from umad.errors import EngineFailed, ModelLoadFailed, UmadError
-from umad.protocol.errors import error_of
 from umad.protocol.link import Fatal, FromEngine, Ready, Reply, StepReport, Stop
 
 log = logging.getLogger(__name__)
 
-CRASHES = 3
-CRASH_WINDOW_NS = 60 * 10**9
 # After `Stop` an engine frees its memory; one that takes longer is killed.
 STOP_S = 10.0
 # What was written before a death is still to be read; longer, and somebody else holds the link.
 LAST_WORDS_S = 2.0
-# Ends that come from outside (kill -9, out of memory): even a first load is tried again.
-FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 
 Launcher = Callable[[ModelFile, int], Sequence[str]]
 
@@ -78,9 +71,7 @@ class Keeper:
         self._limits = limits
         self._clock = clock
         self._events = events
-        self._crashes_ns: deque[int] = deque(maxlen=CRASHES)
-        self._starts_in_vain = 0
-        self._ever_ready = False
+        self._crashes = CrashRecord(engine.name)
         self._last_words = ""
         self._process: EngineProcess | None = None
         self._link: EngineLink | None = None
@@ -95,9 +86,7 @@ class Keeper:
             self.engine.advance(Event.LOAD)
             self.engine.error = None
             self.engine.loaded = asyncio.get_running_loop().create_future()
-            self._crashes_ns.clear()
-            self._starts_in_vain = 0
-            self._ever_ready = False
+            self._crashes = CrashRecord(self.engine.name)
             self._task = self._begin()
 
     def unload(self, error: UmadError) -> None:
@@ -132,14 +121,27 @@ class Keeper:
     # -- the task -------------------------------------------------------------------------------
 
     def _begin(self) -> asyncio.Task[None]:
-        return asyncio.create_task(self._keep(), name=f"engine {self.engine.name}")
+        task = asyncio.create_task(self._keep(), name=f"engine {self.engine.name}")
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """A task's boundary: a bug here costs one model, and nobody waits for it for ever."""
+        if task.cancelled() or (bug := task.exception()) is None:
+            return
+        engine = self.engine
+        log.error("engine given up unexpectedly model=%s", engine.name, exc_info=bug)
+        engine.disconnect()
+        engine.state = State.FAILED
+        engine.error = EngineFailed(f"{engine.name}: unexpected {type(bug).__name__}; see the log")
+        self._end_requests(engine.error)
 
     async def _keep(self) -> None:
         engine = self.engine
         while engine.state is State.STARTING:
             try:
                 status = await self._one_process()
-                error = self._judge(status)
+                error = self._died(status)
             except OSError as problem:
                 log.exception("engine cannot be started model=%s", engine.name)
                 engine.advance(Event.DIED)
@@ -167,7 +169,7 @@ class Keeper:
         engine.advance(Event.GIVE_UP)
         engine.error = error
         # A model that never came up is reported to whoever asked for it; once is enough.
-        level = logging.ERROR if self._ever_ready else logging.INFO
+        level = logging.ERROR if self._crashes.ever_ready else logging.INFO
         log.log(level, "engine failed model=%s reason=%s", engine.name, error.message)
         self._end_requests(error)
         return False
@@ -247,7 +249,7 @@ class Keeper:
         if engine.state is not State.STARTING or link is None:
             return
         engine.facts = ready.facts
-        self._ever_ready = True
+        self._crashes.ready()
         engine.advance(Event.READY)
         log.info(
             "engine ready model=%s pid=%s restarts=%d", engine.name, engine.pid, engine.restarts
@@ -259,43 +261,22 @@ class Keeper:
         if not engine.loaded.done():
             engine.loaded.set_result(None)
 
-    # -- judgement ------------------------------------------------------------------------------
-
-    def _judge(self, status: int | None) -> UmadError | None:
-        """Note the death: None where another process is to be started, else why not."""
+    def _died(self, status: int | None) -> UmadError | None:
+        """Note a death: None where another process is to be started, else why not."""
         engine = self.engine
-        was_ready = engine.state is State.READY
+        death = Death(
+            status=status,
+            was_ready=engine.state is State.READY,
+            now_ns=self._clock.now_ns(),
+            fatal=self._fatal,
+            last_words=self._last_words,
+        )
         engine.advance(Event.DIED)
         if engine.state is State.STOPPED:
             log.info("engine stopped model=%s", engine.name)
             return None
-        how = self._how(status)
-        log.warning("engine died model=%s how=%s", engine.name, how)
-        now_ns = self._clock.now_ns()
-        self._crashes_ns.append(now_ns)
-        self._starts_in_vain = 0 if was_ready else self._starts_in_vain + 1
-        if not self._ever_ready:
-            if self._fatal is not None:
-                return error_of(self._fatal.code, f"{engine.name}: {self._fatal.message}", "model")
-            if status not in FROM_OUTSIDE:
-                return ModelLoadFailed(f"{engine.name}: the engine ended while loading: {how}")
-        in_a_row = len(self._crashes_ns) == CRASHES
-        if in_a_row and now_ns - self._crashes_ns[0] <= CRASH_WINDOW_NS:
-            when = f"{CRASHES} times within {CRASH_WINDOW_NS // 10**9} s"
-        elif self._starts_in_vain >= CRASHES:
-            when = f"{CRASHES} times before it was ready"
-        else:
-            return None
-        return EngineFailed(
-            f"{engine.name}: the engine crashed {when}, last by {how}; "
-            f"load it again with: umad load {engine.name}"
-        )
-
-    def _how(self, status: int | None) -> str:
-        if self._fatal is not None:
-            return self._fatal.message
-        how = how_it_ended(status)
-        return f"{how} ({self._last_words})" if self._last_words else how
+        log.warning("engine died model=%s how=%s", engine.name, death.how)
+        return self._crashes.died(death)
 
     def _end_requests(self, error: UmadError) -> None:
         engine = self.engine

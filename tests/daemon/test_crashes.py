@@ -1,0 +1,97 @@
+"""When an engine that dies is started again, and when not."""
+
+import signal
+
+from umad.daemon.crashes import CRASH_WINDOW_NS, CrashRecord, Death
+from umad.errors import EngineFailed, ModelLoadFailed, ModelTooLarge
+from umad.protocol.link import Fatal
+
+SECOND_NS = 10**9
+
+
+def death(
+    at_s: float,
+    *,
+    status: int = -signal.SIGSEGV,
+    was_ready: bool = True,
+    fatal: Fatal | None = None,
+    last_words: str = "",
+) -> Death:
+    return Death(
+        status=status,
+        was_ready=was_ready,
+        now_ns=int(at_s * SECOND_NS),
+        fatal=fatal,
+        last_words=last_words,
+    )
+
+
+def ready_record() -> CrashRecord:
+    record = CrashRecord("nano")
+    record.ready()
+    return record
+
+
+def test_the_third_crash_within_a_minute_is_the_last() -> None:
+    record = ready_record()
+
+    assert record.died(death(0)) is None
+    assert record.died(death(30)) is None
+    error = record.died(death(59))
+
+    assert isinstance(error, EngineFailed)
+    assert "3 times within 60 s, last by signal SIGSEGV" in error.message
+    assert "umad load nano" in error.message
+
+
+def test_crashes_that_are_spread_out_go_on_for_ever() -> None:
+    record = ready_record()
+
+    for number in range(20):
+        record.ready()
+        assert record.died(death(number * (CRASH_WINDOW_NS / SECOND_NS / 2 + 1))) is None
+
+
+def test_slow_loads_that_never_succeed_again_are_not_tried_for_ever() -> None:
+    """A load may take minutes: the window alone would never see three."""
+    record = ready_record()
+
+    assert record.died(death(0)) is None
+    assert record.died(death(600, was_ready=False)) is None
+    assert record.died(death(1200, was_ready=False)) is None
+    error = record.died(death(1800, was_ready=False))
+
+    assert isinstance(error, EngineFailed)
+    assert "before it was ready" in error.message
+
+
+def test_a_first_load_that_fails_by_itself_is_not_tried_again() -> None:
+    error = CrashRecord("nano").died(
+        death(0, status=-signal.SIGABRT, was_ready=False, last_words="GGML_ASSERT(n > 0) failed")
+    )
+
+    assert isinstance(error, ModelLoadFailed)
+    assert "signal SIGABRT (GGML_ASSERT(n > 0) failed)" in error.message
+
+
+def test_a_first_load_that_is_killed_from_outside_is_tried_again() -> None:
+    assert CrashRecord("nano").died(death(0, status=-signal.SIGKILL, was_ready=False)) is None
+
+
+def test_an_engines_own_word_on_a_first_load_keeps_its_code() -> None:
+    fatal = Fatal(code="model_too_large", message="needs 96 GiB")
+
+    error = CrashRecord("nano").died(death(0, status=1, was_ready=False, fatal=fatal))
+
+    assert isinstance(error, ModelTooLarge)
+    assert error.message == "nano: needs 96 GiB"
+
+
+def test_the_same_word_later_is_a_crash_like_any_other() -> None:
+    fatal = Fatal(code="model_load_failed", message="the file has gone")
+
+    assert ready_record().died(death(0, status=1, was_ready=False, fatal=fatal)) is None
+
+
+def test_a_signal_without_a_name_is_given_by_number() -> None:
+    assert death(0, status=-99).how == "signal 99"
