@@ -178,7 +178,14 @@ def submit(
 @contextmanager
 def engine(model: Path, **settings: Any) -> Iterator[RunningEngine]:
     """Start an engine for `model`; killed and reaped at the end if it still runs."""
-    values: dict[str, Any] = {"ctx_size": 1024, "max_seqs": 8, "threads": 1, **settings}
+    # On the CPU, whose results do not depend on what shares a batch (bench/determinism.py).
+    values: dict[str, Any] = {
+        "ctx_size": 1024,
+        "max_seqs": 8,
+        "threads": 1,
+        "gpu_layers": 0,
+        **settings,
+    }
     options = EngineOptions(name="model", path=str(model), engine=EngineSettings(**values))
     with start(options) as running:
         yield running

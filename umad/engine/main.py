@@ -115,8 +115,11 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     gc.freeze()
     gc.disable()
     emitter.put(Ready(facts=loaded.facts.as_map()))
-    loop.run()
-    emitter.close(_CLOSE_S)
+    try:
+        loop.run()
+    finally:
+        # Whatever ends the loop: what was said so far goes out whole, before any last word.
+        emitter.close(_CLOSE_S)
     context.close()
     loaded.model.close()
 
