@@ -96,6 +96,13 @@ class UmadDaemon:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        """Process id of the running daemon."""
+        if self._process is None:
+            raise BenchError("the daemon was not started")
+        return self._process.pid
+
     def stop(self) -> None:
         """Ends the daemon (asked first, then killed) and removes the socket; may be repeated."""
         if self._process is not None and self._process.poll() is None:
