@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from umad.engine.loading import check_memory
+from umad.errors import ModelTooLarge
+
+PATH = Path("/models/big.gguf")
+MB = 1_000_000
+
+
+def test_what_fits_with_room_to_spare_is_let_through() -> None:
+    check_memory(
+        file_bytes=50 * MB, kv_bytes=45 * MB, available_bytes=100 * MB, path=PATH, cells=8192
+    )
+
+
+def test_a_context_that_is_too_large_is_refused_with_what_would_help() -> None:
+    with pytest.raises(ModelTooLarge) as caught:
+        check_memory(
+            file_bytes=50 * MB, kv_bytes=46 * MB, available_bytes=100 * MB, path=PATH, cells=8192
+        )
+
+    message = caught.value.message
+    assert all(figure in message for figure in ("50 MB", "46 MB", "100 MB", "8192 cells"))
+    assert "--ctx-size" in message
+
+
+def test_weights_that_are_too_large_by_themselves_need_another_model() -> None:
+    with pytest.raises(ModelTooLarge, match="smaller model"):
+        check_memory(
+            file_bytes=200 * MB, kv_bytes=1 * MB, available_bytes=100 * MB, path=PATH, cells=8192
+        )
