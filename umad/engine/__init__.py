@@ -27,5 +27,5 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     vocab     Vocabulary: text to ids and back; chat: ChatTemplate: messages to text
     facts     ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
     process   what the platform adds: parent's death, names of threads, memory, cores
-    llama     llama.cpp; the only module that imports it
+    llama     llama.cpp; the only module that imports it; llama_log, devices: what it says
 """

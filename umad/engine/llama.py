@@ -8,8 +8,6 @@ to the step thread, but for `Context.abort`, which any thread may call.
 """
 
 import ctypes
-import logging
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +17,10 @@ from llama_cpp import llama_cpp as lib
 from llama_cpp._ggml import libggml
 from numpy.typing import NDArray
 
-log = logging.getLogger("umad.engine.llama")
+from umad.engine.devices import Device, devices_of
+from umad.engine.llama_log import LlamaLog
 
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
-_LEVEL_ERROR, _LEVEL_CONT = 4, 5  # ggml_log_level
-_LAST_LINES = 8
 _PIECE_BYTES = 64
 
 
@@ -31,40 +28,7 @@ class LlamaError(Exception):
     """llama.cpp refused; the text is its own last error lines, joined."""
 
 
-class _LogTap:
-    """Receives llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
-
-    Everything below an error goes to DEBUG: llama.cpp is chatty at load, and it warns at every
-    cut, which is no news here.
-    """
-
-    def __init__(self) -> None:
-        self.errors: deque[str] = deque(maxlen=_LAST_LINES)
-        self._partial = ""
-        self._level = 0
-        # Kept for the life of the process: llama.cpp holds the bare pointer.
-        self.callback = lib.llama_log_callback(self._on_text)
-
-    def _on_text(self, level: int, text: bytes, _data: object) -> None:
-        if level != _LEVEL_CONT:
-            self._level = level
-        self._partial += text.decode("utf-8", "replace")
-        *lines, self._partial = self._partial.split("\n")
-        for line in lines:
-            if self._level == _LEVEL_ERROR:
-                self.errors.append(line.strip())
-                log.warning("%s", line)
-            else:
-                log.debug("%s", line)
-
-    def reason(self) -> str:
-        """The kept lines, oldest first, and forget them."""
-        text = "; ".join(line for line in self.errors if line)
-        self.errors.clear()
-        return text or "llama.cpp gave no reason"
-
-
-_tap = _LogTap()
+_tap = LlamaLog()
 
 
 def start() -> None:
@@ -73,51 +37,9 @@ def start() -> None:
     lib.llama_backend_init()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """One ggml device. kind: cpu, gpu, igpu or accel, as ggml calls it. memory_bytes: all it has,
-    which for some kinds is the machine's own memory."""
-
-    name: str
-    description: str
-    kind: str
-    backend: str
-    memory_bytes: int
-
-
 def devices() -> tuple[Device, ...]:
     """Every device the loaded backends offer."""
-    kinds = ("cpu", "gpu", "igpu", "accel", "meta")
-    found = []
-    for index in range(_ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
-        handle = _ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)(index)
-
-        def text(name: str, at: int = handle) -> str:
-            value = _ggml(name, ctypes.c_char_p, ctypes.c_void_p)(at)
-            return (value or b"").decode("utf-8", "replace")
-
-        kind = _ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        _ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
-            handle, ctypes.byref(free), ctypes.byref(total)
-        )
-        registry = _ggml("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)(handle)
-        found.append(
-            Device(
-                name=text("ggml_backend_dev_name"),
-                description=text("ggml_backend_dev_description"),
-                kind=kinds[kind] if kind < len(kinds) else str(kind),
-                backend=text("ggml_backend_reg_name", registry),
-                memory_bytes=total.value,
-            )
-        )
-    return tuple(found)
-
-
-def _ggml(name: str, result: Any, *arguments: Any) -> Any:
-    function = getattr(libggml, name)
-    function.restype, function.argtypes = result, arguments
-    return function
+    return devices_of(libggml)
 
 
 class Model:

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from umad.config import EngineSettings
+from umad.engine.devices import Device
 from umad.engine.facts import ModelFacts
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
-from umad.engine.llama import MAX_SEQS, Batch, Context, ContextOptions, Device, LlamaError, Model
+from umad.engine.llama import MAX_SEQS, Batch, Context, ContextOptions, LlamaError, Model
 from umad.engine.process import decode_threads, memory_bytes
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import GgufHeader, parts, read_header

@@ -230,11 +230,7 @@ class StepLoop:
             n_decode=n_decode if done else 0,
             n_prefill_tokens=decoded.n_rows - n_decode if done else 0,
             n_background_tokens=n_background if done else 0,
-            bytes_moved=self._traffic.moved(
-                n_rows=decoded.n_rows,
-                n_cells_read=plan.n_cells_read,
-                n_logit_rows=len(decoded.rids),
-            ),
+            bytes_moved=self._bytes_moved(plan, decoded),
             cells_live=now.cells_live,
             cells_retained=now.cells_retained,
             cells_total=now.cells_total,
@@ -246,3 +242,16 @@ class StepLoop:
             cached_tokens_total=now.cached_tokens_total,
             sampled_total=self._totals.sampled,
         )
+
+    def _bytes_moved(self, plan: StepPlan, decoded: Decoded) -> int:
+        whole = self._traffic.moved(
+            n_rows=decoded.n_rows,
+            n_cells_read=plan.n_cells_read,
+            n_logit_rows=len(decoded.rids),
+        )
+        if decoded.outcome == "done":
+            return whole
+        if decoded.outcome == "no_memory" or not plan.predicted_ms:
+            return 0
+        # A cut step moved about as much of it as it had time for.
+        return round(whole * min(1.0, decoded.device_ns / _NS_PER_MS / plan.predicted_ms))

@@ -1,0 +1,63 @@
+"""What ggml says about the devices it can compute on. Asked of the library it is handed.
+
+llama-cpp-python binds none of these functions, so they are looked up by name; ggml-backend.h has
+their prototypes.
+"""
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One ggml device. kind: cpu, gpu, igpu or accel, as ggml calls it. memory_bytes: all it has,
+    which for some kinds is the machine's own memory."""
+
+    name: str
+    description: str
+    kind: str
+    backend: str
+    memory_bytes: int
+
+
+def devices_of(library: ctypes.CDLL) -> tuple[Device, ...]:
+    """Every device the loaded backends offer."""
+    kinds = ("cpu", "gpu", "igpu", "accel", "meta")
+    found = []
+    for index in range(_function(library, "ggml_backend_dev_count", ctypes.c_size_t)()):
+        handle = _function(library, "ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)(index)
+
+        def text(name: str, at: int = handle) -> str:
+            value = _function(library, name, ctypes.c_char_p, ctypes.c_void_p)(at)
+            return (value or b"").decode("utf-8", "replace")
+
+        kind = _function(library, "ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        _function(
+            library,
+            "ggml_backend_dev_memory",
+            None,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        )(handle, ctypes.byref(free), ctypes.byref(total))
+        registry = _function(
+            library, "ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p
+        )(handle)
+        found.append(
+            Device(
+                name=text("ggml_backend_dev_name"),
+                description=text("ggml_backend_dev_description"),
+                kind=kinds[kind] if kind < len(kinds) else str(kind),
+                backend=text("ggml_backend_reg_name", registry),
+                memory_bytes=total.value,
+            )
+        )
+    return tuple(found)
+
+
+def _function(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+    function = getattr(library, name)
+    function.restype, function.argtypes = result, arguments
+    return function

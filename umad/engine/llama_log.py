@@ -1,0 +1,47 @@
+"""llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
+
+Owner: the process, which has one; called by llama.cpp on whatever thread it logs from.
+"""
+
+import ctypes
+import logging
+from collections import deque
+
+log = logging.getLogger("umad.engine.llama")
+
+_LEVEL_ERROR, _LEVEL_CONT = 4, 5  # ggml_log_level
+_LAST_LINES = 8
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+class LlamaLog:
+    """Receives llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
+
+    Everything below an error goes to DEBUG: llama.cpp is chatty at load, and it warns at every
+    cut, which is no news here.
+    """
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=_LAST_LINES)
+        self._partial = ""
+        self._level = 0
+        # Kept for the life of the process: llama.cpp holds the bare pointer.
+        self.callback = _CALLBACK(self._on_text)
+
+    def _on_text(self, level: int, text: bytes, _data: object) -> None:
+        if level != _LEVEL_CONT:
+            self._level = level
+        self._partial += text.decode("utf-8", "replace")
+        *lines, self._partial = self._partial.split("\n")
+        for line in lines:
+            if self._level == _LEVEL_ERROR:
+                self.errors.append(line.strip())
+                log.warning("%s", line)
+            else:
+                log.debug("%s", line)
+
+    def reason(self) -> str:
+        """The kept lines, oldest first, and forget them."""
+        text = "; ".join(line for line in self.errors if line)
+        self.errors.clear()
+        return text or "llama.cpp gave no reason"
