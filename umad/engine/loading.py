@@ -30,9 +30,10 @@ _NS_PER_MS = 1e6
 _MEMORY_SHARE = 0.95
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
-_WARM_SLICE_TOKENS = 64
-# A slice is only tried at load where it is expected to take less than this.
-_WARM_SLICE_MS = 1_000.0
+# (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up; the cost
+# model fills in the rest and goes on learning. What is not tried is guessed from its neighbour.
+_PROBES = ((1, 0), (2, 0), (0, 4), (4, 0), (8, 0), (0, 16), (0, 64))
+_PROBE_MS = 1_500.0
 
 Observation = tuple[int, int, float]
 
@@ -89,9 +90,9 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
     except LlamaError as error:
         raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
     load_ms = (now_ns() - began_ns) / _NS_PER_MS
-    warm = _WarmUp(model, context, settings.batch, now_ns)
+    warm = _WarmUp(model, context, settings, now_ns)
     warmup_ms, observed = warm.measure()
-    can_share = not model.is_recurrent and warm.can_share_prefix(settings.max_seqs)
+    can_share = not model.is_recurrent and warm.can_share_prefix()
     weights = [weight_bytes(one) for one in files]
     facts = ModelFacts(
         name=options.name,
@@ -134,6 +135,11 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         load_ms,
         warmup_ms,
         facts.decode_ms,
+    )
+    log.info(
+        "costs model=%s %s",
+        options.name,
+        " ".join(f"{rows}+{tokens}={ms:.1f}ms" for rows, tokens, ms in observed),
     )
     return Loaded(model=model, context=context, facts=facts, observed=observed)
 
@@ -215,57 +221,63 @@ class _WarmUp:
     """Decodes of no consequence, on an empty pool that is empty again afterwards."""
 
     def __init__(
-        self, model: Model, context: Context, capacity: int, now_ns: Callable[[], int]
+        self, model: Model, context: Context, settings: EngineSettings, now_ns: Callable[[], int]
     ) -> None:
         self._context = context
         self._now_ns = now_ns
-        self._batch = Batch(capacity)
-        self._capacity = capacity
+        self._batch = Batch(settings.batch)
+        self._most_tokens = settings.batch
+        self._most_rows = min(settings.max_seqs, settings.batch)
         self._token = max(model.bos, 0)
 
     def measure(self) -> tuple[float, tuple[Observation, ...]]:
         """ms of the first decode, which pages in every weight, and what others cost."""
-        self._context.set_warmup(True)
-        warmup_ms = self._run(1)
-        self._context.set_warmup(False)
-        self._run(1)  # builds the graph that warm-up did not
-        row_ms = min(self._run(1) for _ in range(3))
-        observed: list[Observation] = [(1, 0, row_ms)]
-        n_tokens = min(_WARM_SLICE_TOKENS, self._capacity)
-        # Never dearer than so many rows, each by itself.
-        if n_tokens * row_ms < _WARM_SLICE_MS:
-            self._run(n_tokens)
-            observed.append((0, n_tokens, self._run(n_tokens)))
+        context = self._context
+        context.set_warmup(True)
+        warmup_ms = self._run(1, 0)
+        context.set_warmup(False)
+        observed: list[Observation] = []
+        left_ms = _PROBE_MS
+        for n_rows, n_tokens in _PROBES:
+            if n_rows > self._most_rows or n_tokens > self._most_tokens:
+                continue
+            first_ms = self._run(n_rows, n_tokens)  # builds the graph of this shape as well
+            ms = min(self._run(n_rows, n_tokens) for _ in range(2))
+            observed.append((n_rows, n_tokens, ms))
+            left_ms -= first_ms + 2 * ms
+            if left_ms < 8 * ms:  # the next may be dearer by so much
+                break
         return warmup_ms, tuple(observed)
 
-    def can_share_prefix(self, max_seqs: int) -> bool:
+    def can_share_prefix(self) -> bool:
         """Whether a sequence can give up its tail and share its beginning; asked by doing it."""
         context = self._context
-        self._fill(0, 4)
+        self._fill(min(4, self._most_tokens), together=True)
         works = context.trim(0, 3) and context.length(0) == 3
-        if works and max_seqs > 1:
+        if works and self._most_rows > 1:
             context.copy(0, 1, 2)
             works = context.length(1) == 2
         context.clear()
         return works
 
-    def _run(self, n_tokens: int) -> float:
+    def _run(self, n_rows: int, n_tokens: int) -> float:
         self._context.clear()
         began_ns = self._now_ns()
-        self._fill(0, n_tokens)
-        self._context.logits(1)  # waits for the device
+        self._fill(n_rows or n_tokens, together=not n_rows)
+        self._context.logits(n_rows or 1)  # waits for the device
         elapsed_ms = (self._now_ns() - began_ns) / _NS_PER_MS
         self._context.clear()
         return elapsed_ms
 
-    def _fill(self, seq: int, n_tokens: int) -> None:
+    def _fill(self, n: int, *, together: bool) -> None:
+        """Decode `n` tokens: of one sequence, or one each of so many."""
         batch = self._batch
-        batch.token[:n_tokens] = self._token
-        batch.pos[:n_tokens] = np.arange(n_tokens)
-        batch.seq[:n_tokens] = seq
-        batch.wants_logits[:n_tokens] = 0
-        batch.wants_logits[n_tokens - 1] = 1
-        batch.set_rows(n_tokens)
+        batch.token[:n] = self._token
+        batch.pos[:n] = np.arange(n) if together else 0
+        batch.seq[:n] = 0 if together else np.arange(n)
+        batch.wants_logits[:n] = not together
+        batch.wants_logits[n - 1] = 1
+        batch.set_rows(n)
         code = self._context.decode(batch)
         if code:
             raise ModelLoadFailed(

@@ -18,6 +18,7 @@ LEARNING_RATE = 0.2
 # A step this many times dearer than expected was interrupted by something outside; once a shape
 # is known it may teach at most this factor.
 OUTLIER = 2.0
+STRAIGHTEN_EVERY = 64
 
 
 class CostCurve:
@@ -26,6 +27,7 @@ class CostCurve:
     def __init__(self, initial_ms_each: float) -> None:
         self._ms = [initial_ms_each * n for n in ROWS]
         self._seen = [0] * len(ROWS)
+        self._since_straight = 0
 
     def at(self, n: int) -> float:
         """Expected milliseconds for `n`; 0 for none."""
@@ -58,21 +60,26 @@ class CostCurve:
         expected = self.at(n)
         right = min(bisect_left(ROWS, n), len(ROWS) - 1)
         left = right if ROWS[right] <= n or right == 0 else right - 1
-        for index in {left, right}:
-            span = ROWS[right] - ROWS[left]
+        span = ROWS[right] - ROWS[left]
+        is_news = False
+        for index in (left,) if left == right else (left, right):
             weight = 1.0 if span == 0 else 1 - abs(n - ROWS[index]) / span
-            if weight <= 0:
-                continue
             if self._seen[index]:
                 bounded = min(ms, OUTLIER * expected)
                 self._ms[index] += LEARNING_RATE * weight * (bounded - expected)
             else:
                 self._ms[index] *= ms / expected
+                is_news = True
             self._seen[index] += 1
-        self._straighten()
+        # The whole curve follows a new point at once, a moved one only now and then: this runs
+        # between two steps.
+        self._since_straight += 1
+        if is_news or self._since_straight >= STRAIGHTEN_EVERY:
+            self._straighten()
 
     def _straighten(self) -> None:
         """Fill in the shapes never seen; no shape is cheaper than a smaller one."""
+        self._since_straight = 0
         seen = [index for index, times in enumerate(self._seen) if times]
         for index, n in enumerate(ROWS):
             if self._seen[index]:

@@ -4,6 +4,9 @@
 p95 <= cap x solo and p99 <= 2 x solo, so a step carries at most (cap - 1) x solo; where not even
 one token of the other work fits into that, one step in `CHUNK_EVERY` carries up to one solo.
 What a step ran over is a debt that the next ones pay before they carry anything.
+How far the cost model may be trusted is learnt: `trust` scales what a step carries, and falls 19
+times faster with a step over the cap than it rises with one within, so that it settles where one
+carrying step in twenty is over (stochastic approximation of a quantile, Robbins and Monro 1951).
 Background work always gets its floor: below that share of the device's time a step carries some
 whatever the guard says, but never more than one solo.
 Pure; owner: the step thread.
@@ -13,6 +16,11 @@ Pure; owner: the step thread.
 CHUNK_EVERY = 25
 # The share of device time is remembered over about this much device time.
 SHARE_MEMORY_MS = 2_000.0
+# Trust gained by a step within the cap; lost 19 times over by one above it.
+TRUST_GAIN = 0.002
+TRUST_LOSS = 19 * TRUST_GAIN
+# A machine that others disturb is over the cap whatever is carried; the background goes on there.
+LEAST_TRUST = 0.25
 # A single freak step must not silence the background for longer than this many solo steps.
 MAX_DEBT_SOLOS = 20.0
 
@@ -26,6 +34,12 @@ class LatencyGuard:
         self._debt_ms = 0.0
         self._steps_since_chunk = CHUNK_EVERY
         self._background_share = 0.0
+        self._trust = 1.0
+
+    @property
+    def trust(self) -> float:
+        """Share of the cap's slack that steps are given now, `LEAST_TRUST` to 1."""
+        return self._trust
 
     @property
     def background_share(self) -> float:
@@ -44,7 +58,7 @@ class LatencyGuard:
             return 0.0
         regular_ms = (self._cap - 1) * solo_ms
         if least_ms <= regular_ms:
-            return regular_ms
+            return max(least_ms, self._trust * regular_ms)
         if least_ms <= solo_ms and self._steps_since_chunk >= CHUNK_EVERY:
             return solo_ms
         return 0.0
@@ -57,6 +71,9 @@ class LatencyGuard:
         if not solo_ms:
             return
         self._steps_since_chunk += 1
+        if carried:
+            gain = TRUST_GAIN if extra_ms <= regular_ms else -TRUST_LOSS
+            self._trust = min(1.0, max(LEAST_TRUST, self._trust + gain))
         if carried and extra_ms > regular_ms:
             self._steps_since_chunk = 0
             self._debt_ms = min(self._debt_ms + extra_ms - regular_ms, MAX_DEBT_SOLOS * solo_ms)
