@@ -6,6 +6,8 @@ Every engine here is a process, and every death a real one.
 import asyncio
 import os
 import signal
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,27 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.daemon.house import House, Serve, Wire, asks, run, standstill, tokens_of, until
+from tests.daemon.house import (
+    PATIENCE_S,
+    House,
+    Serve,
+    Wire,
+    asks,
+    run,
+    standstill,
+    tokens_of,
+    until,
+)
 from umad.clock import MonotonicClock
 from umad.config import LimitSettings
 from umad.daemon import crashes
-from umad.daemon.engine import Engine
+from umad.daemon.engine import Engine, State
+from umad.daemon.keeper import Launcher
 from umad.daemon.names import ModelFile
 from umad.daemon.supervisor import Supervisor
 from umad.errors import EngineFailed, UmadError
-from umad.protocol.link import StepReport
+from umad.protocol.frames import encode_frame
+from umad.protocol.link import Ready, StepReport, encode
 from umad.protocol.messages import Cancel, Load, Models, Ping, Sessions, Tokenize, Unload
 from umad.service import Failed, Tokens
 from umad.testing import FakeModel
@@ -450,26 +464,54 @@ def test_progress_is_not_told_twice_when_an_engine_catches_up(serve: Serve) -> N
     run(test())
 
 
+class Nobody:
+    """Hears what engines do and tells nobody."""
+
+    def engine_ready(self, engine: Engine) -> None: ...
+    def engine_report(self, engine: Engine, report: StepReport) -> None: ...
+    def engine_died(self, engine: Engine) -> None: ...
+    def engine_ended(self, engine: Engine, error: UmadError) -> None: ...
+
+
+def supervise(launcher: Launcher) -> Supervisor:
+    return Supervisor(
+        launcher=launcher, limits=LimitSettings(), clock=MonotonicClock(), events=Nobody()
+    )
+
+
+def test_a_first_word_that_comes_before_anybody_listens_is_heard(tmp_path: Path) -> None:
+    """The loop is held up from the process's start until long after it said it is ready."""
+    ready = encode_frame(encode(Ready(facts={})))
+
+    def launcher(file: ModelFile, fd: int) -> list[str]:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+        program = f"import os; os.write({fd}, {ready!r}); os.read({fd}, 1)"
+        return [sys.executable, "-I", "-S", "-c", program]
+
+    async def test() -> None:
+        supervisor = supervise(launcher)
+        path = FakeModel().write(tmp_path / "a.gguf")
+
+        engine = await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
+
+        assert engine.state is State.READY
+        await supervisor.stop()
+
+    run(test())
+
+
 def test_a_bug_while_an_engine_is_started_fails_its_load_instead_of_hanging(
     tmp_path: Path,
 ) -> None:
-    class Nobody:
-        def engine_ready(self, engine: Engine) -> None: ...
-        def engine_report(self, engine: Engine, report: StepReport) -> None: ...
-        def engine_died(self, engine: Engine) -> None: ...
-        def engine_ended(self, engine: Engine, error: UmadError) -> None: ...
-
     def launcher(file: ModelFile, fd: int) -> list[str]:
         raise ZeroDivisionError
 
     async def test() -> None:
-        supervisor = Supervisor(
-            launcher=launcher, limits=LimitSettings(), clock=MonotonicClock(), events=Nobody()
-        )
+        supervisor = supervise(launcher)
         path = FakeModel().write(tmp_path / "a.gguf")
 
         with pytest.raises(EngineFailed, match="unexpected ZeroDivisionError"):
-            await supervisor.load(str(path))
+            await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
 
         await supervisor.stop()
 

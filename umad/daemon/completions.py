@@ -18,7 +18,7 @@ from umad.daemon.journal import Entry
 from umad.errors import DeadlineExceeded, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.lifecycle import FINAL, Event
-from umad.protocol.link import Cancel, Ended, Pause, Resume, SetLane
+from umad.protocol.link import Cancel, Ended, Pause, Resume, SetLane, Submit
 from umad.protocol.messages import Generate, encode_error, encode_event
 from umad.request import FinishReason, Timings, Usage
 from umad.service import Accepted, Done
@@ -88,9 +88,10 @@ class Completions:
             entry = journal.add(submit, owner=generation, index=index)
             generation.entries.append(entry)
             self._scorecard.accepted(entry.rid, engine.name, lane, app, generation.accepted_ns)
-            engine.send(submit)
             if recipient.paused:
-                self._pause(entry)
+                self._pause(entry, submit)
+            else:
+                engine.send(submit)
         if request.deadline_ms is not None:
             generation.deadline = asyncio.get_running_loop().call_later(
                 request.deadline_ms / 1e3, self._too_late, generation, request.deadline_ms
@@ -222,10 +223,10 @@ class Completions:
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
-    def _pause(self, entry: Entry[Generation]) -> None:
+    def _pause(self, entry: Entry[Generation], *before: Submit) -> None:
         engine = entry.owner.engine
         engine.journal.advance(entry, Event.PAUSE)
-        engine.send(Pause(rid=entry.rid))
+        engine.send(*before, Pause(rid=entry.rid))
         self._scorecard.paused(entry.rid)
 
     def _too_late(self, generation: Generation, deadline_ms: int) -> None:

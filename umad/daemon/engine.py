@@ -66,8 +66,8 @@ NEXT: dict[tuple[State, Event], State] = {
 class Link(Protocol):
     """The way to the process."""
 
-    def send(self, message: ToEngine) -> None:
-        """Hand over one message, in order; lost where the engine has gone. Never blocks."""
+    def send(self, *messages: ToEngine) -> None:
+        """Hand over messages in order, together; lost where the engine has gone. Never blocks."""
         ...
 
 
@@ -133,10 +133,13 @@ class Engine:
         """The process has gone; calls wait for the next one."""
         self._link = None
 
-    def send(self, message: ToEngine) -> None:
-        """Hand a message to the process; dropped where there is none (the journal has it)."""
+    def send(self, *messages: ToEngine) -> None:
+        """Hand messages to the process; dropped where there is none (the journal has them).
+
+        Together: it looks at all of them before it runs another step.
+        """
         if self._link is not None:
-            self._link.send(message)
+            self._link.send(*messages)
 
     async def call(self, op: str, args: Mapping[str, Any]) -> Any:
         """Ask and wait for the answer, across a restart too.

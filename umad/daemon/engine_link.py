@@ -29,10 +29,10 @@ class EngineLink(asyncio.Protocol):
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._transport: asyncio.Transport | None = None
 
-    def send(self, message: ToEngine) -> None:
-        """Hand over one message, in order; lost where the engine has gone."""
+    def send(self, *messages: ToEngine) -> None:
+        """Hand over messages, in order and together; lost where the engine has gone."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode_frame(encode(message)))
+            self._transport.write(b"".join([encode_frame(encode(one)) for one in messages]))
 
     def close(self) -> None:
         """Hang up; nothing is heard from here on."""

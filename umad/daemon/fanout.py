@@ -32,10 +32,12 @@ class Fanout:
             self._scorecard.engine_restarted(engine.name)
         for entry in engine.journal:
             order = engine.journal.replay(entry)
-            if isinstance(order, Submit):
+            if not isinstance(order, Submit):
+                continue
+            if entry.state is State.PAUSED:
+                engine.send(order, Pause(rid=entry.rid))
+            else:
                 engine.send(order)
-                if entry.state is State.PAUSED:
-                    engine.send(Pause(rid=entry.rid))
 
     def engine_died(self, engine: Engine) -> None:
         """Its completions wait for the next process; those with nothing left to do end here."""

@@ -177,35 +177,34 @@ class Keeper:
     async def _one_process(self) -> int | None:
         """Start a process, see it through, reap it: its exit status."""
         engine = self.engine
-        loop = asyncio.get_running_loop()
         self._fatal = None
-        ours, theirs = socket.socketpair()
-        with theirs:
-            ours.setblocking(False)
-            try:
-                command = self._launcher(self._file, theirs.fileno())
-                process = await EngineProcess.start(engine.name, command, theirs)
-            except BaseException:
-                ours.close()
-                raise
-        self._process = process
+        # Before the process: its first word may come as soon as it lives.
+        self._link = link = EngineLink(self._heard)
         try:
-            _, self._link = await loop.create_unix_connection(
-                lambda: EngineLink(self._heard), sock=ours
-            )
+            self._process = process = await self._start(link)
             engine.pid = process.pid
             log.info("engine started model=%s pid=%d", engine.name, process.pid)
             if engine.state is State.DRAINING:  # unloaded while it was being started
                 process.kill()
-            await self._see_through(self._link, process)
+            try:
+                await self._see_through(link, process)
+            finally:
+                status = await process.end()
+                self._last_words = process.last_words
         finally:
-            link, self._link = self._link, None
-            if link is not None:
-                link.close()
-            status = await process.end()
-            self._last_words = process.last_words
-            self._process = None
+            self._process = self._link = None
+            link.close()
         return status
+
+    async def _start(self, link: EngineLink) -> EngineProcess:
+        """Connect `link` to a new process. Raises `OSError` where there can be none."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            await loop.create_unix_connection(lambda: link, sock=ours)
+            command = self._launcher(self._file, theirs.fileno())
+            return await EngineProcess.start(self.engine.name, command, theirs)
 
     async def _see_through(self, link: EngineLink, process: EngineProcess) -> None:
         """Return when link and process are at their ends, or one is and patience with the other."""
