@@ -175,6 +175,35 @@ def test_a_newcomer_is_prefilled_beside_running_streams_in_bounded_slices() -> N
     assert waited <= 20
 
 
+def test_newcomers_that_outnumber_the_running_streams_are_not_held_back_for_them() -> None:
+    bench = Bench()
+    bench.arrive(1, 20, 400)
+    bench.run(3)
+
+    for rid in range(2, 10):
+        bench.arrive(rid, 40, 400, app=f"app{rid}")
+    steps = 0
+    while any(not bench.tokens[rid] for rid in range(2, 10)):
+        bench.step()
+        steps += 1
+
+    assert steps <= 20
+
+
+def test_a_machine_that_is_busy_for_a_while_does_not_shrink_slices_for_good() -> None:
+    cost = CostModel()
+    for _ in range(50):
+        cost.learn(0, 64, 280.0)
+    for _ in range(10):
+        cost.learn(0, 64, 2_000.0)
+    busy = cost.prefill.at(64)
+    for _ in range(5):
+        cost.learn(0, 64, 280.0)
+
+    assert busy < 500.0
+    assert cost.prefill.at(64) < 330.0
+
+
 def test_nothing_waits_for_background_rows_when_a_newcomer_has_the_device_to_itself() -> None:
     bench = Bench()
     for rid in range(4):

@@ -1,7 +1,8 @@
 """Makes up one step from the requests that are ready: whose rows, whose slices, how large.
 
 Interactive decode rows always run. Beside them an interactive newcomer's prompt runs in slices
-of `newcomer_steps` of their step, or background work within the guard's allowance. With nothing
+of `newcomer_steps` of their step (more where newcomers outnumber them), or background work within
+the guard's allowance. With nothing
 interactive decoding, a newcomer's prompt has the device to itself; with nothing interactive at
 all, background rows and slices run at full speed, in pieces a cut does not hurt much.
 Not: who is in the pool (`policy`, `residency`). Pure; owner: the step thread.
@@ -15,6 +16,9 @@ from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import Entry
 from umad.scheduler.guard import LatencyGuard
 from umad.step import DecodeSlice, MemoryOp, PrefillSlice, StepPlan
+
+# However many newcomers there are, a running stream never waits longer than for so many times one.
+MOST_CROWD = 4.0
 
 
 @dataclass(slots=True)
@@ -60,7 +64,10 @@ class StepComposer:
         room = self._batch_tokens - n_own
         slices: list[PrefillSlice] = []
         if ready.prefill:
-            budget_ms = self._settings.newcomer_steps * solo_ms
+            # Where more wait for their first token than have theirs, a fixed bound would protect
+            # the few from the many (imp #1950).
+            crowd = min(MOST_CROWD, max(1.0, len(ready.prefill) / n_own))
+            budget_ms = self._settings.newcomer_steps * crowd * solo_ms
             n_tokens = self._cost.prefill_within(budget_ms, beside=n_own, n_max=room)
             slices = _cut_slices(ready.prefill, max(1, n_tokens), room)
         elif ready.background_decode or ready.background_prefill:

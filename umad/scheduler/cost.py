@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 # Shapes the curves are kept at; between them a straight line, beyond the last its slope.
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
-# One observation moves a point a fifth of the way: quick enough to follow a machine that slows
-# down, slow enough that one interrupted step does not change a decision.
-LEARNING_RATE = 0.2
+# A step quicker than expected is believed, a slower one may only have been interrupted: what other
+# programs take from this machine must not feed back into ever smaller slices (oMLX #2633).
+LEARNING_RATE_DOWN = 0.3
+LEARNING_RATE_UP = 0.05
 # A step this many times dearer than expected was interrupted by something outside; once a shape
 # is known it may teach at most this factor.
 OUTLIER = 2.0
@@ -65,8 +66,9 @@ class CostCurve:
         for index in (left,) if left == right else (left, right):
             weight = 1.0 if span == 0 else 1 - abs(n - ROWS[index]) / span
             if self._seen[index]:
+                rate = LEARNING_RATE_DOWN if ms < expected else LEARNING_RATE_UP
                 bounded = min(ms, OUTLIER * expected)
-                self._ms[index] += LEARNING_RATE * weight * (bounded - expected)
+                self._ms[index] += rate * weight * (bounded - expected)
             else:
                 self._ms[index] *= ms / expected
                 is_news = True
