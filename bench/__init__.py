@@ -8,9 +8,12 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench.peers     builds llama-server, llama-bench and llama-batched-bench
     python -m bench.shapes    writes models of real shapes with random weights
     python -m bench.speed     decode speed side by side, --ahead where others work
+    python -m bench.mixed     what interactive clients feel beside long prompts
 
     cache       what is kept between runs      machine     the facts above each table
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client
+    targets     servers that are loaded        load        the clients that load them
+    exchange    one recorded request           latency     what its client felt
 """

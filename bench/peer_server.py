@@ -31,6 +31,7 @@ from bench.arrivals import Arrival
 from bench.errors import BenchError
 
 _TOKENS_SO_FAR = re.compile(rb'"tokens_predicted":(\d+)')
+_PROMPT_SO_FAR = re.compile(rb'"processed":(\d+)')
 _STOP_S = 10.0
 
 
@@ -86,6 +87,13 @@ class LlamaServer:
                     f" see {self.log_path}"
                 )
             time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        if self._process is None:
+            raise BenchError("llama-server was not started")
+        return self._process.pid
 
     def stop(self) -> None:
         """Ends the process (asked first, then killed) and removes the socket; may be repeated."""
@@ -144,7 +152,11 @@ async def complete(
     return [stream.result() for stream in streams]
 
 
-async def _complete_one(socket_path: Path, prompt: Sequence[int], tokens: int) -> list[Arrival]:
+def completion_request(prompt: Sequence[int], tokens: int, *, progress: bool = False) -> bytes:
+    """A whole HTTP request for a greedy, streamed completion, after which the server hangs up.
+
+    progress: the server also tells, after each batch, how much of the prompt is computed.
+    """
     body = json.dumps(
         {
             "prompt": list(prompt),
@@ -153,12 +165,18 @@ async def _complete_one(socket_path: Path, prompt: Sequence[int], tokens: int) -
             "ignore_eos": True,
             "cache_prompt": False,
             "temperature": 0,
+            "return_progress": progress,
         }
     ).encode()
     head = (
         "POST /completion HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
+    return head.encode() + body
+
+
+async def _complete_one(socket_path: Path, prompt: Sequence[int], tokens: int) -> list[Arrival]:
+    request = completion_request(prompt, tokens)
     loop = asyncio.get_running_loop()
     recorder = _Recorder(loop.create_future())
     try:
@@ -166,7 +184,7 @@ async def _complete_one(socket_path: Path, prompt: Sequence[int], tokens: int) -
     except OSError as error:
         raise BenchError(f"no llama-server answers: {error.strerror}") from error
     try:
-        transport.write(head.encode() + body)
+        transport.write(request)
         await recorder.closed
     finally:
         transport.close()
@@ -183,16 +201,27 @@ def arrivals_in(pieces: Sequence[tuple[int, bytes]]) -> list[Arrival]:
     An event counts from the read that completed its token count. The closing event repeats the
     last count and adds no arrival. Raises BenchError on a status other than 200.
     """
-    response = b"".join(data for _, data in pieces)
-    status = response.partition(b"\r\n")[0]
+    status = b"".join(data for _, data in pieces).partition(b"\r\n")[0]
     if b" 200 " not in status + b" ":
+        response = b"".join(data for _, data in pieces)
         detail = response.rpartition(b"\r\n\r\n")[2] or status or b"no answer"
         raise BenchError(f"llama-server refused: {detail[:300].decode(errors='replace')}")
+    return _rising(pieces, _TOKENS_SO_FAR)
+
+
+def prompt_progress_in(pieces: Sequence[tuple[int, bytes]]) -> list[Arrival]:
+    """How many prompt tokens were computed when, in a raw response asked for with `progress`."""
+    return _rising(pieces, _PROMPT_SO_FAR)
+
+
+def _rising(pieces: Sequence[tuple[int, bytes]], count: re.Pattern[bytes]) -> list[Arrival]:
+    """The counts that `count` finds, each with the time of the read that completed it."""
+    response = b"".join(data for _, data in pieces)
     ends = list(itertools.accumulate(len(data) for _, data in pieces))
     arrivals: list[Arrival] = []
-    for match in _TOKENS_SO_FAR.finditer(response):
+    for match in count.finditer(response):
         so_far = int(match[1])
-        if not arrivals or so_far > arrivals[-1].tokens:
+        if so_far > (arrivals[-1].tokens if arrivals else 0):
             at_ns, _ = pieces[bisect.bisect_left(ends, match.end())]
             arrivals.append(Arrival(at_ns=at_ns, tokens=so_far))
     return arrivals

@@ -40,9 +40,9 @@ class Comparison:
     notes: tuple[str, ...] = ()  # how each number was computed
 
     def ratio(self, row: str, contender: str) -> Spread | None:
-        """Paired ratios to the baseline; None for the baseline or where it was not measured."""
+        """Paired ratios to the baseline; None for the baseline itself, or where it is or was 0."""
         base = self.samples[row].get(self.baseline)
-        if contender == self.baseline or not base:
+        if contender == self.baseline or not base or not all(base):
             return None
         pairs = zip(self.samples[row][contender], base, strict=True)
         return Spread.of([value / reference for value, reference in pairs])

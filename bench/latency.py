@@ -1,0 +1,104 @@
+"""What a client felt, computed from when its tokens came. Pure: no clock, no I/O.
+
+The unit is the *wait*: the time between two messages that brought text. A message with several
+tokens ends one wait, and messages that were read at one moment end one between them, for that is
+when a user sees anything; nobody is credited with tokens that came in a bunch.
+A wait that was still open when the window closed counts at the length it had if it is longer than
+the median of those that ended: else a stream that stalled to the end would have no stall in its
+figures, and short open waits, which say nothing, would lower them.
+"""
+
+import dataclasses
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+
+from bench.arrivals import Arrival
+from bench.errors import BenchError
+
+_MS = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One request as its client saw it. ended: it got its last token before the window closed."""
+
+    sent_ns: int
+    arrivals: tuple[Arrival, ...] = ()  # of text
+    prompt: tuple[Arrival, ...] = ()  # prompt tokens computed so far, as the contender told
+    ended: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Felt:
+    """What the interactive clients of one window felt, all of them together."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    longest_ms: float
+    first_token_p50_ms: float
+    first_token_p95_ms: float
+    tokens_per_s: float
+
+
+def felt(traces: Sequence[Trace], *, opened_ns: int, closed_ns: int) -> Felt:
+    """Figures of all `traces`; raises BenchError when nothing was waited for in the window."""
+    between: list[int] = []
+    between_open: list[int] = []
+    first: list[int] = []
+    first_open: list[int] = []
+    tokens = 0
+    for trace in traces:
+        times = sorted({arrival.at_ns for arrival in trace.arrivals})
+        between += [later - before for before, later in itertools.pairwise(times)]
+        if times:
+            first.append(times[0] - trace.sent_ns)
+            tokens += trace.arrivals[-1].tokens
+            if not trace.ended:
+                between_open.append(closed_ns - times[-1])
+        else:
+            first_open.append(closed_ns - trace.sent_ns)
+    waits_ms = _with_open(between, between_open)
+    first_ms = _with_open(first, first_open)
+    if not waits_ms or not first_ms:
+        raise BenchError("no interactive stream got two tokens in the window; give more --seconds")
+    return Felt(
+        p50_ms=percentile(waits_ms, 50),
+        p95_ms=percentile(waits_ms, 95),
+        p99_ms=percentile(waits_ms, 99),
+        longest_ms=waits_ms[-1],
+        first_token_p50_ms=percentile(first_ms, 50),
+        first_token_p95_ms=percentile(first_ms, 95),
+        tokens_per_s=tokens * 1e9 / (closed_ns - opened_ns),
+    )
+
+
+def first_token_ms(trace: Trace) -> float:
+    """From sending the request to its first text; raises BenchError when none came."""
+    if not trace.arrivals:
+        raise BenchError("a request ended without a token; the contender's log says why")
+    return (trace.arrivals[0].at_ns - trace.sent_ns) / _MS
+
+
+def prompt_tokens_per_s(traces: Sequence[Trace], *, opened_ns: int, closed_ns: int) -> float:
+    """Prompt tokens computed in the window, as far as the contender had told of them.
+
+    llama-server tells after each batch of up to 2,048 tokens: what it had computed of the one
+    that was running when the window closed is not in its figure, so short windows wrong it.
+    """
+    tokens = sum(trace.prompt[-1].tokens for trace in traces if trace.prompt)
+    return tokens * 1e9 / (closed_ns - opened_ns)
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The least value that at least `percent` % of the values do not exceed (nearest rank)."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def _with_open(ended: Sequence[int], still_open: Sequence[int]) -> list[float]:
+    """Both in ms, ascending, without the open ones that say nothing."""
+    usual = statistics.median(ended) if ended else 0
+    waits = [*ended, *(wait for wait in still_open if wait > usual)]
+    return sorted(wait / _MS for wait in waits)

@@ -1,0 +1,253 @@
+"""Loads a contender as its users would: people at editors, and one job that never ends.
+
+Each interactive client sends a prompt, reads all of the answer, thinks, and sends the next; the
+background client sends long prompts one after another. Every client has a connection of its own
+and all run on one loop. A window is cut when its time is over: what runs then is cancelled.
+Not here: figures (`bench.latency`), order and repetition (`bench.mixed`).
+Owner: the process that measures; everything blocks, bounded in time.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from bench.errors import BenchError
+from bench.exchange import Connection, Exchange
+from bench.latency import Trace, first_token_ms
+from umad.request import BACKGROUND, INTERACTIVE
+
+# A server that was cut off in a long batch finishes it before it sees anything else.
+_SETTLE_S = 180.0
+# Where in a long prefill somebody arrives: not at its edges.
+_ARRIVES = (0.2, 0.6)
+_ATTEMPTS = 3
+
+
+class Target(Protocol):
+    """Something that serves; `connect` on the measuring loop, the others block."""
+
+    name: str
+    method: str  # how it was run, in one line
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server; all it runs is this process or below it."""
+
+    def start(self) -> None:
+        """Gets ready, model loaded; raises BenchError."""
+
+    async def connect(self) -> Connection:
+        """One client's connection."""
+
+    def stop(self) -> None:
+        """Frees everything; may be called without `start` and more than once."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the clients ask for."""
+
+    clients: int
+    prompt_tokens: int
+    tokens: int
+    think_s: float
+    background_prompt_tokens: int
+    background_tokens: int
+    vocabulary_tokens: int  # prompts are drawn from these ids
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What one window's clients saw; times of `time.perf_counter_ns`."""
+
+    opened_ns: int
+    closed_ns: int
+    interactive: tuple[Trace, ...]
+    background: tuple[Trace, ...]
+
+
+class Prompts:
+    """Random prompts, so that no two share a prefix that a cache could use."""
+
+    def __init__(self, load: Load, *, seed: int) -> None:
+        self._ids = range(load.vocabulary_tokens)
+        self._random = random.Random(seed)
+
+    def draw(self, tokens: int) -> list[int]:
+        """Token ids that were not drawn before, but for an accident."""
+        return self._random.choices(self._ids, k=tokens)
+
+    def between(self, low: float, high: float) -> float:
+        """A number from the same source."""
+        return self._random.uniform(low, high)
+
+
+def window(
+    target: Target, load: Load, prompts: Prompts, *, seconds: float, background: bool
+) -> Window:
+    """Interactive clients for `seconds`, with the background client beside them or without."""
+    return asyncio.run(_window(target, load, prompts, seconds=seconds, background=background))
+
+
+def background_alone(target: Target, load: Load, prompts: Prompts, *, seconds: float) -> Window:
+    """Whole long prompts one after another, until `seconds` are over and the last one is done."""
+    return asyncio.run(_background_alone(target, load, prompts, seconds))
+
+
+def warm_up(target: Target, load: Load, prompts: Prompts) -> float:
+    """One request of each kind, alone; the long prompt's seconds to its first token."""
+    return asyncio.run(_warm_up(target, load, prompts))
+
+
+def arrival_ms(
+    target: Target, load: Load, prompts: Prompts, *, prefill_s: float
+) -> tuple[float, float]:
+    """First-token time of a short request: idle, then sent in the middle of a long prefill."""
+    return asyncio.run(_arrival_ms(target, load, prompts, prefill_s))
+
+
+async def _window(
+    target: Target, load: Load, prompts: Prompts, *, seconds: float, background: bool
+) -> Window:
+    interactive: list[Exchange] = []
+    long: list[Exchange] = []
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [
+            await stack.enter_async_context(_connected(target)) for _ in range(load.clients + 1)
+        ]
+        *short_connections, long_connection = connections
+        opened_ns = time.perf_counter_ns()
+        try:
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                for index, connection in enumerate(short_connections):
+                    # Spread over one think time, so that the clients do not walk in step.
+                    later_s = load.think_s * index / load.clients
+                    group.create_task(_interactive(connection, load, prompts, interactive, later_s))
+                if background:
+                    group.create_task(_background(long_connection, load, prompts, long))
+        except TimeoutError:
+            closed_ns = time.perf_counter_ns()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        read = short_connections[0].trace
+        seen = tuple(read(exchange) for exchange in interactive)
+        seen_long = tuple(long_connection.trace(exchange) for exchange in long)
+    await _settle(target, load, prompts)
+    return Window(opened_ns=opened_ns, closed_ns=closed_ns, interactive=seen, background=seen_long)
+
+
+async def _background_alone(target: Target, load: Load, prompts: Prompts, seconds: float) -> Window:
+    exchanges: list[Exchange] = []
+    async with _connected(target) as connection:
+        opened_ns = time.perf_counter_ns()
+        closes_ns = opened_ns + int(seconds * 1e9)
+        async with _bounded(seconds + _SETTLE_S):
+            while time.perf_counter_ns() < closes_ns:
+                await _long(connection, load, prompts, exchanges)
+        closed_ns = time.perf_counter_ns()
+        traces = tuple(connection.trace(exchange) for exchange in exchanges)
+    return Window(opened_ns=opened_ns, closed_ns=closed_ns, interactive=(), background=traces)
+
+
+async def _warm_up(target: Target, load: Load, prompts: Prompts) -> float:
+    async with _connected(target) as connection, _bounded(2 * _SETTLE_S):
+        await _short(connection, load, prompts, [], load.tokens)
+        exchange = await _long(connection, load, prompts, [])
+        return first_token_ms(connection.trace(exchange)) / 1000
+
+
+async def _arrival_ms(
+    target: Target, load: Load, prompts: Prompts, prefill_s: float
+) -> tuple[float, float]:
+    for _ in range(_ATTEMPTS):
+        async with _connected(target) as short, _connected(target) as long:
+            async with _bounded(_SETTLE_S):
+                idle = await _short(short, load, prompts, [], load.background_tokens)
+                running = await long.send(
+                    prompts.draw(load.background_prompt_tokens),
+                    tokens=load.background_tokens,
+                    lane=BACKGROUND,
+                )
+                await asyncio.sleep(prefill_s * prompts.between(*_ARRIVES))
+                busy = await _short(short, load, prompts, [], load.background_tokens)
+            arrivals = long.trace(running).arrivals
+            figures = (first_token_ms(short.trace(idle)), first_token_ms(short.trace(busy)))
+        await _settle(target, load, prompts)
+        if not arrivals or arrivals[0].at_ns > busy.sent_ns:
+            return figures
+    raise BenchError(
+        f"{target.name} was done with its prompt before anybody arrived; give more"
+        " --background-prompt-tokens"
+    )
+
+
+async def _interactive(
+    connection: Connection,
+    load: Load,
+    prompts: Prompts,
+    exchanges: list[Exchange],
+    later_s: float,
+) -> None:
+    await asyncio.sleep(later_s)
+    while True:
+        await _short(connection, load, prompts, exchanges, load.tokens)
+        await asyncio.sleep(load.think_s)
+
+
+async def _background(
+    connection: Connection, load: Load, prompts: Prompts, exchanges: list[Exchange]
+) -> None:
+    while True:
+        await _long(connection, load, prompts, exchanges)
+
+
+async def _short(
+    connection: Connection,
+    load: Load,
+    prompts: Prompts,
+    exchanges: list[Exchange],
+    tokens: int,
+) -> Exchange:
+    prompt = prompts.draw(load.prompt_tokens)
+    exchange = await connection.send(prompt, tokens=tokens, lane=INTERACTIVE)
+    exchanges.append(exchange)
+    await exchange.ended
+    return exchange
+
+
+async def _long(
+    connection: Connection, load: Load, prompts: Prompts, exchanges: list[Exchange]
+) -> Exchange:
+    prompt = prompts.draw(load.background_prompt_tokens)
+    exchange = await connection.send(prompt, tokens=load.background_tokens, lane=BACKGROUND)
+    exchanges.append(exchange)
+    await exchange.ended
+    return exchange
+
+
+async def _settle(target: Target, load: Load, prompts: Prompts) -> None:
+    """Returns when nothing of what was cut off is still computed: a short request came through."""
+    async with _connected(target) as connection, _bounded(_SETTLE_S):
+        await _short(connection, load, prompts, [], 1)
+
+
+@contextlib.asynccontextmanager
+async def _connected(target: Target) -> AsyncIterator[Connection]:
+    connection = await target.connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextlib.asynccontextmanager
+async def _bounded(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise BenchError(f"no answer within {seconds:.0f} s") from error

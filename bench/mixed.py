@@ -1,0 +1,282 @@
+"""What interactive clients feel while somebody else's long prompts are computed.
+
+Benchmark A. Conditions, on one running server each: interactive clients alone; the same beside a
+client that sends long prompts again and again; those prompts alone; and one interactive request
+that arrives in the middle of a long prefill with nobody else there, against its like on an idle
+server. Contenders take turns, alone and beside follow each other and change order, so that drift
+of the machine falls on both; ratios are taken within a repetition. How waits are counted:
+`bench.latency`. What clients do: `bench.load`. Decode speed is `bench.speed`.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import load as loading
+from bench import machine, peers, precedence, shapes
+from bench.errors import BenchError
+from bench.latency import Felt, felt, prompt_tokens_per_s
+from bench.load import Load, Prompts, Target
+from bench.table import Comparison, as_json, render
+from bench.targets import TARGETS, Room
+from umad.models import gguf
+
+ALONE, BESIDE, NOBODY_ELSE = "alone", "beside background", "background alone"
+IDLE, BUSY = "idle", "mid-prefill"
+PARTS = ("load", "background", "arrivals")
+# Ordinary tokens come first in the vocabularies the models here have.
+_TEXT_TOKENS = 151_643
+_ROOM_STEP = 1024  # a stream's context is a multiple of this
+_LABELS = {
+    "p50_ms": "wait p50, ms",
+    "p95_ms": "wait p95, ms",
+    "p99_ms": "wait p99, ms",
+    "longest_ms": "longest wait, ms",
+    "first_token_p50_ms": "first token p50, ms",
+    "first_token_p95_ms": "first token p95, ms",
+    "tokens_per_s": "interactive tokens/s",
+}
+
+
+@dataclasses.dataclass(slots=True)
+class Measured:
+    """Samples of all contenders, one per repetition (arrivals: one per arrival)."""
+
+    felt: dict[str, dict[str, list[Felt]]]  # contender, condition
+    background: dict[str, dict[str, list[float]]]  # condition, contender: prompt tokens/s
+    arrivals: dict[str, dict[str, list[float]]]  # contender, idle or mid-prefill: ms
+
+
+def measure(
+    targets: Sequence[Target],
+    load: Load,
+    *,
+    seconds: float,
+    repetitions: int,
+    arrivals: int,
+    parts: Sequence[str],
+    progress: Callable[[str], None],
+) -> Measured:
+    """Runs all conditions; blocks for about all windows together and what settling takes."""
+    names = [target.name for target in targets]
+    measured = Measured(
+        felt={name: {ALONE: [], BESIDE: []} for name in names},
+        background={row: {name: [] for name in names} for row in (BESIDE, NOBODY_ELSE)},
+        arrivals={name: {IDLE: [], BUSY: []} for name in names},
+    )
+    prompts = Prompts(load, seed=0)
+    prefill_s = {}
+    for target in targets:
+        progress(f"warm-up  {target.name}")
+        prefill_s[target.name] = loading.warm_up(target, load, prompts)
+    for repetition in range(repetitions):
+        turn = repetition % len(targets)
+        for target in [*targets[turn:], *targets[:turn]]:
+            stage = f"{repetition + 1}/{repetitions}  {target.name}"
+            if "load" in parts:
+                order = (ALONE, BESIDE) if repetition % 2 == 0 else (BESIDE, ALONE)
+                for condition in order:
+                    progress(f"{stage}  {condition}")
+                    _add_window(measured, target, load, prompts, condition, seconds)
+            if "background" in parts:
+                progress(f"{stage}  {NOBODY_ELSE}")
+                seen = loading.background_alone(target, load, prompts, seconds=seconds)
+                speed = prompt_tokens_per_s(
+                    seen.background, opened_ns=seen.opened_ns, closed_ns=seen.closed_ns
+                )
+                measured.background[NOBODY_ELSE][target.name].append(speed)
+            for index in range(arrivals if "arrivals" in parts else 0):
+                progress(f"{stage}  arrival {index + 1}/{arrivals}")
+                idle_ms, busy_ms = loading.arrival_ms(
+                    target, load, prompts, prefill_s=prefill_s[target.name]
+                )
+                measured.arrivals[target.name][IDLE].append(idle_ms)
+                measured.arrivals[target.name][BUSY].append(busy_ms)
+    return measured
+
+
+def comparisons(
+    measured: Measured, *, title: str, notes: tuple[str, ...], names: Sequence[str]
+) -> list[Comparison]:
+    """Tables: each contender against itself alone, then contenders against each other."""
+    tables = []
+
+    def add(
+        what: str, unit: str, condition: str, base: str, samples: dict[str, dict[str, list[float]]]
+    ) -> None:
+        filled = {row: each for row, each in samples.items() if all(each.values())}
+        if filled:
+            tables.append(
+                Comparison(
+                    title=f"{title}: {what}",
+                    unit=unit,
+                    condition=condition,
+                    baseline=base,
+                    samples=filled,
+                )
+            )
+
+    for name in names:
+        add(
+            f"{name}, against itself alone",
+            "ms and tokens/s",
+            "figure",
+            ALONE,
+            _rows(measured.felt[name]),
+        )
+    for condition in (ALONE, BESIDE):
+        columns = {name: measured.felt[name][condition] for name in names}
+        add(f"interactive {condition}", "ms and tokens/s", "figure", names[-1], _rows(columns))
+    add("background prompts", "tokens/s", "condition", names[-1], measured.background)
+    add("first token of one arrival", "ms", "contender", IDLE, measured.arrivals)
+    if tables:
+        tables[-1] = dataclasses.replace(tables[-1], notes=notes)
+    return tables
+
+
+def _add_window(
+    measured: Measured,
+    target: Target,
+    load: Load,
+    prompts: Prompts,
+    condition: str,
+    seconds: float,
+) -> None:
+    seen = loading.window(target, load, prompts, seconds=seconds, background=condition == BESIDE)
+    times = {"opened_ns": seen.opened_ns, "closed_ns": seen.closed_ns}
+    measured.felt[target.name][condition].append(felt(seen.interactive, **times))
+    if condition == BESIDE:
+        speed = prompt_tokens_per_s(seen.background, **times)
+        measured.background[BESIDE][target.name].append(speed)
+
+
+def _rows(columns: dict[str, list[Felt]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        label: {
+            column: [getattr(figures, field) for figures in felts]
+            for column, felts in columns.items()
+        }
+        for field, label in _LABELS.items()
+    }
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Measures and prints (and writes) the tables."""
+    built = peers.build()
+    facts = machine.facts(built)
+    name = options.model
+    path = Path(name) if name.endswith(".gguf") else shapes.model(name)
+    header = gguf.read_header(path)
+    load = Load(
+        clients=options.clients,
+        prompt_tokens=options.prompt_tokens,
+        tokens=options.tokens,
+        think_s=options.think_s,
+        background_prompt_tokens=options.background_prompt_tokens,
+        background_tokens=options.background_tokens,
+        vocabulary_tokens=min(header.array_lengths["tokenizer.ggml.tokens"], _TEXT_TOKENS),
+    )
+    longest = max(
+        load.background_prompt_tokens + load.background_tokens, load.prompt_tokens + load.tokens
+    )
+    room = Room(
+        model=path,
+        threads=options.threads,
+        streams=load.clients + 1,
+        stream_context_tokens=(longest // _ROOM_STEP + 1) * _ROOM_STEP,
+        umad_arguments=tuple(shlex.split(options.umad)),
+    )
+    targets = [TARGETS[key](built, room) for key in options.contenders]
+    with contextlib.ExitStack() as stack:
+        for target in targets:
+            stack.callback(target.stop)
+        for target in targets:
+            target.start()
+        precedence.include_children()
+        with console.status("") as status:
+            measured = measure(
+                targets,
+                load,
+                seconds=options.seconds,
+                repetitions=options.repetitions,
+                arrivals=options.arrivals,
+                parts=options.parts,
+                progress=status.update,
+            )
+    notes = (
+        (
+            f"{load.clients} interactive clients: {load.prompt_tokens} prompt and {load.tokens}"
+            f" generated tokens, {load.think_s:g} s think time; background:"
+            f" {load.background_prompt_tokens} and {load.background_tokens} again and again;"
+            f" {room.threads} threads; windows of {options.seconds:g} s,"
+            f" {options.repetitions} interleaved repetitions"
+        ),
+        (
+            "a wait is the time between two messages with text, one wait however many tokens came;"
+            " a stalled wait that the window's end cut off counts at the length it had"
+        ),
+        "median (range) over repetitions; ratios are taken within each repetition",
+        *(f"{target.name}: {target.method}" for target in targets),
+    )
+    names = [target.name for target in targets]
+    tables = comparisons(measured, title=path.stem, notes=notes, names=names)
+    for line in facts.lines():
+        console.print(line, highlight=False, soft_wrap=True)
+    for table in tables:
+        console.print()
+        console.print(render(table))
+    for note in notes:
+        console.print(note, style="dim", highlight=False, soft_wrap=True)
+    if options.json:
+        options.json.write_text(json.dumps(as_json(facts, tables), indent=2) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.mixed", description=__doc__)
+    add = parser.add_argument
+    add("--model", default="qwen2-0.5b", help="a shape or the path of a GGUF")
+    add("--contenders", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME")
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
+    add("--seconds", type=float, default=20.0, help="of each window")
+    add("--repetitions", type=int, default=3)
+    add("--think-s", type=float, default=0.5)
+    add("--clients", type=int, default=3, help="interactive ones")
+    add("--prompt-tokens", type=int, default=60)
+    add("--tokens", type=int, default=48, help="generated for an interactive prompt")
+    add("--background-prompt-tokens", type=int, default=2700)
+    add("--background-tokens", type=int, default=4)
+    add("--arrivals", type=int, default=3, help="per repetition, each idle and mid-prefill")
+    add("--threads", type=int, default=machine.cores())
+    add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")
+    add("--ahead", action="store_true", help="go before other work on this machine (root)")
+    add("--json", type=Path, default=None, help="also write samples and facts to this file")
+    return parser
+
+
+def main() -> int:
+    """Command line: measure one model, print the tables."""
+    options = _parser().parse_args()
+    errors = Console(stderr=True, soft_wrap=True)
+    # Contenders are stopped on the way out, so a polite end must be one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with precedence.ahead() if options.ahead else contextlib.nullcontext():
+            run(options, Console())
+    except BenchError as error:
+        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

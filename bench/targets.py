@@ -1,0 +1,108 @@
+"""The servers that are loaded: umad and llama-server, each started as a user would.
+
+Not how they are loaded (`bench.load`). Owner: the process that measures; a target's server lives
+and dies with it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import peers
+from bench.exchange import Connection, ServerConnection, UmadConnection
+from bench.load import Target
+from bench.peer_server import LlamaServer, ServerSettings
+from bench.umad_daemon import DaemonSettings, UmadDaemon
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What every server is given."""
+
+    model: Path
+    threads: int
+    streams: int
+    stream_context_tokens: int
+    umad_arguments: tuple[str, ...] = ()  # added to `umad serve`
+
+
+class UmadTarget:
+    """`umad serve` with its defaults and a pool as large as llama-server's slots together."""
+
+    name = "umad"
+    method = "generate over its Unix socket, greedy; a connection a client"
+
+    def __init__(self, built: peers.Peers, room: Room) -> None:
+        if room.umad_arguments:
+            self.method += f"; {' '.join(room.umad_arguments)}"
+        self._daemon = UmadDaemon(
+            DaemonSettings(
+                model=room.model,
+                streams=room.streams,
+                stream_context_tokens=room.stream_context_tokens,
+                threads=room.threads,
+                log_name="umad-load",
+                extra=room.umad_arguments,
+            )
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the daemon; its engine is a child of it."""
+        return self._daemon.pid
+
+    def start(self) -> None:
+        """Loads the model."""
+        self._daemon.start()
+
+    async def connect(self) -> Connection:
+        """Kept between requests."""
+        return await UmadConnection.open(self._daemon.socket_path)
+
+    def stop(self) -> None:
+        """Ends the daemon and its engine."""
+        self._daemon.stop()
+
+
+class ServerTarget:
+    """llama-server with one slot a client, everything else as it comes."""
+
+    name = "llama-server"
+    method = (
+        "/completion over a Unix socket, greedy, cache_prompt off; the connection is made before"
+        " a request's clock starts"
+    )
+
+    def __init__(self, built: peers.Peers, room: Room) -> None:
+        self._server = LlamaServer(
+            ServerSettings(
+                program=built.server,
+                model=room.model,
+                slots=room.streams,
+                slot_context_tokens=room.stream_context_tokens,
+                threads=room.threads,
+            )
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._server.pid
+
+    def start(self) -> None:
+        """Loads the model."""
+        self._server.start()
+
+    async def connect(self) -> Connection:
+        """Each request makes its own."""
+        return ServerConnection(self._server.socket_path)
+
+    def stop(self) -> None:
+        """Ends the server."""
+        self._server.stop()
+
+
+TARGETS: dict[str, Callable[[peers.Peers, Room], Target]] = {
+    "umad": UmadTarget,
+    "llama-server": ServerTarget,
+}

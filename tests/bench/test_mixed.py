@@ -1,0 +1,53 @@
+"""From samples to tables of the mixed-load benchmark."""
+
+from bench.latency import Felt
+from bench.mixed import ALONE, BESIDE, BUSY, IDLE, NOBODY_ELSE, Measured, comparisons
+from bench.table import Spread
+
+
+def felt(p99_ms: float) -> Felt:
+    return Felt(
+        p50_ms=10,
+        p95_ms=20,
+        p99_ms=p99_ms,
+        longest_ms=40,
+        first_token_p50_ms=50,
+        first_token_p95_ms=60,
+        tokens_per_s=70,
+    )
+
+
+def test_what_background_work_costs_is_a_ratio_within_a_repetition() -> None:
+    measured = Measured(
+        felt={
+            "umad": {ALONE: [felt(20), felt(40)], BESIDE: [felt(24), felt(44)]},
+            "peer": {ALONE: [felt(20), felt(40)], BESIDE: [felt(960), felt(880)]},
+        },
+        background={BESIDE: {"umad": [], "peer": []}, NOBODY_ELSE: {"umad": [], "peer": []}},
+        arrivals={"umad": {IDLE: [], BUSY: []}, "peer": {IDLE: [], BUSY: []}},
+    )
+
+    tables = comparisons(measured, title="tiny", notes=("a note",), names=["umad", "peer"])
+
+    umad, peer, alone, beside = tables
+    assert umad.ratio("wait p99, ms", BESIDE) == Spread(median=1.15, low=1.1, high=1.2)
+    assert peer.ratio("wait p99, ms", BESIDE) == Spread(median=35, low=22, high=48)
+    assert alone.ratio("wait p99, ms", "umad") == Spread(median=1, low=1, high=1)
+    assert beside.ratio("wait p50, ms", "umad") == Spread(median=1, low=1, high=1)
+    assert tables[-1].notes == ("a note",)
+
+
+def test_a_peer_whose_long_prompts_got_nowhere_has_no_ratio() -> None:
+    measured = Measured(
+        felt={"umad": {ALONE: [], BESIDE: []}, "peer": {ALONE: [], BESIDE: []}},
+        background={
+            BESIDE: {"umad": [25.0], "peer": [0.0]},
+            NOBODY_ELSE: {"umad": [90.0], "peer": [100.0]},
+        },
+        arrivals={"umad": {IDLE: [], BUSY: []}, "peer": {IDLE: [], BUSY: []}},
+    )
+
+    (background,) = comparisons(measured, title="tiny", notes=(), names=["umad", "peer"])
+
+    assert background.ratio(BESIDE, "umad") is None
+    assert background.ratio(NOBODY_ELSE, "umad") == Spread(median=0.9, low=0.9, high=0.9)
