@@ -71,6 +71,7 @@ class StepPlan:
     cuttable: no interactive work is in it, so an arrival may abort it in the middle.
     n_cells_read: KV cells the attention of this step reads, summed over rows (for the budget).
     predicted_ms: what the cost model expects; the guard's books are kept with it.
+    wait_ms: of an idle plan, when there is background work that may run after so long; 0: none.
     """
 
     memory: tuple[MemoryOp, ...] = ()
@@ -80,6 +81,7 @@ class StepPlan:
     n_cells_read: int = 0
     predicted_ms: float = 0.0
     solo_ms: float = 0.0
+    wait_ms: float = 0.0
 
     @property
     def n_rows(self) -> int:
@@ -112,12 +114,14 @@ class StepResult:
     outcome: "done", or "cut" (aborted in the middle; `seq_lengths` tells how much each prefill
     sequence kept), or "no_memory" (llama.cpp found no cells although the ledger had; nothing ran).
     device_ms: wall time of the decode call alone.
+    bytes_moved: weights touched, KV read and written, logits; of a cut step the part it got to.
     seq_lengths: (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
     """
 
     outcome: Literal["done", "cut", "no_memory"]
     sampled: tuple[Sampled, ...] = ()
     device_ms: float = 0.0
+    bytes_moved: int = 0
     seq_lengths: tuple[tuple[int, int], ...] = ()
 
 

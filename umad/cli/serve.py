@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from umad.cli.config import file_option
-from umad.config_file import load
+from umad.config_file import Loaded, load
 from umad.config_options import SCALARS, Option
+from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
 
 
@@ -57,10 +58,19 @@ def serve(
     }
     if models:
         flags["model"] = "[" + ", ".join(_quoted(one) for one in models) + "]"
-    settings = load(environ=os.environ, flags=flags, path=path).settings
+    loaded = load(environ=os.environ, flags=flags, path=path)
     if until_stdin_closes:
         _end_with_stdin()
-    return run_daemon(settings)
+    return run_daemon(loaded.settings, budget=lambda: _budget(loaded))
+
+
+def _budget(loaded: Loaded) -> Budget | None:
+    settings = loaded.settings
+    return settle_budget(
+        settings.bmt_budget_gbps,
+        machine_memory(settings.engine.threads, os.environ),
+        origin=loaded.origins.get("bmt_budget_gbps", "defaults"),
+    )
 
 
 def _text(value: object) -> str:

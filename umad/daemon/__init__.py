@@ -17,6 +17,8 @@ any time; what its clients are owed stands in the journal, and the next engine g
     engine         one model's state table, questions and way to its process
     engine_link    frames to and from a process; engine_process: the process itself
     launcher       the real engine's command line; names: which file a model's name means
+    bandwidth      what this machine reads, probed once; the budget that follows; read_probe
+    device_board   the page on which engines of different models see each other
     memory         what processes hold; scorecard_log: the scorecard, written down
     stderr_log     log lines that nobody has to read
 

@@ -33,8 +33,15 @@ class EngineProcess:
         self._pump = asyncio.create_task(self._keep(words), name=f"words of {model}")
 
     @classmethod
-    async def start(cls, model: str, command: Sequence[str], link: socket.socket) -> Self:
+    async def start(
+        cls,
+        model: str,
+        command: Sequence[str],
+        link: socket.socket,
+        inherited: tuple[int, ...] = (),
+    ) -> Self:
         """Start `command`, which inherits `link` under the same number; the caller closes its own.
+        inherited: further descriptors it gets, likewise.
 
         Raises `OSError` where the program cannot be started.
         """
@@ -44,7 +51,7 @@ class EngineProcess:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
-            pass_fds=(link.fileno(),),
+            pass_fds=(link.fileno(), *inherited),
             start_new_session=True,
         )
         words = process.stdout

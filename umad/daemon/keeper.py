@@ -64,13 +64,16 @@ class Keeper:
         limits: LimitSettings,
         clock: Clock,
         events: EngineEvents,
+        inherited: tuple[int, ...] = (),
     ) -> None:
+        """inherited: descriptors that every process gets beside its link."""
         self.engine = engine
         self._file = file
         self._launcher = launcher
         self._limits = limits
         self._clock = clock
         self._events = events
+        self._inherited = inherited
         self._crashes = CrashRecord(engine.name)
         self._last_words = ""
         self._process: EngineProcess | None = None
@@ -204,7 +207,9 @@ class Keeper:
             ours.setblocking(False)
             await loop.create_unix_connection(lambda: link, sock=ours)
             command = self._launcher(self._file, theirs.fileno())
-            return await EngineProcess.start(self.engine.name, command, theirs)
+            return await EngineProcess.start(
+                self.engine.name, command, theirs, self._inherited
+            )
 
     async def _see_through(self, link: EngineLink, process: EngineProcess) -> None:
         """Return when link and process are at their ends, or one is and patience with the other."""

@@ -1,18 +1,29 @@
-"""The command line of the real engine for a model, from the daemon's settings. Pure."""
+"""The command line of the real engine for a model, from what the daemon has settled."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from umad.config import Settings
+from umad.daemon.bandwidth import Budget
+from umad.daemon.device_board import DeviceBoard
 from umad.daemon.keeper import Launcher
 from umad.daemon.names import ModelFile
 from umad.engine.launch import EngineOptions, command
 
 
-def engine_launcher(settings: Settings) -> Launcher:
-    """How this daemon starts engines."""
+def engine_launcher(
+    settings: Settings, *, budget: Budget | None = None, board: DeviceBoard | None = None
+) -> Launcher:
+    """How this daemon starts engines. board: where each is given its seat; inherited by them."""
 
     def launch(model: ModelFile, link_fd: int) -> Sequence[str]:
         options = EngineOptions.of(settings, name=model.name, path=str(model.path))
+        if budget is not None:
+            options = replace(
+                options, budget_bytes_per_s=budget.bytes_per_s, budget_measured=budget.measured
+            )
+        if board is not None:
+            options = replace(options, board_fd=board.fd, board_seat=board.seat(model.name))
         return command(options, link_fd)
 
     return launch

@@ -23,7 +23,9 @@ import uvloop
 from umad.clock import Clock, MonotonicClock
 from umad.config import Settings
 from umad.daemon.admission import Admission
+from umad.daemon.bandwidth import Budget
 from umad.daemon.completions import Completions
+from umad.daemon.device_board import DeviceBoard
 from umad.daemon.fanout import Fanout
 from umad.daemon.identity import LaneRules
 from umad.daemon.keeper import Launcher
@@ -48,16 +50,24 @@ CANCEL_S = 5.0
 GOODBYE_S = 2.0
 
 
+def _unlimited() -> None:
+    """No budget: background work may move what it likes."""
+
+
 def run_daemon(
     settings: Settings,
     *,
     ready: Callable[[], None] | None = None,
     launcher: Launcher | None = None,
+    budget: Callable[[], Budget | None] = _unlimited,
 ) -> int:
     """Serve until told to stop; the exit code. ready: called once every model is loaded.
 
+    budget: settles the ΣBMT budget; called once the socket is ours, before anything is started,
+    and may block (it may probe the machine).
     Raises the `UmadError` that keeps the daemon from starting: the socket is somebody else's
-    (`AlreadyRunning`) or nobody's (`BadConfig`), or a model cannot be loaded.
+    (`AlreadyRunning`) or nobody's (`BadConfig`), the budget is out of reach (`BadConfig`), or a
+    model cannot be loaded.
     """
     path = Path(settings.socket or default_socket_path(os.environ, sys.platform))
     socket_file = SocketFile.claim(path.expanduser())
@@ -70,8 +80,18 @@ def run_daemon(
             ready()
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            daemon = Daemon(settings, socket_file, launcher or engine_launcher(settings))
+        settled = budget()
+        with (
+            DeviceBoard() as board,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            daemon = Daemon(
+                settings,
+                socket_file,
+                launcher or engine_launcher(settings, budget=settled, board=board),
+                budget=settled,
+                inherited=(board.fd,),
+            )
             return runner.run(daemon.run(say_ready))
     finally:
         socket_file.close()
@@ -87,12 +107,15 @@ class Daemon:
         socket_file: SocketFile,
         launcher: Launcher,
         clock: Clock | None = None,
+        *,
+        budget: Budget | None = None,
+        inherited: tuple[int, ...] = (),
     ) -> None:
+        """budget: shown on the scorecard. inherited: descriptors that engines get."""
         clock = clock or MonotonicClock()
-        budget_gbps = settings.bmt_budget_gbps
         scorecard = Scorecard(
             latency_cap=settings.latency_cap,
-            budget_gbps=None if budget_gbps == "auto" else budget_gbps,
+            budget_gbps=None if budget is None else budget.gbps,
         )
         lanes = LaneRules(lanes=settings.qos, rules=settings.apps, default=settings.default_lane)
         self._settings = settings
@@ -107,6 +130,7 @@ class Daemon:
             limits=settings.limits,
             clock=clock,
             events=Fanout(completions=self._completions, scorecard=scorecard, clock=clock),
+            inherited=inherited,
         )
         self._verbs = DaemonVerbs(
             supervisor=self._supervisor,

@@ -22,12 +22,19 @@ class Supervisor:
     """The engines of one daemon, by model name, in order of loading."""
 
     def __init__(
-        self, *, launcher: Launcher, limits: LimitSettings, clock: Clock, events: EngineEvents
+        self,
+        *,
+        launcher: Launcher,
+        limits: LimitSettings,
+        clock: Clock,
+        events: EngineEvents,
+        inherited: tuple[int, ...] = (),
     ) -> None:
         self._launcher = launcher
         self._limits = limits
         self._clock = clock
         self._events = events
+        self._inherited = inherited
         self._keepers: dict[str, Keeper] = {}
         self._stopping = False
 
@@ -89,6 +96,7 @@ class Supervisor:
             limits=self._limits,
             clock=self._clock,
             events=self._events,
+            inherited=self._inherited,
         )
         return keeper.engine
 

@@ -23,6 +23,8 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     emitter   the sender thread; news: what it is handed
     stream    Stream: one completion's sampler, detokenizer and counts
     cutter    Cutter: aborts a decode that only background work is in
+    board     BoardSeat: what this engine shows the engines of other models, and sees of them
+    board_watch BoardWatch: cuts for the sake of another engine's interactive work
     batch     from a `StepPlan` to llama.cpp's batch arrays
     vocab     Vocabulary: text to ids and back; chat: ChatTemplate: messages to text
     facts     ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types

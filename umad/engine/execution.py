@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.batch import PlanWriter
+from umad.engine.board_watch import BoardWatch
 from umad.engine.cutter import Cutter
 from umad.engine.llama import Context
 from umad.errors import EngineFailed
@@ -48,13 +49,18 @@ class DecodeRunner:
         cutter: Cutter,
         can_cut: bool,
         now_ns: Callable[[], int],
+        watch: BoardWatch | None = None,
     ) -> None:
-        """`can_cut` False: a state half rolled back would be wrong (recurrent models)."""
+        """`can_cut` False: a state half rolled back would be wrong (recurrent models).
+
+        watch: sees to it that the work of other engines cuts this one's background steps too.
+        """
         self._context = context
         self._writer = PlanWriter(capacity)
         self._cutter = cutter
         self._can_cut = can_cut
         self._now_ns = now_ns
+        self._watch = watch
         self._no_logits = context.logits_of_none()
         # What came of no decode at all.
         self.nothing = Decoded("done", [], self._no_logits, 0, 0)
@@ -82,12 +88,16 @@ class DecodeRunner:
         can_be_cut = plan.cuttable and self._can_cut
         if can_be_cut:
             self._cutter.arm()
+            if self._watch is not None:
+                self._watch.began()
         began_ns = self._now_ns()
         code = context.decode(writer.batch)
         if code == _DONE:
             logits = context.logits(len(rids)) if rids else self._no_logits
         device_ns = self._now_ns() - began_ns
         if can_be_cut:
+            if self._watch is not None:
+                self._watch.ended()
             self._cutter.disarm()
         if code == _DONE:
             self._no_memory_in_a_row = 0

@@ -18,7 +18,9 @@ class EngineOptions:
     """Everything an engine needs to know before it starts.
 
     name: what requests call the model. path: the GGUF file. prompt_tokens: the longest prompt
-    taken; None leaves that to the context's size.
+    taken; None leaves that to the context's size. budget_bytes_per_s: of all engines together, None
+    for no limit; budget_measured: it is the machine's own bandwidth, not a wish. board_fd: the
+    inherited device board, None where there is none; board_seat: this engine's place on it.
     """
 
     name: str
@@ -29,6 +31,10 @@ class EngineOptions:
     latency_cap: float = Settings().latency_cap
     prompt_tokens: int | None = None
     log_level: str = "info"
+    budget_bytes_per_s: float | None = None
+    budget_measured: bool = False
+    board_fd: int | None = None
+    board_seat: int = 0
 
     @classmethod
     def of(cls, settings: Settings, *, name: str, path: str) -> "EngineOptions":

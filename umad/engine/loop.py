@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.engine.board import BoardSeat
 from umad.engine.execution import Decoded, DecodeRunner
 from umad.engine.facts import StepTraffic
 from umad.engine.inbox import Arrival, DropSession, Inbox, Mail
@@ -22,11 +23,13 @@ from umad.protocol.link import Cancel, FromEngine, Pause, Prefilled, Reply, Resu
 from umad.protocol.link import StepStats as Stats
 from umad.request import FinishReason
 from umad.scheduler import Scheduler, SchedulerSnapshot
+from umad.scheduler.neighbours import NOBODY
 from umad.step import Finished, Sampled, StepPlan, StepResult
 
 log = logging.getLogger("umad.engine")
 
 _NS_PER_MS = 1_000_000
+_MS_PER_S = 1_000
 # Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
 IDLE_S = 1.0
 STANDING_NS = 20 * _NS_PER_MS
@@ -53,6 +56,7 @@ class StepLoop:
         traffic: StepTraffic,
         guarded: frozenset[str],
         now_ns: Callable[[], int],
+        seat: BoardSeat | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
@@ -61,6 +65,7 @@ class StepLoop:
         self._traffic = traffic
         self._guarded = guarded
         self._now_ns = now_ns
+        self._seat = seat or BoardSeat.alone()
         self._streams: dict[int, Stream] = {}
         self._totals = Totals()
         self._last_standing: SchedulerSnapshot | None = None
@@ -80,21 +85,28 @@ class StepLoop:
             for mail in self._inbox.drain():
                 self._read(mail, news)
             began_ns = self._now_ns()
+            neighbours = self._seat.others(began_ns)
+            if neighbours is not NOBODY:
+                self._scheduler.heard(neighbours, began_ns)
             plan = self._scheduler.plan(began_ns)
             if not plan.is_idle:
                 self._step(plan, news, began_ns)
                 continue
             self._runner.keep_house(plan.memory)
-            if plan.memory or news:
+            # Work held back for long is no reason to fall silent: silence means an engine hangs.
+            if plan.memory or news or plan.wait_ms >= IDLE_S * _MS_PER_S:
                 # Cells were given back without a step: the scorecard must not show them as used.
                 self._last_standing = None
                 news.stats = self._stats(plan, self._runner.nothing, 0, began_ns)
                 self._emit(news)
             if self._stopping and not self._streams:
                 return
-            self._rest()
+            self._rest(plan.wait_ms)
 
-    def _rest(self) -> None:
+    def _rest(self, wait_ms: float) -> None:
+        if wait_ms:
+            self._inbox.wait(min(IDLE_S, wait_ms / _MS_PER_S))
+            return
         # The collector is off while work is done: its pauses would be stalls.
         if self._inbox.wait(IDLE_S) or not self._has_garbage:
             return
@@ -117,6 +129,7 @@ class StepLoop:
                 stream = self._streams.get(mail.rid)
                 if stream is not None:
                     stream.guarded = mail.lane in self._guarded
+                    self._show_standing()
             case Pause():
                 scheduler.pause(mail.rid)
             case Resume():
@@ -134,16 +147,23 @@ class StepLoop:
             return
         self._streams[arrival.admission.rid] = arrival.stream
         self._last_standing = None
+        self._show_standing()
+
+    def _show_standing(self) -> None:
+        n_interactive = sum([stream.guarded for stream in self._streams.values()])
+        self._seat.standing(n_interactive, self._now_ns())
 
     # -- the step -------------------------------------------------------------------------------
 
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
         decoded = self._runner.run(plan)
         sampled = self._sample(decoded, news) if decoded.rids else ()
+        bytes_moved = self._bytes_moved(plan, decoded)
         result = StepResult(
             outcome=decoded.outcome,
             sampled=sampled,
             device_ms=decoded.device_ns / _NS_PER_MS,
+            bytes_moved=bytes_moved,
             seq_lengths=self._runner.lengths(plan) if decoded.outcome == "cut" else (),
         )
         if decoded.outcome == "cut":
@@ -153,9 +173,11 @@ class StepLoop:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
         # Before a finished stream is forgotten: the lanes of this step's rows are still known.
         n_background = self._count_background(plan)
-        for finished in self._scheduler.apply(plan, result, self._now_ns()):
+        now_ns = self._now_ns()
+        self._seat.stepped(bytes_moved, now_ns, background=plan.cuttable)
+        for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, news)
-        news.stats = self._stats(plan, decoded, n_background, began_ns)
+        news.stats = self._stats(plan, decoded, n_background, began_ns, bytes_moved)
         self._emit(news)
         self._has_garbage = True
 
@@ -190,6 +212,7 @@ class StepLoop:
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid)
         self._last_standing = None
+        self._show_standing()
         if stream.error is not None:
             news.rejected.append(rejection(finished.rid, stream.error))
         else:
@@ -218,7 +241,14 @@ class StepLoop:
             self._standing_at_ns = now_ns
         return self._last_standing
 
-    def _stats(self, plan: StepPlan, decoded: Decoded, n_background: int, began_ns: int) -> Stats:
+    def _stats(
+        self,
+        plan: StepPlan,
+        decoded: Decoded,
+        n_background: int,
+        began_ns: int,
+        bytes_moved: int = 0,
+    ) -> Stats:
         now = self._standing(began_ns)
         done = decoded.outcome == "done"
         n_decode = len(plan.decode)
@@ -230,7 +260,7 @@ class StepLoop:
             n_decode=n_decode if done else 0,
             n_prefill_tokens=decoded.n_rows - n_decode if done else 0,
             n_background_tokens=n_background if done else 0,
-            bytes_moved=self._bytes_moved(plan, decoded),
+            bytes_moved=bytes_moved,
             cells_live=now.cells_live,
             cells_retained=now.cells_retained,
             cells_total=now.cells_total,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from umad.engine.board import BoardSeat
 from umad.engine.cutter import Cutter
 from umad.engine.emitter import Emitter
 from umad.engine.inbox import Arrival, DropSession, Inbox
@@ -58,6 +59,13 @@ class Desk:
     cutter: Cutter
     guarded: frozenset[str]
     is_guarded: Callable[[int], bool]
+    seat: BoardSeat
+    now_ns: Callable[[], int]
+
+    def hurry(self) -> None:
+        """Guarded work has come: no background step, here or next door, may stand in its way."""
+        self.seat.arrived(self.now_ns())
+        self.cutter.cut()
 
 
 class Mailbox:
@@ -108,11 +116,11 @@ def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
         case SetLane():
             desk.inbox.put(message)
             if message.lane in desk.guarded:
-                desk.cutter.cut()
+                desk.hurry()
         case Resume():
             desk.inbox.put(message)
             if desk.is_guarded(message.rid):
-                desk.cutter.cut()
+                desk.hurry()
         case Cancel() | Pause() | Stop():
             desk.inbox.put(message)
         case _:
@@ -137,7 +145,7 @@ def _submit(desk: Desk, submit: Submit) -> None:
     # First the mail, then the cut: the next plan must already know why it was made.
     desk.inbox.put(taken)
     if taken.stream.guarded:
-        desk.cutter.cut()
+        desk.hurry()
 
 
 def _answer(desk: Desk, call: Call) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 from umad.clock import MonotonicClock
 from umad.engine import llama
+from umad.engine.board import BoardSeat
+from umad.engine.board_watch import BoardWatch
 from umad.engine.chat import ChatTemplate
 from umad.engine.cutter import Cutter
 from umad.engine.emitter import Emitter
@@ -30,7 +32,7 @@ from umad.engine.vocab import Vocabulary
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
 from umad.protocol.link import Fatal, Ready, encode
-from umad.scheduler import Scheduler
+from umad.scheduler import Scheduler, TrafficBudget
 
 log = logging.getLogger("umad.engine")
 
@@ -88,7 +90,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     inbox = Inbox()
     context = loaded.context
     cutter = Cutter(abort=context.abort, clear=context.clear_abort)
-    loop = _step_loop(options, loaded, inbox, emitter, cutter, clock)
+    seat = _seat(options)
+    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock)
     vocab = Vocabulary(loaded.model)
     guarded = guarded_lanes(options.lanes)
     mailbox.open(
@@ -107,6 +110,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
             cutter=cutter,
             guarded=guarded,
             is_guarded=loop.is_guarded,
+            seat=seat,
+            now_ns=clock.now_ns,
         )
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -124,16 +129,33 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     loaded.model.close()
 
 
+def _seat(options: EngineOptions) -> BoardSeat:
+    if options.board_fd is None:
+        return BoardSeat.alone()
+    seat = BoardSeat.opened(options.board_fd, options.board_seat)
+    os.close(options.board_fd)
+    return seat
+
+
 def _step_loop(
     options: EngineOptions,
     loaded: Loaded,
     inbox: Inbox,
     emitter: Emitter,
     cutter: Cutter,
+    seat: BoardSeat,
     clock: MonotonicClock,
 ) -> StepLoop:
     facts = loaded.facts
     capacity = min(options.engine.batch, facts.n_cells)
+    traffic = StepTraffic(
+        weights=facts.weights,
+        kv_cell_bytes=facts.kv_cell_bytes,
+        n_vocab=facts.n_vocab,
+        ubatch=min(options.engine.ubatch, capacity),
+    )
+    watch = BoardWatch(seat, cutter)
+    watch.start()
     scheduler = Scheduler(
         n_cells=facts.n_cells,
         max_seqs=facts.max_seqs,
@@ -142,6 +164,10 @@ def _step_loop(
         latency_cap=options.latency_cap,
         lanes=options.lanes,
         can_share_prefix=facts.can_share_prefix,
+        traffic=traffic,
+        budget=TrafficBudget(
+            bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
+        ),
     )
     scheduler.cost.learn_all(loaded.observed)
     return StepLoop(
@@ -152,15 +178,12 @@ def _step_loop(
             cutter=cutter,
             can_cut=facts.can_share_prefix,
             now_ns=clock.now_ns,
+            watch=watch,
         ),
         inbox=inbox,
         emit=emitter.put,
-        traffic=StepTraffic(
-            weights=facts.weights,
-            kv_cell_bytes=facts.kv_cell_bytes,
-            n_vocab=facts.n_vocab,
-            ubatch=min(options.engine.ubatch, capacity),
-        ),
+        traffic=traffic,
         guarded=guarded_lanes(options.lanes),
         now_ns=clock.now_ns,
+        seat=seat,
     )

@@ -9,6 +9,9 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     policy     Scheduler: every request, who is placed, who gives way, what came of a step
     compose    StepComposer: whose rows and slices make up a step, how large
     guard      LatencyGuard: how many milliseconds of other work a step may carry
+    throttle   BackgroundThrottle: when background work waits
+    budget     TrafficBudget: bytes a second, all work counted, background held
+    neighbours Courtesy: how little background work does while another model's engine is busy
     cost       CostModel: milliseconds of a step from its shape, learnt online
     waiting    WaitingLine: lanes, apps, order, aging
     fairness   TokenCounters: virtual token counters between the apps of a lane
@@ -20,7 +23,9 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
 Owner: the engine's step thread. Nothing here locks.
 """
 
+from umad.scheduler.budget import TrafficBudget
 from umad.scheduler.entry import Admission
+from umad.scheduler.neighbours import Neighbours
 from umad.scheduler.policy import Scheduler, SchedulerSnapshot
 
-__all__ = ["Admission", "Scheduler", "SchedulerSnapshot"]
+__all__ = ["Admission", "Neighbours", "Scheduler", "SchedulerSnapshot", "TrafficBudget"]

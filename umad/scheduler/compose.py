@@ -23,12 +23,16 @@ MOST_CROWD = 4.0
 
 @dataclass(slots=True)
 class Ready:
-    """Requests that could run now, each list in the order they deserve to."""
+    """Requests that could run now, each list in the order they deserve to.
+
+    background_ms: a bound on a background-only step below that of the settings; None for none.
+    """
 
     decode: list[Entry] = field(default_factory=list)
     prefill: list[Entry] = field(default_factory=list)
     background_decode: list[Entry] = field(default_factory=list)
     background_prefill: list[Entry] = field(default_factory=list)
+    background_ms: float | None = None
 
 
 class StepComposer:
@@ -112,7 +116,10 @@ class StepComposer:
         room = self._batch_tokens - len(rows)
         slices: list[PrefillSlice] = []
         if ready.background_prefill and room:
-            n_tokens = self._cost.efficient_slice(within_ms=self._settings.slice_ms, n_max=room)
+            within_ms = self._settings.slice_ms
+            if ready.background_ms is not None:
+                within_ms = min(within_ms, ready.background_ms)
+            n_tokens = self._cost.efficient_slice(within_ms=within_ms, n_max=room)
             slices = _cut_slices(ready.background_prefill, n_tokens, room)
         return self._plan(rows, slices, memory, cuttable=True, solo_ms=0.0)
 

@@ -11,17 +11,20 @@ Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.request import INTERACTIVE, FinishReason
+from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.compose import Ready, StepComposer
 from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import Admission, Entry, Event, State
 from umad.scheduler.fairness import TokenCounters
 from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.neighbours import Neighbours
 from umad.scheduler.residency import Residency
+from umad.scheduler.throttle import BackgroundThrottle
 from umad.scheduler.waiting import AGING_NS, WaitingLine
 from umad.step import Finished, StepPlan, StepResult
 
@@ -61,6 +64,8 @@ class Scheduler:
         lanes: Mapping[str, LaneSettings],
         can_share_prefix: bool = True,
         cost: CostModel | None = None,
+        traffic: TrafficModel | None = None,
+        budget: TrafficBudget | None = None,
     ) -> None:
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
@@ -69,6 +74,8 @@ class Scheduler:
         self._guarded = frozenset(name for name, p in self._priority.items() if p >= bar)
         floor = max((lanes[name].floor for name in lanes if name not in self._guarded), default=0)
         self.guard = LatencyGuard(cap=latency_cap, floor=floor)
+        self._floor = floor
+        self._throttle = BackgroundThrottle(budget=budget, traffic=traffic, floor=floor)
         self._composer = StepComposer(
             cost=self.cost, guard=self.guard, settings=settings, batch_tokens=batch_tokens
         )
@@ -170,10 +177,19 @@ class Scheduler:
         for group in (ready.background_prefill, ready.background_decode):
             if len(group) > 1:
                 group.sort(key=lambda entry: -self._priority[entry.lane])
-        return self._composer.compose(ready, self._residency.take_ops())
+        wait_ms = self._throttle.hold(
+            ready, now_ns, floor_is_owed=self.guard.background_share < self._floor
+        )
+        plan = self._composer.compose(ready, self._residency.take_ops())
+        if not plan.is_idle:
+            self._throttle.charge(plan, now_ns)
+        elif wait_ms:
+            return replace(plan, wait_ms=wait_ms)
+        return plan
 
     def apply(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
         """Book what a step brought; the requests that ended with it."""
+        self._throttle.settle(plan, result, now_ns)
         if result.outcome == "done":
             return self._book(plan, result, now_ns)
         if result.outcome == "cut":
@@ -182,6 +198,10 @@ class Scheduler:
             # The ledger is meant to make this impossible; what is only kept must give way first.
             self._residency.evict_all()
         return ()
+
+    def heard(self, neighbours: Neighbours, now_ns: int) -> None:
+        """What engines of other models did since the last time; call it before `plan`."""
+        self._throttle.heard(neighbours, now_ns)
 
     def snapshot(self) -> SchedulerSnapshot:
         """Where things stand."""

@@ -1,0 +1,150 @@
+"""The machine's read bandwidth, probed once and remembered, and the ΣBMT budget that follows.
+
+Runs before the daemon's event loop and its engines: a probe takes half a second of all cores.
+Remembered per machine (processor, cores, threads) in the user's cache folder; a file that is
+damaged or cannot be written costs another probe, never a start. Not: the probe itself
+(`umad.daemon.read_probe`), nor keeping to the budget (`umad.scheduler.budget`).
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from umad.cache_path import cache_folder
+from umad.engine.process import decode_threads
+from umad.errors import BadConfig
+
+log = logging.getLogger(__name__)
+
+PROBE_S = 30.0
+_GB = 1e9
+_FILE = "bandwidth.json"
+# A home folder moves between machines; more than this is rubbish.
+MAX_MACHINES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Bytes all engines together may move. measured: the machine's own limit, found by probing."""
+
+    gbps: float
+    measured: bool
+
+    @property
+    def bytes_per_s(self) -> float:
+        """For the engines."""
+        return self.gbps * _GB
+
+
+class BandwidthMemory:
+    """What was measured here before. probe: measures now, in GB/s; None where it cannot."""
+
+    def __init__(self, path: Path, machine: str, probe: Callable[[], float | None]) -> None:
+        self._path = path
+        self._machine = machine
+        self._probe = probe
+
+    def known(self) -> float | None:
+        """GB/s as remembered, else measured and remembered."""
+        found = self._read().get(self._machine)
+        return found if found is not None else self.measured()
+
+    def measured(self) -> float | None:
+        """GB/s measured anew; the better of it and what was known, since a probe is only ever
+        disturbed downwards."""
+        fresh = self._probe()
+        machines = self._read()
+        known = machines.get(self._machine)
+        if fresh is None:
+            return known
+        best = max(fresh, known or 0.0)
+        self._write({**machines, self._machine: best})
+        return best
+
+    def _read(self) -> dict[str, float]:
+        try:
+            machines = json.loads(self._path.read_text())
+            return {str(key): float(one) for key, one in machines.items() if float(one) > 0}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            log.warning("bandwidth file is not read path=%s reason=%s", self._path, error)
+            return {}
+
+    def _write(self, machines: dict[str, float]) -> None:
+        kept = dict(list(machines.items())[-MAX_MACHINES:])
+        half = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            half.write_text(json.dumps(kept, indent=1))
+            half.replace(self._path)
+        except OSError as error:
+            log.warning("bandwidth cannot be remembered path=%s reason=%s", self._path, error)
+
+
+def settle_budget(
+    wanted: float | Literal["auto"], memory: BandwidthMemory, *, origin: str
+) -> Budget | None:
+    """The budget in force; None where nothing is known to hold anybody to.
+
+    Raises `BadConfig` naming `origin` for a rate the machine cannot reach: it would hold nothing.
+    """
+    bandwidth_gbps = memory.known()
+    if wanted == "auto":
+        if bandwidth_gbps is None:
+            return None
+        return Budget(gbps=round(bandwidth_gbps, 2), measured=True)
+    if bandwidth_gbps is not None and wanted > bandwidth_gbps:
+        # Nobody is turned away for a probe that something else disturbed months ago.
+        bandwidth_gbps = memory.measured() or bandwidth_gbps
+        if wanted > bandwidth_gbps:
+            raise BadConfig(
+                f"{origin}: bmt_budget_gbps is {wanted:g} GB/s, and this machine was measured to "
+                f"read {bandwidth_gbps:.1f} GB/s: name a lower rate, or auto",
+                field="bmt_budget_gbps",
+            )
+    return Budget(gbps=wanted, measured=False)
+
+
+def machine_memory(threads: int | None, environ: Mapping[str, str]) -> BandwidthMemory:
+    """What is remembered of this machine, for engines with so many threads."""
+    n_threads = threads or decode_threads()
+    return BandwidthMemory(
+        cache_folder(environ, sys.platform) / _FILE,
+        f"{_processor()}, {os.cpu_count()} cores, {n_threads} threads",
+        lambda: _probe(n_threads),
+    )
+
+
+def _probe(threads: int) -> float | None:
+    command = [sys.executable, "-m", "umad.daemon.read_probe", str(threads)]
+    try:
+        ended = subprocess.run(command, capture_output=True, timeout=PROBE_S, check=True, text=True)
+        gbps = float(ended.stdout) / _GB
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        log.warning("bandwidth cannot be probed reason=%s", error)
+        return None
+    log.info("bandwidth probed gbps=%.1f threads=%d", gbps, threads)
+    return gbps
+
+
+def _processor() -> str:
+    """The processor's name, as exactly as the platform tells."""
+    try:
+        if sys.platform == "darwin":
+            question = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.check_output(question, text=True, timeout=PROBE_S).strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        log.info("processor is not named reason=%s", error)
+    return platform.processor() or platform.machine()

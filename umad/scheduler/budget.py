@@ -1,0 +1,80 @@
+"""The ΣBMT budget: a bucket of bytes that fills at the allowed rate and that all steps empty.
+
+Background work may begin a step while the bucket is not in debt; its last step may take it there,
+and the time until the debt is paid is the pause that holds the average to the rate. Interactive
+steps are never held, but their bytes count, so background pays for them.
+Not: how many bytes a step moves (`TrafficModel`, the engine's) or who waits (`throttle`).
+Pure; owner: the step thread.
+"""
+
+from typing import Protocol
+
+_NS_PER_S = 1e9
+_MS_PER_S = 1e3
+# What an unused budget may be saved up for: about one step, so that a late wake-up loses nothing.
+# More would let each idle second be followed by a burst beyond the rate.
+BURST_MS = 20.0
+# The bucket forgets what others than background owe beyond this: traffic of an interactive minute
+# must not silence background work for a minute more.
+MAX_DEBT_MS = 1_000.0
+# A step shorter than this is mostly the call itself, and its rate says nothing about memory.
+LEAST_LEARNT_MS = 0.5
+
+
+class TrafficModel(Protocol):
+    """How many bytes a step moves. Pure arithmetic."""
+
+    def moved(self, *, n_rows: int, n_cells_read: int, n_logit_rows: int) -> int:
+        """Bytes of weights, KV and logits of a step with these counts."""
+        ...
+
+
+class TrafficBudget:
+    """bytes_per_s: the rate allowed, None for no limit. Starts empty.
+
+    measured: the rate is what a probe of the machine could read, not somebody's wish. A step that
+    moved its bytes faster (from a cache, or because the probe was disturbed) has then measured
+    better, and the rate follows: `auto` must not slow down a machine that is faster than thought.
+    """
+
+    def __init__(self, *, bytes_per_s: float | None = None, measured: bool = False) -> None:
+        self._rate = bytes_per_s
+        self._measured = measured
+        self._balance = 0.0
+        self._filled_ns: int | None = None
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """The rate in force."""
+        return self._rate
+
+    def wait_ms(self, now_ns: int) -> float:
+        """Time until background work may move bytes again; 0 when it may now."""
+        if self._rate is None:
+            return 0.0
+        self._fill(self._rate, now_ns)
+        return max(0.0, -self._balance / self._rate * _MS_PER_S)
+
+    def spend(self, n_bytes: int, now_ns: int, *, background: bool) -> None:
+        """`n_bytes` are being moved; negative where fewer were than had been thought."""
+        if self._rate is None:
+            return
+        self._fill(self._rate, now_ns)
+        before = self._balance
+        self._balance -= n_bytes
+        if not background and n_bytes > 0:
+            most_debt = self._rate * MAX_DEBT_MS / _MS_PER_S
+            self._balance = max(self._balance, min(before, -most_debt))
+
+    def learn(self, n_bytes: int, device_ms: float) -> None:
+        """A whole step moved `n_bytes` in `device_ms`."""
+        if self._rate is None or not self._measured or device_ms < LEAST_LEARNT_MS:
+            return
+        self._rate = max(self._rate, n_bytes / device_ms * _MS_PER_S)
+
+    def _fill(self, rate: float, now_ns: int) -> None:
+        if self._filled_ns is not None and now_ns > self._filled_ns:
+            # A debt that the burst's bound lies above is paid in full; savings stop at the bound.
+            gained = rate * (now_ns - self._filled_ns) / _NS_PER_S
+            self._balance = min(self._balance + gained, rate * BURST_MS / _MS_PER_S)
+        self._filled_ns = now_ns if self._filled_ns is None else max(now_ns, self._filled_ns)

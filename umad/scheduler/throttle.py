@@ -1,0 +1,79 @@
+"""When background work must wait: for the ΣBMT budget, or for somebody else's interactive work.
+
+    plan    hold(ready) takes background work out of what could run now; charge(plan) books the
+            bytes it is expected to move
+    apply   settle(plan, result) corrects that by what was really moved
+    between heard(neighbours) books what the other engines of the device moved
+
+The floor wins: background work that has had less than its share runs whatever the budget says.
+Interactive work is never held. Pure; owner: the step thread.
+"""
+
+from umad.scheduler.budget import TrafficBudget, TrafficModel
+from umad.scheduler.compose import Ready
+from umad.scheduler.neighbours import STEP_MS, Courtesy, Neighbours
+from umad.step import StepPlan, StepResult
+
+
+class BackgroundThrottle:
+    """The books of one engine."""
+
+    def __init__(
+        self, *, budget: TrafficBudget | None, traffic: TrafficModel | None, floor: float
+    ) -> None:
+        """Without `traffic` nothing is known to move and only neighbours hold anything back."""
+        self.budget = budget or TrafficBudget()
+        self._traffic = traffic
+        self._courtesy = Courtesy(share=floor)
+        self._charged_bytes = 0
+
+    def heard(self, neighbours: Neighbours, now_ns: int) -> None:
+        """What the other engines of the device did since the last time."""
+        self._courtesy.busy_next_door = neighbours.interactive
+        if neighbours.interactive_bytes:
+            self.budget.spend(neighbours.interactive_bytes, now_ns, background=False)
+        if neighbours.background_bytes:
+            self.budget.spend(neighbours.background_bytes, now_ns, background=True)
+
+    def hold(self, ready: Ready, now_ns: int, *, floor_is_owed: bool) -> float:
+        """Take out of `ready` what may not run now; the ms to wait when that leaves nothing."""
+        if not ready.background_decode and not ready.background_prefill:
+            return 0.0
+        interactive = bool(ready.decode or ready.prefill)
+        if interactive:
+            # Composed under the guard, which also sees to the floor; only the budget is new.
+            wait_ms = 0.0 if floor_is_owed else self.budget.wait_ms(now_ns)
+        elif self._courtesy.busy_next_door:
+            # Its share is small enough to be the floor: the neighbour's bytes do not forbid it.
+            wait_ms = self._courtesy.wait_ms(now_ns)
+            ready.background_ms = STEP_MS
+        else:
+            wait_ms = self.budget.wait_ms(now_ns)
+        if wait_ms <= 0:
+            return 0.0
+        ready.background_decode.clear()
+        ready.background_prefill.clear()
+        return 0.0 if interactive else wait_ms
+
+    def charge(self, plan: StepPlan, now_ns: int) -> None:
+        """`plan` is about to run."""
+        if self._traffic is None:
+            return
+        n_logit_rows = len(plan.decode) + sum([piece.wants_logits for piece in plan.prefill])
+        self._charged_bytes = self._traffic.moved(
+            n_rows=plan.n_rows, n_cells_read=plan.n_cells_read, n_logit_rows=n_logit_rows
+        )
+        self.budget.spend(self._charged_bytes, now_ns, background=plan.cuttable)
+
+    def settle(self, plan: StepPlan, result: StepResult, now_ns: int) -> None:
+        """`plan` has run."""
+        if plan.cuttable:
+            self._courtesy.ran(result.device_ms, now_ns)
+        if self._traffic is None:
+            return
+        correction = result.bytes_moved - self._charged_bytes
+        self._charged_bytes = 0
+        self.budget.spend(correction, now_ns, background=plan.cuttable)
+        # Without logits to wait for, an accelerator's step is not over when the call returns.
+        if result.outcome == "done" and result.sampled:
+            self.budget.learn(result.bytes_moved, result.device_ms)
