@@ -48,12 +48,15 @@ class TrafficBudget:
         """The rate in force."""
         return self._rate
 
-    def wait_ms(self, now_ns: int) -> float:
-        """Time until background work may move bytes again; 0 when it may now."""
+    def wait_ms(self, now_ns: int, *, saved_ms: float = 0.0) -> float:
+        """Time until background work may move bytes again; 0 when it may now.
+
+        saved_ms: how much of the rate must have been saved up for that, at most `BURST_MS`.
+        """
         if self._rate is None:
             return 0.0
         self._fill(self._rate, now_ns)
-        return max(0.0, -self._balance / self._rate * _MS_PER_S)
+        return max(0.0, saved_ms - self._balance / self._rate * _MS_PER_S)
 
     def spend(self, n_bytes: int, now_ns: int, *, background: bool) -> None:
         """`n_bytes` are being moved; negative where fewer were than had been thought."""

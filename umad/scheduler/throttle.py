@@ -14,6 +14,12 @@ from umad.scheduler.compose import Ready
 from umad.scheduler.neighbours import STEP_MS, Courtesy, Neighbours
 from umad.step import StepPlan, StepResult
 
+# Engines that wait for the same budget wake at the same moment, and the one that is a little
+# quicker would take it every time. Who had the last turn leaves the next this long to begin.
+TURN_MS = 10.0
+# Another engine that has made no background step for so long is not waiting for one.
+TAKES_TURNS_NS = 1_000_000_000
+
 
 class BackgroundThrottle:
     """The books of one engine."""
@@ -27,6 +33,10 @@ class BackgroundThrottle:
         self._courtesy = Courtesy(share=floor)
         self._charged_bytes = 0
 
+        # Whose background step was the last, and when another engine's was.
+        self._last_was_ours = False
+        self._theirs_ns = -TAKES_TURNS_NS
+
     def heard(self, neighbours: Neighbours, now_ns: int) -> None:
         """What the other engines of the device did since the last time."""
         self._courtesy.busy_next_door = neighbours.interactive
@@ -34,6 +44,8 @@ class BackgroundThrottle:
             self.budget.spend(neighbours.interactive_bytes, now_ns, background=False)
         if neighbours.background_bytes:
             self.budget.spend(neighbours.background_bytes, now_ns, background=True)
+            self._last_was_ours = False
+            self._theirs_ns = now_ns
 
     def hold(self, ready: Ready, now_ns: int, *, floor_is_owed: bool) -> float:
         """Take out of `ready` what may not run now; the ms to wait when that leaves nothing."""
@@ -48,7 +60,8 @@ class BackgroundThrottle:
             wait_ms = self._courtesy.wait_ms(now_ns)
             ready.background_ms = STEP_MS
         else:
-            wait_ms = self.budget.wait_ms(now_ns)
+            saved_ms = TURN_MS if self._is_their_turn(now_ns) else 0.0
+            wait_ms = self.budget.wait_ms(now_ns, saved_ms=saved_ms)
         if wait_ms <= 0:
             return 0.0
         ready.background_decode.clear()
@@ -69,6 +82,7 @@ class BackgroundThrottle:
         """`plan` has run."""
         if plan.cuttable:
             self._courtesy.ran(result.device_ms, now_ns)
+            self._last_was_ours = True
         if self._traffic is None:
             return
         correction = result.bytes_moved - self._charged_bytes
@@ -77,3 +91,6 @@ class BackgroundThrottle:
         # Without logits to wait for, an accelerator's step is not over when the call returns.
         if result.outcome == "done" and result.sampled:
             self.budget.learn(result.bytes_moved, result.device_ms)
+
+    def _is_their_turn(self, now_ns: int) -> bool:
+        return self._last_was_ours and now_ns - self._theirs_ns < TAKES_TURNS_NS

@@ -1,0 +1,126 @@
+"""The ΣBMT budget and the device board, with real engines of two models."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import Stream, collect, greedy, live_daemon
+from umad.request import BACKGROUND, INTERACTIVE
+
+# Few of the steps that nano could make, so that a busy machine keeps up, too.
+GBPS = 0.1
+HELD_S = 4.0
+
+
+def two_models(folder: Path, nano_path: Path) -> tuple[str, str]:
+    """The same weights under two names: two engines."""
+    one, two = folder / "one.gguf", folder / "two.gguf"
+    shutil.copyfile(nano_path, one)
+    shutil.copyfile(nano_path, two)
+    return str(one), str(two)
+
+
+def test_background_work_of_two_engines_keeps_to_one_budget(
+    short_tmp_path: Path, nano_path: Path
+) -> None:
+    models = two_models(short_tmp_path, nano_path)
+    with live_daemon(
+        short_tmp_path, *models, "--threads", "1", "--bmt-budget", f"{GBPS}GBps"
+    ) as daemon:
+
+        async def both() -> dict[str, Any]:
+            async with daemon.client() as client:
+                tasks = [
+                    asyncio.create_task(
+                        collect(client, greedy("x", 2000, model=name, lane=BACKGROUND))
+                    )
+                    for name in ("one", "two")
+                ]
+                await asyncio.sleep(HELD_S)
+                card = dict(await client.metrics())
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                return card
+
+        card = asyncio.run(both())
+
+    assert card["bmt_budget_gbps"] == GBPS
+    assert card["bmt_gbps"] == pytest.approx(GBPS, rel=0.1)
+    shares = [card["models"][name]["bmt_gbps"] / GBPS for name in ("one", "two")]
+    assert min(shares) > 0.3, shares
+    assert all(card["models"][name]["bmt_budget_gbps"] == GBPS for name in ("one", "two"))
+
+
+def test_an_engine_with_background_work_steps_back_for_another_ones_interactive_work(
+    short_tmp_path: Path, nano_path: Path
+) -> None:
+    models = two_models(short_tmp_path, nano_path)
+    with live_daemon(short_tmp_path, *models, "--threads", "1") as daemon:
+
+        async def both() -> tuple[int, int]:
+            async with daemon.client() as client:
+                background = Stream(enough_tokens=5)
+                task = asyncio.create_task(
+                    collect(client, greedy("x", 2000, model="two", lane=BACKGROUND), background)
+                )
+                await background.enough.wait()
+                before = len(background.ids)
+                await collect(client, greedy("x", 400, model="one", lane=INTERACTIVE))
+                beside = len(background.ids) - before
+                background.enough.clear()
+                background.enough_tokens = len(background.ids) + 100
+                # It goes on by itself once the other engine is quiet.
+                await asyncio.wait_for(background.enough.wait(), 60)
+                after = len(background.ids) - before - beside
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                return beside, after
+
+        beside, after = asyncio.run(both())
+
+    assert beside < 0.25 * 400
+    assert after >= 100
+
+
+@pytest.mark.parametrize("budget", ["0", "-1GBps", "900TBps"])
+def test_a_budget_that_cannot_be_is_refused_at_start_naming_the_line(
+    short_tmp_path: Path, budget: str
+) -> None:
+    path = short_tmp_path / "umad.yaml"
+    path.write_text(f"latency_cap: 1.5\nbmt_budget_gbps: {budget}\n")
+
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "umad", "serve", "--config", str(path)),
+            *("--socket", str(short_tmp_path / "u.sock")),
+        ],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+    assert ended.returncode == 2
+    assert f"{path}:2: bmt_budget_gbps" in ended.stderr
+
+
+def test_a_budget_on_the_command_line_is_refused_by_the_flags_name(short_tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "umad", "serve", "--bmt-budget", "900TBps"),
+            *("--socket", str(short_tmp_path / "u.sock")),
+        ],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+    assert ended.returncode == 2
+    assert "--bmt-budget-gbps: bmt_budget_gbps is 900000 GB/s" in ended.stderr
