@@ -207,9 +207,7 @@ class Keeper:
             ours.setblocking(False)
             await loop.create_unix_connection(lambda: link, sock=ours)
             command = self._launcher(self._file, theirs.fileno())
-            return await EngineProcess.start(
-                self.engine.name, command, theirs, self._inherited
-            )
+            return await EngineProcess.start(self.engine.name, command, theirs, self._inherited)
 
     async def _see_through(self, link: EngineLink, process: EngineProcess) -> None:
         """Return when link and process are at their ends, or one is and patience with the other."""
