@@ -5,12 +5,14 @@ So lines go through a bounded queue to a thread of their own; when it is full th
 """
 
 import logging
+import os
 import queue
-import sys
 import threading
 
 from typing_extensions import override
 
+# Not `sys.stderr`: what it had buffered for a stuck reader would hold up the end of the process.
+STDERR_FD = 2
 QUEUED_LINES = 4096
 # To write what is queued at the end; a reader that is stuck must not keep the process.
 CLOSE_S = 1.0
@@ -62,8 +64,9 @@ class StderrLog(logging.Handler):
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
+            left = memoryview(f"{line}\n".encode(errors="backslashreplace"))
             try:
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
-            except (OSError, ValueError):
+                while left:
+                    left = left[os.write(STDERR_FD, left) :]
+            except OSError:
                 return  # nobody will ever read it: closed at the other end, or at this one
