@@ -9,8 +9,10 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench.shapes    writes models of real shapes with random weights
     python -m bench.speed     decode speed side by side, --ahead where others work
     python -m bench.mixed     what interactive clients feel beside long prompts
+    python -m bench.overhead  first token and CPU per token of a single stream
 
     cache       what is kept between runs      machine     the facts above each table
+    models      finds the model asked for      prompts     random ones
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client

@@ -8,6 +8,8 @@ Not the client apps use, and not for speed of many streams (`bench.peer_server`,
 
 import asyncio
 import dataclasses
+import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from umad.protocol.messages import Generate, Hello, encode_request, parse_event
 from umad.service import Done, Failed, Progress, Tokens
 
 _FRAME_BYTES = 16 * 2**20
+_EVENT = re.compile(rb"^data: (\{.*\})$", re.MULTILINE)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -45,6 +48,9 @@ class Connection(Protocol):
 
     def trace(self, exchange: Exchange) -> Trace:
         """What came back; raises BenchError for a refusal."""
+
+    def decode(self, exchange: Exchange) -> int:
+        """Decodes every message as an app must, for what that costs; how many there were."""
 
     def close(self) -> None:
         """Ends the connection, and with it a request that runs."""
@@ -81,6 +87,10 @@ class UmadConnection(asyncio.Protocol):
     def trace(self, exchange: Exchange) -> Trace:
         """Reads the recorded frames."""
         return umad_trace(exchange)
+
+    def decode(self, exchange: Exchange) -> int:
+        """Msgpack to the protocol's values."""
+        return len([parse_event(body) for _, body in exchange.pieces])
 
     def close(self) -> None:
         """The daemon cancels what still runs."""
@@ -123,14 +133,15 @@ class UmadConnection(asyncio.Protocol):
 class ServerConnection:
     """`POST /completion`; a connection for each request, made before its clock starts."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, *, progress: bool) -> None:
         self._socket_path = socket_path
+        self._progress = progress
         self._transport: asyncio.WriteTransport | None = None
         self._exchange: Exchange | None = None
 
     async def send(self, prompt: Sequence[int], *, tokens: int, lane: str) -> Exchange:
         """llama-server has no lanes."""
-        request = peer_server.completion_request(prompt, tokens, progress=True)
+        request = peer_server.completion_request(prompt, tokens, progress=self._progress)
         loop = asyncio.get_running_loop()
         self._exchange = exchange = _exchange(len(prompt))
         try:
@@ -146,6 +157,11 @@ class ServerConnection:
     def trace(self, exchange: Exchange) -> Trace:
         """Reads the recorded response."""
         return server_trace(exchange)
+
+    def decode(self, exchange: Exchange) -> int:
+        """JSON to dicts; the server puts each event into one chunk, on one line."""
+        response = b"".join(data for _, data in exchange.pieces)
+        return len([json.loads(event[1]) for event in _EVENT.finditer(response)])
 
     def close(self) -> None:
         """The server notices when it next looks, after the batch it computes."""

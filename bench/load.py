@@ -10,7 +10,6 @@ Owner: the process that measures; everything blocks, bounded in time.
 import asyncio
 import contextlib
 import dataclasses
-import random
 import time
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -18,6 +17,7 @@ from typing import Protocol
 from bench.errors import BenchError
 from bench.exchange import Connection, Exchange
 from bench.latency import Trace, first_token_ms
+from bench.prompts import Prompts
 from umad.request import BACKGROUND, INTERACTIVE
 
 # A server that was cut off in a long batch finishes it before it sees anything else.
@@ -57,7 +57,6 @@ class Load:
     think_s: float
     background_prompt_tokens: int
     background_tokens: int
-    vocabulary_tokens: int  # prompts are drawn from these ids
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +67,6 @@ class Window:
     closed_ns: int
     interactive: tuple[Trace, ...]
     background: tuple[Trace, ...]
-
-
-class Prompts:
-    """Random prompts, so that no two share a prefix that a cache could use."""
-
-    def __init__(self, load: Load, *, seed: int) -> None:
-        self._ids = range(load.vocabulary_tokens)
-        self._random = random.Random(seed)
-
-    def draw(self, tokens: int) -> list[int]:
-        """Token ids that were not drawn before, but for an accident."""
-        return self._random.choices(self._ids, k=tokens)
-
-    def between(self, low: float, high: float) -> float:
-        """A number from the same source."""
-        return self._random.uniform(low, high)
 
 
 def window(

@@ -21,19 +21,17 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import load as loading
-from bench import machine, peers, precedence, shapes
+from bench import machine, models, peers, precedence
 from bench.errors import BenchError
 from bench.latency import Felt, felt, prompt_tokens_per_s
-from bench.load import Load, Prompts, Target
+from bench.load import Load, Target
+from bench.prompts import Prompts
 from bench.table import Comparison, as_json, render
 from bench.targets import TARGETS, Room
-from umad.models import gguf
 
 ALONE, BESIDE, NOBODY_ELSE = "alone", "beside background", "background alone"
 IDLE, BUSY = "idle", "mid-prefill"
 PARTS = ("load", "background", "arrivals")
-# Ordinary tokens come first in the vocabularies the models here have.
-_TEXT_TOKENS = 151_643
 _ROOM_STEP = 1024  # a stream's context is a multiple of this
 _LABELS = {
     "p50_ms": "wait p50, ms",
@@ -58,6 +56,7 @@ class Measured:
 def measure(
     targets: Sequence[Target],
     load: Load,
+    prompts: Prompts,
     *,
     seconds: float,
     repetitions: int,
@@ -72,7 +71,6 @@ def measure(
         background={row: {name: [] for name in names} for row in (BESIDE, NOBODY_ELSE)},
         arrivals={name: {IDLE: [], BUSY: []} for name in names},
     )
-    prompts = Prompts(load, seed=0)
     prefill_s = {}
     for target in targets:
         progress(f"warm-up  {target.name}")
@@ -172,9 +170,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     """Measures and prints (and writes) the tables."""
     built = peers.build()
     facts = machine.facts(built)
-    name = options.model
-    path = Path(name) if name.endswith(".gguf") else shapes.model(name)
-    header = gguf.read_header(path)
+    path = models.path(options.model)
     load = Load(
         clients=options.clients,
         prompt_tokens=options.prompt_tokens,
@@ -182,7 +178,6 @@ def run(options: argparse.Namespace, console: Console) -> None:
         think_s=options.think_s,
         background_prompt_tokens=options.background_prompt_tokens,
         background_tokens=options.background_tokens,
-        vocabulary_tokens=min(header.array_lengths["tokenizer.ggml.tokens"], _TEXT_TOKENS),
     )
     longest = max(
         load.background_prompt_tokens + load.background_tokens, load.prompt_tokens + load.tokens
@@ -205,6 +200,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             measured = measure(
                 targets,
                 load,
+                Prompts(models.text_tokens(path), seed=0),
                 seconds=options.seconds,
                 repetitions=options.repetitions,
                 arrivals=options.arrivals,
@@ -242,7 +238,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.mixed", description=__doc__)
     add = parser.add_argument
-    add("--model", default="qwen2-0.5b", help="a shape or the path of a GGUF")
+    add("--model", default="qwen2-0.5b", help="a shape, nano, or the path of a GGUF")
     add("--contenders", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
     add("--seconds", type=float, default=20.0, help="of each window")

@@ -79,7 +79,10 @@ def _cell(comparison: Comparison, row: str, contender: str) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
+    """Three or four digits that mean something."""
+    if value >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
 def _comparison_json(comparison: Comparison) -> dict[str, object]:

@@ -23,6 +23,7 @@ class Room:
     threads: int
     streams: int
     stream_context_tokens: int
+    prompt_progress: bool = True  # of llama-server, which tells it only when asked
     umad_arguments: tuple[str, ...] = ()  # added to `umad serve`
 
 
@@ -74,6 +75,7 @@ class ServerTarget:
     )
 
     def __init__(self, built: peers.Peers, room: Room) -> None:
+        self._prompt_progress = room.prompt_progress
         self._server = LlamaServer(
             ServerSettings(
                 program=built.server,
@@ -95,7 +97,7 @@ class ServerTarget:
 
     async def connect(self) -> Connection:
         """Each request makes its own."""
-        return ServerConnection(self._server.socket_path)
+        return ServerConnection(self._server.socket_path, progress=self._prompt_progress)
 
     def stop(self) -> None:
         """Ends the server."""

@@ -1,0 +1,235 @@
+"""What a single stream pays for the server around llama.cpp: first token, CPU per token.
+
+Benchmark C. One client, one short request after another, on a model so small that the server's
+own work shows. CPU is user and system time of the server's whole process tree, and of this
+process, which sends, records, and decodes every message as an app must (msgpack or JSON), all
+divided by the generated tokens. The model's own arithmetic is in it, the same for everybody, so
+ratios understate what differs. Contenders take turns within each repetition.
+Not how many streams share a server (`bench.speed`), nor what they do to each other
+(`bench.mixed`).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from bench import machine, models, peers, precedence
+from bench.errors import BenchError
+from bench.exchange import Exchange
+from bench.latency import first_token_ms, percentile
+from bench.load import Target
+from bench.prompts import Prompts
+from bench.table import Comparison, as_json, render
+from bench.targets import TARGETS, Room
+from umad.request import INTERACTIVE
+
+_ROOM_TOKENS = 1024
+_REQUEST_S = 120.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One contender's run of many requests; times of all of them together."""
+
+    first_token_ms: tuple[float, ...]  # of each request
+    tokens: int
+    streaming_s: float  # from each first token to its stream's end
+    server_cpu_s: float
+    client_cpu_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What every request asks for."""
+
+    requests: int
+    prompt_tokens: int
+    tokens: int
+    pause_s: float  # between requests, so that each comes to a server that is idle
+
+
+# The rows of the table.
+FIGURES: dict[str, Callable[[Run], float]] = {
+    "first token p50, ms": lambda run: statistics.median(run.first_token_ms),
+    "first token p95, ms": lambda run: percentile(sorted(run.first_token_ms), 95),
+    "server CPU per token, ms": lambda run: 1000 * run.server_cpu_s / run.tokens,
+    "client CPU per token, ms": lambda run: 1000 * run.client_cpu_s / run.tokens,
+    "CPU per token, ms": lambda run: 1000 * (run.server_cpu_s + run.client_cpu_s) / run.tokens,
+    "tokens/s": lambda run: (run.tokens - len(run.first_token_ms)) / run.streaming_s,
+}
+
+
+def measure(
+    targets: Sequence[Target],
+    asked: Asked,
+    prompts: Prompts,
+    *,
+    repetitions: int,
+    progress: Callable[[str], None],
+) -> dict[str, list[Run]]:
+    """Runs by contender, one per repetition; a first round is thrown away."""
+    runs: dict[str, list[Run]] = {target.name: [] for target in targets}
+    for repetition in range(-1, repetitions):
+        turn = (repetition + 1) % len(targets)
+        for target in [*targets[turn:], *targets[:turn]]:
+            stage = f"{repetition + 1}/{repetitions}" if repetition >= 0 else "warm-up"
+            progress(f"{stage}  {target.name}")
+            run = asyncio.run(_run(target, asked, prompts))
+            if repetition >= 0:
+                runs[target.name].append(run)
+    return runs
+
+
+def samples_of(runs: dict[str, list[Run]]) -> dict[str, dict[str, list[float]]]:
+    """Each figure of each run: row, contender, one per repetition."""
+    return {
+        label: {name: [figure(run) for run in each] for name, each in runs.items()}
+        for label, figure in FIGURES.items()
+    }
+
+
+async def _run(target: Target, asked: Asked, prompts: Prompts) -> Run:
+    connection = await target.connect()
+    exchanges: list[Exchange] = []
+    drawn = [prompts.draw(asked.prompt_tokens) for _ in range(asked.requests)]
+    try:
+        server_before_s, client_before_s = tree_cpu_s(target.pid), time.process_time()
+        for prompt in drawn:
+            try:
+                async with asyncio.timeout(_REQUEST_S):
+                    exchange = await connection.send(prompt, tokens=asked.tokens, lane=INTERACTIVE)
+                    await exchange.ended
+            except TimeoutError as error:
+                raise BenchError(f"{target.name} did not end a request in time") from error
+            exchanges.append(exchange)
+            connection.decode(exchange)
+            await asyncio.sleep(asked.pause_s)
+        client_s = time.process_time() - client_before_s
+        server_s = tree_cpu_s(target.pid) - server_before_s
+        traces = [connection.trace(exchange) for exchange in exchanges]
+    finally:
+        connection.close()
+    return Run(
+        first_token_ms=tuple(first_token_ms(trace) for trace in traces),
+        tokens=sum(trace.arrivals[-1].tokens for trace in traces),
+        streaming_s=sum(trace.arrivals[-1].at_ns - trace.arrivals[0].at_ns for trace in traces)
+        / 1e9,
+        server_cpu_s=server_s,
+        client_cpu_s=client_s,
+    )
+
+
+def tree_cpu_s(pid: int) -> float:
+    """User and system seconds so far of a process and all below it that still run."""
+    top = psutil.Process(pid)
+    times = [each.cpu_times() for each in (top, *top.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Measures and prints (and writes) the table."""
+    built = peers.build()
+    facts = machine.facts(built)
+    path = models.path(options.model)
+    asked = Asked(
+        requests=options.requests,
+        prompt_tokens=options.prompt_tokens,
+        tokens=options.tokens,
+        pause_s=options.pause_s,
+    )
+    room = Room(
+        model=path,
+        threads=options.threads,
+        streams=1,
+        stream_context_tokens=_ROOM_TOKENS + asked.prompt_tokens + asked.tokens,
+        prompt_progress=False,
+    )
+    targets = [TARGETS[key](built, room) for key in options.contenders]
+    with contextlib.ExitStack() as stack:
+        for target in targets:
+            stack.callback(target.stop)
+        for target in targets:
+            target.start()
+        precedence.include_children()
+        with console.status("") as status:
+            runs = measure(
+                targets,
+                asked,
+                Prompts(models.text_tokens(path), seed=0),
+                repetitions=options.repetitions,
+                progress=status.update,
+            )
+    notes = (
+        (
+            f"one stream, {asked.requests} requests of {asked.prompt_tokens} prompt and"
+            f" {asked.tokens} generated tokens, {asked.pause_s:g} s apart; {room.threads} threads;"
+            f" {options.repetitions} interleaved repetitions"
+        ),
+        f"median (range) over repetitions; ratio to {targets[-1].name} within each repetition",
+        "CPU: user and system time, the model's arithmetic included",
+        *(f"{target.name}: {target.method}" for target in targets),
+    )
+    table = Comparison(
+        title=f"Overhead on {path.stem}",
+        unit="as named",
+        condition="figure",
+        baseline=targets[-1].name,
+        samples=samples_of(runs),
+        notes=notes,
+    )
+    for line in facts.lines():
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print()
+    console.print(render(table))
+    for note in notes:
+        console.print(note, style="dim", highlight=False, soft_wrap=True)
+    if options.json:
+        options.json.write_text(json.dumps(as_json(facts, [table]), indent=2) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
+    add = parser.add_argument
+    add("--model", default="tiny", help="a shape, nano, or the path of a GGUF")
+    add("--contenders", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME")
+    add("--requests", type=int, default=20, help="per contender and repetition")
+    add("--prompt-tokens", type=int, default=16)
+    add("--tokens", type=int, default=128, help="generated per request")
+    add("--pause-s", type=float, default=0.05, help="between requests")
+    add("--repetitions", type=int, default=5)
+    add("--threads", type=int, default=machine.cores())
+    add("--ahead", action="store_true", help="go before other work on this machine (root)")
+    add("--json", type=Path, default=None, help="also write samples and facts to this file")
+    return parser
+
+
+def main() -> int:
+    """Command line: measure one model, print the table."""
+    options = _parser().parse_args()
+    errors = Console(stderr=True, soft_wrap=True)
+    # Contenders are stopped on the way out, so a polite end must be one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with precedence.ahead() if options.ahead else contextlib.nullcontext():
+            run(options, Console())
+    except BenchError as error:
+        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
