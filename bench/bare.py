@@ -1,10 +1,11 @@
-"""Decode speed of llama.cpp with nothing around it: llama-batched-bench's S_TG.
+"""What decoding costs with nothing around it: llama-batched-bench's S_TG, and its CPU time.
 
 The ceiling for everybody else: it decodes random tokens, samples nothing, sends nothing.
 Owner: the caller; each measurement is a process of its own, bounded in time.
 """
 
 import json
+import resource
 import subprocess
 from pathlib import Path
 
@@ -26,16 +27,54 @@ def decode_tokens_per_s(
 
     `context_tokens` is the whole KV cache, all streams together. Blocks until the run ends.
     """
-    command = [
-        str(program),
+    output = _output(
+        program,
         *("--model", str(model)),
         *("--ctx-size", str(context_tokens)),
         *("--threads", str(threads)),
         *("-npp", str(prompt_tokens)),
         *("-ntg", str(tokens)),
         *("-npl", str(streams)),
-        *("--output-format", "jsonl"),
-    ]
+        timeout_s=timeout_s,
+    )
+    return speed_in(output, streams=streams)
+
+
+def cpu_s_per_token(
+    program: Path,
+    model: Path,
+    *,
+    prompt_tokens: int,
+    tokens: int,
+    requests: int,
+    threads: int,
+    timeout_s: float = 600.0,
+) -> float:
+    """CPU seconds of a single stream for each generated token, prompts included.
+
+    The difference between a process that runs `requests` requests more and one that does not, so
+    loading the model is not in it. Blocks until both have ended.
+    """
+    used_s = []
+    for count in (1, 1 + requests):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        _output(
+            program,
+            *("--model", str(model)),
+            *("--ctx-size", str(prompt_tokens + tokens + 1)),
+            *("--threads", str(threads)),
+            *("-npp", str(prompt_tokens)),
+            *("-ntg", str(tokens)),
+            *("-npl", ",".join(["1"] * count)),
+            timeout_s=timeout_s,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return (used_s[1] - used_s[0]) / (requests * tokens)
+
+
+def _output(program: Path, *arguments: str, timeout_s: float) -> str:
+    command = [str(program), *arguments, "--output-format", "jsonl"]
     try:
         run = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=timeout_s
@@ -47,7 +86,7 @@ def decode_tokens_per_s(
     if run.returncode:
         lines = run.stderr.strip().splitlines() or [f"exit code {run.returncode}"]
         raise BenchError(f"{program.name} failed: {lines[-1]}")
-    return speed_in(run.stdout, streams=streams)
+    return run.stdout
 
 
 def speed_in(output: str, *, streams: int) -> float:

@@ -3,8 +3,9 @@
 Benchmark C. One client, one short request after another, on a model so small that the server's
 own work shows. CPU is user and system time of the server's whole process tree, and of this
 process, which sends, records, and decodes every message as an app must (msgpack or JSON), all
-divided by the generated tokens. The model's own arithmetic is in it, the same for everybody, so
-ratios understate what differs. Contenders take turns within each repetition.
+divided by the generated tokens. The model's own arithmetic is in it, the same for everybody: a
+table of its own sets the servers' CPU beside that of bare llama.cpp (llama-batched-bench, which
+samples nothing), the least any of them can need. Contenders take turns within each repetition.
 Not how many streams share a server (`bench.speed`), nor what they do to each other
 (`bench.mixed`).
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from bench import machine, models, peers, precedence
+from bench import bare, machine, models, peers, precedence
 from bench.errors import BenchError
 from bench.exchange import Exchange
 from bench.latency import first_token_ms, percentile
@@ -34,6 +35,8 @@ from bench.table import Comparison, as_json, render
 from bench.targets import TARGETS, Room
 from umad.request import INTERACTIVE
 
+BARE = "bare llama.cpp"
+_SERVER_CPU = "server CPU per token, ms"
 _ROOM_TOKENS = 1024
 _REQUEST_S = 120.0
 
@@ -63,7 +66,7 @@ class Asked:
 FIGURES: dict[str, Callable[[Run], float]] = {
     "first token p50, ms": lambda run: statistics.median(run.first_token_ms),
     "first token p95, ms": lambda run: percentile(sorted(run.first_token_ms), 95),
-    "server CPU per token, ms": lambda run: 1000 * run.server_cpu_s / run.tokens,
+    _SERVER_CPU: lambda run: 1000 * run.server_cpu_s / run.tokens,
     "client CPU per token, ms": lambda run: 1000 * run.client_cpu_s / run.tokens,
     "CPU per token, ms": lambda run: 1000 * (run.server_cpu_s + run.client_cpu_s) / run.tokens,
     "tokens/s": lambda run: (run.tokens - len(run.first_token_ms)) / run.streaming_s,
@@ -76,10 +79,13 @@ def measure(
     prompts: Prompts,
     *,
     repetitions: int,
+    bare_cpu_s: Callable[[], float],
     progress: Callable[[str], None],
-) -> dict[str, list[Run]]:
-    """Runs by contender, one per repetition; a first round is thrown away."""
+) -> tuple[dict[str, list[Run]], list[float]]:
+    """Runs by contender, and seconds of `bare_cpu_s`, one per repetition; a first round is
+    thrown away."""
     runs: dict[str, list[Run]] = {target.name: [] for target in targets}
+    bare_s: list[float] = []
     for repetition in range(-1, repetitions):
         turn = (repetition + 1) % len(targets)
         for target in [*targets[turn:], *targets[:turn]]:
@@ -88,7 +94,10 @@ def measure(
             run = asyncio.run(_run(target, asked, prompts))
             if repetition >= 0:
                 runs[target.name].append(run)
-    return runs
+        if repetition >= 0:
+            progress(f"{repetition + 1}/{repetitions}  {BARE}")
+            bare_s.append(bare_cpu_s())
+    return runs, bare_s
 
 
 def samples_of(runs: dict[str, list[Run]]) -> dict[str, dict[str, list[float]]]:
@@ -163,11 +172,19 @@ def run(options: argparse.Namespace, console: Console) -> None:
             target.start()
         precedence.include_children()
         with console.status("") as status:
-            runs = measure(
+            runs, bare_s = measure(
                 targets,
                 asked,
                 Prompts(models.text_tokens(path), seed=0),
                 repetitions=options.repetitions,
+                bare_cpu_s=lambda: bare.cpu_s_per_token(
+                    built.batched_bench,
+                    path,
+                    prompt_tokens=asked.prompt_tokens,
+                    tokens=asked.tokens,
+                    requests=asked.requests,
+                    threads=room.threads,
+                ),
                 progress=status.update,
             )
     notes = (
@@ -180,22 +197,34 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "CPU: user and system time, the model's arithmetic included",
         *(f"{target.name}: {target.method}" for target in targets),
     )
-    table = Comparison(
-        title=f"Overhead on {path.stem}",
-        unit="as named",
-        condition="figure",
-        baseline=targets[-1].name,
-        samples=samples_of(runs),
-        notes=notes,
-    )
+    samples = samples_of(runs)
+    floor = {BARE: [1000 * each for each in bare_s], **samples[_SERVER_CPU]}
+    tables = [
+        Comparison(
+            title=f"Overhead on {path.stem}",
+            unit="as named",
+            condition="figure",
+            baseline=targets[-1].name,
+            samples=samples,
+            notes=notes,
+        ),
+        Comparison(
+            title="Beside the model's own arithmetic",
+            unit="ms",
+            condition="figure",
+            baseline=BARE,
+            samples={_SERVER_CPU: floor},
+        ),
+    ]
     for line in facts.lines():
         console.print(line, highlight=False, soft_wrap=True)
-    console.print()
-    console.print(render(table))
+    for table in tables:
+        console.print()
+        console.print(render(table))
     for note in notes:
         console.print(note, style="dim", highlight=False, soft_wrap=True)
     if options.json:
-        options.json.write_text(json.dumps(as_json(facts, [table]), indent=2) + "\n")
+        options.json.write_text(json.dumps(as_json(facts, tables), indent=2) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:

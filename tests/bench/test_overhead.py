@@ -52,3 +52,20 @@ def test_the_cpu_of_a_server_is_that_of_all_processes_below_it() -> None:
         parent.communicate(b"\n", timeout=20)
 
     assert whole_s - (own.user + own.system) >= 0.29
+
+
+def test_a_table_has_one_sample_for_each_repetition() -> None:
+    runs = [
+        Run(
+            first_token_ms=(4.0,),
+            tokens=10,
+            streaming_s=0.1,
+            server_cpu_s=server_cpu_s,
+            client_cpu_s=0.01,
+        )
+        for server_cpu_s in (0.02, 0.04)
+    ]
+
+    samples = samples_of({"umad": runs, "peer": runs[::-1]})
+
+    assert samples["server CPU per token, ms"] == {"umad": [2, 4], "peer": [4, 2]}
