@@ -1,4 +1,4 @@
-"""What is compared in speed: bare llama.cpp, llama-server, and umad.
+"""What is compared in speed: bare llama.cpp, llama-server, a llama-server per stream, and umad.
 
 Each decodes the prompts it is given, all at once, and says how many tokens per second came out
 of all streams together while every one of them was decoding, prompts excluded. Not: how often
@@ -111,6 +111,50 @@ class PeerServer:
         self._server.stop()
 
 
+class PeerPerApp:
+    """A llama-server for each stream, as when every app brings its own."""
+
+    name = "server per app"
+    method = "as llama-server, a server for each stream, with as many threads each"
+
+    def __init__(self, built: peers.Peers, workload: Workload) -> None:
+        self._workload = workload
+        self._servers = [
+            LlamaServer(
+                ServerSettings(
+                    program=built.server,
+                    model=workload.model,
+                    slots=1,
+                    slot_context_tokens=workload.stream_context_tokens,
+                    threads=workload.threads,
+                    log_name=f"server-per-app-{app}",
+                )
+            )
+            for app in range(workload.max_streams)
+        ]
+
+    def start(self) -> None:
+        """Loads the model as often as there are apps."""
+        for server in self._servers:
+            server.start()
+
+    def run(self, prompts: Sequence[Sequence[int]]) -> float:
+        """One server a stream."""
+        return decode_tokens_per_s(asyncio.run(self._complete(prompts)))
+
+    def stop(self) -> None:
+        """Ends all servers."""
+        for server in self._servers:
+            server.stop()
+
+    async def _complete(self, prompts: Sequence[Sequence[int]]) -> list[list[Arrival]]:
+        asked = [
+            complete(server.socket_path, [prompt], tokens=self._workload.tokens)
+            for server, prompt in zip(self._servers, prompts, strict=False)
+        ]
+        return [arrivals for (arrivals,) in await asyncio.gather(*asked)]
+
+
 class Umad:
     """`umad serve` with its defaults, all streams on one connection."""
 
@@ -163,6 +207,7 @@ class UmadClient(Umad):
 CONTENDERS: dict[str, Callable[[peers.Peers, Workload], Contender]] = {
     "bare": Bare,
     "llama-server": PeerServer,
+    "server-per-app": PeerPerApp,
     "umad": Umad,
     "umad-client": UmadClient,
 }

@@ -34,14 +34,14 @@ class Target(Protocol):
     method: str  # how it was run, in one line
 
     @property
-    def pid(self) -> int:
-        """Process id of the running server; all it runs is this process or below it."""
+    def pids(self) -> tuple[int, ...]:
+        """The running server's processes; all it runs is one of these or below one."""
 
     def start(self) -> None:
         """Gets ready, model loaded; raises BenchError."""
 
-    async def connect(self) -> Connection:
-        """One client's connection."""
+    async def connect(self, client: int) -> Connection:
+        """A connection of client number `client`; the background client has the last number."""
 
     def stop(self) -> None:
         """Frees everything; may be called without `start` and more than once."""
@@ -100,7 +100,8 @@ async def _window(
     long: list[Exchange] = []
     async with contextlib.AsyncExitStack() as stack:
         connections = [
-            await stack.enter_async_context(_connected(target)) for _ in range(load.clients + 1)
+            await stack.enter_async_context(_connected(target, client))
+            for client in range(load.clients + 1)
         ]
         *short_connections, long_connection = connections
         opened_ns = time.perf_counter_ns()
@@ -125,7 +126,7 @@ async def _window(
 
 async def _background_alone(target: Target, load: Load, prompts: Prompts, seconds: float) -> Window:
     exchanges: list[Exchange] = []
-    async with _connected(target) as connection:
+    async with _connected(target, load.clients) as connection:
         opened_ns = time.perf_counter_ns()
         closes_ns = opened_ns + int(seconds * 1e9)
         async with _bounded(seconds + _SETTLE_S):
@@ -137,7 +138,8 @@ async def _background_alone(target: Target, load: Load, prompts: Prompts, second
 
 
 async def _warm_up(target: Target, load: Load, prompts: Prompts) -> float:
-    async with _connected(target) as connection, _bounded(2 * _SETTLE_S):
+    await _settle(target, load, prompts)
+    async with _connected(target, load.clients) as connection, _bounded(2 * _SETTLE_S):
         await _short(connection, load, prompts, [], load.tokens)
         exchange = await _long(connection, load, prompts, [])
         return first_token_ms(connection.trace(exchange)) / 1000
@@ -147,7 +149,7 @@ async def _arrival_ms(
     target: Target, load: Load, prompts: Prompts, prefill_s: float
 ) -> tuple[float, float]:
     for _ in range(_ATTEMPTS):
-        async with _connected(target) as short, _connected(target) as long:
+        async with _connected(target, 0) as short, _connected(target, load.clients) as long:
             async with _bounded(_SETTLE_S):
                 idle = await _short(short, load, prompts, [], load.background_tokens)
                 running = await long.send(
@@ -213,14 +215,15 @@ async def _long(
 
 
 async def _settle(target: Target, load: Load, prompts: Prompts) -> None:
-    """Returns when nothing of what was cut off is still computed: a short request came through."""
-    async with _connected(target) as connection, _bounded(_SETTLE_S):
-        await _short(connection, load, prompts, [], 1)
+    """Returns when nothing of what was cut off is still computed: short requests came through."""
+    for client in range(load.clients + 1):
+        async with _connected(target, client) as connection, _bounded(_SETTLE_S):
+            await _short(connection, load, prompts, [], 1)
 
 
 @contextlib.asynccontextmanager
-async def _connected(target: Target) -> AsyncIterator[Connection]:
-    connection = await target.connect()
+async def _connected(target: Target, client: int) -> AsyncIterator[Connection]:
+    connection = await target.connect(client)
     try:
         yield connection
     finally:

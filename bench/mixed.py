@@ -27,7 +27,7 @@ from bench.latency import Felt, felt, prompt_tokens_per_s
 from bench.load import Load, Target
 from bench.prompts import Prompts
 from bench.table import Comparison, as_json, render
-from bench.targets import TARGETS, Room
+from bench.targets import DEFAULT_TARGETS, TARGETS, Room
 
 ALONE, BESIDE, NOBODY_ELSE = "alone", "beside background", "background alone"
 IDLE, BUSY = "idle", "mid-prefill"
@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.mixed", description=__doc__)
     add = parser.add_argument
     add("--model", default="qwen2-0.5b", help="a shape, nano, or the path of a GGUF")
-    add("--contenders", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME")
+    add("--contenders", nargs="+", choices=TARGETS, default=DEFAULT_TARGETS, metavar="NAME")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
     add("--seconds", type=float, default=20.0, help="of each window")
     add("--repetitions", type=int, default=3)

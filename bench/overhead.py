@@ -32,7 +32,7 @@ from bench.latency import first_token_ms, percentile
 from bench.load import Target
 from bench.prompts import Prompts
 from bench.table import Comparison, as_json, render
-from bench.targets import TARGETS, Room
+from bench.targets import DEFAULT_TARGETS, TARGETS, Room
 from umad.request import INTERACTIVE
 
 BARE = "bare llama.cpp"
@@ -109,11 +109,11 @@ def samples_of(runs: dict[str, list[Run]]) -> dict[str, dict[str, list[float]]]:
 
 
 async def _run(target: Target, asked: Asked, prompts: Prompts) -> Run:
-    connection = await target.connect()
+    connection = await target.connect(0)
     exchanges: list[Exchange] = []
     drawn = [prompts.draw(asked.prompt_tokens) for _ in range(asked.requests)]
     try:
-        server_before_s, client_before_s = tree_cpu_s(target.pid), time.process_time()
+        server_before_s, client_before_s = _cpu_s(target), time.process_time()
         for prompt in drawn:
             try:
                 async with asyncio.timeout(_REQUEST_S):
@@ -125,7 +125,7 @@ async def _run(target: Target, asked: Asked, prompts: Prompts) -> Run:
             connection.decode(exchange)
             await asyncio.sleep(asked.pause_s)
         client_s = time.process_time() - client_before_s
-        server_s = tree_cpu_s(target.pid) - server_before_s
+        server_s = _cpu_s(target) - server_before_s
         traces = [connection.trace(exchange) for exchange in exchanges]
     finally:
         connection.close()
@@ -137,6 +137,10 @@ async def _run(target: Target, asked: Asked, prompts: Prompts) -> Run:
         server_cpu_s=server_s,
         client_cpu_s=client_s,
     )
+
+
+def _cpu_s(target: Target) -> float:
+    return sum(tree_cpu_s(pid) for pid in target.pids)
 
 
 def tree_cpu_s(pid: int) -> float:
@@ -231,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
     add = parser.add_argument
     add("--model", default="tiny", help="a shape, nano, or the path of a GGUF")
-    add("--contenders", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME")
+    add("--contenders", nargs="+", choices=TARGETS, default=DEFAULT_TARGETS, metavar="NAME")
     add("--requests", type=int, default=20, help="per contender and repetition")
     add("--prompt-tokens", type=int, default=16)
     add("--tokens", type=int, default=128, help="generated per request")

@@ -44,6 +44,7 @@ class ServerSettings:
     slots: int
     slot_context_tokens: int
     threads: int
+    log_name: str = "llama-server"
     start_timeout_s: float = 120.0
     extra: tuple[str, ...] = ()
 
@@ -58,7 +59,7 @@ class LlamaServer:
         # Not in the cache folder: a socket's path may be no longer than about 100 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="umad-bench-"))
         self.socket_path = self._folder / "llama.sock"
-        self.log_path = cache.folder("logs") / "llama-server.log"
+        self.log_path = cache.folder("logs") / f"{settings.log_name}.log"
 
     def start(self) -> None:
         """Returns when the model is loaded; raises BenchError when that fails."""

@@ -1,7 +1,7 @@
-"""The servers that are loaded: umad and llama-server, each started as a user would.
+"""The servers that are loaded: umad, llama-server, and a llama-server for every app.
 
-Not how they are loaded (`bench.load`). Owner: the process that measures; a target's server lives
-and dies with it.
+Each is started as a user would. Not how they are loaded (`bench.load`). Owner: the process that
+measures; a target's server lives and dies with it.
 """
 
 import dataclasses
@@ -48,15 +48,15 @@ class UmadTarget:
         )
 
     @property
-    def pid(self) -> int:
-        """Process id of the daemon; its engine is a child of it."""
-        return self._daemon.pid
+    def pids(self) -> tuple[int, ...]:
+        """The daemon's; its engine is a child of it."""
+        return (self._daemon.pid,)
 
     def start(self) -> None:
         """Loads the model."""
         self._daemon.start()
 
-    async def connect(self) -> Connection:
+    async def connect(self, client: int) -> Connection:
         """Kept between requests."""
         return await UmadConnection.open(self._daemon.socket_path)
 
@@ -87,15 +87,15 @@ class ServerTarget:
         )
 
     @property
-    def pid(self) -> int:
-        """Process id of the server."""
-        return self._server.pid
+    def pids(self) -> tuple[int, ...]:
+        """The server's."""
+        return (self._server.pid,)
 
     def start(self) -> None:
         """Loads the model."""
         self._server.start()
 
-    async def connect(self) -> Connection:
+    async def connect(self, client: int) -> Connection:
         """Each request makes its own."""
         return ServerConnection(self._server.socket_path, progress=self._prompt_progress)
 
@@ -104,7 +104,53 @@ class ServerTarget:
         self._server.stop()
 
 
+class PerAppTarget:
+    """A llama-server for each client, as when every app brings its own."""
+
+    name = "server per app"
+    method = "a llama-server for each client, with one slot and as many threads each"
+
+    def __init__(self, built: peers.Peers, room: Room) -> None:
+        self._prompt_progress = room.prompt_progress
+        self._servers = [
+            LlamaServer(
+                ServerSettings(
+                    program=built.server,
+                    model=room.model,
+                    slots=1,
+                    slot_context_tokens=room.stream_context_tokens,
+                    threads=room.threads,
+                    log_name=f"server-per-app-{app}",
+                )
+            )
+            for app in range(room.streams)
+        ]
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """All servers'."""
+        return tuple(server.pid for server in self._servers)
+
+    def start(self) -> None:
+        """Loads the model as often as there are apps."""
+        for server in self._servers:
+            server.start()
+
+    async def connect(self, client: int) -> Connection:
+        """To the client's own server."""
+        socket_path = self._servers[client].socket_path
+        return ServerConnection(socket_path, progress=self._prompt_progress)
+
+    def stop(self) -> None:
+        """Ends all servers."""
+        for server in self._servers:
+            server.stop()
+
+
 TARGETS: dict[str, Callable[[peers.Peers, Room], Target]] = {
     "umad": UmadTarget,
     "llama-server": ServerTarget,
+    "server-per-app": PerAppTarget,
 }
+# Ratios between contenders are taken to the last one named.
+DEFAULT_TARGETS = ("umad", "llama-server")
