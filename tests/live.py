@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from umad.service import Done, Failed, Tokens
 
 START_S = 120.0
 STOP_S = 30.0
+# Not the developer's own; shared by all tests, so that the machine is probed once.
+CACHE = Path(tempfile.gettempdir()) / f"umad-tests-{os.getuid()}"
 POLL_S = 0.02
 
 
@@ -88,7 +91,12 @@ def live_daemon(
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "UMAD_CONFIG": str(folder / "none.yaml"), **(environment or {})},
+        env={
+            **os.environ,
+            "UMAD_CONFIG": str(folder / "none.yaml"),
+            "XDG_CACHE_HOME": str(CACHE),
+            **(environment or {}),
+        },
     )
     (folder / "none.yaml").touch()
     daemon = LiveDaemon(process=process, socket=socket)

@@ -1,6 +1,7 @@
 """The ΣBMT budget and the device board, with real engines of two models."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.live import Stream, collect, greedy, live_daemon
+from tests.live import CACHE, Stream, collect, greedy, live_daemon
 from umad.request import BACKGROUND, INTERACTIVE
 
 # Few of the steps that nano could make, so that a busy machine keeps up, too.
@@ -104,6 +105,7 @@ def test_a_budget_that_cannot_be_is_refused_at_start_naming_the_line(
         check=False,
         text=True,
         timeout=60,
+        env={**os.environ, "XDG_CACHE_HOME": str(CACHE)},
     )
 
     assert ended.returncode == 2
@@ -120,6 +122,7 @@ def test_a_budget_on_the_command_line_is_refused_by_the_flags_name(short_tmp_pat
         check=False,
         text=True,
         timeout=60,
+        env={**os.environ, "XDG_CACHE_HOME": str(CACHE)},
     )
 
     assert ended.returncode == 2

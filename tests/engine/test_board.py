@@ -94,6 +94,15 @@ def test_an_engine_that_is_started_again_owes_nothing_for_the_one_before() -> No
     assert one.others(NOW).background_bytes == 100
 
 
+def test_the_highest_rate_that_anybody_holds_for_possible_is_seen() -> None:
+    one, two, three = seated(3)
+
+    two.stepped(1, NOW, background=True, bytes_per_s=5e9)
+    three.stepped(1, NOW, background=True, bytes_per_s=7e9)
+
+    assert one.others(NOW).bytes_per_s == 7_000_000_000
+
+
 def test_only_what_arrived_after_the_last_look_may_cut_a_step() -> None:
     one, two = seated(2)
     two.arrived(NOW)

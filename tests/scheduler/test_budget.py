@@ -26,11 +26,14 @@ LANES = {
 }
 
 
+@dataclass
 class Traffic:
-    """All a step moves is the weights."""
+    """All a step moves is the weights. row_bytes: what each row adds (chosen experts, say)."""
+
+    row_bytes: int = 0
 
     def moved(self, *, n_rows: int, n_cells_read: int, n_logit_rows: int) -> int:
-        return STEP_BYTES if n_rows else 0
+        return STEP_BYTES + n_rows * self.row_bytes if n_rows else 0
 
 
 @dataclass
@@ -38,13 +41,15 @@ class Device:
     """A scheduler and the fake device it runs on. ran: (start, bytes, plan) of every step."""
 
     budget: TrafficBudget | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    row_ns: int = 0  # what each row but the first adds
     now_ns: int = 0
     ran: list[tuple[int, int, StepPlan]] = field(default_factory=list)
     next_door: Neighbours | None = None
 
     def __post_init__(self) -> None:
         cost = CostModel()
-        cost.learn_all([(n, 0, 5.0) for n in (1, 2, 4, 8)])
+        cost.learn_all([(n, 0, 5.0 + 0.1 * n) for n in (1, 2, 4, 8)])
         cost.learn_all([(0, n, 5.0 * n) for n in (1, 16, 64)])
         cost.learn_all([(1, n, 5.0 + 0.5 * n) for n in (1, 16, 64)])
         self.scheduler = Scheduler(
@@ -55,7 +60,7 @@ class Device:
             latency_cap=1.2,
             lanes=LANES,
             cost=cost,
-            traffic=Traffic(),
+            traffic=self.traffic,
             budget=self.budget,
         )
 
@@ -75,7 +80,9 @@ class Device:
                 self.now_ns += int(plan.wait_ms * 1e6) or STEP_NS
                 continue
             n_prefill = plan.n_rows - len(plan.decode)
-            took_ns = STEP_NS if plan.decode else STEP_NS * n_prefill
+            took_ns = STEP_NS + self.row_ns * (len(plan.decode) - 1)
+            if not plan.decode:
+                took_ns = STEP_NS * n_prefill
             self.ran.append((self.now_ns, STEP_BYTES, plan))
             self.now_ns += took_ns
             rids = [row.rid for row in plan.decode]
@@ -168,6 +175,33 @@ def test_a_minute_of_interactive_work_silences_the_background_for_a_second_at_mo
 
     first_ns = next(at for at, _, plan in device.ran if plan.cuttable)
     assert first_ns - quiet_ns <= SECOND + STEP_NS
+
+
+def test_background_rows_ride_along_on_weights_that_are_read_anyway() -> None:
+    device = Device(budget=limited(FULL / 100))
+    device.arrive(1, lane="interactive")
+    device.arrive(2, lane="background")
+
+    device.run_until(2 * SECOND)
+
+    # As many as the guard lets, which on this device is every step.
+    assert len(device.tokens_of(2)) >= 0.9 * len(device.tokens_of(1))
+
+
+def test_background_rows_that_would_move_much_themselves_do_not_ride() -> None:
+    device = Device(
+        budget=limited(FULL / 100),
+        traffic=Traffic(row_bytes=STEP_BYTES // 10),
+        row_ns=STEP_NS // 10,
+    )
+    device.arrive(1, lane="interactive")
+    device.arrive(2, lane="background")
+
+    device.run_until(4 * SECOND)
+
+    # The floor alone: a row costs a tenth of a step, so about one step in five carries it.
+    ours, theirs = ([at for at in device.tokens_of(rid) if at > 2 * SECOND] for rid in (1, 2))
+    assert 0 < len(theirs) <= 0.3 * len(ours)
 
 
 # -- auto ---------------------------------------------------------------------------------------
@@ -263,6 +297,24 @@ def test_the_engine_that_moved_last_leaves_the_other_the_next_turn() -> None:
     later = [at for at, _, _ in device.ran if at > ours_ns]
     assert later[0] - ours_ns >= 10_000_000 + 9_000_000
     assert device.bytes_between(0, device.now_ns) <= HALF * device.now_ns / 1e9
+
+
+def test_an_engine_that_looks_up_after_an_idle_second_owes_what_time_has_not_paid() -> None:
+    budget = limited(HALF)
+    budget.wait_ms(0)
+
+    budget.owe(int(HALF), background=True)
+
+    assert budget.wait_ms(SECOND) == 0
+
+
+def test_a_better_measurement_of_one_engine_counts_for_the_others() -> None:
+    device = Device(budget=limited(HALF, measured=True))
+    device.arrive(1, lane="background")
+
+    device.scheduler.heard(Neighbours(bytes_per_s=int(2 * FULL)), 0)
+
+    assert device.scheduler.bytes_per_s == 2 * FULL
 
 
 def test_background_work_keeps_to_a_small_share_while_another_engine_is_interactive() -> None:

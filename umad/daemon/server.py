@@ -81,6 +81,8 @@ def run_daemon(
 
     try:
         settled = budget()
+        if settled is not None:
+            log.info("traffic budget gbps=%.2f measured=%s", settled.gbps, settled.measured)
         with (
             DeviceBoard() as board,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

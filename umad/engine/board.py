@@ -25,7 +25,7 @@ STALE_NS = 2_000_000_000
 # Words of the head, before the seats.
 _LAYOUT, _SEATS_TAKEN = 0, 1
 # Words of a seat. arrived_ns is the mailbox thread's, the others are the step thread's.
-_ARRIVED_NS, _STEPPED_NS, _INTERACTIVE, _INTERACTIVE_BYTES, _BACKGROUND_BYTES = range(5)
+_ARRIVED_NS, _STEPPED_NS, _INTERACTIVE, _INTERACTIVE_BYTES, _BACKGROUND_BYTES, _RATE = range(6)
 
 Words = MutableSequence[int]
 
@@ -78,9 +78,14 @@ class BoardSeat:
         self._words[self._at + _INTERACTIVE] = n_interactive
         self._words[self._at + _STEPPED_NS] = now_ns
 
-    def stepped(self, n_bytes: int, now_ns: int, *, background: bool) -> None:
-        """A step has moved `n_bytes`. background: nothing interactive was in it. Step thread."""
+    def stepped(
+        self, n_bytes: int, now_ns: int, *, background: bool, bytes_per_s: float | None = None
+    ) -> None:
+        """A step has moved `n_bytes`. background: nothing interactive was in it. bytes_per_s: what
+        this engine holds for possible. Step thread."""
         words, at = self._words, self._at
+        if bytes_per_s is not None:
+            words[at + _RATE] = int(bytes_per_s)
         if background:
             words[at + _BACKGROUND_BYTES] += n_bytes
         else:
@@ -95,12 +100,13 @@ class BoardSeat:
         if n_taken <= 1:
             return NOBODY
         interactive = False
-        n_interactive_bytes = n_background_bytes = 0
+        n_interactive_bytes = n_background_bytes = bytes_per_s = 0
         for seat in range(n_taken):
             if seat == self._seat:
                 continue
             at = (seat + 1) * WORDS_PER_SEAT
             interactive = interactive or self._is_interactive(at, now_ns)
+            bytes_per_s = max(bytes_per_s, words[at + _RATE])
             totals = (words[at + _INTERACTIVE_BYTES], words[at + _BACKGROUND_BYTES])
             # Another engine may have sat down there and begun at zero; a first look owes nothing.
             before = self._seen.get(seat, totals)
@@ -111,6 +117,7 @@ class BoardSeat:
             interactive=interactive,
             interactive_bytes=n_interactive_bytes,
             background_bytes=n_background_bytes,
+            bytes_per_s=bytes_per_s,
         )
 
     def arrived_elsewhere(self) -> bool:

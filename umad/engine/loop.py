@@ -174,7 +174,12 @@ class StepLoop:
         # Before a finished stream is forgotten: the lanes of this step's rows are still known.
         n_background = self._count_background(plan)
         now_ns = self._now_ns()
-        self._seat.stepped(bytes_moved, now_ns, background=plan.cuttable)
+        self._seat.stepped(
+            bytes_moved,
+            now_ns,
+            background=plan.cuttable,
+            bytes_per_s=self._scheduler.bytes_per_s,
+        )
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, news)
         news.stats = self._stats(plan, decoded, n_background, began_ns, bytes_moved)

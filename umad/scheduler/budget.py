@@ -60,9 +60,15 @@ class TrafficBudget:
 
     def spend(self, n_bytes: int, now_ns: int, *, background: bool) -> None:
         """`n_bytes` are being moved; negative where fewer were than had been thought."""
+        if self._rate is not None:
+            self._fill(self._rate, now_ns)
+            self.owe(n_bytes, background=background)
+
+    def owe(self, n_bytes: int, *, background: bool) -> None:
+        """`n_bytes` were moved some time since the bucket was last filled, by other engines: the
+        time that has passed pays for them before any of it is saved up."""
         if self._rate is None:
             return
-        self._fill(self._rate, now_ns)
         before = self._balance
         self._balance -= n_bytes
         if not background and n_bytes > 0:
@@ -71,9 +77,13 @@ class TrafficBudget:
 
     def learn(self, n_bytes: int, device_ms: float) -> None:
         """A whole step moved `n_bytes` in `device_ms`."""
-        if self._rate is None or not self._measured or device_ms < LEAST_LEARNT_MS:
-            return
-        self._rate = max(self._rate, n_bytes / device_ms * _MS_PER_S)
+        if device_ms >= LEAST_LEARNT_MS:
+            self.raise_to(n_bytes / device_ms * _MS_PER_S)
+
+    def raise_to(self, bytes_per_s: float) -> None:
+        """Somebody on this machine was that fast."""
+        if self._rate is not None and self._measured:
+            self._rate = max(self._rate, bytes_per_s)
 
     def _fill(self, rate: float, now_ns: int) -> None:
         if self._filled_ns is not None and now_ns > self._filled_ns:

@@ -20,6 +20,9 @@ from umad.step import DecodeSlice, MemoryOp, PrefillSlice, StepPlan
 # However many newcomers there are, a running stream never waits longer than for so many times one.
 MOST_CROWD = 4.0
 
+# On an accelerator one more row may cost nothing at all, and nothing is what a refusal looks like.
+LEAST_MS = 0.01
+
 
 @dataclass(slots=True)
 class Ready:
@@ -88,7 +91,7 @@ class StepComposer:
             *([row_ms] if ready.background_decode else []),
             *([token_ms] if ready.background_prefill else []),
         ]
-        allowance_ms = self._guard.allowance_ms(solo_ms, min(pieces_ms))
+        allowance_ms = self._guard.allowance_ms(solo_ms, max(LEAST_MS, min(pieces_ms)))
         if allowance_ms <= 0 or room <= 0:
             return rows, []
         n_rows = 0

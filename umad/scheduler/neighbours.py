@@ -22,11 +22,13 @@ class Neighbours:
     """What the other engines of the device did. Bytes are those since the last time of asking.
 
     interactive: one of them runs interactive work, or has just been handed some.
+    bytes_per_s: the highest rate one of them holds for possible on this machine; 0 for unknown.
     """
 
     interactive: bool = False
     interactive_bytes: int = 0
     background_bytes: int = 0
+    bytes_per_s: int = 0
 
 
 NOBODY = Neighbours()

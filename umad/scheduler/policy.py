@@ -199,6 +199,11 @@ class Scheduler:
             self._residency.evict_all()
         return ()
 
+    @property
+    def bytes_per_s(self) -> float | None:
+        """The budget's rate as it stands: a measured one rises with better measurements."""
+        return self._throttle.budget.bytes_per_s
+
     def heard(self, neighbours: Neighbours, now_ns: int) -> None:
         """What engines of other models did since the last time; call it before `plan`."""
         self._throttle.heard(neighbours, now_ns)

@@ -19,6 +19,9 @@ from umad.step import StepPlan, StepResult
 TURN_MS = 10.0
 # Another engine that has made no background step for so long is not waiting for one.
 TAKES_TURNS_NS = 1_000_000_000
+# Rows beside interactive ones that together add less than this are no reason to hold them back:
+# they would read the same weights later, for themselves alone.
+RIDERS_SHARE = 0.05
 
 
 class BackgroundThrottle:
@@ -40,10 +43,11 @@ class BackgroundThrottle:
     def heard(self, neighbours: Neighbours, now_ns: int) -> None:
         """What the other engines of the device did since the last time."""
         self._courtesy.busy_next_door = neighbours.interactive
+        self.budget.raise_to(neighbours.bytes_per_s)
         if neighbours.interactive_bytes:
-            self.budget.spend(neighbours.interactive_bytes, now_ns, background=False)
+            self.budget.owe(neighbours.interactive_bytes, background=False)
         if neighbours.background_bytes:
-            self.budget.spend(neighbours.background_bytes, now_ns, background=True)
+            self.budget.owe(neighbours.background_bytes, background=True)
             self._last_was_ours = False
             self._theirs_ns = now_ns
 
@@ -51,11 +55,12 @@ class BackgroundThrottle:
         """Take out of `ready` what may not run now; the ms to wait when that leaves nothing."""
         if not ready.background_decode and not ready.background_prefill:
             return 0.0
-        interactive = bool(ready.decode or ready.prefill)
-        if interactive:
+        if ready.decode or ready.prefill:
             # Composed under the guard, which also sees to the floor; only the budget is new.
-            wait_ms = 0.0 if floor_is_owed else self.budget.wait_ms(now_ns)
-        elif self._courtesy.busy_next_door:
+            if not floor_is_owed and self.budget.wait_ms(now_ns) > 0:
+                self._keep_riders(ready)
+            return 0.0
+        if self._courtesy.busy_next_door:
             # Its share is small enough to be the floor: the neighbour's bytes do not forbid it.
             wait_ms = self._courtesy.wait_ms(now_ns)
             ready.background_ms = STEP_MS
@@ -66,7 +71,24 @@ class BackgroundThrottle:
             return 0.0
         ready.background_decode.clear()
         ready.background_prefill.clear()
-        return 0.0 if interactive else wait_ms
+        return wait_ms
+
+    def _keep_riders(self, ready: Ready) -> None:
+        """Of the background work leave what costs interactive steps next to no bytes: rows that
+        use the weights which are read anyway."""
+        waiting = ready.background_decode.copy()
+        ready.background_decode.clear()
+        ready.background_prefill.clear()
+        if self._traffic is None or not ready.decode:
+            return
+        n_rows, n_cells = len(ready.decode), sum([entry.n_tokens for entry in ready.decode])
+        own_bytes = self._traffic.moved(n_rows=n_rows, n_cells_read=n_cells, n_logit_rows=n_rows)
+        for entry in waiting:
+            n_rows, n_cells = n_rows + 1, n_cells + entry.n_tokens
+            with_it = self._traffic.moved(n_rows=n_rows, n_cells_read=n_cells, n_logit_rows=n_rows)
+            if with_it - own_bytes > RIDERS_SHARE * own_bytes:
+                return
+            ready.background_decode.append(entry)
 
     def charge(self, plan: StepPlan, now_ns: int) -> None:
         """`plan` is about to run."""
@@ -88,8 +110,7 @@ class BackgroundThrottle:
         correction = result.bytes_moved - self._charged_bytes
         self._charged_bytes = 0
         self.budget.spend(correction, now_ns, background=plan.cuttable)
-        # Without logits to wait for, an accelerator's step is not over when the call returns.
-        if result.outcome == "done" and result.sampled:
+        if result.outcome == "done":
             self.budget.learn(result.bytes_moved, result.device_ms)
 
     def _is_their_turn(self, now_ns: int) -> bool:
