@@ -10,6 +10,7 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench.speed     decode speed side by side, --ahead where others work
     python -m bench.mixed     what interactive clients feel beside long prompts
     python -m bench.overhead  first token and CPU per token of a single stream
+    python -m bench.budget    whether a budget on memory traffic holds
 
     cache       what is kept between runs      machine     the facts above each table
     models      finds the model asked for      prompts     random ones

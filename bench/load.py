@@ -117,8 +117,8 @@ async def _window(
             closed_ns = time.perf_counter_ns()
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        read = short_connections[0].trace
-        seen = tuple(read(exchange) for exchange in interactive)
+        # Any connection reads any exchange of its kind, and there may be no interactive client.
+        seen = tuple(long_connection.trace(exchange) for exchange in interactive)
         seen_long = tuple(long_connection.trace(exchange) for exchange in long)
     await _settle(target, load, prompts)
     return Window(opened_ns=opened_ns, closed_ns=closed_ns, interactive=seen, background=seen_long)
