@@ -204,6 +204,21 @@ def test_background_rows_that_would_move_much_themselves_do_not_ride() -> None:
     assert 0 < len(theirs) <= 0.3 * len(ours)
 
 
+def test_a_prompt_that_waits_for_bytes_is_computed_in_long_slices() -> None:
+    held, free = Device(budget=limited(FULL / 100)), Device()
+    for device in (held, free):
+        device.arrive(1, lane="background", n_prompt=200)
+        device.run_until(6 * SECOND)
+
+    slices = [
+        [piece.n_tokens for _, _, plan in device.ran for piece in plan.prefill]
+        for device in (held, free)
+    ]
+    # Every slice reads all weights; where nothing waits, short ones lose less to a cut.
+    assert len(slices[0]) * 4 < len(slices[1])
+    assert sum(slices[0]) == sum(slices[1]) == 200
+
+
 # -- auto ---------------------------------------------------------------------------------------
 
 

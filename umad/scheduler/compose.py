@@ -29,6 +29,8 @@ class Ready:
     """Requests that could run now, each list in the order they deserve to.
 
     background_ms: a bound on a background-only step below that of the settings; None for none.
+    thrifty: bytes are what background work waits for, so a step makes the most of the weights it
+    reads: its slice is as long as the bound allows.
     """
 
     decode: list[Entry] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Ready:
     background_decode: list[Entry] = field(default_factory=list)
     background_prefill: list[Entry] = field(default_factory=list)
     background_ms: float | None = None
+    thrifty: bool = False
 
 
 class StepComposer:
@@ -122,7 +125,10 @@ class StepComposer:
             within_ms = self._settings.slice_ms
             if ready.background_ms is not None:
                 within_ms = min(within_ms, ready.background_ms)
-            n_tokens = self._cost.efficient_slice(within_ms=within_ms, n_max=room)
+            if ready.thrifty:
+                n_tokens = max(1, self._cost.prefill_within(within_ms, beside=0, n_max=room))
+            else:
+                n_tokens = self._cost.efficient_slice(within_ms=within_ms, n_max=room)
             slices = _cut_slices(ready.background_prefill, n_tokens, room)
         return self._plan(rows, slices, memory, cuttable=True, solo_ms=0.0)
 

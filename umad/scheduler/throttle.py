@@ -39,6 +39,7 @@ class BackgroundThrottle:
         # Whose background step was the last, and when another engine's was.
         self._last_was_ours = False
         self._theirs_ns = -TAKES_TURNS_NS
+        self._has_waited = False
 
     def heard(self, neighbours: Neighbours, now_ns: int) -> None:
         """What the other engines of the device did since the last time."""
@@ -68,7 +69,9 @@ class BackgroundThrottle:
             saved_ms = TURN_MS if self._is_their_turn(now_ns) else 0.0
             wait_ms = self.budget.wait_ms(now_ns, saved_ms=saved_ms)
         if wait_ms <= 0:
+            ready.thrifty = self._has_waited
             return 0.0
+        self._has_waited = True
         ready.background_decode.clear()
         ready.background_prefill.clear()
         return wait_ms
@@ -92,6 +95,7 @@ class BackgroundThrottle:
 
     def charge(self, plan: StepPlan, now_ns: int) -> None:
         """`plan` is about to run."""
+        self._has_waited = False
         if self._traffic is None:
             return
         n_logit_rows = len(plan.decode) + sum([piece.wants_logits for piece in plan.prefill])
