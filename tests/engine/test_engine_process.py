@@ -231,8 +231,10 @@ def test_stats_add_up(served: RunningEngine) -> None:
     fresh = completion.ending.prompt_tokens - completion.ending.cached_tokens
     assert sum(one.n_prefill_tokens for one in stats) == fresh
     assert sum(one.n_decode for one in stats) == 5  # the first token comes with the prompt
-    assert all(one.began_ns < one.ended_ns and one.device_ms > 0 for one in stats)
-    assert all(one.bytes_moved > 1_000_000 for one in stats)
+    steps = [one for one in stats if one.device_ms > 0]
+    assert len(steps) == 6
+    assert all(one.began_ns < one.ended_ns for one in steps)
+    assert all(one.bytes_moved > 1_000_000 for one in steps)
     assert all(one.cells_total == 4096 for one in stats)
 
 
@@ -268,7 +270,9 @@ def test_a_background_prompt_that_was_cut_ends_like_one_that_was_not() -> None:
         rid = 100
         while not running.of(1).over:
             rid += 1
-            running.generate(rid, prompt=PROMPT, max_tokens=1)
+            # No two alike: one would give way to the other, and cells that fill its hole are
+            # summed in another order, which shows in the last bits (bench/determinism.py).
+            running.generate(rid, prompt=f"{rid} {PROMPT}", max_tokens=1)
 
         assert rid > 100
         assert running.of(1).ids == undisturbed.ids

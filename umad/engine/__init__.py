@@ -9,9 +9,9 @@ N is an inherited, connected AF_UNIX stream socket; JSON is an `EngineOptions`. 
 process exits with status 1. It lives no longer than its daemon: the socket's end, and on Linux
 the parent's death itself, end it at once. Not here: clients, restarts, the journal (the daemon).
 
-    mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox ─┐   (may cut a decode)
-    step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ apply ─▶ news ┼─▶ Outbox
-    emitter thread  detokenizes, encodes and sends one `StepReport` a step, beside the next decode
+    mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
+    step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
+                    sent as soon as the tokens are drawn
 
     launch    EngineOptions and the command line; importable without llama.cpp
     main      the process from its arguments to its exit
@@ -20,7 +20,7 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     execution DecodeRunner: memory operations, one decode and its outcome
     intake    from a `Submit` to a `Stream` and an `Admission`, or to an error
     mailbox   the reader thread; inbox: what it hands to the step thread
-    emitter   the sender thread; news: what it is handed
+    emitter   the socket's sending side; news: what a step brought, and its report
     stream    Stream: one completion's sampler, detokenizer and counts
     cutter    Cutter: aborts a decode that only background work is in
     board     BoardSeat: what this engine shows the engines of other models, and sees of them

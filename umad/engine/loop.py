@@ -30,6 +30,7 @@ log = logging.getLogger("umad.engine")
 
 _NS_PER_MS = 1_000_000
 _MS_PER_S = 1_000
+_NO_PLAN = StepPlan()
 # Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
 IDLE_S = 1.0
 STANDING_NS = 20 * _NS_PER_MS
@@ -171,8 +172,10 @@ class StepLoop:
         elif decoded.outcome == "done":
             for piece in plan.prefill:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
-        # Before a finished stream is forgotten: the lanes of this step's rows are still known.
         n_background = self._count_background(plan)
+        news.stats = self._stats(plan, decoded, n_background, began_ns, bytes_moved)
+        # Tokens leave before the books are done: daemon and clients work on other cores meanwhile.
+        self._emit(news)
         now_ns = self._now_ns()
         self._seat.stepped(
             bytes_moved,
@@ -180,10 +183,12 @@ class StepLoop:
             background=plan.cuttable,
             bytes_per_s=self._scheduler.bytes_per_s,
         )
+        last = News()
         for finished in self._scheduler.apply(plan, result, now_ns):
-            self._end(finished, news)
-        news.stats = self._stats(plan, decoded, n_background, began_ns, bytes_moved)
-        self._emit(news)
+            self._end(finished, last)
+        if last:
+            last.stats = self._stats(_NO_PLAN, self._runner.nothing, 0, now_ns)
+            self._emit(last)
         self._has_garbage = True
 
     def _sample(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:

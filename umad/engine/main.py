@@ -40,7 +40,6 @@ log = logging.getLogger("umad.engine")
 # 5.5 ms with Python's default of 5 ms, 0.7 with this. Longer than a step's own share of Python, so
 # that the step thread is not interrupted in turn.
 SWITCH_INTERVAL_S = 0.0005
-_CLOSE_S = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,7 +85,6 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     llama.start()
     loaded = load(options, llama.devices(), clock.now_ns)
     emitter = Emitter(link)
-    emitter.start()
     inbox = Inbox()
     context = loaded.context
     cutter = Cutter(abort=context.abort, clear=context.clear_abort)
@@ -120,11 +118,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     gc.freeze()
     gc.disable()
     emitter.put(Ready(facts=loaded.facts.as_map()))
-    try:
-        loop.run()
-    finally:
-        # Whatever ends the loop: what was said so far goes out whole, before any last word.
-        emitter.close(_CLOSE_S)
+    loop.run()
     context.close()
     loaded.model.close()
 

@@ -1,7 +1,6 @@
-"""What a step brought, as the step thread hands it to the emitter, and how it becomes a report.
+"""What a step brought, and how it becomes a report.
 
-Pure. `text` None: the stream's text is still to be made, by whoever makes the report; the stream's
-detokenizer is theirs from then on (see `stream`).
+Pure. `text` None: the stream's text is still to be made, with the report.
 """
 
 from dataclasses import dataclass, field

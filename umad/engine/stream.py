@@ -1,7 +1,6 @@
 """One completion inside the engine: what samples it, what makes its text, what it has so far.
 
-Owner: the step thread; but where nothing in the text can end the completion (no stop strings) the
-detokenizer is the emitter thread's alone, which works while the next decode runs.
+Owner: the step thread.
 """
 
 from umad.errors import UmadError
