@@ -18,6 +18,7 @@ from umad.engine.facts import StepTraffic
 from umad.engine.inbox import Arrival, DropSession, Inbox, Mail
 from umad.engine.news import DrawnToken, News, rejection
 from umad.engine.stream import Stream
+from umad.engine.tally import StepTally
 from umad.errors import UmadError
 from umad.protocol.link import Cancel, FromEngine, Pause, Prefilled, Reply, Resume, SetLane, Stop
 from umad.protocol.link import StepStats as Stats
@@ -30,7 +31,6 @@ log = logging.getLogger("umad.engine")
 
 _NS_PER_MS = 1_000_000
 _MS_PER_S = 1_000
-_NO_PLAN = StepPlan()
 # Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
 IDLE_S = 1.0
 STANDING_NS = 20 * _NS_PER_MS
@@ -69,6 +69,7 @@ class StepLoop:
         self._seat = seat or BoardSeat.alone()
         self._streams: dict[int, Stream] = {}
         self._totals = Totals()
+        self._tally = StepTally()
         self._last_standing: SchedulerSnapshot | None = None
         self._standing_at_ns = 0
         self._stopping = False
@@ -98,7 +99,7 @@ class StepLoop:
             if plan.memory or news or plan.wait_ms >= IDLE_S * _MS_PER_S:
                 # Cells were given back without a step: the scorecard must not show them as used.
                 self._last_standing = None
-                news.stats = self._stats(plan, self._runner.nothing, 0, began_ns)
+                news.stats = self._tell(began_ns)
                 self._emit(news)
             if self._stopping and not self._streams:
                 return
@@ -168,15 +169,22 @@ class StepLoop:
             seq_lengths=self._runner.lengths(plan) if decoded.outcome == "cut" else (),
         )
         if decoded.outcome == "cut":
+            news.stats = self._tell(began_ns)
             self._totals.cuts += 1
         elif decoded.outcome == "done":
             for piece in plan.prefill:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
         n_background = self._count_background(plan)
-        news.stats = self._stats(plan, decoded, n_background, began_ns, bytes_moved)
-        # Tokens leave before the books are done: daemon and clients work on other cores meanwhile.
-        self._emit(news)
         now_ns = self._now_ns()
+        # Who was let go of since the last step gave cells back; that is told at once.
+        if news.ended or self._tally.is_due(now_ns):
+            news.stats = self._tell(now_ns)
+        # Tokens leave before the books are done: daemon and clients work on other cores meanwhile.
+        if news:
+            self._emit(news)
+        self._tally.add(
+            plan, decoded, n_background=n_background, bytes_moved=bytes_moved, began_ns=began_ns
+        )
         self._seat.stepped(
             bytes_moved,
             now_ns,
@@ -186,8 +194,9 @@ class StepLoop:
         last = News()
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, last)
-        if last:
-            last.stats = self._stats(_NO_PLAN, self._runner.nothing, 0, now_ns)
+        if last or decoded.outcome == "cut":
+            # A cut's time must not be taken for that of steps which brought something.
+            last.stats = self._tell(now_ns)
             self._emit(last)
         self._has_garbage = True
 
@@ -251,36 +260,12 @@ class StepLoop:
             self._standing_at_ns = now_ns
         return self._last_standing
 
-    def _stats(
-        self,
-        plan: StepPlan,
-        decoded: Decoded,
-        n_background: int,
-        began_ns: int,
-        bytes_moved: int = 0,
-    ) -> Stats:
-        now = self._standing(began_ns)
-        done = decoded.outcome == "done"
-        n_decode = len(plan.decode)
-        return Stats(
-            began_ns=began_ns,
-            ended_ns=self._now_ns(),
-            device_ms=decoded.device_ns / _NS_PER_MS,
-            solo_ms=plan.solo_ms,
-            n_decode=n_decode if done else 0,
-            n_prefill_tokens=decoded.n_rows - n_decode if done else 0,
-            n_background_tokens=n_background if done else 0,
-            bytes_moved=bytes_moved,
-            cells_live=now.cells_live,
-            cells_retained=now.cells_retained,
-            cells_total=now.cells_total,
-            running=now.running,
-            waiting=now.waiting,
-            cuts_total=self._totals.cuts,
-            preemptions_total=now.preemptions_total,
-            prompt_tokens_total=now.prompt_tokens_total,
-            cached_tokens_total=now.cached_tokens_total,
-            sampled_total=self._totals.sampled,
+    def _tell(self, now_ns: int) -> Stats:
+        return self._tally.told(
+            self._standing(now_ns),
+            cuts=self._totals.cuts,
+            sampled=self._totals.sampled,
+            now_ns=now_ns,
         )
 
     def _bytes_moved(self, plan: StepPlan, decoded: Decoded) -> int:

@@ -145,11 +145,12 @@ class Prefilled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStats:
-    """Facts of one step, for the scorecard. `_total` fields count from the engine's start.
+    """Facts of the steps since the last such, for the scorecard. `_total` fields count from the
+    engine's start.
 
-    began_ns, ended_ns: the step from planning to emitting, on the machine's monotonic clock.
-    device_ms: the decode call alone; solo_ms: what the interactive rows would cost alone.
-    bytes_moved: weights touched, KV read and written, logits, of this step.
+    began_ns, ended_ns: from the first one's plan to now, on the machine's monotonic clock.
+    device_ms: the decode calls alone; solo_ms: what the last one's interactive rows cost alone.
+    bytes_moved: weights touched, KV read and written, logits.
     waiting: requests not yet admitted, by lane.
     """
 
@@ -177,7 +178,7 @@ class StepStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """Everything one step brought, for all streams together."""
+    """Everything one step brought, for all streams together; stats not with every one."""
 
     emitted: tuple[Emitted, ...] = ()
     ended: tuple[Ended, ...] = ()

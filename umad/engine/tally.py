@@ -1,0 +1,86 @@
+"""What steps did, added up until it is worth telling the daemon.
+
+A `StepStats` with every step cost engine and daemon a twentieth of a small model's step, for a
+scorecard that is looked at once a second. Owner: the step thread.
+"""
+
+from umad.engine.execution import Decoded
+from umad.protocol.link import StepStats
+from umad.scheduler import SchedulerSnapshot
+from umad.step import StepPlan
+
+_NS_PER_MS = 1_000_000
+# How old what the scorecard knows may be. An engine that comes to rest tells at once.
+TELL_NS = 50_000_000
+
+
+class StepTally:
+    """Sums since the last `told`."""
+
+    __slots__ = (
+        "_began_ns",
+        "_bytes_moved",
+        "_device_ns",
+        "_n_background",
+        "_n_decode",
+        "_n_prefill",
+        "_solo_ms",
+    )
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._began_ns = 0
+        self._device_ns = self._n_decode = self._n_prefill = self._n_background = 0
+        self._bytes_moved = 0
+        self._solo_ms = 0.0
+
+    def is_due(self, now_ns: int) -> bool:
+        """There is something to tell, and it has waited long enough."""
+        return self._began_ns > 0 and now_ns - self._began_ns >= TELL_NS
+
+    def add(
+        self,
+        plan: StepPlan,
+        decoded: Decoded,
+        *,
+        n_background: int,
+        bytes_moved: int,
+        began_ns: int,
+    ) -> None:
+        """A step ran; of one that was cut only its time and its bytes count."""
+        self._began_ns = self._began_ns or began_ns
+        self._device_ns += decoded.device_ns
+        self._bytes_moved += bytes_moved
+        self._solo_ms = plan.solo_ms or self._solo_ms
+        if decoded.outcome == "done":
+            n_decode = len(plan.decode)
+            self._n_decode += n_decode
+            self._n_prefill += decoded.n_rows - n_decode
+            self._n_background += n_background
+
+    def told(self, now: SchedulerSnapshot, *, cuts: int, sampled: int, now_ns: int) -> StepStats:
+        """The sums and where things stand; counting begins anew."""
+        stats = StepStats(
+            began_ns=self._began_ns or now_ns,
+            ended_ns=now_ns,
+            device_ms=self._device_ns / _NS_PER_MS,
+            solo_ms=self._solo_ms,
+            n_decode=self._n_decode,
+            n_prefill_tokens=self._n_prefill,
+            n_background_tokens=self._n_background,
+            bytes_moved=self._bytes_moved,
+            cells_live=now.cells_live,
+            cells_retained=now.cells_retained,
+            cells_total=now.cells_total,
+            running=now.running,
+            waiting=now.waiting,
+            cuts_total=cuts,
+            preemptions_total=now.preemptions_total,
+            prompt_tokens_total=now.prompt_tokens_total,
+            cached_tokens_total=now.cached_tokens_total,
+            sampled_total=sampled,
+        )
+        self._clear()
+        return stats
