@@ -10,7 +10,7 @@ import pytest
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.scheduler import Admission, Scheduler
-from umad.scheduler.cost import CostModel
+from umad.scheduler.cost import CostCurve, CostModel
 from umad.scheduler.waiting import AGING_NS
 from umad.step import Finished, Sampled, SeqCopy, SeqTrim, StepPlan, StepResult
 
@@ -142,6 +142,19 @@ def test_background_work_alone_runs_in_large_slices_that_may_be_cut() -> None:
     assert plan.cuttable
     assert plan.n_rows >= 32
     assert device_ms(plan) <= 1.2 * bench.settings.slice_ms
+
+
+def test_background_slices_grow_until_larger_ones_are_no_faster() -> None:
+    bench = Bench()
+    bench.scheduler.cost.prefill = CostCurve(5.0)
+    bench.scheduler.cost.learn(0, 4, 16.0 + 4.3 * 4)  # all that was probed
+    bench.arrive(1, 2000, 4, lane="background")
+
+    sizes = [plan.n_rows for plan in bench.run(20)]
+
+    assert sizes[0] < 16
+    assert sizes == sorted(sizes)
+    assert sizes[-1] >= 48
 
 
 def test_a_cut_step_loses_only_what_the_cells_do_not_hold() -> None:

@@ -100,6 +100,11 @@ class CostCurve:
         for index in range(1, len(ROWS)):
             self._ms[index] = max(self._ms[index], self._ms[index - 1])
 
+    def next_untried(self) -> int:
+        """The smallest count above all that were ever seen; beyond any when all were."""
+        top = max((index for index, times in enumerate(self._seen) if times), default=-1)
+        return ROWS[top + 1] if top + 1 < len(ROWS) else ROWS[-1] + 1
+
     def snapshot(self) -> tuple[tuple[int, float, int], ...]:
         """(count, milliseconds, times seen) of every point."""
         return tuple(zip(ROWS, self._ms, self._seen, strict=True))
@@ -130,6 +135,11 @@ class CostModel:
         A cut throws away the slice under way, so it should be no larger than speed asks for.
         """
         n_max = max(1, self.prefill.most(within_ms, n_max))
+        untried = self.prefill.next_untried()
+        if untried <= n_max:
+            # Beyond what is known the known rate is assumed, so a larger slice never looks better
+            # before it has been tried once.
+            return untried
         best = self.prefill.at(n_max) / n_max
         for n in ROWS:
             if n >= n_max:
