@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -469,6 +469,7 @@ class Nobody:
 
     def engine_ready(self, engine: Engine) -> None: ...
     def engine_report(self, engine: Engine, report: StepReport) -> None: ...
+    def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None: ...
     def engine_died(self, engine: Engine) -> None: ...
     def engine_ended(self, engine: Engine, error: UmadError) -> None: ...
 

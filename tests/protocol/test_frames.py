@@ -32,6 +32,31 @@ def test_any_chunking_gives_the_same_bodies(bodies: list[bytes], cuts: list[int]
     assert reader.buffered_bytes == 0
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.binary(max_size=LIMIT_BYTES), max_size=8),
+    st.lists(st.integers(0, 2000), max_size=20),
+)
+def test_a_frame_that_comes_alone_may_be_taken_as_it_is(
+    bodies: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(map(encode_frame, bodies))
+    reader = FrameReader(LIMIT_BYTES)
+
+    read: list[bytes] = []
+    for chunk in chunked(stream, cuts):
+        body = reader.only(chunk)
+        read += reader.feed(chunk) if body is None else [body]
+
+    assert read == bodies
+    assert not reader.has_partial
+
+
+def test_a_frame_over_the_limit_is_never_taken_as_it_is() -> None:
+    assert FrameReader(4).only(encode_frame(b"abcd")) == b"abcd"
+    assert FrameReader(3).only(encode_frame(b"abcd")) is None
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=4), st.data())
 def test_a_cut_stream_owes_exactly_the_frame_that_was_cut(

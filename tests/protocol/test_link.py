@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.protocol import strategies
-from umad.protocol import link
+from umad.protocol import events, link
 
 rids = st.integers(0, 2**62)
 names = st.text(max_size=20)
@@ -98,3 +98,32 @@ def test_a_message_arrives_as_it_was_sent(message: link.ToEngine | link.FromEngi
 @pytest.mark.parametrize("kind", [*link.ToEngine.__args__, *link.FromEngine.__args__])
 def test_every_message_of_the_link_has_a_number(kind: type) -> None:
     assert kind in link._NUMBER
+
+
+@settings(max_examples=100, deadline=None)
+@given(several(st.tuples(rids, strategies.token_ids, names)))
+def test_a_step_of_tokens_says_in_short_what_a_report_says(
+    news: tuple[tuple[int, int, str], ...],
+) -> None:
+    rows: list[int | bytes] = []
+    for rid, token, text in news:
+        rows += (rid, token, events.tokens_tail(text, token))
+
+    heard = link.decode(link.encode_step_tokens(rows))
+
+    assert heard == link.StepReport(
+        emitted=tuple(link.Emitted(rid=rid, ids=(token,), text=text) for rid, token, text in news)
+    )
+
+
+def test_no_message_has_the_number_of_a_step_of_tokens() -> None:
+    assert link.STEP_TOKENS not in link._NUMBER.values()
+
+
+@given(strategies.ids, st.integers(0, 100), strategies.token_ids, names)
+def test_head_and_tail_are_the_body_of_a_tokens_message(
+    request_id: int | str, index: int, token: int, text: str
+) -> None:
+    body = events.tokens_head(request_id, index) + events.tokens_tail(text, token)
+
+    assert body == events.encode_tokens(request_id, index, text, (token,))

@@ -19,7 +19,7 @@ from umad.errors import DeadlineExceeded, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.lifecycle import FINAL, Event
 from umad.protocol.link import Cancel, Ended, Pause, Resume, SetLane, Submit
-from umad.protocol.messages import Generate, encode_error, encode_event
+from umad.protocol.messages import Generate, encode_error, encode_event, tokens_head
 from umad.request import FinishReason, Timings, Usage
 from umad.service import Accepted, Done
 
@@ -85,7 +85,8 @@ class Completions:
         owed = engine.owes_news
         for index in range(request.n):
             submit = nth_order(first, index, next(self._rids))
-            entry = journal.add(submit, owner=generation, index=index)
+            head = tokens_head(message.id, index)
+            entry = journal.add(submit, owner=generation, index=index, head=head)
             generation.entries.append(entry)
             self._scorecard.accepted(entry.rid, engine.name, lane, app, generation.accepted_ns)
             if recipient.paused:

@@ -1,14 +1,20 @@
 """What engines say, carried to the clients it concerns.
 
-Hot path: `engine_report`, once a step for all streams. Each token frame is packed once, each
-connection gets one write a step, and no task is switched.
+Hot path: `engine_tokens`, once a step for all streams. A token's frame is the completion's own head
+and the tail that the engine packed; the transport joins a step's frames into one write for each
+connection, and no task is switched.
 Not: how a request begins or is given up (`umad.daemon.completions`). Owner: the event loop.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 from umad.clock import Clock
 from umad.daemon.completions import Completions
 from umad.daemon.engine import Engine
 from umad.daemon.engine import State as EngineState
+from umad.daemon.generation import Generation
+from umad.daemon.journal import Entry, Journal
 from umad.errors import UmadError
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.errors import error_of
@@ -56,6 +62,30 @@ class Fanout:
         if engine.state is not EngineState.FAILED:
             self._scorecard.forget(engine.name)
 
+    def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
+        """Fan out a step that brought tokens only: number, then rid, token, tail of each stream.
+
+        A rid that is not live was let go of before the step ended.
+        """
+        journal, note = engine.journal, self._scorecard.tokens
+        values = iter(unpacked)
+        next(values)
+        for rid, token, tail in zip(values, values, values, strict=True):
+            entry = journal.get(rid)
+            if entry is None:
+                continue
+            if entry.state is not State.GENERATING:
+                self._begin(journal, entry, now_ns)
+            entry.ids.append(token)
+            note(rid, 1, now_ns)
+            entry.owner.recipient.send(entry.head + tail)
+
+    def _begin(self, journal: Journal[Generation], entry: Entry[Generation], now_ns: int) -> None:
+        # The table maps (GENERATING, TOKENS) to itself; it is not walked for every token.
+        journal.advance(entry, Event.TOKENS)
+        entry.begun_ns = entry.begun_ns or now_ns
+        entry.first_token_ns = entry.first_token_ns or now_ns
+
     def engine_report(self, engine: Engine, report: StepReport) -> None:
         """Fan one step's news out. A rid that is not live was let go of before the step ended."""
         now_ns = self._clock.now_ns()
@@ -69,11 +99,8 @@ class Fanout:
             entry = journal.get(news.rid)
             if entry is None:
                 continue
-            # The table maps (GENERATING, TOKENS) to itself; it is not walked for every token.
             if entry.state is not State.GENERATING:
-                journal.advance(entry, Event.TOKENS)
-                entry.begun_ns = entry.begun_ns or now_ns
-                entry.first_token_ns = entry.first_token_ns or now_ns
+                self._begin(journal, entry, now_ns)
             entry.ids.extend(news.ids)
             scorecard.tokens(news.rid, len(news.ids), now_ns)
             owner = entry.owner

@@ -37,6 +37,10 @@ class Recipient(Protocol):
         """Its client reads too slowly: what it asked for must rest."""
         ...
 
+    def send(self, body: bytes) -> None:
+        """Hand a frame to the transport at once; nothing is held."""
+        ...
+
     def queue(self, body: bytes) -> bool:
         """Hold the body of a frame until `flush`; whether it is the first one held."""
         ...

@@ -24,6 +24,7 @@ class Entry(Generic[T]):
     """One completion, number `index` of its request.
 
     owner: whoever gets its news; the journal never looks inside.
+    head: `events.tokens_head`, the part that its tokens messages have in common.
     started: the engine has spoken of it, so it no longer waits.
     begun_ns, first_token_ns: when it first did, and first with a token; 0 until then.
     resumed: an engine died under it, so the next one's counts do not cover all of it.
@@ -33,6 +34,7 @@ class Entry(Generic[T]):
     owner: T
     index: int
     size_bytes: int
+    head: bytes = b""
     state: State = State.QUEUED
     ids: "array[int]" = field(default_factory=lambda: array("i"))
     prompt_tokens: int = 0
@@ -73,10 +75,10 @@ class Journal(Generic[T]):
                 f"the prompts in flight would exceed {MAX_PROMPT_BYTES >> 20} MiB; try again later"
             )
 
-    def add(self, submit: Submit, *, owner: T, index: int) -> Entry[T]:
+    def add(self, submit: Submit, *, owner: T, index: int, head: bytes = b"") -> Entry[T]:
         """Accept a completion."""
         size_bytes = _prompt_bytes(submit)
-        entry = Entry(submit=submit, owner=owner, index=index, size_bytes=size_bytes)
+        entry = Entry(submit=submit, owner=owner, index=index, size_bytes=size_bytes, head=head)
         self._entries[submit.rid] = entry
         self.n_waiting += 1
         self.prompt_bytes += size_bytes

@@ -43,6 +43,10 @@ class EngineEvents(Protocol):
         """News of one step."""
         ...
 
+    def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
+        """A step brought tokens and nothing else; as `umad.protocol.link.unpack` gives them."""
+        ...
+
     def engine_died(self, engine: Engine) -> None:
         """Its process has gone; unless `engine_ended` follows, another one is being started."""
         ...
@@ -182,7 +186,7 @@ class Keeper:
         engine = self.engine
         self._fatal = None
         # Before the process: its first word may come as soon as it lives.
-        self._link = link = EngineLink(self._heard)
+        self._link = link = EngineLink(self._heard, self._heard_tokens)
         try:
             self._process = process = await self._start(link)
             engine.pid = process.pid
@@ -231,6 +235,11 @@ class Keeper:
             self.kill()
 
     # -- news -----------------------------------------------------------------------------------
+
+    def _heard_tokens(self, unpacked: Sequence[Any]) -> None:
+        engine = self.engine
+        engine.last_news_ns = now_ns = self._clock.now_ns()
+        self._events.engine_tokens(engine, unpacked, now_ns)
 
     def _heard(self, message: FromEngine) -> None:
         engine = self.engine

@@ -1,7 +1,8 @@
-"""What the daemon's own process and its engines hold in memory, asked at most once a second.
+"""What the daemon's own process and its engines hold in memory, asked at most every ten seconds.
 
-Walking a large process's mappings takes milliseconds, so it happens on a thread and only when
-somebody looks at the scorecard. Owner: the daemon's event loop.
+The kernel walks every page of a process to say what it shares: ten milliseconds of a core for 500
+MB, so it happens on a thread, seldom, and only when somebody looks at the scorecard.
+Owner: the daemon's event loop.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from umad.daemon.engine import Engine
 from umad.metrics.memory import MemoryFacts, read_memory
 
 DAEMON = "daemon"
-FRESH_NS = 10**9
+FRESH_NS = 10 * 10**9
 
 
 class ProcessMemory:
@@ -21,16 +22,17 @@ class ProcessMemory:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        self._read_ns: int | None = None
+        self._read_ns = 0
+        self._read_of: Mapping[str, int] = {}
         self._facts: dict[str, MemoryFacts] = {}
 
     async def facts(self, engines: Iterable[Engine]) -> Mapping[str, MemoryFacts]:
-        """Facts by model, no older than a second."""
+        """Facts by model, no older than `FRESH_NS`, and of the processes that live now."""
         now_ns = self._clock.now_ns()
-        if self._read_ns is None or now_ns - self._read_ns >= FRESH_NS:
-            self._read_ns = now_ns
-            pids = {engine.name: engine.pid for engine in engines if engine.pid is not None}
-            pids[DAEMON] = os.getpid()
+        pids = {engine.name: engine.pid for engine in engines if engine.pid is not None}
+        pids[DAEMON] = os.getpid()
+        if pids != self._read_of or now_ns - self._read_ns >= FRESH_NS:
+            self._read_ns, self._read_of = now_ns, pids
             self._facts = await asyncio.to_thread(_read, pids)
         return self._facts
 

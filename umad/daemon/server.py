@@ -10,6 +10,7 @@ are cancelled. Second: engines are killed and the process ends at once.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -48,6 +49,9 @@ INTERRUPTED = 130
 CANCEL_S = 5.0
 # For clients to read their last frames.
 GOODBYE_S = 2.0
+# Objects between collections of the youngest, and collections of it between those of the older:
+# tokens make no cycles, so Python's own 700 would look hundreds of times for nothing.
+GC_THRESHOLDS = (20_000, 10, 10)
 
 
 def _unlimited() -> None:
@@ -75,6 +79,10 @@ def run_daemon(
     stderr.open(settings.logging.level)
 
     def say_ready() -> None:
+        # What is there now stays: looking through it again would hold a step's tokens up.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         stderr.say(f"umad ready socket={socket_file.path} model={','.join(daemon.models)}")
         if ready is not None:
             ready()

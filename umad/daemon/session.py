@@ -153,6 +153,15 @@ class Session(asyncio.Protocol):
 
     # -- what requests are answered with ----------------------------------------------------------
 
+    def send(self, body: bytes) -> None:
+        """Hand a frame to the transport, which writes what one turn of the loop gave it at once."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(len(body).to_bytes(HEADER_BYTES, "big") + body)
+        if self.paused:
+            self._check_backlog(transport)
+
     def queue(self, body: bytes) -> bool:
         """Hold the body of a frame until `flush`; whether it is the first one held."""
         held = self._held
@@ -169,11 +178,12 @@ class Session(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         transport.write(data)
-        if (
-            self.paused
-            and transport.get_write_buffer_size()
-            > self._limits.send_queue_bytes * HARD_QUEUE_FACTOR
-        ):
+        if self.paused:
+            self._check_backlog(transport)
+
+    def _check_backlog(self, transport: asyncio.Transport) -> None:
+        limit_bytes = self._limits.send_queue_bytes * HARD_QUEUE_FACTOR
+        if transport.get_write_buffer_size() > limit_bytes:
             self._give_up()
 
     def answer(self, request_id: RequestId, value: Any) -> None:

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 
-from umad.engine.news import News, report
+from umad.engine.news import News, encode_news
 from umad.protocol.frames import encode_frame
 from umad.protocol.link import FromEngine, encode
 
@@ -37,7 +37,7 @@ class Emitter:
     def put(self, message: News | FromEngine) -> None:
         """Send; waits only while the daemon is `BACKLOG_BYTES` behind. Ends the process where the
         daemon has gone: nobody is left to work for."""
-        body = encode(report(message) if isinstance(message, News) else message)
+        body = encode_news(message) if isinstance(message, News) else encode(message)
         try:
             with self._lock:
                 self._link.sendall(encode_frame(body))

@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 from umad.engine.stream import Stream
 from umad.errors import UmadError
-from umad.protocol.link import Emitted, Ended, Prefilled, Rejected, StepReport, StepStats
+from umad.protocol.events import tokens_tail
+from umad.protocol.link import (
+    Emitted,
+    Ended,
+    Prefilled,
+    Rejected,
+    StepReport,
+    StepStats,
+    encode,
+    encode_step_tokens,
+)
 from umad.service import TokenLogprob
 from umad.step import Finished
 
@@ -43,6 +53,25 @@ class News:
 def rejection(rid: int, error: UmadError) -> Rejected:
     """A completion that ends with an error of its own."""
     return Rejected(rid=rid, code=error.code, message=error.message, field=error.field)
+
+
+def encode_news(news: News) -> bytes:
+    """Body of the message: the short form for a step that brought tokens and nothing else."""
+    drawn = news.drawn
+    if (
+        news.ended
+        or news.rejected
+        or news.prefilled
+        or news.stats is not None
+        or any(one.logprob is not None for one in drawn)
+    ):
+        return encode(report(news))
+    rows: list[int | bytes] = []
+    for stream, token, _, text in drawn:
+        if text is None:
+            text = stream.text_of(token)
+        rows += (stream.rid, token, tokens_tail(text, token))
+    return encode_step_tokens(rows)
 
 
 def report(news: News) -> StepReport:

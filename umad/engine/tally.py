@@ -11,7 +11,7 @@ from umad.step import StepPlan
 
 _NS_PER_MS = 1_000_000
 # How old what the scorecard knows may be. An engine that comes to rest tells at once.
-TELL_NS = 50_000_000
+TELL_NS = 200_000_000
 
 
 class StepTally:

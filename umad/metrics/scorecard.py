@@ -29,6 +29,8 @@ from umad.request import INTERACTIVE, FinishReason
 _NAN = float("nan")
 # No step of any model ends so soon after another: what comes closer was read from one buffer.
 TOGETHER_NS = 50_000
+# Tokens whose books are made together; an engine's `step` comes long before.
+MOST_NOTED = 4096
 
 
 class StepFacts(Protocol):
@@ -125,6 +127,7 @@ class Scorecard:
         self._steps = WindowRing(STEP, window_ns=self._window_ns)
         self._endings = WindowRing(ENDING, window_ns=self._window_ns)
         self._began_ns: int | None = None
+        self._noted: list[tuple[int, int, int]] = []
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -145,7 +148,21 @@ class Scorecard:
         self._pending.began(now_ns)
 
     def tokens(self, rid: int, n: int, now_ns: int) -> None:
-        """`n` tokens of a completion went out together. Call after `step` of the same report."""
+        """`n` tokens of a completion went out together. Call after `step` of the same report.
+
+        Only noted: what follows from it is worked out for many at once, before anything else
+        happens to the books.
+        """
+        self._noted.append((rid, n, now_ns))
+        if len(self._noted) >= MOST_NOTED:
+            self._digest()
+
+    def _digest(self) -> None:
+        for rid, n, now_ns in self._noted:
+            self._arrived(rid, n, now_ns)
+        self._noted.clear()
+
+    def _arrived(self, rid: int, n: int, now_ns: int) -> None:
         live = self._live.get(rid)
         if live is None or n < 1:
             return
@@ -171,18 +188,21 @@ class Scorecard:
 
     def paused(self, rid: int) -> None:
         """The client reads too slowly: the gap that follows is its own."""
+        self._digest()
         live = self._live.get(rid)
         if live is not None:
             live.paused = True
 
     def moved(self, rid: int, lane: str) -> None:
         """The completion changed lanes; what it waited before stays with the old one."""
+        self._digest()
         live = self._live.get(rid)
         if live is not None:
             live.lane = self._lane_names.number(lane)
 
     def ended(self, rid: int, reason: FinishReason, now_ns: int) -> None:
         """A completion is over."""
+        self._digest()
         live = self._live.pop(rid, None)
         if live is None:
             return
@@ -194,6 +214,7 @@ class Scorecard:
 
     def step(self, model: str, stats: StepFacts) -> None:
         """An engine's step ended."""
+        self._digest()
         if self._began_ns is None:
             self._began_ns = stats.ended_ns
         number, facts = self._model(model)
@@ -226,6 +247,7 @@ class Scorecard:
 
     def engine_restarted(self, model: str) -> None:
         """The model's engine died and was started again; its counters begin at zero."""
+        self._digest()
         facts = self._model(model)[1]
         facts.restarts += 1
         facts.seen = (0, 0, 0, 0, 0, 0)
@@ -233,6 +255,7 @@ class Scorecard:
 
     def forget(self, model: str) -> None:
         """The model was unloaded: it leaves the snapshot once its requests have ended."""
+        self._digest()
         number = self._model_names.number(model)
         self._models.pop(number, None)
         for rid in [rid for rid, live in self._live.items() if live.model == number]:
@@ -243,6 +266,7 @@ class Scorecard:
     def snapshot(self, now_ns: int, memory: Mapping[str, MemoryFacts]) -> dict[str, Any]:
         """The interface's scorecard object, JSON-able. memory: by model; other keys (the daemon)
         count in the total only. A figure without a measurement is None."""
+        self._digest()
         from_ns = now_ns - self._window_ns
         began_ns = now_ns if self._began_ns is None else self._began_ns
         elapsed_s = min(self._window_ns, max(now_ns - began_ns, 1)) / 1e9

@@ -1,7 +1,8 @@
 """What the daemon says: encoding, and parsing in the client.
 
-Not: when it says it. Hot: one `encode_tokens` and one `parse_event` for every token frame, so a
-tokens message is built from what the engine link delivers and packed once.
+Not: when it says it. Hot: one tokens message and one `parse_event` for every token frame. The
+engine packs what is new (`tokens_tail`), the daemon puts what never changes before it
+(`tokens_head`); the two joined are the body.
 
 On the wire a token's log-probability is [logprob, [[id, logprob], …]], in the order of `ids`.
 """
@@ -43,6 +44,14 @@ class Result:
 Message = Event | Welcome | Result
 
 
+# msgpack: a map of five; the keys of `tokens_tail` in a map that has begun.
+_MAP_OF_5 = b"\x85"
+_TEXT, _ONE_ID = b"\xa4text", b"\xa3ids\x91"
+# One packer for small values: making one costs more than they do. Kept by its thread: a value is
+# packed under the GIL in one call.
+_pack: Callable[[Any], bytes] = msgpack.Packer().pack
+
+
 def _packed(body: Mapping[str, Any]) -> bytes:
     packed: bytes = msgpack.packb(body)
     return packed
@@ -72,6 +81,24 @@ def encode_tokens(
     if logprobs is not None:
         body["logprobs"] = logprobs
     return _packed(body)
+
+
+def tokens_head(id: RequestId, index: int) -> bytes:
+    """What the bodies of a completion's tokens messages without logprobs have in common."""
+    return _MAP_OF_5 + b"".join(
+        [msgpack.packb(part) for part in ("type", "tokens", "id", id, "index", index)]
+    )
+
+
+def tokens_tail(text: str, token: int) -> bytes:
+    """The rest of such a body: one token and what it added to the text."""
+    return _TEXT + _pack(text) + _ONE_ID + _pack(token)
+
+
+def parse_tokens_tail(tail: bytes) -> tuple[str, tuple[int, ...]]:
+    """(text, ids) of a `tokens_tail`."""
+    body = msgpack.unpackb(b"\x82" + tail, use_list=False)
+    return body["text"], body["ids"]
 
 
 def encode_result(id: RequestId, value: Any) -> bytes:

@@ -44,6 +44,19 @@ class FrameReader:
         """Whether a frame has begun and not ended: the peer owes the rest of it."""
         return bool(self._header)
 
+    def only(self, data: bytes) -> bytes | None:
+        """The body, where `data` is just one frame and none is pending: the usual case between
+        processes that send a frame at a time. Else None: `feed` it."""
+        length = len(data) - HEADER_BYTES
+        if (
+            self._header
+            or length < 0
+            or length > self._limit_bytes
+            or int.from_bytes(data[:HEADER_BYTES], "big") != length
+        ):
+            return None
+        return data[HEADER_BYTES:]
+
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
         """Yield the bodies that `data` completes. Iterate to the end before feeding again.
 

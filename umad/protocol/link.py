@@ -1,17 +1,19 @@
 """Messages between the daemon and one engine: msgpack arrays, kind first, in the same frames.
 
 Not for clients (they get `umad.protocol.messages`): both ends are this version of umad, one has
-started the other, so a message is trusted and only its kind is looked at. Hot: one `StepReport`
-a step carries every stream's news.
+started the other, so a message is trusted and only its kind is looked at. One message a step
+carries every stream's news: a `StepReport`, or, hot, a token for each of some streams and nothing
+else, which is never made into objects (`encode_step_tokens`).
 Pure: bytes and values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
 
+from umad.protocol.events import parse_tokens_tail
 from umad.request import FinishReason, SamplingParams
 
 # -- daemon to engine ---------------------------------------------------------------------------
@@ -236,6 +238,16 @@ def _default(value: Any) -> Any:
     return _values(value)
 
 
+# Kind number of a step that brought tokens only: [number, rid, token, tail, rid, token, tail, …].
+STEP_TOKENS = len(_KINDS)
+
+
+def encode_step_tokens(rows: Iterable[int | bytes]) -> bytes:
+    """Body of a step's tokens. rows: rid, token and `events.tokens_tail` of each stream, flat."""
+    body: bytes = msgpack.packb([STEP_TOKENS, *rows])
+    return body
+
+
 def encode(message: ToEngine | FromEngine) -> bytes:
     """Body of one frame: [kind number, field values in order]."""
     body: bytes = msgpack.packb([_NUMBER[type(message)], *_values(message)], default=_default)
@@ -246,9 +258,29 @@ def _build(kind: type, values: Any) -> Any:
     return kind(**dict(zip(_FIELDS[kind], values, strict=True)))
 
 
+def unpack(body: bytes) -> Sequence[Any]:
+    """Kind number and values of a body; `message_of` makes the message of all but `STEP_TOKENS`."""
+    values: tuple[Any, ...] = msgpack.unpackb(body, use_list=False, strict_map_key=False)
+    return values
+
+
 def decode(body: bytes) -> ToEngine | FromEngine:
-    """Inverse of `encode`; sequences come back as tuples."""
-    number, *values = msgpack.unpackb(body, use_list=False, strict_map_key=False)
+    """Inverse of `encode`; sequences come back as tuples. Tokens become a `StepReport`."""
+    unpacked = unpack(body)
+    if unpacked[0] == STEP_TOKENS:
+        return StepReport(emitted=tuple(_emitted(unpacked)))
+    return message_of(unpacked)
+
+
+def _emitted(step_tokens: Sequence[Any]) -> Iterator[Emitted]:
+    for rid, _, tail in zip(step_tokens[1::3], step_tokens[2::3], step_tokens[3::3], strict=True):
+        text, ids = parse_tokens_tail(tail)
+        yield Emitted(rid=rid, ids=ids, text=text)
+
+
+def message_of(unpacked: Sequence[Any]) -> ToEngine | FromEngine:
+    """The message of what `unpack` gave."""
+    number, *values = unpacked
     kind = _KINDS[number]
     fields_of = _FIELDS[kind]
     for at, name in enumerate(fields_of):

@@ -17,6 +17,7 @@ from umad.protocol.events import (
     encode_tokens,
     encode_welcome,
     parse_event,
+    tokens_head,
 )
 from umad.protocol.parsing import parse_hello, parse_request
 from umad.protocol.requests import (
@@ -66,4 +67,5 @@ __all__ = [
     "parse_event",
     "parse_hello",
     "parse_request",
+    "tokens_head",
 ]
