@@ -8,6 +8,9 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from umad.constraint import Constraint
+from umad.conversation import ChatMessage as ChatMessage
+from umad.conversation import ChatOptions
 from umad.errors import BadRequest
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
@@ -90,14 +93,6 @@ SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatMessage:
-    """One turn. `role` is what the model's template knows: system, user, assistant, tool."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
     """One generation, as a client states it.
 
@@ -105,11 +100,17 @@ class GenerateRequest:
     by the model's template) is given. model: None means the daemon's default. lane: None lets
     the daemon's rules decide. session: pins the KV under that name for the next turn.
     n: independent completions of the same prompt; completion i draws with seed + i.
+    special: control tokens written in `prompt` are meant as such (editors put fill-in-the-middle
+    marks there); False makes them text. chat: how `messages` are rendered.
+    constraint: what the answer has to look like.
     """
 
     prompt: str | None = None
     prompt_ids: tuple[int, ...] | None = None
     messages: tuple[ChatMessage, ...] | None = None
+    special: bool = True
+    chat: ChatOptions = field(default_factory=ChatOptions)
+    constraint: Constraint | None = None
     model: str | None = None
     sampling: SamplingParams = field(default_factory=SamplingParams)
     n: int = 1
@@ -137,6 +138,23 @@ class GenerateRequest:
         if self.deadline_ms is not None and self.deadline_ms < 1:
             raise BadRequest("deadline_ms must be at least 1", field="deadline_ms")
         self.sampling.check()
+        if self.messages is not None:
+            self.chat.check(self.messages)
+        if self.constraint is not None:
+            self._check_constraint(self.constraint)
+
+    def _check_constraint(self, constraint: Constraint) -> None:
+        constraint.check()
+        if self.sampling.ignore_eos:
+            raise BadRequest(
+                f"{constraint.field} ends the answer and ignore_eos does not let it end",
+                field="ignore_eos",
+            )
+        if self.messages is not None and self.chat.forces_call:
+            raise BadRequest(
+                f"{constraint.field} and a forced tool call exclude each other",
+                field=constraint.field,
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

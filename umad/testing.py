@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from umad.clock import MonotonicClock
+from umad.conversation import from_json
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
     Call,
@@ -160,7 +161,8 @@ class FakeEngine:
                 pass
 
     def _take(self, submit: Submit) -> None:
-        words = (submit.prompt or " ".join(text for _, text in submit.messages or ())).split()
+        turns = () if submit.chat is None else from_json(submit.chat)[0]
+        words = (submit.prompt or " ".join(turn.content for turn in turns)).split()
         if "reject" in words:
             self._rejected.append(
                 Rejected(rid=submit.rid, code="bad_request", message="told to", field="prompt")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from umad.config import EngineSettings
+from umad.conversation import ChatMessage, ChatOptions, to_json
 from umad.engine.launch import EngineOptions, command
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
@@ -156,7 +157,10 @@ def submit(
     resume: tuple[int, ...] = (),
     prompt: str | None = None,
     prompt_ids: tuple[int, ...] | None = None,
-    messages: tuple[tuple[str, str], ...] | None = None,
+    messages: tuple[ChatMessage, ...] | None = None,
+    chat: ChatOptions | None = None,
+    special: bool = True,
+    constraint: tuple[str, str] | None = None,
     session: str | None = None,
     **sampling: Any,
 ) -> Submit:
@@ -169,7 +173,9 @@ def submit(
         app="test",
         prompt=prompt,
         prompt_ids=prompt_ids,
-        messages=messages,
+        chat=None if messages is None else to_json(messages, chat or ChatOptions()),
+        special=special,
+        constraint=constraint,
         session=session,
         resume=resume,
     )

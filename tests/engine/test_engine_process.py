@@ -28,6 +28,7 @@ from tests.engine.harness import (
 )
 from tests.models.gguf_bytes import gguf
 from umad import nano
+from umad.conversation import ChatMessage
 from umad.engine.launch import EngineOptions, command
 from umad.protocol.link import Cancel, Pause, Resume, SetLane, StepStats, Stop
 from umad.request import BACKGROUND
@@ -136,7 +137,9 @@ def test_a_prompt_sent_again_is_taken_from_the_cache(served: RunningEngine) -> N
 
 
 def test_chat_messages_are_rendered_by_the_models_template(served: RunningEngine) -> None:
-    completion = served.generate(161, messages=(("user", "What is a list?"),))
+    completion = served.generate(
+        161, messages=(ChatMessage(role="user", content="What is a list?"),)
+    )
 
     bare = served.call("tokenize", text="What is a list?", special=True).value
     assert completion.ending.prompt_tokens > len(bare)
@@ -159,7 +162,7 @@ def test_log_probabilities_come_with_each_token(served: RunningEngine) -> None:
         ({"prompt": "x", "max_tokens": 100_000}, "prompt_too_long", "prompt"),
         ({"prompt": "x", "logit_bias": ((10**6, 1.0),)}, "bad_request", "logit_bias"),
         ({"prompt": "x", "lane": "nowhere"}, "bad_request", "lane"),
-        ({"messages": (("user", "a"), ("nobody", "b"))}, None, None),
+        ({"messages": (ChatMessage(role="nobody", content="b"),)}, None, None),
     ],
 )
 def test_a_request_that_cannot_be_served_is_refused_alone(

@@ -1,7 +1,12 @@
 """Random requests and events, as Hypothesis strategies."""
 
+from dataclasses import replace
+from typing import Any
+
 from hypothesis import strategies as st
 
+from umad.constraint import Constraint
+from umad.conversation import RESERVED_KWARGS, ChatOptions, Tool, ToolCall
 from umad.protocol import messages
 from umad.request import (
     MAX_LOGPROBS,
@@ -39,25 +44,62 @@ sampling = st.builds(
     logprobs=st.none() | st.integers(0, MAX_LOGPROBS),
     ignore_eos=st.booleans(),
 )
+_json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-100, 100) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+_json_maps = st.dictionaries(texts, _json_values, max_size=3)
+_constraints = st.builds(
+    Constraint, kind=st.sampled_from(["gbnf", "lark", "regex"]), text=names
+) | st.builds(Constraint.json_schema, _json_maps)
 _place = {
     "model": st.none() | names,
-    "sampling": sampling,
     "n": st.integers(1, MAX_N),
     "lane": st.none() | names,
     "session": st.none() | names,
     "deadline_ms": st.none() | st.integers(1, 2**40),
 }
-_turns = st.builds(ChatMessage, role=st.sampled_from(["system", "user", "tool"]), content=texts)
+_sampled = st.fixed_dictionaries({"sampling": sampling}) | st.fixed_dictionaries(
+    {"sampling": sampling.map(lambda s: replace(s, ignore_eos=False)), "constraint": _constraints}
+)
+_calls = st.builds(ToolCall, name=names, arguments=texts, id=st.none() | names)
+_turns = st.builds(
+    ChatMessage,
+    role=st.sampled_from(["system", "user", "tool", "assistant"]),
+    content=texts,
+    name=st.none() | names,
+    tool_calls=st.lists(_calls, max_size=2).map(tuple),
+    tool_call_id=st.none() | names,
+    reasoning=st.none() | texts,
+)
+_tools = st.lists(
+    st.builds(Tool, name=names, description=texts, parameters=_json_maps),
+    max_size=3,
+    unique_by=lambda tool: tool.name,
+).map(tuple)
+_kwargs = _json_maps.filter(lambda given: not given.keys() & RESERVED_KWARGS)
+chats = st.builds(
+    ChatOptions,
+    tools=_tools,
+    tool_choice=st.sampled_from(["auto", "none"]),
+    template_kwargs=_kwargs,
+    markup=st.booleans(),
+)
+
+
+def _requests(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[GenerateRequest]:
+    return st.builds(
+        lambda sampled, given: GenerateRequest(**sampled, **given),
+        _sampled,
+        st.fixed_dictionaries({**fields, **_place}),
+    )
+
+
 generate_requests = (
-    st.builds(GenerateRequest, prompt=st.text(min_size=1), **_place)
-    | st.builds(
-        GenerateRequest,
-        prompt_ids=st.lists(token_ids, min_size=1, max_size=30).map(tuple),
-        **_place,
-    )
-    | st.builds(
-        GenerateRequest, messages=st.lists(_turns, min_size=1, max_size=4).map(tuple), **_place
-    )
+    _requests(prompt=st.text(min_size=1), special=st.booleans())
+    | _requests(prompt_ids=st.lists(token_ids, min_size=1, max_size=30).map(tuple))
+    | _requests(messages=st.lists(_turns, min_size=1, max_size=4).map(tuple), chat=chats)
 )
 requests: st.SearchStrategy[messages.Request] = st.one_of(
     st.builds(messages.Generate, id=ids, request=generate_requests),

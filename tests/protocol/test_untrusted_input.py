@@ -278,14 +278,6 @@ def test_a_planned_request_is_unsupported_and_not_unknown(name: str) -> None:
     assert caught.value.request_id == 7
 
 
-@pytest.mark.parametrize("name", ["grammar", "json_schema"])
-def test_a_planned_field_is_unsupported_and_not_unknown(name: str) -> None:
-    error = error_in(**{name: "root ::= [a-z]"})
-
-    assert isinstance(error, Unsupported)
-    assert error.field == name
-
-
 def test_null_is_the_same_as_leaving_a_field_out() -> None:
     request = parse(**GENERATE, temperature=None, stop=None, model=None, grammar=None)
 

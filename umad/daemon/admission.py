@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from umad.config import LimitSettings
+from umad.conversation import to_json
 from umad.daemon.identity import Identity, LaneRules
 from umad.errors import BadRequest, PromptTooLong, QueueFull
 from umad.protocol.link import Submit
@@ -70,7 +71,7 @@ class Admission:
                 f"{limits.prompt_tokens} are taken (prompt_tokens in the limits)",
                 field="prompt_ids",
             )
-        messages = request.messages
+        messages, constraint = request.messages, request.constraint
         return Submit(
             rid=0,
             sampling=self._sampling(request.sampling),
@@ -78,7 +79,9 @@ class Admission:
             app=app,
             prompt=request.prompt,
             prompt_ids=request.prompt_ids,
-            messages=None if messages is None else tuple((m.role, m.content) for m in messages),
+            chat=None if messages is None else to_json(messages, request.chat),
+            special=request.special,
+            constraint=None if constraint is None else (constraint.kind, constraint.text),
             session=request.session,
         )
 

@@ -140,6 +140,6 @@ class Journal(Generic[T]):
 
 def _prompt_bytes(submit: Submit) -> int:
     size_bytes = len(submit.prompt or "") + 8 * len(submit.prompt_ids or ())
-    for role, content in submit.messages or ():
-        size_bytes += len(role) + len(content)
-    return size_bytes
+    if submit.constraint is not None:
+        size_bytes += len(submit.constraint[1])
+    return size_bytes + len(submit.chat or "")

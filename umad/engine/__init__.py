@@ -26,7 +26,8 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     board     BoardSeat: what this engine shows the engines of other models, and sees of them
     board_watch BoardWatch: cuts for the sake of another engine's interactive work
     batch     from a `StepPlan` to llama.cpp's batch arrays
-    vocab     Vocabulary: text to ids and back; chat: ChatTemplate: messages to text
+    vocab     Vocabulary: text to ids and back; chat: ChatTemplate: messages to text;
+              plain_text: what users write never becomes a control token
     facts     ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
     process   what the platform adds: parent's death, names of threads, memory, cores
     llama     llama.cpp; the only module that imports it; llama_log, devices: what it says

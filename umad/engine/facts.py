@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from umad.chat.formats import ChatFormat
 from umad.models.sizes import WeightBytes
 
 LOGIT_BYTES = 4
@@ -42,6 +43,7 @@ class ModelFacts:
     devices: tuple[str, ...]
     threads: int
     has_chat_template: bool
+    chat_format: ChatFormat
     bos_token: int
     eog_tokens: tuple[int, ...]
     fim_tokens: Mapping[str, int] = field(default_factory=dict)
@@ -57,6 +59,8 @@ class ModelFacts:
     def as_map(self) -> dict[str, Any]:
         """For the link: plain values only."""
         values = asdict(self)
+        del values["chat_format"]
+        values |= self.chat_format.facts()
         values["active_weight_bytes"] = self.weights.touched(1)
         values["kv_pool_bytes"] = self.kv_pool_bytes
         return values

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.config import LaneSettings
-from umad.engine.chat import ChatTemplate
+from umad.conversation import from_json
+from umad.engine.chat import ChatTemplate, Rendered
 from umad.engine.inbox import Arrival
 from umad.engine.stream import Stream
 from umad.engine.vocab import Vocabulary
-from umad.errors import BadRequest, InternalError, PromptTooLong
+from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
 from umad.protocol.link import Emitted, Ended, StepReport, Submit
 from umad.request import INTERACTIVE, FinishReason
 from umad.sampling.detokenizer import Detokenizer
@@ -52,8 +53,21 @@ class Intake:
         sampling = submit.sampling
         if sampling.seed is None or sampling.max_tokens is None:
             raise InternalError("the daemon always sets seed and max_tokens")
-        prompt = self._prompt(submit)
         vocab = self._vocab
+        rendered, opening = None, ""
+        piece = vocab.piece
+        if submit.chat is not None:
+            messages, options = from_json(submit.chat)
+            rendered = self._template.render(messages, options, vocab.guard)
+            if options.markup:
+                opening, piece = rendered.opened, vocab.marked_piece
+            if options.forces_call:
+                raise Unsupported("tool calls cannot be forced yet", field="tool_choice")
+        if submit.constraint is not None:
+            kind, _ = submit.constraint
+            field = "json_schema" if kind == "json_schema" else "grammar"
+            raise Unsupported("answers cannot be constrained yet", field=field)
+        prompt = self._prompt(submit, rendered)
         resumed = vocab.checked(submit.resume)
         tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
         stream = Stream(
@@ -66,12 +80,13 @@ class Intake:
                 history=tokens,
                 n_prompt=prompt.size,
             ),
-            detokenizer=Detokenizer(vocab.piece, stops=sampling.stop),
+            detokenizer=Detokenizer(piece, stops=sampling.stop),
             eog=vocab.eog,
             n_prompt=prompt.size,
             n_generated=resumed.size,
             text_decides=bool(sampling.stop),
             guarded=submit.lane in self._guarded,
+            opening="" if resumed.size else opening,
         )
         if resumed.size:
             reason = _replay(stream, submit.resume, sampling.max_tokens)
@@ -90,18 +105,14 @@ class Intake:
             ),
         )
 
-    def _prompt(self, submit: Submit) -> NDArray[np.int32]:
+    def _prompt(self, submit: Submit, rendered: Rendered | None) -> NDArray[np.int32]:
         vocab = self._vocab
         if submit.prompt_ids is not None:
             prompt = vocab.checked(submit.prompt_ids)
-        elif submit.messages is not None:
-            text = self._template.render(submit.messages)
-            # Most templates write the beginning token themselves; two of them spoil the answer.
-            begun = bool(vocab.bos_text) and text.startswith(vocab.bos_text)
-            prompt = vocab.tokenize(text, special=True, with_ends=not begun)
+        elif rendered is not None:
+            prompt = vocab.tokenize_rendered(rendered.text)
         else:
-            # Control tokens in a prompt are meant: editors write fill-in-the-middle marks there.
-            prompt = vocab.tokenize(submit.prompt or "", special=True, with_ends=True)
+            prompt = vocab.tokenize(submit.prompt or "", special=submit.special, with_ends=True)
         if not prompt.size:
             raise BadRequest("the prompt has no tokens", field="prompt")
         if prompt.size > self._most_prompt_tokens:

@@ -77,6 +77,7 @@ class Model:
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self.bos: int = lib.llama_vocab_bos(self._vocab)
         self.eos: int = lib.llama_vocab_eos(self._vocab)
+        self._eog: frozenset[int] | None = None
         self.adds_bos: bool = lib.llama_vocab_get_add_bos(self._vocab)
 
     @property
@@ -122,8 +123,16 @@ class Model:
 
     def eog_tokens(self) -> frozenset[int]:
         """Every token that ends a generation. One call a token: milliseconds, ask once."""
-        is_eog, vocab = lib.llama_vocab_is_eog, self._vocab
-        return frozenset(token for token in range(self.n_vocab) if is_eog(vocab, token))
+        if self._eog is None:
+            is_eog, vocab = lib.llama_vocab_is_eog, self._vocab
+            self._eog = frozenset(token for token in range(self.n_vocab) if is_eog(vocab, token))
+        return self._eog
+
+    def control_tokens(self) -> frozenset[int]:
+        """Tokens that mean something and stand for no text, those for fill-in-the-middle among
+        them. One call a token: ask once."""
+        is_control, vocab = lib.llama_vocab_is_control, self._vocab
+        return frozenset(token for token in range(self.n_vocab) if is_control(vocab, token))
 
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
         """Token ids, int32 (n,). Releases the GIL."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from umad.chat.formats import format_of
 from umad.config import EngineSettings
 from umad.engine.devices import Device
 from umad.engine.facts import ModelFacts
@@ -119,6 +120,7 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         devices=tuple(device.description for device in devices),
         threads=threads,
         has_chat_template=model.chat_template() is not None,
+        chat_format=format_of(model.chat_template()),
         bos_token=model.bos,
         eog_tokens=tuple(sorted(model.eog_tokens())),
         fim_tokens=dict(model.fim_tokens()),

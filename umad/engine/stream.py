@@ -15,6 +15,7 @@ class Stream:
     draw. So a resumed stream draws the very random numbers it would have drawn.
     text_decides: it has stop strings, so its text is made on the step thread.
     guarded: its lane is protected by the latency guard (for the books of background work).
+    opening: what the template has begun of the answer; stands before its first text.
     error: set when its own logits or parameters failed it.
     """
 
@@ -25,6 +26,7 @@ class Stream:
         "guarded",
         "n_generated",
         "n_prompt",
+        "opening",
         "rid",
         "sampler",
         "text_decides",
@@ -41,6 +43,7 @@ class Stream:
         n_generated: int,
         text_decides: bool,
         guarded: bool,
+        opening: str = "",
     ) -> None:
         self.rid = rid
         self.sampler = sampler
@@ -50,11 +53,15 @@ class Stream:
         self.n_generated = n_generated
         self.text_decides = text_decides
         self.guarded = guarded
+        self.opening = opening
         self.error: UmadError | None = None
 
     def text_of(self, token: int) -> str:
         """What `token` adds to the text for certain. An end token is no text."""
-        return "" if token in self.eog else self.detokenizer.push(token).text
+        text = "" if token in self.eog else self.detokenizer.push(token).text
+        if self.opening:
+            text, self.opening = self.opening + text, ""
+        return text
 
     def last_text(self) -> str:
         """What was held back; afterwards `detokenizer.stop` is final."""

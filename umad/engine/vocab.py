@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.llama import Model
+from umad.engine.plain_text import PlainText
 from umad.errors import BadRequest
 
 
@@ -23,6 +24,9 @@ class Vocabulary:
         self.adds_bos = model.adds_bos
         self.bos_text = self._text_of(model.bos)
         self.eos_text = self._text_of(model.eos)
+        self._plain = PlainText([self._text_of(token) for token in sorted(model.control_tokens())])
+        self.guard = self._plain.guard
+        self._marked: dict[int, bytes] = {}
         self._pieces: list[bytes | None] = [None] * model.n_vocab
 
     def tokenize(self, text: str, *, special: bool, with_ends: bool) -> NDArray[np.int32]:
@@ -30,6 +34,20 @@ class Vocabulary:
         beginning (and for a few models the end) that the model wants around a text."""
         return self._model.tokenize(
             text.encode("utf-8", "surrogatepass"), add_special=with_ends, parse_special=special
+        )
+
+    def tokenize_rendered(self, text: str) -> NDArray[np.int32]:
+        """int32 (n,) of a rendered chat: control tokens where the template wrote them, none where
+        a string was `guard`ed, and the ends the model wants unless they are there."""
+        # Most templates write the beginning token themselves; two of them spoil the answer.
+        begun = bool(self.bos_text) and text.startswith(self.bos_text)
+        parts = list(self._plain.parts(text))
+        return np.concatenate(
+            [np.empty(0, np.int32)]
+            + [
+                self.tokenize(part.text, special=part.special, with_ends=at == 0 and not begun)
+                for at, part in enumerate(parts)
+            ]
         )
 
     def checked(self, ids: Iterable[int]) -> NDArray[np.int32]:
@@ -50,6 +68,13 @@ class Vocabulary:
         piece = self._pieces[token]
         if piece is None:
             piece = self._pieces[token] = self._model.piece(token, special=False)
+        return piece
+
+    def marked_piece(self, token: int) -> bytes:
+        """The same with control tokens written out, for texts that are taken apart by them."""
+        piece = self._marked.get(token)
+        if piece is None:
+            piece = self._marked[token] = self._model.piece(token, special=True)
         return piece
 
     def text(self, ids: Iterable[int]) -> str:

@@ -5,20 +5,21 @@ are checked by the request itself (`umad.request`). An error never quotes a valu
 prompt.
 """
 
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from umad.errors import BadRequest
-from umad.request import MAX_LOGIT_BIAS, MAX_STOPS, ChatMessage
+from umad.request import MAX_LOGIT_BIAS, MAX_STOPS
 
 Reader = Callable[[str, Any], Any]
 
 MAX_ID_CHARS = 128
 MAX_NAME_CHARS = 256
 MAX_MODEL_CHARS = 4096  # it may be a path
-MAX_MESSAGES = 4096
-MAX_ROLE_CHARS = 64
+# A name is quoted back to say what was meant; it comes from outside and may be anything.
+QUOTED_CHARS = 64
 MAX_TOKEN_ID = 2**31 - 1  # llama_token is an int32
 
 _KINDS: dict[type, str] = {
@@ -38,14 +39,29 @@ def kind_of(value: Any) -> str:
     return _KINDS.get(type(value), "an extension type")
 
 
-def _wrong(name: str, wanted: str, value: Any) -> BadRequest:
+def quoted(name: Any) -> str:
+    """A name from outside, short enough for an error message. Keys may also be bytes."""
+    text = name if isinstance(name, str) else repr(name[:QUOTED_CHARS])
+    return repr(text[:QUOTED_CHARS])
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """A hint to end an error message with; empty where nothing known is like `name`."""
+    if not isinstance(name, str):
+        return ""
+    near = difflib.get_close_matches(name[:QUOTED_CHARS], list(known), n=3)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def wrong(name: str, wanted: str, value: Any) -> BadRequest:
+    """The error of a value that is of another type."""
     return BadRequest(f"{name} must be {wanted}, not {kind_of(value)}", field=name)
 
 
 def read_text(name: str, value: Any) -> str:
     """Any string."""
     if not isinstance(value, str):
-        raise _wrong(name, "a string", value)
+        raise wrong(name, "a string", value)
     return value
 
 
@@ -70,7 +86,7 @@ def read_id(name: str, value: Any) -> int | str:
     if type(value) is int:
         return value
     if not isinstance(value, str):
-        raise _wrong(name, "an integer or a string", value)
+        raise wrong(name, "an integer or a string", value)
     if not 0 < len(value) <= MAX_ID_CHARS:
         raise BadRequest(f"{name} has 1 to {MAX_ID_CHARS} characters", field=name)
     return value
@@ -79,7 +95,7 @@ def read_id(name: str, value: Any) -> int | str:
 def read_integer(name: str, value: Any) -> int:
     """An integer; a boolean is none."""
     if type(value) is not int:
-        raise _wrong(name, "an integer", value)
+        raise wrong(name, "an integer", value)
     return value
 
 
@@ -88,7 +104,7 @@ def read_number(name: str, value: Any) -> float:
     if type(value) is int:
         return float(value)
     if type(value) is not float:
-        raise _wrong(name, "a number", value)
+        raise wrong(name, "a number", value)
     if not math.isfinite(value):
         raise BadRequest(f"{name} must be a finite number", field=name)
     return value
@@ -97,17 +113,17 @@ def read_number(name: str, value: Any) -> float:
 def read_flag(name: str, value: Any) -> bool:
     """true or false."""
     if not isinstance(value, bool):
-        raise _wrong(name, "a boolean", value)
+        raise wrong(name, "a boolean", value)
     return value
 
 
 def read_texts(name: str, value: Any) -> tuple[str, ...]:
     """An array of strings."""
     if not isinstance(value, list):
-        raise _wrong(name, "an array of strings", value)
+        raise wrong(name, "an array of strings", value)
     for at, one in enumerate(value):
         if not isinstance(one, str):
-            raise _wrong(f"{name}[{at}]", "a string", one)
+            raise wrong(f"{name}[{at}]", "a string", one)
     return tuple(value)
 
 
@@ -123,46 +139,20 @@ def read_stop(name: str, value: Any) -> tuple[str, ...]:
 def read_token_ids(name: str, value: Any) -> tuple[int, ...]:
     """An array of token ids. Whether a model has them all, its engine knows."""
     if not isinstance(value, list):
-        raise _wrong(name, "an array of integers", value)
+        raise wrong(name, "an array of integers", value)
     # Whole-array checks: a prompt may have a hundred thousand ids.
     if not set(map(type, value)) <= {int}:
         at = next(at for at, one in enumerate(value) if type(one) is not int)
-        raise _wrong(f"{name}[{at}]", "an integer", value[at])
+        raise wrong(f"{name}[{at}]", "an integer", value[at])
     if value and not 0 <= min(value) <= max(value) <= MAX_TOKEN_ID:
         raise BadRequest(f"{name}: a token id is between 0 and {MAX_TOKEN_ID}", field=name)
     return tuple(value)
 
 
-def read_messages(name: str, value: Any) -> tuple[ChatMessage, ...]:
-    """An array of {role, content}."""
-    if not isinstance(value, list):
-        raise _wrong(name, "an array of {role, content} maps", value)
-    if len(value) > MAX_MESSAGES:
-        raise BadRequest(f"{name} has at most {MAX_MESSAGES} turns", field=name)
-    return tuple([_read_turn(f"{name}[{at}]", turn) for at, turn in enumerate(value)])
-
-
-_read_role = text_of(MAX_ROLE_CHARS)
-
-
-def _read_turn(name: str, value: Any) -> ChatMessage:
-    if not isinstance(value, dict):
-        raise _wrong(name, "a map of role and content", value)
-    for part in ("role", "content"):
-        if part not in value:
-            raise BadRequest(f"{name}.{part} is missing", field=f"{name}.{part}")
-    if len(value) > 2:
-        raise BadRequest(f"{name} has role and content and nothing else", field=name)
-    return ChatMessage(
-        role=_read_role(f"{name}.role", value["role"]),
-        content=read_text(f"{name}.content", value["content"]),
-    )
-
-
 def read_logit_bias(name: str, value: Any) -> tuple[tuple[int, float], ...]:
     """An array of [token id, bias]."""
     if not isinstance(value, list):
-        raise _wrong(name, "an array of [token id, bias]", value)
+        raise wrong(name, "an array of [token id, bias]", value)
     if len(value) > MAX_LOGIT_BIAS:
         raise BadRequest(f"at most {MAX_LOGIT_BIAS} biased tokens", field=name)
     pairs = []

@@ -21,10 +21,12 @@ from umad.request import FinishReason, SamplingParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Run one completion. Exactly one of prompt, prompt_ids, messages.
+    """Run one completion. Exactly one of prompt, prompt_ids, chat.
 
     rid: unique for the daemon's life; a restarted engine is handed the same one again.
     sampling: `seed` and `max_tokens` are always set by the daemon.
+    chat: turns and options as `umad.conversation.to_json` writes them. special: recognise control
+    tokens in `prompt`. constraint: (kind, text) of a `umad.constraint.Constraint`.
     resume: tokens already sent to the client by an engine that died: they are computed again,
     not sampled and not reported, and the completion goes on behind them.
     """
@@ -35,7 +37,9 @@ class Submit:
     app: str
     prompt: str | None = None
     prompt_ids: tuple[int, ...] | None = None
-    messages: tuple[tuple[str, str], ...] | None = None
+    chat: str | None = None
+    special: bool = True
+    constraint: tuple[str, str] | None = None
     session: str | None = None
     resume: tuple[int, ...] = ()
 

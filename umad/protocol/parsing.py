@@ -5,23 +5,21 @@ request and carries its `request_id` where that could be read. Nothing else is e
 Not: whether an id is taken, or a model known.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
+from umad.conversation import ChatOptions
 from umad.errors import BadRequest, ProtocolViolation, UmadError, Unsupported, UnsupportedVersion
-from umad.protocol import PROTOCOL_VERSION, fields, requests
+from umad.protocol import PROTOCOL_VERSION, chat_fields, fields, requests
 from umad.protocol.bounds import check_shape
-from umad.protocol.fields import Reader, kind_of
-from umad.protocol.requests import PLANNED, PLANNED_FIELDS, Generate, Hello, Request, RequestId
+from umad.protocol.fields import QUOTED_CHARS, Reader, kind_of, nearest, quoted
+from umad.protocol.requests import PLANNED, Generate, Hello, Request, RequestId
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
 MAX_CAPABILITIES = 64
-# A name is quoted back to say what was meant; it comes from outside and may be anything.
-_QUOTED_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +29,6 @@ class Kind:
     readers: Mapping[str, Reader]
     required: tuple[str, ...] = ()
     build: Callable[..., Request]
-
-
-def _planned(name: str, value: Any) -> None:
-    raise Unsupported(f"{name} is not supported by this version", field=name)
 
 
 _SAMPLING: Mapping[str, Reader] = {
@@ -53,7 +47,8 @@ _SAMPLING: Mapping[str, Reader] = {
     "stop": fields.read_stop,
     "logprobs": fields.read_integer,
     "ignore_eos": fields.read_flag,
-    **dict.fromkeys(PLANNED_FIELDS, _planned),
+    "grammar": chat_fields.read_grammar,
+    "json_schema": chat_fields.read_json_schema,
 }
 _PLACE: Mapping[str, Reader] = {
     "model": fields.read_model,
@@ -66,7 +61,16 @@ _PLACE: Mapping[str, Reader] = {
 
 def _generate(*, id: RequestId, **values: Any) -> Generate:
     sampling = {name: values.pop(name) for name in SAMPLING_FIELDS if name in values}
-    request = GenerateRequest(sampling=SamplingParams(**sampling), **values)
+    chat = {name: values.pop(name) for name in chat_fields.READERS if name in values}
+    constraints = [values.pop(name) for name in ("grammar", "json_schema") if name in values]
+    if len(constraints) > 1:
+        raise BadRequest("grammar and json_schema exclude each other", field="json_schema")
+    request = GenerateRequest(
+        sampling=SamplingParams(**sampling),
+        chat=ChatOptions(**chat),
+        constraint=constraints[0] if constraints else None,
+        **values,
+    )
     request.check()
     return Generate(id=id, request=request)
 
@@ -83,13 +87,19 @@ KINDS: Mapping[str, Kind] = {
         readers={
             "prompt": fields.read_text,
             "prompt_ids": fields.read_token_ids,
+            "special": fields.read_flag,
             **_PLACE,
             **_SAMPLING,
         },
         build=_generate,
     ),
     "chat": Kind(
-        readers={"messages": fields.read_messages, **_PLACE, **_SAMPLING},
+        readers={
+            "messages": chat_fields.read_messages,
+            **chat_fields.READERS,
+            **_PLACE,
+            **_SAMPLING,
+        },
         required=("messages",),
         build=_generate,
     ),
@@ -140,20 +150,6 @@ def _type_of(message: dict[str, Any]) -> str:
     return name
 
 
-def _quoted(name: Any) -> str:
-    """A name from outside, short enough for an error message. Keys may also be bytes."""
-    text = name if isinstance(name, str) else repr(name[:_QUOTED_CHARS])
-    return repr(text[:_QUOTED_CHARS])
-
-
-def _nearest(name: Any, known: Iterable[str]) -> str:
-    """A hint to end an error message with; empty where nothing known is like `name`."""
-    if not isinstance(name, str):
-        return ""
-    near = difflib.get_close_matches(name[:_QUOTED_CHARS], list(known), n=3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
-
-
 def _read_fields(
     type_name: str, message: Mapping[str, Any], readers: Mapping[str, Reader]
 ) -> dict[str, Any]:
@@ -173,9 +169,9 @@ def _unknown_field(type_name: str, name: Any, readers: Iterable[str]) -> BadRequ
     if type_name in ("generate", "chat") and owners:
         hint = f"; {name} belongs to {owners[0]}"
     else:
-        hint = _nearest(name, readers)
-    field = name[:_QUOTED_CHARS] if isinstance(name, str) else None
-    return BadRequest(f"{type_name} has no field {_quoted(name)}{hint}", field=field)
+        hint = nearest(name, readers)
+    field = name[:QUOTED_CHARS] if isinstance(name, str) else None
+    return BadRequest(f"{type_name} has no field {quoted(name)}{hint}", field=field)
 
 
 def parse_hello(body: bytes) -> Hello:
@@ -187,7 +183,7 @@ def parse_hello(body: bytes) -> Hello:
     message = _unpack(body)
     type_name = _type_of(message)
     if type_name != "hello":
-        raise ProtocolViolation(f"the first message is a hello, not {_quoted(type_name)}")
+        raise ProtocolViolation(f"the first message is a hello, not {quoted(type_name)}")
     version = message.pop("protocol", None)
     if type(version) is not int:
         raise ProtocolViolation("hello.protocol must be an integer", field="protocol")
@@ -234,7 +230,7 @@ def _build(type_name: str, request_id: RequestId, message: Mapping[str, Any]) ->
         if type_name in PLANNED:
             raise Unsupported(f"{type_name} is not supported by this version", field="type")
         raise BadRequest(
-            f"there is no request {_quoted(type_name)}{_nearest(type_name, _TYPES)}", field="type"
+            f"there is no request {quoted(type_name)}{nearest(type_name, _TYPES)}", field="type"
         )
     values = _read_fields(type_name, message, kind.readers)
     for name in kind.required:

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgpack
 
+from umad.conversation import ChatOptions
 from umad.errors import BadRequest
 from umad.protocol import PROTOCOL_VERSION
-from umad.request import SAMPLING_FIELDS, ChatMessage, GenerateRequest, SamplingParams
+from umad.protocol.chat_fields import write_constraint, write_json, write_tools, write_turn
+from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
 RequestId = int | str
 
@@ -138,7 +140,6 @@ Request = (
 
 # Names of the interface that this version answers with `unsupported`.
 PLANNED = ("embed", "rerank", "logits.attach")
-PLANNED_FIELDS = ("grammar", "json_schema")
 
 TYPE_NAMES: dict[type, str] = {
     Hello: "hello",
@@ -153,6 +154,8 @@ TYPE_NAMES: dict[type, str] = {
     Metrics: "metrics",
     Ping: "ping",
 }
+_CHAT_FIELDS = ("tool_choice", "tool_name", "continue_final", "markup")
+_DEFAULT_CHAT = ChatOptions()
 _PLACE_FIELDS = ("model", "n", "lane", "session", "deadline_ms")
 _DEFAULT_SAMPLING = SamplingParams()
 _DEFAULT_REQUEST = GenerateRequest()
@@ -165,20 +168,25 @@ def _changed(value: Any, default: Any, names: tuple[str, ...]) -> dict[str, Any]
     }
 
 
-def _message(turn: ChatMessage) -> dict[str, str]:
-    return {"role": turn.role, "content": turn.content}
-
-
 def _generate_fields(message: Generate) -> dict[str, Any]:
     request = message.request
     kind = "generate" if request.messages is None else "chat"
     body: dict[str, Any] = {"type": kind, "id": message.id}
     if request.prompt is not None:
         body["prompt"] = request.prompt
+        if not request.special:
+            body["special"] = False
     if request.prompt_ids is not None:
         body["prompt_ids"] = request.prompt_ids
     if request.messages is not None:
-        body["messages"] = [_message(turn) for turn in request.messages]
+        body["messages"] = [write_turn(turn) for turn in request.messages]
+        body |= _changed(request.chat, _DEFAULT_CHAT, _CHAT_FIELDS)
+        if request.chat.tools:
+            body["tools"] = write_tools(request.chat.tools)
+        if request.chat.template_kwargs:
+            body["template_kwargs"] = write_json(request.chat.template_kwargs, "template_kwargs")
+    if request.constraint is not None:
+        body |= write_constraint(request.constraint)
     body |= _changed(request, _DEFAULT_REQUEST, _PLACE_FIELDS)
     body |= _changed(request.sampling, _DEFAULT_SAMPLING, SAMPLING_FIELDS)
     return body

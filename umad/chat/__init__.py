@@ -1,0 +1,17 @@
+"""What models write when they think and call tools: taken apart while it streams, or forced.
+
+    formats   which family a model's template belongs to, and its marks of thinking and of calls
+    events    what a reply is made of: content, reasoning, calls
+    reader    `ReplyReader`: text in any pieces to events
+    calls     the readers of each family's calls; json_scan: JSON that is still being written
+    grammars  a tool call, or one of a schema, as a Lark grammar for the family
+
+Pure: no I/O, no clock, no templates (`umad.engine.chat` renders them). A front end makes a reader
+for each completion of a request with `markup`, from the model's facts:
+
+    reader = ReplyReader(format_of_facts(facts))
+    for event in (*reader.push(text), *reader.finish()): ...
+
+A malformed call is text again (its marks and all), never an error; one whose name has gone out
+already ends where it breaks. Any division of the text gives the same events, merged.
+"""

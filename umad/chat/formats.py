@@ -1,0 +1,73 @@
+"""Families of chat formats, told from a model's template. Tables; pure.
+
+A family is a way to write tool calls; thinking has marks of its own beside it.
+Sources: the templates in llama.cpp's models/templates and the models' cards; for harmony
+https://cookbook.openai.com/articles/openai-harmony.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Family = Literal["hermes", "llama3", "mistral", "deepseek", "harmony", "plain"]
+FAMILIES: tuple[str, ...] = get_args(Family)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFormat:
+    """family: how calls are written; plain: none. thinking: (opening, closing) mark, or None.
+
+    takes_tools: the template shows tools to the model.
+    """
+
+    family: Family = "plain"
+    thinking: tuple[str, str] | None = None
+    takes_tools: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """For a model's facts."""
+        return {
+            "chat_family": self.family,
+            "thinking": self.thinking,
+            "takes_tools": self.takes_tools,
+        }
+
+
+# A template belongs to the first family of which it has a mark; harmony's channels come first,
+# since others' marks may stand in its comments.
+_MARKS: tuple[tuple[Family, tuple[str, ...]], ...] = (
+    ("harmony", ("<|channel|>",)),
+    ("deepseek", ("<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5cAssistant\uff5c>")),
+    ("mistral", ("[TOOL_CALLS]", "[AVAILABLE_TOOLS]")),
+    ("hermes", ("<tool_call>",)),
+    ("llama3", ("<|start_header_id|>",)),
+)
+_THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+
+
+def format_of(template: str | None) -> ChatFormat:
+    """Of a Jinja template's source; plain where there is none."""
+    if template is None:
+        return ChatFormat()
+    family: Family = next(
+        (name for name, marks in _MARKS if any(mark in template for mark in marks)), "plain"
+    )
+    takes_tools = "tools" in template and family != "plain"
+    if family == "harmony":
+        return ChatFormat(family=family, takes_tools=takes_tools)
+    # Some templates only ever close the thinking: they cut it out of earlier turns.
+    thinking = next((marks for marks in _THINKING if marks[1] in template), None)
+    if thinking is None and "<think>" in template:
+        thinking = _THINKING[0]
+    return ChatFormat(family=family, thinking=thinking, takes_tools=takes_tools)
+
+
+def format_of_facts(facts: Mapping[str, Any]) -> ChatFormat:
+    """Of a model as `models` describes it; plain for what an older daemon leaves out."""
+    family = facts.get("chat_family")
+    thinking = facts.get("thinking")
+    return ChatFormat(
+        family=family if family in FAMILIES else "plain",
+        thinking=None if thinking is None else (str(thinking[0]), str(thinking[1])),
+        takes_tools=bool(facts.get("takes_tools")),
+    )

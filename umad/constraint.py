@@ -1,0 +1,58 @@
+"""What an answer has to look like: a grammar or a JSON schema, as a value.
+
+Not: compiling it or making token masks of it (`umad.engine.constraints`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from umad.errors import BadRequest
+
+MAX_GRAMMAR_CHARS = 2**20
+
+GrammarKind = Literal["gbnf", "lark", "regex"]
+GRAMMAR_KINDS: tuple[str, ...] = get_args(GrammarKind)
+ConstraintKind = Literal["gbnf", "lark", "regex", "json_schema"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """kind: of `text`, which is a grammar or a JSON schema's JSON."""
+
+    kind: ConstraintKind
+    text: str
+
+    @property
+    def field(self) -> str:
+        """The request's field it came in."""
+        return "json_schema" if self.kind == "json_schema" else "grammar"
+
+    @classmethod
+    def json_schema(cls, schema: Mapping[str, Any] | str) -> "Constraint":
+        """Answers that are JSON of this schema; {"type": "object"} for any JSON object."""
+        if isinstance(schema, str):
+            return cls(kind="json_schema", text=schema)
+        try:
+            text = json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadRequest("json_schema holds what is no JSON", field="json_schema") from error
+        return cls(kind="json_schema", text=text)
+
+    def check(self) -> None:
+        """Raise `BadRequest` for what is wrong whatever the model."""
+        if not self.text:
+            raise BadRequest(f"{self.field} is empty", field=self.field)
+        if len(self.text) > MAX_GRAMMAR_CHARS:
+            raise BadRequest(
+                f"{self.field} has at most {MAX_GRAMMAR_CHARS} characters", field=self.field
+            )
+        if self.kind != "json_schema":
+            return
+        try:
+            schema = json.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest("json_schema is not JSON", field=self.field) from error
+        if not isinstance(schema, dict | bool):
+            raise BadRequest("json_schema is a JSON object", field=self.field)

@@ -1,0 +1,56 @@
+"""Keeps what users write from becoming control tokens: "<|im_end|>" in a message is eight signs.
+
+Control tokens have a meaning in what the template writes and none in what came from outside.
+So strings from outside are guarded before they are rendered: each occurrence of a control token's
+text is put between two characters of Unicode that are for nobody's text (U+FDD0, U+FDD1), and the
+rendered prompt is divided there: the marked parts are tokenised as plain text, all others with
+control tokens. Text without such occurrences is tokenised in one piece, exactly as ever.
+Owner: immutable; the mailbox thread uses it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+_BEGIN, _END = "\ufdd0", "\ufdd1"
+_FORGED = str.maketrans({_BEGIN: "\ufffd", _END: "\ufffd"})
+_EDGES = re.compile(f"([{_BEGIN}{_END}])")
+
+
+class Part(NamedTuple):
+    """A stretch of the prompt. special: control tokens written in it are meant."""
+
+    text: str
+    special: bool
+
+
+class PlainText:
+    """Made of the texts of a model's control tokens."""
+
+    def __init__(self, controls: Iterable[str]) -> None:
+        # The longest first: one may begin with another.
+        known = sorted({text for text in controls if text}, key=len, reverse=True)
+        self._controls = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def guard(self, text: str) -> str:
+        """`text` with its control tokens marked. Marks that are in it already become U+FFFD."""
+        if _BEGIN in text or _END in text:
+            text = text.translate(_FORGED)
+        if self._controls is None:
+            return text
+        return self._controls.sub(_marked, text)
+
+    @staticmethod
+    def parts(rendered: str) -> Iterator[Part]:
+        """The prompt divided at the marks, which are gone. A template may have torn a pair apart:
+        what has not both marks around it is the template's."""
+        pieces = _EDGES.split(rendered)
+        for at in range(0, len(pieces), 2):
+            if pieces[at]:
+                before = pieces[at - 1] if at else ""
+                after = pieces[at + 1] if at + 1 < len(pieces) else ""
+                yield Part(pieces[at], special=not (before == _BEGIN and after == _END))
+
+
+def _marked(found: re.Match[str]) -> str:
+    return f"{_BEGIN}{found[0]}{_END}"
