@@ -86,6 +86,33 @@ class LoggingSettings:
     scorecard_csv: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """The HTTP gateway. listen: HOST:PORT, `unix:PATH`, or None for none.
+
+    exposed: the second time of saying that an address beyond this machine needs no key.
+    hosts: Host names answered to besides this machine's own. aliases: (pattern, local model).
+    body_bytes, body_s: largest and slowest body. concurrency: requests worked on at once.
+    keep_alive_s: longest silence of a stream. settle_s: how long an answer's status waits for an
+    engine to find fault with a request that was queued (it tokenizes in a few milliseconds).
+    store: where responses are kept for `previous_response_id`; store_bytes: how much of them.
+    """
+
+    listen: str | None = None
+    api_key_file: str | None = None
+    exposed: bool = False
+    cors_origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    body_bytes: int = 32 * 2**20
+    body_s: float = 30.0
+    concurrency: int = 256
+    keep_alive_s: float = 10.0
+    settle_s: float = 0.25
+    store: str | None = None
+    store_bytes: int = 256 * 2**20
+
+
 def _default_lanes() -> dict[str, LaneSettings]:
     return {
         INTERACTIVE: LaneSettings(priority=10),
@@ -109,3 +136,4 @@ class Settings:
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)

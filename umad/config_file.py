@@ -19,9 +19,11 @@ import yaml
 
 from umad.config import LaneSettings, Settings
 from umad.config_options import (
+    ALIASES,
     APPS,
     FLOOR,
     LANE,
+    LISTS,
     MODEL,
     OPTIONS,
     PRIORITY,
@@ -184,7 +186,10 @@ def _hint(name: str, known: list[str]) -> str:
 
 def _text_node(option: Option, text: str, at: str) -> yaml.Node:
     """The node a variable's or flag's text stands for; only structured options are YAML."""
-    if option in (QOS, APPS) or (option is MODEL and text.startswith("[")):
+    if option in LISTS and not text.startswith("["):
+        words = [yaml.ScalarNode("tag:yaml.org,2002:str", word.strip()) for word in text.split(",")]
+        return yaml.SequenceNode("tag:yaml.org,2002:seq", words)
+    if option in (QOS, APPS, ALIASES, *LISTS) or (option is MODEL and text.startswith("[")):
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
@@ -215,15 +220,21 @@ def _assemble(given: Mapping[str, _Given]) -> Settings:
 
 
 def _value(one: _Given) -> Any:
-    if one.option is MODEL:
+    option = one.option
+    if option is MODEL or option in LISTS:
         nodes = one.node.value if isinstance(one.node, yaml.SequenceNode) else [one.node]
-        return tuple(_scalar(MODEL.name, MODEL.kind, node, one) for node in nodes)
+        return tuple(_scalar(option.name, option.kind, node, one) for node in nodes)
     if one.option is QOS:
         return _lanes(one)
     if one.option is APPS:
         return tuple(
             (str(key.value), _scalar(f"apps.{key.value}", LANE, value, one))
             for key, value in _map("apps", one.node, one)
+        )
+    if one.option is ALIASES:
+        return tuple(
+            (str(key.value), _scalar(f"aliases.{key.value}", ALIASES.kind, value, one))
+            for key, value in _map("aliases", one.node, one)
         )
     if one.node.tag == _NULL:
         return None

@@ -17,6 +17,7 @@ LANE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 _GBPS = re.compile(r"([0-9]*\.?[0-9]+)\s*(?:(k|m|g|t)b(?:ps|/s))?", re.IGNORECASE)
 _BYTES = re.compile(r"([0-9]+)\s*(?:(ki|mi|gi|k|m|g)?b?)", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://[^/\s]+/?", re.IGNORECASE)
 _IN_GBPS = {None: 1.0, "k": 1e-6, "m": 1e-3, "g": 1.0, "t": 1e3}
 _IN_BYTES = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -137,6 +138,27 @@ def _read_lane(text: str) -> str:
     return text
 
 
+def _read_listen(text: str) -> str | None:
+    if text == "off":
+        return None
+    if text.startswith("unix:") and len(text) > len("unix:"):
+        return text
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) < 2**16):
+        raise ValueError(text)
+    return text
+
+
+def _read_origin(text: str) -> str:
+    if text != "*" and not _ORIGIN.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+LISTEN = Kind(
+    wants="off, HOST:PORT or unix:PATH", metavar="off|HOST:PORT|unix:PATH", read=_read_listen
+)
+ORIGIN = Kind(wants="an origin such as https://example.org", metavar="ORIGIN", read=_read_origin)
 GBPS = Kind(
     wants="auto, or a rate above zero such as 320GBps", metavar="auto|RATE", read=_read_gbps
 )
@@ -158,6 +180,10 @@ def _engine(name: str, kind: Kind, text: str, *, shown: bool = False) -> Option:
 
 def _nested(group: str, name: str, kind: Kind, text: str) -> Option:
     return Option(name=f"{group}.{name}", target=(group, name), kind=kind, help=text)
+
+
+def _gateway(name: str, kind: Kind, text: str) -> Option:
+    return Option(name=f"gateway.{name}", target=("http", name), kind=kind, help=text)
 
 
 SCALARS: tuple[Option, ...] = (
@@ -249,6 +275,28 @@ SCALARS: tuple[Option, ...] = (
     _nested("limits", "drain_s", _SECONDS, "How long running requests may end after a stop."),
     _nested("limits", "stall_s", _SECONDS, "Silence after which an engine is restarted."),
     Option(
+        name="http",
+        target=("http", "listen"),
+        kind=LISTEN,
+        help="Where the HTTP gateway listens.",
+        shown=True,
+    ),
+    Option(
+        name="api_key_file",
+        target=("http", "api_key_file"),
+        kind=PATH,
+        help="Keys that HTTP clients need, one a line or YAML with names and lanes.",
+        shown=True,
+    ),
+    _gateway("exposed", SWITCH, "Listen beyond this machine without any key."),
+    _gateway("body_bytes", BYTES, "Largest HTTP body."),
+    _gateway("body_s", _SECONDS, "How long an HTTP body may take to arrive."),
+    _gateway("concurrency", _COUNT, "HTTP requests worked on at once."),
+    _gateway("keep_alive_s", _SECONDS, "Longest silence of an HTTP stream."),
+    _gateway("settle_s", _SECONDS, "How long a stream's status waits for a bad prompt."),
+    _gateway("store", PATH, "File that responses are kept in."),
+    _gateway("store_bytes", BYTES, "How much of responses is kept."),
+    Option(
         name="log_level",
         target=("logging", "level"),
         kind=_choice(*LEVELS),
@@ -258,6 +306,23 @@ SCALARS: tuple[Option, ...] = (
     ),
     _nested("logging", "scorecard_interval_s", _SECONDS, "Time between rows of the scorecard."),
     _nested("logging", "scorecard_csv", PATH, "File that scorecard rows are appended to."),
+)
+# Options that may be given several times: a list in YAML, a flag each, separated by commas in a
+# variable.
+LISTS: tuple[Option, ...] = (
+    Option(
+        name="cors_origin",
+        target=("http", "cors_origins"),
+        kind=ORIGIN,
+        help="Web pages that may use the gateway; may be given several times.",
+        shown=True,
+    ),
+    Option(
+        name="gateway.hosts",
+        target=("http", "hosts"),
+        kind=TEXT,
+        help="Host names the gateway answers to besides this machine's own.",
+    ),
 )
 # Options with structure: read from YAML nodes, or from YAML text in a variable or flag.
 MODEL = Option(
@@ -278,4 +343,10 @@ APPS = Option(
     kind=Kind(wants="a map of process names to lanes", metavar="YAML", read=_read_text),
     help="Lanes of apps, as {process name: lane}.",
 )
-OPTIONS: tuple[Option, ...] = (MODEL, *SCALARS, QOS, APPS)
+ALIASES = Option(
+    name="aliases",
+    target=("http", "aliases"),
+    kind=Kind(wants="a map of names or patterns to models", metavar="YAML", read=_read_text),
+    help="Names that HTTP clients may use for models, as {pattern: model}.",
+)
+OPTIONS: tuple[Option, ...] = (MODEL, *SCALARS, *LISTS, QOS, APPS, ALIASES)

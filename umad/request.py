@@ -98,7 +98,8 @@ class GenerateRequest:
 
     Exactly one of `prompt` (text), `prompt_ids` (token ids) and `messages` (chat turns, rendered
     by the model's template) is given. model: None means the daemon's default. lane: None lets
-    the daemon's rules decide. session: pins the KV under that name for the next turn.
+    the daemon's rules decide. app: whose work it is where a front end asks for somebody else; None
+    for the connection's own process. session: pins the KV under that name for the next turn.
     n: independent completions of the same prompt; completion i draws with seed + i.
     special: control tokens written in `prompt` are meant as such (editors put fill-in-the-middle
     marks there); False makes them text. chat: how `messages` are rendered.
@@ -115,6 +116,7 @@ class GenerateRequest:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     n: int = 1
     lane: str | None = None
+    app: str | None = None
     session: str | None = None
     deadline_ms: int | None = None
 

@@ -17,7 +17,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Settings that `umad serve` would run a daemon with."""
     seen: list[Settings] = []
 
-    def run_daemon(settings: Settings, *, budget: object) -> int:
+    def run_daemon(settings: Settings, *, budget: object, companions: object) -> int:
         seen.append(settings)
         return 0
 

@@ -19,7 +19,11 @@ from umad.cli.running import cancel, priority, ps
 from umad.cli.serve import serve
 
 
-@click.group(cls=NearestGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=NearestGroup,
+    later={"gateway": "umad.cli.gateway"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def umad() -> None:
     """One daemon, one mapped model, every app on the machine.

@@ -11,7 +11,9 @@ import yaml
 from umad.cli.exits import NearestGroup
 from umad.config import Settings
 from umad.config_file import Loaded, default_path, load
-from umad.config_options import APPS, MODEL, OPTIONS, QOS
+from umad.config_options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
+
+_LIST_TARGETS = tuple(option.target for option in LISTS)
 
 file_option = click.option(
     "--config",
@@ -72,9 +74,11 @@ def _plain(settings: Settings, target: tuple[str, ...]) -> Any:
         }
     if target == APPS.target:
         return dict(settings.apps)
+    if target == ALIASES.target:
+        return dict(settings.http.aliases)
     if target == MODEL.target:
         return list(settings.models)
     value: Any = settings
     for name in target:
         value = getattr(value, name)
-    return value
+    return list(value) if target in _LIST_TARGETS else value

@@ -7,10 +7,12 @@ The only place that maps errors to codes. Not: what went wrong (`umad.errors`).
 """
 
 import difflib
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 from typing_extensions import override
@@ -87,15 +89,38 @@ def _say(message: str, code: int) -> int:
 
 
 class NearestGroup(click.Group):
-    """A group that answers an unknown command with the nearest one it has."""
+    """A group that answers an unknown command with the nearest one it has.
+
+    later: modules by the name of the command in them; imported when that command is asked for,
+    because what they import would cost every other one a tenth of a second.
+    """
+
+    def __init__(self, *args: Any, later: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._later = dict(later or {})
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self._later])
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = self._later.get(cmd_name)
+        if module is not None:
+            command: click.Command = getattr(importlib.import_module(module), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
 
     @override
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            known = [n for n in self.list_commands(ctx) if not self.commands[n].hidden]
+            known = [n for n in self.list_commands(ctx) if not self._is_hidden(n)]
             near = difflib.get_close_matches(args[0], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
             raise click.UsageError(f"No such command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _is_hidden(self, name: str) -> bool:
+        return name in self.commands and self.commands[name].hidden

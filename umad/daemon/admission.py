@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from umad.config import LimitSettings
 from umad.conversation import to_json
-from umad.daemon.identity import Identity, LaneRules
+from umad.daemon.identity import LaneRules
 from umad.errors import BadRequest, PromptTooLong, QueueFull
 from umad.protocol.link import Submit
 from umad.request import SEED_BITS, GenerateRequest, SamplingParams
@@ -30,7 +30,7 @@ class Admission:
         self._limits = limits
         self._sessions: OrderedDict[str, str | None] = OrderedDict()
 
-    def lane(self, identity: Identity, request: GenerateRequest) -> str:
+    def lane(self, app: str, request: GenerateRequest) -> str:
         """The lane `request` runs in. Raises `BadRequest` for one that is not there."""
         of_session = None
         if request.session is not None:
@@ -38,7 +38,7 @@ class Admission:
             self._sessions.move_to_end(request.session)
             if len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
-        return self._lanes.lane(app=identity.app, asked=request.lane, of_session=of_session)
+        return self._lanes.lane(app=app, asked=request.lane, of_session=of_session)
 
     def move_session(self, session: str, lane: str) -> bool:
         """Remember `lane` for a session that was seen; whether it was.

@@ -56,9 +56,9 @@ class Completions:
     def accept(self, recipient: Recipient, engine: Engine, message: Generate) -> None:
         """Take on a request, or raise the `UmadError` that says why not."""
         request = message.request
-        app = recipient.identity.app
+        app = request.app or recipient.identity.app
         journal = engine.journal
-        lane = self._admission.lane(recipient.identity, request)
+        lane = self._admission.lane(app, request)
         n_waiting = sum(one.journal.n_waiting for one in self._engines)
         first = self._admission.order(request, lane=lane, app=app, n_waiting=n_waiting)
         journal.check_room(first, request.n)
@@ -69,6 +69,7 @@ class Completions:
             recipient=recipient,
             engine=engine,
             lane=lane,
+            app=app,
             session=request.session,
             accepted_ns=self._clock.now_ns(),
             n_left=request.n,

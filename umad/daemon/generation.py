@@ -53,7 +53,8 @@ class Recipient(Protocol):
 @dataclass(slots=True, kw_only=True, eq=False)
 class Generation:
     """client_id: the client's own name for it, on its connection. request: the daemon's name for
-    it, as in `umad ps`. session: the conversation whose KV is kept. n_left: completions that run.
+    it, as in `umad ps`. app: whose work it is. session: the conversation whose KV is kept.
+    n_left: completions that run.
     """
 
     client_id: RequestId
@@ -61,6 +62,7 @@ class Generation:
     recipient: Recipient
     engine: Engine
     lane: str
+    app: str
     session: str | None
     accepted_ns: int
     entries: "list[Entry[Generation]]" = field(default_factory=list)

@@ -48,7 +48,7 @@ def describe_generation(generation: Generation, *, now_ns: int) -> Mapping[str, 
     states = {entry.state for entry in entries}
     return {
         "request": generation.request,
-        "app": identity.app,
+        "app": generation.app,
         "client": generation.recipient.client,
         "pid": identity.pid,
         "lane": generation.lane,

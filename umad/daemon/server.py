@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from umad.clock import Clock, MonotonicClock
 from umad.config import Settings
 from umad.daemon.admission import Admission
 from umad.daemon.bandwidth import Budget
+from umad.daemon.companion import close_companions, open_companions
 from umad.daemon.completions import Completions
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.fanout import Fanout
@@ -35,12 +36,12 @@ from umad.daemon.memory import ProcessMemory
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import SocketFile
-from umad.daemon.stderr_log import StderrLog
 from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
 from umad.metrics.scorecard import Scorecard
 from umad.socket_path import default_socket_path
+from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,13 @@ def run_daemon(
     ready: Callable[[], None] | None = None,
     launcher: Launcher | None = None,
     budget: Callable[[], Budget | None] = _unlimited,
+    companions: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> int:
     """Serve until told to stop; the exit code. ready: called once every model is loaded.
 
     budget: settles the ΣBMT budget; called once the socket is ours, before anything is started,
-    and may block (it may probe the machine).
+    and may block (it may probe the machine). companions: (name, command) of front ends to keep
+    running beside it.
     Raises the `UmadError` that keeps the daemon from starting: the socket is somebody else's
     (`AlreadyRunning`) or nobody's (`BadConfig`), the budget is out of reach (`BadConfig`), or a
     model cannot be loaded.
@@ -101,6 +104,7 @@ def run_daemon(
                 launcher or engine_launcher(settings, budget=settled, board=board),
                 budget=settled,
                 inherited=(board.fd,),
+                companions=companions,
             )
             return runner.run(daemon.run(say_ready))
     finally:
@@ -120,6 +124,7 @@ class Daemon:
         *,
         budget: Budget | None = None,
         inherited: tuple[int, ...] = (),
+        companions: Sequence[tuple[str, Sequence[str]]] = (),
     ) -> None:
         """budget: shown on the scorecard. inherited: descriptors that engines get."""
         clock = clock or MonotonicClock()
@@ -129,6 +134,8 @@ class Daemon:
         )
         lanes = LaneRules(lanes=settings.qos, rules=settings.apps, default=settings.default_lane)
         self._settings = settings
+        self._companions = companions
+        self._clock = clock
         self._socket_file = socket_file
         self._completions = Completions(
             admission=Admission(lanes=lanes, limits=settings.limits),
@@ -167,6 +174,7 @@ class Daemon:
         writer = asyncio.create_task(
             write_scorecards(self._verbs.scorecard, self._settings.logging), name="scorecards"
         )
+        companions = open_companions(self._companions, self._clock)
         try:
             if await self._unless(self._told_to_stop, self._load_models()):
                 ready()
@@ -175,6 +183,7 @@ class Daemon:
         finally:
             writer.cancel()
             self._verbs.draining = True
+            await close_companions(companions)
             await self._end()
             listener.close()
         return INTERRUPTED if self._told_twice.is_set() else 0

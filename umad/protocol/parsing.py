@@ -54,6 +54,7 @@ _PLACE: Mapping[str, Reader] = {
     "model": fields.read_model,
     "n": fields.read_integer,
     "lane": fields.read_name,
+    "app": fields.read_name,
     "session": fields.read_name,
     "deadline_ms": fields.read_integer,
 }

@@ -156,7 +156,7 @@ TYPE_NAMES: dict[type, str] = {
 }
 _CHAT_FIELDS = ("tool_choice", "tool_name", "continue_final", "markup")
 _DEFAULT_CHAT = ChatOptions()
-_PLACE_FIELDS = ("model", "n", "lane", "session", "deadline_ms")
+_PLACE_FIELDS = ("model", "n", "lane", "app", "session", "deadline_ms")
 _DEFAULT_SAMPLING = SamplingParams()
 _DEFAULT_REQUEST = GenerateRequest()
 

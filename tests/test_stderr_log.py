@@ -8,7 +8,7 @@ from tests.daemon.house import PATIENCE_S, ROOT
 
 PROGRAM = """
 import logging, os, sys
-from umad.daemon.stderr_log import QUEUED_LINES, StderrLog
+from umad.stderr_log import QUEUED_LINES, StderrLog
 log = StderrLog()
 log.open("info")
 for number in range(int(sys.argv[1])):

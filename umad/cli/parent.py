@@ -1,0 +1,20 @@
+"""A process that ends with whoever started it. Not: ending others."""
+
+import os
+import signal
+import threading
+
+import click
+
+until_stdin_closes = click.option("--until-stdin-closes", is_flag=True, hidden=True)
+
+
+def end_with_stdin() -> None:
+    """End this process as by SIGTERM once whoever holds its stdin is gone, killed or not."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="stdin-watch", daemon=True).start()

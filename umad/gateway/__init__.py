@@ -1,0 +1,22 @@
+"""HTTP for everybody who does not speak umad's socket: four dialects in front of one core.
+
+A process of its own (`umad gateway`, spawned by `umad serve --http`) and one more client of the
+socket: it knows `umad.service` and the client behind it, nothing of engines, lanes or KV. It may be
+killed and started again; who uses the socket does not notice.
+
+    app         the ASGI application, put together from endpoints
+    endpoint    what a dialect writes: an entry of a table and a handler taking a `Call`
+    call        one HTTP request inside a handler: its body, its caller, its generations
+    dispatch    one HTTP request from door to log line; cancels the handler when the client goes
+    generation  one generation of the daemon: opened, iterated, closed in every state
+    sse         streams: headers at once, keep-alive while nothing is said
+    errors      error -> status and kind, once; each dialect gives them its shape
+    door/       who may come in: keys, hosts and origins, quotas
+    bodies/     pydantic models of what is sent and answered, a file per dialect
+    dialects/   a file per family of endpoints
+    serving     the process: listening socket, uvicorn, signals
+
+Not: chat templates, tools, reasoning or grammars, which are the engine's; nor which lane a request
+runs in, which is the daemon's. No prompt text is logged. Owner of all state: the process's one
+event loop; the SQLite store of responses works on a thread of its own.
+"""

@@ -1,0 +1,29 @@
+"""Names that agents were built with, and the local models that answer to them.
+
+A pattern is a shell wildcard (`gpt-*`), the first that fits wins. A name that no pattern fits goes
+to the daemon as it is. Pure.
+"""
+
+from fnmatch import fnmatchcase
+
+_WILD = frozenset("*?[")
+
+
+class Aliases:
+    """pairs: (pattern, local model), in the order of the configuration."""
+
+    def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
+        self._pairs = pairs
+
+    def local(self, model: str | None) -> str | None:
+        """The model meant by `model`; None stays the daemon's default."""
+        if not model:
+            return None
+        for pattern, local in self._pairs:
+            if fnmatchcase(model, pattern):
+                return local
+        return model
+
+    def plain(self) -> tuple[tuple[str, str], ...]:
+        """Those without a wildcard, which lists of models can show."""
+        return tuple(pair for pair in self._pairs if not _WILD & set(pair[0]))

@@ -1,0 +1,85 @@
+"""The ASGI application: endpoints of every dialect behind one door.
+
+    app = create_app(HttpSettings(), AsyncClient(socket))
+
+Not: the process around it (`umad.gateway.serving`).
+"""
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from umad.config import HttpSettings
+from umad.gateway.aliases import Aliases
+from umad.gateway.counts import Counts
+from umad.gateway.dialects import DIALECT_OF_PREFIX, ENDPOINTS
+from umad.gateway.dispatch import Served, refuse
+from umad.gateway.door.hosts import HostRule
+from umad.gateway.door.keys import Keyring, read_keys
+from umad.gateway.door.quotas import Quotas
+from umad.gateway.errors import NoSuchPath, WrongMethod
+from umad.gateway.request_ids import request_id_of
+from umad.gateway.shared import Shared
+from umad.service import Service
+
+
+def create_app(
+    settings: HttpSettings, service: Service, *, keys: Keyring | None = None, any_host: bool = False
+) -> Starlette:
+    """One gateway. keys: those of `settings.api_key_file` where they are not given.
+
+    any_host: whether every Host is answered to (`door.hosts.HostRule`).
+    """
+    if keys is None:
+        path = settings.api_key_file
+        keys = Keyring() if path is None else read_keys(Path(path).expanduser())
+    shared = Shared(
+        settings=settings,
+        service=service,
+        aliases=Aliases(settings.aliases),
+        keys=keys,
+        hosts=HostRule(names=settings.hosts, origins=settings.cors_origins, any_host=any_host),
+        quotas=Quotas(concurrency=settings.concurrency),
+        counts=Counts(),
+    )
+    # Starlette's own list answers preflights; who may ask is the door's to say.
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
+        allow_headers=["*"],
+        expose_headers=["x-request-id", "retry-after"],
+    )
+    app = Starlette(
+        routes=[
+            Route(one.path, Served(one, shared), methods=[one.method], name=one.summary)
+            for one in ENDPOINTS
+        ],
+        middleware=[cors] if settings.cors_origins else [],
+        exception_handlers={HTTPException: _unrouted},
+    )
+    app.state.shared = shared
+    return app
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """No such path or method, in the shape of the dialect the path looks like."""
+    path = request.url.path
+    dialect = next(one for prefix, one in DIALECT_OF_PREFIX if path.startswith(prefix))
+    wrong_method = isinstance(error, HTTPException) and error.status_code == 405
+    said = (
+        WrongMethod(f"{request.method} is not for {path[:128]}")
+        if wrong_method
+        else NoSuchPath(f"nothing is served at {path[:128]}; /docs lists what is")
+    )
+    request_id = request_id_of(Headers(scope=request.scope).get("x-request-id"))
+    response = refuse(said, dialect, request_id)
+    response.headers["x-request-id"] = request_id
+    return response

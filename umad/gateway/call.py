@@ -1,0 +1,127 @@
+"""One HTTP request as its handler sees it: body, caller, generations, streams.
+
+Made by `umad.gateway.dispatch`, which also closes it: whatever a handler opened is let go of when
+the answer was sent or the client has gone. Not: anything of one dialect.
+"""
+
+import difflib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from umad.errors import BadRequest
+from umad.gateway.door.keys import Caller
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.generation import Generation, open_generation
+from umad.gateway.shared import Shared
+from umad.gateway.sse import EVENTS, Stream, encode_json
+from umad.request import GenerateRequest
+
+B = TypeVar("B", bound=BaseModel)
+_QUOTED_CHARS = 64
+
+
+class Call:
+    """Belongs to the task that runs the handler. raw: the whole body."""
+
+    def __init__(
+        self,
+        *,
+        request: Request,
+        raw: bytes,
+        endpoint: Endpoint,
+        shared: Shared,
+        caller: Caller,
+        request_id: str,
+        exits: AsyncExitStack,
+    ) -> None:
+        self.request = request
+        self.raw = raw
+        self.endpoint = endpoint
+        self.shared = shared
+        self.caller = caller
+        self.id = request_id
+        self._exits = exits
+
+    def body(self, kind: type[B]) -> B:
+        """The body as `kind`. Raises `BadRequest` naming the first field that is wrong."""
+        try:
+            return kind.model_validate_json(self.raw or b"{}")
+        except ValidationError as error:
+            raise bad_request_of(error, kind) from None
+        except RecursionError:
+            raise BadRequest("the body is nested too deep") from None
+
+    async def open(self, request: GenerateRequest) -> Generation:
+        """Start a generation for this caller; closed with the call, in whatever state it is.
+
+        Aliases of models are resolved, the caller's lane fills in where the request has none.
+        Raises what the daemon and, within a moment, the engine say against it.
+        """
+        request = replace(
+            request,
+            model=self.shared.aliases.local(request.model),
+            lane=request.lane or self.caller.lane,
+            app=self.caller.app,
+        )
+        generation = await open_generation(
+            self.shared.service, request, settle_s=self.shared.settings.settle_s
+        )
+        self._exits.push_async_callback(generation.close)
+        return generation
+
+    def stream(self, pieces: AsyncIterator[bytes], *, media_type: str = EVENTS) -> Stream:
+        """The answer that sends `pieces`, kept alive in the dialect's way."""
+        dialect = self.endpoint.dialect
+        return Stream(
+            pieces,
+            dialect=dialect,
+            request_id=self.id,
+            quiet_s=self.shared.settings.keep_alive_s,
+            media_type=media_type,
+            ping=dialect.ping if media_type == EVENTS else None,
+        )
+
+
+def answer(value: BaseModel | dict[str, Any] | list[Any], status: int = 200) -> Response:
+    """A JSON answer."""
+    if isinstance(value, BaseModel):
+        content = value.model_dump_json(by_alias=True)
+    else:
+        content = encode_json(value)
+    return Response(content, status, media_type="application/json")
+
+
+def bad_request_of(error: ValidationError, kind: type[BaseModel]) -> BadRequest:
+    """The first thing wrong with a body, in one sentence and with its field."""
+    details = error.errors(include_url=False, include_context=True, include_input=False)
+    # Of a union every alternative complains; the one that got furthest into the value is meant.
+    first = max(details, key=lambda one: len(one["loc"]))
+    if first["type"] == "json_invalid":
+        reason = str(first.get("ctx", {}).get("error", "")).strip()
+        return BadRequest(f"the body is not JSON{f': {reason}' if reason else ''}")
+    field = _dotted(first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])[:_QUOTED_CHARS]
+        near = difflib.get_close_matches(name, list(kind.model_fields), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return BadRequest(f"there is no field {name!r}{hint}", field=name)
+    if not field:
+        return BadRequest(f"the body is wrong: {reason}")
+    return BadRequest(f"{field}: {reason}", field=field)
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    parts: list[str] = []
+    for one in loc:
+        text = str(one)
+        if isinstance(one, str) and not text.isidentifier():
+            continue  # a union's or a validator's own name, such as "list[str]"
+        parts.append(text[:_QUOTED_CHARS])
+    return ".".join(parts)

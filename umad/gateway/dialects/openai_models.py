@@ -1,0 +1,60 @@
+"""GET /v1/models and /v1/models/{model}: what is loaded, and the plain aliases of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.errors import UnknownModel
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.endpoint import Endpoint
+
+
+def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's four fields, and those that agents look for in other servers' lists."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "umad",
+        "context_length": facts.get("ctx"),
+        "max_model_len": facts.get("ctx"),
+        "state": facts.get("state"),
+    }
+
+
+async def _entries(call: Call) -> list[dict[str, Any]]:
+    rows = {str(row["name"]): row for row in await call.shared.service.models()}
+    aliases = [(name, rows[local]) for name, local in call.shared.aliases.plain() if local in rows]
+    return [_entry(name, row) for name, row in (*rows.items(), *aliases)]
+
+
+async def _list(call: Call) -> ASGIApp:
+    return answer({"object": "list", "data": await _entries(call)})
+
+
+async def _one(call: Call) -> ASGIApp:
+    asked = call.request.path_params["model"]
+    entries = {one["id"]: one for one in await _entries(call)}
+    found = entries.get(asked) or entries.get(call.shared.aliases.local(asked) or "")
+    if found is None:
+        raise UnknownModel(
+            f"{asked[:128]!r} is not loaded; loaded are {', '.join(entries) or 'none'}",
+            field="model",
+        )
+    return answer({**found, "id": asked})
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET", path="/v1/models", handle=_list, dialect=OPENAI, summary="List the models"
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/models/{model:path}",
+        handle=_one,
+        dialect=OPENAI,
+        summary="One model",
+    ),
+)

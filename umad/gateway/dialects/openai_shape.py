@@ -1,0 +1,50 @@
+"""OpenAI's error shape, for all of its endpoints and the native ones.
+
+https://platform.openai.com/docs/guides/error-codes
+"""
+
+from typing import Any
+
+from umad.gateway import sse
+from umad.gateway.endpoint import Dialect
+from umad.gateway.errors import Problem
+
+# What the packages look at beside the status.
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+# umad's codes under the names clients know.
+_CODES = {
+    "unauthorized": "invalid_api_key",
+    "unknown_model": "model_not_found",
+    "prompt_too_long": "context_length_exceeded",
+    "rate_limited": "rate_limit_exceeded",
+    "limit_exceeded": "rate_limit_exceeded",
+}
+
+
+def _error(problem: Problem) -> dict[str, Any]:
+    kind = _TYPES.get(problem.status)
+    if kind is None:
+        kind = "invalid_request_error" if problem.status < 500 else "server_error"
+    return {
+        "error": {
+            "message": problem.message,
+            "type": kind,
+            "param": problem.field,
+            "code": _CODES.get(problem.code, problem.code),
+            "request_id": problem.request_id,
+        }
+    }
+
+
+def _stream_error(problem: Problem) -> bytes:
+    return sse.data(_error(problem)) + sse.DONE
+
+
+OPENAI = Dialect(
+    name="openai", error=_error, stream_error=_stream_error, ping=sse.comment("keep-alive")
+)

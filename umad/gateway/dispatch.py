@@ -1,0 +1,208 @@
+"""One HTTP request from the door to its line in the log.
+
+    host -> key -> quota -> body -> handler -> answer
+
+Starlette cancels neither a handler nor a stream when its client goes, so a watcher reads on after
+the body: `http.disconnect` cancels the handler's task, which closes its generations in whatever
+state they are. Not: routing (Starlette), nor what a dialect answers.
+"""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack, nullcontext
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from umad.errors import BadRequest, InternalError, UmadError
+from umad.gateway.call import Call, answer
+from umad.gateway.door.keys import ANYBODY, Caller
+from umad.gateway.endpoint import Dialect, Endpoint
+from umad.gateway.errors import CLIENT_GONE, BodyTooLarge, SlowBody, problem_of
+from umad.gateway.request_ids import request_id_of
+from umad.gateway.shared import Shared
+
+log = logging.getLogger(__name__)
+
+_CLOSING = (408, 413)  # the rest of such a body is not waited for
+
+
+class _ClientGone(Exception):
+    """The client left before it had its answer."""
+
+
+class _Sender:
+    """`send` with a request id on it, and what was sent so far."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._header = (b"x-request-id", request_id.encode())
+        self.status = 0
+        self.finished = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), self._header]}
+        elif not message.get("more_body", False):
+            self.finished = True
+        await self._send(message)
+
+
+class Served:
+    """The ASGI application of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, shared: Shared) -> None:
+        self._endpoint = endpoint
+        self._shared = shared
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop, counts, path = asyncio.get_running_loop(), self._shared.counts, self._endpoint.path
+        headers = Headers(scope=scope)
+        request_id = request_id_of(headers.get("x-request-id"))
+        sender = _Sender(send, request_id)
+        began_s = loop.time()
+        caller = ANYBODY
+        counts.live.inc()
+        try:
+            caller = self._enter(headers)
+            await self._serve(scope, receive, sender, request_id, caller)
+        except _ClientGone:
+            sender.status = CLIENT_GONE
+        except UmadError as error:
+            await self._refuse(error, scope, receive, sender, request_id)
+        except Exception:
+            # A request's boundary: a bug costs one answer, not the gateway.
+            log.exception("request failed unexpectedly id=%s path=%s", request_id, path)
+            await self._refuse(InternalError("see the log"), scope, receive, sender, request_id)
+        finally:
+            took_s = loop.time() - began_s
+            counts.live.dec()
+            counts.requests.labels(path, str(sender.status)).inc()
+            counts.latency_s.labels(path).observe(took_s)
+            log.info(
+                "request id=%s key=%s method=%s path=%s status=%d ms=%.1f",
+                request_id,
+                caller.name,
+                self._endpoint.method,
+                path,
+                sender.status,
+                took_s * 1e3,
+            )
+
+    def _enter(self, headers: Headers) -> Caller:
+        """Who it is. Raises what the door says."""
+        shared = self._shared
+        shared.hosts.check(headers.get("host"), headers.get("origin"))
+        if not self._endpoint.needs_key:
+            return ANYBODY
+        return shared.keys.caller(_key_of(headers))
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, sender: _Sender, request_id: str, caller: Caller
+    ) -> None:
+        shared, endpoint = self._shared, self._endpoint
+        now_s = asyncio.get_running_loop().time()
+        with shared.quotas.one(caller, now_s) if endpoint.is_work else nullcontext():
+            limits = shared.settings
+            raw = await _body(scope, receive, limit=limits.body_bytes, within_s=limits.body_s)
+            work = asyncio.create_task(
+                self._work(scope, sender, request_id, caller, raw), name=f"request {request_id}"
+            )
+            gone = asyncio.create_task(_disconnected(receive), name=f"watch {request_id}")
+            try:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not work.done() and not sender.finished:
+                    raise _ClientGone
+                await work
+            finally:
+                gone.cancel()
+                if not work.done():
+                    work.cancel()
+                    await asyncio.wait({work})
+
+    async def _work(
+        self, scope: Scope, sender: _Sender, request_id: str, caller: Caller, raw: bytes
+    ) -> None:
+        async with AsyncExitStack() as exits:
+            call = Call(
+                request=Request(scope),
+                raw=raw,
+                endpoint=self._endpoint,
+                shared=self._shared,
+                caller=caller,
+                request_id=request_id,
+                exits=exits,
+            )
+            response = await self._endpoint.handle(call)
+            await response(scope, _never, sender)
+
+    async def _refuse(
+        self, error: UmadError, scope: Scope, receive: Receive, sender: _Sender, request_id: str
+    ) -> None:
+        if sender.status:
+            return  # half an answer is out; the connection's end says the rest
+        await refuse(error, self._endpoint.dialect, request_id)(scope, receive, sender)
+
+
+def refuse(error: UmadError, dialect: Dialect, request_id: str) -> Response:
+    """The answer that tells of `error`, in a dialect's shape."""
+    problem = problem_of(error, request_id)
+    response = answer(dialect.error(problem), problem.status)
+    if problem.retry_after_s is not None:
+        response.headers["retry-after"] = str(problem.retry_after_s)
+    if problem.status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    if problem.status in _CLOSING:
+        response.headers["connection"] = "close"
+    log.info("refused id=%s code=%s field=%s", request_id, problem.code, problem.field)
+    return response
+
+
+def _key_of(headers: Headers) -> str | None:
+    """As the packages send it: OpenAI and Ollama, Anthropic, Azure."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key:
+        return key.strip()
+    return headers.get("x-api-key") or headers.get("api-key")
+
+
+async def _body(scope: Scope, receive: Receive, *, limit: int, within_s: float) -> bytes:
+    """The whole body. Raises `BodyTooLarge` as soon as that is known, and `SlowBody`."""
+    length = Headers(scope=scope).get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _ClientGone
+                piece = message.get("body", b"")
+                size += len(piece)
+                if size > limit:
+                    raise _too_large(limit)
+                pieces.append(piece)
+                if not message.get("more_body", False):
+                    return b"".join(pieces)
+    except TimeoutError:
+        raise SlowBody(f"the body did not arrive within {within_s:g} s") from None
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"a body has at most {limit} bytes (--gateway-body-bytes)")
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _never() -> Message:
+    """What Starlette's own responses may read: nothing, the watcher does."""
+    await asyncio.get_running_loop().create_future()
+    raise BadRequest("unreachable")

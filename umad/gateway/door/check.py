@@ -1,0 +1,42 @@
+"""Whether an address may be listened on, before anything is started. Not: listening."""
+
+from pathlib import Path
+
+from umad.config import HttpSettings
+from umad.errors import BadConfig
+from umad.gateway.door.hosts import is_loopback
+from umad.gateway.door.keys import Keyring, read_keys
+
+UNIX = "unix:"
+
+
+def check_door(settings: HttpSettings) -> Keyring:
+    """The keys, once it is sure that they are enough for the address. Raises `BadConfig`.
+
+    Whoever reaches the gateway can use the machine: beyond this machine that takes a key, or the
+    user's saying so twice.
+    """
+    path = settings.api_key_file
+    keys = Keyring() if path is None else read_keys(Path(path).expanduser())
+    listen = settings.listen
+    if listen is None:
+        return keys
+    is_private = listen.startswith(UNIX) or is_local(listen)
+    if not is_private and keys.is_open and not settings.exposed:
+        raise BadConfig(
+            f"--http {listen} can be reached from other machines: give it --api-key-file FILE, "
+            "or say --gateway-exposed to let everybody in",
+            field="http",
+        )
+    return keys
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """The two of `HOST:PORT`; brackets around an IPv6 address are left out."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def is_local(listen: str) -> bool:
+    """Whether an address is one of this machine alone. A Unix socket has no host to check."""
+    return not listen.startswith(UNIX) and is_loopback(host_and_port(listen)[0])

@@ -1,0 +1,51 @@
+"""What a dialect writes down: its error shape, and a table of its endpoints.
+
+Values only; `umad.gateway.app` serves them, `umad.gateway.openapi` describes them.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+from starlette.types import ASGIApp
+
+from umad.gateway.errors import Problem
+
+if TYPE_CHECKING:
+    from umad.gateway.call import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one family of clients is spoken to.
+
+    error: body of an error answer. stream_error: the same as a last piece of a stream.
+    ping: what keeps a stream alive; None where clients cannot take anything extra.
+    """
+
+    name: str
+    error: Callable[[Problem], dict[str, Any]]
+    stream_error: Callable[[Problem], bytes]
+    ping: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method of one path. The handler's answer is any ASGI application, a Starlette response
+    or `umad.gateway.sse.Stream`; it raises `UmadError`, and checks nothing of the door's.
+
+    body: what the handler reads by `Call.body`, for the OpenAPI document.
+    needs_key: False lets everybody in who passes the Host check (health of a container).
+    is_work: counts against concurrency and quotas; False for lists and facts.
+    """
+
+    method: Literal["GET", "POST", "DELETE", "HEAD"]
+    path: str
+    handle: "Callable[[Call], Awaitable[ASGIApp]]"
+    dialect: Dialect
+    summary: str
+    body: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    needs_key: bool = True
+    is_work: bool = False

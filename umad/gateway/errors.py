@@ -1,0 +1,147 @@
+"""Every error as HTTP: one table from `UmadError` to a status and a kind.
+
+A dialect turns a `Problem` into its own body (`umad.gateway.endpoint.Dialect`). Not: error frames
+of the socket (`umad.protocol.errors`) or exit codes (`umad.cli.exits`).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from umad import errors
+from umad.errors import InternalError, UmadError
+from umad.protocol.errors import UNEXPECTED
+
+# Sent as Retry-After where nothing better is known: a queue drains in about that.
+RETRY_AFTER_S = 1
+CLIENT_GONE = 499  # never sent; nginx's number for a client that left, in the log
+
+
+class HttpError(UmadError):
+    """Refused by the gateway itself, before the daemon was asked. kind: instead of a code, which
+    is for what crosses the socket."""
+
+    status: ClassVar[int] = 400
+    kind: ClassVar[str] = "bad_request"
+
+
+class Unauthorized(HttpError):
+    """No key, or none that is known."""
+
+    status = 401
+    kind = "unauthorized"
+
+
+class Forbidden(HttpError):
+    """The Host or Origin is not one that this gateway answers to."""
+
+    status = 403
+    kind = "forbidden"
+
+
+class NoSuchPath(HttpError):
+    """Nothing is served there."""
+
+    status = 404
+    kind = "not_found"
+
+
+class NotFound(HttpError):
+    """The thing named is not there (any more), a stored response for one."""
+
+    status = 404
+    kind = "not_found"
+
+
+class WrongMethod(HttpError):
+    """The path is there, for another method."""
+
+    status = 405
+    kind = "method_not_allowed"
+
+
+class SlowBody(HttpError):
+    """The body did not arrive in time."""
+
+    status = 408
+    kind = "request_timeout"
+
+
+class BodyTooLarge(HttpError):
+    """The body has more bytes than are taken."""
+
+    status = 413
+    kind = "body_too_large"
+
+
+class TooMany(HttpError):
+    """A quota of requests or tokens is used up. retry_after_s: when it no longer is."""
+
+    status = 429
+    kind = "rate_limited"
+    retryable = True
+
+    def __init__(
+        self, message: str, *, field: str | None = None, retry_after_s: float = RETRY_AFTER_S
+    ) -> None:
+        super().__init__(message, field=field)
+        self.retry_after_s = retry_after_s
+
+
+# The most particular class of an error decides.
+STATUS: dict[type[UmadError], int] = {
+    UmadError: 500,
+    errors.InternalError: 500,
+    errors.BadRequest: 400,
+    errors.UnknownModel: 404,
+    errors.UnknownRequest: 404,
+    errors.Unsupported: 501,
+    errors.LimitExceeded: 429,
+    errors.Refused: 403,
+    errors.ProtocolViolation: 502,
+    errors.ModelLoadFailed: 500,
+    errors.EngineFailed: 503,
+    errors.DeadlineExceeded: 504,
+    errors.ShuttingDown: 503,
+    errors.NoDaemon: 503,
+    errors.AlreadyRunning: 500,
+    errors.ConnectionLost: 503,
+    errors.BadConfig: 500,
+}
+_RETRY_STATUS = (429, 503)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What a dialect says of an error. code: umad's own, stable; field: dotted path in the body.
+
+    retry_after_s: whole seconds, None where trying again would not help.
+    """
+
+    status: int
+    code: str
+    message: str
+    field: str | None
+    retry_after_s: int | None
+    request_id: str
+
+
+def problem_of(error: UmadError, request_id: str) -> Problem:
+    """`error` as HTTP. The detail of an unexpected one stays in the log."""
+    if isinstance(error, HttpError):
+        status, code, unexpected = error.status, error.kind, False
+    else:
+        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        code, unexpected = error.code, error.code == InternalError.code
+    retry_after_s = None
+    if isinstance(error, TooMany):
+        retry_after_s = max(1, round(error.retry_after_s + 0.5))
+    elif status in _RETRY_STATUS:
+        retry_after_s = RETRY_AFTER_S
+    return Problem(
+        status=status,
+        code=code,
+        message=UNEXPECTED if unexpected else error.message,
+        field=error.field,
+        retry_after_s=retry_after_s,
+        request_id=request_id,
+    )

@@ -1,0 +1,141 @@
+"""One generation of the daemon behind an HTTP request: opened, iterated, closed in every state.
+
+    generation = await open_generation(service, request, settle_s=0.25)
+    async for event in generation: ...        # Progress, Tokens, Done; raises what ends it early
+    await generation.close()                  # cancels it where it has not ended
+
+`umad.gateway.call.Call.open` does the first and the last by itself. Not: what events look like in
+a dialect. Belongs to the task of its HTTP request.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import cast
+
+from umad.errors import ConnectionLost
+from umad.protocol.errors import error_of_failed
+from umad.request import FinishReason, GenerateRequest, Timings, Usage
+from umad.service import Accepted, Done, Event, Failed, Progress, Service, TokenLogprob, Tokens
+
+Heard = Progress | Tokens | Done
+
+
+class Generation:
+    """Iterate it once. `accepted` is there from the beginning."""
+
+    def __init__(
+        self,
+        accepted: Accepted,
+        events: AsyncGenerator[Event, None],
+        early: asyncio.Task[Event] | None,
+    ) -> None:
+        self.accepted = accepted
+        self._events = events
+        self._early = early
+
+    async def __aiter__(self) -> AsyncIterator[Heard]:
+        """Everything but `Accepted`. Raises the `UmadError` of a `Failed`."""
+        if self._early is not None:
+            first = await self._early
+            self._early = None
+            yield _heard(first)
+        async for event in self._events:
+            yield _heard(event)
+
+    async def close(self) -> None:
+        """Let go of it: a generation that has not ended is cancelled, whatever its state."""
+        if self._early is not None:
+            self._early.cancel()
+            # It may also have failed by itself, unheard; it is over either way.
+            await asyncio.wait({self._early})
+            if not self._early.cancelled():
+                self._early.exception()
+            self._early = None
+        await self._events.aclose()
+
+
+def _heard(event: Event) -> Heard:
+    if isinstance(event, Failed):
+        raise error_of_failed(event)
+    if isinstance(event, Accepted):
+        raise ConnectionLost("the daemon accepted one request twice")
+    return event
+
+
+async def open_generation(
+    service: Service, request: GenerateRequest, *, settle_s: float
+) -> Generation:
+    """Start a generation and wait until it is known to run, or for `settle_s` after it was queued.
+
+    So what is wrong with the request is raised here, while a status can still be sent: what the
+    daemon refuses at once, and what the engine finds within `settle_s` (a prompt too long).
+    """
+    events = cast(AsyncGenerator[Event, None], service.generate(request))
+    opened = False
+    early: asyncio.Task[Event] | None = None
+    try:
+        first = await anext(events)
+        if isinstance(first, Failed):
+            raise error_of_failed(first)
+        if not isinstance(first, Accepted):
+            raise ConnectionLost("the daemon's first event is not accepted")
+        early = asyncio.ensure_future(_next(events))
+        await asyncio.wait({early}, timeout=settle_s)
+        if early.done():
+            event = early.result()
+            if isinstance(event, Failed):
+                raise error_of_failed(event)
+        opened = True
+        return Generation(first, events, early)
+    finally:
+        if not opened:
+            if early is not None and not early.done():
+                early.cancel()
+                await asyncio.wait({early})
+            with contextlib.suppress(RuntimeError):  # already closed by its own failure
+                await events.aclose()
+
+
+async def _next(events: AsyncGenerator[Event, None]) -> Event:
+    return await anext(events)
+
+
+@dataclass(slots=True, kw_only=True)
+class Completion:
+    """One completion, whole. `done` fields are there once it has ended."""
+
+    index: int
+    text: str = ""
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: FinishReason = "error"
+    stop: str | None = None
+    usage: Usage = field(
+        default_factory=lambda: Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
+    )
+    timings: Timings = field(
+        default_factory=lambda: Timings(queued_ms=0.0, first_token_ms=0.0, total_ms=0.0)
+    )
+
+
+async def collect(generation: Generation, n: int = 1) -> list[Completion]:
+    """Run a generation to its end; its `n` completions in order. Raises what ends it early."""
+    completions = [Completion(index=index) for index in range(n)]
+    pieces: list[list[str]] = [[] for _ in range(n)]
+    async for event in generation:
+        if isinstance(event, Tokens):
+            one = completions[event.index]
+            pieces[event.index].append(event.text)
+            one.ids.extend(event.ids)
+            one.logprobs.extend(event.logprobs or ())
+        elif isinstance(event, Done):
+            one = completions[event.index]
+            one.finish_reason = event.finish_reason
+            one.stop = event.stop
+            one.usage = event.usage
+            one.timings = event.timings
+    for one, text in zip(completions, pieces, strict=True):
+        one.text = "".join(text)
+    return completions

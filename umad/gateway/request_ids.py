@@ -1,0 +1,14 @@
+"""The one id that runs through a request's header, log line and error."""
+
+import re
+import secrets
+
+# Taken over where it can stand in a header and a log line as it is.
+_USABLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def request_id_of(given: str | None) -> str:
+    """The client's own id, where it sent one that is usable, else a new one."""
+    if given is not None and _USABLE.fullmatch(given):
+        return given
+    return f"req_{secrets.token_hex(12)}"

@@ -1,0 +1,154 @@
+"""The gateway's process: a listening socket, uvicorn around the application, signals, the end.
+
+Not: what is served (`umad.gateway.app`). The main thread and one loop.
+
+First SIGTERM or SIGINT: nothing new is taken, running answers may end within `DRAIN_S`. Second: at
+once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from typing_extensions import override
+
+from umad.client import AsyncClient, ClientOptions
+from umad.config import Settings
+from umad.errors import BadConfig
+from umad.gateway.app import create_app
+from umad.gateway.door.check import UNIX, check_door, host_and_port, is_local
+from umad.gateway.door.keys import Keyring
+from umad.stderr_log import StderrLog
+
+DRAIN_S = 30
+BACKLOG = 512
+_CLIENT = ClientOptions(name="umad-gateway")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's own handling of signals ends the process before anything is put away."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run_gateway(settings: Settings) -> int:
+    """Serve until told to stop; the exit code.
+
+    Raises `BadConfig` where the address is taken, or may not be listened on.
+    """
+    listen = settings.http.listen
+    if listen is None:
+        raise BadConfig("say where to listen: --http 127.0.0.1:8080 or unix:PATH", field="http")
+    keys = check_door(settings.http)
+    stderr = StderrLog()
+    stderr.open(settings.logging.level)
+    # What uvicorn says of single connections is not worth a line.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        with (
+            _listening(listen) as (sock, address),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            stderr.say(f"umad gateway ready address={address}")
+            runner.run(_serve(settings, keys, sock, any_host=not is_local(listen)))
+    finally:
+        stderr.close()
+    return 0
+
+
+async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_host: bool) -> None:
+    client = AsyncClient(settings.socket, options=_CLIENT)
+    try:
+        app = create_app(settings.http, client, keys=keys, any_host=any_host)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+            backlog=BACKLOG,
+            ws="none",
+        )
+        server = _Server(config)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.handle_exit, number, None)
+        await server.serve(sockets=[sock])
+    finally:
+        await client.close()
+
+
+@contextlib.contextmanager
+def _listening(listen: str) -> Iterator[tuple[socket.socket, str]]:
+    """A listening socket and how clients call it; a Unix socket's file goes with it."""
+    if listen.startswith(UNIX):
+        path = Path(listen.removeprefix(UNIX)).expanduser()
+        with _unix_socket(path) as sock:
+            yield sock, f"{UNIX}{path}"
+        return
+    host, port = host_and_port(listen)
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise BadConfig(f"--http {listen}: {error.strerror or error}", field="http") from error
+    with sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(where)
+            sock.listen(BACKLOG)
+        except OSError as error:
+            raise BadConfig(f"--http {listen}: {error.strerror or error}", field="http") from error
+        shown = f"[{host}]" if ":" in host else host
+        yield sock, f"http://{shown}:{sock.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def _unix_socket(path: Path) -> Iterator[socket.socket]:
+    """Mode 0600, as the daemon's own: who may connect may use the machine."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            _remove_stale(path)
+            before = os.umask(0o177)
+            try:
+                sock.bind(str(path))
+            finally:
+                os.umask(before)
+            sock.listen(BACKLOG)
+        except OSError as error:
+            message = f"--http {UNIX}{path}: {error.strerror or error}"
+            raise BadConfig(message, field="http") from error
+        try:
+            yield sock
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    """A socket's file that nobody listens on any more, as a killed gateway leaves one."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise BadConfig(f"--http {UNIX}{path}: a file is there that is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise BadConfig(f"--http {UNIX}{path}: another process listens there", field="http")

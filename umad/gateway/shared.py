@@ -1,0 +1,27 @@
+"""What all requests of one gateway share: settings, the daemon, who may come in, counts.
+
+Made once by `umad.gateway.app`; the parts own their own state. One event loop.
+"""
+
+from dataclasses import dataclass
+
+from umad.config import HttpSettings
+from umad.gateway.aliases import Aliases
+from umad.gateway.counts import Counts
+from umad.gateway.door.hosts import HostRule
+from umad.gateway.door.keys import Keyring
+from umad.gateway.door.quotas import Quotas
+from umad.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """One gateway's parts."""
+
+    settings: HttpSettings
+    service: Service
+    aliases: Aliases
+    keys: Keyring
+    hosts: HostRule
+    quotas: Quotas
+    counts: Counts

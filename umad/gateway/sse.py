@@ -1,0 +1,127 @@
+"""Streamed answers: headers at once, keep-alive while nothing is said, an error as the last word.
+
+Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html) and newline-
+delimited JSON. Not: what is in them. Belongs to the task of its HTTP request.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from umad.errors import InternalError, UmadError
+from umad.gateway.endpoint import Dialect
+from umad.gateway.errors import problem_of
+
+log = logging.getLogger(__name__)
+
+EVENTS = "text/event-stream; charset=utf-8"
+LINES = "application/x-ndjson"
+DONE = b"data: [DONE]\n\n"
+
+
+def encode_json(value: Any) -> str:
+    """Compact JSON; text stays UTF-8 instead of escapes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def data(value: Any) -> bytes:
+    """An event without a name."""
+    return f"data: {encode_json(value)}\n\n".encode()
+
+
+def event(name: str, value: Any) -> bytes:
+    """An event with a name."""
+    return f"event: {name}\ndata: {encode_json(value)}\n\n".encode()
+
+
+def comment(text: str) -> bytes:
+    """What a reader of events passes over. text: one line."""
+    return f": {text}\n\n".encode()
+
+
+def line(value: Any) -> bytes:
+    """One object of newline-delimited JSON."""
+    return f"{encode_json(value)}\n".encode()
+
+
+class Stream:
+    """An ASGI answer that sends `pieces` as they come.
+
+    An error of theirs becomes the dialect's own last piece: the status has been sent by then.
+    ping: what is sent after `quiet_s` without a piece; None sends nothing.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        *,
+        dialect: Dialect,
+        request_id: str,
+        quiet_s: float,
+        media_type: str = EVENTS,
+        ping: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._pieces = pieces
+        self._dialect = dialect
+        self._request_id = request_id
+        self._quiet_s = quiet_s
+        self._ping = ping
+        self._headers = {
+            "content-type": media_type,
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",  # nginx would hold the pieces back
+            **(headers or {}),
+        }
+        self._said_s = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(k.encode(), v.encode()) for k, v in self._headers.items()],
+            }
+        )
+        self._said_s = loop.time()
+        keeper = None
+        if self._ping is not None:
+            # uvicorn sends the headers with the first piece; without one they would wait.
+            await send({"type": "http.response.body", "body": self._ping, "more_body": True})
+            keeper = asyncio.create_task(self._keep_alive(send, self._ping), name="keep-alive")
+        try:
+            async for piece in self._pieces:
+                self._said_s = loop.time()
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except UmadError as error:
+            await self._fail(error, send)
+        except Exception:
+            # The stream's boundary: the client gets an end it can read, the log the reason.
+            log.exception("stream failed unexpectedly id=%s", self._request_id)
+            await self._fail(InternalError("see the log"), send)
+        finally:
+            if keeper is not None:
+                keeper.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _fail(self, error: UmadError, send: Send) -> None:
+        problem = problem_of(error, self._request_id)
+        log.info("stream ended id=%s code=%s", self._request_id, problem.code)
+        piece = self._dialect.stream_error(problem)
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _keep_alive(self, send: Send, ping: bytes) -> None:
+        """Each piece is one write of the server's, so a ping never lands inside of one."""
+        loop = asyncio.get_running_loop()
+        while True:
+            quiet_s = loop.time() - self._said_s
+            if quiet_s >= self._quiet_s:
+                await send({"type": "http.response.body", "body": ping, "more_body": True})
+                self._said_s = loop.time()
+                quiet_s = 0.0
+            await asyncio.sleep(self._quiet_s - quiet_s)
