@@ -1,17 +1,26 @@
 """Measures umad beside llama.cpp's own programs, on the same machine and the same models.
 
-Not a part of the package that users install, and not the `umad bench` command, which replays
-published workloads against one daemon: this folder builds peers, generates models and compares.
+Not a part of the package that users install: it builds peers, generates models and compares.
+`umad bench NAME` becomes `python -m bench NAME` where umad runs from a source checkout.
 State: everything kept lies in the cache folder (`bench.cache`), which git never sees. Nothing
 here runs inside umad; contenders are processes that are reached over a socket.
 
-    python -m bench.peers     builds llama-server, llama-bench and llama-batched-bench
-    python -m bench.shapes    writes models of real shapes with random weights
-    python -m bench.speed     decode speed side by side, --ahead where others work
-    python -m bench.mixed     what interactive clients feel beside long prompts
-    python -m bench.overhead  first token and CPU per token of a single stream
-    python -m bench.budget    whether a budget on memory traffic holds
+    python -m bench             the published ones, one after another (`make bench`):
+    python -m bench mixed       A  what interactive clients feel beside long prompts
+    python -m bench longctx     B  decode speed deep in a context, by type of the KV cache
+    python -m bench overhead    C  first token and CPU per token of a single stream
+    python -m bench four-apps   what four apps get together, and the memory it takes
+    python -m bench speed       decode speed side by side
+    python -m bench budget      whether a budget on memory traffic holds
+    python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
+    python -m bench.peers       builds llama-server, llama-bench and llama-batched-bench
+    python -m bench.shapes      writes models of real shapes with random weights
 
+Each takes --json FILE, --charts DIR, --threads N, and --ahead where others work. A document is
+{benchmark, machine, comparisons}; a comparison {kind, title, condition, unit, baseline, notes,
+rows}; a row {<condition>, contender, samples, median, low, high, ratio: {median, low, high}}.
+
+    command     the options all have, results, ends
     cache       what is kept between runs      machine     the facts above each table
     models      finds the model asked for      prompts     random ones
     arrivals    times to tokens per second     table       spread, paired ratios, JSON

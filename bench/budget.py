@@ -9,21 +9,18 @@ of one stream alone: tokens a second times the weights' bytes. What waits are: `
 """
 
 import argparse
-import contextlib
 import dataclasses
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench import command, models, precedence
 from bench import load as loading
-from bench import machine, models, precedence
 from bench.errors import BenchError
 from bench.exchange import Connection, UmadConnection
 from bench.latency import Felt, felt
@@ -221,42 +218,25 @@ def run(options: argparse.Namespace, console: Console) -> None:
         )
     console.print(f"{path.stem}: read bandwidth as probed {probed_gbps:.1f} GB/s", highlight=False)
     console.print(table(rows))
-    if options.json:
-        facts = {"model": path.stem, "probed_gbps": probed_gbps}
-        plain = [dataclasses.asdict(row) | {"of_budget": row.of_budget} for row in rows]
-        options.json.write_text(json.dumps({**facts, "rows": plain}, indent=2) + "\n")
+    facts = {"benchmark": "budget", "model": path.stem, "probed_gbps": probed_gbps}
+    plain = [dataclasses.asdict(row) | {"of_budget": row.of_budget} for row in rows]
+    command.write(options, {**facts, "rows": plain})
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.budget", description=__doc__)
+    parser = command.parser("budget", __doc__, model="qwen2-0.5b")
     add = parser.add_argument
-    add("--model", default="qwen2-0.5b", help="a shape, nano, or the path of a GGUF")
     add("--share", type=float, default=0.5, help="of what the machine can do")
     add("--seconds", type=float, default=60.0, help="of each window, at least the scorecard's")
     add("--clients", type=int, default=1, help="interactive ones")
     add("--tokens", type=int, default=48, help="generated for an interactive prompt")
     add("--think-s", type=float, default=3.0)
-    add("--threads", type=int, default=machine.cores())
-    add("--ahead", action="store_true", help="go before other work on this machine (root)")
-    add("--json", type=Path, default=None, help="also write the rows to this file")
     return parser
 
 
-def main() -> int:
-    """Command line: measure one model, print the table."""
-    options = _parser().parse_args()
-    errors = Console(stderr=True, soft_wrap=True)
-    # The daemon is stopped on the way out, so a polite end must be one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with precedence.ahead() if options.ahead else contextlib.nullcontext():
-            run(options, Console())
-    except BenchError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":

@@ -133,15 +133,18 @@ class UmadConnection(asyncio.Protocol):
 class ServerConnection:
     """`POST /completion`; a connection for each request, made before its clock starts."""
 
-    def __init__(self, socket_path: Path, *, progress: bool) -> None:
+    def __init__(self, socket_path: Path, *, progress: bool, cache_prompt: bool = False) -> None:
         self._socket_path = socket_path
         self._progress = progress
+        self._cache_prompt = cache_prompt
         self._transport: asyncio.WriteTransport | None = None
         self._exchange: Exchange | None = None
 
     async def send(self, prompt: Sequence[int], *, tokens: int, lane: str) -> Exchange:
         """llama-server has no lanes."""
-        request = peer_server.completion_request(prompt, tokens, progress=self._progress)
+        request = peer_server.completion_request(
+            prompt, tokens, progress=self._progress, cache_prompt=self._cache_prompt
+        )
         loop = asyncio.get_running_loop()
         self._exchange = exchange = _exchange(len(prompt))
         try:

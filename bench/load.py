@@ -99,28 +99,28 @@ async def _window(
     interactive: list[Exchange] = []
     long: list[Exchange] = []
     async with contextlib.AsyncExitStack() as stack:
+        # The background client is the last one, and only there where it has something to do.
         connections = [
             await stack.enter_async_context(_connected(target, client))
-            for client in range(load.clients + 1)
+            for client in range(load.clients + background)
         ]
-        *short_connections, long_connection = connections
         opened_ns = time.perf_counter_ns()
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for index, connection in enumerate(short_connections):
+                for index, connection in enumerate(connections[: load.clients]):
                     # Spread over one think time, so that the clients do not walk in step.
                     later_s = load.think_s * index / load.clients
                     group.create_task(_interactive(connection, load, prompts, interactive, later_s))
                 if background:
-                    group.create_task(_background(long_connection, load, prompts, long))
+                    group.create_task(_background(connections[-1], load, prompts, long))
         except TimeoutError:
             closed_ns = time.perf_counter_ns()
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         # Any connection reads any exchange of its kind, and there may be no interactive client.
-        seen = tuple(long_connection.trace(exchange) for exchange in interactive)
-        seen_long = tuple(long_connection.trace(exchange) for exchange in long)
-    await _settle(target, load, prompts)
+        seen = tuple(connections[-1].trace(exchange) for exchange in interactive)
+        seen_long = tuple(connections[-1].trace(exchange) for exchange in long)
+    await _settle(target, load, prompts, clients=load.clients + background)
     return Window(opened_ns=opened_ns, closed_ns=closed_ns, interactive=seen, background=seen_long)
 
 
@@ -138,7 +138,7 @@ async def _background_alone(target: Target, load: Load, prompts: Prompts, second
 
 
 async def _warm_up(target: Target, load: Load, prompts: Prompts) -> float:
-    await _settle(target, load, prompts)
+    await _settle(target, load, prompts, clients=load.clients + 1)
     async with _connected(target, load.clients) as connection, _bounded(2 * _SETTLE_S):
         await _short(connection, load, prompts, [], load.tokens)
         exchange = await _long(connection, load, prompts, [])
@@ -161,7 +161,7 @@ async def _arrival_ms(
                 busy = await _short(short, load, prompts, [], load.background_tokens)
             arrivals = long.trace(running).arrivals
             figures = (first_token_ms(short.trace(idle)), first_token_ms(short.trace(busy)))
-        await _settle(target, load, prompts)
+        await _settle(target, load, prompts, clients=load.clients + 1)
         if not arrivals or arrivals[0].at_ns > busy.sent_ns:
             return figures
     raise BenchError(
@@ -214,9 +214,9 @@ async def _long(
     return exchange
 
 
-async def _settle(target: Target, load: Load, prompts: Prompts) -> None:
+async def _settle(target: Target, load: Load, prompts: Prompts, *, clients: int) -> None:
     """Returns when nothing of what was cut off is still computed: short requests came through."""
-    for client in range(load.clients + 1):
+    for client in range(clients):
         async with _connected(target, client) as connection, _bounded(_SETTLE_S):
             await _short(connection, load, prompts, [], 1)
 

@@ -11,22 +11,18 @@ of the machine falls on both; ratios are taken within a repetition. How waits ar
 import argparse
 import contextlib
 import dataclasses
-import json
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
+from bench import command, machine, models, peers, precedence
 from bench import load as loading
-from bench import machine, models, peers, precedence
-from bench.errors import BenchError
 from bench.latency import Felt, felt, prompt_tokens_per_s
 from bench.load import Load, Target
 from bench.prompts import Prompts
-from bench.table import Comparison, as_json, render
+from bench.table import Comparison
 from bench.targets import DEFAULT_TARGETS, TARGETS, Room
 
 ALONE, BESIDE, NOBODY_ELSE = "alone", "beside background", "background alone"
@@ -101,19 +97,23 @@ def measure(
     return measured
 
 
-def comparisons(
-    measured: Measured, *, title: str, notes: tuple[str, ...], names: Sequence[str]
-) -> list[Comparison]:
+def comparisons(measured: Measured, *, title: str, names: Sequence[str]) -> list[Comparison]:
     """Tables: each contender against itself alone, then contenders against each other."""
     tables = []
 
     def add(
-        what: str, unit: str, condition: str, base: str, samples: dict[str, dict[str, list[float]]]
+        kind: str,
+        what: str,
+        unit: str,
+        condition: str,
+        base: str,
+        samples: dict[str, dict[str, list[float]]],
     ) -> None:
         filled = {row: each for row, each in samples.items() if all(each.values())}
         if filled:
             tables.append(
                 Comparison(
+                    kind=kind,
                     title=f"{title}: {what}",
                     unit=unit,
                     condition=condition,
@@ -124,6 +124,7 @@ def comparisons(
 
     for name in names:
         add(
+            f"cost-{name.replace(' ', '-')}",
             f"{name}, against itself alone",
             "ms and tokens/s",
             "figure",
@@ -132,11 +133,12 @@ def comparisons(
         )
     for condition in (ALONE, BESIDE):
         columns = {name: measured.felt[name][condition] for name in names}
-        add(f"interactive {condition}", "ms and tokens/s", "figure", names[-1], _rows(columns))
-    add("background prompts", "tokens/s", "condition", names[-1], measured.background)
-    add("first token of one arrival", "ms", "contender", IDLE, measured.arrivals)
-    if tables:
-        tables[-1] = dataclasses.replace(tables[-1], notes=notes)
+        kind = f"interactive-{condition.partition(' ')[0]}"
+        what = f"interactive {condition}"
+        add(kind, what, "ms and tokens/s", "figure", names[-1], _rows(columns))
+    background = measured.background
+    add("background", "background prompts", "tokens/s", "condition", names[-1], background)
+    add("arrivals", "first token of one arrival", "ms", "contender", IDLE, measured.arrivals)
     return tables
 
 
@@ -222,23 +224,15 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "median (range) over repetitions; ratios are taken within each repetition",
         *(f"{target.name}: {target.method}" for target in targets),
     )
-    names = [target.name for target in targets]
-    tables = comparisons(measured, title=path.stem, notes=notes, names=names)
-    for line in facts.lines():
-        console.print(line, highlight=False, soft_wrap=True)
-    for table in tables:
-        console.print()
-        console.print(render(table))
-    for note in notes:
-        console.print(note, style="dim", highlight=False, soft_wrap=True)
-    if options.json:
-        options.json.write_text(json.dumps(as_json(facts, tables), indent=2) + "\n")
+    tables = comparisons(measured, title=path.stem, names=[target.name for target in targets])
+    command.publish(
+        options, console, benchmark="mixed", facts=facts, comparisons=tables, notes=notes
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.mixed", description=__doc__)
+    parser = command.parser("mixed", __doc__, model="qwen2-0.5b")
     add = parser.add_argument
-    add("--model", default="qwen2-0.5b", help="a shape, nano, or the path of a GGUF")
     add("--contenders", nargs="+", choices=TARGETS, default=DEFAULT_TARGETS, metavar="NAME")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
     add("--seconds", type=float, default=20.0, help="of each window")
@@ -250,28 +244,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--background-prompt-tokens", type=int, default=2700)
     add("--background-tokens", type=int, default=4)
     add("--arrivals", type=int, default=3, help="per repetition, each idle and mid-prefill")
-    add("--threads", type=int, default=machine.cores())
     add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")
-    add("--ahead", action="store_true", help="go before other work on this machine (root)")
-    add("--json", type=Path, default=None, help="also write samples and facts to this file")
     return parser
 
 
-def main() -> int:
-    """Command line: measure one model, print the tables."""
-    options = _parser().parse_args()
-    errors = Console(stderr=True, soft_wrap=True)
-    # Contenders are stopped on the way out, so a polite end must be one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with precedence.ahead() if options.ahead else contextlib.nullcontext():
-            run(options, Console())
-    except BenchError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":

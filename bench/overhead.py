@@ -14,24 +14,21 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import json
-import signal
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import psutil
 from rich.console import Console
 
-from bench import bare, machine, models, peers, precedence
+from bench import bare, command, machine, models, peers, precedence
 from bench.errors import BenchError
 from bench.exchange import Exchange
 from bench.latency import first_token_ms, percentile
 from bench.load import Target
 from bench.prompts import Prompts
-from bench.table import Comparison, as_json, render
+from bench.table import Comparison
 from bench.targets import DEFAULT_TARGETS, TARGETS, Room
 from umad.request import INTERACTIVE
 
@@ -205,6 +202,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     floor = {BARE: [1000 * each for each in bare_s], **samples[_SERVER_CPU]}
     tables = [
         Comparison(
+            kind="overhead",
             title=f"Overhead on {path.stem}",
             unit="as named",
             condition="figure",
@@ -213,6 +211,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             notes=notes,
         ),
         Comparison(
+            kind="server-cpu",
             title="Beside the model's own arithmetic",
             unit="ms",
             condition="figure",
@@ -220,48 +219,24 @@ def run(options: argparse.Namespace, console: Console) -> None:
             samples={_SERVER_CPU: floor},
         ),
     ]
-    for line in facts.lines():
-        console.print(line, highlight=False, soft_wrap=True)
-    for table in tables:
-        console.print()
-        console.print(render(table))
-    for note in notes:
-        console.print(note, style="dim", highlight=False, soft_wrap=True)
-    if options.json:
-        options.json.write_text(json.dumps(as_json(facts, tables), indent=2) + "\n")
+    command.publish(options, console, benchmark="overhead", facts=facts, comparisons=tables)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
+    parser = command.parser("overhead", __doc__, model="tiny")
     add = parser.add_argument
-    add("--model", default="tiny", help="a shape, nano, or the path of a GGUF")
     add("--contenders", nargs="+", choices=TARGETS, default=DEFAULT_TARGETS, metavar="NAME")
     add("--requests", type=int, default=20, help="per contender and repetition")
     add("--prompt-tokens", type=int, default=16)
     add("--tokens", type=int, default=128, help="generated per request")
     add("--pause-s", type=float, default=0.05, help="between requests")
     add("--repetitions", type=int, default=5)
-    add("--threads", type=int, default=machine.cores())
-    add("--ahead", action="store_true", help="go before other work on this machine (root)")
-    add("--json", type=Path, default=None, help="also write samples and facts to this file")
     return parser
 
 
-def main() -> int:
-    """Command line: measure one model, print the table."""
-    options = _parser().parse_args()
-    errors = Console(stderr=True, soft_wrap=True)
-    # Contenders are stopped on the way out, so a polite end must be one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with precedence.ahead() if options.ahead else contextlib.nullcontext():
-            run(options, Console())
-    except BenchError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":

@@ -153,10 +153,13 @@ async def complete(
     return [stream.result() for stream in streams]
 
 
-def completion_request(prompt: Sequence[int], tokens: int, *, progress: bool = False) -> bytes:
+def completion_request(
+    prompt: Sequence[int], tokens: int, *, progress: bool = False, cache_prompt: bool = False
+) -> bytes:
     """A whole HTTP request for a greedy, streamed completion, after which the server hangs up.
 
     progress: the server also tells, after each batch, how much of the prompt is computed.
+    cache_prompt: it may begin where it has computed the same beginning before.
     """
     body = json.dumps(
         {
@@ -164,7 +167,7 @@ def completion_request(prompt: Sequence[int], tokens: int, *, progress: bool = F
             "n_predict": tokens,
             "stream": True,
             "ignore_eos": True,
-            "cache_prompt": False,
+            "cache_prompt": cache_prompt,
             "temperature": 0,
             "return_progress": progress,
         }

@@ -247,6 +247,7 @@ def main() -> int:
         return 1
     for shape, row in shaped.items():
         comparison = Comparison(
+            kind="sampling",
             title=f"one token of {buffer.n_vocab:,} ({shape} row)",
             unit="us",
             condition="chain",

@@ -9,19 +9,15 @@ that what else the machine does falls on all of them alike. Latency is not measu
 
 import argparse
 import contextlib
-import json
 import random
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-from bench import machine, peers, precedence, shapes
+from bench import command, machine, models, peers, precedence
 from bench.contenders import CONTENDERS, Contender, Workload
-from bench.errors import BenchError
-from bench.table import Comparison, as_json, render
+from bench.table import Comparison
 
 # Ordinary tokens of the Qwen2 vocabulary; what follows are control tokens and padding.
 _TEXT_TOKENS = 151_643
@@ -66,7 +62,7 @@ def compare(options: argparse.Namespace, console: Console) -> None:
     machine_facts = machine.facts(built)
     comparisons = []
     for name in options.model:
-        path = Path(name) if name.endswith(".gguf") else shapes.model(name)
+        path = models.path(name)
         workload = Workload(
             model=path,
             threads=options.threads,
@@ -97,6 +93,7 @@ def compare(options: argparse.Namespace, console: Console) -> None:
         )
         comparisons.append(
             Comparison(
+                kind=f"speed-{path.stem}",
                 title=f"Decode speed of {path.stem}",
                 unit="tokens/s",
                 condition="streams",
@@ -105,19 +102,13 @@ def compare(options: argparse.Namespace, console: Console) -> None:
                 notes=(settings, *(f"{each.name}: {each.method}" for each in contenders)),
             )
         )
-    for line in machine_facts.lines():
-        console.print(line, highlight=False, soft_wrap=True)
-    for comparison in comparisons:
-        console.print()
-        console.print(render(comparison))
-        for note in comparison.notes:
-            console.print(note, style="dim", highlight=False, soft_wrap=True)
-    if options.json:
-        options.json.write_text(json.dumps(as_json(machine_facts, comparisons), indent=2) + "\n")
+    command.publish(
+        options, console, benchmark="speed", facts=machine_facts, comparisons=comparisons
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
+    parser = command.parser("speed", __doc__)
     add = parser.add_argument
     add("--model", nargs="+", default=["qwen2-0.5b", "tiny"], help="shapes or paths of GGUFs")
     add("--contenders", nargs="+", choices=CONTENDERS, default=DEFAULT_CONTENDERS, metavar="NAME")
@@ -126,27 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt-tokens", type=int, default=32)
     add("--context-tokens", type=int, default=1024, help="room for each stream")
     add("--repetitions", type=int, default=5)
-    add("--threads", type=int, default=machine.cores())
-    add("--ahead", action="store_true", help="go before other work on this machine (root)")
-    add("--json", type=Path, default=None, help="also write samples and facts to this file")
     return parser
 
 
-def main() -> int:
-    """Command line: compare, print a table for each model."""
-    options = _parser().parse_args()
-    errors = Console(stderr=True, soft_wrap=True)
-    # Contenders are stopped on the way out, so a polite end must be one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with precedence.ahead() if options.ahead else contextlib.nullcontext():
-            compare(options, Console())
-    except BenchError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), compare, arguments)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Spread:
 class Comparison:
     """Samples of several contenders under several conditions; all in one unit."""
 
+    kind: str  # the table's stable name in JSON, one of its benchmark's
     title: str
     unit: str
     condition: str  # what a row varies: "streams"
@@ -100,7 +101,9 @@ def _comparison_json(comparison: Comparison) -> dict[str, object]:
                 }
             )
     return {
+        "kind": comparison.kind,
         "title": comparison.title,
+        "condition": comparison.condition,
         "unit": comparison.unit,
         "baseline": comparison.baseline,
         "notes": list(comparison.notes),

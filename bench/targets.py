@@ -24,7 +24,9 @@ class Room:
     streams: int
     stream_context_tokens: int
     prompt_progress: bool = True  # of llama-server, which tells it only when asked
+    cache_prompt: bool = False  # of llama-server; prompts are random, so it could only cost time
     umad_arguments: tuple[str, ...] = ()  # added to `umad serve`
+    server_arguments: tuple[str, ...] = ()  # added to llama-server
 
 
 class UmadTarget:
@@ -46,6 +48,7 @@ class UmadTarget:
                 extra=room.umad_arguments,
             )
         )
+        self.socket_path = self._daemon.socket_path
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -75,7 +78,7 @@ class ServerTarget:
     )
 
     def __init__(self, built: peers.Peers, room: Room) -> None:
-        self._prompt_progress = room.prompt_progress
+        self._room = room
         self._server = LlamaServer(
             ServerSettings(
                 program=built.server,
@@ -83,6 +86,7 @@ class ServerTarget:
                 slots=room.streams,
                 slot_context_tokens=room.stream_context_tokens,
                 threads=room.threads,
+                extra=room.server_arguments,
             )
         )
 
@@ -97,7 +101,11 @@ class ServerTarget:
 
     async def connect(self, client: int) -> Connection:
         """Each request makes its own."""
-        return ServerConnection(self._server.socket_path, progress=self._prompt_progress)
+        return ServerConnection(
+            self._server.socket_path,
+            progress=self._room.prompt_progress,
+            cache_prompt=self._room.cache_prompt,
+        )
 
     def stop(self) -> None:
         """Ends the server."""

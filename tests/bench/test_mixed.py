@@ -27,14 +27,12 @@ def test_what_background_work_costs_is_a_ratio_within_a_repetition() -> None:
         arrivals={"umad": {IDLE: [], BUSY: []}, "peer": {IDLE: [], BUSY: []}},
     )
 
-    tables = comparisons(measured, title="tiny", notes=("a note",), names=["umad", "peer"])
+    umad, peer, alone, beside = comparisons(measured, title="tiny", names=["umad", "peer"])
 
-    umad, peer, alone, beside = tables
     assert umad.ratio("wait p99, ms", BESIDE) == Spread(median=1.15, low=1.1, high=1.2)
     assert peer.ratio("wait p99, ms", BESIDE) == Spread(median=35, low=22, high=48)
     assert alone.ratio("wait p99, ms", "umad") == Spread(median=1, low=1, high=1)
     assert beside.ratio("wait p50, ms", "umad") == Spread(median=1, low=1, high=1)
-    assert tables[-1].notes == ("a note",)
 
 
 def test_a_peer_whose_long_prompts_got_nowhere_has_no_ratio() -> None:
@@ -47,7 +45,7 @@ def test_a_peer_whose_long_prompts_got_nowhere_has_no_ratio() -> None:
         arrivals={"umad": {IDLE: [], BUSY: []}, "peer": {IDLE: [], BUSY: []}},
     )
 
-    (background,) = comparisons(measured, title="tiny", notes=(), names=["umad", "peer"])
+    (background,) = comparisons(measured, title="tiny", names=["umad", "peer"])
 
     assert background.ratio(BESIDE, "umad") is None
     assert background.ratio(NOBODY_ELSE, "umad") == Spread(median=0.9, low=0.9, high=0.9)

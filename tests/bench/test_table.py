@@ -7,6 +7,7 @@ from bench.errors import BenchError
 from bench.table import Comparison, Spread
 
 COMPARISON = Comparison(
+    kind="speed",
     title="Decode speed",
     unit="tokens/s",
     condition="streams",

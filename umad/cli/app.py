@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from umad import __version__
+from umad.cli.bench import bench
 from umad.cli.config import config
 from umad.cli.demo import demo
 from umad.cli.exits import NearestGroup, run_command
@@ -32,7 +33,7 @@ def umad() -> None:
     """
 
 
-for _command in (serve, run, ps, metrics, cancel, priority, load, unload, config, demo):
+for _command in (serve, run, ps, metrics, cancel, priority, load, unload, config, demo, bench):
     umad.add_command(_command)
 
 
