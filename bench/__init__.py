@@ -26,6 +26,8 @@ rows}; a row {<condition>, contender, samples, median, low, high, ratio: {median
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client
+    python_server                              llama-cpp-python's, in an environment of its own
+    http_server                                what the servers over HTTP have in common
     targets     servers that are loaded        load        the clients that load them
     exchange    one recorded request           latency     what its client felt
 """

@@ -35,6 +35,7 @@ class Exchange:
     """A request that was sent, and every piece of its answer with the time it was read."""
 
     prompt_tokens: int
+    asked_tokens: int
     sent_ns: int
     ended: asyncio.Future[None]  # fails with BenchError when the contender refuses
     pieces: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
@@ -80,7 +81,7 @@ class UmadConnection(asyncio.Protocol):
         """One frame; the next may be sent when this exchange has ended."""
         request = dataclasses.replace(greedy(prompt, tokens), lane=lane)
         frame = encode_frame(encode_request(Generate(id=0, request=request)))
-        self._exchange = _exchange(len(prompt))
+        self._exchange = new_exchange(len(prompt), tokens)
         self._write(frame)
         return self._exchange
 
@@ -140,19 +141,23 @@ class ServerConnection:
         self._transport: asyncio.WriteTransport | None = None
         self._exchange: Exchange | None = None
 
-    async def send(self, prompt: Sequence[int], *, tokens: int, lane: str) -> Exchange:
-        """llama-server has no lanes."""
-        request = peer_server.completion_request(
+    def request(self, prompt: Sequence[int], tokens: int) -> bytes:
+        """The whole HTTP request."""
+        return peer_server.completion_request(
             prompt, tokens, progress=self._progress, cache_prompt=self._cache_prompt
         )
+
+    async def send(self, prompt: Sequence[int], *, tokens: int, lane: str) -> Exchange:
+        """These servers have no lanes."""
+        request = self.request(prompt, tokens)
         loop = asyncio.get_running_loop()
-        self._exchange = exchange = _exchange(len(prompt))
+        self._exchange = exchange = new_exchange(len(prompt), tokens)
         try:
             self._transport, _ = await loop.create_unix_connection(
                 lambda: _Response(exchange), str(self._socket_path)
             )
         except OSError as error:
-            raise BenchError(f"no llama-server answers: {error.strerror}") from error
+            raise BenchError(f"no server answers: {error.strerror}") from error
         exchange.sent_ns = time.perf_counter_ns()
         self._transport.write(request)
         return exchange
@@ -194,7 +199,7 @@ def umad_trace(exchange: Exchange) -> Trace:
         if tokens > told and (brings_text or ended):
             arrivals.append(Arrival(at_ns=at_ns, tokens=tokens))
             told = tokens
-    return _trace(exchange, arrivals, prompt, ended=ended)
+    return trace_of(exchange, arrivals, prompt, ended=ended)
 
 
 def server_trace(exchange: Exchange) -> Trace:
@@ -204,12 +209,13 @@ def server_trace(exchange: Exchange) -> Trace:
     arrivals = peer_server.arrivals_in(exchange.pieces)
     prompt = peer_server.prompt_progress_in(exchange.pieces)
     ended = exchange.ended.done() and not exchange.ended.cancelled()
-    return _trace(exchange, arrivals, prompt, ended=ended)
+    return trace_of(exchange, arrivals, prompt, ended=ended)
 
 
-def _trace(
+def trace_of(
     exchange: Exchange, arrivals: list[Arrival], prompt: list[Arrival], *, ended: bool
 ) -> Trace:
+    """A trace from what was read in an exchange's pieces."""
     if arrivals:  # a token came, so the whole prompt was computed
         prompt = [*prompt, Arrival(at_ns=arrivals[0].at_ns, tokens=exchange.prompt_tokens)]
     return Trace(
@@ -217,9 +223,14 @@ def _trace(
     )
 
 
-def _exchange(prompt_tokens: int) -> Exchange:
-    ended = asyncio.get_running_loop().create_future()
-    return Exchange(prompt_tokens=prompt_tokens, ended=ended, sent_ns=time.perf_counter_ns())
+def new_exchange(prompt_tokens: int, asked_tokens: int) -> Exchange:
+    """Of a request that is sent now, on the running loop."""
+    return Exchange(
+        prompt_tokens=prompt_tokens,
+        asked_tokens=asked_tokens,
+        ended=asyncio.get_running_loop().create_future(),
+        sent_ns=time.perf_counter_ns(),
+    )
 
 
 def _succeed(exchange: Exchange) -> None:
@@ -255,4 +266,4 @@ class _Response(asyncio.Protocol):
             _succeed(self._exchange)
         else:
             detail = b"".join(data for _, data in pieces)[-200:].decode(errors="replace")
-            _fail(self._exchange, f"llama-server refused: {detail or 'no answer'}")
+            _fail(self._exchange, f"the server refused: {detail or 'no answer'}")

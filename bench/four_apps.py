@@ -1,11 +1,11 @@
 """Four apps at once: what they get together, and what it takes to hold them.
 
-Every app asks again as soon as it is answered. One umad and one llama-server serve them all; the
-third way is what happens when every app brings its own server: four llama-servers, four times the
-threads, four times the model. Memory is the proportional set size of a contender's process tree
-while its apps are at work: a page that several processes map counts once. Contenders take turns,
-one at work at a time, all of them loaded. Not: what apps do to each other's latency
-(`bench.mixed`).
+Every app asks again as soon as it is answered. One umad, one llama-server or one llama-cpp-python
+(a request at a time) serves them all; the other way is what happens when every app brings its own:
+four llama-servers, four times the threads, four times the model. Memory is the proportional set
+size of a contender's process tree while its apps are at work: a page that several processes map
+counts once. Contenders take turns, one at work at a time, all of them loaded. Not: what apps do to
+each other's latency (`bench.mixed`).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from bench.table import Comparison
 from bench.targets import TARGETS, Room
 
 _MIB = 2**20
-_CONTENDERS = ("umad", "llama-server", "server-per-app")
+_CONTENDERS = ("umad", "llama-cpp-python", "llama-server", "server-per-app")
 _WARM_UP_S = 2.0
 
 

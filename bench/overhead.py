@@ -29,11 +29,13 @@ from bench.latency import first_token_ms, percentile
 from bench.load import Target
 from bench.prompts import Prompts
 from bench.table import Comparison
-from bench.targets import DEFAULT_TARGETS, TARGETS, Room
+from bench.targets import TARGETS, Room
 from umad.request import INTERACTIVE
 
 BARE = "bare llama.cpp"
 _SERVER_CPU = "server CPU per token, ms"
+# Ratios are taken to the last one; a server per app is llama-server where there is one app.
+_CONTENDERS = ("umad", "llama-cpp-python", "llama-server")
 _ROOM_TOKENS = 1024
 _REQUEST_S = 120.0
 
@@ -126,6 +128,11 @@ async def _run(target: Target, asked: Asked, prompts: Prompts) -> Run:
         traces = [connection.trace(exchange) for exchange in exchanges]
     finally:
         connection.close()
+    if all(len(trace.arrivals) < 2 for trace in traces):
+        raise BenchError(
+            f"{target.name} ended every stream at its first token; choose a --model whose text"
+            " does not end there"
+        )
     return Run(
         first_token_ms=tuple(first_token_ms(trace) for trace in traces),
         tokens=sum(trace.arrivals[-1].tokens for trace in traces),
@@ -225,7 +232,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("overhead", __doc__, model="tiny")
     add = parser.add_argument
-    add("--contenders", nargs="+", choices=TARGETS, default=DEFAULT_TARGETS, metavar="NAME")
+    add("--contenders", nargs="+", choices=TARGETS, default=_CONTENDERS, metavar="NAME")
     add("--requests", type=int, default=20, help="per contender and repetition")
     add("--prompt-tokens", type=int, default=16)
     add("--tokens", type=int, default=128, help="generated per request")

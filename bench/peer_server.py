@@ -10,29 +10,21 @@ import asyncio
 import bisect
 import contextlib
 import dataclasses
-import http.client
 import itertools
 import json
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from typing_extensions import override
 
-from bench import cache
 from bench.arrivals import Arrival
 from bench.errors import BenchError
+from bench.http_server import HttpServer
 
 _TOKENS_SO_FAR = re.compile(rb'"tokens_predicted":(\d+)')
 _PROMPT_SO_FAR = re.compile(rb'"processed":(\d+)')
-_STOP_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,23 +41,22 @@ class ServerSettings:
     extra: tuple[str, ...] = ()
 
 
-class LlamaServer:
-    """One running llama-server; `start` and `stop` block, each bounded in time."""
+class LlamaServer(HttpServer):
+    """One running llama-server."""
 
     def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(
+            name="llama-server",
+            log_name=settings.log_name,
+            health="/health",
+            start_timeout_s=settings.start_timeout_s,
+        )
         self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-        # Not in the cache folder: a socket's path may be no longer than about 100 bytes.
-        self._folder = Path(tempfile.mkdtemp(prefix="umad-bench-"))
-        self.socket_path = self._folder / "llama.sock"
-        self.log_path = cache.folder("logs") / f"{settings.log_name}.log"
 
-    def start(self) -> None:
-        """Returns when the model is loaded; raises BenchError when that fails."""
+    @override
+    def command(self) -> tuple[list[str], dict[str, str] | None]:
         settings = self._settings
-        self._log = self.log_path.open("wb")
-        command = [
+        return [
             str(settings.program),
             *("--model", str(settings.model)),
             *("--host", str(self.socket_path)),
@@ -73,49 +64,7 @@ class LlamaServer:
             *("--ctx-size", str(settings.slots * settings.slot_context_tokens)),
             *("--threads", str(settings.threads)),
             *settings.extra,
-        ]
-        try:
-            self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        except OSError as error:
-            raise BenchError(f"{settings.program} did not start: {error.strerror}") from error
-        deadline_s = time.perf_counter() + settings.start_timeout_s
-        while not self._healthy():
-            if self._process.poll() is not None:
-                raise BenchError(f"llama-server ended while starting; see {self.log_path}")
-            if time.perf_counter() > deadline_s:
-                raise BenchError(
-                    f"llama-server was not ready after {settings.start_timeout_s:.0f} s;"
-                    f" see {self.log_path}"
-                )
-            time.sleep(0.05)
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        if self._process is None:
-            raise BenchError("llama-server was not started")
-        return self._process.pid
-
-    def stop(self) -> None:
-        """Ends the process (asked first, then killed) and removes the socket; may be repeated."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(_STOP_S)
-        if self._log is not None:
-            self._log.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _healthy(self) -> bool:
-        with contextlib.closing(_UnixHttp(self.socket_path, timeout_s=2.0)) as connection:
-            try:
-                connection.request("GET", "/health")
-                return connection.getresponse().status == http.client.OK
-            except (OSError, http.client.HTTPException):
-                return False
+        ], None
 
 
 @contextlib.contextmanager
@@ -220,15 +169,23 @@ def prompt_progress_in(pieces: Sequence[tuple[int, bytes]]) -> list[Arrival]:
 
 def _rising(pieces: Sequence[tuple[int, bytes]], count: re.Pattern[bytes]) -> list[Arrival]:
     """The counts that `count` finds, each with the time of the read that completed it."""
-    response = b"".join(data for _, data in pieces)
-    ends = list(itertools.accumulate(len(data) for _, data in pieces))
     arrivals: list[Arrival] = []
-    for match in count.finditer(response):
-        so_far = int(match[1])
+    for at_ns, found in time_of_end(pieces, count):
+        so_far = int(found)
         if so_far > (arrivals[-1].tokens if arrivals else 0):
-            at_ns, _ = pieces[bisect.bisect_left(ends, match.end())]
             arrivals.append(Arrival(at_ns=at_ns, tokens=so_far))
     return arrivals
+
+
+def time_of_end(
+    pieces: Sequence[tuple[int, bytes]], pattern: re.Pattern[bytes]
+) -> Iterator[tuple[int, bytes]]:
+    """The first group of each match, after the time in ns of the read that completed it."""
+    response = b"".join(data for _, data in pieces)
+    ends = list(itertools.accumulate(len(data) for _, data in pieces))
+    for match in pattern.finditer(response):
+        at_ns, _ = pieces[bisect.bisect_left(ends, match.end())]
+        yield at_ns, match[1]
 
 
 class _Recorder(asyncio.Protocol):
@@ -246,17 +203,3 @@ class _Recorder(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed.done():
             self.closed.set_result(None)
-
-
-class _UnixHttp(http.client.HTTPConnection):
-    """http.client over a Unix socket."""
-
-    def __init__(self, path: Path, *, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    @override
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))

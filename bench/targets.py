@@ -1,4 +1,4 @@
-"""The servers that are loaded: umad, llama-server, and a llama-server for every app.
+"""The servers that are loaded: umad, llama-server, one for every app, llama-cpp-python's own.
 
 Each is started as a user would. Not how they are loaded (`bench.load`). Owner: the process that
 measures; a target's server lives and dies with it.
@@ -12,6 +12,7 @@ from bench import peers
 from bench.exchange import Connection, ServerConnection, UmadConnection
 from bench.load import Target
 from bench.peer_server import LlamaServer, ServerSettings
+from bench.python_server import PythonConnection, PythonServer, PythonServerSettings
 from bench.umad_daemon import DaemonSettings, UmadDaemon
 
 
@@ -155,10 +156,45 @@ class PerAppTarget:
             server.stop()
 
 
+class PythonTarget:
+    """llama-cpp-python's own server, which serves one request after another."""
+
+    name = "llama-cpp-python"
+    method = (
+        "its own server (uvicorn), /v1/completions over a Unix socket, greedy, one request at a"
+        " time; prompts are text of as many common words, streams may end at an end-of-text token"
+    )
+
+    def __init__(self, built: peers.Peers, room: Room) -> None:
+        self._server = PythonServer(
+            PythonServerSettings(
+                model=room.model, context_tokens=room.stream_context_tokens, threads=room.threads
+            )
+        )
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The server's."""
+        return (self._server.pid,)
+
+    def start(self) -> None:
+        """Installs what it needs on first use, and loads the model."""
+        self._server.start()
+
+    async def connect(self, client: int) -> Connection:
+        """Each request makes its own."""
+        return PythonConnection(self._server.socket_path)
+
+    def stop(self) -> None:
+        """Ends the server."""
+        self._server.stop()
+
+
 TARGETS: dict[str, Callable[[peers.Peers, Room], Target]] = {
     "umad": UmadTarget,
     "llama-server": ServerTarget,
     "server-per-app": PerAppTarget,
+    "llama-cpp-python": PythonTarget,
 }
 # Ratios between contenders are taken to the last one named.
-DEFAULT_TARGETS = ("umad", "llama-server")
+DEFAULT_TARGETS = ("umad", "llama-cpp-python", "server-per-app", "llama-server")

@@ -30,7 +30,7 @@ def exchange(pieces: Sequence[tuple[int, bytes]], *, ended: bool = True) -> Exch
     if ended:
         future.set_result(None)
     future.get_loop().close()
-    return Exchange(prompt_tokens=60, sent_ns=5, ended=future, pieces=list(pieces))
+    return Exchange(prompt_tokens=60, asked_tokens=8, sent_ns=5, ended=future, pieces=list(pieces))
 
 
 def counts(trace: Trace) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:

@@ -47,7 +47,7 @@ class Scripted(Target):
         ended = asyncio.get_running_loop().create_future()
         if not self._hangs:
             ended.set_result(None)
-        return Exchange(prompt_tokens=len(prompt), sent_ns=0, ended=ended)
+        return Exchange(prompt_tokens=len(prompt), asked_tokens=tokens, sent_ns=0, ended=ended)
 
     def trace(self, exchange: Exchange) -> Trace:
         # A token a millisecond after a first one that took a second.
