@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from umad.config import HttpSettings
+from umad.config import HttpSettings, LimitSettings
 from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
 from umad.gateway.dialects import DIALECT_OF_PREFIX, ENDPOINTS
@@ -25,17 +25,23 @@ from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring, read_keys
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.errors import NoSuchPath, WrongMethod
+from umad.gateway.model_facts import ModelFacts
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.shared import Shared
 from umad.service import Service
 
 
 def create_app(
-    settings: HttpSettings, service: Service, *, keys: Keyring | None = None, any_host: bool = False
+    settings: HttpSettings,
+    service: Service,
+    *,
+    max_tokens: int = LimitSettings().max_tokens,
+    keys: Keyring | None = None,
+    any_host: bool = False,
 ) -> Starlette:
     """One gateway. keys: those of `settings.api_key_file` where they are not given.
 
-    any_host: whether every Host is answered to (`door.hosts.HostRule`).
+    max_tokens: the daemon's own limit. any_host: whether every Host is answered to (`door.hosts.HostRule`).
     """
     if keys is None:
         path = settings.api_key_file
@@ -48,6 +54,8 @@ def create_app(
         hosts=HostRule(names=settings.hosts, origins=settings.cors_origins, any_host=any_host),
         quotas=Quotas(concurrency=settings.concurrency),
         counts=Counts(),
+        models=ModelFacts(service),
+        max_tokens=max_tokens,
     )
     # Starlette's own list answers preflights; who may ask is the door's to say.
     cors = Middleware(

@@ -18,9 +18,11 @@ from umad.errors import BadRequest
 from umad.gateway.door.keys import Caller
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.generation import Generation, open_generation
+from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
 from umad.gateway.sse import EVENTS, Stream, encode_json
 from umad.request import GenerateRequest
+from umad.service import Done
 
 B = TypeVar("B", bound=BaseModel)
 _QUOTED_CHARS = 64
@@ -46,6 +48,8 @@ class Call:
         self.shared = shared
         self.caller = caller
         self.id = request_id
+        # Used by what has ended so far, prompts too.
+        self.tokens = 0
         self._exits = exits
 
     def body(self, kind: type[B]) -> B:
@@ -60,7 +64,9 @@ class Call:
     async def open(self, request: GenerateRequest) -> Generation:
         """Start a generation for this caller; closed with the call, in whatever state it is.
 
-        Aliases of models are resolved, the caller's lane fills in where the request has none.
+        Aliases of models are resolved, the caller's lane fills in where the request has none, and
+        more tokens than the daemon allows are as many as it does: clients ask for what a model of
+        their maker's could write, and `length` tells them where it ended.
         Raises what the daemon and, within a moment, the engine say against it.
         """
         request = replace(
@@ -68,12 +74,30 @@ class Call:
             model=self.shared.aliases.local(request.model),
             lane=request.lane or self.caller.lane,
             app=self.caller.app,
+            sampling=self.shared.within_limits(request.sampling),
         )
         generation = await open_generation(
             self.shared.service, request, settle_s=self.shared.settings.settle_s
         )
         self._exits.push_async_callback(generation.close)
+        generation.on_done = self._count
         return generation
+
+    async def chat(self, request: GenerateRequest) -> ChatReply:
+        """The same for `messages`, with the answer taken apart as it comes."""
+        request = replace(request, chat=replace(request.chat, markup=True))
+        generation = await self.open(request)
+        facts = await self.shared.models.facts(generation.accepted.model)
+        return ChatReply(generation, facts, request.n)
+
+    def _count(self, done: Done) -> None:
+        """A completion ended: tokens for quotas and metrics."""
+        usage, counts = done.usage, self.shared.counts
+        self.tokens += usage.prompt_tokens + usage.completion_tokens
+        counts.tokens.labels("prompt").inc(usage.prompt_tokens)
+        counts.tokens.labels("cached").inc(usage.cached_tokens)
+        counts.tokens.labels("completion").inc(usage.completion_tokens)
+        counts.first_token_s.observe(done.timings.first_token_ms / 1e3)
 
     def stream(self, pieces: AsyncIterator[bytes], *, media_type: str = EVENTS) -> Stream:
         """The answer that sends `pieces`, kept alive in the dialect's way."""

@@ -136,8 +136,13 @@ class Served:
                 request_id=request_id,
                 exits=exits,
             )
-            response = await self._endpoint.handle(call)
-            await response(scope, _never, sender)
+            try:
+                response = await self._endpoint.handle(call)
+                await response(scope, _never, sender)
+            finally:
+                if call.tokens:
+                    now_s = asyncio.get_running_loop().time()
+                    self._shared.quotas.spend(caller, call.tokens, now_s)
 
     async def _refuse(
         self, error: UmadError, scope: Scope, receive: Receive, sender: _Sender, request_id: str

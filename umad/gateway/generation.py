@@ -10,7 +10,7 @@ a dialect. Belongs to the task of its HTTP request.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -23,7 +23,7 @@ Heard = Progress | Tokens | Done
 
 
 class Generation:
-    """Iterate it once. `accepted` is there from the beginning."""
+    """Iterate it once. `accepted` is there from the beginning; on_done hears of each end."""
 
     def __init__(
         self,
@@ -34,15 +34,25 @@ class Generation:
         self.accepted = accepted
         self._events = events
         self._early = early
+        self.on_done: Callable[[Done], None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[Heard]:
         """Everything but `Accepted`. Raises the `UmadError` of a `Failed`."""
         if self._early is not None:
             first = await self._early
             self._early = None
-            yield _heard(first)
+            yield self._hear(first)
         async for event in self._events:
-            yield _heard(event)
+            yield self._hear(event)
+
+    def _hear(self, event: Event) -> Heard:
+        if isinstance(event, Failed):
+            raise error_of_failed(event)
+        if isinstance(event, Accepted):
+            raise ConnectionLost("the daemon accepted one request twice")
+        if isinstance(event, Done) and self.on_done is not None:
+            self.on_done(event)
+        return event
 
     async def close(self) -> None:
         """Let go of it: a generation that has not ended is cancelled, whatever its state."""
@@ -54,14 +64,6 @@ class Generation:
                 self._early.exception()
             self._early = None
         await self._events.aclose()
-
-
-def _heard(event: Event) -> Heard:
-    if isinstance(event, Failed):
-        raise error_of_failed(event)
-    if isinstance(event, Accepted):
-        raise ConnectionLost("the daemon accepted one request twice")
-    return event
 
 
 async def open_generation(

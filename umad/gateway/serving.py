@@ -70,7 +70,13 @@ def run_gateway(settings: Settings) -> int:
 async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_host: bool) -> None:
     client = AsyncClient(settings.socket, options=_CLIENT)
     try:
-        app = create_app(settings.http, client, keys=keys, any_host=any_host)
+        app = create_app(
+            settings.http,
+            client,
+            max_tokens=settings.limits.max_tokens,
+            keys=keys,
+            any_host=any_host,
+        )
         config = uvicorn.Config(
             app,
             log_config=None,

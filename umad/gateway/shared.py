@@ -3,7 +3,7 @@
 Made once by `umad.gateway.app`; the parts own their own state. One event loop.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from umad.config import HttpSettings
 from umad.gateway.aliases import Aliases
@@ -11,6 +11,8 @@ from umad.gateway.counts import Counts
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring
 from umad.gateway.door.quotas import Quotas
+from umad.gateway.model_facts import ModelFacts
+from umad.request import SamplingParams
 from umad.service import Service
 
 
@@ -25,3 +27,11 @@ class Shared:
     hosts: HostRule
     quotas: Quotas
     counts: Counts
+    models: ModelFacts
+    max_tokens: int
+
+    def within_limits(self, sampling: SamplingParams) -> SamplingParams:
+        """As many tokens as the daemon allows at most."""
+        if sampling.max_tokens is None or sampling.max_tokens <= self.max_tokens:
+            return sampling
+        return replace(sampling, max_tokens=self.max_tokens)

@@ -1,0 +1,36 @@
+"""What the daemon says of its models, asked for again only when it may have changed.
+
+A model's template and families of formats belong to its file; a name comes to mean another file
+only when it is loaded anew. One event loop.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from umad.service import Service
+
+# A name loaded anew from another file is seen after that long.
+FRESH_S = 5.0
+
+
+class ModelFacts:
+    """A short memory of `Service.models`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._facts: dict[str, Mapping[str, Any]] = {}
+        self._asked_s = float("-inf")
+
+    async def facts(self, name: str) -> Mapping[str, Any]:
+        """Of the model called so; empty where it has just gone."""
+        now_s = asyncio.get_running_loop().time()
+        if name not in self._facts or now_s - self._asked_s > FRESH_S:
+            rows = await self._service.models()
+            self._facts = {str(row["name"]): row for row in rows}
+            self._asked_s = now_s
+        return self._facts.get(name, {})
+
+    def forget(self) -> None:
+        """A model was loaded or unloaded."""
+        self._facts = {}

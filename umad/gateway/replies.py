@@ -1,0 +1,112 @@
+"""A chat's answer taken apart while it comes, for every dialect: content, reasoning, tool calls.
+
+    reply = await call.chat(request)
+    async for heard in reply: ...      # Progress, Said(index, part), Done
+    replies = await reply.collect()    # or all of it at once
+
+Which marks a family of models writes is `umad.chat`'s. Ids of calls are made here. Not: any
+dialect's shape.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from umad.conversation import ToolCall
+from umad.gateway.generation import Completion, Generation
+from umad.gateway.reading import CallArguments, CallBegan, Content, Part, Reasoning, reader_of
+from umad.service import Accepted, Done, Progress, TokenLogprob, Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """parts: of completion `index`, in order; none where the text is still undecided.
+
+    ids, logprobs: of the tokens that came with them.
+    """
+
+    index: int
+    parts: tuple[Part, ...]
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply(Completion):
+    """One completion, whole: `text` is its content, without reasoning and calls."""
+
+    reasoning: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+
+
+class ChatReply:
+    """A running chat. Iterate it once, or `collect` it."""
+
+    def __init__(self, generation: Generation, facts: Mapping[str, Any], n: int) -> None:
+        self._generation = generation
+        self._readers = [reader_of(facts) for _ in range(n)]
+        self._n = n
+        # By completion: whether a call was made, for the reason it finished.
+        self.has_calls = [False] * n
+
+    @property
+    def accepted(self) -> Accepted:
+        """What the daemon said of it first."""
+        return self._generation.accepted
+
+    async def __aiter__(self) -> AsyncIterator[Progress | Said | Done]:
+        """What comes, until every completion is `Done`. Raises what ends it early."""
+        async for event in self._generation:
+            if isinstance(event, Tokens):
+                parts = tuple(self._readers[event.index].push(event.text))
+                self._note(event.index, parts)
+                yield Said(index=event.index, parts=parts, ids=event.ids, logprobs=event.logprobs)
+            elif isinstance(event, Done):
+                parts = tuple(self._readers[event.index].finish())
+                self._note(event.index, parts)
+                if parts:
+                    yield Said(index=event.index, parts=parts)
+                yield event
+            else:
+                yield event
+
+    def _note(self, index: int, parts: tuple[Part, ...]) -> None:
+        if any(isinstance(part, CallBegan) for part in parts):
+            self.has_calls[index] = True
+
+    async def collect(self) -> list[Reply]:
+        """Run it to its end; the completions in order."""
+        replies = [Reply(index=index) for index in range(self._n)]
+        calls: list[dict[int, tuple[str, list[str]]]] = [{} for _ in range(self._n)]
+        async for heard in self:
+            if isinstance(heard, Said):
+                reply = replies[heard.index]
+                reply.ids.extend(heard.ids)
+                reply.logprobs.extend(heard.logprobs or ())
+                for part in heard.parts:
+                    if isinstance(part, Content):
+                        reply.text += part.text
+                    elif isinstance(part, Reasoning):
+                        reply.reasoning += part.text
+                    elif isinstance(part, CallBegan):
+                        calls[heard.index][part.index] = (part.name, [])
+                    elif isinstance(part, CallArguments):
+                        calls[heard.index][part.index][1].append(part.text)
+            elif isinstance(heard, Done):
+                reply = replies[heard.index]
+                reply.finish_reason = heard.finish_reason
+                reply.stop = heard.stop
+                reply.usage = heard.usage
+                reply.timings = heard.timings
+        for reply, made in zip(replies, calls, strict=True):
+            reply.calls = [
+                ToolCall(name=name, arguments="".join(pieces), id=new_call_id())
+                for name, pieces in made.values()
+            ]
+        return replies
+
+
+def new_call_id() -> str:
+    """An id for a tool call, as clients expect one to look."""
+    return f"call_{secrets.token_hex(12)}"
