@@ -41,7 +41,8 @@ def create_app(
 ) -> Starlette:
     """One gateway. keys: those of `settings.api_key_file` where they are not given.
 
-    max_tokens: the daemon's own limit. any_host: whether every Host is answered to (`door.hosts.HostRule`).
+    max_tokens: the daemon's own limit. any_host: whether every Host is answered to
+    (`door.hosts.HostRule`).
     """
     if keys is None:
         path = settings.api_key_file
