@@ -4,10 +4,10 @@
     events    what a reply is made of: content, reasoning, calls
     reader    `ReplyReader`: text in any pieces to events
     calls     the readers of each family's calls; json_scan: JSON that is still being written
-    grammars  a tool call, or one of a schema, as a Lark grammar for the family
+    channels  harmony, where everything is a message on a channel; marks: where marks stand
 
-Pure: no I/O, no clock, no templates (`umad.engine.chat` renders them). A front end makes a reader
-for each completion of a request with `markup`, from the model's facts:
+Pure: no I/O, no clock, no templates (`umad.engine.chat` renders them); nobody's thread.
+A front end makes a reader for each completion of a request with `markup`, from the model's facts:
 
     reader = ReplyReader(format_of_facts(facts))
     for event in (*reader.push(text), *reader.finish()): ...

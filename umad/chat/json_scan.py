@@ -1,0 +1,86 @@
+"""JSON that is still being written, character by character, as generators.
+
+A scanner is sent one character a time ("" at the end of the text) and holds the first one in its
+argument; it returns the first character that is not its own. So what it does cannot depend on how
+the text is divided. `Malformed` ends it. Not: values; who wants them reads the text (`json.loads`).
+"""
+
+from collections.abc import Callable, Generator
+
+Scan = Generator[None, str, str]
+SPACES = frozenset(" \t\r\n")
+_BARE_END = frozenset(",]}: \t\r\n")
+_CLOSES = {"{": "}", "[": "]"}
+# Arguments nested deeper are no arguments; nothing here recurses.
+MAX_DEPTH = 256
+
+
+class Malformed(Exception):
+    """What was written is not what it began as."""
+
+
+def skip_spaces(c: str) -> Scan:
+    """Past any whitespace."""
+    while c in SPACES:
+        c = yield
+    return c
+
+
+def literal(c: str, text: str) -> Scan:
+    """Past `text`. Raises `Malformed` where something else stands."""
+    for wanted in text:
+        if c != wanted:
+            raise Malformed
+        c = yield
+    return c
+
+
+def string(c: str, out: Callable[[str], None]) -> Scan:
+    """Past a string, quotes and all given to `out`."""
+    if c != '"':
+        raise Malformed
+    out(c)
+    while True:
+        c = yield
+        if not c:
+            raise Malformed
+        out(c)
+        if c == "\\":
+            c = yield
+            if not c:
+                raise Malformed
+            out(c)
+        elif c == '"':
+            c = yield
+            return c
+
+
+def value(c: str, out: Callable[[str], None]) -> Scan:
+    """Past one value of any kind; brackets have to match, commas and colons are not looked at."""
+    if c == '"':
+        return (yield from string(c, out))
+    if c not in _CLOSES:
+        if not c or c in _BARE_END:
+            raise Malformed
+        while c and c not in _BARE_END:
+            out(c)
+            c = yield
+        return c
+    open_: list[str] = []
+    while True:
+        if not c:
+            raise Malformed
+        if c == '"':
+            c = yield from string(c, out)
+            continue
+        if c in "]}" and c != open_.pop():
+            raise Malformed
+        out(c)
+        if c in _CLOSES:
+            open_.append(_CLOSES[c])
+            if len(open_) > MAX_DEPTH:
+                raise Malformed
+        elif not open_:
+            c = yield
+            return c
+        c = yield

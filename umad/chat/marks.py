@@ -1,0 +1,17 @@
+"""Where marks stand in text that has not ended. Pure."""
+
+
+def first_mark(text: str, marks: tuple[str, ...]) -> tuple[int, str]:
+    """Where the first of `marks` stands, and which; its length and "" for none."""
+    found = [(at, mark) for mark in marks if (at := text.find(mark)) >= 0]
+    return min(found) if found else (len(text), "")
+
+
+def may_be_mark(text: str, marks: tuple[str, ...]) -> int:
+    """How many characters at the end of `text` may be the beginning of a mark."""
+    most = max((len(mark) - 1 for mark in marks), default=0)
+    for length in range(min(most, len(text)), 0, -1):
+        tail = text[-length:]
+        if any(mark.startswith(tail) for mark in marks):
+            return length
+    return 0

@@ -1,0 +1,141 @@
+"""`ReplyReader`: a reply's text, in any pieces, to content, reasoning and tool calls.
+
+Of a completion with `markup`. Text that may yet become a mark is held back, and so is whitespace
+that may stand before one: between marks it is layout and nobody's. Pure; one completion's own.
+"""
+
+from umad.chat.calls import BARE, READERS, CallRun, CallTeller
+from umad.chat.channels import ChannelReader
+from umad.chat.events import Content, Reasoning, ReplyEvent, merged
+from umad.chat.formats import ChatFormat
+from umad.chat.marks import first_mark, may_be_mark
+
+
+class ReplyReader:
+    """Use `push` for each piece and `finish` once.
+
+    calls: False where no tools were offered: then everything that looks like a call is text.
+    """
+
+    def __init__(self, format_: ChatFormat, *, calls: bool = True) -> None:
+        self._events: list[ReplyEvent] = []
+        self._teller = CallTeller(self._events.append)
+        self._channels: ChannelReader | None = None
+        if format_.family == "harmony":
+            self._channels = ChannelReader(self._events.append, self._teller)
+        self._thinking = format_.thinking
+        self._calls = READERS.get(format_.family) if calls else None
+        self._bare = BARE.get(format_.family) if calls else None
+        self._text = ""
+        self._spaces = ""
+        self._at_start = self._thinking is not None or self._bare is not None
+        self._after_mark = False
+        self._is_thinking = False
+        self._run: CallRun | None = None
+
+    def push(self, text: str) -> list[ReplyEvent]:
+        """What `text` adds for certain."""
+        if self._channels is not None:
+            self._channels.push(text)
+        else:
+            self._text += text
+            while self._text and self._advance(last=False):
+                pass
+        return self._told()
+
+    def finish(self) -> list[ReplyEvent]:
+        """What was held back; the text has ended."""
+        if self._channels is not None:
+            self._channels.finish()
+            return self._told()
+        # A call that is broken off becomes text, which may hold another: each turn uses some up.
+        while self._text or self._run is not None:
+            self._advance(last=True)
+        self._out(self._spaces)
+        self._spaces = ""
+        return self._told()
+
+    def _told(self) -> list[ReplyEvent]:
+        events = merged(self._events)
+        self._events.clear()
+        return events
+
+    def _advance(self, *, last: bool) -> bool:
+        """Use up some of the text; False when more is needed for that."""
+        if self._run is not None:
+            return self._read_call(self._run)
+        if self._at_start:
+            return self._begin(last=last)
+        marks = self._marks()
+        at, mark = first_mark(self._text, marks)
+        if mark:
+            self._write(self._text[:at])
+            self._text = self._text[at + len(mark) :]
+            self._cross(mark)
+            return True
+        keep = 0 if last else may_be_mark(self._text, marks)
+        certain = self._text[: len(self._text) - keep]
+        self._text = self._text[len(certain) :]
+        self._write(certain)
+        return bool(certain)
+
+    def _begin(self, *, last: bool) -> bool:
+        """Thinking, and calls without a mark, only stand at the beginning."""
+        stripped = self._text.lstrip()
+        opening = self._thinking[0] if self._thinking is not None else ""
+        if not last and (
+            not stripped or (len(stripped) < len(opening) > 0 and opening.startswith(stripped))
+        ):
+            return False
+        self._at_start = False
+        if opening and stripped.startswith(opening):
+            self._text = stripped.removeprefix(opening)
+            self._is_thinking = self._after_mark = True
+        elif self._bare is not None and stripped.startswith("{"):
+            before = self._text[: len(self._text) - len(stripped)]
+            self._text = stripped
+            self._run = CallRun(self._bare, self._teller, "" if self._after_mark else before)
+        return True
+
+    def _marks(self) -> tuple[str, ...]:
+        """What ends the text that is being read."""
+        if self._is_thinking:
+            return () if self._thinking is None else (self._thinking[1],)
+        return () if self._calls is None else (self._calls[0], *self._calls[2])
+
+    def _cross(self, mark: str) -> None:
+        spaces, self._spaces = self._spaces, ""
+        self._after_mark = True
+        if self._is_thinking:
+            self._is_thinking, self._thinking = False, None
+            self._at_start = self._bare is not None
+        elif self._calls is not None and mark == self._calls[0]:
+            self._run = CallRun(self._calls[1], self._teller, spaces + mark)
+
+    def _read_call(self, run: CallRun) -> bool:
+        text, self._text = self._text, ""
+        if not run.feed(text):
+            return False
+        self._run = None
+        self._text = run.left
+        if run.as_text:
+            self._after_mark = False
+            self._write(run.as_text)
+        return True
+
+    def _write(self, text: str) -> None:
+        """Content or reasoning, without the whitespace around marks."""
+        if self._after_mark:
+            text = text.lstrip()
+            if not text:
+                return
+            self._after_mark = False
+        kept = text.rstrip() if self._marks() else text
+        if kept:
+            self._out(self._spaces + kept)
+            self._spaces = ""
+        self._spaces += text[len(kept) :]
+
+    def _out(self, text: str) -> None:
+        if text:
+            self._events.append(Reasoning(text) if self._is_thinking else Content(text))
