@@ -24,7 +24,7 @@ class SchedulerSettings:
     """How steps are made up.
 
     max_merge: interactive streams coalesced in one step before a round-robin sets in.
-    slice_ms: longest prefill slice while nothing interactive runs.
+    slice_ms: longest prefill slice while nothing interactive decodes, unless it can be cut soon.
     newcomer_steps: a newcomer's slice beside running interactive streams, in multiples of their
     own step (evidence.md: 1 costs 726 ms to first token, 2 493 ms, all at once 234 ms but 205 ms
     hiccups).

@@ -69,7 +69,8 @@ class StepPlan:
 
     Rows are laid out decode first, then prefill, in the order given here.
     cuttable: no interactive work is in it, so an arrival may abort it in the middle.
-    n_cells_read: KV cells the attention of this step reads, summed over rows (for the budget).
+    n_cells_read: KV cells the attention of this step reads, summed over rows (budget and costs);
+    n_cells_prefill: the part of it that prefill slices read.
     predicted_ms: what the cost model expects; the guard's books are kept with it.
     wait_ms: of an idle plan, when there is background work that may run after so long; 0: none.
     """
@@ -79,6 +80,7 @@ class StepPlan:
     prefill: tuple[PrefillSlice, ...] = ()
     cuttable: bool = False
     n_cells_read: int = 0
+    n_cells_prefill: int = 0
     predicted_ms: float = 0.0
     solo_ms: float = 0.0
     wait_ms: float = 0.0

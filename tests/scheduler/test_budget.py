@@ -207,6 +207,8 @@ def test_background_rows_that_would_move_much_themselves_do_not_ride() -> None:
 def test_a_prompt_that_waits_for_bytes_is_computed_in_long_slices() -> None:
     held, free = Device(budget=limited(FULL / 100)), Device()
     for device in (held, free):
+        for _ in range(20):  # somebody types: a cut every 50 ms
+            device.scheduler.slices.cuts.ran(50.0, was_cut=True)
         device.arrive(1, lane="background", n_prompt=200)
         device.run_until(6 * SECOND)
 
@@ -215,7 +217,7 @@ def test_a_prompt_that_waits_for_bytes_is_computed_in_long_slices() -> None:
         for device in (held, free)
     ]
     # Every slice reads all weights; where nothing waits, short ones lose less to a cut.
-    assert len(slices[0]) * 4 < len(slices[1])
+    assert len(slices[0]) * 2 < len(slices[1])
     assert sum(slices[0]) == sum(slices[1]) == 200
 
 

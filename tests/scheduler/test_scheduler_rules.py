@@ -10,7 +10,8 @@ import pytest
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.scheduler import Admission, Scheduler
-from umad.scheduler.cost import CostCurve, CostModel
+from umad.scheduler.cost import CostModel
+from umad.scheduler.curve import CostCurve
 from umad.scheduler.waiting import AGING_NS
 from umad.step import Finished, Sampled, SeqCopy, SeqTrim, StepPlan, StepResult
 
@@ -36,6 +37,7 @@ class Bench:
     max_seqs: int = 16
     batch_tokens: int = 256
     cap: float = 1.2
+    cuts_soon: bool = True
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     now_ns: int = 0
     plans: list[StepPlan] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Bench:
             latency_cap=self.cap,
             lanes=LANES,
             cost=cost,
+            cuts_soon=self.cuts_soon,
         )
 
     def arrive(
@@ -102,6 +105,15 @@ class Bench:
             self.ended[finished.rid] = finished
         return plan
 
+    def cut_next(self, *, after_ms: float) -> None:
+        """Plan a step and abort it: all of its slice is lost."""
+        plan = self.scheduler.plan(self.now_ns)
+        assert plan.cuttable
+        self.now_ns += int(after_ms * 1e6)
+        kept = tuple((piece.seq, piece.start) for piece in plan.prefill)
+        cut = StepResult(outcome="cut", device_ms=after_ms, seq_lengths=kept)
+        self.scheduler.apply(plan, cut, self.now_ns)
+
     def run(self, steps: int) -> list[StepPlan]:
         return [self.step() for _ in range(steps)]
 
@@ -140,17 +152,53 @@ def test_background_work_alone_runs_in_large_slices_that_may_be_cut() -> None:
     plan = bench.step()
 
     assert plan.cuttable
-    assert plan.n_rows >= 32
-    assert device_ms(plan) <= 1.2 * bench.settings.slice_ms
+    assert plan.n_rows >= 64
+
+
+def test_background_work_fills_the_whole_batch_where_nobody_ever_cuts_it() -> None:
+    bench = Bench(n_cells=2**14, batch_tokens=512)
+    bench.arrive(1, 8000, 4, lane="background")
+
+    sizes = [plan.n_rows for plan in bench.run(12)]
+
+    assert sizes[-5:] == [512] * 5
+
+
+def test_background_slices_are_sized_in_time_where_a_running_step_cannot_be_cut() -> None:
+    bench = Bench(cuts_soon=False)
+    bench.arrive(1, 2000, 4, lane="background")
+
+    plans = bench.run(10)
+
+    assert all(device_ms(plan) <= 1.2 * bench.settings.slice_ms for plan in plans)
+
+
+def test_background_slices_shrink_while_arrivals_keep_cutting_them_and_grow_again() -> None:
+    bench = Bench(n_cells=2**18, batch_tokens=512)
+    bench.arrive(1, 200_000, 4, lane="background")
+    calm = bench.run(12)[-1].n_rows
+
+    for _ in range(20):
+        # One second's work, then an arrival cuts whatever runs.
+        began_ns = bench.now_ns
+        while bench.now_ns - began_ns < 1e9:
+            cut = bench.step()
+        busy = cut.n_rows
+        bench.cut_next(after_ms=10.0)
+    bench.run(150)
+
+    assert calm == 512
+    assert busy <= 192, "most of a second's work was lost to every cut"
+    assert bench.step().n_rows >= 256
 
 
 def test_background_slices_grow_until_larger_ones_are_no_faster() -> None:
     bench = Bench()
-    bench.scheduler.cost.prefill = CostCurve(5.0)
+    bench.scheduler.cost.prefill.rows = CostCurve(5.0)
     bench.scheduler.cost.learn(0, 4, 16.0 + 4.3 * 4)  # all that was probed
-    bench.arrive(1, 2000, 4, lane="background")
+    bench.arrive(1, 3500, 4, lane="background")
 
-    sizes = [plan.n_rows for plan in bench.run(20)]
+    sizes = [plan.n_rows for plan in bench.run(15)]
 
     assert sizes[0] < 16
     assert sizes == sorted(sizes)

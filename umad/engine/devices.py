@@ -5,6 +5,7 @@ their prototypes.
 """
 
 import ctypes
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,15 @@ class Device:
     kind: str
     backend: str
     memory_bytes: int
+
+
+def cuts_soon(devices: Iterable[Device]) -> bool:
+    """Whether an abort reaches a running decode within milliseconds.
+
+    Only ggml's CPU backend looks before every node. Metal looks between its two command buffers,
+    the second of which holds most of the graph; the others do not look at all.
+    """
+    return all(device.kind not in ("gpu", "igpu") for device in devices)
 
 
 def devices_of(library: ctypes.CDLL) -> tuple[Device, ...]:

@@ -16,6 +16,7 @@ class ModelFacts:
 
     weights: bytes a token touches. kv_type: the ggml type really used; kv_type_asked: our name
     of what was asked for. can_share_prefix: False for models with a state instead of cells.
+    cuts_soon: a running background step gives the device back within milliseconds.
     warmup_ms: the first decode, which pages the weights in; decode_ms: one row after that.
     """
 
@@ -38,6 +39,7 @@ class ModelFacts:
     kv_pack: str
     kv_cell_bytes: int
     can_share_prefix: bool
+    cuts_soon: bool
     flash_attention: bool
     backends: tuple[str, ...]
     devices: tuple[str, ...]

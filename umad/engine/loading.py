@@ -13,7 +13,7 @@ import numpy as np
 
 from umad.chat.formats import format_of
 from umad.config import EngineSettings
-from umad.engine.devices import Device
+from umad.engine.devices import Device, cuts_soon
 from umad.engine.facts import ModelFacts
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
@@ -115,6 +115,7 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         kv_pack="unified",
         kv_cell_bytes=cell_bytes,
         can_share_prefix=can_share,
+        cuts_soon=can_share and cuts_soon(devices),
         flash_attention=settings.flash_attention,
         backends=tuple(dict.fromkeys(device.backend for device in devices)),
         devices=tuple(device.description for device in devices),

@@ -162,6 +162,7 @@ def _step_loop(
         budget=TrafficBudget(
             bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
         ),
+        cuts_soon=facts.cuts_soon,
     )
     scheduler.cost.learn_all(loaded.observed)
     return StepLoop(

@@ -13,6 +13,9 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     budget     TrafficBudget: bytes a second, all work counted, background held
     neighbours Courtesy: how little background work does while another model's engine is busy
     cost       CostModel: milliseconds of a step from its shape, learnt online
+    curve      CostCurve: of a number of rows
+    cells      CellCost: of a KV cell read
+    slices     SlicePicker: how large a slice is that nobody waits for
     waiting    WaitingLine: lanes, apps, order, aging
     fairness   TokenCounters: virtual token counters between the apps of a lane
     residency  Residency: who sits in the pool; sharing, retaining, evicting

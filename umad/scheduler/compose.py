@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from umad.config import SchedulerSettings
-from umad.scheduler.cost import CostModel
+from umad.scheduler.cost import CostModel, slice_cells
 from umad.scheduler.entry import Entry
 from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.slices import SlicePicker
 from umad.step import DecodeSlice, MemoryOp, PrefillSlice, StepPlan
 
 # However many newcomers there are, a running stream never waits longer than for so many times one.
@@ -22,6 +23,7 @@ MOST_CROWD = 4.0
 
 # On an accelerator one more row may cost nothing at all, and nothing is what a refusal looks like.
 LEAST_MS = 0.01
+NO_BOUND_MS = float("inf")
 
 
 @dataclass(slots=True)
@@ -30,7 +32,7 @@ class Ready:
 
     background_ms: a bound on a background-only step below that of the settings; None for none.
     thrifty: bytes are what background work waits for, so a step makes the most of the weights it
-    reads: its slice is as long as the bound allows.
+    reads: its slice is as long as `slice_ms` and the bound allow, or longer.
     """
 
     decode: list[Entry] = field(default_factory=list)
@@ -50,12 +52,14 @@ class StepComposer:
         cost: CostModel,
         guard: LatencyGuard,
         settings: SchedulerSettings,
+        slices: SlicePicker,
         batch_tokens: int,
     ) -> None:
         self._cost = cost
         self._guard = guard
         self._settings = settings
         self._batch_tokens = batch_tokens
+        self._slices = slices
 
     def compose(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
         """The next step; idle when nobody is ready."""
@@ -70,7 +74,8 @@ class StepComposer:
     def _beside_interactive(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
         rows = _longest_waiting(ready.decode, min(self._settings.max_merge, self._batch_tokens))
         n_own = len(rows)
-        solo_ms = self._cost.decode.at(n_own)
+        own_cells = _cells(rows)
+        solo_ms = self._cost.decode.at(n_own, own_cells)
         room = self._batch_tokens - n_own
         slices: list[PrefillSlice] = []
         if ready.prefill:
@@ -78,41 +83,52 @@ class StepComposer:
             # the few from the many (imp #1950).
             crowd = min(MOST_CROWD, max(1.0, len(ready.prefill) / n_own))
             budget_ms = self._settings.newcomer_steps * crowd * solo_ms
-            n_tokens = self._cost.prefill_within(budget_ms, beside=n_own, n_max=room)
+            n_tokens = self._cost.prefill_within(
+                budget_ms, beside=n_own, n_max=room, start=ready.prefill[0].n_computed
+            )
             slices = _cut_slices(ready.prefill, max(1, n_tokens), room)
         elif ready.background_decode or ready.background_prefill:
-            rows, slices = self._within_allowance(ready, rows, solo_ms, room)
+            rows, slices = self._within_allowance(ready, rows, own_cells, room)
         return self._plan(rows, slices, memory, cuttable=False, solo_ms=solo_ms)
 
     def _within_allowance(
-        self, ready: Ready, rows: list[Entry], solo_ms: float, room: int
+        self, ready: Ready, rows: list[Entry], own_cells: int, room: int
     ) -> tuple[list[Entry], list[PrefillSlice]]:
-        cost, n_own = self._cost, len(rows)
-        row_ms = cost.decode.at(n_own + 1) - solo_ms
-        token_ms = cost.mixed.at(1)
-        pieces_ms = [
-            *([row_ms] if ready.background_decode else []),
-            *([token_ms] if ready.background_prefill else []),
-        ]
+        decode, n_own = self._cost.decode, len(rows)
+        solo_ms = decode.at(n_own, own_cells)
+        guests = _longest_waiting(ready.background_decode, room)
+        pieces_ms = []
+        if guests:
+            pieces_ms.append(decode.at(n_own + 1, own_cells + guests[0].n_tokens) - solo_ms)
+        start = ready.background_prefill[0].n_computed if ready.background_prefill else 0
+        if ready.background_prefill:
+            pieces_ms.append(self._cost.mixed.slice_ms(1, start))
         allowance_ms = self._guard.allowance_ms(solo_ms, max(LEAST_MS, min(pieces_ms)))
         if allowance_ms <= 0 or room <= 0:
             return rows, []
-        n_rows = 0
-        most_rows = min(len(ready.background_decode), room)
-        while n_rows < most_rows and cost.decode.at(n_own + n_rows + 1) - solo_ms <= allowance_ms:
-            n_rows += 1
-        guests = _longest_waiting(ready.background_decode, n_rows)
-        left_ms = allowance_ms - (cost.decode.at(n_own + n_rows) - solo_ms)
+        n_guests, spent_ms, cells = 0, 0.0, own_cells
+        for guest in guests:
+            cells += guest.n_tokens
+            extra_ms = decode.at(n_own + n_guests + 1, cells) - solo_ms
+            if extra_ms > allowance_ms:
+                break
+            n_guests, spent_ms = n_guests + 1, extra_ms
+        room -= n_guests
         slices: list[PrefillSlice] = []
-        if ready.background_prefill and room > n_rows:
-            n_tokens = cost.prefill_within(left_ms, beside=n_own + n_rows, n_max=room - n_rows)
-            slices = _cut_slices(ready.background_prefill, n_tokens, room - n_rows)
-        return [*rows, *guests], slices
+        if ready.background_prefill and room:
+            n_tokens = self._cost.prefill_within(
+                allowance_ms - spent_ms, beside=n_own + n_guests, n_max=room, start=start
+            )
+            slices = _cut_slices(ready.background_prefill, n_tokens, room)
+        return [*rows, *guests[:n_guests]], slices
 
     def _newcomers(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
         """Nothing interactive decodes yet, so a newcomer's first token is all that counts."""
         n_tokens = self._cost.prefill_within(
-            self._settings.slice_ms, beside=0, n_max=self._batch_tokens
+            self._settings.slice_ms,
+            beside=0,
+            n_max=self._batch_tokens,
+            start=ready.prefill[0].n_computed,
         )
         slices = _cut_slices(ready.prefill, max(1, n_tokens), self._batch_tokens)
         return self._plan([], slices, memory, cuttable=False, solo_ms=0.0)
@@ -122,13 +138,12 @@ class StepComposer:
         room = self._batch_tokens - len(rows)
         slices: list[PrefillSlice] = []
         if ready.background_prefill and room:
-            within_ms = self._settings.slice_ms
-            if ready.background_ms is not None:
-                within_ms = min(within_ms, ready.background_ms)
+            start = ready.background_prefill[0].n_computed
+            n_tokens = self._slices.pick(room=room, start=start, within_ms=ready.background_ms)
             if ready.thrifty:
-                n_tokens = max(1, self._cost.prefill_within(within_ms, beside=0, n_max=room))
-            else:
-                n_tokens = self._cost.efficient_slice(within_ms=within_ms, n_max=room)
+                within_ms = min(self._settings.slice_ms, ready.background_ms or NO_BOUND_MS)
+                longest = self._cost.prefill_within(within_ms, beside=0, n_max=room, start=start)
+                n_tokens = max(n_tokens, longest)
             slices = _cut_slices(ready.background_prefill, n_tokens, room)
         return self._plan(rows, slices, memory, cuttable=True, solo_ms=0.0)
 
@@ -152,21 +167,28 @@ class StepComposer:
                 for entry in rows
             ]
         )
-        n_prefill = 0
-        n_cells_read = sum([entry.n_tokens for entry in rows])
+        n_prefill = prefill_cells = 0
         for piece in slices:
-            # A slice's rows read on average its start and half of itself.
             n_prefill += piece.n_tokens
-            n_cells_read += piece.n_tokens * (piece.start + piece.n_tokens // 2)
+            prefill_cells += slice_cells(piece.n_tokens, piece.start)
+        decode_cells = _cells(rows)
         return StepPlan(
             memory=memory,
             decode=decode,
             prefill=tuple(slices),
             cuttable=cuttable,
-            n_cells_read=n_cells_read,
-            predicted_ms=self._cost.step_ms(len(decode), n_prefill),
+            n_cells_read=decode_cells + prefill_cells,
+            n_cells_prefill=prefill_cells,
+            predicted_ms=self._cost.step_ms(
+                len(decode), n_prefill, decode_cells=decode_cells, prefill_cells=prefill_cells
+            ),
             solo_ms=solo_ms,
         )
+
+
+def _cells(entries: Sequence[Entry]) -> int:
+    """KV cells their next rows read."""
+    return sum([entry.n_tokens for entry in entries])
 
 
 def _longest_waiting(entries: list[Entry], n: int) -> list[Entry]:

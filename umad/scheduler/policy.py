@@ -24,6 +24,7 @@ from umad.scheduler.fairness import TokenCounters
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.neighbours import Neighbours
 from umad.scheduler.residency import Residency
+from umad.scheduler.slices import SlicePicker
 from umad.scheduler.throttle import BackgroundThrottle
 from umad.scheduler.waiting import AGING_NS, WaitingLine
 from umad.step import Finished, StepPlan, StepResult
@@ -66,7 +67,10 @@ class Scheduler:
         cost: CostModel | None = None,
         traffic: TrafficModel | None = None,
         budget: TrafficBudget | None = None,
+        cuts_soon: bool = True,
     ) -> None:
+        """cuts_soon: an arrival takes the device back from a background step within milliseconds;
+        where it cannot, such steps are sized in time."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -76,8 +80,15 @@ class Scheduler:
         self.guard = LatencyGuard(cap=latency_cap, floor=floor)
         self._floor = floor
         self._throttle = BackgroundThrottle(budget=budget, traffic=traffic, floor=floor)
+        self.slices = SlicePicker(
+            self.cost.prefill, bound_ms=None if cuts_soon else settings.slice_ms
+        )
         self._composer = StepComposer(
-            cost=self.cost, guard=self.guard, settings=settings, batch_tokens=batch_tokens
+            cost=self.cost,
+            guard=self.guard,
+            slices=self.slices,
+            settings=settings,
+            batch_tokens=batch_tokens,
         )
         self._n_cells = n_cells
         self._counters = {name: TokenCounters() for name in lanes}
@@ -190,6 +201,8 @@ class Scheduler:
     def apply(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
         """Book what a step brought; the requests that ended with it."""
         self._throttle.settle(plan, result, now_ns)
+        if plan.cuttable and plan.prefill:
+            self.slices.cuts.ran(result.device_ms, was_cut=result.outcome == "cut")
         if result.outcome == "done":
             return self._book(plan, result, now_ns)
         if result.outcome == "cut":
@@ -299,7 +312,13 @@ class Scheduler:
                 continue
             self._residency.grow(entry, piece.n_tokens)
             background = background or entry.lane not in self._guarded
-        self.cost.learn(len(plan.decode), n_prefill, result.device_ms)
+        self.cost.learn(
+            len(plan.decode),
+            n_prefill,
+            result.device_ms,
+            decode_cells=plan.n_cells_read - plan.n_cells_prefill,
+            prefill_cells=plan.n_cells_prefill,
+        )
         self.guard.settle(solo_ms=plan.solo_ms, device_ms=result.device_ms, carried=background)
         ended: list[Finished] = []
         for drawn in result.sampled:

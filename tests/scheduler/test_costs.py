@@ -1,0 +1,144 @@
+"""The cost model learns what a machine costs while it serves: rows, cells, and their mixture.
+
+The machine of these tests is a formula with noise, and a fake clock runs nowhere: a step takes what
+the formula says, and the model is asked what it would have expected."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from umad.scheduler.cost import CostModel, slice_cells
+
+PREFILL_MS_PER_TOKEN, PREFILL_MS_PER_CELL = 4.3, 0.002
+DECODE_MS_PER_ROW, DECODE_MS_PER_CELL = 6.0, 0.0015
+
+Noise = Callable[[], float]
+
+
+def prefill_ms(n_tokens: int, start: int) -> float:
+    """A prefill slice on the machine of these tests."""
+    cells = slice_cells(n_tokens, start)
+    return 16.0 + PREFILL_MS_PER_TOKEN * n_tokens + PREFILL_MS_PER_CELL * cells
+
+
+def decode_ms(n_rows: int, n_cells: int) -> float:
+    """A step of decode rows on it."""
+    return 16.0 + DECODE_MS_PER_ROW * n_rows + DECODE_MS_PER_CELL * n_cells
+
+
+def noise(seed: int) -> Noise:
+    """A factor: up to a tenth more, and one step in fifty is interrupted for several times."""
+    rng = np.random.default_rng(seed)
+    return lambda: float(rng.uniform(1.0, 1.1) * (rng.uniform(3, 8) if rng.random() < 0.02 else 1))
+
+
+def probed() -> CostModel:
+    """A model as an engine has it after loading: shallow steps were tried, none that reads much."""
+    cost = CostModel()
+    cost.learn_all([(n, 0, decode_ms(n, 0)) for n in (1, 2, 4, 8)])
+    cost.learn_all([(0, n, prefill_ms(n, 0)) for n in (4, 16, 64)])
+    return cost
+
+
+def learn_prompt(cost: CostModel, length: int, slice_tokens: int, factor: Noise) -> None:
+    """A prompt is computed from its beginning to its end."""
+    for start in range(0, length, slice_tokens):
+        ms = prefill_ms(slice_tokens, start) * factor()
+        cost.learn(0, slice_tokens, ms, prefill_cells=slice_cells(slice_tokens, start))
+
+
+@pytest.mark.parametrize("start", [0, 1000, 3500, 7000])
+def test_a_deep_slice_is_known_to_be_dearer_after_a_few_prompts(start: int) -> None:
+    cost, factor = probed(), noise(1)
+
+    for _ in range(6):
+        learn_prompt(cost, 4096, 64, factor)
+
+    assert cost.prefill.slice_ms(64, start) == pytest.approx(prefill_ms(64, start), rel=0.15)
+
+
+def test_a_deep_slice_within_a_budget_is_shorter() -> None:
+    cost, factor = probed(), noise(2)
+    for _ in range(6):
+        learn_prompt(cost, 4096, 64, factor)
+
+    shallow = cost.prefill_within(200.0, beside=0, n_max=512, start=0)
+    deep = cost.prefill_within(200.0, beside=0, n_max=512, start=6000)
+
+    assert deep < shallow / 2
+    assert prefill_ms(deep, 6000) == pytest.approx(200.0, rel=0.25)
+
+
+def test_one_long_prompt_does_not_make_the_next_ones_beginning_look_dear() -> None:
+    cost, factor = probed(), noise(3)
+    learn_prompt(cost, 512, 64, factor)
+
+    learn_prompt(cost, 8192, 64, factor)
+
+    assert cost.prefill.slice_ms(64, 0) <= 1.4 * prefill_ms(64, 0)
+
+
+def test_streams_with_long_histories_have_a_dearer_solo_step() -> None:
+    cost, factor = probed(), noise(4)
+
+    for turn in range(10):
+        for position in range(0, 4000, 40):
+            rows = 1 + turn % 4
+            cells = rows * position
+            cost.learn(rows, 0, decode_ms(rows, cells) * factor(), decode_cells=cells)
+
+    for cells in (0, 6000, 12_000):
+        assert cost.decode.at(3, cells) == pytest.approx(decode_ms(3, cells), rel=0.15)
+
+
+def test_steps_that_all_read_the_same_leave_the_price_of_a_cell_alone() -> None:
+    cost, factor = probed(), noise(5)
+    for _ in range(300):
+        cost.learn(2, 0, decode_ms(2, 2000) * factor(), decode_cells=2000)
+
+    assert cost.decode.cells.ms_each < DECODE_MS_PER_CELL
+    assert cost.decode.at(2, 2000) == pytest.approx(decode_ms(2, 2000), rel=0.15)
+
+
+def test_a_disturbed_minute_does_not_change_the_price_of_a_cell_for_long() -> None:
+    cost, factor = probed(), noise(6)
+    for _ in range(6):
+        learn_prompt(cost, 4096, 64, factor)
+
+    for start in range(0, 2048, 64):
+        ms = 6 * prefill_ms(64, start)
+        cost.learn(0, 64, ms, prefill_cells=slice_cells(64, start))
+    disturbed = cost.prefill.slice_ms(64, 2000)
+    learn_prompt(cost, 2048, 64, factor)
+
+    assert disturbed <= 3.5 * prefill_ms(64, 2000)
+    assert cost.prefill.slice_ms(64, 2000) == pytest.approx(prefill_ms(64, 2000), rel=0.35)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 64),
+            st.integers(0, 512),
+            st.floats(0.0, 1e5, allow_nan=False),
+            st.integers(0, 10_000_000),
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_it_is_told_costs_stay_finite_and_never_fall_with_size(
+    steps: list[tuple[int, int, float, int]],
+) -> None:
+    cost = CostModel()
+    for rows, tokens, ms, cells in steps:
+        cost.learn(rows, tokens, ms, decode_cells=cells, prefill_cells=cells)
+
+    for shape in (cost.decode, cost.prefill, cost.mixed):
+        line = [shape.at(n, 1000 * n) for n in (1, 2, 7, 64, 500, 2048, 4000)]
+        assert all(np.isfinite(line))
+        assert line[0] > 0
+        assert 0 <= shape.most(100.0, 512, 300) <= 512

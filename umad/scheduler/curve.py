@@ -1,0 +1,112 @@
+"""Milliseconds over a count, learnt while serving: a rising broken line through known points.
+
+On a CPU costs rise almost linearly from the first row; on a GPU they are flat at first: nothing is
+assumed but that they do not fall. Pure; owner: the step thread.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+# Shapes the curves are kept at; between them a straight line, beyond the last its slope.
+ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
+# A step quicker than expected is believed, a slower one may only have been interrupted: what other
+# programs take from this machine must not feed back into ever smaller slices (oMLX #2633).
+LEARNING_RATE_DOWN = 0.3
+LEARNING_RATE_UP = 0.05
+# A step this many times dearer than expected was interrupted by something outside; once a shape
+# is known it may teach at most this factor.
+OUTLIER = 2.0
+STRAIGHTEN_EVERY = 64
+
+
+class CostCurve:
+    """Milliseconds over a count, as a rising broken line through learnt points."""
+
+    def __init__(self, initial_ms_each: float) -> None:
+        self._ms = [initial_ms_each * n for n in ROWS]
+        self._seen = [0] * len(ROWS)
+        self._since_straight = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Something was observed."""
+        return any(self._seen)
+
+    def at(self, n: int) -> float:
+        """Expected milliseconds for `n`; 0 for none."""
+        if n <= 0:
+            return 0.0
+        if n <= ROWS[0]:
+            return self._ms[0]
+        right = bisect_left(ROWS, n)
+        if right >= len(ROWS):
+            return self._ms[-1] * n / ROWS[-1]
+        left = right - 1
+        share = (n - ROWS[left]) / (ROWS[right] - ROWS[left])
+        return self._ms[left] + share * (self._ms[right] - self._ms[left])
+
+    def learn(self, n: int, ms: float) -> None:
+        """`n` took `ms`."""
+        if n <= 0 or ms <= 0:
+            return
+        expected = self.at(n)
+        right = min(bisect_left(ROWS, n), len(ROWS) - 1)
+        left = right if ROWS[right] <= n or right == 0 else right - 1
+        span = ROWS[right] - ROWS[left]
+        was_known = self.is_known
+        is_news = False
+        for index in (left,) if left == right else (left, right):
+            weight = 1.0 if span == 0 else 1 - abs(n - ROWS[index]) / span
+            if self._seen[index]:
+                rate = LEARNING_RATE_DOWN if ms < expected else LEARNING_RATE_UP
+                bounded = min(ms, OUTLIER * expected)
+                self._ms[index] += rate * weight * (bounded - expected)
+            else:
+                # The very first observation may be anything, and a later one any amount quicker;
+                # one that is much slower than its neighbours foretell is bounded, since a size
+                # taken to be slow is not tried again soon.
+                bounded = min(ms, OUTLIER * expected) if was_known else ms
+                self._ms[index] *= bounded / expected
+                is_news = True
+            self._seen[index] += 1
+        # The whole curve follows a new point at once, a moved one only now and then: this runs
+        # between two steps.
+        self._since_straight += 1
+        if is_news or self._since_straight >= STRAIGHTEN_EVERY:
+            self._straighten()
+
+    def _straighten(self) -> None:
+        """Fill in the shapes never seen; no shape is cheaper than a smaller one."""
+        self._since_straight = 0
+        seen = [index for index, times in enumerate(self._seen) if times]
+        for index, n in enumerate(ROWS):
+            if self._seen[index]:
+                continue
+            at = bisect_left(seen, index)
+            if at == len(seen):
+                # Above what is known, the known rate.
+                self._ms[index] = self._ms[seen[-1]] / ROWS[seen[-1]] * n
+            elif at == 0:
+                # Below, half of the known step is taken to be its fixed cost.
+                self._ms[index] = self._ms[seen[0]] * (0.5 + 0.5 * n / ROWS[seen[0]])
+            else:
+                left, right = seen[at - 1], seen[at]
+                share = (n - ROWS[left]) / (ROWS[right] - ROWS[left])
+                self._ms[index] = self._ms[left] + share * (self._ms[right] - self._ms[left])
+        for index in range(1, len(ROWS)):
+            self._ms[index] = max(self._ms[index], self._ms[index - 1])
+
+    def next_untried(self) -> int:
+        """The smallest count above all that were ever seen; beyond any when all were."""
+        top = max((index for index, times in enumerate(self._seen) if times), default=-1)
+        return ROWS[top + 1] if top + 1 < len(ROWS) else ROWS[-1] + 1
+
+    def snapshot(self) -> list[tuple[float, int]]:
+        """(milliseconds, times seen) of every point of `ROWS`."""
+        return list(zip(self._ms, self._seen, strict=True))
+
+    def restore(self, points: Sequence[tuple[float, int]]) -> None:
+        """Take up what `snapshot` gave."""
+        self._ms = [ms for ms, _ in points]
+        self._seen = [times for _, times in points]
+        self._straighten()

@@ -1,0 +1,84 @@
+"""How large a slice of background work is, when nothing else runs.
+
+A larger slice is quicker a token, up to a point; but an arrival that cuts it throws it all away
+(llama.cpp keeps nothing of an aborted micro-batch). How often cuts come is learnt, and the size
+that brings most tokens per millisecond is taken, the lost ones counted: nearly a whole batch on a
+machine nobody types on, small pieces between the tokens of a busy editor.
+Pure; owner: the step thread.
+"""
+
+import math
+
+from umad.scheduler.cost import ShapeCost
+from umad.scheduler.curve import ROWS
+
+# Cuts are remembered over about so much device time: a minute after the last request the machine
+# is the background's again.
+MEMORY_MS = 20_000.0
+# However quiet the machine: a step that is longer tells nobody how it goes, and gains nothing.
+LONGEST_MS = 4_000.0
+# Sizes whose speeds differ by less are alike; the largest of them is taken, since what it could
+# lose is counted already and what is left between two steps is nobody's.
+NEARLY = 1.03
+# After so many slices the next larger size is tried again; it may have been measured while other
+# programs disturbed it.
+TRY_LARGER_EVERY = 32
+
+
+class CutRate:
+    """Cuts per millisecond of steps that may be cut, with a fading memory."""
+
+    def __init__(self) -> None:
+        self._cuts = 0.0
+        self._ran_ms = 0.0
+
+    def ran(self, device_ms: float, *, was_cut: bool) -> None:
+        """A step that could be cut took so long."""
+        kept = math.exp(-device_ms / MEMORY_MS)
+        self._cuts = self._cuts * kept + was_cut
+        self._ran_ms = self._ran_ms * kept + device_ms
+
+    @property
+    def per_ms(self) -> float:
+        """0 where no cut is remembered."""
+        # What is remembered is at least a second: one cut in the first step is not yet a habit.
+        return self._cuts / max(self._ran_ms, 1_000.0)
+
+    def tokens_per_ms(self, n_tokens: int, step_ms: float) -> float:
+        """Speed of steps of this size that are computed again when they are cut, cuts arriving as
+        a Poisson process: a whole step takes (e^(rate x step) - 1) / rate on average."""
+        lost = self.per_ms * step_ms
+        if lost < 1e-6:
+            return n_tokens / step_ms
+        return n_tokens * self.per_ms / math.expm1(min(lost, 50.0))
+
+
+class SlicePicker:
+    """bound_ms: of a slice where a running step cannot be taken back soon; None where it can."""
+
+    def __init__(self, cost: ShapeCost, *, bound_ms: float | None) -> None:
+        self._cost = cost
+        self._bound_ms = LONGEST_MS if bound_ms is None else bound_ms
+        self.cuts = CutRate()
+        self._since_larger = 0
+
+    def pick(self, *, room: int, start: int, within_ms: float | None) -> int:
+        """Tokens of the next slice, 1 to `room`, for a prompt computed up to `start`."""
+        cost = self._cost
+        bound_ms = self._bound_ms if within_ms is None else min(within_ms, self._bound_ms)
+        most = max(1, cost.most(bound_ms, room, start))
+        sizes = [*(n for n in ROWS if n < most), most]
+        speeds = [self.cuts.tokens_per_ms(n, cost.slice_ms(n, start)) for n in sizes]
+        enough = max(speeds) / NEARLY
+        untried = cost.rows.next_untried()
+        for n, speed in zip(sizes, speeds, strict=True):
+            # Beyond what is known the known rate is assumed, so a larger size never looks better
+            # before it has been tried once.
+            if n >= untried and speed >= enough:
+                return n
+        best = max(at for at, speed in enumerate(speeds) if speed >= enough)
+        self._since_larger += 1
+        if self._since_larger >= TRY_LARGER_EVERY and best + 1 < len(sizes):
+            self._since_larger = 0
+            best += 1
+        return sizes[best]
