@@ -58,9 +58,9 @@ $(STAMP): pyproject.toml constraints.txt
 	if ! "$$found" -m venv $(VENV); then \
 	  echo "$$found cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; fi
 	@echo "installing into $(VENV); llama.cpp is built from source, which takes a few minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients]'
 	@touch $@
 
 $(STAMP_BENCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,bench]'
 	@touch $@

@@ -28,6 +28,7 @@ from umad.gateway.errors import NoSuchPath, WrongMethod
 from umad.gateway.model_facts import ModelFacts
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.shared import Shared
+from umad.gateway.token_texts import TokenTexts
 from umad.service import Service
 
 
@@ -56,6 +57,7 @@ def create_app(
         quotas=Quotas(concurrency=settings.concurrency),
         counts=Counts(),
         models=ModelFacts(service),
+        token_texts=TokenTexts(service),
         max_tokens=max_tokens,
     )
     # Starlette's own list answers preflights; who may ask is the door's to say.

@@ -5,7 +5,7 @@ the answer was sent or the client has gone. Not: anything of one dialect.
 """
 
 import difflib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from umad.service import Done
 
 B = TypeVar("B", bound=BaseModel)
 _QUOTED_CHARS = 64
+_TYPE_NAMES = frozenset({"str", "int", "float", "bool", "none"})
 
 
 class Call:
@@ -99,7 +100,7 @@ class Call:
         counts.tokens.labels("completion").inc(usage.completion_tokens)
         counts.first_token_s.observe(done.timings.first_token_ms / 1e3)
 
-    def stream(self, pieces: AsyncIterator[bytes], *, media_type: str = EVENTS) -> Stream:
+    def stream(self, pieces: AsyncGenerator[bytes, None], *, media_type: str = EVENTS) -> Stream:
         """The answer that sends `pieces`, kept alive in the dialect's way."""
         dialect = self.endpoint.dialect
         return Stream(
@@ -145,7 +146,7 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
     parts: list[str] = []
     for one in loc:
         text = str(one)
-        if isinstance(one, str) and not text.isidentifier():
-            continue  # a union's or a validator's own name, such as "list[str]"
+        if isinstance(one, str) and (not text.isidentifier() or text in _TYPE_NAMES):
+            continue  # an alternative of a union, which no client wrote
         parts.append(text[:_QUOTED_CHARS])
     return ".".join(parts)

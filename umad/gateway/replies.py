@@ -46,7 +46,7 @@ class ChatReply:
     def __init__(self, generation: Generation, facts: Mapping[str, Any], n: int) -> None:
         self._generation = generation
         self._readers = [reader_of(facts) for _ in range(n)]
-        self._n = n
+        self.n = n
         # By completion: whether a call was made, for the reason it finished.
         self.has_calls = [False] * n
 
@@ -77,8 +77,8 @@ class ChatReply:
 
     async def collect(self) -> list[Reply]:
         """Run it to its end; the completions in order."""
-        replies = [Reply(index=index) for index in range(self._n)]
-        calls: list[dict[int, tuple[str, list[str]]]] = [{} for _ in range(self._n)]
+        replies = [Reply(index=index) for index in range(self.n)]
+        calls: list[dict[int, tuple[str, list[str]]]] = [{} for _ in range(self.n)]
         async for heard in self:
             if isinstance(heard, Said):
                 reply = replies[heard.index]

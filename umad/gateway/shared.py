@@ -12,6 +12,7 @@ from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFacts
+from umad.gateway.token_texts import TokenTexts
 from umad.request import SamplingParams
 from umad.service import Service
 
@@ -28,6 +29,7 @@ class Shared:
     quotas: Quotas
     counts: Counts
     models: ModelFacts
+    token_texts: TokenTexts
     max_tokens: int
 
     def within_limits(self, sampling: SamplingParams) -> SamplingParams:

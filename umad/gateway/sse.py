@@ -5,9 +5,10 @@ delimited JSON. Not: what is in them. Belongs to the task of its HTTP request.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -57,7 +58,7 @@ class Stream:
 
     def __init__(
         self,
-        pieces: AsyncIterator[bytes],
+        pieces: AsyncGenerator[bytes, None],
         *,
         dialect: Dialect,
         request_id: str,
@@ -95,9 +96,11 @@ class Stream:
             await send({"type": "http.response.body", "body": self._ping, "more_body": True})
             keeper = asyncio.create_task(self._keep_alive(send, self._ping), name="keep-alive")
         try:
-            async for piece in self._pieces:
-                self._said_s = loop.time()
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            # Closed here, where it was cut short: what it runs must not outlive the answer.
+            async with contextlib.aclosing(self._pieces) as pieces:
+                async for piece in pieces:
+                    self._said_s = loop.time()
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
         except UmadError as error:
             await self._fail(error, send)
         except Exception:

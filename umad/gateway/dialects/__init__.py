@@ -4,11 +4,14 @@ A dialect's file turns bodies into `GenerateRequest`s and events into the dialec
 imports nothing from another dialect's file.
 """
 
-from umad.gateway.dialects import openai_models
+from umad.gateway.dialects import openai_chat, openai_models
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.endpoint import Dialect, Endpoint
 
-ENDPOINTS: tuple[Endpoint, ...] = (*openai_models.ENDPOINTS,)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *openai_chat.ENDPOINTS,
+    *openai_models.ENDPOINTS,
+)
 
 # Whose error shape an unknown path gets: the first prefix that fits.
 DIALECT_OF_PREFIX: tuple[tuple[str, Dialect], ...] = (("/", OPENAI),)

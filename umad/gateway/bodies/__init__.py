@@ -1,0 +1,1 @@
+"""What clients send, as pydantic models: a file per dialect. Not: what it means (`dialects/`)."""

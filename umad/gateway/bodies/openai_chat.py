@@ -1,0 +1,101 @@
+"""Body of POST /v1/chat/completions.
+
+https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, StrictBool, StrictInt
+
+from umad.gateway.bodies.sampling import Drawing, Lenient
+
+MAX_MESSAGES = 16384
+
+
+class ContentPart(Lenient):
+    """A piece of a message; only text has a meaning to a text model."""
+
+    type: str = "text"
+    text: str | None = None
+    refusal: str | None = None
+
+
+class FunctionCall(Lenient):
+    """What an assistant called. arguments: JSON text."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class Call(Lenient):
+    """A call an assistant made in an earlier turn."""
+
+    id: str | None = None
+    type: str = "function"
+    function: FunctionCall
+
+
+class Message(Lenient):
+    """One turn."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_calls: list[Call] | None = None
+    tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
+    reasoning_content: str | None = None
+
+
+class Function(Lenient):
+    """A function the model may call. parameters: JSON schema."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ToolEntry(Lenient):
+    """A tool on offer; types other than function are passed over."""
+
+    type: str = "function"
+    function: Function | None = None
+
+
+class JsonSchema(Lenient):
+    """The schema of a json_schema format. `schema` is a method's name in pydantic."""
+
+    name: str | None = None
+    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
+
+
+class ResponseFormat(Lenient):
+    """What the answer has to look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(Lenient):
+    """include_usage: a last chunk tells it."""
+
+    include_usage: StrictBool = False
+
+
+class ChatBody(Drawing):
+    """The whole body."""
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    max_tokens: StrictInt | None = None
+    max_completion_tokens: StrictInt | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: StrictInt | None = None
+    stream_options: StreamOptions | None = None
+    tools: list[ToolEntry] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: StrictBool | None = None
+    functions: list[Function] | None = None
+    function_call: str | dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None

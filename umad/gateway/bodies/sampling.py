@@ -1,0 +1,110 @@
+"""Fields that several dialects share: how tokens are drawn, and umad's own beside a dialect's.
+
+Everything not given keeps umad's defaults. Ranges are checked in one place, `umad.request`.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from umad.constraint import Constraint
+from umad.errors import BadRequest
+from umad.request import GenerateRequest, SamplingParams
+
+
+class Lenient(BaseModel):
+    """A foreign dialect's body: fields that are not known here are passed over."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class Drawing(Lenient):
+    """OpenAI's sampling fields, and those of llama.cpp and vLLM that `extra_body` brings."""
+
+    model: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = Field(default=None, max_length=4096)
+    seed: StrictInt | None = None
+    n: StrictInt | None = None
+    stop: str | list[str] | None = None
+    stream: StrictBool | None = None
+    user: str | None = None
+    # umad's own, and other servers'
+    top_k: StrictInt | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float | None = None
+    penalty_last_n: StrictInt | None = None
+    ignore_eos: StrictBool | None = None
+    grammar: str | None = None
+    lane: str | None = None
+    session: str | None = None
+    deadline_ms: StrictInt | None = None
+
+    def sampling(self, *, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+        """How tokens are drawn. Raises `BadRequest` for what no model could do."""
+        given: dict[str, Any] = {
+            name: value for name in _SAME_NAME if (value := getattr(self, name)) is not None
+        }
+        if self.logit_bias:
+            given["logit_bias"] = _biases(self.logit_bias)
+        if self.seed is not None and self.seed >= 0:  # -1 is other servers' "any"
+            given["seed"] = self.seed
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        sampling = SamplingParams(
+            **given,
+            # Packages send an empty one where they mean none.
+            stop=tuple(one for one in stops if one),
+            max_tokens=max_tokens,
+            logprobs=logprobs,
+        )
+        sampling.check()
+        return sampling
+
+    def place(self) -> dict[str, Any]:
+        """Where the request runs, and what its answer has to look like."""
+        return {
+            "model": self.model,
+            "n": 1 if self.n is None else self.n,
+            "lane": self.lane,
+            "session": self.session,
+            "deadline_ms": self.deadline_ms,
+            "constraint": Constraint(kind="gbnf", text=self.grammar) if self.grammar else None,
+        }
+
+
+_SAME_NAME = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "penalty_last_n",
+    "ignore_eos",
+)
+
+
+def _biases(given: dict[str, float]) -> tuple[tuple[int, float], ...]:
+    for token in given:
+        if not (token.isdecimal() and len(token) < 10):
+            raise BadRequest(
+                f"logit_bias: a token's id is a whole number, not {token[:32]!r}",
+                field="logit_bias",
+            )
+    return tuple((int(token), bias) for token, bias in given.items())
+
+
+def checked(request: GenerateRequest, names: dict[str, str] | None = None) -> GenerateRequest:
+    """`request`, its faults told under the names the client used."""
+    try:
+        request.check()
+    except BadRequest as error:
+        error.field = (names or {}).get(error.field or "", error.field)
+        raise
+    return request

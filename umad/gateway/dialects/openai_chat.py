@@ -1,0 +1,136 @@
+"""POST /v1/chat/completions: a body to a chat, its answer whole.
+
+Not: the streamed answer (`openai_chat_stream`).
+"""
+
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.constraint import Constraint
+from umad.conversation import ChatOptions
+from umad.errors import BadRequest
+from umad.gateway.bodies.openai_chat import ChatBody, ResponseFormat
+from umad.gateway.bodies.sampling import checked
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.openai_chat_stream import chunks
+from umad.gateway.dialects.openai_logprobs import chat_logprobs
+from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.dialects.openai_turns import begins_answer, choice_of, tools_of, turn_of
+from umad.gateway.dialects.openai_usage import now_s, reason_of, usage_of
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.replies import Reply
+from umad.request import GenerateRequest
+
+# Where a fault of umad's fields stands in this dialect's body.
+_NAMES = {"json_schema": "response_format", "tool_name": "tool_choice"}
+_JSON_OBJECT: dict[str, Any] = {"type": "object"}
+
+
+def constraint_of(given: ResponseFormat | None) -> Constraint | None:
+    """What `response_format` asks for."""
+    if given is None or given.type == "text":
+        return None
+    if given.type == "json_object":
+        return Constraint.json_schema(_JSON_OBJECT)
+    schema = None if given.json_schema is None else given.json_schema.schema_
+    if schema is None:
+        raise BadRequest(
+            "response_format.json_schema needs a schema",
+            field="response_format.json_schema.schema",
+        )
+    return Constraint.json_schema(_JSON_OBJECT if schema is True else schema or {})
+
+
+def request_of(body: ChatBody) -> GenerateRequest:
+    """The body as a request. Raises `BadRequest` naming the body's field."""
+    turns = tuple(turn_of(one, f"messages.{at}") for at, one in enumerate(body.messages))
+    functions = [one.function for one in body.tools or () if one.type == "function"]
+    offered = [one for one in (*functions, *(body.functions or ())) if one is not None]
+    tools = tools_of((one.name, one.description, one.parameters) for one in offered)
+    choice = choice_of(body.tool_choice or body.function_call, tools, "tool_choice")
+    place = body.place()
+    constraint = constraint_of(body.response_format)
+    if constraint is not None:
+        place["constraint"] = constraint
+    kwargs = dict(body.chat_template_kwargs or {})
+    if body.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
+        if body.reasoning_effort in ("none", "minimal"):
+            kwargs.setdefault("enable_thinking", False)
+    options = ChatOptions(**{"tools": tools, "template_kwargs": kwargs, **choice})
+    if begins_answer(turns) and not options.forces_call:
+        options = ChatOptions(
+            **{"tools": tools, "template_kwargs": kwargs, **choice, "continue_final": True}
+        )
+    most = body.max_completion_tokens
+    request = GenerateRequest(
+        messages=turns,
+        chat=options,
+        sampling=body.sampling(
+            max_tokens=body.max_tokens if most is None else most,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        ),
+        **place,
+    )
+    return checked(request, _NAMES)
+
+
+async def _chat(call: Call) -> ASGIApp:
+    body = call.body(ChatBody)
+    request = request_of(body)
+    reply = await call.chat(request)
+    if body.stream:
+        options = body.stream_options
+        return call.stream(chunks(call, reply, options is not None and options.include_usage))
+    replies = await reply.collect()
+    model = reply.accepted.model
+    return answer(
+        {
+            "id": f"chatcmpl-{call.id}",
+            "object": "chat.completion",
+            "created": now_s(),
+            "model": model,
+            "choices": [await _choice(call, model, one) for one in replies],
+            "usage": usage_of(one.usage for one in replies),
+        }
+    )
+
+
+async def _choice(call: Call, model: str, reply: Reply) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
+    if reply.calls:
+        message["content"] = reply.text or None
+        message["tool_calls"] = [
+            {
+                "id": one.id,
+                "type": "function",
+                "function": {"name": one.name, "arguments": one.arguments},
+            }
+            for one in reply.calls
+        ]
+    logprobs = None
+    if reply.logprobs:
+        content = await chat_logprobs(call.shared.token_texts, model, reply.logprobs)
+        logprobs = {"content": content, "refusal": None}
+    return {
+        "index": reply.index,
+        "message": message,
+        "logprobs": logprobs,
+        "finish_reason": reason_of(reply.finish_reason, has_calls=bool(reply.calls)),
+    }
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/chat/completions",
+        handle=_chat,
+        dialect=OPENAI,
+        summary="Answer a chat",
+        body=ChatBody,
+        is_work=True,
+    ),
+)
