@@ -17,6 +17,7 @@ from umad.engine.execution import Decoded, DecodeRunner
 from umad.engine.facts import StepTraffic
 from umad.engine.inbox import Arrival, DropSession, Inbox, Mail
 from umad.engine.news import DrawnToken, News, rejection
+from umad.engine.spinning import SpinWatch
 from umad.engine.stream import Stream
 from umad.engine.tally import StepTally
 from umad.errors import UmadError
@@ -58,6 +59,7 @@ class StepLoop:
         guarded: frozenset[str],
         now_ns: Callable[[], int],
         seat: BoardSeat | None = None,
+        spin_watch: SpinWatch | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
@@ -67,6 +69,7 @@ class StepLoop:
         self._guarded = guarded
         self._now_ns = now_ns
         self._seat = seat or BoardSeat.alone()
+        self._spin_watch = spin_watch
         self._streams: dict[int, Stream] = {}
         self._totals = Totals()
         self._tally = StepTally()
@@ -199,6 +202,8 @@ class StepLoop:
             last.stats = self._tell(now_ns)
             self._emit(last)
         self._has_garbage = True
+        if self._spin_watch is not None:
+            self._spin_watch.look(now_ns)
 
     def _sample(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
         sampled = []

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from umad.clock import MonotonicClock
-from umad.engine import llama
+from umad.engine import llama, spinning
 from umad.engine.board import BoardSeat
 from umad.engine.board_watch import BoardWatch
 from umad.engine.chat import ChatTemplate
@@ -180,5 +180,6 @@ def _step_loop(
         traffic=traffic,
         guarded=guarded_lanes(options.lanes),
         now_ns=clock.now_ns,
+        spin_watch=spinning.watch(facts.threads, clock.now_ns()),
         seat=seat,
     )

@@ -13,6 +13,8 @@ import psutil
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _SPINS = 3000
+# How a user chooses the way OpenMP threads wait.
+WAIT_VARIABLES = frozenset({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -32,17 +34,20 @@ def name_thread(name: str) -> None:
 
 
 def share_cores() -> None:
-    """Let OpenMP threads spin only briefly at the barriers of a graph. Before llama.cpp is loaded.
+    """Let OpenMP threads spin only briefly at the barriers of a graph, where nothing decides that
+    anew while they run (`umad.engine.spinning` says what is at stake). Before llama.cpp is loaded.
 
-    libgomp spins for milliseconds; a thread it waits for that lost its core to another program
-    (the daemon, an editor, a compiler) then costs a whole turn of the scheduler, hundreds of
-    times a token: 6 to 10 tokens/s on the tiny model beside a compiler, 34 with 10,000 spins, 174
-    with 1,000, 236 with none. But a machine with nothing else to do pays for every thread that
-    sleeps: 0.5B model, 8 streams, tokens/s: 115 as libgomp comes, 112 with this, 105 with 1,000.
-    Where somebody has chosen, theirs stays.
+    Beside a compiler, tiny model, tokens/s: 6 to 10 as libgomp comes, 34 with 10,000 spins, 174
+    with 1,000, 236 with none. But alone every thread that sleeps costs: 0.5B model, 8 streams: 115
+    as libgomp comes, 112 with 3,000, 105 with 1,000. Where somebody has chosen, theirs stays.
     """
-    if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+    if not os.environ.keys() & WAIT_VARIABLES and not tells_waits():
         os.environ["GOMP_SPINCOUNT"] = str(_SPINS)
+
+
+def tells_waits() -> bool:
+    """Whether the kernel says how long threads waited for a core."""
+    return Path("/proc/self/schedstat").is_file()
 
 
 def decode_threads() -> int:

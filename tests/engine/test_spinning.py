@@ -1,0 +1,204 @@
+"""OpenMP's threads spin while they have cores of their own, and hardly at all in a crowd."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from umad.engine.spinning import (
+    CROWDED_SHARE,
+    LEAST_CALM_NS,
+    LOOK_NS,
+    MOST_CALM_NS,
+    IdleTeam,
+    Patience,
+    SpinWatch,
+    waited_ns,
+)
+
+needs_schedstat = pytest.mark.skipif(
+    not Path("/proc/self/schedstat").is_file(), reason="the kernel does not tell waits"
+)
+
+
+class Team(IdleTeam):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @override
+    def gather(self) -> None:
+        self.told.append("gather")
+
+    @override
+    def dismiss(self) -> None:
+        self.told.append("dismiss")
+
+
+class Machine:
+    """Two decode threads that wait for cores as it is told."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.waited_ns = 0
+        self.team = Team()
+        self.watch = SpinWatch(self.team, threads=2, waited_ns=lambda: self.waited_ns, now_ns=0)
+
+    def run(self, seconds: float, *, share: float) -> None:
+        for _ in range(round(seconds * 1e9) // LOOK_NS):
+            self.now_ns += LOOK_NS
+            self.waited_ns += round(share * 2 * LOOK_NS)
+            self.watch.look(self.now_ns)
+
+
+def test_alone_nothing_is_done() -> None:
+    machine = Machine()
+
+    machine.run(60, share=0.05)
+
+    assert machine.team.told == []
+
+
+def test_a_crowd_makes_threads_polite_at_the_first_look() -> None:
+    machine = Machine()
+
+    machine.run(LOOK_NS / 1e9, share=0.4)
+
+    assert machine.team.told == ["gather"]
+
+
+def test_a_second_of_calm_makes_them_eager_again() -> None:
+    machine = Machine()
+    machine.run(1, share=0.4)
+
+    machine.run(0.9, share=0.0)
+    before = list(machine.team.told)
+    machine.run(0.2, share=0.0)
+
+    assert before == ["gather"]
+    assert machine.team.told == ["gather", "dismiss"]
+
+
+def test_a_pause_in_the_crowd_is_no_calm() -> None:
+    machine = Machine()
+
+    for _ in range(20):
+        machine.run(0.5, share=0.4)
+        machine.run(0.5, share=0.0)
+
+    assert machine.team.told == ["gather"]
+
+
+def test_where_being_eager_is_always_a_mistake_it_is_tried_ever_less() -> None:
+    """Something makes eager threads wait that polite ones do not feel."""
+    machine = Machine()
+    tries = 0
+
+    for _ in range(round(120e9) // LOOK_NS):
+        eager = machine.team.told[-1:] != ["gather"]
+        tries += eager
+        machine.run(LOOK_NS / 1e9, share=0.5 if eager else 0.0)
+
+    assert tries < 10
+
+
+def test_the_time_of_calm_is_bounded_and_falls_back() -> None:
+    patience = Patience()
+    now_ns = 0
+    for _ in range(20):  # every try a mistake
+        patience.saw(0.5, now_ns)
+        now_ns += MOST_CALM_NS
+        assert not patience.saw(0.0, now_ns), "never longer than the bound"
+        now_ns += LOOK_NS
+    now_ns += 10 * MOST_CALM_NS  # eager for long, and rightly
+
+    patience.saw(0.5, now_ns)
+
+    assert not patience.saw(0.0, now_ns + LEAST_CALM_NS)
+
+
+def test_steps_between_looks_cost_no_look() -> None:
+    asked: list[int] = []
+
+    def waited() -> int:
+        asked.append(0)
+        return 0
+
+    watch = SpinWatch(Team(), threads=2, waited_ns=waited, now_ns=0)
+
+    for now_ns in range(0, LOOK_NS, LOOK_NS // 100):
+        watch.look(now_ns)
+
+    assert len(asked) == 1, "when it was made"
+
+
+def test_the_share_that_is_crowded_lies_between_what_was_measured() -> None:
+    assert 0.05 < CROWDED_SHARE < 0.2
+
+
+@needs_schedstat
+def test_waiting_for_a_core_is_seen() -> None:
+    """Two busy processes on one core: each waits about half of the time."""
+    core = min(os.sched_getaffinity(0))
+    script = (
+        "import os, sys, time\n"
+        "from umad.engine.spinning import waited_ns\n"
+        f"os.sched_setaffinity(0, {{{core}}})\n"
+        "sys.stdin.read(1)\n"
+        "end, before = time.process_time() + 0.2, waited_ns()\n"
+        "while time.process_time() < end: pass\n"
+        "print(waited_ns() - before)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"x")
+        process.stdin.flush()
+    waits = [int(process.communicate(timeout=60)[0]) for process in processes]
+
+    assert max(waits) > 0.1e9
+
+
+def test_what_living_threads_waited_never_runs_backwards() -> None:
+    first = waited_ns()
+    time.sleep(0)  # let somebody else run, if anybody wants to
+    assert waited_ns() >= first or not Path("/proc/self/schedstat").is_file()
+
+
+@needs_schedstat
+def test_a_team_is_counted_while_it_sleeps_and_gone_when_dismissed() -> None:
+    """libgomp itself, in a process of its own: its threads come and go."""
+    script = (
+        "import ctypes, ctypes.util, os, time\n"
+        "from umad.engine.spinning import IdleTeam\n"
+        "tasks = lambda: len(os.listdir('/proc/self/task'))\n"
+        "libgomp = ctypes.CDLL('libgomp.so.1')\n"
+        "alone, team = tasks(), IdleTeam(libgomp, 3)\n"
+        "team.gather()\n"
+        "gathered = tasks()\n"
+        "team.gather()\n"
+        "again = tasks()\n"
+        "team.dismiss()\n"
+        "deadline = time.monotonic() + 20\n"
+        "while tasks() > alone and time.monotonic() < deadline: os.sched_yield()\n"
+        "print(gathered - alone, again - gathered, tasks() - alone)\n"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    if "libgomp" in run.stderr:
+        pytest.skip("no libgomp here")
+
+    assert run.stdout.split() == ["4", "0", "0"], run.stderr

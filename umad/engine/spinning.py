@@ -1,0 +1,182 @@
+"""How long OpenMP's threads spin at the barriers of a graph: for as long as they have cores of
+their own, and hardly at all while other programs want them.
+
+llama.cpp's threads meet some 300 times a token. Those that spin meanwhile are there at once; but
+when one of them has lost its core to another program (a compiler, a test run), the others spin for
+a whole turn of the kernel's scheduler, and that hundreds of times a token. Measured on two cores,
+tiny model, one stream, tokens/s spinning and hardly spinning: nobody else 430 and 315, beside one
+busy program 20 to 140 and 240 to 360.
+
+libgomp reads its patience once, before main. But it spins 100 rounds instead of 300,000 while the
+process has more OpenMP threads than cores (`gomp_throttled_spin_count_var`, libgomp's
+config/linux/wait.h). So a second team that sleeps and does nothing makes the working one polite,
+and its end makes it eager again. Where there is no libgomp, where the kernel does not say how long
+threads had to wait for a core, and where the user has chosen (GOMP_SPINCOUNT, OMP_WAIT_POLICY),
+nothing is done.
+
+Owner: the step thread.
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from umad.engine.process import WAIT_VARIABLES, tells_waits
+
+log = logging.getLogger("umad.engine")
+
+LOOK_NS = 50_000_000
+# Share of the decode threads' time spent waiting for a core. Alone 0.00 to 0.05 (the daemon's and
+# the clients' own work), beside one busy program 0.2 to 0.8 however it is waited.
+CROWDED_SHARE = 0.12
+# A compiler's pauses between files are no reason to turn eager.
+LEAST_CALM_NS, MOST_CALM_NS = 1_000_000_000, 30_000_000_000
+_TASKS = "/proc/self/task"
+_START_S = 5.0
+
+
+class Patience:
+    """When to be polite. Pure: shares of time in, a choice out.
+
+    Being eager is tried after a time of calm; where it was a mistake, after twice that time.
+    """
+
+    __slots__ = ("_calm_ns", "_crowded_at_ns", "_eager_since_ns", "polite")
+
+    def __init__(self) -> None:
+        self.polite = False
+        self._crowded_at_ns = 0
+        self._eager_since_ns: int | None = None
+        self._calm_ns = LEAST_CALM_NS
+
+    def saw(self, share: float, now_ns: int) -> bool:
+        """Since the last look the threads waited for `share` of their time; whether to be polite
+        from now on."""
+        if share > CROWDED_SHARE:
+            if not self.polite and self._eager_since_ns is not None:
+                was_short = now_ns - self._eager_since_ns < self._calm_ns
+                self._calm_ns = min(2 * self._calm_ns, MOST_CALM_NS) if was_short else LEAST_CALM_NS
+            self.polite = True
+            self._crowded_at_ns = now_ns
+        elif self.polite and now_ns - self._crowded_at_ns >= self._calm_ns:
+            self.polite = False
+            self._eager_since_ns = now_ns
+        return self.polite
+
+
+class IdleTeam:
+    """An OpenMP team of one thread more than there are cores, which sleeps until it is dismissed.
+
+    Its threads cost a stack each and no time. libgomp counts them until their master ends.
+    """
+
+    def __init__(self, libgomp: ctypes.CDLL, cores: int) -> None:
+        self._libgomp = libgomp
+        self._size = cores + 1
+        self._dismissed = threading.Event()
+        self._master: threading.Thread | None = None
+
+    def gather(self) -> None:
+        """Returns once libgomp counts the team."""
+        if self._master is not None:
+            return
+        gathered = threading.Event()
+        self._dismissed = threading.Event()
+        self._master = threading.Thread(
+            target=self._sleep, args=(gathered, self._dismissed), name="umad-idle", daemon=True
+        )
+        self._master.start()
+        gathered.wait(_START_S)
+
+    def dismiss(self) -> None:
+        """Returns at once; its threads end soon after."""
+        self._dismissed.set()
+        self._master = None
+
+    def _sleep(self, gathered: threading.Event, dismissed: threading.Event) -> None:
+        # A team is gathered by work: the C library's free(NULL) does nothing, in every thread.
+        work = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
+        run = self._libgomp.GOMP_parallel
+        run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        run.restype = None
+        run(work, None, self._size, 0)
+        gathered.set()
+        # Ends with the process at the latest: a daemon thread.
+        dismissed.wait()
+
+
+class SpinWatch:
+    """Looks at how long the process's threads waited for cores, and gathers or dismisses."""
+
+    def __init__(
+        self, team: IdleTeam, *, threads: int, waited_ns: Callable[[], int], now_ns: int
+    ) -> None:
+        """threads: those of a decode. waited_ns: of all the process's threads, ever growing."""
+        self._team = team
+        self._threads = threads
+        self._waited_ns = waited_ns
+        self._patience = Patience()
+        self._looked_ns = now_ns
+        self._last_ns = waited_ns()
+
+    def look(self, now_ns: int) -> None:
+        """After a step; does something every `LOOK_NS` only."""
+        passed_ns = now_ns - self._looked_ns
+        if passed_ns < LOOK_NS:
+            return
+        waited_ns = self._waited_ns()
+        # Threads that ended took their waits along.
+        share = max(0, waited_ns - self._last_ns) / (passed_ns * self._threads)
+        self._looked_ns, self._last_ns = now_ns, waited_ns
+        was_polite = self._patience.polite
+        if self._patience.saw(share, now_ns) == was_polite:
+            return
+        if was_polite:
+            self._team.dismiss()
+        else:
+            self._team.gather()
+        log.info("threads spin=%s share_waited=%.2f", was_polite, share)
+
+
+def watch(threads: int, now_ns: int) -> SpinWatch | None:
+    """The watch of this process once llama.cpp has run, or None where there is nothing to do."""
+    chosen = os.environ.keys() & WAIT_VARIABLES
+    libgomp = _libgomp()
+    if threads < 2 or chosen or libgomp is None or not tells_waits():
+        return None
+    team = IdleTeam(libgomp, len(os.sched_getaffinity(0)))
+    return SpinWatch(team, threads=threads, waited_ns=waited_ns, now_ns=now_ns)
+
+
+def waited_ns() -> int:
+    """Time that this process's living threads were ready to run and had no core.
+
+    The second field of schedstat (the kernel's Documentation/scheduler/sched-stats.rst).
+    """
+    total_ns = 0
+    for task in os.listdir(_TASKS):
+        try:
+            file = os.open(f"{_TASKS}/{task}/schedstat", os.O_RDONLY)
+        except OSError:
+            continue  # it has ended meanwhile
+        with contextlib.suppress(OSError):
+            total_ns += int(os.read(file, 128).split()[1])
+        os.close(file)
+    return total_ns
+
+
+def _libgomp() -> ctypes.CDLL | None:
+    """The library that llama.cpp came with: wheels carry one under a name of their own."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        path = line.partition("/")[2]
+        if Path(path).name.startswith("libgomp"):
+            return ctypes.CDLL(f"/{path}")
+    return None
