@@ -33,6 +33,8 @@ class SamplingParams:
     repetition_penalty divides or multiplies (CTRL, arXiv 1909.05858); frequency and presence
     penalties subtract (OpenAI's definition); `penalty_last_n` tokens are looked at by the first.
     logprobs: how many alternatives are reported beside each token's own; None reports none.
+    fit: `max_tokens` is only a ceiling (None: there is none): where the daemon's limit or the
+    context leave room for fewer, as many as that. Agents ask for more than local models have.
     """
 
     temperature: float = 0.8
@@ -47,6 +49,7 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     max_tokens: int | None = None
+    fit: bool = False
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False

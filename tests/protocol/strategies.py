@@ -43,6 +43,7 @@ sampling = st.builds(
     stop=st.lists(st.text(min_size=1, max_size=20), max_size=4).map(tuple),
     logprobs=st.none() | st.integers(0, MAX_LOGPROBS),
     ignore_eos=st.booleans(),
+    fit=st.booleans(),
 )
 _json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-100, 100) | texts,

@@ -80,6 +80,7 @@ def test_every_sampling_field_can_be_asked_for() -> None:
         stop=("x",),
         logprobs=1,
         ignore_eos=True,
+        fit=True,
     )
     defaults = SamplingParams()
     assert all(getattr(asked, name) != getattr(defaults, name) for name in SAMPLING_FIELDS)

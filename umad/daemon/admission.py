@@ -88,7 +88,9 @@ class Admission:
     def _sampling(self, sampling: SamplingParams) -> SamplingParams:
         limit = self._limits.max_tokens
         max_tokens = sampling.max_tokens
-        if max_tokens is None:
+        if sampling.fit:
+            max_tokens = min(limit if max_tokens is None else max_tokens, limit)
+        elif max_tokens is None:
             max_tokens = min(DEFAULT_MAX_TOKENS, limit)
         elif max_tokens > limit:
             raise BadRequest(

@@ -41,11 +41,13 @@ class Intake:
         template: ChatTemplate,
         guarded: frozenset[str],
         most_prompt_tokens: int,
+        n_cells: int,
     ) -> None:
         self._vocab = vocab
         self._template = template
         self._guarded = guarded
         self._most_prompt_tokens = most_prompt_tokens
+        self._n_cells = n_cells
 
     def take(self, submit: Submit) -> Arrival | StepReport:
         """Ready for the scheduler; or, for a resumed completion that had reached its end when
@@ -68,6 +70,10 @@ class Intake:
             field = "json_schema" if kind == "json_schema" else "grammar"
             raise Unsupported("answers cannot be constrained yet", field=field)
         prompt = self._prompt(submit, rendered)
+        max_new_tokens = sampling.max_tokens
+        if sampling.fit:
+            # The last token is never computed: it needs no cell.
+            max_new_tokens = max(1, min(max_new_tokens, self._n_cells + 1 - prompt.size))
         resumed = vocab.checked(submit.resume)
         tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
         stream = Stream(
@@ -89,7 +95,7 @@ class Intake:
             opening="" if resumed.size else opening,
         )
         if resumed.size:
-            reason = _replay(stream, submit.resume, sampling.max_tokens)
+            reason = _replay(stream, submit.resume, max_new_tokens)
             if reason is not None:
                 return _already_ended(stream, reason)
         return Arrival(
@@ -98,7 +104,7 @@ class Intake:
                 rid=submit.rid,
                 tokens=tokens,
                 n_prompt=prompt.size,
-                max_new_tokens=sampling.max_tokens,
+                max_new_tokens=max_new_tokens,
                 lane=submit.lane,
                 app=submit.app,
                 session=submit.session,

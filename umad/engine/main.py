@@ -101,6 +101,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
                 ),
                 guarded=guarded,
                 most_prompt_tokens=options.prompt_tokens or context.n_cells,
+                n_cells=context.n_cells,
             ),
             vocab=vocab,
             inbox=inbox,

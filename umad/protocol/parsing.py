@@ -47,6 +47,7 @@ _SAMPLING: Mapping[str, Reader] = {
     "stop": fields.read_stop,
     "logprobs": fields.read_integer,
     "ignore_eos": fields.read_flag,
+    "fit": fields.read_flag,
     "grammar": chat_fields.read_grammar,
     "json_schema": chat_fields.read_json_schema,
 }
