@@ -1,0 +1,72 @@
+"""Bodies of llama.cpp's own endpoints, as llama-server takes them (its tools/server/README.md).
+
+Fields that steer its slots, caches and exotic samplers are accepted and have no effect.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ExtraFile(_Body):
+    """Another file, shown to the model before the one that is edited."""
+
+    filename: str = ""
+    text: str
+
+
+class InfillBody(_Body):
+    """`POST /infill`. prompt: what is already typed after input_prefix."""
+
+    input_prefix: str
+    input_suffix: str
+    input_extra: list[ExtraFile] = []
+    prompt: str = ""
+    model: str | None = None
+    stream: bool = False
+    n_predict: int | None = Field(
+        default=None, ge=-2, validation_alias=AliasChoices("n_predict", "max_tokens")
+    )
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = Field(default=None, ge=-1)
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: list[str] = []
+    ignore_eos: bool = False
+    return_tokens: bool = False
+
+
+class TokenizeBody(_Body):
+    """`POST /tokenize`. add_special: begin with the model's BOS. parse_special: control tokens
+    written in the content are meant as such. with_pieces: each token's text beside it."""
+
+    content: str
+    model: str | None = None
+    add_special: bool = False
+    parse_special: bool = True
+    with_pieces: bool = False
+
+
+class DetokenizeBody(_Body):
+    """`POST /detokenize`."""
+
+    tokens: list[Annotated[int, Field(ge=0)]]
+    model: str | None = None
+
+
+class TokensAnswer(_Body):
+    tokens: list[int] | list[dict[str, Any]]
+
+
+class ContentAnswer(_Body):
+    content: str

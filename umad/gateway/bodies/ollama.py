@@ -1,0 +1,129 @@
+"""Bodies that Ollama's API accepts.
+
+Source: the request types of the `ollama` package and Ollama's `api/types.go`. Options that shape
+a runner (num_ctx, num_gpu, num_thread, …) are accepted and have no effect: apps that disagree
+about them would otherwise reload each other's model. Not: what a body becomes (`requests`).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from umad.gateway.bodies.durations import seconds_of
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# Seconds, or a duration as Go writes it ("5m"); below zero is for ever.
+KeepAlive = Annotated[float | str, AfterValidator(seconds_of)]
+Think = bool | Literal["low", "medium", "high", "max", "xhigh"]
+
+
+class Options(_Body):
+    """Sampling; -1 and -2 of num_predict mean as many tokens as fit, 0 of a seed is a seed."""
+
+    num_predict: int | None = Field(default=None, ge=-2)
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repeat_last_n: int | None = Field(default=None, ge=-1)
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: list[str] | str | None = None
+
+
+class CalledFunction(_Body):
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class ToolCall(_Body):
+    id: str | None = None
+    function: CalledFunction
+
+
+class Message(_Body):
+    role: str
+    content: str | None = None
+    thinking: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+class Function(_Body):
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(_Body):
+    """A tool of another type than "function" has no function, and is skipped."""
+
+    type: str = "function"
+    function: Function | None = None
+
+
+class _Generation(_Body):
+    model: str = Field(min_length=1)
+    stream: bool | None = None
+    options: Options | None = None
+    format: Literal["", "json"] | dict[str, Any] | None = None
+    keep_alive: KeepAlive | None = None
+    think: Think | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+
+
+class ChatBody(_Generation):
+    """`POST /api/chat`. Without messages: load the model, or let it go."""
+
+    messages: list[Message] | None = None
+    tools: list[Tool] | None = None
+
+
+class GenerateBody(_Generation):
+    """`POST /api/generate`. Without a prompt: load the model, or let it go."""
+
+    prompt: str | None = None
+    suffix: str | None = None
+    system: str | None = None
+    template: str | None = None
+    context: list[int] | None = None
+    raw: bool | None = None
+    images: list[str] | None = None
+
+
+class EmbedBody(_Body):
+    """`POST /api/embed`."""
+
+    model: str = Field(min_length=1)
+    input: str | list[str]
+    truncate: bool = True
+    dimensions: int | None = Field(default=None, ge=1)
+    keep_alive: KeepAlive | None = None
+    options: Options | None = None
+
+
+class EmbeddingsBody(_Body):
+    """`POST /api/embeddings`, the older spelling with one text."""
+
+    model: str = Field(min_length=1)
+    prompt: str
+    keep_alive: KeepAlive | None = None
+    options: Options | None = None
+
+
+class ShowBody(_Body):
+    """`POST /api/show`. name: the older spelling of model."""
+
+    model: str = ""
+    name: str = ""
+    verbose: bool = False

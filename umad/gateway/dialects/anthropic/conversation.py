@@ -1,0 +1,243 @@
+"""What a Messages body asks for, as one of umad's requests.
+
+Where Anthropic's turns and a chat template's differ: a turn is a list of blocks, tool results
+stand in a user's turn, system turns may come in the middle, and a last turn of the assistant is
+the beginning of the answer. Pure. Not: rendering the model's template, nor parsing its answer.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from umad.constraint import Constraint
+from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
+from umad.errors import BadRequest
+from umad.gateway.bodies import anthropic as bodies
+from umad.gateway.dialects.anthropic.attribution import without_attribution
+from umad.request import GenerateRequest, SamplingParams
+
+# Anthropic's own default; umad's are for apps that say nothing of sampling.
+TEMPERATURE = 1.0
+BETWEEN_BLOCKS = "\n\n"
+NO_IMAGE = "[an image stood here; this model reads only text]"
+NO_DOCUMENT = "[a document stood here; this model reads only text]"
+
+
+def request_of(body: bodies.MessagesBody) -> GenerateRequest:
+    """The generation `body` asks for. Raises `BadRequest` with a field of the body."""
+    schema = body.schema_wanted
+    return GenerateRequest(
+        messages=turns_of(body),
+        chat=options_of(body),
+        constraint=None if schema is None else Constraint.json_schema(schema),
+        model=body.model,
+        sampling=sampling_of(body),
+    )
+
+
+def sampling_of(body: bodies.MessagesBody) -> SamplingParams:
+    """Fields that were not given stay umad's defaults, but for the temperature."""
+    given: dict[str, float | int] = {}
+    if body.top_k is not None:
+        given["top_k"] = body.top_k
+    if body.top_p is not None:
+        given["top_p"] = body.top_p
+    return SamplingParams(
+        temperature=TEMPERATURE if body.temperature is None else body.temperature,
+        max_tokens=body.max_tokens,
+        fit=True,
+        stop=tuple(body.stop_sequences),
+        **given,  # type: ignore[arg-type]
+    )
+
+
+def options_of(body: bodies.CountTokensBody) -> ChatOptions:
+    """Tools and how the template is to treat the turns."""
+    tools = tuple(_tool(one) for one in body.tools if isinstance(one, bodies.CustomTool))
+    choice = body.tool_choice
+    if choice is not None and choice.type == "tool":
+        _check_named(choice, tools)
+    thinking = body.thinking is not None and body.thinking.type != "disabled"
+    return ChatOptions(
+        tools=tools,
+        tool_choice="none"
+        if choice is not None and choice.type == "none"
+        else "required"
+        if choice is not None and choice.type == "any" and tools
+        else "auto",
+        tool_name=choice.name if choice is not None and choice.type == "tool" else None,
+        # The name the templates of Qwen, GLM and their like have agreed on; others do not look.
+        template_kwargs={"enable_thinking": thinking},
+        continue_final=_is_begun(body.messages),
+        markup=True,
+    )
+
+
+def _tool(tool: bodies.CustomTool) -> Tool:
+    return Tool(name=tool.name, description=tool.description or "", parameters=tool.input_schema)
+
+
+def _check_named(choice: bodies.ToolChoice, tools: Sequence[Tool]) -> None:
+    names = [tool.name for tool in tools]
+    if choice.name is None:
+        raise BadRequest("a tool_choice of type tool needs a name", field="tool_choice.name")
+    if choice.name not in names:
+        known = f"there are {', '.join(names)}" if names else "no tools were given"
+        raise BadRequest(f"no tool has that name; {known}", field="tool_choice.name")
+
+
+def _is_begun(messages: Sequence[bodies.Message]) -> bool:
+    """The last turn is an answer's beginning, which the model goes on with."""
+    if not messages or messages[-1].role != "assistant":
+        return False
+    content = messages[-1].content
+    return isinstance(content, str) or all(block.type == "text" for block in content)
+
+
+# -- turns -----------------------------------------------------------------------------------------
+
+
+def turns_of(body: bodies.CountTokensBody) -> tuple[ChatMessage, ...]:
+    """The conversation, system prompt first. Raises `BadRequest` with a field of the body."""
+    if not body.messages:
+        raise BadRequest("messages is empty", field="messages")
+    tool_names: dict[str, str] = {}
+    turns: list[ChatMessage] = []
+    system = _system_text(body.system)
+    for at, message in enumerate(body.messages):
+        if message.role == "system" and not turns:
+            system = _joined((system, _plain_text(message.content, f"messages.{at}.content")))
+        else:
+            turns.extend(_turns(message, f"messages.{at}.content", tool_names))
+    head = [ChatMessage(role="system", content=system)] if system else []
+    return (*head, *_merged(turns))
+
+
+def _system_text(system: str | Sequence[bodies.TextBlock] | None) -> str:
+    if system is None:
+        return ""
+    text = system if isinstance(system, str) else _joined(block.text for block in system)
+    return without_attribution(text)
+
+
+def _turns(
+    message: bodies.Message, field: str, tool_names: dict[str, str]
+) -> Iterator[ChatMessage]:
+    match message.role:
+        case "assistant":
+            yield _assistant(message.content, tool_names)
+        case "system":
+            # Templates want their system turn first; agents mark such words for the model so.
+            said = _plain_text(message.content, field)
+            yield ChatMessage(role="user", content=f"<system-reminder>\n{said}\n</system-reminder>")
+        case "user":
+            yield from _user(message.content, field, tool_names)
+
+
+def _assistant(content: str | Sequence[bodies.Block], tool_names: dict[str, str]) -> ChatMessage:
+    """What the assistant said; blocks of Anthropic's own tools are left out."""
+    if isinstance(content, str):
+        return ChatMessage(role="assistant", content=content)
+    calls: list[ToolCall] = []
+    thoughts: list[str] = []
+    texts: list[str] = []
+    for block in content:
+        if isinstance(block, bodies.TextBlock):
+            texts.append(block.text)
+        elif isinstance(block, bodies.ThinkingBlock):
+            thoughts.append(block.thinking)
+        elif isinstance(block, bodies.ToolUseBlock):
+            tool_names[block.id] = block.name
+            arguments = json.dumps(block.input, ensure_ascii=False)
+            calls.append(ToolCall(name=block.name, arguments=arguments, id=block.id))
+    return ChatMessage(
+        role="assistant",
+        content="".join(texts),
+        tool_calls=tuple(calls),
+        reasoning="".join(thoughts) or None,
+    )
+
+
+def _user(
+    content: str | Sequence[bodies.Block], field: str, tool_names: dict[str, str]
+) -> Iterator[ChatMessage]:
+    if isinstance(content, str):
+        yield ChatMessage(role="user", content=content)
+        return
+    texts: list[str] = []
+    for at, block in enumerate(content):
+        if isinstance(block, bodies.ToolResultBlock):
+            if texts:
+                yield ChatMessage(role="user", content=_joined(texts))
+                texts = []
+            yield _tool_result(block, tool_names)
+        else:
+            texts.append(_read(block, f"{field}.{at}"))
+    if texts:
+        yield ChatMessage(role="user", content=_joined(texts))
+
+
+def _tool_result(block: bodies.ToolResultBlock, tool_names: dict[str, str]) -> ChatMessage:
+    """A tool's answer. What the model cannot read in it is named instead of refused: the client
+    would send it again with every turn that follows."""
+    content = block.content or ""
+    text = content if isinstance(content, str) else _joined(_readable(one) for one in content)
+    return ChatMessage(
+        role="tool",
+        content=f"Error: {text}" if block.is_error else text,
+        name=tool_names.get(block.tool_use_id),
+        tool_call_id=block.tool_use_id,
+    )
+
+
+def _readable(part: bodies.ResultPart) -> str:
+    if isinstance(part, bodies.ImageBlock):
+        return NO_IMAGE
+    if isinstance(part, bodies.DocumentBlock) and not isinstance(part.source, bodies.TextSource):
+        return NO_DOCUMENT
+    return _text_in(part) or ""
+
+
+def _read(block: bodies.Block, field: str) -> str:
+    """The text of a block in a user's own words."""
+    text = _text_in(block)
+    if text is None:
+        raise BadRequest(
+            f"this model reads only text, not a block of type {block.type[:64]}", field=field
+        )
+    return text
+
+
+def _text_in(block: bodies.Block | bodies.ResultPart) -> str | None:
+    if isinstance(block, bodies.TextBlock):
+        return block.text
+    if isinstance(block, bodies.DocumentBlock) and isinstance(block.source, bodies.TextSource):
+        return _joined((block.title or "", block.source.data))
+    if isinstance(block, bodies.SearchResultBlock):
+        return _joined((block.title, block.source, *(one.text for one in block.content)))
+    return None
+
+
+def _plain_text(content: str | Sequence[bodies.Block], field: str) -> str:
+    if isinstance(content, str):
+        return content
+    return _joined(_read(block, f"{field}.{at}") for at, block in enumerate(content))
+
+
+def _merged(turns: Sequence[ChatMessage]) -> Iterator[ChatMessage]:
+    """Neighbouring turns of the user made one: some templates insist on taking turns."""
+    open_turn: ChatMessage | None = None
+    for turn in turns:
+        if open_turn is not None and turn.role == "user":
+            open_turn = ChatMessage(role="user", content=_joined((open_turn.content, turn.content)))
+            continue
+        if open_turn is not None:
+            yield open_turn
+        open_turn = turn if turn.role == "user" else None
+        if open_turn is None:
+            yield turn
+    if open_turn is not None:
+        yield open_turn
+
+
+def _joined(texts: Iterator[str] | Sequence[str]) -> str:
+    return BETWEEN_BLOCKS.join(text for text in texts if text)

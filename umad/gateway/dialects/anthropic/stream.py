@@ -1,0 +1,180 @@
+"""An answer in Anthropic's shapes: the events of a stream in their fixed order, or one message.
+
+    message_start, (content_block_start, content_block_delta*, content_block_stop)*,
+    message_delta, message_stop; ping anywhere between; error in place of the rest.
+
+A stream is told the parts of an answer as they come and says which events they are; one message is
+the same told at once. The prompt's tokens are not counted yet when a stream must begin (its client
+is to see headers while the prompt is still read), so `message_start` says 0 and `message_delta`
+the truth, which is what clients keep. Pure. Owner: the one request it belongs to.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from umad.request import Usage
+
+Event = Mapping[str, Any]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"]
+
+# Real ones let Anthropic recognise its own thinking when it is sent back; a local model reads any.
+SIGNATURE = "umad"
+
+_EMPTY_BLOCKS: Mapping[str, Mapping[str, Any]] = {
+    "text": {"type": "text", "text": ""},
+    "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+
+
+def usage_fields(usage: Usage) -> dict[str, int]:
+    """Anthropic counts a cached token as read from the cache, not as input."""
+    return {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.completion_tokens,
+    }
+
+
+def _message(
+    *,
+    id_: str,
+    model: str,
+    content: Sequence[Mapping[str, Any]],
+    usage: Usage,
+    reason: StopReason | None,
+    stop: str | None,
+) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": list(content),
+        "stop_reason": reason,
+        "stop_sequence": stop,
+        "usage": usage_fields(usage),
+    }
+
+
+@dataclass(slots=True, kw_only=True)
+class MessageStream:
+    """One answer as events. Call `start` first and `end` or `error` last; each returns what to
+    send, in order. Parts may come in pieces of any size; a part of another kind ends the block.
+
+    id_: of the message. model: the name the client asked for, which it expects to see again.
+    """
+
+    id_: str
+    model: str
+    _index: int = field(default=-1, init=False)
+    _open: str | None = field(default=None, init=False)
+
+    def start(self) -> list[Event]:
+        """The stream begins."""
+        nothing = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
+        message = _message(
+            id_=self.id_, model=self.model, content=(), usage=nothing, reason=None, stop=None
+        )
+        return [{"type": "message_start", "message": message}]
+
+    def text(self, text: str) -> list[Event]:
+        """A piece of the answer's text."""
+        if not text:
+            return []
+        return [*self._enter("text"), self._delta({"type": "text_delta", "text": text})]
+
+    def thinking(self, text: str) -> list[Event]:
+        """A piece of what the model thinks before it answers."""
+        if not text:
+            return []
+        return [
+            *self._enter("thinking"),
+            self._delta({"type": "thinking_delta", "thinking": text}),
+        ]
+
+    def tool(self, *, id_: str, name: str) -> list[Event]:
+        """A call of tool `name` begins; its arguments follow as JSON text in pieces."""
+        block = {"type": "tool_use", "id": id_, "name": name, "input": {}}
+        return [*self._leave(), self._begin("tool_use", block)]
+
+    def arguments(self, partial_json: str) -> list[Event]:
+        """A piece of the open call's arguments."""
+        if not partial_json:
+            return []
+        return [self._delta({"type": "input_json_delta", "partial_json": partial_json})]
+
+    def end(self, *, reason: StopReason, stop: str | None, usage: Usage) -> list[Event]:
+        """The answer is complete."""
+        return [
+            *self._leave(),
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": reason, "stop_sequence": stop},
+                "usage": usage_fields(usage),
+            },
+            {"type": "message_stop"},
+        ]
+
+    def _enter(self, kind: str) -> list[Event]:
+        if self._open == kind:
+            return []
+        return [*self._leave(), self._begin(kind, _EMPTY_BLOCKS[kind])]
+
+    def _begin(self, kind: str, block: Mapping[str, Any]) -> Event:
+        self._index += 1
+        self._open = kind
+        return {"type": "content_block_start", "index": self._index, "content_block": block}
+
+    def _leave(self) -> list[Event]:
+        if self._open is None:
+            return []
+        events: list[Event] = []
+        if self._open == "thinking":
+            events.append(self._delta({"type": "signature_delta", "signature": SIGNATURE}))
+        events.append({"type": "content_block_stop", "index": self._index})
+        self._open = None
+        return events
+
+    def _delta(self, delta: Mapping[str, Any]) -> Event:
+        return {"type": "content_block_delta", "index": self._index, "delta": delta}
+
+
+def message_of(events: Sequence[Event]) -> Mapping[str, Any]:
+    """The message a whole stream of `events` adds up to, as its own clients would add it up.
+
+    So the answer that is sent at once cannot differ from the one that is streamed.
+    """
+    message: dict[str, Any] = {}
+    partial: dict[int, list[str]] = {}
+    for event in events:
+        match event["type"]:
+            case "message_start":
+                message = {**event["message"], "content": []}
+            case "content_block_start":
+                message["content"].append(dict(event["content_block"]))
+                partial[event["index"]] = []
+            case "content_block_delta":
+                delta, block = event["delta"], message["content"][event["index"]]
+                if delta["type"] == "signature_delta":
+                    block["signature"] = delta["signature"]
+                else:
+                    key = delta["type"].removesuffix("_delta").replace("input_json", "partial_json")
+                    partial[event["index"]].append(delta[key])
+            case "content_block_stop":
+                _close(message["content"][event["index"]], "".join(partial[event["index"]]))
+            case "message_delta":
+                message |= event["delta"]
+                message["usage"] = event["usage"]
+            case _:
+                pass
+    return message
+
+
+def _close(block: dict[str, Any], said: str) -> None:
+    if block["type"] == "tool_use":
+        block["input"] = json.loads(said or "{}")
+    else:
+        block[block["type"]] = said

@@ -1,0 +1,9 @@
+"""Ollama's API: chat, generate, embed, tags, show, ps, version; newline-delimited JSON.
+
+    requests   bodies to umad's requests
+    stream     parts of an answer to lines, or to one object
+    listing    models as Ollama describes them
+    routes     the endpoints
+
+Names may carry Ollama's tag: `nano:latest` is `nano`. Not: templates and parsers (`umad.chat`).
+"""

@@ -1,0 +1,19 @@
+"""An error as Ollama says it: `{"error": "…"}`, in a stream as its last line."""
+
+from umad.gateway import sse
+from umad.gateway.endpoint import Dialect
+from umad.gateway.errors import Problem
+
+
+def _error(problem: Problem) -> dict[str, object]:
+    """Clients show only `error`; the rest is for who debugs."""
+    body: dict[str, object] = {"error": problem.message, "code": problem.code}
+    if problem.field is not None:
+        body["field"] = problem.field
+    return {**body, "request_id": problem.request_id}
+
+
+# Nothing extra may stand between the lines: every one is an object the client reads.
+OLLAMA = Dialect(
+    name="ollama", error=_error, stream_error=lambda problem: sse.line(_error(problem)), ping=None
+)

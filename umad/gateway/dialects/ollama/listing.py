@@ -1,0 +1,102 @@
+"""Models as Ollama describes them: rows of tags and ps, and what show says. Pure.
+
+Facts come from the daemon's `models`. What umad does not know of a model (when its file was made,
+a license) is left empty rather than made up.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from umad.gateway.dialects.ollama.requests import LATEST
+
+# Ollama unloads what is idle; umad keeps a model until it is told to let it go.
+NEVER = "9999-12-31T23:59:59Z"
+LONG_AGO = "1970-01-01T00:00:00Z"
+Facts = Mapping[str, Any]
+
+
+def tag_row(model: Facts) -> dict[str, Any]:
+    """A row of `/api/tags`."""
+    name = f"{model['name']}{LATEST}"
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": LONG_AGO,
+        "size": model.get("size_bytes") or 0,
+        "digest": _digest(model),
+        "details": details(model),
+    }
+
+
+def running_row(model: Facts) -> dict[str, Any]:
+    """A row of `/api/ps`. size_vram: all of it where there is a device, which umad maps whole."""
+    row = tag_row(model)
+    del row["modified_at"]
+    on_device = bool(model.get("devices"))
+    return row | {
+        "expires_at": NEVER,
+        "size_vram": row["size"] if on_device else 0,
+        "context_length": model.get("ctx") or 0,
+    }
+
+
+def running(models: Sequence[Facts]) -> list[dict[str, Any]]:
+    """Rows of the models that are in memory."""
+    return [running_row(model) for model in models if model.get("pid") is not None]
+
+
+def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:
+    """The answer of `/api/show`."""
+    family = _family(model)
+    info: dict[str, Any] = {"general.architecture": family, "general.basename": model["name"]}
+    if (context := model.get("ctx")) is not None:
+        info[f"{family}.context_length"] = context
+    return {
+        "modelfile": f"FROM {model['name']}\n",
+        "parameters": parameters,
+        "template": "",
+        "license": "",
+        "details": details(model),
+        "model_info": info,
+        "capabilities": ["completion", "tools"],
+        "modified_at": LONG_AGO,
+    }
+
+
+def details(model: Facts) -> dict[str, Any]:
+    """What Ollama calls details of a model."""
+    family = _family(model)
+    return {
+        "parent_model": "",
+        "format": "gguf",
+        "family": family,
+        "families": [family],
+        "parameter_size": _parameter_size(model.get("n_params")),
+        "quantization_level": _quantization(model.get("description")),
+    }
+
+
+def _family(model: Facts) -> str:
+    return str(model.get("architecture") or "unknown")
+
+
+def _quantization(description: object) -> str:
+    """llama.cpp's description of a model ends with it: "qwen2 0.5B Q8_0"."""
+    words = description.split() if isinstance(description, str) else []
+    return words[-1] if len(words) > 1 else ""
+
+
+def _parameter_size(count: object) -> str:
+    if not isinstance(count, int):
+        return ""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+def _digest(model: Facts) -> str:
+    """Tells models apart, as Ollama's does; not of the weights, which are too long to read."""
+    path = f"{model.get('path')}:{model.get('size_bytes')}"
+    return hashlib.sha256(path.encode()).hexdigest()

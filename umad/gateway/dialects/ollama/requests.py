@@ -1,0 +1,161 @@
+"""What Ollama's bodies ask for, as umad's requests. Pure.
+
+An option that was not given stays umad's default. The options that shape a runner (num_ctx,
+num_gpu, …) have no effect: apps that disagree about them share one loaded model.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from umad.constraint import Constraint
+from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
+from umad.errors import BadRequest, Unsupported
+from umad.gateway.bodies import ollama as bodies
+from umad.request import GenerateRequest, SamplingParams
+
+LATEST = ":latest"
+# -1: the whole prompt. As far as a repetition could be noticed at all.
+_WHOLE_PROMPT_TOKENS = 1_000_000
+_SAME_NAME = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "presence_penalty",
+    "frequency_penalty",
+)
+
+
+def local_name(model: str) -> str:
+    """A model's name without Ollama's tag for the newest."""
+    return model.removesuffix(LATEST)
+
+
+def chat_request(body: bodies.ChatBody) -> GenerateRequest:
+    """The generation of `/api/chat`. Raises `BadRequest` with a field of the body."""
+    messages = body.messages or []
+    turns = tuple(_turn(one, f"messages.{at}") for at, one in enumerate(messages))
+    tools = tuple(_tools(body.tools or ()))
+    return GenerateRequest(
+        messages=turns,
+        chat=ChatOptions(
+            tools=tools,
+            template_kwargs=_thinking(body.think),
+            continue_final=bool(turns) and _is_begun(turns[-1]),
+            markup=True,
+        ),
+        constraint=_constraint(body.format),
+        model=local_name(body.model),
+        sampling=sampling_of(body),
+    )
+
+
+def generate_request(body: bodies.GenerateBody) -> GenerateRequest:
+    """The generation of `/api/generate`: the prompt as one turn of a chat, or as it is with `raw`.
+
+    Raises `BadRequest`, and `Unsupported` for what would not be done as asked.
+    """
+    if body.images:
+        raise BadRequest("this model reads only text", field="images")
+    if body.suffix:
+        raise Unsupported("suffix is for fill-in-the-middle, which /infill does", field="suffix")
+    if body.template:
+        raise Unsupported("the model's own template is used; send raw instead", field="template")
+    prompt = body.prompt or ""
+    sampling = sampling_of(body)
+    constraint, model = _constraint(body.format), local_name(body.model)
+    if body.raw:
+        return GenerateRequest(prompt=prompt, constraint=constraint, model=model, sampling=sampling)
+    system = [ChatMessage(role="system", content=body.system)] if body.system else []
+    return GenerateRequest(
+        messages=(*system, ChatMessage(role="user", content=prompt)),
+        chat=ChatOptions(template_kwargs=_thinking(body.think), markup=True),
+        constraint=constraint,
+        model=model,
+        sampling=sampling,
+    )
+
+
+def sampling_of(body: bodies.ChatBody | bodies.GenerateBody) -> SamplingParams:
+    """Sampling of `options`, under umad's names."""
+    options = body.options or bodies.Options()
+    given: dict[str, Any] = {
+        name: value for name in _SAME_NAME if (value := getattr(options, name)) is not None
+    }
+    if options.repeat_penalty is not None:
+        given["repetition_penalty"] = options.repeat_penalty
+    if options.repeat_last_n is not None:
+        last_n = options.repeat_last_n
+        given["penalty_last_n"] = _WHOLE_PROMPT_TOKENS if last_n < 0 else last_n
+    if options.seed is not None and options.seed >= 0:
+        given["seed"] = options.seed
+    if options.stop is not None:
+        given["stop"] = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
+    if body.logprobs:
+        given["logprobs"] = body.top_logprobs or 0
+    wanted = options.num_predict
+    # Ollama's -1 and -2 are "until it ends", and so is nothing at all.
+    if wanted is not None and wanted > 0:
+        given["max_tokens"] = wanted
+    return SamplingParams(fit=True, **given)
+
+
+def _turn(message: bodies.Message, field: str) -> ChatMessage:
+    if message.images:
+        raise BadRequest("this model reads only text", field=f"{field}.images")
+    if message.role not in ("system", "user", "assistant", "tool"):
+        raise BadRequest(
+            f"no role {message.role[:64]!r}; there are system, user, assistant and tool",
+            field=f"{field}.role",
+        )
+    calls = tuple(
+        ToolCall(
+            name=call.function.name,
+            arguments=json.dumps(call.function.arguments, ensure_ascii=False),
+            id=call.id,
+        )
+        for call in message.tool_calls or ()
+    )
+    return ChatMessage(
+        role=message.role,
+        content=message.content or "",
+        name=message.tool_name,
+        tool_calls=calls,
+        tool_call_id=message.tool_call_id,
+        reasoning=message.thinking or None,
+    )
+
+
+def _is_begun(turn: ChatMessage) -> bool:
+    return turn.role == "assistant" and not turn.tool_calls
+
+
+def _tools(tools: Sequence[bodies.Tool]) -> Iterator[Tool]:
+    """Tools of unknown types are skipped."""
+    for tool in tools:
+        function = tool.function
+        if tool.type == "function" and function is not None:
+            yield Tool(
+                name=function.name,
+                description=function.description or "",
+                parameters=function.parameters or {"type": "object", "properties": {}},
+            )
+
+
+def _thinking(think: bodies.Think | None) -> dict[str, Any]:
+    """As templates name it; without a word the model does as it was made."""
+    match think:
+        case None:
+            return {}
+        case bool():
+            return {"enable_thinking": think}
+        case _:
+            return {"enable_thinking": True, "reasoning_effort": think}
+
+
+def _constraint(format_: str | dict[str, Any] | None) -> Constraint | None:
+    if format_ == "json":
+        return Constraint.json_schema({"type": "object"})
+    return Constraint.json_schema(format_) if isinstance(format_, dict) else None

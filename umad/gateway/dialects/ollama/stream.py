@@ -1,0 +1,132 @@
+"""An answer in Ollama's shapes: lines of a stream, or one object. Pure.
+
+Every line carries the model and the time; the last one also why it ended, and counts. A call of
+a tool is told whole, its arguments as an object, as Ollama's clients expect it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from umad.request import Timings, Usage
+
+Line = Mapping[str, Any]
+DoneReason = Literal["stop", "length", "load", "unload"]
+
+
+def _ns(ms: float) -> int:
+    return max(0, round(ms * 1e6))
+
+
+def final_fields(
+    reason: DoneReason, usage: Usage | None = None, timings: Timings | None = None
+) -> dict[str, Any]:
+    """What only a last line has. Reading the prompt ends with the first token."""
+    fields: dict[str, Any] = {"done": True, "done_reason": reason}
+    if usage is None or timings is None:
+        return fields
+    queued, first, total = timings.queued_ms, timings.first_token_ms, timings.total_ms
+    return fields | {
+        "total_duration": _ns(total),
+        "load_duration": _ns(queued),
+        "prompt_eval_count": usage.prompt_tokens,
+        "prompt_eval_duration": _ns(first - queued),
+        "eval_count": usage.completion_tokens,
+        "eval_duration": _ns(total - first),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatLines:
+    """Lines of `/api/chat`. model: as the client named it. created_at: RFC 3339, of the request."""
+
+    model: str
+    created_at: str
+
+    def text(self, text: str) -> Line:
+        """A piece of the answer."""
+        return self._line({"role": "assistant", "content": text})
+
+    def thinking(self, text: str) -> Line:
+        """A piece of the thinking before it."""
+        return self._line({"role": "assistant", "content": "", "thinking": text})
+
+    def call(self, *, id_: str, name: str, arguments: str) -> Line:
+        """A whole call of a tool. arguments: JSON text."""
+        function = {"name": name, "arguments": arguments_of(arguments)}
+        calls = [{"id": id_, "function": function}]
+        return self._line({"role": "assistant", "content": "", "tool_calls": calls})
+
+    def end(
+        self, reason: DoneReason, usage: Usage | None = None, timings: Timings | None = None
+    ) -> Line:
+        """The last line."""
+        last = self._line({"role": "assistant", "content": ""})
+        return {**last, **final_fields(reason, usage, timings)}
+
+    def _line(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "created_at": self.created_at,
+            "message": message,
+            "done": False,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateLines:
+    """Lines of `/api/generate`."""
+
+    model: str
+    created_at: str
+
+    def text(self, text: str) -> Line:
+        """A piece of the answer."""
+        return self._line({"response": text})
+
+    def thinking(self, text: str) -> Line:
+        """A piece of the thinking before it."""
+        return self._line({"response": "", "thinking": text})
+
+    def call(self, *, id_: str, name: str, arguments: str) -> Line:
+        """No tools were offered here: a call is text, as the model meant it."""
+        return self.text(json.dumps({"name": name, "arguments": arguments_of(arguments)}))
+
+    def end(
+        self, reason: DoneReason, usage: Usage | None = None, timings: Timings | None = None
+    ) -> Line:
+        """The last line."""
+        return {**self._line({"response": ""}), **final_fields(reason, usage, timings)}
+
+    def _line(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model": self.model, "created_at": self.created_at, **said, "done": False}
+
+
+def arguments_of(text: str) -> dict[str, Any]:
+    """Arguments as an object; what a model wrote that is none stands under its own key."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {"arguments": text}
+    return value if isinstance(value, dict) else {"arguments": value}
+
+
+def whole_of(lines: Sequence[Line]) -> Line:
+    """The one object that all `lines` of an answer add up to: what `stream: false` gets."""
+    whole = dict(lines[-1])
+    if "message" not in whole:
+        whole["response"] = "".join(line["response"] for line in lines)
+        if thinking := "".join(line.get("thinking", "") for line in lines):
+            whole["thinking"] = thinking
+        return whole
+    messages = [line["message"] for line in lines]
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(one["content"] for one in messages),
+    }
+    if thinking := "".join(one.get("thinking", "") for one in messages):
+        message["thinking"] = thinking
+    if calls := [call for one in messages for call in one.get("tool_calls", ())]:
+        message["tool_calls"] = calls
+    return {**whole, "message": message}
