@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umad.config import LaneSettings, Settings
+from umad.config import AppRule, LaneSettings, Settings
 from umad.config_file import default_path, load
 from umad.config_options import OPTIONS, SCALARS
 from umad.errors import BadConfig
@@ -122,8 +122,25 @@ def test_lanes_and_apps_may_stand_in_a_variable() -> None:
     settings = load(environ=environ).settings
 
     assert settings.qos["batch"] == LaneSettings(priority=0, floor=0.1)
-    assert settings.apps == (("code", "interactive"), ("indexer", "batch"))
+    assert settings.apps == (
+        AppRule(app="code", lane="interactive"),
+        AppRule(app="indexer", lane="batch"),
+    )
     assert settings.models == ("nano", "/models/other.gguf")
+
+
+def test_an_app_may_have_a_cap_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "umad.yaml"
+    path.write_text(
+        "apps:\n  zed: {latency_cap: 1.1}\n  /opt/*/index: {lane: background, latency_cap: 3}\n"
+    )
+
+    settings = load(environ=NOTHING, path=path).settings
+
+    assert settings.apps == (
+        AppRule(app="zed", latency_cap=1.1),
+        AppRule(app="/opt/*/index", lane="background", latency_cap=3.0),
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,6 +206,12 @@ def test_words_stand_for_no_number(tmp_path: Path) -> None:
         ("qos: 3", "umad.yaml:1: qos must be a map"),
         ("qos: {a: {priority: 1, floor: 0.6}, b: {priority: 1, floor: 0.6}}", "floors of all"),
         ("apps: {code: fast}", "umad.yaml:1: app 'code' has no lane 'fast'; there are background"),
+        ("apps:\n  code: interactive\n  zed: {lane: fast}", "umad.yaml:3: app 'zed' has no lane"),
+        ("apps: {zed: {lane: backgroud}}", "did you mean 'background'?"),
+        ("apps:\n  zed: {latency_cap: 0.9}", "umad.yaml:2: apps.zed.latency_cap must be a number"),
+        ("apps:\n  zed: {latncy_cap: 2}", "umad.yaml:2: unknown key 'apps.zed.latncy_cap'; did"),
+        ("apps:\n  zed: {}", "umad.yaml:2: apps.zed says nothing; give it a lane or a latency_cap"),
+        ("apps: {zed: [1]}", "umad.yaml:1: apps.zed must be a map"),
         ("default_lane: fast", "umad.yaml:1: no lane 'fast'; there are background, interactive"),
         ("model: []", "model must name at least one model"),
         ("batch: 64\nubatch: 128", "umad.yaml:2: ubatch (128) must not be above batch (64)"),

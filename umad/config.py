@@ -20,6 +20,19 @@ class LaneSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppRule:
+    """What an app's work gets where the request does not say.
+
+    app: a process name or a gateway key's app, or, with a "/" in it, the path of a process's
+    executable; * and ? match. latency_cap: the app's own, as `Settings.latency_cap`.
+    """
+
+    app: str
+    lane: str | None = None
+    latency_cap: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
     """How steps are made up.
 
@@ -130,7 +143,7 @@ class Settings:
     latency_cap: float = 1.20
     bmt_budget_gbps: float | Literal["auto"] = "auto"
     qos: dict[str, LaneSettings] = field(default_factory=_default_lanes)
-    apps: tuple[tuple[str, str], ...] = ()
+    apps: tuple[AppRule, ...] = ()
     default_lane: str = INTERACTIVE
     engine: EngineSettings = field(default_factory=EngineSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)

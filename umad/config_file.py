@@ -17,20 +17,18 @@ from typing import Any
 
 import yaml
 
-from umad.config import LaneSettings, Settings
+from umad.config import Settings
+from umad.config_nodes import Given, hint, line_of, pairs_of, scalar
 from umad.config_options import (
     ALIASES,
     APPS,
-    FLOOR,
-    LANE,
     LISTS,
     MODEL,
     OPTIONS,
-    PRIORITY,
     QOS,
-    Kind,
     Option,
 )
+from umad.config_rules import check_app_lanes, read_app_rules, read_lanes
 from umad.errors import BadConfig
 
 MAX_FILE_BYTES = 2**20
@@ -54,25 +52,6 @@ class Loaded:
     path: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Given:
-    """One option as some source gives it. at: the place to name when it is wrong; path: the file
-    whose lines the node's marks count, None for a variable or flag."""
-
-    option: Option
-    node: yaml.Node
-    at: str
-    path: Path | None = None
-
-    def place(self, node: yaml.Node) -> str:
-        """Where a part of the value stands."""
-        return self.at if self.path is None else _line(self.path, node)
-
-
-def _line(path: Path, node: yaml.Node) -> str:
-    return f"{path}:{node.start_mark.line + 1}"
-
-
 def default_path(environ: Mapping[str, str], *, platform: str = sys.platform) -> Path:
     """The platform's configuration file, whether it exists or not."""
     home = Path(environ.get("HOME") or "~").expanduser()
@@ -94,14 +73,14 @@ def load(
     named = path or (Path(environ["UMAD_CONFIG"]) if environ.get("UMAD_CONFIG") else None)
     source = named or default_path(environ, platform=platform)
     text = _read(source, must_exist=named is not None)
-    given: dict[str, _Given] = {}
+    given: dict[str, Given] = {}
     if text is not None:
         given.update((one.option.name, one) for one in _from_file(source, text))
     given.update((one.option.name, one) for one in _from_environment(environ))
     for name, text in (flags or {}).items():
         option = _BY_NAME[name]
         node = _text_node(option, text, option.flags[0])
-        given[option.name] = _Given(option=option, node=node, at=option.flags[0])
+        given[option.name] = Given(option=option, node=node, at=option.flags[0])
     return Loaded(
         settings=_assemble(given),
         origins={name: one.at for name, one in given.items()},
@@ -109,13 +88,13 @@ def load(
     )
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
+def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
     for variable, text in sorted(environ.items()):
         if not variable.startswith("UMAD_") or not text:
             continue
         option = _BY_VARIABLE.get(variable)
         if option is not None:
-            yield _Given(option=option, node=_text_node(option, text, variable), at=variable)
+            yield Given(option=option, node=_text_node(option, text, variable), at=variable)
         elif variable not in OTHER_VARIABLES:
             # Only a likely slip is refused: others may use the prefix for their own.
             near = difflib.get_close_matches(variable, _BY_VARIABLE, n=1, cutoff=0.85)
@@ -140,7 +119,7 @@ def _read(path: Path, *, must_exist: bool) -> str | None:
         raise BadConfig(f"{path}: not UTF-8 text") from error
 
 
-def _from_file(path: Path, text: str) -> Iterator[_Given]:
+def _from_file(path: Path, text: str) -> Iterator[Given]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -153,18 +132,18 @@ def _from_file(path: Path, text: str) -> Iterator[_Given]:
     seen: dict[str, str] = {}
     for name, key, value in _entries(root, path, ""):
         option = _BY_NAME[name]
-        at = _line(path, key)
+        at = line_of(path, key)
         if option.name in seen:
             raise BadConfig(f"{at}: {name} is given twice, first in {seen[option.name]}")
         seen[option.name] = at
-        yield _Given(option=option, node=value, at=at, path=path)
+        yield Given(option=option, node=value, at=at, path=path)
 
 
 def _entries(node: yaml.Node, path: Path, group: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
     """(option name, key node, value node) of a map, groups opened; unknown keys raise."""
     if not isinstance(node, yaml.MappingNode):
         raise BadConfig(
-            f"{_line(path, node)}: {group or 'the file'} must be a map of keys to values"
+            f"{line_of(path, node)}: {group or 'the file'} must be a map of keys to values"
         )
     for key, value in node.value:
         name = f"{group}.{key.value}" if group else str(key.value)
@@ -173,15 +152,8 @@ def _entries(node: yaml.Node, path: Path, group: str) -> Iterator[tuple[str, yam
         elif name in _GROUPS and not group:
             yield from _entries(value, path, name)
         else:
-            hint = _hint(name, [*_BY_NAME, *_GROUPS])
-            raise BadConfig(f"{_line(path, key)}: unknown key {name!r}{hint}", field=name)
-
-
-def _hint(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not near:  # `slice_ms` at the top is most likely `scheduler.slice_ms`
-        near = [one for one in known if one.split(".")[-1] == name.split(".")[-1]][:1]
-    return f"; did you mean {near[0]!r}?" if near else "; `umad config show` lists every key"
+            near = hint(name, [*_BY_NAME, *_GROUPS])
+            raise BadConfig(f"{line_of(path, key)}: unknown key {name!r}{near}", field=name)
 
 
 def _text_node(option: Option, text: str, at: str) -> yaml.Node:
@@ -199,7 +171,7 @@ def _text_node(option: Option, text: str, at: str) -> yaml.Node:
     return yaml.ScalarNode("tag:yaml.org,2002:str", text)
 
 
-def _assemble(given: Mapping[str, _Given]) -> Settings:
+def _assemble(given: Mapping[str, Given]) -> Settings:
     """Checked values laid over the defaults, group by group."""
     top: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
@@ -219,78 +191,26 @@ def _assemble(given: Mapping[str, _Given]) -> Settings:
     return settings
 
 
-def _value(one: _Given) -> Any:
+def _value(one: Given) -> Any:
     option = one.option
     if option is MODEL or option in LISTS:
         nodes = one.node.value if isinstance(one.node, yaml.SequenceNode) else [one.node]
-        return tuple(_scalar(option.name, option.kind, node, one) for node in nodes)
+        return tuple(scalar(option.name, option.kind, node, one) for node in nodes)
     if one.option is QOS:
-        return _lanes(one)
+        return read_lanes(one)
     if one.option is APPS:
-        return tuple(
-            (str(key.value), _scalar(f"apps.{key.value}", LANE, value, one))
-            for key, value in _map("apps", one.node, one)
-        )
+        return read_app_rules(one)
     if one.option is ALIASES:
         return tuple(
-            (str(key.value), _scalar(f"aliases.{key.value}", ALIASES.kind, value, one))
-            for key, value in _map("aliases", one.node, one)
+            (str(key.value), scalar(f"aliases.{key.value}", ALIASES.kind, value, one))
+            for key, value in pairs_of("aliases", one.node, one)
         )
     if one.node.tag == _NULL:
         return None
-    return _scalar(one.option.name, one.option.kind, one.node, one)
+    return scalar(one.option.name, one.option.kind, one.node, one)
 
 
-def _scalar(name: str, kind: Kind, node: yaml.Node, one: _Given) -> Any:
-    text = node.value if isinstance(node, yaml.ScalarNode) else None
-    try:
-        if text is None:
-            raise ValueError(node.tag)
-        return kind.read(text)
-    except ValueError:
-        got = repr(text) if text is not None else "a list or map"
-        raise BadConfig(
-            f"{one.place(node)}: {name} must be {kind.wants}, not {got}", field=name
-        ) from None
-
-
-def _map(name: str, node: yaml.Node, one: _Given) -> list[tuple[yaml.Node, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
-        raise BadConfig(f"{one.place(node)}: {name} must be a map of keys to values", field=name)
-    pairs: list[tuple[yaml.Node, yaml.Node]] = node.value
-    for at, (key, _) in enumerate(pairs):
-        if any(key.value == before.value for before, _ in pairs[:at]):
-            raise BadConfig(f"{one.place(key)}: {name}.{key.value} is given twice", field=name)
-    return pairs
-
-
-def _lanes(one: _Given) -> dict[str, LaneSettings]:
-    """Lanes of the source laid over the default ones; a floor not stated stays as it was."""
-    lanes = dict(Settings().qos)
-    for key, value in _map("qos", one.node, one):
-        lane: str = _scalar("a lane", LANE, key, one)
-        stated: dict[str, Any] = {}
-        for inner, number in _map(f"qos.{lane}", value, one):
-            if inner.value not in ("priority", "floor"):
-                hint = _hint(str(inner.value), ["priority", "floor"])
-                raise BadConfig(
-                    f"{one.place(inner)}: unknown key 'qos.{lane}.{inner.value}'{hint}",
-                    field=f"qos.{lane}",
-                )
-            kind = PRIORITY if inner.value == "priority" else FLOOR
-            stated[inner.value] = _scalar(f"qos.{lane}.{inner.value}", kind, number, one)
-        if "priority" not in stated:
-            raise BadConfig(
-                f"{one.place(key)}: lane {lane!r} has no priority; give it one, "
-                f"such as {{priority: 5}}",
-                field=f"qos.{lane}.priority",
-            )
-        before = lanes.get(lane)
-        lanes[lane] = LaneSettings(**({"floor": before.floor if before else 0.0} | stated))
-    return lanes
-
-
-def _check_together(settings: Settings, given: Mapping[str, _Given]) -> None:
+def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
     """Rules that need more than one option."""
 
     def fail(option: str, message: str) -> BadConfig:
@@ -300,9 +220,8 @@ def _check_together(settings: Settings, given: Mapping[str, _Given]) -> None:
     lanes = ", ".join(sorted(settings.qos))
     if settings.default_lane not in settings.qos:
         raise fail("default_lane", f"no lane {settings.default_lane!r}; there are {lanes}")
-    for app, lane in settings.apps:
-        if lane not in settings.qos:
-            raise fail("apps", f"app {app!r} has no lane {lane!r}; there are {lanes}")
+    if "apps" in given:
+        check_app_lanes(given["apps"], settings.apps, settings.qos)
     if not settings.models:
         raise fail("model", "model must name at least one model")
     if sum(one.floor for one in settings.qos.values()) >= 1:

@@ -169,6 +169,7 @@ PATH = Kind(wants="a path", metavar="PATH", read=_read_text)
 LANE = Kind(wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", read=_read_lane)
 PRIORITY = _whole(0, 1000)
 FLOOR = _number(0.0, 0.9)
+CAP = _number(1.0, 100.0)
 
 _SECONDS = _number(0.01, 86400)
 _COUNT = _whole(1, 1_000_000)
@@ -197,7 +198,7 @@ SCALARS: tuple[Option, ...] = (
     Option(
         name="latency_cap",
         target=("latency_cap",),
-        kind=_number(1.0, 100.0),
+        kind=CAP,
         help="Interactive p95 inter-token time allowed, as a multiple of running alone.",
         shown=True,
     ),
@@ -340,8 +341,10 @@ QOS = Option(
 APPS = Option(
     name="apps",
     target=("apps",),
-    kind=Kind(wants="a map of process names to lanes", metavar="YAML", read=_read_text),
-    help="Lanes of apps, as {process name: lane}.",
+    kind=Kind(
+        wants="a map of apps to lanes or {lane, latency_cap}", metavar="YAML", read=_read_text
+    ),
+    help="Lanes and caps of apps, as {app: lane} or {app: {lane: L, latency_cap: X}}.",
 )
 ALIASES = Option(
     name="aliases",

@@ -72,6 +72,8 @@ class StepPlan:
     n_cells_read: KV cells the attention of this step reads, summed over rows (budget and costs);
     n_cells_prefill: the part of it that prefill slices read.
     predicted_ms: what the cost model expects; the guard's books are kept with it.
+    solo_ms: the cost of its interactive rows alone; within_ms: what the strictest latency cap of
+    theirs makes of it; 0 for a step without any.
     wait_ms: of an idle plan, when there is background work that may run after so long; 0: none.
     """
 
@@ -83,6 +85,7 @@ class StepPlan:
     n_cells_prefill: int = 0
     predicted_ms: float = 0.0
     solo_ms: float = 0.0
+    within_ms: float = 0.0
     wait_ms: float = 0.0
 
     @property

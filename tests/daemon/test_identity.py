@@ -2,10 +2,12 @@
 
 import os
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
-from umad.config import LaneSettings
+from umad.config import AppRule, LaneSettings
 from umad.daemon.identity import UNKNOWN_APP, LaneRules, identify
 from umad.daemon.peer import Peer, peer_of, process_name
 from umad.errors import BadRequest, Refused
@@ -17,7 +19,9 @@ LANES = {
 
 
 def rules(*pairs: tuple[str, str], default: str = "interactive") -> LaneRules:
-    return LaneRules(lanes=LANES, rules=pairs, default=default)
+    return LaneRules(
+        lanes=LANES, rules=[AppRule(app=app, lane=lane) for app, lane in pairs], default=default
+    )
 
 
 def test_the_kernel_names_the_process_at_the_other_end() -> None:
@@ -54,6 +58,41 @@ def test_a_process_that_has_gone_is_an_unknown_app() -> None:
 def test_another_user_is_refused_root_too(uid: int) -> None:
     with pytest.raises(Refused, match=f"uid {uid}"):
         identify(Peer(uid=uid, pid=1), own_uid=1000)
+
+
+def test_a_rule_with_a_slash_is_about_the_path_of_the_executable() -> None:
+    lanes = rules(("/opt/*/index", "background"))
+
+    def lane(path: str | None) -> str:
+        return lanes.lane(app="index", path=path, asked=None, of_session=None)
+
+    assert lane("/opt/tools/index") == "background"
+    assert lane("/usr/bin/index") == "interactive"
+    assert lane(None) == "interactive"
+
+
+def test_the_first_rule_with_a_cap_gives_it_whatever_rule_gives_the_lane() -> None:
+    lanes = LaneRules(
+        lanes=LANES,
+        rules=[
+            AppRule(app="code*", lane="background"),
+            AppRule(app="code-insiders", latency_cap=1.1),
+            AppRule(app="code*", latency_cap=1.3),
+        ],
+        default="interactive",
+    )
+
+    assert lanes.lane(app="code-insiders", asked=None, of_session=None) == "background"
+    assert lanes.latency_cap(app="code-insiders") == 1.1
+    assert lanes.latency_cap(app="code") == 1.3
+    assert lanes.latency_cap(app="zed") is None
+
+
+def test_the_path_of_the_peers_executable_is_asked_of_the_system() -> None:
+    identity = identify(Peer(uid=os.getuid(), pid=os.getpid()), own_uid=os.getuid())
+
+    assert identity.path is not None
+    assert Path(identity.path).samefile(sys.executable)
 
 
 def test_the_request_decides_before_the_rules_and_the_rules_before_the_default() -> None:

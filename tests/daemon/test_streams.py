@@ -3,6 +3,7 @@
 import asyncio
 
 from tests.daemon.house import Serve, asks, run, tokens_of, until
+from umad.config import AppRule
 from umad.protocol.messages import (
     Cancel,
     Detokenize,
@@ -326,7 +327,7 @@ def test_priority_names_what_it_does_not_know(serve: Serve) -> None:
 
 def test_a_rule_for_the_app_decides_its_lane(serve: Serve) -> None:
     async def test() -> None:
-        async with serve(FakeModel(), apps=(("*", "background"),)) as house:
+        async with serve(FakeModel(), apps=(AppRule(app="*", lane="background"),)) as house:
             wire = await house.connect()
 
             stream = await wire.stream(asks(1))

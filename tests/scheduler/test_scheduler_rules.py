@@ -70,6 +70,8 @@ class Bench:
         app: str = "editor",
         prompt: list[int] | None = None,
         session: str | None = None,
+        cap: float | None = None,
+        deadline_ms: int | None = None,
     ) -> None:
         rng = np.random.default_rng(rid)
         tokens = rng.integers(0, 1000, n_prompt) if prompt is None else np.array(prompt)
@@ -82,6 +84,8 @@ class Bench:
                 lane=lane,
                 app=app,
                 session=session,
+                latency_cap=cap,
+                deadline_ms=deadline_ms,
             ),
             self.now_ns,
         )
@@ -130,6 +134,46 @@ def test_a_long_background_prompt_never_stalls_an_interactive_stream() -> None:
     solo_ms = 16.0 + 6.0 * 3
     assert np.percentile(steps, 95) <= 1.2 * solo_ms
     assert max(steps) <= 2.0 * solo_ms
+
+
+def test_the_strictest_cap_of_the_streams_in_a_step_holds_for_it() -> None:
+    def p95_ms(*caps: float | None) -> float:
+        bench = Bench(n_cells=8192)
+        for rid, cap in enumerate(caps, start=1):
+            bench.arrive(rid, 20, 700, cap=cap)
+        bench.run(5)
+        bench.arrive(9, 3000, 10, lane="background", app="batch")
+        return float(np.percentile([device_ms(plan) for plan in bench.run(300)], 95))
+
+    solo_ms = 16.0 + 6.0 * 3
+    assert solo_ms < p95_ms(None, None, 1.15) <= 1.15 * solo_ms * 1.01
+    assert 1.3 * solo_ms < p95_ms(1.6, 1.6, 1.6) <= 1.6 * solo_ms * 1.01
+
+
+def test_an_apps_own_deadlines_decide_who_of_its_requests_goes_first() -> None:
+    bench = Bench(max_seqs=1)
+    bench.arrive(1, 20, 5)
+    bench.run(2)
+    bench.arrive(2, 20, 5)
+    bench.arrive(3, 20, 5, deadline_ms=60_000)
+    bench.arrive(4, 20, 5, deadline_ms=20_000)
+
+    while len(bench.ended) < 4:
+        bench.step()
+
+    assert list(bench.ended) == [1, 4, 3, 2]
+
+
+def test_a_deadline_takes_no_turn_from_another_app() -> None:
+    bench = Bench(max_seqs=1)
+    for rid in range(1, 11):
+        bench.arrive(rid, 20, 10, app="hasty", deadline_ms=60_000)
+        bench.arrive(100 + rid, 20, 10, app="calm")
+
+    while len(bench.ended) < 10:
+        bench.step()
+
+    assert 4 <= len([rid for rid in bench.ended if rid > 100]) <= 6
 
 
 def test_the_background_always_gets_its_floor() -> None:

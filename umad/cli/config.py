@@ -73,7 +73,14 @@ def _plain(settings: Settings, target: tuple[str, ...]) -> Any:
             for name, lane in settings.qos.items()
         }
     if target == APPS.target:
-        return dict(settings.apps)
+        return {
+            rule.app: {
+                name: value
+                for name, value in (("lane", rule.lane), ("latency_cap", rule.latency_cap))
+                if value is not None
+            }
+            for rule in settings.apps
+        }
     if target == ALIASES.target:
         return dict(settings.http.aliases)
     if target == MODEL.target:

@@ -30,15 +30,16 @@ class Admission:
         self._limits = limits
         self._sessions: OrderedDict[str, str | None] = OrderedDict()
 
-    def lane(self, app: str, request: GenerateRequest) -> str:
-        """The lane `request` runs in. Raises `BadRequest` for one that is not there."""
+    def lane(self, app: str, request: GenerateRequest, *, path: str | None = None) -> str:
+        """The lane `request` runs in. path: of the app's executable, where it is the peer's own.
+        Raises `BadRequest` for one that is not there."""
         of_session = None
         if request.session is not None:
             of_session = self._sessions.setdefault(request.session, None)
             self._sessions.move_to_end(request.session)
             if len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
-        return self._lanes.lane(app=app, asked=request.lane, of_session=of_session)
+        return self._lanes.lane(app=app, path=path, asked=request.lane, of_session=of_session)
 
     def move_session(self, session: str, lane: str) -> bool:
         """Remember `lane` for a session that was seen; whether it was.
@@ -51,7 +52,19 @@ class Admission:
             self._sessions[session] = lane
         return known
 
-    def order(self, request: GenerateRequest, *, lane: str, app: str, n_waiting: int) -> Submit:
+    def latency_cap(self, app: str, *, path: str | None = None) -> float | None:
+        """The app's own cap, None for that of everybody."""
+        return self._lanes.latency_cap(app=app, path=path)
+
+    def order(
+        self,
+        request: GenerateRequest,
+        *,
+        lane: str,
+        app: str,
+        n_waiting: int,
+        latency_cap: float | None = None,
+    ) -> Submit:
         """The order for completion 0, its rid still 0.
 
         Raises `QueueFull`, `BadRequest` or `PromptTooLong`, naming the limit.
@@ -83,6 +96,8 @@ class Admission:
             special=request.special,
             constraint=None if constraint is None else (constraint.kind, constraint.text),
             session=request.session,
+            latency_cap=latency_cap,
+            deadline_ms=request.deadline_ms,
         )
 
     def _sampling(self, sampling: SamplingParams) -> SamplingParams:

@@ -57,10 +57,15 @@ class Completions:
         """Take on a request, or raise the `UmadError` that says why not."""
         request = message.request
         app = request.app or recipient.identity.app
+        # A front end that asks for somebody else lends its name to nobody, nor its path.
+        path = recipient.identity.path if request.app is None else None
         journal = engine.journal
-        lane = self._admission.lane(app, request)
+        lane = self._admission.lane(app, request, path=path)
         n_waiting = sum(one.journal.n_waiting for one in self._engines)
-        first = self._admission.order(request, lane=lane, app=app, n_waiting=n_waiting)
+        cap = self._admission.latency_cap(app, path=path)
+        first = self._admission.order(
+            request, lane=lane, app=app, n_waiting=n_waiting, latency_cap=cap
+        )
         journal.check_room(first, request.n)
 
         generation = Generation(
@@ -89,7 +94,9 @@ class Completions:
             head = tokens_head(message.id, index)
             entry = journal.add(submit, owner=generation, index=index, head=head)
             generation.entries.append(entry)
-            self._scorecard.accepted(entry.rid, engine.name, lane, app, generation.accepted_ns)
+            self._scorecard.accepted(
+                entry.rid, engine.name, lane, app, generation.accepted_ns, latency_cap=cap
+            )
             if recipient.paused:
                 self._pause(entry, submit)
             else:

@@ -4,12 +4,12 @@ Not: asking the kernel (`umad.daemon.peer`). Called once a connection and once a
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from umad.config import LaneSettings
-from umad.daemon.peer import Peer, process_name
+from umad.config import AppRule, LaneSettings
+from umad.daemon.peer import Peer, process_name, process_path
 from umad.errors import BadRequest, Refused
 
 UNKNOWN_APP = "unknown"
@@ -17,11 +17,13 @@ UNKNOWN_APP = "unknown"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A connection's owner. app: the peer's process name; what it says of itself is not asked."""
+    """A connection's owner. app: the peer's process name; what it says of itself is not asked.
+    path: its executable's, where the system tells."""
 
     uid: int
     pid: int
     app: str
+    path: str | None = None
 
 
 def identify(peer: Peer, *, own_uid: int) -> Identity:
@@ -30,25 +32,35 @@ def identify(peer: Peer, *, own_uid: int) -> Identity:
         raise Refused(
             f"this daemon serves uid {own_uid} only, not uid {peer.uid}; start your own: umad serve"
         )
-    return Identity(uid=peer.uid, pid=peer.pid, app=process_name(peer.pid) or UNKNOWN_APP)
+    return Identity(
+        uid=peer.uid,
+        pid=peer.pid,
+        app=process_name(peer.pid) or UNKNOWN_APP,
+        path=process_path(peer.pid),
+    )
 
 
 class LaneRules:
     """Chooses a lane: what the request asks for, else what its session was given, else the first
-    rule that fits the app, else a default."""
+    rule for the app that names one, else a default. And the app's own latency cap, if it has one.
+
+    A rule with a "/" is held against the path of the peer's executable, any other against the
+    app's name.
+    """
 
     def __init__(
         self,
         *,
         lanes: Mapping[str, LaneSettings],
-        rules: Iterable[tuple[str, str]],
+        rules: Iterable[AppRule],
         default: str,
     ) -> None:
         self._lanes = tuple(lanes)
         self._rules = tuple(rules)
         self._default = default
-        for lane in (default, *(lane for _, lane in self._rules)):
-            self.check(lane)
+        for lane in (default, *(rule.lane for rule in self._rules)):
+            if lane is not None:
+                self.check(lane)
 
     def check(self, lane: str) -> str:
         """`lane`, if there is one of that name. Raises `BadRequest` naming the nearest."""
@@ -58,13 +70,28 @@ class LaneRules:
         hint = f"did you mean {near[0]}?" if near else "none is configured"
         raise BadRequest(f"no lane is called {lane!r}; {hint}", field="lane")
 
-    def lane(self, *, app: str, asked: str | None, of_session: str | None) -> str:
+    def lane(
+        self, *, app: str, asked: str | None, of_session: str | None, path: str | None = None
+    ) -> str:
         """The lane of a request. Raises `BadRequest` where it asks for one that is not there."""
         if asked is not None:
             return self.check(asked)
         if of_session is not None:
             return of_session
-        for pattern, lane in self._rules:
-            if fnmatchcase(app, pattern):
-                return lane
+        for rule in self._fitting(app, path):
+            if rule.lane is not None:
+                return rule.lane
         return self._default
+
+    def latency_cap(self, *, app: str, path: str | None = None) -> float | None:
+        """The cap of the first rule for the app that has one."""
+        for rule in self._fitting(app, path):
+            if rule.latency_cap is not None:
+                return rule.latency_cap
+        return None
+
+    def _fitting(self, app: str, path: str | None) -> Iterator[AppRule]:
+        for rule in self._rules:
+            about = path if "/" in rule.app else app
+            if about is not None and fnmatchcase(about, rule.app):
+                yield rule

@@ -44,6 +44,14 @@ def peer_of(fd: int) -> Peer:
         return Peer(uid=uid, pid=pid)
 
 
+def process_path(pid: int) -> str | None:
+    """Path of a process's executable, None where it has gone or may not be looked at."""
+    try:
+        return psutil.Process(pid).exe() or None
+    except (psutil.Error, ValueError, OSError):
+        return None
+
+
 def process_name(pid: int) -> str | None:
     """Name of a process, None where it has gone or may not be looked at."""
     try:

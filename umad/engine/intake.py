@@ -108,6 +108,8 @@ class Intake:
                 lane=submit.lane,
                 app=submit.app,
                 session=submit.session,
+                latency_cap=submit.latency_cap,
+                deadline_ms=submit.deadline_ms,
             ),
         )
 

@@ -131,8 +131,17 @@ class Scorecard:
 
     # -- requests -----------------------------------------------------------------------------
 
-    def accepted(self, rid: int, model: str, lane: str, app: str, now_ns: int) -> None:
-        """A completion entered the queue."""
+    def accepted(
+        self,
+        rid: int,
+        model: str,
+        lane: str,
+        app: str,
+        now_ns: int,
+        *,
+        latency_cap: float | None = None,
+    ) -> None:
+        """A completion entered the queue. latency_cap: its app's own, None for everybody's."""
         if self._began_ns is None:
             self._began_ns = now_ns
         if rid in self._live:  # handed to a restarted engine: still the same wait for its client

@@ -29,6 +29,7 @@ class Submit:
     tokens in `prompt`. constraint: (kind, text) of a `umad.constraint.Constraint`.
     resume: tokens already sent to the client by an engine that died: they are computed again,
     not sampled and not reported, and the completion goes on behind them.
+    latency_cap: of its app, None for the engine's. deadline_ms: after which the daemon ends it.
     """
 
     rid: int
@@ -42,6 +43,8 @@ class Submit:
     constraint: tuple[str, str] | None = None
     session: str | None = None
     resume: tuple[int, ...] = ()
+    latency_cap: float | None = None
+    deadline_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,7 @@ class StepComposer:
         n_own = len(rows)
         own_cells = _cells(rows)
         solo_ms = self._cost.decode.at(n_own, own_cells)
+        within_ms = self._guard.within_ms(solo_ms, [entry.latency_cap for entry in rows])
         room = self._batch_tokens - n_own
         slices: list[PrefillSlice] = []
         if ready.prefill:
@@ -88,14 +89,17 @@ class StepComposer:
             )
             slices = _cut_slices(ready.prefill, max(1, n_tokens), room)
         elif ready.background_decode or ready.background_prefill:
-            rows, slices = self._within_allowance(ready, rows, own_cells, room)
-        return self._plan(rows, slices, memory, cuttable=False, solo_ms=solo_ms)
+            rows, slices = self._within_allowance(ready, rows, own_cells, within_ms)
+        return self._plan(
+            rows, slices, memory, cuttable=False, solo_ms=solo_ms, within_ms=within_ms
+        )
 
     def _within_allowance(
-        self, ready: Ready, rows: list[Entry], own_cells: int, room: int
+        self, ready: Ready, rows: list[Entry], own_cells: int, within_ms: float
     ) -> tuple[list[Entry], list[PrefillSlice]]:
         decode, n_own = self._cost.decode, len(rows)
         solo_ms = decode.at(n_own, own_cells)
+        room = self._batch_tokens - n_own
         guests = _longest_waiting(ready.background_decode, room)
         pieces_ms = []
         if guests:
@@ -103,7 +107,9 @@ class StepComposer:
         start = ready.background_prefill[0].n_computed if ready.background_prefill else 0
         if ready.background_prefill:
             pieces_ms.append(self._cost.mixed.slice_ms(1, start))
-        allowance_ms = self._guard.allowance_ms(solo_ms, max(LEAST_MS, min(pieces_ms)))
+        if not pieces_ms:
+            return rows, []
+        allowance_ms = self._guard.allowance_ms(solo_ms, within_ms, max(LEAST_MS, min(pieces_ms)))
         if allowance_ms <= 0 or room <= 0:
             return rows, []
         n_guests, spent_ms, cells = 0, 0.0, own_cells
@@ -155,6 +161,7 @@ class StepComposer:
         *,
         cuttable: bool,
         solo_ms: float,
+        within_ms: float = 0.0,
     ) -> StepPlan:
         decode = tuple(
             [
@@ -183,6 +190,7 @@ class StepComposer:
                 len(decode), n_prefill, decode_cells=decode_cells, prefill_cells=prefill_cells
             ),
             solo_ms=solo_ms,
+            within_ms=within_ms,
         )
 
 

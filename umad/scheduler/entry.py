@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from umad.errors import InternalError
 
+NEVER_NS = 2**63
+_NS_PER_MS = 1_000_000
+
 
 class State(Enum):
     """Where a request stands. A paused one keeps its state and is passed over."""
@@ -55,6 +58,7 @@ class Admission:
 
     tokens: int32 (n,), prompt first, then tokens generated before (a resumed stream).
     max_new_tokens: tokens beyond the prompt in total; resumed ones count.
+    latency_cap: of its app; None for the engine's. deadline_ms: from now on; None for none.
     """
 
     rid: int
@@ -64,6 +68,8 @@ class Admission:
     lane: str
     app: str
     session: str | None = None
+    latency_cap: float | None = None
+    deadline_ms: int | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -76,6 +82,7 @@ class Entry:
     n_cached: tokens that were there already when it was first placed.
     waiting_since_ns: when it arrived or was last preempted.
     held_until_ns: not to be preempted before, and not before it has a new token; 0 when free to.
+    deadline_ns: when it will be given up, `NEVER_NS` for never; the earlier goes first.
     turn: number of its last run; the lowest has waited longest.
     """
 
@@ -89,6 +96,8 @@ class Entry:
     app: str
     session: str | None
     arrived_ns: int
+    latency_cap: float | None = None
+    deadline_ns: int = NEVER_NS
     state: State = State.WAITING
     seq: int = -1
     n_computed: int = 0
@@ -116,6 +125,12 @@ class Entry:
             app=admission.app,
             session=admission.session,
             arrived_ns=now_ns,
+            latency_cap=admission.latency_cap,
+            deadline_ns=(
+                NEVER_NS
+                if admission.deadline_ms is None
+                else now_ns + admission.deadline_ms * _NS_PER_MS
+            ),
             waiting_since_ns=now_ns,
         )
 

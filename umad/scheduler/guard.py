@@ -12,6 +12,8 @@ whatever the guard says, but never more than one solo.
 Pure; owner: the step thread.
 """
 
+from collections.abc import Iterable
+
 # p95 leaves one step in twenty free to be longer; one in 25 keeps a margin for the machine's noise.
 CHUNK_EVERY = 25
 # The share of device time is remembered over about this much device time.
@@ -46,8 +48,14 @@ class LatencyGuard:
         """Share of recent device time that went to background work, 0 to 1."""
         return self._background_share
 
-    def allowance_ms(self, solo_ms: float, least_ms: float) -> float:
-        """What a step may carry beside `solo_ms` of interactive rows.
+    def within_ms(self, solo_ms: float, caps: Iterable[float | None]) -> float:
+        """How long a step may take that costs `solo_ms` alone. caps: of its rows, None for the
+        engine's own; the strictest holds for the step, since all its rows wait for it."""
+        strictest = min([self._cap if cap is None else cap for cap in caps], default=self._cap)
+        return strictest * solo_ms
+
+    def allowance_ms(self, solo_ms: float, within_ms: float, least_ms: float) -> float:
+        """What a step may carry beside `solo_ms` of interactive rows and is to end `within_ms`.
 
         least_ms: the cost of the smallest useful piece of the other work. 0 when not even that
         may run; otherwise at least `least_ms`.
@@ -56,16 +64,16 @@ class LatencyGuard:
             return max(least_ms, min(solo_ms, 2 * least_ms))
         if self._debt_ms > 0:
             return 0.0
-        regular_ms = (self._cap - 1) * solo_ms
+        regular_ms = within_ms - solo_ms
         if least_ms <= regular_ms:
             return max(least_ms, self._trust * regular_ms)
         if least_ms <= solo_ms and self._steps_since_chunk >= CHUNK_EVERY:
             return solo_ms
         return 0.0
 
-    def settle(self, *, solo_ms: float, device_ms: float, carried: bool) -> None:
+    def settle(self, *, solo_ms: float, within_ms: float, device_ms: float, carried: bool) -> None:
         """A step ran. solo_ms: 0 for one without interactive work; carried: background was in."""
-        regular_ms = (self._cap - 1) * solo_ms
+        regular_ms = within_ms - solo_ms
         extra_ms = max(0.0, device_ms - solo_ms)
         self._remember_share(extra_ms if carried else 0.0, device_ms)
         if not solo_ms:

@@ -19,7 +19,7 @@ from umad.request import INTERACTIVE, FinishReason
 from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.compose import Ready, StepComposer
 from umad.scheduler.cost import CostModel
-from umad.scheduler.entry import Admission, Entry, Event, State
+from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import TokenCounters
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.neighbours import Neighbours
@@ -34,7 +34,6 @@ BLOCKING_NS = 3 * AGING_NS
 # One that had to age to get in stays this long, and until it has a new token: if it could be
 # preempted at once by the next arrival, and its cells taken, it would never get anywhere.
 HOLD_NS = 500_000_000
-NEVER_NS = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +186,9 @@ class Scheduler:
             (decode if entry.state is State.DECODE else prefill).append(entry)
         for group in (ready.background_prefill, ready.background_decode):
             if len(group) > 1:
-                group.sort(key=lambda entry: -self._priority[entry.lane])
+                group.sort(key=lambda entry: (-self._priority[entry.lane], entry.deadline_ns))
+        if len(ready.prefill) > 1:
+            ready.prefill.sort(key=lambda entry: entry.deadline_ns)
         wait_ms = self._throttle.hold(
             ready, now_ns, floor_is_owed=self.guard.background_share < self._floor
         )
@@ -319,7 +320,12 @@ class Scheduler:
             decode_cells=plan.n_cells_read - plan.n_cells_prefill,
             prefill_cells=plan.n_cells_prefill,
         )
-        self.guard.settle(solo_ms=plan.solo_ms, device_ms=result.device_ms, carried=background)
+        self.guard.settle(
+            solo_ms=plan.solo_ms,
+            within_ms=plan.within_ms,
+            device_ms=result.device_ms,
+            carried=background,
+        )
         ended: list[Finished] = []
         for drawn in result.sampled:
             entry = entries.get(drawn.rid)

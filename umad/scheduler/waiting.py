@@ -1,5 +1,8 @@
 """The requests that are not yet in the KV pool: lanes by priority, apps by service, then order.
 
+Of one app's requests in a lane those with a deadline go first, the earliest at the head: a deadline
+never takes a turn from another app.
+
 A request that has waited `AGING_NS` is offered before younger ones of any lane, so a busy lane
 never shuts out a quiet one. Owner: the step thread.
 """
@@ -8,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 
 from umad.config import LaneSettings
-from umad.scheduler.entry import Entry
+from umad.scheduler.entry import NEVER_NS, Entry
 from umad.scheduler.fairness import TokenCounters
 
 AGING_NS = 10_000_000_000
@@ -33,15 +36,20 @@ class WaitingLine:
         return dict(self._n)
 
     def append(self, entry: Entry) -> None:
-        """A newcomer joins the end of its app's queue."""
-        self._queues[entry.lane].setdefault(entry.app, deque()).append(entry)
-        self._n[entry.lane] += 1
+        """A newcomer joins its app's queue: at the end, or before those of a later deadline."""
+        queue = self._queues[entry.lane].setdefault(entry.app, deque())
+        if entry.deadline_ns == NEVER_NS:
+            queue.append(entry)
+            self._n[entry.lane] += 1
+        else:
+            self.insert_by_arrival(entry)
 
     def insert_by_arrival(self, entry: Entry) -> None:
         """A request that was here before (preempted, or moved to another lane) takes the place
-        its arrival gives it among its app's."""
+        its deadline and its arrival give it among its app's."""
         queue = self._queues[entry.lane].setdefault(entry.app, deque())
-        at = sum(1 for other in queue if other.arrived_ns <= entry.arrived_ns)
+        mine = (entry.deadline_ns, entry.arrived_ns)
+        at = sum(1 for other in queue if (other.deadline_ns, other.arrived_ns) <= mine)
         queue.insert(at, entry)
         self._n[entry.lane] += 1
 

@@ -1,0 +1,82 @@
+"""Lanes and the rules of apps, read from YAML nodes.
+
+    qos:  {background: {priority: 1, floor: 0.02}}
+    apps: {code: interactive, zed: {latency_cap: 1.1}, /opt/index/*: {lane: background}}
+
+Pure; every error names its place.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from umad.config import AppRule, LaneSettings, Settings
+from umad.config_nodes import Given, hint, pairs_of, scalar
+from umad.config_options import CAP, FLOOR, LANE, PRIORITY
+from umad.errors import BadConfig
+
+_RULE = {"lane": LANE, "latency_cap": CAP}
+
+
+def read_lanes(one: Given) -> dict[str, LaneSettings]:
+    """Lanes of the source laid over the default ones; a floor not stated stays as it was."""
+    lanes = dict(Settings().qos)
+    for key, value in pairs_of("qos", one.node, one):
+        lane: str = scalar("a lane", LANE, key, one)
+        stated: dict[str, Any] = {}
+        for inner, number in pairs_of(f"qos.{lane}", value, one):
+            if inner.value not in ("priority", "floor"):
+                near = hint(str(inner.value), ["priority", "floor"])
+                raise BadConfig(
+                    f"{one.place(inner)}: unknown key 'qos.{lane}.{inner.value}'{near}",
+                    field=f"qos.{lane}",
+                )
+            kind = PRIORITY if inner.value == "priority" else FLOOR
+            stated[inner.value] = scalar(f"qos.{lane}.{inner.value}", kind, number, one)
+        if "priority" not in stated:
+            raise BadConfig(
+                f"{one.place(key)}: lane {lane!r} has no priority; give it one, "
+                f"such as {{priority: 5}}",
+                field=f"qos.{lane}.priority",
+            )
+        before = lanes.get(lane)
+        lanes[lane] = LaneSettings(**({"floor": before.floor if before else 0.0} | stated))
+    return lanes
+
+
+def read_app_rules(one: Given) -> tuple[AppRule, ...]:
+    """Rules in the order they stand in, which is the order they are asked in."""
+    rules = []
+    for key, value in pairs_of("apps", one.node, one):
+        name = f"apps.{key.value}"
+        if isinstance(value, yaml.ScalarNode):
+            rules.append(AppRule(app=str(key.value), lane=scalar(name, LANE, value, one)))
+            continue
+        stated: dict[str, Any] = {}
+        for inner, node in pairs_of(name, value, one):
+            if inner.value not in _RULE:
+                near = hint(str(inner.value), list(_RULE))
+                raise BadConfig(
+                    f"{one.place(inner)}: unknown key '{name}.{inner.value}'{near}", field=name
+                )
+            stated[inner.value] = scalar(f"{name}.{inner.value}", _RULE[inner.value], node, one)
+        if not stated:
+            raise BadConfig(
+                f"{one.place(key)}: {name} says nothing; give it a lane or a latency_cap",
+                field=name,
+            )
+        rules.append(AppRule(app=str(key.value), **stated))
+    return tuple(rules)
+
+
+def check_app_lanes(one: Given, rules: tuple[AppRule, ...], lanes: Mapping[str, object]) -> None:
+    """Raise `BadConfig` at the line of the first rule whose lane is none of `lanes`."""
+    for rule, (key, _) in zip(rules, pairs_of("apps", one.node, one), strict=True):
+        if rule.lane is not None and rule.lane not in lanes:
+            near = hint(rule.lane, list(lanes))
+            raise BadConfig(
+                f"{one.place(key)}: app {rule.app!r} has no lane {rule.lane!r}; there are "
+                f"{', '.join(sorted(lanes))}{near if near.startswith('; did') else ''}",
+                field="apps",
+            )
