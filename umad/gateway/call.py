@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from umad.errors import BadRequest
+from umad.errors import BadRequest, UmadError
 from umad.gateway.door.keys import Caller
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.generation import Generation, open_generation
@@ -77,9 +77,14 @@ class Call:
             app=self.caller.app,
             sampling=self.shared.within_limits(request.sampling),
         )
-        generation = await open_generation(
-            self.shared.service, request, settle_s=self.shared.settings.settle_s
-        )
+        try:
+            request.check()
+            generation = await open_generation(
+                self.shared.service, request, settle_s=self.shared.settings.settle_s
+            )
+        except UmadError as error:
+            error.field = self.endpoint.names.get(error.field or "", error.field)
+            raise
         self._exits.push_async_callback(generation.close)
         generation.on_done = self._count
         return generation
@@ -89,7 +94,13 @@ class Call:
         request = replace(request, chat=replace(request.chat, markup=True))
         generation = await self.open(request)
         facts = await self.shared.models.facts(generation.accepted.model)
-        return ChatReply(generation, facts, request.n)
+        return ChatReply(
+            generation,
+            facts,
+            request.n,
+            # Without tools on offer, what looks like a call is the answer's text.
+            calls=bool(request.chat.tools) and request.chat.tool_choice != "none",
+        )
 
     def _count(self, done: Done) -> None:
         """A completion ended: tokens for quotas and metrics."""

@@ -3,8 +3,8 @@
 Values only; `umad.gateway.app` serves them, `umad.gateway.openapi` describes them.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
@@ -37,6 +37,7 @@ class Endpoint:
 
     body: what the handler reads by `Call.body`, for the OpenAPI document.
     needs_key: False lets everybody in who passes the Host check (health of a container).
+    names: what the dialect calls fields of `GenerateRequest` that the daemon may find fault with.
     is_work: counts against concurrency and quotas; False for lists and facts.
     """
 
@@ -49,3 +50,4 @@ class Endpoint:
     answer: type[BaseModel] | None = None
     needs_key: bool = True
     is_work: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)

@@ -43,9 +43,11 @@ class Reply(Completion):
 class ChatReply:
     """A running chat. Iterate it once, or `collect` it."""
 
-    def __init__(self, generation: Generation, facts: Mapping[str, Any], n: int) -> None:
+    def __init__(
+        self, generation: Generation, facts: Mapping[str, Any], n: int, *, calls: bool
+    ) -> None:
         self._generation = generation
-        self._readers = [reader_of(facts) for _ in range(n)]
+        self._readers = [reader_of(facts, calls=calls) for _ in range(n)]
         self.n = n
         # By completion: whether a call was made, for the reason it finished.
         self.has_calls = [False] * n

@@ -7,14 +7,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from tests.gateway.gateways import LiveGateway
-
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello there"}]
-
-
-@pytest.fixture
-def client(gateway: LiveGateway) -> OpenAI:
-    return OpenAI(base_url=f"{gateway.address}/v1", api_key="none", max_retries=0, timeout=60)
 
 
 def test_a_chat_is_answered_with_usage_and_a_reason(client: OpenAI) -> None:
@@ -181,7 +174,7 @@ def test_what_is_wrong_is_said_with_its_status_and_field(
     with pytest.raises(kind) as caught:
         client.chat.completions.create(**body)  # type: ignore[call-overload]
 
-    assert caught.value.param == field, json.dumps(caught.value.body)  # type: ignore[attr-defined]
+    assert caught.value.param == field, json.dumps(caught.value.body)
     assert caught.value.request_id
 
 

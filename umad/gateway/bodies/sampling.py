@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from umad.constraint import Constraint
 from umad.errors import BadRequest
-from umad.request import GenerateRequest, SamplingParams
+from umad.request import SamplingParams
 
 
 class Lenient(BaseModel):
@@ -98,13 +98,3 @@ def _biases(given: dict[str, float]) -> tuple[tuple[int, float], ...]:
                 field="logit_bias",
             )
     return tuple((int(token), bias) for token, bias in given.items())
-
-
-def checked(request: GenerateRequest, names: dict[str, str] | None = None) -> GenerateRequest:
-    """`request`, its faults told under the names the client used."""
-    try:
-        request.check()
-    except BadRequest as error:
-        error.field = (names or {}).get(error.field or "", error.field)
-        raise
-    return request

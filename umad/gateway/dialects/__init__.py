@@ -4,13 +4,22 @@ A dialect's file turns bodies into `GenerateRequest`s and events into the dialec
 imports nothing from another dialect's file.
 """
 
-from umad.gateway.dialects import openai_chat, openai_models
+from umad.gateway.dialects import (
+    metrics,
+    native,
+    openai_chat,
+    openai_completions,
+    openai_models,
+)
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.endpoint import Dialect, Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *openai_chat.ENDPOINTS,
+    *openai_completions.ENDPOINTS,
     *openai_models.ENDPOINTS,
+    *native.ENDPOINTS,
+    *metrics.ENDPOINTS,
 )
 
 # Whose error shape an unknown path gets: the first prefix that fits.

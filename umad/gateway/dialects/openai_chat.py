@@ -11,7 +11,6 @@ from umad.constraint import Constraint
 from umad.conversation import ChatOptions
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_chat import ChatBody, ResponseFormat
-from umad.gateway.bodies.sampling import checked
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_chat_stream import chunks
 from umad.gateway.dialects.openai_logprobs import chat_logprobs
@@ -64,7 +63,7 @@ def request_of(body: ChatBody) -> GenerateRequest:
             **{"tools": tools, "template_kwargs": kwargs, **choice, "continue_final": True}
         )
     most = body.max_completion_tokens
-    request = GenerateRequest(
+    return GenerateRequest(
         messages=turns,
         chat=options,
         sampling=body.sampling(
@@ -73,13 +72,11 @@ def request_of(body: ChatBody) -> GenerateRequest:
         ),
         **place,
     )
-    return checked(request, _NAMES)
 
 
 async def _chat(call: Call) -> ASGIApp:
     body = call.body(ChatBody)
-    request = request_of(body)
-    reply = await call.chat(request)
+    reply = await call.chat(request_of(body))
     if body.stream:
         options = body.stream_options
         return call.stream(chunks(call, reply, options is not None and options.include_usage))
@@ -132,5 +129,6 @@ ENDPOINTS = (
         summary="Answer a chat",
         body=ChatBody,
         is_work=True,
+        names=_NAMES,
     ),
 )

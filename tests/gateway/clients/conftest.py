@@ -1,0 +1,9 @@
+import pytest
+from openai import OpenAI
+
+from tests.gateway.gateways import LiveGateway
+
+
+@pytest.fixture
+def client(gateway: LiveGateway) -> OpenAI:
+    return OpenAI(base_url=f"{gateway.address}/v1", api_key="none", max_retries=0, timeout=60)

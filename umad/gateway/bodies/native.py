@@ -1,0 +1,47 @@
+"""Bodies of the native endpoints: the fields of the socket's requests, and no others."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from umad.gateway.bodies.openai_chat import Message
+from umad.gateway.bodies.sampling import Drawing
+
+
+class GenerateBody(Drawing):
+    """POST /generate. Exactly one of prompt, prompt_ids and messages."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str | None = None
+    prompt_ids: list[StrictInt] | None = None
+    messages: list[Message] | None = None
+    special: StrictBool | None = None
+    max_tokens: StrictInt | None = None
+    logprobs: StrictInt | None = None
+    json_schema: dict[str, Any] | None = None
+
+
+class ModelBody(BaseModel):
+    """POST /load, /unload."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(min_length=1, max_length=4096)
+
+
+class PriorityBody(BaseModel):
+    """POST /priority. target: a session's name or a request's id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: str = Field(min_length=1, max_length=256)
+    lane: str = Field(min_length=1, max_length=256)
+
+
+class CancelBody(BaseModel):
+    """POST /cancel. request: as `/status` lists it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request: str = Field(min_length=1, max_length=256)

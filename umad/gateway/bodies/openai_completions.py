@@ -1,0 +1,58 @@
+"""Body of POST /v1/completions.
+
+https://platform.openai.com/docs/api-reference/completions/create
+"""
+
+from typing import Any
+
+from pydantic import Field, StrictBool, StrictInt
+
+from umad.errors import BadRequest
+from umad.gateway.bodies.openai_chat import StreamOptions
+from umad.gateway.bodies.sampling import Drawing
+
+MAX_PROMPTS = 64
+# One prompt: a text, or token ids.
+OnePrompt = str | tuple[int, ...]
+
+
+class CompletionBody(Drawing):
+    """The whole body. prompt: a text, a list of texts, token ids, or a list of those."""
+
+    prompt: Any = Field(
+        default=None,
+        json_schema_extra={
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "array", "items": {"type": "integer"}},
+                {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+            ]
+        },
+    )
+    suffix: str | None = None
+    max_tokens: StrictInt | None = None
+    logprobs: StrictInt | None = None
+    echo: StrictBool | None = None
+    best_of: StrictInt | None = None
+    stream_options: StreamOptions | None = None
+
+    def prompts(self) -> tuple[OnePrompt, ...]:
+        """Every prompt of the body. Raises `BadRequest`."""
+        given = self.prompt
+        if isinstance(given, list) and given and all(type(one) is int for one in given):
+            given = [given]
+        rows = given if isinstance(given, list) else [given]
+        if not 1 <= len(rows) <= MAX_PROMPTS:
+            raise BadRequest(f"prompt: 1 to {MAX_PROMPTS} prompts are taken", field="prompt")
+        return tuple(_prompt(one) for one in rows)
+
+
+def _prompt(given: object) -> OnePrompt:
+    if isinstance(given, str) and given:
+        return given
+    if isinstance(given, list) and given and all(type(one) is int for one in given):
+        return tuple(given)
+    raise BadRequest(
+        "prompt: a text or token ids, or a list of them, none of them empty", field="prompt"
+    )

@@ -1,0 +1,90 @@
+"""GET /metrics: the scorecard as JSON, or with the gateway's own counts as Prometheus text.
+
+Which one: what the client accepts; Prometheus asks for text/plain or OpenMetrics.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+from starlette.responses import Response
+from starlette.types import ASGIApp
+from typing_extensions import override
+
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.endpoint import Endpoint
+
+_TEXTS = ("text/plain", "application/openmetrics-text")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class _Scorecard(Collector):
+    """Numbers of one scorecard: totals, and those of models and lanes with a label."""
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        self._card = card
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for name, labels, value in _numbers(self._card):
+            key = f"umad_{name}"
+            if key not in families:
+                families[key] = GaugeMetricFamily(
+                    key, f"{name} of the scorecard", labels=list(labels)
+                )
+            families[key].add_metric(list(labels.values()), value)
+        yield from families.values()
+
+
+def _numbers(card: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], float]]:
+    for name, value in card.items():
+        if not _NAME.fullmatch(name):
+            continue
+        if isinstance(value, int | float):
+            yield name, {}, float(value)
+        elif isinstance(value, Mapping):
+            label = {"models": "model", "apps": "app"}.get(name, "lane")
+            for key, inner in value.items():
+                if isinstance(inner, Mapping):
+                    for field, number in inner.items():
+                        if isinstance(number, int | float) and _NAME.fullmatch(field):
+                            yield f"{label}_{field}", {label: str(key)}, float(number)
+                elif isinstance(inner, int | float):
+                    yield name, {label: str(key)}, float(inner)
+
+
+async def _metrics(call: Call) -> ASGIApp:
+    card = await call.shared.service.metrics()
+    accept = call.request.headers.get("accept", "")
+    if not any(one in accept for one in _TEXTS):
+        return answer(dict(card))
+    scorecard = CollectorRegistry()
+    scorecard.register(_Scorecard(card))
+    encode, media_type = choose_encoder(accept)
+    both = _Both(scorecard, call.shared.counts.registry)
+    return Response(encode(both), headers={"content-type": media_type})
+
+
+class _Both(CollectorRegistry):
+    """Two registries as one."""
+
+    def __init__(self, *registries: CollectorRegistry) -> None:
+        super().__init__()
+        self._registries = registries
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        for registry in self._registries:
+            yield from registry.collect()
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET", path="/metrics", handle=_metrics, dialect=OPENAI, summary="The scorecard"
+    ),
+)

@@ -1,0 +1,172 @@
+"""umad's own endpoints: /generate, /load, /unload, /priority, /cancel, /status, /health, /diag.
+
+Errors have OpenAI's shape. Not: /metrics (`dialects.metrics`).
+"""
+
+import os
+import platform
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad import __version__
+from umad.constraint import Constraint
+from umad.errors import BadRequest, UmadError
+from umad.gateway import sse
+from umad.gateway.bodies.native import CancelBody, GenerateBody, ModelBody, PriorityBody
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.dialects.openai_turns import turn_of
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.errors import problem_of
+from umad.gateway.generation import Generation, collect
+from umad.request import GenerateRequest
+from umad.service import Done, Progress
+
+
+def request_of(body: GenerateBody) -> GenerateRequest:
+    """The body as a request. Raises `BadRequest`."""
+    place = body.place()
+    if body.json_schema is not None:
+        if body.grammar is not None:
+            raise BadRequest("json_schema and grammar exclude each other", field="json_schema")
+        place["constraint"] = Constraint.json_schema(body.json_schema)
+    turns = None
+    if body.messages is not None:
+        turns = tuple(turn_of(one, f"messages.{at}") for at, one in enumerate(body.messages))
+    return GenerateRequest(
+        prompt=body.prompt,
+        prompt_ids=None if body.prompt_ids is None else tuple(body.prompt_ids),
+        messages=turns,
+        special=body.special is not False,
+        sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs),
+        **place,
+    )
+
+
+async def _generate(call: Call) -> ASGIApp:
+    body = call.body(GenerateBody)
+    request = request_of(body)
+    generation = await call.open(request)
+    if body.stream is not False:
+        return call.stream(_events(generation))
+    completions = await collect(generation, request.n)
+    return answer(
+        {
+            **asdict(generation.accepted),
+            "completions": [
+                {
+                    "index": one.index,
+                    "text": one.text,
+                    "ids": one.ids,
+                    "logprobs": [asdict(row) for row in one.logprobs] or None,
+                    "finish_reason": one.finish_reason,
+                    "stop": one.stop,
+                    "usage": asdict(one.usage),
+                    "timings": asdict(one.timings),
+                }
+                for one in completions
+            ],
+        }
+    )
+
+
+async def _events(generation: Generation) -> AsyncGenerator[bytes, None]:
+    """The socket's events under their names."""
+    yield sse.event("accepted", asdict(generation.accepted))
+    async for heard in generation:
+        if isinstance(heard, Progress):
+            name = "progress"
+        else:
+            name = "done" if isinstance(heard, Done) else "tokens"
+        yield sse.event(name, asdict(heard))
+    yield sse.DONE
+
+
+async def _load(call: Call) -> ASGIApp:
+    facts = await call.shared.service.load(call.body(ModelBody).model)
+    call.shared.models.forget()
+    return answer(dict(facts))
+
+
+async def _unload(call: Call) -> ASGIApp:
+    body = call.body(ModelBody)
+    await call.shared.service.unload(call.shared.aliases.local(body.model) or body.model)
+    call.shared.models.forget()
+    return answer({"model": body.model, "state": "unloaded"})
+
+
+async def _priority(call: Call) -> ASGIApp:
+    body = call.body(PriorityBody)
+    return answer({"moved": await call.shared.service.set_priority(body.target, body.lane)})
+
+
+async def _cancel(call: Call) -> ASGIApp:
+    body = call.body(CancelBody)
+    await call.shared.service.cancel(body.request)
+    return answer({"request": body.request, "state": "cancelled"})
+
+
+async def _status(call: Call) -> ASGIApp:
+    service = call.shared.service
+    return answer(
+        {
+            "version": __version__,
+            "models": [dict(row) for row in await service.models()],
+            "requests": [dict(row) for row in await service.sessions()],
+        }
+    )
+
+
+async def _health(call: Call) -> ASGIApp:
+    """For a load balancer or a container: 200 once a model answers, else 503 and why."""
+    try:
+        states = [str(row["state"]) for row in await call.shared.service.models()]
+    except UmadError as error:
+        problem = problem_of(error, call.id)
+        return answer({"status": "unavailable", "reason": problem.code}, 503)
+    if "ready" in states:
+        return answer({"status": "ok"})
+    return answer({"status": "loading" if states else "no model"}, 503)
+
+
+async def _diag(call: Call) -> ASGIApp:
+    """What somebody who reports a problem is asked for; no prompts, keys or paths of files."""
+    found: dict[str, Any] = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "gateway_pid": os.getpid(),
+        "keys": not call.shared.keys.is_open,
+        "aliases": len(call.shared.aliases.plain()),
+    }
+    try:
+        rows = await call.shared.service.models()
+        found["daemon"] = "running"
+        found["models"] = [{name: row.get(name) for name in _DIAG_FACTS} for row in rows]
+    except UmadError as error:
+        found["daemon"] = problem_of(error, call.id).message
+    return answer(found)
+
+
+_DIAG_FACTS = ("name", "state", "architecture", "backend", "ctx", "seqs", "restarts", "kv_type")
+
+
+def _native(method: Any, path: str, handle: Any, summary: str, **more: Any) -> Endpoint:
+    return Endpoint(
+        method=method, path=path, handle=handle, dialect=OPENAI, summary=summary, **more
+    )
+
+
+ENDPOINTS = (
+    _native("POST", "/generate", _generate, "Generate", body=GenerateBody, is_work=True),
+    _native("POST", "/load", _load, "Load a model", body=ModelBody),
+    _native("POST", "/unload", _unload, "Unload a model", body=ModelBody),
+    _native("POST", "/priority", _priority, "Move work to another lane", body=PriorityBody),
+    _native("POST", "/cancel", _cancel, "End a request", body=CancelBody),
+    _native("GET", "/status", _status, "Models and live requests"),
+    _native("GET", "/health", _health, "Whether a model answers", needs_key=False),
+    _native("GET", "/diag", _diag, "What a report of a problem needs"),
+)

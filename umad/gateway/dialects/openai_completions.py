@@ -1,0 +1,214 @@
+"""POST /v1/completions: texts go on where they end, or between two ends (`suffix`).
+
+Control tokens written in a prompt are meant: editors put fill-in-the-middle marks there.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.errors import BadRequest, Unsupported
+from umad.gateway import sse
+from umad.gateway.bodies.openai_completions import CompletionBody, OnePrompt
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.openai_logprobs import legacy_logprobs
+from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.dialects.openai_usage import now_s, reason_of, sum_usage
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.generation import Completion, Generation, collect
+from umad.gateway.merging import merged
+from umad.request import GenerateRequest, Usage
+from umad.service import Done, Progress
+
+_NAMES = {"prompt_ids": "prompt"}
+_EMPTY = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One prompt's generation. before: the prompt's text, where it is to be echoed."""
+
+    generation: Generation
+    before: str
+
+
+def _check(body: CompletionBody) -> None:
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise BadRequest("best_of: other than n is not supported", field="best_of")
+    if body.echo and body.logprobs is not None:
+        raise Unsupported("echo with logprobs of the prompt is not supported", field="echo")
+    if body.echo and body.suffix:
+        raise BadRequest("echo and suffix exclude each other", field="echo")
+
+
+async def _run(call: Call, body: CompletionBody, prompt: OnePrompt) -> _Run:
+    """Start the generation of one prompt."""
+    text = prompt if isinstance(prompt, str) else None
+    ids = None if isinstance(prompt, str) else prompt
+    if body.suffix:
+        ids, text = await _between(call, body, prompt), None
+    request = GenerateRequest(
+        prompt=text,
+        prompt_ids=ids,
+        sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs),
+        **body.place(),
+    )
+    generation = await call.open(request)
+    before = ""
+    if body.echo:
+        before = text or await call.shared.service.detokenize(
+            ids or (), model=generation.accepted.model
+        )
+    return _Run(generation=generation, before=before)
+
+
+async def _between(call: Call, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
+    """Prompt and suffix with the model's marks around them, the middle to be written."""
+    service, model = call.shared.service, call.shared.aliases.local(body.model)
+    rows = await service.models()
+    facts = next((row for row in rows if model in (None, row["name"])), None)
+    marks = {} if facts is None else facts.get("fim_tokens") or {}
+    if facts is not None and not {"prefix", "suffix", "middle"} <= set(marks):
+        raise Unsupported(
+            f"the model {facts['name']} has no marks for text between two ends", field="suffix"
+        )
+    before = (
+        await service.tokenize(prompt, model=model, special=False)
+        if isinstance(prompt, str)
+        else prompt
+    )
+    after = await service.tokenize(body.suffix or "", model=model, special=False)
+    return (marks["prefix"], *before, marks["suffix"], *after, marks["middle"])
+
+
+async def _completions(call: Call) -> ASGIApp:
+    body = call.body(CompletionBody)
+    _check(body)
+    prompts = body.prompts()
+    if body.max_tokens == 0:
+        return await _nothing(call, body, prompts)
+    # Side by side: each waits a moment for what may be wrong with it.
+    runs = await _all(_run(call, body, prompt) for prompt in prompts)
+    n = body.n or 1
+    if body.stream:
+        options = body.stream_options
+        return call.stream(_chunks(call, runs, n, options is not None and options.include_usage))
+    collected = await _all(collect(run.generation, n) for run in runs)
+    choices = [
+        await _choice(call, run, at * n + one.index, one)
+        for at, (run, row) in enumerate(zip(runs, collected, strict=True))
+        for one in row
+    ]
+    return answer(
+        {
+            **_same(call, runs[0].generation.accepted.model),
+            "choices": choices,
+            "usage": sum_usage([one.usage for one in row] for row in collected),
+        }
+    )
+
+
+async def _all(work: Any) -> list[Any]:
+    """All of it at once; the first failure ends the rest and is raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _nothing(call: Call, body: CompletionBody, prompts: Sequence[OnePrompt]) -> ASGIApp:
+    """No token asked for: the prompt itself, which programs that score prompts ask for."""
+    service, model = call.shared.service, call.shared.aliases.local(body.model)
+    choices, prompt_tokens = [], 0
+    for at, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            text = prompt
+            prompt_tokens += len(await service.tokenize(prompt, model=model))
+        else:
+            text = await service.detokenize(prompt, model=model)
+            prompt_tokens += len(prompt)
+        choices.append(_entry(at, text if body.echo else "", None, "length"))
+    usage = sum_usage([[replace(_EMPTY, prompt_tokens=prompt_tokens)]])
+    return answer({**_same(call, body.model or ""), "choices": choices, "usage": usage})
+
+
+def _same(call: Call, model: str) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{call.id}",
+        "object": "text_completion",
+        "created": now_s(),
+        "model": model,
+    }
+
+
+def _entry(
+    index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None
+) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+
+
+async def _choice(call: Call, run: _Run, index: int, one: Completion) -> dict[str, Any]:
+    logprobs = None
+    if one.logprobs:
+        model = run.generation.accepted.model
+        texts = call.shared.token_texts
+        logprobs = await legacy_logprobs(texts, model, one.logprobs, offset=len(run.before))
+    return _entry(index, run.before + one.text, logprobs, reason_of(one.finish_reason))
+
+
+async def _chunks(
+    call: Call, runs: Sequence[_Run], n: int, include_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    """Server-sent events of every completion, `[DONE]` last."""
+    model = runs[0].generation.accepted.model
+    same = _same(call, model)
+    none = {"usage": None} if include_usage else {}
+    usages: list[list[Usage]] = [[] for _ in runs]
+    written = [0] * (len(runs) * n)
+    for at, run in enumerate(runs):
+        for index in range(at * n, at * n + n):
+            written[index] = len(run.before)
+            if run.before:
+                yield sse.data({**same, "choices": [_entry(index, run.before, None, None)], **none})
+    async for at, heard in merged([run.generation for run in runs]):
+        if isinstance(heard, Progress):
+            yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
+            continue
+        index = at * n + heard.index
+        if isinstance(heard, Done):
+            usages[at].append(heard.usage)
+            entry = _entry(index, "", None, reason_of(heard.finish_reason))
+        else:
+            logprobs = None
+            if heard.logprobs:
+                logprobs = await legacy_logprobs(
+                    call.shared.token_texts, model, heard.logprobs, offset=written[index]
+                )
+            elif not heard.text:
+                continue  # half a character, or what may become a stop string
+            written[index] += len(heard.text)
+            entry = _entry(index, heard.text, logprobs, None)
+        yield sse.data({**same, "choices": [entry], **none})
+    if include_usage:
+        yield sse.data({**same, "choices": [], "usage": sum_usage(usages)})
+    yield sse.DONE
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/completions",
+        handle=_completions,
+        dialect=OPENAI,
+        summary="Continue a text",
+        body=CompletionBody,
+        is_work=True,
+        names=_NAMES,
+    ),
+)

@@ -1,0 +1,47 @@
+"""Several running generations heard as one, in the order things are said.
+
+For bodies with a list of prompts. Not: starting them (`Call.open`). Belongs to one task, with one
+more for each generation until it ends.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from umad.errors import UmadError
+from umad.gateway.generation import Generation, Heard
+
+# A reader that is behind holds its own generations up, not the gateway's memory.
+QUEUED = 64
+
+
+async def merged(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, Heard], None]:
+    """(which generation, event) until all have ended. Raises what ends the first one early."""
+    queue: asyncio.Queue[tuple[int, Heard | UmadError | None]] = asyncio.Queue(QUEUED)
+
+    async def pump(at: int, generation: Generation) -> None:
+        try:
+            async for event in generation:
+                await queue.put((at, event))
+            await queue.put((at, None))
+        except UmadError as error:
+            await queue.put((at, error))
+
+    if len(generations) == 1:
+        async for event in generations[0]:
+            yield 0, event
+        return
+    pumps = [asyncio.create_task(pump(at, one)) for at, one in enumerate(generations)]
+    running = len(pumps)
+    try:
+        while running:
+            at, said = await queue.get()
+            if isinstance(said, UmadError):
+                raise said
+            if said is None:
+                running -= 1
+            else:
+                yield at, said
+    finally:
+        for one in pumps:
+            one.cancel()
+        await asyncio.wait(pumps)
