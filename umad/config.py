@@ -56,10 +56,12 @@ class EngineSettings:
     ctx_size: cells of the whole KV pool, all streams together; also the longest prompt.
     max_seqs: streams and retained prefixes together (llama.cpp allows 256).
     batch: most tokens in one step. ubatch: tokens llama.cpp computes at once.
+    park_bytes: host memory for streams and prefixes the pool has no room for; 0 for none.
     """
 
     ctx_size: int = 8192
     max_seqs: int = 64
+    park_bytes: int | None = None
     batch: int = 512
     ubatch: int = 512
     threads: int | None = None

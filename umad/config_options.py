@@ -116,6 +116,18 @@ def _read_bytes(text: str) -> int:
     return value
 
 
+def _read_room(text: str) -> int | None:
+    if text == "auto":
+        return None
+    found = _BYTES.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    value = int(found[1]) * _IN_BYTES[found[2].lower() if found[2] else None]
+    if value and not 2**20 <= value <= 2**40:
+        raise ValueError(text)
+    return value
+
+
 def _read_switch(text: str) -> bool:
     # YAML 1.1's words, and 1 and 0 for variables.
     lowered = text.lower()
@@ -163,6 +175,11 @@ GBPS = Kind(
     wants="auto, or a rate above zero such as 320GBps", metavar="auto|RATE", read=_read_gbps
 )
 BYTES = Kind(wants="a size from 1KiB to 4GiB such as 16MiB", metavar="SIZE", read=_read_bytes)
+ROOM = Kind(
+    wants="auto, 0 for none, or a size from 1MiB to 1024GiB such as 2GiB",
+    metavar="auto|SIZE",
+    read=_read_room,
+)
 SWITCH = Kind(wants="true or false", metavar="", read=_read_switch, flag=True)
 TEXT = Kind(wants="a text", metavar="TEXT", read=_read_text)
 PATH = Kind(wants="a path", metavar="PATH", read=_read_text)
@@ -225,6 +242,12 @@ SCALARS: tuple[Option, ...] = (
         shown=True,
     ),
     _engine("max_seqs", _whole(1, 256), "Streams and kept prefixes at once.", shown=True),
+    _engine(
+        "park_bytes",
+        ROOM,
+        "Memory for streams and prefixes the KV pool has no room for.",
+        shown=True,
+    ),
     _engine("batch", _whole(1, 65_536), "Most tokens in one step."),
     _engine("ubatch", _whole(1, 65_536), "Tokens llama.cpp computes at once."),
     _engine("threads", _whole(1, 1024, word="auto"), "Threads of the CPU backend.", shown=True),

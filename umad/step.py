@@ -30,7 +30,52 @@ class SeqTrim:
     keep_tokens: int
 
 
-MemoryOp = SeqCopy | SeqTrim
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeqPark:
+    """Copy the cells of positions [start, start + n_tokens) of `seq` to host memory, where they are
+    slab number `slab` of `key`; what that slab held before is written over. The cells stay."""
+
+    seq: int
+    key: int
+    slab: int
+    start: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeqRestore:
+    """Put slab number `slab` of `key`, or its first `n_tokens`, back: free cells become positions
+    [start, start + n_tokens) of `seq`, which ends at `start`. There are free cells for all of the
+    slab, whatever part of it is kept."""
+
+    key: int
+    slab: int
+    seq: int
+    start: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkDrop:
+    """Forget everything parked under `key`."""
+
+    key: int
+
+
+MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseKept:
+    """What the memory operations of one plan came to.
+
+    copied_bytes, copy_ms: of parking and restoring alone; the others move no bytes.
+    failed: keys that could not be parked, or not restored; their operations changed nothing.
+    """
+
+    copied_bytes: int = 0
+    copy_ms: float = 0.0
+    failed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +166,7 @@ class StepResult:
     device_ms: wall time of the decode call alone.
     bytes_moved: weights touched, KV read and written, logits; of a cut step the part it got to.
     seq_lengths: (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
+    house: what the plan's memory operations came to; None when nobody looked.
     """
 
     outcome: Literal["done", "cut", "no_memory"]
@@ -128,6 +174,7 @@ class StepResult:
     device_ms: float = 0.0
     bytes_moved: int = 0
     seq_lengths: tuple[tuple[int, int], ...] = ()
+    house: HouseKept | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

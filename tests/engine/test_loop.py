@@ -22,7 +22,7 @@ from umad.request import BACKGROUND, INTERACTIVE, SamplingParams
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
 from umad.scheduler import Admission, Scheduler
-from umad.step import MemoryOp, SeqTrim, StepPlan
+from umad.step import HouseKept, MemoryOp, SeqTrim, StepPlan
 
 N_VOCAB = 32
 EOG = frozenset({2})
@@ -51,8 +51,9 @@ class FakeRunner:
         self.plans: list[StepPlan] = []
         self.memory: list[MemoryOp] = []
 
-    def keep_house(self, operations: tuple[MemoryOp, ...]) -> None:
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
         self.memory += operations
+        return HouseKept()
 
     def run(self, plan: StepPlan) -> Decoded:
         self.keep_house(plan.memory)

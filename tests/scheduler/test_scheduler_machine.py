@@ -1,8 +1,10 @@
 """The scheduler against a model of llama.cpp's KV, driven at random.
 
 `FakeCells` keeps, for every sequence, the very tokens whose KV it would hold, cell by cell, as
-llama.cpp's unified pool does: a copy shares cells, a trim frees those nobody holds. Whatever
-arrives, ends, fails or moves, a row must be computed on exactly the tokens before it.
+llama.cpp's unified pool does: a copy shares cells, a trim frees those nobody holds. What is parked
+it keeps slab by slab, and puts a slab back only where there are free cells for all of it; now and
+then a copy fails. Whatever arrives, ends, fails or moves, a row must be computed on exactly the
+tokens before it.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +19,19 @@ from typing_extensions import override
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.scheduler import Admission, Scheduler
-from umad.step import Finished, Sampled, SeqCopy, StepPlan, StepResult
+from umad.scheduler.parked import ParkShape
+from umad.step import (
+    Finished,
+    HouseKept,
+    ParkDrop,
+    Sampled,
+    SeqCopy,
+    SeqPark,
+    SeqRestore,
+    SeqTrim,
+    StepPlan,
+    StepResult,
+)
 
 N_CELLS = 160
 MAX_SEQS = 5
@@ -28,6 +42,7 @@ LANES = {
     "background": LaneSettings(priority=1, floor=0.02),
 }
 STEP_NS = 50_000_000
+PARKING = ParkShape(capacity_bytes=40 * 100, slice_cells=8, slab_bytes=100)
 
 
 @dataclass(eq=False)
@@ -40,19 +55,53 @@ class FakeCells:
     """llama.cpp's unified KV pool, as far as the scheduler can tell."""
 
     sequences: dict[int, list[Cell]] = field(default_factory=dict)
+    slabs: dict[int, dict[int, list[int]]] = field(default_factory=dict)
+    # Of the next copies there, and back, whether each fails.
+    failing: dict[type, list[bool]] = field(default_factory=dict)
+    n_restored: int = 0
 
     def used(self) -> int:
         return len({id(cell) for cells in self.sequences.values() for cell in cells})
 
-    def carry_out(self, plan: StepPlan) -> None:
+    def parked_bytes(self) -> int:
+        return PARKING.slab_bytes * sum(len(slabs) for slabs in self.slabs.values())
+
+    def carry_out(self, plan: StepPlan) -> HouseKept:
+        failed: set[int] = set()
+        n_bytes = 0
         for op in plan.memory:
-            if isinstance(op, SeqCopy):
-                assert not self.sequences.get(op.target), "copied onto a sequence in use"
-                source = self.sequences.get(op.source, [])
-                assert len(source) >= op.n_tokens, "copied more than is there"
-                self.sequences[op.target] = source[: op.n_tokens]
-            else:
-                self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
+            match op:
+                case SeqCopy():
+                    assert not self.sequences.get(op.target), "copied onto a sequence in use"
+                    source = self.sequences.get(op.source, [])
+                    assert len(source) >= op.n_tokens, "copied more than is there"
+                    self.sequences[op.target] = source[: op.n_tokens]
+                case SeqTrim():
+                    self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
+                case ParkDrop():
+                    self.slabs.pop(op.key, None)
+                case SeqPark() | SeqRestore():
+                    assert 0 < op.n_tokens <= PARKING.slice_cells
+                    assert op.start == op.slab * PARKING.slice_cells
+                    if (fails := self.failing.get(type(op))) and fails.pop():
+                        failed.add(op.key)
+                    if op.key not in failed:
+                        n_bytes += PARKING.slab_bytes
+                        self.park(op) if isinstance(op, SeqPark) else self.restore(op)
+        assert self.parked_bytes() <= PARKING.capacity_bytes
+        return HouseKept(copied_bytes=n_bytes, copy_ms=n_bytes * 1e-4, failed=tuple(sorted(failed)))
+
+    def park(self, op: SeqPark) -> None:
+        cells = self.sequences[op.seq][op.start : op.start + op.n_tokens]
+        assert len(cells) == op.n_tokens, "parked more than is there"
+        self.slabs.setdefault(op.key, {})[op.slab] = [cell.token for cell in cells]
+
+    def restore(self, op: SeqRestore) -> None:
+        tokens = self.slabs[op.key][op.slab]
+        assert len(tokens) >= op.n_tokens, "more was to be put back than was parked"
+        assert self.used() + len(tokens) <= N_CELLS, "put back into cells that were not free"
+        self.compute(op.seq, op.start, tokens[: op.n_tokens])
+        self.n_restored += op.n_tokens
 
     def compute(self, seq: int, start: int, tokens: list[int]) -> list[int]:
         """Add cells; the tokens the last row's attention saw."""
@@ -96,6 +145,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             settings=SchedulerSettings(slice_ms=100.0),
             latency_cap=1.2,
             lanes=LANES,
+            parking=PARKING,
         )
         self.now_ns = 0
         self.next_rid = 0
@@ -141,6 +191,27 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.submit(admission, self.now_ns)
         self.live[self.next_rid] = Client(prompt, wanted, lane, app)
 
+    @rule(
+        seed=st.integers(0, 5),
+        n=st.integers(3, 8),
+        size=st.integers(30, 70),
+        lane=st.sampled_from(sorted(LANES)),
+    )
+    def a_crowd_comes(self, seed: int, n: int, size: int, lane: str) -> None:
+        """Conversations that together need several times the pool; the same ones come again."""
+        for at in range(n):
+            self.arrives(
+                0, 1000, [(seed * 8 + at + i * i) % 50 for i in range(size)], 6, lane, "crowd", None
+            )
+            self.steps(at % 3 + 1, "done")
+
+    @rule(which=st.integers(1, 5), lane=st.sampled_from(sorted(LANES)), n=st.integers(1, 20))
+    def a_conversation_goes_on(self, which: int, lane: str, n: int) -> None:
+        known = self.history[-which % len(self.history)]
+        if len(known) < N_CELLS - 20:
+            self.arrives(-which, 0, [7, 8, 9], 5, lane, "crowd", None)
+            self.steps(n, "done")
+
     @precondition(lambda self: self.live)
     @rule(which=st.integers(0, 1000))
     def cancelled(self, which: int) -> None:
@@ -174,6 +245,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     def session_dropped(self, session: str) -> None:
         self.scheduler.drop_session(session)
 
+    @rule(parks=st.lists(st.booleans(), max_size=2), restores=st.lists(st.booleans(), max_size=4))
+    def copies_fail(self, parks: list[bool], restores: list[bool]) -> None:
+        self.cells.failing = {SeqPark: parks, SeqRestore: restores}
+
     @rule(n=st.integers(1, 30), outcome=st.sampled_from(["done", "done", "done", "cut"]))
     def steps(self, n: int, outcome: str) -> None:
         for _ in range(n):
@@ -181,9 +256,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def step(self, outcome: str = "done") -> StepPlan:
         plan = self.scheduler.plan(self.now_ns)
-        self.cells.carry_out(plan)
+        house = self.cells.carry_out(plan)
         self.now_ns += STEP_NS
         if plan.is_idle:
+            self.scheduler.kept_house(plan, house, self.now_ns)
             return plan
         assert plan.n_rows <= BATCH
         if outcome == "cut" and plan.cuttable:
@@ -194,7 +270,9 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.cells.compute(piece.seq, piece.start, kept)
                 lengths.append((piece.seq, piece.start + len(kept)))
             self.scheduler.apply(
-                plan, StepResult(outcome="cut", device_ms=9, seq_lengths=tuple(lengths)), 0
+                plan,
+                StepResult(outcome="cut", device_ms=9, seq_lengths=tuple(lengths), house=house),
+                0,
             )
             return plan
         sampled = []
@@ -209,7 +287,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             client = self.live[one.rid]
             assert one.rid not in self.paused, "a paused stream was served"
             client.out.append(one.token)
-        result = StepResult(outcome="done", sampled=tuple(sampled), device_ms=plan.n_rows * 5.0)
+        result = StepResult(
+            outcome="done", sampled=tuple(sampled), device_ms=plan.n_rows * 5.0, house=house
+        )
         for finished in self.scheduler.apply(plan, result, self.now_ns):
             self.ended(finished)
         return plan
@@ -231,6 +311,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.cells.used() == snapshot.cells_live + snapshot.cells_retained
         assert snapshot.cells_live + snapshot.cells_retained <= N_CELLS
         assert self.scheduler._residency._promised_cells >= 0
+        assert snapshot.parked_bytes <= PARKING.capacity_bytes
+        assert self.cells.parked_bytes() <= PARKING.capacity_bytes
 
     @override
     def teardown(self) -> None:
@@ -245,6 +327,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.drop_session("b")
         self.step()
         assert self.scheduler.snapshot().cells_live == 0
+        assert not self.scheduler._parker._restoring
+        assert set(self.cells.slabs) == set(self.scheduler._parker._store), "slabs leaked"
         assert self.cells.used() == self.scheduler.snapshot().cells_retained
 
 

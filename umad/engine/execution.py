@@ -15,8 +15,18 @@ from umad.engine.batch import PlanWriter
 from umad.engine.board_watch import BoardWatch
 from umad.engine.cutter import Cutter
 from umad.engine.llama import Context
+from umad.engine.parked_cells import ParkedCells
 from umad.errors import EngineFailed
-from umad.step import MemoryOp, SeqCopy, StepPlan
+from umad.step import (
+    HouseKept,
+    MemoryOp,
+    ParkDrop,
+    SeqCopy,
+    SeqPark,
+    SeqRestore,
+    SeqTrim,
+    StepPlan,
+)
 
 log = logging.getLogger("umad.engine")
 
@@ -24,18 +34,22 @@ _DONE, _NO_MEMORY, _ABORTED = 0, 1, 2  # llama_decode's results; below 0 it is a
 # The ledger makes "no cells" impossible. Once may be its slip, mended by eviction; more is a bug
 # that would turn for ever.
 _MOST_NO_MEMORY = 8
+_NS_PER_MS = 1_000_000
+NOTHING_KEPT = HouseKept()
 
 
 @dataclass(slots=True)
 class Decoded:
     """rids: the request of each row of `logits`, float32 (n, n_vocab), good until the next run.
-    device_ns: wall time of the decode call. n_rows: tokens in the batch."""
+    device_ns: wall time of the decode call. n_rows: tokens in the batch. house: what the plan's
+    memory operations came to."""
 
     outcome: Literal["done", "cut", "no_memory"]
     rids: list[int]
     logits: NDArray[np.float32]
     device_ns: int
     n_rows: int
+    house: HouseKept = NOTHING_KEPT
 
 
 class DecodeRunner:
@@ -50,10 +64,12 @@ class DecodeRunner:
         can_cut: bool,
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
+        parked: ParkedCells | None = None,
     ) -> None:
         """`can_cut` False: a state half rolled back would be wrong (recurrent models).
 
         watch: sees to it that the work of other engines cuts this one's background steps too.
+        parked: needed where plans park sequences.
         """
         self._context = context
         self._writer = PlanWriter(capacity)
@@ -61,28 +77,58 @@ class DecodeRunner:
         self._can_cut = can_cut
         self._now_ns = now_ns
         self._watch = watch
+        self._parked = parked
         self._no_logits = context.logits_of_none()
         # What came of no decode at all.
         self.nothing = Decoded("done", [], self._no_logits, 0, 0)
         self._no_memory_in_a_row = 0
 
-    def keep_house(self, operations: tuple[MemoryOp, ...]) -> None:
-        """Carry out memory operations, in order."""
-        context = self._context
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
+        """Carry out memory operations, in order. A copy to or from host memory that fails takes
+        the later ones of its key with it."""
+        if not operations:
+            return NOTHING_KEPT
+        failed: list[int] = []
+        copied_bytes = copy_ns = 0
         for operation in operations:
-            if isinstance(operation, SeqCopy):
-                context.copy(operation.source, operation.target, operation.n_tokens)
-            elif not context.trim(operation.seq, operation.keep_tokens):
-                # Only models that cannot share prefixes refuse, and only to trim to a middle;
-                # the whole sequence always goes, and is computed again.
-                raise EngineFailed(
-                    f"llama.cpp kept the cells of sequence {operation.seq} "
-                    f"from {operation.keep_tokens} on"
-                )
+            match operation:
+                case SeqCopy():
+                    self._context.copy(operation.source, operation.target, operation.n_tokens)
+                case SeqTrim():
+                    self._trim(operation)
+                case ParkDrop():
+                    if self._parked is not None:
+                        self._parked.drop(operation.key)
+                case SeqPark() | SeqRestore():
+                    began_ns = self._now_ns()
+                    n_bytes = 0 if operation.key in failed else self._move(operation)
+                    copy_ns += self._now_ns() - began_ns
+                    copied_bytes += n_bytes
+                    if not n_bytes:
+                        failed.append(operation.key)
+        return HouseKept(
+            copied_bytes=copied_bytes, copy_ms=copy_ns / _NS_PER_MS, failed=tuple(failed)
+        )
+
+    def _move(self, operation: SeqPark | SeqRestore) -> int:
+        if self._parked is None:
+            return 0
+        if isinstance(operation, SeqPark):
+            return self._parked.park(operation)
+        return self._parked.restore(operation)
+
+    def _trim(self, operation: SeqTrim) -> None:
+        if not self._context.trim(operation.seq, operation.keep_tokens):
+            # Only models that cannot share prefixes refuse, and only to trim to a middle;
+            # the whole sequence always goes, and is computed again.
+            raise EngineFailed(
+                f"llama.cpp kept the cells of sequence {operation.seq} "
+                f"from {operation.keep_tokens} on"
+            )
 
     def run(self, plan: StepPlan) -> Decoded:
         """One step; `plan` is not idle. Raises `EngineFailed` when llama.cpp has no way on."""
-        self.keep_house(plan.memory)
+        house = self.keep_house(plan.memory)
         writer, context = self._writer, self._context
         rids = writer.write(plan)
         can_be_cut = plan.cuttable and self._can_cut
@@ -101,14 +147,14 @@ class DecodeRunner:
             self._cutter.disarm()
         if code == _DONE:
             self._no_memory_in_a_row = 0
-            return Decoded("done", rids, logits, device_ns, plan.n_rows)
+            return Decoded("done", rids, logits, device_ns, plan.n_rows, house)
         if code == _ABORTED:
-            return Decoded("cut", [], self._no_logits, device_ns, plan.n_rows)
+            return Decoded("cut", [], self._no_logits, device_ns, plan.n_rows, house)
         self._no_memory_in_a_row += code == _NO_MEMORY
         if code != _NO_MEMORY or self._no_memory_in_a_row > _MOST_NO_MEMORY:
             raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")
         log.warning("no cells for a step that the ledger had cells for rows=%d", plan.n_rows)
-        return Decoded("no_memory", [], self._no_logits, device_ns, plan.n_rows)
+        return Decoded("no_memory", [], self._no_logits, device_ns, plan.n_rows, house)
 
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
         """(seq, tokens in the KV) of the plan's prefill sequences, asked of llama.cpp."""

@@ -17,6 +17,7 @@ class ModelFacts:
     weights: bytes a token touches. kv_type: the ggml type really used; kv_type_asked: our name
     of what was asked for. can_share_prefix: False for models with a state instead of cells.
     cuts_soon: a running background step gives the device back within milliseconds.
+    park_bytes: host memory for what the pool has no room for, 0 for none.
     warmup_ms: the first decode, which pages the weights in; decode_ms: one row after that.
     """
 
@@ -49,6 +50,7 @@ class ModelFacts:
     bos_token: int
     eog_tokens: tuple[int, ...]
     fim_tokens: Mapping[str, int] = field(default_factory=dict)
+    park_bytes: int = 0
     load_ms: float = 0.0
     warmup_ms: float = 0.0
     decode_ms: float = 0.0

@@ -103,6 +103,11 @@ class Model:
         )
 
     @property
+    def sliding_window(self) -> int:
+        """Positions some of the layers look back over; 0 where all look back over everything."""
+        return int(lib.llama_model_n_swa(self.handle))
+
+    @property
     def has_decoder(self) -> bool:
         """False for encoders, which can embed and not generate."""
         return bool(lib.llama_model_has_decoder(self.handle))
@@ -301,9 +306,9 @@ class Context:
         """Drop positions from `keep_tokens` on; False where the model cannot."""
         return bool(lib.llama_memory_seq_rm(self._memory, seq, keep_tokens, -1))
 
-    def copy(self, source: int, target: int, n_tokens: int) -> None:
-        """Share positions [0, n_tokens) of `source` with `target`; no bytes move."""
-        lib.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+    def copy(self, source: int, target: int, end: int, *, start: int = 0) -> None:
+        """Share positions [start, end) of `source` with `target`; no bytes move."""
+        lib.llama_memory_seq_cp(self._memory, source, target, start, end)
 
     def length(self, seq: int) -> int:
         """Positions a sequence holds, counted from 0."""
@@ -315,6 +320,21 @@ class Context:
         buffer = (ctypes.c_uint8 * size)()
         written = lib.llama_state_seq_get_data(self._handle, buffer, size, seq)
         return bytes(memoryview(buffer)[:written])
+
+    def begin(self, seq: int) -> int:
+        """The first position a sequence holds; -1 when it is empty."""
+        return int(lib.llama_memory_seq_pos_min(self._memory, seq))
+
+    def save(self, seq: int, memory: NDArray[np.uint8]) -> int:
+        """Write `state` into `memory`; its bytes, 0 when that is too small. Releases the GIL."""
+        at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return int(lib.llama_state_seq_get_data(self._handle, at, memory.size, seq))
+
+    def load(self, seq: int, memory: NDArray[np.uint8], n_bytes: int) -> bool:
+        """Replace the cells of `seq` by what `save` wrote; False when there are not enough free,
+        and then it is empty. Releases the GIL."""
+        at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return bool(lib.llama_state_seq_set_data(self._handle, at, n_bytes, seq))
 
     def clear(self) -> None:
         """Empty the whole pool."""

@@ -18,10 +18,12 @@ from umad.engine.facts import ModelFacts
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import MAX_SEQS, Batch, Context, ContextOptions, LlamaError, Model
+from umad.engine.parked_cells import can_park, park_shape
 from umad.engine.process import decode_threads, memory_bytes
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import GgufHeader, parts, read_header
 from umad.models.sizes import kv_shape, weight_bytes
+from umad.scheduler.parked import ParkShape
 
 log = logging.getLogger("umad.engine")
 
@@ -29,6 +31,8 @@ _MB = 1e6
 _NS_PER_MS = 1e6
 # What the process, its compute buffers and the rest of the machine need beside model and KV.
 _MEMORY_SHARE = 0.95
+# Of the machine's memory, for parked sequences, unless a size is asked for.
+_PARK_SHARE = 0.1
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 # (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up; the cost
@@ -41,12 +45,14 @@ Observation = tuple[int, int, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A model ready to serve. observed: (decode rows, prefill tokens, ms) of the warm-up."""
+    """A model ready to serve. observed: (decode rows, prefill tokens, ms) of the warm-up. parking:
+    slabs in host memory; their scratch sequence is the one behind `facts.max_seqs`."""
 
     model: Model
     context: Context
     facts: ModelFacts
     observed: tuple[Observation, ...]
+    parking: ParkShape | None = None
 
 
 def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[], int]) -> Loaded:
@@ -64,6 +70,18 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         path=path,
         cells=settings.ctx_size,
     )
+    shape = park_shape(
+        capacity_bytes=park_bytes(
+            settings.park_bytes,
+            left_bytes=memory_bytes()
+            - sum(one.file_bytes for one in files)
+            - settings.ctx_size * cell_bytes,
+            memory_bytes=memory_bytes(),
+        ),
+        cell_bytes=cell_bytes,
+        n_layer=_whole(header, "block_count"),
+    )
+    max_seqs = min(settings.max_seqs, MAX_SEQS - (shape is not None))
     threads = settings.threads or decode_threads()
     try:
         model = Model(
@@ -79,7 +97,7 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
             model,
             ContextOptions(
                 n_cells=settings.ctx_size,
-                max_seqs=min(settings.max_seqs, MAX_SEQS),
+                max_seqs=max_seqs + (shape is not None),
                 batch=settings.batch,
                 ubatch=min(settings.ubatch, settings.batch),
                 threads=threads,
@@ -94,6 +112,15 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
     warm = _WarmUp(model, context, settings, now_ns)
     warmup_ms, observed = warm.measure()
     can_share = not model.is_recurrent and warm.can_share_prefix()
+    # Of a layer with a sliding window llama.cpp saves only what is in the window, and what lies
+    # before it could not be shared by another turn.
+    if shape is not None and not (
+        can_share
+        and not model.sliding_window
+        and can_park(context, shape, scratch=max_seqs, token=max(model.bos, 0))
+    ):
+        log.info("sequences of this model cannot be parked model=%s", options.name)
+        shape = None
     weights = [weight_bytes(one) for one in files]
     facts = ModelFacts(
         name=options.name,
@@ -108,7 +135,7 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         n_vocab=model.n_vocab,
         n_ctx_train=_whole(header, "context_length"),
         n_cells=context.n_cells,
-        max_seqs=min(settings.max_seqs, MAX_SEQS),
+        max_seqs=max_seqs,
         weights=weights[0] if len(weights) == 1 else weight_bytes(_joined(files)),
         kv_type=kv.name,
         kv_type_asked=settings.kv_type,
@@ -125,6 +152,7 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         bos_token=model.bos,
         eog_tokens=tuple(sorted(model.eog_tokens())),
         fim_tokens=dict(model.fim_tokens()),
+        park_bytes=0 if shape is None else shape.capacity_bytes,
         load_ms=load_ms,
         warmup_ms=warmup_ms,
         decode_ms=observed[0][2],
@@ -144,7 +172,7 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         options.name,
         " ".join(f"{rows}+{tokens}={ms:.1f}ms" for rows, tokens, ms in observed),
     )
-    return Loaded(model=model, context=context, facts=facts, observed=observed)
+    return Loaded(model=model, context=context, facts=facts, observed=observed, parking=shape)
 
 
 def check_memory(
@@ -162,6 +190,20 @@ def check_memory(
         f"{path} needs {file_bytes / _MB:.0f} MB for weights and {kv_bytes / _MB:.0f} MB for "
         f"{cells} cells of KV; this machine has {available_bytes / _MB:.0f} MB: {advice}"
     )
+
+
+def park_bytes(wanted: int | None, *, left_bytes: int, memory_bytes: int) -> int:
+    """Host memory for parking: what was asked for, or a share. Raises `ModelTooLarge` when weights
+    and KV leave less than was asked for."""
+    left_bytes = max(0, left_bytes - int((1 - _MEMORY_SHARE) * memory_bytes))
+    if wanted is None:
+        return min(int(_PARK_SHARE * memory_bytes), left_bytes // 2)
+    if wanted > left_bytes:
+        raise ModelTooLarge(
+            f"park_bytes of {wanted / _MB:.0f} MB is more than the {left_bytes / _MB:.0f} MB that "
+            "weights and KV leave of this machine's memory: ask for less, or for auto"
+        )
+    return wanted
 
 
 def _checked_files(path: Path) -> tuple[GgufHeader, tuple[GgufHeader, ...]]:

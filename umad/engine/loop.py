@@ -97,7 +97,8 @@ class StepLoop:
             if not plan.is_idle:
                 self._step(plan, news, began_ns)
                 continue
-            self._runner.keep_house(plan.memory)
+            kept = self._runner.keep_house(plan.memory)
+            goes_on = self._scheduler.kept_house(plan, kept, began_ns)
             # Work held back for long is no reason to fall silent: silence means an engine hangs.
             if plan.memory or news or plan.wait_ms >= IDLE_S * _MS_PER_S:
                 # Cells were given back without a step: the scorecard must not show them as used.
@@ -106,6 +107,8 @@ class StepLoop:
                 self._emit(news)
             if self._stopping and not self._streams:
                 return
+            if goes_on:
+                continue
             self._rest(plan.wait_ms)
 
     def _rest(self, wait_ms: float) -> None:
@@ -170,6 +173,7 @@ class StepLoop:
             device_ms=decoded.device_ns / _NS_PER_MS,
             bytes_moved=bytes_moved,
             seq_lengths=self._runner.lengths(plan) if decoded.outcome == "cut" else (),
+            house=decoded.house,
         )
         if decoded.outcome == "cut":
             news.stats = self._tell(began_ns)

@@ -27,6 +27,7 @@ from umad.engine.launch import PROGRAM, EngineOptions
 from umad.engine.loading import Loaded, load
 from umad.engine.loop import StepLoop
 from umad.engine.mailbox import Desk, Mailbox
+from umad.engine.parked_cells import ParkedCells
 from umad.engine.process import die_with_parent, name_thread
 from umad.engine.vocab import Vocabulary
 from umad.errors import EngineFailed, UmadError
@@ -132,6 +133,12 @@ def _seat(options: EngineOptions) -> BoardSeat:
     return seat
 
 
+def _parked_cells(loaded: Loaded) -> ParkedCells | None:
+    if loaded.parking is None:
+        return None
+    return ParkedCells(loaded.context, loaded.parking, scratch=loaded.facts.max_seqs)
+
+
 def _step_loop(
     options: EngineOptions,
     loaded: Loaded,
@@ -164,6 +171,7 @@ def _step_loop(
             bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
         ),
         cuts_soon=facts.cuts_soon,
+        parking=loaded.parking,
     )
     scheduler.cost.learn_all(loaded.observed)
     return StepLoop(
@@ -175,6 +183,7 @@ def _step_loop(
             can_cut=facts.can_share_prefix,
             now_ns=clock.now_ns,
             watch=watch,
+            parked=_parked_cells(loaded),
         ),
         inbox=inbox,
         emit=emitter.put,

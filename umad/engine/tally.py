@@ -76,6 +76,7 @@ class StepTally:
             cells_total=now.cells_total,
             running=now.running,
             waiting=now.waiting,
+            parked=now.parked,
             cuts_total=cuts,
             preemptions_total=now.preemptions_total,
             prompt_tokens_total=now.prompt_tokens_total,

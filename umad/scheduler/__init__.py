@@ -6,7 +6,8 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     cancel / set_lane ─┼─▶ plan(now_ns) ─▶ [engine runs it] ─▶ apply(plan, result, now_ns)
     pause / resume ────┘
 
-    policy     Scheduler: every request, who is placed, who gives way, what came of a step
+    policy     Scheduler: every request, from step to step, and what came of each
+    placing    Placer: who comes into the pool, who gives way
     compose    StepComposer: whose rows and slices make up a step, how large
     guard      LatencyGuard: how many milliseconds of other work a step may carry
     throttle   BackgroundThrottle: when background work waits
@@ -19,6 +20,9 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     waiting    WaitingLine: lanes, apps, order, aging
     fairness   TokenCounters: virtual token counters between the apps of a lane
     residency  Residency: who sits in the pool; sharing, retaining, evicting
+    parking    Parker: what is copied to host memory before it is evicted, and put back
+    parked     ParkedStore: what is in host memory, and what goes when it is full
+    copying    CopyCost: milliseconds of a copy, against those of computing anew
     ledger     KvLedger: which cells belong to which sequences, counted exactly
     prefixes   PrefixIndex: the longest known prefix of a prompt
     entry      Entry: one request as the scheduler sees it, and its state table

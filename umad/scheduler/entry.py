@@ -72,6 +72,15 @@ class Admission:
     deadline_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """What a request gets back from host memory: positions [start, end), parked under `key`."""
+
+    key: int
+    start: int
+    end: int
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Entry:
     """A live request.
@@ -84,6 +93,8 @@ class Entry:
     held_until_ns: not to be preempted before, and not before it has a new token; 0 when free to.
     deadline_ns: when it will be given up, `NEVER_NS` for never; the earlier goes first.
     turn: number of its last run; the lowest has waited longest.
+    restore: while it waits, what it would be given back; placed, what it is being given back, and
+    until that is done nothing of it is computed.
     """
 
     rid: int
@@ -106,6 +117,7 @@ class Entry:
     waiting_since_ns: int = 0
     held_until_ns: int = 0
     turn: int = 0
+    restore: Restore | None = None
 
     @classmethod
     def of(cls, admission: Admission, now_ns: int) -> "Entry":

@@ -3,7 +3,8 @@
 The rules, in the order they are applied:
 1. Waiting requests are placed while they fit: aged ones first, then by lane, then the app served
    least, then by arrival. One that does not fit makes lower lanes give way if that helps
-   (they keep their tokens and are placed again later), else it waits.
+   (they keep their tokens and are placed again later), else it waits. What has to be evicted for
+   it and is worth keeping is copied to host memory first (`parking`), a bounded piece a step.
 2. The step is composed of the placed ones (`compose`) under the guard (`guard`).
 3. What the step brought is booked: tokens appended, cells counted, costs learnt, ends decided.
 
@@ -18,22 +19,28 @@ from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.request import INTERACTIVE, FinishReason
 from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.compose import Ready, StepComposer
+from umad.scheduler.copying import CopyCost
 from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import TokenCounters
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.neighbours import Neighbours
+from umad.scheduler.parked import ParkedStore, ParkShape
+from umad.scheduler.parking import Parker
+from umad.scheduler.placing import Placer
 from umad.scheduler.residency import Residency
 from umad.scheduler.slices import SlicePicker
 from umad.scheduler.throttle import BackgroundThrottle
-from umad.scheduler.waiting import AGING_NS, WaitingLine
-from umad.step import Finished, StepPlan, StepResult
+from umad.scheduler.waiting import WaitingLine
+from umad.step import Finished, HouseKept, MemoryOp, StepPlan, StepResult
 
-# An aged request that is still shut out holds back younger ones after this long.
-BLOCKING_NS = 3 * AGING_NS
 # One that had to age to get in stays this long, and until it has a new token: if it could be
 # preempted at once by the next arrival, and its cells taken, it would never get anywhere.
 HOLD_NS = 500_000_000
+
+# Copies of a step that nobody interactive decodes in: what arrives meanwhile hardly feels it.
+COPY_MS = 8.0
+NO_ROOM = ParkShape(capacity_bytes=0, slice_cells=1, slab_bytes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +53,9 @@ class SchedulerSnapshot:
     running: int
     waiting: Mapping[str, int] = field(default_factory=dict)
     preemptions_total: int = 0
+    parked: int = 0
+    parked_bytes: int = 0
+    restores_total: int = 0
     prompt_tokens_total: int = 0
     cached_tokens_total: int = 0
 
@@ -67,9 +77,11 @@ class Scheduler:
         traffic: TrafficModel | None = None,
         budget: TrafficBudget | None = None,
         cuts_soon: bool = True,
+        parking: ParkShape | None = None,
     ) -> None:
         """cuts_soon: an arrival takes the device back from a background step within milliseconds;
-        where it cannot, such steps are sized in time."""
+        where it cannot, such steps are sized in time. parking: room in host memory for what the
+        pool has to give up; None for none."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -95,15 +107,26 @@ class Scheduler:
         self._residency = Residency(
             n_cells=n_cells, max_seqs=max_seqs, can_share_prefix=can_share_prefix
         )
+        self._settings = settings
+        store = ParkedStore(parking or NO_ROOM)
+        self._slice_cells = store.shape.slice_cells
+        self._copying = CopyCost(
+            self.cost,
+            cell_bytes=store.shape.slab_bytes / store.shape.slice_cells,
+            batch_tokens=batch_tokens,
+        )
+        self._parker = Parker(store=store, residency=self._residency, copying=self._copying)
+        self._copied_for_background = False
         self._entries: dict[int, Entry] = {}
-        # In the order they were placed, which is the order prompts are computed in.
-        self._running: dict[int, Entry] = {}
-        # Nobody who did not fit is tried again until something has changed.
-        self._may_place = True
+        self._placer = Placer(
+            residency=self._residency,
+            parker=self._parker,
+            waiting=self._waiting,
+            counters=self._counters,
+            priority=self._priority,
+            guarded=self._guarded,
+        )
         self._turn = 0
-        self._preemptions = 0
-        self._prompt_tokens = 0
-        self._cached_tokens = 0
 
     # -- requests come and go -------------------------------------------------------------------
 
@@ -124,7 +147,7 @@ class Scheduler:
         self._entries[admission.rid] = entry
         self._counters[entry.lane].enter(entry.app)
         self._waiting.append(entry)
-        self._may_place = True
+        self._placer.may_place = True
 
     def cancel(self, rid: int) -> Finished | None:
         """Let go of a request; None when it is unknown or has ended."""
@@ -146,7 +169,7 @@ class Scheduler:
         self._counters[lane].enter(entry.app)
         if is_waiting:
             self._waiting.insert_by_arrival(entry)
-        self._may_place = True
+        self._placer.may_place = True
 
     def pause(self, rid: int) -> None:
         """Compute nothing more for a request until `resume`; its cells stay."""
@@ -157,12 +180,13 @@ class Scheduler:
         """Go on with a paused request."""
         if rid in self._entries:
             self._entries[rid].paused = False
-            self._may_place = True
+            self._placer.may_place = True
 
     def drop_session(self, session: str) -> bool:
         """Give up what is kept for a session; whether there was anything."""
-        self._may_place = True
-        return self._residency.drop_session(session)
+        self._placer.may_place = True
+        was_parked = self._parker.drop_session(session)
+        return self._residency.drop_session(session) or was_parked
 
     # -- the step -------------------------------------------------------------------------------
 
@@ -173,11 +197,11 @@ class Scheduler:
 
     def plan(self, now_ns: int) -> StepPlan:
         """The next step."""
-        if self._may_place and len(self._waiting):
-            self._place(now_ns)
+        if self._placer.may_place and len(self._waiting):
+            self._placer.place(now_ns)
         ready = Ready()
-        for entry in self._running.values():
-            if entry.paused:
+        for entry in self._placer.running.values():
+            if entry.paused or entry.restore is not None:
                 continue
             if entry.lane in self._guarded:
                 prefill, decode = ready.prefill, ready.decode
@@ -189,18 +213,60 @@ class Scheduler:
                 group.sort(key=lambda entry: (-self._priority[entry.lane], entry.deadline_ns))
         if len(ready.prefill) > 1:
             ready.prefill.sort(key=lambda entry: entry.deadline_ns)
+        copies = self._copies(ready)
         wait_ms = self._throttle.hold(
             ready, now_ns, floor_is_owed=self.guard.background_share < self._floor
         )
-        plan = self._composer.compose(ready, self._residency.take_ops())
+        plan = self._composer.compose(ready, (*self._residency.take_ops(), *copies))
         if not plan.is_idle:
             self._throttle.charge(plan, now_ns)
         elif wait_ms:
             return replace(plan, wait_ms=wait_ms)
         return plan
 
+    def _copies(self, ready: Ready) -> tuple[MemoryOp, ...]:
+        """Copies to and from host memory that the step of `ready` may carry."""
+        if not self._parker.has_work:
+            self._copied_for_background = False
+            return ()
+        n_rows = len(ready.decode)
+        if n_rows:
+            # What a newcomer waits for may take what a slice of its prompt might; the rest is
+            # background work, and takes the place of other such work in this step.
+            solo_ms = self.cost.decode.at(n_rows, sum([entry.n_tokens for entry in ready.decode]))
+            newcomer_ms = self._settings.newcomer_steps * solo_ms
+            slab_ms = self._copying.copy_ms(self._slice_cells)
+            within_ms = self.guard.within_ms(solo_ms, [entry.latency_cap for entry in ready.decode])
+            background_ms = self.guard.allowance_ms(solo_ms, within_ms, slab_ms)
+        else:
+            newcomer_ms = COPY_MS
+            background_ms = 0.0 if ready.prefill else COPY_MS
+        copies, for_background = self._parker.next_ops(
+            guarded=self._guarded, newcomer_ms=newcomer_ms, background_ms=background_ms
+        )
+        self._copied_for_background = for_background
+        if n_rows and for_background:
+            ready.background_decode.clear()
+            ready.background_prefill.clear()
+        if copies:
+            # Whoever waits for a copy may be placed once it is made.
+            self._placer.may_place = True
+        return copies
+
+    def kept_house(self, plan: StepPlan, kept: HouseKept | None, now_ns: int) -> bool:
+        """Book what an idle plan's memory operations came to; `apply` does it for the others.
+
+        Whether the next plan should be asked for at once: a copy may have been waited for.
+        """
+        goes_on = self._parker.settle(kept)
+        if kept is not None and kept.copied_bytes:
+            # Every byte is read and written.
+            self._throttle.budget.spend(2 * kept.copied_bytes, now_ns, background=plan.cuttable)
+        return goes_on
+
     def apply(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
         """Book what a step brought; the requests that ended with it."""
+        self.kept_house(plan, result.house, now_ns)
         self._throttle.settle(plan, result, now_ns)
         if plan.cuttable and plan.prefill:
             self.slices.cuts.ran(result.device_ms, was_cut=result.outcome == "cut")
@@ -228,69 +294,15 @@ class Scheduler:
             cells_live=self._residency.cells_live,
             cells_retained=self._residency.cells_retained,
             cells_total=self._n_cells,
-            running=len(self._running),
+            running=len(self._placer.running),
             waiting=self._waiting.counts(),
-            preemptions_total=self._preemptions,
-            prompt_tokens_total=self._prompt_tokens,
-            cached_tokens_total=self._cached_tokens,
+            preemptions_total=self._placer.preemptions,
+            parked=self._parker.n_parked,
+            parked_bytes=self._parker.parked_bytes,
+            restores_total=self._parker.restores_total,
+            prompt_tokens_total=self._placer.prompt_tokens,
+            cached_tokens_total=self._placer.cached_tokens,
         )
-
-    # -- placing --------------------------------------------------------------------------------
-
-    def _place(self, now_ns: int) -> None:
-        placed = True
-        while placed:
-            placed = False
-            for entry in self._waiting.heads(now_ns):
-                if self._residency.place(entry) or self._make_way(entry, now_ns):
-                    self._enter(entry, now_ns)
-                    placed = True
-                    break
-                if now_ns - entry.waiting_since_ns >= BLOCKING_NS:
-                    break
-        # Every head was asked, and time alone makes nothing fit, unless somebody is held.
-        self._may_place = any(now_ns < entry.held_until_ns for entry in self._running.values())
-
-    def _make_way(self, entry: Entry, now_ns: int) -> bool:
-        """Preempt lower lanes for `entry` if that places it; the youngest goes first."""
-        priority = self._priority[entry.lane]
-        lower = [
-            other
-            for other in self._running.values()
-            if self._priority[other.lane] < priority
-            and (other.paused or now_ns >= other.held_until_ns)
-        ]
-        if not lower or not self._residency.could_fit(entry, tuple(lower)):
-            return False
-        lower.sort(key=lambda other: (self._priority[other.lane], -other.arrived_ns))
-        for victim in lower:
-            self._preempt(victim, now_ns)
-            if self._residency.place(entry):
-                return True
-        return False
-
-    def _preempt(self, victim: Entry, now_ns: int) -> None:
-        victim.on(Event.PREEMPTED)
-        self._residency.retain(victim)
-        del self._running[victim.rid]
-        victim.n_computed = 0
-        victim.waiting_since_ns = now_ns
-        self._waiting.insert_by_arrival(victim)
-        self._preemptions += 1
-
-    def _enter(self, entry: Entry, now_ns: int) -> None:
-        self._waiting.remove(entry)
-        entry.on(Event.PLACED)
-        has_aged = now_ns - entry.waiting_since_ns >= AGING_NS
-        entry.held_until_ns = NEVER_NS if has_aged else 0
-        self._running[entry.rid] = entry
-        if entry.n_cached is None:
-            entry.n_cached = min(entry.n_computed, entry.n_prompt)
-            self._prompt_tokens += entry.n_prompt
-            self._cached_tokens += entry.n_cached
-            self._counters[entry.lane].charge(
-                entry.app, prompt_tokens=entry.n_prompt - entry.n_cached
-            )
 
     # -- booking --------------------------------------------------------------------------------
 
@@ -320,10 +332,14 @@ class Scheduler:
             decode_cells=plan.n_cells_read - plan.n_cells_prefill,
             prefill_cells=plan.n_cells_prefill,
         )
+        device_ms = result.device_ms
+        if self._copied_for_background and result.house is not None:
+            background = True
+            device_ms += result.house.copy_ms
         self.guard.settle(
             solo_ms=plan.solo_ms,
             within_ms=plan.within_ms,
-            device_ms=result.device_ms,
+            device_ms=device_ms,
             carried=background,
         )
         ended: list[Finished] = []
@@ -364,15 +380,11 @@ class Scheduler:
         if entry.state is State.WAITING:
             self._waiting.remove(entry)
         else:
-            if event is Event.FINISHED and reason != "error":
-                self._residency.retain(entry)
-            else:
-                self._residency.release(entry)
-            del self._running[entry.rid]
+            self._placer.leave(entry, keep=event is Event.FINISHED and reason != "error")
         entry.on(event)
         del self._entries[entry.rid]
         self._counters[entry.lane].leave(entry.app)
-        self._may_place = True
+        self._placer.may_place = True
         return Finished(
             rid=entry.rid,
             reason=reason,

@@ -7,6 +7,7 @@ Not: which request is placed (`policy`). Owner: the step thread.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from umad.scheduler.entry import Entry
 from umad.scheduler.ledger import KvLedger, LedgerViolation
 from umad.scheduler.prefixes import PrefixIndex, common_prefix
 from umad.step import MemoryOp, SeqCopy, SeqTrim
+
+# Fewer free than this share of the cells, or of the sequence numbers, is pressure.
+PRESSED_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Residency:
         self._ops: list[MemoryOp] = []
         # Counting shared cells walks every chain, so the count is kept until something changes.
         self._n_retained_cells: int | None = 0
+        # Counts up whenever somebody is retained or no longer is.
+        self.retained_version = 0
 
     # -- what is where --------------------------------------------------------------------------
 
@@ -54,6 +60,30 @@ class Residency:
         if self._n_retained_cells is None:
             self._n_retained_cells = self.ledger.reclaimable(set(self._retained))
         return self._n_retained_cells
+
+    @property
+    def is_pressed(self) -> bool:
+        """Cells or sequence numbers are running short: what is retained will soon be evicted."""
+        return (
+            self.ledger.free_cells < PRESSED_SHARE * self.ledger.n_cells
+            or len(self._free_seqs) < PRESSED_SHARE * self.max_seqs
+        )
+
+    def retained(self) -> Iterator[int]:
+        """Retained sequences, the next to be evicted first."""
+        for pinned in (False, True):
+            for seq, kept in self._retained.items():
+                if (kept.session is not None) == pinned:
+                    yield seq
+
+    def retained_tokens(self, seq: int) -> NDArray[np.int32] | None:
+        """Tokens a retained sequence holds (the very array it was retained with), else None."""
+        kept = self._retained.get(seq)
+        return None if kept is None else kept.tokens
+
+    def session_of(self, seq: int) -> str | None:
+        """The session a retained sequence is kept for."""
+        return self._retained[seq].session
 
     def take_ops(self) -> tuple[MemoryOp, ...]:
         """Memory operations llama.cpp has yet to be told, in order."""
@@ -83,6 +113,25 @@ class Residency:
         need = entry.cells_at_most - matched
         return need <= spare or need <= spare + self.ledger.reclaimable(evictable) - held
 
+    def evictions(self, entry: Entry) -> tuple[int, ...]:
+        """Retained sequences that `place` would evict for `entry`, which fits. Changes nothing."""
+        source, matched = self._match(entry)
+        adopts = self._is_adoptable(entry, source, matched)
+        wants_seq = not adopts and not self._free_seqs
+        short = self._promised_cells + entry.cells_at_most - matched - self.ledger.free_cells
+        if not wants_seq and short <= 0:
+            return ()
+        chosen: list[int] = []
+        order = [seq for seq in self.retained() if seq != source]
+        if source in self._retained and not adopts:
+            order.append(source)
+        for seq in order:
+            if not wants_seq and short <= self.ledger.reclaimable(set(chosen)):
+                break
+            chosen.append(seq)
+            wants_seq = False
+        return tuple(chosen)
+
     def place(self, entry: Entry) -> bool:
         """Give `entry` a sequence and its longest known prefix, evicting what must go.
 
@@ -93,6 +142,7 @@ class Residency:
         source, matched = self._match(entry)
         if self._is_adoptable(entry, source, matched):
             del self._retained[source]
+            self.retained_version += 1
             self._cut(source, matched)
             seq = source
         else:
@@ -125,11 +175,19 @@ class Residency:
             return True
         return self.ledger.length(source) == matched and kept.session in (None, entry.session)
 
-    def _match(self, entry: Entry) -> tuple[int, int]:
+    def longest_prefix(self, entry: Entry) -> tuple[int, int]:
+        """(sequence, tokens) of the longest prefix of `entry` in the pool; (-1, 0) for none."""
         if not self._can_share_prefix:
             return -1, 0
         # The last known token is always computed: its logits are what is sampled.
         return self._index.longest(entry.tokens[: entry.n_tokens - 1])
+
+    def _match(self, entry: Entry) -> tuple[int, int]:
+        source, matched = self.longest_prefix(entry)
+        if entry.restore is not None and entry.restore.start < matched:
+            # What is restored begins at a slab's border, a little before that.
+            matched = entry.restore.start
+        return (source, matched) if matched else (-1, 0)
 
     # -- staying --------------------------------------------------------------------------------
 
@@ -139,6 +197,15 @@ class Residency:
         entry.n_computed += n_tokens
         self._promised_cells -= n_tokens
         self._index.put(entry.seq, entry.tokens, entry.n_computed)
+
+    def take_back(self, entry: Entry, keep_tokens: int) -> None:
+        """What was booked behind the first `keep_tokens` of a running entry never came."""
+        self._promised_cells += entry.n_computed - keep_tokens
+        entry.n_computed = keep_tokens
+        self.ledger.trim(entry.seq, keep_tokens)
+        self._ops.append(SeqTrim(seq=entry.seq, keep_tokens=keep_tokens))
+        self._index.put(entry.seq, entry.tokens, keep_tokens)
+        self._n_retained_cells = None
 
     def rolled_back(self, entry: Entry) -> None:
         """A cut step may have left more of `entry` in the cells than is accounted for."""
@@ -163,6 +230,7 @@ class Residency:
             ):
                 self._evict(other)
         self._retained[seq] = _Retained(tokens, entry.session)
+        self.retained_version += 1
         self._n_retained_cells = None
         self._index.put(seq, tokens, tokens.size)
 
@@ -202,6 +270,7 @@ class Residency:
 
     def _evict(self, seq: int) -> None:
         del self._retained[seq]
+        self.retained_version += 1
         self._empty(seq)
 
     def _cut(self, seq: int, keep_tokens: int) -> None:

@@ -1,0 +1,145 @@
+"""Lets waiting requests into the pool: who comes in, who gives way, who waits for a copy.
+
+Aged ones first, then by lane, then the app served least, then by arrival (`waiting`). One that does
+not fit makes lower lanes give way if that helps, and what must be evicted for it is copied to host
+memory first where that is worth it (`parking`).
+Not: what a step is made of (`compose`). Pure; owner: the step thread.
+"""
+
+from collections.abc import Mapping
+
+from umad.scheduler.entry import NEVER_NS, Entry, Event
+from umad.scheduler.fairness import TokenCounters
+from umad.scheduler.parking import Parker
+from umad.scheduler.residency import Residency
+from umad.scheduler.waiting import AGING_NS, WaitingLine
+
+# An aged request that is still shut out holds back younger ones after this long.
+BLOCKING_NS = 3 * AGING_NS
+
+
+class Placer:
+    """The door between the waiting line and the pool.
+
+    running: in the order they were placed, which is the order prompts are computed in.
+    may_place: something has changed since somebody who did not fit was tried.
+    """
+
+    def __init__(
+        self,
+        *,
+        residency: Residency,
+        parker: Parker,
+        waiting: WaitingLine,
+        counters: Mapping[str, TokenCounters],
+        priority: Mapping[str, int],
+        guarded: frozenset[str],
+    ) -> None:
+        self._residency = residency
+        self._parker = parker
+        self._waiting = waiting
+        self._counters = counters
+        self._priority = priority
+        self._guarded = guarded
+        self._running: dict[int, Entry] = {}
+        self.running: Mapping[int, Entry] = self._running
+        self.may_place = True
+        self.preemptions = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+
+    def leave(self, entry: Entry, *, keep: bool) -> None:
+        """A running request has ended; keep: its cells stay as a prefix while nobody needs them."""
+        self._parker.forget(entry)
+        if keep:
+            self._residency.retain(entry)
+        else:
+            self._residency.release(entry)
+        del self._running[entry.rid]
+
+    def place(self, now_ns: int) -> None:
+        """Let in whoever may come."""
+        placed, awaits_copies = True, False
+        while placed:
+            placed, awaits_copies = False, False
+            for entry in self._waiting.heads(now_ns):
+                if awaits_copies and entry.lane not in self._guarded:
+                    # A place is being made: who came in now would only have to go again.
+                    continue
+                came_in = self._try_to_place(entry)
+                if came_in is False:
+                    came_in = self._make_way(entry, now_ns)
+                if came_in is None:
+                    awaits_copies = True
+                    if entry.lane in self._guarded:
+                        break
+                    continue
+                if came_in:
+                    self._enter(entry, now_ns)
+                    placed = True
+                    break
+                if now_ns - entry.waiting_since_ns >= BLOCKING_NS:
+                    break
+        # Every head was asked, and time alone makes nothing fit, unless somebody is held.
+        self.may_place = awaits_copies or any(
+            now_ns < entry.held_until_ns for entry in self._running.values()
+        )
+
+    def _try_to_place(self, entry: Entry) -> bool | None:
+        """Place `entry` if it fits; None when it will, after what must go has been copied."""
+        entry.restore = self._parker.offer(entry)
+        if not self._residency.could_fit(entry):
+            return False
+        evictions = self._residency.evictions(entry)
+        if evictions and self._parker.copies_first(
+            evictions,
+            guarded=entry.lane in self._guarded,
+            keep=None if entry.restore is None else entry.restore.key,
+        ):
+            return None
+        return self._residency.place(entry)
+
+    def _make_way(self, entry: Entry, now_ns: int) -> bool | None:
+        """Preempt lower lanes for `entry` if that places it; the youngest goes first."""
+        priority = self._priority[entry.lane]
+        lower = [
+            other
+            for other in self._running.values()
+            if self._priority[other.lane] < priority
+            and (other.paused or now_ns >= other.held_until_ns)
+        ]
+        if not lower or not self._residency.could_fit(entry, tuple(lower)):
+            return False
+        lower.sort(key=lambda other: (self._priority[other.lane], -other.arrived_ns))
+        for victim in lower:
+            self._preempt(victim, now_ns)
+            came_in = self._try_to_place(entry)
+            if came_in is not False:
+                return came_in
+        return False
+
+    def _preempt(self, victim: Entry, now_ns: int) -> None:
+        victim.on(Event.PREEMPTED)
+        self._parker.forget(victim)
+        self._residency.retain(victim)
+        del self._running[victim.rid]
+        victim.n_computed = 0
+        victim.waiting_since_ns = now_ns
+        self._waiting.insert_by_arrival(victim)
+        self.preemptions += 1
+
+    def _enter(self, entry: Entry, now_ns: int) -> None:
+        self._waiting.remove(entry)
+        entry.on(Event.PLACED)
+        has_aged = now_ns - entry.waiting_since_ns >= AGING_NS
+        entry.held_until_ns = NEVER_NS if has_aged else 0
+        self._running[entry.rid] = entry
+        self._parker.begin(entry)
+        if entry.n_cached is None:
+            known = entry.n_computed if entry.restore is None else entry.restore.end
+            entry.n_cached = min(known, entry.n_prompt)
+            self.prompt_tokens += entry.n_prompt
+            self.cached_tokens += entry.n_cached
+            self._counters[entry.lane].charge(
+                entry.app, prompt_tokens=entry.n_prompt - entry.n_cached
+            )
