@@ -10,10 +10,10 @@ STAMP_BENCH := $(VENV)/.installed-bench
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest format bench install clean
+.PHONY: help demo test lint types layers pytest format bench bench-check soak install clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(STAMP) ## three chats beside one long job, and what each of them felt
 	@$(BIN)/umad demo
@@ -39,6 +39,12 @@ format: $(STAMP) ## rewrite the code in the house format
 
 bench: $(STAMP_BENCH) ## measure beside llama.cpp's own server (builds it first)
 	$(BIN)/python -m bench
+
+bench-check: $(STAMP) ## a minute on nano: fails when a ratio is lost
+	@$(BIN)/python -m bench check
+
+soak: $(STAMP) ## ten minutes of a crowd that misbehaves: fails when anything is lost
+	@$(BIN)/python -m bench soak
 
 install: $(STAMP) ## only create .venv
 

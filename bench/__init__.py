@@ -12,6 +12,8 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench four-apps   what four apps get together, and the memory it takes
     python -m bench speed       decode speed side by side
     python -m bench budget      whether a budget on memory traffic holds
+    python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
+    python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
     python -m bench.peers       builds llama-server, llama-bench and llama-batched-bench
     python -m bench.shapes      writes models of real shapes with random weights
@@ -28,6 +30,8 @@ rows}; a row {<condition>, contender, samples, median, low, high, ratio: {median
     bare  peer_server  umad_daemon             a run of each, and its plain client
     python_server                              llama-cpp-python's, in an environment of its own
     http_server                                what the servers over HTTP have in common
+    soak_clients  soak_holdings                the crowd, what a daemon holds
     targets     servers that are loaded        load        the clients that load them
     exchange    one recorded request           latency     what its client felt
+    company     what ran while it waited
 """

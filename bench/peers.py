@@ -29,6 +29,7 @@ from bench.errors import BenchError
 
 VERSION = "0.3.36"
 PROGRAMS = ("llama-server", "llama-bench", "llama-batched-bench")
+_STAMP = "built.json"
 _VENDORED = "vendor/llama.cpp/"
 
 # What is left out changes no kernel. USE_PREBUILT_UI would fetch a web page while configuring.
@@ -76,27 +77,33 @@ def build(*, jobs: int | None = None) -> Peers:
     """The built programs; does nothing when version and flags are those of the last build."""
     sources = source()
     home = sources.parent
-    binaries = home / "build" / "bin"
-    stamp_file = home / "built.json"
-    flags = _flags()
-    stamp = json.dumps({"version": VERSION, "flags": flags, "programs": PROGRAMS})
-    peers = Peers(
-        version=VERSION,
-        server=binaries / PROGRAMS[0],
-        bench=binaries / PROGRAMS[1],
-        batched_bench=binaries / PROGRAMS[2],
-    )
     with cache.exclusive("peers-build"):
-        built = all((binaries / program).is_file() for program in PROGRAMS)
-        if built and stamp_file.is_file() and stamp_file.read_text() == stamp:
-            return peers
+        if (found := built()) is not None:
+            return found
         cmake, ninja = _tool("cmake"), _tool("ninja")
         configure = [cmake, "-S", str(sources), "-B", str(home / "build"), "-G", "Ninja"]
-        _logged([*configure, f"-DCMAKE_MAKE_PROGRAM={ninja}", *flags], home / "configure.log")
+        _logged([*configure, f"-DCMAKE_MAKE_PROGRAM={ninja}", *_flags()], home / "configure.log")
         compile_ = [cmake, "--build", str(home / "build"), "--parallel", str(jobs or _cores())]
         _logged([*compile_, "--target", *PROGRAMS], home / "build.log")
-        stamp_file.write_text(stamp)
-    return peers
+        (home / _STAMP).write_text(_stamp())
+    return _peers(home)
+
+
+def built() -> Peers | None:
+    """The programs if they are there, of this version and these flags; never builds."""
+    home = cache.folder(f"llama.cpp-{VERSION}")
+    peers, stamp_file = _peers(home), home / _STAMP
+    there = all(path.is_file() for path in (peers.server, peers.bench, peers.batched_bench))
+    return peers if there and stamp_file.is_file() and stamp_file.read_text() == _stamp() else None
+
+
+def _peers(home: Path) -> Peers:
+    server, bench, batched_bench = (home / "build" / "bin" / program for program in PROGRAMS)
+    return Peers(version=VERSION, server=server, bench=bench, batched_bench=batched_bench)
+
+
+def _stamp() -> str:
+    return json.dumps({"version": VERSION, "flags": _flags(), "programs": PROGRAMS})
 
 
 def fingerprint() -> str:

@@ -36,7 +36,7 @@ class UmadTarget:
     name = "umad"
     method = "generate over its Unix socket, greedy; a connection a client"
 
-    def __init__(self, built: peers.Peers, room: Room) -> None:
+    def __init__(self, built: peers.Peers | None, room: Room) -> None:
         if room.umad_arguments:
             self.method += f"; {' '.join(room.umad_arguments)}"
         self._daemon = UmadDaemon(
