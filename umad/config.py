@@ -90,6 +90,7 @@ class LimitSettings:
     load_s: float = 600.0
     drain_s: float = 30.0
     stall_s: float = 120.0
+    choice_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

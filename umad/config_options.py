@@ -298,6 +298,7 @@ SCALARS: tuple[Option, ...] = (
     _nested("limits", "load_s", _SECONDS, "How long a model may take to load."),
     _nested("limits", "drain_s", _SECONDS, "How long running requests may end after a stop."),
     _nested("limits", "stall_s", _SECONDS, "Silence after which an engine is restarted."),
+    _nested("limits", "choice_s", _SECONDS, "How long a client may take to choose a token."),
     Option(
         name="http",
         target=("http", "listen"),

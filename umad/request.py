@@ -14,6 +14,8 @@ from umad.conversation import ChatOptions
 from umad.errors import BadRequest
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
+LogitsUse = Literal["read", "choose"]
+LOGITS_USES: tuple[LogitsUse, ...] = ("read", "choose")
 INTERACTIVE = "interactive"
 BACKGROUND = "background"
 
@@ -107,6 +109,7 @@ class GenerateRequest:
     special: control tokens written in `prompt` are meant as such (editors put fill-in-the-middle
     marks there); False makes them text. chat: how `messages` are rendered.
     constraint: what the answer has to look like.
+    logits: the client reads every row of logits from shared memory, or also chooses every token.
     """
 
     prompt: str | None = None
@@ -122,6 +125,7 @@ class GenerateRequest:
     app: str | None = None
     session: str | None = None
     deadline_ms: int | None = None
+    logits: LogitsUse | None = None
 
     def check(self) -> None:
         """Raise `BadRequest` naming the field for anything no model could serve."""
@@ -142,6 +146,8 @@ class GenerateRequest:
             raise BadRequest(f"n must be between 1 and {MAX_N}", field="n")
         if self.deadline_ms is not None and self.deadline_ms < 1:
             raise BadRequest("deadline_ms must be at least 1", field="deadline_ms")
+        if self.logits is not None:
+            self._check_logits()
         self.sampling.check()
         if self.messages is not None:
             self.chat.check(self.messages)
@@ -159,6 +165,24 @@ class GenerateRequest:
             raise BadRequest(
                 f"{constraint.field} and a forced tool call exclude each other",
                 field=constraint.field,
+            )
+
+    def _check_logits(self) -> None:
+        if self.logits not in LOGITS_USES:
+            raise BadRequest(f"logits is {' or '.join(LOGITS_USES)}", field="logits")
+        if self.n > 1:
+            raise BadRequest("logits are of one completion: n must be 1", field="n")
+        if self.logits != "choose":
+            return
+        if self.sampling.logprobs is not None:
+            raise BadRequest(
+                "who chooses the tokens has the logits: logprobs are of the engine's own choice",
+                field="logprobs",
+            )
+        if self.constraint is not None:
+            raise BadRequest(
+                f"{self.constraint.field} rules what the engine draws, not what its client chooses",
+                field=self.constraint.field,
             )
 
 

@@ -70,7 +70,19 @@ class Failed:
     retryable: bool
 
 
-Event = Accepted | Progress | Tokens | Done | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logits:
+    """The row of logits for token `position` (from 0) of the completion is in its ring.
+
+    position None: there is a ring, and nothing goes on before it is attached. It comes first, and
+    again when an engine was restarted, which has a ring of its own.
+    """
+
+    index: int
+    position: int | None
+
+
+Event = Accepted | Progress | Tokens | Logits | Done | Failed
 
 
 class Service(Protocol):

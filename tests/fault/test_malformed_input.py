@@ -22,7 +22,8 @@ N_INPUTS = 10_000
 GROWTH_BYTES = 16 * 2**20
 GENERATION_VERBS = ("generate", "chat", "cancel", "priority")
 OTHER_VERBS = ("embed", "rerank", "tokenize", "detokenize", "load", "unload", "models", "sessions")
-VERBS = (*GENERATION_VERBS, *OTHER_VERBS, "metrics", "logits.attach", "ping", "hello", "no_such")
+LOGITS_VERBS = ("logits.attach", "logits.choose")
+VERBS = (*GENERATION_VERBS, *OTHER_VERBS, *LOGITS_VERBS, "metrics", "ping", "hello", "no_such")
 
 
 def anything(rng: random.Random, depth: int = 0) -> Any:
@@ -67,6 +68,7 @@ def body(rng: random.Random) -> bytes:
         return bytes(whole[: rng.randrange(len(whole))])
     wrong = {"type": rng.choice(VERBS), "id": anything(rng)}
     fields = ["prompt", "prompt_ids", "messages", "temperature", "stop", "model", "text", "ids"]
+    fields += ["logits", "choose", "position", "token"]
     fields += ["request", "target", "lane", "n", "logit_bias", "seed", "protocol", "max_tokens"]
     for name in rng.sample(fields, rng.randrange(5)):
         wrong[name] = anything(rng)

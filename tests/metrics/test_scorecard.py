@@ -276,6 +276,54 @@ def test_a_cut_step_kept_the_device_busy_for_nothing() -> None:
     assert card["cuts"] == 1
 
 
+def test_a_request_that_waits_for_its_own_client_is_not_pending() -> None:
+    machine = Machine()
+    machine.accept(1)
+    machine.wait(100)
+    machine.card.awaits_client(1, machine.now_ns)
+    machine.wait(5000)
+    machine.card.goes_on(1, machine.now_ns)
+    machine.wait(100)
+    machine.step(device_ms=150.0)
+
+    card = machine.read()
+
+    assert (card["scheduler_efficiency"], card["gpu_idle_pct"]) == (0.75, 25)
+
+
+def test_a_request_may_end_while_it_waits_for_its_client_or_be_told_so_twice() -> None:
+    machine = Machine()
+    for rid in (1, 2):
+        machine.accept(rid)
+    machine.wait(100)
+    for rid in (1, 1, 2):
+        machine.card.awaits_client(rid, machine.now_ns)
+    machine.card.goes_on(2, machine.now_ns)
+    machine.card.goes_on(2, machine.now_ns)
+    machine.end(1, "error")
+    machine.wait(100)
+    machine.end(2)
+    machine.wait(1000)
+    machine.step(device_ms=100.0)
+
+    assert machine.read()["scheduler_efficiency"] == 0.5
+
+
+def test_the_gap_in_which_a_client_chose_is_its_own() -> None:
+    machine = Machine()
+    machine.accept(1)
+    machine.wait(10)
+    machine.tokens(1)
+    machine.wait(10)
+    machine.tokens(1)
+    machine.card.awaits_client(1, machine.now_ns)
+    machine.wait(4000)
+    machine.card.goes_on(1, machine.now_ns)
+    machine.tokens(1)
+
+    assert machine.read()["p99_ms"] == 10
+
+
 def test_pending_time_of_overlapping_requests_counts_once() -> None:
     machine = Machine()
     machine.accept(1)

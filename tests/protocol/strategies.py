@@ -9,6 +9,7 @@ from umad.constraint import Constraint
 from umad.conversation import RESERVED_KWARGS, ChatOptions, Tool, ToolCall
 from umad.protocol import messages
 from umad.request import (
+    LOGITS_USES,
     MAX_LOGPROBS,
     MAX_N,
     ChatMessage,
@@ -17,7 +18,7 @@ from umad.request import (
     Timings,
     Usage,
 )
-from umad.service import Accepted, Done, Failed, Progress, TokenLogprob, Tokens
+from umad.service import Accepted, Done, Failed, Logits, Progress, TokenLogprob, Tokens
 
 ids = st.integers(-(2**63), 2**64 - 1) | st.text(min_size=1, max_size=128)
 names = st.text(min_size=1, max_size=40)
@@ -102,8 +103,14 @@ generate_requests = (
     | _requests(prompt_ids=st.lists(token_ids, min_size=1, max_size=30).map(tuple))
     | _requests(messages=st.lists(_turns, min_size=1, max_size=4).map(tuple), chat=chats)
 )
+_read_by_client = st.builds(
+    GenerateRequest,
+    prompt=st.text(min_size=1),
+    logits=st.sampled_from(LOGITS_USES),
+    session=st.none() | names,
+)
 requests: st.SearchStrategy[messages.Request] = st.one_of(
-    st.builds(messages.Generate, id=ids, request=generate_requests),
+    st.builds(messages.Generate, id=ids, request=generate_requests | _read_by_client),
     st.builds(
         messages.Tokenize, id=ids, text=texts, model=st.none() | names, special=st.booleans()
     ),
@@ -121,6 +128,8 @@ requests: st.SearchStrategy[messages.Request] = st.one_of(
     st.builds(messages.Models, id=ids),
     st.builds(messages.Sessions, id=ids),
     st.builds(messages.Metrics, id=ids),
+    st.builds(messages.AttachLogits, id=ids, request=names, choose=st.booleans()),
+    st.builds(messages.ChooseToken, id=ids, request=names, position=token_ids, token=token_ids),
     st.builds(messages.Ping, id=ids),
 )
 
@@ -142,6 +151,7 @@ events = st.one_of(
     st.builds(Accepted, request=names, model=names, lane=names, queue_position=counts),
     st.builds(Progress, index=st.integers(0, 15), done_tokens=counts, total_tokens=counts),
     _tokens(),
+    st.builds(Logits, index=st.integers(0, 15), position=st.none() | counts),
     st.builds(
         Done,
         index=st.integers(0, 15),

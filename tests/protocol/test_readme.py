@@ -41,6 +41,7 @@ from umad.request import (
     GenerateRequest,
     SamplingParams,
 )
+from umad.sampling.ring import SLOTS, RingLayout
 from umad.service import Accepted, Done, Tokens
 
 README = (Path(protocol.__file__).parent / "README.md").read_text()
@@ -153,7 +154,14 @@ def test_every_request_with_one_answer_is_in_the_table_with_its_fields() -> None
 
 
 def test_every_event_is_in_the_table() -> None:
-    assert named(section("Events")) == {"accepted", "progress", "tokens", "done", "error"}
+    assert named(section("Events")) == {
+        "accepted",
+        "progress",
+        "tokens",
+        "logits",
+        "done",
+        "error",
+    }
 
 
 @pytest.mark.parametrize("name", PLANNED)
@@ -192,3 +200,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"at most {MAX_LOGIT_BIAS}" in generate
     assert f"integer, 0 to {MAX_LOGPROBS}" in generate
     assert f"integer, 1 to {MAX_N}" in generate
+    assert f"has {defaults.choice_s:g} s for the attaching" in section("Logits")
+    assert f"The last {SLOTS - 1} rows are there" in section("Logits")
+    layout = RingLayout(n_vocab=1).as_map()
+    assert all(f"`{name}`" in section("Logits") for name in layout)

@@ -12,15 +12,18 @@ from typing import Any, Self
 
 from typing_extensions import override
 
+from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.connection import Connection, open_connection
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.client.prompts import Prompt, request_for
 from umad.client.results import as_count, as_facts, as_ids, as_rows, as_text
+from umad.clock import MonotonicClock
 from umad.errors import ConnectionLost
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     Cancel,
+    ChooseToken,
     Detokenize,
     Generate,
     Load,
@@ -136,6 +139,26 @@ class AsyncClient(Service):
         """The text that follows `prompt`; as far as it came when somebody cancelled it."""
         pieces = self.text(prompt, model=model, lane=lane, session=session, sampling=sampling)
         return "".join([piece async for piece in pieces])
+
+    async def attach(self, request: str, *, choose: bool = False) -> AttachedRing:
+        """The ring of logits of a live request of this process, by the daemon's id
+        (`Accepted.request`). `umad.client.logits` does this by itself.
+
+        choose: from the next row on the client chooses the tokens. Raises `UnknownRequest`.
+        """
+        return await asyncio.to_thread(
+            attach_ring, self._path, self._options, MonotonicClock(), request, choose=choose
+        )
+
+    def choose(self, request: str, position: int, token: int) -> None:
+        """Let `token` be number `position` of a request that waits for it. Nothing is answered:
+        a choice that cannot be meant ends the request with an error. Raises `ConnectionLost`."""
+        if self._connection is None:
+            raise ConnectionLost("this client is not connected, so none of its requests is live")
+        message = ChooseToken(
+            id=self._connection.next_id(), request=request, position=position, token=token
+        )
+        self._connection.post(message)
 
     # -- single answers --------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from types import TracebackType
 from typing import Any, Self
 
+from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.channel import Channel
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
@@ -20,6 +21,7 @@ from umad.errors import ConnectionLost, LimitExceeded, ProtocolViolation
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     Cancel,
+    ChooseToken,
     Detokenize,
     Generate,
     Load,
@@ -163,6 +165,23 @@ class Client:
         """The text that follows `prompt`; as far as it came when somebody cancelled it."""
         return "".join(
             self.text(prompt, model=model, lane=lane, session=session, sampling=sampling)
+        )
+
+    def attach(self, request: str, *, choose: bool = False) -> AttachedRing:
+        """The ring of logits of a live request of this process, by the daemon's id
+        (`Accepted.request`). `umad.client.logits` does this by itself.
+
+        choose: from the next row on the client chooses the tokens. Raises `UnknownRequest`.
+        """
+        return attach_ring(self._path, self._options, self._clock, request, choose=choose)
+
+    def choose(self, request: str, position: int, token: int) -> None:
+        """Let `token` be number `position` of a request that waits for it. Nothing is answered:
+        a choice that cannot be meant ends the request with an error. Raises `ConnectionLost`."""
+        if self._channel is None:
+            raise ConnectionLost("this client is not connected, so none of its requests is live")
+        self._channel.send(
+            ChooseToken(id=self._next_id(), request=request, position=position, token=token)
         )
 
     # -- single answers --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Not: which request a message belongs to (`umad.client.blocking`). Belongs to one thread.
 """
 
+import os
 import socket
 from collections import deque
 from typing import Self
@@ -44,6 +45,8 @@ class Channel:
         self._welcome = Welcome()
         # Why the connection ends, where that is known.
         self._farewell: Failed | None = None
+        # Descriptors that came; None while none is wanted, and the kernel drops what comes.
+        self._descriptors: list[int] | None = None
 
     @classmethod
     def open(cls, path: str, options: ClientOptions, clock: Clock) -> Self:
@@ -98,6 +101,22 @@ class Channel:
                     return message
             self._fill(deadline_ns, timeout_s)
 
+    def receive_descriptor(
+        self, request_id: RequestId, timeout_s: float
+    ) -> tuple[Message, int | None]:
+        """The next message for `request_id` and the descriptor that came with it, the caller's."""
+        self._descriptors = []
+        received = False
+        try:
+            message = self.receive(request_id, timeout_s)
+            received = True
+        finally:
+            wanted = 1 if received else 0
+            for surplus in self._descriptors[wanted:]:
+                os.close(surplus)
+            first, self._descriptors = self._descriptors[:wanted], None
+        return message, first[0] if first else None
+
     def is_alive(self) -> bool:
         """Whether the daemon is still there; drops what came for abandoned requests."""
         if self._sock.fileno() < 0:
@@ -136,7 +155,7 @@ class Channel:
             if left_s <= 0:
                 raise TimeoutError
             self._sock.settimeout(left_s)
-            data = self._sock.recv(_READ_BYTES)
+            data = self._read()
         except TimeoutError:
             raise DeadlineExceeded(f"the daemon said nothing for {timeout_s:g} s") from None
         except OSError as error:
@@ -150,6 +169,13 @@ class Channel:
         except UmadError:
             self.close()
             raise
+
+    def _read(self) -> bytes:
+        if self._descriptors is None:
+            return self._sock.recv(_READ_BYTES)
+        data, descriptors, _, _ = socket.recv_fds(self._sock, _READ_BYTES, 1)
+        self._descriptors += descriptors
+        return data
 
     def _loss(self) -> UmadError:
         if self._farewell is not None:

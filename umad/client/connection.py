@@ -88,6 +88,12 @@ class Connection(asyncio.BufferedProtocol):
             self._gate.served()
             del self._calls[request.id]
 
+    def post(self, request: Request) -> None:
+        """Send a request whose answer nobody waits for. Raises `ConnectionLost`."""
+        if not self.is_open:
+            raise self._loss()
+        self._transport.write(self._frame(request))
+
     async def start(self, request: Request) -> Inbox:
         """Send a request that has events; they arrive in the inbox until `finish`."""
         frame = self._frame(request)

@@ -98,6 +98,7 @@ class Admission:
             session=request.session,
             latency_cap=latency_cap,
             deadline_ms=request.deadline_ms,
+            logits=request.logits,
         )
 
     def _sampling(self, sampling: SamplingParams) -> SamplingParams:

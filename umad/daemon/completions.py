@@ -19,7 +19,13 @@ from umad.errors import DeadlineExceeded, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.lifecycle import FINAL, Event
 from umad.protocol.link import Cancel, Ended, Pause, Resume, SetLane, Submit
-from umad.protocol.messages import Generate, encode_error, encode_event, tokens_head
+from umad.protocol.messages import (
+    Generate,
+    encode_error,
+    encode_event,
+    encode_logits,
+    tokens_head,
+)
 from umad.request import FinishReason, Timings, Usage
 from umad.service import Accepted, Done
 
@@ -97,6 +103,8 @@ class Completions:
             self._scorecard.accepted(
                 entry.rid, engine.name, lane, app, generation.accepted_ns, latency_cap=cap
             )
+            if submit.logits is not None:
+                self.await_client(entry)
             if recipient.paused:
                 self._pause(entry, submit)
             else:
@@ -201,6 +209,17 @@ class Completions:
         for generation in list(self):
             self.fail(generation, error)
         self.flush()
+
+    def await_client(self, entry: Entry[Generation], position: int | None = None) -> None:
+        """It goes on once its client has attached its logits, or has chosen the token of
+        `position`; `flush` sends the news."""
+        self._scorecard.awaits_client(entry.rid, self._clock.now_ns())
+        self.show(entry, position)
+
+    def show(self, entry: Entry[Generation], position: int | None) -> None:
+        """Its client may read the logits of `position`; `flush` sends the news."""
+        owner = entry.owner
+        self.tell(owner.recipient, encode_logits(owner.client_id, entry.index, position))
 
     def tell(self, recipient: Recipient, body: bytes) -> None:
         """Queue a message for a connection; `flush` sends it."""

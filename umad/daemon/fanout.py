@@ -40,10 +40,13 @@ class Fanout:
             order = engine.journal.replay(entry)
             if not isinstance(order, Submit):
                 continue
+            if order.logits is not None:
+                self._completions.await_client(entry)
             if entry.state is State.PAUSED:
                 engine.send(order, Pause(rid=entry.rid))
             else:
                 engine.send(order)
+        self._completions.flush()
 
     def engine_died(self, engine: Engine) -> None:
         """Its completions wait for the next process; those with nothing left to do end here."""
@@ -95,6 +98,12 @@ class Fanout:
             scorecard.step(engine.name, report.stats)
         for prefilled in report.prefilled:
             self._prefilled(engine, prefilled, now_ns)
+        # A row that is only read comes before the token drawn from it, one to choose from behind
+        # the token that was chosen before.
+        rows = [(journal.get(rid), position) for rid, position in report.logits]
+        for entry, position in rows:
+            if entry is not None and entry.submit.logits == "read":
+                completions.show(entry, position)
         for news in report.emitted:
             entry = journal.get(news.rid)
             if entry is None:
@@ -108,6 +117,9 @@ class Fanout:
                 owner.recipient,
                 encode_tokens(owner.client_id, entry.index, news.text, news.ids, news.logprobs),
             )
+        for entry, position in rows:
+            if entry is not None and entry.submit.logits == "choose":
+                completions.await_client(entry, position)
         for rejected in report.rejected:
             entry = journal.get(rejected.rid)
             if entry is not None:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from umad.errors import QueueFull
 from umad.protocol.lifecycle import Event, State, advance
 from umad.protocol.link import Ended, Submit
+from umad.request import LogitsUse
 
 T = TypeVar("T")
 
@@ -96,6 +97,12 @@ class Journal(Generic[T]):
             del self._entries[entry.rid]
             self.prompt_bytes -= entry.size_bytes
             self.n_waiting -= not entry.started
+
+    def read_by_client(self, entry: Entry[T], *, choose: bool) -> None:
+        """A restarted engine waits for its client to attach again."""
+        if choose or entry.submit.logits is None:
+            use: LogitsUse = "choose" if choose else "read"
+            entry.submit = replace(entry.submit, logits=use)
 
     def set_lane(self, entry: Entry[T], lane: str) -> None:
         """A restarted engine runs it in `lane` too."""

@@ -18,6 +18,7 @@ from umad import __version__
 from umad.config import LimitSettings
 from umad.daemon.completions import Completions
 from umad.daemon.generation import Generation
+from umad.daemon.handover import Handover
 from umad.daemon.identity import Identity, identify
 from umad.daemon.peer import peer_of
 from umad.errors import (
@@ -260,8 +261,14 @@ class Session(asyncio.Protocol):
         self.flush()
 
     async def _answer(self, request_id: RequestId, value: Coroutine[Any, Any, Any]) -> None:
+        body: bytes | None
         try:
-            body = encode_result(request_id, await value)
+            result = await value
+            if isinstance(result, Handover):
+                result.send(self._transport, request_id)
+                body = None
+            else:
+                body = encode_result(request_id, result)
         except UmadError as error:
             body = encode_error(error, request_id)
         except Exception:
@@ -269,8 +276,9 @@ class Session(asyncio.Protocol):
             log.exception("request failed unexpectedly id=%s", request_id)
             body = encode_error(InternalError("see the log"), request_id)
         del self._answers[request_id]
-        self.queue(body)
-        self.flush()
+        if body is not None:
+            self.queue(body)
+            self.flush()
 
     def _end_with(self, error: UmadError) -> None:
         """An error that concerns the connection: say so and hang up."""

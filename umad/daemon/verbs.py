@@ -11,6 +11,7 @@ from umad.clock import Clock
 from umad.daemon.completions import Completions
 from umad.daemon.listing import describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
+from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
 from umad.daemon.supervisor import Supervisor
 from umad.errors import ShuttingDown, UnknownRequest
@@ -36,6 +37,7 @@ class DaemonVerbs:
         self._completions = completions
         self._scorecard = scorecard
         self._memory = memory
+        self._readers = LogitsReaders(completions=completions, scorecard=scorecard, clock=clock)
         self._clock = clock
 
     def handle(self, session: Session, request: Request) -> None:
@@ -61,6 +63,11 @@ class DaemonVerbs:
                 session.answer(request.id, live)
             case messages.Metrics():
                 session.answer_later(request.id, self.scorecard())
+            case messages.AttachLogits():
+                session.answer_later(request.id, self._readers.attach(session, request))
+            case messages.ChooseToken():
+                self._readers.choose(session, request)
+                session.answer(request.id, None)
             case messages.Tokenize():
                 self._check_open()
                 args = {"text": request.text, "special": request.special}

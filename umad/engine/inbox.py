@@ -6,8 +6,9 @@ One thread puts, one takes. A full inbox stops the reader, and so, by and by, th
 import threading
 from dataclasses import dataclass
 
+from umad.engine.reading import Ring
 from umad.engine.stream import Stream
-from umad.protocol.link import Cancel, Pause, Resume, SetLane, Stop
+from umad.protocol.link import Cancel, Choose, Pause, Resume, SetLane, Stop
 from umad.scheduler.entry import Admission
 
 # More than the daemon ever has underway; a bound against a bug, not a policy.
@@ -31,7 +32,17 @@ class DropSession:
     session: str
 
 
-Mail = Arrival | Cancel | SetLane | Pause | Resume | DropSession | Stop
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachRing:
+    """The `attach` call, with a ring made for it beside the decode."""
+
+    call: int
+    rid: int
+    choose: bool
+    ring: Ring
+
+
+Mail = Arrival | Cancel | SetLane | Pause | Resume | Choose | DropSession | AttachRing | Stop
 
 
 class Inbox:

@@ -14,6 +14,7 @@ from umad.config import LaneSettings
 from umad.conversation import from_json
 from umad.engine.chat import ChatTemplate, Rendered
 from umad.engine.inbox import Arrival
+from umad.engine.reading import Reader
 from umad.engine.stream import Stream
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
@@ -93,6 +94,7 @@ class Intake:
             text_decides=bool(sampling.stop),
             guarded=submit.lane in self._guarded,
             opening="" if resumed.size else opening,
+            reader=None if submit.logits is None else Reader(submit.logits),
         )
         if resumed.size:
             reason = _replay(stream, submit.resume, max_new_tokens)

@@ -21,6 +21,7 @@ class EngineOptions:
     taken; None leaves that to the context's size. budget_bytes_per_s: of all engines together, None
     for no limit; budget_measured: it is the machine's own bandwidth, not a wish. board_fd: the
     inherited device board, None where there is none; board_seat: this engine's place on it.
+    choice_s: how long a completion waits for the client that chooses its tokens.
     """
 
     name: str
@@ -35,6 +36,7 @@ class EngineOptions:
     budget_measured: bool = False
     board_fd: int | None = None
     board_seat: int = 0
+    choice_s: float = Settings().limits.choice_s
 
     @classmethod
     def of(cls, settings: Settings, *, name: str, path: str) -> "EngineOptions":
@@ -48,6 +50,7 @@ class EngineOptions:
             latency_cap=settings.latency_cap,
             prompt_tokens=settings.limits.prompt_tokens,
             log_level=settings.logging.level,
+            choice_s=settings.limits.choice_s,
         )
 
     def to_json(self) -> str:

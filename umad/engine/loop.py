@@ -15,17 +15,29 @@ from numpy.typing import NDArray
 from umad.engine.board import BoardSeat
 from umad.engine.execution import Decoded, DecodeRunner
 from umad.engine.facts import StepTraffic
-from umad.engine.inbox import Arrival, DropSession, Inbox, Mail
+from umad.engine.inbox import Arrival, AttachRing, DropSession, Inbox, Mail
 from umad.engine.news import DrawnToken, News, rejection
+from umad.engine.reading import Readers
 from umad.engine.spinning import SpinWatch
 from umad.engine.stream import Stream
 from umad.engine.tally import StepTally
-from umad.errors import UmadError
-from umad.protocol.link import Cancel, FromEngine, Pause, Prefilled, Reply, Resume, SetLane, Stop
+from umad.errors import UmadError, UnknownRequest
+from umad.protocol.link import (
+    Cancel,
+    Choose,
+    FromEngine,
+    Pause,
+    Prefilled,
+    Reply,
+    Resume,
+    SetLane,
+    Stop,
+)
 from umad.protocol.link import StepStats as Stats
 from umad.request import FinishReason
 from umad.scheduler import Scheduler, SchedulerSnapshot
 from umad.scheduler.neighbours import NOBODY
+from umad.service import TokenLogprob
 from umad.step import Finished, Sampled, StepPlan, StepResult
 
 log = logging.getLogger("umad.engine")
@@ -35,14 +47,17 @@ _MS_PER_S = 1_000
 # Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
 IDLE_S = 1.0
 STANDING_NS = 20 * _NS_PER_MS
+CHOICE_S = 10.0
 
 
 @dataclass(slots=True)
 class Totals:
-    """Counts from the engine's start. Rows are sampled in place, so none is ever copied."""
+    """Counts from the engine's start. copied: tokens whose row of logits was copied first, because
+    their client reads it; all others are sampled in place."""
 
     cuts: int = 0
     sampled: int = 0
+    copied: int = 0
 
 
 class StepLoop:
@@ -60,7 +75,9 @@ class StepLoop:
         now_ns: Callable[[], int],
         seat: BoardSeat | None = None,
         spin_watch: SpinWatch | None = None,
+        choice_s: float = CHOICE_S,
     ) -> None:
+        """choice_s: how long a completion waits for the client that chooses its tokens."""
         self._scheduler = scheduler
         self._runner = runner
         self._inbox = inbox
@@ -71,6 +88,7 @@ class StepLoop:
         self._seat = seat or BoardSeat.alone()
         self._spin_watch = spin_watch
         self._streams: dict[int, Stream] = {}
+        self._readers = Readers(scheduler, n_vocab=traffic.n_vocab, wait_s=choice_s)
         self._totals = Totals()
         self._tally = StepTally()
         self._last_standing: SchedulerSnapshot | None = None
@@ -90,6 +108,9 @@ class StepLoop:
             for mail in self._inbox.drain():
                 self._read(mail, news)
             began_ns = self._now_ns()
+            if self._readers:
+                for rid in self._readers.overdue(began_ns):
+                    self._let_go(rid, news)
             neighbours = self._seat.others(began_ns)
             if neighbours is not NOBODY:
                 self._scheduler.heard(neighbours, began_ns)
@@ -116,7 +137,12 @@ class StepLoop:
             self._inbox.wait(min(IDLE_S, wait_ms / _MS_PER_S))
             return
         # The collector is off while work is done: its pauses would be stalls.
-        if self._inbox.wait(IDLE_S) or not self._has_garbage:
+        if self._inbox.wait(IDLE_S):
+            return
+        if self._readers:
+            # It waits for clients and is well: silence would mean that it hangs.
+            self._emit(News(stats=self._tell(self._now_ns())))
+        if not self._has_garbage:
             return
         self._has_garbage = False
         gc.collect()
@@ -129,9 +155,7 @@ class StepLoop:
             case Arrival():
                 self._admit(mail, news)
             case Cancel():
-                finished = scheduler.cancel(mail.rid)
-                if finished is not None:
-                    self._end(finished, news)
+                self._let_go(mail.rid, news)
             case SetLane():
                 scheduler.set_lane(mail.rid, mail.lane)
                 stream = self._streams.get(mail.rid)
@@ -139,9 +163,13 @@ class StepLoop:
                     stream.guarded = mail.lane in self._guarded
                     self._show_standing()
             case Pause():
-                scheduler.pause(mail.rid)
+                self._readers.pause(mail.rid, self._streams.get(mail.rid))
             case Resume():
-                scheduler.resume(mail.rid)
+                self._readers.resume(mail.rid, self._streams.get(mail.rid))
+            case Choose():
+                self._choose(mail, news)
+            case AttachRing():
+                self._attach(mail)
             case DropSession():
                 self._emit(Reply(call=mail.call, value=scheduler.drop_session(mail.session)))
             case Stop():
@@ -154,8 +182,44 @@ class StepLoop:
             news.rejected.append(rejection(arrival.admission.rid, error))
             return
         self._streams[arrival.admission.rid] = arrival.stream
+        self._readers.admitted(arrival.stream, self._now_ns())
         self._last_standing = None
         self._show_standing()
+
+    def _let_go(self, rid: int, news: News) -> None:
+        finished = self._scheduler.cancel(rid)
+        if finished is not None:
+            self._end(finished, news)
+
+    def _attach(self, mail: AttachRing) -> None:
+        stream = self._streams.get(mail.rid)
+        try:
+            if stream is None:
+                raise UnknownRequest("the request has ended", field="request")
+            facts = self._readers.attach(stream, mail.ring, choose=mail.choose)
+        except UmadError as error:
+            mail.ring.close()
+            self._emit(Reply(call=mail.call, error=(error.code, error.message, error.field)))
+        else:
+            self._emit(Reply(call=mail.call, value=facts))
+
+    def _choose(self, choice: Choose, news: News) -> None:
+        """A client's token. What cannot be meant ends its request, and no other."""
+        stream = self._streams.get(choice.rid)
+        if stream is None:
+            return
+        try:
+            self._readers.chosen(stream, choice.position, choice.token)
+        except UmadError as error:
+            stream.error = error
+            self._let_go(choice.rid, news)
+            return
+        self._totals.sampled += 1
+        self._totals.copied += 1
+        sampled = self._accept(stream, choice.token, None, news)
+        finished = self._scheduler.take(sampled, self._now_ns())
+        if finished is not None:
+            self._end(finished, news)
 
     def _show_standing(self) -> None:
         n_interactive = sum([stream.guarded for stream in self._streams.values()])
@@ -214,9 +278,18 @@ class StepLoop:
         streams, logits = self._streams, decoded.logits
         for row, rid in enumerate(decoded.rids):
             stream = streams[rid]
+            if stream.reader is not None and self._show(stream, logits[row], news):
+                continue
             sampled.append(self._draw(stream, row, logits, news))
         self._totals.sampled += len(sampled)
         return tuple(sampled)
+
+    def _show(self, stream: Stream, row: NDArray[np.float32], news: News) -> bool:
+        """Put a row where its client sees it; whether the client is to choose from it."""
+        is_choice = self._readers.write(stream, row, self._now_ns())
+        news.logits.append((stream.rid, stream.n_generated))
+        self._totals.copied += not is_choice
+        return is_choice
 
     def _draw(self, stream: Stream, row: int, logits: NDArray[np.float32], news: News) -> Sampled:
         try:
@@ -226,6 +299,11 @@ class StepLoop:
             stream.error = error
             log.warning("sampling failed rid=%d code=%s", stream.rid, error.code)
             return Sampled(rid=stream.rid, token=0, finish="error")
+        return self._accept(stream, token, logprob, news)
+
+    def _accept(
+        self, stream: Stream, token: int, logprob: TokenLogprob | None, news: News
+    ) -> Sampled:
         stream.sampler.accept(token)
         stream.n_generated += 1
         finish: FinishReason | None = "stop" if token in stream.eog else None
@@ -239,6 +317,7 @@ class StepLoop:
 
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid)
+        self._readers.ended(stream)
         self._last_standing = None
         self._show_standing()
         if stream.error is not None:
@@ -274,6 +353,7 @@ class StepLoop:
             self._standing(now_ns),
             cuts=self._totals.cuts,
             sampled=self._totals.sampled,
+            copied=self._totals.copied,
             now_ns=now_ns,
         )
 

@@ -16,16 +16,18 @@ from typing import Any
 from umad.engine.board import BoardSeat
 from umad.engine.cutter import Cutter
 from umad.engine.emitter import Emitter
-from umad.engine.inbox import Arrival, DropSession, Inbox
+from umad.engine.inbox import Arrival, AttachRing, DropSession, Inbox
 from umad.engine.intake import Intake
 from umad.engine.news import rejection
 from umad.engine.process import name_thread
+from umad.engine.reading import Ring
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, ProtocolViolation, UmadError, Unsupported
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader
 from umad.protocol.link import (
     Call,
     Cancel,
+    Choose,
     FromEngine,
     Pause,
     Reply,
@@ -121,6 +123,10 @@ def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
             desk.inbox.put(message)
             if desk.is_guarded(message.rid):
                 desk.hurry()
+        case Choose():
+            desk.inbox.put(message)
+            if desk.is_guarded(message.rid):
+                desk.hurry()
         case Cancel() | Pause() | Stop():
             desk.inbox.put(message)
         case _:
@@ -153,6 +159,11 @@ def _answer(desk: Desk, call: Call) -> None:
         desk.inbox.put(DropSession(call=call.call, session=str(call.args["session"])))
         return
     try:
+        if call.op == "attach":
+            ring = Ring(desk.vocab.n_vocab)
+            rid, choose = int(call.args["rid"]), bool(call.args["choose"])
+            desk.inbox.put(AttachRing(call=call.call, rid=rid, choose=choose, ring=ring))
+            return
         desk.emitter.put(Reply(call=call.call, value=_value(desk.vocab, call.op, call.args)))
     except UmadError as error:
         failure = (error.code, error.message, error.field)

@@ -192,4 +192,5 @@ def _step_loop(
         now_ns=clock.now_ns,
         spin_watch=spinning.watch(facts.threads, clock.now_ns()),
         seat=seat,
+        choice_s=options.choice_s,
     )

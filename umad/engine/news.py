@@ -42,11 +42,17 @@ class News:
     ended: list[tuple[Finished, Stream]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     prefilled: list[Prefilled] = field(default_factory=list)
+    logits: list[tuple[int, int]] = field(default_factory=list)
     stats: StepStats | None = None
 
     def __bool__(self) -> bool:
         return bool(
-            self.drawn or self.ended or self.rejected or self.prefilled or self.stats is not None
+            self.drawn
+            or self.ended
+            or self.rejected
+            or self.prefilled
+            or self.logits
+            or self.stats is not None
         )
 
 
@@ -62,6 +68,7 @@ def encode_news(news: News) -> bytes:
         news.ended
         or news.rejected
         or news.prefilled
+        or news.logits
         or news.stats is not None
         or any(one.logprob is not None for one in drawn)
     ):
@@ -101,6 +108,7 @@ def report(news: News) -> StepReport:
         ended=tuple(ended),
         rejected=tuple(news.rejected),
         prefilled=tuple(news.prefilled),
+        logits=tuple(news.logits),
         stats=news.stats,
     )
 

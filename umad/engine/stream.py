@@ -3,6 +3,7 @@
 Owner: the step thread.
 """
 
+from umad.engine.reading import Reader
 from umad.errors import UmadError
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
@@ -16,6 +17,7 @@ class Stream:
     text_decides: it has stop strings, so its text is made on the step thread.
     guarded: its lane is protected by the latency guard (for the books of background work).
     opening: what the template has begun of the answer; stands before its first text.
+    reader: its client reads its logits, and may choose its tokens; None for nearly all.
     error: set when its own logits or parameters failed it.
     """
 
@@ -27,6 +29,7 @@ class Stream:
         "n_generated",
         "n_prompt",
         "opening",
+        "reader",
         "rid",
         "sampler",
         "text_decides",
@@ -44,6 +47,7 @@ class Stream:
         text_decides: bool,
         guarded: bool,
         opening: str = "",
+        reader: Reader | None = None,
     ) -> None:
         self.rid = rid
         self.sampler = sampler
@@ -54,6 +58,7 @@ class Stream:
         self.text_decides = text_decides
         self.guarded = guarded
         self.opening = opening
+        self.reader = reader
         self.error: UmadError | None = None
 
     def text_of(self, token: int) -> str:

@@ -60,7 +60,9 @@ class StepTally:
             self._n_prefill += decoded.n_rows - n_decode
             self._n_background += n_background
 
-    def told(self, now: SchedulerSnapshot, *, cuts: int, sampled: int, now_ns: int) -> StepStats:
+    def told(
+        self, now: SchedulerSnapshot, *, cuts: int, sampled: int, copied: int, now_ns: int
+    ) -> StepStats:
         """The sums and where things stand; counting begins anew."""
         stats = StepStats(
             began_ns=self._began_ns or now_ns,
@@ -82,6 +84,7 @@ class StepTally:
             prompt_tokens_total=now.prompt_tokens_total,
             cached_tokens_total=now.cached_tokens_total,
             sampled_total=sampled,
+            copied_rows_total=copied,
         )
         self._clear()
         return stats

@@ -17,7 +17,17 @@ from typing import cast
 from umad.errors import ConnectionLost
 from umad.protocol.errors import error_of_failed
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
-from umad.service import Accepted, Done, Event, Failed, Progress, Service, TokenLogprob, Tokens
+from umad.service import (
+    Accepted,
+    Done,
+    Event,
+    Failed,
+    Logits,
+    Progress,
+    Service,
+    TokenLogprob,
+    Tokens,
+)
 
 Heard = Progress | Tokens | Done
 
@@ -50,6 +60,8 @@ class Generation:
             raise error_of_failed(event)
         if isinstance(event, Accepted):
             raise ConnectionLost("the daemon accepted one request twice")
+        if isinstance(event, Logits):
+            raise ConnectionLost("the daemon told of logits that nobody asked for")
         if isinstance(event, Done) and self.on_done is not None:
             self.on_done(event)
         return event

@@ -88,6 +88,7 @@ class _Live:
     accepted_ns: int
     last_ns: int = 0
     paused: bool = False
+    awaits_client: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -202,6 +203,25 @@ class Scorecard:
         if live is not None:
             live.paused = True
 
+    def awaits_client(self, rid: int, now_ns: int) -> None:
+        """Nothing of it is pending until the client has done its part; that gap is its own."""
+        self._digest()
+        live = self._live.get(rid)
+        if live is None or live.awaits_client:
+            return
+        live.awaits_client = live.paused = True
+        self._models[live.model].pending.ended(now_ns)
+        self._pending.ended(now_ns)
+
+    def goes_on(self, rid: int, now_ns: int) -> None:
+        """The client has done its part."""
+        live = self._live.get(rid)
+        if live is None or not live.awaits_client:
+            return
+        live.awaits_client = False
+        self._models[live.model].pending.began(now_ns)
+        self._pending.began(now_ns)
+
     def moved(self, rid: int, lane: str) -> None:
         """The completion changed lanes; what it waited before stays with the old one."""
         self._digest()
@@ -216,6 +236,8 @@ class Scorecard:
         if live is None:
             return
         self._endings.append((now_ns, reason == "error", live.model, live.lane, live.app))
+        if live.awaits_client:
+            return
         self._models[live.model].pending.ended(now_ns)
         self._pending.ended(now_ns)
 

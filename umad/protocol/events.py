@@ -18,7 +18,7 @@ from umad.protocol import PROTOCOL_VERSION
 from umad.protocol.errors import failed_of
 from umad.protocol.requests import RequestId
 from umad.request import Timings, Usage
-from umad.service import Accepted, Done, Event, Failed, Progress, TokenLogprob, Tokens
+from umad.service import Accepted, Done, Event, Failed, Logits, Progress, TokenLogprob, Tokens
 
 # (logprob, alternatives) for each id, as `umad.protocol.link.Emitted` has them.
 WireLogprobs = Sequence[tuple[float, Sequence[tuple[int, float]]]]
@@ -101,6 +101,11 @@ def parse_tokens_tail(tail: bytes) -> tuple[str, tuple[int, ...]]:
     return body["text"], body["ids"]
 
 
+def encode_logits(id: RequestId, index: int, position: int | None) -> bytes:
+    """Body of a logits message."""
+    return _packed({"type": "logits", "id": id, "index": index, "position": position})
+
+
 def encode_result(id: RequestId, value: Any) -> bytes:
     """Body of the answer to a unary request. value: what msgpack knows, nothing else."""
     return _packed({"type": "result", "id": id, "value": value})
@@ -146,6 +151,8 @@ def encode_event(id: RequestId, event: Event) -> bytes:
                     "total_tokens": event.total_tokens,
                 }
             )
+        case Logits():
+            return encode_logits(id, event.index, event.position)
         case Accepted():
             return _packed(
                 {
@@ -219,6 +226,10 @@ def _progress(body: Mapping[str, Any]) -> Progress:
     )
 
 
+def _logits(body: Mapping[str, Any]) -> Logits:
+    return Logits(index=body["index"], position=body["position"])
+
+
 def _done(body: Mapping[str, Any]) -> Done:
     usage, timings = body["usage"], body["timings"]
     return Done(
@@ -262,6 +273,7 @@ def _result(body: Mapping[str, Any]) -> Result:
 
 _PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "tokens": _tokens,
+    "logits": _logits,
     "accepted": _accepted,
     "progress": _progress,
     "done": _done,

@@ -99,6 +99,14 @@ def read_integer(name: str, value: Any) -> int:
     return value
 
 
+def read_count(name: str, value: Any) -> int:
+    """An integer from 0 that fits what engines count with."""
+    number = read_integer(name, value)
+    if not 0 <= number <= MAX_TOKEN_ID:
+        raise BadRequest(f"{name} is between 0 and {MAX_TOKEN_ID}", field=name)
+    return number
+
+
 def read_number(name: str, value: Any) -> float:
     """A finite number, as a float."""
     if type(value) is int:
@@ -147,6 +155,11 @@ def read_token_ids(name: str, value: Any) -> tuple[int, ...]:
     if value and not 0 <= min(value) <= max(value) <= MAX_TOKEN_ID:
         raise BadRequest(f"{name}: a token id is between 0 and {MAX_TOKEN_ID}", field=name)
     return tuple(value)
+
+
+def read_token_id(name: str, value: Any) -> int:
+    """A token id. Whether a model has it, its engine knows."""
+    return read_count(name, value)
 
 
 def read_logit_bias(name: str, value: Any) -> tuple[tuple[int, float], ...]:

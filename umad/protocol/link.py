@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 
 from umad.protocol.events import parse_tokens_tail
-from umad.request import FinishReason, SamplingParams
+from umad.request import FinishReason, LogitsUse, SamplingParams
 
 # -- daemon to engine ---------------------------------------------------------------------------
 
@@ -30,6 +30,7 @@ class Submit:
     resume: tokens already sent to the client by an engine that died: they are computed again,
     not sampled and not reported, and the completion goes on behind them.
     latency_cap: of its app, None for the engine's. deadline_ms: after which the daemon ends it.
+    logits: it is held until its ring of logits is attached; with "choose" for every token, too.
     """
 
     rid: int
@@ -45,6 +46,7 @@ class Submit:
     resume: tuple[int, ...] = ()
     latency_cap: float | None = None
     deadline_ms: int | None = None
+    logits: LogitsUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +79,18 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choose:
+    """The client's token for `position` of a completion that waits for it."""
+
+    rid: int
+    position: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids},
-    drop_session {session}."""
+    drop_session {session}, attach {rid, choose}."""
 
     call: int
     op: str
@@ -91,7 +102,7 @@ class Stop:
     """End the process once nothing runs (the daemon cancels first if it is in a hurry)."""
 
 
-ToEngine = Submit | Cancel | SetLane | Pause | Resume | Call | Stop
+ToEngine = Submit | Cancel | SetLane | Pause | Resume | Choose | Call | Stop
 
 # -- engine to daemon ---------------------------------------------------------------------------
 
@@ -187,12 +198,16 @@ class StepStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """Everything one step brought, for all streams together; stats not with every one."""
+    """Everything one step brought, for all streams together; stats not with every one.
+
+    logits: (rid, position) of every row that was put into a ring.
+    """
 
     emitted: tuple[Emitted, ...] = ()
     ended: tuple[Ended, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     prefilled: tuple[Prefilled, ...] = ()
+    logits: tuple[tuple[int, int], ...] = ()
     stats: StepStats | None = None
 
 
@@ -213,6 +228,7 @@ _KINDS: tuple[type, ...] = (
     SetLane,
     Pause,
     Resume,
+    Choose,
     Call,
     Stop,
     Ready,

@@ -13,6 +13,7 @@ from umad.protocol.events import (
     encode_error,
     encode_event,
     encode_failed,
+    encode_logits,
     encode_result,
     encode_tokens,
     encode_welcome,
@@ -21,7 +22,9 @@ from umad.protocol.events import (
 )
 from umad.protocol.parsing import parse_hello, parse_request
 from umad.protocol.requests import (
+    AttachLogits,
     Cancel,
+    ChooseToken,
     Detokenize,
     Generate,
     Hello,
@@ -39,7 +42,9 @@ from umad.protocol.requests import (
 )
 
 __all__ = [
+    "AttachLogits",
     "Cancel",
+    "ChooseToken",
     "Detokenize",
     "Generate",
     "Hello",
@@ -60,6 +65,7 @@ __all__ = [
     "encode_error",
     "encode_event",
     "encode_failed",
+    "encode_logits",
     "encode_request",
     "encode_result",
     "encode_tokens",

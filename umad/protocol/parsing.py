@@ -58,6 +58,7 @@ _PLACE: Mapping[str, Reader] = {
     "app": fields.read_name,
     "session": fields.read_name,
     "deadline_ms": fields.read_integer,
+    "logits": fields.read_text,
 }
 
 
@@ -126,6 +127,20 @@ KINDS: Mapping[str, Kind] = {
     "models": Kind(readers={}, build=requests.Models),
     "sessions": Kind(readers={}, build=requests.Sessions),
     "metrics": Kind(readers={}, build=requests.Metrics),
+    "logits.attach": Kind(
+        readers={"request": fields.read_name, "choose": fields.read_flag},
+        required=("request",),
+        build=requests.AttachLogits,
+    ),
+    "logits.choose": Kind(
+        readers={
+            "request": fields.read_name,
+            "position": fields.read_count,
+            "token": fields.read_token_id,
+        },
+        required=("request", "position", "token"),
+        build=requests.ChooseToken,
+    ),
     "ping": Kind(readers={}, build=requests.Ping),
 }
 _TYPES = (*KINDS, *PLANNED)

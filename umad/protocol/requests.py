@@ -118,6 +118,30 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttachLogits:
+    """Read a live request's logits (`request`: the daemon's id). Only for the process that made it.
+
+    Result: the ring's layout (`umad.sampling.ring`); its descriptor comes beside it (SCM_RIGHTS).
+    choose: from the next row on the client chooses the tokens.
+    """
+
+    id: RequestId
+    request: str
+    choose: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseToken:
+    """`token` is to be number `position` of `request`. Result: null, when it has been passed on; if
+    it cannot be meant, the request it is for ends with an error."""
+
+    id: RequestId
+    request: str
+    position: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ping:
     """Result: null."""
 
@@ -135,11 +159,13 @@ Request = (
     | Models
     | Sessions
     | Metrics
+    | AttachLogits
+    | ChooseToken
     | Ping
 )
 
 # Names of the interface that this version answers with `unsupported`.
-PLANNED = ("embed", "rerank", "logits.attach")
+PLANNED = ("embed", "rerank")
 
 TYPE_NAMES: dict[type, str] = {
     Hello: "hello",
@@ -152,11 +178,13 @@ TYPE_NAMES: dict[type, str] = {
     Models: "models",
     Sessions: "sessions",
     Metrics: "metrics",
+    AttachLogits: "logits.attach",
+    ChooseToken: "logits.choose",
     Ping: "ping",
 }
 _CHAT_FIELDS = ("tool_choice", "tool_name", "continue_final", "markup")
 _DEFAULT_CHAT = ChatOptions()
-_PLACE_FIELDS = ("model", "n", "lane", "app", "session", "deadline_ms")
+_PLACE_FIELDS = ("model", "n", "lane", "app", "session", "deadline_ms", "logits")
 _DEFAULT_SAMPLING = SamplingParams()
 _DEFAULT_REQUEST = GenerateRequest()
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.errors import InternalError
+from umad.request import FinishReason
+from umad.step import Finished
 
 NEVER_NS = 2**63
 _NS_PER_MS = 1_000_000
@@ -42,6 +44,8 @@ NEXT: dict[tuple[State, Event], State] = {
     (State.DECODE, Event.PREEMPTED): State.WAITING,
     (State.PREFILL, Event.FINISHED): State.ENDED,
     (State.DECODE, Event.FINISHED): State.ENDED,
+    # Its client chose its last token while it was out of the pool.
+    (State.WAITING, Event.FINISHED): State.ENDED,
     (State.WAITING, Event.CANCELLED): State.ENDED,
     (State.PREFILL, Event.CANCELLED): State.ENDED,
     (State.DECODE, Event.CANCELLED): State.ENDED,
@@ -159,3 +163,13 @@ class Entry:
     def n_pending(self) -> int:
         """Known tokens whose KV is not computed yet."""
         return self.n_tokens - self.n_computed
+
+    def finished(self, reason: FinishReason) -> Finished:
+        """What is said of it at its end."""
+        return Finished(
+            rid=self.rid,
+            reason=reason,
+            prompt_tokens=self.n_prompt,
+            cached_tokens=self.n_cached or 0,
+            completion_tokens=self.n_tokens - self.n_prompt,
+        )

@@ -32,7 +32,7 @@ from umad.scheduler.residency import Residency
 from umad.scheduler.slices import SlicePicker
 from umad.scheduler.throttle import BackgroundThrottle
 from umad.scheduler.waiting import WaitingLine
-from umad.step import Finished, HouseKept, MemoryOp, StepPlan, StepResult
+from umad.step import Finished, HouseKept, MemoryOp, Sampled, StepPlan, StepResult
 
 # One that had to age to get in stays this long, and until it has a new token: if it could be
 # preempted at once by the next arrival, and its cells taken, it would never get anywhere.
@@ -279,6 +279,25 @@ class Scheduler:
             self._residency.evict_all()
         return ()
 
+    def take(self, drawn: Sampled, now_ns: int) -> Finished | None:
+        """A token of a request, and its end where that is one. Most are part of what `apply` books;
+        one that its client chooses comes later, and the request is paused until then."""
+        entry = self._entries.get(drawn.rid)
+        if entry is None:
+            return None
+        # One that was preempted meanwhile is computed again, this token with it.
+        if entry.state is not State.WAITING:
+            entry.on(Event.SAMPLED)
+        if entry.held_until_ns == NEVER_NS:
+            entry.held_until_ns = now_ns + HOLD_NS
+        entry.tokens[entry.n_tokens] = drawn.token
+        entry.n_tokens += 1
+        self._counters[entry.lane].charge(entry.app, generated_tokens=1)
+        reason: FinishReason | None = drawn.finish
+        if reason is None and entry.n_tokens >= entry.limit:
+            reason = "length"
+        return None if reason is None else self._end(entry, Event.FINISHED, reason)
+
     @property
     def bytes_per_s(self) -> float | None:
         """The budget's rate as it stands: a measured one rises with better measurements."""
@@ -344,20 +363,9 @@ class Scheduler:
         )
         ended: list[Finished] = []
         for drawn in result.sampled:
-            entry = entries.get(drawn.rid)
-            if entry is None:
-                continue
-            entry.on(Event.SAMPLED)
-            if entry.held_until_ns == NEVER_NS:
-                entry.held_until_ns = now_ns + HOLD_NS
-            entry.tokens[entry.n_tokens] = drawn.token
-            entry.n_tokens += 1
-            self._counters[entry.lane].charge(entry.app, generated_tokens=1)
-            reason: FinishReason | None = drawn.finish
-            if reason is None and entry.n_tokens >= entry.limit:
-                reason = "length"
-            if reason is not None:
-                ended.append(self._end(entry, Event.FINISHED, reason))
+            finished = self.take(drawn, now_ns)
+            if finished is not None:
+                ended.append(finished)
         return tuple(ended)
 
     def _book_cut(self, plan: StepPlan, result: StepResult) -> None:
@@ -385,10 +393,4 @@ class Scheduler:
         del self._entries[entry.rid]
         self._counters[entry.lane].leave(entry.app)
         self._placer.may_place = True
-        return Finished(
-            rid=entry.rid,
-            reason=reason,
-            prompt_tokens=entry.n_prompt,
-            cached_tokens=entry.n_cached or 0,
-            completion_tokens=entry.n_tokens - entry.n_prompt,
-        )
+        return entry.finished(reason)

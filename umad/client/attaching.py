@@ -1,0 +1,53 @@
+"""Fetches the descriptor of a request's logits, over a connection of its own.
+
+A transport of an event loop cannot receive a descriptor, and the daemon cannot send one between the
+frames of a busy connection; this one carries nothing else and is closed again.
+Not: reading what is behind it (`umad.client.logits`). Blocks; any thread.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from umad.client.channel import Channel
+from umad.client.options import ClientOptions
+from umad.client.results import as_facts
+from umad.clock import Clock
+from umad.errors import ProtocolViolation
+from umad.protocol.errors import error_of_failed
+from umad.protocol.messages import AttachLogits, Result
+from umad.service import Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedRing:
+    """layout: where marks and rows lie (`umad.sampling.ring`). fd: for reading; the caller's."""
+
+    layout: Mapping[str, Any]
+    fd: int
+
+
+def attach_ring(
+    path: str, options: ClientOptions, clock: Clock, request: str, *, choose: bool
+) -> AttachedRing:
+    """Attach to `request`, the daemon's id of a live request of this very process.
+
+    Raises `UnknownRequest` for any other, and what a connection may raise.
+    """
+    channel = Channel.open(path, options, clock)
+    try:
+        message = AttachLogits(id=1, request=request, choose=choose)
+        channel.send(message)
+        answer, fd = channel.receive_descriptor(message.id, options.call_s)
+    finally:
+        channel.close()
+    if isinstance(answer, Failed):
+        raise error_of_failed(answer)
+    if fd is None or not isinstance(answer, Result):
+        raise ProtocolViolation("the daemon's answer brings no descriptor")
+    layout = as_facts(answer.value)
+    if os.fstat(fd).st_size < int(layout.get("n_bytes", 0)):
+        os.close(fd)
+        raise ProtocolViolation("the daemon's ring of logits is smaller than it says")
+    return AttachedRing(layout=layout, fd=fd)

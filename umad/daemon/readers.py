@@ -1,0 +1,65 @@
+"""Clients that read the logits of their requests, and those that choose the tokens.
+
+    logits.attach ─▶ the engine makes a ring ─▶ its descriptor, for reading, to the client
+    logits.choose ─▶ the engine, which judges it
+
+What a client takes to attach or to choose is its own time, not the machine's: nothing is pending
+meanwhile, and no gap of it is the scheduler's. Owner: the daemon's event loop.
+"""
+
+from umad.clock import Clock
+from umad.daemon.completions import Completions
+from umad.daemon.generation import Generation, Recipient
+from umad.daemon.handover import Handover
+from umad.engine.shared_pages import open_read_only
+from umad.errors import BadRequest, UnknownRequest
+from umad.metrics.scorecard import Scorecard
+from umad.protocol.link import Choose
+from umad.protocol.messages import AttachLogits, ChooseToken
+
+
+class LogitsReaders:
+    """Two verbs of one daemon."""
+
+    def __init__(self, *, completions: Completions, scorecard: Scorecard, clock: Clock) -> None:
+        self._completions = completions
+        self._scorecard = scorecard
+        self._clock = clock
+
+    async def attach(self, recipient: Recipient, message: AttachLogits) -> Handover:
+        """The ring of a live request. Raises what the engine says, or `UnknownRequest`."""
+        generation = self._own(recipient, message.request)
+        if len(generation.entries) > 1:
+            raise BadRequest("logits are of one completion: n must be 1", field="request")
+        (entry,) = generation.entries
+        engine = generation.engine
+        submit = entry.submit
+        if message.choose and (submit.sampling.logprobs is not None or submit.constraint):
+            raise BadRequest(
+                "a request with logprobs or a constraint has its tokens drawn by the engine",
+                field="choose",
+            )
+        facts = dict(await engine.call("attach", {"rid": entry.rid, "choose": message.choose}))
+        fd = open_read_only(facts.pop("handle"))
+        engine.journal.read_by_client(entry, choose=message.choose)
+        self._scorecard.goes_on(entry.rid, self._clock.now_ns())
+        return Handover(value=facts, fd=fd)
+
+    def choose(self, recipient: Recipient, message: ChooseToken) -> None:
+        """Pass a choice on. Raises `UnknownRequest`."""
+        generation = self._own(recipient, message.request)
+        (entry, *_) = generation.entries
+        self._scorecard.goes_on(entry.rid, self._clock.now_ns())
+        generation.engine.send(
+            Choose(rid=entry.rid, position=message.position, token=message.token)
+        )
+
+    def _own(self, recipient: Recipient, request: str) -> Generation:
+        generation = self._completions.find(request)
+        # Several connections of one process are one client.
+        if generation.recipient.identity.pid != recipient.identity.pid:
+            raise UnknownRequest(
+                f"{request} is another process's; logits are shown to whoever asked for them",
+                field="request",
+            )
+        return generation
