@@ -48,6 +48,7 @@ class ModelFacts:
     has_chat_template: bool
     chat_format: ChatFormat
     bos_token: int
+    adds_bos: bool
     eog_tokens: tuple[int, ...]
     fim_tokens: Mapping[str, int] = field(default_factory=dict)
     park_bytes: int = 0

@@ -118,11 +118,13 @@ class Model:
         return None if template is None else template.decode("utf-8", "replace")
 
     def fim_tokens(self) -> Mapping[str, int]:
-        """Fill-in-the-middle tokens the model knows: prefix, suffix, middle."""
+        """Fill-in-the-middle tokens the model knows: prefix, suffix, middle, repo, separator."""
         found = {
             "prefix": lib.llama_vocab_fim_pre(self._vocab),
             "suffix": lib.llama_vocab_fim_suf(self._vocab),
             "middle": lib.llama_vocab_fim_mid(self._vocab),
+            "repo": lib.llama_vocab_fim_rep(self._vocab),
+            "separator": lib.llama_vocab_fim_sep(self._vocab),
         }
         return {name: token for name, token in found.items() if token >= 0}
 

@@ -150,6 +150,7 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         has_chat_template=model.chat_template() is not None,
         chat_format=format_of(model.chat_template()),
         bos_token=model.bos,
+        adds_bos=model.adds_bos,
         eog_tokens=tuple(sorted(model.eog_tokens())),
         fim_tokens=dict(model.fim_tokens()),
         park_bytes=0 if shape is None else shape.capacity_bytes,

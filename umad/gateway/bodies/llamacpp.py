@@ -3,7 +3,7 @@
 Fields that steer its slots, caches and exotic samplers are accepted and have no effect.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -62,11 +62,3 @@ class DetokenizeBody(_Body):
 
     tokens: list[Annotated[int, Field(ge=0)]]
     model: str | None = None
-
-
-class TokensAnswer(_Body):
-    tokens: list[int] | list[dict[str, Any]]
-
-
-class ContentAnswer(_Body):
-    content: str

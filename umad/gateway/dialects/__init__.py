@@ -10,7 +10,13 @@ from umad.gateway.dialects import (
     openai_chat,
     openai_completions,
     openai_models,
+    page,
 )
+from umad.gateway.dialects.anthropic import routes as anthropic
+from umad.gateway.dialects.anthropic.errors import ANTHROPIC
+from umad.gateway.dialects.llamacpp import routes as llamacpp
+from umad.gateway.dialects.ollama import routes as ollama
+from umad.gateway.dialects.ollama.errors import OLLAMA
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.endpoint import Dialect, Endpoint
 
@@ -20,7 +26,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *openai_models.ENDPOINTS,
     *native.ENDPOINTS,
     *metrics.ENDPOINTS,
+    *anthropic.ENDPOINTS,
+    *ollama.ENDPOINTS,
+    *llamacpp.ENDPOINTS,
+    *page.ENDPOINTS,
 )
 
 # Whose error shape an unknown path gets: the first prefix that fits.
-DIALECT_OF_PREFIX: tuple[tuple[str, Dialect], ...] = (("/", OPENAI),)
+DIALECT_OF_PREFIX: tuple[tuple[str, Dialect], ...] = (
+    ("/v1/messages", ANTHROPIC),
+    ("/api/", OLLAMA),
+    ("/", OPENAI),
+)

@@ -34,6 +34,16 @@ def request_of(body: bodies.MessagesBody) -> GenerateRequest:
     )
 
 
+def counting_request(body: bodies.CountTokensBody) -> GenerateRequest:
+    """The shortest generation on the same prompt."""
+    return GenerateRequest(
+        messages=turns_of(body),
+        chat=options_of(body),
+        model=body.model,
+        sampling=SamplingParams(max_tokens=1),
+    )
+
+
 def sampling_of(body: bodies.MessagesBody) -> SamplingParams:
     """Fields that were not given stay umad's defaults, but for the temperature."""
     given: dict[str, float | int] = {}

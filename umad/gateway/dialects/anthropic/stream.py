@@ -9,10 +9,12 @@ is to see headers while the prompt is still read), so `message_start` says 0 and
 the truth, which is what clients keep. Pure. Owner: the one request it belongs to.
 """
 
-import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import pydantic_core
 
 from umad.request import Usage
 
@@ -175,6 +177,21 @@ def message_of(events: Sequence[Event]) -> Mapping[str, Any]:
 
 def _close(block: dict[str, Any], said: str) -> None:
     if block["type"] == "tool_use":
-        block["input"] = json.loads(said or "{}")
+        block["input"] = input_of(said)
     else:
         block[block["type"]] = said
+
+
+def input_of(arguments: str) -> dict[str, Any]:
+    """A call's arguments as an object: as far as they go where the answer was cut off, and empty
+    where a model wrote something else."""
+    try:
+        value = pydantic_core.from_json(arguments or "{}", allow_partial="trailing-strings")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def call_id() -> str:
+    """An id of a call, as Anthropic's look."""
+    return f"toolu_{secrets.token_hex(12)}"

@@ -3,13 +3,13 @@
 Source: `server_task_result_cmpl_*::to_json_non_oaicompat` in llama.cpp's tools/server.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from umad.request import FinishReason, Timings, Usage
 
 
-def piece(text: str, ids: Sequence[int]) -> Mapping[str, Any]:
+def piece(text: str, ids: Sequence[int]) -> dict[str, Any]:
     """A part of a stream. llama-server's plugins look at content and stop."""
     return {"index": 0, "content": text, "tokens": list(ids), "stop": False, "id_slot": -1}
 
@@ -23,7 +23,7 @@ def whole(
     stop: str | None,
     usage: Usage,
     timings: Timings,
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """The whole answer; of a stream the last object, whose text and ids are empty."""
     return {
         "index": 0,
@@ -43,7 +43,7 @@ def whole(
     }
 
 
-def _timings(usage: Usage, timings: Timings) -> Mapping[str, Any]:
+def _timings(usage: Usage, timings: Timings) -> dict[str, Any]:
     n_read = usage.prompt_tokens - usage.cached_tokens
     n_made = usage.completion_tokens
     prompt_ms = max(0.0, timings.first_token_ms - timings.queued_ms)

@@ -2,6 +2,7 @@
 
     requests   bodies to umad's requests
     stream     parts of an answer to lines, or to one object
+    answers    a running answer to lines
     listing    models as Ollama describes them
     routes     the endpoints
 

@@ -59,7 +59,7 @@ def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:
         "license": "",
         "details": details(model),
         "model_info": info,
-        "capabilities": ["completion", "tools"],
+        "capabilities": _capabilities(model),
         "modified_at": LONG_AGO,
     }
 
@@ -75,6 +75,18 @@ def details(model: Facts) -> dict[str, Any]:
         "parameter_size": _parameter_size(model.get("n_params")),
         "quantization_level": _quantization(model.get("description")),
     }
+
+
+def _capabilities(model: Facts) -> list[str]:
+    """Clients offer tools and thinking only where a model says that it has them."""
+    found = ["completion"]
+    if model.get("takes_tools"):
+        found.append("tools")
+    if model.get("thinking"):
+        found.append("thinking")
+    if {"prefix", "suffix", "middle"} <= set(model.get("fim_tokens") or ()):
+        found.append("insert")
+    return found
 
 
 def _family(model: Facts) -> str:

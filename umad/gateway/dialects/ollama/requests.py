@@ -28,6 +28,16 @@ _SAME_NAME = (
 )
 
 
+# Where a fault of umad's fields stands in this dialect's bodies.
+NAMES = {
+    "repetition_penalty": "options.repeat_penalty",
+    "penalty_last_n": "options.repeat_last_n",
+    "max_tokens": "options.num_predict",
+    "json_schema": "format",
+    "logprobs": "top_logprobs",
+} | {name: f"options.{name}" for name in (*_SAME_NAME, "seed", "stop")}
+
+
 def local_name(model: str) -> str:
     """A model's name without Ollama's tag for the newest."""
     return model.removesuffix(LATEST)

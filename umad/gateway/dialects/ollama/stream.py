@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pydantic_core
+
 from umad.request import Timings, Usage
 
 Line = Mapping[str, Any]
@@ -104,17 +106,20 @@ class GenerateLines:
 
 
 def arguments_of(text: str) -> dict[str, Any]:
-    """Arguments as an object; what a model wrote that is none stands under its own key."""
+    """Arguments as an object: as far as they go where the answer was cut off, and empty where a
+    model wrote something else."""
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {"arguments": text}
-    return value if isinstance(value, dict) else {"arguments": value}
+        value = pydantic_core.from_json(text or "{}", allow_partial="trailing-strings")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def whole_of(lines: Sequence[Line]) -> Line:
     """The one object that all `lines` of an answer add up to: what `stream: false` gets."""
     whole = dict(lines[-1])
+    if logprobs := [one for line in lines for one in line.get("logprobs", ())]:
+        whole["logprobs"] = logprobs
     if "message" not in whole:
         whole["response"] = "".join(line["response"] for line in lines)
         if thinking := "".join(line.get("thinking", "") for line in lines):

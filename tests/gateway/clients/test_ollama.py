@@ -1,0 +1,124 @@
+"""The `ollama` package against a real gateway on nano."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import ollama
+import pytest
+from ollama import Client
+
+from tests.gateway.gateways import LiveGateway
+
+HELLO: list[dict[str, str]] = [{"role": "user", "content": "Hello there"}]
+GREEDY: dict[str, Any] = {"temperature": 0.0, "num_predict": 8}
+
+
+@pytest.fixture
+def client(gateway: LiveGateway) -> Iterator[Client]:
+    with Client(host=gateway.address) as one:
+        yield one
+
+
+def test_a_chat_streams_lines_and_the_last_one_has_the_counts(client: Client) -> None:
+    *pieces, last = client.chat("nano", messages=HELLO, options=GREEDY, stream=True)
+
+    assert not any(piece.done for piece in pieces)
+    assert "".join(piece.message.content or "" for piece in pieces).strip()
+    assert last.done
+    assert last.done_reason == "length"
+    assert last.eval_count == 8
+    assert last.prompt_eval_count
+    assert last.total_duration
+
+
+def test_the_answer_sent_at_once_is_what_the_stream_adds_up_to(client: Client) -> None:
+    streamed = client.chat("nano:latest", messages=HELLO, options=GREEDY, stream=True)
+    text = "".join(piece.message.content or "" for piece in streamed)
+
+    whole = client.chat("nano:latest", messages=HELLO, options=GREEDY)
+
+    assert whole.message.content == text
+    assert whole.model == "nano:latest"
+
+
+def test_options_that_shape_a_runner_do_not_load_the_model_again(
+    client: Client, gateway: LiveGateway
+) -> None:
+    before = {engine.pid for engine in gateway.daemon.engines()}
+
+    for num_ctx in (512, 4096):
+        client.chat("nano", messages=HELLO, options={**GREEDY, "num_ctx": num_ctx}, keep_alive="5m")
+
+    assert {engine.pid for engine in gateway.daemon.engines()} == before
+
+
+def test_a_prompt_is_answered_as_a_turn_and_raw_as_text(client: Client) -> None:
+    spoken = client.generate("nano", "Once upon a time", options=GREEDY)
+    raw = client.generate("nano", "Once upon a time", raw=True, options=GREEDY)
+
+    assert spoken.response
+    assert raw.response
+    assert (spoken.prompt_eval_count or 0) > (raw.prompt_eval_count or 0)
+
+
+def test_logprobs_come_with_texts_and_alternatives(client: Client) -> None:
+    answer = client.chat("nano", messages=HELLO, options=GREEDY, logprobs=True, top_logprobs=2)
+
+    assert answer.logprobs is not None
+    assert len(answer.logprobs) == 8
+    assert answer.logprobs[0].logprob <= 0
+    assert len(answer.logprobs[0].top_logprobs or ()) == 2
+
+
+def test_an_empty_request_has_the_model_loaded(client: Client) -> None:
+    assert client.generate("nano").done_reason == "load"
+
+
+def test_lists_show_what_is_loaded(client: Client) -> None:
+    (listed,) = client.list().models
+    (running,) = client.ps().models
+    shown = client.show("nano")
+
+    assert listed.model == running.model == "nano:latest"
+    assert listed.size
+    assert running.context_length
+    assert shown.details is not None
+    assert shown.details.format == "gguf"
+    assert "completion" in (shown.capabilities or ())
+
+
+@pytest.mark.parametrize("verb", ["pull", "delete", "copy", "embed"])
+def test_what_is_not_served_yet_is_said_clearly(client: Client, verb: str) -> None:
+    calls: dict[str, Any] = {
+        "pull": lambda: client.pull("llama3"),
+        "delete": lambda: client.delete("nano"),
+        "copy": lambda: client.copy("nano", "other"),
+        "embed": lambda: client.embed("nano", "text"),
+    }
+
+    with pytest.raises(ollama.ResponseError, match="not served yet") as refusal:
+        calls[verb]()
+
+    assert refusal.value.status_code == 501
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("wrong", "status", "says"),
+    [
+        ({"model": "nono"}, 404, "nano"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "assistant"),
+        ({"options": {"temperature": -5.0}}, 400, "temperature"),
+        ({"messages": [{"role": "user", "content": "x " * 9000}]}, 400, ""),
+    ],
+)
+def test_what_is_wrong_is_said_as_ollama_says_it(
+    client: Client, wrong: dict[str, Any], status: int, says: str, stream: bool
+) -> None:
+    asked: dict[str, Any] = {"model": "nano", "messages": HELLO, "stream": stream, **wrong}
+
+    with pytest.raises(ollama.ResponseError) as refusal:
+        list(client.chat(**asked))
+
+    assert refusal.value.status_code == status
+    assert says in refusal.value.error

@@ -1,0 +1,132 @@
+"""POST /v1/messages and /v1/messages/count_tokens.
+
+Not: what a body means (`conversation`) or how an answer looks (`stream`). Any `anthropic-beta` and
+`anthropic-version` header is welcome: what it brings is accepted or passed over in the body.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from starlette.types import ASGIApp
+
+from umad.errors import ConnectionLost
+from umad.gateway import sse
+from umad.gateway.bodies.anthropic import CountTokensBody, MessagesBody
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.anthropic.conversation import counting_request, request_of
+from umad.gateway.dialects.anthropic.errors import ANTHROPIC
+from umad.gateway.dialects.anthropic.stream import (
+    Event,
+    MessageStream,
+    StopReason,
+    call_id,
+    message_of,
+)
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.reading import CallArguments, CallBegan, CallEnded, Content, Part, Reasoning
+from umad.gateway.replies import ChatReply, Said
+from umad.service import Done, Progress
+
+# Said while the prompt is read: agents give up on a silent stream.
+PING: Event = {"type": "ping"}
+# Where a fault of umad's fields stands in this dialect's body.
+_NAMES = {
+    "stop": "stop_sequences",
+    "json_schema": "output_config.format.schema",
+    "tool_name": "tool_choice.name",
+}
+
+
+async def _messages(call: Call) -> ASGIApp:
+    body = call.body(MessagesBody)
+    reply = await call.chat(request_of(body))
+    stream = MessageStream(id_=f"msg_{call.id}", model=body.model)
+    choice = body.tool_choice
+    one_call = choice is not None and choice.disable_parallel_tool_use
+    events = _events(stream, reply, one_call=one_call)
+    if body.stream:
+        return call.stream(_pieces(events))
+    return answer(dict(message_of([event async for event in events])))
+
+
+async def _pieces(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
+    async for event in events:
+        yield sse.event(event["type"], event)
+
+
+async def _events(
+    stream: MessageStream, reply: ChatReply, *, one_call: bool
+) -> AsyncGenerator[Event, None]:
+    """The whole answer. one_call: what follows its first call of a tool is left out."""
+    for event in stream.start():
+        yield event
+    async for heard in reply:
+        if isinstance(heard, Said):
+            for part in heard.parts:
+                if not (one_call and isinstance(part, CallBegan | CallArguments) and part.index):
+                    for event in _told(stream, part):
+                        yield event
+        elif isinstance(heard, Progress):
+            yield PING
+        else:
+            reason = _reason(heard, has_calls=reply.has_calls[0])
+            for event in stream.end(reason=reason, stop=heard.stop, usage=heard.usage):
+                yield event
+
+
+def _told(stream: MessageStream, part: Part) -> list[Event]:
+    match part:
+        case Content(text):
+            return stream.text(text)
+        case Reasoning(text):
+            return stream.thinking(text)
+        case CallBegan(_, name):
+            return stream.tool(id_=call_id(), name=name)
+        case CallArguments(_, text):
+            return stream.arguments(text)
+        case CallEnded():
+            return []
+
+
+def _reason(done: Done, *, has_calls: bool) -> StopReason:
+    if done.finish_reason == "length":
+        return "max_tokens"
+    if has_calls:
+        return "tool_use"
+    return "end_turn" if done.stop is None else "stop_sequence"
+
+
+async def _count_tokens(call: Call) -> ASGIApp:
+    """Counted by the engine, which alone has the template and the vocabulary: the generation is
+    let go of as soon as it has said how long its prompt is, and what it has read by then stays
+    for the request that usually follows."""
+    body = call.body(CountTokensBody)
+    generation = await call.open(counting_request(body))
+    async for event in generation:
+        if isinstance(event, Progress):
+            return answer({"input_tokens": event.total_tokens})
+        if isinstance(event, Done):
+            return answer({"input_tokens": event.usage.prompt_tokens})
+    raise ConnectionLost("the daemon ended a generation without a word")
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/messages",
+        handle=_messages,
+        dialect=ANTHROPIC,
+        summary="Answer a conversation, as Anthropic does",
+        body=MessagesBody,
+        is_work=True,
+        names=_NAMES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/messages/count_tokens",
+        handle=_count_tokens,
+        dialect=ANTHROPIC,
+        summary="Count the tokens of a conversation",
+        body=CountTokensBody,
+        is_work=True,
+    ),
+)

@@ -1,0 +1,178 @@
+"""POST /infill, /tokenize and /detokenize."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.errors import UnknownModel
+from umad.gateway import sse
+from umad.gateway.bodies.llamacpp import DetokenizeBody, InfillBody, TokenizeBody
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.llamacpp.answers import piece, whole
+from umad.gateway.dialects.llamacpp.errors import LLAMACPP
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.generation import Generation, collect
+from umad.gateway.infill import FimTokens, Gap, prompt_ids
+from umad.request import GenerateRequest, SamplingParams
+from umad.service import Done, Progress, Tokens
+
+# What llama-server's plugins ask for where they say nothing; an infill is short.
+N_PREDICT = 128
+_WHOLE_PROMPT_TOKENS = 1_000_000
+_SAME_NAME = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "presence_penalty",
+    "frequency_penalty",
+)
+_NAMES = {"repetition_penalty": "repeat_penalty", "penalty_last_n": "repeat_last_n"}
+
+
+async def _model(call: Call, asked: str | None) -> str:
+    """The name of the model meant, the first loaded where none was named."""
+    local = call.shared.aliases.local(asked)
+    if local is not None:
+        return local
+    rows = await call.shared.service.models()
+    if not rows:
+        raise UnknownModel("no model is loaded", field="model")
+    return str(rows[0]["name"])
+
+
+async def _infill(call: Call) -> ASGIApp:
+    body = call.body(InfillBody)
+    model = await _model(call, body.model)
+    facts = await call.shared.models.facts(model)
+    service = call.shared.service
+
+    async def tokenize(text: str) -> tuple[int, ...]:
+        return await service.tokenize(text, model=model, special=False) if text else ()
+
+    wanted = body.n_predict
+    n_predict = N_PREDICT if wanted is None or wanted < 1 else wanted
+    gap = Gap(
+        before=body.input_prefix,
+        after=body.input_suffix,
+        typed=body.prompt,
+        files=[(one.filename, one.text) for one in body.input_extra],
+    )
+    ids = await prompt_ids(
+        gap,
+        FimTokens.of_facts(facts),
+        tokenize,
+        cells=int(facts.get("n_cells") or 0),
+        n_predict=n_predict,
+    )
+    generation = await call.open(_request(body, ids, model=model, n_predict=n_predict))
+    if body.stream:
+        return call.stream(_pieces(generation))
+    (completion,) = await collect(generation)
+    return answer(
+        whole(
+            text=completion.text,
+            ids=completion.ids if body.return_tokens else (),
+            model=model,
+            reason=completion.finish_reason,
+            stop=completion.stop,
+            usage=completion.usage,
+            timings=completion.timings,
+        )
+    )
+
+
+def _request(
+    body: InfillBody, ids: tuple[int, ...], *, model: str, n_predict: int
+) -> GenerateRequest:
+    """Fields that were not given stay umad's defaults."""
+    given: dict[str, Any] = {
+        name: value for name in _SAME_NAME if (value := getattr(body, name)) is not None
+    }
+    if body.repeat_penalty is not None:
+        given["repetition_penalty"] = body.repeat_penalty
+    if body.repeat_last_n is not None:
+        last_n = body.repeat_last_n
+        given["penalty_last_n"] = _WHOLE_PROMPT_TOKENS if last_n < 0 else last_n
+    if body.seed is not None and body.seed >= 0:
+        given["seed"] = body.seed
+    sampling = SamplingParams(
+        max_tokens=n_predict, fit=True, stop=tuple(body.stop), ignore_eos=body.ignore_eos, **given
+    )
+    return GenerateRequest(prompt_ids=ids, model=model, sampling=sampling)
+
+
+async def _pieces(generation: Generation) -> AsyncGenerator[bytes, None]:
+    async for event in generation:
+        match event:
+            case Tokens():
+                yield sse.data(piece(event.text, event.ids))
+            case Done():
+                yield sse.data(
+                    whole(
+                        text="",
+                        ids=(),
+                        model=generation.accepted.model,
+                        reason=event.finish_reason,
+                        stop=event.stop,
+                        usage=event.usage,
+                        timings=event.timings,
+                    )
+                )
+            case Progress():
+                yield sse.comment(f"prefill {event.done_tokens}/{event.total_tokens}")
+
+
+async def _tokenize(call: Call) -> ASGIApp:
+    body = call.body(TokenizeBody)
+    model = await _model(call, body.model)
+    service = call.shared.service
+    ids = await service.tokenize(body.content, model=model, special=body.parse_special)
+    if body.add_special:
+        facts = await call.shared.models.facts(model)
+        if facts.get("adds_bos"):
+            ids = (int(facts["bos_token"]), *ids)
+    if not body.with_pieces:
+        return answer({"tokens": list(ids)})
+    texts = await call.shared.token_texts.of(model, ids)
+    return answer({"tokens": [{"id": one, "piece": texts[one]} for one in ids]})
+
+
+async def _detokenize(call: Call) -> ASGIApp:
+    body = call.body(DetokenizeBody)
+    model = await _model(call, body.model)
+    ids = tuple(body.tokens)
+    text = await call.shared.service.detokenize(ids, model=model) if ids else ""
+    return answer({"content": text})
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/infill",
+        handle=_infill,
+        dialect=LLAMACPP,
+        summary="Fill in the middle of a file",
+        body=InfillBody,
+        is_work=True,
+        names=_NAMES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/tokenize",
+        handle=_tokenize,
+        dialect=LLAMACPP,
+        summary="Tokens of a text",
+        body=TokenizeBody,
+    ),
+    Endpoint(
+        method="POST",
+        path="/detokenize",
+        handle=_detokenize,
+        dialect=LLAMACPP,
+        summary="Text of tokens",
+        body=DetokenizeBody,
+    ),
+)

@@ -1,0 +1,110 @@
+"""A running answer as Ollama's lines, for chats and for raw prompts.
+
+A first line goes out at once and one while each part of a long prompt is read, both without text:
+a client sees headers and life before there is anything to say. Belongs to the task of its request.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from umad.gateway.call import Call
+from umad.gateway.dialects.ollama.stream import ChatLines, DoneReason, GenerateLines, Line
+from umad.gateway.generation import Generation
+from umad.gateway.reading import CallArguments, CallBegan, CallEnded, Content, Reasoning
+from umad.gateway.replies import ChatReply, Said, new_call_id
+from umad.service import Done, TokenLogprob, Tokens
+
+
+async def _with_logprobs(
+    call: Call, model: str, line: Line, logprobs: Sequence[TokenLogprob] | None
+) -> Line:
+    if not logprobs:
+        return line
+    ids = {one.id for one in logprobs} | {token for one in logprobs for token, _ in one.top}
+    texts = await call.shared.token_texts.of(model, ids)
+
+    def entry(token: int, logprob: float) -> dict[str, Any]:
+        text = texts[token]
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+    listed = [
+        {
+            **entry(one.id, one.logprob),
+            "top_logprobs": [entry(token, logprob) for token, logprob in one.top],
+        }
+        for one in logprobs
+    ]
+    return {**line, "logprobs": listed}
+
+
+def _reason(done: Done) -> DoneReason:
+    return "length" if done.finish_reason == "length" else "stop"
+
+
+class ChatAnswer:
+    """Of a chat: text, thinking, and calls, each of which is told when it is whole."""
+
+    def __init__(self, call: Call, reply: ChatReply, lines: ChatLines | GenerateLines) -> None:
+        self._call = call
+        self._reply = reply
+        self._lines = lines
+        self._name = ""
+        self._arguments: list[str] = []
+
+    async def lines(self) -> AsyncGenerator[Line, None]:
+        """Every line of it, the last one with counts."""
+        model = self._reply.accepted.model
+        yield self._lines.text("")
+        async for heard in self._reply:
+            if isinstance(heard, Said):
+                said = self._told(heard)
+                if heard.logprobs and not said:
+                    said = [self._lines.text("")]
+                for at, line in enumerate(said):
+                    logprobs = None if at else heard.logprobs
+                    yield await _with_logprobs(self._call, model, line, logprobs)
+            elif isinstance(heard, Done):
+                yield self._lines.end(_reason(heard), heard.usage, heard.timings)
+            else:
+                yield self._lines.text("")
+
+    def _told(self, said: Said) -> list[Line]:
+        told: list[Line] = []
+        for part in said.parts:
+            match part:
+                case Content(text):
+                    told.append(self._lines.text(text))
+                case Reasoning(text):
+                    told.append(self._lines.thinking(text))
+                case CallBegan(_, name):
+                    self._name, self._arguments = name, []
+                case CallArguments(_, text):
+                    self._arguments.append(text)
+                case CallEnded():
+                    arguments = "".join(self._arguments)
+                    told.append(
+                        self._lines.call(id_=new_call_id(), name=self._name, arguments=arguments)
+                    )
+        return told
+
+
+class RawAnswer:
+    """Of a prompt that no template was put around."""
+
+    def __init__(self, call: Call, generation: Generation, lines: GenerateLines) -> None:
+        self._call = call
+        self._generation = generation
+        self._lines = lines
+
+    async def lines(self) -> AsyncGenerator[Line, None]:
+        """Every line of it, the last one with counts."""
+        model = self._generation.accepted.model
+        yield self._lines.text("")
+        async for event in self._generation:
+            if isinstance(event, Tokens):
+                line = self._lines.text(event.text)
+                yield await _with_logprobs(self._call, model, line, event.logprobs)
+            elif isinstance(event, Done):
+                yield self._lines.end(_reason(event), event.usage, event.timings)
+            else:
+                yield self._lines.text("")

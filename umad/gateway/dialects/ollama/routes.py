@@ -1,0 +1,214 @@
+"""Ollama's endpoints. Names may carry its tag for the newest: `nano:latest` is `nano`.
+
+Models are umad's to keep: `keep_alive` is read and has no effect, but for an empty request with 0,
+which lets an idle model go. Pulling, copying and deleting are not served yet, and say so.
+"""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+
+from starlette.types import ASGIApp
+
+from umad import __version__
+from umad.errors import BadRequest, UnknownModel, Unsupported
+from umad.gateway import sse
+from umad.gateway.bodies.ollama import (
+    ChatBody,
+    EmbedBody,
+    EmbeddingsBody,
+    GenerateBody,
+    ShowBody,
+)
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.ollama import listing
+from umad.gateway.dialects.ollama.answers import ChatAnswer, RawAnswer
+from umad.gateway.dialects.ollama.errors import OLLAMA
+from umad.gateway.dialects.ollama.requests import (
+    NAMES,
+    chat_request,
+    generate_request,
+    local_name,
+)
+from umad.gateway.dialects.ollama.stream import ChatLines, GenerateLines, Line, whole_of
+from umad.gateway.endpoint import Endpoint
+
+Lines = ChatLines | GenerateLines
+
+
+async def _chat(call: Call) -> ASGIApp:
+    body = call.body(ChatBody)
+    lines = ChatLines(model=body.model, created_at=_now())
+    if not body.messages:
+        return answer(dict(await _keep(call, body, lines)))
+    reply = await call.chat(chat_request(body))
+    return await _answered(call, body, ChatAnswer(call, reply, lines).lines())
+
+
+async def _generate(call: Call) -> ASGIApp:
+    body = call.body(GenerateBody)
+    lines = GenerateLines(model=body.model, created_at=_now())
+    if not body.prompt:
+        return answer(dict(await _keep(call, body, lines)))
+    request = generate_request(body)
+    if body.raw:
+        generation = await call.open(request)
+        return await _answered(call, body, RawAnswer(call, generation, lines).lines())
+    reply = await call.chat(request)
+    return await _answered(call, body, ChatAnswer(call, reply, lines).lines())
+
+
+async def _answered(
+    call: Call, body: ChatBody | GenerateBody, lines: AsyncGenerator[Line, None]
+) -> ASGIApp:
+    if body.stream is False:
+        return answer(dict(whole_of([line async for line in lines])))
+    return call.stream(_pieces(lines), media_type=sse.LINES)
+
+
+async def _pieces(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, None]:
+    async for line in lines:
+        yield sse.line(line)
+
+
+async def _keep(call: Call, body: ChatBody | GenerateBody, lines: Lines) -> Line:
+    """An empty request: have the model loaded, or let it go once nobody uses it."""
+    model = call.shared.aliases.local(local_name(body.model)) or ""
+    if body.keep_alive != 0:
+        await call.shared.service.load(model)
+        call.shared.models.forget()
+        return lines.end("load")
+    rows = {str(row["name"]): row for row in await call.shared.service.models()}
+    if model not in rows:
+        raise UnknownModel(_unknown(body.model, list(rows)), field="model")
+    # Work of others would fail with it; Ollama waits for that, too.
+    if not rows[model].get("live"):
+        await call.shared.service.unload(model)
+        call.shared.models.forget()
+    return lines.end("unload")
+
+
+def _unknown(asked: str, known: list[str]) -> str:
+    return f"model {asked[:128]!r} is not loaded; loaded are {', '.join(known) or 'none'}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+async def _tags(call: Call) -> ASGIApp:
+    return answer({"models": [listing.tag_row(row) for row in await call.shared.service.models()]})
+
+
+async def _ps(call: Call) -> ASGIApp:
+    return answer({"models": listing.running(await call.shared.service.models())})
+
+
+async def _show(call: Call) -> ASGIApp:
+    body = call.body(ShowBody)
+    asked = body.model or body.name
+    if not asked:
+        raise BadRequest("model is missing", field="model")
+    model = call.shared.aliases.local(local_name(asked))
+    rows = {str(row["name"]): row for row in await call.shared.service.models()}
+    if model not in rows:
+        raise UnknownModel(_unknown(asked, list(rows)), field="model")
+    return answer(listing.shown(rows[model]))
+
+
+async def _version(call: Call) -> ASGIApp:
+    return answer({"version": __version__})
+
+
+# -- what is not served yet ------------------------------------------------------------------------
+
+
+async def _embed(call: Call) -> ASGIApp:
+    call.body(EmbedBody)
+    raise Unsupported("embeddings are not served yet")
+
+
+async def _embeddings(call: Call) -> ASGIApp:
+    call.body(EmbeddingsBody)
+    raise Unsupported("embeddings are not served yet")
+
+
+async def _unserved(call: Call) -> ASGIApp:
+    what = call.endpoint.path.removeprefix("/api/")
+    raise Unsupported(
+        f"{what} is not served yet; umad load FILE loads a GGUF file that is there already"
+    )
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/api/chat",
+        handle=_chat,
+        dialect=OLLAMA,
+        summary="Answer a chat, as Ollama does",
+        body=ChatBody,
+        is_work=True,
+        names=NAMES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/generate",
+        handle=_generate,
+        dialect=OLLAMA,
+        summary="Answer a prompt, as Ollama does",
+        body=GenerateBody,
+        is_work=True,
+        names=NAMES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/embed",
+        handle=_embed,
+        dialect=OLLAMA,
+        summary="Embed texts, as Ollama does",
+        body=EmbedBody,
+        is_work=True,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/embeddings",
+        handle=_embeddings,
+        dialect=OLLAMA,
+        summary="Embed a text, as Ollama did",
+        body=EmbeddingsBody,
+        is_work=True,
+    ),
+    Endpoint(
+        method="GET", path="/api/tags", handle=_tags, dialect=OLLAMA, summary="List the models"
+    ),
+    Endpoint(method="GET", path="/api/ps", handle=_ps, dialect=OLLAMA, summary="Models in memory"),
+    Endpoint(
+        method="POST",
+        path="/api/show",
+        handle=_show,
+        dialect=OLLAMA,
+        summary="One model",
+        body=ShowBody,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/version",
+        handle=_version,
+        dialect=OLLAMA,
+        summary="The version of umad",
+        needs_key=False,
+    ),
+    *(
+        Endpoint(
+            method="DELETE" if name == "delete" else "POST",
+            path=f"/api/{name}",
+            handle=_unserved,
+            dialect=OLLAMA,
+            summary=f"{name.capitalize()} a model (not served yet)",
+        )
+        for name in ("pull", "push", "create", "copy", "delete")
+    ),
+)

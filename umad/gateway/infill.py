@@ -1,0 +1,107 @@
+"""A fill-in-the-middle prompt out of the model's own tokens, as llama-server puts it together.
+
+    [repo] name, ([separator] file name, text)*, [separator] file,
+    [prefix] before the cursor + typed [suffix] after it [middle]
+
+Source: `format_prompt_infill` in llama.cpp's tools/server; the pattern over several files is
+Qwen2.5-Coder's (arXiv 2409.12186). Text is made tokens piece by piece and without control tokens:
+what stands in somebody's file is never a mark. Pure, but for the tokenizer it is given.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from umad.errors import Unsupported
+
+Tokenize = Callable[[str], Awaitable[tuple[int, ...]]]
+
+# llama-server's batch: as much around the cursor as helps, little enough to be quick.
+WINDOW_TOKENS = 2048
+_NEEDED = ("prefix", "suffix", "middle")
+_SNIPPET = "\n\n--- snippet ---\n\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FimTokens:
+    """Marks of one model. repo and separator are None where it knows one file only.
+
+    bos: begins the prompt, where the model wants that.
+    """
+
+    prefix: int
+    suffix: int
+    middle: int
+    repo: int | None = None
+    separator: int | None = None
+    bos: int | None = None
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> "FimTokens":
+        """Of a model as `models` describes it. Raises `Unsupported` where marks are missing."""
+        known: Mapping[str, int] = facts.get("fim_tokens") or {}
+        missing = [name for name in _NEEDED if name not in known]
+        if missing:
+            raise Unsupported(
+                f"the model {facts.get('name')} cannot fill in the middle: "
+                f"it has no token for {', '.join(missing)}"
+            )
+        return cls(
+            prefix=known["prefix"],
+            suffix=known["suffix"],
+            middle=known["middle"],
+            repo=known.get("repo"),
+            separator=known.get("separator"),
+            bos=facts.get("bos_token") if facts.get("adds_bos") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """What stands around a gap. typed: behind `before`, never cut. files: (name, text) of others,
+    the most important last."""
+
+    before: str
+    after: str
+    typed: str = ""
+    files: Sequence[tuple[str, str]] = ()
+
+
+async def prompt_ids(
+    gap: Gap, marks: FimTokens, tokenize: Tokenize, *, cells: int, n_predict: int
+) -> tuple[int, ...]:
+    """The prompt, cut to what fits: of the files the end, around the cursor three parts before it
+    to one after it. cells: of the model's context. n_predict: tokens that will be generated."""
+    # One place is BOS's; the last token that is generated needs no cell.
+    window = max(8, min(WINDOW_TOKENS, cells - n_predict - 1))
+    typed = await tokenize(gap.typed)
+    before = _last(await tokenize(gap.before), 3 * (window // 4))
+    after = (await tokenize(gap.after))[: max(0, window // 4 - 3 - len(typed))]
+    room = max(0, cells - window - 2 * n_predict)
+    files = _last(await _file_ids(gap.files, marks, tokenize), room)
+    bos = () if marks.bos is None else (marks.bos,)
+    return (*files, *bos, marks.prefix, *before, *typed, marks.suffix, *after, marks.middle)
+
+
+async def _file_ids(
+    files: Sequence[tuple[str, str]], marks: FimTokens, tokenize: Tokenize
+) -> tuple[int, ...]:
+    """Nothing where there are no other files: a name without them helps nobody."""
+    if not files:
+        return ()
+    ids: list[int] = []
+    if marks.repo is not None:
+        ids += (marks.repo, *await tokenize("project\n"))
+    for name, text in files:
+        if marks.separator is None:
+            ids += await tokenize(_SNIPPET)
+        else:
+            ids += (marks.separator, *await tokenize(f"{name or 'file'}\n"))
+        ids += await tokenize(text)
+    if marks.separator is not None:
+        ids += (marks.separator, *await tokenize("this file\n"))
+    return tuple(ids)
+
+
+def _last(ids: tuple[int, ...], n: int) -> tuple[int, ...]:
+    return ids[max(0, len(ids) - n) :]
