@@ -29,9 +29,15 @@ class Machine:
         self.now_ns += round(ms * MS)
 
     def accept(
-        self, rid: int, *, lane: str = "interactive", app: str = "app", model: str = "m"
+        self,
+        rid: int,
+        *,
+        lane: str = "interactive",
+        app: str = "app",
+        model: str = "m",
+        cap: float | None = None,
     ) -> None:
-        self.card.accepted(rid, model, lane, app, self.now_ns)
+        self.card.accepted(rid, model, lane, app, self.now_ns, latency_cap=cap)
 
     def tokens(self, rid: int, n: int = 1) -> None:
         self.card.tokens(rid, n, self.now_ns)
@@ -179,6 +185,59 @@ def test_tokens_per_second_count_at_the_cap_only_while_p95_stays_under_it() -> N
     assert over["tokens_per_s_at_cap"] == 0
     assert over["tokens_per_s"] == 11 / 0.125
     assert over["latency_cap"] == 1.2
+
+
+@pytest.mark.parametrize(
+    ("gaps_ms", "ratios", "held"),
+    [
+        ([10.0] * 99 + [11.0], (1.0, 1.0, 1.1), True),
+        ([10.0] * 94 + [12.0] * 6, (1.2, 1.2, 1.2), True),
+        ([10.0] * 94 + [12.5] * 6, (1.25, 1.25, 1.25), False),
+        ([10.0] * 98 + [21.0] * 2, (1.0, 2.1, 2.1), False),
+        ([10.0] * 99 + [30.0], (1.0, 1.0, 3.0), True),
+        ([10.0] * 99 + [30.1], (1.0, 1.0, 3.01), False),
+    ],
+)
+def test_the_guard_is_held_while_p95_p99_and_the_longest_gap_are_within_their_bounds(
+    gaps_ms: list[float], ratios: tuple[float, ...], held: bool
+) -> None:
+    machine = Machine(latency_cap=1.2)
+    machine.accept(1)
+    machine.step(solo_ms=10.0)
+    machine.wait(100)
+    stream(machine, 1, gaps_ms)
+
+    card = machine.read()
+
+    names = ("p95_over_solo", "p99_over_solo", "max_over_solo")
+    assert tuple(card[name] for name in names) == ratios
+    assert card["guard_held"] is held
+    assert card["apps"]["app"]["guard_held"] is held
+
+
+def test_an_app_is_held_to_its_own_cap() -> None:
+    machine = Machine(latency_cap=1.2)
+    machine.accept(1, app="zed", cap=1.1)
+    machine.accept(2, app="code")
+    machine.step(solo_ms=10.0)
+    for rid in (1, 2):
+        stream(machine, rid, [11.5] * 10)
+
+    apps = machine.read()["apps"]
+
+    assert (apps["zed"]["latency_cap"], apps["zed"]["guard_held"]) == (1.1, False)
+    assert (apps["code"]["latency_cap"], apps["code"]["guard_held"]) == (1.2, True)
+
+
+def test_nothing_is_said_of_the_guard_without_interactive_tokens() -> None:
+    machine = Machine()
+    machine.accept(1, lane="background")
+    stream(machine, 1, [100.0] * 10)
+
+    card = machine.read()
+
+    assert card["guard_held"] is None
+    assert card["lanes"]["background"]["guard_held"] is None
 
 
 def test_background_tokens_count_when_nobody_interactive_is_there() -> None:

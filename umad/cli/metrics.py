@@ -23,6 +23,7 @@ _SHARED = (
     ("p99_ms", "p99"),
     ("max_ms", "LONGEST"),
     ("p95_over_solo", "p95/SOLO"),
+    ("guard_held", "HELD"),
     ("ttft_p50_ms", "TTFT"),
 )
 

@@ -25,6 +25,8 @@ def number(value: object) -> str:
     match value:
         case None:
             return "-"
+        case bool():
+            return "yes" if value else "no"
         case float():
             size = abs(value)
             decimals = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0

@@ -47,6 +47,10 @@ CSV_COLUMNS: tuple[str, ...] = (
     "queue_interactive",
     "queue_background",
     "queue_other",
+    "p95_over_solo",
+    "p99_over_solo",
+    "max_over_solo",
+    "guard_held",
 )
 
 

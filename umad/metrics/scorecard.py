@@ -145,6 +145,8 @@ class Scorecard:
         """A completion entered the queue. latency_cap: its app's own, None for everybody's."""
         if self._began_ns is None:
             self._began_ns = now_ns
+        if latency_cap is not None:
+            self._caps.app_caps[self._app_names.number(app)] = latency_cap
         if rid in self._live:  # handed to a restarted engine: still the same wait for its client
             return
         number, facts = self._model(model)

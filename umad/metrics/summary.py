@@ -4,6 +4,9 @@ How each field is computed:
     quantiles        nearest rank: p99 of ten samples is the largest, never something in between
     solo_ms          95th percentile, over the same tokens, of what their step would have cost
                      alone: p95_ms is held against like, also when the number of streams changes
+    *_over_solo      p95_ms, p99_ms and max_ms as multiples of solo_ms
+    guard_held       p95 within the cap (an app's own, if it has one), p99 within 2 and the longest
+                     gap within 3 times solo_ms; None without a sample of interactive work
     tokens_per_s_at_cap  tokens_per_s, or 0 while p95_ms > latency_cap * solo_ms
     ttft_*           interactive requests whose first token came in the window
     sum_bmt_mb_per_token bytes moved / tokens computed (decoded and prefilled), 10^6 bytes
@@ -15,7 +18,7 @@ How each field is computed:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.metrics.memory import MemoryFacts
+
+# What the guard keeps to beside the cap, in multiples of solo.
+MOST_P99 = 2.0
+MOST_GAP = 3.0
 
 ARRIVAL = np.dtype(
     [
@@ -92,9 +99,10 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """What the figures are held against."""
+    """What the figures are held against. app_caps: by number, of apps that have their own."""
 
     latency_cap: float
+    app_caps: dict[int, float] = field(default_factory=dict)
     budget_gbps: float | None
 
 
@@ -181,21 +189,30 @@ def summarize(
     """The scorecard's fields of a model, or of all."""
     felt = _felt(part.of("lane", part.interactive))
     tokens_per_s = int(part.arrivals["n"].sum()) / elapsed_s
-    p95, solo = felt["p95_ms"], felt["solo_ms"]
-    over = p95 is not None and solo is not None and p95 > caps.latency_cap * solo
+    guard = _guard(felt, caps.latency_cap)
+    p95 = guard["p95_over_solo"]
+    over = p95 is not None and p95 > caps.latency_cap
     steps = part.steps
     rows = int(steps["rows"].sum())
     sampled, prompt = int(steps["sampled"].sum()), int(steps["prompt"].sum())
     moved = int(steps["bytes"].sum())
     pending_ms = latest.pending_ns / 1e6
     busy, useful = float(steps["device_ms"].sum()), float(steps["useful_ms"].sum())
-    by_lane = {lanes[n]: _shared(part.of("lane", n), elapsed_s) for n in part.numbers("lane")}
+    by_lane = {
+        lanes[n]: _shared(part.of("lane", n), caps.latency_cap, elapsed_s)
+        for n in part.numbers("lane")
+    }
+    by_app = {
+        apps[n]: _shared(part.of("app", n), caps.app_caps.get(n, caps.latency_cap), elapsed_s)
+        for n in part.numbers("app")
+    }
     queue_depth = dict.fromkeys(by_lane, 0) | latest.waiting
     return {
         "tokens_per_s_at_cap": 0.0 if over else _rounded(tokens_per_s),
         "tokens_per_s": _rounded(tokens_per_s),
         "latency_cap": caps.latency_cap,
         **felt,
+        **guard,
         "sum_bmt_mb_per_token": _ratio(moved / 1e6, rows),
         "bmt_gbps": _rounded(moved / 1e9 / elapsed_s),
         "bmt_budget_gbps": caps.budget_gbps,
@@ -224,7 +241,7 @@ def summarize(
         "running": part.live.size,
         "failed": int(part.endings["failed"].sum()),
         "lanes": by_lane,
-        "apps": {apps[n]: _shared(part.of("app", n), elapsed_s) for n in part.numbers("app")},
+        "apps": by_app,
     }
 
 
@@ -246,11 +263,28 @@ def _felt(part: Slice) -> dict[str, float | None]:
     }
 
 
-def _shared(part: Slice, elapsed_s: float) -> dict[str, Any]:
+def _guard(felt: Mapping[str, float | None], cap: float) -> dict[str, Any]:
+    """How far what was felt is from what the work would cost alone, and whether that is kept."""
+    solo = felt["solo_ms"]
+    ratios = [
+        None if felt[name] is None or solo is None else _ratio(felt[name] or 0.0, solo)
+        for name in ("p95_ms", "p99_ms", "max_ms")
+    ]
+    bounds = zip(ratios, (cap, MOST_P99, MOST_GAP), strict=True)
+    return {
+        "p95_over_solo": ratios[0],
+        "p99_over_solo": ratios[1],
+        "max_over_solo": ratios[2],
+        "guard_held": None
+        if None in ratios
+        else all(ratio is not None and ratio <= bound for ratio, bound in bounds),
+    }
+
+
+def _shared(part: Slice, cap: float, elapsed_s: float) -> dict[str, Any]:
     """The fields of one lane or one app."""
     felt = _felt(part)
     tokens = int(part.arrivals["n"].sum())
-    p95, solo = felt["p95_ms"], felt["solo_ms"]
     return {
         "requests": part.live.size + part.endings.size,
         "running": part.live.size,
@@ -258,7 +292,8 @@ def _shared(part: Slice, elapsed_s: float) -> dict[str, Any]:
         "tokens": tokens,
         "tokens_per_s": _rounded(tokens / elapsed_s),
         **felt,
-        "p95_over_solo": None if p95 is None or solo is None else _ratio(p95, solo),
+        "latency_cap": cap,
+        **_guard(felt, cap),
     }
 
 
