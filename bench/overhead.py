@@ -29,7 +29,8 @@ from bench.latency import first_token_ms, percentile
 from bench.load import Target
 from bench.prompts import Prompts
 from bench.table import Comparison
-from bench.targets import TARGETS, Room
+from bench.targets import TARGETS, Room, UmadTarget
+from umad.client import Client
 from umad.request import INTERACTIVE
 
 BARE = "bare llama.cpp"
@@ -154,6 +155,15 @@ def tree_cpu_s(pid: int) -> float:
     return sum(each.user + each.system for each in times)
 
 
+def copies_per_token(target: Target) -> float | None:
+    """Copied logits rows of the tokens of the scorecard's window; None where that is not told."""
+    if not isinstance(target, UmadTarget):
+        return None
+    with Client(target.socket_path) as client:
+        copy_free = client.metrics()["copy_free_ratio"]
+    return None if copy_free is None else 1.0 - float(copy_free)
+
+
 def run(options: argparse.Namespace, console: Console) -> None:
     """Measures and prints (and writes) the table."""
     built = peers.build()
@@ -195,6 +205,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
                 ),
                 progress=status.update,
             )
+        counted = {target.name: copies_per_token(target) for target in targets}
+        copies = {name: [count] for name, count in counted.items() if count is not None}
     notes = (
         (
             f"one stream, {asked.requests} requests of {asked.prompt_tokens} prompt and"
@@ -226,6 +238,18 @@ def run(options: argparse.Namespace, console: Console) -> None:
             samples={_SERVER_CPU: floor},
         ),
     ]
+    if copies:
+        tables.append(
+            Comparison(
+                kind="copies",
+                title="Copies of a logits row on its way to the sampler",
+                unit="a token",
+                condition="figure",
+                baseline=next(iter(copies)),
+                samples={"copies": copies},
+                notes=("as the scorecard counts them; the others do not tell",),
+            )
+        )
     command.publish(options, console, benchmark="overhead", facts=facts, comparisons=tables)
 
 
