@@ -32,8 +32,8 @@ from umad.config_rules import check_app_lanes, read_app_rules, read_lanes
 from umad.errors import BadConfig
 
 MAX_FILE_BYTES = 2**20
-# Variables that are umad's but no option: paths, read where they are used.
-OTHER_VARIABLES = ("UMAD_CONFIG", "UMAD_MODELS")
+# Variables that are umad's but no option, read where they are used.
+OTHER_VARIABLES = ("UMAD_CONFIG", "UMAD_MODELS", "UMAD_API_KEY")
 
 _NULL = "tag:yaml.org,2002:null"
 _BY_NAME: dict[str, Option] = {o.name: o for o in OPTIONS} | {

@@ -22,7 +22,7 @@ from umad.cli.serve import serve
 
 @click.group(
     cls=NearestGroup,
-    later={"gateway": "umad.cli.gateway"},
+    later={"gateway": "umad.cli.gateway", "launch": "umad.cli.launch"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")

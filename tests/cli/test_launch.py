@@ -1,0 +1,136 @@
+"""`umad launch`: an agent starts with all it needs to talk to umad, or it is said why not."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.gateways import LiveGateway, live_gateway
+from umad.cli.agents import AGENTS, Target
+from umad.cli.launch import environment
+
+TARGET = Target(url="http://127.0.0.1:8080", model="nano", key="secret", cells=4096)
+FAKE = """#!{python}
+import json, os, sys
+print(json.dumps({{"arguments": sys.argv[1:], "environment": dict(os.environ)}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    with live_gateway(tmp_path_factory.mktemp("launch")) as one:
+        yield one
+
+
+def install(folder: Path, name: str) -> Path:
+    """A program that tells how it was started."""
+    program = folder / name
+    program.write_text(FAKE.format(python=sys.executable))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return folder
+
+
+def launch(
+    gateway: LiveGateway, *arguments: str, path: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """`umad launch ARGUMENTS` with only `path` to find programs in."""
+    command = [sys.executable, "-m", "umad", "launch"]
+    command += [f"--socket={gateway.daemon.socket}", f"--url={gateway.address}", *arguments]
+    kept = {name: value for name, value in os.environ.items() if name != "UMAD_API_KEY"}
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**kept, "PATH": str(path), **variables},
+    )
+
+
+def test_every_agent_is_told_the_address_the_key_and_the_model() -> None:
+    for agent in AGENTS.values():
+        setting = agent.setting(TARGET)
+        said = json.dumps([dict(setting.variables), setting.arguments])
+
+        assert TARGET.url in said
+        assert TARGET.key in said
+        assert TARGET.model in said
+
+
+def test_a_key_for_the_cloud_is_not_left_for_an_agent_to_prefer() -> None:
+    setting = AGENTS["claude"].setting(TARGET)
+
+    found = environment(setting, {"ANTHROPIC_API_KEY": "cloud", "HOME": "/home/me"})
+
+    assert "ANTHROPIC_API_KEY" not in found
+    assert found["HOME"] == "/home/me"
+    assert found["ANTHROPIC_AUTH_TOKEN"] == "secret"
+
+
+def test_an_agent_starts_with_its_own_arguments_and_umads_environment(
+    running: LiveGateway, tmp_path: Path
+) -> None:
+    path = install(tmp_path, "claude")
+
+    done = launch(running, "claude", "--continue", "-p", "hello", path=path, UMAD_API_KEY="mine")
+
+    told = json.loads(done.stdout)
+    assert told["arguments"] == ["--continue", "-p", "hello"]
+    assert told["environment"]["ANTHROPIC_BASE_URL"] == running.address
+    assert told["environment"]["ANTHROPIC_MODEL"] == "nano"
+    assert told["environment"]["ANTHROPIC_AUTH_TOKEN"] == "mine"
+
+
+def test_codex_gets_its_provider_as_arguments_before_the_users(
+    running: LiveGateway, tmp_path: Path
+) -> None:
+    path = install(tmp_path, "codex")
+
+    done = launch(running, "codex", "exec", "hello", path=path)
+
+    arguments = json.loads(done.stdout)["arguments"]
+    assert arguments[-2:] == ["exec", "hello"]
+    assert f'model_providers.umad.base_url="{running.address}/v1"' in arguments
+    assert 'model_provider="umad"' in arguments
+
+
+def test_an_agent_that_is_not_installed_is_named_with_how_to_install_it(
+    running: LiveGateway, tmp_path: Path
+) -> None:
+    done = launch(running, "claude", path=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("umad: claude is not installed")
+    assert "npm install -g @anthropic-ai/claude-code" in done.stderr
+
+
+def test_without_a_gateway_the_agent_is_not_started(running: LiveGateway, tmp_path: Path) -> None:
+    path = install(tmp_path, "claude")
+
+    done = launch(running, "--url=http://127.0.0.1:9", "claude", path=path)
+
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert "umad serve --http" in done.stderr
+
+
+def test_an_unknown_model_is_refused_with_the_names_there_are(
+    running: LiveGateway, tmp_path: Path
+) -> None:
+    done = launch(running, "--model=nono", "claude", path=install(tmp_path, "claude"))
+
+    assert done.returncode == 1
+    assert "nano" in done.stderr
+
+
+def test_what_would_be_set_can_be_printed_for_a_shell(running: LiveGateway, tmp_path: Path) -> None:
+    done = launch(running, "--print", "opencode", path=tmp_path)
+
+    assert done.returncode == 0
+    assert "export OPENCODE_CONFIG_CONTENT=" in done.stdout
+    assert done.stdout.splitlines()[-1] == "opencode"

@@ -1,0 +1,124 @@
+"""What each agent has to be told so that it talks to umad: its variables and arguments. Pure.
+
+Every agent gets the gateway's address, a key (they insist on one; without `UMAD_API_KEY` it says
+nothing) and one local model for all its roles: the small models that agents ask for titles and
+summaries would be unknown here. Not: starting them (`umad.cli.launch`).
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+KEY_VARIABLE = "UMAD_API_KEY"
+# Agents leave this much of the context for an answer.
+_ANSWER_TOKENS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What an agent is pointed at. url: of the gateway, without a slash at its end.
+
+    cells: of the model's context, 0 where that is not known.
+    """
+
+    url: str
+    model: str
+    key: str
+    cells: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How an agent is started. without: variables it must not find; arguments: before others."""
+
+    variables: Mapping[str, str]
+    arguments: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """program: on the PATH. install: the command that brings it."""
+
+    program: str
+    install: str
+    setting: Callable[[Target], Setting] = field(repr=False)
+
+
+def _claude(target: Target) -> Setting:
+    """https://code.claude.com/docs/en/llm-gateway"""
+    models = ("MODEL", "DEFAULT_OPUS_MODEL", "DEFAULT_SONNET_MODEL", "DEFAULT_HAIKU_MODEL")
+    variables = {f"ANTHROPIC_{name}": target.model for name in models} | {
+        "ANTHROPIC_BASE_URL": target.url,
+        "ANTHROPIC_AUTH_TOKEN": target.key,
+        "CLAUDE_CODE_SUBAGENT_MODEL": target.model,
+        # Nothing of it goes to umad, and a machine of one's own may have no network.
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    }
+    return Setting(variables=variables, without=("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"))
+
+
+def _codex(target: Target) -> Setting:
+    """Codex has no variable for an address: the same keys as in its config.toml, as arguments."""
+    provider = {
+        "name": "umad",
+        "base_url": f"{target.url}/v1",
+        "env_key": KEY_VARIABLE,
+        "wire_api": "responses",
+    }
+    settings = {"model": target.model, "model_provider": "umad"}
+    settings |= {f"model_providers.umad.{key}": value for key, value in provider.items()}
+    arguments: list[str] = []
+    for key, value in settings.items():
+        arguments += ("-c", f"{key}={json.dumps(value)}")  # a JSON string is a TOML string
+    if target.cells:
+        arguments += ("-c", f"model_context_window={target.cells}")
+    return Setting(variables={KEY_VARIABLE: target.key}, arguments=tuple(arguments))
+
+
+def _opencode(target: Target) -> Setting:
+    """https://opencode.ai/docs/providers, the custom provider; as a variable, not as a file."""
+    model: dict[str, object] = {"name": target.model, "tool_call": True}
+    if target.cells:
+        output = min(_ANSWER_TOKENS, target.cells // 2)
+        model["limit"] = {"context": target.cells, "output": output}
+    name = f"umad/{target.model}"
+    config = {
+        "$schema": "https://opencode.ai/config.json",
+        "model": name,
+        "small_model": name,
+        "provider": {
+            "umad": {
+                "npm": "@ai-sdk/openai-compatible",
+                "name": "umad",
+                "options": {"baseURL": f"{target.url}/v1", "apiKey": target.key},
+                "models": {target.model: model},
+            }
+        },
+    }
+    return Setting(variables={"OPENCODE_CONFIG_CONTENT": json.dumps(config)})
+
+
+def _aider(target: Target) -> Setting:
+    """https://aider.chat/docs/llms/openai-compat.html"""
+    name = f"openai/{target.model}"
+    return Setting(
+        variables={
+            "OPENAI_API_BASE": f"{target.url}/v1",
+            "OPENAI_API_KEY": target.key,
+            "AIDER_MODEL": name,
+            "AIDER_WEAK_MODEL": name,
+            "AIDER_EDITOR_MODEL": name,
+            "AIDER_SHOW_MODEL_WARNINGS": "false",
+        }
+    )
+
+
+AGENTS: Mapping[str, Agent] = {
+    "claude": Agent(
+        program="claude", install="npm install -g @anthropic-ai/claude-code", setting=_claude
+    ),
+    "codex": Agent(program="codex", install="npm install -g @openai/codex", setting=_codex),
+    "opencode": Agent(program="opencode", install="npm install -g opencode-ai", setting=_opencode),
+    "aider": Agent(program="aider", install="pipx install aider-chat", setting=_aider),
+}

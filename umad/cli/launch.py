@@ -1,0 +1,130 @@
+"""`umad launch AGENT`: start a coding agent that talks to umad instead of the cloud.
+
+Looks for the gateway and a model first, so that what is missing is said here and not by an agent
+that keeps trying. Then this process becomes the agent. Writes no file.
+"""
+
+import http.client
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from umad.cli.agents import AGENTS, KEY_VARIABLE, Agent, Setting, Target
+from umad.cli.config import file_option
+from umad.cli.connect import call, socket_option
+from umad.config_file import load
+from umad.errors import BadConfig, NoDaemon, UnknownModel, Unsupported
+
+LISTEN = "127.0.0.1:8080"
+NO_KEY = "umad"
+_HEALTH_S = 5.0
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="What follows the agent's name is given to the agent: umad launch claude --continue",
+)
+@click.argument("agent", type=click.Choice(list(AGENTS)))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--model", help="Model for all the agent's roles.  [default: the first loaded]")
+@click.option(
+    "--url",
+    help=f"Address of the gateway.  [default: http of the configuration, else http://{LISTEN}]",
+)
+@click.option("--print", "only_print", is_flag=True, help="Print the environment, start nothing.")
+@file_option
+@socket_option
+def launch(
+    agent: str,
+    arguments: tuple[str, ...],
+    model: str | None,
+    url: str | None,
+    only_print: bool,
+    path: Path | None,
+    socket: str | None,
+) -> None:
+    """Start AGENT (claude, codex, opencode, aider) against umad.
+
+    A gateway that asks for a key gets the one in UMAD_API_KEY.
+    """
+    chosen = AGENTS[agent]
+    key = os.environ.get(KEY_VARIABLE) or NO_KEY
+    address = (url or _configured(path)).rstrip("/")
+    name, cells = _model(call(socket, lambda client: client.models()), model)
+    setting = chosen.setting(Target(url=address, model=name, key=key, cells=cells))
+    if only_print:
+        _print(chosen, setting, arguments)
+        return
+    program = shutil.which(chosen.program)
+    if program is None:
+        raise Unsupported(f"{agent} is not installed; {chosen.install} brings it")
+    _check_gateway(address)
+    sys.stdout.flush()
+    os.execve(
+        program,
+        [chosen.program, *setting.arguments, *arguments],
+        environment(setting, os.environ),
+    )
+
+
+def environment(setting: Setting, environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` with what the agent is told, and without what would speak against it."""
+    kept = {name: value for name, value in environ.items() if name not in setting.without}
+    return {**kept, **setting.variables}
+
+
+def _configured(path: Path | None) -> str:
+    listen = load(environ=os.environ, path=path).settings.http.listen or LISTEN
+    if listen.startswith("unix:"):
+        raise BadConfig(
+            f"agents cannot reach a gateway at {listen}; let it listen at HOST:PORT", field="http"
+        )
+    host, _, port = listen.rpartition(":")
+    # Listening everywhere is no address to go to.
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]', '') else host}:{port}"
+
+
+def _model(rows: Sequence[Mapping[str, Any]], wanted: str | None) -> tuple[str, int]:
+    """Name and cells of the model to use."""
+    names = [str(row["name"]) for row in rows]
+    if not names:
+        raise UnknownModel("no model is loaded; umad load MODEL loads one")
+    if wanted is not None and wanted not in names:
+        raise UnknownModel(f"no model {wanted!r} is loaded; there are {', '.join(names)}")
+    row = rows[names.index(wanted)] if wanted is not None else rows[0]
+    return str(row["name"]), int(row.get("ctx") or 0)
+
+
+def _check_gateway(url: str) -> None:
+    """Raises `NoDaemon` where no gateway answers at `url`, `BadConfig` where it is no address."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadConfig(f"{url} is no address; write one like http://{LISTEN}", field="url")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=_HEALTH_S)
+    try:
+        connection.request("GET", f"{parts.path}/health")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NoDaemon(
+            f"no gateway answers at {url}; umad serve --http {LISTEN} has one"
+        ) from error
+    finally:
+        connection.close()
+
+
+def _print(agent: Agent, setting: Setting, arguments: Sequence[str]) -> None:
+    """As a shell reads it."""
+    for name in setting.without:
+        click.echo(f"unset {name}")
+    for name, value in setting.variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+    words = [agent.program, *setting.arguments, *arguments]
+    click.echo(shlex.join(words))
