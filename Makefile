@@ -7,10 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAMP_BENCH := $(VENV)/.installed-bench
+STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest format bench bench-check soak install clean
+.PHONY: help demo test lint types layers pytest format browser-test bench bench-check soak install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -36,6 +37,9 @@ pytest: $(STAMP)
 format: $(STAMP) ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+browser-test: $(STAMP_BROWSER) ## the page at / in headless Chromium
+	$(BIN)/python -m pytest -q tests/browser
 
 bench: $(STAMP_BENCH) ## measure beside llama.cpp's own server (builds it first)
 	$(BIN)/python -m bench
@@ -69,4 +73,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(STAMP_BENCH): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,bench]'
+	@touch $@
+
+# Playwright's own Chromium only where the machine has none.
+$(STAMP_BROWSER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,browser]'
+	@command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null \
+	  || $(BIN)/python -m playwright install chromium-headless-shell
 	@touch $@
