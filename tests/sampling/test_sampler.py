@@ -197,6 +197,20 @@ def test_an_ignored_end_never_comes(temperature: float) -> None:
     assert sampler_of(hasty).sample(row, 0).token == 7
 
 
+def test_a_greedy_draw_with_bans_is_the_best_of_the_rest_and_leaves_the_row_alone() -> None:
+    banned = SamplingParams(temperature=0.0, logit_bias=((3, -math.inf), (9, -math.inf)))
+    for at in range(20):
+        row = row_at(at)
+        row[[3, 9]] += at % 3  # best, among the best, or neither
+        before = row.copy()
+        rest = np.delete(np.arange(row.size), [3, 9])
+
+        drawn = sampler_of(banned).sample(row, 0)
+
+        assert drawn.token == rest[row[rest].argmax()]
+        assert np.array_equal(row, before)
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_an_infinite_bias_forces_its_token(temperature: float) -> None:
     params = SamplingParams(temperature=temperature, logit_bias=((50, math.inf),))

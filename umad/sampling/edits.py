@@ -42,6 +42,7 @@ class LogitEdits:
         "_recent_counts",
         "_repetition",
         "active",
+        "bans",
     )
 
     def __init__(
@@ -73,6 +74,14 @@ class LogitEdits:
                 self._completion.add(int(token))
         # False: `apply` would never change anything, so the sampler need not call it.
         self.active = bool(biases) or (self._recent_counts or self._completion) is not None
+
+        # Where nothing but bans is ever changed: these tokens. The best of a row that is not one
+        # of them is the best of the changed row too.
+        self.bans: frozenset[int] | None = None
+        if all(bias == -np.inf for bias in biases.values()) and (
+            self._recent_counts is self._completion is None
+        ):
+            self.bans = frozenset(biases)
 
     def accept(self, token: int) -> None:
         """`token` is now the last of the history."""

@@ -35,7 +35,7 @@ class Drawn(NamedTuple):
 class Sampler:
     """One completion's sampling. Not thread-safe; any one thread at a time."""
 
-    __slots__ = ("_edits", "_key", "_n_vocab", "_params", "_plain")
+    __slots__ = ("_edits", "_key", "_n_vocab", "_params", "_plain_bans")
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Sampler:
             history=history,
             n_prompt=len(history) if n_prompt is None else n_prompt,
         )
-        # The best token as it is: an argmax and nothing else.
-        self._plain = (
-            params.temperature == 0.0 and params.logprobs is None and not self._edits.active
+        # Greedy, and all tokens as they are but for these: an argmax and nothing else.
+        self._plain_bans = (
+            self._edits.bans if params.temperature == 0.0 and params.logprobs is None else None
         )
 
     def sample(self, logits: NDArray[np.float32], position: int) -> Drawn:
@@ -75,10 +75,11 @@ class Sampler:
         is not a distribution (a NaN, +inf, or -inf throughout), `BadRequest` when bias and bans
         leave no token: either concerns this completion alone.
         """
-        if self._plain:
+        if self._plain_bans is not None:
             best = int(logits.argmax())  # of a NaN, where there is one
-            self._check_peak(float(logits[best]))
-            return Drawn(best, None)
+            if best not in self._plain_bans:
+                self._check_peak(float(logits[best]))
+                return Drawn(best, None)
         if self._edits.active:
             changed = self._edits.apply(logits)
             try:
