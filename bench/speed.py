@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from bench import command, machine, models, peers, precedence
+from bench import busy, command, machine, models, peers, precedence
 from bench.contenders import CONTENDERS, Contender, Workload
 from bench.table import Comparison
 
@@ -77,6 +77,7 @@ def compare(options: argparse.Namespace, console: Console) -> None:
                 stack.callback(contender.stop)
             for contender in contenders:
                 contender.start()
+            stack.enter_context(busy.programs(options.busy))
             precedence.include_children()
             with console.status("") as status:
                 samples = measure(
@@ -91,10 +92,11 @@ def compare(options: argparse.Namespace, console: Console) -> None:
             f" {workload.threads} threads, {options.repetitions} interleaved repetitions;"
             f" median (range), ratio to {contenders[0].name} within each repetition"
         )
+        beside = f" beside {options.busy} busy programs" if options.busy else ""
         comparisons.append(
             Comparison(
-                kind=f"speed-{path.stem}",
-                title=f"Decode speed of {path.stem}",
+                kind=f"speed{'-busy' if options.busy else ''}-{path.stem}",
+                title=f"Decode speed of {path.stem}{beside}",
                 unit="tokens/s",
                 condition="streams",
                 baseline=contenders[0].name,
@@ -116,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tokens", type=int, default=128, help="generated per stream")
     add("--prompt-tokens", type=int, default=32)
     add("--context-tokens", type=int, default=1024, help="room for each stream")
+    add("--busy", type=int, default=0, help="programs that compute for ever beside all of them")
     add("--repetitions", type=int, default=5)
     return parser
 
