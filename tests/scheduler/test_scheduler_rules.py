@@ -38,6 +38,7 @@ class Bench:
     batch_tokens: int = 256
     cap: float = 1.2
     cuts_soon: bool = True
+    pays_for_kept: bool = False
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     now_ns: int = 0
     plans: list[StepPlan] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Bench:
             lanes=LANES,
             cost=cost,
             cuts_soon=self.cuts_soon,
+            pays_for_kept=self.pays_for_kept,
         )
 
     def arrive(
@@ -487,3 +489,25 @@ def test_a_request_of_a_quiet_lane_is_placed_when_it_has_waited_long_enough() ->
             bench.arrive(rid, 20, 10)
         bench.step()
         assert bench.now_ns < 2 * AGING_NS, "the background request starved"
+
+
+def test_what_a_background_request_left_goes_with_its_apps_next_where_every_cell_is_paid_for() -> (
+    None
+):
+    bench = Bench(pays_for_kept=True)
+    system = list(range(200))
+    bench.arrive(1, 0, 5, prompt=[*system, *[500] * 300], lane="background", app="batch")
+    bench.arrive(2, 300, 5, lane="interactive", app="batch")
+    while len(bench.ended) < 2:
+        bench.step()
+    kept = bench.scheduler.snapshot().cells_retained
+
+    bench.arrive(3, 0, 5, prompt=[*system, *[501] * 300], lane="background", app="batch")
+    first = bench.step()
+    while len(bench.ended) < 3:
+        bench.step()
+
+    assert kept > 700
+    assert first.prefill[0].start == 200, "what both have in common is not computed again"
+    assert bench.scheduler.snapshot().cells_retained <= 820, "the first one's tail is gone"
+    assert bench.scheduler.snapshot().cells_live == 0

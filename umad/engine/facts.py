@@ -17,6 +17,7 @@ class ModelFacts:
     weights: bytes a token touches. kv_type: the ggml type really used; kv_type_asked: our name
     of what was asked for. can_share_prefix: False for models with a state instead of cells.
     cuts_soon: a running background step gives the device back within milliseconds.
+    pays_for_kept: a row's attention looks at every cell of the pool, if only to skip it.
     park_bytes: host memory for what the pool has no room for, 0 for none.
     warmup_ms: the first decode, which pages the weights in; decode_ms: one row after that.
     """
@@ -41,6 +42,7 @@ class ModelFacts:
     kv_cell_bytes: int
     can_share_prefix: bool
     cuts_soon: bool
+    pays_for_kept: bool
     flash_attention: bool
     backends: tuple[str, ...]
     devices: tuple[str, ...]

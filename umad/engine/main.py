@@ -171,6 +171,7 @@ def _step_loop(
             bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
         ),
         cuts_soon=facts.cuts_soon,
+        pays_for_kept=facts.pays_for_kept,
         parking=loaded.parking,
     )
     scheduler.cost.learn_all(loaded.observed)

@@ -34,6 +34,7 @@ class Placer:
         counters: Mapping[str, TokenCounters],
         priority: Mapping[str, int],
         guarded: frozenset[str],
+        pays_for_kept: bool,
     ) -> None:
         self._residency = residency
         self._parker = parker
@@ -41,6 +42,7 @@ class Placer:
         self._counters = counters
         self._priority = priority
         self._guarded = guarded
+        self._pays_for_kept = pays_for_kept
         self._running: dict[int, Entry] = {}
         self.running: Mapping[int, Entry] = self._running
         self.may_place = True
@@ -52,7 +54,8 @@ class Placer:
         """A running request has ended; keep: its cells stay as a prefix while nobody needs them."""
         self._parker.forget(entry)
         if keep:
-            self._residency.retain(entry)
+            is_background = entry.lane not in self._guarded and entry.session is None
+            self._residency.retain(entry, passing=self._pays_for_kept and is_background)
         else:
             self._residency.release(entry)
         del self._running[entry.rid]

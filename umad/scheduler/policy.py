@@ -78,10 +78,13 @@ class Scheduler:
         budget: TrafficBudget | None = None,
         cuts_soon: bool = True,
         parking: ParkShape | None = None,
+        pays_for_kept: bool = False,
     ) -> None:
         """cuts_soon: an arrival takes the device back from a background step within milliseconds;
         where it cannot, such steps are sized in time. parking: room in host memory for what the
-        pool has to give up; None for none."""
+        pool has to give up; None for none. pays_for_kept: every row pays for every cell of the
+        pool, its own or not, so that what background work leaves behind is kept no longer than
+        until its app's next request."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -125,6 +128,7 @@ class Scheduler:
             counters=self._counters,
             priority=self._priority,
             guarded=self._guarded,
+            pays_for_kept=pays_for_kept,
         )
         self._turn = 0
 

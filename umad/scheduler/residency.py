@@ -24,8 +24,11 @@ PRESSED_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class _Retained:
+    """A sequence that nobody runs. passing: (lane, app) whose next request ends it."""
+
     tokens: NDArray[np.int32]
     session: str | None
+    passing: tuple[str, str] | None = None
 
 
 class Residency:
@@ -157,6 +160,7 @@ class Residency:
         entry.seq = seq
         entry.n_computed = matched
         self._live[seq] = entry
+        self._end_passing(entry.lane, entry.app)
         self._promised_cells += entry.cells_at_most - matched
         self._index.put(seq, entry.tokens, matched)
         while self._promised_cells > self.ledger.free_cells:
@@ -213,8 +217,12 @@ class Residency:
 
     # -- going out ------------------------------------------------------------------------------
 
-    def retain(self, entry: Entry) -> None:
-        """`entry` leaves; its cells stay as a prefix while nobody needs them."""
+    def retain(self, entry: Entry, *, passing: bool = False) -> None:
+        """`entry` leaves; its cells stay as a prefix while nobody needs them.
+
+        passing: and not beyond the next request of its app and lane, which has by then taken over
+        what the two have in common.
+        """
         seq = self._leave(entry)
         tokens = entry.tokens[: entry.n_computed]
         if not self._can_share_prefix or not tokens.size:
@@ -229,10 +237,17 @@ class Residency:
                 and common_prefix(retained.tokens, tokens) == retained.tokens.size
             ):
                 self._evict(other)
-        self._retained[seq] = _Retained(tokens, entry.session)
+        self._retained[seq] = _Retained(
+            tokens, entry.session, (entry.lane, entry.app) if passing else None
+        )
         self.retained_version += 1
         self._n_retained_cells = None
         self._index.put(seq, tokens, tokens.size)
+
+    def _end_passing(self, lane: str, app: str) -> None:
+        for seq, kept in list(self._retained.items()):
+            if kept.passing == (lane, app):
+                self._evict(seq)
 
     def release(self, entry: Entry) -> None:
         """`entry` leaves and its cells are free at once."""
