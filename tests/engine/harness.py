@@ -1,5 +1,6 @@
 """A real engine process over a real socket pair, as the daemon would start it."""
 
+import os
 import socket
 import subprocess
 import tempfile
@@ -198,7 +199,16 @@ def engine(model: Path, **settings: Any) -> Iterator[RunningEngine]:
 
 
 @contextmanager
-def start(options: EngineOptions) -> Iterator[RunningEngine]:
+def start(options: EngineOptions, *, cache: Path | None = None) -> Iterator[RunningEngine]:
+    """cache: the user's cache folder as the engine sees it; an empty one unless given."""
+    with tempfile.TemporaryDirectory() as empty:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache or empty)}
+        with _start(options, environment) as running:
+            yield running
+
+
+@contextmanager
+def _start(options: EngineOptions, environment: dict[str, str]) -> Iterator[RunningEngine]:
     ours, theirs = socket.socketpair()
     ours.settimeout(WAIT_S)
     # A file, not a pipe: nobody reads along, and a full pipe would stop the engine.
@@ -208,6 +218,7 @@ def start(options: EngineOptions) -> Iterator[RunningEngine]:
             pass_fds=(theirs.fileno(),),
             cwd=ROOT,
             stderr=words,
+            env=environment,
         )
         theirs.close()
         try:

@@ -7,6 +7,7 @@ give equal bits (see bench/determinism.py).
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from tests.engine.harness import (
 )
 from tests.models.gguf_bytes import gguf
 from umad import nano
+from umad.config import EngineSettings
 from umad.conversation import ChatMessage
 from umad.engine.launch import EngineOptions, command
 from umad.protocol.link import Cancel, Pause, Resume, SetLane, StepStats, Stop
@@ -432,3 +434,30 @@ def test_no_prompt_text_is_logged() -> None:
 
 def last_stats(running: RunningEngine) -> StepStats:
     return next(r.stats for r in reversed(running.reports) if r.stats is not None)
+
+
+def test_what_steps_cost_is_remembered_and_spares_the_next_start_most_of_its_probing(
+    tmp_path: Path,
+) -> None:
+    options = EngineOptions(
+        name="m", path=str(nano.path()), engine=EngineSettings(threads=1, gpu_layers=0)
+    )
+
+    def probes() -> list[str]:
+        with start(options, cache=tmp_path) as running:
+            running.ready()
+            running.send(Stop())
+            running.wait()
+            (line,) = [line for line in running.stderr.splitlines() if " costs model=" in line]
+        return re.findall(r"(\d+\+\d+)=", line)
+
+    first = probes()
+    (file,) = (tmp_path / "umad" / "costs").iterdir()
+    # A start that finds this machine twice as slow as the one before rightly measures it anew.
+    knows = any(probes() == ["1+0"] for _ in range(4))
+    file.write_text("nonsense")
+    again = probes()
+
+    assert len(first) > 1
+    assert knows
+    assert len(again) > 1, "what is damaged is not believed"

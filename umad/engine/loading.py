@@ -5,24 +5,26 @@ maps a byte; what only llama.cpp can tell is told in its own words. Owner: the m
 """
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from umad.chat.formats import format_of
 from umad.config import EngineSettings
+from umad.engine.cost_file import CostFile
 from umad.engine.devices import Device, cuts_soon
 from umad.engine.facts import ModelFacts
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
-from umad.engine.llama import MAX_SEQS, Batch, Context, ContextOptions, LlamaError, Model
+from umad.engine.llama import MAX_SEQS, Context, ContextOptions, LlamaError, Model
 from umad.engine.parked_cells import can_park, park_shape
 from umad.engine.process import decode_threads, memory_bytes
+from umad.engine.warmup import Observation, WarmUp
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import GgufHeader, parts, read_header
 from umad.models.sizes import kv_shape, weight_bytes
+from umad.scheduler.cost import CostModel
 from umad.scheduler.parked import ParkShape
 
 log = logging.getLogger("umad.engine")
@@ -35,28 +37,30 @@ _MEMORY_SHARE = 0.95
 _PARK_SHARE = 0.1
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
-# (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up; the cost
-# model fills in the rest and goes on learning. What is not tried is guessed from its neighbour.
-_PROBES = ((1, 0), (2, 0), (0, 4), (4, 0), (8, 0), (0, 16), (0, 64))
-_PROBE_MS = 1_500.0
-
-Observation = tuple[int, int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A model ready to serve. observed: (decode rows, prefill tokens, ms) of the warm-up. parking:
+    """A model ready to serve. cost: what its steps cost, as far as is known. parking:
     slabs in host memory; their scratch sequence is the one behind `facts.max_seqs`."""
 
     model: Model
     context: Context
     facts: ModelFacts
-    observed: tuple[Observation, ...]
+    cost: CostModel
+    cost_file: CostFile | None
     parking: ParkShape | None = None
 
 
-def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[], int]) -> Loaded:
-    """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
+def load(
+    options: EngineOptions,
+    devices: tuple[Device, ...],
+    now_ns: Callable[[], int],
+    *,
+    costs_folder: Path | None = None,
+) -> Loaded:
+    """Open `options.path`. costs_folder: where what steps cost is remembered; None for nowhere.
+    Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
     began_ns = now_ns()
     settings = options.engine
     path = Path(options.path)
@@ -109,8 +113,12 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
     except LlamaError as error:
         raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
     load_ms = (now_ns() - began_ns) / _NS_PER_MS
-    warm = _WarmUp(model, context, settings, now_ns)
-    warmup_ms, observed = warm.measure()
+    warm = WarmUp(model, context, settings, now_ns)
+    warmup_ms = warm.first_ms()
+    file = None
+    if costs_folder is not None:
+        file = CostFile(costs_folder, _about(options, model, devices, threads, kv))
+    cost, observed = _costs(warm, file)
     can_share = not model.is_recurrent and warm.can_share_prefix()
     # Of a layer with a sliding window llama.cpp saves only what is in the window, and what lies
     # before it could not be shared by another turn.
@@ -177,7 +185,45 @@ def load(options: EngineOptions, devices: tuple[Device, ...], now_ns: Callable[[
         options.name,
         " ".join(f"{rows}+{tokens}={ms:.1f}ms" for rows, tokens, ms in observed),
     )
-    return Loaded(model=model, context=context, facts=facts, observed=observed, parking=shape)
+    return Loaded(
+        model=model, context=context, facts=facts, cost=cost, cost_file=file, parking=shape
+    )
+
+
+def _costs(warm: WarmUp, file: CostFile | None) -> tuple[CostModel, tuple[Observation, ...]]:
+    """Costs as remembered or, where that is nothing or wrong by now, as measured."""
+    remembered = None if file is None else file.read()
+    known = None
+    if remembered is not None:
+        known = CostModel()
+        known.restore(remembered)
+    observed = warm.measure(known)
+    if known is not None and len(observed) > 1:
+        log.info("costs remembered are not those of now; measured anew")
+    cost = known if known is not None and len(observed) == 1 else CostModel()
+    cost.learn_all(observed)
+    return cost, observed
+
+
+def _about(
+    options: EngineOptions,
+    model: Model,
+    devices: tuple[Device, ...],
+    threads: int,
+    kv: GgmlType,
+) -> str:
+    """All that what a step costs depends on."""
+    settings = options.engine
+    return "; ".join(
+        [
+            *(f"{device.backend} {device.description}" for device in devices),
+            f"{threads} of {os.cpu_count()} threads",
+            f"{model.description}, {model.n_params} parameters, {model.size_bytes} bytes",
+            f"kv {kv.name}, batch {settings.batch}/{settings.ubatch}",
+            f"gpu_layers {settings.gpu_layers}, flash_attention {settings.flash_attention}",
+            f"repack {settings.repack}",
+        ]
+    )
 
 
 def check_memory(
@@ -265,71 +311,3 @@ def _whole(header: GgufHeader, key: str) -> int:
     if isinstance(value, tuple):
         return int(max(value, default=0))
     return int(value) if isinstance(value, int | float) else 0
-
-
-class _WarmUp:
-    """Decodes of no consequence, on an empty pool that is empty again afterwards."""
-
-    def __init__(
-        self, model: Model, context: Context, settings: EngineSettings, now_ns: Callable[[], int]
-    ) -> None:
-        self._context = context
-        self._now_ns = now_ns
-        self._batch = Batch(settings.batch)
-        self._most_tokens = settings.batch
-        self._most_rows = min(settings.max_seqs, settings.batch)
-        self._token = max(model.bos, 0)
-
-    def measure(self) -> tuple[float, tuple[Observation, ...]]:
-        """ms of the first decode, which pages in every weight, and what others cost."""
-        context = self._context
-        context.set_warmup(True)
-        warmup_ms = self._run(1, 0)
-        context.set_warmup(False)
-        observed: list[Observation] = []
-        left_ms = _PROBE_MS
-        for n_rows, n_tokens in _PROBES:
-            if n_rows > self._most_rows or n_tokens > self._most_tokens:
-                continue
-            first_ms = self._run(n_rows, n_tokens)  # builds the graph of this shape as well
-            ms = min(self._run(n_rows, n_tokens) for _ in range(2))
-            observed.append((n_rows, n_tokens, ms))
-            left_ms -= first_ms + 2 * ms
-            if left_ms < 8 * ms:  # the next may be dearer by so much
-                break
-        return warmup_ms, tuple(observed)
-
-    def can_share_prefix(self) -> bool:
-        """Whether a sequence can give up its tail and share its beginning; asked by doing it."""
-        context = self._context
-        self._fill(min(4, self._most_tokens), together=True)
-        works = context.trim(0, 3) and context.length(0) == 3
-        if works and self._most_rows > 1:
-            context.copy(0, 1, 2)
-            works = context.length(1) == 2
-        context.clear()
-        return works
-
-    def _run(self, n_rows: int, n_tokens: int) -> float:
-        self._context.clear()
-        began_ns = self._now_ns()
-        self._fill(n_rows or n_tokens, together=not n_rows)
-        self._context.logits(n_rows or 1)  # waits for the device
-        elapsed_ms = (self._now_ns() - began_ns) / _NS_PER_MS
-        self._context.clear()
-        return elapsed_ms
-
-    def _fill(self, n: int, *, together: bool) -> None:
-        """Decode `n` tokens: of one sequence, or one each of so many."""
-        batch = self._batch
-        batch.token[:n] = self._token
-        batch.pos[:n] = np.arange(n) if together else 0
-        batch.seq[:n] = 0 if together else np.arange(n)
-        batch.wants_logits[:n] = not together
-        batch.wants_logits[n - 1] = 1
-        batch.set_rows(n)
-        code = self._context.decode(batch)
-        if code:
-            raise ModelLoadFailed(
-                f"the first decode failed with {code}: {self._context.last_words()}"
-            )

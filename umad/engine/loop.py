@@ -76,8 +76,10 @@ class StepLoop:
         seat: BoardSeat | None = None,
         spin_watch: SpinWatch | None = None,
         choice_s: float = CHOICE_S,
+        at_rest: Callable[[], None] | None = None,
     ) -> None:
-        """choice_s: how long a completion waits for the client that chooses its tokens."""
+        """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
+        done whenever work has ended and no more has come for a while."""
         self._scheduler = scheduler
         self._runner = runner
         self._inbox = inbox
@@ -95,6 +97,7 @@ class StepLoop:
         self._standing_at_ns = 0
         self._stopping = False
         self._has_garbage = False
+        self._at_rest = at_rest
 
     def is_guarded(self, rid: int) -> bool:
         """Whether a live completion's lane is a guarded one. A single look-up: any thread."""
@@ -146,6 +149,8 @@ class StepLoop:
             return
         self._has_garbage = False
         gc.collect()
+        if self._at_rest is not None:
+            self._at_rest()
 
     # -- mail -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
 from umad.engine import llama, spinning
 from umad.engine.board import BoardSeat
@@ -84,7 +85,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     """Load, then run the step loop until it is told to stop."""
     clock = MonotonicClock()
     llama.start()
-    loaded = load(options, llama.devices(), clock.now_ns)
+    costs_folder = cache_folder(os.environ, sys.platform) / "costs"
+    loaded = load(options, llama.devices(), clock.now_ns, costs_folder=costs_folder)
     emitter = Emitter(link)
     inbox = Inbox()
     context = loaded.context
@@ -121,6 +123,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     gc.disable()
     emitter.put(Ready(facts=loaded.facts.as_map()))
     loop.run()
+    if loaded.cost_file is not None:
+        loaded.cost_file.write(loaded.cost)
     context.close()
     loaded.model.close()
 
@@ -170,11 +174,17 @@ def _step_loop(
         budget=TrafficBudget(
             bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
         ),
+        cost=loaded.cost,
         cuts_soon=facts.cuts_soon,
         pays_for_kept=facts.pays_for_kept,
         parking=loaded.parking,
     )
-    scheduler.cost.learn_all(loaded.observed)
+    file = loaded.cost_file
+
+    def remember() -> None:
+        if file is not None:
+            file.write_now_and_then(loaded.cost, clock.now_ns())
+
     return StepLoop(
         scheduler=scheduler,
         runner=DecodeRunner(
@@ -194,4 +204,5 @@ def _step_loop(
         spin_watch=spinning.watch(facts.threads, clock.now_ns()),
         seat=seat,
         choice_s=options.choice_s,
+        at_rest=remember,
     )

@@ -20,6 +20,10 @@ def slice_cells(n_tokens: int, start: int) -> int:
     return n_tokens * (start + n_tokens // 2)
 
 
+# By curve: (milliseconds, times seen) of every point of `curve.ROWS`, and the price of a cell.
+CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
+
+
 class ShapeCost:
     """Milliseconds of a number of rows that together read a number of cells."""
 
@@ -97,6 +101,22 @@ class CostModel:
             # Only what is above the decode rows' own cost is the prefill's.
             own_ms = self.decode.at(n_decode, decode_cells)
             self.mixed.learn(n_prefill, prefill_cells, max(ms - own_ms, 0.05))
+
+    def snapshot(self) -> CostSnapshot:
+        """What is known, as plain values."""
+        return {
+            name: (shape.rows.snapshot(), shape.cells.ms_each)
+            for name, shape in self._shapes().items()
+        }
+
+    def restore(self, costs: CostSnapshot) -> None:
+        """Take up what `snapshot` gave."""
+        for name, shape in self._shapes().items():
+            points, shape.cells.ms_each = costs[name]
+            shape.rows.restore(points)
+
+    def _shapes(self) -> dict[str, ShapeCost]:
+        return {"decode": self.decode, "prefill": self.prefill, "mixed": self.mixed}
 
     def learn_all(self, observed: Sequence[tuple[int, int, float]]) -> None:
         """Several observations: (decode rows, prefill tokens, milliseconds)."""

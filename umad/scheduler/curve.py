@@ -109,4 +109,3 @@ class CostCurve:
         """Take up what `snapshot` gave."""
         self._ms = [ms for ms, _ in points]
         self._seen = [times for _, times in points]
-        self._straighten()
