@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench import command, models, overhead, peers
+from bench import command, models, peers
 from bench import load as loading
 from bench.company import background_tokens_per_wait
 from bench.errors import BenchError
@@ -64,7 +64,10 @@ class Figure:
 class Bench:
     """The running contenders, and what is measured on them; everything blocks."""
 
-    def __init__(self, umad: UmadTarget, server: Target | None, prompts: Prompts) -> None:
+    def __init__(
+        self, room: Room, umad: UmadTarget, server: Target | None, prompts: Prompts
+    ) -> None:
+        self._room = room
         self._umad = umad
         self._server = server
         self._prompts = prompts
@@ -115,19 +118,13 @@ class Bench:
         ]
 
     def batching(self) -> list[Figure]:
-        """CPU time a token, four apps against one: what sharing the weights is worth."""
-        figures = []
-        for apps in (1, 4):
-            load = dataclasses.replace(_APPS, clients=apps)
-            before_s = overhead.tree_cpu_s(self._umad.pids[0])
-            seen = loading.window(
-                self._umad, load, self._prompts, seconds=_WINDOW_S, background=False
-            )
-            used_s = overhead.tree_cpu_s(self._umad.pids[0]) - before_s
-            tokens = sum(each.arrivals[-1].tokens for each in seen.interactive if each.arrivals)
-            figures.append(used_s / max(1, tokens))
-        alone, shared = figures
-        return [Figure(name="CPU a token, four apps against one", value=shared / alone, bound=0.8)]
+        """Bytes a token moves, four apps against one: what sharing a step's weights is worth.
+
+        Counted, not timed; each on a daemon of its own, for the scorecard looks back.
+        """
+        alone, shared = (self._mb_per_token(apps) for apps in (1, 4))
+        name = "MB moved for a token, four apps against one"
+        return [Figure(name=name, value=shared / alone, bound=0.6)]
 
     def conversation(self) -> list[Figure]:
         """How much of a conversation its second turn finds again, after twenty others."""
@@ -145,6 +142,17 @@ class Bench:
             target, _MIXED, self._prompts, seconds=_WINDOW_S, background=background
         )
         return felt(seen.interactive, opened_ns=seen.opened_ns, closed_ns=seen.closed_ns), seen
+
+    def _mb_per_token(self, apps: int) -> float:
+        load = dataclasses.replace(_APPS, clients=apps)
+        umad = UmadTarget(None, self._room)
+        try:
+            umad.start()
+            loading.window(umad, load, self._prompts, seconds=_WINDOW_S, background=False)
+            with Client(umad.socket_path) as client:
+                return float(client.metrics()["sum_bmt_mb_per_token"])
+        finally:
+            umad.stop()
 
     def _server_p99_ms(self, server: Target) -> float:
         try:
@@ -218,7 +226,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         for target in targets:
             target.start()
             loading.warm_up(target, _MIXED, prompts)
-        bench = Bench(umad, server, prompts)
+        bench = Bench(room, umad, server, prompts)
         parts = (bench.company, bench.conversation, bench.batching, bench.copies)
         with console.status("") as status:
             for part in parts:
