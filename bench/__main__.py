@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import budget, check, four_apps, longctx, mixed, overhead, soak, speed
+from bench import budget, check, four_apps, longctx, memory, mixed, overhead, soak, speed
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "mixed": mixed.main,
@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "four-apps": four_apps.main,
     "speed": speed.main,
     "budget": budget.main,
+    "memory": memory.main,
     "check": check.main,
     "soak": soak.main,
 }

@@ -25,7 +25,7 @@ from bench.errors import BenchError
 from bench.machine import Machine
 from bench.table import Comparison, as_json, render
 
-STDOUT = Path("-")  # what `--json -` asks for
+STDOUT = Path("-")
 _DRAWING_S = 120.0
 
 Run = Callable[[argparse.Namespace, Console], None]
@@ -45,7 +45,8 @@ def parser(
         add("--model", default=model, help="a shape, nano, or the path of a GGUF")
     add("--threads", type=positive, default=machine.cores())
     add("--ahead", action="store_true", help="go before other work on this machine (root)")
-    add("--json", type=Path, metavar="FILE", help="also write samples and facts there; - is stdout")
+    told = "also write samples and facts there; without FILE, and for -, to stdout"
+    add("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE", help=told)
     add("--charts", type=Path, metavar="DIR", help="also write the JSON and charts of it there")
     return made
 

@@ -1,21 +1,21 @@
 """What a second app costs in memory: proportional set size of umad with one app and with two.
 
 PSS counts a shared page once, split among its users, so the sum over a process tree is what the
-tree really takes. Linux only. Not a leak test (tests/fault). `python -m bench.memory`
+tree really takes. Linux only. Not a leak test (tests/fault). `python -m bench memory`
 """
 
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine, peers, shapes
+from bench import command, machine, models, peers
 from bench.errors import BenchError
 from bench.umad_daemon import DaemonSettings, UmadDaemon, greedy
 from umad.client import AsyncClient
@@ -67,14 +67,14 @@ def _pss(pid: int) -> tuple[int, int]:
     return engine, tree
 
 
-def measure(model: Path) -> dict[str, float]:
+def measure(model: Path, *, threads: int) -> dict[str, float]:
     """MiB of the engine and of the tree with one app, and of both with two."""
     daemon = UmadDaemon(
         DaemonSettings(
             model=model,
             streams=4,
             stream_context_tokens=2048,
-            threads=machine.cores(),
+            threads=threads,
             log_name="memory",
         )
     )
@@ -92,28 +92,13 @@ def measure(model: Path) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
-    parser.add_argument("--model", default="qwen2-0.5b", help="a shape or the path of a GGUF")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    console = Console()
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Measures and prints (and writes) the table."""
     if not psutil.LINUX:
-        Console(stderr=True).print("error: only Linux tells the proportional set size")
-        return 1
-    try:
-        name = options.model
-        model = Path(name) if name.endswith(".gguf") else shapes.model(name)
-        figures = measure(model)
-        facts = machine.facts(peers.build())
-    except BenchError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False)
-        return 1
-    if options.json:
-        console.print_json(json.dumps(figures))
-        return 0
-    for line in facts.lines():
+        raise BenchError("only Linux tells the proportional set size")
+    model = models.path(options.model)
+    figures = measure(model, threads=options.threads)
+    for line in machine.facts(peers.build()).lines():
         console.print(line, highlight=False)
     table = Table(title=f"PSS of {model.stem}", title_justify="left")
     for column in ("", "MiB", "against one engine's alone"):
@@ -121,7 +106,13 @@ def main() -> int:
     for label, mib in figures.items():
         table.add_row(label, f"{mib:.1f}", f"{mib / figures['engine, one app']:.3f}x")
     console.print(table)
-    return 0
+    command.write(options, {"benchmark": "memory", **figures})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = command.parser("memory", __doc__, model="qwen2-0.5b")
+    return command.main(parser, run, arguments)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,11 @@ def ran(arguments: list[str], document: dict[str, object] | None = None) -> int:
     return command.main(command.parser("toy", None, model="nano"), run, arguments)
 
 
-def test_json_on_stdout_is_alone_there(capsys: pytest.CaptureFixture[str]) -> None:
-    code = ran(["--json", "-"], {"benchmark": "toy", "comparisons": []})
+@pytest.mark.parametrize("asked", [["--json"], ["--json", "-"]])
+def test_json_on_stdout_is_alone_there(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = ran(asked, {"benchmark": "toy", "comparisons": []})
 
     printed = capsys.readouterr()
     assert code == 0
@@ -78,4 +81,4 @@ def test_every_benchmark_lists_its_options(name: str, capsys: pytest.CaptureFixt
         pack.main([name, "--help"])
 
     assert ended.value.code == 0
-    assert "--json FILE" in capsys.readouterr().out
+    assert "--json [FILE]" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`umad bench`: options as every command has them, and a clear line where there is no checkout."""
+"""`umad bench` becomes the benchmark, and says what to do where there is no checkout."""
 
 import subprocess
 import sys
@@ -6,23 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from umad.cli.bench import become, with_json
+from umad.cli.bench import become
 from umad.errors import BadRequest
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.mark.parametrize(
-    ("given", "passed_on"),
-    [
-        (["--json"], ["--json", "-"]),
-        (["--json", "--charts", "dir"], ["--json", "-", "--charts", "dir"]),
-        (["--json", "file.json"], ["--json", "file.json"]),
-        (["--charts", "dir"], ["--charts", "dir"]),
-    ],
-)
-def test_json_alone_goes_to_stdout(given: list[str], passed_on: list[str]) -> None:
-    assert with_json(given) == passed_on
 
 
 def test_without_a_checkout_it_says_what_to_do(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def _command(name: str, summary: str) -> None:
     @bench.command(name, help=summary, add_help_option=False, context_settings=_PASSED_ON)
     @click.argument("options", nargs=-1, type=click.UNPROCESSED)
     def run(options: tuple[str, ...]) -> None:
-        become(_CHECKOUT, [name, *with_json(options)])
+        become(_CHECKOUT, [name, *options])
 
 
 for _name, _summary in (
@@ -44,16 +44,6 @@ for _name, _summary in (
     ("four-apps", "What four apps get together, and the memory it takes."),
 ):
     _command(_name, _summary)
-
-
-def with_json(options: Sequence[str]) -> list[str]:
-    """`--json` alone, as every command here has it, is the benchmarks' `--json -`: to stdout."""
-    given = list(options)
-    for place, option in enumerate(options):
-        follows = options[place + 1] if place + 1 < len(options) else "--"
-        if option == "--json" and follows.startswith("--"):
-            given[place : place + 1] = ["--json", "-"]
-    return given
 
 
 def become(checkout: Path, arguments: Sequence[str]) -> None:
