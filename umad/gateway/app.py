@@ -5,6 +5,8 @@
 Not: the process around it (`umad.gateway.serving`).
 """
 
+import os
+import sys
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -16,17 +18,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from umad.cache_path import cache_folder
 from umad.config import HttpSettings, LimitSettings
 from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
 from umad.gateway.dialects import DIALECT_OF_PREFIX, ENDPOINTS
+from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.dispatch import Served, refuse
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring, read_keys
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.errors import NoSuchPath, WrongMethod
 from umad.gateway.model_facts import ModelFacts
+from umad.gateway.openapi import docs_of
 from umad.gateway.request_ids import request_id_of
+from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.shared import Shared
 from umad.gateway.token_texts import TokenTexts
 from umad.service import Service
@@ -58,6 +64,7 @@ def create_app(
         counts=Counts(),
         models=ModelFacts(service),
         token_texts=TokenTexts(service),
+        store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
         max_tokens=max_tokens,
     )
     # Starlette's own list answers preflights; who may ask is the door's to say.
@@ -71,13 +78,19 @@ def create_app(
     app = Starlette(
         routes=[
             Route(one.path, Served(one, shared), methods=[one.method], name=one.summary)
-            for one in ENDPOINTS
+            for one in (*ENDPOINTS, *docs_of(ENDPOINTS, OPENAI))
         ],
         middleware=[cors] if settings.cors_origins else [],
         exception_handlers={HTTPException: _unrouted},
     )
     app.state.shared = shared
     return app
+
+
+def _store_path(settings: HttpSettings) -> Path:
+    if settings.store is not None:
+        return Path(settings.store).expanduser()
+    return cache_folder(os.environ, sys.platform) / "responses.sqlite3"
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:

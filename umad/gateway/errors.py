@@ -73,6 +73,13 @@ class BodyTooLarge(HttpError):
     kind = "body_too_large"
 
 
+class StoreFailed(HttpError):
+    """Responses cannot be kept or found again."""
+
+    status = 500
+    kind = "store_failed"
+
+
 class TooMany(HttpError):
     """A quota of requests or tokens is used up. retry_after_s: when it no longer is."""
 

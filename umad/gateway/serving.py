@@ -69,14 +69,14 @@ def run_gateway(settings: Settings) -> int:
 
 async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_host: bool) -> None:
     client = AsyncClient(settings.socket, options=_CLIENT)
+    app = create_app(
+        settings.http,
+        client,
+        max_tokens=settings.limits.max_tokens,
+        keys=keys,
+        any_host=any_host,
+    )
     try:
-        app = create_app(
-            settings.http,
-            client,
-            max_tokens=settings.limits.max_tokens,
-            keys=keys,
-            any_host=any_host,
-        )
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -95,6 +95,7 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
         await server.serve(sockets=[sock])
     finally:
         await client.close()
+        app.state.shared.store.close()
 
 
 @contextlib.contextmanager

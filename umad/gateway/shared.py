@@ -12,6 +12,7 @@ from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFacts
+from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.token_texts import TokenTexts
 from umad.request import SamplingParams
 from umad.service import Service
@@ -30,6 +31,7 @@ class Shared:
     counts: Counts
     models: ModelFacts
     token_texts: TokenTexts
+    store: ResponsesStore
     max_tokens: int
 
     def within_limits(self, sampling: SamplingParams) -> SamplingParams:

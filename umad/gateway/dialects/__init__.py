@@ -9,7 +9,9 @@ from umad.gateway.dialects import (
     native,
     openai_chat,
     openai_completions,
+    openai_embeddings,
     openai_models,
+    openai_responses,
     page,
 )
 from umad.gateway.dialects.anthropic import routes as anthropic
@@ -23,6 +25,8 @@ from umad.gateway.endpoint import Dialect, Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *openai_chat.ENDPOINTS,
     *openai_completions.ENDPOINTS,
+    *openai_responses.ENDPOINTS,
+    *openai_embeddings.ENDPOINTS,
     *openai_models.ENDPOINTS,
     *native.ENDPOINTS,
     *metrics.ENDPOINTS,

@@ -45,6 +45,19 @@ def _stream_error(problem: Problem) -> bytes:
     return sse.data(_error(problem)) + sse.DONE
 
 
+def _responses_error(problem: Problem) -> bytes:
+    """The stream of a response ends with an event of its own kind."""
+    error = _error(problem)["error"]
+    fields = {name: error[name] for name in ("code", "message", "param")}
+    return sse.event("error", {"type": "error", "sequence_number": -1, **fields})
+
+
 OPENAI = Dialect(
     name="openai", error=_error, stream_error=_stream_error, ping=sse.comment("keep-alive")
+)
+OPENAI_RESPONSES = Dialect(
+    name="openai",
+    error=_error,
+    stream_error=_responses_error,
+    ping=sse.comment("keep-alive"),
 )

@@ -1,0 +1,36 @@
+from tests.gateway.gateways import LiveGateway
+from umad.gateway.dialects import ENDPOINTS
+
+
+def test_the_document_has_every_endpoint_and_every_reference_leads_somewhere(
+    gateway: LiveGateway,
+) -> None:
+    with gateway.http() as http:
+        document = http.get("/openapi.json").json()
+
+    described = {
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
+    }
+    assert {(one.method, one.path.replace(":path", "")) for one in ENDPOINTS} == described
+    assert document["openapi"].startswith("3.1")
+    schemas = document["components"]["schemas"]
+    for reference in references(document):
+        assert reference.rpartition("/")[2] in schemas
+
+
+def references(value: object) -> list[str]:
+    if isinstance(value, dict):
+        own = [str(value["$ref"])] if isinstance(value.get("$ref"), str) else []
+        return own + [one for inner in value.values() for one in references(inner)]
+    if isinstance(value, list):
+        return [one for inner in value for one in references(inner)]
+    return []
+
+
+def test_the_page_needs_nothing_from_outside(gateway: LiveGateway) -> None:
+    with gateway.http() as http:
+        page = http.get("/docs")
+
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "/v1/chat/completions" in page.text
+    assert "http" not in page.text.replace('"http', "").partition("<details>")[0].lower()

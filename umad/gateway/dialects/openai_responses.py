@@ -1,0 +1,243 @@
+"""/v1/responses: a chat whose turns are kept here, so that the next one only names the last.
+
+Not: the order of events (`responses_writer`), nor what items mean (`responses_items`).
+"""
+
+import json
+import secrets
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.constraint import Constraint
+from umad.conversation import ChatOptions, Tool
+from umad.errors import BadRequest, Unsupported
+from umad.gateway import sse
+from umad.gateway.bodies.openai_chat import JsonSchema, ResponseFormat
+from umad.gateway.bodies.openai_responses import Item, ResponseBody
+from umad.gateway.call import Call, answer
+from umad.gateway.dialects.openai_chat import constraint_of
+from umad.gateway.dialects.openai_shape import OPENAI_RESPONSES
+from umad.gateway.dialects.openai_turns import choice_of, tools_of
+from umad.gateway.dialects.openai_usage import now_s
+from umad.gateway.dialects.responses_items import turns_of
+from umad.gateway.dialects.responses_writer import ResponseWriter
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.errors import NotFound
+from umad.gateway.reading import Reasoning
+from umad.gateway.replies import ChatReply, Said
+from umad.gateway.responses_store import Stored
+from umad.request import GenerateRequest
+from umad.service import Progress
+
+_NAMES = {
+    "json_schema": "text.format",
+    "tool_name": "tool_choice",
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "prompt": "input",
+}
+
+
+def _tools(body: ResponseBody) -> tuple[Tool, ...]:
+    offered = [one for one in body.tools or () if one.get("type") == "function"]
+    for at, one in enumerate(offered):
+        if not isinstance(one.get("name"), str):
+            raise BadRequest(f"tools.{at}: a function has a name", field=f"tools.{at}.name")
+        if not isinstance(one.get("parameters") or {}, dict):
+            raise BadRequest(
+                f"tools.{at}: parameters are a JSON schema", field=f"tools.{at}.parameters"
+            )
+    return tools_of((one["name"], one.get("description"), one.get("parameters")) for one in offered)
+
+
+def _constraint(body: ResponseBody) -> Constraint | None:
+    given = None if body.text is None else body.text.format
+    if given is None:
+        return None
+    schema = JsonSchema(schema=given.schema_) if given.type == "json_schema" else None
+    return constraint_of(ResponseFormat(type=given.type, json_schema=schema))
+
+
+def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
+    """The whole conversation as a request. Raises `BadRequest` naming the body's field."""
+    for field in ("background", "conversation", "prompt"):
+        if getattr(body, field):
+            raise Unsupported(f"{field} is not supported", field=field)
+    if not items:
+        raise BadRequest("input: say something", field="input")
+    tools = _tools(body)
+    kwargs: dict[str, Any] = {}
+    effort = None if body.reasoning is None else body.reasoning.effort
+    if effort is not None:
+        kwargs["reasoning_effort"] = effort
+        if effort in ("none", "minimal"):
+            kwargs["enable_thinking"] = False
+    options = {"tools": tools, "template_kwargs": kwargs}
+    place = body.place()
+    constraint = _constraint(body)
+    if constraint is not None:
+        place["constraint"] = constraint
+    return GenerateRequest(
+        messages=turns_of(items, body.instructions),
+        chat=ChatOptions(**{**options, **choice_of(body.tool_choice, tools, "tool_choice")}),
+        sampling=body.sampling(max_tokens=body.max_output_tokens, logprobs=None),
+        **{**place, "n": 1},
+    )
+
+
+async def _history(call: Call, body: ResponseBody) -> list[Item]:
+    """Everything said before. Raises `NotFound` where it is not kept (any more)."""
+    if body.previous_response_id is None:
+        return []
+    stored = await call.shared.store.get(body.previous_response_id, call.caller.name)
+    if stored is None:
+        raise NotFound(
+            f"no response {body.previous_response_id!r} is kept; send the whole conversation",
+            field="previous_response_id",
+        )
+    return [Item.model_validate(one) for one in json.loads(stored.items)]
+
+
+async def _create(call: Call) -> ASGIApp:
+    body = call.body(ResponseBody)
+    items = [*await _history(call, body), *body.items()]
+    reply = await call.chat(request_of(body, items))
+    writer = ResponseWriter(_blank(body, reply.accepted.model))
+    if body.stream:
+        return call.stream(_events(call, body, items, reply, writer))
+    async for _ in _events(call, body, items, reply, writer):
+        pass
+    return answer(writer.response)
+
+
+async def _events(
+    call: Call, body: ResponseBody, items: list[Item], reply: ChatReply, writer: ResponseWriter
+) -> AsyncGenerator[bytes, None]:
+    reasoning_tokens = 0
+    for said in writer.begin():
+        yield said
+    async for heard in reply:
+        if isinstance(heard, Progress):
+            yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
+        elif isinstance(heard, Said):
+            if heard.parts and all(isinstance(one, Reasoning) for one in heard.parts):
+                reasoning_tokens += len(heard.ids)
+            for part in heard.parts:
+                for said in writer.say(part):
+                    yield said
+        else:
+            last = list(
+                writer.finish(heard.finish_reason, heard.usage, reasoning_tokens=reasoning_tokens)
+            )
+            if body.store is not False:
+                # Before the client knows of it: its next request may come at once.
+                await _keep(call, items, writer)
+            for said in last:
+                yield said
+
+
+async def _keep(call: Call, items: list[Item], writer: ResponseWriter) -> None:
+    rows = [one.model_dump(exclude_none=True) for one in items] + writer.output
+    stored = Stored(response=sse.encode_json(writer.response), items=sse.encode_json(rows))
+    await call.shared.store.put(writer.response["id"], call.caller.name, stored)
+
+
+def _blank(body: ResponseBody, model: str) -> dict[str, Any]:
+    """A response before anything was said."""
+    text_format = {"type": "text"}
+    if body.text is not None and body.text.format is not None:
+        text_format = body.text.format.model_dump(by_alias=True, exclude_none=True)
+    return {
+        "id": f"resp_{secrets.token_hex(16)}",
+        "object": "response",
+        "created_at": now_s(),
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": body.instructions,
+        "max_output_tokens": body.max_output_tokens,
+        "model": model,
+        "output": [],
+        "parallel_tool_calls": body.parallel_tool_calls is not False,
+        "previous_response_id": body.previous_response_id,
+        "reasoning": {
+            "effort": None if body.reasoning is None else body.reasoning.effort,
+            "summary": None,
+        },
+        "store": body.store is not False,
+        "temperature": body.temperature,
+        "text": {"format": text_format},
+        "tool_choice": body.tool_choice or "auto",
+        "tools": body.tools or [],
+        "top_p": body.top_p,
+        "truncation": "disabled",
+        "usage": None,
+        "user": body.user,
+        "metadata": body.metadata or {},
+    }
+
+
+async def _stored(call: Call) -> tuple[str, Stored]:
+    response_id = call.request.path_params["id"]
+    stored = await call.shared.store.get(response_id, call.caller.name)
+    if stored is None:
+        raise NotFound(f"no response {response_id[:128]!r} is kept", field="response_id")
+    return response_id, stored
+
+
+async def _get(call: Call) -> ASGIApp:
+    _, stored = await _stored(call)
+    return answer(json.loads(stored.response))
+
+
+async def _input_items(call: Call) -> ASGIApp:
+    _, stored = await _stored(call)
+    n_output = len(json.loads(stored.response)["output"])
+    rows = json.loads(stored.items)
+    items = [{"id": f"item_{at}", **row} for at, row in enumerate(rows[: len(rows) - n_output])]
+    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
+    return answer({"object": "list", "data": items[::-1], "has_more": False, **ends})
+
+
+async def _delete(call: Call) -> ASGIApp:
+    response_id, _ = await _stored(call)
+    await call.shared.store.delete(response_id, call.caller.name)
+    return answer({"id": response_id, "object": "response", "deleted": True})
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/responses",
+        handle=_create,
+        dialect=OPENAI_RESPONSES,
+        summary="Create a response",
+        body=ResponseBody,
+        is_work=True,
+        names=_NAMES,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/responses/{id}",
+        handle=_get,
+        dialect=OPENAI_RESPONSES,
+        summary="One response",
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/responses/{id}",
+        handle=_delete,
+        dialect=OPENAI_RESPONSES,
+        summary="Forget a response",
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/responses/{id}/input_items",
+        handle=_input_items,
+        dialect=OPENAI_RESPONSES,
+        summary="What a response answered",
+    ),
+)

@@ -1,0 +1,159 @@
+"""The OpenAPI document of every endpoint, and a page that shows it without anything from outside.
+
+Made from the tables of endpoints and pydantic's schemas, once.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+from starlette.responses import HTMLResponse
+from starlette.types import ASGIApp
+
+from umad import __version__
+from umad.gateway.call import Call, answer
+from umad.gateway.endpoint import Dialect, Endpoint
+
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+_REF = "#/components/schemas/{model}"
+_ERRORS = {
+    "400": "Something in the request is wrong; the field is named",
+    "401": "A key is needed",
+    "403": "The Host or Origin is not answered to",
+    "404": "No such model, path or thing",
+    "413": "The body is too large",
+    "429": "Too many requests; Retry-After says when",
+    "501": "Not supported by this version or model",
+    "503": "The model does not answer now",
+}
+
+
+def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    kinds = {one.body for one in endpoints if one.body is not None}
+    ordered = sorted(kinds, key=lambda kind: (kind.__name__, kind.__module__))
+    refs, schemas = models_json_schema(
+        [(kind, "validation") for kind in ordered], ref_template=_REF
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for one in endpoints:
+        operation: dict[str, Any] = {
+            "summary": one.summary,
+            "operationId": _operation_id(one),
+            "tags": [one.dialect.name],
+            "responses": {
+                "200": {"description": "Done"},
+                **{status: {"description": text} for status, text in _ERRORS.items()},
+            },
+        }
+        if one.needs_key:
+            operation["security"] = [{"key": []}, {}]
+        names = _PARAMETER.findall(one.path)
+        if names:
+            operation["parameters"] = [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in names
+            ]
+        if one.body is not None:
+            schema = refs[one.body, "validation"]
+            operation["requestBody"] = {
+                "required": True,
+                "content": {"application/json": {"schema": schema}},
+            }
+        path = _PARAMETER.sub(r"{\1}", one.path)
+        paths.setdefault(path, {})[one.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "umad", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": schemas.get("$defs", {}),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation_id(one: Endpoint) -> str:
+    words = re.findall(r"\w+", _PARAMETER.sub(r"\1", one.path))
+    return "_".join([one.method.lower(), *words])
+
+
+def docs_of(endpoints: Sequence[Endpoint], dialect: Dialect) -> tuple[Endpoint, ...]:
+    """/openapi.json and /docs about `endpoints`."""
+    described = document(endpoints)
+    page = _page(described)
+
+    async def openapi(call: Call) -> ASGIApp:
+        return answer(described)
+
+    async def docs(call: Call) -> ASGIApp:
+        return HTMLResponse(page, headers={"content-security-policy": _POLICY})
+
+    return (
+        Endpoint(
+            method="GET",
+            path="/openapi.json",
+            handle=openapi,
+            dialect=dialect,
+            summary="This interface",
+            needs_key=False,
+        ),
+        Endpoint(
+            method="GET",
+            path="/docs",
+            handle=docs,
+            dialect=dialect,
+            summary="This interface to read",
+            needs_key=False,
+        ),
+    )
+
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>umad</title>
+<meta name="viewport" content="width=device-width"><style>
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+code{font-family:ui-monospace,monospace}summary{cursor:pointer}td{padding:.1rem 1rem .1rem 0}
+@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8bf}}</style>
+<h1>umad</h1><p>The whole of it for programs: <a href="openapi.json">openapi.json</a></p>"""
+
+
+def _page(described: dict[str, Any]) -> str:
+    """A list of the endpoints, each with the fields of its body."""
+    pieces = [_HEAD]
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            pieces.append(
+                f"<details><summary><code>{method.upper()} {html.escape(path)}</code> "
+                f"{html.escape(operation['summary'])}</summary>{_fields(described, operation)}"
+                "</details>"
+            )
+    return "".join(pieces) + "</html>"
+
+
+def _fields(described: dict[str, Any], operation: dict[str, Any]) -> str:
+    body = operation.get("requestBody")
+    if body is None:
+        return "<p>No body.</p>"
+    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    schema = described["components"]["schemas"][name]
+    required = schema.get("required", ())
+    rows = "".join(
+        f"<tr><td><code>{html.escape(field)}</code></td><td>{html.escape(_kind(facts))}</td>"
+        f"<td>{'required' if field in required else ''}</td></tr>"
+        for field, facts in schema.get("properties", {}).items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _kind(facts: dict[str, Any]) -> str:
+    if "$ref" in facts:
+        return str(facts["$ref"]).rpartition("/")[2]
+    if "anyOf" in facts:
+        kinds = [_kind(one) for one in facts["anyOf"] if one.get("type") != "null"]
+        return " or ".join(kinds)
+    if facts.get("type") == "array":
+        return f"list of {_kind(facts.get('items', {}))}"
+    return str(facts.get("type", "any"))

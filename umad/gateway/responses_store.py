@@ -1,0 +1,118 @@
+"""Responses that a later one may go on from (`previous_response_id`), in SQLite.
+
+Bounded by bytes: the oldest make room. Each belongs to the key that made it. What is kept is a
+conversation's text, so the file is its owner's alone. SQLite blocks, so everything runs on one
+thread of the store's own; the file is opened at the first use.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from umad.gateway.errors import StoreFailed
+
+T = TypeVar("T")
+# Another gateway on the same file writes for a moment only.
+BUSY_S = 5.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS responses (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    response TEXT NOT NULL,
+    items TEXT NOT NULL,
+    bytes INTEGER NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """response: as it was answered. items: the conversation up to its end. Both JSON."""
+
+    response: str
+    items: str
+
+
+class ResponsesStore:
+    """path: the file; made with its folder where it is not there."""
+
+    def __init__(self, path: Path, *, limit_bytes: int) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="responses")
+        self._connection: sqlite3.Connection | None = None
+
+    async def put(self, response_id: str, owner: str, stored: Stored) -> None:
+        """Keep one; the oldest go until all fit. One that is too large alone is not kept."""
+        await self._do(lambda db: self._put(db, response_id, owner, stored))
+
+    async def get(self, response_id: str, owner: str) -> Stored | None:
+        """One of this owner's."""
+        return await self._do(lambda db: _get(db, response_id, owner))
+
+    async def delete(self, response_id: str, owner: str) -> bool:
+        """Forget one of this owner's; whether it was there."""
+        return await self._do(lambda db: _delete(db, response_id, owner))
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._thread.shutdown(wait=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            try:
+                db = self._connection or self._open()
+                with db:
+                    return work(db)
+            except (sqlite3.Error, OSError) as error:
+                raise StoreFailed(
+                    f"responses cannot be kept in {self._path.name}: {error}; "
+                    "name another file with --gateway-store"
+                ) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        db = sqlite3.connect(self._path, timeout=BUSY_S, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(_SCHEMA)
+        self._connection = db
+        return db
+
+    def _put(self, db: sqlite3.Connection, response_id: str, owner: str, one: Stored) -> None:
+        size = len(one.response.encode()) + len(one.items.encode())
+        if size > self._limit_bytes:
+            return
+        db.execute(
+            "INSERT OR REPLACE INTO responses (id, owner, response, items, bytes) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (response_id, owner, one.response, one.items, size),
+        )
+        (total,) = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM responses").fetchone()
+        while total > self._limit_bytes:
+            n, oldest = db.execute("SELECT n, bytes FROM responses ORDER BY n LIMIT 1").fetchone()
+            db.execute("DELETE FROM responses WHERE n = ?", (n,))
+            total -= oldest
+
+
+def _get(db: sqlite3.Connection, response_id: str, owner: str) -> Stored | None:
+    row = db.execute(
+        "SELECT response, items FROM responses WHERE id = ? AND owner = ?", (response_id, owner)
+    ).fetchone()
+    return None if row is None else Stored(response=row[0], items=row[1])
+
+
+def _delete(db: sqlite3.Connection, response_id: str, owner: str) -> bool:
+    found = db.execute("DELETE FROM responses WHERE id = ? AND owner = ?", (response_id, owner))
+    return found.rowcount > 0
