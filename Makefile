@@ -7,11 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAMP_BENCH := $(VENV)/.installed-bench
+STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest format browser-test bench bench-check soak install clean
+.PHONY: help demo test lint types layers pytest format browser-test agents-test bench bench-check soak install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -40,6 +41,9 @@ format: $(STAMP) ## rewrite the code in the house format
 
 browser-test: $(STAMP_BROWSER) ## the page at / in headless Chromium
 	$(BIN)/python -m pytest -q tests/browser
+
+agents-test: $(STAMP_AGENTS) ## Claude Code and opencode from npm, their tools called by script
+	PATH="$(CURDIR)/$(VENV)/agents/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -q -rs tests/agents
 
 bench: $(STAMP_BENCH) ## measure beside llama.cpp's own server (builds it first)
 	$(BIN)/python -m bench
@@ -80,4 +84,8 @@ $(STAMP_BROWSER): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,browser]'
 	@command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null \
 	  || $(BIN)/python -m playwright install chromium-headless-shell
+	@touch $@
+
+$(STAMP_AGENTS): $(STAMP)
+	npm install --silent --prefix $(VENV)/agents @anthropic-ai/claude-code@2.1.197 opencode-ai@1.18.33
 	@touch $@

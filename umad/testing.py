@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ from umad.protocol.link import (
 from umad.request import FinishReason
 
 FAKE_VOCAB = 50_021
+PIECE_CHARS = 7
 
 
 def fake_token(seed: int, position: int) -> int:
@@ -69,6 +71,8 @@ class FakeModel:
     pace_ms: between two steps. max_seqs: completions that run at once; others wait.
     wait_for: a path that must exist before it is ready. fatal: (code, message) instead of ready.
     exit_status: end with that status instead of being ready; -9 kills itself.
+    script: what a chat is answered (while tools are on offer and none has answered, else), told
+    in pieces to its end. family: how `script` writes its calls (`umad.chat`).
     """
 
     pace_ms: float = 1.0
@@ -76,6 +80,8 @@ class FakeModel:
     wait_for: str | None = None
     fatal: tuple[str, str] | None = None
     exit_status: int | None = None
+    script: tuple[str, str] | None = None
+    family: str = "plain"
 
     def write(self, path: Path) -> Path:
         """Make the model's file."""
@@ -96,6 +102,7 @@ class _Stream:
     resumed: bool
     prefilled: bool = False
     paused: bool = False
+    pieces: Sequence[str] | None = None
     orders: dict[int, str] = field(default_factory=dict)
 
 
@@ -161,7 +168,7 @@ class FakeEngine:
                 pass
 
     def _take(self, submit: Submit) -> None:
-        turns = () if submit.chat is None else from_json(submit.chat)[0]
+        turns, options = ((), None) if submit.chat is None else from_json(submit.chat)
         words = (submit.prompt or " ".join(turn.content for turn in turns)).split()
         if "reject" in words:
             self._rejected.append(
@@ -174,7 +181,13 @@ class FakeEngine:
             made=len(submit.resume),
             resumed=bool(submit.resume),
         )
-        for word in words:
+        script = self._model.script
+        if script is not None and options is not None:
+            calls = bool(options.tools) and not any(turn.role == "tool" for turn in turns)
+            stream.pieces = textwrap.wrap(
+                script[0] if calls else script[1], PIECE_CHARS, drop_whitespace=False
+            )
+        for word in words if script is None else ():
             order, at, number = word.partition("@")
             if at and not (order.endswith("_once") and stream.resumed):
                 stream.orders[int(number)] = order.removesuffix("_once")
@@ -198,10 +211,13 @@ class FakeEngine:
             silent |= order == "silent_end"
             token = fake_token(stream.submit.sampling.seed or 0, stream.made)
             stream.made += 1
-            emitted.append(Emitted(rid=rid, ids=(token,), text=fake_text(token)))
-            if order == "stop" or stream.made == stream.submit.sampling.max_tokens:
+            pieces = stream.pieces
+            text = fake_text(token) if pieces is None else pieces[stream.made - 1]
+            emitted.append(Emitted(rid=rid, ids=(token,), text=text))
+            stops = order == "stop" or (pieces is not None and stream.made == len(pieces))
+            if stops or stream.made == stream.submit.sampling.max_tokens:
                 del self._streams[rid]
-                self._ended.append(_ended(stream, "stop" if order == "stop" else "length"))
+                self._ended.append(_ended(stream, "stop" if stops else "length"))
         self._sampled += len(emitted)
         report = StepReport(
             emitted=tuple(emitted),
@@ -297,7 +313,14 @@ def main(arguments: Sequence[str]) -> None:
                 os.kill(os.getpid(), -model.exit_status)
             sys.stderr.write("told to exit\n")
             sys.exit(model.exit_status)
-        engine.send(Ready(facts={"name": Path(path).stem, "n_ctx": 4096, "backend": "fake"}))
+        facts = {
+            "name": Path(path).stem,
+            "n_ctx": 4096,
+            "backend": "fake",
+            "chat_family": model.family,
+            "takes_tools": model.family != "plain",
+        }
+        engine.send(Ready(facts=facts))
         engine.run()
 
 

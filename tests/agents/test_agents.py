@@ -1,0 +1,69 @@
+"""Coding agents from npm against umad, their model answering by script: `make agents-test`.
+
+Each is started by `umad launch`, is told by the model to call its shell, calls it for real, sends
+what came of it, and ends with the model's last words.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.scripted import LAST_WORDS, hermes_call, scripted_gateway
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 110.0
+COMMAND = "echo made by a tool > made.txt"
+# Agent: its shell's name and arguments, and how it runs without anybody watching.
+AGENTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "claude": (
+        "Bash",
+        {"command": COMMAND, "description": "Make a file"},
+        ["-p", "Make a file", "--allowedTools", "Bash"],
+    ),
+    "opencode": (
+        "bash",
+        {"command": COMMAND, "description": "Make a file"},
+        ["run", "Make a file"],
+    ),
+}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agent_runs_its_tool_and_hears_the_last_word(short_tmp_path: Path, agent: str) -> None:
+    program = shutil.which(agent)
+    if program is None:
+        pytest.skip(f"{agent} is not installed")
+    tool, arguments, words = AGENTS[agent]
+    home, work = short_tmp_path / "home", short_tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    subprocess.run(["git", "init", "-q", str(work)], check=True)
+
+    with scripted_gateway(short_tmp_path, hermes_call(tool, arguments)) as (url, socket):
+        launch = [sys.executable, "-m", "umad", "launch", f"--socket={socket}", f"--url={url}"]
+        done = subprocess.run(
+            [*launch, agent, *words],
+            cwd=work,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+            env={
+                **os.environ,
+                "HOME": str(home),
+                "PWD": str(work),  # opencode goes by it
+                "PYTHONPATH": str(ROOT),
+                "XDG_CONFIG_HOME": str(home / "config"),
+                "XDG_DATA_HOME": str(home / "data"),
+            },
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert (work / "made.txt").read_text() == "made by a tool\n"
+    assert LAST_WORDS in done.stdout
