@@ -114,8 +114,8 @@ def test_nothing_a_model_writes_is_an_error_and_no_division_matters(
 
 @settings(max_examples=100, deadline=None)
 @given(st.text())
-def test_a_plain_model_s_text_is_untouched(text: str) -> None:
-    assert read(ChatFormat(), text) == ([Content(text)] if text else [])
+def test_a_plain_models_text_is_untouched(text: str) -> None:
+    assert read(ChatFormat(), text, calls=False) == ([Content(text)] if text else [])
 
 
 @pytest.mark.parametrize(

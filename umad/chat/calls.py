@@ -234,8 +234,11 @@ def _deepseek(call: CallTeller, c: str) -> Scan:
 
 
 # Family -> (mark that announces a call, its reader, marks of which nothing is left).
+_HERMES = ("<tool_call>", _hermes, ("</tool_call>",))
 READERS: dict[Family, tuple[str, CallReader, tuple[str, ...]]] = {
-    "hermes": ("<tool_call>", _hermes, ("</tool_call>",)),
+    # Models whose template knows no tools are told of Hermes' way (`umad.engine.chat`).
+    "plain": _HERMES,
+    "hermes": _HERMES,
     "llama3": ("<|python_tag|>", _llama3, ()),
     "mistral": ("[TOOL_CALLS]", _mistral, ()),
     "deepseek": (

@@ -10,6 +10,7 @@ process exits with status 1. It lives no longer than its daemon: the socket's en
 the parent's death itself, end it at once. Not here: clients, restarts, the journal (the daemon).
 
     mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
+    mask thread     which tokens a constrained answer may go on with, while the device decodes
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
                     sent as soon as the tokens are drawn
 
@@ -22,6 +23,8 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     mailbox   the reader thread; inbox: what it hands to the step thread
     emitter   the socket's sending side; news: what a step brought, and its report
     stream    Stream: one completion's sampler, detokenizer and counts
+    guidance  grammars compiled by llguidance; schema_fault: where in a schema the fault is
+    answer_rules  what an answer has to keep to; answer_mask: AnswerMask, which tokens may come
     cutter    Cutter: aborts a decode that only background work is in
     board     BoardSeat: what this engine shows the engines of other models, and sees of them
     board_watch BoardWatch: cuts for the sake of another engine's interactive work

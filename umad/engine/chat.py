@@ -9,7 +9,7 @@ trim_blocks and lstrip_blocks. Owner: the mailbox thread.
 import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import jinja2
@@ -102,6 +102,8 @@ class ChatTemplate:
         if self._template is None:
             raise BadRequest(f"this model {self._flaw}", field="messages")
         options = options or ChatOptions()
+        if _offers_tools(options) and not self.format.takes_tools:
+            messages = _told_of_tools(messages, options)
         begun = messages[-1] if options.continue_final else None
         turns = messages[:-1] if begun is not None else messages
         # A template gets arguments as objects, as Hugging Face does; some add them up as text.
@@ -178,6 +180,50 @@ class ChatTemplate:
         return Rendered(text=text + guard(begun.content))
 
 
+def _offers_tools(options: ChatOptions) -> bool:
+    return bool(options.tools) and options.tool_choice != "none"
+
+
+# What Hermes' and Qwen's templates say, for models whose template has no word for tools.
+_TOOLS_TOLD = """# Tools
+
+You may call one or more functions to assist with the user query. These are their signatures:
+<tools>
+{tools}
+</tools>
+
+For each function call, return a JSON object with its name and arguments within tool_call tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+
+
+def _told_of_tools(messages: Sequence[ChatMessage], options: ChatOptions) -> list[ChatMessage]:
+    """The turns with the tools in the system's, and calls and answers as text."""
+    tools = "\n".join(_to_json(tool) for tool in _tools(options, str) or ())
+    told = _TOOLS_TOLD.format(tools=tools)
+    turns = [_as_text(turn) for turn in messages]
+    if turns and turns[0].role == "system":
+        first = turns.pop(0)
+        told = f"{first.content}\n\n{told}"
+    return [ChatMessage(role="system", content=told), *turns]
+
+
+def _as_text(turn: ChatMessage) -> ChatMessage:
+    if turn.role == "tool":
+        return ChatMessage(
+            role="user", content=f"<tool_response>\n{turn.content}\n</tool_response>"
+        )
+    calls = [
+        f"<tool_call>\n"
+        f'{{"name": {json.dumps(call.name)}, "arguments": {call.arguments}}}'
+        f"\n</tool_call>"
+        for call in turn.tool_calls
+    ]
+    said = [turn.content] if turn.content else []
+    return replace(turn, content="\n".join([*said, *calls]), tool_calls=()) if calls else turn
+
+
 def _turn(turn: ChatMessage, guard: Guard, *, objects: bool) -> dict[str, Any]:
     """As templates know turns; what is not set is not there."""
     values: dict[str, Any] = {"role": guard(turn.role), "content": guard(turn.content)}
@@ -214,7 +260,7 @@ def _arguments(text: str, guard: Guard, *, objects: bool) -> Any:
 
 
 def _tools(options: ChatOptions, guard: Guard) -> list[dict[str, Any]] | None:
-    if not options.tools or options.tool_choice == "none":
+    if not _offers_tools(options):
         return None
     return [
         {

@@ -6,23 +6,28 @@ its text and its sampler's history are replayed, without anything being sent.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umad.config import LaneSettings
-from umad.conversation import from_json
+from umad.constraint import Constraint, ConstraintKind
+from umad.conversation import ChatOptions, from_json
+from umad.engine.answer_rules import AnswerRules
 from umad.engine.chat import ChatTemplate, Rendered
 from umad.engine.inbox import Arrival
 from umad.engine.reading import Reader
 from umad.engine.stream import Stream
 from umad.engine.vocab import Vocabulary
-from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
+from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.protocol.link import Emitted, Ended, StepReport, Submit
 from umad.request import INTERACTIVE, FinishReason
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
 from umad.scheduler.entry import Admission
+
+_NO_OPTIONS = ChatOptions()
 
 
 def guarded_lanes(lanes: Mapping[str, LaneSettings]) -> frozenset[str]:
@@ -40,12 +45,14 @@ class Intake:
         *,
         vocab: Vocabulary,
         template: ChatTemplate,
+        rules: AnswerRules,
         guarded: frozenset[str],
         most_prompt_tokens: int,
         n_cells: int,
     ) -> None:
         self._vocab = vocab
         self._template = template
+        self._rules = rules
         self._guarded = guarded
         self._most_prompt_tokens = most_prompt_tokens
         self._n_cells = n_cells
@@ -57,19 +64,13 @@ class Intake:
         if sampling.seed is None or sampling.max_tokens is None:
             raise InternalError("the daemon always sets seed and max_tokens")
         vocab = self._vocab
-        rendered, opening = None, ""
+        rendered, opening, options = None, "", _NO_OPTIONS
         piece = vocab.piece
         if submit.chat is not None:
             messages, options = from_json(submit.chat)
             rendered = self._template.render(messages, options, vocab.guard)
             if options.markup:
                 opening, piece = rendered.opened, vocab.marked_piece
-            if options.forces_call:
-                raise Unsupported("tool calls cannot be forced yet", field="tool_choice")
-        if submit.constraint is not None:
-            kind, _ = submit.constraint
-            field = "json_schema" if kind == "json_schema" else "grammar"
-            raise Unsupported("answers cannot be constrained yet", field=field)
         prompt = self._prompt(submit, rendered)
         max_new_tokens = sampling.max_tokens
         if sampling.fit:
@@ -95,6 +96,7 @@ class Intake:
             guarded=submit.lane in self._guarded,
             opening="" if resumed.size else opening,
             reader=None if submit.logits is None else Reader(submit.logits),
+            mask=self._rules.mask(_constraint(submit), options, rendered, submit.resume),
         )
         if resumed.size:
             reason = _replay(stream, submit.resume, max_new_tokens)
@@ -132,6 +134,13 @@ class Intake:
                 field="prompt",
             )
         return prompt
+
+
+def _constraint(submit: Submit) -> Constraint | None:
+    if submit.constraint is None:
+        return None
+    kind, text = submit.constraint
+    return Constraint(kind=cast(ConstraintKind, kind), text=text)
 
 
 def _replay(stream: Stream, tokens: tuple[int, ...], max_tokens: int) -> FinishReason | None:

@@ -8,9 +8,9 @@ to the step thread, but for `Context.abort`, which any thread may call.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from umad.engine.devices import Device, devices_of
 from umad.engine.llama_log import LlamaLog
 
+T = TypeVar("T")
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
 _PIECE_BYTES = 64
 
@@ -169,6 +170,21 @@ class Model:
             if n >= 0:
                 return buffer.raw[:n]
             room = -n
+
+    def guidance_tokenizer(self, make: Callable[..., T]) -> T:
+        """What `llguidance.LLTokenizer.from_llamacpp` makes of the vocabulary: control tokens
+        begin with 0xff for it. Calls back into llama.cpp to tokenize."""
+        controls = self.control_tokens()
+        tokens = [
+            (b"\xff" if token in controls else b"") + self.piece(token, special=True)
+            for token in range(self.n_vocab)
+        ]
+        return make(
+            tokens=tokens,
+            vocab_ptr=self._vocab,
+            tokenize_fptr=ctypes.cast(lib._lib.llama_tokenize, ctypes.c_void_p).value,
+            eos_token=sorted(self.eog_tokens()),
+        )
 
     def close(self) -> None:
         """Free the weights; contexts first."""

@@ -298,7 +298,9 @@ class StepLoop:
 
     def _draw(self, stream: Stream, row: int, logits: NDArray[np.float32], news: News) -> Sampled:
         try:
-            token, logprob = stream.sampler.sample(logits[row], stream.n_generated)
+            mask = stream.mask
+            allowed = None if mask is None else mask.allowed()
+            token, logprob = stream.sampler.sample(logits[row], stream.n_generated, allowed)
         except UmadError as error:
             # This completion's own logits or parameters; its neighbours are none the worse.
             stream.error = error
@@ -310,6 +312,8 @@ class StepLoop:
         self, stream: Stream, token: int, logprob: TokenLogprob | None, news: News
     ) -> Sampled:
         stream.sampler.accept(token)
+        if stream.mask is not None:
+            stream.mask.accept(token)
         stream.n_generated += 1
         finish: FinishReason | None = "stop" if token in stream.eog else None
         text = None

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
 from umad.engine import llama, spinning
+from umad.engine.answer_rules import AnswerRules
 from umad.engine.board import BoardSeat
 from umad.engine.board_watch import BoardWatch
 from umad.engine.chat import ChatTemplate
@@ -22,6 +23,7 @@ from umad.engine.cutter import Cutter
 from umad.engine.emitter import Emitter
 from umad.engine.execution import DecodeRunner
 from umad.engine.facts import StepTraffic
+from umad.engine.guidance import Guidance
 from umad.engine.inbox import Inbox
 from umad.engine.intake import Intake, guarded_lanes
 from umad.engine.launch import PROGRAM, EngineOptions
@@ -92,16 +94,19 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     context = loaded.context
     cutter = Cutter(abort=context.abort, clear=context.clear_abort)
     seat = _seat(options)
-    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock)
+    guidance = Guidance(loaded.model)
+    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock, guidance)
     vocab = Vocabulary(loaded.model)
+    template = ChatTemplate(
+        loaded.model.chat_template(), bos_text=vocab.bos_text, eos_text=vocab.eos_text
+    )
     guarded = guarded_lanes(options.lanes)
     mailbox.open(
         Desk(
             intake=Intake(
                 vocab=vocab,
-                template=ChatTemplate(
-                    loaded.model.chat_template(), bos_text=vocab.bos_text, eos_text=vocab.eos_text
-                ),
+                template=template,
+                rules=AnswerRules(guidance, vocab, template.format),
                 guarded=guarded,
                 most_prompt_tokens=options.prompt_tokens or context.n_cells,
                 n_cells=context.n_cells,
@@ -151,6 +156,7 @@ def _step_loop(
     cutter: Cutter,
     seat: BoardSeat,
     clock: MonotonicClock,
+    guidance: Guidance,
 ) -> StepLoop:
     facts = loaded.facts
     capacity = min(options.engine.batch, facts.n_cells)
@@ -181,9 +187,10 @@ def _step_loop(
     )
     file = loaded.cost_file
 
-    def remember() -> None:
+    def at_rest() -> None:
         if file is not None:
             file.write_now_and_then(loaded.cost, clock.now_ns())
+        guidance.prepare()
 
     return StepLoop(
         scheduler=scheduler,
@@ -204,5 +211,5 @@ def _step_loop(
         spin_watch=spinning.watch(facts.threads, clock.now_ns()),
         seat=seat,
         choice_s=options.choice_s,
-        at_rest=remember,
+        at_rest=at_rest,
     )

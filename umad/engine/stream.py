@@ -3,6 +3,7 @@
 Owner: the step thread.
 """
 
+from umad.engine.answer_mask import AnswerMask
 from umad.engine.reading import Reader
 from umad.errors import UmadError
 from umad.sampling.detokenizer import Detokenizer
@@ -18,6 +19,7 @@ class Stream:
     guarded: its lane is protected by the latency guard (for the books of background work).
     opening: what the template has begun of the answer; stands before its first text.
     reader: its client reads its logits, and may choose its tokens; None for nearly all.
+    mask: which tokens may be drawn, where the answer has to keep to a grammar.
     error: set when its own logits or parameters failed it.
     """
 
@@ -26,6 +28,7 @@ class Stream:
         "eog",
         "error",
         "guarded",
+        "mask",
         "n_generated",
         "n_prompt",
         "opening",
@@ -48,6 +51,7 @@ class Stream:
         guarded: bool,
         opening: str = "",
         reader: Reader | None = None,
+        mask: AnswerMask | None = None,
     ) -> None:
         self.rid = rid
         self.sampler = sampler
@@ -59,6 +63,7 @@ class Stream:
         self.guarded = guarded
         self.opening = opening
         self.reader = reader
+        self.mask = mask
         self.error: UmadError | None = None
 
     def text_of(self, token: int) -> str:

@@ -68,13 +68,24 @@ class Sampler:
             self._edits.bans if params.temperature == 0.0 and params.logprobs is None else None
         )
 
-    def sample(self, logits: NDArray[np.float32], position: int) -> Drawn:
+    def sample(
+        self,
+        logits: NDArray[np.float32],
+        position: int,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Drawn:
         """The token that follows at `position`, from float32 (n_vocab,), contiguous.
+
+        allowed: bool (n_vocab,), the only tokens that may be drawn; None: all. Log-probabilities
+        are the model's all the same.
 
         The row is written to meanwhile, and left as it was found. Raises `InternalError` when it
         is not a distribution (a NaN, +inf, or -inf throughout), `BadRequest` when bias and bans
         leave no token: either concerns this completion alone.
         """
+        made = logits
+        if allowed is not None:
+            logits = Workspace.of_thread(self._n_vocab).masked(made, allowed)
         if self._plain_bans is not None:
             best = int(logits.argmax())  # of a NaN, where there is one
             if best not in self._plain_bans:
@@ -92,7 +103,7 @@ class Sampler:
         if n_top is None:
             return Drawn(token, None)
         space = Workspace.of_thread(self._n_vocab)
-        return Drawn(token, token_logprob(space, logits, space.look(logits), token, n_top))
+        return Drawn(token, token_logprob(space, made, space.look(made), token, n_top))
 
     def accept(self, token: int) -> None:
         """`token` was taken: it is the last of the history from now on."""

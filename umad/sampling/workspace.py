@@ -49,6 +49,7 @@ class Workspace:
         "_folded",
         "_keep",
         "_lines",
+        "_masked",
         "_maxima",
         "_powers",
         "_row",
@@ -65,6 +66,7 @@ class Workspace:
         self._maxima = np.empty(self._columns, dtype=np.float32)
         self._keep: Keep = np.empty(n_vocab, dtype=np.bool_)
         self._powers: Logits | None = None
+        self._masked: Logits | None = None
         self._exact: NDArray[np.float64] | None = None
         self._row: Logits = self._maxima
         self._folded: Logits = self._maxima.reshape(1, -1)
@@ -76,6 +78,15 @@ class Workspace:
         if found is None or found.n_vocab != n_vocab:
             found = _OF_THREAD.workspace = Workspace(n_vocab)
         return found
+
+    def masked(self, row: Logits, allowed: Keep) -> Logits:
+        """A copy of `row`, scratch, with -inf for every token that is not `allowed`. 20
+        microseconds for 152k tokens."""
+        if self._masked is None:
+            self._masked = np.empty(self.n_vocab, dtype=np.float32)
+        self._masked.fill(-_INFINITE)
+        np.copyto(self._masked, row, where=allowed)
+        return self._masked
 
     def look(self, row: Logits) -> float:
         """Take up a row; its highest logit. NaN if there is one anywhere in the row."""

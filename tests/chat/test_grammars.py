@@ -1,0 +1,110 @@
+"""Forced calls: what the grammar lets through, the family's own reader reads back as calls."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llguidance import LLMatcher
+
+from tests.chat.test_reader import summary
+from umad import nano
+from umad.chat.formats import FAMILIES, ChatFormat, Family
+from umad.chat.grammars import call_grammar
+from umad.chat.reader import ReplyReader
+from umad.conversation import Tool
+from umad.engine import llama
+from umad.engine.guidance import Guidance
+
+WEATHER = Tool(
+    name="get_weather",
+    parameters={
+        "type": "object",
+        "properties": {"location": {"type": "string"}},
+        "required": ["location"],
+        "additionalProperties": False,
+    },
+)
+# One call as the family writes it.
+CALLS: dict[Family, str] = {
+    "plain": '<tool_call>\n{"name": "get_weather", "arguments": {"location": "x"}}\n</tool_call>',
+    "hermes": '<tool_call>\n{"name": "get_weather", "arguments": {"location": "x"}}\n</tool_call>',
+    "llama3": '{"name": "get_weather", "parameters": {"location": "x"}}',
+    "mistral": '[TOOL_CALLS][{"name": "get_weather", "arguments": {"location": "x"}}]',
+    "deepseek": (
+        "<\uff5ctool\u2581calls\u2581begin\uff5c><\uff5ctool\u2581call\u2581begin\uff5c>function"
+        "<\uff5ctool\u2581sep\uff5c>get_weather\n```json\n"
+        '{"location": "x"}\n```<\uff5ctool\u2581call\u2581end\uff5c>'
+        "<\uff5ctool\u2581calls\u2581end\uff5c>"
+    ),
+    "harmony": (
+        "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+        '{"location": "x"}'
+    ),
+}
+llama.start()
+GUIDANCE = Guidance(llama.Model(str(nano.path()), vocab_only=True))
+
+
+def as_text(mark: str) -> str:
+    return json.dumps(mark, ensure_ascii=False)
+
+
+def accepts(lark: str, text: str) -> bool:
+    """Byte by byte: the grammar's own word, whatever the tokens."""
+    tokens = GUIDANCE._tokens()
+    matcher = LLMatcher(tokens, LLMatcher.grammar_from_lark(lark), log_level=0)
+    assert not matcher.is_error(), matcher.get_error()
+    ids = tokens.tokenize_str(text)
+    return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_forced_call_is_one_the_familys_reader_reads(family: Family) -> None:
+    format_ = ChatFormat(family=family)
+    lark = call_grammar(format_, (WEATHER,), as_text, several=False)
+
+    assert accepts(lark, CALLS[family])
+    reader = ReplyReader(format_)
+    found = summary([*reader.push(CALLS[family]), *reader.finish()])
+    assert found["calls"] == [["get_weather", {"location": "x"}]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_forced_call_is_nothing_else(family: Family) -> None:
+    lark = call_grammar(ChatFormat(family=family), (WEATHER,), as_text, several=False)
+
+    assert not accepts(lark, "Sure!")
+    assert not accepts(lark, CALLS[family].replace("get_weather", "get_wether"))
+    assert not accepts(lark, CALLS[family].replace("location", "loc"))
+    assert not accepts(lark, CALLS[family] * 2)
+
+
+def test_several_calls_are_let_through_where_several_may_be() -> None:
+    lark = call_grammar(ChatFormat(family="hermes"), (WEATHER,), as_text, several=True)
+
+    assert accepts(lark, f"{CALLS['hermes']}\n{CALLS['hermes']}")
+
+
+def test_an_answer_may_stand_in_a_calls_place() -> None:
+    lark = call_grammar(
+        ChatFormat(family="hermes"),
+        (WEATHER,),
+        as_text,
+        several=True,
+        or_schema='{"type": "object", "additionalProperties": false}',
+    )
+
+    assert accepts(lark, "{}")
+    assert accepts(lark, CALLS["hermes"])
+    assert not accepts(lark, "{}" + CALLS["hermes"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=12))
+def test_any_name_of_a_tool_is_written_as_json(name: str) -> None:
+    tool = Tool(name=name)
+    lark = call_grammar(ChatFormat(family="hermes"), (tool,), as_text, several=False)
+    quoted = json.dumps(name, ensure_ascii=False)
+
+    assert accepts(lark, f'<tool_call>\n{{"name": {quoted}, "arguments": {{}}}}\n</tool_call>')

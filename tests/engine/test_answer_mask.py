@@ -1,0 +1,116 @@
+"""Thinking first, then the grammar, with a grammar that only keeps a record."""
+
+from typing import cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from umad.engine.answer_mask import AnswerMask, MaskMaker, Phase
+from umad.engine.guidance import Grammar
+from umad.errors import BadRequest, InternalError
+
+N_VOCAB = 10
+OPEN, CLOSE, WORD = 7, 8, 3
+PIECES = {OPEN: b"<think>", CLOSE: b"</think>", WORD: b"w", 4: b"</th", 5: b"ink>"}
+
+
+class FakeGrammar:
+    """Allows token 1, and remembers what it was given."""
+
+    def __init__(self, fails: Exception | None = None) -> None:
+        self.consumed: list[int] = []
+        self._fails = fails
+
+    def consume(self, tokens: tuple[int, ...]) -> None:
+        self.consumed += tokens
+
+    def allowed(self) -> NDArray[np.bool_]:
+        if self._fails is not None:
+            raise self._fails
+        mask = np.zeros(N_VOCAB, np.bool_)
+        mask[1] = True
+        return mask
+
+
+def masked(phase: Phase, fake: FakeGrammar, opening: int | None = OPEN) -> AnswerMask:
+    return AnswerMask(
+        cast(Grammar, fake),
+        MaskMaker(),
+        piece_of=lambda token: PIECES.get(token, b"x"),
+        phase=phase,
+        opening=opening,
+        closing=b"</think>",
+    )
+
+
+def allowed(mask: AnswerMask) -> list[int] | None:
+    found = mask.allowed()
+    return None if found is None else np.flatnonzero(found).tolist()
+
+
+def test_an_answer_may_think_before_its_grammar_begins() -> None:
+    fake = FakeGrammar()
+    mask = masked(Phase.BEFORE, fake)
+    mask.start()
+
+    seen = [allowed(mask)]
+    for token in (OPEN, WORD, CLOSE, 1):
+        mask.accept(token)
+        seen.append(allowed(mask))
+
+    assert seen == [[1, OPEN], None, None, [1], [1]]
+    assert fake.consumed == [1]
+
+
+def test_an_answer_that_does_not_think_is_under_its_grammar_from_the_first_token() -> None:
+    fake = FakeGrammar()
+    mask = masked(Phase.BEFORE, fake)
+    mask.start()
+
+    assert allowed(mask) == [1, OPEN]
+    mask.accept(1)
+
+    assert allowed(mask) == [1]
+    assert fake.consumed == [1]
+
+
+def test_the_end_of_thinking_is_found_across_tokens() -> None:
+    mask = masked(Phase.THINKING, FakeGrammar())
+    mask.start()
+
+    assert allowed(mask) is None
+    mask.accept(4)
+    assert allowed(mask) is None
+    mask.accept(5)
+    assert allowed(mask) == [1]
+
+
+@pytest.mark.parametrize(
+    ("taken", "consumed", "now"),
+    [((OPEN, WORD), [], None), ((OPEN, CLOSE, 1, 1), [1, 1], [1]), ((1,), [1], [1])],
+)
+def test_a_resumed_answer_is_where_it_was(
+    taken: tuple[int, ...], consumed: list[int], now: list[int] | None
+) -> None:
+    fake = FakeGrammar()
+    mask = masked(Phase.BEFORE, fake)
+
+    mask.start(taken)
+
+    assert allowed(mask) == now
+    assert fake.consumed == consumed
+
+
+def test_a_grammar_that_gives_up_ends_its_own_answer_and_no_other() -> None:
+    maker_kept = masked(Phase.ANSWER, FakeGrammar())
+    mask = masked(Phase.ANSWER, FakeGrammar(BadRequest("too complex", field="grammar")))
+    bug = masked(Phase.ANSWER, FakeGrammar(RuntimeError("a bug")))
+    for one in (mask, bug, maker_kept):
+        one.start()
+
+    with pytest.raises(BadRequest, match="too complex"):
+        mask.allowed()
+    with pytest.raises(InternalError):
+        bug.allowed()
+    assert allowed(maker_kept) == [1]

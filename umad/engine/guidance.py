@@ -1,0 +1,136 @@
+"""llguidance: grammars compiled for one model's tokens. The only module that imports it.
+
+Building its tokenizer takes the interpreter for itself: a second for 152k tokens. So that is done
+once, while the engine is idle, or at the latest when the first constrained request comes.
+https://github.com/guidance-ai/llguidance. Any thread.
+"""
+
+import json
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
+from numpy.typing import NDArray
+
+from umad.chat.grammars import JSON_WHITESPACE
+from umad.constraint import Constraint
+from umad.engine.llama import Model
+from umad.engine.schema_fault import fault_path
+from umad.errors import BadRequest
+
+_WORD_BITS = 32
+# What a hostile grammar may cost: compiling a second, a step a few milliseconds of one core.
+_LIMITS = LLParserLimits(
+    initial_lexer_fuel=5_000_000, step_lexer_fuel=200_000, step_max_items=50_000
+)
+_MOST_REASON_CHARS = 400
+
+
+class Guidance:
+    """Compiles for one model."""
+
+    def __init__(self, model: Model) -> None:
+        self.n_vocab = model.n_vocab
+        self.eog = model.eog_tokens()
+        self._model = model
+        self._lock = threading.Lock()
+        self._tokenizer: LLTokenizer | None = None
+
+    def prepare(self) -> None:
+        """Build what takes long, unless it is there."""
+        self._tokens()
+
+    def check_schema(self, schema: str, field: str) -> None:
+        """Raise `BadRequest` unless a JSON schema can be compiled; names the place at fault."""
+        reason = self._flaw(schema)
+        if reason:
+            path = fault_path(json.loads(schema), reason, lambda one: self._flaw(json.dumps(one)))
+            raise _refusal(reason, f"{field}.{path}" if path else field)
+
+    def compiled(self, constraint: Constraint) -> "Grammar":
+        """At its beginning. Raises `BadRequest` naming the field and the reason."""
+        if constraint.kind == "json_schema":
+            self.check_schema(constraint.text, constraint.field)
+            return self._grammar(_schema_grammar(constraint.text), constraint.field)
+        try:
+            text = grammar_from(constraint.kind, constraint.text)
+        except ValueError as error:
+            raise _refusal(str(error), constraint.field) from error
+        return self._grammar(text, constraint.field)
+
+    def compiled_lark(self, text: str, field: str) -> "Grammar":
+        """A grammar of our own making; `field` is what it was made for."""
+        return self._grammar(LLMatcher.grammar_from_lark(text), field)
+
+    def _grammar(self, text: str, field: str) -> "Grammar":
+        matcher = LLMatcher(self._tokens(), text, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            raise _refusal(matcher.get_error(), field)
+        return Grammar(matcher, n_vocab=self.n_vocab, eog=self.eog, field=field)
+
+    def _flaw(self, schema: str) -> str:
+        try:
+            text = _schema_grammar(schema)
+        except ValueError as error:
+            return str(error)
+        return LLMatcher.validate_grammar(text, self._tokens(), limits=_LIMITS)
+
+    def _tokens(self) -> LLTokenizer:
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = self._model.guidance_tokenizer(LLTokenizer.from_llamacpp)  # type: ignore[attr-defined]
+            return self._tokenizer
+
+
+class Grammar:
+    """One answer's place in its grammar. Any one thread at a time."""
+
+    def __init__(
+        self, matcher: LLMatcher, *, n_vocab: int, eog: frozenset[int], field: str
+    ) -> None:
+        self.field = field
+        self._matcher = matcher
+        self._n_vocab = n_vocab
+        self._eog = eog
+        self._eog_ids = np.array(sorted(eog), np.intp)
+        self._words = np.zeros((n_vocab + _WORD_BITS - 1) // _WORD_BITS, np.int32)
+
+    def consume(self, tokens: Iterable[int]) -> None:
+        """These were taken. Raises `BadRequest` where the grammar has become too complex."""
+        inner = [token for token in tokens if token not in self._eog]
+        if inner and not self._matcher.consume_tokens(inner):
+            raise self._broken()
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """bool (n_vocab,): which tokens may come next; ends of generation where it may end.
+
+        Releases the interpreter for nearly all of its time.
+        """
+        matcher = self._matcher
+        if matcher.is_stopped() and not matcher.is_error():
+            ends = np.zeros(self._n_vocab, np.bool_)
+            ends[self._eog_ids] = True
+            return ends
+        matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        if matcher.is_error():
+            raise self._broken()
+        bits = np.unpackbits(self._words.view(np.uint8), bitorder="little", count=self._n_vocab)
+        return bits.view(np.bool_)
+
+    def _broken(self) -> BadRequest:
+        return _refusal(self._matcher.get_error(), self.field)
+
+
+def _schema_grammar(schema: str) -> str:
+    return LLMatcher.grammar_from_json_schema(
+        schema, defaults={"whitespace_pattern": JSON_WHITESPACE}
+    )
+
+
+def _refusal(reason: str, field: str) -> BadRequest:
+    first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
+    whole = " ".join(reason.split())
+    return BadRequest(
+        f"{field} cannot be compiled: {whole[:_MOST_REASON_CHARS] or first}", field=field
+    )

@@ -1,0 +1,56 @@
+"""Where in a JSON schema the fault is that a compiler only names. Pure."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Flaw = Callable[[Any], str]
+
+# Each look is a compilation of a part.
+MAX_LOOKS = 300
+_SHARED = ("$defs", "definitions")
+_MAPS = ("properties", "patternProperties", *_SHARED)
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SINGLE = ("items", "additionalProperties")
+
+
+def fault_path(schema: Any, reason: str, flaw_of: Flaw) -> str:
+    """Dotted path of the smallest part that fails for the same `reason`; "" for the whole."""
+    shared = (
+        {key: schema[key] for key in _SHARED if key in schema}
+        if isinstance(schema, Mapping)
+        else {}
+    )
+    looks = MAX_LOOKS
+    path: list[str] = []
+    part = schema
+    while True:
+        for step, inner in _parts(part):
+            looks -= 1
+            if looks < 0:
+                return ".".join(path)
+            alone = {**shared, **inner} if isinstance(inner, Mapping) else inner
+            # A part that is shared cannot fail alone: it would be found in every other.
+            if step.partition(".")[0] in _SHARED:
+                alone = inner
+            if flaw_of(alone) == reason:
+                path.append(step)
+                part = inner
+                break
+        else:
+            return ".".join(path)
+
+
+def _parts(schema: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(schema, Mapping):
+        return
+    for key in _MAPS:
+        inner = schema.get(key)
+        if isinstance(inner, Mapping):
+            yield from ((f"{key}.{name}", one) for name, one in inner.items())
+    for key in _LISTS:
+        inner = schema.get(key)
+        if isinstance(inner, list):
+            yield from ((f"{key}[{at}]", one) for at, one in enumerate(inner))
+    for key in _SINGLE:
+        if isinstance(schema.get(key), Mapping):
+            yield key, schema[key]
