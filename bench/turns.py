@@ -1,0 +1,196 @@
+"""How soon the second turn of a long conversation starts, against its cold first turn.
+
+Three times for each conversation: its first turn, computed in full; its second, asked at once; its
+third, after so many other conversations that the KV pool, which holds little more than one of
+them, had to give its cells up. Ratios are of one conversation in one daemon, so what else the
+machine does weighs on both sides. Not a test of whether tokens are right. `python -m bench.turns`
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, shapes
+from bench.errors import BenchError
+from bench.umad_daemon import DaemonSettings, UmadDaemon, greedy
+from umad import nano
+from umad.client import AsyncClient
+from umad.service import Done, Failed, Tokens
+
+_ANSWER_TOKENS = 16
+_QUESTION_TOKENS = 24
+_MS_PER_S = 1e3
+# Of the issue: a second turn starts within this share of the cold prefill.
+GOAL = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """first_ms: from the request to its first token. ids: the answer. n_cached: prompt tokens that
+    were not computed."""
+
+    first_ms: float
+    ids: tuple[int, ...]
+    n_cached: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Milliseconds to the first token of its three turns, and the sequences parked before the
+    last."""
+
+    cold_ms: float
+    second_ms: float
+    after_others_ms: float
+    n_cached: int
+    n_tokens: int
+    parked: int
+
+
+async def take_turn(client: AsyncClient, prompt: list[int], session: str) -> Turn:
+    """One request of a session."""
+    ids: list[int] = []
+    first_ms = 0.0
+    began_s = time.perf_counter()
+    request = replace(greedy(prompt, _ANSWER_TOKENS), session=session)
+    async for event in client.generate(request):
+        if isinstance(event, Tokens):
+            first_ms = first_ms or (time.perf_counter() - began_s) * _MS_PER_S
+            ids.extend(event.ids)
+        elif isinstance(event, Done):
+            return Turn(first_ms=first_ms, ids=tuple(ids), n_cached=event.usage.cached_tokens)
+        elif isinstance(event, Failed):
+            raise BenchError(f"a turn failed: {event.message}")
+    raise BenchError("a turn did not end")
+
+
+async def converse(
+    client: AsyncClient, *, number: int, tokens: int, others: int, other_tokens: int
+) -> Conversation:
+    """One conversation of three turns, `others` of one turn each before its last."""
+    rng = np.random.default_rng(number)
+
+    def words(n: int) -> list[int]:
+        return [int(token) for token in rng.integers(300, 3000, n)]
+
+    session = f"conversation-{number}"
+    prompt = words(tokens)
+    cold = await take_turn(client, prompt, session)
+    prompt += [*cold.ids, *words(_QUESTION_TOKENS)]
+    second = await take_turn(client, prompt, session)
+    prompt += [*second.ids, *words(_QUESTION_TOKENS)]
+    for other in range(others):
+        await take_turn(client, words(other_tokens), f"other-{number}-{other}")
+    parked = int((await client.metrics())["parked"])
+    after = await take_turn(client, prompt, session)
+    return Conversation(
+        cold_ms=cold.first_ms,
+        second_ms=second.first_ms,
+        after_others_ms=after.first_ms,
+        n_cached=after.n_cached,
+        n_tokens=len(prompt),
+        parked=parked,
+    )
+
+
+def measure(
+    model: Path, *, tokens: int, others: int, other_tokens: int, repeats: int
+) -> list[Conversation]:
+    """Several conversations, one after the other, on one daemon."""
+    daemon = UmadDaemon(
+        DaemonSettings(
+            model=model,
+            streams=1,
+            stream_context_tokens=tokens + tokens // 4 + 256,
+            threads=machine.cores(),
+            log_name="turns",
+            start_timeout_s=600.0,
+        )
+    )
+
+    async def all_of_them() -> list[Conversation]:
+        async with AsyncClient(daemon.socket_path) as client:
+            return [
+                await converse(
+                    client, number=number, tokens=tokens, others=others, other_tokens=other_tokens
+                )
+                for number in range(repeats)
+            ]
+
+    try:
+        daemon.start()
+        return asyncio.run(all_of_them())
+    finally:
+        daemon.stop()
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.turns", description=__doc__)
+    parser.add_argument("--model", default="nano", help="nano, a shape or the path of a GGUF")
+    parser.add_argument("--tokens", type=int, default=4000, help="of the first turn's prompt")
+    parser.add_argument("--others", type=int, default=20, help="conversations before the last turn")
+    parser.add_argument("--other-tokens", type=int, default=1000, help="of each of theirs")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    console = Console()
+    name = options.model
+    try:
+        model = (
+            nano.path()
+            if name == "nano"
+            else Path(name)
+            if name.endswith(".gguf")
+            else shapes.model(name)
+        )
+        found = measure(
+            model,
+            tokens=options.tokens,
+            others=options.others,
+            other_tokens=options.other_tokens,
+            repeats=options.repeats,
+        )
+    except BenchError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False)
+        return 1
+    if options.json:
+        console.print_json(json.dumps([asdict(one) for one in found]))
+        return 0
+    table = Table(title=f"{model.stem}: first token of {options.tokens}-token conversations")
+    for column in ("", "median ms", "median share", "shares"):
+        table.add_column(column, justify="right" if column else "left")
+    cold_ms = [one.cold_ms for one in found]
+    table.add_row("first turn, cold", f"{median(cold_ms):.0f}", "1", "")
+    for label, times_ms in (
+        ("second turn, at once", [one.second_ms for one in found]),
+        (f"third turn, after {options.others} others", [one.after_others_ms for one in found]),
+    ):
+        shares = [ms / cold for ms, cold in zip(times_ms, cold_ms, strict=True)]
+        table.add_row(
+            label,
+            f"{median(times_ms):.1f}",
+            f"{median(shares):.4f}",
+            " ".join(f"{share:.4f}" for share in sorted(shares)),
+        )
+    console.print(table)
+    last = found[-1]
+    console.print(
+        f"goal: {GOAL}; {last.n_cached} of {last.n_tokens} prompt tokens of the last turn were not"
+        f" computed, {last.parked} sequences were parked",
+        highlight=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
