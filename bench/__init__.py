@@ -13,6 +13,7 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench speed       decode speed side by side
     python -m bench budget      whether a budget on memory traffic holds
     python -m bench memory      what a second app costs in memory
+    python -m bench turns       how soon a second turn starts, also after it was parked
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import budget, check, four_apps, longctx, memory, mixed, overhead, soak, speed
+from bench import budget, check, four_apps, longctx, memory, mixed, overhead, soak, speed, turns
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "mixed": mixed.main,
@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "memory": memory.main,
     "check": check.main,
     "soak": soak.main,
+    "turns": turns.main,
 }
 PUBLISHED = ("mixed", "longctx", "overhead", "four-apps")
 

@@ -3,26 +3,24 @@
 Three times for each conversation: its first turn, computed in full; its second, asked at once; its
 third, after so many other conversations that the KV pool, which holds little more than one of
 them, had to give its cells up. Ratios are of one conversation in one daemon, so what else the
-machine does weighs on both sides. Not a test of whether tokens are right. `python -m bench.turns`
+machine does weighs on both sides. Not a test of whether tokens are right. `python -m bench turns`
 """
 
 import argparse
 import asyncio
-import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from bench import machine, shapes
+from bench import command, models
 from bench.errors import BenchError
+from bench.table import Comparison, render
 from bench.umad_daemon import DaemonSettings, UmadDaemon, greedy
-from umad import nano
 from umad.client import AsyncClient
 from umad.service import Done, Failed, Tokens
 
@@ -103,7 +101,7 @@ async def converse(
 
 
 def measure(
-    model: Path, *, tokens: int, others: int, other_tokens: int, repeats: int
+    model: Path, *, tokens: int, others: int, other_tokens: int, repeats: int, threads: int
 ) -> list[Conversation]:
     """Several conversations, one after the other, on one daemon."""
     daemon = UmadDaemon(
@@ -111,7 +109,7 @@ def measure(
             model=model,
             streams=1,
             stream_context_tokens=tokens + tokens // 4 + 256,
-            threads=machine.cores(),
+            threads=threads,
             log_name="turns",
             start_timeout_s=600.0,
         )
@@ -133,63 +131,64 @@ def measure(
         daemon.stop()
 
 
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.turns", description=__doc__)
-    parser.add_argument("--model", default="nano", help="nano, a shape or the path of a GGUF")
-    parser.add_argument("--tokens", type=int, default=4000, help="of the first turn's prompt")
-    parser.add_argument("--others", type=int, default=20, help="conversations before the last turn")
-    parser.add_argument("--other-tokens", type=int, default=1000, help="of each of theirs")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    console = Console()
-    name = options.model
-    try:
-        model = (
-            nano.path()
-            if name == "nano"
-            else Path(name)
-            if name.endswith(".gguf")
-            else shapes.model(name)
-        )
-        found = measure(
-            model,
-            tokens=options.tokens,
-            others=options.others,
-            other_tokens=options.other_tokens,
-            repeats=options.repeats,
-        )
-    except BenchError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False)
-        return 1
-    if options.json:
-        console.print_json(json.dumps([asdict(one) for one in found]))
-        return 0
-    table = Table(title=f"{model.stem}: first token of {options.tokens}-token conversations")
-    for column in ("", "median ms", "median share", "shares"):
-        table.add_column(column, justify="right" if column else "left")
-    cold_ms = [one.cold_ms for one in found]
-    table.add_row("first turn, cold", f"{median(cold_ms):.0f}", "1", "")
-    for label, times_ms in (
-        ("second turn, at once", [one.second_ms for one in found]),
-        (f"third turn, after {options.others} others", [one.after_others_ms for one in found]),
-    ):
-        shares = [ms / cold for ms, cold in zip(times_ms, cold_ms, strict=True)]
-        table.add_row(
-            label,
-            f"{median(times_ms):.1f}",
-            f"{median(shares):.4f}",
-            " ".join(f"{share:.4f}" for share in sorted(shares)),
-        )
-    console.print(table)
+def comparison(found: Sequence[Conversation], *, title: str, others: int) -> Comparison:
+    """Times to the first token beside the cold ones."""
     last = found[-1]
-    console.print(
-        f"goal: {GOAL}; {last.n_cached} of {last.n_tokens} prompt tokens of the last turn were not"
-        f" computed, {last.parked} sequences were parked",
-        highlight=False,
+    return Comparison(
+        kind="turns",
+        title=title,
+        unit="ms",
+        condition="first token of",
+        baseline="first turn, cold",
+        samples={
+            "a conversation": {
+                "first turn, cold": [one.cold_ms for one in found],
+                "second, at once": [one.second_ms for one in found],
+                f"third, after {others} others": [one.after_others_ms for one in found],
+            }
+        },
+        notes=(
+            f"goal: {GOAL} of the cold time",
+            f"{last.n_cached} of {last.n_tokens} prompt tokens of the last turn were not computed",
+            f"{last.parked} sequences were parked before it",
+        ),
     )
-    return 0
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Measures and prints (and writes) the table."""
+    model = models.path(options.model)
+    found = measure(
+        model,
+        tokens=options.tokens,
+        others=options.others,
+        other_tokens=options.other_tokens,
+        repeats=options.repeats,
+        threads=options.threads,
+    )
+    table = comparison(
+        found, title=f"{model.stem}, {options.tokens}-token conversations", others=options.others
+    )
+    console.print(render(table))
+    for note in table.notes:
+        console.print(note, style="dim", highlight=False, soft_wrap=True)
+    document: dict[str, object] = {
+        "benchmark": "turns",
+        "conversations": [asdict(one) for one in found],
+    }
+    command.write(options, document)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = command.parser("turns", __doc__, model="nano")
+    add = parser.add_argument
+    count = command.positive
+    add("--tokens", type=count, default=4000, help="of the first turn's prompt")
+    add("--others", type=count, default=20, help="conversations before the last turn")
+    add("--other-tokens", type=count, default=1000, help="of each of theirs")
+    add("--repeats", type=count, default=3)
+    return command.main(parser, run, arguments)
 
 
 if __name__ == "__main__":

@@ -193,6 +193,8 @@ def test_words_stand_for_no_number(tmp_path: Path) -> None:
         ("bmt_budget_gbps: -3", "bmt_budget_gbps must be auto, or a rate above zero"),
         ("kv_type: q5", "kv_type must be one of f16, q8, q6, q4, not 'q5'"),
         ("ctx_size: many", "ctx_size must be a whole number from 256 to 16777216, not 'many'"),
+        ("park_bytes: 1", "park_bytes must be auto, 0 for none, or a size from 1MiB"),
+        ("park_bytes: 9000GiB", "park_bytes must be auto, 0 for none, or a size from 1MiB"),
         ("ctx_size: 8192.5", "ctx_size must be a whole number"),
         ("ctx_size: true", "ctx_size must be a whole number"),
         ("ctx_size: [1]", "ctx_size must be a whole number from 256 to 16777216, not a list or"),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from umad.engine.loading import check_memory
+from umad.engine.loading import check_memory, park_bytes
 from umad.errors import ModelTooLarge
 
 PATH = Path("/models/big.gguf")
@@ -31,3 +31,16 @@ def test_weights_that_are_too_large_by_themselves_need_another_model() -> None:
         check_memory(
             file_bytes=200 * MB, kv_bytes=1 * MB, available_bytes=100 * MB, path=PATH, cells=8192
         )
+
+
+def test_a_tenth_of_the_memory_is_for_parking_unless_weights_and_kv_leave_less() -> None:
+    assert park_bytes(None, left_bytes=800 * MB, memory_bytes=1000 * MB) == 100 * MB
+    assert park_bytes(None, left_bytes=90 * MB, memory_bytes=1000 * MB) <= 20 * MB
+    assert park_bytes(None, left_bytes=-1, memory_bytes=1000 * MB) == 0
+
+
+def test_more_room_for_parking_than_there_is_memory_is_refused() -> None:
+    assert park_bytes(700 * MB, left_bytes=800 * MB, memory_bytes=1000 * MB) == 700 * MB
+
+    with pytest.raises(ModelTooLarge, match=r"park_bytes of 800 MB .* 750 MB"):
+        park_bytes(800 * MB, left_bytes=800 * MB, memory_bytes=1000 * MB)

@@ -12,8 +12,19 @@ from umad.errors import PromptTooLong
 from umad.scheduler import Admission, Scheduler
 from umad.scheduler.cost import CostModel
 from umad.scheduler.curve import CostCurve
+from umad.scheduler.parked import ParkShape
 from umad.scheduler.waiting import AGING_NS
-from umad.step import Finished, Sampled, SeqCopy, SeqTrim, StepPlan, StepResult
+from umad.step import (
+    Finished,
+    HouseKept,
+    Sampled,
+    SeqCopy,
+    SeqPark,
+    SeqRestore,
+    SeqTrim,
+    StepPlan,
+    StepResult,
+)
 
 LANES = {
     "interactive": LaneSettings(priority=10),
@@ -40,6 +51,8 @@ class Bench:
     cuts_soon: bool = True
     pays_for_kept: bool = False
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
+    parking: ParkShape | None = None
+    slab_ms: float = 1.0
     now_ns: int = 0
     plans: list[StepPlan] = field(default_factory=list)
     ended: dict[int, Finished] = field(default_factory=dict)
@@ -58,6 +71,7 @@ class Bench:
             latency_cap=self.cap,
             lanes=LANES,
             cost=cost,
+            parking=self.parking,
             cuts_soon=self.cuts_soon,
             pays_for_kept=self.pays_for_kept,
         )
@@ -95,7 +109,14 @@ class Bench:
     def step(self) -> StepPlan:
         plan = self.scheduler.plan(self.now_ns)
         self.plans.append(plan)
+        n_slabs = sum(isinstance(op, SeqPark | SeqRestore) for op in plan.memory)
+        house = HouseKept(
+            copied_bytes=n_slabs * (self.parking.slab_bytes if self.parking else 0),
+            copy_ms=n_slabs * self.slab_ms,
+        )
+        self.now_ns += int(house.copy_ms * 1e6)
         if plan.is_idle:
+            self.scheduler.kept_house(plan, house, self.now_ns)
             return plan
         took_ms = device_ms(plan)
         self.now_ns += int(took_ms * 1e6)
@@ -106,6 +127,7 @@ class Bench:
             outcome="done",
             sampled=tuple(Sampled(rid=rid, token=rid) for rid in drawn),
             device_ms=took_ms,
+            house=house,
         )
         for finished in self.scheduler.apply(plan, result, self.now_ns):
             self.ended[finished.rid] = finished
