@@ -129,4 +129,4 @@ def test_whatever_stands_in_a_file_it_is_costs_or_refused(costs: Any, curve: Any
     names = CostModel().snapshot().keys()
     for value in (costs, dict.fromkeys(names, curve), {name: [curve, 0.0] for name in names}):
         with pytest.raises(ValueError, match=r"it |curve|point|cell"):
-            checked({"version": 1, "about": ABOUT, "costs": value}, ABOUT)
+            checked({"version": 2, "about": ABOUT, "costs": value}, ABOUT)

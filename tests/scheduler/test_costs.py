@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umad.scheduler.cost import CostModel, slice_cells
+from umad.scheduler.slices import SlicePicker
 
 PREFILL_MS_PER_TOKEN, PREFILL_MS_PER_CELL = 4.3, 0.002
 DECODE_MS_PER_ROW, DECODE_MS_PER_CELL = 6.0, 0.0015
@@ -91,7 +92,7 @@ def test_streams_with_long_histories_have_a_dearer_solo_step() -> None:
             cost.learn(rows, 0, decode_ms(rows, cells) * factor(), decode_cells=cells)
 
     for cells in (0, 6000, 12_000):
-        assert cost.decode.at(3, cells) == pytest.approx(decode_ms(3, cells), rel=0.15)
+        assert cost.decode.at(3, cells) == pytest.approx(decode_ms(3, cells), rel=0.2)
 
 
 def test_steps_that_all_read_the_same_leave_the_price_of_a_cell_alone() -> None:
@@ -116,6 +117,42 @@ def test_a_disturbed_minute_does_not_change_the_price_of_a_cell_for_long() -> No
 
     assert disturbed <= 3.5 * prefill_ms(64, 2000)
     assert cost.prefill.slice_ms(64, 2000) == pytest.approx(prefill_ms(64, 2000), rel=0.35)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_busy_machine_never_makes_slices_shrink_to_nothing(seed: int) -> None:
+    """Other programs take most of the device, in turns: steps take one to eight times as long."""
+    rng = np.random.default_rng(seed)
+    cost = CostModel()
+    factor = float(rng.uniform(1, 8))
+    cost.learn_all([(0, n, prefill_ms(n, 0) * float(rng.uniform(1, 8))) for n in (4, 16, 64)])
+    picker, sizes = SlicePicker(cost.prefill, bound_ms=None), []
+    for _ in range(4):
+        start = 0
+        while start < 2700:
+            n_tokens = picker.pick(room=min(512, 2700 - start), start=start, within_ms=None)
+            if rng.random() < 0.1:
+                factor = float(rng.uniform(1, 8))
+            ms = prefill_ms(n_tokens, start) * factor
+            cells = slice_cells(n_tokens, start)
+            cost.learn(0, n_tokens, ms, prefill_cells=cells)
+            picker.cuts.ran(ms, was_cut=False)
+            sizes.append(n_tokens)
+            start += n_tokens
+    assert len(sizes) < 800, "slices shrank to a few tokens"
+    assert max(sizes[-10:]) >= 32
+    calm_ms = [prefill_ms(64, start) for start in (0, 2000)]
+    known_ms = [cost.prefill.slice_ms(64, start) for start in (0, 2000)]
+    assert all(known <= 8 * calm for known, calm in zip(known_ms, calm_ms, strict=True))
+
+
+def test_a_price_of_cells_that_is_absurd_is_corrected_by_the_next_step() -> None:
+    cost = probed()
+    cost.prefill.cells.ms_each = 50.0
+
+    cost.learn(0, 1, prefill_ms(1, 700), prefill_cells=700)
+
+    assert cost.prefill.cells.ms_each * 700 <= prefill_ms(1, 700)
 
 
 @settings(max_examples=60, deadline=None)

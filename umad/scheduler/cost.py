@@ -55,9 +55,7 @@ class ShapeCost:
         if n <= 0 or ms <= 0:
             return
         if n_cells and self.rows.is_known:
-            rows_ms = self.rows.at(n)
-            expected_ms = rows_ms + self.cells.ms_each * n_cells
-            self.cells.learn(n_cells, ms - rows_ms, expected_ms)
+            self.cells.learn(n_cells, self.rows.at(n), ms)
         self.rows.learn(n, max(ms - self.cells.ms_each * n_cells, LEAST_ROWS_SHARE * ms))
 
 

@@ -22,7 +22,7 @@ LONGEST_MS = 4_000.0
 NEARLY = 1.03
 # After so many slices the next larger size is tried again; it may have been measured while other
 # programs disturbed it.
-TRY_LARGER_EVERY = 32
+TRY_LARGER_EVERY = 8
 
 
 class CutRate:
