@@ -74,6 +74,11 @@ class Parker:
         self.restores_total = 0
 
     @property
+    def has_room(self) -> bool:
+        """There is host memory to park in, and copies do not always fail."""
+        return self._store.shape.capacity_bytes > 0 and self._failures < MOST_FAILURES
+
+    @property
     def has_work(self) -> bool:
         """There may be something to copy or to drop."""
         return bool(
@@ -81,7 +86,7 @@ class Parker:
             or self._urgent
             or self._store.has_dropped
             or (
-                self._store.shape.capacity_bytes
+                self.has_room
                 and self._residency.retained_version != self._ahead_version
                 and self._residency.is_pressed
             )
@@ -263,10 +268,8 @@ class Parker:
     def _key_for(self, seq: int, tokens: NDArray[np.int32]) -> int:
         """Where the copy of `tokens` goes: a key that holds their beginning, or a new one."""
         n_tokens = tokens.size
-        if (
-            n_tokens < KEY_TOKENS
-            or self._failures >= MOST_FAILURES
-            or not self._copying.is_worth_parking(n_tokens)
+        if n_tokens < KEY_TOKENS or not (
+            self.has_room and self._copying.is_worth_parking(n_tokens)
         ):
             return _NOWHERE
         store, session = self._store, self._residency.session_of(seq)

@@ -93,7 +93,7 @@ class Placer:
         entry.restore = self._parker.offer(entry)
         if not self._residency.could_fit(entry):
             return False
-        evictions = self._residency.evictions(entry)
+        evictions = self._residency.evictions(entry) if self._parker.has_room else ()
         if evictions and self._parker.copies_first(
             evictions,
             guarded=entry.lane in self._guarded,
