@@ -1,41 +1,49 @@
 """Logits in shared memory, end to end: clients that read, choose, stall, die and talk nonsense."""
 
 import asyncio
+import mmap
 import multiprocessing
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 
 from tests.live import LiveDaemon, Stream, collect, greedy, live_daemon, wait_until
+from tests.wire import RawConnection
 from umad.client import AsyncClient, Client
 from umad.client.logits import LogitsRow, read_logits, read_logits_async
 from umad.errors import BadRequest, UnknownRequest
 from umad.request import GenerateRequest, LogitsUse, SamplingParams
 from umad.sampling.ring import SLOTS, RowOverwritten
-from umad.service import Accepted, Done, Failed, Tokens
+from umad.service import Accepted, Failed, Tokens
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "def add(a, b):\n    return"
-CHOICE_S = 0.5
+CHOICE_S = 2.0
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
-    """One that waits for choices for half a second only."""
-    folder = tmp_path_factory.mktemp("u", numbered=True)
-    with live_daemon(
-        folder,
-        "nano",
-        *("--ctx-size", "4096", "--kv-type", "q8"),
-        environment={"UMAD_LIMITS_CHOICE_S": str(CHOICE_S)},
-    ) as running:
+    """One as it comes: patient enough for a machine with other things to do."""
+    folder = tmp_path_factory.mktemp("u")
+    with live_daemon(folder, "nano", "--ctx-size", "4096", "--kv-type", "q8") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
+    """One that waits for a client for two seconds only."""
+    folder = tmp_path_factory.mktemp("u")
+    patience = {"UMAD_LIMITS_CHOICE_S": str(CHOICE_S)}
+    with live_daemon(folder, "nano", "--ctx-size", "4096", environment=patience) as running:
         yield running
 
 
@@ -113,10 +121,10 @@ def test_the_scorecard_tells_which_tokens_were_drawn_from_a_copy(
 
 
 def test_nobody_waits_for_a_client_that_stalls_and_it_loses_its_request_alone(
-    daemon: LiveDaemon,
+    impatient: LiveDaemon,
 ) -> None:
     async def run() -> tuple[Stream, list[object]]:
-        async with daemon.client() as client, daemon.client() as other:
+        async with impatient.client() as client, impatient.client() as other:
             heard: list[object] = []
             async for item in read_logits_async(client, asking("choose")):
                 heard.append(item)
@@ -168,8 +176,8 @@ def test_nonsense_ends_its_own_request_and_no_other(
     assert len(peer.ids) == 60
 
 
-def test_a_request_may_be_attached_to_while_it_runs(daemon: LiveDaemon) -> None:
-    with Client(daemon.socket) as client:
+def test_a_request_may_be_attached_to_while_it_runs(impatient: LiveDaemon) -> None:
+    with Client(impatient.socket) as client:
         events = client.generate(asking(None, 400))
         name = next(event.request for event in events if isinstance(event, Accepted))
         attached = client.attach(name, choose=True)
@@ -252,16 +260,47 @@ def test_rings_do_not_pile_up_in_the_engine(daemon: LiveDaemon) -> None:
     assert "umad-logits" not in maps
 
 
-def test_a_descriptor_is_not_pushed_between_the_frames_of_a_busy_connection(
+def test_a_stranger_needs_two_sockets_a_mapping_and_what_the_readme_says(
     daemon: LiveDaemon,
 ) -> None:
-    with Client(daemon.socket) as client:
-        events = client.generate(asking("read", 3))
-        name = next(event.request for event in events if isinstance(event, Accepted))
-        # Somebody who attaches without taking the descriptor only loses the descriptor.
-        from_same = client.attach(name)
-        os.close(from_same.fd)
-        assert isinstance(list(events)[-1], Done)
+    with RawConnection(daemon.socket) as main, RawConnection(daemon.socket) as second:
+        main.hello()
+        second.hello()
+        request = {"type": "generate", "id": 1, "prompt": PROMPT, "logits": "read"}
+        main.send(msgpack.packb({**request, "temperature": 0, "max_tokens": 2}))
+        name = main.read()["request"]
+        assert main.read() == {"type": "logits", "id": 1, "index": 0, "position": None}
+        second.send(msgpack.packb({"type": "logits.attach", "id": "a", "request": name}))
+        data, (fd,), _, _ = socket.recv_fds(second.socket, 4096, 1)
+        ring = msgpack.unpackb(data[4:])["value"]
+        with mmap.mmap(fd, ring["n_bytes"], prot=mmap.PROT_READ) as memory:
+            os.close(fd)
+            row = main.read_past("progress")
+            assert (row["type"], row["position"]) == ("logits", 0)
+            (mark,) = struct.unpack_from("=q", memory, ring["marks_at"])
+            assert mark == 2
+            values = struct.unpack_from(f"={ring['n_vocab']}f", memory, ring["rows_at"])
+            (token,) = main.read()["ids"]
+    assert values[token] == max(values)
+
+
+def test_a_descriptor_asked_for_on_a_busy_connection_tears_no_frame(daemon: LiveDaemon) -> None:
+    with RawConnection(daemon.socket) as client:
+        client.hello()
+        generate = {"type": "generate", "prompt": PROMPT, "max_tokens": 150, "ignore_eos": True}
+        client.send(msgpack.packb({**generate, "id": 1}))
+        name = client.read()["request"]
+        for n in range(40):
+            attach = {"type": "logits.attach", "id": f"a{n}", "request": name}
+            client.send(msgpack.packb(attach))
+        seen = [client.read()]
+        while seen[-1]["type"] != "done":
+            seen.append(client.read())
+
+    answers = [one for one in seen if str(one["id"]).startswith("a")]
+    assert sum(len(one["ids"]) for one in seen if one["type"] == "tokens") == 150
+    assert {one["type"] for one in answers} <= {"result", "error"}
+    assert {one["code"] for one in answers if one["type"] == "error"} <= {"limit_exceeded"}
 
 
 def test_an_unknown_use_is_refused_by_name(daemon: LiveDaemon) -> None:

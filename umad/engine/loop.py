@@ -21,7 +21,7 @@ from umad.engine.reading import Readers
 from umad.engine.spinning import SpinWatch
 from umad.engine.stream import Stream
 from umad.engine.tally import StepTally
-from umad.errors import UmadError, UnknownRequest
+from umad.errors import UmadError
 from umad.protocol.link import (
     Cancel,
     Choose,
@@ -174,7 +174,8 @@ class StepLoop:
             case Choose():
                 self._choose(mail, news)
             case AttachRing():
-                self._attach(mail)
+                stream = self._streams.get(mail.rid)
+                self._emit(self._readers.answer(mail.call, stream, mail.ring, choose=mail.choose))
             case DropSession():
                 self._emit(Reply(call=mail.call, value=scheduler.drop_session(mail.session)))
             case Stop():
@@ -195,18 +196,6 @@ class StepLoop:
         finished = self._scheduler.cancel(rid)
         if finished is not None:
             self._end(finished, news)
-
-    def _attach(self, mail: AttachRing) -> None:
-        stream = self._streams.get(mail.rid)
-        try:
-            if stream is None:
-                raise UnknownRequest("the request has ended", field="request")
-            facts = self._readers.attach(stream, mail.ring, choose=mail.choose)
-        except UmadError as error:
-            mail.ring.close()
-            self._emit(Reply(call=mail.call, error=(error.code, error.message, error.field)))
-        else:
-            self._emit(Reply(call=mail.call, value=facts))
 
     def _choose(self, choice: Choose, news: News) -> None:
         """A client's token. What cannot be meant ends its request, and no other."""

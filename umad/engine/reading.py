@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.shared_pages import SharedPages
-from umad.errors import BadRequest, DeadlineExceeded, LimitExceeded, UmadError
+from umad.errors import BadRequest, DeadlineExceeded, LimitExceeded, UmadError, UnknownRequest
+from umad.protocol.link import Reply
 from umad.request import LogitsUse
 from umad.sampling.ring import RingLayout, RingWriter
 
@@ -104,6 +105,16 @@ class Readers:
         """It has come; with a reader, it begins once that has its ring."""
         if stream.reader is not None:
             self._hold(stream, stream.reader, _ATTACHING, now_ns)
+
+    def answer(self, call: int, stream: Read | None, ring: Ring, *, choose: bool) -> Reply:
+        """What is said to a client that attaches; `ring` was made for it."""
+        try:
+            if stream is None:
+                raise UnknownRequest("the request has ended", field="request")
+            return Reply(call=call, value=self.attach(stream, ring, choose=choose))
+        except UmadError as error:
+            ring.close()
+            return Reply(call=call, error=(error.code, error.message, error.field))
 
     def attach(self, stream: Read, ring: Ring, *, choose: bool) -> Mapping[str, Any]:
         """The facts of its ring, which is `ring` unless it has one. Raises `LimitExceeded`."""
