@@ -38,17 +38,23 @@ def is_open(fd: int, inode: int) -> bool:
         return False
 
 
+def never() -> None:
+    raise AssertionError("nothing was sent")
+
+
 def test_the_answer_and_its_descriptor_arrive_together() -> None:
     async def run() -> None:
+        sent: list[int] = []
         transport, client = await connected()
         fd, inode = readable()
 
-        Handover(value={"slots": 8}, fd=fd).send(transport, 7)
+        Handover(value={"slots": 8}, fd=fd, sent=lambda: sent.append(7)).send(transport, 7)
         data, (came,), _, _ = socket.recv_fds(client, 4096, 4)
 
         (body,) = FrameReader(4096).feed(data)
         assert parse_event(body) == (7, Result(value={"slots": 8}))
         assert os.fstat(came).st_ino == inode
+        assert sent == [7]
         os.close(came)
         assert not is_open(fd, inode), "the daemon keeps none"
         transport.close()
@@ -65,7 +71,7 @@ def test_where_frames_wait_to_be_sent_none_is_torn_and_no_descriptor_stays() -> 
         await asyncio.sleep(0)
 
         with pytest.raises(LimitExceeded, match="one of its own"):
-            Handover(value=None, fd=fd).send(transport, 7)
+            Handover(value=None, fd=fd, sent=never).send(transport, 7)
 
         assert not is_open(fd, inode)
         transport.abort()
@@ -81,7 +87,7 @@ def test_nobody_is_left_to_hand_it_to() -> None:
         transport.abort()
         for gone in (None, transport):
             fd, inode = readable()
-            Handover(value=None, fd=fd).send(gone, 7)
+            Handover(value=None, fd=fd, sent=never).send(gone, 7)
             assert not is_open(fd, inode)
 
     uvloop.run(run())

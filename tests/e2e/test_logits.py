@@ -178,7 +178,7 @@ def test_nonsense_ends_its_own_request_and_no_other(
 
 def test_a_request_may_be_attached_to_while_it_runs(impatient: LiveDaemon) -> None:
     with Client(impatient.socket) as client:
-        events = client.generate(asking(None, 400))
+        events = client.generate(asking(None, 2000))
         name = next(event.request for event in events if isinstance(event, Accepted))
         attached = client.attach(name, choose=True)
         os.close(attached.fd)
@@ -189,24 +189,29 @@ def test_a_request_may_be_attached_to_while_it_runs(impatient: LiveDaemon) -> No
     assert last.code == "deadline_exceeded"
 
 
-def _attach_from_elsewhere(path: str, name: str, said: "multiprocessing.Queue[str]") -> None:
-    try:
-        os.close(Client(path).attach(name).fd)
-        said.put("attached")
-    except UnknownRequest as error:
-        said.put(error.message)
+def _attach_from_elsewhere(
+    path: str, names: "multiprocessing.Queue[str]", said: "multiprocessing.Queue[str]"
+) -> None:
+    with Client(path) as client:
+        said.put("connected")
+        try:
+            os.close(client.attach(names.get(timeout=60)).fd)
+            said.put("attached")
+        except UnknownRequest as error:
+            said.put(error.message)
 
 
 def test_another_process_is_not_shown_them(daemon: LiveDaemon) -> None:
     spawn = multiprocessing.get_context("spawn")
+    names: multiprocessing.Queue[str] = spawn.Queue()
     said: multiprocessing.Queue[str] = spawn.Queue()
+    process = spawn.Process(target=_attach_from_elsewhere, args=(str(daemon.socket), names, said))
+    process.start()
+    assert said.get(timeout=60) == "connected"
     with Client(daemon.socket) as client:
         events = client.generate(asking(None, 2000))
         name = next(event.request for event in events if isinstance(event, Accepted))
-        process = spawn.Process(
-            target=_attach_from_elsewhere, args=(str(daemon.socket), name, said)
-        )
-        process.start()
+        names.put(name)
         answer = said.get(timeout=60)
         process.join(60)
         events.close()

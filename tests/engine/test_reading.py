@@ -17,6 +17,7 @@ from umad.engine.reading import MOST_RINGS, Reader, Ring
 from umad.engine.shared_pages import open_read_only
 from umad.models.sizes import WeightBytes
 from umad.protocol.link import (
+    Attached,
     Cancel,
     Choose,
     FromEngine,
@@ -60,6 +61,7 @@ class Desk:
     replies: list[Reply] = field(default_factory=list)
     order: list[tuple[int, int]] = field(default_factory=list)
     now_ns: int = 0
+    attaching: dict[int, int] = field(default_factory=dict)
 
     def serve(self, *mail: object) -> None:
         loop = StepLoop(
@@ -81,6 +83,7 @@ class Desk:
             now_ns=self._now_ns,
             choice_s=CHOICE_S,
         )
+        self.attaching = {one.call: one.rid for one in mail if isinstance(one, AttachRing)}
         for one in (*mail, Stop()):
             self.inbox.put(one)  # type: ignore[arg-type]
         loop.run()
@@ -92,6 +95,8 @@ class Desk:
     def _hear(self, message: News | FromEngine) -> None:
         if isinstance(message, Reply):
             self.replies.append(message)
+            if message.error is None:
+                self.inbox.put(Attached(rid=self.attaching[message.call]))
             return
         assert isinstance(message, News)
         heard = report(message)
@@ -227,6 +232,27 @@ def test_nobody_waits_for_a_client_that_says_nothing_and_it_waits_only_so_long()
     assert desk.reason(1) == (
         f"deadline_exceeded: no token was chosen for position 0 within {CHOICE_S:g} s"
     )
+
+
+def test_no_row_is_written_before_the_client_has_its_ring() -> None:
+    desk = Desk()
+    real = desk._now_ns
+
+    def later() -> int:
+        desk.now_ns += 10**10
+        return real()
+
+    desk._now_ns = later  # type: ignore[method-assign]
+    # The engine has answered and the daemon has not yet passed it on.
+    desk.inbox.put(reading(1, "read"))
+    desk.inbox.put(attach(1, Ring(N_VOCAB), call=5))
+    desk._hear = lambda message: (  # type: ignore[method-assign]
+        desk.reports.append(report(message)) if isinstance(message, News) else None
+    )
+    desk.serve()
+
+    assert desk.runner.plans == []
+    assert desk.reason(1).startswith("deadline_exceeded: the ring")
 
 
 def test_a_request_whose_ring_nobody_attaches_computes_nothing_and_ends() -> None:

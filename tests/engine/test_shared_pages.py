@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from umad.engine.shared_pages import HAS_MEMFD, SharedPages, open_read_only
-from umad.errors import EngineFailed
+from umad.errors import UnknownRequest
 
 KINDS = [pytest.param(True, marks=pytest.mark.skipif(not HAS_MEMFD, reason="no memfd")), False]
 kinds = pytest.mark.parametrize("memfd", KINDS, ids=["memfd", "named"])
@@ -87,7 +87,7 @@ def test_what_was_closed_is_gone(memfd: bool) -> None:
     pages = SharedPages(N_BYTES, memfd=memfd)
     pages.close()
 
-    with pytest.raises(EngineFailed, match="have gone"):
+    with pytest.raises(UnknownRequest, match="have gone"):
         open_read_only(pages.handle)
 
 
@@ -99,7 +99,7 @@ def test_a_number_that_belongs_to_something_else_by_now_is_not_passed_on() -> No
     other = SharedPages(N_BYTES)
     handle = {**handle, "fd": other.handle["fd"]}
 
-    with pytest.raises(EngineFailed, match="completion has ended"):
+    with pytest.raises(UnknownRequest, match="has ended"):
         open_read_only(handle)
 
     other.close()

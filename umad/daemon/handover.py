@@ -7,6 +7,7 @@ has nothing left to send, for it may stand in the middle of a frame. Owner: the 
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ from umad.protocol.messages import RequestId, encode_result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """value: the answer. fd: goes to the client, and is closed here, by `send`."""
+    """value: the answer. fd: goes to the client, and is closed here, by `send`. sent: called when
+    both are on their way."""
 
     value: Any
     fd: int
+    sent: Callable[[], None]
 
     def send(self, transport: asyncio.Transport | None, request_id: RequestId) -> None:
         """The whole answer at once. Raises `LimitExceeded` where it does not fit in now."""
@@ -34,6 +37,7 @@ class Handover:
             own = transport.get_extra_info("socket").fileno()
             with socket.socket(fileno=os.dup(own)) as sock:
                 socket.send_fds(sock, [frame], [self.fd])
+            self.sent()
         except BlockingIOError:
             raise LimitExceeded(
                 "other messages wait to be sent on this connection; attach on one of its own"

@@ -14,7 +14,7 @@ from umad.daemon.handover import Handover
 from umad.engine.shared_pages import open_read_only
 from umad.errors import BadRequest, UnknownRequest
 from umad.metrics.scorecard import Scorecard
-from umad.protocol.link import Choose
+from umad.protocol.link import Attached, Choose
 from umad.protocol.messages import AttachLogits, ChooseToken
 
 
@@ -42,8 +42,12 @@ class LogitsReaders:
         facts = dict(await engine.call("attach", {"rid": entry.rid, "choose": message.choose}))
         fd = open_read_only(facts.pop("handle"))
         engine.journal.read_by_client(entry, choose=message.choose)
-        self._scorecard.goes_on(entry.rid, self._clock.now_ns())
-        return Handover(value=facts, fd=fd)
+
+        def sent() -> None:
+            engine.send(Attached(rid=entry.rid))
+            self._scorecard.goes_on(entry.rid, self._clock.now_ns())
+
+        return Handover(value=facts, fd=fd, sent=sent)
 
     def choose(self, recipient: Recipient, message: ChooseToken) -> None:
         """Pass a choice on. Raises `UnknownRequest`."""

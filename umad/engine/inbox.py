@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from umad.engine.reading import Ring
 from umad.engine.stream import Stream
-from umad.protocol.link import Cancel, Choose, Pause, Resume, SetLane, Stop
+from umad.protocol.link import Attached, Cancel, Choose, Pause, Resume, SetLane, Stop
 from umad.scheduler.entry import Admission
 
 # More than the daemon ever has underway; a bound against a bug, not a policy.
@@ -42,7 +42,18 @@ class AttachRing:
     ring: Ring
 
 
-Mail = Arrival | Cancel | SetLane | Pause | Resume | Choose | DropSession | AttachRing | Stop
+Mail = (
+    Arrival
+    | Cancel
+    | SetLane
+    | Pause
+    | Resume
+    | Attached
+    | Choose
+    | DropSession
+    | AttachRing
+    | Stop
+)
 
 
 class Inbox:

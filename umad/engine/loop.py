@@ -23,6 +23,7 @@ from umad.engine.stream import Stream
 from umad.engine.tally import StepTally
 from umad.errors import UmadError
 from umad.protocol.link import (
+    Attached,
     Cancel,
     Choose,
     FromEngine,
@@ -171,6 +172,8 @@ class StepLoop:
                 self._readers.pause(mail.rid, self._streams.get(mail.rid))
             case Resume():
                 self._readers.resume(mail.rid, self._streams.get(mail.rid))
+            case Attached():
+                self._readers.attached(self._streams.get(mail.rid))
             case Choose():
                 self._choose(mail, news)
             case AttachRing():

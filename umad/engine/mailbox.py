@@ -25,6 +25,7 @@ from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, ProtocolViolation, UmadError, Unsupported
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader
 from umad.protocol.link import (
+    Attached,
     Call,
     Cancel,
     Choose,
@@ -123,7 +124,7 @@ def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
             desk.inbox.put(message)
             if desk.is_guarded(message.rid):
                 desk.hurry()
-        case Choose():
+        case Attached() | Choose():
             desk.inbox.put(message)
             if desk.is_guarded(message.rid):
                 desk.hurry()

@@ -132,9 +132,14 @@ class Readers:
         stream.reader = reader
         if choose:
             reader.use = "choose"
-        if reader.awaited == _ATTACHING:
-            self._let_go(stream, reader)
         return reader.ring.facts
+
+    def attached(self, stream: Read | None) -> None:
+        """Its client has the descriptor, so no row of it is written before."""
+        if stream is None or stream.reader is None or stream.reader.ring is None:
+            return
+        if stream.reader.awaited == _ATTACHING:
+            self._let_go(stream, stream.reader)
 
     def write(self, stream: Read, row: NDArray[np.float32], now_ns: int) -> bool:
         """Copy the row of its next token to its ring; whether its client is to choose that."""

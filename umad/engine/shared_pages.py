@@ -16,7 +16,7 @@ from _posixshmem import shm_open, shm_unlink  # type: ignore[import-not-found]
 from collections.abc import Mapping
 from typing import Any
 
-from umad.errors import EngineFailed
+from umad.errors import UnknownRequest
 
 # linux/fcntl.h; Python has no name for the last one before 3.13. Linux 5.1.
 _SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 1, 2, 4, 16
@@ -89,7 +89,7 @@ _POPULATE = getattr(mmap, "MAP_POPULATE", 0)
 def open_read_only(handle: Mapping[str, Any]) -> int:
     """A descriptor for reading of another process's `SharedPages`; its name goes away.
 
-    Raises `EngineFailed` where they have gone.
+    Raises `UnknownRequest` where they have gone.
     """
     name, path = handle["name"], f"/proc/{handle['pid']}/fd/{handle['fd']}"
     try:
@@ -99,9 +99,11 @@ def open_read_only(handle: Mapping[str, Any]) -> int:
         else:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise EngineFailed(f"the logits have gone: {error.strerror or error}") from error
+        raise UnknownRequest(
+            "its logits have gone: the request has ended", field="request"
+        ) from error
     # The number may be that of another file by now.
     if os.fstat(fd).st_ino != handle["inode"]:
         os.close(fd)
-        raise EngineFailed("the logits have gone: their completion has ended")
+        raise UnknownRequest("its logits have gone: the request has ended", field="request")
     return fd

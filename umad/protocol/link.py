@@ -79,6 +79,13 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """The client has its ring of logits: a completion that was held for that goes on."""
+
+    rid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choose:
     """The client's token for `position` of a completion that waits for it."""
 
@@ -102,7 +109,7 @@ class Stop:
     """End the process once nothing runs (the daemon cancels first if it is in a hurry)."""
 
 
-ToEngine = Submit | Cancel | SetLane | Pause | Resume | Choose | Call | Stop
+ToEngine = Submit | Cancel | SetLane | Pause | Resume | Attached | Choose | Call | Stop
 
 # -- engine to daemon ---------------------------------------------------------------------------
 
@@ -228,6 +235,7 @@ _KINDS: tuple[type, ...] = (
     SetLane,
     Pause,
     Resume,
+    Attached,
     Choose,
     Call,
     Stop,
