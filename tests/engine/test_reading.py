@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.engine.test_loop import FakeRunner, arrival, counting
 from umad.config import SchedulerSettings, Settings
@@ -157,6 +158,31 @@ def test_nobody_attached_nothing_copied() -> None:
 
     assert desk.counts == (12, 0)
     assert desk.rows(1) == desk.rows(2) == []
+
+
+class TopHalf:
+    """A mask: only the upper half of the vocabulary may be drawn, from the second token on."""
+
+    def __init__(self) -> None:
+        self._n = 0
+
+    def allowed(self) -> NDArray[np.bool_] | None:
+        return np.arange(N_VOCAB) >= N_VOCAB // 2 if self._n else None
+
+    def accept(self, token: int) -> None:
+        self._n += 1
+
+
+def test_a_row_under_a_mask_is_a_copy_and_one_that_is_shown_too_counts_once() -> None:
+    masked, both = arrival(1), reading(2, "read")
+    for came in (masked, both):
+        came.stream.mask = TopHalf()  # type: ignore[assignment]
+    desk = Desk()
+    desk.serve(masked, both, attach(2, Ring(N_VOCAB)), arrival(3))
+
+    assert desk.counts == (18, 5 + 6), "five under the mask, six shown, of which five masked"
+    assert desk.ids(1)[0] == 15
+    assert min(desk.ids(1)[1:]) >= N_VOCAB // 2
 
 
 def test_a_reader_gets_every_row_and_the_tokens_are_those_of_an_unread_request() -> None:

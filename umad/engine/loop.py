@@ -54,7 +54,7 @@ CHOICE_S = 10.0
 @dataclass(slots=True)
 class Totals:
     """Counts from the engine's start. copied: tokens whose row of logits was copied first, because
-    their client reads it; all others are sampled in place."""
+    their client reads it or a mask lies on it; all others are sampled in place."""
 
     cuts: int = 0
     sampled: int = 0
@@ -293,6 +293,8 @@ class StepLoop:
             mask = stream.mask
             allowed = None if mask is None else mask.allowed()
             token, logprob = stream.sampler.sample(logits[row], stream.n_generated, allowed)
+            # A row under a mask is a copy; one that was also shown is counted already.
+            self._totals.copied += allowed is not None and stream.reader is None
         except UmadError as error:
             # This completion's own logits or parameters; its neighbours are none the worse.
             stream.error = error
