@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from umad.cache_path import cache_folder
-from umad.config import HttpSettings, LimitSettings
+from umad.config import HttpSettings
 from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
 from umad.gateway.dialects import DIALECT_OF_PREFIX, ENDPOINTS
@@ -42,13 +42,12 @@ def create_app(
     settings: HttpSettings,
     service: Service,
     *,
-    max_tokens: int = LimitSettings().max_tokens,
     keys: Keyring | None = None,
     any_host: bool = False,
 ) -> Starlette:
     """One gateway. keys: those of `settings.api_key_file` where they are not given.
 
-    max_tokens: the daemon's own limit. any_host: whether every Host is answered to
+    any_host: whether every Host is answered to
     (`door.hosts.HostRule`).
     """
     if keys is None:
@@ -65,7 +64,6 @@ def create_app(
         models=ModelFacts(service),
         token_texts=TokenTexts(service),
         store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
-        max_tokens=max_tokens,
     )
     # Starlette's own list answers preflights; who may ask is the door's to say.
     cors = Middleware(

@@ -65,9 +65,7 @@ class Call:
     async def open(self, request: GenerateRequest) -> Generation:
         """Start a generation for this caller; closed with the call, in whatever state it is.
 
-        Aliases of models are resolved, the caller's lane fills in where the request has none, and
-        more tokens than the daemon allows are as many as it does: clients ask for what a model of
-        their maker's could write, and `length` tells them where it ended.
+        Aliases of models are resolved, the caller's lane fills in where the request has none.
         Raises what the daemon and, within a moment, the engine say against it.
         """
         request = replace(
@@ -75,7 +73,6 @@ class Call:
             model=self.shared.aliases.local(request.model),
             lane=request.lane or self.caller.lane,
             app=self.caller.app,
-            sampling=self.shared.within_limits(request.sampling),
         )
         try:
             request.check()

@@ -72,7 +72,6 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
     app = create_app(
         settings.http,
         client,
-        max_tokens=settings.limits.max_tokens,
         keys=keys,
         any_host=any_host,
     )

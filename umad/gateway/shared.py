@@ -3,7 +3,7 @@
 Made once by `umad.gateway.app`; the parts own their own state. One event loop.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from umad.config import HttpSettings
 from umad.gateway.aliases import Aliases
@@ -14,7 +14,6 @@ from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFacts
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.token_texts import TokenTexts
-from umad.request import SamplingParams
 from umad.service import Service
 
 
@@ -32,10 +31,3 @@ class Shared:
     models: ModelFacts
     token_texts: TokenTexts
     store: ResponsesStore
-    max_tokens: int
-
-    def within_limits(self, sampling: SamplingParams) -> SamplingParams:
-        """As many tokens as the daemon allows at most."""
-        if sampling.max_tokens is None or sampling.max_tokens <= self.max_tokens:
-            return sampling
-        return replace(sampling, max_tokens=self.max_tokens)

@@ -44,8 +44,14 @@ class Drawing(Lenient):
     session: str | None = None
     deadline_ms: StrictInt | None = None
 
-    def sampling(self, *, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
-        """How tokens are drawn. Raises `BadRequest` for what no model could do."""
+    def sampling(
+        self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
+    ) -> SamplingParams:
+        """How tokens are drawn. Raises `BadRequest` for what no model could do.
+
+        fit: more tokens than there is room for are as many as there is: clients ask for what a
+        model of their maker's could write.
+        """
         given: dict[str, Any] = {
             name: value for name in _SAME_NAME if (value := getattr(self, name)) is not None
         }
@@ -59,6 +65,7 @@ class Drawing(Lenient):
             # Packages send an empty one where they mean none.
             stop=tuple(one for one in stops if one),
             max_tokens=max_tokens,
+            fit=fit,
             logprobs=logprobs,
         )
         sampling.check()

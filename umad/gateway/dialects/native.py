@@ -41,7 +41,7 @@ def request_of(body: GenerateBody) -> GenerateRequest:
         prompt_ids=None if body.prompt_ids is None else tuple(body.prompt_ids),
         messages=turns,
         special=body.special is not False,
-        sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs),
+        sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs, fit=False),
         **place,
     )
 
