@@ -268,7 +268,7 @@ def test_background_slices_grow_until_larger_ones_are_no_faster() -> None:
 
     sizes = [plan.n_rows for plan in bench.run(15)]
 
-    assert sizes[0] < 16
+    assert sizes[0] <= 16
     assert sizes == sorted(sizes)
     assert sizes[-1] >= 48
 

@@ -20,8 +20,11 @@ LONGEST_MS = 4_000.0
 # Sizes whose speeds differ by less are alike; the largest of them is taken, since what it could
 # lose is counted already and what is left between two steps is nobody's.
 NEARLY = 1.03
-# After so many slices the next larger size is tried again; it may have been measured while other
-# programs disturbed it.
+# Smaller ones are not considered: all weights are read for each, and on a CPU two tokens may take
+# longer than twice one, so that a search from one token up would stop there.
+LEAST_TOKENS = 16
+# After so many slices one that was never tried, or else the next larger, is tried: what is known of
+# it may have been measured while other programs disturbed it.
 TRY_LARGER_EVERY = 8
 
 
@@ -67,7 +70,7 @@ class SlicePicker:
         cost = self._cost
         bound_ms = self._bound_ms if within_ms is None else min(within_ms, self._bound_ms)
         most = max(1, cost.most(bound_ms, room, start))
-        sizes = [*(n for n in ROWS if n < most), most]
+        sizes = [*(n for n in ROWS if LEAST_TOKENS <= n < most), most]
         speeds = [self.cuts.tokens_per_ms(n, cost.slice_ms(n, start)) for n in sizes]
         enough = max(speeds) / NEARLY
         untried = cost.rows.next_untried()
@@ -80,5 +83,5 @@ class SlicePicker:
         self._since_larger += 1
         if self._since_larger >= TRY_LARGER_EVERY and best + 1 < len(sizes):
             self._since_larger = 0
-            best += 1
+            best = next((at for at, n in enumerate(sizes) if n >= untried), best + 1)
         return sizes[best]
