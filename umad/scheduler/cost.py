@@ -13,6 +13,8 @@ from umad.scheduler.curve import CostCurve
 
 # However many cells were read, rows are not free.
 LEAST_ROWS_SHARE = 0.1
+# A slice beside decode rows that may be tried before any other.
+FIRST_TRIED = 8
 
 
 def slice_cells(n_tokens: int, start: int) -> int:
@@ -78,8 +80,12 @@ class CostModel:
     def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
         """Most prefill tokens from position `start` on whose extra cost beside `beside` decode
         rows is within budget."""
-        shape = self.mixed if beside else self.prefill
-        return shape.most(budget_ms, n_max, start)
+        if not beside:
+            return self.prefill.most(budget_ms, n_max, start)
+        # Sizes are tried one after another: where a few tokens cost nothing beside the rows (a GPU
+        # waiting for memory) their rate says nothing of hundreds, and somebody would wait.
+        within_reach = max(FIRST_TRIED, self.mixed.rows.next_untried())
+        return self.mixed.most(budget_ms, min(n_max, within_reach), start)
 
     def learn(
         self,
