@@ -25,11 +25,11 @@ class FakeGrammar:
     def consume(self, tokens: tuple[int, ...]) -> None:
         self.consumed += tokens
 
-    def allowed(self) -> NDArray[np.bool_]:
+    def allowed(self) -> NDArray[np.float32]:
         if self._fails is not None:
             raise self._fails
-        mask = np.zeros(N_VOCAB, np.bool_)
-        mask[1] = True
+        mask = np.full(N_VOCAB, -np.inf, np.float32)
+        mask[1] = 0.0
         return mask
 
 
@@ -46,7 +46,7 @@ def masked(phase: Phase, fake: FakeGrammar, opening: int | None = OPEN) -> Answe
 
 def allowed(mask: AnswerMask) -> list[int] | None:
     found = mask.allowed()
-    return None if found is None else np.flatnonzero(found).tolist()
+    return None if found is None else np.flatnonzero(found == 0.0).tolist()
 
 
 def test_an_answer_may_think_before_its_grammar_begins() -> None:

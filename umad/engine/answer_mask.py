@@ -80,7 +80,7 @@ class AnswerMask:
         self._tail = b""
         self._fresh: tuple[int, ...] = ()
         self._made = threading.Event()
-        self._mask: NDArray[np.bool_] | None = None
+        self._mask: NDArray[np.float32] | None = None
         self._error: UmadError | None = None
 
     def start(self, taken: Iterable[int] = ()) -> None:
@@ -95,8 +95,9 @@ class AnswerMask:
         elif self._phase is Phase.ANSWER and self._mask is None:
             self._order(())
 
-    def allowed(self) -> NDArray[np.bool_] | None:
-        """bool (n_vocab,), or None for any token. Waits for the mask thread.
+    def allowed(self) -> NDArray[np.float32] | None:
+        """float32 (n_vocab,), 0 for tokens that may come and -inf for all others; None for any
+        token. Good until `accept`. Waits for the mask thread.
 
         Raises `BadRequest` when the grammar has become too complex.
         """
@@ -113,7 +114,7 @@ class AnswerMask:
             self._grammar.consume(self._fresh)
             mask = self._grammar.allowed()
             if self._phase is Phase.BEFORE and self._opening is not None:
-                mask[self._opening] = True
+                mask[self._opening] = 0.0
             self._mask = mask
         except UmadError as error:
             self._error = error

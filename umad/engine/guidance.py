@@ -20,6 +20,10 @@ from umad.engine.schema_fault import fault_path
 from umad.errors import BadRequest
 
 _WORD_BITS = 32
+# By a byte of the mask, the lowest bit first: what is added to the logits of its eight tokens.
+_BARS: NDArray[np.float32] = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0.0, -np.inf
+).astype(np.float32)
 # What a hostile grammar may cost: compiling a second, a step a few milliseconds of one core.
 _LIMITS = LLParserLimits(
     initial_lexer_fuel=5_000_000, step_lexer_fuel=200_000, step_max_items=50_000
@@ -94,7 +98,10 @@ class Grammar:
         self._n_vocab = n_vocab
         self._eog = eog
         self._eog_ids = np.array(sorted(eog), np.intp)
-        self._words = np.zeros((n_vocab + _WORD_BITS - 1) // _WORD_BITS, np.int32)
+        n_words = (n_vocab + _WORD_BITS - 1) // _WORD_BITS
+        self._bars = np.zeros((4 * n_words, 8), np.float32)
+        self._allowed = self._bars.reshape(-1)[:n_vocab]
+        self._words = np.zeros(n_words, np.int32)
 
     def consume(self, tokens: Iterable[int]) -> None:
         """These were taken. Raises `BadRequest` where the grammar has become too complex."""
@@ -102,21 +109,22 @@ class Grammar:
         if inner and not self._matcher.consume_tokens(inner):
             raise self._broken()
 
-    def allowed(self) -> NDArray[np.bool_]:
-        """bool (n_vocab,): which tokens may come next; ends of generation where it may end.
+    def allowed(self) -> NDArray[np.float32]:
+        """float32 (n_vocab,), good until the next call: 0 for tokens that may come next, ends of
+        generation among them where it may end, and -inf for all others.
 
         Releases the interpreter for nearly all of its time.
         """
         matcher = self._matcher
         if matcher.is_stopped() and not matcher.is_error():
-            ends = np.zeros(self._n_vocab, np.bool_)
-            ends[self._eog_ids] = True
-            return ends
+            self._bars.fill(-np.inf)
+            self._allowed[self._eog_ids] = 0.0
+            return self._allowed
         matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
         if matcher.is_error():
             raise self._broken()
-        bits = np.unpackbits(self._words.view(np.uint8), bitorder="little", count=self._n_vocab)
-        return bits.view(np.bool_)
+        np.take(_BARS, self._words.view(np.uint8), axis=0, out=self._bars, mode="clip")
+        return self._allowed
 
     def _broken(self) -> BadRequest:
         return _refusal(self._matcher.get_error(), self.field)

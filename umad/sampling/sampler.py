@@ -72,12 +72,12 @@ class Sampler:
         self,
         logits: NDArray[np.float32],
         position: int,
-        allowed: NDArray[np.bool_] | None = None,
+        allowed: NDArray[np.float32] | None = None,
     ) -> Drawn:
         """The token that follows at `position`, from float32 (n_vocab,), contiguous.
 
-        allowed: bool (n_vocab,), the only tokens that may be drawn; None: all. Log-probabilities
-        are the model's all the same.
+        allowed: float32 (n_vocab,), 0 for tokens that may be drawn and -inf for all others; None:
+        all. Log-probabilities are the model's all the same.
 
         The row is written to meanwhile, and left as it was found. Raises `InternalError` when it
         is not a distribution (a NaN, +inf, or -inf throughout), `BadRequest` when bias and bans
