@@ -1,11 +1,14 @@
 """`kill -9` of the engine in the middle: its clients see a pause, nothing else."""
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
 
 from tests.live import LiveDaemon, Stream, collect, greedy, live_daemon, wait_until
+from umad.constraint import Constraint
+from umad.conversation import ChatMessage
 from umad.request import GenerateRequest, SamplingParams
 
 N_STREAMS = 16
@@ -71,6 +74,36 @@ def test_a_seeded_stream_draws_the_same_tokens_after_a_crash(short_tmp_path: Pat
 
     assert len(broken.ids) == 60
     assert broken.ids == calm.ids
+
+
+def test_an_answer_keeps_to_its_schema_across_a_crash(short_tmp_path: Path) -> None:
+    item = {"type": "string", "maxLength": 8}
+    schema = {"type": "array", "items": item, "minItems": 12, "maxItems": 12}
+    request = GenerateRequest(
+        messages=(ChatMessage(role="user", content="Twelve names."),),
+        sampling=SamplingParams(temperature=1.0, seed=5, max_tokens=400),
+        constraint=Constraint.json_schema(schema),
+    )
+
+    async def both(daemon: LiveDaemon) -> tuple[Stream, Stream]:
+        async with daemon.client() as client:
+            calm = await collect(client, request)
+            broken = Stream(enough_tokens=15)
+            task = asyncio.create_task(collect(client, request, broken))
+            await asyncio.wait_for(broken.enough.wait(), 30)
+            os.kill(daemon.engines()[0].pid, signal.SIGKILL)
+            await asyncio.wait_for(task, 60)
+            return calm, broken
+
+    with live_daemon(short_tmp_path, *EXACT) as daemon:
+        calm, broken = asyncio.run(both(daemon))
+        restarts = daemon.metrics()["restarts"]
+
+    assert restarts == 1
+    assert broken.ids == calm.ids
+    assert broken.done is not None
+    assert broken.done.finish_reason == "stop"
+    assert [type(one) for one in json.loads(broken.text)] == [str] * 12
 
 
 def test_three_crashes_in_a_minute_stop_that_model_with_a_clear_error(

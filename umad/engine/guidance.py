@@ -102,6 +102,7 @@ class Grammar:
         self._bars = np.zeros((4 * n_words, 8), np.float32)
         self._allowed = self._bars.reshape(-1)[:n_vocab]
         self._words = np.zeros(n_words, np.int32)
+        self._shown = np.full(n_words, -1, np.int32)
 
     def consume(self, tokens: Iterable[int]) -> None:
         """These were taken. Raises `BadRequest` where the grammar has become too complex."""
@@ -117,12 +118,17 @@ class Grammar:
         """
         matcher = self._matcher
         if matcher.is_stopped() and not matcher.is_error():
+            self._shown.fill(0)
             self._bars.fill(-np.inf)
             self._allowed[self._eog_ids] = 0.0
             return self._allowed
         matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
         if matcher.is_error():
             raise self._broken()
+        # Within a JSON string one mask is mostly the next one's, too.
+        if np.array_equal(self._words, self._shown):
+            return self._allowed
+        self._shown[:] = self._words
         np.take(_BARS, self._words.view(np.uint8), axis=0, out=self._bars, mode="clip")
         return self._allowed
 
