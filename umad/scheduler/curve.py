@@ -98,8 +98,10 @@ class CostCurve:
 
     def next_untried(self) -> int:
         """The smallest count above all that were ever seen; beyond any when all were."""
-        top = max((index for index, times in enumerate(self._seen) if times), default=-1)
-        return ROWS[top + 1] if top + 1 < len(ROWS) else ROWS[-1] + 1
+        for index in range(len(ROWS) - 1, -1, -1):
+            if self._seen[index]:
+                return ROWS[index + 1] if index + 1 < len(ROWS) else ROWS[-1] + 1
+        return ROWS[0]
 
     def snapshot(self) -> list[tuple[float, int]]:
         """(milliseconds, times seen) of every point of `ROWS`."""
