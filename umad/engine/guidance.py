@@ -6,6 +6,7 @@ https://github.com/guidance-ai/llguidance. Any thread.
 """
 
 import json
+import logging
 import threading
 from collections.abc import Iterable
 
@@ -17,7 +18,9 @@ from umad.chat.grammars import JSON_WHITESPACE
 from umad.constraint import Constraint
 from umad.engine.llama import Model
 from umad.engine.schema_fault import fault_path
-from umad.errors import BadRequest
+from umad.errors import BadRequest, Unsupported
+
+log = logging.getLogger("umad.engine")
 
 _WORD_BITS = 32
 # By a byte of the mask, the lowest bit first: what is added to the logits of its eight tokens.
@@ -40,10 +43,15 @@ class Guidance:
         self._model = model
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
+        self._flaw_of_vocab: str | None = None
 
     def prepare(self) -> None:
-        """Build what takes long, unless it is there."""
-        self._tokens()
+        """Build what takes long, unless it is there. A vocabulary that cannot be constrained is
+        told of to those who ask for that, and no reason to end."""
+        try:
+            self._tokens()
+        except Unsupported as error:
+            log.warning("no constraints: %s", error.message)
 
     def check_schema(self, schema: str, field: str) -> None:
         """Raise `BadRequest` unless a JSON schema can be compiled; names the place at fault."""
@@ -82,8 +90,18 @@ class Guidance:
 
     def _tokens(self) -> LLTokenizer:
         with self._lock:
+            if self._flaw_of_vocab is None and self._tokenizer is None:
+                try:
+                    self._tokenizer = self._model.guidance_tokenizer(
+                        LLTokenizer.from_llamacpp  # type: ignore[attr-defined]
+                    )
+                except ValueError as error:
+                    self._flaw_of_vocab = str(error)
             if self._tokenizer is None:
-                self._tokenizer = self._model.guidance_tokenizer(LLTokenizer.from_llamacpp)  # type: ignore[attr-defined]
+                raise Unsupported(
+                    f"this model's vocabulary cannot be constrained: {self._flaw_of_vocab}",
+                    field="json_schema",
+                )
             return self._tokenizer
 
 
