@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAMP_BENCH := $(VENV)/.installed-bench
+STAMP_CLIENTS := $(VENV)/.installed-clients
 STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest format browser-test agents-test bench bench-check soak install clean
+.PHONY: help demo test lint types layers pytest format browser-test agents-test clients-test bench bench-check soak install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -42,8 +43,11 @@ format: $(STAMP) ## rewrite the code in the house format
 browser-test: $(STAMP_BROWSER) ## the page at / in headless Chromium
 	$(BIN)/python -m pytest -q tests/browser
 
-agents-test: $(STAMP_AGENTS) ## Claude Code and opencode from npm, their tools called by script
+agents-test: $(STAMP_AGENTS) ## Claude Code, Codex and opencode from npm, their tools called by script
 	PATH="$(CURDIR)/$(VENV)/agents/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -q -rs tests/agents
+
+clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
+	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
 
 bench: $(STAMP_BENCH) ## measure beside llama.cpp's own server (builds it first)
 	$(BIN)/python -m bench
@@ -87,5 +91,13 @@ $(STAMP_BROWSER): $(STAMP)
 	@touch $@
 
 $(STAMP_AGENTS): $(STAMP)
-	npm install --silent --prefix $(VENV)/agents @anthropic-ai/claude-code@2.1.197 opencode-ai@1.18.33
+	npm install --silent --prefix $(VENV)/agents \
+	  @anthropic-ai/claude-code@2.1.197 @openai/codex@0.169.0 opencode-ai@1.18.33
+	@touch $@
+
+# They pin older packages than umad's own tests need.
+$(STAMP_CLIENTS): $(STAMP)
+	$(BIN)/python -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check \
+	  litellm==1.83.0 llm==0.36 langchain-openai==1.7.3 instructor==1.17.0
 	@touch $@

@@ -25,6 +25,11 @@ AGENTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"command": COMMAND, "description": "Make a file"},
         ["-p", "Make a file", "--allowedTools", "Bash"],
     ),
+    "codex": (
+        "exec_command",
+        {"cmd": COMMAND},
+        ["exec", "--dangerously-bypass-approvals-and-sandbox", "Make a file"],
+    ),
     "opencode": (
         "bash",
         {"command": COMMAND, "description": "Make a file"},
@@ -40,7 +45,7 @@ def test_an_agent_runs_its_tool_and_hears_the_last_word(short_tmp_path: Path, ag
         pytest.skip(f"{agent} is not installed")
     tool, arguments, words = AGENTS[agent]
     home, work = short_tmp_path / "home", short_tmp_path / "work"
-    home.mkdir()
+    (home / "codex").mkdir(parents=True)
     work.mkdir()
     subprocess.run(["git", "init", "-q", str(work)], check=True)
 
@@ -57,6 +62,7 @@ def test_an_agent_runs_its_tool_and_hears_the_last_word(short_tmp_path: Path, ag
             env={
                 **os.environ,
                 "HOME": str(home),
+                "CODEX_HOME": str(home / "codex"),
                 "PWD": str(work),  # opencode goes by it
                 "PYTHONPATH": str(ROOT),
                 "XDG_CONFIG_HOME": str(home / "config"),

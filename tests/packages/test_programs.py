@@ -1,0 +1,37 @@
+"""Packages that need an environment of their own against a real gateway: `make clients-test`."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.gateways import LiveGateway, live_gateway
+
+# The environment's interpreter; the Makefile sets it.
+PYTHON = os.environ.get("CLIENTS_PYTHON", "")
+PATIENCE_S = 110.0
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    with live_gateway(tmp_path_factory.mktemp("clients")) as one:
+        yield one
+
+
+@pytest.mark.parametrize("package", ["litellm", "langchain", "instructor", "llm"])
+def test_a_package_is_served_in_its_main_ways(gateway: LiveGateway, package: str) -> None:
+    assert PYTHON, "CLIENTS_PYTHON names no interpreter; make clients-test does"
+    program = Path(__file__).with_name("programs.py")
+
+    done = subprocess.run(
+        [PYTHON, str(program), package, gateway.address],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == f"{package}: good"
