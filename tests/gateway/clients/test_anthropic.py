@@ -1,5 +1,6 @@
 """The `anthropic` package against a real gateway on nano."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,6 +118,38 @@ def test_claude_codes_changing_line_does_not_cost_the_prefix(client: Anthropic) 
     cached("one")
 
     assert cached("two") > 100
+
+
+def test_a_schema_is_followed(client: Anthropic) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"yes": {"type": "boolean"}},
+        "required": ["yes"],
+        "additionalProperties": False,
+    }
+    config: Any = {"format": {"type": "json_schema", "schema": schema}}
+
+    message = client.messages.create(
+        model="nano", messages=HELLO, max_tokens=60, output_config=config
+    )
+
+    (block,) = message.content
+    assert block.type == "text"
+    assert isinstance(json.loads(block.text)["yes"], bool)
+
+
+def test_a_forced_tool_is_called(client: Anthropic) -> None:
+    message = client.messages.create(
+        model="nano",
+        messages=HELLO,
+        tools=[WEATHER],
+        tool_choice={"type": "tool", "name": "weather"},
+        max_tokens=100,
+    )
+
+    calls = [block for block in message.content if block.type == "tool_use"]
+    assert [call.name for call in calls] == ["weather"]
+    assert message.stop_reason in ("tool_use", "max_tokens")
 
 
 def test_tools_of_every_type_and_results_are_taken(client: Anthropic) -> None:

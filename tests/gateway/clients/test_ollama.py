@@ -1,5 +1,6 @@
 """The `ollama` package against a real gateway on nano."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,19 @@ def test_logprobs_come_with_texts_and_alternatives(client: Client) -> None:
     assert len(answer.logprobs) == 8
     assert answer.logprobs[0].logprob <= 0
     assert len(answer.logprobs[0].top_logprobs or ()) == 2
+
+
+def test_a_format_is_followed(client: Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"yes": {"type": "boolean"}},
+        "required": ["yes"],
+        "additionalProperties": False,
+    }
+
+    answer = client.chat("nano", messages=HELLO, format=schema, options={"num_predict": 60})
+
+    assert isinstance(json.loads(answer.message.content or "")["yes"], bool)
 
 
 def test_an_empty_request_has_the_model_loaded(client: Client) -> None:
