@@ -54,6 +54,13 @@ def test_a_near_tie_that_went_the_other_way_is_no_loss() -> None:
     assert complaint(Midway.NOTHING, ids, ANSWER, "length") is None
 
 
+def test_a_text_that_runs_in_a_circle_is_no_evidence_of_a_shift() -> None:
+    answer = (*range(100, 110), 5, 6, *([1, 2] * 9))
+    ids = (*range(100, 110), *([1, 2] * 10))
+
+    assert complaint(Midway.NOTHING, ids, answer, "length") is None
+
+
 def test_a_quiet_daemon_as_it_was_is_no_complaint() -> None:
     assert outcome().complaints() == []
 
