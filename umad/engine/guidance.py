@@ -1,7 +1,7 @@
 """llguidance: grammars compiled for one model's tokens. The only module that imports it.
 
-Building its tokenizer takes the interpreter for itself: a second for 152k tokens. So that is done
-once, while the engine is idle, or at the latest when the first constrained request comes.
+Building its tokenizer takes the interpreter for itself: a second for 152k tokens. So that is
+done once, before the engine says that it is ready.
 https://github.com/guidance-ai/llguidance. Any thread.
 """
 

@@ -95,7 +95,9 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     cutter = Cutter(abort=context.abort, clear=context.clear_abort)
     seat = _seat(options)
     guidance = Guidance(loaded.model)
-    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock, guidance)
+    # It holds the interpreter for up to a second: now, when nobody waits for a token.
+    guidance.prepare()
+    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock)
     vocab = Vocabulary(loaded.model)
     template = ChatTemplate(
         loaded.model.chat_template(), bos_text=vocab.bos_text, eos_text=vocab.eos_text
@@ -156,7 +158,6 @@ def _step_loop(
     cutter: Cutter,
     seat: BoardSeat,
     clock: MonotonicClock,
-    guidance: Guidance,
 ) -> StepLoop:
     facts = loaded.facts
     capacity = min(options.engine.batch, facts.n_cells)
@@ -190,7 +191,6 @@ def _step_loop(
     def at_rest() -> None:
         if file is not None:
             file.write_now_and_then(loaded.cost, clock.now_ns())
-        guidance.prepare()
 
     return StepLoop(
         scheduler=scheduler,
