@@ -189,7 +189,7 @@ def test_a_price_of_cells_that_is_absurd_is_corrected_by_the_next_step() -> None
         st.tuples(
             st.integers(0, 64),
             st.integers(0, 512),
-            st.floats(0.0, 1e5, allow_nan=False),
+            st.just(0.0) | st.floats(0.001, 1e5),
             st.integers(0, 10_000_000),
         ),
         max_size=40,
@@ -207,3 +207,14 @@ def test_whatever_it_is_told_costs_stay_finite_and_never_fall_with_size(
         assert all(np.isfinite(line))
         assert line[0] > 0
         assert 0 <= shape.most(100.0, 512, 300) <= 512
+
+
+def test_short_prompts_of_many_lengths_do_not_put_a_price_on_cells() -> None:
+    cost, factor = CostModel(), noise(9)
+    rng = np.random.default_rng(9)
+    for _ in range(300):
+        n_tokens = int(rng.integers(1, 64))
+        cells = slice_cells(n_tokens, int(rng.integers(0, 60)))
+        cost.learn(2, n_tokens, 28.0 + 9.0 * n_tokens * factor(), prefill_cells=cells)
+
+    assert cost.mixed.cells.ms_each == 0

@@ -13,6 +13,9 @@ from umad.scheduler.curve import CostCurve
 
 # However many cells were read, rows are not free.
 LEAST_ROWS_SHARE = 0.1
+# Beside decode rows many prompts are short and of any length, so that their cells follow from their
+# rows, and the price of a cell would take up what is the rows': they say nothing of it.
+SHORT_PROMPT_CELLS = 256
 # A slice beside decode rows that may be tried before any other.
 FIRST_TRIED = 8
 
@@ -29,7 +32,9 @@ CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
 class ShapeCost:
     """Milliseconds of a number of rows that together read a number of cells."""
 
-    def __init__(self, initial_ms_each: float) -> None:
+    def __init__(self, initial_ms_each: float, *, least_depth: int = 0) -> None:
+        """least_depth: cells a row must read on average before a step says what one costs."""
+        self._least_depth = least_depth
         self.rows = CostCurve(initial_ms_each)
         self.cells = CellCost()
 
@@ -56,7 +61,7 @@ class ShapeCost:
         """`n` rows that read `n_cells` took `ms`."""
         if n <= 0 or ms <= 0:
             return
-        if n_cells and self.rows.is_known:
+        if n_cells > self._least_depth * n and self.rows.is_known:
             self.cells.learn(n_cells, self.rows.at(n), ms)
         self.rows.learn(n, max(ms - self.cells.ms_each * n_cells, LEAST_ROWS_SHARE * ms))
 
@@ -67,7 +72,7 @@ class CostModel:
     def __init__(self, *, decode_ms_each: float = 10.0, prefill_ms_per_token: float = 5.0) -> None:
         self.decode = ShapeCost(decode_ms_each)
         self.prefill = ShapeCost(prefill_ms_per_token)
-        self.mixed = ShapeCost(prefill_ms_per_token)
+        self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
 
     def step_ms(
         self, n_decode: int, n_prefill: int, *, decode_cells: int = 0, prefill_cells: int = 0
