@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 
@@ -29,10 +28,8 @@ def test_a_process_cannot_have_more_memory_than_the_machine() -> None:
     assert 0 < memory_bytes() <= psutil.virtual_memory().total
 
 
-def test_threads_wait_briefly_where_nothing_watches_how_long_they_wait() -> None:
-    watched = Path("/proc/self/schedstat").is_file()
-
-    assert spin_count_after_share_cores() == ("None" if watched else "3000")
+def test_threads_that_wait_soon_leave_their_core_to_others() -> None:
+    assert spin_count_after_share_cores() == "3000"
 
 
 def test_a_users_own_choice_of_waiting_stays() -> None:

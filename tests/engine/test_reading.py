@@ -166,8 +166,10 @@ class TopHalf:
     def __init__(self) -> None:
         self._n = 0
 
-    def allowed(self) -> NDArray[np.bool_] | None:
-        return np.arange(N_VOCAB) >= N_VOCAB // 2 if self._n else None
+    def allowed(self) -> NDArray[np.float32] | None:
+        if not self._n:
+            return None
+        return np.where(np.arange(N_VOCAB) >= N_VOCAB // 2, 0.0, -np.inf).astype(np.float32)
 
     def accept(self, token: int) -> None:
         self._n += 1
