@@ -533,3 +533,30 @@ def test_what_a_background_request_left_goes_with_its_apps_next_where_every_cell
     assert first.prefill[0].start == 200, "what both have in common is not computed again"
     assert bench.scheduler.snapshot().cells_retained <= 820, "the first one's tail is gone"
     assert bench.scheduler.snapshot().cells_live == 0
+
+
+def test_a_short_prompt_goes_with_its_apps_next_where_cells_are_paid_for() -> None:
+    bench = Bench(pays_for_kept=True)
+    bench.arrive(1, 0, 5, prompt=[500] * 100)
+    bench.arrive(2, 0, 5, prompt=[501] * 300)
+    while len(bench.ended) < 2:
+        bench.step()
+    kept = bench.scheduler.snapshot().cells_retained
+
+    bench.arrive(3, 0, 5, prompt=[502] * 50)
+    bench.step()
+
+    assert kept > 400
+    assert 300 <= bench.scheduler.snapshot().cells_retained < 310
+
+
+def test_a_short_prompt_of_a_session_waits_for_its_next_turn() -> None:
+    bench = Bench(pays_for_kept=True)
+    bench.arrive(1, 0, 5, prompt=[500] * 100, session="talk")
+    while 1 not in bench.ended:
+        bench.step()
+
+    bench.arrive(2, 0, 5, prompt=[502] * 50)
+    bench.step()
+
+    assert bench.scheduler.snapshot().cells_retained > 100
