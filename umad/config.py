@@ -1,4 +1,4 @@
-"""Settings as frozen values, read once at start. Where they come from is `umad.config_file`.
+"""Settings as frozen values, read once at start. Where they come from is `umad.configuration`.
 
 Every field is a YAML key, a `UMAD_…` variable and a flag of the same name.
 """

@@ -9,7 +9,7 @@ import yaml
 from tests.cli.conftest import Umad
 from umad.cli import serve
 from umad.config import Settings
-from umad.config_file import load
+from umad.configuration.sources import load
 
 
 @pytest.fixture

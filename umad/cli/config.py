@@ -10,8 +10,8 @@ import yaml
 
 from umad.cli.exits import NearestGroup
 from umad.config import Settings
-from umad.config_file import Loaded, default_path, load
-from umad.config_options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
+from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
+from umad.configuration.sources import Loaded, default_path, load
 
 _LIST_TARGETS = tuple(option.target for option in LISTS)
 

@@ -1,7 +1,7 @@
-"""One click flag per option of `umad.config_options`, and back to texts by option name.
+"""One click flag per option of `umad.configuration.options`, and back to texts by option name.
 
-Values stay text until `umad.config_file` reads them, so that a wrong one is reported alike wherever
-it stands.
+Values stay text until `umad.configuration` reads them, so that a wrong one is reported alike
+wherever it stands.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from umad.config_options import LISTS, SCALARS, Option
+from umad.configuration.options import LISTS, SCALARS, Option
 
 FLAGGED: tuple[Option, ...] = (*SCALARS, *LISTS)
 # What `umad gateway` needs to know of a daemon's options, and is handed by `umad serve`.

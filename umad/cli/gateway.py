@@ -9,7 +9,7 @@ import click
 from umad.cli.config import file_option
 from umad.cli.flags import GATEWAY, given_flags, option_flags
 from umad.cli.parent import end_with_stdin, until_stdin_closes
-from umad.config_file import load
+from umad.configuration.sources import load
 from umad.gateway.serving import run_gateway
 
 

@@ -19,7 +19,7 @@ import click
 from umad.cli.agents import AGENTS, KEY_VARIABLE, Agent, Setting, Target
 from umad.cli.config import file_option
 from umad.cli.connect import call, socket_option
-from umad.config_file import load
+from umad.configuration.sources import load
 from umad.errors import BadConfig, NoDaemon, UnknownModel, Unsupported
 
 LISTEN = "127.0.0.1:8080"

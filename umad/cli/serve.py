@@ -1,4 +1,4 @@
-"""`umad serve`: becomes the daemon. Every option of `umad.config_options` is a flag here."""
+"""`umad serve`: becomes the daemon. Every option of `umad.configuration.options` is a flag here."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import click
 from umad.cli.config import file_option
 from umad.cli.flags import FLAGGED, GATEWAY, as_arguments, given_flags, option_flags
 from umad.cli.parent import end_with_stdin, until_stdin_closes
-from umad.config_file import Loaded, load
+from umad.configuration.sources import Loaded, load
 from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
 from umad.gateway.door.check import check_door

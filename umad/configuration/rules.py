@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from umad.config import AppRule, LaneSettings, Settings
-from umad.config_nodes import Given, hint, pairs_of, scalar
-from umad.config_options import CAP, FLOOR, LANE, PRIORITY
+from umad.configuration.kinds import CAP, FLOOR, LANE, PRIORITY
+from umad.configuration.nodes import Given, hint, pairs_of, scalar
 from umad.errors import BadConfig
 
 _RULE = {"lane": LANE, "latency_cap": CAP}

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umad.config import AppRule, LaneSettings, Settings
-from umad.config_file import default_path, load
-from umad.config_options import OPTIONS, SCALARS
+from umad.configuration.options import OPTIONS, SCALARS
+from umad.configuration.sources import default_path, load
 from umad.errors import BadConfig
 
 NOTHING: dict[str, str] = {"HOME": "/nonexistent"}
@@ -95,7 +95,7 @@ logging:
 
 
 def test_the_documented_sample_is_valid_and_says_the_defaults() -> None:
-    sample = Path(__file__).parents[1] / "config" / "umad.yaml"
+    sample = Path(__file__).parents[2] / "config" / "umad.yaml"
 
     loaded = load(environ=NOTHING, path=sample)
 

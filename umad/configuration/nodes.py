@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from umad.config_options import Kind, Option
+from umad.configuration.kinds import Kind
+from umad.configuration.options import Option
 from umad.errors import BadConfig
 
 

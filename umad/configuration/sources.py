@@ -3,7 +3,7 @@
     flags > UMAD_… variables > YAML file > defaults
 
 Everything wrong is a `BadConfig` of one line that says where (`umad.yaml:7`, `UMAD_CTX_SIZE`,
-`--ctx-size`) and names the nearest known key. What an option accepts is `umad.config_options`.
+`--ctx-size`) and names the nearest known key. What an option accepts is `options`.
 Reads the file once; holds no state.
 """
 
@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from umad.config import Settings
-from umad.config_nodes import Given, hint, line_of, pairs_of, scalar
-from umad.config_options import (
+from umad.configuration.nodes import Given, hint, line_of, pairs_of, scalar
+from umad.configuration.options import (
     ALIASES,
     APPS,
     LISTS,
@@ -28,7 +28,7 @@ from umad.config_options import (
     QOS,
     Option,
 )
-from umad.config_rules import check_app_lanes, read_app_rules, read_lanes
+from umad.configuration.rules import check_app_lanes, read_app_rules, read_lanes
 from umad.errors import BadConfig
 
 MAX_FILE_BYTES = 2**20
