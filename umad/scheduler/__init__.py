@@ -6,9 +6,10 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     cancel / set_lane ─┼─▶ plan(now_ns) ─▶ [engine runs it] ─▶ apply(plan, result, now_ns)
     pause / resume ────┘
 
-    policy     Scheduler: every request, from step to step, and what came of each
+    policy     Scheduler: every request, from step to step
     placing    Placer: who comes into the pool, who gives way
     compose    StepComposer: whose rows and slices make up a step, how large
+    books      StepBooks: what a step came to
     guard      LatencyGuard: how many milliseconds of other work a step may carry
     throttle   BackgroundThrottle: when background work waits
     budget     TrafficBudget: bytes a second, all work counted, background held
@@ -21,6 +22,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     fairness   TokenCounters: virtual token counters between the apps of a lane
     residency  Residency: who sits in the pool; sharing, retaining, evicting
     parking    Parker: what is copied to host memory before it is evicted, and put back
+    freight    Freight: how many copies a step carries
     parked     ParkedStore: what is in host memory, and what goes when it is full
     copying    CopyCost: milliseconds of a copy, against those of computing anew
     ledger     KvLedger: which cells belong to which sequences, counted exactly
@@ -33,6 +35,7 @@ Owner: the engine's step thread. Nothing here locks.
 from umad.scheduler.budget import TrafficBudget
 from umad.scheduler.entry import Admission
 from umad.scheduler.neighbours import Neighbours
-from umad.scheduler.policy import Scheduler, SchedulerSnapshot
+from umad.scheduler.policy import Scheduler
+from umad.scheduler.snapshot import SchedulerSnapshot
 
 __all__ = ["Admission", "Neighbours", "Scheduler", "SchedulerSnapshot", "TrafficBudget"]

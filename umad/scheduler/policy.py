@@ -1,4 +1,4 @@
-"""The scheduler: every live request, who is placed, who gives way, what came of each step.
+"""The scheduler: every live request from its arrival to its end, and the parts that decide for it.
 
 The rules, in the order they are applied:
 1. Waiting requests are placed while they fit: aged ones first, then by lane, then the app served
@@ -6,23 +6,25 @@ The rules, in the order they are applied:
    (they keep their tokens and are placed again later), else it waits. What has to be evicted for
    it and is worth keeping is copied to host memory first (`parking`), a bounded piece a step.
 2. The step is composed of the placed ones (`compose`) under the guard (`guard`).
-3. What the step brought is booked: tokens appended, cells counted, costs learnt, ends decided.
+3. What the step came to is booked (`books`), its tokens are taken, ends are decided.
 
 Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.request import INTERACTIVE, FinishReason
+from umad.scheduler.books import StepBooks
 from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.compose import Ready, StepComposer
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import TokenCounters
+from umad.scheduler.freight import Freight
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.neighbours import Neighbours
 from umad.scheduler.parked import ParkedStore, ParkShape
@@ -30,34 +32,16 @@ from umad.scheduler.parking import Parker
 from umad.scheduler.placing import Placer
 from umad.scheduler.residency import Residency
 from umad.scheduler.slices import SlicePicker
+from umad.scheduler.snapshot import SchedulerSnapshot
 from umad.scheduler.throttle import BackgroundThrottle
 from umad.scheduler.waiting import WaitingLine
-from umad.step import Finished, HouseKept, MemoryOp, Sampled, StepPlan, StepResult
+from umad.step import Finished, HouseKept, Sampled, StepPlan, StepResult
 
 # One that had to age to get in stays this long, and until it has a new token: if it could be
 # preempted at once by the next arrival, and its cells taken, it would never get anywhere.
 HOLD_NS = 500_000_000
 
-# Copies of a step that nobody interactive decodes in: what arrives meanwhile hardly feels it.
-COPY_MS = 8.0
 NO_ROOM = ParkShape(capacity_bytes=0, slice_cells=1, slab_bytes=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerSnapshot:
-    """Where things stand, for the scorecard. Totals count from the start."""
-
-    cells_live: int
-    cells_retained: int
-    cells_total: int
-    running: int
-    waiting: Mapping[str, int] = field(default_factory=dict)
-    preemptions_total: int = 0
-    parked: int = 0
-    parked_bytes: int = 0
-    restores_total: int = 0
-    prompt_tokens_total: int = 0
-    cached_tokens_total: int = 0
 
 
 class Scheduler:
@@ -110,17 +94,31 @@ class Scheduler:
         self._residency = Residency(
             n_cells=n_cells, max_seqs=max_seqs, can_share_prefix=can_share_prefix
         )
-        self._settings = settings
+        self._entries: dict[int, Entry] = {}
+        self._books = StepBooks(
+            entries=self._entries,
+            residency=self._residency,
+            cost=self.cost,
+            guard=self.guard,
+            slices=self.slices,
+            guarded=self._guarded,
+        )
         store = ParkedStore(parking or NO_ROOM)
-        self._slice_cells = store.shape.slice_cells
-        self._copying = CopyCost(
+        copying = CopyCost(
             self.cost,
             cell_bytes=store.shape.slab_bytes / store.shape.slice_cells,
             batch_tokens=batch_tokens,
         )
-        self._parker = Parker(store=store, residency=self._residency, copying=self._copying)
-        self._copied_for_background = False
-        self._entries: dict[int, Entry] = {}
+        self._parker = Parker(store=store, residency=self._residency, copying=copying)
+        self._freight = Freight(
+            parker=self._parker,
+            copying=copying,
+            slab_cells=store.shape.slice_cells,
+            cost=self.cost,
+            guard=self.guard,
+            settings=settings,
+            guarded=self._guarded,
+        )
         self._placer = Placer(
             residency=self._residency,
             parker=self._parker,
@@ -130,7 +128,6 @@ class Scheduler:
             guarded=self._guarded,
             pays_for_kept=pays_for_kept,
         )
-        self._turn = 0
 
     # -- requests come and go -------------------------------------------------------------------
 
@@ -203,6 +200,23 @@ class Scheduler:
         """The next step."""
         if self._placer.may_place and len(self._waiting):
             self._placer.place(now_ns)
+        ready = self._ready()
+        copies = self._freight.load(ready)
+        if copies:
+            # Whoever waits for a copy may be placed once it is made.
+            self._placer.may_place = True
+        wait_ms = self._throttle.hold(
+            ready, now_ns, floor_is_owed=self.guard.background_share < self._floor
+        )
+        plan = self._composer.compose(ready, (*self._residency.take_ops(), *copies))
+        if not plan.is_idle:
+            self._throttle.charge(plan, now_ns)
+        elif wait_ms:
+            return replace(plan, wait_ms=wait_ms)
+        return plan
+
+    def _ready(self) -> Ready:
+        """Who could run now: by lane, then by deadline, then in the order they were placed."""
         ready = Ready()
         for entry in self._placer.running.values():
             if entry.paused or entry.restore is not None:
@@ -217,45 +231,7 @@ class Scheduler:
                 group.sort(key=lambda entry: (-self._priority[entry.lane], entry.deadline_ns))
         if len(ready.prefill) > 1:
             ready.prefill.sort(key=lambda entry: entry.deadline_ns)
-        copies = self._copies(ready)
-        wait_ms = self._throttle.hold(
-            ready, now_ns, floor_is_owed=self.guard.background_share < self._floor
-        )
-        plan = self._composer.compose(ready, (*self._residency.take_ops(), *copies))
-        if not plan.is_idle:
-            self._throttle.charge(plan, now_ns)
-        elif wait_ms:
-            return replace(plan, wait_ms=wait_ms)
-        return plan
-
-    def _copies(self, ready: Ready) -> tuple[MemoryOp, ...]:
-        """Copies to and from host memory that the step of `ready` may carry."""
-        if not self._parker.has_work:
-            self._copied_for_background = False
-            return ()
-        n_rows = len(ready.decode)
-        if n_rows:
-            # What a newcomer waits for may take what a slice of its prompt might; the rest is
-            # background work, and takes the place of other such work in this step.
-            solo_ms = self.cost.decode.at(n_rows, sum([entry.n_tokens for entry in ready.decode]))
-            newcomer_ms = self._settings.newcomer_steps * solo_ms
-            slab_ms = self._copying.copy_ms(self._slice_cells)
-            within_ms = self.guard.within_ms(solo_ms, [entry.latency_cap for entry in ready.decode])
-            background_ms = self.guard.allowance_ms(solo_ms, within_ms, slab_ms)
-        else:
-            newcomer_ms = COPY_MS
-            background_ms = 0.0 if ready.prefill else COPY_MS
-        copies, for_background = self._parker.next_ops(
-            guarded=self._guarded, newcomer_ms=newcomer_ms, background_ms=background_ms
-        )
-        self._copied_for_background = for_background
-        if n_rows and for_background:
-            ready.background_decode.clear()
-            ready.background_prefill.clear()
-        if copies:
-            # Whoever waits for a copy may be placed once it is made.
-            self._placer.may_place = True
-        return copies
+        return ready
 
     def kept_house(self, plan: StepPlan, kept: HouseKept | None, now_ns: int) -> bool:
         """Book what an idle plan's memory operations came to; `apply` does it for the others.
@@ -272,16 +248,13 @@ class Scheduler:
         """Book what a step brought; the requests that ended with it."""
         self.kept_house(plan, result.house, now_ns)
         self._throttle.settle(plan, result, now_ns)
-        if plan.cuttable and plan.prefill:
-            self.slices.cuts.ran(result.device_ms, was_cut=result.outcome == "cut")
-        if result.outcome == "done":
-            return self._book(plan, result, now_ns)
-        if result.outcome == "cut":
-            self._book_cut(plan, result)
-        else:
-            # The ledger is meant to make this impossible; what is only kept must give way first.
-            self._residency.evict_all()
-        return ()
+        self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
+        ended: list[Finished] = []
+        for drawn in result.sampled:
+            finished = self.take(drawn, now_ns)
+            if finished is not None:
+                ended.append(finished)
+        return tuple(ended)
 
     def take(self, drawn: Sampled, now_ns: int) -> Finished | None:
         """A token of a request, and its end where that is one. Most are part of what `apply` books;
@@ -326,67 +299,6 @@ class Scheduler:
             prompt_tokens_total=self._placer.prompt_tokens,
             cached_tokens_total=self._placer.cached_tokens,
         )
-
-    # -- booking --------------------------------------------------------------------------------
-
-    def _book(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
-        entries = self._entries
-        background = False
-        for row in plan.decode:
-            entry = entries.get(row.rid)
-            if entry is None:
-                continue
-            self._residency.grow(entry, 1)
-            self._turn += 1
-            entry.turn = self._turn
-            background = background or entry.lane not in self._guarded
-        n_prefill = 0
-        for piece in plan.prefill:
-            n_prefill += piece.n_tokens
-            entry = entries.get(piece.rid)
-            if entry is None:
-                continue
-            self._residency.grow(entry, piece.n_tokens)
-            background = background or entry.lane not in self._guarded
-        self.cost.learn(
-            len(plan.decode),
-            n_prefill,
-            result.device_ms,
-            decode_cells=plan.n_cells_read - plan.n_cells_prefill,
-            prefill_cells=plan.n_cells_prefill,
-        )
-        device_ms = result.device_ms
-        if self._copied_for_background and result.house is not None:
-            background = True
-            device_ms += result.house.copy_ms
-        self.guard.settle(
-            solo_ms=plan.solo_ms,
-            within_ms=plan.within_ms,
-            device_ms=device_ms,
-            carried=background,
-        )
-        ended: list[Finished] = []
-        for drawn in result.sampled:
-            finished = self.take(drawn, now_ns)
-            if finished is not None:
-                ended.append(finished)
-        return tuple(ended)
-
-    def _book_cut(self, plan: StepPlan, result: StepResult) -> None:
-        lengths = dict(result.seq_lengths)
-        for piece in plan.prefill:
-            entry = self._entries.get(piece.rid)
-            if entry is None:
-                continue
-            kept = min(lengths.get(piece.seq, piece.start) - piece.start, piece.n_tokens)
-            # The last row's logits are gone with the cut, so it must be computed once more.
-            kept = max(0, min(kept, entry.n_pending - 1))
-            self._residency.grow(entry, kept)
-            self._residency.rolled_back(entry)
-        for row in plan.decode:
-            entry = self._entries.get(row.rid)
-            if entry is not None:
-                self._residency.rolled_back(entry)
 
     def _end(self, entry: Entry, event: Event, reason: FinishReason) -> Finished:
         if entry.state is State.WAITING:

@@ -1,0 +1,21 @@
+"""Where a scheduler's books stand, for the scorecard. A value; anybody may keep one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSnapshot:
+    """Where things stand, for the scorecard. Totals count from the start."""
+
+    cells_live: int
+    cells_retained: int
+    cells_total: int
+    running: int
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    preemptions_total: int = 0
+    parked: int = 0
+    parked_bytes: int = 0
+    restores_total: int = 0
+    prompt_tokens_total: int = 0
+    cached_tokens_total: int = 0
