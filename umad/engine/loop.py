@@ -244,9 +244,12 @@ class StepLoop:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
         n_background = self._count_background(plan)
         now_ns = self._now_ns()
-        # Who was let go of since the last step gave cells back; that is told at once.
-        if news.ended or self._tally.is_due(now_ns):
+        # Who was let go of since the last step gave cells back; that is told at once. Tokens do not
+        # wait for books, least of all a first one, which comes after a rest and finds them due.
+        is_due = self._tally.is_due(now_ns)
+        if news.ended or (is_due and not news.drawn):
             news.stats = self._tell(now_ns)
+            is_due = False
         # Tokens leave before the books are done: daemon and clients work on other cores meanwhile.
         if news:
             self._emit(news)
@@ -262,7 +265,7 @@ class StepLoop:
         last = News()
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, last)
-        if last or decoded.outcome == "cut":
+        if last or is_due or decoded.outcome == "cut":
             # A cut's time must not be taken for that of steps which brought something.
             last.stats = self._tell(now_ns)
             self._emit(last)
