@@ -13,16 +13,19 @@ request's first token is its TTFT and no gap. A stream paused because its client
 Owner: the daemon's event loop.
 """
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from umad.metrics.faults import FaultWindow
+from umad.metrics.latest import Latest
 from umad.metrics.memory import MemoryFacts
 from umad.metrics.pending import PendingClock
-from umad.metrics.summary import ARRIVAL, ENDING, STEP, Caps, Latest, Names, Slice, summarize
+from umad.metrics.rows import ARRIVAL, ENDING, STEP, Names, Slice
+from umad.metrics.step_facts import StepFacts
+from umad.metrics.summary import Caps, summarize
 from umad.metrics.window import WindowRing
 from umad.request import INTERACTIVE, FinishReason
 
@@ -31,50 +34,6 @@ _NAN = float("nan")
 TOGETHER_NS = 50_000
 # Tokens whose books are made together; an engine's `step` comes long before.
 MOST_NOTED = 4096
-
-
-class StepFacts(Protocol):
-    """What of a step's facts the scorecard reads: `umad.protocol.link.StepStats` has all of it.
-
-    Counters ending in `_total` count from the engine's start.
-    """
-
-    @property
-    def ended_ns(self) -> int: ...
-    @property
-    def device_ms(self) -> float: ...
-    @property
-    def solo_ms(self) -> float: ...
-    @property
-    def n_decode(self) -> int: ...
-    @property
-    def n_prefill_tokens(self) -> int: ...
-    @property
-    def n_background_tokens(self) -> int: ...
-    @property
-    def bytes_moved(self) -> int: ...
-    @property
-    def cells_live(self) -> int: ...
-    @property
-    def cells_retained(self) -> int: ...
-    @property
-    def cells_total(self) -> int: ...
-    @property
-    def waiting(self) -> Mapping[str, int]: ...
-    @property
-    def parked(self) -> int: ...
-    @property
-    def cuts_total(self) -> int: ...
-    @property
-    def preemptions_total(self) -> int: ...
-    @property
-    def prompt_tokens_total(self) -> int: ...
-    @property
-    def cached_tokens_total(self) -> int: ...
-    @property
-    def sampled_total(self) -> int: ...
-    @property
-    def copied_rows_total(self) -> int: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,13 +55,12 @@ class _Model:
     """Running facts of one model. seen: the counters of the latest step."""
 
     pending: PendingClock
+    faults: FaultWindow
     solo_ms: float = _NAN
     tokens: int = 0
     restarts: int = 0
     seen: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
     latest: StepFacts | None = None
-    # (now_ns, faulted bytes, tokens) of earlier snapshots, for what a token faults in.
-    faults: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=4096))
 
 
 class Scorecard:
@@ -336,7 +294,7 @@ class Scorecard:
         return {"window_s": self._window_ns / 1e9, **section(whole, total), "models": models}
 
     def _latest(self, facts: _Model, now_ns: int, held: MemoryFacts | None) -> Latest:
-        faulted, over_tokens = self._faulted(facts, now_ns, held)
+        faulted, over_tokens = facts.faults.read(held, facts.tokens, now_ns)
         stats = facts.latest
         return Latest(
             pending_ns=facts.pending.wall_ns(now_ns),
@@ -353,26 +311,13 @@ class Scorecard:
             waiting=dict(stats.waiting) if stats and facts.pending.live else {},
         )
 
-    def _faulted(
-        self, facts: _Model, now_ns: int, held: MemoryFacts | None
-    ) -> tuple[int | None, int]:
-        """Bytes faulted back in, and the tokens made meanwhile, since about a window ago."""
-        if held is None or held.faulted_bytes_total is None:
-            return None, 0
-        total = held.faulted_bytes_total
-        if facts.faults and total < facts.faults[-1][1]:
-            facts.faults.clear()  # another process: the engine was restarted
-        facts.faults.append((now_ns, total, facts.tokens))
-        # Keep one reading older than the window, so that a whole window is covered.
-        while len(facts.faults) > 1 and facts.faults[1][0] <= now_ns - self._window_ns:
-            facts.faults.popleft()
-        _, first_bytes, first_tokens = facts.faults[0]
-        return total - first_bytes, facts.tokens - first_tokens
-
     def _model(self, name: str) -> tuple[int, _Model]:
         number = self._model_names.number(name)
         facts = self._models.get(number)
         if facts is None:
-            facts = _Model(pending=PendingClock(window_ns=self._window_ns))
+            facts = _Model(
+                pending=PendingClock(window_ns=self._window_ns),
+                faults=FaultWindow(window_ns=self._window_ns),
+            )
             self._models[number] = facts
         return number, facts

@@ -19,82 +19,17 @@ How each field is computed:
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from umad.metrics.memory import MemoryFacts
+from umad.metrics.latest import Latest
+from umad.metrics.rows import Rows, Slice
 
 # What the guard keeps to beside the cap, in multiples of solo.
 MOST_P99 = 2.0
 MOST_GAP = 3.0
-
-ARRIVAL = np.dtype(
-    [
-        ("at_ns", np.int64),
-        ("n", np.int32),
-        ("gap_ms", np.float64),
-        ("ttft_ms", np.float64),
-        ("solo_ms", np.float64),
-        ("model", np.int32),
-        ("lane", np.int32),
-        ("app", np.int32),
-    ]
-)
-STEP = np.dtype(
-    [
-        ("at_ns", np.int64),
-        ("device_ms", np.float64),
-        ("useful_ms", np.float64),
-        ("bytes", np.int64),
-        ("rows", np.int32),
-        ("background_rows", np.int32),
-        ("sampled", np.int64),
-        ("copied", np.int64),
-        ("prompt", np.int64),
-        ("cached", np.int64),
-        ("cuts", np.int64),
-        ("preemptions", np.int64),
-        ("model", np.int32),
-    ]
-)
-ENDING = np.dtype(
-    [
-        ("at_ns", np.int64),
-        ("failed", np.bool_),
-        ("model", np.int32),
-        ("lane", np.int32),
-        ("app", np.int32),
-    ]
-)
-# Names come from clients: past this many, newcomers are counted together.
-MAX_NAMES = 1024
-OTHERS = "(others)"
-
-Rows = NDArray[Any]
-
-
-class Names:
-    """Small numbers for names, in order of appearance."""
-
-    __slots__ = ("_numbers", "names")
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._numbers: dict[str, int] = {}
-
-    def number(self, name: str) -> int:
-        """The name's number; the same one for ever."""
-        found = self._numbers.get(name)
-        if found is not None:
-            return found
-        if len(self.names) >= MAX_NAMES and name != OTHERS:
-            return self.number(OTHERS)
-        self._numbers[name] = len(self.names)
-        self.names.append(name)
-        return len(self.names) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,77 +39,6 @@ class Caps:
     latency_cap: float
     app_caps: dict[int, float] = field(default_factory=dict)
     budget_gbps: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """Rows of one model, lane or app. live: requests of now, as rows of ENDING."""
-
-    arrivals: Rows
-    steps: Rows
-    endings: Rows
-    live: Rows
-    interactive: int
-
-    def of(self, column: str, number: int) -> "Slice":
-        """The rows whose `column` is `number`; steps belong to models, not to lanes or apps."""
-
-        def rows(all_rows: Rows) -> Rows:
-            mine = all_rows[column] == number
-            return all_rows if mine.all() else all_rows[mine]  # one model is the common case
-
-        return replace(
-            self,
-            arrivals=rows(self.arrivals),
-            steps=rows(self.steps) if column == "model" else self.steps,
-            endings=rows(self.endings),
-            live=rows(self.live),
-        )
-
-    def numbers(self, column: str) -> list[int]:
-        """Which lanes or apps occur."""
-        seen = [part[column] for part in (self.arrivals, self.endings, self.live)]
-        return [int(one) for one in np.unique(np.concatenate(seen))]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latest:
-    """What is a state and not a sum over the window."""
-
-    pending_ns: int
-    rss_bytes: int | None = None
-    pss_bytes: int | None = None
-    faulted_bytes: int | None = None
-    faulted_over_tokens: int = 0
-    restarts: int = 0
-    cells_used: int = 0
-    cells_retained: int = 0
-    cells_total: int = 0
-    parked: int = 0
-    waiting: dict[str, int] = field(default_factory=dict)
-
-    @staticmethod
-    def total(
-        models: "Sequence[Latest]", others: Sequence[MemoryFacts], *, pending_ns: int
-    ) -> "Latest":
-        """All models together, with processes that serve no one model."""
-        waiting: dict[str, int] = {}
-        for one in models:
-            for lane, n in one.waiting.items():
-                waiting[lane] = waiting.get(lane, 0) + n
-        return Latest(
-            pending_ns=pending_ns,
-            rss_bytes=_sum_known([m.rss_bytes for m in models] + [o.rss_bytes for o in others]),
-            pss_bytes=_sum_known([m.pss_bytes for m in models] + [o.pss_bytes for o in others]),
-            faulted_bytes=_sum_known([one.faulted_bytes for one in models]),
-            faulted_over_tokens=sum(one.faulted_over_tokens for one in models),
-            restarts=sum(one.restarts for one in models),
-            cells_used=sum(one.cells_used for one in models),
-            cells_retained=sum(one.cells_retained for one in models),
-            cells_total=sum(one.cells_total for one in models),
-            parked=sum(one.parked for one in models),
-            waiting=waiting,
-        )
 
 
 def summarize(
@@ -312,11 +176,6 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def _gigabytes(size_bytes: int | None) -> float | None:
     return None if size_bytes is None else _rounded(size_bytes / 1e9)
-
-
-def _sum_known(values: Sequence[int | None]) -> int | None:
-    known = [one for one in values if one is not None]
-    return sum(known) if known else None
 
 
 def _rounded(value: float) -> float:

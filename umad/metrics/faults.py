@@ -1,0 +1,35 @@
+"""Page faults of a model's weights over a window: what the machine read again because memory was
+short. Pure: readings come in, made by whoever asks the platform. Owner: the scorecard."""
+
+from collections import deque
+
+from umad.metrics.memory import MemoryFacts
+
+# Readings kept; they come a few a second at most, so this is far more than a window.
+MOST_READINGS = 4096
+
+
+class FaultWindow:
+    """Readings of one model's process, in time order."""
+
+    def __init__(self, *, window_ns: int) -> None:
+        self._window_ns = window_ns
+        # (now_ns, faulted bytes, tokens)
+        self._readings: deque[tuple[int, int, int]] = deque(maxlen=MOST_READINGS)
+
+    def read(self, held: MemoryFacts | None, tokens: int, now_ns: int) -> tuple[int | None, int]:
+        """Bytes faulted back in since about a window ago, and the tokens made meanwhile.
+
+        tokens: made so far. The bytes are None where the platform does not tell them.
+        """
+        if held is None or held.faulted_bytes_total is None:
+            return None, 0
+        total = held.faulted_bytes_total
+        if self._readings and total < self._readings[-1][1]:
+            self._readings.clear()  # another process: the engine was restarted
+        self._readings.append((now_ns, total, tokens))
+        # Keep one reading older than the window, so that a whole window is covered.
+        while len(self._readings) > 1 and self._readings[1][0] <= now_ns - self._window_ns:
+            self._readings.popleft()
+        _, first_bytes, first_tokens = self._readings[0]
+        return total - first_bytes, tokens - first_tokens

@@ -1,0 +1,51 @@
+"""What of a model is a state and not a sum over the window: memory, cells, the queue. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from umad.metrics.memory import MemoryFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latest:
+    """What is a state and not a sum over the window."""
+
+    pending_ns: int
+    rss_bytes: int | None = None
+    pss_bytes: int | None = None
+    faulted_bytes: int | None = None
+    faulted_over_tokens: int = 0
+    restarts: int = 0
+    cells_used: int = 0
+    cells_retained: int = 0
+    cells_total: int = 0
+    parked: int = 0
+    waiting: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def total(
+        models: "Sequence[Latest]", others: Sequence[MemoryFacts], *, pending_ns: int
+    ) -> "Latest":
+        """All models together, with processes that serve no one model."""
+        waiting: dict[str, int] = {}
+        for one in models:
+            for lane, n in one.waiting.items():
+                waiting[lane] = waiting.get(lane, 0) + n
+        return Latest(
+            pending_ns=pending_ns,
+            rss_bytes=_sum_known([m.rss_bytes for m in models] + [o.rss_bytes for o in others]),
+            pss_bytes=_sum_known([m.pss_bytes for m in models] + [o.pss_bytes for o in others]),
+            faulted_bytes=_sum_known([one.faulted_bytes for one in models]),
+            faulted_over_tokens=sum(one.faulted_over_tokens for one in models),
+            restarts=sum(one.restarts for one in models),
+            cells_used=sum(one.cells_used for one in models),
+            cells_retained=sum(one.cells_retained for one in models),
+            cells_total=sum(one.cells_total for one in models),
+            parked=sum(one.parked for one in models),
+            waiting=waiting,
+        )
+
+
+def _sum_known(values: Sequence[int | None]) -> int | None:
+    known = [one for one in values if one is not None]
+    return sum(known) if known else None

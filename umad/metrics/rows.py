@@ -1,0 +1,106 @@
+"""The scorecard's books: one row for each arrival of tokens, step and ending, and parts of them.
+
+Not: what the figures are (`summary`), or how long rows are kept (`window`). Pure numpy.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ARRIVAL = np.dtype(
+    [
+        ("at_ns", np.int64),
+        ("n", np.int32),
+        ("gap_ms", np.float64),
+        ("ttft_ms", np.float64),
+        ("solo_ms", np.float64),
+        ("model", np.int32),
+        ("lane", np.int32),
+        ("app", np.int32),
+    ]
+)
+STEP = np.dtype(
+    [
+        ("at_ns", np.int64),
+        ("device_ms", np.float64),
+        ("useful_ms", np.float64),
+        ("bytes", np.int64),
+        ("rows", np.int32),
+        ("background_rows", np.int32),
+        ("sampled", np.int64),
+        ("copied", np.int64),
+        ("prompt", np.int64),
+        ("cached", np.int64),
+        ("cuts", np.int64),
+        ("preemptions", np.int64),
+        ("model", np.int32),
+    ]
+)
+ENDING = np.dtype(
+    [
+        ("at_ns", np.int64),
+        ("failed", np.bool_),
+        ("model", np.int32),
+        ("lane", np.int32),
+        ("app", np.int32),
+    ]
+)
+# Names come from clients: past this many, newcomers are counted together.
+MAX_NAMES = 1024
+OTHERS = "(others)"
+
+Rows = NDArray[Any]
+
+
+class Names:
+    """Small numbers for names, in order of appearance."""
+
+    __slots__ = ("_numbers", "names")
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        """The name's number; the same one for ever."""
+        found = self._numbers.get(name)
+        if found is not None:
+            return found
+        if len(self.names) >= MAX_NAMES and name != OTHERS:
+            return self.number(OTHERS)
+        self._numbers[name] = len(self.names)
+        self.names.append(name)
+        return len(self.names) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Rows of one model, lane or app. live: requests of now, as rows of ENDING."""
+
+    arrivals: Rows
+    steps: Rows
+    endings: Rows
+    live: Rows
+    interactive: int
+
+    def of(self, column: str, number: int) -> "Slice":
+        """The rows whose `column` is `number`; steps belong to models, not to lanes or apps."""
+
+        def rows(all_rows: Rows) -> Rows:
+            mine = all_rows[column] == number
+            return all_rows if mine.all() else all_rows[mine]  # one model is the common case
+
+        return replace(
+            self,
+            arrivals=rows(self.arrivals),
+            steps=rows(self.steps) if column == "model" else self.steps,
+            endings=rows(self.endings),
+            live=rows(self.live),
+        )
+
+    def numbers(self, column: str) -> list[int]:
+        """Which lanes or apps occur."""
+        seen = [part[column] for part in (self.arrivals, self.endings, self.live)]
+        return [int(one) for one in np.unique(np.concatenate(seen))]
