@@ -17,6 +17,7 @@ from umad.protocol.messages import (
     Hello,
     Message,
     Models,
+    Ping,
     Request,
     RequestId,
     Result,
@@ -250,3 +251,25 @@ try:
 except UmadError as error:
     sys.exit(f"umad: {error.message}")
 """
+
+
+async def model(wire: Wire, name: str = "a") -> Mapping[str, Any]:
+    rows: dict[str, Mapping[str, Any]] = {
+        row["name"]: row for row in await wire.ask(Models(id="models"))
+    }
+    return rows[name]
+
+
+async def until_generating(house: House, n: int) -> None:
+    wire = await house.connect()
+
+    async def all_generate() -> bool:
+        rows = await wire.ask(Sessions(id=1))
+        return len([row for row in rows if row["generated"] > 3]) == n
+
+    await until(all_generate)
+
+
+async def wire_has_arrived(house: House) -> None:
+    """What other connections sent before is handled once a new one has had its answer."""
+    await (await house.connect()).ask(Ping(id=1))

@@ -23,6 +23,7 @@ from umad.protocol.link import (
     Rejected,
     Reply,
     StepReport,
+    StepStats,
     Submit,
     ToEngine,
     decode,
@@ -115,6 +116,11 @@ class RunningEngine:
         message = self.hear()
         assert isinstance(message, Fatal), message
         return message
+
+    @property
+    def last_stats(self) -> StepStats:
+        """The latest facts of steps it has told."""
+        return next(r.stats for r in reversed(self.reports) if r.stats is not None)
 
     def of(self, rid: int) -> Completion:
         return self.completions.setdefault(rid, Completion())

@@ -5,34 +5,19 @@ give equal bits (see bench/determinism.py).
 """
 
 import itertools
-import json
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import textwrap
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.engine.harness import (
-    ROOT,
-    WAIT_S,
     RunningEngine,
     engine,
-    start,
     submit,
 )
-from tests.models.gguf_bytes import gguf
 from umad import nano
-from umad.config import EngineSettings
 from umad.conversation import ChatMessage
-from umad.engine.launch import EngineOptions, command
-from umad.protocol.link import Cancel, Pause, Resume, SetLane, StepStats, Stop
+from umad.protocol.link import Cancel, Pause, Resume, SetLane
 from umad.request import BACKGROUND
 
 RIDS = itertools.count(10_000)
@@ -190,8 +175,8 @@ def test_a_cancelled_completion_ends_and_frees_its_cells(served: RunningEngine) 
 
     assert cancelled.ending.reason == "cancelled"
     assert cancelled.ending.completion_tokens >= 5
-    assert last_stats(served).running == 0
-    assert last_stats(served).cells_live == 0
+    assert served.last_stats.running == 0
+    assert served.last_stats.cells_live == 0
 
 
 def test_a_paused_stream_says_nothing_while_others_run(served: RunningEngine) -> None:
@@ -255,10 +240,10 @@ def test_interactive_work_cuts_a_background_prompt_short() -> None:
             running.generate(rid, prompt=PROMPT, max_tokens=2)
             running.send(Cancel(rid=1000 + rid))
             running.finish(1000 + rid)
-            if last_stats(running).cuts_total:
+            if running.last_stats.cuts_total:
                 break
 
-        assert last_stats(running).cuts_total > 0
+        assert running.last_stats.cuts_total > 0
 
 
 def test_a_background_prompt_that_was_cut_ends_like_one_that_was_not() -> None:
@@ -289,175 +274,4 @@ def test_a_lane_can_be_changed_on_the_way(served: RunningEngine) -> None:
     completion = served.finish(221)[0]
 
     assert len(completion.ids) == 60
-    assert last_stats(served).n_background_tokens == 0
-
-
-def test_told_to_stop_it_finishes_its_work_and_exits() -> None:
-    with engine(nano.path()) as running:
-        running.ready()
-        running.send(submit(1, prompt=PROMPT, max_tokens=100, ignore_eos=True), Stop())
-
-        completion = running.finish(1)[0]
-
-        assert len(completion.ids) == 100
-        assert running.wait() == 0
-
-
-def test_it_exits_when_its_daemon_hangs_up() -> None:
-    with engine(nano.path()) as running:
-        running.ready()
-        running.send(submit(1, prompt=PROMPT, max_tokens=900, ignore_eos=True))
-
-        running.link.close()
-
-        assert running.wait() == 0
-
-
-def test_ctrl_c_is_left_to_the_daemon() -> None:
-    with engine(nano.path()) as running:
-        running.ready()
-
-        running.process.send_signal(signal.SIGINT)
-
-        assert running.generate(1, prompt=PROMPT).ending.completion_tokens == 8
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
-def test_no_orphan_remains_when_the_parent_is_killed() -> None:
-    ours, theirs = socket.socketpair()
-    ours.settimeout(WAIT_S)
-    line = command(EngineOptions(name="m", path=str(nano.path())), theirs.fileno())
-    parent = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            textwrap.dedent(
-                """
-                import json, subprocess, sys
-                line, fd = json.loads(sys.argv[1]), int(sys.argv[2])
-                subprocess.Popen(line, pass_fds=(fd,), stderr=subprocess.DEVNULL).wait()
-                """
-            ),
-            json.dumps(line),
-            str(theirs.fileno()),
-        ],
-        pass_fds=(theirs.fileno(),),
-        cwd=ROOT,
-    )
-    theirs.close()
-    with ours:
-        running = RunningEngine(parent, ours)
-        running.ready()
-
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait(WAIT_S)
-
-        # The engine holds the only other end; it is gone when the kernel says end of file.
-        with pytest.raises((EOFError, ConnectionResetError)):
-            running.hear()
-
-
-def truncated(tmp_path: Path) -> Path:
-    path = tmp_path / "half.gguf"
-    data = nano.path().read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    return path
-
-
-def not_a_model(tmp_path: Path) -> Path:
-    path = tmp_path / "notes.gguf"
-    path.write_text("these are notes")
-    return path
-
-
-def of_unknown_kind(tmp_path: Path) -> Path:
-    path = tmp_path / "odd.gguf"
-    path.write_bytes(gguf({"general.architecture": "zebra"}, [("x", (32,), 0, 128)]))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda tmp_path: tmp_path / "gone.gguf", "does not exist"),
-        (not_a_model, "not a GGUF file"),
-        (truncated, "cut short"),
-        (of_unknown_kind, "unknown model architecture: 'zebra'"),
-    ],
-)
-def test_a_file_that_cannot_be_loaded_is_fatal_with_one_clear_line(
-    tmp_path: Path, make: Callable[[Path], Path], words: str
-) -> None:
-    path = make(tmp_path)
-    with engine(path) as running:
-        fatal = running.fatal()
-        status = running.wait()
-        wrote = running.stderr
-
-    assert fatal.code == "model_load_failed"
-    assert words in fatal.message
-    assert str(path) in fatal.message
-    assert "\n" not in fatal.message
-    assert status == 1
-    assert "Traceback" not in wrote
-
-
-def test_a_model_too_large_for_the_machine_is_refused_with_figures() -> None:
-    with engine(nano.path(), ctx_size=2**31) as running:
-        fatal = running.fatal()
-        status = running.wait()
-
-    assert fatal.code == "model_too_large"
-    assert "MB" in fatal.message
-    assert "--ctx-size" in fatal.message
-    assert status == 1
-
-
-def test_a_quantised_kv_without_flash_attention_is_refused() -> None:
-    with engine(nano.path(), kv_type="q4", flash_attention=False) as running:
-        fatal = running.fatal()
-
-    assert "needs flash_attention" in fatal.message
-
-
-def test_no_prompt_text_is_logged() -> None:
-    options = EngineOptions(name="m", path=str(nano.path()), log_level="debug")
-    with start(options) as running:
-        running.ready()
-        running.generate(1, prompt="a very secret sentence")
-        running.generate(2, prompt_ids=(10**9,))
-        running.send(Stop())
-        running.wait()
-
-        assert "secret" not in running.stderr
-
-
-def last_stats(running: RunningEngine) -> StepStats:
-    return next(r.stats for r in reversed(running.reports) if r.stats is not None)
-
-
-def test_what_steps_cost_is_remembered_and_spares_the_next_start_most_of_its_probing(
-    tmp_path: Path,
-) -> None:
-    options = EngineOptions(
-        name="m", path=str(nano.path()), engine=EngineSettings(threads=1, gpu_layers=0)
-    )
-
-    def probes() -> list[str]:
-        with start(options, cache=tmp_path) as running:
-            running.ready()
-            running.send(Stop())
-            running.wait()
-            (line,) = [line for line in running.stderr.splitlines() if " costs model=" in line]
-        return re.findall(r"(\d+\+\d+)=", line)
-
-    first = probes()
-    (file,) = (tmp_path / "umad" / "costs").iterdir()
-    # A start that finds this machine twice as slow as the one before rightly measures it anew.
-    knows = any(probes() == ["1+0"] for _ in range(4))
-    file.write_text("nonsense")
-    again = probes()
-
-    assert len(first) > 1
-    assert knows
-    assert len(again) > 1, "what is damaged is not believed"
+    assert served.last_stats.n_background_tokens == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.scheduler.test_scheduler_rules import Bench
+from tests.scheduler.fake_device import Bench
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.cost import CostModel
 from umad.scheduler.parked import ParkedStore, ParkShape

@@ -6,56 +6,24 @@ Every engine here is a process, and every death a real one.
 import asyncio
 import os
 import signal
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from tests.daemon.house import (
-    PATIENCE_S,
-    House,
     Serve,
-    Wire,
     asks,
+    model,
     run,
     standstill,
     tokens_of,
     until,
+    until_generating,
+    wire_has_arrived,
 )
-from umad.clock import MonotonicClock
-from umad.config import LimitSettings
 from umad.daemon import crashes
-from umad.daemon.engine import Engine, State
-from umad.daemon.keeper import Launcher
-from umad.daemon.names import ModelFile
-from umad.daemon.supervisor import Supervisor
-from umad.errors import EngineFailed, UmadError
-from umad.protocol.frames import encode_frame
-from umad.protocol.link import Ready, StepReport, encode
-from umad.protocol.messages import Cancel, Load, Models, Ping, Sessions, Tokenize, Unload
-from umad.service import Failed, Tokens
+from umad.protocol.messages import Cancel, Load, Sessions, Tokenize
+from umad.service import Tokens
 from umad.testing import FakeModel
-
-
-async def model(wire: Wire, name: str = "a") -> Mapping[str, Any]:
-    rows: dict[str, Mapping[str, Any]] = {
-        row["name"]: row for row in await wire.ask(Models(id="models"))
-    }
-    return rows[name]
-
-
-async def until_generating(house: House, n: int) -> None:
-    wire = await house.connect()
-
-    async def all_generate() -> bool:
-        rows = await wire.ask(Sessions(id=1))
-        return len([row for row in rows if row["generated"] > 3]) == n
-
-    await until(all_generate)
 
 
 def test_sixteen_streams_survive_kill_9_with_no_token_lost_and_none_repeated(
@@ -140,11 +108,6 @@ def test_a_question_that_crosses_the_engines_death_is_asked_again(serve: Serve) 
             assert getattr(answer, "value", None) == [1, 2]
 
     run(test())
-
-
-async def wire_has_arrived(house: House) -> None:
-    """What other connections sent before is handled once a new one has had its answer."""
-    await (await house.connect()).ask(Ping(id=1))
 
 
 def test_three_crashes_fail_the_model_and_only_that_one(serve: Serve) -> None:
@@ -259,167 +222,6 @@ def test_an_idle_engine_and_a_paused_one_are_not_taken_for_hanging(serve: Serve)
     run(test())
 
 
-def test_requests_for_a_loading_model_wait_and_then_run(serve: Serve, tmp_path: Path) -> None:
-    async def test() -> None:
-        gate = tmp_path / "gate"
-        async with serve(FakeModel(wait_for=str(gate)), wait=False) as house:
-            wire = await house.connect()
-            wire.send(asks(1, seed=1), asks(2, seed=2), Tokenize(id=3, text="a bb"))
-            await wire.next()
-            assert (await model(await house.connect()))["state"] == "starting"
-
-            gate.touch()
-
-            streams = await wire.collect(1, 2)
-            assert streams[1].ids == tokens_of(1, 5)
-            assert streams[2].ids == tokens_of(2, 5)
-
-    run(test())
-
-
-def test_a_load_that_fails_says_why_and_others_run_on(serve: Serve, tmp_path: Path) -> None:
-    async def test() -> None:
-        path = FakeModel(fatal=("model_too_large", "needs 96 GiB, 16 are there")).write(
-            tmp_path / "huge.gguf"
-        )
-        async with serve(FakeModel()) as house:
-            wire = await house.connect()
-
-            answer = await wire.ask(Load(id=1, model=str(path)))
-
-            assert isinstance(answer, Failed)
-            assert answer.code == "model_too_large"
-            assert "needs 96 GiB" in answer.message
-            assert (await wire.stream(asks(2))).ids == tokens_of(7, 5)
-            again = await wire.stream(asks(3, model="huge"))
-            assert again.failed is not None
-            assert again.failed.code == "model_too_large"
-
-    run(test())
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "words"),
-    [(3, "model_load_failed", "exit status 3 (told to exit)"), (-9, "engine_failed", "SIGKILL")],
-)
-def test_an_engine_that_ends_before_it_is_ready_fails_its_load(
-    serve: Serve, tmp_path: Path, status: int, code: str, words: str
-) -> None:
-    """Its own failure is final at once; a kill from outside is tried three times."""
-
-    async def test() -> None:
-        path = FakeModel(exit_status=status).write(tmp_path / "broken.gguf")
-        async with serve(FakeModel()) as house:
-            wire = await house.connect()
-
-            answer = await wire.ask(Load(id=1, model=str(path)))
-
-            assert isinstance(answer, Failed)
-            assert answer.code == code
-            assert words in answer.message
-
-    run(test())
-
-
-def test_a_load_that_takes_too_long_is_given_up(serve: Serve, tmp_path: Path) -> None:
-    async def test() -> None:
-        path = FakeModel(wait_for=f"{tmp_path}/never").write(tmp_path / "slow.gguf")
-        async with serve(FakeModel(), load_s=1.0) as house:
-            wire = await house.connect()
-
-            answer = await wire.ask(Load(id=1, model=str(path)))
-
-            assert isinstance(answer, Failed)
-            assert answer.code == "model_load_failed"
-            assert "not ready within 1 s" in answer.message
-
-    run(test())
-
-
-def test_loading_twice_at_once_starts_one_engine(serve: Serve, tmp_path: Path) -> None:
-    async def test() -> None:
-        path = FakeModel().write(tmp_path / "more.gguf")
-        async with serve(FakeModel()) as house:
-            wires = [await house.connect() for _ in range(3)]
-
-            facts = await asyncio.gather(*(wire.ask(Load(id=1, model=str(path))) for wire in wires))
-
-            assert len({one["pid"] for one in facts}) == 1
-            assert sorted(await house.models()) == ["a", "more"]
-
-    run(test())
-
-
-def test_two_files_of_one_name_are_not_mixed_up(serve: Serve, tmp_path: Path) -> None:
-    async def test() -> None:
-        (tmp_path / "other").mkdir()
-        path = FakeModel().write(tmp_path / "other" / "a.gguf")
-        async with serve(FakeModel()) as house:
-            wire = await house.connect()
-
-            answer = await wire.ask(Load(id=1, model=str(path)))
-
-            assert isinstance(answer, Failed)
-            assert answer.code == "bad_request"
-            assert "unload it first" in answer.message
-
-    run(test())
-
-
-def test_unloading_ends_the_process_and_its_requests_with_an_error(serve: Serve) -> None:
-    async def test() -> None:
-        async with serve(FakeModel(), FakeModel()) as house:
-            wire, boss = await house.connect(), await house.connect()
-            wire.send(asks(1, model="a", max_tokens=2000))
-            await wire.next()
-            pid = (await model(boss, "a"))["pid"]
-
-            answer = await boss.ask(Unload(id=1, model="a"))
-
-            stream = (await wire.collect(1))[1]
-            assert answer is None
-            assert stream.failed is not None
-            assert stream.failed.code == "unknown_model"
-            assert not psutil.pid_exists(pid)  # reaped too
-            assert list(await house.models()) == ["b"]
-            # The next in line serves requests that name no model.
-            assert (await wire.stream(asks(2))).ids == tokens_of(7, 5)
-
-    run(test())
-
-
-def test_an_unloaded_model_can_be_loaded_again(serve: Serve, tmp_path: Path) -> None:
-    async def test() -> None:
-        async with serve(FakeModel()) as house:
-            wire = await house.connect()
-            await wire.ask(Unload(id=1, model="a"))
-
-            facts = await wire.ask(Load(id=2, model=str(tmp_path / "a.gguf")))
-
-            assert facts["state"] == "ready"
-            assert (await wire.stream(asks(3))).ids == tokens_of(7, 5)
-
-    run(test())
-
-
-def test_an_unknown_model_is_refused_with_the_nearest_name(serve: Serve) -> None:
-    async def test() -> None:
-        async with serve(FakeModel()) as house:
-            wire = await house.connect()
-
-            stream = await wire.stream(asks(1, model="aa"))
-            load = await wire.ask(Load(id=2, model="qwen"))
-            missing = await wire.ask(Load(id=3, model="/nowhere/qwen.gguf"))
-
-            assert stream.failed is not None
-            assert stream.failed.code == "unknown_model"
-            assert "loaded are a" in stream.failed.message
-            assert load.code == "unknown_model"
-            assert missing.code == "model_load_failed"
-
-    run(test())
-
-
 def test_a_paused_stream_stays_paused_over_a_restart_and_is_complete_in_the_end(
     serve: Serve,
 ) -> None:
@@ -460,60 +262,5 @@ def test_progress_is_not_told_twice_when_an_engine_catches_up(serve: Serve) -> N
             kinds = [type(event).__name__ for event in stream.events]
             assert kinds == ["Accepted", "Progress", *["Tokens"] * 5, "Done"]
             assert all(len(e.ids) == 1 for e in stream.events if isinstance(e, Tokens))
-
-    run(test())
-
-
-class Nobody:
-    """Hears what engines do and tells nobody."""
-
-    def engine_ready(self, engine: Engine) -> None: ...
-    def engine_report(self, engine: Engine, report: StepReport) -> None: ...
-    def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None: ...
-    def engine_died(self, engine: Engine) -> None: ...
-    def engine_ended(self, engine: Engine, error: UmadError) -> None: ...
-
-
-def supervise(launcher: Launcher) -> Supervisor:
-    return Supervisor(
-        launcher=launcher, limits=LimitSettings(), clock=MonotonicClock(), events=Nobody()
-    )
-
-
-def test_a_first_word_that_comes_before_anybody_listens_is_heard(tmp_path: Path) -> None:
-    """The loop is held up from the process's start until long after it said it is ready."""
-    ready = encode_frame(encode(Ready(facts={})))
-
-    def launcher(file: ModelFile, fd: int) -> list[str]:
-        asyncio.get_running_loop().call_soon(time.sleep, 0.3)
-        program = f"import os; os.write({fd}, {ready!r}); os.read({fd}, 1)"
-        return [sys.executable, "-I", "-S", "-c", program]
-
-    async def test() -> None:
-        supervisor = supervise(launcher)
-        path = FakeModel().write(tmp_path / "a.gguf")
-
-        engine = await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
-
-        assert engine.state is State.READY
-        await supervisor.stop()
-
-    run(test())
-
-
-def test_a_bug_while_an_engine_is_started_fails_its_load_instead_of_hanging(
-    tmp_path: Path,
-) -> None:
-    def launcher(file: ModelFile, fd: int) -> list[str]:
-        raise ZeroDivisionError
-
-    async def test() -> None:
-        supervisor = supervise(launcher)
-        path = FakeModel().write(tmp_path / "a.gguf")
-
-        with pytest.raises(EngineFailed, match="unexpected ZeroDivisionError"):
-            await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
-
-        await supervisor.stop()
 
     run(test())

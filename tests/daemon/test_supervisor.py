@@ -1,0 +1,80 @@
+"""The supervisor alone, where a daemon around it would hide what happens."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon.house import (
+    PATIENCE_S,
+    run,
+)
+from umad.clock import MonotonicClock
+from umad.config import LimitSettings
+from umad.daemon.engine import Engine, State
+from umad.daemon.keeper import Launcher
+from umad.daemon.names import ModelFile
+from umad.daemon.supervisor import Supervisor
+from umad.errors import EngineFailed, UmadError
+from umad.protocol.frames import encode_frame
+from umad.protocol.link import Ready, StepReport, encode
+from umad.testing import FakeModel
+
+
+class Nobody:
+    """Hears what engines do and tells nobody."""
+
+    def engine_ready(self, engine: Engine) -> None: ...
+    def engine_report(self, engine: Engine, report: StepReport) -> None: ...
+    def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None: ...
+    def engine_died(self, engine: Engine) -> None: ...
+    def engine_ended(self, engine: Engine, error: UmadError) -> None: ...
+
+
+def supervise(launcher: Launcher) -> Supervisor:
+    return Supervisor(
+        launcher=launcher, limits=LimitSettings(), clock=MonotonicClock(), events=Nobody()
+    )
+
+
+def test_a_first_word_that_comes_before_anybody_listens_is_heard(tmp_path: Path) -> None:
+    """The loop is held up from the process's start until long after it said it is ready."""
+    ready = encode_frame(encode(Ready(facts={})))
+
+    def launcher(file: ModelFile, fd: int) -> list[str]:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+        program = f"import os; os.write({fd}, {ready!r}); os.read({fd}, 1)"
+        return [sys.executable, "-I", "-S", "-c", program]
+
+    async def test() -> None:
+        supervisor = supervise(launcher)
+        path = FakeModel().write(tmp_path / "a.gguf")
+
+        engine = await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
+
+        assert engine.state is State.READY
+        await supervisor.stop()
+
+    run(test())
+
+
+def test_a_bug_while_an_engine_is_started_fails_its_load_instead_of_hanging(
+    tmp_path: Path,
+) -> None:
+    def launcher(file: ModelFile, fd: int) -> list[str]:
+        raise ZeroDivisionError
+
+    async def test() -> None:
+        supervisor = supervise(launcher)
+        path = FakeModel().write(tmp_path / "a.gguf")
+
+        with pytest.raises(EngineFailed, match="unexpected ZeroDivisionError"):
+            await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
+
+        await supervisor.stop()
+
+    run(test())

@@ -1,0 +1,140 @@
+"""A scheduler on a fake device that costs what a small CPU costs: 22 ms for a row, about 5 ms for
+every further token. Time passes only in its steps."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from umad.config import LaneSettings, SchedulerSettings
+from umad.scheduler import Admission, Scheduler
+from umad.scheduler.cost import CostModel
+from umad.scheduler.parked import ParkShape
+from umad.step import (
+    Finished,
+    HouseKept,
+    Sampled,
+    SeqPark,
+    SeqRestore,
+    StepPlan,
+    StepResult,
+)
+
+LANES = {
+    "interactive": LaneSettings(priority=10),
+    "background": LaneSettings(priority=1, floor=0.02),
+}
+
+
+def device_ms(plan: StepPlan) -> float:
+    """A step on the fake device."""
+    n_prefill = plan.n_rows - len(plan.decode)
+    if not plan.decode:
+        return 16.0 + 4.3 * n_prefill
+    return 16.0 + 6.0 * len(plan.decode) + 4.5 * n_prefill
+
+
+@dataclass
+class Bench:
+    """A scheduler and the fake device it runs on; time passes only in steps."""
+
+    n_cells: int = 4096
+    max_seqs: int = 16
+    batch_tokens: int = 256
+    cap: float = 1.2
+    cuts_soon: bool = True
+    pays_for_kept: bool = False
+    settings: SchedulerSettings = field(default_factory=SchedulerSettings)
+    parking: ParkShape | None = None
+    slab_ms: float = 1.0
+    now_ns: int = 0
+    plans: list[StepPlan] = field(default_factory=list)
+    ended: dict[int, Finished] = field(default_factory=dict)
+    tokens: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        cost = CostModel()
+        cost.learn_all([(n, 0, 16.0 + 6.0 * n) for n in (1, 2, 4, 8, 16)])
+        cost.learn_all([(0, n, 16.0 + 4.3 * n) for n in (1, 4, 16, 64, 256)])
+        cost.learn_all([(4, n, 40.0 + 4.5 * n) for n in (1, 4, 16, 64, 256)])
+        self.scheduler = Scheduler(
+            n_cells=self.n_cells,
+            max_seqs=self.max_seqs,
+            batch_tokens=self.batch_tokens,
+            settings=self.settings,
+            latency_cap=self.cap,
+            lanes=LANES,
+            cost=cost,
+            parking=self.parking,
+            cuts_soon=self.cuts_soon,
+            pays_for_kept=self.pays_for_kept,
+        )
+
+    def arrive(
+        self,
+        rid: int,
+        n_prompt: int,
+        n_new: int,
+        *,
+        lane: str = "interactive",
+        app: str = "editor",
+        prompt: list[int] | None = None,
+        session: str | None = None,
+        cap: float | None = None,
+        deadline_ms: int | None = None,
+    ) -> None:
+        rng = np.random.default_rng(rid)
+        tokens = rng.integers(0, 1000, n_prompt) if prompt is None else np.array(prompt)
+        self.scheduler.submit(
+            Admission(
+                rid=rid,
+                tokens=tokens.astype(np.int32),
+                n_prompt=tokens.size,
+                max_new_tokens=n_new,
+                lane=lane,
+                app=app,
+                session=session,
+                latency_cap=cap,
+                deadline_ms=deadline_ms,
+            ),
+            self.now_ns,
+        )
+
+    def step(self) -> StepPlan:
+        plan = self.scheduler.plan(self.now_ns)
+        self.plans.append(plan)
+        n_slabs = sum(isinstance(op, SeqPark | SeqRestore) for op in plan.memory)
+        house = HouseKept(
+            copied_bytes=n_slabs * (self.parking.slab_bytes if self.parking else 0),
+            copy_ms=n_slabs * self.slab_ms,
+        )
+        self.now_ns += int(house.copy_ms * 1e6)
+        if plan.is_idle:
+            self.scheduler.kept_house(plan, house, self.now_ns)
+            return plan
+        took_ms = device_ms(plan)
+        self.now_ns += int(took_ms * 1e6)
+        drawn = [row.rid for row in plan.decode]
+        drawn += [piece.rid for piece in plan.prefill if piece.wants_logits]
+        self.tokens.update(drawn)
+        result = StepResult(
+            outcome="done",
+            sampled=tuple(Sampled(rid=rid, token=rid) for rid in drawn),
+            device_ms=took_ms,
+            house=house,
+        )
+        for finished in self.scheduler.apply(plan, result, self.now_ns):
+            self.ended[finished.rid] = finished
+        return plan
+
+    def cut_next(self, *, after_ms: float) -> None:
+        """Plan a step and abort it: all of its slice is lost."""
+        plan = self.scheduler.plan(self.now_ns)
+        assert plan.cuttable
+        self.now_ns += int(after_ms * 1e6)
+        kept = tuple((piece.seq, piece.start) for piece in plan.prefill)
+        cut = StepResult(outcome="cut", device_ms=after_ms, seq_lengths=kept)
+        self.scheduler.apply(plan, cut, self.now_ns)
+
+    def run(self, steps: int) -> list[StepPlan]:
+        return [self.step() for _ in range(steps)]

@@ -1,0 +1,111 @@
+"""What is left in the pool: shared prompts, next turns, what goes and what is refused."""
+
+import pytest
+
+from tests.scheduler.fake_device import Bench
+from umad.errors import PromptTooLong
+from umad.step import (
+    SeqCopy,
+    SeqTrim,
+)
+
+
+def test_a_second_turn_computes_only_what_is_new() -> None:
+    bench = Bench()
+    first = list(range(300))
+    bench.arrive(1, 0, 10, prompt=first, session="chat")
+    while 1 not in bench.ended:
+        bench.step()
+
+    second = [*first, *([1] * 9), 7, 8, 9]  # the bench draws the rid as every token
+    bench.arrive(2, 0, 5, prompt=second, session="chat")
+    plan = bench.step()
+
+    assert plan.prefill[0].start == 309
+    assert plan.prefill[0].n_tokens == 3
+
+
+def test_two_live_requests_share_the_cells_of_a_common_prompt() -> None:
+    bench = Bench()
+    system = list(range(200))
+    bench.arrive(1, 0, 50, prompt=[*system, 1, 2], app="a")
+    bench.run(8)
+    alone = bench.scheduler.snapshot().cells_live
+
+    bench.arrive(2, 0, 50, prompt=[*system, 3, 4], app="b")
+    plan = bench.step()
+
+    assert next(op for op in plan.memory if isinstance(op, SeqCopy)).n_tokens == 200
+    assert bench.scheduler.snapshot().cells_live <= alone + 5
+
+
+def test_a_cancelled_request_gives_its_cells_back_with_the_next_step() -> None:
+    bench = Bench()
+    bench.arrive(1, 100, 50)
+    bench.run(5)
+
+    finished = bench.scheduler.cancel(1)
+    plan = bench.scheduler.plan(bench.now_ns)
+
+    assert finished is not None
+    assert finished.reason == "cancelled"
+    assert plan.memory == (SeqTrim(seq=0, keep_tokens=0),)
+    assert bench.scheduler.snapshot().cells_live == 0
+    assert not bench.scheduler.has_work
+
+
+def test_a_request_no_empty_pool_could_hold_is_refused_at_once() -> None:
+    bench = Bench(n_cells=100)
+    with pytest.raises(PromptTooLong) as caught:
+        bench.arrive(1, 90, 20)
+    assert caught.value.field == "prompt"
+    assert not bench.scheduler.has_work
+
+
+def test_what_a_background_request_left_goes_with_its_apps_next_where_every_cell_is_paid_for() -> (
+    None
+):
+    bench = Bench(pays_for_kept=True)
+    system = list(range(200))
+    bench.arrive(1, 0, 5, prompt=[*system, *[500] * 300], lane="background", app="batch")
+    bench.arrive(2, 300, 5, lane="interactive", app="batch")
+    while len(bench.ended) < 2:
+        bench.step()
+    kept = bench.scheduler.snapshot().cells_retained
+
+    bench.arrive(3, 0, 5, prompt=[*system, *[501] * 300], lane="background", app="batch")
+    first = bench.step()
+    while len(bench.ended) < 3:
+        bench.step()
+
+    assert kept > 700
+    assert first.prefill[0].start == 200, "what both have in common is not computed again"
+    assert bench.scheduler.snapshot().cells_retained <= 820, "the first one's tail is gone"
+    assert bench.scheduler.snapshot().cells_live == 0
+
+
+def test_a_short_prompt_goes_with_its_apps_next_where_cells_are_paid_for() -> None:
+    bench = Bench(pays_for_kept=True)
+    bench.arrive(1, 0, 5, prompt=[500] * 100)
+    bench.arrive(2, 0, 5, prompt=[501] * 300)
+    while len(bench.ended) < 2:
+        bench.step()
+    kept = bench.scheduler.snapshot().cells_retained
+
+    bench.arrive(3, 0, 5, prompt=[502] * 50)
+    bench.step()
+
+    assert kept > 400
+    assert 300 <= bench.scheduler.snapshot().cells_retained < 310
+
+
+def test_a_short_prompt_of_a_session_waits_for_its_next_turn() -> None:
+    bench = Bench(pays_for_kept=True)
+    bench.arrive(1, 0, 5, prompt=[500] * 100, session="talk")
+    while 1 not in bench.ended:
+        bench.step()
+
+    bench.arrive(2, 0, 5, prompt=[502] * 50)
+    bench.step()
+
+    assert bench.scheduler.snapshot().cells_retained > 100
