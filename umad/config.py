@@ -108,6 +108,8 @@ class HttpSettings:
 
     exposed: the second time of saying that an address beyond this machine needs no key.
     hosts: Host names answered to besides this machine's own. aliases: (pattern, local model).
+    connections: open at once; head_s: for a request's head to arrive; idle_s: between requests,
+    longer than clients keep theirs, so that they seldom send into one that is just closed.
     body_bytes, body_s: largest and slowest body. concurrency: requests worked on at once.
     keep_alive_s: longest silence of a stream. settle_s: how long an answer's status waits for an
     engine to find fault with a request that was queued (it tokenizes in a few milliseconds).
@@ -120,6 +122,9 @@ class HttpSettings:
     cors_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    connections: int = 1024
+    head_s: float = 10.0
+    idle_s: float = 75.0
     body_bytes: int = 32 * 2**20
     body_s: float = 30.0
     concurrency: int = 256

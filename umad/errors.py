@@ -138,7 +138,7 @@ class NoDaemon(UmadError):
 
 
 class AlreadyRunning(UmadError):
-    """Another daemon owns the socket."""
+    """Another daemon owns the socket, or another program the gateway's address."""
 
     code = "already_running"
 

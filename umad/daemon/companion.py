@@ -1,8 +1,9 @@
 """A front end's process kept running beside the daemon: the HTTP gateway.
 
 It is a client like any other, so its death costs its own clients a moment and nobody else; it is
-started again, sooner when it had run well. Its stdin is a pipe that closes with the daemon, killed
-or not. Not: what it does. One task on the daemon's loop.
+started again, sooner when it had run well. Why it ended it says itself: its stderr is the daemon's.
+Its stdin is a pipe that closes with the daemon, killed or not. Not: what it does.
+One task on the daemon's loop.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from umad.clock import Clock
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 10.0
+# An address that is taken, or not there yet while a machine starts, may be free by then.
+LONGEST_PAUSE_S = 30.0
 # Having run that long it is no longer failing to start.
 RAN_WELL_NS = 30 * 10**9
 # For answers that are under way; the daemon has drained before.

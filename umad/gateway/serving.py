@@ -8,13 +8,16 @@ once.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -22,14 +25,22 @@ from typing_extensions import override
 
 from umad.client import AsyncClient, ClientOptions
 from umad.config import Settings
-from umad.errors import BadConfig
+from umad.errors import AlreadyRunning, BadConfig, UmadError
 from umad.gateway.app import create_app
+from umad.gateway.dialects import ENDPOINTS
 from umad.gateway.door.check import UNIX, check_door, host_and_port, is_local
+from umad.gateway.door.connections import Connections
 from umad.gateway.door.keys import Keyring
 from umad.stderr_log import StderrLog
 
+log = logging.getLogger(__name__)
+
 DRAIN_S = 30
 BACKLOG = 512
+# Files besides connections: the daemon's socket, the store, Python's own.
+_OTHER_FILES = 64
+# Paths whose answers are generations.
+_WORK = frozenset(one.path for one in ENDPOINTS if one.is_work)
 _CLIENT = ClientOptions(name="umad-gateway")
 
 
@@ -45,7 +56,7 @@ class _Server(uvicorn.Server):
 def run_gateway(settings: Settings) -> int:
     """Serve until told to stop; the exit code.
 
-    Raises `BadConfig` where the address is taken, or may not be listened on.
+    Raises `AlreadyRunning` where the address is taken, `BadConfig` where it may not be listened on.
     """
     listen = settings.http.listen
     if listen is None:
@@ -75,9 +86,19 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
         keys=keys,
         any_host=any_host,
     )
+    http = settings.http
+    connections = Connections(
+        limit=_connection_limit(http.connections),
+        head_s=http.head_s,
+        idle_s=http.idle_s,
+        is_work=_WORK.__contains__,
+    )
     try:
         config = uvicorn.Config(
             app,
+            # Made like a class, by a function that also says which connections there are.
+            http=cast(Any, connections.protocol()),
+            timeout_keep_alive=cast(Any, http.idle_s),  # seconds, whole or not
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -97,6 +118,22 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
         app.state.shared.store.close()
 
 
+def _connection_limit(wanted: int) -> int:
+    """As many as were asked for, or as the system lets one process have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OTHER_FILES
+    if soft < needed:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower bound of its own
+            soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    fitting = max(1, soft - _OTHER_FILES)
+    log.warning("fewer connections than asked for asked=%d files=%d now=%d", wanted, soft, fitting)
+    return fitting
+
+
 @contextlib.contextmanager
 def _listening(listen: str) -> Iterator[tuple[socket.socket, str]]:
     """A listening socket and how clients call it; a Unix socket's file goes with it."""
@@ -110,14 +147,14 @@ def _listening(listen: str) -> Iterator[tuple[socket.socket, str]]:
         family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
     except OSError as error:
-        raise BadConfig(f"--http {listen}: {error.strerror or error}", field="http") from error
+        raise _cannot_listen(listen, error) from error
     with sock:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(where)
             sock.listen(BACKLOG)
         except OSError as error:
-            raise BadConfig(f"--http {listen}: {error.strerror or error}", field="http") from error
+            raise _cannot_listen(listen, error) from error
         shown = f"[{host}]" if ":" in host else host
         yield sock, f"http://{shown}:{sock.getsockname()[1]}"
 
@@ -135,8 +172,7 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
                 os.umask(before)
             sock.listen(BACKLOG)
         except OSError as error:
-            message = f"--http {UNIX}{path}: {error.strerror or error}"
-            raise BadConfig(message, field="http") from error
+            raise _cannot_listen(f"{UNIX}{path}", error) from error
         try:
             yield sock
         finally:
@@ -157,4 +193,17 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise BadConfig(f"--http {UNIX}{path}: another process listens there", field="http")
+    raise _taken(f"{UNIX}{path}")
+
+
+def _cannot_listen(listen: str, error: OSError) -> UmadError:
+    if error.errno == errno.EADDRINUSE:
+        return _taken(listen)
+    return BadConfig(f"--http {listen}: {error.strerror or error}", field="http")
+
+
+def _taken(listen: str) -> AlreadyRunning:
+    return AlreadyRunning(
+        f"--http {listen}: another program listens there; end it, or name another address",
+        field="http",
+    )
