@@ -9,6 +9,12 @@ TEMPLATES = {
     "mistral": "{{ '[AVAILABLE_TOOLS] ' + tools | tojson }}{{ '[TOOL_CALLS] [' }}",
     "deepseek": "{{ '<\uff5cAssistant\uff5c>' }}{% if tools %}"
     "{{ '<\uff5ctool\u2581calls\u2581begin\uff5c>' }}{% endif %}",
+    "kimi": "{{ '<|im_middle|>' }}{% if tools %}<|tool_calls_section_begin|>{% endif %}",
+    "minimax": "{%- set begin = '<minimax:tool_call>' -%}{% if tools %}{% endif %}",
+    "glm": "{% if tools %}<tool_call>{name}<arg_key>{key}</arg_key>{% endif %}",
+    "qwen_coder": "{% if tools %}<tool_call><function=f><parameter=p>{% endif %}",
+    "granite": "{% if tools %}respond with <|tool_call|> followed by a JSON list{% endif %}",
+    "nemotron": "{% if tools %}{{ '<TOOLCALL>[' }}{% endif %}",
     "harmony": "{{ '<|start|>assistant<|channel|>analysis<|message|>' }}{% if tools %}{% endif %}",
 }
 
@@ -23,6 +29,7 @@ def test_a_family_is_told_from_its_template(family: str) -> None:
 def test_thinking_is_told_from_its_marks() -> None:
     assert format_of("{{ m.content.split('</think>')[-1] }}").thinking == ("<think>", "</think>")
     assert format_of("{{ '[THINK]' }}[/THINK]").thinking == ("[THINK]", "[/THINK]")
+    assert format_of("{{ '</seed:think>' }}").thinking == ("<seed:think>", "</seed:think>")
     assert format_of("{{ m.content }}").thinking is None
 
 

@@ -37,6 +37,24 @@ CALLS: dict[Family, str] = {
         '{"location": "x"}\n```<\uff5ctool\u2581call\u2581end\uff5c>'
         "<\uff5ctool\u2581calls\u2581end\uff5c>"
     ),
+    "kimi": (
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0"
+        '<|tool_call_argument_begin|>{"location": "x"}<|tool_call_end|><|tool_calls_section_end|>'
+    ),
+    "granite": '<|tool_call|>[{"name": "get_weather", "arguments": {"location": "x"}}]',
+    "nemotron": '<TOOLCALL>[{"name": "get_weather", "arguments": {"location": "x"}}]</TOOLCALL>',
+    "qwen_coder": (
+        "<tool_call>\n<function=get_weather>\n<parameter=location>\nx\n</parameter>\n"
+        "</function>\n</tool_call>"
+    ),
+    "glm": (
+        "<tool_call>get_weather\n<arg_key>location</arg_key>\n<arg_value>x</arg_value>\n"
+        "</tool_call>"
+    ),
+    "minimax": (
+        '<minimax:tool_call>\n<invoke name="get_weather">\n'
+        '<parameter name="location">x</parameter>\n</invoke>\n</minimax:tool_call>'
+    ),
     "harmony": (
         "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
         '{"location": "x"}'
@@ -108,3 +126,66 @@ def test_any_name_of_a_tool_is_written_as_json(name: str) -> None:
     quoted = json.dumps(name, ensure_ascii=False)
 
     assert accepts(lark, f'<tool_call>\n{{"name": {quoted}, "arguments": {{}}}}\n</tool_call>')
+
+
+ORDER = Tool(
+    name="order",
+    parameters={
+        "type": "object",
+        "properties": {
+            "note": {"type": "string"},
+            "size": {"$ref": "#/$defs/Size"},
+            "count": {"type": "integer", "maximum": 9},
+            "extras": {"type": "array", "items": {"$ref": "#/$defs/Size"}},
+        },
+        "required": ["note", "count"],
+        "$defs": {"Size": {"enum": ["small", "large"]}},
+    },
+)
+TAGGED: tuple[Family, ...] = ("qwen_coder", "glm", "minimax")
+
+
+def tagged(family: Family, **arguments: str) -> str:
+    """A call of `order` in the family's tags."""
+    pieces = {
+        "qwen_coder": "<parameter={}>\n{}\n</parameter>\n",
+        "glm": "<arg_key>{}</arg_key>\n<arg_value>{}</arg_value>\n",
+        "minimax": '<parameter name="{}">{}</parameter>\n',
+    }
+    around = {
+        "qwen_coder": "<tool_call>\n<function=order>\n{}</function>\n</tool_call>",
+        "glm": "<tool_call>order\n{}</tool_call>",
+        "minimax": '<minimax:tool_call>\n<invoke name="order">\n{}</invoke>\n</minimax:tool_call>',
+    }
+    return around[family].format(
+        "".join(pieces[family].format(key, value) for key, value in arguments.items())
+    )
+
+
+@pytest.mark.parametrize("family", TAGGED)
+def test_arguments_between_tags_keep_to_their_schema(family: Family) -> None:
+    lark = call_grammar(ChatFormat(family=family), (ORDER,), as_text, several=False)
+    good = tagged(family, note='a "b"\n</p>', size="large", count="3", extras='["small"]')
+
+    assert accepts(lark, good)
+    assert accepts(lark, tagged(family, note="", count="3"))
+    assert not accepts(lark, tagged(family, note="a", count="12"))
+    assert not accepts(lark, tagged(family, note="a", count="3", extras='["tall"]'))
+    assert not accepts(lark, tagged(family, note="a", size="tall", count="3"))
+    assert not accepts(lark, tagged(family, note="a"))
+    reader = ReplyReader(ChatFormat(family=family), tools=[ORDER])
+    assert summary([*reader.push(good), *reader.finish()])["calls"] == [
+        ["order", {"note": 'a "b"\n</p>', "size": "large", "count": 3, "extras": ["small"]}]
+    ]
+
+
+@pytest.mark.parametrize("family", TAGGED)
+def test_a_tool_whose_schema_names_no_arguments_may_be_given_any_or_none(family: Family) -> None:
+    lark = call_grammar(ChatFormat(family=family), (Tool(name="order"),), as_text, several=False)
+    closed = Tool(name="order", parameters={"type": "object", "additionalProperties": False})
+    none = call_grammar(ChatFormat(family=family), (closed,), as_text, several=False)
+
+    assert accepts(lark, tagged(family))
+    assert accepts(lark, tagged(family, a="1", b="two"))
+    assert accepts(none, tagged(family))
+    assert not accepts(none, tagged(family, a="1"))

@@ -1,6 +1,7 @@
 """Replies as the families write them, recorded, and what becomes of them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umad.chat.calls import DEEPSEEK_SEP, READERS
+from umad.chat.call_forms import CALL_FORMS
+from umad.chat.calls import DEEPSEEK_SEP
 from umad.chat.events import (
     CallArguments,
     CallBegan,
@@ -18,8 +20,9 @@ from umad.chat.events import (
     ReplyEvent,
     merged,
 )
-from umad.chat.formats import FAMILIES, ChatFormat
+from umad.chat.formats import FAMILIES, ChatFormat, Family
 from umad.chat.reader import ReplyReader
+from umad.conversation import Tool
 
 SAMPLES: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "samples.json").read_text(encoding="utf-8")
@@ -32,8 +35,14 @@ def format_named(name: str) -> ChatFormat:
     return ChatFormat(family=family, thinking=THINK if thinking else None)  # type: ignore[arg-type]
 
 
-def read(format_: ChatFormat, *pieces: str, calls: bool = True) -> list[ReplyEvent]:
-    reader = ReplyReader(format_, calls=calls)
+def tools_of(sample: dict[str, Any]) -> list[Tool]:
+    return [Tool(**one) for one in sample.get("tools", ())]
+
+
+def read(
+    format_: ChatFormat, *pieces: str, calls: bool = True, tools: Sequence[Tool] = ()
+) -> list[ReplyEvent]:
+    reader = ReplyReader(format_, calls=calls, tools=tools)
     events = [event for piece in pieces for event in reader.push(piece)]
     return merged([*events, *reader.finish()])
 
@@ -68,7 +77,7 @@ def summary(events: list[ReplyEvent]) -> dict[str, Any]:
 def test_a_recorded_reply_is_taken_apart(name: str) -> None:
     sample = SAMPLES[name]
 
-    found = summary(read(format_named(sample["format"]), sample["text"]))
+    found = summary(read(format_named(sample["format"]), sample["text"], tools=tools_of(sample)))
 
     expected = {"content": "", "reasoning": "", "calls": [], **sample["events"]}
     assert found == expected
@@ -82,14 +91,18 @@ def test_any_division_of_a_reply_gives_the_same_events(data: st.DataObject) -> N
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
-    assert read(format_, *pieces) == read(format_, text) == read(format_, *text)
+    tools = tools_of(sample)
+    whole = read(format_, text, tools=tools)
+    assert read(format_, *pieces, tools=tools) == read(format_, *text, tools=tools) == whole
 
 
 _FRAGMENTS = (
-    *(mark for announced, _, rest in READERS.values() for mark in (announced, *rest)),
+    *(mark for form in CALL_FORMS.values() for mark in form.marks),
     *("<think>", "</think>", "{", "}", "[", "]", '"name"', ":", ",", '"f"', '"arguments"', "{}"),
     *("[ARGS]", "<|message|>", "<|channel|>", "<|call|>", "to=functions.f", DEEPSEEK_SEP, "\n"),
-    *("\\", '"', " ", "a", "```json\n", "function"),
+    *("\\", '"', " ", "a", "```json\n", "function", "</function>", "</parameter>", "</arg_key>"),
+    *("<parameter=x>", "<function=f>", "<arg_key>", "<arg_value>", "</arg_value>", "</invoke>"),
+    *('<invoke name="f">', '<parameter name="x">', "f:0<|tool_call_argument_begin|>"),
 )
 
 
@@ -161,6 +174,44 @@ def test_arguments_come_while_they_are_written() -> None:
     assert reader.push('<tool_call>{"name": "f", "argu') == []
     assert reader.push('ments": {"x') == [CallBegan(0, "f"), CallArguments(0, '{"x')]
     assert reader.push('": 1') == [CallArguments(0, '": 1')]
+
+
+def test_a_bare_text_goes_out_while_it_is_written_and_its_end_is_held_back() -> None:
+    tool = Tool(name="w", parameters={"properties": {"text": {"type": "string"}}})
+    reader = ReplyReader(ChatFormat(family="qwen_coder"), tools=[tool])
+
+    reader.push("<tool_call>\n<function=w>\n<parameter=te")
+
+    assert reader.push('xt>\nfirst "li') == [
+        CallBegan(0, "w"),
+        CallArguments(0, '{"text": "first \\"li'),
+    ]
+    assert reader.push('ne"\n</para') == [CallArguments(0, 'ne\\"')]
+    assert reader.push("graph>") == [CallArguments(0, "\\n</paragraph>")]
+    assert reader.push("\n</parameter>\n") == [CallArguments(0, '"')]
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("qwen_coder", "<tool_call>\nsearch(x)"),
+        ("qwen_coder", "<tool_call><function=f> and so on"),
+        ("qwen_coder", "<function=f"),
+        ("glm", "Use <tool_call> for a <call>."),
+        ("glm", "<tool_call>f<arg_key>x</arg_key>5"),
+        ("minimax", "<minimax:tool_call>\n<call>"),
+        ("kimi", "<|tool_call_begin|>functions.f:0"),
+        ("granite", "<|tool_call|>[{]"),
+    ],
+)
+def test_a_malformed_call_of_any_family_is_text_again(family: Family, text: str) -> None:
+    assert read(ChatFormat(family=family), text) == [Content(text)]
+
+
+def test_a_call_that_is_cut_off_has_what_was_written() -> None:
+    events = read(ChatFormat(family="glm"), "<tool_call>f<arg_key>x</arg_key><arg_value>5</arg")
+
+    assert events == [CallBegan(0, "f"), CallArguments(0, '{"x": '), CallEnded(0)]
 
 
 def test_without_tools_what_looks_like_a_call_is_the_answer() -> None:

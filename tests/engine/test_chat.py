@@ -135,6 +135,27 @@ def test_a_template_that_adds_arguments_up_as_text_gets_text() -> None:
     assert template(source).render((turn,)).text == 'A{"x": 5}'
 
 
+def test_kimis_calls_go_by_their_names_and_numbers() -> None:
+    source = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}[{{ c.id }}]{% endfor %}"
+        "{% if m.role == 'tool' %}({{ m.tool_call_id }}){% endif %}{% endfor %}<|im_middle|>"
+    )
+    calls = (ToolCall(name="look", id="call_1"), ToolCall(name="look", id="call_2"))
+    chat = (
+        ChatMessage(role="assistant", content="", tool_calls=calls),
+        ChatMessage(role="tool", content="a", tool_call_id="call_2"),
+        ChatMessage(role="tool", content="b", tool_call_id="call_1"),
+        ChatMessage(role="assistant", content="", tool_calls=(ToolCall(name="ask"),)),
+    )
+
+    text = template(source).render(chat).text
+
+    assert text == (
+        "[functions.look:0][functions.look:1](functions.look:1)(functions.look:0)"
+        "[functions.ask:2]<|im_middle|>"
+    )
+
+
 def test_tools_are_hidden_where_no_call_is_wanted() -> None:
     options = ChatOptions(tools=(WEATHER,), tool_choice="none")
 

@@ -10,7 +10,7 @@ https://cookbook.openai.com/articles/openai-harmony. Pure; one completion's own.
 import re
 from collections.abc import Callable
 
-from umad.chat.calls import MAX_NAME_CHARS, CallTeller
+from umad.chat.call_run import MAX_NAME_CHARS, CallTeller
 from umad.chat.events import Content, Reasoning, ReplyEvent
 from umad.chat.marks import first_mark, may_be_mark
 

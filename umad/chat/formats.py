@@ -9,7 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Family = Literal["hermes", "llama3", "mistral", "deepseek", "harmony", "plain"]
+Family = Literal[
+    "hermes",
+    "llama3",
+    "mistral",
+    "deepseek",
+    "kimi",
+    "granite",
+    "nemotron",
+    "qwen_coder",
+    "glm",
+    "minimax",
+    "harmony",
+    "plain",
+]
 FAMILIES: tuple[str, ...] = get_args(Family)
 
 
@@ -34,15 +47,21 @@ class ChatFormat:
 
 
 # A template belongs to the first family of which it has a mark; harmony's channels come first,
-# since others' marks may stand in its comments.
+# since others' marks may stand in its comments, and Hermes' mark last, since others begin with it.
 _MARKS: tuple[tuple[Family, tuple[str, ...]], ...] = (
     ("harmony", ("<|channel|>",)),
     ("deepseek", ("<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5cAssistant\uff5c>")),
     ("mistral", ("[TOOL_CALLS]", "[AVAILABLE_TOOLS]")),
+    ("kimi", ("<|tool_calls_section_begin|>", "<|im_middle|>")),
+    ("minimax", ("<minimax:tool_call>",)),
+    ("glm", ("<arg_key>",)),
+    ("qwen_coder", ("<parameter=",)),
+    ("granite", ("<|tool_call|>",)),
+    ("nemotron", ("<TOOLCALL>",)),
     ("hermes", ("<tool_call>",)),
     ("llama3", ("<|start_header_id|>",)),
 )
-_THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+_THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"))
 
 
 def format_of(template: str | None) -> ChatFormat:

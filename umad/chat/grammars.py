@@ -5,14 +5,15 @@ https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md. Pure.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from umad.chat.calls import DEEPSEEK_END, DEEPSEEK_SEP
+from umad.chat.calls import DEEPSEEK_END, DEEPSEEK_SEP, KIMI_ARGUMENTS
 from umad.chat.formats import ChatFormat
+from umad.chat.lark import as_lark, json_value
+from umad.chat.tagged_grammars import ArgumentTags, tagged_arguments
 from umad.conversation import Tool
-
-# Between the parts of JSON. Bounded: a weak model that may write spaces does so for ever.
-JSON_WHITESPACE = r"[ \n\r\t]{1,24}"
 
 # In one answer, where calls are made by grammar: bounded for the same reason.
 MOST_CALLS = 16
@@ -29,29 +30,31 @@ def call_grammar(
     calls = rules.around.format(calls=_calls(rules, several))
     lines = [f"calls: {calls}" if or_schema else f"start: {calls}"]
     if or_schema:
-        lines += ["start: calls | answer", f"answer: %json {_schema(json.loads(or_schema))}"]
+        lines += ["start: calls | answer", f"answer: {json_value(json.loads(or_schema))}"]
     lines.append("one: " + " | ".join(f"call{at}" for at in range(len(tools))))
     for at, tool in enumerate(tools):
         # Once more for JSON around it, once for the quotes of Lark.
-        name = _text(_text(tool.name)[1:-1])[1:-1]
+        name = as_lark(tool.name if rules.is_bare else as_lark(tool.name)[1:-1])[1:-1]
         lines.append(f"call{at}: " + rules.call.format(name=name, arguments=f"args{at}"))
-        lines.append(f"args{at}: %json {_schema(tool.parameters)}")
+        lines += rules.arguments(f"args{at}", tool.parameters)
     return "\n".join(lines) + "\n"
 
 
-def _schema(schema: Mapping[str, Any]) -> str:
-    spaced = {"x-guidance": {"whitespace_pattern": JSON_WHITESPACE}, **schema}
-    return json.dumps(spaced, ensure_ascii=False)
+def _json_arguments(rule: str, schema: Mapping[str, Any]) -> list[str]:
+    return [f"{rule}: {json_value(schema)}"]
 
 
+@dataclass(frozen=True, slots=True)
 class _Rules:
-    """around: what stands around all calls; call: one, of {name} and {arguments}; between: what
-    stands between two, None where there is only ever one."""
+    """call: one, of {name} and {arguments}. around: what stands around all calls; between: what
+    stands between two, None where there is only ever one. is_bare: the name is not in JSON.
+    arguments: the lines that define the rule of a tool's arguments."""
 
-    def __init__(self, call: str, *, around: str = "{calls}", between: str | None = None) -> None:
-        self.call = call
-        self.around = around
-        self.between = between
+    call: str
+    around: str = "{calls}"
+    between: str | None = None
+    is_bare: bool = False
+    arguments: Callable[[str, Mapping[str, Any]], list[str]] = _json_arguments
 
 
 def _calls(rules: _Rules, several: bool) -> str:
@@ -60,10 +63,6 @@ def _calls(rules: _Rules, several: bool) -> str:
         if several and rules.between is not None
         else "one"
     )
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _hermes(mark: Mark) -> _Rules:
@@ -75,12 +74,24 @@ def _llama3(mark: Mark) -> _Rules:
     return _Rules(r'"{{\"name\": \"{name}\", \"parameters\": " {arguments} "}}"', between='"; "')
 
 
-def _mistral(mark: Mark) -> _Rules:
+def _listed(opening: str, closing: str = "") -> _Rules:
     return _Rules(
         r'"{{\"name\": \"{name}\", \"arguments\": " {arguments} "}}"',
-        around=f'{mark("[TOOL_CALLS]")} "[" {{calls}} "]"',
+        around=f'{opening} "[" {{calls}} "]" {closing}',
         between='", "',
     )
+
+
+def _mistral(mark: Mark) -> _Rules:
+    return _listed(mark("[TOOL_CALLS]"))
+
+
+def _granite(mark: Mark) -> _Rules:
+    return _listed(mark("<|tool_call|>"))
+
+
+def _nemotron(mark: Mark) -> _Rules:
+    return _listed(mark("<TOOLCALL>"), mark("</TOOLCALL>"))
 
 
 def _deepseek(mark: Mark) -> _Rules:
@@ -93,6 +104,61 @@ def _deepseek(mark: Mark) -> _Rules:
         f"{call} {mark(DEEPSEEK_END)}",
         around=f"{first} {{calls}} {last}",
         between=r'"\n"',
+        is_bare=True,
+    )
+
+
+def _kimi(mark: Mark) -> _Rules:
+    begin, end = mark("<|tool_call_begin|>"), mark("<|tool_call_end|>")
+    first, last = mark("<|tool_calls_section_begin|>"), mark("<|tool_calls_section_end|>")
+    name = '"functions.{name}:" /[0-9]{{1,3}}/'
+    return _Rules(
+        f"{begin} {name} {mark(KIMI_ARGUMENTS)} {{arguments}} {end}",
+        around=f"{first} {{calls}} {last}",
+        between='""',
+        is_bare=True,
+    )
+
+
+def _qwen_coder(mark: Mark) -> _Rules:
+    opening, closing = mark("<tool_call>"), mark("</tool_call>")
+    tags = ArgumentTags(
+        before='"<parameter="', after=r'">\n"', end=r'"\n</parameter>"', behind=r'"\n"'
+    )
+    return _Rules(
+        rf'{opening} "\n<function={{name}}>\n" {{arguments}} "</function>\n" {closing}',
+        between=r'"\n"',
+        is_bare=True,
+        arguments=partial(tagged_arguments, tags),
+    )
+
+
+def _glm(mark: Mark) -> _Rules:
+    tags = ArgumentTags(
+        before=mark("<arg_key>"),
+        after=rf'{mark("</arg_key>")} "\n" {mark("<arg_value>")}',
+        end=mark("</arg_value>"),
+        behind=r'"\n"',
+    )
+    return _Rules(
+        rf'{mark("<tool_call>")} "{{name}}\n" {{arguments}} {mark("</tool_call>")}',
+        between=r'"\n"',
+        is_bare=True,
+        arguments=partial(tagged_arguments, tags),
+    )
+
+
+def _minimax(mark: Mark) -> _Rules:
+    opening, closing = mark("<minimax:tool_call>"), mark("</minimax:tool_call>")
+    tags = ArgumentTags(
+        before=r'"<parameter name=\""', after=r'"\">"', end='"</parameter>"', behind=r'"\n"'
+    )
+    return _Rules(
+        r'"<invoke name=\"{name}\">\n" {arguments} "</invoke>\n"',
+        around=rf'{opening} "\n" {{calls}} {closing}',
+        between='""',
+        is_bare=True,
+        arguments=partial(tagged_arguments, tags),
     )
 
 
@@ -104,6 +170,7 @@ def _harmony(mark: Mark) -> _Rules:
     return _Rules(
         f'{channel} {recipient} {constrain} "json" {message} {{arguments}}',
         around=f"{analysis} {{calls}}",
+        is_bare=True,
     )
 
 
@@ -114,5 +181,11 @@ _RULES: dict[str, Callable[[Mark], _Rules]] = {
     "llama3": _llama3,
     "mistral": _mistral,
     "deepseek": _deepseek,
+    "kimi": _kimi,
+    "granite": _granite,
+    "nemotron": _nemotron,
+    "qwen_coder": _qwen_coder,
+    "glm": _glm,
+    "minimax": _minimax,
     "harmony": _harmony,
 }

@@ -4,27 +4,34 @@ Of a completion with `markup`. Text that may yet become a mark is held back, and
 that may stand before one: between marks it is layout and nobody's. Pure; one completion's own.
 """
 
-from umad.chat.calls import BARE, READERS, CallRun, CallTeller
+from collections.abc import Sequence
+
+from umad.chat.call_forms import BARE, CALL_FORMS
+from umad.chat.call_run import CallRun, CallTeller
 from umad.chat.channels import ChannelReader
 from umad.chat.events import Content, Reasoning, ReplyEvent, merged
 from umad.chat.formats import ChatFormat
 from umad.chat.marks import first_mark, may_be_mark
+from umad.conversation import Tool
 
 
 class ReplyReader:
     """Use `push` for each piece and `finish` once.
 
     calls: False where no tools were offered: then everything that looks like a call is text.
+    tools: those offered. Families that write arguments without quotes need their schemas.
     """
 
-    def __init__(self, format_: ChatFormat, *, calls: bool = True) -> None:
+    def __init__(
+        self, format_: ChatFormat, *, calls: bool = True, tools: Sequence[Tool] = ()
+    ) -> None:
         self._events: list[ReplyEvent] = []
-        self._teller = CallTeller(self._events.append)
+        self._teller = CallTeller(self._events.append, tools)
         self._channels: ChannelReader | None = None
         if format_.family == "harmony":
             self._channels = ChannelReader(self._events.append, self._teller)
         self._thinking = format_.thinking
-        self._calls = READERS.get(format_.family) if calls else None
+        self._calls = CALL_FORMS.get(format_.family) if calls else None
         self._bare = BARE.get(format_.family) if calls else None
         self._text = ""
         self._spaces = ""
@@ -101,7 +108,7 @@ class ReplyReader:
         """What ends the text that is being read."""
         if self._is_thinking:
             return () if self._thinking is None else (self._thinking[1],)
-        return () if self._calls is None else (self._calls[0], *self._calls[2])
+        return () if self._calls is None else self._calls.marks
 
     def _cross(self, mark: str) -> None:
         spaces, self._spaces = self._spaces, ""
@@ -109,8 +116,8 @@ class ReplyReader:
         if self._is_thinking:
             self._is_thinking, self._thinking = False, None
             self._at_start = self._bare is not None
-        elif self._calls is not None and mark == self._calls[0]:
-            self._run = CallRun(self._calls[1], self._teller, spaces + mark)
+        elif self._calls is not None and (reader := self._calls.readers.get(mark)) is not None:
+            self._run = CallRun(reader, self._teller, spaces + mark)
 
     def _read_call(self, run: CallRun) -> bool:
         text, self._text = self._text, ""

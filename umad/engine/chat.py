@@ -17,6 +17,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from typing_extensions import override
 
+from umad.chat.call_ids import numbered
 from umad.chat.formats import ChatFormat, format_of
 from umad.conversation import ChatMessage, ChatOptions
 from umad.errors import BadRequest
@@ -104,6 +105,8 @@ class ChatTemplate:
         options = options or ChatOptions()
         if _offers_tools(options) and not self.format.takes_tools:
             messages = _told_of_tools(messages, options)
+        if self.format.family == "kimi":
+            messages = numbered(messages)
         begun = messages[-1] if options.continue_final else None
         turns = messages[:-1] if begun is not None else messages
         # A template gets arguments as objects, as Hugging Face does; some add them up as text.

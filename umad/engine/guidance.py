@@ -14,7 +14,7 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
 from numpy.typing import NDArray
 
-from umad.chat.grammars import JSON_WHITESPACE
+from umad.chat.lark import JSON_WHITESPACE
 from umad.constraint import Constraint
 from umad.engine.llama import Model
 from umad.engine.schema_fault import fault_path

@@ -91,13 +91,8 @@ class Call:
         request = replace(request, chat=replace(request.chat, markup=True))
         generation = await self.open(request)
         facts = await self.shared.models.facts(generation.accepted.model)
-        return ChatReply(
-            generation,
-            facts,
-            request.n,
-            # Without tools on offer, what looks like a call is the answer's text.
-            calls=bool(request.chat.tools) and request.chat.tool_choice != "none",
-        )
+        offered = request.chat.tools if request.chat.tool_choice != "none" else ()
+        return ChatReply(generation, facts, request.n, offered)
 
     def _count(self, done: Done) -> None:
         """A completion ended: tokens for quotas and metrics."""

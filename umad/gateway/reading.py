@@ -3,7 +3,7 @@
 The one place of the gateway that knows where they come from (`umad.chat`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umad.chat.events import (
@@ -16,14 +16,16 @@ from umad.chat.events import (
 )
 from umad.chat.formats import format_of_facts
 from umad.chat.reader import ReplyReader
+from umad.conversation import Tool
 
 Part = ReplyEvent
 Reader = ReplyReader
 
 
-def reader_of(facts: Mapping[str, Any], *, calls: bool = True) -> Reader:
-    """The reader of one answer of the model with these facts. calls: False reads none."""
-    return ReplyReader(format_of_facts(facts), calls=calls)
+def reader_of(facts: Mapping[str, Any], tools: Sequence[Tool]) -> Reader:
+    """The reader of one answer of the model with these facts, to which `tools` were offered."""
+    # Without tools on offer, what looks like a call is the answer's text.
+    return ReplyReader(format_of_facts(facts), calls=bool(tools), tools=tools)
 
 
 __all__ = [

@@ -9,11 +9,11 @@ dialect's shape.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from umad.conversation import ToolCall
+from umad.conversation import Tool, ToolCall
 from umad.gateway.generation import Completion, Generation
 from umad.gateway.reading import CallArguments, CallBegan, Content, Part, Reasoning, reader_of
 from umad.service import Accepted, Done, Progress, TokenLogprob, Tokens
@@ -44,10 +44,10 @@ class ChatReply:
     """A running chat. Iterate it once, or `collect` it."""
 
     def __init__(
-        self, generation: Generation, facts: Mapping[str, Any], n: int, *, calls: bool
+        self, generation: Generation, facts: Mapping[str, Any], n: int, tools: Sequence[Tool]
     ) -> None:
         self._generation = generation
-        self._readers = [reader_of(facts, calls=calls) for _ in range(n)]
+        self._readers = [reader_of(facts, tools) for _ in range(n)]
         self.n = n
         # By completion: whether a call was made, for the reason it finished.
         self.has_calls = [False] * n

@@ -1,0 +1,61 @@
+"""Which marks announce a family's calls, and who reads them. A table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from umad.chat import calls, tagged
+from umad.chat.call_run import CallReader
+from umad.chat.formats import Family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallForm:
+    """readers: of what stands behind each mark. dropped: marks of which nothing is left."""
+
+    readers: Mapping[str, CallReader]
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Everything that has a meaning."""
+        return (*self.readers, *self.dropped)
+
+
+_HERMES = CallForm(readers={"<tool_call>": calls.hermes}, dropped=("</tool_call>",))
+CALL_FORMS: Mapping[Family, CallForm] = {
+    # Models whose template knows no tools are told of Hermes' way (`umad.engine.chat`).
+    "plain": _HERMES,
+    "hermes": _HERMES,
+    "llama3": CallForm(readers={"<|python_tag|>": calls.llama3}),
+    "mistral": CallForm(readers={"[TOOL_CALLS]": calls.mistral}),
+    "deepseek": CallForm(
+        readers={"<\uff5ctool\u2581call\u2581begin\uff5c>": calls.deepseek},
+        dropped=(
+            calls.DEEPSEEK_END,
+            "<\uff5ctool\u2581calls\u2581begin\uff5c>",
+            "<\uff5ctool\u2581calls\u2581end\uff5c>",
+        ),
+    ),
+    "kimi": CallForm(
+        readers={"<|tool_call_begin|>": calls.kimi},
+        dropped=(
+            "<|tool_call_end|>",
+            "<|tool_calls_section_begin|>",
+            "<|tool_calls_section_end|>",
+        ),
+    ),
+    "granite": CallForm(readers={"<|tool_call|>": calls.listed}, dropped=("<|/tool_call|>",)),
+    "nemotron": CallForm(readers={"<TOOLCALL>": calls.listed}, dropped=("</TOOLCALL>",)),
+    "qwen_coder": CallForm(
+        readers={
+            "<tool_call>": tagged.qwen_coder,
+            "<seed:tool_call>": tagged.qwen_coder,
+            "<function=": tagged.bare_function,
+        },
+        dropped=("</tool_call>", "</seed:tool_call>"),
+    ),
+    "glm": CallForm(readers={"<tool_call>": tagged.glm}, dropped=("</tool_call>",)),
+    "minimax": CallForm(readers={"<minimax:tool_call>": tagged.minimax}),
+}
+# Llama 3 writes most calls without its mark; only the beginning of a reply can be one.
+BARE: Mapping[Family, CallReader] = {"llama3": calls.llama3}
