@@ -95,9 +95,13 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingSettings:
-    """Logs go to stderr; the scorecard also to a CSV file when one is named."""
+    """Logs go to stderr; the scorecard also to a CSV file when one is named.
+
+    verbose: prompts and completions may stand in the log, which nothing else puts there.
+    """
 
     level: str = "info"
+    verbose: bool = False
     scorecard_interval_s: float = 5.0
     scorecard_csv: str | None = None
 

@@ -8,6 +8,8 @@ import logging
 import os
 import queue
 import threading
+import traceback
+from typing import Any
 
 from typing_extensions import override
 
@@ -16,7 +18,30 @@ STDERR_FD = 2
 QUEUED_LINES = 4096
 # To write what is queued at the end; a reader that is stuck must not keep the process.
 CLOSE_S = 1.0
+MOST_CAUSES = 8
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class DiscreetFormatter(logging.Formatter):
+    """Lines of `FORMAT`. Of an error that was not expected they tell its kind and where it came
+    from, and what it says only where that was asked for: it may quote a prompt."""
+
+    def __init__(self, format_: str = FORMAT, *, verbose: bool) -> None:
+        super().__init__(format_)
+        self._verbose = verbose
+
+    @override
+    def formatException(self, ei: Any) -> str:
+        if self._verbose:
+            return super().formatException(ei)
+        told: list[str] = []
+        error: BaseException | None = ei[1]
+        while error is not None and len(told) < MOST_CAUSES:
+            where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+            kind = type(error)
+            told.append(f"{where}\n{kind.__module__}.{kind.__qualname__}".strip("\n"))
+            error = error.__cause__ or error.__context__
+        return "\nbecause of\n".join(told)
 
 
 class StderrLog(logging.Handler):
@@ -24,13 +49,13 @@ class StderrLog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(FORMAT))
         self._lines: queue.Queue[str | None] = queue.Queue(QUEUED_LINES)
         self._thread = threading.Thread(target=self._write, name="stderr", daemon=True)
         self._n_dropped = 0
 
-    def open(self, level: str) -> None:
+    def open(self, level: str, *, verbose: bool = False) -> None:
         """Take log records from `level` on."""
+        self.setFormatter(DiscreetFormatter(verbose=verbose))
         self._thread.start()
         root = logging.getLogger()
         root.setLevel(level.upper())

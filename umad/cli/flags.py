@@ -16,7 +16,7 @@ FLAGGED: tuple[Option, ...] = (*SCALARS, *LISTS)
 GATEWAY: tuple[Option, ...] = tuple(
     option
     for option in FLAGGED
-    if option.target[0] == "http" or option.name in ("socket", "log_level")
+    if option.target[0] == "http" or option.name in ("socket", "log_level", "verbose")
 )
 
 

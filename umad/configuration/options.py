@@ -199,6 +199,12 @@ SCALARS: tuple[Option, ...] = (
         shown=True,
         alias="logging.level",
     ),
+    Option(
+        name="verbose",
+        target=("logging", "verbose"),
+        kind=SWITCH,
+        help="Log what prompts and completions say.",
+    ),
     _nested("logging", "scorecard_interval_s", SECONDS, "Time between rows of the scorecard."),
     _nested("logging", "scorecard_csv", PATH, "File that scorecard rows are appended to."),
 )

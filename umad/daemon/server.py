@@ -81,7 +81,7 @@ def run_daemon(
     path = Path(settings.socket or default_socket_path(os.environ, sys.platform))
     socket_file = SocketFile.claim(path.expanduser())
     stderr = StderrLog()
-    stderr.open(settings.logging.level)
+    stderr.open(settings.logging.level, verbose=settings.logging.verbose)
 
     def say_ready() -> None:
         # What is there now stays: looking through it again would hold a step's tokens up.

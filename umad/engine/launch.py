@@ -32,6 +32,7 @@ class EngineOptions:
     latency_cap: float = Settings().latency_cap
     prompt_tokens: int | None = None
     log_level: str = "info"
+    verbose: bool = False
     budget_bytes_per_s: float | None = None
     budget_measured: bool = False
     board_fd: int | None = None
@@ -50,6 +51,7 @@ class EngineOptions:
             latency_cap=settings.latency_cap,
             prompt_tokens=settings.limits.prompt_tokens,
             log_level=settings.logging.level,
+            verbose=settings.logging.verbose,
             choice_s=settings.limits.choice_s,
         )
 

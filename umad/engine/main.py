@@ -37,6 +37,7 @@ from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
 from umad.protocol.link import Fatal, Ready, encode
 from umad.scheduler import Scheduler, TrafficBudget
+from umad.stderr_log import DiscreetFormatter
 
 log = logging.getLogger("umad.engine")
 
@@ -56,9 +57,11 @@ def main(arguments: Sequence[str]) -> int:
     die_with_parent(os.getppid())
     # Ctrl-C in the daemon's terminal is the daemon's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(levelname)s %(name)s %(message)s"
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        DiscreetFormatter("%(levelname)s %(name)s %(message)s", verbose=options.verbose)
     )
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     name_thread("umad-step")
     link = socket.socket(fileno=parsed.fd)
     mailbox = Mailbox(link)

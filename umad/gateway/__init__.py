@@ -12,12 +12,13 @@ killed and started again; who uses the socket does not notice.
     generation  one generation of the daemon: opened, iterated, closed in every state
     sse         streams: headers at once, keep-alive while nothing is said
     errors      error -> status and kind, once; each dialect gives them its shape
-    door/       who may come in: keys, hosts and origins, quotas
+    door/       who may come in and under which name: connections, keys, hosts and origins, quotas
     bodies/     pydantic models of what is sent and answered, a file per dialect
     dialects/   a file per family of endpoints
+    listening   the log (words) hears of a generation, where somebody asked for that
     serving     the process: listening socket, uvicorn, signals
 
 Not: chat templates, tools, reasoning or grammars, which are the engine's; nor which lane a request
-runs in, which is the daemon's. No prompt text is logged. Owner of all state: the process's one
-event loop; the SQLite store of responses works on a thread of its own.
+runs in, which is the daemon's. No prompt text is logged unless `UMAD_VERBOSE` asks for it. Owner of
+all state: the process's one event loop; the SQLite store of responses works on a thread of its own.
 """

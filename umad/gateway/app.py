@@ -25,6 +25,7 @@ from umad.gateway.counts import Counts
 from umad.gateway.dialects import DIALECT_OF_PREFIX, ENDPOINTS
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.dispatch import Served, refuse
+from umad.gateway.door.agents import naming
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring, read_keys
 from umad.gateway.door.quotas import Quotas
@@ -44,11 +45,12 @@ def create_app(
     *,
     keys: Keyring | None = None,
     any_host: bool = False,
+    verbose: bool = False,
 ) -> Starlette:
     """One gateway. keys: those of `settings.api_key_file` where they are not given.
 
-    any_host: whether every Host is answered to
-    (`door.hosts.HostRule`).
+    any_host: whether every Host is answered to (`door.hosts.HostRule`). verbose: whether what
+    prompts and completions say is logged.
     """
     if keys is None:
         path = settings.api_key_file
@@ -64,6 +66,8 @@ def create_app(
         models=ModelFacts(service),
         token_texts=TokenTexts(service),
         store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
+        verbose=verbose,
+        app_name=naming(),
     )
     # Starlette's own list answers preflights; who may ask is the door's to say.
     cors = Middleware(

@@ -17,10 +17,12 @@ from starlette.responses import Response
 from umad.errors import BadRequest, UmadError
 from umad.gateway.door.keys import Caller
 from umad.gateway.endpoint import Endpoint
-from umad.gateway.generation import Generation, open_generation
+from umad.gateway.generation import Generation, Generator, open_generation
+from umad.gateway.listening import Listened
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
 from umad.gateway.sse import EVENTS, Stream, encode_json
+from umad.gateway.words import Words
 from umad.request import GenerateRequest
 from umad.service import Done
 
@@ -77,7 +79,7 @@ class Call:
         try:
             request.check()
             generation = await open_generation(
-                self.shared.service, request, settle_s=self.shared.settings.settle_s
+                self._service(request), request, settle_s=self.shared.settings.settle_s
             )
         except UmadError as error:
             error.field = self.endpoint.names.get(error.field or "", error.field)
@@ -85,6 +87,12 @@ class Call:
         self._exits.push_async_callback(generation.close)
         generation.on_done = self._count
         return generation
+
+    def _service(self, request: GenerateRequest) -> Generator:
+        """The daemon, with somebody listening where that was asked for."""
+        if self.shared.verbose:
+            return Listened(self.shared.service, [Words(self.id, request)])
+        return self.shared.service
 
     async def chat(self, request: GenerateRequest) -> ChatReply:
         """The same for `messages`, with the answer taken apart as it comes."""

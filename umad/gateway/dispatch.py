@@ -10,6 +10,7 @@ state they are. Not: routing (Starlette), nor what a dialect answers.
 import asyncio
 import logging
 from contextlib import AsyncExitStack, nullcontext
+from dataclasses import replace
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -98,7 +99,10 @@ class Served:
         shared.hosts.check(headers.get("host"), headers.get("origin"))
         if not self._endpoint.needs_key:
             return ANYBODY
-        return shared.keys.caller(_key_of(headers))
+        caller = shared.keys.caller(_key_of(headers))
+        if caller.app is None:
+            return replace(caller, app=shared.app_name(headers.get("user-agent")))
+        return caller
 
     async def _serve(
         self, scope: Scope, receive: Receive, sender: _Sender, request_id: str, caller: Caller
@@ -162,7 +166,8 @@ def refuse(error: UmadError, dialect: Dialect, request_id: str) -> Response:
         response.headers["www-authenticate"] = "Bearer"
     if problem.status in _CLOSING:
         response.headers["connection"] = "close"
-    log.info("refused id=%s code=%s field=%s", request_id, problem.code, problem.field)
+    # Not the field: its name may be the client's own.
+    log.info("refused id=%s code=%s", request_id, problem.code)
     return response
 
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 from umad.errors import ConnectionLost
 from umad.protocol.errors import error_of_failed
@@ -24,7 +24,6 @@ from umad.service import (
     Failed,
     Logits,
     Progress,
-    Service,
     TokenLogprob,
     Tokens,
 )
@@ -78,8 +77,15 @@ class Generation:
         await self._events.aclose()
 
 
+class Generator(Protocol):
+    """The part of a `Service` that generates."""
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+        """Its events; see `Service.generate`."""
+
+
 async def open_generation(
-    service: Service, request: GenerateRequest, *, settle_s: float
+    service: Generator, request: GenerateRequest, *, settle_s: float
 ) -> Generation:
     """Start a generation and wait until it is known to run, or for `settle_s` after it was queued.
 

@@ -63,7 +63,7 @@ def run_gateway(settings: Settings) -> int:
         raise BadConfig("say where to listen: --http 127.0.0.1:8080 or unix:PATH", field="http")
     keys = check_door(settings.http)
     stderr = StderrLog()
-    stderr.open(settings.logging.level)
+    stderr.open(settings.logging.level, verbose=settings.logging.verbose)
     # What uvicorn says of single connections is not worth a line.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
@@ -85,6 +85,7 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
         client,
         keys=keys,
         any_host=any_host,
+        verbose=settings.logging.verbose,
     )
     http = settings.http
     connections = Connections(

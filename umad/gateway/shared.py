@@ -3,6 +3,7 @@
 Made once by `umad.gateway.app`; the parts own their own state. One event loop.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from umad.config import HttpSettings
@@ -19,7 +20,10 @@ from umad.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """One gateway's parts."""
+    """One gateway's parts. verbose: what prompts and completions say may be logged.
+
+    app_name: a name for a caller without a key, by its User-Agent.
+    """
 
     settings: HttpSettings
     service: Service
@@ -31,3 +35,5 @@ class Shared:
     models: ModelFacts
     token_texts: TokenTexts
     store: ResponsesStore
+    verbose: bool
+    app_name: Callable[[str | None], str | None]

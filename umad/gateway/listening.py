@@ -1,0 +1,52 @@
+"""Listening in on a generation for the log or a trace, without being in its way.
+
+Only where somebody listens is anything of this made: `umad.gateway.call` asks the daemon itself
+otherwise. Not: who listens (`umad.gateway.words`, `umad.gateway.spans`).
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Protocol, cast
+
+from umad.errors import UmadError
+from umad.protocol.errors import error_of_failed
+from umad.request import GenerateRequest
+from umad.service import Accepted, Done, Event, Failed, Service, Tokens
+
+
+class Listener(Protocol):
+    """Hears of one generation, on the loop; must neither block nor raise."""
+
+    def hear(self, event: Accepted | Tokens | Done) -> None:
+        """One event of it, in order."""
+
+    def end(self, error: UmadError | None) -> None:
+        """It is over: whole, failed, or let go of by who asked. Called once."""
+
+
+class Listened:
+    """The part of a `Service` that generates, with listeners."""
+
+    def __init__(self, service: Service, listeners: Sequence[Listener]) -> None:
+        self._service = service
+        self._listeners = tuple(listeners)
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        """As the service's own."""
+        failure: UmadError | None = None
+        events = cast(AsyncGenerator[Event, None], self._service.generate(request))
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Failed):
+                        failure = error_of_failed(event)
+                    elif isinstance(event, Accepted | Tokens | Done):
+                        for one in self._listeners:
+                            one.hear(event)
+                    yield event
+        except UmadError as error:
+            failure = error
+            raise
+        finally:
+            for one in self._listeners:
+                one.end(failure)
