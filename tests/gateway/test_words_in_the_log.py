@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from umad.stderr_log import DiscreetFormatter
 SECRET = "the-prompts-own-words"
 TURNS = [{"role": "user", "content": SECRET}]
 # Each dialect's way to ask, and what makes it wrong.
-ASKED = {
+ASKED: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": SECRET, "max_tokens": 2},
     "/v1/chat/completions": {"messages": TURNS, "max_tokens": 2},
     "/v1/responses": {"input": SECRET, "max_output_tokens": 16, "store": False},
@@ -24,7 +25,7 @@ ASKED = {
     "/generate": {"prompt": SECRET, "max_tokens": 2},
     "/tokenize": {"content": SECRET},
 }
-WRONG = (
+WRONG: tuple[dict[str, Any], ...] = (
     {SECRET: SECRET},
     {"model": SECRET},
     {"model": [SECRET]},

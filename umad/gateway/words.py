@@ -8,6 +8,8 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
+from typing_extensions import override
+
 from umad.errors import UmadError
 from umad.gateway.listening import Listener
 from umad.gateway.sse import encode_json
@@ -25,10 +27,12 @@ class Words(Listener):
         self._said: list[list[str]] = [[] for _ in range(request.n)]
         log.info("prompt id=%s %s", request_id, encode_json(_prompt(request)))
 
+    @override
     def hear(self, event: Accepted | Tokens | Done) -> None:
         if isinstance(event, Tokens):
             self._said[event.index].append(event.text)
 
+    @override
     def end(self, error: UmadError | None) -> None:
         for index, pieces in enumerate(self._said):
             log.info("completion id=%s index=%d %s", self._id, index, encode_json("".join(pieces)))
