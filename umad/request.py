@@ -65,7 +65,7 @@ class SamplingParams:
             if isinstance(value, float) and not math.isfinite(value):
                 raise BadRequest(f"{name} must be a finite number, got {value}", field=name)
             if not low <= value <= high:
-                raise BadRequest(f"{name} must be between {low:g} and {high:g}", field=name)
+                raise BadRequest(f"{name} must be between {low} and {high}", field=name)
         if len(self.stop) > MAX_STOPS:
             raise BadRequest(f"at most {MAX_STOPS} stop strings", field="stop")
         for text in self.stop:

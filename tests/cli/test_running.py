@@ -30,6 +30,15 @@ def test_ps_says_so_when_nothing_runs(asking: Umad) -> None:
     assert asking("ps").out.splitlines()[-1] == "nothing runs"
 
 
+def test_a_name_cannot_paint_the_terminal_nor_break_the_tables(asking: Umad, spawn: Spawn) -> None:
+    first_tokens(spawn("run", "hello", "--json", "--session", "[/x]\x1b[31m\n", *LONG))
+
+    ended = asking("ps")
+
+    assert ended.code == 0
+    assert "[/x]\\x1b[31m\\n" in ended.out
+
+
 def test_priority_moves_a_running_request(asking: Umad, spawn: Spawn) -> None:
     request = first_tokens(spawn("run", "hello", "--json", *LONG))
 
@@ -52,6 +61,13 @@ def test_a_model_is_loaded_and_unloaded(asking: Umad, fakes: Fakes) -> None:
     assert "other" in asking("ps").out
 
     assert asking("unload", "other").out == "other is unloaded\n"
+    assert "other" not in asking("ps").out
+
+
+def test_a_model_is_unloaded_by_its_path_too(asking: Umad, fakes: Fakes) -> None:
+    asking("load", str(fakes.other))
+
+    assert asking("unload", str(fakes.other)).code == 0
     assert "other" not in asking("ps").out
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.daemon.house import Serve, asks, run, standstill, tokens_of, until
 from umad.protocol.frames import encode_frame
-from umad.protocol.messages import Hello, Ping, Sessions, Welcome
+from umad.protocol.messages import Cancel, Hello, Ping, Sessions, Welcome
 from umad.service import Accepted, Failed
 from umad.testing import FakeModel
 
@@ -203,6 +203,22 @@ def test_more_live_requests_than_a_connection_may_have_are_refused(serve: Serve)
             assert stream.failed is not None
             assert stream.failed.code == "limit_exceeded"
             assert stream.failed.retryable
+
+    run(test())
+
+
+def test_whoever_has_as_many_requests_as_it_may_can_still_cancel_one(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), requests_per_connection=2) as house:
+            wire = await house.connect()
+            wire.send(asks(1, max_tokens=2000), asks(2, max_tokens=2000))
+            wire.send(Cancel(id=3, own_id=1))
+
+            stream = (await wire.collect(1))[1]
+
+            assert stream.done is not None
+            assert stream.done.finish_reason == "cancelled"
+            assert (await wire.stream(asks(4))).done is not None
 
     run(test())
 

@@ -37,6 +37,12 @@ def test_a_path_that_leads_nowhere_is_named_in_full(model: str) -> None:
         find_model_file(model)
 
 
+@pytest.mark.parametrize("model", ["x" * 300 + ".gguf", "~nobody-at-all/m.gguf", "\0.gguf"])
+def test_a_path_that_no_system_has_is_a_missing_file_too(model: str) -> None:
+    with pytest.raises(ModelLoadFailed, match="gguf"):
+        find_model_file(model)
+
+
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadFailed):
         find_model_file(str(tmp_path))

@@ -3,6 +3,7 @@
 Not: any command's own work; each is in the file named after it.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,8 +38,25 @@ for _command in (serve, run, ps, metrics, cancel, priority, load, unload, config
     umad.add_command(_command)
 
 
+def open_missing_streams() -> None:
+    """Let stdin, stdout and stderr lead nowhere where whoever started this process closed them
+    (`umad serve 2>&-`). The next file or socket opened would get their numbers, and with them
+    whatever is written to stderr.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays
+            setattr(sys, name, stream)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # A model may write what the terminal's encoding cannot: a `?` is better than the end.
         if hasattr(stream, "reconfigure"):

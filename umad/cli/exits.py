@@ -66,11 +66,13 @@ def run_command(command: click.Command, args: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has what it wanted (`umad ps | head -1`). What is still buffered must not
-        # raise once more when Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has what it wanted (`umad ps | head -1`).
+        _drop_output()
         return DONE
     except Exception as error:
+        if isinstance(error, OSError) and not _takes_output():
+            _drop_output()
+            return _say(f"stdout cannot be written: {error.strerror}", FAILED)
         # The process's boundary: a bug is one line for the user, a traceback for who debugs.
         _log.debug("command failed unexpectedly", exc_info=True)
         if os.environ.get("UMAD_LOG_LEVEL") == "debug":
@@ -80,6 +82,20 @@ def run_command(command: click.Command, args: Sequence[str]) -> int:
             "UMAD_LOG_LEVEL=debug shows where, please report it",
             FAILED,
         )
+
+
+def _takes_output() -> bool:
+    """Whether stdout can be written to; what it had buffered is written, or was not to be."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _drop_output() -> None:
+    """What is still buffered for stdout must not raise once more when Python closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, code: int) -> int:

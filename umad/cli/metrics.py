@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from umad.cli.connect import call, json_option, socket_option
-from umad.cli.tables import number, open_console, plain_table
+from umad.cli.tables import number, open_console, plain_table, printable
 from umad.metrics.csv_rows import csv_header, csv_row
 
 # Times are milliseconds; the columns fit a terminal of 80.
@@ -71,5 +71,5 @@ def _shared_table(group: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     for _, heading in _SHARED:
         table.add_column(heading, justify="right")
     for name, row in rows.items():
-        table.add_row(name, *(number(row[key]) for key, _ in _SHARED))
+        table.add_row(printable(name), *(number(row[key]) for key, _ in _SHARED))
     return table

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from umad.cli.connect import call, json_option, socket_option
-from umad.cli.tables import number, open_console, plain_table
+from umad.cli.tables import number, open_console, plain_table, printable
 from umad.service import Service
 
 Rows = Sequence[Mapping[str, Any]]
@@ -74,7 +74,7 @@ def _table(columns: Sequence[tuple[str, str]], rows: Rows) -> Table:
 
 def _cell(value: object) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(str(one) for one in value) or "-"
+        return printable(", ".join(str(one) for one in value)) or "-"
     return str(value) if isinstance(value, int) else number(value)
 
 

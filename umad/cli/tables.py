@@ -12,7 +12,15 @@ PIPE_COLUMNS = 500
 def open_console() -> Console:
     """A console on stdout."""
     is_terminal = sys.stdout.isatty()
-    return Console(highlight=False, width=None if is_terminal else PIPE_COLUMNS)
+    # Names come from other programs: what looks like markup in them is a name's, not ours.
+    return Console(
+        highlight=False, markup=False, emoji=False, width=None if is_terminal else PIPE_COLUMNS
+    )
+
+
+def printable(name: str) -> str:
+    """A name that another program chose, with what a terminal would obey written out."""
+    return "".join([one if one.isprintable() else ascii(one)[1:-1] for one in name])
 
 
 def plain_table(*, show_header: bool = True) -> Table:
@@ -34,4 +42,4 @@ def number(value: object) -> str:
         case int():
             return f"{value:,}"
         case _:
-            return str(value)
+            return printable(str(value))

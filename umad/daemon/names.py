@@ -30,13 +30,20 @@ def find_model_file(model: str) -> ModelFile:
     """
     if model == NANO:
         return ModelFile(name=NANO, path=nano.path())
-    path = Path(model).expanduser()
+    try:
+        path = Path(model).expanduser()
+    except RuntimeError as error:  # ~somebody, and there is no such user
+        raise ModelLoadFailed(f"no such file: {model}", field="model") from error
     if path.suffix.lower() != ".gguf" and len(path.parts) == 1:
         raise UnknownModel(
             f"no model is called {model!r}; give the path of a GGUF file, or {NANO}", field="model"
         )
     path = path.absolute()
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:  # a name longer than the system's, a loop of links
+        raise ModelLoadFailed(f"{error.strerror}: {path}", field="model") from error
+    if not found:
         raise ModelLoadFailed(f"no such file: {path}", field="model")
     return ModelFile(name=path.stem, path=path)
 

@@ -30,6 +30,7 @@ from umad.errors import (
 )
 from umad.protocol.frames import HEADER_BYTES, FrameReader
 from umad.protocol.messages import (
+    AT_ONCE,
     Request,
     RequestId,
     Welcome,
@@ -227,7 +228,6 @@ class Session(asyncio.Protocol):
             return
         try:
             request = parse_request(body)
-            request_id = request.id
         except ProtocolViolation:
             raise
         except UmadError as error:
@@ -238,20 +238,22 @@ class Session(asyncio.Protocol):
                 self._refuse(error, error.request_id)
             return
         try:
-            self._check_id(request_id)
+            self._check_room(request)
             self._verbs.handle(self, request)
         except UmadError as error:
-            self._refuse(error, request_id)
+            self._refuse(error, request.id)
         except Exception:
             # A connection's boundary: a bug costs one request, not the daemon.
             log.exception("request failed unexpectedly type=%s", type(request).__name__)
-            self._refuse(InternalError("see the log"), request_id)
+            self._refuse(InternalError("see the log"), request.id)
 
-    def _check_id(self, request_id: RequestId) -> None:
+    def _check_room(self, request: Request) -> None:
+        request_id = request.id
         if request_id in self.generations or request_id in self._answers:
             raise BadRequest(f"a live request of this connection has id {request_id}", field="id")
         limit = self._limits.requests_per_connection
-        if len(self.generations) + len(self._answers) >= limit:
+        n_live = len(self.generations) + len(self._answers)
+        if n_live >= limit and not isinstance(request, AT_ONCE):
             raise LimitExceeded(
                 f"this connection has {limit} live requests already; wait for one to end"
             )

@@ -110,11 +110,13 @@ class Supervisor:
         return engine
 
     async def unload(self, model: str) -> None:
-        """Stop a model's engine; what runs on it ends with an error. Raises `UnknownModel`."""
-        keeper = self._keepers.get(model)
-        if keeper is None or keeper.engine.state is State.STOPPED:
+        """Stop the engine of a model, given its name or its file's path; what runs on it ends with
+        an error. Raises `UnknownModel`."""
+        present = [one for one in self._keepers.values() if one.engine.state is not State.STOPPED]
+        keeper = next((k for k in present if model in (k.engine.name, str(k.engine.path))), None)
+        if keeper is None:
             raise unknown_model(model, [engine.name for engine in self])
-        keeper.unload(UnknownModel(f"{model} was unloaded", field="model"))
+        keeper.unload(UnknownModel(f"{keeper.engine.name} was unloaded", field="model"))
         await keeper.ended()
 
     async def stop(self) -> None:

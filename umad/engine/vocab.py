@@ -50,17 +50,16 @@ class Vocabulary:
             ]
         )
 
-    def checked(self, ids: Iterable[int]) -> NDArray[np.int32]:
-        """The ids as int32 (n,). Raises `BadRequest` for one the model does not have."""
+    def checked(self, ids: Iterable[int], *, field: str = "prompt_ids") -> NDArray[np.int32]:
+        """The ids as int32 (n,). Raises `BadRequest` for one the model does not have; field: the
+        request's they came in."""
         try:
             wide = np.fromiter(ids, np.int64)
         except (OverflowError, TypeError, ValueError) as error:
-            raise BadRequest("token ids are integers", field="prompt_ids") from error
+            raise BadRequest("token ids are integers", field=field) from error
         if wide.size and not (wide.min() >= 0 and wide.max() < self.n_vocab):
             bad = int(wide[(wide < 0) | (wide >= self.n_vocab)][0])
-            raise BadRequest(
-                f"token {bad} is not one of this model's {self.n_vocab}", field="prompt_ids"
-            )
+            raise BadRequest(f"token {bad} is not one of this model's {self.n_vocab}", field=field)
         return wide.astype(np.int32)
 
     def piece(self, token: int) -> bytes:
@@ -79,7 +78,7 @@ class Vocabulary:
 
     def text(self, ids: Iterable[int]) -> str:
         """Text of `ids`, control tokens written out, so that `tokenize` gives the ids again."""
-        tokens = self.checked(ids).tolist()
+        tokens = self.checked(ids, field="ids").tolist()
         raw = b"".join([self._model.piece(token, special=True) for token in tokens])
         return raw.decode("utf-8", "replace")
 

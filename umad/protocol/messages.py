@@ -22,6 +22,7 @@ from umad.protocol.events import (
 )
 from umad.protocol.parsing import parse_hello, parse_request
 from umad.protocol.requests import (
+    AT_ONCE,
     AttachLogits,
     Cancel,
     ChooseToken,
@@ -42,6 +43,7 @@ from umad.protocol.requests import (
 )
 
 __all__ = [
+    "AT_ONCE",
     "AttachLogits",
     "Cancel",
     "ChooseToken",

@@ -164,6 +164,10 @@ Request = (
     | Ping
 )
 
+# Answered before the next request is looked at, so that none of them is ever live: whoever has as
+# many live requests as it may can still cancel one.
+AT_ONCE = (Cancel, Priority, Models, Sessions, ChooseToken, Ping)
+
 # Names of the interface that this version answers with `unsupported`.
 PLANNED = ("embed", "rerank")
 
