@@ -13,14 +13,16 @@ any time; what its clients are owed stands in the journal, and the next engine g
     generation     one request; journal: its completions, with every token they have
     fanout         what engines say, to the clients it concerns (the hot path)
     supervisor     the table of models; keeper: one engine over any number of processes
+    engine_events  who is told what engines do; watchdog: one that hangs
     crashes        what a death means: another process, or the end
     engine         one model's state table, questions and way to its process
     engine_link    frames to and from a process; engine_process: the process itself
     launcher       the real engine's command line; names: which file a model's name means
     bandwidth      what this machine reads, probed once; the budget that follows; read_probe
+    handover       shared memory, to the process that may read it; readers: who reads logits
+    companion      the gateway's process, kept alive beside the daemon
     device_board   the page on which engines of different models see each other
     memory         what processes hold; scorecard_log: the scorecard, written down
-    stderr_log     log lines that nobody has to read
 
     client ─▶ session ─▶ verbs ─▶ completions ─▶ engine_link ─▶ engine process
     client ◀─ session ◀──────────── fanout ◀──── engine_link ◀─┘

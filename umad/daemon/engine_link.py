@@ -23,12 +23,20 @@ class EngineLink(asyncio.Protocol):
     """
 
     def __init__(
-        self, heard: Callable[[FromEngine], None], heard_tokens: Callable[[Sequence[Any]], None]
+        self,
+        heard: Callable[[FromEngine, int], None],
+        heard_tokens: Callable[[Sequence[Any], int], None],
+        now_ns: Callable[[], int],
     ) -> None:
-        """heard_tokens: called with a step's tokens as `link.unpack` gives them."""
+        """heard_tokens: called with a step's tokens as `link.unpack` gives them.
+
+        Both are told when it was read: one time for all that was read at once, since whoever waits
+        for it has waited once.
+        """
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._heard = heard
         self._heard_tokens = heard_tokens
+        self._now_ns = now_ns
         # Both ends are umad: an engine's step is as large as it is.
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._transport: asyncio.Transport | None = None
@@ -50,6 +58,7 @@ class EngineLink(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        now_ns = self._now_ns()
         try:
             # One frame a step, mostly read alone. A decode has flushed this core's caches since
             # the last one: every function less is some microseconds less.
@@ -57,9 +66,9 @@ class EngineLink(asyncio.Protocol):
             for each in self._reader.feed(data) if body is None else (body,):
                 unpacked = unpack(each)
                 if unpacked[0] == STEP_TOKENS:
-                    self._heard_tokens(unpacked)
+                    self._heard_tokens(unpacked, now_ns)
                 else:
-                    self._heard(message_of(unpacked))  # type: ignore[arg-type]
+                    self._heard(message_of(unpacked), now_ns)  # type: ignore[arg-type]
         except Exception:
             # A process boundary: an engine gone mad must cost its own life, not the daemon's.
             log.exception("engine news cannot be handled; the engine is given up")

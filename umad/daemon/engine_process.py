@@ -10,8 +10,10 @@ import logging
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
+
+from umad.daemon.names import ModelFile
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,9 @@ LINE_CHARS = 400
 REAP_S = 10.0
 # The pipe can outlive the process in a grandchild's hands.
 PIPE_S = 1.0
+
+# The command line of an engine, from a model and the number of its end of the link.
+Launcher = Callable[[ModelFile, int], Sequence[str]]
 
 
 class EngineProcess:

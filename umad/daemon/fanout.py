@@ -89,9 +89,8 @@ class Fanout:
         entry.begun_ns = entry.begun_ns or now_ns
         entry.first_token_ns = entry.first_token_ns or now_ns
 
-    def engine_report(self, engine: Engine, report: StepReport) -> None:
+    def engine_report(self, engine: Engine, report: StepReport, now_ns: int) -> None:
         """Fan one step's news out. A rid that is not live was let go of before the step ended."""
-        now_ns = self._clock.now_ns()
         journal, completions, scorecard = engine.journal, self._completions, self._scorecard
         if report.stats is not None:
             engine.stats = report.stats

@@ -1,24 +1,26 @@
 """Keeps one engine alive: starts its process, watches it, starts it again at once when it dies.
 
 `umad.daemon.crashes` says when that is enough: the model is then `failed` until it is loaded
-again. A process with work to do that says nothing for `limits.stall_s` is killed: a crash too.
-Not: the table of models (`umad.daemon.supervisor`). Owner: one task per engine on the daemon's
-loop; `load`, `unload`, `watch` and `kill` are called from the same loop.
+again. A process with work to do that says nothing for `limits.stall_s` (`umad.daemon.watchdog`) is
+killed: a crash too. Not: the table of models (`umad.daemon.supervisor`). Owner: one task per engine
+on the daemon's loop; `load`, `unload` and `kill` are called from the same loop.
 """
 
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from umad.clock import Clock
 from umad.config import LimitSettings
 from umad.daemon.crashes import CrashRecord, Death
 from umad.daemon.engine import Engine, Event, State
+from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_link import EngineLink
-from umad.daemon.engine_process import EngineProcess
+from umad.daemon.engine_process import EngineProcess, Launcher
 from umad.daemon.names import ModelFile
+from umad.daemon.watchdog import Watchdog
 from umad.errors import EngineFailed, ModelLoadFailed, UmadError
 from umad.protocol.link import Fatal, FromEngine, Ready, Reply, StepReport, Stop
 
@@ -28,32 +30,6 @@ log = logging.getLogger(__name__)
 STOP_S = 10.0
 # What was written before a death is still to be read; longer, and somebody else holds the link.
 LAST_WORDS_S = 2.0
-
-Launcher = Callable[[ModelFile, int], Sequence[str]]
-
-
-class EngineEvents(Protocol):
-    """Who is told what engines do. Called on the daemon's loop; must not block."""
-
-    def engine_ready(self, engine: Engine) -> None:
-        """It takes messages, for the first time or again after a restart."""
-        ...
-
-    def engine_report(self, engine: Engine, report: StepReport) -> None:
-        """News of one step."""
-        ...
-
-    def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
-        """A step brought tokens and nothing else; as `umad.protocol.link.unpack` gives them."""
-        ...
-
-    def engine_died(self, engine: Engine) -> None:
-        """Its process has gone; unless `engine_ended` follows, another one is being started."""
-        ...
-
-    def engine_ended(self, engine: Engine, error: UmadError) -> None:
-        """It is not coming back: its requests end with `error`."""
-        ...
 
 
 class Keeper:
@@ -83,8 +59,8 @@ class Keeper:
         self._process: EngineProcess | None = None
         self._link: EngineLink | None = None
         self._fatal: Fatal | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        engine.watch = self.watch
+        self._watchdog = Watchdog(engine, clock=clock, stall_s=limits.stall_s, hangs=self._hangs)
+        engine.watch = self._watchdog.watch
         self._task = self._begin()
 
     def load(self) -> None:
@@ -119,12 +95,6 @@ class Keeper:
         if self._process is not None:
             self._process.kill()
 
-    def watch(self) -> None:
-        """Work was given to the engine: from now on its silence is measured."""
-        self.engine.last_news_ns = self._clock.now_ns()
-        if self._timer is None:
-            self._arm(self._limits.stall_s)
-
     # -- the task -------------------------------------------------------------------------------
 
     def _begin(self) -> asyncio.Task[None]:
@@ -157,9 +127,7 @@ class Keeper:
                 break
         if engine.state is State.DRAINING:  # unloaded before it was started
             engine.advance(Event.DIED)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._watchdog.stop()
 
     def _goes_on(self, error: UmadError | None) -> bool:
         """Act on a death; whether another process is to be started."""
@@ -186,7 +154,7 @@ class Keeper:
         engine = self.engine
         self._fatal = None
         # Before the process: its first word may come as soon as it lives.
-        self._link = link = EngineLink(self._heard, self._heard_tokens)
+        self._link = link = EngineLink(self._heard, self._heard_tokens, self._clock.now_ns)
         try:
             self._process = process = await self._start(link)
             engine.pid = process.pid
@@ -236,17 +204,17 @@ class Keeper:
 
     # -- news -----------------------------------------------------------------------------------
 
-    def _heard_tokens(self, unpacked: Sequence[Any]) -> None:
+    def _heard_tokens(self, unpacked: Sequence[Any], now_ns: int) -> None:
         engine = self.engine
-        engine.last_news_ns = now_ns = self._clock.now_ns()
+        engine.last_news_ns = now_ns
         self._events.engine_tokens(engine, unpacked, now_ns)
 
-    def _heard(self, message: FromEngine) -> None:
+    def _heard(self, message: FromEngine, now_ns: int) -> None:
         engine = self.engine
-        engine.last_news_ns = self._clock.now_ns()
+        engine.last_news_ns = now_ns
         match message:
             case StepReport():
-                self._events.engine_report(engine, message)
+                self._events.engine_report(engine, message, now_ns)
             case Reply():
                 engine.replied(message)
             case Ready():
@@ -268,9 +236,16 @@ class Keeper:
         engine.connect(link)
         self._events.engine_ready(engine)
         if engine.owes_news:
-            self.watch()
+            self._watchdog.watch()
         if not engine.loaded.done():
             engine.loaded.set_result(None)
+
+    def _hangs(self, silent_s: float) -> None:
+        log.error("engine hangs model=%s silent_s=%.1f", self.engine.name, silent_s)
+        self._fatal = Fatal(
+            code=EngineFailed.code, message=f"it said nothing for {silent_s:.1f} s and was killed"
+        )
+        self.kill()
 
     def _died(self, status: int | None) -> UmadError | None:
         """Note a death: None where another process is to be started, else why not."""
@@ -296,24 +271,3 @@ class Keeper:
         if not engine.loaded.done():
             engine.loaded.set_exception(error)
             engine.loaded.exception()  # nobody has to wait for it
-
-    # -- watchdog -------------------------------------------------------------------------------
-
-    def _arm(self, delay_s: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
-
-    def _look(self) -> None:
-        """Kill a process that owes news and has been silent for too long."""
-        engine = self.engine
-        self._timer = None
-        if engine.state is not State.READY or not engine.owes_news:
-            return
-        silent_s = (self._clock.now_ns() - engine.last_news_ns) / 1e9
-        if silent_s < self._limits.stall_s:
-            self._arm(self._limits.stall_s - silent_s)
-            return
-        log.error("engine hangs model=%s silent_s=%.1f", engine.name, silent_s)
-        self._fatal = Fatal(
-            code=EngineFailed.code, message=f"it said nothing for {silent_s:.1f} s and was killed"
-        )
-        self.kill()

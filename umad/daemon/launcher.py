@@ -6,7 +6,7 @@ from dataclasses import replace
 from umad.config import Settings
 from umad.daemon.bandwidth import Budget
 from umad.daemon.device_board import DeviceBoard
-from umad.daemon.keeper import Launcher
+from umad.daemon.engine_process import Launcher
 from umad.daemon.names import ModelFile
 from umad.engine.launch import EngineOptions, command
 

@@ -28,9 +28,9 @@ from umad.daemon.bandwidth import Budget
 from umad.daemon.companion import close_companions, open_companions
 from umad.daemon.completions import Completions
 from umad.daemon.device_board import DeviceBoard
+from umad.daemon.engine_process import Launcher
 from umad.daemon.fanout import Fanout
 from umad.daemon.identity import LaneRules
-from umad.daemon.keeper import Launcher
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.scorecard_log import write_scorecards

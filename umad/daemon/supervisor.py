@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from umad.clock import Clock
 from umad.config import LimitSettings
 from umad.daemon.engine import Engine, State
-from umad.daemon.keeper import EngineEvents, Keeper, Launcher
+from umad.daemon.engine_events import EngineEvents
+from umad.daemon.engine_process import Launcher
+from umad.daemon.keeper import Keeper
 from umad.daemon.names import ModelFile, find_model_file, unknown_model
 from umad.errors import BadRequest, ShuttingDown, UnknownModel
 from umad.protocol.errors import error_of

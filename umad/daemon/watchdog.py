@@ -1,0 +1,52 @@
+"""Notices an engine that has work to do and says nothing for too long.
+
+Not: what is done about it (`umad.daemon.keeper`). Owner: the daemon's event loop.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from umad.clock import Clock
+from umad.daemon.engine import Engine, State
+
+
+class Watchdog:
+    """Measures one engine's silence, from `last_news_ns`, while it owes news.
+
+    hangs: called with the seconds of silence, at most once for each `watch`.
+    """
+
+    def __init__(
+        self, engine: Engine, *, clock: Clock, stall_s: float, hangs: Callable[[float], None]
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._stall_s = stall_s
+        self._hangs = hangs
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Work was given to the engine: from now on its silence is measured."""
+        self._engine.last_news_ns = self._clock.now_ns()
+        if self._timer is None:
+            self._arm(self._stall_s)
+
+    def stop(self) -> None:
+        """There is nothing to watch any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, delay_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
+
+    def _look(self) -> None:
+        engine = self._engine
+        self._timer = None
+        if engine.state is not State.READY or not engine.owes_news:
+            return
+        silent_s = (self._clock.now_ns() - engine.last_news_ns) / 1e9
+        if silent_s < self._stall_s:
+            self._arm(self._stall_s - silent_s)
+            return
+        self._hangs(silent_s)
