@@ -128,6 +128,9 @@ def _probe(threads: int) -> float | None:
     try:
         ended = subprocess.run(command, capture_output=True, timeout=PROBE_S, check=True, text=True)
         gbps = float(ended.stdout) / _GB
+    except subprocess.TimeoutExpired:
+        log.warning("bandwidth cannot be probed reason=not done within %.0f s", PROBE_S)
+        return None
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         log.warning("bandwidth cannot be probed reason=%s", error)
         return None
