@@ -1,10 +1,12 @@
 import asyncio
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.gateway.scripted_service import Scripted, post
+from umad.config import HttpSettings
 from umad.gateway.errors import StoreFailed
 from umad.gateway.responses_store import ResponsesStore, Stored
 
@@ -60,6 +62,33 @@ def test_it_outlives_the_gateway_and_is_its_owners_alone(tmp_path: Path) -> None
     assert asyncio.run(second.get("a", "me")) == of(4)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     second.close()
+
+
+def in_a_row(sizes: Sequence[int], limit_bytes: int, folder: Path) -> list[int]:
+    """Statuses of responses that each go on from the one before, of inputs this long."""
+    settings = HttpSettings(store=str(folder / "r.sqlite3"), store_bytes=limit_bytes)
+    statuses, previous = [], None
+    for size in sizes:
+        body = {"input": "x" * size, "previous_response_id": previous}
+        answer = post(Scripted(["Yes."]), "/v1/responses", body, settings)
+        statuses.append(answer.status_code)
+        previous = answer.json().get("id")
+    return statuses
+
+
+def test_a_conversation_goes_on_while_it_fits_and_says_when_it_is_no_longer_kept(
+    tmp_path: Path,
+) -> None:
+    statuses = in_a_row([100, 100, 9000, 100], 10_000, tmp_path)
+
+    assert statuses == [200, 200, 200, 404]
+
+
+def test_a_long_conversation_makes_room_for_itself(tmp_path: Path) -> None:
+    statuses = in_a_row([1000] * 6, 16_000, tmp_path)
+
+    assert statuses == [200] * 6
+    assert (tmp_path / "r.sqlite3").stat().st_size < 200_000
 
 
 def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ def test_more_tokens_than_the_daemon_allows_are_as_many_as_it_does(client: OpenA
         (openai.BadRequestError, "temperature", {"temperature": -1}),
         (openai.BadRequestError, "temperature", {"temperature": "warm"}),
         (openai.BadRequestError, "n", {"n": 1000}),
+        (openai.BadRequestError, "top_logprobs", {"logprobs": True, "top_logprobs": 99}),
         (openai.BadRequestError, "stop", {"stop": ["x"] * 99}),
         (openai.BadRequestError, "messages", {"messages": []}),
         (openai.BadRequestError, "logit_bias", {"logit_bias": {"one": 1}}),

@@ -1,6 +1,7 @@
 """The `openai` package against a real gateway on nano: responses."""
 
 import json
+from typing import Any
 
 import openai
 import pytest
@@ -39,7 +40,8 @@ def test_the_next_one_goes_on_from_the_one_before(client: OpenAI) -> None:
     assert first.usage is not None
     assert second.usage.input_tokens >= apart.usage.input_tokens + first.usage.input_tokens
     items = client.responses.input_items.list(second.id, order="asc")
-    assert len(list(items)) == 3
+    assert [item.type for item in items] == ["message"] * 3
+    assert [item.role for item in items if item.type == "message"] == ["user", "assistant", "user"]
 
 
 def test_a_kept_response_can_be_had_again_until_it_is_deleted(client: OpenAI) -> None:
@@ -52,6 +54,54 @@ def test_a_kept_response_can_be_had_again_until_it_is_deleted(client: OpenAI) ->
     with pytest.raises(openai.NotFoundError) as caught:
         client.responses.create(model="nano", input="on", previous_response_id=made.id)
     assert caught.value.param == "previous_response_id"
+
+
+def test_items_are_listed_page_by_page(client: OpenAI) -> None:
+    turns: Any = [{"role": "user", "content": f"Turn {at}"} for at in range(5)]
+    made = client.responses.create(model="nano", input=turns, max_output_tokens=2)
+
+    def said(**more: object) -> list[str]:
+        items = client.responses.input_items.list(made.id, limit=2, **more)  # type: ignore[arg-type]
+        return [item.content[0].text for item in items if item.type == "message"]  # type: ignore[union-attr]
+
+    assert said(order="asc") == [f"Turn {at}" for at in range(5)]
+    assert said() == [f"Turn {at}" for at in reversed(range(5))]
+    for wrong in ({"order": "up"}, {"limit": 1000}, {"after": "item_99"}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.responses.input_items.list(made.id, **wrong)
+        assert caught.value.param == next(iter(wrong))
+
+
+def test_logprobs_come_where_they_are_asked_for(client: OpenAI) -> None:
+    asked: Any = {"model": "nano", "input": "Hello", "max_output_tokens": 5, "temperature": 0}
+    included: Any = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+
+    whole = client.responses.create(**asked, **included)
+    without = client.responses.create(**asked, top_logprobs=2)
+    streamed = list(client.responses.create(**asked, **included, stream=True))
+
+    def part_of(response: Response) -> Any:
+        (item,) = response.output
+        return item.content[0]  # type: ignore[union-attr,index]
+
+    listed = part_of(whole).logprobs
+    assert "".join(one.token for one in listed) == whole.output_text
+    assert [len(one.top_logprobs) for one in listed] == [2] * 5
+    assert not part_of(without).logprobs
+    deltas = [event for event in streamed if event.type == "response.output_text.delta"]
+    assert [one.token for event in deltas for one in event.logprobs] == [
+        one.token for one in listed
+    ]
+    assert streamed[-1].response.output[0].content[0].logprobs == listed
+
+
+def test_what_was_streamed_once_is_not_streamed_again(client: OpenAI) -> None:
+    made = client.responses.create(model="nano", input="Hello", max_output_tokens=2)
+
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.responses.retrieve(made.id, stream=True)
+
+    assert (caught.value.status_code, caught.value.param) == (501, "stream")
 
 
 def test_one_that_is_not_to_be_stored_is_not(client: OpenAI) -> None:
@@ -119,6 +169,9 @@ def test_a_turn_of_an_agent_with_calls_and_types_of_its_own_is_read(client: Open
         ("input", 400, {"input": []}),
         ("input.0.role", 400, {"input": [{"role": "nobody", "content": "x"}]}),
         ("background", 501, {"background": True}),
+        ("conversation", 501, {"conversation": "conv_1"}),
+        ("prompt", 501, {"prompt": {"id": "pmpt_1"}}),
+        ("top_logprobs", 400, {"top_logprobs": 99, "include": ["message.output_text.logprobs"]}),
         ("temperature", 400, {"temperature": 1000}),
         ("tools.0.name", 400, {"tools": [{"type": "function"}]}),
         ("model", 404, {"model": "gpt-99"}),

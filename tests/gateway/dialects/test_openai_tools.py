@@ -1,72 +1,18 @@
 """Tool calls and thinking in OpenAI's shapes, from a model whose words are scripted."""
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-import httpx
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
-from typing_extensions import override
 
-from umad.client import AsyncClient
-from umad.config import HttpSettings
-from umad.gateway.app import create_app
-from umad.request import GenerateRequest, Timings, Usage
-from umad.service import Accepted, Done, Event, Tokens
-
-TOOL = {"name": "get_weather", "parameters": {"type": "object"}}
-WORDS = (
-    "<think>",
-    "It is about ",
-    "weather.</think>\n\nLet me look.",
-    '\n<tool_call>\n{"name": "get_weather", "argu',
-    'ments": {"city": "Par',
-    'is"}}\n</tool_call>',
-)
-USAGE = Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=6)
-
-
-class Scripted(AsyncClient):
-    """Says `WORDS` to everybody; keeps what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__("/nowhere.sock")
-        self.asked: list[GenerateRequest] = []
-
-    @override
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
-        self.asked.append(request)
-        yield Accepted(request="r1", model="scripted", lane="interactive", queue_position=0)
-        for at, words in enumerate(WORDS):
-            yield Tokens(index=0, text=words, ids=(at,))
-        yield Done(
-            index=0,
-            finish_reason="stop",
-            usage=USAGE,
-            timings=Timings(queued_ms=0.0, first_token_ms=1.0, total_ms=2.0),
-        )
-
-    @override
-    async def models(self) -> list[Mapping[str, Any]]:
-        facts = {"chat_family": "hermes", "thinking": ("<think>", "</think>"), "takes_tools": True}
-        return [{"name": "scripted", "state": "ready", **facts}]
+from tests.gateway.scripted_service import TOOL, Scripted, post
 
 
 @pytest.fixture
 def scripted() -> Scripted:
     return Scripted()
-
-
-def post(service: Scripted, path: str, body: dict[str, Any]) -> httpx.Response:
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(HttpSettings(), service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            return await http.post(path, json=body)
-
-    return asyncio.run(ask())
 
 
 CHAT: dict[str, Any] = {
@@ -165,3 +111,19 @@ def test_a_response_has_an_item_for_thinking_text_and_call(scripted: Scripted) -
     assert [one.type for one in response.output] == ["reasoning", "message", "function_call"]
     assert response.status == "completed"
     assert json.loads(answer.json()["output"][2]["arguments"]) == {"city": "Paris"}
+
+
+def test_logprobs_of_a_response_are_of_its_text_and_not_of_thinking_or_calls(
+    scripted: Scripted,
+) -> None:
+    body = {
+        "input": "Weather?",
+        "tools": [{"type": "function", **TOOL}],
+        "store": False,
+        "include": ["message.output_text.logprobs"],
+    }
+    answer = post(scripted, "/v1/responses", body)
+
+    (message,) = (one for one in answer.json()["output"] if one["type"] == "message")
+    listed = message["content"][0]["logprobs"]
+    assert [one["token"] for one in listed] == ["weather.</think>\n\nLet me look."]

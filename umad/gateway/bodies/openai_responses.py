@@ -69,6 +69,8 @@ class ResponseBody(Drawing):
     text: Text | None = None
     reasoning: Thinking | None = None
     metadata: dict[str, str] | None = None
+    include: list[str] | None = None
+    top_logprobs: StrictInt | None = None
     background: StrictBool | None = None
     conversation: Any = None
     prompt: Any = None

@@ -47,7 +47,7 @@ class Drawing(Lenient):
     def sampling(
         self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
     ) -> SamplingParams:
-        """How tokens are drawn. Raises `BadRequest` for what no model could do.
+        """How tokens are drawn; `Call.open` checks it. Raises `BadRequest` for a wrong bias.
 
         fit: more tokens than there is room for are as many as there is: clients ask for what a
         model of their maker's could write.
@@ -60,7 +60,7 @@ class Drawing(Lenient):
         if self.seed is not None and self.seed >= 0:  # -1 is other servers' "any"
             given["seed"] = self.seed
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        sampling = SamplingParams(
+        return SamplingParams(
             **given,
             # Packages send an empty one where they mean none.
             stop=tuple(one for one in stops if one),
@@ -68,8 +68,6 @@ class Drawing(Lenient):
             fit=fit,
             logprobs=logprobs,
         )
-        sampling.check()
-        return sampling
 
     def place(self) -> dict[str, Any]:
         """Where the request runs, and what its answer has to look like."""

@@ -13,6 +13,7 @@ from umad.gateway.dialects import (
     openai_models,
     openai_responses,
     page,
+    responses_kept,
 )
 from umad.gateway.dialects.anthropic import routes as anthropic
 from umad.gateway.dialects.anthropic.errors import ANTHROPIC
@@ -26,6 +27,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *openai_chat.ENDPOINTS,
     *openai_completions.ENDPOINTS,
     *openai_responses.ENDPOINTS,
+    *responses_kept.ENDPOINTS,
     *openai_embeddings.ENDPOINTS,
     *openai_models.ENDPOINTS,
     *native.ENDPOINTS,

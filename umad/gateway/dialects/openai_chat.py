@@ -22,7 +22,11 @@ from umad.gateway.replies import Reply
 from umad.request import GenerateRequest
 
 # Where a fault of umad's fields stands in this dialect's body.
-_NAMES = {"json_schema": "response_format", "tool_name": "tool_choice"}
+_NAMES = {
+    "json_schema": "response_format",
+    "tool_name": "tool_choice",
+    "logprobs": "top_logprobs",
+}
 _JSON_OBJECT: dict[str, Any] = {"type": "object"}
 
 

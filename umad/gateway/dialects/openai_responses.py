@@ -1,6 +1,7 @@
 """/v1/responses: a chat whose turns are kept here, so that the next one only names the last.
 
-Not: the order of events (`responses_writer`), nor what items mean (`responses_items`).
+Not: the order of events (`responses_writer`), what items mean (`responses_items`), nor asking for
+what is kept (`responses_kept`).
 """
 
 import json
@@ -18,6 +19,7 @@ from umad.gateway.bodies.openai_chat import JsonSchema, ResponseFormat
 from umad.gateway.bodies.openai_responses import Item, ResponseBody
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_chat import constraint_of
+from umad.gateway.dialects.openai_logprobs import chat_logprobs
 from umad.gateway.dialects.openai_shape import OPENAI_RESPONSES
 from umad.gateway.dialects.openai_turns import choice_of, tools_of
 from umad.gateway.dialects.openai_usage import now_s
@@ -25,16 +27,19 @@ from umad.gateway.dialects.responses_items import turns_of
 from umad.gateway.dialects.responses_writer import ResponseWriter
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import NotFound
-from umad.gateway.reading import Reasoning
+from umad.gateway.reading import Content, Reasoning
 from umad.gateway.replies import ChatReply, Said
 from umad.gateway.responses_store import Stored
 from umad.request import GenerateRequest
-from umad.service import Progress
+from umad.service import Progress, TokenLogprob
 
+# What `include` has to name for logprobs; other names add what only OpenAI's own tools make.
+_LOGPROBS = "message.output_text.logprobs"
 _NAMES = {
     "json_schema": "text.format",
     "tool_name": "tool_choice",
     "max_tokens": "max_output_tokens",
+    "logprobs": "top_logprobs",
     "messages": "input",
     "prompt": "input",
 }
@@ -82,7 +87,10 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
     return GenerateRequest(
         messages=turns_of(items, body.instructions),
         chat=ChatOptions(**{**options, **choice_of(body.tool_choice, tools, "tool_choice")}),
-        sampling=body.sampling(max_tokens=body.max_output_tokens, logprobs=None),
+        sampling=body.sampling(
+            max_tokens=body.max_output_tokens,
+            logprobs=(body.top_logprobs or 0) if _LOGPROBS in (body.include or ()) else None,
+        ),
         **{**place, "n": 1},
     )
 
@@ -115,7 +123,9 @@ async def _create(call: Call) -> ASGIApp:
 async def _events(
     call: Call, body: ResponseBody, items: list[Item], reply: ChatReply, writer: ResponseWriter
 ) -> AsyncGenerator[bytes, None]:
+    model = reply.accepted.model
     reasoning_tokens = 0
+    unlisted: list[TokenLogprob] = []
     for said in writer.begin():
         yield said
     async for heard in reply:
@@ -124,9 +134,16 @@ async def _events(
         elif isinstance(heard, Said):
             if heard.parts and all(isinstance(one, Reasoning) for one in heard.parts):
                 reasoning_tokens += len(heard.ids)
+            unlisted += heard.logprobs or ()
             for part in heard.parts:
-                for said in writer.say(part):
+                listed: list[dict[str, Any]] = []
+                if isinstance(part, Content) and unlisted:
+                    listed = await chat_logprobs(call.shared.token_texts, model, unlisted)
+                    unlisted.clear()
+                for said in writer.say(part, listed):
                     yield said
+            if heard.parts:
+                unlisted.clear()  # tokens of thinking, calls and marks
         else:
             last = list(
                 writer.finish(heard.finish_reason, heard.usage, reasoning_tokens=reasoning_tokens)
@@ -172,40 +189,13 @@ def _blank(body: ResponseBody, model: str) -> dict[str, Any]:
         "text": {"format": text_format},
         "tool_choice": body.tool_choice or "auto",
         "tools": body.tools or [],
+        "top_logprobs": body.top_logprobs or 0,
         "top_p": body.top_p,
         "truncation": "disabled",
         "usage": None,
         "user": body.user,
         "metadata": body.metadata or {},
     }
-
-
-async def _stored(call: Call) -> tuple[str, Stored]:
-    response_id = call.request.path_params["id"]
-    stored = await call.shared.store.get(response_id, call.caller.name)
-    if stored is None:
-        raise NotFound(f"no response {response_id[:128]!r} is kept", field="response_id")
-    return response_id, stored
-
-
-async def _get(call: Call) -> ASGIApp:
-    _, stored = await _stored(call)
-    return answer(json.loads(stored.response))
-
-
-async def _input_items(call: Call) -> ASGIApp:
-    _, stored = await _stored(call)
-    n_output = len(json.loads(stored.response)["output"])
-    rows = json.loads(stored.items)
-    items = [{"id": f"item_{at}", **row} for at, row in enumerate(rows[: len(rows) - n_output])]
-    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
-    return answer({"object": "list", "data": items[::-1], "has_more": False, **ends})
-
-
-async def _delete(call: Call) -> ASGIApp:
-    response_id, _ = await _stored(call)
-    await call.shared.store.delete(response_id, call.caller.name)
-    return answer({"id": response_id, "object": "response", "deleted": True})
 
 
 ENDPOINTS = (
@@ -218,26 +208,5 @@ ENDPOINTS = (
         body=ResponseBody,
         is_work=True,
         names=_NAMES,
-    ),
-    Endpoint(
-        method="GET",
-        path="/v1/responses/{id}",
-        handle=_get,
-        dialect=OPENAI_RESPONSES,
-        summary="One response",
-    ),
-    Endpoint(
-        method="DELETE",
-        path="/v1/responses/{id}",
-        handle=_delete,
-        dialect=OPENAI_RESPONSES,
-        summary="Forget a response",
-    ),
-    Endpoint(
-        method="GET",
-        path="/v1/responses/{id}/input_items",
-        handle=_input_items,
-        dialect=OPENAI_RESPONSES,
-        summary="What a response answered",
     ),
 )

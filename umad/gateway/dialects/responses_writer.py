@@ -10,7 +10,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from umad.gateway import sse
@@ -28,6 +28,7 @@ class ResponseWriter:
         self._open: dict[str, Any] | None = None
         # Pieces of the open item's text: joined once.
         self._pieces: list[str] = []
+        self._logprobs: list[dict[str, Any]] = []
         self._sequence = 0
 
     def begin(self) -> Iterator[bytes]:
@@ -35,13 +36,16 @@ class ResponseWriter:
         yield self._event("response.created", response=self.response)
         yield self._event("response.in_progress", response=self.response)
 
-    def say(self, part: Part) -> Iterator[bytes]:
-        """One more part of the answer."""
+    def say(self, part: Part, logprobs: Sequence[dict[str, Any]] = ()) -> Iterator[bytes]:
+        """One more part of the answer. logprobs: of a text's tokens, where they were asked for."""
         match part:
             case Content(text):
                 if self._open is None or self._open["type"] != "message":
                     yield from self._begin_message()
-                yield self._delta("response.output_text.delta", text, content_index=0, logprobs=[])
+                self._logprobs += logprobs
+                yield self._delta(
+                    "response.output_text.delta", text, content_index=0, logprobs=[*logprobs]
+                )
             case Reasoning(text):
                 if self._open is None or self._open["type"] != "reasoning":
                     yield from self._begin_reasoning()
@@ -126,8 +130,8 @@ class ResponseWriter:
         else:
             is_text = item["type"] == "message"
             part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": []}
-            part["logprobs"] = []
-            more: dict[str, Any] = {"logprobs": []}
+            part["logprobs"], self._logprobs = self._logprobs, []
+            more: dict[str, Any] = {"logprobs": part["logprobs"]}
             if not is_text:
                 part, more = {"type": "reasoning_text", "text": text}, {}
             item["content"] = [part]

@@ -1,0 +1,74 @@
+"""A client of the daemon whose model says a scripted thought, text and call. Not a test.
+
+In the process of the test: for what becomes of an answer, not for what travels.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+import httpx
+from typing_extensions import override
+
+from umad.client import AsyncClient
+from umad.config import HttpSettings
+from umad.gateway.app import create_app
+from umad.request import GenerateRequest, Timings, Usage
+from umad.service import Accepted, Done, Event, TokenLogprob, Tokens
+
+TOOL = {"name": "get_weather", "parameters": {"type": "object"}}
+WORDS = (
+    "<think>",
+    "It is about ",
+    "weather.</think>\n\nLet me look.",
+    '\n<tool_call>\n{"name": "get_weather", "argu',
+    'ments": {"city": "Par',
+    'is"}}\n</tool_call>',
+)
+USAGE = Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=6)
+
+
+class Scripted(AsyncClient):
+    """Says `words` to everybody, one token each; keeps what it was asked."""
+
+    def __init__(self, words: Sequence[str] = WORDS) -> None:
+        super().__init__("/nowhere.sock")
+        self.asked: list[GenerateRequest] = []
+        self._words = words
+
+    @override
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        self.asked.append(request)
+        yield Accepted(request="r1", model="scripted", lane="interactive", queue_position=0)
+        wants = request.sampling.logprobs is not None
+        for at, words in enumerate(self._words):
+            logprobs = (TokenLogprob(id=at, logprob=-0.5, top=((at, -0.5),)),) if wants else None
+            yield Tokens(index=0, text=words, ids=(at,), logprobs=logprobs)
+        yield Done(
+            index=0,
+            finish_reason="stop",
+            usage=USAGE,
+            timings=Timings(queued_ms=0.0, first_token_ms=1.0, total_ms=2.0),
+        )
+
+    @override
+    async def models(self) -> list[Mapping[str, Any]]:
+        facts = {"chat_family": "hermes", "thinking": ("<think>", "</think>"), "takes_tools": True}
+        return [{"name": "scripted", "state": "ready", **facts}]
+
+    @override
+    async def detokenize(self, ids: Sequence[int], *, model: str | None = None) -> str:
+        return "".join(self._words[one] for one in ids)
+
+
+def post(
+    service: Scripted, path: str, body: dict[str, Any], settings: HttpSettings | None = None
+) -> httpx.Response:
+    """The whole answer, streamed or not."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(settings or HttpSettings(), service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            return await http.post(path, json=body)
+
+    return asyncio.run(ask())
