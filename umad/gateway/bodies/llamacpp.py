@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from umad.gateway.bodies.llama_sampling import LlamaSampling
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -19,7 +21,7 @@ class ExtraFile(_Body):
     text: str
 
 
-class InfillBody(_Body):
+class InfillBody(LlamaSampling, _Body):
     """`POST /infill`. prompt: what is already typed after input_prefix."""
 
     input_prefix: str
@@ -31,16 +33,6 @@ class InfillBody(_Body):
     n_predict: int | None = Field(
         default=None, ge=-2, validation_alias=AliasChoices("n_predict", "max_tokens")
     )
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = Field(default=None, ge=-1)
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
     stop: list[str] = []
     ignore_eos: bool = False
     return_tokens: bool = False

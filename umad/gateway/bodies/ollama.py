@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from umad.gateway.bodies.durations import seconds_of
+from umad.gateway.bodies.llama_sampling import LlamaSampling
 
 
 class _Body(BaseModel):
@@ -21,20 +22,10 @@ KeepAlive = Annotated[float | str, AfterValidator(seconds_of)]
 Think = bool | Literal["low", "medium", "high", "max", "xhigh"]
 
 
-class Options(_Body):
+class Options(LlamaSampling):
     """Sampling; -1 and -2 of num_predict mean as many tokens as fit, 0 of a seed is a seed."""
 
     num_predict: int | None = Field(default=None, ge=-2)
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    repeat_last_n: int | None = Field(default=None, ge=-1)
-    repeat_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
     stop: list[str] | str | None = None
 
 

@@ -1,7 +1,6 @@
 """POST /infill, /tokenize and /detokenize."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from starlette.types import ASGIApp
 
@@ -19,16 +18,6 @@ from umad.service import Done, Progress, Tokens
 
 # What llama-server's plugins ask for where they say nothing; an infill is short.
 N_PREDICT = 128
-_WHOLE_PROMPT_TOKENS = 1_000_000
-_SAME_NAME = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "presence_penalty",
-    "frequency_penalty",
-)
 _NAMES = {"repetition_penalty": "repeat_penalty", "penalty_last_n": "repeat_last_n"}
 
 
@@ -88,18 +77,12 @@ def _request(
     body: InfillBody, ids: tuple[int, ...], *, model: str, n_predict: int
 ) -> GenerateRequest:
     """Fields that were not given stay umad's defaults."""
-    given: dict[str, Any] = {
-        name: value for name in _SAME_NAME if (value := getattr(body, name)) is not None
-    }
-    if body.repeat_penalty is not None:
-        given["repetition_penalty"] = body.repeat_penalty
-    if body.repeat_last_n is not None:
-        last_n = body.repeat_last_n
-        given["penalty_last_n"] = _WHOLE_PROMPT_TOKENS if last_n < 0 else last_n
-    if body.seed is not None and body.seed >= 0:
-        given["seed"] = body.seed
     sampling = SamplingParams(
-        max_tokens=n_predict, fit=True, stop=tuple(body.stop), ignore_eos=body.ignore_eos, **given
+        max_tokens=n_predict,
+        fit=True,
+        stop=tuple(body.stop),
+        ignore_eos=body.ignore_eos,
+        **body.given(),
     )
     return GenerateRequest(prompt_ids=ids, model=model, sampling=sampling)
 

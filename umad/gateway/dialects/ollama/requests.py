@@ -12,22 +12,10 @@ from umad.constraint import Constraint
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies import ollama as bodies
+from umad.gateway.bodies.llama_sampling import SAME_NAME
 from umad.request import GenerateRequest, SamplingParams
 
 LATEST = ":latest"
-# -1: the whole prompt. As far as a repetition could be noticed at all.
-_WHOLE_PROMPT_TOKENS = 1_000_000
-_SAME_NAME = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "presence_penalty",
-    "frequency_penalty",
-)
-
-
 # Where a fault of umad's fields stands in this dialect's bodies.
 NAMES = {
     "repetition_penalty": "options.repeat_penalty",
@@ -35,7 +23,7 @@ NAMES = {
     "max_tokens": "options.num_predict",
     "json_schema": "format",
     "logprobs": "top_logprobs",
-} | {name: f"options.{name}" for name in (*_SAME_NAME, "seed", "stop")}
+} | {name: f"options.{name}" for name in (*SAME_NAME, "seed", "stop")}
 
 
 def local_name(model: str) -> str:
@@ -91,16 +79,7 @@ def generate_request(body: bodies.GenerateBody) -> GenerateRequest:
 def sampling_of(body: bodies.ChatBody | bodies.GenerateBody) -> SamplingParams:
     """Sampling of `options`, under umad's names."""
     options = body.options or bodies.Options()
-    given: dict[str, Any] = {
-        name: value for name in _SAME_NAME if (value := getattr(options, name)) is not None
-    }
-    if options.repeat_penalty is not None:
-        given["repetition_penalty"] = options.repeat_penalty
-    if options.repeat_last_n is not None:
-        last_n = options.repeat_last_n
-        given["penalty_last_n"] = _WHOLE_PROMPT_TOKENS if last_n < 0 else last_n
-    if options.seed is not None and options.seed >= 0:
-        given["seed"] = options.seed
+    given = options.given()
     if options.stop is not None:
         given["stop"] = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
     if body.logprobs:

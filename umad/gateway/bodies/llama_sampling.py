@@ -1,0 +1,52 @@
+"""Sampling under the names of llama.cpp's programs, which Ollama took over.
+
+Not: OpenAI's names (`sampling`), nor how long an answer may be: each dialect has its own word.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# -1: the whole prompt. As far as a repetition could be noticed at all.
+_WHOLE_PROMPT_TOKENS = 1_000_000
+SAME_NAME = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "presence_penalty",
+    "frequency_penalty",
+)
+
+
+class LlamaSampling(BaseModel):
+    """What a body says of how tokens are drawn."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = Field(default=None, ge=-1)
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Fields of `umad.request.SamplingParams` that were given; the others keep umad's
+        defaults. A negative seed asks for any."""
+        given: dict[str, Any] = {
+            name: value for name in SAME_NAME if (value := getattr(self, name)) is not None
+        }
+        if self.repeat_penalty is not None:
+            given["repetition_penalty"] = self.repeat_penalty
+        if self.repeat_last_n is not None:
+            last_n = self.repeat_last_n
+            given["penalty_last_n"] = _WHOLE_PROMPT_TOKENS if last_n < 0 else last_n
+        if self.seed is not None and self.seed >= 0:
+            given["seed"] = self.seed
+        return given
