@@ -5,11 +5,12 @@ import pytest
 
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.engine.chat import ChatTemplate
+from umad.engine.template import TemplateProgram
 from umad.errors import BadRequest
 
 
 def template(source: str | None) -> ChatTemplate:
-    return ChatTemplate(source, bos_text="<s>", eos_text="</s>")
+    return ChatTemplate(source, bos_text="<s>", eos_text="</s>", run=TemplateProgram)
 
 
 def turns(*pairs: tuple[str, str]) -> tuple[ChatMessage, ...]:

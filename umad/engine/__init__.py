@@ -30,6 +30,7 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     board_watch BoardWatch: cuts for the sake of another engine's interactive work
     batch     from a `StepPlan` to llama.cpp's batch arrays
     vocab     Vocabulary: text to ids and back; chat: ChatTemplate: messages to text;
+              template: its Jinja as a program, template_process: run where it can be ended;
               plain_text: what users write never becomes a control token
     facts     ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
     process   what the platform adds: parent's death, names of threads, memory, cores

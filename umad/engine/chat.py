@@ -1,31 +1,22 @@
 """Chat messages to text, with the model's own Jinja template.
 
-The template comes out of a file somebody downloaded, so it runs in jinja2's immutable sandbox,
-its products and its output bounded. What templates expect to find is what Hugging Face's
-`apply_chat_template` gives them: raise_exception, strftime_now, tojson without HTML escapes,
-trim_blocks and lstrip_blocks. Owner: the mailbox thread.
+What a template is told of turns and tools, and where the answer begins. Not: how it runs
+(`umad.engine.template`) and where (`umad.engine.template_process`). Owner: the mailbox thread.
 """
 
-import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
-
-import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from typing_extensions import override
+from typing import Any
 
 from umad.chat.call_ids import numbered
 from umad.chat.formats import ChatFormat, format_of
 from umad.conversation import ChatMessage, ChatOptions
+from umad.engine.template import Renderer, TemplateFailed, to_json
 from umad.errors import BadRequest
 
-# A few kilobytes are usual; what a hostile template could multiply is bounded by this.
+# A few kilobytes are usual.
 MAX_TEMPLATE_CHARS = 1_000_000
-MAX_RENDERED_CHARS = 64 * 2**20
-MAX_POWER = 64
 
 Guard = Callable[[str], str]
 
@@ -42,52 +33,38 @@ class Rendered:
     may_think: bool = False
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    """Besides the sandbox's own rules: nothing is multiplied beyond all bounds."""
-
-    intercepted_binops = frozenset(("*", "**"))
-
-    @override
-    def call_binop(
-        self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
-    ) -> Any:
-        if operator == "**" and not (isinstance(right, int) and right <= MAX_POWER):
-            raise jinja2.TemplateRuntimeError("a power too high")
-        sized, times = (right, left) if isinstance(left, int) else (left, right)
-        is_repetition = isinstance(sized, str | list | tuple) and isinstance(times, int)
-        if is_repetition and len(sized) * times > MAX_TEMPLATE_CHARS:
-            raise jinja2.TemplateRuntimeError("a string or list is repeated too often")
-        return super().call_binop(context, operator, left, right)
-
-
 class ChatTemplate:
-    """The template of one model, compiled once. format: the family it belongs to."""
+    """The template of one model. format: the family it belongs to."""
 
-    def __init__(self, source: str | None, *, bos_text: str, eos_text: str) -> None:
-        """`source` None: the model has none, and `render` says so."""
+    def __init__(
+        self,
+        source: str | None,
+        *,
+        bos_text: str,
+        eos_text: str,
+        run: Callable[[str], Renderer],
+    ) -> None:
+        """`source` None: the model has none, and `render` says so. run: what runs it."""
         self.format: ChatFormat = format_of(source)
         self._specials = {"bos_token": bos_text, "eos_token": eos_text}
-        self._template: jinja2.Template | None = None
-        self._flaw: str | None = None
+        self._renderer: Renderer | None = None
+        self._flaw = ""
         if source is None:
-            self._flaw = "has no chat template; send a prompt instead of messages"
-            return
-        if len(source) > MAX_TEMPLATE_CHARS:
-            self._flaw = f"has a chat template of {len(source)} characters, too long to be run"
-            return
-        environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = _strftime_now
-        try:
-            self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
-            self._flaw = f"has a chat template that cannot be read: {error}"
+            self._flaw = "this model has no chat template; send a prompt instead of messages"
+        elif len(source) > MAX_TEMPLATE_CHARS:
+            self._flaw = (
+                f"this model has a chat template of {len(source)} characters, too long to be run"
+            )
+        else:
+            try:
+                self._renderer = run(source)
+            except TemplateFailed as error:
+                self._flaw = str(error)
 
     @property
     def is_usable(self) -> bool:
         """Whether `render` can work at all."""
-        return self._template is not None
+        return self._renderer is not None
 
     def render(
         self,
@@ -100,8 +77,8 @@ class ChatTemplate:
         guard: applied to every string that came from outside before the template sees it.
         Raises `BadRequest` when there is no template or it refuses these messages.
         """
-        if self._template is None:
-            raise BadRequest(f"this model {self._flaw}", field="messages")
+        if self._renderer is None:
+            raise BadRequest(self._flaw, field="messages")
         options = options or ChatOptions()
         if _offers_tools(options) and not self.format.takes_tools:
             messages = _told_of_tools(messages, options)
@@ -121,7 +98,7 @@ class ChatTemplate:
     def _text(
         self, turns: Sequence[ChatMessage], options: ChatOptions, guard: Guard, *, objects: bool
     ) -> str:
-        assert self._template is not None
+        assert self._renderer is not None
         values: dict[str, Any] = {
             **_guarded(options.template_kwargs, guard),
             "messages": [_turn(turn, guard, objects=objects) for turn in turns],
@@ -129,34 +106,10 @@ class ChatTemplate:
             "tools": _tools(options, guard),
             **self._specials,
         }
-        pieces: list[str] = []
-        room = MAX_RENDERED_CHARS
         try:
-            for piece in self._template.generate(values):
-                room -= len(piece)
-                if room < 0:
-                    raise BadRequest(
-                        f"the chat template makes more than {MAX_RENDERED_CHARS} characters",
-                        field="messages",
-                    )
-                pieces.append(piece)
-        except jinja2.TemplateError as error:
-            raise BadRequest(
-                f"the model's chat template refuses these messages: {error}", field="messages"
-            ) from error
-        except (
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            # Templates are programs; what they stumble over is these messages.
-            raise BadRequest(
-                f"the model's chat template fails on these messages: {error}", field="messages"
-            ) from error
-        return "".join(pieces)
+            return self._renderer.render(values)
+        except TemplateFailed as error:
+            raise BadRequest(str(error), field="messages") from error
 
     def _begun(self, text: str, begun: ChatMessage | None, guard: Guard) -> Rendered:
         """`text` and what of the answer is there already."""
@@ -203,7 +156,7 @@ For each function call, return a JSON object with its name and arguments within 
 
 def _told_of_tools(messages: Sequence[ChatMessage], options: ChatOptions) -> list[ChatMessage]:
     """The turns with the tools in the system's, and calls and answers as text."""
-    tools = "\n".join(_to_json(tool) for tool in _tools(options, str) or ())
+    tools = "\n".join(to_json(tool) for tool in _tools(options, str) or ())
     told = _TOOLS_TOLD.format(tools=tools)
     turns = [_as_text(turn) for turn in messages]
     if turns and turns[0].role == "system":
@@ -286,15 +239,3 @@ def _guarded(value: Any, guard: Guard) -> Any:
     if isinstance(value, list | tuple):
         return [_guarded(one, guard) for one in value]
     return value
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
-
-
-def _strftime_now(format_: str) -> str:
-    return datetime.datetime.now().astimezone().strftime(format_)
-
-
-def _to_json(value: Any, indent: int | None = None, **_ignored: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)

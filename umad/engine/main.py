@@ -32,6 +32,7 @@ from umad.engine.loop import StepLoop
 from umad.engine.mailbox import Desk, Mailbox
 from umad.engine.parked_cells import ParkedCells
 from umad.engine.process import die_with_parent, name_thread
+from umad.engine.template_process import TemplateProcess
 from umad.engine.vocab import Vocabulary
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
@@ -97,14 +98,18 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     context = loaded.context
     cutter = Cutter(abort=context.abort, clear=context.clear_abort)
     seat = _seat(options)
+    vocab = Vocabulary(loaded.model)
+    # A process of its own, which starts while grammars are made ready.
+    template = ChatTemplate(
+        loaded.model.chat_template(),
+        bos_text=vocab.bos_text,
+        eos_text=vocab.eos_text,
+        run=TemplateProcess,
+    )
     guidance = Guidance(loaded.model)
     # It holds the interpreter for up to a second: now, when nobody waits for a token.
     guidance.prepare()
     loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock)
-    vocab = Vocabulary(loaded.model)
-    template = ChatTemplate(
-        loaded.model.chat_template(), bos_text=vocab.bos_text, eos_text=vocab.eos_text
-    )
     guarded = guarded_lanes(options.lanes)
     mailbox.open(
         Desk(
