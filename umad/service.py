@@ -3,7 +3,7 @@
 `umad.client` implements `Service` over the Unix socket; the gateway and the CLI see only this.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,13 +84,23 @@ class Logits:
 
 Event = Accepted | Progress | Tokens | Logits | Done | Failed
 
+# Whether it has dealt with these tokens. Called on the loop, between tasks: it cannot wait. What it
+# raises is a `UmadError` and ends the request.
+Take = Callable[[Tokens], bool]
+
 
 class Service(Protocol):
     """What a front end may ask. Every method is a coroutine or an async iterator on the caller's
     loop; leaving a `generate` iterator cancels the request."""
 
-    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
-        """Stream the events of one request, ending with `Done` of every index or `Failed`."""
+    def generate(
+        self, request: GenerateRequest, *, take: Take | None = None
+    ) -> AsyncIterator[Event]:
+        """Stream the events of one request, ending with `Done` of every index or `Failed`.
+
+        take: a shorter way for tokens. It is offered those that arrive while the iterator is
+        waited on, and what it takes does not come out of the iterator; so order is kept.
+        """
         ...
 
     async def tokenize(

@@ -14,7 +14,7 @@ from umad.client import AsyncClient
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
 from umad.request import GenerateRequest, Timings, Usage
-from umad.service import Accepted, Done, Event, TokenLogprob, Tokens
+from umad.service import Accepted, Done, Event, Take, TokenLogprob, Tokens
 
 TOOL = {"name": "get_weather", "parameters": {"type": "object"}}
 WORDS = (
@@ -37,7 +37,9 @@ class Scripted(AsyncClient):
         self._words = words
 
     @override
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+    async def generate(
+        self, request: GenerateRequest, *, take: Take | None = None
+    ) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
         yield Accepted(request="r1", model="scripted", lane="interactive", queue_position=0)
         wants = request.sampling.logprobs is not None

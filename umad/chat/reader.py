@@ -39,9 +39,13 @@ class ReplyReader:
         self._after_mark = False
         self._is_thinking = False
         self._run: CallRun | None = None
+        marks = (*(self._thinking or ()), *(() if self._calls is None else self._calls.marks))
+        self._mark_starts = frozenset([mark[0] for mark in marks])
 
     def push(self, text: str) -> list[ReplyEvent]:
         """What `text` adds for certain."""
+        if self._is_plain(text):
+            return [Reasoning(text) if self._is_thinking else Content(text)]
         if self._channels is not None:
             self._channels.push(text)
         else:
@@ -61,6 +65,21 @@ class ReplyReader:
         self._out(self._spaces)
         self._spaces = ""
         return self._told()
+
+    def _is_plain(self, text: str) -> bool:
+        """Whether nothing is undecided and nothing becomes so: most tokens, at a tenth of the work
+        of looking for each mark."""
+        return not (
+            self._text
+            or self._spaces
+            or self._at_start
+            or self._after_mark
+            or self._run is not None
+            or self._channels is not None
+            or not text
+            or (self._mark_starts and text[-1].isspace())
+            or not self._mark_starts.isdisjoint(text)
+        )
 
     def _told(self) -> list[ReplyEvent]:
         events = merged(self._events)

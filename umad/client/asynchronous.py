@@ -36,7 +36,7 @@ from umad.protocol.messages import (
     Unload,
 )
 from umad.request import GenerateRequest, SamplingParams
-from umad.service import Done, Event, Failed, Service, Tokens
+from umad.service import Done, Event, Failed, Service, Take, Tokens
 
 
 class AsyncClient(Service):
@@ -86,7 +86,9 @@ class AsyncClient(Service):
     # -- generation ------------------------------------------------------------------------------
 
     @override
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+    async def generate(
+        self, request: GenerateRequest, *, take: Take | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Events of one request, ending with `Done` of every index or `Failed`.
 
         Leaving the iterator cancels the request; where that must not wait for the iterator to be
@@ -96,7 +98,7 @@ class AsyncClient(Service):
         request.check()
         connection = await self._connected()
         request_id = connection.next_id()
-        inbox = await connection.start(Generate(id=request_id, request=request))
+        inbox = await connection.start(Generate(id=request_id, request=request), take)
         running = request.n
         try:
             while running:

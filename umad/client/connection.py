@@ -32,7 +32,7 @@ from umad.protocol.messages import (
     encode_request,
     parse_event,
 )
-from umad.service import Failed
+from umad.service import Failed, Take
 
 _READ_BYTES = 64 * 2**10
 # What an event weighs in memory beyond its frame's bytes: objects, their heads, the queue.
@@ -94,10 +94,10 @@ class Connection(asyncio.BufferedProtocol):
             raise self._loss()
         self._transport.write(self._frame(request))
 
-    async def start(self, request: Request) -> Inbox:
+    async def start(self, request: Request, take: Take | None = None) -> Inbox:
         """Send a request that has events; they arrive in the inbox until `finish`."""
         frame = self._frame(request)
-        inbox = Inbox(self._gate, self._loop, self._options.event_s)
+        inbox = Inbox(self._gate, self._loop, self._options.event_s, take)
         self._inboxes[request.id] = inbox
         sent = False
         try:
@@ -168,8 +168,10 @@ class Connection(asyncio.BufferedProtocol):
     @override
     def buffer_updated(self, nbytes: int) -> None:
         try:
-            for body in self._reader.feed(self._buffer[:nbytes]):
-                self._dispatch(body)
+            data = bytes(self._buffer[:nbytes])
+            body = self._reader.only(data)
+            for each in self._reader.feed(data) if body is None else (body,):
+                self._dispatch(each)
         except UmadError as violation:
             self._farewell = failed_of(violation)
             self._transport.abort()

@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 
 from umad.errors import DeadlineExceeded, UmadError
-from umad.service import Event
+from umad.service import Event, Take, Tokens
 
 
 class ReadGate:
@@ -65,12 +65,22 @@ class ReadGate:
 
 
 class Inbox:
-    """Events of one request in order, for the one consumer that awaits `get`."""
+    """Events of one request in order, for the one consumer that awaits `get`.
 
-    def __init__(self, gate: ReadGate, loop: asyncio.AbstractEventLoop, event_s: float) -> None:
+    take: offered tokens that the consumer is waiting for, before they wake it.
+    """
+
+    def __init__(
+        self,
+        gate: ReadGate,
+        loop: asyncio.AbstractEventLoop,
+        event_s: float,
+        take: Take | None = None,
+    ) -> None:
         self._gate = gate
         self._loop = loop
         self._event_s = event_s
+        self._take = take
         self._events: deque[tuple[Event, int]] = deque()
         self._error: UmadError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -81,10 +91,23 @@ class Inbox:
 
     def put(self, event: Event, size_bytes: int) -> None:
         """Add an event; a consumer that waits is woken once, however many follow."""
+        if self._take is not None and isinstance(event, Tokens) and self._is_awaited:
+            try:
+                if self._take(event):
+                    self._waiting_since_s = self._loop.time()
+                    return
+            except UmadError as error:
+                self.fail(error)
+                return
         self._events.append((event, size_bytes))
         self.unread_bytes += size_bytes
         self._gate.arrived(size_bytes)
         self._wake()
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether the consumer has read, and is done with, all that came."""
+        return self._waiter is not None and not self._waiter.done()
 
     def fail(self, error: UmadError) -> None:
         """Raise `error` in the consumer once it has read what is there. The first one counts."""

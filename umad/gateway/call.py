@@ -17,7 +17,7 @@ from starlette.responses import Response
 from umad.errors import BadRequest, UmadError
 from umad.gateway.door.keys import Caller
 from umad.gateway.endpoint import Endpoint
-from umad.gateway.generation import Generation, Generator, open_generation
+from umad.gateway.generation import Generation, Generator, Shortcut, open_generation
 from umad.gateway.listening import Listened
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
@@ -111,7 +111,13 @@ class Call:
         counts.tokens.labels("completion").inc(usage.completion_tokens)
         counts.first_token_s.observe(done.timings.first_token_ms / 1e3)
 
-    def stream(self, pieces: AsyncGenerator[bytes, None], *, media_type: str = EVENTS) -> Stream:
+    def stream(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        *,
+        media_type: str = EVENTS,
+        shortcut: Shortcut | None = None,
+    ) -> Stream:
         """The answer that sends `pieces`, kept alive in the dialect's way."""
         dialect = self.endpoint.dialect
         return Stream(
@@ -121,6 +127,7 @@ class Call:
             quiet_s=self.shared.settings.keep_alive_s,
             media_type=media_type,
             ping=dialect.ping if media_type == EVENTS else None,
+            shortcut=shortcut,
         )
 
 

@@ -5,7 +5,7 @@ Values only; `umad.gateway.app` serves them, `umad.gateway.openapi` describes th
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel
 from starlette.types import ASGIApp
@@ -14,6 +14,16 @@ from umad.gateway.errors import Problem
 
 if TYPE_CHECKING:
     from umad.gateway.call import Call
+
+
+# Name of the ASGI extension that an answer finds its connection's `Flow` under.
+FLOW = "umad.flow"
+
+
+class Flow(Protocol):
+    """Of one connection, as uvicorn counts it. write_paused: a write would wait for the client."""
+
+    write_paused: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from umad.service import (
     Failed,
     Logits,
     Progress,
+    Take,
     TokenLogprob,
     Tokens,
 )
@@ -31,18 +32,35 @@ from umad.service import (
 Heard = Progress | Tokens | Done
 
 
+class _Tap:
+    """Where a generation's tokens may be taken; closed until somebody iterates it."""
+
+    def __init__(self) -> None:
+        self.take: Take | None = None
+
+    def __call__(self, event: Tokens) -> bool:
+        return self.take is not None and self.take(event)
+
+
 class Generation:
-    """Iterate it once. `accepted` is there from the beginning; on_done hears of each end."""
+    """Iterate it once. `accepted` is there from the beginning; on_done hears of each end.
+
+    take: where set before it is iterated, offered tokens that need not come out of the iterator
+    (`umad.service.Take`).
+    """
 
     def __init__(
         self,
         accepted: Accepted,
         events: AsyncGenerator[Event, None],
         early: asyncio.Task[Event] | None,
+        tap: _Tap,
     ) -> None:
         self.accepted = accepted
         self._events = events
         self._early = early
+        self._tap = tap
+        self.take: Take | None = None
         self.on_done: Callable[[Done], None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[Heard]:
@@ -51,6 +69,8 @@ class Generation:
             first = await self._early
             self._early = None
             yield self._hear(first)
+        # Not before: what came first has to be dealt with first.
+        self._tap.take = self.take
         async for event in self._events:
             yield self._hear(event)
 
@@ -80,8 +100,22 @@ class Generation:
 class Generator(Protocol):
     """The part of a `Service` that generates."""
 
-    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+    def generate(
+        self, request: GenerateRequest, *, take: Take | None = None
+    ) -> AsyncIterator[Event]:
         """Its events; see `Service.generate`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcut:
+    """A token's way from the socket into the answer without a task between them.
+
+    piece_of: the bytes of some tokens, made without waiting; None, and nothing else has happened,
+    where they have to come out of the iterator.
+    """
+
+    generation: Generation
+    piece_of: Callable[[Tokens], bytes | None]
 
 
 async def open_generation(
@@ -92,7 +126,8 @@ async def open_generation(
     So what is wrong with the request is raised here, while a status can still be sent: what the
     daemon refuses at once, and what the engine finds within `settle_s` (a prompt too long).
     """
-    events = cast(AsyncGenerator[Event, None], service.generate(request))
+    tap = _Tap()
+    events = cast(AsyncGenerator[Event, None], service.generate(request, take=tap))
     opened = False
     early: asyncio.Task[Event] | None = None
     try:
@@ -108,7 +143,7 @@ async def open_generation(
             if isinstance(event, Failed):
                 raise error_of_failed(event)
         opened = True
-        return Generation(first, events, early)
+        return Generation(first, events, early, tap)
     finally:
         if not opened:
             if early is not None and not early.done():

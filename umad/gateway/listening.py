@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from umad.errors import UmadError
 from umad.protocol.errors import error_of_failed
 from umad.request import GenerateRequest
-from umad.service import Accepted, Done, Event, Failed, Service, Tokens
+from umad.service import Accepted, Done, Event, Failed, Service, Take, Tokens
 
 
 class Listener(Protocol):
@@ -31,10 +31,13 @@ class Listened:
         self._service = service
         self._listeners = tuple(listeners)
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+    async def generate(
+        self, request: GenerateRequest, *, take: Take | None = None
+    ) -> AsyncGenerator[Event, None]:
         """As the service's own."""
         failure: UmadError | None = None
-        events = cast(AsyncGenerator[Event, None], self._service.generate(request))
+        heard = None if take is None else self._heard(take)
+        events = cast(AsyncGenerator[Event, None], self._service.generate(request, take=heard))
         try:
             async with aclosing(events):
                 async for event in events:
@@ -50,3 +53,15 @@ class Listened:
         finally:
             for one in self._listeners:
                 one.end(failure)
+
+    def _heard(self, take: Take) -> Take:
+        """`take`, with what it takes heard; the rest is heard on its way out of the iterator."""
+
+        def heard(event: Tokens) -> bool:
+            if not take(event):
+                return False
+            for one in self._listeners:
+                one.hear(event)
+            return True
+
+        return heard

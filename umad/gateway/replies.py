@@ -9,12 +9,12 @@ dialect's shape.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from umad.conversation import Tool, ToolCall
-from umad.gateway.generation import Completion, Generation
+from umad.gateway.generation import Completion, Generation, Shortcut
 from umad.gateway.reading import CallArguments, CallBegan, Content, Part, Reasoning, reader_of
 from umad.service import Accepted, Done, Progress, TokenLogprob, Tokens
 
@@ -61,8 +61,7 @@ class ChatReply:
         """What comes, until every completion is `Done`. Raises what ends it early."""
         async for event in self._generation:
             if isinstance(event, Tokens):
-                parts = tuple(self._readers[event.index].push(event.text))
-                self._note(event.index, parts)
+                parts = self._read(event)
                 yield Said(index=event.index, parts=parts, ids=event.ids, logprobs=event.logprobs)
             elif isinstance(event, Done):
                 parts = tuple(self._readers[event.index].finish())
@@ -72,6 +71,25 @@ class ChatReply:
                 yield event
             else:
                 yield event
+
+    def shortcut(self, piece_of: Callable[[int, tuple[Part, ...]], bytes]) -> Shortcut:
+        """For `Call.stream`: what of completion (index) was said, to its bytes.
+
+        Parts with log-probabilities, for whose texts the daemon may be asked, come out of the
+        iterator.
+        """
+
+        def piece(event: Tokens) -> bytes | None:
+            if event.logprobs is not None:
+                return None
+            return piece_of(event.index, self._read(event))
+
+        return Shortcut(generation=self._generation, piece_of=piece)
+
+    def _read(self, event: Tokens) -> tuple[Part, ...]:
+        parts = tuple(self._readers[event.index].push(event.text))
+        self._note(event.index, parts)
+        return parts
 
     def _note(self, index: int, parts: tuple[Part, ...]) -> None:
         if any(isinstance(part, CallBegan) for part in parts):

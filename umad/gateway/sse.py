@@ -8,25 +8,32 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from umad.errors import InternalError, UmadError
-from umad.gateway.endpoint import Dialect
+from umad.gateway.endpoint import FLOW, Dialect, Flow
 from umad.gateway.errors import problem_of
+from umad.gateway.generation import Shortcut
+from umad.service import Take, Tokens
 
 log = logging.getLogger(__name__)
 
 EVENTS = "text/event-stream; charset=utf-8"
 LINES = "application/x-ndjson"
 DONE = b"data: [DONE]\n\n"
+# Where a `Template` is open. No value of ours has it in it.
+HOLE = "\0"
+
+# `json.dumps` makes an encoder for every call that wants more than its defaults.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def encode_json(value: Any) -> str:
     """Compact JSON; text stays UTF-8 instead of escapes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encode(value)
 
 
 def data(value: Any) -> bytes:
@@ -49,11 +56,29 @@ def line(value: Any) -> bytes:
     return f"{encode_json(value)}\n".encode()
 
 
+class Template:
+    """A piece that is said again and again with another text in it, encoded once.
+
+    piece: with `HOLE` as the value of the text's place.
+    """
+
+    def __init__(self, piece: bytes) -> None:
+        self._before, hole, self._after = piece.partition(_encode(HOLE).encode())
+        if not hole:
+            raise InternalError("a template without a hole")
+
+    def with_text(self, text: str) -> bytes:
+        """The piece that says `text`."""
+        return self._before + _encode(text).encode() + self._after
+
+
 class Stream:
     """An ASGI answer that sends `pieces` as they come.
 
     An error of theirs becomes the dialect's own last piece: the status has been sent by then.
     ping: what is sent after `quiet_s` without a piece; None sends nothing.
+    shortcut: of a generation that `pieces` iterates. Its tokens are sent as soon as they are read
+    from the socket while the client keeps up; `pieces` has all others, in order.
     """
 
     def __init__(
@@ -66,8 +91,10 @@ class Stream:
         media_type: str = EVENTS,
         ping: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        shortcut: Shortcut | None = None,
     ) -> None:
         self._pieces = pieces
+        self._shortcut = shortcut
         self._dialect = dialect
         self._request_id = request_id
         self._quiet_s = quiet_s
@@ -95,6 +122,9 @@ class Stream:
             # uvicorn sends the headers with the first piece; without one they would wait.
             await send({"type": "http.response.body", "body": self._ping, "more_body": True})
             keeper = asyncio.create_task(self._keep_alive(send, self._ping), name="keep-alive")
+        flow = scope.get("extensions", {}).get(FLOW)
+        if self._shortcut is not None and flow is not None:
+            self._shortcut.generation.take = self._short(self._shortcut, send, flow["flow"])
         try:
             # Closed here, where it was cut short: what it runs must not outlive the answer.
             async with contextlib.aclosing(self._pieces) as pieces:
@@ -112,6 +142,24 @@ class Stream:
                 keeper.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _short(self, shortcut: Shortcut, send: Send, flow: Flow) -> Take:
+        piece_of, time_s = shortcut.piece_of, asyncio.get_running_loop().time
+
+        def take(event: Tokens) -> bool:
+            if flow.write_paused:
+                return False
+            try:
+                piece = piece_of(event)
+                if piece:
+                    self._said_s = time_s()
+                    _now(send({"type": "http.response.body", "body": piece, "more_body": True}))
+            except Exception:
+                log.exception("stream failed unexpectedly id=%s", self._request_id)
+                raise InternalError("see the log") from None
+            return piece is not None
+
+        return take
+
     async def _fail(self, error: UmadError, send: Send) -> None:
         problem = problem_of(error, self._request_id)
         log.info("stream ended id=%s code=%s", self._request_id, problem.code)
@@ -128,3 +176,9 @@ class Stream:
                 self._said_s = loop.time()
                 quiet_s = 0.0
             await asyncio.sleep(self._quiet_s - quiet_s)
+
+
+def _now(sending: Awaitable[None]) -> None:
+    """Send where nothing has to be waited for."""
+    for _ in sending.__await__():
+        raise InternalError("a write waits that was said not to")

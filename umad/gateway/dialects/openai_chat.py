@@ -12,7 +12,7 @@ from umad.conversation import ChatOptions
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_chat import ChatBody, ResponseFormat
 from umad.gateway.call import Call, answer
-from umad.gateway.dialects.openai_chat_stream import chunks
+from umad.gateway.dialects.openai_chat_stream import ChatChunks
 from umad.gateway.dialects.openai_logprobs import chat_logprobs
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.dialects.openai_turns import begins_answer, choice_of, tools_of, turn_of
@@ -83,7 +83,9 @@ async def _chat(call: Call) -> ASGIApp:
     reply = await call.chat(request_of(body))
     if body.stream:
         options = body.stream_options
-        return call.stream(chunks(call, reply, options is not None and options.include_usage))
+        include_usage = options is not None and options.include_usage
+        chunks = ChatChunks(call, reply, include_usage=include_usage)
+        return call.stream(chunks.all(), shortcut=reply.shortcut(chunks.said))
     replies = await reply.collect()
     model = reply.accepted.model
     return answer(

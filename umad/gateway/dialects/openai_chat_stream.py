@@ -13,32 +13,33 @@ from umad.request import Usage
 from umad.service import Progress
 
 
-class _Envelope:
-    """What every chunk of one answer says alike, encoded once."""
+class ChatChunks:
+    """The chunks of one answer."""
 
-    def __init__(self, call: Call, model: str, *, has_usage: bool) -> None:
+    def __init__(self, call: Call, reply: ChatReply, *, include_usage: bool) -> None:
+        self._call = call
+        self._reply = reply
         self._same = {
             "id": f"chatcmpl-{call.id}",
             "object": "chat.completion.chunk",
             "created": now_s(),
-            "model": model,
+            "model": reply.accepted.model,
         }
-        self._usage: dict[str, Any] = {"usage": None} if has_usage else {}
-        self._heads: dict[int, str] = {}
-        # A chunk is this, the text as JSON, and a tail: one encoded string a token.
-        self._tail = '},"logprobs":null,"finish_reason":null}]'
-        self._tail += ',"usage":null}\n\n' if has_usage else "}\n\n"
+        self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
+        self._templates: dict[tuple[int, str], sse.Template] = {}
 
-    def content(self, index: int, name: str, text: str) -> bytes:
-        """The chunk of most tokens: text and nothing else."""
-        head = self._heads.get(index)
-        if head is None:
-            whole = sse.encode_json({**self._same, "choices": []})
-            head = f'data: {whole[:-2]}{{"index":{index},"delta":{{'
-            self._heads[index] = head
-        return f'{head}"{name}":{sse.encode_json(text)}{self._tail}'.encode()
+    def said(self, index: int, parts: tuple[Part, ...]) -> bytes:
+        """Parts of the answer without log-probabilities, as most tokens come."""
+        return b"".join([self._piece(index, part) for part in parts])
 
-    def chunk(
+    def _text(self, index: int, name: str, text: str) -> bytes:
+        template = self._templates.get((index, name))
+        if template is None:
+            template = sse.Template(self._chunk(index, {name: sse.HOLE}))
+            self._templates[index, name] = template
+        return template.with_text(text)
+
+    def _chunk(
         self,
         index: int,
         delta: dict[str, Any],
@@ -46,7 +47,6 @@ class _Envelope:
         logprobs: list[dict[str, Any]] | None = None,
         reason: str | None = None,
     ) -> bytes:
-        """Any other chunk."""
         choice = {
             "index": index,
             "delta": delta,
@@ -55,50 +55,48 @@ class _Envelope:
         }
         return sse.data({**self._same, "choices": [choice], **self._usage})
 
-    def usage(self, usage: dict[str, Any]) -> bytes:
-        """The last chunk, where it was asked for."""
-        return sse.data({**self._same, "choices": [], "usage": usage})
-
-
-async def chunks(call: Call, reply: ChatReply, include_usage: bool) -> AsyncGenerator[bytes, None]:
-    """Server-sent events of one answer, `[DONE]` last."""
-    model = reply.accepted.model
-    envelope = _Envelope(call, model, has_usage=include_usage)
-    usages: list[Usage] = []
-    for index in range(reply.n):
-        yield envelope.chunk(index, {"role": "assistant", "content": ""})
-    async for heard in reply:
-        if isinstance(heard, Said):
-            if heard.logprobs:
-                listed = await chat_logprobs(call.shared.token_texts, model, heard.logprobs)
-                yield envelope.chunk(heard.index, {}, logprobs=listed)
-            for part in heard.parts:
-                piece = _piece(envelope, heard.index, part)
+    async def all(self) -> AsyncGenerator[bytes, None]:
+        """All of them, `[DONE]` last."""
+        reply, model = self._reply, self._reply.accepted.model
+        usages: list[Usage] = []
+        for index in range(reply.n):
+            yield self._chunk(index, {"role": "assistant", "content": ""})
+        async for heard in reply:
+            if isinstance(heard, Said):
+                if heard.logprobs:
+                    texts = self._call.shared.token_texts
+                    listed = await chat_logprobs(texts, model, heard.logprobs)
+                    yield self._chunk(heard.index, {}, logprobs=listed)
+                piece = self.said(heard.index, heard.parts)
                 if piece:
                     yield piece
-        elif isinstance(heard, Progress):
-            yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
-        else:
-            usages.append(heard.usage)
-            reason = reason_of(heard.finish_reason, has_calls=reply.has_calls[heard.index])
-            yield envelope.chunk(heard.index, {}, reason=reason)
-    if include_usage:
-        yield envelope.usage(usage_of(usages))
-    yield sse.DONE
+            elif isinstance(heard, Progress):
+                yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
+            else:
+                usages.append(heard.usage)
+                reason = reason_of(heard.finish_reason, has_calls=reply.has_calls[heard.index])
+                yield self._chunk(heard.index, {}, reason=reason)
+        if self._usage:
+            yield sse.data({**self._same, "choices": [], "usage": usage_of(usages)})
+        yield sse.DONE
 
-
-def _piece(envelope: _Envelope, index: int, part: Part) -> bytes:
-    match part:
-        case Content(text):
-            return envelope.content(index, "content", text)
-        case Reasoning(text):
-            return envelope.content(index, "reasoning_content", text)
-        case CallBegan(call, name):
-            function = {"name": name, "arguments": ""}
-            made = {"index": call, "id": new_call_id(), "type": "function", "function": function}
-            return envelope.chunk(index, {"tool_calls": [made]})
-        case CallArguments(call, text):
-            more = {"index": call, "function": {"arguments": text}}
-            return envelope.chunk(index, {"tool_calls": [more]})
-        case CallEnded():
-            return b""
+    def _piece(self, index: int, part: Part) -> bytes:
+        match part:
+            case Content(text):
+                return self._text(index, "content", text)
+            case Reasoning(text):
+                return self._text(index, "reasoning_content", text)
+            case CallBegan(call, name):
+                function = {"name": name, "arguments": ""}
+                made = {
+                    "index": call,
+                    "id": new_call_id(),
+                    "type": "function",
+                    "function": function,
+                }
+                return self._chunk(index, {"tool_calls": [made]})
+            case CallArguments(call, text):
+                more = {"index": call, "function": {"arguments": text}}
+                return self._chunk(index, {"tool_calls": [more]})
+            case CallEnded():
+                return b""

@@ -18,10 +18,10 @@ from umad.gateway.dialects.openai_logprobs import legacy_logprobs
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.dialects.openai_usage import now_s, reason_of, sum_usage
 from umad.gateway.endpoint import Endpoint
-from umad.gateway.generation import Completion, Generation, collect
+from umad.gateway.generation import Completion, Generation, Shortcut, collect
 from umad.gateway.merging import merged
 from umad.request import GenerateRequest, Usage
-from umad.service import Done, Progress
+from umad.service import Done, Progress, TokenLogprob, Tokens
 
 _NAMES = {"prompt_ids": "prompt"}
 _EMPTY = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
@@ -95,7 +95,9 @@ async def _completions(call: Call) -> ASGIApp:
     n = body.n or 1
     if body.stream:
         options = body.stream_options
-        return call.stream(_chunks(call, runs, n, options is not None and options.include_usage))
+        include_usage = options is not None and options.include_usage
+        chunks = _Chunks(call, runs, n, include_usage=include_usage)
+        return call.stream(chunks.all(), shortcut=chunks.shortcut())
     collected = await _all(collect(run.generation, n) for run in runs)
     choices = [
         await _choice(call, run, at * n + one.index, one)
@@ -162,42 +164,71 @@ async def _choice(call: Call, run: _Run, index: int, one: Completion) -> dict[st
     return _entry(index, run.before + one.text, logprobs, reason_of(one.finish_reason))
 
 
-async def _chunks(
-    call: Call, runs: Sequence[_Run], n: int, include_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    """Server-sent events of every completion, `[DONE]` last."""
-    model = runs[0].generation.accepted.model
-    same = _same(call, model)
-    none = {"usage": None} if include_usage else {}
-    usages: list[list[Usage]] = [[] for _ in runs]
-    written = [0] * (len(runs) * n)
-    for at, run in enumerate(runs):
-        for index in range(at * n, at * n + n):
-            written[index] = len(run.before)
-            if run.before:
-                yield sse.data({**same, "choices": [_entry(index, run.before, None, None)], **none})
-    async for at, heard in merged([run.generation for run in runs]):
-        if isinstance(heard, Progress):
-            yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
-            continue
-        index = at * n + heard.index
-        if isinstance(heard, Done):
-            usages[at].append(heard.usage)
-            entry = _entry(index, "", None, reason_of(heard.finish_reason))
-        else:
-            logprobs = None
-            if heard.logprobs:
-                logprobs = await legacy_logprobs(
-                    call.shared.token_texts, model, heard.logprobs, offset=written[index]
-                )
-            elif not heard.text:
-                continue  # half a character, or what may become a stop string
-            written[index] += len(heard.text)
-            entry = _entry(index, heard.text, logprobs, None)
-        yield sse.data({**same, "choices": [entry], **none})
-    if include_usage:
-        yield sse.data({**same, "choices": [], "usage": sum_usage(usages)})
-    yield sse.DONE
+class _Chunks:
+    """Server-sent events of every completion."""
+
+    def __init__(self, call: Call, runs: Sequence[_Run], n: int, *, include_usage: bool) -> None:
+        self._call = call
+        self._runs = runs
+        self._n = n
+        self._model = runs[0].generation.accepted.model
+        self._same = _same(call, self._model)
+        self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
+        self._templates: dict[int, sse.Template] = {}
+        # Characters so far, by completion.
+        self._written = [len(run.before) for run in runs for _ in range(n)]
+
+    def shortcut(self) -> Shortcut | None:
+        """Of a single prompt: those of several are heard through a queue."""
+        if len(self._runs) > 1:
+            return None
+
+        def piece(event: Tokens) -> bytes | None:
+            return None if event.logprobs is not None else self._said(event.index, event.text)
+
+        return Shortcut(generation=self._runs[0].generation, piece_of=piece)
+
+    async def all(self) -> AsyncGenerator[bytes, None]:
+        """All of them, `[DONE]` last."""
+        usages: list[list[Usage]] = [[] for _ in self._runs]
+        for at, run in enumerate(self._runs):
+            for index in range(at * self._n, (at + 1) * self._n):
+                if run.before:
+                    yield self._chunk(_entry(index, run.before, None, None))
+        async for at, heard in merged([run.generation for run in self._runs]):
+            if isinstance(heard, Progress):
+                yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
+                continue
+            index = at * self._n + heard.index
+            if isinstance(heard, Done):
+                usages[at].append(heard.usage)
+                yield self._chunk(_entry(index, "", None, reason_of(heard.finish_reason)))
+            elif heard.logprobs:
+                yield await self._scored(index, heard.text, heard.logprobs)
+            elif heard.text:  # else half a character, or what may become a stop string
+                yield self._said(index, heard.text)
+        if self._usage:
+            yield sse.data({**self._same, "choices": [], "usage": sum_usage(usages)})
+        yield sse.DONE
+
+    def _said(self, index: int, text: str) -> bytes:
+        if not text:
+            return b""
+        self._written[index] += len(text)
+        template = self._templates.get(index)
+        if template is None:
+            template = sse.Template(self._chunk(_entry(index, sse.HOLE, None, None)))
+            self._templates[index] = template
+        return template.with_text(text)
+
+    async def _scored(self, index: int, text: str, rows: Sequence[TokenLogprob]) -> bytes:
+        texts, offset = self._call.shared.token_texts, self._written[index]
+        logprobs = await legacy_logprobs(texts, self._model, rows, offset=offset)
+        self._written[index] += len(text)
+        return self._chunk(_entry(index, text, logprobs, None))
+
+    def _chunk(self, entry: dict[str, Any]) -> bytes:
+        return sse.data({**self._same, "choices": [entry], **self._usage})
 
 
 ENDPOINTS = (

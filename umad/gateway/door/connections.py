@@ -19,6 +19,8 @@ from typing import Any
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from umad.gateway.endpoint import FLOW
+
 # Agents send cookies, tokens and beta flags, a few kilobytes; nginx takes 32 KiB, h11 64.
 HEAD_BYTES = 64 * 2**10
 _PLAIN = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
@@ -109,6 +111,7 @@ class DoorProtocol(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {FLOW: {"flow": self.flow}}
         self._head_bytes = 0
         if self._head_timer is None:
             self._await_head()

@@ -44,13 +44,21 @@ async def _messages(call: Call) -> ASGIApp:
     one_call = choice is not None and choice.disable_parallel_tool_use
     events = _events(stream, reply, one_call=one_call)
     if body.stream:
-        return call.stream(_pieces(events))
+
+        def said(_: int, parts: tuple[Part, ...]) -> bytes:
+            return b"".join(map(_piece, _said(stream, parts, one_call=one_call)))
+
+        return call.stream(_pieces(events), shortcut=reply.shortcut(said))
     return answer(dict(message_of([event async for event in events])))
 
 
 async def _pieces(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
     async for event in events:
-        yield sse.event(event["type"], event)
+        yield _piece(event)
+
+
+def _piece(event: Event) -> bytes:
+    return sse.event(event["type"], event)
 
 
 async def _events(
@@ -61,16 +69,23 @@ async def _events(
         yield event
     async for heard in reply:
         if isinstance(heard, Said):
-            for part in heard.parts:
-                if not (one_call and isinstance(part, CallBegan | CallArguments) and part.index):
-                    for event in _told(stream, part):
-                        yield event
+            for event in _said(stream, heard.parts, one_call=one_call):
+                yield event
         elif isinstance(heard, Progress):
             yield PING
         else:
             reason = _reason(heard, has_calls=reply.has_calls[0])
             for event in stream.end(reason=reason, stop=heard.stop, usage=heard.usage):
                 yield event
+
+
+def _said(stream: MessageStream, parts: tuple[Part, ...], *, one_call: bool) -> list[Event]:
+    return [
+        event
+        for part in parts
+        if not (one_call and isinstance(part, CallBegan | CallArguments) and part.index)
+        for event in _told(stream, part)
+    ]
 
 
 def _told(stream: MessageStream, part: Part) -> list[Event]:
