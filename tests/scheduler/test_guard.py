@@ -31,6 +31,7 @@ def test_the_strictest_cap_of_the_streams_in_a_step_holds_for_it() -> None:
     solo_ms = 16.0 + 6.0 * 3
     assert solo_ms < p95_ms(None, None, 1.15) <= 1.15 * solo_ms * 1.01
     assert 1.3 * solo_ms < p95_ms(1.6, 1.6, 1.6) <= 1.6 * solo_ms * 1.01
+    assert p95_ms(None, 1.6, 1.6) <= 1.2 * solo_ms * 1.01
 
 
 def test_the_background_always_gets_its_floor() -> None:
@@ -76,6 +77,21 @@ def test_newcomers_that_outnumber_the_running_streams_are_not_held_back_for_them
         steps += 1
 
     assert steps <= 20
+
+
+def test_however_many_newcomers_come_a_running_stream_waits_for_a_bounded_time() -> None:
+    bench = Bench(max_seqs=64, n_cells=16_384)
+    bench.arrive(1, 20, 400)
+    bench.run(5)
+    for rid in range(2, 42):
+        bench.arrive(rid, 100, 5, app=f"app{rid}")
+
+    beside_newcomers = [plan for plan in bench.run(100) if plan.prefill]
+
+    # Their slices take twice the stream's step, and four times that where they are many.
+    solo_ms = [16.0 + 6.0 * len(plan.decode) for plan in beside_newcomers]
+    waits = [device_ms(plan) / alone for plan, alone in zip(beside_newcomers, solo_ms, strict=True)]
+    assert 6.0 < max(waits) <= 1.0 + 2.0 * 4.0
 
 
 def test_nothing_waits_for_background_rows_when_a_newcomer_has_the_device_to_itself() -> None:

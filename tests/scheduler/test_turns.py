@@ -144,3 +144,68 @@ def test_a_request_of_a_quiet_lane_is_placed_when_it_has_waited_long_enough() ->
             bench.arrive(rid, 20, 10)
         bench.step()
         assert bench.now_ns < 2 * AGING_NS, "the background request starved"
+
+
+def test_apps_share_by_tokens_though_one_asks_for_long_answers_and_one_for_short_ones() -> None:
+    bench = Bench(max_seqs=1)
+    for rid in range(1, 31):
+        bench.arrive(rid, 20, 100, app="long")
+    for rid in range(101, 301):
+        bench.arrive(rid, 20, 10, app="short")
+
+    while sum(bench.tokens.values()) < 1700:
+        bench.step()
+
+    n_long = sum(n for rid, n in bench.tokens.items() if rid < 100)
+    n_short = sum(n for rid, n in bench.tokens.items() if rid > 100)
+    # A short answer's prompt, half the price of what is drawn, is a third of what it costs.
+    assert 0.4 < n_short / n_long < 0.8
+
+
+def test_an_app_that_was_away_is_not_served_for_the_time_it_did_not_ask() -> None:
+    bench = Bench(max_seqs=1)
+    for rid in range(1, 31):
+        bench.arrive(rid, 20, 10, app="steady")
+    while len(bench.ended) < 8:
+        bench.step()
+
+    for rid in range(101, 131):
+        bench.arrive(rid, 20, 10, app="returned")
+    while len(bench.ended) < 24:
+        bench.step()
+
+    assert bench.now_ns < AGING_NS, "age would decide"
+    assert 7 <= len([rid for rid in bench.ended if rid > 100]) <= 9, "of sixteen that ended since"
+
+
+def test_a_request_too_large_for_what_others_leave_is_not_passed_over_for_ever() -> None:
+    bench = Bench(n_cells=600)
+    rid = 0
+    for rid in range(1, 6):
+        bench.arrive(rid, 20, 20 * rid, app=f"small{rid}")
+    bench.run(3)
+    bench.arrive(1000, 450, 5, app="large")
+
+    while 1000 not in bench.ended:
+        # Whenever one ends, another takes its place: there is never room for the large one.
+        for _ in range(5 - len([one for one in bench.tokens if one not in bench.ended])):
+            rid += 1
+            bench.arrive(rid, 20, 60 + rid % 40, app=f"small{rid % 5}")
+        bench.step()
+        assert bench.now_ns < 6 * AGING_NS, "the large request starved"
+
+
+def test_of_background_requests_the_youngest_gives_way() -> None:
+    bench = Bench(max_seqs=2)
+    bench.arrive(1, 20, 200, lane="background", app="batch")
+    bench.run(20)
+    bench.arrive(2, 20, 200, lane="background", app="batch")
+    bench.run(20)
+    drawn = bench.tokens.copy()
+
+    bench.arrive(3, 20, 30)
+    while 3 not in bench.ended:
+        bench.step()
+
+    assert bench.tokens[1] > drawn[1] > 0
+    assert bench.tokens[2] == drawn[2] > 0
