@@ -145,7 +145,9 @@ class StepComposer:
         slices: list[PrefillSlice] = []
         if ready.background_prefill and room:
             start = ready.background_prefill[0].n_computed
-            n_tokens = self._slices.pick(room=room, start=start, within_ms=ready.background_ms)
+            n_tokens = self._slices.pick(
+                room=room, start=start, within_ms=ready.background_ms, beside=len(rows)
+            )
             if ready.thrifty:
                 within_ms = min(self._settings.slice_ms, ready.background_ms or NO_BOUND_MS)
                 longest = self._cost.prefill_within(within_ms, beside=0, n_max=room, start=start)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from umad.scheduler.cells import CellCost
 from umad.scheduler.curve import CostCurve
+from umad.scheduler.tiles import in_whole_tiles
 
 # However many cells were read, rows are not free.
 LEAST_ROWS_SHARE = 0.1
@@ -84,13 +85,18 @@ class CostModel:
 
     def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
         """Most prefill tokens from position `start` on whose extra cost beside `beside` decode
-        rows is within budget."""
-        if not beside:
-            return self.prefill.most(budget_ms, n_max, start)
-        # Sizes are tried one after another: where a few tokens cost nothing beside the rows (a GPU
-        # waiting for memory) their rate says nothing of hundreds, and somebody would wait.
-        within_reach = max(FIRST_TRIED, self.mixed.rows.next_untried())
-        return self.mixed.most(budget_ms, min(n_max, within_reach), start)
+        rows is within budget, in whole tiles."""
+        shape, within_reach = self.prefill, n_max
+        if beside:
+            # Sizes are tried one after another: where a few tokens cost nothing beside the rows (a
+            # GPU waiting for memory) their rate says nothing of hundreds, and somebody would wait.
+            shape = self.mixed
+            within_reach = min(n_max, max(FIRST_TRIED, shape.rows.next_untried()))
+        return in_whole_tiles(
+            shape.most(budget_ms, within_reach, start),
+            beside=beside,
+            fits=lambda n: n <= n_max and shape.slice_ms(n, start) <= budget_ms,
+        )
 
     def learn(
         self,

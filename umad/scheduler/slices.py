@@ -11,6 +11,7 @@ import math
 
 from umad.scheduler.cost import ShapeCost
 from umad.scheduler.curve import ROWS
+from umad.scheduler.tiles import in_whole_tiles
 
 # Cuts are remembered over about so much device time: a minute after the last request the machine
 # is the background's again.
@@ -65,8 +66,16 @@ class SlicePicker:
         self.cuts = CutRate()
         self._since_larger = 0
 
-    def pick(self, *, room: int, start: int, within_ms: float | None) -> int:
-        """Tokens of the next slice, 1 to `room`, for a prompt computed up to `start`."""
+    def pick(self, *, room: int, start: int, within_ms: float | None, beside: int = 0) -> int:
+        """Tokens of the next slice, 1 to `room`, for a prompt computed up to `start`; in whole
+        tiles with the `beside` other rows of the step."""
+        n_tokens, most = self._quickest(room=room, start=start, within_ms=within_ms)
+        if n_tokens == room:
+            return room  # a whole batch, or all that is left to do
+        return in_whole_tiles(n_tokens, beside=beside, fits=lambda n: n <= most)
+
+    def _quickest(self, *, room: int, start: int, within_ms: float | None) -> tuple[int, int]:
+        """The slice that brings most tokens per millisecond, and the most tokens there may be."""
         cost = self._cost
         bound_ms = self._bound_ms if within_ms is None else min(within_ms, self._bound_ms)
         most = max(1, cost.most(bound_ms, room, start))
@@ -78,10 +87,10 @@ class SlicePicker:
             # Beyond what is known the known rate is assumed, so a larger size never looks better
             # before it has been tried once.
             if n >= untried and speed >= enough:
-                return n
+                return n, most
         best = max(at for at, speed in enumerate(speeds) if speed >= enough)
         self._since_larger += 1
         if self._since_larger >= TRY_LARGER_EVERY and best + 1 < len(sizes):
             self._since_larger = 0
             best = next((at for at, n in enumerate(sizes) if n >= untried), best + 1)
-        return sizes[best]
+        return sizes[best], most
