@@ -10,6 +10,7 @@ process exits with status 1. It lives no longer than its daemon: the socket's en
 the parent's death itself, end it at once. Not here: clients, restarts, the journal (the daemon).
 
     mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
+    grammar threads compile what constrained requests ask for; their mail waits for it
     mask thread     which tokens a constrained answer may go on with, while the device decodes
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
                     sent as soon as the tokens are drawn
@@ -21,6 +22,7 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     execution DecodeRunner: memory operations, one decode and its outcome
     intake    from a `Submit` to a `Stream` and an `Admission`, or to an error
     mailbox   the reader thread; inbox: what it hands to the step thread
+    compiling requests with a grammar, on threads of their own
     emitter   the socket's sending side; news: what a step brought, and its report
     stream    Stream: one completion's sampler, detokenizer and counts
     guidance  grammars compiled by llguidance; schema_fault: where in a schema the fault is

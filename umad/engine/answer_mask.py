@@ -2,9 +2,10 @@
 
 A step ends with `accept`, which hands the token over; the next one's `allowed` finds the mask
 ready, as a mask takes 2 to 200 microseconds and a decode milliseconds. Before the constraint
-begins there may be thinking, which is free.
-Owner: an `AnswerMask` is the step thread's, but for its grammar between `accept` and `allowed`,
-which is the mask thread's.
+begins there may be thinking, which is free. An answer whose mask does not come ends; its peers
+have waited for it `MASK_S`, and their masks are made by another thread from then on.
+Owner: an `AnswerMask` is the step thread's once it was started, but for its grammar between
+`accept` and `allowed`, which is the mask thread's.
 """
 
 import enum
@@ -17,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.guidance import Grammar
-from umad.engine.process import name_thread
-from umad.errors import InternalError, UmadError
+from umad.engine.process import name_thread, start_deep_thread
+from umad.errors import BadRequest, InternalError, UmadError
 
 log = logging.getLogger("umad.engine")
 
-# A mask takes microseconds; a thread that is not heard of for so long has died.
-_MASK_S = 30.0
+# A mask takes microseconds, on a machine with other things to do some milliseconds; bad grammars
+# were seen to take 40 s, and a step waits for its masks.
+MASK_S = 1.0
 _TAIL_BYTES = 64
 
 
@@ -39,21 +41,39 @@ class MaskMaker:
     """The mask thread. Started with the first constrained answer."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[AnswerMask] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="umad-masks", daemon=True)
-        self._starting = threading.Lock()
+        self._jobs: _Jobs | None = None
+        self._lock = threading.Lock()
 
     def put(self, mask: "AnswerMask") -> None:
         """Have its next mask made. At most one job an answer: bounded by the streams."""
-        with self._starting:
-            if self._thread.ident is None:
-                self._thread.start()
-        self._jobs.put(mask)
+        with self._lock:
+            if self._jobs is None:
+                self._jobs = _started()
+            self._jobs.put(mask)
 
-    def _run(self) -> None:
+    def leave(self) -> None:
+        """The thread is stuck with one mask: another one makes those that wait behind it."""
+        with self._lock:
+            stuck, self._jobs = self._jobs, _started()
+            while stuck is not None:
+                try:
+                    mask = stuck.get_nowait()
+                except queue.Empty:
+                    stuck.put(None)  # ends the thread, once it is through
+                    return
+                self._jobs.put(mask)
+
+
+def _started() -> "_Jobs":
+    jobs: _Jobs = queue.SimpleQueue()
+
+    def run() -> None:
         name_thread("umad-masks")
-        while True:
-            self._jobs.get().make()
+        while (mask := jobs.get()) is not None:
+            mask.make()
+
+    start_deep_thread(run, "umad-masks")
+    return jobs
 
 
 class AnswerMask:
@@ -84,8 +104,13 @@ class AnswerMask:
         self._error: UmadError | None = None
 
     def start(self, taken: Iterable[int] = ()) -> None:
-        """Begin behind the tokens a dead engine had drawn."""
-        self._order(tuple([token for token in taken if self._step(token)]))
+        """Begin behind the tokens a dead engine had drawn. The first mask is made on the calling
+        thread. Raises `BadRequest` where there can be none."""
+        self._fresh = tuple([token for token in taken if self._step(token)])
+        if self._phase is not Phase.THINKING:
+            self.make()
+        if self._error is not None:
+            raise self._error
 
     def accept(self, token: int) -> None:
         """`token` was drawn, or chosen by a client that reads logits."""
@@ -97,7 +122,7 @@ class AnswerMask:
 
     def allowed(self) -> NDArray[np.float32] | None:
         """float32 (n_vocab,), 0 for tokens that may come and -inf for all others; None for any
-        token. Good until `accept`. Waits for the mask thread.
+        token. Good until `accept`. Waits for the mask thread, `MASK_S` at most.
 
         Raises `BadRequest` when the grammar has become too complex.
         """
@@ -126,8 +151,9 @@ class AnswerMask:
 
     def _settle(self) -> None:
         """Until the mask thread has let go of the grammar."""
-        if self._phase is not Phase.THINKING and not self._made.wait(_MASK_S):
-            raise InternalError("the masks' thread does not answer")
+        if self._phase is not Phase.THINKING and not self._made.wait(MASK_S):
+            self._maker.leave()
+            raise too_complex(self._grammar.field, MASK_S)
 
     def _order(self, tokens: tuple[int, ...]) -> None:
         if self._phase is Phase.THINKING:
@@ -151,3 +177,14 @@ class AnswerMask:
             self._phase = Phase.ANSWER
             self._mask = None
         return False
+
+
+def too_complex(field: str, waited_s: float) -> BadRequest:
+    """The error of an answer whose next tokens cannot be told in time."""
+    return BadRequest(
+        f"{field} is too complex: which tokens may come next was not known after {waited_s:g} s",
+        field=field,
+    )
+
+
+_Jobs = queue.SimpleQueue[AnswerMask | None]

@@ -1,27 +1,36 @@
 """What an answer has to keep to, from its request: a constraint, a forced call, thinking before.
 
-Owner: the mailbox thread.
+Any thread; all but for a while belongs to whoever compiles (`umad.engine.compiling`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from umad.chat.formats import ChatFormat
 from umad.chat.grammars import call_grammar
 from umad.constraint import Constraint
 from umad.conversation import ChatOptions, Tool
-from umad.engine.answer_mask import AnswerMask, MaskMaker, Phase
+from umad.engine.answer_mask import MASK_S, AnswerMask, MaskMaker, Phase, too_complex
 from umad.engine.chat import Rendered
 from umad.engine.guidance import Grammar, Guidance
 from umad.engine.vocab import Vocabulary
 
+_NS_PER_S = 1e9
 _HARMONY_ANSWER = b"<|channel|>final<|message|>"
 
 
 class AnswerRules:
     """Makes the masks of one model's answers."""
 
-    def __init__(self, guidance: Guidance, vocab: Vocabulary, format_: ChatFormat) -> None:
+    def __init__(
+        self,
+        guidance: Guidance,
+        vocab: Vocabulary,
+        format_: ChatFormat,
+        *,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._now_ns = now_ns
         self._guidance = guidance
         self._vocab = vocab
         self._format = format_
@@ -48,8 +57,17 @@ class AnswerRules:
             opening=opening,
             closing=closing,
         )
+        if not resumed:
+            self._check_pace(grammar)
         mask.start(resumed)
         return mask
+
+    def _check_pace(self, grammar: Grammar) -> None:
+        """Refuse a grammar that would keep every step waiting: better now than at its first."""
+        began_ns = self._now_ns()
+        grammar.allowed()
+        if self._now_ns() - began_ns > MASK_S * _NS_PER_S:
+            raise too_complex(grammar.field, MASK_S)
 
     def _grammar(self, constraint: Constraint | None, options: ChatOptions) -> Grammar | None:
         tools = options.tools

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from umad.chat.lark import JSON_WHITESPACE
 from umad.constraint import Constraint
 from umad.engine.llama import Model
-from umad.engine.schema_fault import fault_path
+from umad.engine.schema_fault import MAX_LOOKS, fault_path
 from umad.errors import BadRequest, Unsupported
 
 log = logging.getLogger("umad.engine")
@@ -27,11 +27,17 @@ _WORD_BITS = 32
 _BARS: NDArray[np.float32] = np.where(
     np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0.0, -np.inf
 ).astype(np.float32)
-# What a hostile grammar may cost: compiling a second, a step a few milliseconds of one core.
+# What a hostile grammar may cost: compiling some seconds of one core. 60,000 values of an enum need
+# less; 1.5 KB of rules that double each other's length burnt 5,000,000 in 15 s.
 _LIMITS = LLParserLimits(
-    initial_lexer_fuel=5_000_000, step_lexer_fuel=200_000, step_max_items=50_000
+    initial_lexer_fuel=1_000_000, step_lexer_fuel=200_000, step_max_items=50_000
 )
 _MOST_REASON_CHARS = 400
+# Of a schema with a fault, so many are compiled in parts to find it.
+_COMPILED_CHARS = 2 * 2**20
+# What llguidance appends for its own authors.
+_STATE = "<state>"
+_NO_ANSWER = "NoExtensionBias"
 
 
 class Guidance:
@@ -57,7 +63,12 @@ class Guidance:
         """Raise `BadRequest` unless a JSON schema can be compiled; names the place at fault."""
         reason = self._flaw(schema)
         if reason:
-            path = fault_path(json.loads(schema), reason, lambda one: self._flaw(json.dumps(one)))
+            path = fault_path(
+                json.loads(schema),
+                reason,
+                lambda one: self._flaw(json.dumps(one)),
+                max_looks=min(MAX_LOOKS, _COMPILED_CHARS // len(schema)),
+            )
             raise _refusal(reason, f"{field}.{path}" if path else field)
 
     def compiled(self, constraint: Constraint) -> "Grammar":
@@ -161,8 +172,10 @@ def _schema_grammar(schema: str) -> str:
 
 
 def _refusal(reason: str, field: str) -> BadRequest:
-    first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
-    whole = " ".join(reason.split())
+    whole = " ".join(reason.partition(_STATE)[0].split())
+    if whole.startswith(_NO_ANSWER):
+        whole = "no text at all fits it"
     return BadRequest(
-        f"{field} cannot be compiled: {whole[:_MOST_REASON_CHARS] or first}", field=field
+        f"{field} cannot be compiled: {whole[:_MOST_REASON_CHARS] or 'no reason given'}",
+        field=field,
     )

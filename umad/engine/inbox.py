@@ -1,6 +1,7 @@
 """What the mailbox hands to the step thread: a bounded queue with a cheap look for emptiness.
 
-One thread puts, one takes. A full inbox stops the reader, and so, by and by, the daemon's writes.
+The mailbox thread and those that compile grammars put, one takes. A full inbox stops the reader,
+and so, by and by, the daemon's writes.
 """
 
 import threading

@@ -1,6 +1,7 @@
 """From a `Submit` to what the step thread needs: all that is slow or can fail for one request.
 
-Rendering, tokenizing and checking happen on the mailbox thread, beside the decode. A resumed
+Rendering, tokenizing and checking happen beside the decode, on the mailbox thread or, where a
+grammar is compiled, on one of `compiling`. A resumed
 completion is brought to where it stood: its tokens join the prompt (to be computed again), and
 its text and its sampler's history are replayed, without anything being sent.
 """
@@ -38,7 +39,7 @@ def guarded_lanes(lanes: Mapping[str, LaneSettings]) -> frozenset[str]:
 
 
 class Intake:
-    """Owner: the mailbox thread."""
+    """Nothing in it changes: the mailbox thread uses it, and the threads that compile grammars."""
 
     def __init__(
         self,
@@ -56,6 +57,12 @@ class Intake:
         self._guarded = guarded
         self._most_prompt_tokens = most_prompt_tokens
         self._n_cells = n_cells
+
+    def compiles(self, submit: Submit) -> bool:
+        """Whether to take it is to compile a grammar. Cheap: most have neither chat nor grammar."""
+        if submit.constraint is not None:
+            return True
+        return submit.chat is not None and from_json(submit.chat)[1].forces_call
 
     def take(self, submit: Submit) -> Arrival | StepReport:
         """Ready for the scheduler; or, for a resumed completion that had reached its end when

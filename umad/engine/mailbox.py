@@ -1,7 +1,8 @@
 """The reader thread: frames from the daemon to mail for the step thread.
 
-What one request needs and only its own is done here (`intake`), questions about the vocabulary
-are answered here, and work that must not wait cuts a background decode short from here.
+What one request needs and only its own is done here (`intake`), but for grammars, which have
+threads of their own (`compiling`). Questions about the vocabulary are answered here, and work that
+must not wait cuts a background decode short from here.
 When the socket ends, the process ends: an engine without its daemon serves nobody.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umad.engine.board import BoardSeat
+from umad.engine.compiling import Compiling, Deliver
 from umad.engine.cutter import Cutter
 from umad.engine.emitter import Emitter
 from umad.engine.inbox import Arrival, AttachRing, DropSession, Inbox
@@ -29,6 +31,7 @@ from umad.protocol.link import (
     Call,
     Cancel,
     Choose,
+    Ended,
     FromEngine,
     Pause,
     Reply,
@@ -77,6 +80,7 @@ class Mailbox:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._desk: Desk | None = None
+        self._compiling: Compiling | None = None
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, name="umad-mailbox", daemon=True)
 
@@ -87,6 +91,11 @@ class Mailbox:
     def open(self, desk: Desk) -> None:
         """From here on mail is handled."""
         self._desk = desk
+        self._compiling = Compiling(
+            take=lambda submit: _taken(desk, submit),
+            handle=lambda message: handle(desk, message),
+            alive=lambda: desk.emitter.put(StepReport()),
+        )
         self._open.set()
 
     def _run(self) -> None:
@@ -95,10 +104,10 @@ class Mailbox:
         try:
             while data := self._link.recv(_RECEIVE_BYTES):
                 self._open.wait(_READY_S)
-                if self._desk is None:
+                if self._desk is None or self._compiling is None:
                     raise ProtocolViolation("mail before ready")
                 for body in reader.feed(data):
-                    handle(self._desk, decode(body))
+                    route(self._desk, self._compiling, decode(body))
         except OSError as error:
             log.info("link failed error=%s", error)
         except Exception:
@@ -109,11 +118,33 @@ class Mailbox:
         os._exit(0)
 
 
+def route(desk: Desk, compiling: Compiling, message: ToEngine | FromEngine) -> None:
+    """Handle a message now, unless its request needs a grammar that is not compiled yet."""
+    match message:
+        case Submit() if desk.intake.compiles(message):
+            compiling.put(message)
+        case Cancel() if compiling.drop(message.rid):
+            desk.emitter.put(StepReport(ended=(_cancelled(message.rid),)))
+        case SetLane() | Pause() | Resume() | Attached() | Choose() if compiling.holds(
+            message.rid, message
+        ):
+            pass
+        case Call(op="attach") if compiling.holds(int(message.args["rid"]), message):
+            pass
+        case _:
+            handle(desk, message)
+
+
+def _cancelled(rid: int) -> Ended:
+    """Before it had begun."""
+    return Ended(rid=rid, reason="cancelled", prompt_tokens=0, cached_tokens=0, completion_tokens=0)
+
+
 def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
     """Do what one message asks, or pass it on."""
     match message:
         case Submit():
-            _submit(desk, message)
+            _taken(desk, message)()
         case Call():
             _answer(desk, message)
         case SetLane():
@@ -134,24 +165,28 @@ def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
             raise ProtocolViolation(f"a daemon does not send {type(message).__name__}")
 
 
-def _submit(desk: Desk, submit: Submit) -> None:
+def _taken(desk: Desk, submit: Submit) -> Deliver:
+    """Take a request; what remains to be done is to say so."""
     try:
         taken = desk.intake.take(submit)
     except UmadError as error:
-        desk.emitter.put(StepReport(rejected=(rejection(submit.rid, error),)))
-        return
-    except Exception:
+        refusal = StepReport(rejected=(rejection(submit.rid, error),))
+        return lambda: desk.emitter.put(refusal)
+    except BaseException:  # a panic in a library of Rust is no Exception
         # One request's boundary: whatever it trips over must not cost the others their engine.
         log.exception("request cannot be taken rid=%d", submit.rid)
         flaw = InternalError("the engine could not take the request; its log says why")
-        desk.emitter.put(StepReport(rejected=(rejection(submit.rid, flaw),)))
-        return
+        failure = StepReport(rejected=(rejection(submit.rid, flaw),))
+        return lambda: desk.emitter.put(failure)
     if not isinstance(taken, Arrival):
-        desk.emitter.put(taken)
-        return
+        return lambda: desk.emitter.put(taken)
+    return lambda: _arrived(desk, taken)
+
+
+def _arrived(desk: Desk, arrival: Arrival) -> None:
     # First the mail, then the cut: the next plan must already know why it was made.
-    desk.inbox.put(taken)
-    if taken.stream.guarded:
+    desk.inbox.put(arrival)
+    if arrival.stream.guarded:
         desk.hurry()
 
 

@@ -116,7 +116,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
             intake=Intake(
                 vocab=vocab,
                 template=template,
-                rules=AnswerRules(guidance, vocab, template.format),
+                rules=AnswerRules(guidance, vocab, template.format, now_ns=clock.now_ns),
                 guarded=guarded,
                 most_prompt_tokens=options.prompt_tokens or context.n_cells,
                 n_cells=context.n_cells,

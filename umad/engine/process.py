@@ -7,6 +7,8 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,6 +17,10 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 SPINS = 3000
 # How a user chooses the way OpenMP threads wait.
 WAIT_VARIABLES = frozenset({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
+# llguidance recurses along chains of references: 256 KiB of schema went 8,000 deep and overran 32
+# MiB. Only what is touched becomes memory.
+DEEP_STACK_BYTES = 256 * 2**20
+_starting = threading.Lock()
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -31,6 +37,21 @@ def name_thread(name: str) -> None:
     """Name the calling thread for `top` and `perf`; 15 characters are shown."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def start_deep_thread(run: Callable[[], None], name: str) -> None:
+    """Start a daemon thread whose stack takes what recurses deeply in libraries of others; a stack
+    of the usual size where there is no room for one."""
+    with _starting:
+        usual = threading.stack_size(DEEP_STACK_BYTES)
+        try:
+            threading.Thread(target=run, name=name, daemon=True).start()
+            return
+        except RuntimeError:  # an address space that is limited
+            pass
+        finally:
+            threading.stack_size(usual)
+    threading.Thread(target=run, name=name, daemon=True).start()
 
 
 def share_cores() -> None:

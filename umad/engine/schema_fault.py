@@ -13,14 +13,14 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items", "additionalProperties")
 
 
-def fault_path(schema: Any, reason: str, flaw_of: Flaw) -> str:
+def fault_path(schema: Any, reason: str, flaw_of: Flaw, *, max_looks: int = MAX_LOOKS) -> str:
     """Dotted path of the smallest part that fails for the same `reason`; "" for the whole."""
     shared = (
         {key: schema[key] for key in _SHARED if key in schema}
         if isinstance(schema, Mapping)
         else {}
     )
-    looks = MAX_LOOKS
+    looks = max_looks
     path: list[str] = []
     part = schema
     while True:

@@ -1,0 +1,89 @@
+"""Requests with a grammar, beside everybody else's mail."""
+
+import queue
+import threading
+from collections.abc import Callable
+
+from tests.engine.harness import submit
+from umad.engine.compiling import N_THREADS, Compiling
+from umad.protocol.link import Cancel, SetLane, Submit, ToEngine
+
+WAIT_S = 20.0
+
+
+class Workshop:
+    """Compiles a request when it is told to, and notes what is delivered and handled."""
+
+    def __init__(self) -> None:
+        self.done: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self.begun: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.may_end: dict[int, threading.Event] = {}
+        self.n_alive = 0
+        self.compiling = Compiling(take=self._take, handle=self._handle, alive=self._alive)
+
+    def put(self, rid: int) -> None:
+        self.may_end[rid] = threading.Event()
+        self.compiling.put(submit(rid))
+
+    def next_done(self) -> object:
+        return self.done.get(timeout=WAIT_S)
+
+    def next_begun(self) -> int:
+        return self.begun.get(timeout=WAIT_S)
+
+    def _take(self, order: Submit) -> Callable[[], None]:
+        self.begun.put(order.rid)
+        assert self.may_end[order.rid].wait(WAIT_S)
+        return lambda: self.done.put(order.rid)
+
+    def _handle(self, message: ToEngine) -> None:
+        self.done.put(message)
+
+    def _alive(self) -> None:
+        self.n_alive += 1
+
+
+def test_mail_about_a_request_waits_until_its_grammar_is_compiled() -> None:
+    workshop = Workshop()
+    moved = SetLane(rid=1, lane="background")
+    workshop.put(1)
+
+    waits = workshop.compiling.holds(1, moved)
+    passes = not workshop.compiling.holds(2, SetLane(rid=2, lane="background"))
+    workshop.may_end[1].set()
+
+    assert waits
+    assert passes
+    assert [workshop.next_done(), workshop.next_done()] == [1, moved]
+    assert not workshop.compiling.holds(1, moved)
+
+
+def test_a_bad_grammar_leaves_a_thread_for_others() -> None:
+    workshop = Workshop()
+    workshop.put(1)
+    workshop.put(2)
+
+    workshop.may_end[2].set()
+
+    assert workshop.next_done() == 2
+    workshop.may_end[1].set()
+    assert workshop.next_done() == 1
+    assert workshop.n_alive == N_THREADS
+
+
+def test_a_request_that_was_cancelled_meanwhile_never_arrives() -> None:
+    workshop = Workshop()
+    moved = SetLane(rid=1, lane="background")
+    workshop.put(1)
+    assert workshop.next_begun() == 1
+    workshop.compiling.holds(1, moved)
+
+    dropped = workshop.compiling.drop(1)
+    workshop.may_end[1].set()
+    workshop.put(2)
+    workshop.may_end[2].set()
+
+    assert dropped
+    assert not workshop.compiling.drop(1)
+    assert not workshop.compiling.holds(1, Cancel(rid=1))
+    assert [workshop.next_done(), workshop.next_done()] == [moved, 2]
