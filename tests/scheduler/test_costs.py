@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from umad.scheduler.cost import CostModel, slice_cells
@@ -195,6 +195,7 @@ def test_a_price_of_cells_that_is_absurd_is_corrected_by_the_next_step() -> None
         max_size=40,
     )
 )
+@example([(57, 351, 26_861.0, 0), (58, 193, 0.0, 0), (58, 193, 0.0, 0), (27, 511, 0.0, 0)])
 def test_whatever_it_is_told_costs_stay_finite_and_never_fall_with_size(
     steps: list[tuple[int, int, float, int]],
 ) -> None:

@@ -109,3 +109,39 @@ def test_a_short_prompt_of_a_session_waits_for_its_next_turn() -> None:
     bench.step()
 
     assert bench.scheduler.snapshot().cells_retained > 100
+
+
+def test_the_same_prompt_again_computes_its_last_token_alone() -> None:
+    bench = Bench()
+    prompt = list(range(100))
+    bench.arrive(1, 0, 5, prompt=prompt)
+    while 1 not in bench.ended:
+        bench.step()
+
+    bench.arrive(2, 0, 5, prompt=prompt)
+    plan = bench.step()
+    while 2 not in bench.ended:
+        bench.step()
+
+    assert [(piece.start, piece.n_tokens) for piece in plan.prefill] == [(99, 1)]
+    assert bench.tokens[2] == 5
+
+
+def test_a_conversation_stays_in_the_pool_longer_than_what_nobody_comes_back_for() -> None:
+    bench = Bench(n_cells=700)
+    turn = list(range(200))
+    bench.arrive(1, 0, 5, prompt=turn, session="chat")
+    for rid in (2, 3):
+        while rid - 1 not in bench.ended:
+            bench.step()
+        bench.arrive(rid, 200, 5)
+    while 3 not in bench.ended:
+        bench.step()
+
+    bench.arrive(4, 200, 5)  # no room: something older must go, and the conversation is oldest
+    while 4 not in bench.ended:
+        bench.step()
+    bench.arrive(5, 0, 5, prompt=[*turn, *range(500, 540)], session="chat")
+    plan = bench.step()
+
+    assert plan.prefill[0].start >= 200

@@ -60,7 +60,10 @@ class CostCurve:
             if self._seen[index]:
                 rate = LEARNING_RATE_DOWN if ms < expected else LEARNING_RATE_UP
                 bounded = min(ms, OUTLIER * expected)
-                self._ms[index] += rate * weight * (bounded - expected)
+                moved = self._ms[index] + rate * weight * (bounded - expected)
+                # Between a cheap point and a dear one, what is expected is above the cheap one:
+                # it loses its own share, or its cost would fall below nothing.
+                self._ms[index] = max(moved, (1 - rate * weight) * self._ms[index])
             else:
                 # The very first observation may be anything, and a later one any amount quicker;
                 # one that is much slower than its neighbours foretell is bounded, since a size
