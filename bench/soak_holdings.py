@@ -1,4 +1,4 @@
-"""What a daemon holds, seen from outside, and how near its guard is to the cap.
+"""What a daemon holds, seen from outside.
 
 Not: the crowd (`bench.soak_clients`), nor the verdict (`bench.soak`). Owner: the soaking loop.
 """
@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import psutil
 
@@ -28,14 +26,6 @@ class Held:
     descriptors: int
     rss_bytes: int
     engine_rss_bytes: int
-
-
-def p95_over_cap(card: Mapping[str, Any]) -> float | None:
-    """The interactive p95 as a part of what the cap allows; None where nothing was waited for."""
-    p95_ms, solo_ms = card["p95_ms"], card["solo_ms"]
-    if not p95_ms or not solo_ms:
-        return None
-    return float(p95_ms / (solo_ms * card["latency_cap"]))
 
 
 async def calm(daemon: UmadDaemon, client: AsyncClient) -> Held:

@@ -117,8 +117,9 @@ class StepPlan:
     n_cells_read: KV cells the attention of this step reads, summed over rows (budget and costs);
     n_cells_prefill: the part of it that prefill slices read.
     predicted_ms: what the cost model expects; the guard's books are kept with it.
-    solo_ms: the cost of its interactive rows alone; within_ms: what the strictest latency cap of
-    theirs makes of it; 0 for a step without any.
+    solo_ms: what its readers would wait for it with no background work in it, the host's part and
+    newcomers' slices included; within_ms: what the strictest latency cap of its interactive rows
+    makes of that; 0 for a step without any.
     wait_ms: of an idle plan, when there is background work that may run after so long; 0: none.
     """
 
@@ -163,7 +164,8 @@ class StepResult:
 
     outcome: "done", or "cut" (aborted in the middle; `seq_lengths` tells how much each prefill
     sequence kept), or "no_memory" (llama.cpp found no cells although the ledger had; nothing ran).
-    device_ms: wall time of the decode call alone.
+    device_ms: wall time of the decode call alone. felt_ms: from the previous step's tokens to this
+    one's, the host's part of it included; 0 where no step came right before.
     bytes_moved: weights touched, KV read and written, logits; of a cut step the part it got to.
     seq_lengths: (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
     house: what the plan's memory operations came to; None when nobody looked.
@@ -172,6 +174,7 @@ class StepResult:
     outcome: Literal["done", "cut", "no_memory"]
     sampled: tuple[Sampled, ...] = ()
     device_ms: float = 0.0
+    felt_ms: float = 0.0
     bytes_moved: int = 0
     seq_lengths: tuple[tuple[int, int], ...] = ()
     house: HouseKept | None = None

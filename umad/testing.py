@@ -225,6 +225,7 @@ class FakeEngine:
             rejected=tuple(self._rejected),
             prefilled=tuple(prefilled),
             stats=self._stats(began_ns, len(emitted), sum(p.total_tokens for p in prefilled)),
+            solo_ms=self._model.pace_ms,
         )
         self._ended.clear()
         self._rejected.clear()
@@ -252,7 +253,6 @@ class FakeEngine:
             began_ns=began_ns,
             ended_ns=ended_ns,
             device_ms=(ended_ns - began_ns) / 1e6,
-            solo_ms=self._model.pace_ms,
             n_decode=n_decode,
             n_prefill_tokens=n_prefill_tokens,
             running=running,

@@ -23,6 +23,7 @@ class Machine:
     def __init__(self, *, latency_cap: float = 1.2, budget_gbps: float | None = None) -> None:
         self.card = Scorecard(latency_cap=latency_cap, budget_gbps=budget_gbps, window_s=10.0)
         self.now_ns = START_NS
+        self.solo_ms = 0.0  # what the next tokens would have cost alone
         self._totals = dict.fromkeys(
             ("cuts", "preemptions", "prompt_tokens", "cached_tokens", "sampled", "copied_rows"), 0
         )
@@ -42,7 +43,7 @@ class Machine:
         self.card.accepted(rid, model, lane, app, self.now_ns, latency_cap=cap)
 
     def tokens(self, rid: int, n: int = 1) -> None:
-        self.card.tokens(rid, n, self.now_ns)
+        self.card.tokens(rid, n, self.now_ns, self.solo_ms)
 
     def end(self, rid: int, reason: FinishReason = "stop") -> None:
         self.card.ended(rid, reason, self.now_ns)

@@ -95,20 +95,68 @@ def test_solo_is_the_95th_percentile_of_what_the_same_tokens_would_have_cost_alo
     machine.tokens(1)
     for n in range(20):
         machine.wait(30)
-        machine.step(solo_ms=float(n + 1))
+        machine.solo_ms = float(n + 1)
         machine.tokens(1)
 
     card = machine.read()
 
     assert card["solo_ms"] == 19
-    assert card["apps"]["app"]["p95_over_solo"] == round(30 / 19, 4)
+
+
+def test_every_gap_is_held_against_what_its_own_step_would_have_cost() -> None:
+    """Nine in ten steps are short; a newcomer's prompt makes the tenth long, and is no delay."""
+    machine = Machine(latency_cap=1.2)
+    machine.accept(1)
+    machine.tokens(1)
+    for n in range(100):
+        machine.solo_ms = 30.0 if n % 10 == 0 else 10.0
+        machine.wait(1.1 * machine.solo_ms)
+        machine.tokens(1)
+    held = machine.read()
+    for _ in range(10):
+        machine.wait(30)  # as long as others were, but for no reason of its own
+        machine.tokens(1)
+
+    late = machine.read()
+
+    assert (held["p95_over_solo"], held["over_cap_pct"], held["guard_held"]) == (1.1, 0.0, True)
+    assert late["solo_ms"] == held["solo_ms"] == 30
+    assert late["over_cap_pct"] == round(100 * 10 / 110, 4)
+    assert late["guard_held"] is False
+
+
+@pytest.mark.parametrize(
+    ("solo_ms", "gaps_ms", "held"),
+    [
+        (1.5, [2.5] * 100, True),  # 1 ms late, which a cap of 1.2 allows a step of 5 ms
+        (1.5, [1.5] * 94 + [2.6] * 6, False),
+        (1.5, [1.5] * 99 + [11.5], True),
+        (1.5, [1.5] * 99 + [11.6], False),
+        (5.0, [6.0] * 100, True),
+        (5.0, [6.1] * 100, False),
+        (22.0, [26.5] * 100, False),  # as ever
+    ],
+)
+def test_steps_too_short_to_tell_are_judged_with_the_slack_of_longer_ones(
+    solo_ms: float, gaps_ms: list[float], held: bool
+) -> None:
+    machine = Machine(latency_cap=1.2)
+    machine.accept(1)
+    machine.solo_ms = solo_ms
+    machine.wait(100)
+    stream(machine, 1, gaps_ms)
+
+    card = machine.read()
+
+    assert card["guard_held"] is held
+    assert card["max_over_solo"] == pytest.approx(max(gaps_ms) / solo_ms, abs=1e-4), "told as it is"
 
 
 def test_tokens_per_second_count_at_the_cap_only_while_p95_stays_under_it() -> None:
     def run(gap_ms: float) -> dict[str, Any]:
         machine = Machine(latency_cap=1.2)
         machine.accept(1)
-        machine.step(solo_ms=10.0)
+        machine.solo_ms = 10.0
         stream(machine, 1, [gap_ms] * 10)
         return machine.read()
 
@@ -136,7 +184,7 @@ def test_the_guard_is_held_while_p95_p99_and_the_longest_gap_are_within_their_bo
 ) -> None:
     machine = Machine(latency_cap=1.2)
     machine.accept(1)
-    machine.step(solo_ms=10.0)
+    machine.solo_ms = 10.0
     machine.wait(100)
     stream(machine, 1, gaps_ms)
 
@@ -152,7 +200,7 @@ def test_an_app_is_held_to_its_own_cap() -> None:
     machine = Machine(latency_cap=1.2)
     machine.accept(1, app="zed", cap=1.1)
     machine.accept(2, app="code")
-    machine.step(solo_ms=10.0)
+    machine.solo_ms = 10.0
     for rid in (1, 2):
         stream(machine, rid, [11.5] * 10)
 

@@ -9,7 +9,7 @@ def test_each_app_has_its_own_figures() -> None:
     machine = Machine()
     machine.accept(1, app="editor")
     machine.accept(2, app="mail")
-    machine.step(solo_ms=4.0)
+    machine.solo_ms = 4.0
     stream(machine, 1, [4.0, 4.0])
     stream(machine, 2, [8.0])
     machine.end(2, "error")
@@ -28,8 +28,8 @@ def test_models_are_apart_and_the_total_holds_both() -> None:
     machine = Machine()
     machine.accept(1, model="small")
     machine.accept(2, model="large")
-    machine.step(model="small", solo_ms=2.0, cells_total=100)
-    machine.step(model="large", solo_ms=20.0, cells_total=1000)
+    machine.step(model="small", cells_total=100)
+    machine.step(model="large", cells_total=1000)
     stream(machine, 1, [2.0])
     stream(machine, 2, [20.0])
 

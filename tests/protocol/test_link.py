@@ -103,18 +103,19 @@ def test_every_message_of_the_link_has_a_number(kind: type) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(several(st.tuples(rids, strategies.token_ids, names)))
+@given(several(st.tuples(rids, strategies.token_ids, names)), st.floats(0, 1e6))
 def test_a_step_of_tokens_says_in_short_what_a_report_says(
-    news: tuple[tuple[int, int, str], ...],
+    news: tuple[tuple[int, int, str], ...], solo_ms: float
 ) -> None:
     rows: list[int | bytes] = []
     for rid, token, text in news:
         rows += (rid, token, events.tokens_tail(text, token))
 
-    heard = link.decode(link.encode_step_tokens(rows))
+    heard = link.decode(link.encode_step_tokens(solo_ms, rows))
 
     assert heard == link.StepReport(
-        emitted=tuple(link.Emitted(rid=rid, ids=(token,), text=text) for rid, token, text in news)
+        emitted=tuple(link.Emitted(rid=rid, ids=(token,), text=text) for rid, token, text in news),
+        solo_ms=solo_ms,
     )
 
 

@@ -47,6 +47,7 @@ class Bench:
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     parking: ParkShape | None = None
     slab_ms: float = 1.0
+    host_ms: float = 0.0  # of every step, beside the device's time
     now_ns: int = 0
     plans: list[StepPlan] = field(default_factory=list)
     ended: dict[int, Finished] = field(default_factory=dict)
@@ -113,7 +114,7 @@ class Bench:
             self.scheduler.kept_house(plan, house, self.now_ns)
             return plan
         took_ms = device_ms(plan)
-        self.now_ns += int(took_ms * 1e6)
+        self.now_ns += int((took_ms + self.host_ms) * 1e6)
         drawn = [row.rid for row in plan.decode]
         drawn += [piece.rid for piece in plan.prefill if piece.wants_logits]
         self.tokens.update(drawn)
@@ -121,6 +122,7 @@ class Bench:
             outcome="done",
             sampled=tuple(Sampled(rid=rid, token=rid) for rid in drawn),
             device_ms=took_ms,
+            felt_ms=took_ms + house.copy_ms + self.host_ms,
             house=house,
         )
         for finished in self.scheduler.apply(plan, result, self.now_ns):

@@ -1,6 +1,7 @@
 """The latency guard: what running streams feel of background work and of newcomers."""
 
 import numpy as np
+import pytest
 
 from tests.scheduler.fake_device import Bench, device_ms
 
@@ -61,7 +62,35 @@ def test_a_newcomer_is_prefilled_beside_running_streams_in_bounded_slices() -> N
         assert len(plan.decode) == 3, "running streams go on at every step"
         assert device_ms(plan) <= (1 + bench.settings.newcomer_steps) * 34.0 * 1.1
 
-    assert waited <= 20
+    slice_ms = bench.settings.newcomer_steps * 34.0
+    assert waited <= 1.35 * 200 * 4.5 / slice_ms, "and it gets on at the rate it is promised"
+
+
+def test_a_newcomers_slices_are_equal_so_that_none_is_longer_than_it_must_be() -> None:
+    bench = Bench()
+    for rid in (1, 2, 3):
+        bench.arrive(rid, 20, 400)
+    bench.run(5)
+
+    bench.arrive(4, 60, 10, app="terminal")
+    sizes = [sum(piece.n_tokens for piece in plan.prefill) for plan in bench.run(8)]
+
+    slices = [size for size in sizes if size]
+    assert sum(slices) == 60
+    assert max(slices) <= np.ceil(60 / len(slices)) + 3, "an equal share, in whole tiles"
+
+
+def test_a_newcomers_prompt_is_interactive_work_and_no_breach_of_the_guard() -> None:
+    bench = Bench()
+    for rid in (1, 2, 3):
+        bench.arrive(rid, 20, 400)
+    bench.run(5)
+
+    bench.arrive(4, 60, 10, app="terminal")
+    plan = bench.step()
+
+    assert plan.prefill
+    assert plan.solo_ms == pytest.approx(device_ms(plan), rel=0.05)
 
 
 def test_newcomers_that_outnumber_the_running_streams_are_not_held_back_for_them() -> None:

@@ -13,7 +13,7 @@ def steps_without_guests(guard: LatencyGuard, piece_ms: float = 1.0) -> int:
     """Steps of interactive work alone until the guard lets something in again."""
     n = 0
     while not guard.allowance_ms(SOLO_MS, WITHIN_MS, piece_ms):
-        guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, device_ms=SOLO_MS, carried=False)
+        guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, step_ms=SOLO_MS, carried=False)
         n += 1
     return n
 
@@ -21,7 +21,7 @@ def steps_without_guests(guard: LatencyGuard, piece_ms: float = 1.0) -> int:
 def test_what_a_step_ran_over_is_paid_back_before_anything_is_carried_again() -> None:
     guard = LatencyGuard(cap=CAP, floor=0.0)
 
-    guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, device_ms=20.0, carried=True)
+    guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, step_ms=20.0, carried=True)
 
     assert steps_without_guests(guard) == 4, "8 ms over the cap, 2 ms of slack a step"
 
@@ -29,7 +29,7 @@ def test_what_a_step_ran_over_is_paid_back_before_anything_is_carried_again() ->
 def test_one_freak_step_silences_the_background_for_a_bounded_time() -> None:
     guard = LatencyGuard(cap=CAP, floor=0.0)
 
-    guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, device_ms=60_000.0, carried=True)
+    guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, step_ms=60_000.0, carried=True)
 
     assert steps_without_guests(guard) == 100, "twenty solo steps' worth, not a minute's"
 
@@ -42,7 +42,7 @@ def test_work_that_takes_longer_than_thought_is_let_in_until_one_step_in_twenty_
         allowed_ms = guard.allowance_ms(SOLO_MS, WITHIN_MS, 0.1)
         device_ms = SOLO_MS + allowed_ms * noise.uniform(0.5, 2.0)
         guard.settle(
-            solo_ms=SOLO_MS, within_ms=WITHIN_MS, device_ms=device_ms, carried=allowed_ms > 0
+            solo_ms=SOLO_MS, within_ms=WITHIN_MS, step_ms=device_ms, carried=allowed_ms > 0
         )
         if allowed_ms:
             over.append(device_ms > WITHIN_MS)
@@ -55,7 +55,7 @@ def test_work_that_takes_longer_than_thought_is_let_in_until_one_step_in_twenty_
 def test_a_machine_that_is_always_over_still_carries_a_quarter_of_the_slack() -> None:
     guard = LatencyGuard(cap=CAP, floor=0.0)
     for _ in range(200):
-        guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, device_ms=12.5, carried=True)
+        guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, step_ms=12.5, carried=True)
     steps_without_guests(guard, piece_ms=0.1)
 
     slack_ms = WITHIN_MS - SOLO_MS
@@ -68,7 +68,7 @@ def test_a_piece_above_the_cap_comes_so_seldom_that_the_95th_percentile_does_not
     for _ in range(2_000):
         carries = guard.allowance_ms(SOLO_MS, WITHIN_MS, 5.0) > 0
         steps_ms.append(SOLO_MS + (5.0 if carries else 0.0))
-        guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, device_ms=steps_ms[-1], carried=carries)
+        guard.settle(solo_ms=SOLO_MS, within_ms=WITHIN_MS, step_ms=steps_ms[-1], carried=carries)
 
     assert float(np.percentile(steps_ms, 95)) <= WITHIN_MS
     assert float(np.mean(np.array(steps_ms) > SOLO_MS)) > 0.03, "but it comes"
@@ -87,7 +87,7 @@ def test_the_floor_is_kept_where_the_cap_leaves_nothing() -> None:
         for _ in range(5_000):
             carries = guard.allowance_ms(SOLO_MS, SOLO_MS, 4.0) > 0
             device_ms = SOLO_MS + (4.0 if carries else 0.0)
-            guard.settle(solo_ms=SOLO_MS, within_ms=SOLO_MS, device_ms=device_ms, carried=carries)
+            guard.settle(solo_ms=SOLO_MS, within_ms=SOLO_MS, step_ms=device_ms, carried=carries)
             background_ms += device_ms - SOLO_MS
             total_ms += device_ms
         return background_ms / total_ms

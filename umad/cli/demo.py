@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.live import Live
 
 from umad.cli.demo_report import Report
-from umad.cli.demo_view import AppFigures, app_table, idle, one_line
+from umad.cli.demo_view import AppFigures, app_table, idle, one_line, verdict
 from umad.cli.metrics import print_scorecard
 from umad.cli.tables import open_console
 from umad.client import AsyncClient
@@ -225,3 +225,5 @@ def _print_end(console: Console, apps: Sequence[AppFigures], scorecard: Mapping[
     console.print(app_table(apps, live=False))
     console.print("\nThe daemon's scorecard:")
     print_scorecard(console, scorecard)
+    console.print()
+    console.print(verdict(scorecard))

@@ -3,8 +3,9 @@
 Not: starting or measuring anything. Pure but for the console it is handed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -15,6 +16,8 @@ from umad.metrics import quantiles
 
 # What is left beside the figures on a terminal of 80 columns.
 TAIL_CHARS = 24
+# The apps of a demo need a little of the cores themselves.
+BUSY_PCT = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +88,24 @@ def one_line(elapsed_s: float, apps: Sequence[AppFigures]) -> str:
         (p95,) = quantiles(np.array(app.gaps_ms), 0.95)
         parts.append(f"{app.name} {app.read}+{app.tokens} tokens, p95 {number(p95)} ms")
     return f"{elapsed_s:4.0f} s  " + "  |  ".join(parts)
+
+
+def verdict(scorecard: Mapping[str, Any]) -> str:
+    """Whether the guard held, and if not, what may be the reason."""
+    beyond_pct, cap = scorecard["over_cap_pct"], scorecard["latency_cap"]
+    if beyond_pct is None:
+        return "Nobody interactive got two tokens, so nothing is known of the guard."
+    told = f"{number(beyond_pct)} % of the waits were longer than {cap:g} of what they are alone"
+    if scorecard["guard_held"]:
+        return f"The guard held: {told}, and 5 may be."
+    lost_pct = scorecard["cores_lost_pct"] or 0.0
+    if lost_pct > BUSY_PCT:
+        return (
+            f"The guard did not hold: {told}. For {number(lost_pct)} % of the time others had the "
+            "cores that the model wanted, and the guard decides only what umad runs: try again "
+            "when the machine has less to do."
+        )
+    return f"The guard did not hold: {told}, or a few of them much longer."
 
 
 def idle(apps: Sequence[AppFigures]) -> list[str]:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from umad.scheduler.cost import CostModel, CostSnapshot
+from umad.scheduler.cost import PACE, CostModel, CostSnapshot
 from umad.scheduler.curve import ROWS
 
 log = logging.getLogger("umad.engine")
 
-VERSION = 2
+VERSION = 3
 # Idle moments are many; what has been learnt in less than this is not worth a write.
 WRITE_EVERY_NS = 60_000_000_000
 MAX_FILE_BYTES = 2**16
@@ -100,7 +100,8 @@ def _points(name: str, points: Any) -> list[tuple[float, int]]:
         if not isinstance(point, Sequence) or len(point) != 2:
             raise ValueError(f"{name} has a point that is none")
         ms, seen = point
-        if not _is_number(ms) or ms == 0 or type(seen) is not int or seen < 0:
+        # Of the pace, nothing above the device's own time is a figure too.
+        if not _is_number(ms) or (ms == 0 and name != PACE) or type(seen) is not int or seen < 0:
             raise ValueError(f"{name} has a point that is none")
         read.append((float(ms), seen))
     return read

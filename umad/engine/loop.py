@@ -78,6 +78,7 @@ class StepLoop:
         spin_watch: SpinWatch | None = None,
         choice_s: float = CHOICE_S,
         at_rest: Callable[[], None] | None = None,
+        tally: StepTally | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
         done whenever work has ended and no more has come for a while."""
@@ -93,9 +94,11 @@ class StepLoop:
         self._streams: dict[int, Stream] = {}
         self._readers = Readers(scheduler, n_vocab=traffic.n_vocab, wait_s=choice_s)
         self._totals = Totals()
-        self._tally = StepTally()
+        self._tally = tally or StepTally()
         self._last_standing: SchedulerSnapshot | None = None
         self._standing_at_ns = 0
+        # When the latest step's tokens left; 0 once the loop has rested.
+        self._left_ns = 0
         self._stopping = False
         self._has_garbage = False
         self._at_rest = at_rest
@@ -122,6 +125,7 @@ class StepLoop:
             if not plan.is_idle:
                 self._step(plan, news, began_ns)
                 continue
+            self._left_ns = 0
             kept = self._runner.keep_house(plan.memory)
             goes_on = self._scheduler.kept_house(plan, kept, began_ns)
             # Work held back for long is no reason to fall silent: silence means an engine hangs.
@@ -227,11 +231,16 @@ class StepLoop:
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
         decoded = self._runner.run(plan)
         sampled = self._sample(decoded, news) if decoded.rids else ()
+        now_ns = self._now_ns()
+        felt_ms = (now_ns - self._left_ns) / _NS_PER_MS if self._left_ns else 0.0
+        self._left_ns = now_ns
+        news.solo_ms = plan.solo_ms
         bytes_moved = self._bytes_moved(plan, decoded)
         result = StepResult(
             outcome=decoded.outcome,
             sampled=sampled,
             device_ms=decoded.device_ns / _NS_PER_MS,
+            felt_ms=felt_ms,
             bytes_moved=bytes_moved,
             seq_lengths=self._runner.lengths(plan) if decoded.outcome == "cut" else (),
             house=decoded.house,
@@ -243,7 +252,6 @@ class StepLoop:
             for piece in plan.prefill:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
         n_background = self._count_background(plan)
-        now_ns = self._now_ns()
         # Who was let go of since the last step gave cells back; that is told at once. Tokens do not
         # wait for books, least of all a first one, which comes after a rest and finds them due.
         is_due = self._tally.is_due(now_ns)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
-from umad.engine import llama, spinning
+from umad.engine import llama, process, spinning
 from umad.engine.answer_rules import AnswerRules
 from umad.engine.board import BoardSeat
 from umad.engine.board_watch import BoardWatch
@@ -22,7 +22,7 @@ from umad.engine.chat import ChatTemplate
 from umad.engine.cutter import Cutter
 from umad.engine.emitter import Emitter
 from umad.engine.execution import DecodeRunner
-from umad.engine.facts import StepTraffic
+from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.guidance import Guidance
 from umad.engine.inbox import Inbox
 from umad.engine.intake import Intake, guarded_lanes
@@ -32,6 +32,8 @@ from umad.engine.loop import StepLoop
 from umad.engine.mailbox import Desk, Mailbox
 from umad.engine.parked_cells import ParkedCells
 from umad.engine.process import die_with_parent, name_thread
+from umad.engine.rehearsal import Rehearsal
+from umad.engine.tally import StepTally
 from umad.engine.template_process import TemplateProcess
 from umad.engine.vocab import Vocabulary
 from umad.errors import EngineFailed, UmadError
@@ -109,18 +111,21 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     guidance = Guidance(loaded.model)
     # It holds the interpreter for up to a second: now, when nobody waits for a token.
     guidance.prepare()
-    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock)
     guarded = guarded_lanes(options.lanes)
+    intake = Intake(
+        vocab=vocab,
+        template=template,
+        rules=AnswerRules(guidance, vocab, template.format, now_ns=clock.now_ns),
+        guarded=guarded,
+        most_prompt_tokens=options.prompt_tokens or context.n_cells,
+        n_cells=context.n_cells,
+    )
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _rehearse(options, loaded, intake, cutter, clock)
+    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock)
     mailbox.open(
         Desk(
-            intake=Intake(
-                vocab=vocab,
-                template=template,
-                rules=AnswerRules(guidance, vocab, template.format, now_ns=clock.now_ns),
-                guarded=guarded,
-                most_prompt_tokens=options.prompt_tokens or context.n_cells,
-                n_cells=context.n_cells,
-            ),
+            intake=intake,
             vocab=vocab,
             inbox=inbox,
             emitter=emitter,
@@ -131,7 +136,6 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
             now_ns=clock.now_ns,
         )
     )
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # What has been loaded stays for good; the collector need not look at it, nor run by itself.
     gc.collect()
     gc.freeze()
@@ -158,6 +162,45 @@ def _parked_cells(loaded: Loaded) -> ParkedCells | None:
     return ParkedCells(loaded.context, loaded.parking, scratch=loaded.facts.max_seqs)
 
 
+def _capacity(options: EngineOptions, facts: ModelFacts) -> int:
+    return min(options.engine.batch, facts.n_cells)
+
+
+def _traffic(options: EngineOptions, facts: ModelFacts) -> StepTraffic:
+    return StepTraffic(
+        weights=facts.weights,
+        kv_cell_bytes=facts.kv_cell_bytes,
+        n_vocab=facts.n_vocab,
+        ubatch=min(options.engine.ubatch, _capacity(options, facts)),
+    )
+
+
+def _rehearse(
+    options: EngineOptions, loaded: Loaded, intake: Intake, cutter: Cutter, clock: MonotonicClock
+) -> None:
+    """Learn what streams feel here, alone and beside a long prompt; the pool is empty again."""
+    facts = loaded.facts
+    capacity = _capacity(options, facts)
+    Rehearsal(
+        facts=facts,
+        cost=loaded.cost,
+        runner=DecodeRunner(
+            loaded.context, capacity=capacity, cutter=cutter, can_cut=False, now_ns=clock.now_ns
+        ),
+        intake=intake,
+        traffic=_traffic(options, facts),
+        lanes=options.lanes,
+        settings=options.scheduler,
+        latency_cap=options.latency_cap,
+        batch_tokens=capacity,
+        most_prompt_tokens=options.prompt_tokens or facts.n_cells,
+        now_ns=clock.now_ns,
+    ).run()
+    loaded.context.clear()
+    if loaded.cost_file is not None:
+        loaded.cost_file.write(loaded.cost)
+
+
 def _step_loop(
     options: EngineOptions,
     loaded: Loaded,
@@ -168,13 +211,7 @@ def _step_loop(
     clock: MonotonicClock,
 ) -> StepLoop:
     facts = loaded.facts
-    capacity = min(options.engine.batch, facts.n_cells)
-    traffic = StepTraffic(
-        weights=facts.weights,
-        kv_cell_bytes=facts.kv_cell_bytes,
-        n_vocab=facts.n_vocab,
-        ubatch=min(options.engine.ubatch, capacity),
-    )
+    capacity, traffic = _capacity(options, facts), _traffic(options, facts)
     watch = BoardWatch(seat, cutter)
     watch.start()
     scheduler = Scheduler(
@@ -220,4 +257,8 @@ def _step_loop(
         seat=seat,
         choice_s=options.choice_s,
         at_rest=at_rest,
+        tally=StepTally(
+            threads=facts.threads,
+            waited_ns=spinning.waited_ns if process.tells_waits() else None,
+        ),
     )

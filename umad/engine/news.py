@@ -36,7 +36,8 @@ class DrawnToken(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class News:
-    """All of one step, or of the mail between two."""
+    """All of one step, or of the mail between two. solo_ms: what readers would have waited for the
+    step with its interactive work alone; 0 where there was none."""
 
     drawn: list[DrawnToken] = field(default_factory=list)
     ended: list[tuple[Finished, Stream]] = field(default_factory=list)
@@ -44,6 +45,7 @@ class News:
     prefilled: list[Prefilled] = field(default_factory=list)
     logits: list[tuple[int, int]] = field(default_factory=list)
     stats: StepStats | None = None
+    solo_ms: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(
@@ -78,7 +80,7 @@ def encode_news(news: News) -> bytes:
         if text is None:
             text = stream.text_of(token)
         rows += (stream.rid, token, tokens_tail(text, token))
-    return encode_step_tokens(rows)
+    return encode_step_tokens(news.solo_ms, rows)
 
 
 def report(news: News) -> StepReport:
@@ -110,6 +112,7 @@ def report(news: News) -> StepReport:
         prefilled=tuple(news.prefilled),
         logits=tuple(news.logits),
         stats=news.stats,
+        solo_ms=news.solo_ms,
     )
 
 

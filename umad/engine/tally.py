@@ -4,6 +4,8 @@ A `StepStats` with every step cost engine and daemon a twentieth of a small mode
 scorecard that is looked at once a second. Owner: the step thread.
 """
 
+from collections.abc import Callable
+
 from umad.engine.execution import Decoded
 from umad.protocol.link import StepStats
 from umad.scheduler import SchedulerSnapshot
@@ -24,17 +26,23 @@ class StepTally:
         "_n_background",
         "_n_decode",
         "_n_prefill",
-        "_solo_ms",
+        "_threads",
+        "_waited_from_ns",
+        "_waited_ns",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, threads: int = 1, waited_ns: Callable[[], int] | None = None) -> None:
+        """threads: those of a decode. waited_ns: how long all the process's threads were ready and
+        had no core, ever growing; None where the platform does not tell."""
+        self._threads = threads
+        self._waited_ns = waited_ns
+        self._waited_from_ns = waited_ns() if waited_ns is not None else 0
         self._clear()
 
     def _clear(self) -> None:
         self._began_ns = 0
         self._device_ns = self._n_decode = self._n_prefill = self._n_background = 0
         self._bytes_moved = 0
-        self._solo_ms = 0.0
 
     def is_due(self, now_ns: int) -> bool:
         """There is something to tell, and it has waited long enough."""
@@ -53,7 +61,6 @@ class StepTally:
         self._began_ns = self._began_ns or began_ns
         self._device_ns += decoded.device_ns
         self._bytes_moved += bytes_moved
-        self._solo_ms = plan.solo_ms or self._solo_ms
         if decoded.outcome == "done":
             n_decode = len(plan.decode)
             self._n_decode += n_decode
@@ -68,7 +75,7 @@ class StepTally:
             began_ns=self._began_ns or now_ns,
             ended_ns=now_ns,
             device_ms=self._device_ns / _NS_PER_MS,
-            solo_ms=self._solo_ms,
+            coreless_ms=self._coreless_ms(),
             n_decode=self._n_decode,
             n_prefill_tokens=self._n_prefill,
             n_background_tokens=self._n_background,
@@ -88,3 +95,10 @@ class StepTally:
         )
         self._clear()
         return stats
+
+    def _coreless_ms(self) -> float:
+        if self._waited_ns is None:
+            return 0.0
+        before_ns, self._waited_from_ns = self._waited_from_ns, self._waited_ns()
+        # Threads that ended took their waits along.
+        return max(0, self._waited_from_ns - before_ns) / self._threads / _NS_PER_MS

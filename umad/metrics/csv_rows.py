@@ -51,6 +51,8 @@ CSV_COLUMNS: tuple[str, ...] = (
     "p99_over_solo",
     "max_over_solo",
     "guard_held",
+    "over_cap_pct",
+    "cores_lost_pct",
 )
 
 

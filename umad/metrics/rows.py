@@ -26,6 +26,7 @@ STEP = np.dtype(
         ("at_ns", np.int64),
         ("device_ms", np.float64),
         ("useful_ms", np.float64),
+        ("coreless_ms", np.float64),
         ("bytes", np.int64),
         ("rows", np.int32),
         ("background_rows", np.int32),

@@ -56,7 +56,6 @@ class _Model:
 
     pending: PendingClock
     faults: FaultWindow
-    solo_ms: float = _NAN
     tokens: int = 0
     restarts: int = 0
     seen: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
@@ -86,7 +85,7 @@ class Scorecard:
         self._steps = WindowRing(STEP, window_ns=self._window_ns)
         self._endings = WindowRing(ENDING, window_ns=self._window_ns)
         self._began_ns: int | None = None
-        self._noted: list[tuple[int, int, int]] = []
+        self._noted: list[tuple[int, int, int, float]] = []
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -117,22 +116,23 @@ class Scorecard:
         facts.pending.began(now_ns)
         self._pending.began(now_ns)
 
-    def tokens(self, rid: int, n: int, now_ns: int) -> None:
-        """`n` tokens of a completion went out together. Call after `step` of the same report.
+    def tokens(self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0) -> None:
+        """`n` tokens of a completion went out together. solo_ms: what they would have been waited
+        for with no background work about; 0 for unknown.
 
         Only noted: what follows from it is worked out for many at once, before anything else
         happens to the books.
         """
-        self._noted.append((rid, n, now_ns))
+        self._noted.append((rid, n, now_ns, solo_ms))
         if len(self._noted) >= MOST_NOTED:
             self._digest()
 
     def _digest(self) -> None:
-        for rid, n, now_ns in self._noted:
-            self._arrived(rid, n, now_ns)
+        for rid, n, now_ns, solo_ms in self._noted:
+            self._arrived(rid, n, now_ns, solo_ms)
         self._noted.clear()
 
-    def _arrived(self, rid: int, n: int, now_ns: int) -> None:
+    def _arrived(self, rid: int, n: int, now_ns: int, solo_ms: float) -> None:
         live = self._live.get(rid)
         if live is None or n < 1:
             return
@@ -147,7 +147,7 @@ class Scorecard:
                 n,
                 waited_ns / 1e6 if is_gap else _NAN,
                 waited_ns / 1e6 if first else _NAN,
-                model.solo_ms if live.lane == self._interactive else _NAN,
+                solo_ms if solo_ms > 0 and live.lane == self._interactive else _NAN,
                 live.model,
                 live.lane,
                 live.app,
@@ -220,14 +220,13 @@ class Scorecard:
         news = [now - before for now, before in zip(seen, facts.seen, strict=True)]
         facts.seen = seen
         facts.latest = stats
-        if stats.solo_ms > 0:
-            facts.solo_ms = stats.solo_ms
         cut = news[4] > 0
         self._steps.append(
             (
                 stats.ended_ns,
                 stats.device_ms,
                 0.0 if cut else stats.device_ms,
+                stats.coreless_ms,
                 stats.bytes_moved,
                 stats.n_decode + stats.n_prefill_tokens,
                 stats.n_background_tokens,

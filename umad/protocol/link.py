@@ -176,7 +176,8 @@ class StepStats:
     engine's start.
 
     began_ns, ended_ns: from the first one's plan to now, on the machine's monotonic clock.
-    device_ms: the decode calls alone; solo_ms: what the last one's interactive rows cost alone.
+    device_ms: the decode calls alone. coreless_ms: how long the engine's threads were ready to run
+    while others had the cores, summed and divided by the threads of a decode.
     bytes_moved: weights touched, KV read and written, logits.
     waiting: requests not yet admitted, by lane.
     """
@@ -184,7 +185,7 @@ class StepStats:
     began_ns: int = 0
     ended_ns: int = 0
     device_ms: float = 0.0
-    solo_ms: float = 0.0
+    coreless_ms: float = 0.0
     n_decode: int = 0
     n_prefill_tokens: int = 0
     n_background_tokens: int = 0
@@ -207,7 +208,8 @@ class StepStats:
 class StepReport:
     """Everything one step brought, for all streams together; stats not with every one.
 
-    logits: (rid, position) of every row that was put into a ring.
+    logits: (rid, position) of every row that was put into a ring. solo_ms: what its readers would
+    have waited for the step with its interactive work alone; 0 where it had none.
     """
 
     emitted: tuple[Emitted, ...] = ()
@@ -216,6 +218,7 @@ class StepReport:
     prefilled: tuple[Prefilled, ...] = ()
     logits: tuple[tuple[int, int], ...] = ()
     stats: StepStats | None = None
+    solo_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,13 +272,13 @@ def _default(value: Any) -> Any:
     return _values(value)
 
 
-# Kind number of a step that brought tokens only: [number, rid, token, tail, rid, token, tail, …].
+# Kind number of a step that brought tokens only: [number, solo_ms, rid, token, tail, rid, …].
 STEP_TOKENS = len(_KINDS)
 
 
-def encode_step_tokens(rows: Iterable[int | bytes]) -> bytes:
+def encode_step_tokens(solo_ms: float, rows: Iterable[int | bytes]) -> bytes:
     """Body of a step's tokens. rows: rid, token and `events.tokens_tail` of each stream, flat."""
-    body: bytes = msgpack.packb([STEP_TOKENS, *rows])
+    body: bytes = msgpack.packb([STEP_TOKENS, solo_ms, *rows])
     return body
 
 
@@ -299,12 +302,12 @@ def decode(body: bytes) -> ToEngine | FromEngine:
     """Inverse of `encode`; sequences come back as tuples. Tokens become a `StepReport`."""
     unpacked = unpack(body)
     if unpacked[0] == STEP_TOKENS:
-        return StepReport(emitted=tuple(_emitted(unpacked)))
+        return StepReport(emitted=tuple(_emitted(unpacked)), solo_ms=unpacked[1])
     return message_of(unpacked)
 
 
 def _emitted(step_tokens: Sequence[Any]) -> Iterator[Emitted]:
-    for rid, _, tail in zip(step_tokens[1::3], step_tokens[2::3], step_tokens[3::3], strict=True):
+    for rid, _, tail in zip(step_tokens[2::3], step_tokens[3::3], step_tokens[4::3], strict=True):
         text, ids = parse_tokens_tail(tail)
         yield Emitted(rid=rid, ids=ids, text=text)
 

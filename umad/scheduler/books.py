@@ -48,19 +48,23 @@ class StepBooks:
 
     def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:
         carried = self._grow(plan) or copied_ms > 0
+        decode_cells = plan.n_cells_read - plan.n_cells_prefill
         self._cost.learn(
             len(plan.decode),
             plan.n_rows - len(plan.decode),
             result.device_ms,
-            decode_cells=plan.n_cells_read - plan.n_cells_prefill,
+            decode_cells=decode_cells,
             prefill_cells=plan.n_cells_prefill,
         )
         self._guard.settle(
             solo_ms=plan.solo_ms,
             within_ms=plan.within_ms,
-            device_ms=result.device_ms + copied_ms,
+            step_ms=result.felt_ms or result.device_ms + copied_ms,
             carried=carried,
         )
+        copied = result.house is not None and result.house.copied_bytes > 0
+        if plan.solo_ms and result.felt_ms and not (carried or plan.prefill or copied):
+            self._cost.learn_solo(len(plan.decode), decode_cells, result.felt_ms)
 
     def _grow(self, plan: StepPlan) -> bool:
         """Count the cells that were filled; whether background work filled some."""

@@ -1,13 +1,14 @@
 """Makes up one step from the requests that are ready: whose rows, whose slices, how large.
 
-Interactive decode rows always run. Beside them an interactive newcomer's prompt runs in slices
-of `newcomer_steps` of their step (more where newcomers outnumber them), or background work within
-the guard's allowance. With nothing
-interactive decoding, a newcomer's prompt has the device to itself; with nothing interactive at
-all, background rows and slices run at full speed, in pieces a cut does not hurt much.
+Interactive decode rows always run. Beside them an interactive newcomer's prompt runs in equal
+slices of at most `newcomer_steps` of their step (more where newcomers outnumber them), or
+background work within the guard's allowance. With nothing interactive decoding, a newcomer's
+prompt has the device to itself; with nothing interactive at all, background rows and slices run at
+full speed, in pieces a cut does not hurt much.
 Not: who is in the pool (`policy`, `residency`). Pure; owner: the step thread.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from umad.scheduler.cost import CostModel, slice_cells
 from umad.scheduler.entry import Entry
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.slices import SlicePicker
+from umad.scheduler.tiles import in_whole_tiles
 from umad.step import DecodeSlice, MemoryOp, PrefillSlice, StepPlan
 
 # However many newcomers there are, a running stream never waits longer than for so many times one.
@@ -75,35 +77,54 @@ class StepComposer:
         rows = _longest_waiting(ready.decode, min(self._settings.max_merge, self._batch_tokens))
         n_own = len(rows)
         own_cells = _cells(rows)
-        solo_ms = self._cost.decode.at(n_own, own_cells)
-        within_ms = self._guard.within_ms(solo_ms, [entry.latency_cap for entry in rows])
-        room = self._batch_tokens - n_own
+        solo_ms = self._cost.solo_ms(n_own, own_cells)
+        caps = [entry.latency_cap for entry in rows]
         slices: list[PrefillSlice] = []
         if ready.prefill:
-            # Where more wait for their first token than have theirs, a fixed bound would protect
-            # the few from the many (imp #1950).
-            crowd = min(MOST_CROWD, max(1.0, len(ready.prefill) / n_own))
-            budget_ms = self._settings.newcomer_steps * crowd * solo_ms
-            n_tokens = self._cost.prefill_within(
-                budget_ms, beside=n_own, n_max=room, start=ready.prefill[0].n_computed
-            )
-            slices = _cut_slices(ready.prefill, max(1, n_tokens), room)
+            slices = self._newcomers_slices(ready.prefill, n_own, solo_ms)
+            # Interactive work too: what it takes is no background's doing.
+            solo_ms += self._cost.mixed.at(*_tokens_and_cells(slices))
         elif ready.background_decode or ready.background_prefill:
-            rows, slices = self._within_allowance(ready, rows, own_cells, within_ms)
+            within_ms = self._guard.within_ms(solo_ms, caps)
+            rows, slices = self._within_allowance(ready, rows, own_cells, solo_ms, within_ms)
+        within_ms = self._guard.within_ms(solo_ms, caps)
         return self._plan(
             rows, slices, memory, cuttable=False, solo_ms=solo_ms, within_ms=within_ms
         )
 
+    def _newcomers_slices(
+        self, newcomers: Sequence[Entry], n_own: int, solo_ms: float
+    ) -> list[PrefillSlice]:
+        """Beside `n_own` running streams, whose step takes `solo_ms`."""
+        # Where more wait for their first token than have theirs, a fixed bound would protect
+        # the few from the many (imp #1950).
+        crowd = min(MOST_CROWD, max(1.0, len(newcomers) / n_own))
+        room, first = self._batch_tokens - n_own, newcomers[0]
+        n_tokens = self._cost.prefill_within(
+            self._settings.newcomer_steps * crowd * solo_ms,
+            beside=n_own,
+            n_max=room,
+            start=first.n_computed,
+        )
+        n_most = max(1, n_tokens)
+        if first.n_pending > n_most:
+            # In as many steps, but equal ones: full slices and a rest would stall the running
+            # streams longer and bring the first token no sooner.
+            equal = math.ceil(first.n_pending / math.ceil(first.n_pending / n_most))
+            n_tokens = max(equal, in_whole_tiles(equal, beside=n_own, fits=lambda n: n <= n_most))
+            return _cut_slices(newcomers, n_tokens, room)
+        return _cut_slices(newcomers, n_most, room)
+
     def _within_allowance(
-        self, ready: Ready, rows: list[Entry], own_cells: int, within_ms: float
+        self, ready: Ready, rows: list[Entry], own_cells: int, solo_ms: float, within_ms: float
     ) -> tuple[list[Entry], list[PrefillSlice]]:
         decode, n_own = self._cost.decode, len(rows)
-        solo_ms = decode.at(n_own, own_cells)
+        own_ms = decode.at(n_own, own_cells)
         room = self._batch_tokens - n_own
         guests = _longest_waiting(ready.background_decode, room)
         pieces_ms = []
         if guests:
-            pieces_ms.append(decode.at(n_own + 1, own_cells + guests[0].n_tokens) - solo_ms)
+            pieces_ms.append(decode.at(n_own + 1, own_cells + guests[0].n_tokens) - own_ms)
         start = ready.background_prefill[0].n_computed if ready.background_prefill else 0
         if ready.background_prefill:
             pieces_ms.append(self._cost.mixed.slice_ms(1, start))
@@ -115,7 +136,7 @@ class StepComposer:
         n_guests, spent_ms, cells = 0, 0.0, own_cells
         for guest in guests:
             cells += guest.n_tokens
-            extra_ms = decode.at(n_own + n_guests + 1, cells) - solo_ms
+            extra_ms = decode.at(n_own + n_guests + 1, cells) - own_ms
             if extra_ms > allowance_ms:
                 break
             n_guests, spent_ms = n_guests + 1, extra_ms
@@ -176,10 +197,7 @@ class StepComposer:
                 for entry in rows
             ]
         )
-        n_prefill = prefill_cells = 0
-        for piece in slices:
-            n_prefill += piece.n_tokens
-            prefill_cells += slice_cells(piece.n_tokens, piece.start)
+        n_prefill, prefill_cells = _tokens_and_cells(slices)
         decode_cells = _cells(rows)
         return StepPlan(
             memory=memory,
@@ -199,6 +217,15 @@ class StepComposer:
 def _cells(entries: Sequence[Entry]) -> int:
     """KV cells their next rows read."""
     return sum([entry.n_tokens for entry in entries])
+
+
+def _tokens_and_cells(slices: Sequence[PrefillSlice]) -> tuple[int, int]:
+    """Tokens of all slices, and KV cells they read."""
+    n_tokens = n_cells = 0
+    for piece in slices:
+        n_tokens += piece.n_tokens
+        n_cells += slice_cells(piece.n_tokens, piece.start)
+    return n_tokens, n_cells
 
 
 def _longest_waiting(entries: list[Entry], n: int) -> list[Entry]:

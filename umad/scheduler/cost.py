@@ -2,7 +2,8 @@
 
 A step's cost is that of its decode rows, read off a curve over their number, plus that of its
 prefill tokens, read off a second curve (a third where they run beside decode rows, and the fixed
-cost is already paid); to each comes what its rows spend on the KV cells they read.
+cost is already paid); to each comes what its rows spend on the KV cells they read. What readers
+wait for is a little more, the host's part of it (`pace`).
 Pure; owner: the step thread.
 """
 
@@ -10,8 +11,11 @@ from collections.abc import Sequence
 
 from umad.scheduler.cells import CellCost
 from umad.scheduler.curve import CostCurve
+from umad.scheduler.pace import Pace
 from umad.scheduler.tiles import in_whole_tiles
 
+# The pace's name among the curves.
+PACE = "pace"
 # However many cells were read, rows are not free.
 LEAST_ROWS_SHARE = 0.1
 # Beside decode rows many prompts are short and of any length, so that their cells follow from their
@@ -26,7 +30,8 @@ def slice_cells(n_tokens: int, start: int) -> int:
     return n_tokens * (start + n_tokens // 2)
 
 
-# By curve: (milliseconds, times seen) of every point of `curve.ROWS`, and the price of a cell.
+# By curve, and of the pace: (milliseconds, times seen) of every point of `curve.ROWS`, and the
+# price of a cell.
 CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
 
 
@@ -74,6 +79,7 @@ class CostModel:
         self.decode = ShapeCost(decode_ms_each)
         self.prefill = ShapeCost(prefill_ms_per_token)
         self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
+        self.pace = Pace()
 
     def step_ms(
         self, n_decode: int, n_prefill: int, *, decode_cells: int = 0, prefill_cells: int = 0
@@ -82,6 +88,14 @@ class CostModel:
         if not n_decode:
             return self.prefill.at(n_prefill, prefill_cells)
         return self.decode.at(n_decode, decode_cells) + self.mixed.at(n_prefill, prefill_cells)
+
+    def solo_ms(self, n_rows: int, n_cells: int) -> float:
+        """What readers of so many rows feel between two tokens with nobody else about."""
+        return self.decode.at(n_rows, n_cells) + self.pace.above_ms(n_rows)
+
+    def learn_solo(self, n_rows: int, n_cells: int, felt_ms: float) -> None:
+        """From one step's tokens to those of the next, a step of these rows alone, it took so."""
+        self.pace.learn(n_rows, felt_ms - self.decode.at(n_rows, n_cells))
 
     def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
         """Most prefill tokens from position `start` on whose extra cost beside `beside` decode
@@ -119,16 +133,18 @@ class CostModel:
 
     def snapshot(self) -> CostSnapshot:
         """What is known, as plain values."""
-        return {
+        costs: CostSnapshot = {
             name: (shape.rows.snapshot(), shape.cells.ms_each)
             for name, shape in self._shapes().items()
         }
+        return costs | {PACE: (self.pace.snapshot(), 0.0)}
 
     def restore(self, costs: CostSnapshot) -> None:
         """Take up what `snapshot` gave."""
         for name, shape in self._shapes().items():
             points, shape.cells.ms_each = costs[name]
             shape.rows.restore(points)
+        self.pace.restore(costs[PACE][0])
 
     def _shapes(self) -> dict[str, ShapeCost]:
         return {"decode": self.decode, "prefill": self.prefill, "mixed": self.mixed}

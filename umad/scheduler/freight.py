@@ -66,7 +66,7 @@ class Freight:
         n_rows = len(ready.decode)
         if not n_rows:
             return COPY_MS, 0.0 if ready.prefill else COPY_MS
-        solo_ms = self._cost.decode.at(n_rows, sum([entry.n_tokens for entry in ready.decode]))
+        solo_ms = self._cost.solo_ms(n_rows, sum([entry.n_tokens for entry in ready.decode]))
         within_ms = self._guard.within_ms(solo_ms, [entry.latency_cap for entry in ready.decode])
         slab_ms = self._copying.copy_ms(self._slab_cells)
         return (

@@ -1,8 +1,8 @@
 """The latency guard: how many milliseconds of other work a step of interactive streams may carry.
 
-*Solo* is what the step would cost with its interactive rows alone. Inter-token time is held to
-p95 <= cap x solo and p99 <= 2 x solo, so a step carries at most (cap - 1) x solo; where not even
-one token of the other work fits into that, one step in `CHUNK_EVERY` carries up to one solo.
+*Solo* is what the step's readers would wait with its interactive work alone. Inter-token time is
+held to p95 <= cap x solo and p99 <= 2 x solo, so a step carries at most (cap - 1) x solo; where not
+even one token of the other work fits into that, one step in `CHUNK_EVERY` carries up to one solo.
 What a step ran over is a debt that the next ones pay before they carry anything.
 How far the cost model may be trusted is learnt: `trust` scales what a step carries, and falls 19
 times faster with a step over the cap than it rises with one within, so that it settles where one
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 # p95 leaves one step in twenty free to be longer; one in 25 keeps a margin for the machine's noise.
 CHUNK_EVERY = 25
-# The share of device time is remembered over about this much device time.
+# The share of time is remembered over about this much of it.
 SHARE_MEMORY_MS = 2_000.0
 # Trust gained by a step within the cap; lost 19 times over by one above it.
 TRUST_GAIN = 0.002
@@ -28,7 +28,7 @@ MAX_DEBT_SOLOS = 20.0
 
 
 class LatencyGuard:
-    """Books of one engine. All values in milliseconds of device time."""
+    """Books of one engine. All values in milliseconds, from one step's tokens to the next one's."""
 
     def __init__(self, *, cap: float, floor: float) -> None:
         self._cap = cap
@@ -45,7 +45,7 @@ class LatencyGuard:
 
     @property
     def background_share(self) -> float:
-        """Share of recent device time that went to background work, 0 to 1."""
+        """Share of the recent steps' time that went to background work, 0 to 1."""
         return self._background_share
 
     def within_ms(self, solo_ms: float, caps: Iterable[float | None]) -> float:
@@ -71,11 +71,12 @@ class LatencyGuard:
             return solo_ms
         return 0.0
 
-    def settle(self, *, solo_ms: float, within_ms: float, device_ms: float, carried: bool) -> None:
-        """A step ran. solo_ms: 0 for one without interactive work; carried: background was in."""
+    def settle(self, *, solo_ms: float, within_ms: float, step_ms: float, carried: bool) -> None:
+        """A step ran that took `step_ms`, as its readers feel it. solo_ms: 0 for one without
+        interactive work; carried: background was in."""
         regular_ms = within_ms - solo_ms
-        extra_ms = max(0.0, device_ms - solo_ms)
-        self._remember_share(extra_ms if carried else 0.0, device_ms)
+        extra_ms = max(0.0, step_ms - solo_ms)
+        self._remember_share(extra_ms if carried else 0.0, step_ms)
         if not solo_ms:
             return
         self._steps_since_chunk += 1
@@ -88,8 +89,8 @@ class LatencyGuard:
         else:
             self._debt_ms = max(0.0, self._debt_ms - regular_ms)
 
-    def _remember_share(self, background_ms: float, device_ms: float) -> None:
-        if device_ms <= 0:
+    def _remember_share(self, background_ms: float, step_ms: float) -> None:
+        if step_ms <= 0:
             return
-        weight = min(1.0, device_ms / SHARE_MEMORY_MS)
-        self._background_share += weight * (background_ms / device_ms - self._background_share)
+        weight = min(1.0, step_ms / SHARE_MEMORY_MS)
+        self._background_share += weight * (background_ms / step_ms - self._background_share)
