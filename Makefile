@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAMP_BENCH := $(VENV)/.installed-bench
 STAMP_CLIENTS := $(VENV)/.installed-clients
+STAMP_FUZZ := $(VENV)/.installed-fuzz
 STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest format browser-test agents-test clients-test bench bench-check soak install clean
+.PHONY: help demo test lint types layers pytest format browser-test agents-test clients-test fuzz-http bench bench-check soak install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -48,6 +49,9 @@ agents-test: $(STAMP_AGENTS) ## Claude Code, Codex and opencode from npm, their 
 
 clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
+
+fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answers held against it
+	SCHEMATHESIS="$(CURDIR)/$(VENV)/fuzz/bin/schemathesis" $(BIN)/python -m pytest -q tests/fuzz
 
 bench: $(STAMP_BENCH) ## measure beside llama.cpp's own server (builds it first)
 	$(BIN)/python -m bench
@@ -100,4 +104,11 @@ $(STAMP_CLIENTS): $(STAMP)
 	$(BIN)/python -m venv $(VENV)/clients
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check \
 	  litellm==1.83.0 llm==0.36 langchain-openai==1.7.3 instructor==1.17.0
+	@touch $@
+
+# Its plugin for pytest would change umad's own tests.
+$(STAMP_FUZZ): $(STAMP)
+	$(BIN)/python -m venv $(VENV)/fuzz
+	$(VENV)/fuzz/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt 'schemathesis>=4.32'
 	@touch $@

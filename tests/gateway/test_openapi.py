@@ -18,6 +18,21 @@ def test_the_document_has_every_endpoint_and_every_reference_leads_somewhere(
         assert reference.rpartition("/")[2] in schemas
 
 
+def test_what_is_answered_is_described_where_it_is_json(gateway: LiveGateway) -> None:
+    with gateway.http() as http:
+        document = http.get("/openapi.json").json()
+
+    chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]
+    assert chat["200"]["content"].keys() == {"application/json", "text/event-stream"}
+    shape = chat["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert "choices" in document["components"]["schemas"][shape]["required"]
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            errors = [one for status, one in operation["responses"].items() if status != "200"]
+            schemas = {str(one["content"]["application/json"]["schema"]) for one in errors}
+            assert len(schemas) == 1, f"{path} has errors of more than one shape"
+
+
 def references(value: object) -> list[str]:
     if isinstance(value, dict):
         own = [str(value["$ref"])] if isinstance(value.get("$ref"), str) else []

@@ -30,12 +30,14 @@ class Flow(Protocol):
 class Dialect:
     """How one family of clients is spoken to.
 
-    error: body of an error answer. stream_error: the same as a last piece of a stream.
+    error: body of an error answer; problem: its model. stream_error: the same as a last piece of a
+    stream.
     ping: what keeps a stream alive; None where clients cannot take anything extra.
     """
 
     name: str
     error: Callable[[Problem], dict[str, Any]]
+    problem: type[BaseModel]
     stream_error: Callable[[Problem], bytes]
     ping: bytes | None = None
 
@@ -45,7 +47,8 @@ class Endpoint:
     """One method of one path. The handler's answer is any ASGI application, a Starlette response
     or `umad.gateway.sse.Stream`; it raises `UmadError`, and checks nothing of the door's.
 
-    body: what the handler reads by `Call.body`, for the OpenAPI document.
+    body: what the handler reads by `Call.body`; answer: what it sends; types: its media types;
+    streams: that of the answer in pieces, where there is one. For the OpenAPI document.
     needs_key: False lets everybody in who passes the Host check (health of a container).
     names: what the dialect calls fields of `GenerateRequest` that the daemon may find fault with.
     is_work: counts against concurrency and quotas; False for lists and facts.
@@ -58,6 +61,8 @@ class Endpoint:
     summary: str
     body: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
+    streams: str | None = None
+    types: tuple[str, ...] = ("application/json",)
     needs_key: bool = True
     is_work: bool = False
     names: Mapping[str, str] = field(default_factory=dict)

@@ -105,7 +105,7 @@ STATUS: dict[type[UmadError], int] = {
     errors.LimitExceeded: 429,
     errors.Refused: 403,
     errors.ProtocolViolation: 502,
-    errors.ModelLoadFailed: 500,
+    errors.ModelLoadFailed: 400,  # the file that was named: not there, damaged, or too large
     errors.EngineFailed: 503,
     errors.DeadlineExceeded: 504,
     errors.ShuttingDown: 503,

@@ -23,16 +23,25 @@ _ERRORS = {
     "401": "A key is needed",
     "403": "The Host or Origin is not answered to",
     "404": "No such model, path or thing",
+    "408": "The body did not arrive in time",
     "413": "The body is too large",
     "429": "Too many requests; Retry-After says when",
+    "500": "A bug; the log says more under the request's id",
     "501": "Not supported by this version or model",
+    "502": "The daemon is of another version",
     "503": "The model does not answer now",
+    "504": "A deadline has passed",
 }
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """OpenAPI 3.1."""
-    kinds = {one.body for one in endpoints if one.body is not None}
+    kinds = {
+        kind
+        for one in endpoints
+        for kind in (one.body, one.answer, one.dialect.problem)
+        if kind is not None
+    }
     ordered = sorted(kinds, key=lambda kind: (kind.__name__, kind.__module__))
     refs, schemas = models_json_schema(
         [(kind, "validation") for kind in ordered], ref_template=_REF
@@ -43,10 +52,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "summary": one.summary,
             "operationId": _operation_id(one),
             "tags": [one.dialect.name],
-            "responses": {
-                "200": {"description": "Done"},
-                **{status: {"description": text} for status, text in _ERRORS.items()},
-            },
+            "responses": {"200": _done(one, refs), **_errors(one, refs)},
         }
         if one.needs_key:
             operation["security"] = [{"key": []}, {}]
@@ -73,6 +79,21 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _done(one: Endpoint, refs: Any) -> dict[str, Any]:
+    """The answer where all went well, by media type."""
+    content: dict[str, Any] = {media_type: {} for media_type in one.types}
+    if one.answer is not None:
+        content["application/json"] = {"schema": refs[one.answer, "validation"]}
+    if one.streams is not None:
+        content[one.streams.partition(";")[0]] = {}  # OpenAPI has no word for its pieces
+    return {"description": "Done", "content": content}
+
+
+def _errors(one: Endpoint, refs: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": refs[one.dialect.problem, "validation"]}}
+    return {status: {"description": text, "content": content} for status, text in _ERRORS.items()}
 
 
 def _operation_id(one: Endpoint) -> str:

@@ -85,6 +85,11 @@ class _Both(CollectorRegistry):
 
 ENDPOINTS = (
     Endpoint(
-        method="GET", path="/metrics", handle=_metrics, dialect=OPENAI, summary="The scorecard"
+        method="GET",
+        path="/metrics",
+        handle=_metrics,
+        dialect=OPENAI,
+        summary="The scorecard",
+        types=("application/json", *_TEXTS),
     ),
 )

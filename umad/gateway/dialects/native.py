@@ -15,6 +15,15 @@ from umad import __version__
 from umad.constraint import Constraint
 from umad.errors import BadRequest, UmadError
 from umad.gateway import sse
+from umad.gateway.bodies.answers import (
+    Cancelled,
+    Diagnosis,
+    Generated,
+    Health,
+    Moved,
+    Status,
+    Unloaded,
+)
 from umad.gateway.bodies.native import CancelBody, GenerateBody, ModelBody, PriorityBody
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_shape import OPENAI
@@ -161,12 +170,23 @@ def _native(method: Any, path: str, handle: Any, summary: str, **more: Any) -> E
 
 
 ENDPOINTS = (
-    _native("POST", "/generate", _generate, "Generate", body=GenerateBody, is_work=True),
+    _native(
+        "POST",
+        "/generate",
+        _generate,
+        "Generate",
+        body=GenerateBody,
+        is_work=True,
+        answer=Generated,
+        streams=sse.EVENTS,
+    ),
     _native("POST", "/load", _load, "Load a model", body=ModelBody),
-    _native("POST", "/unload", _unload, "Unload a model", body=ModelBody),
-    _native("POST", "/priority", _priority, "Move work to another lane", body=PriorityBody),
-    _native("POST", "/cancel", _cancel, "End a request", body=CancelBody),
-    _native("GET", "/status", _status, "Models and live requests"),
-    _native("GET", "/health", _health, "Whether a model answers", needs_key=False),
-    _native("GET", "/diag", _diag, "What a report of a problem needs"),
+    _native("POST", "/unload", _unload, "Unload a model", body=ModelBody, answer=Unloaded),
+    _native(
+        "POST", "/priority", _priority, "Move work to another lane", body=PriorityBody, answer=Moved
+    ),
+    _native("POST", "/cancel", _cancel, "End a request", body=CancelBody, answer=Cancelled),
+    _native("GET", "/status", _status, "Models and live requests", answer=Status),
+    _native("GET", "/health", _health, "Whether a model answers", needs_key=False, answer=Health),
+    _native("GET", "/diag", _diag, "What a report of a problem needs", answer=Diagnosis),
 )

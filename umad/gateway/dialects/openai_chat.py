@@ -10,6 +10,8 @@ from starlette.types import ASGIApp
 from umad.constraint import Constraint
 from umad.conversation import ChatOptions
 from umad.errors import BadRequest
+from umad.gateway import sse
+from umad.gateway.bodies.answers import ChatCompletion
 from umad.gateway.bodies.openai_chat import ChatBody, ResponseFormat
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_chat_stream import ChatChunks
@@ -133,6 +135,8 @@ ENDPOINTS = (
         handle=_chat,
         dialect=OPENAI,
         summary="Answer a chat",
+        answer=ChatCompletion,
+        streams=sse.EVENTS,
         body=ChatBody,
         is_work=True,
         names=_NAMES,

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from umad.errors import BadRequest, Unsupported
 from umad.gateway import sse
+from umad.gateway.bodies.answers import TextCompletion
 from umad.gateway.bodies.openai_completions import CompletionBody, OnePrompt
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_logprobs import legacy_logprobs
@@ -238,6 +239,8 @@ ENDPOINTS = (
         handle=_completions,
         dialect=OPENAI,
         summary="Continue a text",
+        answer=TextCompletion,
+        streams=sse.EVENTS,
         body=CompletionBody,
         is_work=True,
         names=_NAMES,

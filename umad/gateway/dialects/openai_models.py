@@ -6,6 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from umad.errors import UnknownModel
+from umad.gateway.bodies.answers import ModelEntry, ModelList
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
@@ -48,7 +49,12 @@ async def _one(call: Call) -> ASGIApp:
 
 ENDPOINTS = (
     Endpoint(
-        method="GET", path="/v1/models", handle=_list, dialect=OPENAI, summary="List the models"
+        method="GET",
+        path="/v1/models",
+        handle=_list,
+        dialect=OPENAI,
+        summary="List the models",
+        answer=ModelList,
     ),
     Endpoint(
         method="GET",
@@ -56,5 +62,6 @@ ENDPOINTS = (
         handle=_one,
         dialect=OPENAI,
         summary="One model",
+        answer=ModelEntry,
     ),
 )

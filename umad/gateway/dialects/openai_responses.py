@@ -15,6 +15,7 @@ from umad.constraint import Constraint
 from umad.conversation import ChatOptions, Tool
 from umad.errors import BadRequest, Unsupported
 from umad.gateway import sse
+from umad.gateway.bodies.answers import ResponseAnswer
 from umad.gateway.bodies.openai_chat import JsonSchema, ResponseFormat
 from umad.gateway.bodies.openai_responses import Item, ResponseBody
 from umad.gateway.call import Call, answer
@@ -205,6 +206,8 @@ ENDPOINTS = (
         handle=_create,
         dialect=OPENAI_RESPONSES,
         summary="Create a response",
+        answer=ResponseAnswer,
+        streams=sse.EVENTS,
         body=ResponseBody,
         is_work=True,
         names=_NAMES,

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/guides/error-codes
 from typing import Any
 
 from umad.gateway import sse
+from umad.gateway.bodies.errors import OpenAIError
 from umad.gateway.endpoint import Dialect
 from umad.gateway.errors import Problem
 
@@ -53,11 +54,16 @@ def _responses_error(problem: Problem) -> bytes:
 
 
 OPENAI = Dialect(
-    name="openai", error=_error, stream_error=_stream_error, ping=sse.comment("keep-alive")
+    name="openai",
+    error=_error,
+    problem=OpenAIError,
+    stream_error=_stream_error,
+    ping=sse.comment("keep-alive"),
 )
 OPENAI_RESPONSES = Dialect(
     name="openai",
     error=_error,
+    problem=OpenAIError,
     stream_error=_responses_error,
     ping=sse.comment("keep-alive"),
 )

@@ -49,6 +49,7 @@ ENDPOINTS = tuple(
         handle=_root,
         dialect=OPENAI,
         summary=f"The page to look at ({method})",
+        types=("text/html", "text/plain"),
         needs_key=False,
     )
     for method in ("GET", "HEAD")

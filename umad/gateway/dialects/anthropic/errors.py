@@ -4,6 +4,7 @@ https://docs.anthropic.com/en/api/errors
 """
 
 from umad.gateway import sse
+from umad.gateway.bodies.errors import AnthropicError
 from umad.gateway.endpoint import Dialect
 from umad.gateway.errors import Problem
 
@@ -39,6 +40,7 @@ def _error(problem: Problem) -> dict[str, object]:
 ANTHROPIC = Dialect(
     name="anthropic",
     error=_error,
+    problem=AnthropicError,
     stream_error=lambda problem: sse.event("error", _error(problem)),
     ping=sse.event("ping", {"type": "ping"}),
 )

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from umad.errors import ConnectionLost
 from umad.gateway import sse
+from umad.gateway.bodies.answers import AnthropicMessage, TokenCount
 from umad.gateway.bodies.anthropic import CountTokensBody, MessagesBody
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.anthropic.conversation import counting_request, request_of
@@ -131,6 +132,8 @@ ENDPOINTS = (
         handle=_messages,
         dialect=ANTHROPIC,
         summary="Answer a conversation, as Anthropic does",
+        answer=AnthropicMessage,
+        streams=sse.EVENTS,
         body=MessagesBody,
         is_work=True,
         names=_NAMES,
@@ -141,6 +144,7 @@ ENDPOINTS = (
         handle=_count_tokens,
         dialect=ANTHROPIC,
         summary="Count the tokens of a conversation",
+        answer=TokenCount,
         body=CountTokensBody,
         is_work=True,
     ),

@@ -4,6 +4,7 @@ Source: `format_error_response` in llama.cpp's tools/server.
 """
 
 from umad.gateway import sse
+from umad.gateway.bodies.errors import LlamaCppError
 from umad.gateway.endpoint import Dialect
 from umad.gateway.errors import Problem
 
@@ -38,6 +39,7 @@ def _error(problem: Problem) -> dict[str, object]:
 LLAMACPP = Dialect(
     name="llamacpp",
     error=_error,
+    problem=LlamaCppError,
     stream_error=lambda problem: sse.data(_error(problem)),
     ping=sse.comment("keep-alive"),
 )

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 
 from umad.errors import UnknownModel
 from umad.gateway import sse
+from umad.gateway.bodies.answers import Detokenized, Infilled, TokenList
 from umad.gateway.bodies.llamacpp import DetokenizeBody, InfillBody, TokenizeBody
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.llamacpp.answers import piece, whole
@@ -138,6 +139,8 @@ ENDPOINTS = (
         handle=_infill,
         dialect=LLAMACPP,
         summary="Fill in the middle of a file",
+        answer=Infilled,
+        streams=sse.EVENTS,
         body=InfillBody,
         is_work=True,
         names=_NAMES,
@@ -148,6 +151,7 @@ ENDPOINTS = (
         handle=_tokenize,
         dialect=LLAMACPP,
         summary="Tokens of a text",
+        answer=TokenList,
         body=TokenizeBody,
     ),
     Endpoint(
@@ -156,6 +160,7 @@ ENDPOINTS = (
         handle=_detokenize,
         dialect=LLAMACPP,
         summary="Text of tokens",
+        answer=Detokenized,
         body=DetokenizeBody,
     ),
 )

@@ -1,6 +1,7 @@
 """An error as Ollama says it: `{"error": "…"}`, in a stream as its last line."""
 
 from umad.gateway import sse
+from umad.gateway.bodies.errors import OllamaError
 from umad.gateway.endpoint import Dialect
 from umad.gateway.errors import Problem
 
@@ -15,5 +16,9 @@ def _error(problem: Problem) -> dict[str, object]:
 
 # Nothing extra may stand between the lines: every one is an object the client reads.
 OLLAMA = Dialect(
-    name="ollama", error=_error, stream_error=lambda problem: sse.line(_error(problem)), ping=None
+    name="ollama",
+    error=_error,
+    problem=OllamaError,
+    stream_error=lambda problem: sse.line(_error(problem)),
+    ping=None,
 )

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from umad import __version__
 from umad.errors import BadRequest, UnknownModel, Unsupported
 from umad.gateway import sse
+from umad.gateway.bodies.answers import OllamaChat, OllamaModel, OllamaModels, OllamaText, Version
 from umad.gateway.bodies.ollama import (
     ChatBody,
     EmbedBody,
@@ -149,6 +150,8 @@ ENDPOINTS = (
         handle=_chat,
         dialect=OLLAMA,
         summary="Answer a chat, as Ollama does",
+        answer=OllamaChat,
+        streams=sse.LINES,
         body=ChatBody,
         is_work=True,
         names=NAMES,
@@ -159,6 +162,8 @@ ENDPOINTS = (
         handle=_generate,
         dialect=OLLAMA,
         summary="Answer a prompt, as Ollama does",
+        answer=OllamaText,
+        streams=sse.LINES,
         body=GenerateBody,
         is_work=True,
         names=NAMES,
@@ -182,15 +187,28 @@ ENDPOINTS = (
         is_work=True,
     ),
     Endpoint(
-        method="GET", path="/api/tags", handle=_tags, dialect=OLLAMA, summary="List the models"
+        method="GET",
+        path="/api/tags",
+        handle=_tags,
+        dialect=OLLAMA,
+        summary="List the models",
+        answer=OllamaModels,
     ),
-    Endpoint(method="GET", path="/api/ps", handle=_ps, dialect=OLLAMA, summary="Models in memory"),
+    Endpoint(
+        method="GET",
+        path="/api/ps",
+        handle=_ps,
+        dialect=OLLAMA,
+        summary="Models in memory",
+        answer=OllamaModels,
+    ),
     Endpoint(
         method="POST",
         path="/api/show",
         handle=_show,
         dialect=OLLAMA,
         summary="One model",
+        answer=OllamaModel,
         body=ShowBody,
     ),
     Endpoint(
@@ -199,6 +217,7 @@ ENDPOINTS = (
         handle=_version,
         dialect=OLLAMA,
         summary="The version of umad",
+        answer=Version,
         needs_key=False,
     ),
     *(

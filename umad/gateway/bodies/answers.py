@@ -1,0 +1,264 @@
+"""What is answered, for the OpenAPI document: required fields, and those that may be there.
+
+Answers are made by their dialects; tests hold them against these, and against the packages' own
+types. Not here: pieces of streams, which OpenAPI has no word for.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+Facts = dict[str, Any]
+
+
+class CompletionUsage(BaseModel):
+    """Tokens of one answer; those of the prompt that were read before are cached."""
+
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+    total_tokens: int = Field(ge=0)
+    prompt_tokens_details: dict[str, int]
+
+
+class CalledFunction(BaseModel):
+    """arguments: JSON text."""
+
+    name: str
+    arguments: str
+
+
+class CallMade(BaseModel):
+    """A tool the model calls."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class AnswerMessage(BaseModel):
+    """content: None where the model only calls tools."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+    reasoning_content: str = ""
+    tool_calls: list[CallMade] = []
+
+
+class ChatChoice(BaseModel):
+    """One of `n` answers."""
+
+    index: int = Field(ge=0)
+    message: AnswerMessage
+    logprobs: Facts | None
+    finish_reason: Literal["stop", "length", "tool_calls"]
+
+
+class ChatCompletion(BaseModel):
+    """POST /v1/chat/completions"""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: CompletionUsage
+
+
+class TextChoice(BaseModel):
+    """One text."""
+
+    index: int = Field(ge=0)
+    text: str
+    logprobs: Facts | None
+    finish_reason: Literal["stop", "length"]
+
+
+class TextCompletion(BaseModel):
+    """POST /v1/completions"""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: CompletionUsage
+
+
+class ResponseAnswer(BaseModel):
+    """POST /v1/responses. output: items by their `type`."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete"]
+    model: str
+    output: list[Facts]
+    usage: Facts
+    incomplete_details: Facts | None
+    error: None
+    previous_response_id: str | None
+
+
+class ModelEntry(BaseModel):
+    """One model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    state: str | None
+
+
+class ModelList(BaseModel):
+    """GET /v1/models"""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class MessageUsage(BaseModel):
+    """Anthropic's counts."""
+
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    cache_read_input_tokens: int = Field(ge=0)
+    cache_creation_input_tokens: int = Field(ge=0)
+
+
+class AnthropicMessage(BaseModel):
+    """POST /v1/messages. content: blocks by their `type`."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[Facts]
+    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+    stop_sequence: str | None
+    usage: MessageUsage
+
+
+class TokenCount(BaseModel):
+    """POST /v1/messages/count_tokens"""
+
+    input_tokens: int = Field(ge=0)
+
+
+class OllamaAnswer(BaseModel):
+    """What Ollama's two ways to generate have in common."""
+
+    model: str
+    created_at: str
+    done: Literal[True]
+    done_reason: str
+
+
+class OllamaChat(OllamaAnswer):
+    """POST /api/chat, not streamed"""
+
+    message: Facts
+
+
+class OllamaText(OllamaAnswer):
+    """POST /api/generate, not streamed"""
+
+    response: str
+
+
+class OllamaModels(BaseModel):
+    """GET /api/tags, /api/ps"""
+
+    models: list[Facts]
+
+
+class OllamaModel(BaseModel):
+    """POST /api/show"""
+
+    details: Facts
+    model_info: Facts
+    capabilities: list[str]
+
+
+class Version(BaseModel):
+    """GET /api/version"""
+
+    version: str
+
+
+class Infilled(BaseModel):
+    """POST /infill"""
+
+    content: str
+    stop: Literal[True]
+    model: str
+    tokens_predicted: int = Field(ge=0)
+    tokens_evaluated: int = Field(ge=0)
+    timings: Facts
+
+
+class TokenList(BaseModel):
+    """POST /tokenize. With pieces each token is an object."""
+
+    tokens: list[int | Facts]
+
+
+class Detokenized(BaseModel):
+    """POST /detokenize"""
+
+    content: str
+
+
+class Generated(BaseModel):
+    """POST /generate, not streamed"""
+
+    request: str
+    model: str
+    lane: str
+    queue_position: int
+    completions: list[Facts]
+
+
+class Unloaded(BaseModel):
+    """POST /unload"""
+
+    model: str
+    state: Literal["unloaded"]
+
+
+class Moved(BaseModel):
+    """POST /priority. moved: how many requests."""
+
+    moved: int = Field(ge=0)
+
+
+class Cancelled(BaseModel):
+    """POST /cancel"""
+
+    request: str
+    state: Literal["cancelled"]
+
+
+class Status(BaseModel):
+    """GET /status"""
+
+    version: str
+    models: list[Facts]
+    requests: list[Facts]
+
+
+class Health(BaseModel):
+    """GET /health; with 503 the status says what is missing."""
+
+    status: str
+    reason: str = ""
+
+
+class Diagnosis(BaseModel):
+    """GET /diag"""
+
+    version: str
+    python: str
+    system: str
+    gateway_pid: int
+    daemon: str
