@@ -16,7 +16,10 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench turns       how soon a second turn starts, also after it was parked
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
-    python -m bench.predict     what the guard would keep to on machines that are not here
+    python -m bench sampling    a token drawn, beside llama.cpp's own chain
+    python -m bench determinism which ways of feeding tokens give the same bits
+    python -m bench plan        how long planning a step takes
+    python -m bench predict     what the guard would keep to on machines that are not here
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
     python -m bench.peers       builds llama-server, llama-bench and llama-batched-bench
     python -m bench.shapes      writes models of real shapes with random weights

@@ -7,12 +7,32 @@ Owner: the process's main thread.
 
 import argparse
 import difflib
+import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import budget, check, four_apps, longctx, memory, mixed, overhead, soak, speed, turns
+from bench import (
+    budget,
+    check,
+    four_apps,
+    longctx,
+    memory,
+    mixed,
+    overhead,
+    plan,
+    predict,
+    soak,
+    speed,
+    turns,
+)
+
+
+def _later(name: str) -> Callable[[Sequence[str]], int]:
+    """One that loads llama.cpp into its own process, which nobody else here wants in theirs."""
+    return lambda arguments: int(importlib.import_module(f"bench.{name}").main(arguments))
+
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "mixed": mixed.main,
@@ -25,6 +45,10 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "check": check.main,
     "soak": soak.main,
     "turns": turns.main,
+    "sampling": _later("sampling"),
+    "determinism": _later("determinism"),
+    "plan": plan.main,
+    "predict": predict.main,
 }
 PUBLISHED = ("mixed", "longctx", "overhead", "four-apps")
 

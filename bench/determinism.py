@@ -1,4 +1,4 @@
-"""Which ways of feeding the same tokens give the same bits. `python -m bench.determinism`.
+"""Which ways of feeding the same tokens give the same bits. `python -m bench determinism`.
 
 Two questions decide how a crashed stream is replayed and whether "same seed, same output" holds
 beside other work: does it matter into which slices a prompt is cut, and does it matter what else
@@ -24,6 +24,7 @@ and the line of ggml-cpu that explains it:
 import argparse
 import ctypes
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench import cache, shapes
+from bench import cache, command, models
 from bench.errors import BenchError
 from umad.engine import llama
 
@@ -210,30 +211,42 @@ def f16_copy(path: Path) -> Path:
     return copy
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="tiny", choices=sorted(shapes.SHAPES))
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Compares and prints (and writes) the table."""
     llama.start()
-    quantised = shapes.model(arguments.model)
+    quantised = models.path(options.model)
     paths = {"q8_0": quantised, "f16": f16_copy(quantised)}
     table = Table("setup", "prompt", "what", "equal letters are equal bits")
+    rows: list[tuple[str, str, str, str]] = []
     for setup in SETUPS:
         model = llama.Model(str(paths[setup.weights]))
         for n_tokens in PROMPTS:
-            bench = Bench(model, setup, arguments.threads)
+            bench = Bench(model, setup, options.threads)
             tokens = np.random.default_rng(4).integers(1000, 100_000, n_tokens).astype(np.int32)
-            row = (setup.name, str(n_tokens))
-            table.add_row(*row, f"slices of {SLICES}", slicing(bench, tokens))
-            for what, letters in company(bench, tokens):
-                table.add_row(*row, what, letters)
-            table.add_row(*row, "pool empty, behind others, in holes", placement(bench, tokens))
+            found = [
+                (f"slices of {SLICES}", slicing(bench, tokens)),
+                *company(bench, tokens),
+                ("pool empty, behind others, in holes", placement(bench, tokens)),
+            ]
+            rows += [(setup.name, str(n_tokens), what, letters) for what, letters in found]
             bench.context.close()
         model.close()
-    Console(width=160).print(table)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    names = ("setup", "prompt", "what", "bits")
+    plain = [dict(zip(names, row, strict=True)) for row in rows]
+    command.write(options, {"benchmark": "determinism", "rows": plain})
+
+
+def _parser() -> argparse.ArgumentParser:
+    return command.parser("determinism", __doc__, model="tiny")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,15 +1,18 @@
 """How long `Scheduler.plan()` takes with 64 streams running and 1,000 requests waiting.
 
 Prints percentiles in microseconds over many steps, with arrivals, ends and placements among them.
-Not a test of what is planned. `python -m bench.plan`
+Not a test of what is planned. `python -m bench plan`
 """
 
 import argparse
-import json
+import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
+from rich.console import Console
 
+from bench import command
 from umad.config import LaneSettings, SchedulerSettings
 from umad.scheduler import Admission, Scheduler
 from umad.step import Sampled, StepResult
@@ -68,19 +71,30 @@ def measure(*, running: int, waiting: int, steps: int) -> list[float]:
     return taken_us
 
 
-def main() -> None:
-    """Print the percentiles."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--running", type=int, default=64)
-    parser.add_argument("--waiting", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=3000)
-    options = parser.parse_args()
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Measures and prints (and writes) the percentiles."""
     taken_us = measure(running=options.running, waiting=options.waiting, steps=options.steps)
     settled = taken_us[options.steps // 5 :]
     p50, p95, p99 = np.percentile(settled, [50, 95, 99])
     figures = {"p50_us": p50, "p95_us": p95, "p99_us": p99, "max_us": max(settled)}
-    print(json.dumps({name: round(float(value), 1) for name, value in figures.items()}))  # noqa: T201
+    plain = {name: round(float(value), 1) for name, value in figures.items()}
+    console.print(", ".join(f"{name} {value}" for name, value in plain.items()), highlight=False)
+    command.write(options, {"benchmark": "plan", **plain})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("plan", __doc__)
+    add = parser.add_argument
+    add("--running", type=command.positive, default=64, help="streams")
+    add("--waiting", type=command.positive, default=1000, help="requests without a place")
+    add("--steps", type=command.positive, default=3000)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,16 +4,19 @@ A step takes the longer of moving its bytes and doing its arithmetic, and a fixe
 is told nothing else, and the scheduler nothing of the device: it learns from the steps. Three
 streams run beside prompts of 2,700 tokens, as in `bench.mixed` without think time. A prediction,
 not a measurement: what other programs do is one factor of noise, and kernels are taken to be as
-good at every size. `python -m bench.predict`
+good at every size. `python -m bench predict`
 """
 
 import argparse
 import dataclasses
+import sys
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench import command
 from umad.config import SchedulerSettings, Settings
 from umad.request import BACKGROUND, INTERACTIVE
 from umad.scheduler import Admission, Scheduler
@@ -178,16 +181,15 @@ def predict(machine: Machine, *, steps: int) -> Predicted:
     )
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.predict", description=__doc__)
-    parser.add_argument("--steps", type=int, default=1500)
-    options = parser.parse_args()
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Predicts and prints (and writes) the table."""
     table = Table(title=f"predicted: {STREAMS} streams of an 8B Q4_K_M beside long prompts")
     for heading in ("machine", "GB/s", "solo ms", "p95", "p99", "longest", "beside", "alone"):
         table.add_column(heading, justify="left" if heading == "machine" else "right")
+    plain = []
     for machine in MACHINES:
         found = predict(machine, steps=options.steps)
+        plain.append({"machine": machine.name, **dataclasses.asdict(found)})
         table.add_row(
             machine.name,
             f"{machine.bandwidth_gbps:g}",
@@ -195,12 +197,23 @@ def main() -> None:
             *(f"{ratio:.2f}x" for ratio in (found.p95, found.p99, found.longest)),
             *(f"{speed:.0f}" for speed in (found.beside_per_s, found.alone_per_s)),
         )
-    console = Console()
     console.print(table)
     console.print("each step against its streams alone; background prompts in tokens/s")
     for machine in MACHINES:
         console.print(f"{machine.name}: {machine.source}", style="dim", highlight=False)
+    command.write(options, {"benchmark": "predict", "rows": plain})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("predict", __doc__)
+    parser.add_argument("--steps", type=command.positive, default=1500)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,7 +12,7 @@ import ctypes
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import llama_cpp.llama_cpp as lib  # noqa: TID251  (the other contender)
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bench import shapes
+from bench import command, shapes
 from bench.errors import BenchError
 from bench.table import Comparison, render
 from umad.request import SamplingParams
@@ -228,25 +228,16 @@ def alone(
     }
 
 
-def main() -> int:
-    """Command line: check, compare, print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m bench.sampling", description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--calls", type=int, default=20)
-    options = parser.parse_args()
-    console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Checks, compares, prints (and writes) the tables."""
     counts = {"repetitions": options.repetitions, "calls": options.calls}
-    try:
-        buffer = LogitsBuffer(shapes.model("tiny"))
-        shaped = rows(buffer.n_vocab)
-        for name in CHECKED:
-            kept = check(shaped["Zipf"], CHAINS[name])
-            console.print(f"{name}: the same {kept} tokens stay, with the same odds")
-    except BenchError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
-        return 1
-    for shape, row in shaped.items():
-        comparison = Comparison(
+    buffer = LogitsBuffer(shapes.model("tiny"))
+    shaped = rows(buffer.n_vocab)
+    for name in CHECKED:
+        kept = check(shaped["Zipf"], CHAINS[name])
+        console.print(f"{name}: the same {kept} tokens stay, with the same odds")
+    comparisons = [
+        Comparison(
             kind="sampling",
             title=f"one token of {buffer.n_vocab:,} ({shape} row)",
             unit="us",
@@ -255,11 +246,28 @@ def main() -> int:
             samples=compare(buffer, row, **counts),
             notes=(f"median of {options.calls} calls, {options.repetitions} times; min-max",),
         )
+        for shape, row in shaped.items()
+    ]
+    for comparison in comparisons:
         console.print(render(comparison))
-    for name, took in alone(buffer, shaped["Zipf"], **counts).items():
+    by_itself = alone(buffer, shaped["Zipf"], **counts)
+    for name, took in by_itself.items():
         console.print(f"{name}: {np.median(took):.1f} us", highlight=False)
     buffer.close()
-    return 0
+    beside = {one.title: one.samples for one in comparisons}
+    command.write(options, {"benchmark": "sampling", "unit": "us", **beside, "alone": by_itself})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("sampling", __doc__)
+    parser.add_argument("--repetitions", type=command.positive, default=9)
+    parser.add_argument("--calls", type=command.positive, default=20)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":
