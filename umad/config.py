@@ -58,11 +58,15 @@ class EngineSettings:
     max_seqs: streams and retained prefixes together (llama.cpp allows 256).
     batch: most tokens in one step. ubatch: tokens llama.cpp computes at once.
     park_bytes: host memory for streams and prefixes the pool has no room for; 0 for none.
+    session_dir: where the context of named sessions is kept beyond the engine's life; None for
+    nowhere. session_bytes: of disk for it, all models together.
     """
 
     ctx_size: int = 8192
     max_seqs: int = 64
     park_bytes: int | None = None
+    session_dir: str | None = None
+    session_bytes: int = 4 * 2**30
     batch: int = 512
     ubatch: int = 512
     threads: int | None = None

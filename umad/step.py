@@ -62,7 +62,56 @@ class ParkDrop:
     key: int
 
 
-MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSave:
+    """Write what is parked under `key` to the file of `session`, beside the steps to come.
+
+    tokens: int32 (n,), what the cells under `key` are of, all of them.
+    """
+
+    session: str
+    key: int
+    tokens: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFetch:
+    """Read the first `n_slabs` slabs of the file of `session` into host memory, as `key`, beside
+    the steps to come.
+
+    tokens: int32 (n,), what the file is thought to be of; a file of anything else is refused.
+    """
+
+    session: str
+    key: int
+    n_slabs: int
+    tokens: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionForget:
+    """Remove the file of `session`, if there is one."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskDone:
+    """What became of a save or a fetch, whole or not at all.
+
+    n_bytes, ms: read or written, and how long it took. evicted: sessions whose files had to make
+    room.
+    """
+
+    operation: SessionSave | SessionFetch
+    ok: bool
+    n_bytes: int = 0
+    ms: float = 0.0
+    evicted: tuple[str, ...] = ()
+
+
+SessionOp = SessionSave | SessionFetch | SessionForget
+MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop | SessionOp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from umad.config import LaneSettings, SchedulerSettings
 from umad.scheduler import Admission, Scheduler
@@ -46,6 +47,7 @@ class Bench:
     pays_for_kept: bool = False
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     parking: ParkShape | None = None
+    saved: dict[str, NDArray[np.int32]] | None = None
     slab_ms: float = 1.0
     host_ms: float = 0.0  # of every step, beside the device's time
     now_ns: int = 0
@@ -67,6 +69,7 @@ class Bench:
             lanes=LANES,
             cost=cost,
             parking=self.parking,
+            saved=self.saved,
             cuts_soon=self.cuts_soon,
             pays_for_kept=self.pays_for_kept,
         )

@@ -3,8 +3,8 @@
 `FakeCells` keeps, for every sequence, the very tokens whose KV it would hold, cell by cell, as
 llama.cpp's unified pool does: a copy shares cells, a trim frees those nobody holds. What is parked
 it keeps slab by slab, and puts a slab back only where there are free cells for all of it; now and
-then a copy fails. Whatever arrives, ends, fails or moves, a row must be computed on exactly the
-tokens before it.
+then a copy fails. `FakeDisk` answers late, or that it could not, and outlives the scheduler.
+Whatever arrives, ends, fails or moves, a row must be computed on exactly the tokens before it.
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from umad.errors import PromptTooLong
 from umad.scheduler import Admission, Scheduler
 from umad.scheduler.parked import ParkShape
 from umad.step import (
+    DiskDone,
     Finished,
     HouseKept,
     ParkDrop,
@@ -29,6 +30,9 @@ from umad.step import (
     SeqPark,
     SeqRestore,
     SeqTrim,
+    SessionFetch,
+    SessionForget,
+    SessionSave,
     StepPlan,
     StepResult,
 )
@@ -59,6 +63,7 @@ class FakeCells:
     # Of the next copies there, and back, whether each fails.
     failing: dict[type, list[bool]] = field(default_factory=dict)
     n_restored: int = 0
+    disk: "FakeDisk" = field(default_factory=lambda: FakeDisk())
 
     def used(self) -> int:
         return len({id(cell) for cells in self.sequences.values() for cell in cells})
@@ -80,6 +85,14 @@ class FakeCells:
                     self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
                 case ParkDrop():
                     self.slabs.pop(op.key, None)
+                case SessionSave():
+                    slabs = [] if op.key in failed else list(self.slabs[op.key].values())
+                    self.disk.writing.append((op, slabs))
+                case SessionFetch():
+                    assert op.key not in self.slabs, "read over what is parked"
+                    self.disk.reading.append(op)
+                case SessionForget():
+                    self.disk.writing.append((op, []))
                 case SeqPark() | SeqRestore():
                     assert 0 < op.n_tokens <= PARKING.slice_cells
                     assert op.start == op.slab * PARKING.slice_cells
@@ -111,6 +124,40 @@ class FakeCells:
         return [cell.token for cell in cells]
 
 
+@dataclass
+class FakeDisk:
+    """What has been asked of it, in order, and the slabs of each session's file."""
+
+    writing: list[tuple[SessionSave | SessionForget, list[list[int]]]] = field(default_factory=list)
+    reading: list[SessionFetch] = field(default_factory=list)
+    files: dict[str, list[list[int]]] = field(default_factory=dict)
+
+    def written(self, *, fails: bool) -> DiskDone | None:
+        """The next one is done with."""
+        op, slabs = self.writing.pop(0)
+        if isinstance(op, SessionForget):
+            self.files.pop(op.session, None)
+            return None
+        if fails or not slabs:
+            return DiskDone(operation=op, ok=False)
+        assert op.tokens.tolist() == [token for slab in slabs for token in slab]
+        others = tuple(self.files)[:-1]  # now and then some have to make room
+        for other in others:
+            del self.files[other]
+        self.files[op.session] = slabs
+        return DiskDone(operation=op, ok=True, n_bytes=100, ms=1.0, evicted=others)
+
+    def read(self, cells: FakeCells, *, fails: bool) -> DiskDone:
+        op = self.reading.pop(0)
+        slabs = self.files.get(op.session, [])
+        if fails or [token for slab in slabs for token in slab] != op.tokens.tolist():
+            self.files.pop(op.session, None)  # nobody trusts it any longer
+            return DiskDone(operation=op, ok=False)
+        assert op.n_slabs <= len(slabs)
+        cells.slabs[op.key] = dict(enumerate(slabs[: op.n_slabs]))
+        return DiskDone(operation=op, ok=True, n_bytes=100, ms=1.0)
+
+
 def next_token(seen: list[int]) -> int:
     """A greedy model: the next token is a function of all before it."""
     return (sum((i + 1) * t for i, t in enumerate(seen)) * 2654435761 + 1) % 50
@@ -137,7 +184,15 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cells = FakeCells()
+        self.start({})
+        self.now_ns = 0
+        self.next_rid = 0
+        self.live: dict[int, Client] = {}
+        self.paused: set[int] = set()
+        self.history: list[list[int]] = [[]]
+
+    def start(self, files: dict[str, list[list[int]]]) -> None:
+        self.cells = FakeCells(disk=FakeDisk(files=files))
         self.scheduler = Scheduler(
             n_cells=N_CELLS,
             max_seqs=MAX_SEQS,
@@ -146,12 +201,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             latency_cap=1.2,
             lanes=LANES,
             parking=PARKING,
+            saved={
+                session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
+                for session, slabs in files.items()
+            },
         )
-        self.now_ns = 0
-        self.next_rid = 0
-        self.live: dict[int, Client] = {}
-        self.paused: set[int] = set()
-        self.history: list[list[int]] = [[]]
 
     @rule(
         reuse=st.integers(0, 10),
@@ -173,7 +227,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         session: str | None,
     ) -> None:
         known = self.history[reuse % len(self.history)]
-        prompt = [*known[: max(0, len(known) - cut)], *tail]
+        self.submit([*known[: max(0, len(known) - cut)], *tail], wanted, lane, app, session)
+
+    def submit(
+        self, prompt: list[int], wanted: int, lane: str, app: str, session: str | None
+    ) -> None:
         self.next_rid += 1
         admission = Admission(
             rid=self.next_rid,
@@ -212,6 +270,28 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.arrives(-which, 0, [7, 8, 9], 5, lane, "crowd", None)
             self.steps(n, "done")
 
+    @rule(
+        session=st.sampled_from(["a", "b"]),
+        size=st.integers(20, 60),
+        cut=st.integers(0, 30),
+        fails=st.booleans(),
+        restarts=st.booleans(),
+    )
+    def a_session_is_saved_and_goes_on(
+        self, session: str, size: int, cut: int, fails: bool, restarts: bool
+    ) -> None:
+        self.submit([i * i % 50 for i in range(size)], 4, "interactive", "chat", session)
+        for _ in range(3):
+            self.steps(30, "done")
+            self.disk_answers(1, fails=False)
+        if restarts and not self.live:
+            self.start(self.cells.disk.files)
+        known = [token for slab in self.cells.disk.files.get(session, []) for token in slab]
+        if len(known) < N_CELLS - 20:
+            self.submit([*known[: max(0, len(known) - cut)], 7, 8, 9], 4, "agents", "chat", session)
+        self.steps(2, "done")
+        self.disk_answers(1, fails=fails)
+
     @precondition(lambda self: self.live)
     @rule(which=st.integers(0, 1000))
     def cancelled(self, which: int) -> None:
@@ -244,6 +324,17 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(session=st.sampled_from(["a", "b"]))
     def session_dropped(self, session: str) -> None:
         self.scheduler.drop_session(session)
+
+    @rule(n=st.integers(1, 3), fails=st.booleans())
+    def disk_answers(self, n: int, fails: bool) -> None:
+        disk = self.cells.disk
+        for _ in range(n):
+            if disk.writing:
+                report = disk.written(fails=fails)
+                if report is not None:
+                    self.scheduler.disk_done(report)
+            if disk.reading:
+                self.scheduler.disk_done(disk.read(self.cells, fails=fails))
 
     @rule(parks=st.lists(st.booleans(), max_size=2), restores=st.lists(st.booleans(), max_size=4))
     def copies_fail(self, parks: list[bool], restores: list[bool]) -> None:
@@ -326,6 +417,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.drop_session("a")
         self.scheduler.drop_session("b")
         self.step()
+        while self.cells.disk.writing or self.cells.disk.reading:
+            self.disk_answers(1, False)
+        self.step()
+        assert not self.cells.disk.files, "a file outlived its session"
+        assert self.scheduler.snapshot().saved == 0
         assert self.scheduler.snapshot().cells_live == 0
         assert not self.scheduler._parker._restoring
         assert set(self.cells.slabs) == set(self.scheduler._parker._store), "slabs leaked"

@@ -103,6 +103,13 @@ def _read_room(text: str) -> int | None:
     return value
 
 
+def _read_disk(text: str) -> int:
+    room = _read_room(text)
+    if not room:
+        raise ValueError(text)
+    return room
+
+
 def _read_switch(text: str) -> bool:
     # YAML 1.1's words, and 1 and 0 for variables.
     lowered = text.lower()
@@ -155,6 +162,7 @@ ROOM = Kind(
     metavar="auto|SIZE",
     read=_read_room,
 )
+DISK = Kind(wants="a size from 1MiB to 1024GiB such as 4GiB", metavar="SIZE", read=_read_disk)
 SWITCH = Kind(wants="true or false", metavar="", read=_read_switch, flag=True)
 TEXT = Kind(wants="a text", metavar="TEXT", read=_read_text)
 PATH = Kind(wants="a path", metavar="PATH", read=_read_text)

@@ -16,8 +16,10 @@ from umad.engine.board_watch import BoardWatch
 from umad.engine.cutter import Cutter
 from umad.engine.llama import Context
 from umad.engine.parked_cells import ParkedCells
+from umad.engine.session_disk import SessionDisk
 from umad.errors import EngineFailed
 from umad.step import (
+    DiskDone,
     HouseKept,
     MemoryOp,
     ParkDrop,
@@ -25,6 +27,10 @@ from umad.step import (
     SeqPark,
     SeqRestore,
     SeqTrim,
+    SessionFetch,
+    SessionForget,
+    SessionOp,
+    SessionSave,
     StepPlan,
 )
 
@@ -65,11 +71,12 @@ class DecodeRunner:
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
         parked: ParkedCells | None = None,
+        disk: SessionDisk | None = None,
     ) -> None:
         """`can_cut` False: a state half rolled back would be wrong (recurrent models).
 
         watch: sees to it that the work of other engines cuts this one's background steps too.
-        parked: needed where plans park sequences.
+        parked: needed where plans park sequences; disk: where they save sessions.
         """
         self._context = context
         self._writer = PlanWriter(capacity)
@@ -78,6 +85,7 @@ class DecodeRunner:
         self._now_ns = now_ns
         self._watch = watch
         self._parked = parked
+        self._disk = disk
         self._no_logits = context.logits_of_none()
         # What came of no decode at all.
         self.nothing = Decoded("done", [], self._no_logits, 0, 0)
@@ -99,6 +107,8 @@ class DecodeRunner:
                 case ParkDrop():
                     if self._parked is not None:
                         self._parked.drop(operation.key)
+                case SessionSave() | SessionFetch() | SessionForget():
+                    self._begin(operation, failed)
                 case SeqPark() | SeqRestore():
                     began_ns = self._now_ns()
                     n_bytes = 0 if operation.key in failed else self._move(operation)
@@ -109,6 +119,14 @@ class DecodeRunner:
         return HouseKept(
             copied_bytes=copied_bytes, copy_ms=copy_ns / _NS_PER_MS, failed=tuple(failed)
         )
+
+    def _begin(self, operation: SessionOp, failed: list[int]) -> None:
+        if self._disk is None:
+            return
+        if isinstance(operation, SessionSave) and operation.key in failed:
+            self._disk.refuse(operation)
+        else:
+            self._disk.begin(operation)
 
     def _move(self, operation: SeqPark | SeqRestore) -> int:
         if self._parked is None:
@@ -125,6 +143,11 @@ class DecodeRunner:
                 f"llama.cpp kept the cells of sequence {operation.seq} "
                 f"from {operation.keep_tokens} on"
             )
+
+    def disk_done(self, report: DiskDone) -> None:
+        """A session was written or read, or could not be."""
+        if self._disk is not None:
+            self._disk.done(report)
 
     def run(self, plan: StepPlan) -> Decoded:
         """One step; `plan` is not idle. Raises `EngineFailed` when llama.cpp has no way on."""

@@ -11,6 +11,7 @@ from umad.engine.reading import Ring
 from umad.engine.stream import Stream
 from umad.protocol.link import Attached, Cancel, Choose, Pause, Resume, SetLane, Stop
 from umad.scheduler.entry import Admission
+from umad.step import DiskDone
 
 # More than the daemon ever has underway; a bound against a bug, not a policy.
 LIMIT = 8192
@@ -53,6 +54,7 @@ Mail = (
     | Choose
     | DropSession
     | AttachRing
+    | DiskDone
     | Stop
 )
 

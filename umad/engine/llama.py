@@ -10,6 +10,7 @@ to the step thread, but for `Context.abort`, which any thread may call.
 import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +42,12 @@ def start() -> None:
 def devices() -> tuple[Device, ...]:
     """Every device the loaded backends offer."""
     return devices_of(libggml)
+
+
+def build() -> str:
+    """The binding's version, and what the library was built for."""
+    features: bytes = lib.llama_print_system_info()
+    return f"{metadata.version('llama-cpp-python')}; {features.decode('utf-8', 'replace').strip()}"
 
 
 class Model:

@@ -20,6 +20,8 @@ from umad.engine.launch import EngineOptions
 from umad.engine.llama import MAX_SEQS, Context, ContextOptions, LlamaError, Model
 from umad.engine.parked_cells import can_park, park_shape
 from umad.engine.process import decode_threads, memory_bytes
+from umad.engine.session_folder import SessionFolder
+from umad.engine.session_identity import open_sessions
 from umad.engine.warmup import Observation, WarmUp
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import GgufHeader, parts, read_header
@@ -42,7 +44,8 @@ _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A model ready to serve. cost: what its steps cost, as far as is known. parking:
-    slabs in host memory; their scratch sequence is the one behind `facts.max_seqs`."""
+    slabs in host memory; their scratch sequence is the one behind `facts.max_seqs`. sessions: where
+    they are saved."""
 
     model: Model
     context: Context
@@ -50,6 +53,7 @@ class Loaded:
     cost: CostModel
     cost_file: CostFile | None
     parking: ParkShape | None = None
+    sessions: SessionFolder | None = None
 
 
 def load(
@@ -186,7 +190,13 @@ def load(
         " ".join(f"{rows}+{tokens}={ms:.1f}ms" for rows, tokens, ms in observed),
     )
     return Loaded(
-        model=model, context=context, facts=facts, cost=cost, cost_file=file, parking=shape
+        model=model,
+        context=context,
+        facts=facts,
+        cost=cost,
+        cost_file=file,
+        parking=shape,
+        sessions=open_sessions(options, facts, shape, parts(path, header), files),
     )
 
 

@@ -39,7 +39,7 @@ from umad.request import FinishReason
 from umad.scheduler import Scheduler, SchedulerSnapshot
 from umad.scheduler.neighbours import NOBODY
 from umad.service import TokenLogprob
-from umad.step import Finished, Sampled, StepPlan, StepResult
+from umad.step import DiskDone, Finished, Sampled, StepPlan, StepResult
 
 log = logging.getLogger("umad.engine")
 
@@ -48,6 +48,8 @@ _MS_PER_S = 1_000
 # Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
 IDLE_S = 1.0
 STANDING_NS = 20 * _NS_PER_MS
+# How often an engine that is about to end looks whether its last sessions are written.
+LAST_SAVES_LOOK_MS = 50.0
 CHOICE_S = 10.0
 
 
@@ -135,10 +137,14 @@ class StepLoop:
                 news.stats = self._tell(began_ns)
                 self._emit(news)
             if self._stopping and not self._streams:
-                return
+                if not self._scheduler.is_saving(began_ns):
+                    return
+                wait_ms = LAST_SAVES_LOOK_MS
+            else:
+                wait_ms = plan.wait_ms
             if goes_on:
                 continue
-            self._rest(plan.wait_ms)
+            self._rest(wait_ms)
 
     def _rest(self, wait_ms: float) -> None:
         if wait_ms:
@@ -185,6 +191,9 @@ class StepLoop:
                 self._emit(self._readers.answer(mail.call, stream, mail.ring, choose=mail.choose))
             case DropSession():
                 self._emit(Reply(call=mail.call, value=scheduler.drop_session(mail.session)))
+            case DiskDone():
+                self._runner.disk_done(mail)
+                scheduler.disk_done(mail)
             case Stop():
                 self._stopping = True
 

@@ -33,6 +33,7 @@ from umad.engine.mailbox import Desk, Mailbox
 from umad.engine.parked_cells import ParkedCells
 from umad.engine.process import die_with_parent, name_thread
 from umad.engine.rehearsal import Rehearsal
+from umad.engine.session_disk import SessionDisk
 from umad.engine.tally import StepTally
 from umad.engine.template_process import TemplateProcess
 from umad.engine.vocab import Vocabulary
@@ -230,6 +231,7 @@ def _step_loop(
         cuts_soon=facts.cuts_soon,
         pays_for_kept=facts.pays_for_kept,
         parking=loaded.parking,
+        saved=None if loaded.sessions is None else loaded.sessions.found,
     )
     file = loaded.cost_file
 
@@ -237,6 +239,9 @@ def _step_loop(
         if file is not None:
             file.write_now_and_then(loaded.cost, clock.now_ns())
 
+    parked, disk = _parked_cells(loaded), None
+    if parked is not None and loaded.sessions is not None:
+        disk = SessionDisk(loaded.sessions, parked, put=inbox.put, now_ns=clock.now_ns)
     return StepLoop(
         scheduler=scheduler,
         runner=DecodeRunner(
@@ -246,7 +251,8 @@ def _step_loop(
             can_cut=facts.can_share_prefix,
             now_ns=clock.now_ns,
             watch=watch,
-            parked=_parked_cells(loaded),
+            parked=parked,
+            disk=disk,
         ),
         inbox=inbox,
         emit=emitter.put,

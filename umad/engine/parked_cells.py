@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.llama import Batch, Context
+from umad.engine.session_file import Slab
 from umad.scheduler.parked import ParkShape
 from umad.step import SeqPark, SeqRestore
 
@@ -46,15 +47,18 @@ class ParkedCells:
         self._shape = shape
         self._scratch = scratch
         # Key, slab number: its memory and how many bytes of it count.
-        self._slabs: dict[int, dict[int, tuple[NDArray[np.uint8], int]]] = {}
+        self._slabs: dict[int, dict[int, Slab]] = {}
         self._free: list[NDArray[np.uint8]] = []
+        # By address, memory that somebody reads: whether its slab is still ours.
+        self._lent: dict[int, bool] = {}
 
     def park(self, operation: SeqPark) -> int:
         """Bytes copied; 0 when it failed, and then nothing has changed."""
         context, scratch, slabs = self._context, self._scratch, self._slabs
         held = slabs.get(operation.key, {}).get(operation.slab)
+        is_lent = held is not None and id(held[0]) in self._lent
         try:
-            memory = held[0] if held else self._memory()
+            memory = held[0] if held and not is_lent else self.memory()
         except MemoryError:
             log.warning("no memory to park in bytes=%d", self._shape.slab_bytes)
             return 0
@@ -64,9 +68,11 @@ class ParkedCells:
         context.trim(scratch, 0)
         if n_bytes:
             slabs.setdefault(operation.key, {})[operation.slab] = (memory, n_bytes)
+            if held and is_lent:
+                self._lent[id(held[0])] = False
         else:
             log.warning("a sequence cannot be parked reason=%s", context.last_words())
-            if not held:
+            if not held or is_lent:
                 self._free.append(memory)
         return n_bytes
 
@@ -89,9 +95,30 @@ class ParkedCells:
     def drop(self, key: int) -> None:
         """Forget a key; nothing happens when it is unknown."""
         for memory, _ in self._slabs.pop(key, {}).values():
-            self._free.append(memory)
+            if id(memory) in self._lent:
+                self._lent[id(memory)] = False
+            else:
+                self._free.append(memory)
 
-    def _memory(self) -> NDArray[np.uint8]:
+    def lend(self, key: int) -> list[Slab]:
+        """The slabs of a key, for another thread to read: until `take_back` nothing is written
+        over them, whatever becomes of the key."""
+        slabs = [slab for _, slab in sorted(self._slabs.get(key, {}).items())]
+        self._lent.update((id(memory), True) for memory, _ in slabs)
+        return slabs
+
+    def take_back(self, slabs: list[Slab]) -> None:
+        """Nobody reads them any longer."""
+        for memory, _ in slabs:
+            if not self._lent.pop(id(memory)):
+                self._free.append(memory)
+
+    def put(self, key: int, slabs: list[Slab]) -> None:
+        """Slabs made by another engine come to be those of `key`."""
+        self._slabs[key] = dict(enumerate(slabs))
+
+    def memory(self) -> NDArray[np.uint8]:
+        """Room for one slab: uint8 (slab_bytes,)."""
         return self._free.pop() if self._free else np.empty(self._shape.slab_bytes, np.uint8)
 
 

@@ -3,6 +3,7 @@
 Each function does its best and says nothing where the platform has no such thing.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
+_LEAST_PRIORITY = 19
 SPINS = 3000
 # How a user chooses the way OpenMP threads wait.
 WAIT_VARIABLES = frozenset({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
@@ -52,6 +54,13 @@ def start_deep_thread(run: Callable[[], None], name: str) -> None:
         finally:
             threading.stack_size(usual)
     threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def take_only_idle_cores() -> None:
+    """Let the calling thread run where nobody else wants to; only Linux can say that of one."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
 
 
 def share_cores() -> None:

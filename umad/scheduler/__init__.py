@@ -24,6 +24,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     parking    Parker: what is copied to host memory before it is evicted, and put back
     freight    Freight: how many copies a step carries
     parked     ParkedStore: what is in host memory, and what goes when it is full
+    saving     SessionSaver: which sessions are on disk, or to be, and who waits for one
     copying    CopyCost: milliseconds of a copy, against those of computing anew
     ledger     KvLedger: which cells belong to which sequences, counted exactly
     prefixes   PrefixIndex: the longest known prefix of a prompt

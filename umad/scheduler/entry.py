@@ -122,6 +122,7 @@ class Entry:
     held_until_ns: int = 0
     turn: int = 0
     restore: Restore | None = None
+    reads_until_ns: int = 0
 
     @classmethod
     def of(cls, admission: Admission, now_ns: int) -> "Entry":

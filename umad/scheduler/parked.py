@@ -83,6 +83,11 @@ class ParkedStore:
         """Tokens of `key` that are in host memory."""
         return self._parked[key].n_parked
 
+    def tokens(self, key: int) -> NDArray[np.int32]:
+        """Those of `key` that are in host memory."""
+        parked = self._parked[key]
+        return parked.tokens[: parked.n_parked]
+
     def is_pinned(self, key: int) -> bool:
         """Somebody is being given it back."""
         return self._parked[key].pins > 0

@@ -63,6 +63,8 @@ class Parker:
         self._copies: dict[int, _Copy] = {}
         # Sequences to copy before they are evicted: whether for a guarded request.
         self._urgent: dict[int, bool] = {}
+        # Sequences to copy when there is time for it, though nobody needs their place.
+        self._asked: set[int] = set()
         self._restoring: dict[int, Entry] = {}
         # Of the plan under way: tokens each request had before what is being put back.
         self._before: dict[int, int] = {}
@@ -84,6 +86,7 @@ class Parker:
         return bool(
             self._restoring
             or self._urgent
+            or self._asked
             or self._store.has_dropped
             or (
                 self.has_room
@@ -159,6 +162,15 @@ class Parker:
                 waits = True
         return waits
 
+    def ask(self, seq: int) -> bool:
+        """Have a retained sequence copied too, after all that is needed; False when that is not
+        worth it, or there is no room."""
+        self._sweep()
+        if self._is_wanted(seq):
+            self._asked.add(seq)
+            return True
+        return False
+
     def next_ops(
         self, *, guarded: Container[str], newcomer_ms: float, background_ms: float
     ) -> tuple[tuple[MemoryOp, ...], bool]:
@@ -178,6 +190,11 @@ class Parker:
                 del self._urgent[seq]
         if background_ms > 0 and not background.spent:
             self._copy_ahead(background, ops)
+        for seq in list(self._asked):
+            if background_ms > 0 and not background.spent:
+                self._copy(seq, background, ops)
+            if not self._is_wanted(seq):
+                self._asked.discard(seq)
         dropped = [ParkDrop(key=key) for key in self._store.take_dropped()]
         return (*dropped, *ops), background.spent
 

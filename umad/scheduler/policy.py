@@ -14,6 +14,9 @@ Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.request import INTERACTIVE, FinishReason
@@ -31,11 +34,12 @@ from umad.scheduler.parked import ParkedStore, ParkShape
 from umad.scheduler.parking import Parker
 from umad.scheduler.placing import Placer
 from umad.scheduler.residency import Residency
+from umad.scheduler.saving import SessionSaver
 from umad.scheduler.slices import SlicePicker
 from umad.scheduler.snapshot import SchedulerSnapshot
 from umad.scheduler.throttle import BackgroundThrottle
 from umad.scheduler.waiting import WaitingLine
-from umad.step import Finished, HouseKept, Sampled, StepPlan, StepResult
+from umad.step import DiskDone, Finished, HouseKept, Sampled, StepPlan, StepResult
 
 # One that had to age to get in stays this long, and until it has a new token: if it could be
 # preempted at once by the next arrival, and its cells taken, it would never get anywhere.
@@ -63,12 +67,14 @@ class Scheduler:
         cuts_soon: bool = True,
         parking: ParkShape | None = None,
         pays_for_kept: bool = False,
+        saved: Mapping[str, NDArray[np.int32]] | None = None,
     ) -> None:
         """cuts_soon: an arrival takes the device back from a background step within milliseconds;
         where it cannot, such steps are sized in time. parking: room in host memory for what the
         pool has to give up; None for none. pays_for_kept: every row pays for every cell of the
         pool, its own or not, so that what background work leaves behind is kept no longer than
-        until its app's next request."""
+        until its app's next request. saved: tokens of the sessions on disk; None where none are to
+        be saved."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -110,6 +116,13 @@ class Scheduler:
             batch_tokens=batch_tokens,
         )
         self._parker = Parker(store=store, residency=self._residency, copying=copying)
+        self._saver = SessionSaver(
+            saved=saved,
+            store=store,
+            parker=self._parker,
+            residency=self._residency,
+            copying=copying,
+        )
         self._freight = Freight(
             parker=self._parker,
             copying=copying,
@@ -148,6 +161,7 @@ class Scheduler:
         self._entries[admission.rid] = entry
         self._counters[entry.lane].enter(entry.app)
         self._waiting.append(entry)
+        self._saver.look_up(entry, now_ns)
         self._placer.may_place = True
 
     def cancel(self, rid: int) -> Finished | None:
@@ -187,7 +201,18 @@ class Scheduler:
         """Give up what is kept for a session; whether there was anything."""
         self._placer.may_place = True
         was_parked = self._parker.drop_session(session)
-        return self._residency.drop_session(session) or was_parked
+        was_saved = self._saver.drop_session(session)
+        return self._residency.drop_session(session) or was_parked or was_saved
+
+    def disk_done(self, report: DiskDone) -> None:
+        """A session was written or read, or could not be."""
+        self._saver.done(report)
+        self._placer.may_place = True
+
+    def is_saving(self, now_ns: int) -> bool:
+        """Asked when nothing more will come: whether sessions are still to be written. Not for
+        ever."""
+        return self._saver.hurry(now_ns)
 
     # -- the step -------------------------------------------------------------------------------
 
@@ -198,6 +223,8 @@ class Scheduler:
 
     def plan(self, now_ns: int) -> StepPlan:
         """The next step."""
+        if self._saver.let_go(now_ns):
+            self._placer.may_place = True
         if self._placer.may_place and len(self._waiting):
             self._placer.place(now_ns)
         ready = self._ready()
@@ -208,7 +235,8 @@ class Scheduler:
         wait_ms = self._throttle.hold(
             ready, now_ns, floor_is_owed=self.guard.background_share < self._floor
         )
-        plan = self._composer.compose(ready, (*self._residency.take_ops(), *copies))
+        files = self._saver.take_ops(now_ns)
+        plan = self._composer.compose(ready, (*self._residency.take_ops(), *copies, *files))
         if not plan.is_idle:
             self._throttle.charge(plan, now_ns)
         elif wait_ms:
@@ -296,6 +324,7 @@ class Scheduler:
             parked=self._parker.n_parked,
             parked_bytes=self._parker.parked_bytes,
             restores_total=self._parker.restores_total,
+            saved=self._saver.n_saved,
             prompt_tokens_total=self._placer.prompt_tokens,
             cached_tokens_total=self._placer.cached_tokens,
         )

@@ -17,5 +17,6 @@ class SchedulerSnapshot:
     parked: int = 0
     parked_bytes: int = 0
     restores_total: int = 0
+    saved: int = 0
     prompt_tokens_total: int = 0
     cached_tokens_total: int = 0

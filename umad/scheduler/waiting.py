@@ -71,7 +71,9 @@ class WaitingLine:
         for rank, lane in enumerate(self._order):
             counters = self._counters[lane]
             for app, queue in self._queues[lane].items():
-                head = next((entry for entry in queue if not entry.paused), None)
+                head = next(
+                    (one for one in queue if not one.paused and now_ns >= one.reads_until_ns), None
+                )
                 if head is None:
                     continue
                 is_aged = now_ns - head.waiting_since_ns >= AGING_NS

@@ -1,0 +1,190 @@
+"""Conversations that outlive their engine: the real engine, real files, the model that ships."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.harness import Completion, RunningEngine, engine
+from tests.live import wait_until
+from umad.protocol.link import Stop
+
+# With quantised KV the bits do not depend on how a prompt was sliced, so tokens can be compared.
+SMALL: dict[str, Any] = {"ctx_size": 1024, "batch": 128, "ubatch": 128, "kv_type": "q8"}
+FIRST = tuple(300 + (i * i * 31 + i) % 3000 for i in range(300))
+QUESTION = tuple(300 + (i * i * 17 + i) % 3000 for i in range(12))
+
+
+def first_turn(running: RunningEngine) -> Completion:
+    return running.generate(1, prompt_ids=FIRST, session="chat", max_tokens=20, ignore_eos=True)
+
+
+def second_turn(running: RunningEngine, answer: list[int]) -> Completion:
+    prompt = (*FIRST, *answer, *QUESTION)
+    return running.generate(2, prompt_ids=prompt, session="chat", max_tokens=30, ignore_eos=True)
+
+
+def end(running: RunningEngine) -> None:
+    running.send(Stop())
+    assert running.wait() == 0
+
+
+def saved_once(model: Path, folder: Path, **settings: Any) -> list[int]:
+    """One turn in an engine that then ends; the answer."""
+    with engine(model, **SMALL, session_dir=str(folder), **settings) as running:
+        running.ready()
+        answer = first_turn(running).ids
+        end(running)
+    return answer
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/*.kv"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nano_path: Path) -> tuple[list[int], list[int]]:
+    with engine(nano_path, **SMALL) as running:
+        running.ready()
+        answer = first_turn(running).ids
+        return answer, second_turn(running, answer).ids
+
+
+def test_a_conversation_goes_on_in_the_next_engine_with_the_very_same_tokens(
+    nano_path: Path, tmp_path: Path, undisturbed: tuple[list[int], list[int]]
+) -> None:
+    answer = saved_once(nano_path, tmp_path / "kept")
+
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path / "kept")) as running:
+        running.ready()
+        turn = second_turn(running, answer)
+
+    assert (answer, turn.ids) == undisturbed
+    # The last token of an answer is never computed.
+    assert turn.ending.cached_tokens == len(FIRST) + 19
+
+
+def test_what_an_engine_that_was_killed_had_saved_is_there(
+    nano_path: Path, tmp_path: Path, undisturbed: tuple[list[int], list[int]]
+) -> None:
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+        running.ready()
+        answer = first_turn(running).ids
+        wait_until(lambda: bool(files(tmp_path)), what="a save")
+        running.process.kill()
+        running.wait()
+
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+        running.ready()
+        turn = second_turn(running, answer)
+
+    assert turn.ids == undisturbed[1]
+    assert turn.ending.cached_tokens == len(FIRST) + 19
+
+
+def test_saved_sessions_are_for_their_owners_eyes(nano_path: Path, tmp_path: Path) -> None:
+    saved_once(nano_path, tmp_path / "kept")
+
+    (file,) = files(tmp_path / "kept")
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.parent.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("at", [0.01, 0.5])
+def test_a_damaged_file_is_refused_and_the_turn_computed(
+    nano_path: Path, tmp_path: Path, undisturbed: tuple[list[int], list[int]], at: float
+) -> None:
+    answer = saved_once(nano_path, tmp_path)
+    (file,) = files(tmp_path)
+    data = bytearray(file.read_bytes())
+    data[int(at * len(data))] ^= 4
+    file.write_bytes(data)
+
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+        running.ready()
+        turn = second_turn(running, answer)
+        words = running.stderr
+
+    assert turn.ids == undisturbed[1]
+    assert turn.ending.cached_tokens == 0
+    assert words.count("a saved session is not used") == 1
+    assert not files(tmp_path)
+
+
+def test_cells_of_other_weights_or_another_cache_are_never_put_back(
+    nano_path: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.gguf"
+    shutil.copy(nano_path, model)
+    for change in ("weights", "cache"):
+        saved_once(model, tmp_path / "kept")
+        settings = dict(SMALL)
+        if change == "weights":
+            os.utime(model)
+        else:
+            settings["kv_type"] = "f16"
+
+        with engine(model, **settings, session_dir=str(tmp_path / "kept")) as running:
+            running.ready()
+            turn = second_turn(running, [])
+            words = running.stderr
+
+        assert turn.ending.cached_tokens == 0
+        reason = "another model" if change == "weights" else "another kv type"
+        assert f"it is of {reason}" in words
+        assert not files(tmp_path / "kept")
+
+
+def test_a_folder_that_cannot_be_had_costs_a_line_and_no_request(
+    nano_path: Path, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+
+    with engine(nano_path, **SMALL, session_dir=str(taken)) as running:
+        running.ready()
+        first = first_turn(running)
+        end(running)
+        words = running.stderr
+
+    assert first.ending.reason == "length"
+    assert words.count("sessions are not saved") == 1
+
+
+def test_without_memory_to_park_in_nothing_is_saved_and_the_log_says_why(
+    nano_path: Path, tmp_path: Path
+) -> None:
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path), park_bytes=0) as running:
+        running.ready()
+        first_turn(running)
+        end(running)
+        words = running.stderr
+
+    assert "sessions are not saved: there is no memory to park them in" in words
+    assert not files(tmp_path)
+
+
+def test_a_dropped_session_leaves_nothing_on_disk(nano_path: Path, tmp_path: Path) -> None:
+    saved_once(nano_path, tmp_path)
+
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+        running.ready()
+        dropped = running.call("drop_session", session="chat").value
+        end(running)
+
+    assert dropped is True
+    assert not files(tmp_path)
+
+
+def test_only_named_sessions_are_saved(nano_path: Path, tmp_path: Path) -> None:
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+        running.ready()
+        running.generate(1, prompt_ids=FIRST, max_tokens=4)
+        end(running)
+
+    assert not files(tmp_path)
