@@ -50,6 +50,20 @@ def test_a_folder_of_another_name_keeps_its_mode(tmp_path: Path) -> None:
     assert mode(folder) == 0o755
 
 
+def test_a_folder_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    if os.getuid() == 0:
+        os.chown(folder, 12_345, -1)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 12_345)
+
+    with pytest.raises(BadConfig, match="belongs to uid"):
+        SocketFile.claim(folder / "umad.sock")
+
+
 def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from umad.daemon.admission import Admission
 from umad.daemon.bandwidth import Budget
 from umad.daemon.companion import close_companions, open_companions
 from umad.daemon.completions import Completions
+from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.engine_process import Launcher
 from umad.daemon.fanout import Fanout
@@ -93,6 +95,8 @@ def run_daemon(
             ready()
 
     try:
+        connections = fitting_connections(settings.limits.connections)
+        settings = replace(settings, limits=replace(settings.limits, connections=connections))
         settled = budget()
         if settled is not None:
             log.info("traffic budget gbps=%.2f measured=%s", settled.gbps, settled.measured)

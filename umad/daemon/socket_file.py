@@ -69,11 +69,18 @@ def _make_folder(folder: Path) -> None:
         raise BadConfig(
             f"the socket's folder cannot be made: {folder}: {error.strerror}", field="socket"
         ) from error
+    if found.st_uid not in (os.getuid(), 0):
+        # Whoever owns the folder could put a socket of their own in our place.
+        raise BadConfig(
+            f"the socket's folder belongs to uid {found.st_uid}: {folder}; name another with "
+            "--socket or UMAD_SOCKET",
+            field="socket",
+        )
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid == os.getuid() and folder.name == "umad" and mode != 0o700:
         folder.chmod(0o700)
     elif mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-        # Whoever writes to the folder could put a socket of their own in our place.
+        # So could whoever may write to it.
         raise BadConfig(
             f"others may write to the socket's folder: chmod go-w {folder}", field="socket"
         )
