@@ -106,6 +106,16 @@ def test_an_answer_keeps_to_its_schema_across_a_crash(short_tmp_path: Path) -> N
     assert [type(one) for one in json.loads(broken.text)] == [str] * 12
 
 
+async def next_engine(daemon: LiveDaemon, before: set[int]) -> int:
+    """The pid of an engine that is none of those before."""
+    async with asyncio.timeout(30):
+        while True:
+            for engine in daemon.engines():
+                if engine.pid not in before:
+                    return engine.pid
+            await asyncio.sleep(0.02)
+
+
 def test_three_crashes_in_a_minute_stop_that_model_with_a_clear_error(
     short_tmp_path: Path,
 ) -> None:
@@ -116,13 +126,9 @@ def test_three_crashes_in_a_minute_stop_that_model_with_a_clear_error(
             await asyncio.wait_for(stream.enough.wait(), 30)
             killed: set[int] = set()
             for _ in range(3):
-                while True:
-                    fresh = [e for e in daemon.engines() if e.pid not in killed]
-                    if fresh:
-                        break
-                    await asyncio.sleep(0.02)
-                killed.add(fresh[0].pid)
-                os.kill(fresh[0].pid, signal.SIGKILL)
+                fresh = await next_engine(daemon, killed)
+                killed.add(fresh)
+                os.kill(fresh, signal.SIGKILL)
             await asyncio.wait_for(task, 60)
             await client.ping()
         return stream
