@@ -15,7 +15,7 @@ killed and started again; who uses the socket does not notice.
     door/       who may come in and under which name: connections, keys, hosts and origins, quotas
     bodies/     pydantic models of what is sent and answered, a file per dialect
     dialects/   a file per family of endpoints
-    listening   the log (words) hears of a generation, where somebody asked for that
+    listening   the log (words) and traces (spans, otel) hear of a generation, where somebody asked
     serving     the process: listening socket, uvicorn, signals
 
 Not: chat templates, tools, reasoning or grammars, which are the engine's; nor which lane a request

@@ -35,6 +35,7 @@ from umad.gateway.openapi import docs_of
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.shared import Shared
+from umad.gateway.spans import Spans
 from umad.gateway.token_texts import TokenTexts
 from umad.service import Service
 
@@ -46,11 +47,12 @@ def create_app(
     keys: Keyring | None = None,
     any_host: bool = False,
     verbose: bool = False,
+    spans: Spans | None = None,
 ) -> Starlette:
     """One gateway. keys: those of `settings.api_key_file` where they are not given.
 
     any_host: whether every Host is answered to (`door.hosts.HostRule`). verbose: whether what
-    prompts and completions say is logged.
+    prompts and completions say is logged. spans: who makes traces.
     """
     if keys is None:
         path = settings.api_key_file
@@ -67,6 +69,7 @@ def create_app(
         token_texts=TokenTexts(service),
         store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
         verbose=verbose,
+        spans=spans,
         app_name=naming(),
     )
     # Starlette's own list answers preflights; who may ask is the door's to say.

@@ -18,9 +18,10 @@ from umad.errors import BadRequest, UmadError
 from umad.gateway.door.keys import Caller
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.generation import Generation, Generator, Shortcut, open_generation
-from umad.gateway.listening import Listened
+from umad.gateway.listening import Listened, Listener
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
+from umad.gateway.spans import RequestSpan
 from umad.gateway.sse import EVENTS, Stream, encode_json
 from umad.gateway.words import Words
 from umad.request import GenerateRequest
@@ -43,6 +44,7 @@ class Call:
         shared: Shared,
         caller: Caller,
         request_id: str,
+        span: RequestSpan | None,
         exits: AsyncExitStack,
     ) -> None:
         self.request = request
@@ -51,6 +53,7 @@ class Call:
         self.shared = shared
         self.caller = caller
         self.id = request_id
+        self._span = span
         # Used by what has ended so far, prompts too.
         self.tokens = 0
         self._exits = exits
@@ -90,9 +93,12 @@ class Call:
 
     def _service(self, request: GenerateRequest) -> Generator:
         """The daemon, with somebody listening where that was asked for."""
+        listeners: list[Listener] = []
         if self.shared.verbose:
-            return Listened(self.shared.service, [Words(self.id, request)])
-        return self.shared.service
+            listeners.append(Words(self.id, request))
+        if self._span is not None:
+            listeners.append(self._span.generation(request))
+        return Listened(self.shared.service, listeners) if listeners else self.shared.service
 
     async def chat(self, request: GenerateRequest) -> ChatReply:
         """The same for `messages`, with the answer taken apart as it comes."""

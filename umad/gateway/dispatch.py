@@ -24,6 +24,7 @@ from umad.gateway.endpoint import Dialect, Endpoint
 from umad.gateway.errors import CLIENT_GONE, BodyTooLarge, SlowBody, problem_of
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.shared import Shared
+from umad.gateway.spans import RequestSpan
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +66,13 @@ class Served:
         request_id = request_id_of(headers.get("x-request-id"))
         sender = _Sender(send, request_id)
         began_s = loop.time()
-        caller = ANYBODY
+        caller, span = ANYBODY, None
+        if self._shared.spans is not None:
+            span = self._shared.spans.request(self._endpoint.method, path, headers, request_id)
         counts.live.inc()
         try:
             caller = self._enter(headers)
-            await self._serve(scope, receive, sender, request_id, caller)
+            await self._serve(scope, receive, sender, request_id, caller, span)
         except _ClientGone:
             sender.status = CLIENT_GONE
         except UmadError as error:
@@ -81,6 +84,8 @@ class Served:
         finally:
             took_s = loop.time() - began_s
             counts.live.dec()
+            if span is not None:
+                span.end(sender.status, caller.app)
             counts.requests.labels(path, str(sender.status)).inc()
             counts.latency_s.labels(path).observe(took_s)
             log.info(
@@ -105,7 +110,13 @@ class Served:
         return caller
 
     async def _serve(
-        self, scope: Scope, receive: Receive, sender: _Sender, request_id: str, caller: Caller
+        self,
+        scope: Scope,
+        receive: Receive,
+        sender: _Sender,
+        request_id: str,
+        caller: Caller,
+        span: RequestSpan | None,
     ) -> None:
         shared, endpoint = self._shared, self._endpoint
         now_s = asyncio.get_running_loop().time()
@@ -113,7 +124,8 @@ class Served:
             limits = shared.settings
             raw = await _body(scope, receive, limit=limits.body_bytes, within_s=limits.body_s)
             work = asyncio.create_task(
-                self._work(scope, sender, request_id, caller, raw), name=f"request {request_id}"
+                self._work(scope, sender, request_id, caller, span, raw),
+                name=f"request {request_id}",
             )
             gone = asyncio.create_task(_disconnected(receive), name=f"watch {request_id}")
             try:
@@ -128,7 +140,13 @@ class Served:
                     await asyncio.wait({work})
 
     async def _work(
-        self, scope: Scope, sender: _Sender, request_id: str, caller: Caller, raw: bytes
+        self,
+        scope: Scope,
+        sender: _Sender,
+        request_id: str,
+        caller: Caller,
+        span: RequestSpan | None,
+        raw: bytes,
     ) -> None:
         async with AsyncExitStack() as exits:
             call = Call(
@@ -138,6 +156,7 @@ class Served:
                 shared=self._shared,
                 caller=caller,
                 request_id=request_id,
+                span=span,
                 exits=exits,
             )
             try:

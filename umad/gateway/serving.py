@@ -31,6 +31,7 @@ from umad.gateway.dialects import ENDPOINTS
 from umad.gateway.door.check import UNIX, check_door, host_and_port, is_local
 from umad.gateway.door.connections import Connections
 from umad.gateway.door.keys import Keyring
+from umad.gateway.spans import open_spans
 from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
@@ -80,12 +81,14 @@ def run_gateway(settings: Settings) -> int:
 
 async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_host: bool) -> None:
     client = AsyncClient(settings.socket, options=_CLIENT)
+    spans = open_spans(os.environ)
     app = create_app(
         settings.http,
         client,
         keys=keys,
         any_host=any_host,
         verbose=settings.logging.verbose,
+        spans=spans,
     )
     http = settings.http
     connections = Connections(
@@ -117,6 +120,8 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
     finally:
         await client.close()
         app.state.shared.store.close()
+        if spans is not None:
+            spans.close()
 
 
 def _connection_limit(wanted: int) -> int:

@@ -14,6 +14,7 @@ from umad.gateway.door.keys import Keyring
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFacts
 from umad.gateway.responses_store import ResponsesStore
+from umad.gateway.spans import Spans
 from umad.gateway.token_texts import TokenTexts
 from umad.service import Service
 
@@ -22,7 +23,8 @@ from umad.service import Service
 class Shared:
     """One gateway's parts. verbose: what prompts and completions say may be logged.
 
-    app_name: a name for a caller without a key, by its User-Agent.
+    spans: who makes traces, where anybody does. app_name: a name for a caller without a key, by
+    its User-Agent.
     """
 
     settings: HttpSettings
@@ -36,4 +38,5 @@ class Shared:
     token_texts: TokenTexts
     store: ResponsesStore
     verbose: bool
+    spans: Spans | None
     app_name: Callable[[str | None], str | None]
