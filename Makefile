@@ -44,8 +44,9 @@ format: $(STAMP) ## rewrite the code in the house format
 browser-test: $(STAMP_BROWSER) ## the page at / in headless Chromium
 	$(BIN)/python -m pytest -q tests/browser
 
-agents-test: $(STAMP_AGENTS) ## Claude Code, Codex and opencode from npm, their tools called by script
-	PATH="$(CURDIR)/$(VENV)/agents/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -q -rs tests/agents
+agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their model answering by script
+	PATH="$(CURDIR)/$(VENV)/agents/node_modules/.bin:$$PATH:$(CURDIR)/$(VENV)/aider/bin" \
+	  $(BIN)/python -m pytest -q -rs tests/agents
 
 clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
@@ -95,15 +96,21 @@ $(STAMP_BROWSER): $(STAMP)
 	@touch $@
 
 $(STAMP_AGENTS): $(STAMP)
+	@command -v npm >/dev/null || { echo "the agents come from npm: install Node.js 20 or newer" >&2; exit 1; }
+	@echo "installing the agents into $(VENV)/agents and $(VENV)/aider, which takes some minutes"
 	npm install --silent --prefix $(VENV)/agents \
 	  @anthropic-ai/claude-code@2.1.197 @openai/codex@0.169.0 opencode-ai@1.18.33
+	@$(BIN)/python -m venv $(VENV)/aider && $(VENV)/aider/bin/python -m pip install --quiet \
+	  --disable-pip-version-check aider-chat==0.86.2 \
+	  || { rm -rf $(VENV)/aider; echo "aider does not install here (it wants Python 3.10 to 3.12): skipped"; }
 	@touch $@
 
 # They pin older packages than umad's own tests need.
 $(STAMP_CLIENTS): $(STAMP)
+	@echo "installing the packages into $(VENV)/clients, which takes a minute or two"
 	$(BIN)/python -m venv $(VENV)/clients
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check \
-	  litellm==1.83.0 llm==0.36 langchain-openai==1.7.3 instructor==1.17.0
+	  litellm==1.83.0 llm==0.36 langchain-openai==1.7.3 instructor==1.17.0 openai==3.3.0
 	@touch $@
 
 # Its plugin for pytest would change umad's own tests.

@@ -18,7 +18,6 @@ import select
 import signal
 import socket
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -184,9 +183,9 @@ class FakeEngine:
         script = self._model.script
         if script is not None and options is not None:
             calls = bool(options.tools) and not any(turn.role == "tool" for turn in turns)
-            stream.pieces = textwrap.wrap(
-                script[0] if calls else script[1], PIECE_CHARS, drop_whitespace=False
-            )
+            text = script[0] if calls else script[1]
+            starts = range(0, len(text), PIECE_CHARS)
+            stream.pieces = [text[at : at + PIECE_CHARS] for at in starts]
         for word in words if script is None else ():
             order, at, number = word.partition("@")
             if at and not (order.endswith("_once") and stream.resumed):

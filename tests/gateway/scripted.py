@@ -27,10 +27,12 @@ def hermes_call(name: str, arguments: dict[str, Any]) -> str:
 
 
 @contextmanager
-def scripted_gateway(folder: Path, first_words: str) -> Iterator[tuple[str, Path]]:
-    """Address and socket. The model says `first_words` while a tool may be called, `LAST_WORDS`
-    once one has answered."""
-    model = FakeModel(script=(first_words, LAST_WORDS), family="hermes")
+def scripted_gateway(
+    folder: Path, first_words: str, last_words: str = LAST_WORDS
+) -> Iterator[tuple[str, Path]]:
+    """Address and socket. The model says `first_words` while a tool may be called, `last_words`
+    once one has answered or where there is none."""
+    model = FakeModel(script=(first_words, last_words), family="hermes")
     path = model.write(folder / f"{MODEL}.gguf")
     socket = folder / "u.sock"
     python = sys.executable

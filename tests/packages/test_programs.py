@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.scripted import hermes_call, scripted_gateway
 
 # The environment's interpreter; the Makefile sets it.
 PYTHON = os.environ.get("CLIENTS_PYTHON", "")
@@ -20,13 +21,22 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("scripted")
+    with scripted_gateway(folder, hermes_call("weather", {"city": "Oslo"})) as (address, _):
+        yield address
+
+
 @pytest.mark.parametrize("package", ["litellm", "langchain", "instructor", "llm"])
-def test_a_package_is_served_in_its_main_ways(gateway: LiveGateway, package: str) -> None:
+def test_a_package_is_served_in_its_main_ways(
+    gateway: LiveGateway, scripted: str, package: str
+) -> None:
     assert PYTHON, "CLIENTS_PYTHON names no interpreter; make clients-test does"
     program = Path(__file__).with_name("programs.py")
 
     done = subprocess.run(
-        [PYTHON, str(program), package, gateway.address],
+        [PYTHON, str(program), package, gateway.address, scripted],
         capture_output=True,
         text=True,
         check=False,

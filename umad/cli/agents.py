@@ -110,6 +110,8 @@ def _aider(target: Target) -> Setting:
             "AIDER_WEAK_MODEL": name,
             "AIDER_EDITOR_MODEL": name,
             "AIDER_SHOW_MODEL_WARNINGS": "false",
+            # A machine of one's own may have no network to fetch prices from.
+            "LITELLM_LOCAL_MODEL_COST_MAP": "true",
         }
     )
 
