@@ -6,6 +6,7 @@ import openai
 import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from pydantic import BaseModel, ConfigDict
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello there"}]
 
@@ -136,6 +137,24 @@ def test_parts_of_text_are_one_text_and_a_developer_is_the_system(client: OpenAI
 
     assert whole.usage is not None
     assert whole.usage.prompt_tokens > 2
+
+
+class Answer(BaseModel):
+    # Closed, so that a model that writes anything at all comes to its end.
+    model_config = ConfigDict(extra="forbid")
+    yes: bool
+
+
+def test_an_answer_is_parsed_as_the_type_that_was_asked_for(client: OpenAI) -> None:
+    whole = client.chat.completions.parse(
+        model="nano", messages=HELLO, response_format=Answer, max_tokens=200
+    )
+    response = client.responses.parse(
+        model="nano", input="Hello", text_format=Answer, max_output_tokens=200
+    )
+
+    assert isinstance(whole.choices[0].message.parsed, Answer)
+    assert isinstance(response.output_parsed, Answer)
 
 
 def test_more_tokens_than_the_daemon_allows_are_as_many_as_it_does(client: OpenAI) -> None:

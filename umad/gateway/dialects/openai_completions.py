@@ -40,7 +40,11 @@ def _check(body: CompletionBody) -> None:
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise BadRequest("best_of: other than n is not supported", field="best_of")
     if body.echo and body.logprobs is not None:
-        raise Unsupported("echo with logprobs of the prompt is not supported", field="echo")
+        raise Unsupported(
+            "echo with logprobs: those of the prompt's own tokens are not computed; "
+            "ask for one of the two",
+            field="echo",
+        )
     if body.echo and body.suffix:
         raise BadRequest("echo and suffix exclude each other", field="echo")
 
