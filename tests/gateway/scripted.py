@@ -32,7 +32,13 @@ def scripted_gateway(
 ) -> Iterator[tuple[str, Path]]:
     """Address and socket. The model says `first_words` while a tool may be called, `last_words`
     once one has answered or where there is none."""
-    model = FakeModel(script=(first_words, last_words), family="hermes")
+    with faked_gateway(folder, FakeModel(script=(first_words, last_words), family="hermes")) as one:
+        yield one
+
+
+@contextmanager
+def faked_gateway(folder: Path, model: FakeModel) -> Iterator[tuple[str, Path]]:
+    """Address and socket of a gateway before a daemon with `model` for an engine."""
     path = model.write(folder / f"{MODEL}.gguf")
     socket = folder / "u.sock"
     python = sys.executable
