@@ -162,6 +162,24 @@ def test_where_all_connections_are_at_work_one_more_is_told_to_come_back(
     wait_until(has_room, what="room again")
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(
+    strict: LiveGateway, protocol: bytes
+) -> None:
+    body = json.dumps({"prompt": "one", "max_tokens": 2}).encode()
+    with closing(connect(strict)) as java:
+        java.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\n"
+            b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (protocol, len(body), body)
+        )
+        said = answered(java)
+
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert b'"completion_tokens":2' in said
+
+
 def test_who_sends_no_more_still_has_his_short_answer(strict: LiveGateway) -> None:
     with closing(connect(strict)) as half:
         half.sendall(HEALTH)

@@ -12,6 +12,7 @@ it. Not: bodies (`umad.gateway.dispatch`), which have the gateway's own answers.
 
 import asyncio
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from umad.gateway.endpoint import FLOW
 
 # Agents send cookies, tokens and beta flags, a few kilobytes; nginx takes 32 KiB, h11 64.
 HEAD_BYTES = 64 * 2**10
+_ASKS = b"\r\nupgrade"
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 _PLAIN = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
 
 
@@ -94,6 +97,8 @@ class DoorProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._all.idle.pop(self, None)
+        if self._head_bytes is None and self._is_between():
+            data = _without_upgrade(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -104,7 +109,7 @@ class DoorProtocol(HttpToolsProtocol):
                     b"431 Request Header Fields Too Large",
                     b"a request's head has at most %d bytes" % HEAD_BYTES,
                 )
-        elif self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+        elif self._head_timer is None and self._is_between():
             # Bytes that begin no request: empty lines, or the body of one that was refused.
             self._await_head()
 
@@ -132,6 +137,10 @@ class DoorProtocol(HttpToolsProtocol):
         """Close, for somebody else's sake: nothing is under way here."""
         self._forget()
         self.transport.close()
+
+    def _is_between(self) -> bool:
+        """No request is under way."""
+        return self.cycle is None or self.cycle.response_complete
 
     def _rest(self) -> None:
         self._all.idle[self] = None
@@ -168,3 +177,13 @@ class DoorProtocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + _PLAIN + length + more)
             self.transport.write(b"\r\n" + text)
             self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The beginning of a request, asking for no other protocol. A server may ignore that it is
+    asked (RFC 9110, 7.8), but the parser takes what follows for the other protocol, and Java's
+    HttpClient asks for HTTP/2 with every first request, its body behind it."""
+    if _ASKS not in data.lower():
+        return data
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-not-upgraded:", head) + end + rest
