@@ -31,10 +31,11 @@ USAGE = Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=6)
 class Scripted(AsyncClient):
     """Says `words` to everybody, one token each; keeps what it was asked."""
 
-    def __init__(self, words: Sequence[str] = WORDS) -> None:
+    def __init__(self, words: Sequence[str] = WORDS, family: str = "hermes") -> None:
         super().__init__("/nowhere.sock")
         self.asked: list[GenerateRequest] = []
         self._words = words
+        self._family = family
 
     @override
     async def generate(
@@ -55,7 +56,8 @@ class Scripted(AsyncClient):
 
     @override
     async def models(self) -> list[Mapping[str, Any]]:
-        facts = {"chat_family": "hermes", "thinking": ("<think>", "</think>"), "takes_tools": True}
+        thinking = ("<think>", "</think>")
+        facts = {"chat_family": self._family, "thinking": thinking, "takes_tools": True}
         return [{"name": "scripted", "state": "ready", **facts}]
 
     @override

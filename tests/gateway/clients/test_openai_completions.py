@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said_with_its_field(
 
 
 def test_what_the_prompts_own_tokens_were_worth_is_not_told_and_says_so(client: OpenAI) -> None:
-    with pytest.raises(openai.APIStatusError, match="of the prompt.s own tokens") as caught:
+    with pytest.raises(openai.APIStatusError, match=r"of the prompt.s own tokens") as caught:
         complete(client, max_tokens=0, echo=True, logprobs=1)
 
     assert caught.value.status_code == 501

@@ -127,3 +127,18 @@ def test_logprobs_of_a_response_are_of_its_text_and_not_of_thinking_or_calls(
     (message,) = (one for one in answer.json()["output"] if one["type"] == "message")
     listed = message["content"][0]["logprobs"]
     assert [one["token"] for one in listed] == ["weather.</think>\n\nLet me look."]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"), [("string", "5"), ("integer", 5)], ids=["text", "number"]
+)
+def test_a_bare_value_is_what_the_offered_tool_takes(kind: str, given: object) -> None:
+    words = ("<tool_call>\n<function=set>\n<para", "meter=to>\n5\n</parameter>\n", "</function>")
+    parameters = {"type": "object", "properties": {"to": {"type": kind}}}
+    tool = {"type": "function", "function": {"name": "set", "parameters": parameters}}
+    body = {"messages": CHAT["messages"], "tools": [tool]}
+
+    answer = post(Scripted(words, family="qwen_coder"), "/v1/chat/completions", body)
+
+    (call,) = answer.json()["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"to": given}
