@@ -39,5 +39,6 @@ rows}; a row {<condition>, contender, samples, median, low, high, ratio: {median
     soak_clients  soak_holdings                the crowd, what a daemon holds
     targets     servers that are loaded        load        the clients that load them
     exchange    one recorded request           latency     what its client felt
+    running     servers started together, ended whatever happens
     company     what ran while it waited
 """

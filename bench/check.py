@@ -10,7 +10,6 @@ to publish: that is `python -m bench mixed` and its like.
 
 import argparse
 import asyncio
-import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench import command, models, peers
+from bench import command, models, peers, running
 from bench import load as loading
 from bench.company import background_tokens_per_wait
 from bench.errors import BenchError
@@ -220,11 +219,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     targets: list[Target] = [umad] if server is None else [umad, server]
     prompts = Prompts(models.text_tokens(path), seed=0)
     figures: list[Figure] = []
-    with contextlib.ExitStack() as stack:
+    with running.started(targets):
         for target in targets:
-            stack.callback(target.stop)
-        for target in targets:
-            target.start()
             loading.warm_up(target, _MIXED, prompts)
         bench = Bench(room, umad, server, prompts)
         parts = (bench.company, bench.conversation, bench.batching, bench.copies)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 import psutil
 from rich.console import Console
 
-from bench import command, machine, models, peers, precedence
+from bench import command, machine, models, peers, running
 from bench import load as loading
 from bench.latency import felt
 from bench.load import Load, Target
@@ -159,21 +159,15 @@ def run(options: argparse.Namespace, console: Console) -> None:
         prompt_progress=False,
     )
     targets = [TARGETS[key](built, room) for key in options.contenders]
-    with contextlib.ExitStack() as stack:
-        for target in targets:
-            stack.callback(target.stop)
-        for target in targets:
-            target.start()
-        precedence.include_children()
-        with console.status("") as status:
-            runs = measure(
-                targets,
-                load,
-                Prompts(models.text_tokens(path), seed=0),
-                seconds=options.seconds,
-                repetitions=options.repetitions,
-                progress=status.update,
-            )
+    with running.started(targets), console.status("") as status:
+        runs = measure(
+            targets,
+            load,
+            Prompts(models.text_tokens(path), seed=0),
+            seconds=options.seconds,
+            repetitions=options.repetitions,
+            progress=status.update,
+        )
     notes = (
         (
             f"{load.clients} apps, {load.prompt_tokens} prompt and {load.tokens} generated tokens"

@@ -8,7 +8,6 @@ import abc
 import contextlib
 import http.client
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -18,7 +17,7 @@ from typing import IO
 
 from typing_extensions import override
 
-from bench import cache
+from bench import cache, running
 from bench.errors import BenchError
 
 _STOP_S = 10.0
@@ -72,13 +71,7 @@ class HttpServer(abc.ABC):
 
     def stop(self) -> None:
         """Ends the process (asked first, then killed) and removes the socket; may be repeated."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(_STOP_S)
+        running.end(self._process, within_s=_STOP_S)
         if self._log is not None:
             self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
-from bench import command, machine, models, peers, precedence
+from bench import command, machine, models, peers, running
 from bench.arrivals import decode_tokens_per_s
 from bench.errors import BenchError
 from bench.exchange import Connection
@@ -178,12 +178,7 @@ def _started(built: peers.Peers, room: Room, kv_type: str) -> Iterator[Sequence[
         ),
     )
     targets: list[Target] = [UmadTarget(built, typed), ServerTarget(built, typed)]
-    with contextlib.ExitStack() as stack:
-        for target in targets:
-            stack.callback(target.stop)
-        for target in targets:
-            target.start()
-        precedence.include_children()
+    with running.started(targets):
         yield targets
 
 

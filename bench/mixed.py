@@ -9,7 +9,6 @@ of the machine falls on both; ratios are taken within a repetition. How waits ar
 """
 
 import argparse
-import contextlib
 import dataclasses
 import shlex
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from bench import command, machine, models, peers, precedence
+from bench import command, machine, models, peers, running
 from bench import load as loading
 from bench.latency import Felt, felt, prompt_tokens_per_s
 from bench.load import Load, Target
@@ -192,23 +191,17 @@ def run(options: argparse.Namespace, console: Console) -> None:
         umad_arguments=tuple(shlex.split(options.umad)),
     )
     targets = [TARGETS[key](built, room) for key in options.contenders]
-    with contextlib.ExitStack() as stack:
-        for target in targets:
-            stack.callback(target.stop)
-        for target in targets:
-            target.start()
-        precedence.include_children()
-        with console.status("") as status:
-            measured = measure(
-                targets,
-                load,
-                Prompts(models.text_tokens(path), seed=0),
-                seconds=options.seconds,
-                repetitions=options.repetitions,
-                arrivals=options.arrivals,
-                parts=options.parts,
-                progress=status.update,
-            )
+    with running.started(targets), console.status("") as status:
+        measured = measure(
+            targets,
+            load,
+            Prompts(models.text_tokens(path), seed=0),
+            seconds=options.seconds,
+            repetitions=options.repetitions,
+            arrivals=options.arrivals,
+            parts=options.parts,
+            progress=status.update,
+        )
     notes = (
         (
             f"{load.clients} interactive clients: {load.prompt_tokens} prompt and {load.tokens}"

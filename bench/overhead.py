@@ -12,7 +12,6 @@ Not how many streams share a server (`bench.speed`), nor what they do to each ot
 
 import argparse
 import asyncio
-import contextlib
 import dataclasses
 import statistics
 import sys
@@ -22,7 +21,7 @@ from collections.abc import Callable, Sequence
 import psutil
 from rich.console import Console
 
-from bench import bare, command, machine, models, peers, precedence
+from bench import bare, command, machine, models, peers, running
 from bench.errors import BenchError
 from bench.exchange import Exchange
 from bench.latency import first_token_ms, percentile
@@ -183,12 +182,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         prompt_progress=False,
     )
     targets = [TARGETS[key](built, room) for key in options.contenders]
-    with contextlib.ExitStack() as stack:
-        for target in targets:
-            stack.callback(target.stop)
-        for target in targets:
-            target.start()
-        precedence.include_children()
+    with running.started(targets):
         with console.status("") as status:
             runs, bare_s = measure(
                 targets,

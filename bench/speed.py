@@ -8,14 +8,13 @@ that what else the machine does falls on all of them alike. Latency is not measu
 """
 
 import argparse
-import contextlib
 import random
 import sys
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from bench import busy, command, machine, models, peers, precedence
+from bench import busy, command, machine, models, peers, precedence, running
 from bench.contenders import CONTENDERS, Contender, Workload
 from bench.table import Comparison
 
@@ -72,12 +71,7 @@ def compare(options: argparse.Namespace, console: Console) -> None:
             stream_context_tokens=options.context_tokens,
         )
         contenders = [CONTENDERS[key](built, workload) for key in options.contenders]
-        with contextlib.ExitStack() as stack:
-            for contender in contenders:
-                stack.callback(contender.stop)
-            for contender in contenders:
-                contender.start()
-            stack.enter_context(busy.programs(options.busy))
+        with running.started(contenders), busy.programs(options.busy):
             precedence.include_children()
             with console.status("") as status:
                 samples = measure(

@@ -10,7 +10,6 @@ import asyncio
 import dataclasses
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import IO
 
 from typing_extensions import override
 
-from bench import cache
+from bench import cache, running
 from bench.arrivals import Arrival
 from bench.errors import BenchError
 from umad.client import AsyncClient
@@ -105,13 +104,7 @@ class UmadDaemon:
 
     def stop(self) -> None:
         """Ends the daemon (asked first, then killed) and removes the socket; may be repeated."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(_STOP_S)
+        running.end(self._process, within_s=_STOP_S)
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
         if self._log is not None:
