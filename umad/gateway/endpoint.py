@@ -48,7 +48,8 @@ class Endpoint:
     or `umad.gateway.sse.Stream`; it raises `UmadError`, and checks nothing of the door's.
 
     body: what the handler reads by `Call.body`; answer: what it sends; types: its media types;
-    streams: that of the answer in pieces, where there is one. For the OpenAPI document.
+    streams: that of the answer in pieces, where there is one. answers_503: what is not ready is
+    said by the answer itself. For the OpenAPI document.
     needs_key: False lets everybody in who passes the Host check (health of a container).
     names: what the dialect calls fields of `GenerateRequest` that the daemon may find fault with.
     is_work: counts against concurrency and quotas; False for lists and facts.
@@ -62,6 +63,7 @@ class Endpoint:
     body: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     streams: str | None = None
+    answers_503: bool = False
     types: tuple[str, ...] = ("application/json",)
     needs_key: bool = True
     is_work: bool = False

@@ -93,7 +93,10 @@ def _done(one: Endpoint, refs: Any) -> dict[str, Any]:
 
 def _errors(one: Endpoint, refs: Any) -> dict[str, Any]:
     content = {"application/json": {"schema": refs[one.dialect.problem, "validation"]}}
-    return {status: {"description": text, "content": content} for status, text in _ERRORS.items()}
+    errors = {status: {"description": text, "content": content} for status, text in _ERRORS.items()}
+    if one.answers_503:
+        errors["503"] = {**_done(one, refs), "description": _ERRORS["503"]}
+    return errors
 
 
 def _operation_id(one: Endpoint) -> str:

@@ -187,6 +187,14 @@ ENDPOINTS = (
     ),
     _native("POST", "/cancel", _cancel, "End a request", body=CancelBody, answer=Cancelled),
     _native("GET", "/status", _status, "Models and live requests", answer=Status),
-    _native("GET", "/health", _health, "Whether a model answers", needs_key=False, answer=Health),
+    _native(
+        "GET",
+        "/health",
+        _health,
+        "Whether a model answers",
+        needs_key=False,
+        answer=Health,
+        answers_503=True,
+    ),
     _native("GET", "/diag", _diag, "What a report of a problem needs", answer=Diagnosis),
 )
