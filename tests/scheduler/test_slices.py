@@ -56,6 +56,26 @@ def test_background_slices_shrink_while_arrivals_keep_cutting_them_and_grow_agai
     assert bench.step().n_rows >= 256
 
 
+def test_an_editor_that_fell_silent_costs_background_work_no_speed_a_moment_later() -> None:
+    bench = Bench(n_cells=2**18, batch_tokens=512)
+    bench.arrive(1, 200_000, 4, lane="background")
+    for _ in range(100):
+        began_ns = bench.now_ns
+        while bench.now_ns - began_ns < 0.3e9:
+            bench.step()
+        bench.cut_next(after_ms=10.0)
+
+    speeds, whole_ms = [], 16.0 + 4.3 * 512
+    for _ in range(3):
+        began_ns, n_tokens = bench.now_ns, 0
+        while bench.now_ns - began_ns < 15e9:
+            n_tokens += bench.step().n_rows
+        speeds.append(n_tokens / (bench.now_ns - began_ns) * 1e6 / (512 / whole_ms))
+
+    assert speeds[0] >= 0.96, "most of a minute's habit is forgotten at once"
+    assert min(speeds[1:]) >= 0.985
+
+
 def test_background_slices_grow_until_larger_ones_are_no_faster() -> None:
     bench = Bench()
     bench.scheduler.cost.prefill.rows = CostCurve(5.0)

@@ -13,9 +13,11 @@ from umad.scheduler.cost import ShapeCost
 from umad.scheduler.curve import ROWS
 from umad.scheduler.tiles import in_whole_tiles
 
-# Cuts are remembered over about so much device time: a minute after the last request the machine
-# is the background's again.
+# Cuts are remembered over about so much device time.
 MEMORY_MS = 20_000.0
+# With none in so long, they come less often than three in that time, at 95 % confidence (the "rule
+# of three", Hanley and Lippman-Hand 1983): a habit that has ended is not remembered until it fades.
+QUIET_CUTS = 3.0
 # However quiet the machine: a step that is longer tells nobody how it goes, and gains nothing.
 LONGEST_MS = 4_000.0
 # Sizes whose speeds differ by less are alike; the largest of them is taken, since what it could
@@ -35,18 +37,21 @@ class CutRate:
     def __init__(self) -> None:
         self._cuts = 0.0
         self._ran_ms = 0.0
+        self._quiet_ms = 0.0
 
     def ran(self, device_ms: float, *, was_cut: bool) -> None:
         """A step that could be cut took so long."""
         kept = math.exp(-device_ms / MEMORY_MS)
         self._cuts = self._cuts * kept + was_cut
         self._ran_ms = self._ran_ms * kept + device_ms
+        self._quiet_ms = 0.0 if was_cut else self._quiet_ms + device_ms
 
     @property
     def per_ms(self) -> float:
         """0 where no cut is remembered."""
         # What is remembered is at least a second: one cut in the first step is not yet a habit.
-        return self._cuts / max(self._ran_ms, 1_000.0)
+        rate = self._cuts / max(self._ran_ms, 1_000.0)
+        return min(rate, QUIET_CUTS / self._quiet_ms) if self._quiet_ms else rate
 
     def tokens_per_ms(self, n_tokens: int, step_ms: float) -> float:
         """Speed of steps of this size that are computed again when they are cut, cuts arriving as
