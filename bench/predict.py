@@ -20,6 +20,7 @@ from bench import command
 from umad.config import SchedulerSettings, Settings
 from umad.request import BACKGROUND, INTERACTIVE
 from umad.scheduler import Admission, Scheduler
+from umad.scheduler.cost import CostModel
 from umad.step import Sampled, StepPlan, StepResult
 
 # An 8B model, 4.9 GB: Llama 3.1 as Q4_K_M, KV in f16.
@@ -52,6 +53,10 @@ class Machine:
         """What the interactive rows of it would take alone; they stand first."""
         rows = plan.decode[:STREAMS]
         return self._ms(len(rows), sum(row.position + 1 for row in rows), 0)
+
+    def shape_ms(self, n_rows: int) -> float:
+        """A step of so many rows that read nothing but themselves."""
+        return self._ms(n_rows, n_rows, 0)
 
     def _ms(self, n_rows: int, n_cells: int, n_cells_prefill: int) -> float:
         # A decode row reads all of its own cells; rows of a slice share what they read.
@@ -111,6 +116,10 @@ class _Run:
         self._now_ns = 0
         self.prompt_tokens = 0
         lanes = Settings().qos
+        # As an engine's warm-up and rehearsal do before anybody comes.
+        cost = CostModel()
+        cost.learn_all([(n, 0, machine.shape_ms(n)) for n in (1, 2, 4, 8)])
+        cost.learn_all([(0, n, machine.shape_ms(n)) for n in (4, 16, 64)])
         self.scheduler = Scheduler(
             n_cells=32768,
             max_seqs=16,
@@ -119,6 +128,7 @@ class _Run:
             latency_cap=Settings().latency_cap,
             lanes=lanes,
             cuts_soon=False,
+            cost=cost,
         )
 
     def arrive(self, lane: str, n_prompt: int, n_new: int) -> None:

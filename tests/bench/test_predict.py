@@ -10,10 +10,10 @@ from umad.step import DecodeSlice, StepPlan
 def test_the_guard_holds_on_a_machine_that_is_bound_by_bandwidth(machine: Machine) -> None:
     found = predict(machine, steps=1500)
 
-    assert found.p95 <= 1.2 * 1.05
-    assert found.p99 <= 2.2
+    assert found.p95 <= 1.2 * 1.02
+    assert found.p99 <= 2.0
     assert found.longest <= 3.0
-    assert found.beside_per_s > 0.02 * found.alone_per_s
+    assert found.beside_per_s > 0.4 * found.alone_per_s, "rows beside are nearly free there"
 
 
 def test_a_row_costs_what_reading_the_weights_costs() -> None:

@@ -34,7 +34,7 @@ def test_one_freak_step_silences_the_background_for_a_bounded_time() -> None:
     assert steps_without_guests(guard) == 100, "twenty solo steps' worth, not a minute's"
 
 
-def test_work_that_takes_longer_than_thought_is_let_in_until_one_step_in_twenty_is_over() -> None:
+def test_work_that_takes_longer_than_thought_is_let_in_until_one_step_in_25_is_over() -> None:
     guard = LatencyGuard(cap=CAP, floor=0.0)
     noise = np.random.default_rng(1)
     over: list[bool] = []
@@ -94,3 +94,24 @@ def test_the_floor_is_kept_where_the_cap_leaves_nothing() -> None:
 
     assert share(0.0) < 0.001
     assert 0.018 < share(0.02) < 0.03
+
+
+def test_a_piece_that_seems_too_dear_for_every_step_is_tried_now_and_then() -> None:
+    """Else a wrong opinion of it would last for ever: nothing else corrects it."""
+    guard = LatencyGuard(cap=1.2, floor=0.0)
+    piece_ms, carried = 0.6 * SOLO_MS, []
+
+    for _ in range(1000):
+        allowed_ms = guard.allowance_ms(SOLO_MS, WITHIN_MS, piece_ms)
+        if allowed_ms:
+            carried.append(allowed_ms)
+        guard.settle(
+            solo_ms=SOLO_MS,
+            within_ms=WITHIN_MS,
+            step_ms=SOLO_MS + allowed_ms,
+            carried=allowed_ms > 0,
+        )
+
+    assert set(carried) == {piece_ms, SOLO_MS}
+    assert 0.15 < carried.count(piece_ms) / len(carried) < 0.4
+    assert len(carried) <= 1000 / 25 + 1

@@ -4,9 +4,9 @@
 held to p95 <= cap x solo and p99 <= 2 x solo, so a step carries at most (cap - 1) x solo; where not
 even one token of the other work fits into that, one step in `CHUNK_EVERY` carries up to one solo.
 What a step ran over is a debt that the next ones pay before they carry anything.
-How far the cost model may be trusted is learnt: `trust` scales what a step carries, and falls 19
+How far the cost model may be trusted is learnt: `trust` scales what a step carries, and falls 24
 times faster with a step over the cap than it rises with one within, so that it settles where one
-carrying step in twenty is over (stochastic approximation of a quantile, Robbins and Monro 1951).
+carrying step in 25 is over (stochastic approximation of a quantile, Robbins and Monro 1951).
 Background work always gets its floor: below that share of the device's time a step carries some
 whatever the guard says, but never more than one solo.
 Pure; owner: the step thread.
@@ -16,11 +16,14 @@ from collections.abc import Iterable
 
 # p95 leaves one step in twenty free to be longer; one in 25 keeps a margin for the machine's noise.
 CHUNK_EVERY = 25
+# Of the chunks, one in so many is the smallest piece: what is thought of it may be wrong, and as
+# long as it seems too dear for every step, nothing else would ever show that.
+PIECE_EVERY = 4
 # The share of time is remembered over about this much of it.
 SHARE_MEMORY_MS = 2_000.0
-# Trust gained by a step within the cap; lost 19 times over by one above it.
+# Trust gained by a step within the cap; lost so many times over by one above it.
 TRUST_GAIN = 0.002
-TRUST_LOSS = 19 * TRUST_GAIN
+TRUST_LOSS = (CHUNK_EVERY - 1) * TRUST_GAIN
 # A machine that others disturb is over the cap whatever is carried; the background goes on there.
 LEAST_TRUST = 0.25
 # A single freak step must not silence the background for longer than this many solo steps.
@@ -35,6 +38,7 @@ class LatencyGuard:
         self._floor = floor
         self._debt_ms = 0.0
         self._steps_since_chunk = CHUNK_EVERY
+        self._chunks = 1
         self._background_share = 0.0
         self._trust = 1.0
 
@@ -68,7 +72,7 @@ class LatencyGuard:
         if least_ms <= regular_ms:
             return max(least_ms, self._trust * regular_ms)
         if least_ms <= solo_ms and self._steps_since_chunk >= CHUNK_EVERY:
-            return solo_ms
+            return least_ms if self._chunks % PIECE_EVERY == 0 else solo_ms
         return 0.0
 
     def settle(self, *, solo_ms: float, within_ms: float, step_ms: float, carried: bool) -> None:
@@ -85,6 +89,7 @@ class LatencyGuard:
             self._trust = min(1.0, max(LEAST_TRUST, self._trust + gain))
         if carried and extra_ms > regular_ms:
             self._steps_since_chunk = 0
+            self._chunks += 1
             self._debt_ms = min(self._debt_ms + extra_ms - regular_ms, MAX_DEBT_SOLOS * solo_ms)
         else:
             self._debt_ms = max(0.0, self._debt_ms - regular_ms)
