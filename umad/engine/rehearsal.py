@@ -65,7 +65,7 @@ class Rehearsal:
         by_priority = sorted(lanes, key=lambda name: lanes[name].priority)
         self._guarded_lane = next(name for name in by_priority if name in guarded)
         self._lowest_lane = by_priority[0]
-        is_known = cost.pace.above_ms(1) > 0
+        is_known = cost.pace.is_known
         self._left_ms = _WAKING_MS if is_known else REHEARSAL_MS
         self._scenes = [
             (n_streams, beside and self._lowest_lane not in guarded)

@@ -51,6 +51,11 @@ class Pace:
     def __init__(self) -> None:
         self._usual = [_Usual() for _ in ROWS]
 
+    @property
+    def is_known(self) -> bool:
+        """Something was observed, now or before an earlier end."""
+        return any(one.seen for one in self._usual)
+
     def above_ms(self, n_rows: int) -> float:
         """Usual milliseconds above the device's; of the nearest number of rows that is known."""
         at = _point(n_rows)
