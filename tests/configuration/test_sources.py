@@ -222,6 +222,8 @@ def test_words_stand_for_no_number(tmp_path: Path) -> None:
         ("- a list", "umad.yaml:1: the file must be a map"),
         ("scheduler: 5", "umad.yaml:1: scheduler must be a map"),
         ("a: {", "umad.yaml:1: not YAML"),
+        ("[" * 20_000, "umad.yaml: not YAML: nested too deeply"),
+        ("ctx_size: 512\n? [a]\n: 2", "umad.yaml:2: a key is a word"),
         ("\x07: 1", "umad.yaml: not YAML"),
     ],
 )

@@ -122,6 +122,8 @@ def _read(path: Path, *, must_exist: bool) -> str | None:
 def _from_file(path: Path, text: str) -> Iterator[Given]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError as error:
+        raise BadConfig(f"{path}: not YAML: nested too deeply") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
@@ -146,6 +148,8 @@ def _entries(node: yaml.Node, path: Path, group: str) -> Iterator[tuple[str, yam
             f"{line_of(path, node)}: {group or 'the file'} must be a map of keys to values"
         )
     for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise BadConfig(f"{line_of(path, key)}: a key is a word, not a list or map")
         name = f"{group}.{key.value}" if group else str(key.value)
         if name in _BY_NAME:
             yield name, key, value
