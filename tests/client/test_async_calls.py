@@ -1,6 +1,7 @@
 """Single answers, connecting and reconnecting of `AsyncClient`."""
 
 import asyncio
+import gc
 import os
 import socket
 import stat
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted_daemon import FRAME_BYTES, Peer, daemon, run
+from tests.client.scripted_daemon import FRAME_BYTES, Peer, daemon, daemon_thread, run
 from umad.client import AsyncClient, ClientOptions
 from umad.errors import (
     BadConfig,
@@ -17,6 +18,7 @@ from umad.errors import (
     ConnectionLost,
     DeadlineExceeded,
     FrameTooLarge,
+    LimitExceeded,
     NoDaemon,
     ProtocolViolation,
     UmadError,
@@ -301,3 +303,27 @@ def test_a_closed_client_stays_closed(path: str) -> None:
 
     with pytest.raises(ConnectionLost, match="was closed"):
         run(main())
+
+
+# asyncio warns of the connection that the first loop left open.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestWarning")
+def test_a_client_goes_on_with_the_next_loop_when_its_first_has_ended(path: str) -> None:
+    with daemon_thread(path, answering([1])):
+        client = AsyncClient(path)
+
+        answers = [asyncio.run(client.tokenize("hi")) for _ in range(2)]
+        asyncio.run(client.close())
+        gc.collect()  # here, where the warning is expected
+
+    assert answers == [(1,), (1,)]
+
+
+def test_a_client_is_not_used_on_two_loops_at_once(path: str) -> None:
+    async def main() -> None:
+        async with daemon(path, answering([1])), AsyncClient(path) as client:
+            with pytest.raises(LimitExceeded, match="another event loop"):
+                await asyncio.to_thread(lambda: asyncio.run(client.tokenize("hi")))
+
+            assert await client.tokenize("hi") == (1,)
+
+    run(main())

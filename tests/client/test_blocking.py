@@ -1,8 +1,10 @@
 """What a program without an event loop sees of the daemon through `Client`."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -166,6 +168,28 @@ def test_two_requests_at_once_are_refused_with_what_to_do(path: str) -> None:
 
             assert texts([next(stream)]) == ["second"]
         client.ping()
+
+
+def test_a_second_thread_is_refused_and_does_not_take_the_firsts_answer(path: str) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    async def script(peer: Peer) -> None:
+        request = await peer.hear()
+        asked.set()
+        assert await asyncio.to_thread(may_answer.wait, PATIENCE_S)
+        peer.say(encode_result(request.id, [7]))
+        await answer_hello_world(peer)
+
+    with daemon_thread(path, script), Client(path) as client, ThreadPoolExecutor(1) as first:
+        answer = first.submit(client.tokenize, "x")
+        assert asked.wait(PATIENCE_S)
+
+        with pytest.raises(LimitExceeded, match="threads need one each"):
+            client.ping()
+
+        may_answer.set()
+        assert answer.result(PATIENCE_S) == (7,)
+        assert client.complete("hello") == "hello world"
 
 
 def test_a_daemon_that_dies_in_mid_stream_loses_no_event_it_sent(path: str) -> None:

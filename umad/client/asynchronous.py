@@ -19,7 +19,7 @@ from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.client.prompts import Prompt, request_for
 from umad.client.results import as_count, as_facts, as_ids, as_rows, as_text
 from umad.clock import MonotonicClock
-from umad.errors import ConnectionLost
+from umad.errors import ConnectionLost, LimitExceeded
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     Cancel,
@@ -53,6 +53,7 @@ class AsyncClient(Service):
         self._options = options or DEFAULT_OPTIONS
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -70,18 +71,32 @@ class AsyncClient(Service):
     async def close(self) -> None:
         """Close the connection. What runs on it is cancelled; the client is not used again."""
         self._closed = True
+        self._settle_on(asyncio.get_running_loop())
         async with self._opening:
             connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
     async def _connected(self) -> Connection:
+        self._settle_on(asyncio.get_running_loop())
         async with self._opening:
             if self._closed:
                 raise ConnectionLost("this client was closed")
             if self._connection is None or not self._connection.is_open:
                 self._connection = await open_connection(self._path, self._options)
             return self._connection
+
+    def _settle_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to `loop`: the first one, or the next where that has ended (`asyncio.run` twice).
+
+        Raises `LimitExceeded` where another one runs."""
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                raise LimitExceeded("this client belongs to another event loop; use one for each")
+            self._connection, self._opening = None, asyncio.Lock()
+        self._loop = loop
 
     # -- generation ------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ names and what they return are those of `umad.service.Service`. Belongs to one t
 """
 
 import os
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from types import TracebackType
@@ -17,7 +18,7 @@ from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.client.prompts import Prompt, request_for
 from umad.client.results import as_count, as_facts, as_ids, as_rows, as_text
 from umad.clock import Clock, MonotonicClock
-from umad.errors import ConnectionLost, LimitExceeded, ProtocolViolation
+from umad.errors import ConnectionLost, DeadlineExceeded, LimitExceeded, ProtocolViolation
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     Cancel,
@@ -46,7 +47,8 @@ class Client:
 
     path: the daemon's socket; None for the default (`umad.socket_path`). Every method may raise
     `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded` besides what it says, and
-    `LimitExceeded` while an iterator of this client is open: two requests at once are two clients.
+    `LimitExceeded` while an iterator of this client is open or another thread uses it: two requests
+    at once are two clients.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Client:
         self._clock = clock or MonotonicClock()
         self._channel: Channel | None = None
         self._last_id = 0
-        self._streaming: RequestId | None = None
+        # Held by the one request that may be under way: a second thread would take its answers.
+        self._busy = threading.Lock()
         self._closed = False
 
     def __enter__(self) -> Self:
         self._connected()
+        self._busy.release()
         return self
 
     def __exit__(
@@ -84,15 +88,20 @@ class Client:
             self._channel = None
 
     def _connected(self) -> Channel:
+        """The connection, for one request, whose end releases `_busy`."""
         if self._closed:
             raise ConnectionLost("this client was closed")
-        if self._streaming is not None:
+        if not self._busy.acquire(blocking=False):
             raise LimitExceeded(
-                "an iterator of this client is open: read it to its end, close it, or use a "
-                "second client"
+                "this client is in use: read its open iterator to the end or close it, or use a "
+                "second client; threads need one each"
             )
-        if self._channel is None or not self._channel.is_alive():
-            self._channel = Channel.open(self._path, self._options, self._clock)
+        try:
+            if self._channel is None or not self._channel.is_alive():
+                self._channel = Channel.open(self._path, self._options, self._clock)
+        except BaseException:
+            self._busy.release()
+            raise
         return self._channel
 
     def _next_id(self) -> int:
@@ -109,7 +118,6 @@ class Client:
         request.check()
         channel = self._connected()
         request_id = self._next_id()
-        self._streaming = request_id
         running = request.n
         try:
             channel.send(Generate(id=request_id, request=request))
@@ -123,16 +131,18 @@ class Client:
                     running = 0
                 yield event
         finally:
-            self._streaming = None
-            if running:
-                self._abandon(channel, request_id)
+            try:
+                if running:
+                    self._abandon(channel, request_id)
+            finally:
+                self._busy.release()
 
     def _abandon(self, channel: Channel, request_id: RequestId) -> None:
         """Cancel; what still comes for the request is dropped by the next one."""
         if not channel.is_alive():
             return
-        # A connection that is lost meanwhile cancels its requests as well.
-        with suppress(ConnectionLost):
+        # A connection that is lost or full meanwhile is closed, which cancels its requests as well.
+        with suppress(ConnectionLost, DeadlineExceeded):
             channel.send(Cancel(id=self._next_id(), own_id=request_id))
 
     def text(
@@ -188,8 +198,11 @@ class Client:
 
     def _call(self, request: Request, timeout_s: float) -> Any:
         channel = self._connected()
-        channel.send(request)
-        message = channel.receive(request.id, timeout_s)
+        try:
+            channel.send(request)
+            message = channel.receive(request.id, timeout_s)
+        finally:
+            self._busy.release()
         if isinstance(message, Failed):
             raise error_of_failed(message)
         if not isinstance(message, Result):
