@@ -79,7 +79,7 @@ def accepts(lark: str, text: str) -> bool:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_forced_call_is_one_the_familys_reader_reads(family: Family) -> None:
-    format_ = ChatFormat(family=family)
+    format_ = ChatFormat(family=family, takes_tools=True)
     lark = call_grammar(format_, (WEATHER,), as_text, several=False)
 
     assert accepts(lark, CALLS[family])
@@ -90,7 +90,9 @@ def test_a_forced_call_is_one_the_familys_reader_reads(family: Family) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_forced_call_is_nothing_else(family: Family) -> None:
-    lark = call_grammar(ChatFormat(family=family), (WEATHER,), as_text, several=False)
+    lark = call_grammar(
+        ChatFormat(family=family, takes_tools=True), (WEATHER,), as_text, several=False
+    )
 
     assert not accepts(lark, "Sure!")
     assert not accepts(lark, CALLS[family].replace("get_weather", "get_wether"))
@@ -98,15 +100,27 @@ def test_a_forced_call_is_nothing_else(family: Family) -> None:
     assert not accepts(lark, CALLS[family] * 2)
 
 
+def test_a_model_that_was_told_of_tools_in_hermes_way_is_held_to_it() -> None:
+    format_ = ChatFormat(family="deepseek")
+    lark = call_grammar(format_, (WEATHER,), as_text, several=False)
+
+    assert accepts(lark, CALLS["hermes"])
+    reader = ReplyReader(format_)
+    found = summary([*reader.push(CALLS["hermes"]), *reader.finish()])
+    assert found["calls"] == [["get_weather", {"location": "x"}]]
+
+
 def test_several_calls_are_let_through_where_several_may_be() -> None:
-    lark = call_grammar(ChatFormat(family="hermes"), (WEATHER,), as_text, several=True)
+    lark = call_grammar(
+        ChatFormat(family="hermes", takes_tools=True), (WEATHER,), as_text, several=True
+    )
 
     assert accepts(lark, f"{CALLS['hermes']}\n{CALLS['hermes']}")
 
 
 def test_an_answer_may_stand_in_a_calls_place() -> None:
     lark = call_grammar(
-        ChatFormat(family="hermes"),
+        ChatFormat(family="hermes", takes_tools=True),
         (WEATHER,),
         as_text,
         several=True,
@@ -122,7 +136,9 @@ def test_an_answer_may_stand_in_a_calls_place() -> None:
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=12))
 def test_any_name_of_a_tool_is_written_as_json(name: str) -> None:
     tool = Tool(name=name)
-    lark = call_grammar(ChatFormat(family="hermes"), (tool,), as_text, several=False)
+    lark = call_grammar(
+        ChatFormat(family="hermes", takes_tools=True), (tool,), as_text, several=False
+    )
     quoted = json.dumps(name, ensure_ascii=False)
 
     assert accepts(lark, f'<tool_call>\n{{"name": {quoted}, "arguments": {{}}}}\n</tool_call>')
@@ -164,7 +180,9 @@ def tagged(family: Family, **arguments: str) -> str:
 
 @pytest.mark.parametrize("family", TAGGED)
 def test_arguments_between_tags_keep_to_their_schema(family: Family) -> None:
-    lark = call_grammar(ChatFormat(family=family), (ORDER,), as_text, several=False)
+    lark = call_grammar(
+        ChatFormat(family=family, takes_tools=True), (ORDER,), as_text, several=False
+    )
     good = tagged(family, note='a "b"\n</p>', size="large", count="3", extras='["small"]')
 
     assert accepts(lark, good)
@@ -173,7 +191,7 @@ def test_arguments_between_tags_keep_to_their_schema(family: Family) -> None:
     assert not accepts(lark, tagged(family, note="a", count="3", extras='["tall"]'))
     assert not accepts(lark, tagged(family, note="a", size="tall", count="3"))
     assert not accepts(lark, tagged(family, note="a"))
-    reader = ReplyReader(ChatFormat(family=family), tools=[ORDER])
+    reader = ReplyReader(ChatFormat(family=family, takes_tools=True), tools=[ORDER])
     assert summary([*reader.push(good), *reader.finish()])["calls"] == [
         ["order", {"note": 'a "b"\n</p>', "size": "large", "count": 3, "extras": ["small"]}]
     ]
@@ -181,9 +199,13 @@ def test_arguments_between_tags_keep_to_their_schema(family: Family) -> None:
 
 @pytest.mark.parametrize("family", TAGGED)
 def test_a_tool_whose_schema_names_no_arguments_may_be_given_any_or_none(family: Family) -> None:
-    lark = call_grammar(ChatFormat(family=family), (Tool(name="order"),), as_text, several=False)
+    lark = call_grammar(
+        ChatFormat(family=family, takes_tools=True), (Tool(name="order"),), as_text, several=False
+    )
     closed = Tool(name="order", parameters={"type": "object", "additionalProperties": False})
-    none = call_grammar(ChatFormat(family=family), (closed,), as_text, several=False)
+    none = call_grammar(
+        ChatFormat(family=family, takes_tools=True), (closed,), as_text, several=False
+    )
 
     assert accepts(lark, tagged(family))
     assert accepts(lark, tagged(family, a="1", b="two"))

@@ -32,7 +32,11 @@ THINK = ("<think>", "</think>")
 
 def format_named(name: str) -> ChatFormat:
     family, _, thinking = name.partition("+")
-    return ChatFormat(family=family, thinking=THINK if thinking else None)  # type: ignore[arg-type]
+    return ChatFormat(
+        family=family,  # type: ignore[arg-type]
+        thinking=THINK if thinking else None,
+        takes_tools=True,
+    )
 
 
 def tools_of(sample: dict[str, Any]) -> list[Tool]:
@@ -224,6 +228,19 @@ def test_json_that_is_no_call_streams_as_soon_as_that_is_known() -> None:
     reader = ReplyReader(ChatFormat(family="llama3"))
 
     assert reader.push('{"name": "Bob", "age":') == [Content('{"name": "Bob", "age":')]
+
+
+@pytest.mark.parametrize("family", ["llama3", "deepseek", "kimi", "granite"])
+def test_a_model_whose_template_has_no_tools_calls_in_hermes_way_or_its_own(
+    family: Family,
+) -> None:
+    own = next(one["text"] for one in SAMPLES.values() if one["format"] == family and one["events"])
+    hermes = '<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call>'
+
+    for text in (own, hermes):
+        assert summary(read(ChatFormat(family=family), text))["calls"]
+    as_shown = ChatFormat(family=family, takes_tools=True)
+    assert summary(read(as_shown, hermes))["content"] == hermes
 
 
 def test_thinking_in_the_middle_of_an_answer_is_a_word() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from umad.chat import calls, tagged
 from umad.chat.call_run import CallReader
-from umad.chat.formats import Family
+from umad.chat.formats import ChatFormat, Family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,5 +57,21 @@ CALL_FORMS: Mapping[Family, CallForm] = {
     "glm": CallForm(readers={"<tool_call>": tagged.glm}, dropped=("</tool_call>",)),
     "minimax": CallForm(readers={"<minimax:tool_call>": tagged.minimax}),
 }
+
+
+def call_form(format_: ChatFormat) -> CallForm | None:
+    """How calls of this format are read; None for harmony, where they are messages.
+
+    A model that was shown another family's way may still know its own.
+    """
+    own = CALL_FORMS.get(format_.family)
+    if own is None or format_.shown == format_.family:
+        return own
+    shown = CALL_FORMS[format_.shown]
+    return CallForm(
+        readers={**shown.readers, **own.readers}, dropped=(*shown.dropped, *own.dropped)
+    )
+
+
 # Llama 3 writes most calls without its mark; only the beginning of a reply can be one.
 BARE: Mapping[Family, CallReader] = {"llama3": calls.llama3}

@@ -37,6 +37,13 @@ class ChatFormat:
     thinking: tuple[str, str] | None = None
     takes_tools: bool = False
 
+    @property
+    def shown(self) -> Family:
+        """The family whose way to write calls the model has been shown: its own, or, where its
+        template has no word for tools, that of plain ones."""
+        # Harmony is read by its channels, whatever else is written.
+        return self.family if self.takes_tools or self.family == "harmony" else "plain"
+
     def facts(self) -> dict[str, Any]:
         """For a model's facts."""
         return {

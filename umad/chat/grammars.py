@@ -26,7 +26,7 @@ def call_grammar(
     format_: ChatFormat, tools: Sequence[Tool], mark: Mark, *, several: bool, or_schema: str = ""
 ) -> str:
     """Calls of `tools`: one, or `several`; or an answer of the JSON schema `or_schema` instead."""
-    rules = _RULES[format_.family](mark)
+    rules = _RULES[format_.shown](mark)
     calls = rules.around.format(calls=_calls(rules, several))
     lines = [f"calls: {calls}" if or_schema else f"start: {calls}"]
     if or_schema:

@@ -6,7 +6,7 @@ that may stand before one: between marks it is layout and nobody's. Pure; one co
 
 from collections.abc import Sequence
 
-from umad.chat.call_forms import BARE, CALL_FORMS
+from umad.chat.call_forms import BARE, call_form
 from umad.chat.call_run import CallRun, CallTeller
 from umad.chat.channels import ChannelReader
 from umad.chat.events import Content, Reasoning, ReplyEvent, merged
@@ -31,7 +31,7 @@ class ReplyReader:
         if format_.family == "harmony":
             self._channels = ChannelReader(self._events.append, self._teller)
         self._thinking = format_.thinking
-        self._calls = CALL_FORMS.get(format_.family) if calls else None
+        self._calls = call_form(format_) if calls else None
         self._bare = BARE.get(format_.family) if calls else None
         self._text = ""
         self._spaces = ""
