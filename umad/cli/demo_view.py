@@ -16,8 +16,8 @@ from umad.metrics import quantiles
 
 # What is left beside the figures on a terminal of 80 columns.
 TAIL_CHARS = 24
-# The apps of a demo need a little of the cores themselves.
-BUSY_PCT = 10.0
+# The apps of a demo and its daemon need some of the cores themselves.
+BUSY_PCT = 20.0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,6 +8,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
 
     policy     Scheduler: every request, from step to step
     placing    Placer: who comes into the pool, who gives way
+    governor   StepGovernor: how much a step carries, of whose work
     compose    StepComposer: whose rows and slices make up a step, how large
     books      StepBooks: what a step came to
     guard      LatencyGuard: how many milliseconds of other work a step may carry
@@ -15,6 +16,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     budget     TrafficBudget: bytes a second, all work counted, background held
     neighbours Courtesy: how little background work does while another model's engine is busy
     cost       CostModel: milliseconds of a step from its shape, learnt online
+    pace       Pace: what readers feel beyond that, alone
     curve      CostCurve: of a number of rows
     cells      CellCost: of a KV cell read
     slices     SlicePicker: how large a slice is that nobody waits for

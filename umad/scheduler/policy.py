@@ -5,14 +5,13 @@ The rules, in the order they are applied:
    least, then by arrival. One that does not fit makes lower lanes give way if that helps
    (they keep their tokens and are placed again later), else it waits. What has to be evicted for
    it and is worth keeping is copied to host memory first (`parking`), a bounded piece a step.
-2. The step is composed of the placed ones (`compose`) under the guard (`guard`).
+2. The step is composed of the placed ones under guard and budget (`governor`).
 3. What the step came to is booked (`books`), its tokens are taken, ends are decided.
 
 Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +21,19 @@ from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.request import INTERACTIVE, FinishReason
 from umad.scheduler.books import StepBooks
 from umad.scheduler.budget import TrafficBudget, TrafficModel
-from umad.scheduler.compose import Ready, StepComposer
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import TokenCounters
 from umad.scheduler.freight import Freight
-from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.governor import StepGovernor, ready_of
 from umad.scheduler.neighbours import Neighbours
 from umad.scheduler.parked import ParkedStore, ParkShape
 from umad.scheduler.parking import Parker
 from umad.scheduler.placing import Placer
 from umad.scheduler.residency import Residency
 from umad.scheduler.saving import SessionSaver
-from umad.scheduler.slices import SlicePicker
 from umad.scheduler.snapshot import SchedulerSnapshot
-from umad.scheduler.throttle import BackgroundThrottle
 from umad.scheduler.waiting import WaitingLine
 from umad.step import DiskDone, Finished, HouseKept, Sampled, StepPlan, StepResult
 
@@ -80,20 +76,19 @@ class Scheduler:
         # Lanes at or above the interactive one are guarded; without one, the highest is.
         bar = self._priority.get(INTERACTIVE, max(self._priority.values()))
         self._guarded = frozenset(name for name, p in self._priority.items() if p >= bar)
-        floor = max((lanes[name].floor for name in lanes if name not in self._guarded), default=0)
-        self.guard = LatencyGuard(cap=latency_cap, floor=floor)
-        self._floor = floor
-        self._throttle = BackgroundThrottle(budget=budget, traffic=traffic, floor=floor)
-        self.slices = SlicePicker(
-            self.cost.prefill, bound_ms=None if cuts_soon else settings.slice_ms
-        )
-        self._composer = StepComposer(
+        self._governor = StepGovernor(
             cost=self.cost,
-            guard=self.guard,
-            slices=self.slices,
             settings=settings,
+            lanes=lanes,
+            guarded=self._guarded,
+            latency_cap=latency_cap,
             batch_tokens=batch_tokens,
+            cuts_soon=cuts_soon,
+            traffic=traffic,
+            budget=budget,
         )
+        self.guard, self.slices = self._governor.guard, self._governor.slices
+        self._throttle = self._governor.throttle
         self._n_cells = n_cells
         self._counters = {name: TokenCounters() for name in lanes}
         self._waiting = WaitingLine(lanes, self._counters)
@@ -227,39 +222,15 @@ class Scheduler:
             self._placer.may_place = True
         if self._placer.may_place and len(self._waiting):
             self._placer.place(now_ns)
-        ready = self._ready()
+        ready = ready_of(
+            self._placer.running.values(), guarded=self._guarded, priority=self._priority
+        )
         copies = self._freight.load(ready)
         if copies:
             # Whoever waits for a copy may be placed once it is made.
             self._placer.may_place = True
-        wait_ms = self._throttle.hold(
-            ready, now_ns, floor_is_owed=self.guard.background_share < self._floor
-        )
         files = self._saver.take_ops(now_ns)
-        plan = self._composer.compose(ready, (*self._residency.take_ops(), *copies, *files))
-        if not plan.is_idle:
-            self._throttle.charge(plan, now_ns)
-        elif wait_ms:
-            return replace(plan, wait_ms=wait_ms)
-        return plan
-
-    def _ready(self) -> Ready:
-        """Who could run now: by lane, then by deadline, then in the order they were placed."""
-        ready = Ready()
-        for entry in self._placer.running.values():
-            if entry.paused or entry.restore is not None:
-                continue
-            if entry.lane in self._guarded:
-                prefill, decode = ready.prefill, ready.decode
-            else:
-                prefill, decode = ready.background_prefill, ready.background_decode
-            (decode if entry.state is State.DECODE else prefill).append(entry)
-        for group in (ready.background_prefill, ready.background_decode):
-            if len(group) > 1:
-                group.sort(key=lambda entry: (-self._priority[entry.lane], entry.deadline_ns))
-        if len(ready.prefill) > 1:
-            ready.prefill.sort(key=lambda entry: entry.deadline_ns)
-        return ready
+        return self._governor.step(ready, (*self._residency.take_ops(), *copies, *files), now_ns)
 
     def kept_house(self, plan: StepPlan, kept: HouseKept | None, now_ns: int) -> bool:
         """Book what an idle plan's memory operations came to; `apply` does it for the others.
