@@ -4,11 +4,11 @@ from typing import cast
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from umad.engine.answer_mask import AnswerMask, MaskMaker, Phase
 from umad.engine.guidance import Grammar
 from umad.errors import BadRequest, InternalError
+from umad.sampling.allowed import Allowed
 
 N_VOCAB = 10
 OPEN, CLOSE, WORD = 7, 8, 3
@@ -25,12 +25,10 @@ class FakeGrammar:
     def consume(self, tokens: tuple[int, ...]) -> None:
         self.consumed += tokens
 
-    def allowed(self) -> NDArray[np.float32]:
+    def allowed(self, besides: int | None = None) -> Allowed:
         if self._fails is not None:
             raise self._fails
-        mask = np.full(N_VOCAB, -np.inf, np.float32)
-        mask[1] = 0.0
-        return mask
+        return Allowed.only(np.array([1] if besides is None else [1, besides]), N_VOCAB)
 
 
 def masked(phase: Phase, fake: FakeGrammar, opening: int | None = OPEN) -> AnswerMask:
@@ -46,7 +44,7 @@ def masked(phase: Phase, fake: FakeGrammar, opening: int | None = OPEN) -> Answe
 
 def allowed(mask: AnswerMask) -> list[int] | None:
     found = mask.allowed()
-    return None if found is None else np.flatnonzero(found == 0.0).tolist()
+    return None if found is None else [token for token in range(N_VOCAB) if token in found]
 
 
 def test_an_answer_may_think_before_its_grammar_begins() -> None:

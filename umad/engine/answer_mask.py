@@ -14,12 +14,10 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from umad.engine.guidance import Grammar
 from umad.engine.process import name_thread, start_deep_thread
 from umad.errors import BadRequest, InternalError, UmadError
+from umad.sampling.allowed import Allowed
 
 log = logging.getLogger("umad.engine")
 
@@ -100,7 +98,7 @@ class AnswerMask:
         self._tail = b""
         self._fresh: tuple[int, ...] = ()
         self._made = threading.Event()
-        self._mask: NDArray[np.float32] | None = None
+        self._mask: Allowed | None = None
         self._error: UmadError | None = None
 
     def start(self, taken: Iterable[int] = ()) -> None:
@@ -120,9 +118,9 @@ class AnswerMask:
         elif self._phase is Phase.ANSWER and self._mask is None:
             self._order(())
 
-    def allowed(self) -> NDArray[np.float32] | None:
-        """float32 (n_vocab,), 0 for tokens that may come and -inf for all others; None for any
-        token. Good until `accept`. Waits for the mask thread, `MASK_S` at most.
+    def allowed(self) -> Allowed | None:
+        """The tokens that may come; None for any token. Waits for the mask thread, `MASK_S` at
+        most.
 
         Raises `BadRequest` when the grammar has become too complex.
         """
@@ -137,10 +135,8 @@ class AnswerMask:
         """On the mask thread."""
         try:
             self._grammar.consume(self._fresh)
-            mask = self._grammar.allowed()
-            if self._phase is Phase.BEFORE and self._opening is not None:
-                mask[self._opening] = 0.0
-            self._mask = mask
+            besides = self._opening if self._phase is Phase.BEFORE else None
+            self._mask = self._grammar.allowed(besides)
         except UmadError as error:
             self._error = error
         except Exception:

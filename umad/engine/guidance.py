@@ -12,21 +12,16 @@ from collections.abc import Iterable
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
-from numpy.typing import NDArray
 
 from umad.chat.lark import JSON_WHITESPACE
 from umad.constraint import Constraint
 from umad.engine.llama import Model
 from umad.engine.schema_fault import MAX_LOOKS, fault_path
 from umad.errors import BadRequest, Unsupported
+from umad.sampling.allowed import WORD_BITS, Allowed
 
 log = logging.getLogger("umad.engine")
 
-_WORD_BITS = 32
-# By a byte of the mask, the lowest bit first: what is added to the logits of its eight tokens.
-_BARS: NDArray[np.float32] = np.where(
-    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0.0, -np.inf
-).astype(np.float32)
 # What a hostile grammar may cost: compiling some seconds of one core. 60,000 values of an enum need
 # less; 1.5 KB of rules that double each other's length burnt 5,000,000 in 15 s.
 _LIMITS = LLParserLimits(
@@ -126,12 +121,10 @@ class Grammar:
         self._matcher = matcher
         self._n_vocab = n_vocab
         self._eog = eog
-        self._eog_ids = np.array(sorted(eog), np.intp)
-        n_words = (n_vocab + _WORD_BITS - 1) // _WORD_BITS
-        self._bars = np.zeros((4 * n_words, 8), np.float32)
-        self._allowed = self._bars.reshape(-1)[:n_vocab]
-        self._words = np.zeros(n_words, np.int32)
-        self._shown = np.full(n_words, -1, np.int32)
+        self._end = Allowed.only(np.array(sorted(eog), np.intp), n_vocab)
+        self._words = np.zeros((n_vocab + WORD_BITS - 1) // WORD_BITS, np.int32)
+        # The last two that differ: within a text one mask is mostly the next one's, too.
+        self._last: tuple[Allowed, ...] = ()
 
     def consume(self, tokens: Iterable[int]) -> None:
         """These were taken. Raises `BadRequest` where the grammar has become too complex."""
@@ -139,27 +132,26 @@ class Grammar:
         if inner and not self._matcher.consume_tokens(inner):
             raise self._broken()
 
-    def allowed(self) -> NDArray[np.float32]:
-        """float32 (n_vocab,), good until the next call: 0 for tokens that may come next, ends of
-        generation among them where it may end, and -inf for all others.
+    def allowed(self, besides: int | None = None) -> Allowed:
+        """The tokens that may come next, ends of generation among them where it may end; besides:
+        one more.
 
         Releases the interpreter for nearly all of its time.
         """
         matcher = self._matcher
         if matcher.is_stopped() and not matcher.is_error():
-            self._shown.fill(0)
-            self._bars.fill(-np.inf)
-            self._allowed[self._eog_ids] = 0.0
-            return self._allowed
+            return self._end
         matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
         if matcher.is_error():
             raise self._broken()
-        # Within a JSON string one mask is mostly the next one's, too.
-        if np.array_equal(self._words, self._shown):
-            return self._allowed
-        self._shown[:] = self._words
-        np.take(_BARS, self._words.view(np.uint8), axis=0, out=self._bars, mode="clip")
-        return self._allowed
+        if besides is not None:
+            self._words.view(np.uint32)[besides // WORD_BITS] |= np.uint32(1 << besides % WORD_BITS)
+        for one in self._last:
+            if one.is_of(self._words):
+                return one
+        made = Allowed(self._words.copy(), self._n_vocab)
+        self._last = (made, *self._last[:1])
+        return made
 
     def _broken(self) -> BadRequest:
         return _refusal(self._matcher.get_error(), self.field)

@@ -312,9 +312,10 @@ class StepLoop:
         try:
             mask = stream.mask
             allowed = None if mask is None else mask.allowed()
+            copied_rows = stream.sampler.copied_rows
             token, logprob = stream.sampler.sample(logits[row], stream.n_generated, allowed)
-            # A row under a mask is a copy; one that was also shown is counted already.
-            self._totals.copied += allowed is not None and stream.reader is None
+            if stream.reader is None:  # else it is counted already
+                self._totals.copied += stream.sampler.copied_rows - copied_rows
         except UmadError as error:
             # This completion's own logits or parameters; its neighbours are none the worse.
             stream.error = error

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from umad.request import SamplingParams
 from umad.sampling.nucleus import nucleus
-from umad.sampling.workspace import MASS_ERROR, Ids, Keep, Workspace, first_above
+from umad.sampling.workspace import MASS_ERROR, Ids, Keep, Logits, Workspace, first_above
 
 # First guess at the depth below the best token that a nucleus reaches; exp(-8) = 0.0003.
 _GUESS = 8.0
@@ -52,6 +52,20 @@ def draw(space: Workspace, peak: float, params: SamplingParams, number: float) -
         return space.draw(peak, temperature, number)
     if not isinstance(left, tuple):
         return space.draw(peak, temperature, number, left)
+    return _draw_among(left, typical, top_p, min_p, temperature, number)
+
+
+def draw_among(ids: Ids, logits: Logits, peak: float, params: SamplingParams, number: float) -> int:
+    """The same where top-k has been seen to: from these tokens, ascending, `peak` the best of
+    their logits."""
+    temperature = max(params.temperature, _COLDEST)
+    left = ids, logits.astype(np.float64) - peak
+    return _draw_among(left, params.typical_p, params.top_p, params.min_p, temperature, number)
+
+
+def _draw_among(
+    left: _Few, typical: float, top_p: float, min_p: float, temperature: float, number: float
+) -> int:
     if typical < 1.0:
         left = _typical(left, typical)
     if top_p < 1.0:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from umad.errors import BadRequest, InternalError
 from umad.request import SamplingParams
-from umad.sampling.cuts import draw
+from umad.sampling.allowed import Allowed
+from umad.sampling.cuts import draw, draw_among
 from umad.sampling.edits import LogitEdits
 from umad.sampling.logprobs import token_logprob
 from umad.sampling.uniform import stream_key, uniform
@@ -33,9 +34,12 @@ class Drawn(NamedTuple):
 
 
 class Sampler:
-    """One completion's sampling. Not thread-safe; any one thread at a time."""
+    """One completion's sampling. Not thread-safe; any one thread at a time.
 
-    __slots__ = ("_edits", "_key", "_n_vocab", "_params", "_plain_bans")
+    copied_rows: how many rows had to be copied to bar tokens in them.
+    """
+
+    __slots__ = ("_edits", "_key", "_n_vocab", "_params", "_plain_bans", "copied_rows")
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Sampler:
         self._params = params
         self._n_vocab = n_vocab
         self._key = stream_key(seed)
+        self.copied_rows = 0
         self._edits = LogitEdits(
             params,
             n_vocab=n_vocab,
@@ -72,45 +77,45 @@ class Sampler:
         self,
         logits: NDArray[np.float32],
         position: int,
-        allowed: NDArray[np.float32] | None = None,
+        allowed: Allowed | None = None,
     ) -> Drawn:
         """The token that follows at `position`, from float32 (n_vocab,), contiguous.
 
-        allowed: float32 (n_vocab,), 0 for tokens that may be drawn and -inf for all others; None:
-        all. Log-probabilities are the model's all the same.
+        allowed: the tokens that may be drawn; None: all. Log-probabilities are the model's all the
+        same.
 
         The row is written to meanwhile, and left as it was found. Raises `InternalError` when it
         is not a distribution (a NaN, +inf, or -inf throughout), `BadRequest` when bias and bans
         leave no token: either concerns this completion alone.
         """
-        made = logits
-        if allowed is not None:
-            logits = Workspace.of_thread(self._n_vocab).masked(made, allowed)
-        if self._plain_bans is not None:
+        is_few = allowed is not None and allowed.few is not None
+        if self._plain_bans is not None and not is_few:
             best = int(logits.argmax())  # of a NaN, where there is one
-            if best not in self._plain_bans:
+            if best not in self._plain_bans and (allowed is None or best in allowed):
                 self._check_peak(float(logits[best]))
                 return Drawn(best, None)
         if self._edits.active:
             changed = self._edits.apply(logits)
             try:
-                token = self._choose(logits, position)
+                token = self._choose(logits, position, allowed)
             finally:
                 self._edits.undo(logits, changed)
         else:
-            token = self._choose(logits, position)
+            token = self._choose(logits, position, allowed)
         n_top = self._params.logprobs
         if n_top is None:
             return Drawn(token, None)
         space = Workspace.of_thread(self._n_vocab)
-        return Drawn(token, token_logprob(space, made, space.look(made), token, n_top))
+        return Drawn(token, token_logprob(space, logits, space.look(logits), token, n_top))
 
     def accept(self, token: int) -> None:
         """`token` was taken: it is the last of the history from now on."""
         if self._edits.active:
             self._edits.accept(token)
 
-    def _choose(self, logits: NDArray[np.float32], position: int) -> int:
+    def _choose(self, logits: NDArray[np.float32], position: int, allowed: Allowed | None) -> int:
+        if allowed is not None:
+            return self._choose_allowed(logits, position, allowed)
         if self._params.temperature == 0.0:
             best = int(logits.argmax())
             self._check_peak(float(logits[best]))
@@ -119,6 +124,20 @@ class Sampler:
         peak = space.look(logits)
         self._check_peak(peak)
         return draw(space, peak, self._params, uniform(self._key, position))
+
+    def _choose_allowed(self, logits: NDArray[np.float32], position: int, allowed: Allowed) -> int:
+        space, params = Workspace.of_thread(self._n_vocab), self._params
+        is_greedy = params.temperature == 0.0
+        found = space.top_k_allowed(logits, allowed, 1 if is_greedy else params.top_k)
+        if found is None:
+            self.copied_rows += 1
+            return self._choose(space.masked(logits, allowed.bars), position, None)
+        ids, best = found
+        peak = float(best.max(initial=-np.inf))
+        self._check_peak(peak)
+        if is_greedy:
+            return int(ids[best.argmax()])
+        return draw_among(ids, best, peak, params, uniform(self._key, position))
 
     def _check_peak(self, peak: float) -> None:
         if math.isfinite(peak):

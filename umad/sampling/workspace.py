@@ -13,6 +13,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.sampling.allowed import Allowed
+
 Ids = NDArray[np.intp]
 Logits = NDArray[np.float32]
 Keep = NDArray[np.bool_]
@@ -23,6 +25,8 @@ _LINES = 64
 _FOLDED = 4096
 # With an eighth of the columns above a floor, scanning the row is as fast as opening them.
 _CROWDED = 8
+# How many more of the best tokens are looked at where some of them may not be allowed.
+_SPARE = 32
 # `mass` is within this of the exact sum, relatively: 63 float32 additions round by at most
 # 63 * 2**-24 = 3.8e-6, exp by 3 units in the last place (4e-7) and its argument by 2**-20 at -16.
 MASS_ERROR = 1e-5
@@ -132,15 +136,24 @@ class Workspace:
             return self.at_least(-np.inf)
         among = self._maxima if k * 2 <= self._columns else self._row
         bound = np.partition(among, among.size - k)[among.size - k]
-        ids, logits = self.at_least(float(bound))
-        surplus = ids.size - k
-        if surplus <= 0:
-            return ids, logits
-        last = np.partition(logits, surplus)[surplus]
-        above = logits > last
-        level = np.flatnonzero(logits == last)
-        above[level[: k - np.count_nonzero(above)]] = True
-        return ids[above], logits[above]
+        return _highest(*self.at_least(float(bound)), k)
+
+    def top_k_allowed(self, row: Logits, allowed: Allowed, k: int) -> tuple[Ids, Logits] | None:
+        """The same of the tokens allowed in `row`, which is taken up where that is needed; None
+        where looking at few does not tell, and for k 0, which is all of them."""
+        if not 0 < k < self.n_vocab:
+            return None
+        if allowed.few is not None:
+            ids, logits = allowed.few, row[allowed.few]
+            stays = logits > -np.inf
+            return _highest(ids[stays], logits[stays], k)
+        if k + _SPARE >= self.n_vocab:
+            return None
+        self.look(row)
+        ids, logits = self.top_k(k + _SPARE)
+        stays = allowed.among(ids)
+        ids, logits = ids[stays], logits[stays]
+        return _highest(ids, logits, k) if ids.size >= k else None
 
     def mass(self, peak: float) -> float:
         """Sum of exp(logit - peak), `peak` being the row's; within MASS_ERROR, relatively."""
@@ -193,6 +206,18 @@ class Workspace:
             np.multiply(powers, keep, out=powers)
         folded = powers[: self._split].reshape(self._lines, self._columns)
         return powers, np.add.reduce(folded, axis=0)
+
+
+def _highest(ids: Ids, logits: Logits, k: int) -> tuple[Ids, Logits]:
+    """The k highest of these; of equal ones the lower token wins."""
+    surplus = ids.size - k
+    if surplus <= 0:
+        return ids, logits
+    last = np.partition(logits, surplus)[surplus]
+    above = logits > last
+    level = np.flatnonzero(logits == last)
+    above[level[: k - np.count_nonzero(above)]] = True
+    return ids[above], logits[above]
 
 
 def first_above(sums: NDArray[np.float64], wanted: float) -> int:
