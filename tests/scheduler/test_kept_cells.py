@@ -1,9 +1,15 @@
 """What is left in the pool: shared prompts, next turns, what goes and what is refused."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 
 from tests.scheduler.fake_device import Bench
 from umad.errors import PromptTooLong
+from umad.scheduler import Admission
+from umad.scheduler.entry import Entry
+from umad.scheduler.residency import Residency
 from umad.step import (
     SeqCopy,
     SeqTrim,
@@ -145,3 +151,44 @@ def test_a_conversation_stays_in_the_pool_longer_than_what_nobody_comes_back_for
     plan = bench.step()
 
     assert plan.prefill[0].start >= 200
+
+
+def eviction_order(
+    *left: tuple[int, str | None], rebuild_ms: Callable[[int], float] = float
+) -> list[int]:
+    """Lengths of what (length, session) after (length, session) left, the first to go first."""
+    residency = Residency(n_cells=4096, max_seqs=16, can_share_prefix=True, rebuild_ms=rebuild_ms)
+    for rid, (n_tokens, session) in enumerate(left):
+        entry = Entry.of(
+            Admission(
+                rid=rid,
+                tokens=np.full(n_tokens, rid, np.int32),
+                n_prompt=n_tokens,
+                max_new_tokens=1,
+                lane="interactive",
+                app="editor",
+                session=session,
+            ),
+            0,
+        )
+        assert residency.place(entry)
+        residency.grow(entry, n_tokens)
+        residency.retain(entry)
+    kept = [residency.retained_tokens(seq) for seq in residency.retained()]
+    return [tokens.size for tokens in kept if tokens is not None]
+
+
+def test_of_what_costs_the_same_the_longest_unused_goes_and_sessions_after_all_else() -> None:
+    assert eviction_order((100, None), (50, "chat"), (300, None), (20, None)) == [100, 300, 20, 50]
+
+
+def test_what_costs_three_times_as_much_to_compute_again_is_kept_three_times_as_long() -> None:
+    def deep_is_dear(n_tokens: int) -> float:
+        return n_tokens * (3.0 if n_tokens >= 1000 else 1.0)
+
+    left = [(1000, None), *[(n, None) for n in range(20, 26)]]
+
+    assert eviction_order(*left[:3], rebuild_ms=deep_is_dear) == [20, 1000, 21]
+    assert eviction_order(*left[:2], rebuild_ms=deep_is_dear) == [20, 1000]
+    assert eviction_order(*left, rebuild_ms=deep_is_dear)[:2] == [20, 21]
+    assert eviction_order(*left, rebuild_ms=deep_is_dear).index(1000) == 4

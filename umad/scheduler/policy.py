@@ -92,8 +92,17 @@ class Scheduler:
         self._n_cells = n_cells
         self._counters = {name: TokenCounters() for name in lanes}
         self._waiting = WaitingLine(lanes, self._counters)
+        store = ParkedStore(parking or NO_ROOM)
+        copying = CopyCost(
+            self.cost,
+            cell_bytes=store.shape.slab_bytes / store.shape.slice_cells,
+            batch_tokens=batch_tokens,
+        )
         self._residency = Residency(
-            n_cells=n_cells, max_seqs=max_seqs, can_share_prefix=can_share_prefix
+            n_cells=n_cells,
+            max_seqs=max_seqs,
+            can_share_prefix=can_share_prefix,
+            rebuild_ms=copying.rebuild_ms,
         )
         self._entries: dict[int, Entry] = {}
         self._books = StepBooks(
@@ -103,12 +112,6 @@ class Scheduler:
             guard=self.guard,
             slices=self.slices,
             guarded=self._guarded,
-        )
-        store = ParkedStore(parking or NO_ROOM)
-        copying = CopyCost(
-            self.cost,
-            cell_bytes=store.shape.slab_bytes / store.shape.slice_cells,
-            batch_tokens=batch_tokens,
         )
         self._parker = Parker(store=store, residency=self._residency, copying=copying)
         self._saver = SessionSaver(

@@ -7,7 +7,7 @@ Not: which request is placed (`policy`). Owner: the step thread.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,15 @@ class _Retained:
 class Residency:
     """The pool: `n_cells` cells and `max_seqs` sequence numbers."""
 
-    def __init__(self, *, n_cells: int, max_seqs: int, can_share_prefix: bool) -> None:
+    def __init__(
+        self,
+        *,
+        n_cells: int,
+        max_seqs: int,
+        can_share_prefix: bool,
+        rebuild_ms: Callable[[int], float] = float,
+    ) -> None:
+        """rebuild_ms: of so many tokens from the first on; unless given, all cost the same."""
         self.ledger = KvLedger(n_cells)
         self.max_seqs = max_seqs
         self._can_share_prefix = can_share_prefix
@@ -42,6 +50,10 @@ class Residency:
         self._live: dict[int, Entry] = {}
         # Least recently used first.
         self._retained: OrderedDict[int, _Retained] = OrderedDict()
+        # How many had been retained when each was last of use, and what a cell of it then cost.
+        self._used: dict[int, tuple[int, float]] = {}
+        self._n_retained = 0
+        self._rebuild_ms = rebuild_ms
         self._index = PrefixIndex()
         self._promised_cells = 0
         self._ops: list[MemoryOp] = []
@@ -74,10 +86,7 @@ class Residency:
 
     def retained(self) -> Iterator[int]:
         """Retained sequences, the next to be evicted first."""
-        for pinned in (False, True):
-            for seq, kept in self._retained.items():
-                if (kept.session is not None) == pinned:
-                    yield seq
+        yield from sorted(self._retained, key=self._rank)
 
     def retained_tokens(self, seq: int) -> NDArray[np.int32] | None:
         """Tokens a retained sequence holds (the very array it was retained with), else None."""
@@ -144,19 +153,19 @@ class Residency:
             return False
         source, matched = self._match(entry)
         if self._is_adoptable(entry, source, matched):
-            del self._retained[source]
+            del self._retained[source], self._used[source]
             self.retained_version += 1
             self._cut(source, matched)
             seq = source
         else:
             if not self._free_seqs:
-                self._evict(self._oldest(besides=source))
+                self._make_room(besides=source)
             seq = self._free_seqs.pop()
             if matched:
                 self._ops.append(SeqCopy(source=source, target=seq, n_tokens=matched))
                 self.ledger.share(source, seq, matched)
                 if source in self._retained:
-                    self._retained.move_to_end(source)
+                    self._was_of_use(source)
         entry.seq = seq
         entry.n_computed = matched
         self._live[seq] = entry
@@ -165,7 +174,7 @@ class Residency:
         self._index.put(seq, entry.tokens, matched)
         while self._promised_cells > self.ledger.free_cells:
             # The prefix it came from goes last: evicted, it frees only what lies behind the prefix.
-            self._evict(self._oldest(besides=source))
+            self._make_room(besides=source)
         self._n_retained_cells = None
         return True
 
@@ -240,6 +249,8 @@ class Residency:
         self._retained[seq] = _Retained(
             tokens, entry.session, (entry.lane, entry.app) if passing else None
         )
+        self._n_retained += 1
+        self._was_of_use(seq)
         self.retained_version += 1
         self._n_retained_cells = None
         self._index.put(seq, tokens, tokens.size)
@@ -272,19 +283,29 @@ class Residency:
         entry.seq = -1
         return seq
 
-    def _oldest(self, *, besides: int) -> int:
-        """Least recently used retained sequence: pinned ones after the others, `besides` last."""
+    def _was_of_use(self, seq: int) -> None:
+        self._retained.move_to_end(seq)
+        n_tokens = self._retained[seq].tokens.size
+        self._used[seq] = self._n_retained, self._rebuild_ms(n_tokens) / n_tokens
 
-        def rank(item: tuple[int, _Retained]) -> int:
-            seq, kept = item
-            return 2 if seq == besides else int(kept.session is not None)
+    def _rank(self, seq: int) -> tuple[bool, float]:
+        """The least goes first: sessions when all else has gone, and of the others what would cost
+        least to rebuild for its room and the longer it has been of no use. Where a cell of one
+        costs twice what a cell of another does, it is kept for twice as long; where all cost the
+        same, that is who was used longest ago."""
+        used, cell_ms = self._used[seq]
+        return self._retained[seq].session is not None, cell_ms / (1 + self._n_retained - used)
 
+    def _make_room(self, *, besides: int) -> None:
+        """Evict whoever is to go first, `besides` last."""
         if not self._retained:
             raise LedgerViolation("cells are promised that nobody can give up")
-        return min(self._retained.items(), key=rank)[0]
+        seq = min(self._retained, key=lambda one: (one == besides, *self._rank(one)))
+        self._evict(seq)
 
     def _evict(self, seq: int) -> None:
         del self._retained[seq]
+        del self._used[seq]
         self.retained_version += 1
         self._empty(seq)
 
