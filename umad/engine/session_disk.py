@@ -81,11 +81,6 @@ class SessionDisk:
         elif report.ok:
             self._parked.put(operation.key, self._filled.pop(operation.key))
 
-    def close(self) -> None:
-        """Begin nothing more."""
-        self._writer.shutdown(wait=False, cancel_futures=True)
-        self._reader.shutdown(wait=False, cancel_futures=True)
-
     # -- on threads of their own ----------------------------------------------------------------
 
     def _save(self, operation: SessionSave, slabs: list[Slab]) -> None:
