@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.engine.harness import engine
 from umad.engine.loading import check_memory, park_bytes
 from umad.errors import ModelTooLarge
 
@@ -44,3 +46,25 @@ def test_more_room_for_parking_than_there_is_memory_is_refused() -> None:
 
     with pytest.raises(ModelTooLarge, match=r"park_bytes of 800 MB .* 750 MB"):
         park_bytes(800 * MB, left_bytes=800 * MB, memory_bytes=1000 * MB)
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="only Linux says how much of a process is locked")
+def test_locked_weights_stay_in_memory_or_the_log_says_how_many_do_not(nano_path: Path) -> None:
+    with engine(nano_path, mlock=True) as running:
+        size_bytes = running.ready()["size_bytes"]
+        status = Path(f"/proc/{running.process.pid}/status").read_text()
+        words = running.stderr
+
+    (locked,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmLck:")]
+    is_locked = int(locked) * 1024 >= 0.9 * size_bytes
+    assert is_locked != ("raise the limit on locked memory" in words)
+
+
+def test_names_of_caches_that_llama_cpp_does_not_have_are_said_in_one_line(nano_path: Path) -> None:
+    with engine(nano_path, kv_type="q6", kv_pack="head-major") as running:
+        facts = running.ready()
+        words = running.stderr
+
+    assert (facts["kv_type_asked"], facts["kv_type"], facts["kv_pack"]) == ("q6", "Q5_1", "unified")
+    assert words.count("kv type q6 is kept as Q5_1, the nearest there is") == 1
+    assert words.count("kv pack head-major is not offered") == 1

@@ -102,7 +102,12 @@ SCALARS: tuple[Option, ...] = (
         help="Lane of requests that no rule places.",
     ),
     _engine("kv_type", choice("f16", "q8", "q6", "q4"), "Type of the KV cache.", shown=True),
-    _engine("kv_pack", choice("unified", "head-major"), "Layout of the KV cache.", shown=True),
+    _engine(
+        "kv_pack",
+        choice("unified", "head-major"),
+        "Layout of the KV cache; head-major is not offered yet and means unified.",
+        shown=True,
+    ),
     _engine(
         "ctx_size",
         whole(256, 16_777_216),

@@ -19,7 +19,7 @@ from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import MAX_SEQS, Context, ContextOptions, LlamaError, Model
 from umad.engine.parked_cells import can_park, park_shape
-from umad.engine.process import decode_threads, memory_bytes
+from umad.engine.process import decode_threads, locked_bytes, memory_bytes
 from umad.engine.session_folder import SessionFolder
 from umad.engine.session_identity import open_sessions
 from umad.engine.warmup import Observation, WarmUp
@@ -35,6 +35,8 @@ _MB = 1e6
 _NS_PER_MS = 1e6
 # What the process, its compute buffers and the rest of the machine need beside model and KV.
 _MEMORY_SHARE = 0.95
+# What is shared with nobody but a page's end may be left out.
+_LOCKED_SHARE = 0.9
 # Of the machine's memory, for parked sequences, unless a size is asked for.
 _PARK_SHARE = 0.1
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
@@ -116,6 +118,8 @@ def load(
         )
     except LlamaError as error:
         raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
+    if settings.mlock:
+        _say_what_is_locked(model, devices)
     load_ms = (now_ns() - began_ns) / _NS_PER_MS
     warm = WarmUp(model, context, settings, now_ns)
     warmup_ms = warm.first_ms()
@@ -303,8 +307,26 @@ def _kv_type(settings: EngineSettings) -> GgmlType:
     if not kv.exact:
         log.info("kv type %s is kept as %s, the nearest there is", settings.kv_type, kv.name)
     if settings.kv_pack != "unified":
-        log.info("kv pack %s is not available; unified is used", settings.kv_pack)
+        # umad/README.md, "Memory", has what was measured.
+        log.info(
+            "kv pack %s is not offered: rows would share a pass over the weights only where their "
+            "streams are neighbours; unified is used",
+            settings.kv_pack,
+        )
     return kv
+
+
+def _say_what_is_locked(model: Model, devices: tuple[Device, ...]) -> None:
+    """llama.cpp only warns where the kernel refuses, among much else that it warns of."""
+    locked = locked_bytes()
+    if locked is None or any(device.kind in ("gpu", "igpu") for device in devices):
+        return  # on an accelerator some of the weights are not here to be locked
+    if locked < _LOCKED_SHARE * model.size_bytes:
+        log.warning(
+            "mlock holds %.0f of %.0f MB of weights: raise the limit on locked memory (ulimit -l)",
+            locked / _MB,
+            model.size_bytes / _MB,
+        )
 
 
 def _own_memory(devices: tuple[Device, ...]) -> int:

@@ -6,6 +6,7 @@ Each function does its best and says nothing where the platform has no such thin
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 import threading
@@ -84,6 +85,13 @@ def spins_are_ours() -> bool:
 def tells_waits() -> bool:
     """Whether the kernel says how long threads waited for a core."""
     return Path("/proc/self/schedstat").is_file()
+
+
+def locked_bytes() -> int | None:
+    """Memory of this process that the kernel keeps from being paged out; None where it does not
+    say."""
+    found = re.search(r"^VmLck:\s*(\d+) kB$", _read(Path("/proc/self/status")), re.MULTILINE)
+    return None if found is None else int(found[1]) * 1024
 
 
 def decode_threads() -> int:
