@@ -12,6 +12,7 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
     grammar threads compile what constrained requests ask for; their mail waits for it
     mask thread     which tokens a constrained answer may go on with, while the device decodes
+    disk threads    one writes saved sessions on idle cores, one reads them
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
                     sent as soon as the tokens are drawn
 
@@ -20,6 +21,9 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     loading   checks before and reasons after opening a model; warm-up
     loop      StepLoop, on the main thread: the only one to touch scheduler, context and streams
     execution DecodeRunner: memory operations, one decode and its outcome
+    parked_cells  ParkedCells: slabs of cells in host memory
+    session_disk  SessionDisk: saves and reads them beside the steps; session_folder: whose folder,
+              what goes; session_file: what is in a file; session_identity: what one is good for
     intake    from a `Submit` to a `Stream` and an `Admission`, or to an error
     mailbox   the reader thread; inbox: what it hands to the step thread
     compiling requests with a grammar, on threads of their own
