@@ -20,6 +20,7 @@ from tests.daemon.house import (
     fake_launcher,
     write_models,
 )
+from umad.clock import Clock
 from umad.config import LimitSettings, LoggingSettings, Settings
 from umad.daemon.server import Daemon
 from umad.daemon.socket_file import SocketFile
@@ -35,7 +36,11 @@ def _engines_find_umad(monkeypatch: pytest.MonkeyPatch) -> None:
 def serve(tmp_path: Path) -> Serve:
     @asynccontextmanager
     async def start(
-        *models: FakeModel, wait: bool = True, apps: Any = (), **limits: Any
+        *models: FakeModel,
+        wait: bool = True,
+        apps: Any = (),
+        clock: Clock | None = None,
+        **limits: Any,
     ) -> AsyncIterator[House]:
         settings = Settings(
             models=write_models(tmp_path, models),
@@ -44,7 +49,7 @@ def serve(tmp_path: Path) -> Serve:
             logging=LoggingSettings(scorecard_interval_s=0),
         )
         socket_file = SocketFile.claim(tmp_path / "umad.sock")
-        daemon = Daemon(settings, socket_file, fake_launcher)
+        daemon = Daemon(settings, socket_file, fake_launcher, clock=clock)
         ready = asyncio.Event()
         task = asyncio.create_task(daemon.run(ready.set))
         house = House(daemon, socket_file.path)

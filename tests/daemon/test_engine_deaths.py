@@ -3,7 +3,6 @@
 Every engine here is a process, and every death a real one.
 """
 
-import asyncio
 import os
 import signal
 
@@ -193,31 +192,6 @@ def test_a_hanging_engine_is_killed_and_its_other_streams_go_on(serve: Serve) ->
             assert streams[1].ids == tokens_of(1, len(streams[1].ids))
             assert streams[2].failed is not None
             assert "said nothing for" in streams[2].failed.message
-
-    run(test())
-
-
-def test_an_idle_engine_and_a_paused_one_are_not_taken_for_hanging(serve: Serve) -> None:
-    async def test() -> None:
-        n = 20_000
-        async with serve(
-            FakeModel(pace_ms=0), stall_s=0.1, send_queue_bytes=4096, max_tokens=n
-        ) as house:
-            slow, observer = await house.connect(), await house.connect()
-            slow.stop_reading()
-            slow.send(asks(1, max_tokens=n))
-
-            async def is_paused() -> bool:
-                return [r["state"] for r in await observer.ask(Sessions(id=1))] == ["paused"]
-
-            await until(is_paused)
-            await asyncio.sleep(0.3)  # the time itself is what is tested
-            slow.read_on()
-            stream = (await slow.collect(1))[1]
-            await asyncio.sleep(0.3)
-
-            assert stream.ids == tokens_of(7, n)
-            assert (await model(observer))["restarts"] == 0
 
     run(test())
 

@@ -7,8 +7,10 @@ import struct
 import pytest
 
 from tests.daemon.house import Serve, asks, run, standstill, tokens_of, until
+from umad.clock import MonotonicClock
+from umad.daemon import session
 from umad.protocol.frames import encode_frame
-from umad.protocol.messages import Cancel, Hello, Ping, Sessions, Welcome
+from umad.protocol.messages import Cancel, Hello, Metrics, Ping, Sessions, Welcome
 from umad.service import Accepted, Failed
 from umad.testing import FakeModel
 
@@ -293,6 +295,71 @@ def test_a_slow_reader_is_paused_alone_and_gets_every_token_later(serve: Serve) 
             late = (await slow.collect(1))[1]
 
             assert late.ids == tokens_of(1, n)
+
+    run(test())
+
+
+class LeapingClock:
+    """The machine's, ahead by what a test adds: a wait of seconds that nobody has to wait for."""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+
+    def now_ns(self) -> int:
+        return MonotonicClock().now_ns() + self.ahead_ns
+
+
+def test_the_time_in_which_a_client_does_not_read_is_no_wait_of_the_daemons_making(
+    serve: Serve,
+) -> None:
+    async def test() -> None:
+        n, clock = 20_000, LeapingClock()
+        async with serve(
+            FakeModel(pace_ms=0), clock=clock, send_queue_bytes=4096, max_tokens=n
+        ) as house:
+            slow, observer = await house.connect(), await house.connect()
+            slow.stop_reading()
+            slow.send(asks(1, seed=1, max_tokens=n))
+
+            async def is_paused() -> bool:
+                rows = await observer.ask(Sessions(id=1))
+                return [row["state"] for row in rows] == ["paused"]
+
+            await until(is_paused)
+            await standstill(observer)
+            clock.ahead_ns += 20_000_000_000
+            slow.read_on()
+            await slow.collect(1)
+
+            felt = (await observer.ask(Metrics(id=2)))["lanes"]["interactive"]
+            assert felt["tokens"] > 0
+            assert felt["max_ms"] < 20_000
+
+    run(test())
+
+
+def test_a_client_that_does_not_read_for_minutes_is_cut_off(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "UNREAD_S", 0.2)
+
+    async def test() -> None:
+        n = 20_000
+        async with serve(FakeModel(pace_ms=0), send_queue_bytes=4096, max_tokens=n) as house:
+            slow, observer = await house.connect(), await house.connect()
+            slow.stop_reading()
+            slow.send(asks(1, max_tokens=n))
+
+            async def has_begun() -> bool:
+                return bool(await observer.ask(Sessions(id=1)))
+
+            async def is_gone() -> bool:
+                return not await observer.ask(Sessions(id=1))
+
+            await until(has_begun)
+            await until(is_gone)
+
+            assert await observer.ask(Ping(id=2)) is None
 
     run(test())
 

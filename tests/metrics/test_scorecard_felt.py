@@ -80,6 +80,8 @@ def test_a_pause_that_the_client_caused_is_no_gap() -> None:
     stream(machine, 1, [5.0])
     machine.card.paused(1)
     machine.wait(5000)
+    machine.card.resumed(1)
+    machine.wait(20)
     machine.tokens(1)
     machine.wait(7)
     machine.tokens(1)
@@ -87,6 +89,22 @@ def test_a_pause_that_the_client_caused_is_no_gap() -> None:
     card = machine.read()
 
     assert card["max_ms"] == 7
+
+
+def test_a_token_that_was_on_its_way_does_not_end_the_pause() -> None:
+    machine = Machine()
+    machine.accept(1)
+    stream(machine, 1, [5.0])
+    machine.card.paused(1)
+    machine.wait(3)
+    machine.tokens(1)
+    machine.wait(5000)
+    machine.card.resumed(1)
+    machine.tokens(1)
+
+    card = machine.read()
+
+    assert card["max_ms"] == 5
 
 
 def test_solo_is_the_95th_percentile_of_what_the_same_tokens_would_have_cost_alone() -> None:

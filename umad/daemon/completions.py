@@ -176,6 +176,7 @@ class Completions:
             for entry in _running(generation):
                 engine.journal.advance(entry, Event.RESUME)
                 engine.send(Resume(rid=entry.rid))
+                self._scorecard.resumed(entry.rid)
             if not owed and engine.owes_news:
                 engine.watch()
 

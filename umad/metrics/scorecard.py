@@ -8,7 +8,7 @@ Inter-token time is what a reader waits. Tokens that arrive together, in one mes
 read at once, were waited for once: they give one sample, the whole gap, and no zeros that would
 flatter the quantiles. The wait for a
 request's first token is its TTFT and no gap. A stream paused because its client does not read
-(`paused`) gives no sample until its next token.
+gives no sample from `paused` to the first token behind `resumed`, whatever comes meanwhile.
 
 Owner: the daemon's event loop.
 """
@@ -38,7 +38,7 @@ MOST_NOTED = 4096
 
 @dataclass(slots=True, kw_only=True)
 class _Live:
-    """One request. last_ns: its latest token, 0 before the first; paused: the next gap is not
+    """One request. last_ns: its latest token, 0 before the first; excused: the next gap is not
     umad's doing."""
 
     model: int
@@ -47,6 +47,7 @@ class _Live:
     accepted_ns: int
     last_ns: int = 0
     paused: bool = False
+    excused: bool = False
     awaits_client: bool = False
 
 
@@ -140,7 +141,7 @@ class Scorecard:
         model.tokens += n
         first = live.last_ns == 0
         waited_ns = now_ns - (live.accepted_ns if first else live.last_ns)
-        is_gap = not first and not live.paused and waited_ns > TOGETHER_NS
+        is_gap = not first and not live.excused and waited_ns > TOGETHER_NS
         self._arrivals.append(
             (
                 now_ns,
@@ -154,14 +155,21 @@ class Scorecard:
             )
         )
         live.last_ns = now_ns
-        live.paused = False
+        live.excused = live.paused
 
     def paused(self, rid: int) -> None:
-        """The client reads too slowly: the gap that follows is its own."""
+        """The client reads too slowly: what is waited for from here on is its own doing."""
         self._digest()
         live = self._live.get(rid)
         if live is not None:
-            live.paused = True
+            live.paused = live.excused = True
+
+    def resumed(self, rid: int) -> None:
+        """The client has caught up: the gap that is under way is still its own."""
+        self._digest()
+        live = self._live.get(rid)
+        if live is not None:
+            live.paused = False
 
     def awaits_client(self, rid: int, now_ns: int) -> None:
         """Nothing of it is pending until the client has done its part; that gap is its own."""
@@ -169,7 +177,7 @@ class Scorecard:
         live = self._live.get(rid)
         if live is None or live.awaits_client:
             return
-        live.awaits_client = live.paused = True
+        live.awaits_client = live.excused = True
         self._models[live.model].pending.ended(now_ns)
         self._pending.ended(now_ns)
 
