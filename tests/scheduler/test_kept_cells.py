@@ -192,3 +192,16 @@ def test_what_costs_three_times_as_much_to_compute_again_is_kept_three_times_as_
     assert eviction_order(*left[:2], rebuild_ms=deep_is_dear) == [20, 1000]
     assert eviction_order(*left, rebuild_ms=deep_is_dear)[:2] == [20, 21]
     assert eviction_order(*left, rebuild_ms=deep_is_dear).index(1000) == 4
+
+
+def test_what_an_app_left_stays_while_only_others_come() -> None:
+    bench = Bench(pays_for_kept=True)
+    bench.arrive(1, 200, 5, lane="background", app="mine")
+    while 1 not in bench.ended:
+        bench.step()
+
+    bench.arrive(2, 40, 5, lane="background", app="another")
+    while 2 not in bench.ended:
+        bench.step()
+
+    assert bench.scheduler.snapshot().cells_retained >= 200
