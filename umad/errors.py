@@ -123,6 +123,12 @@ class DeadlineExceeded(UmadError):
     retryable = True
 
 
+class Cancelled(UmadError):
+    """Somebody ended the request before it had its one answer."""
+
+    code = "cancelled"
+
+
 class ShuttingDown(UmadError):
     """The daemon drains: running requests end, new ones are refused."""
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
 
 
@@ -101,6 +102,16 @@ class Service(Protocol):
         take: a shorter way for tokens. It is offered those that arrive while the iterator is
         waited on, and what it takes does not come out of the iterator; so order is kept.
         """
+        ...
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """A vector for each text; giving up on it cancels it. Raises `PromptTooLong` naming the
+        text, `Unsupported` of a model that has none."""
+        ...
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """Documents in the order in which they answer a query. Raises `Unsupported` unless the
+        model is a reranker."""
         ...
 
     async def tokenize(

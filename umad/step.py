@@ -158,8 +158,47 @@ class DecodeSlice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedPiece:
+    """`tokens` of input number `index` of the embedding request `call`, at positions from `start`
+    on of a sequence of the embedding context.
+
+    tokens: int32 (n_tokens,), a view. ends: the input ends with them, and its cells may go.
+    """
+
+    call: int
+    index: int
+    seq: int
+    start: int
+    tokens: NDArray[np.int32]
+    ends: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedSlice:
+    """One decode of the embedding context, which needs `cells` cells for it (of an encoder: as many
+    rows); where it has fewer it is made anew and is empty, and every piece begins at 0.
+
+    drop: sequences whose cells go first. n_cells_read: as in `StepPlan`. bulk: it is background
+    work. cuttable: an arrival may abort it in the middle.
+    """
+
+    pieces: tuple[EmbedPiece, ...]
+    cells: int
+    drop: tuple[int, ...] = ()
+    n_cells_read: int = 0
+    bulk: bool = False
+    cuttable: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        """Tokens in the batch."""
+        return sum([piece.tokens.size for piece in self.pieces])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """One step. `memory` is carried out first, in order; then one decode of all slices.
+    """One step. `memory` is carried out first, in order; then one decode of all slices, then, where
+    there is one, that of `embed`.
 
     Rows are laid out decode first, then prefill, in the order given here.
     cuttable: no interactive work is in it, so an arrival may abort it in the middle.
@@ -182,6 +221,7 @@ class StepPlan:
     solo_ms: float = 0.0
     within_ms: float = 0.0
     wait_ms: float = 0.0
+    embed: EmbedSlice | None = None
 
     @property
     def n_rows(self) -> int:
@@ -191,7 +231,7 @@ class StepPlan:
     @property
     def is_idle(self) -> bool:
         """Nothing to decode (there may still be memory to release)."""
-        return not self.decode and not self.prefill
+        return not self.decode and not self.prefill and self.embed is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +258,7 @@ class StepResult:
     bytes_moved: weights touched, KV read and written, logits; of a cut step the part it got to.
     seq_lengths: (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
     house: what the plan's memory operations came to; None when nobody looked.
+    embed_ms: wall time of the embedding decode; embed_cut: it was aborted and brought nothing.
     """
 
     outcome: Literal["done", "cut", "no_memory"]
@@ -227,6 +268,8 @@ class StepResult:
     bytes_moved: int = 0
     seq_lengths: tuple[tuple[int, int], ...] = ()
     house: HouseKept | None = None
+    embed_ms: float = 0.0
+    embed_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,14 +75,14 @@ def test_a_refused_request_leaves_its_connection_as_good_as_new(daemon: LiveDaem
     assert answers[-1]["type"] == "done"
 
 
-def test_what_this_version_cannot_do_is_said_so(daemon: LiveDaemon) -> None:
+def test_what_this_model_cannot_do_is_said_so(daemon: LiveDaemon) -> None:
     async def run() -> None:
         async with daemon.client() as client:
             await client.ping()
 
     with RawConnection(daemon.socket) as wire:
         wire.hello()
-        wire.send(msgpack.packb({"type": "embed", "id": 3, "input": "x"}))
+        wire.send(msgpack.packb({"type": "rerank", "id": 3, "query": "x", "documents": ["y"]}))
         answer = wire.read()
 
     assert answer["type"] == "error"

@@ -137,7 +137,7 @@ def test_an_abort_from_another_thread_ends_a_decode_at_a_whole_micro_batch(
 ) -> None:
     context = new_context(model, n_cells=4096, batch=2048, ubatch=64)
     tokens = np.resize(TOKENS, 2000).astype(np.int32)
-    timer = threading.Timer(0.02, context.abort)
+    timer = threading.Timer(0.02, context.abort_flag.set)
     timer.start()
 
     code, _ = step(context, (0, 0, tokens, True))
@@ -147,7 +147,7 @@ def test_an_abort_from_another_thread_ends_a_decode_at_a_whole_micro_batch(
     kept = context.length(0)
     assert kept < tokens.size
     assert kept % 64 == 0
-    context.clear_abort()
+    context.abort_flag.clear()
     assert step(context, (0, kept, tokens[kept : kept + 64], True))[0] == 0
     context.close()
 

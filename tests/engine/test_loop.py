@@ -22,7 +22,7 @@ from umad.request import BACKGROUND, INTERACTIVE, SamplingParams
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
 from umad.scheduler import Admission, Scheduler
-from umad.step import HouseKept, MemoryOp, SeqTrim, StepPlan
+from umad.step import DiskDone, HouseKept, MemoryOp, SeqTrim, StepPlan
 
 N_VOCAB = 32
 EOG = frozenset({2})
@@ -69,6 +69,9 @@ class FakeRunner:
         logits = np.stack(rows) if rows else np.empty((0, N_VOCAB), np.float32)
         return Decoded("done", [rid for rid, _ in at], logits, 1_000_000, plan.n_rows)
 
+    def disk_done(self, report: DiskDone) -> None:
+        """No session is ever saved here."""
+
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
         return tuple((piece.seq, piece.start) for piece in plan.prefill)
 
@@ -89,7 +92,7 @@ class Served:
                 latency_cap=1.2,
                 lanes=settings.qos,
             ),
-            runner=runner,  # type: ignore[arg-type]
+            runner=runner,
             inbox=self.inbox,
             emit=self._hear,
             traffic=StepTraffic(

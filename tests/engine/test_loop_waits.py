@@ -54,7 +54,7 @@ def run(lane: str, bytes_per_s: float) -> tuple[Sleeper, list[StepReport]]:
             traffic=traffic,
             budget=TrafficBudget(bytes_per_s=bytes_per_s),
         ),
-        runner=FakeRunner(),  # type: ignore[arg-type]
+        runner=FakeRunner(),
         inbox=inbox,
         emit=hear,
         traffic=traffic,

@@ -74,7 +74,7 @@ class Desk:
                 latency_cap=1.2,
                 lanes=Settings().qos,
             ),
-            runner=self.runner,  # type: ignore[arg-type]
+            runner=self.runner,
             inbox=self.inbox,
             emit=self._hear,
             traffic=StepTraffic(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from umad.constraint import Constraint
 from umad.conversation import RESERVED_KWARGS, ChatOptions, Tool, ToolCall
+from umad.embedding import MAX_DIMENSIONS, EmbedRequest, RerankRequest
 from umad.protocol import messages
 from umad.request import (
     LOGITS_USES,
@@ -55,6 +56,28 @@ _json_maps = st.dictionaries(texts, _json_values, max_size=3)
 _constraints = st.builds(
     Constraint, kind=st.sampled_from(["gbnf", "lark", "regex"]), text=names
 ) | st.builds(Constraint.json_schema, _json_maps)
+_work = {
+    "model": st.none() | names,
+    "truncate": st.booleans(),
+    "lane": st.none() | names,
+    "app": st.none() | names,
+    "deadline_ms": st.none() | st.integers(1, 2**31),
+}
+_inputs = st.lists(names | st.lists(token_ids, min_size=1, max_size=5).map(tuple), min_size=1)
+_embeds = st.builds(
+    EmbedRequest,
+    inputs=_inputs.map(tuple),
+    dimensions=st.none() | st.integers(1, MAX_DIMENSIONS),
+    normalize=st.booleans(),
+    **_work,
+)
+_reranks = st.builds(
+    RerankRequest,
+    query=names,
+    documents=st.lists(texts, min_size=1, max_size=4).map(tuple),
+    top_n=st.none() | st.integers(1, 100),
+    **_work,
+)
 _place = {
     "model": st.none() | names,
     "n": st.integers(1, MAX_N),
@@ -131,6 +154,8 @@ requests: st.SearchStrategy[messages.Request] = st.one_of(
     st.builds(messages.AttachLogits, id=ids, request=names, choose=st.booleans()),
     st.builds(messages.ChooseToken, id=ids, request=names, position=token_ids, token=token_ids),
     st.builds(messages.Ping, id=ids),
+    st.builds(messages.Embed, id=ids, request=_embeds),
+    st.builds(messages.Rerank, id=ids, request=_reranks),
 )
 
 

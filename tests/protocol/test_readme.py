@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.client.scripted_daemon import Peer, daemon_thread
 from tests.protocol.test_errors import OWN_CODE
 from umad import protocol
@@ -30,7 +28,6 @@ from umad.protocol.messages import (
     parse_hello,
     parse_request,
 )
-from umad.protocol.requests import PLANNED
 from umad.request import (
     MAX_LOGIT_BIAS,
     MAX_LOGPROBS,
@@ -162,11 +159,6 @@ def test_every_event_is_in_the_table() -> None:
         "done",
         "error",
     }
-
-
-@pytest.mark.parametrize("name", PLANNED)
-def test_what_is_not_there_yet_is_said_to_be_unsupported(name: str) -> None:
-    assert f"`{name}`" in section("Requests with one answer") + section("generate, chat")
 
 
 def test_every_error_a_daemon_sends_is_in_the_table() -> None:

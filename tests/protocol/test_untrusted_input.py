@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.protocol import strategies
-from umad.errors import BadRequest, ProtocolViolation, UmadError, Unsupported, UnsupportedVersion
+from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
 from umad.protocol.bounds import MAX_DEPTH, MAX_ITEMS
 from umad.protocol.messages import (
     Generate,
@@ -22,7 +22,6 @@ from umad.protocol.messages import (
     parse_hello,
     parse_request,
 )
-from umad.protocol.requests import PLANNED
 
 GENERATE = {"type": "generate", "id": 7, "prompt": "p"}
 
@@ -266,14 +265,6 @@ def test_a_field_of_the_sister_request_is_answered_with_its_name() -> None:
 def test_an_unknown_request_is_answered_with_the_nearest_ones() -> None:
     with pytest.raises(BadRequest, match="did you mean generate") as caught:
         parse(type="genrate", id=7)
-
-    assert caught.value.request_id == 7
-
-
-@pytest.mark.parametrize("name", PLANNED)
-def test_a_planned_request_is_unsupported_and_not_unknown(name: str) -> None:
-    with pytest.raises(Unsupported, match=name) as caught:
-        parse(type=name, id=7, input="whatever")
 
     assert caught.value.request_id == 7
 

@@ -17,20 +17,31 @@ from umad.client.connection import Connection, open_connection
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.client.prompts import Prompt, request_for
-from umad.client.results import as_count, as_facts, as_ids, as_rows, as_text
+from umad.client.results import (
+    as_count,
+    as_embeddings,
+    as_facts,
+    as_ids,
+    as_ranking,
+    as_rows,
+    as_text,
+)
 from umad.clock import MonotonicClock
+from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import ConnectionLost, LimitExceeded
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     Cancel,
     ChooseToken,
     Detokenize,
+    Embed,
     Generate,
     Load,
     Metrics,
     Models,
     Ping,
     Priority,
+    Rerank,
     Sessions,
     Tokenize,
     Unload,
@@ -176,6 +187,22 @@ class AsyncClient(Service):
             id=self._connection.next_id(), request=request, position=position, token=token
         )
         self._connection.post(message)
+
+    # -- texts that are embedded or compared -----------------------------------------------------
+
+    @override
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        request.check()
+        connection = await self._connected()
+        message = Embed(id=connection.next_id(), request=request)
+        return as_embeddings(await connection.work(message, self._options.embed_s))
+
+    @override
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        request.check()
+        connection = await self._connected()
+        message = Rerank(id=connection.next_id(), request=request)
+        return as_ranking(await connection.work(message, self._options.embed_s))
 
     # -- single answers --------------------------------------------------------------------------
 

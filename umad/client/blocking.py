@@ -16,14 +16,30 @@ from umad.client.channel import Channel
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.client.prompts import Prompt, request_for
-from umad.client.results import as_count, as_facts, as_ids, as_rows, as_text
+from umad.client.results import (
+    as_count,
+    as_embeddings,
+    as_facts,
+    as_ids,
+    as_ranking,
+    as_rows,
+    as_text,
+)
 from umad.clock import Clock, MonotonicClock
-from umad.errors import ConnectionLost, DeadlineExceeded, LimitExceeded, ProtocolViolation
+from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
+from umad.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    LimitExceeded,
+    ProtocolViolation,
+    UmadError,
+)
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     Cancel,
     ChooseToken,
     Detokenize,
+    Embed,
     Generate,
     Load,
     Metrics,
@@ -32,6 +48,7 @@ from umad.protocol.messages import (
     Priority,
     Request,
     RequestId,
+    Rerank,
     Result,
     Sessions,
     Tokenize,
@@ -193,6 +210,33 @@ class Client:
         self._channel.send(
             ChooseToken(id=self._next_id(), request=request, position=position, token=token)
         )
+
+    # -- texts that are embedded or compared -----------------------------------------------------
+
+    def embed(self, request: EmbedRequest) -> Embeddings:
+        """A vector for each text. Ctrl-C in it cancels the request."""
+        request.check()
+        return as_embeddings(self._work(Embed(id=self._next_id(), request=request)))
+
+    def rerank(self, request: RerankRequest) -> Ranking:
+        """Documents in the order in which they answer a query; of a reranking model only."""
+        request.check()
+        return as_ranking(self._work(Rerank(id=self._next_id(), request=request)))
+
+    def _work(self, request: Request) -> Any:
+        answered = False
+        try:
+            value = self._call(request, self._options.embed_s)
+            answered = True
+        except DeadlineExceeded:
+            raise
+        except UmadError:
+            answered = True
+            raise
+        finally:
+            if not answered and self._channel is not None:
+                self._abandon(self._channel, request.id)
+        return value
 
     # -- single answers --------------------------------------------------------------------------
 

@@ -88,6 +88,22 @@ class Connection(asyncio.BufferedProtocol):
             self._gate.served()
             del self._calls[request.id]
 
+    async def work(self, request: Request, timeout_s: float) -> Any:
+        """The same for what may take long; who stops to wait for it cancels it."""
+        answered = False
+        try:
+            value = await self.call(request, timeout_s)
+            answered = True
+        except DeadlineExceeded:
+            raise
+        except UmadError:
+            answered = True
+            raise
+        finally:
+            if not answered:
+                self._cancel(request.id)
+        return value
+
     def post(self, request: Request) -> None:
         """Send a request whose answer nobody waits for. Raises `ConnectionLost`."""
         if not self.is_open:

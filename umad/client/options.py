@@ -10,7 +10,7 @@ class ClientOptions:
     name: what the daemon's log calls this client.
     connect_s: to connect and be greeted. call_s: to send a request, and for a single answer.
     load_s: for a model to be loaded. event_s: between two events of a request; a request that
-    waits behind others has none for long.
+    waits behind others has none for long. embed_s: for all vectors of one request, or its ranking.
     frame_bytes: longest message taken from the daemon.
     unread_bytes: unread events of all requests together beyond which the socket is left alone,
     as long as nobody waits (`umad.client.inbox`).
@@ -22,6 +22,7 @@ class ClientOptions:
     call_s: float = 30.0
     load_s: float = 660.0
     event_s: float = 600.0
+    embed_s: float = 3600.0
     frame_bytes: int = 16 * 2**20
     unread_bytes: int = 256 * 2**10
     unread_request_bytes: int = 16 * 2**20

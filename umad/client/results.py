@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from umad.embedding import Embeddings, Ranking
 from umad.errors import ProtocolViolation
+from umad.protocol.embed_fields import embeddings_of, ranking_of
 
 
 def _wrong(wanted: str) -> ProtocolViolation:
@@ -43,3 +45,19 @@ def as_rows(value: Any) -> list[Mapping[str, Any]]:
     if not isinstance(value, list):
         raise _wrong("an array of maps")
     return [as_facts(one) for one in value]
+
+
+def as_embeddings(value: Any) -> Embeddings:
+    """Vectors."""
+    try:
+        return embeddings_of(as_facts(value))
+    except (KeyError, TypeError, ValueError):
+        raise _wrong("one of vectors") from None
+
+
+def as_ranking(value: Any) -> Ranking:
+    """Documents in order."""
+    try:
+        return ranking_of(as_facts(value))
+    except (KeyError, TypeError, ValueError):
+        raise _wrong("a ranking") from None

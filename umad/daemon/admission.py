@@ -41,6 +41,10 @@ class Admission:
                 self._sessions.popitem(last=False)
         return self._lanes.lane(app=app, path=path, asked=request.lane, of_session=of_session)
 
+    def lane_of(self, app: str, asked: str | None, *, path: str | None = None) -> str:
+        """The lane of work that belongs to no session. Raises `BadRequest`."""
+        return self._lanes.lane(app=app, path=path, asked=asked, of_session=None)
+
     def move_session(self, session: str, lane: str) -> bool:
         """Remember `lane` for a session that was seen; whether it was.
 

@@ -31,7 +31,10 @@ from umad.service import Accepted, Done
 
 
 class Completions:
-    """The live requests of one daemon, by the daemon's name for them."""
+    """The live requests of one daemon, by the daemon's name for them.
+
+    rids: numbers of what the scorecard counts, never used twice.
+    """
 
     def __init__(self, *, admission: Admission, scorecard: Scorecard, clock: Clock) -> None:
         self._admission = admission
@@ -39,7 +42,7 @@ class Completions:
         self._clock = clock
         self._live: dict[str, Generation] = {}
         self._engines: set[Engine] = set()
-        self._rids = itertools.count(1)
+        self.rids = itertools.count(1)
         self._names = itertools.count(1)
         self._unflushed: list[Recipient] = []
         self._idle: asyncio.Future[None] | None = None
@@ -96,7 +99,7 @@ class Completions:
         self._engines.add(engine)
         owed = engine.owes_news
         for index in range(request.n):
-            submit = nth_order(first, index, next(self._rids))
+            submit = nth_order(first, index, next(self.rids))
             head = tokens_head(message.id, index)
             entry = journal.add(submit, owner=generation, index=index, head=head)
             generation.entries.append(entry)

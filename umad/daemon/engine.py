@@ -15,7 +15,7 @@ from umad.daemon.journal import Journal
 from umad.errors import EngineFailed, InternalError, UmadError
 from umad.protocol import lifecycle
 from umad.protocol.errors import error_of
-from umad.protocol.link import Call, Reply, StepStats, ToEngine
+from umad.protocol.link import Call, Drop, Reply, StepStats, ToEngine
 
 if TYPE_CHECKING:
     from umad.daemon.generation import Generation
@@ -94,6 +94,7 @@ class Engine:
         self.last_news_ns = 0
         self._link: Link | None = None
         self._calls: dict[int, tuple[Call, asyncio.Future[Any]]] = {}
+        self._n_questions = 0
         self._numbers = itertools.count(1)
 
     def advance(self, event: Event) -> None:
@@ -146,8 +147,28 @@ class Engine:
 
         Raises the engine's error, or `EngineFailed` after `CALL_S` or with too many asked.
         """
-        if len(self._calls) >= MAX_CALLS:
+        if self._n_questions >= MAX_CALLS:
             raise EngineFailed(f"{self.name} has {MAX_CALLS} questions to answer; try again later")
+        self._n_questions += 1
+        try:
+            async with asyncio.timeout(CALL_S):
+                return await self._ask(op, args)
+        except TimeoutError:
+            raise EngineFailed(
+                f"{self.name} gave no answer within {CALL_S:.0f} s; try again"
+            ) from None
+        finally:
+            self._n_questions -= 1
+
+    async def work(self, op: str, args: Mapping[str, Any]) -> Any:
+        """Have texts worked on, for as long as that takes, across a restart too: what the engine
+        that died had done of it is done again. Whoever stops to wait for it lets go of it.
+
+        Raises the engine's error. How much there may be at once is the caller's to bound.
+        """
+        return await self._ask(op, args, drops=True)
+
+    async def _ask(self, op: str, args: Mapping[str, Any], *, drops: bool = False) -> Any:
         number = next(self._numbers)
         call = Call(call=number, op=op, args=args)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -157,14 +178,10 @@ class Engine:
         if not owed:
             self.watch()
         try:
-            async with asyncio.timeout(CALL_S):
-                return await answer
-        except TimeoutError:
-            raise EngineFailed(
-                f"{self.name} gave no answer within {CALL_S:.0f} s; try again"
-            ) from None
+            return await answer
         finally:
-            self._calls.pop(number, None)
+            if self._calls.pop(number, None) is not None and drops:
+                self.send(Drop(call=number))
 
     def replied(self, reply: Reply) -> None:
         """Answer the question of that number; late answers are dropped."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from umad.daemon.embeddings import Embedding
 from umad.daemon.engine import Engine
 from umad.daemon.generation import Generation
 from umad.protocol.lifecycle import State
@@ -59,4 +60,22 @@ def describe_generation(generation: Generation, *, now_ns: int) -> Mapping[str, 
         "prompt_tokens": max(entry.prompt_tokens for entry in entries),
         "generated": sum(len(entry.ids) for entry in entries),
         "age_ms": (now_ns - generation.accepted_ns) / 1e6,
+    }
+
+
+def describe_embedding(live: Embedding, *, now_ns: int) -> Mapping[str, Any]:
+    """One live request to embed or to rerank; n: of its texts."""
+    return {
+        "request": live.request,
+        "app": live.app,
+        "client": live.recipient.client,
+        "pid": live.recipient.identity.pid,
+        "lane": live.lane,
+        "session": None,
+        "model": live.engine.name,
+        "state": live.op,
+        "n": live.n_inputs,
+        "prompt_tokens": 0,
+        "generated": 0,
+        "age_ms": (now_ns - live.accepted_ns) / 1e6,
     }

@@ -30,6 +30,7 @@ from umad.daemon.companion import close_companions, open_companions
 from umad.daemon.completions import Completions
 from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
+from umad.daemon.embeddings import Embeddings
 from umad.daemon.engine_process import Launcher
 from umad.daemon.fanout import Fanout
 from umad.daemon.identity import LaneRules
@@ -143,10 +144,14 @@ class Daemon:
         self._companions = companions
         self._clock = clock
         self._socket_file = socket_file
-        self._completions = Completions(
-            admission=Admission(lanes=lanes, limits=settings.limits),
+        admission = Admission(lanes=lanes, limits=settings.limits)
+        self._completions = Completions(admission=admission, scorecard=scorecard, clock=clock)
+        self._embeddings = Embeddings(
+            admission=admission,
             scorecard=scorecard,
             clock=clock,
+            most=settings.limits.queue,
+            rids=self._completions.rids,
         )
         self._supervisor = Supervisor(
             launcher=launcher,
@@ -158,6 +163,7 @@ class Daemon:
         self._verbs = DaemonVerbs(
             supervisor=self._supervisor,
             completions=self._completions,
+            embeddings=self._embeddings,
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             clock=clock,
@@ -221,7 +227,7 @@ class Daemon:
         self._supervisor.kill()
 
     def _signalled(self, number: int) -> None:
-        name, live = signal.Signals(number).name, len(self._completions)
+        name, live = signal.Signals(number).name, len(self._completions) + len(self._embeddings)
         if self._told_to_stop.is_set():
             log.warning("stopping at once signal=%s live=%d", name, live)
             self.stop_at_once()
@@ -233,12 +239,17 @@ class Daemon:
         """Let running requests end, then cancel them."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.limits.drain_s):
-                await self._unless(self._told_twice, self._completions.idle())
+                await self._unless(self._told_twice, self._idle())
         if len(self._completions) and not self._told_twice.is_set():
             self._completions.cancel_all()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CANCEL_S):
                     await self._unless(self._told_twice, self._completions.idle())
+
+    async def _idle(self) -> None:
+        """Until no request is live."""
+        await self._completions.idle()
+        await self._embeddings.idle()
 
     async def _end(self) -> None:
         """Stop engines and connections. Bounded; a second signal cuts it short."""

@@ -23,6 +23,7 @@ from umad.daemon.identity import Identity, identify
 from umad.daemon.peer import peer_of
 from umad.errors import (
     BadRequest,
+    Cancelled,
     InternalError,
     LimitExceeded,
     ProtocolViolation,
@@ -82,6 +83,9 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held: list[bytes] = []
+        # Of an answer too long for the limit on what is unread; one at a time.
+        self._long_bytes = 0
+        self._readers: list[asyncio.Future[None]] = []
         self._greeted = False
         self._closing = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -138,6 +142,11 @@ class Session(asyncio.Protocol):
     @override
     def resume_writing(self) -> None:
         self.paused = False
+        self._long_bytes = 0
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
+        self._readers.clear()
         self._cancel_timer("unread")
         self._completions.resume(self)
 
@@ -184,7 +193,7 @@ class Session(asyncio.Protocol):
             self._check_backlog(transport)
 
     def _check_backlog(self, transport: asyncio.Transport) -> None:
-        limit_bytes = self._limits.send_queue_bytes * HARD_QUEUE_FACTOR
+        limit_bytes = self._limits.send_queue_bytes * HARD_QUEUE_FACTOR + self._long_bytes
         if transport.get_write_buffer_size() > limit_bytes:
             self._give_up()
 
@@ -273,14 +282,39 @@ class Session(asyncio.Protocol):
                 body = encode_result(request_id, result)
         except UmadError as error:
             body = encode_error(error, request_id)
+        except asyncio.CancelledError:
+            if self._closing:
+                raise
+            body = encode_error(Cancelled("the request was cancelled"), request_id)
         except Exception:
             # A task's boundary: a bug costs one request, not the daemon.
             log.exception("request failed unexpectedly id=%s", request_id)
             body = encode_error(InternalError("see the log"), request_id)
-        del self._answers[request_id]
         if body is not None:
+            if len(body) > self._limits.send_queue_bytes:
+                await self._has_read()
+                self._long_bytes = len(body)
             self.queue(body)
             self.flush()
+        del self._answers[request_id]
+
+    async def _has_read(self) -> None:
+        """Until the client has caught up: of answers as long as this one there is one at a time.
+        One that never reads is cut off, which cancels whoever waits here."""
+        while self.paused:
+            reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append(reader)
+            await reader
+
+    def cancel_answer(self, request_id: RequestId) -> bool:
+        """Give up on an answer that is being worked on; whether there is one. It is answered with
+        `Cancelled`."""
+        task = self._answers.get(request_id)
+        if task is None:
+            return False
+        # Not at once: a task that has not begun would end without an answer.
+        asyncio.get_running_loop().call_soon(task.cancel)
+        return True
 
     def _end_with(self, error: UmadError) -> None:
         """An error that concerns the connection: say so and hang up."""

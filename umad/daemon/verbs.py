@@ -9,7 +9,8 @@ from typing import Any
 
 from umad.clock import Clock
 from umad.daemon.completions import Completions
-from umad.daemon.listing import describe_generation, describe_model
+from umad.daemon.embeddings import Embeddings
+from umad.daemon.listing import describe_embedding, describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
@@ -31,10 +32,12 @@ class DaemonVerbs:
         scorecard: Scorecard,
         memory: ProcessMemory,
         clock: Clock,
+        embeddings: Embeddings,
     ) -> None:
         self.draining = False
         self._supervisor = supervisor
         self._completions = completions
+        self._embeddings = embeddings
         self._scorecard = scorecard
         self._memory = memory
         self._readers = LogitsReaders(completions=completions, scorecard=scorecard, clock=clock)
@@ -47,6 +50,11 @@ class DaemonVerbs:
                 self._check_open()
                 engine = self._supervisor.find(request.request.model)
                 self._completions.accept(session, engine, request)
+            case messages.Embed() | messages.Rerank():
+                self._check_open()
+                engine = self._supervisor.find(request.request.model)
+                work = self._embeddings.answer(session, engine, request.request)
+                session.answer_later(request.id, work)
             case messages.Cancel():
                 self._cancel(session, request)
                 session.answer(request.id, None)
@@ -60,6 +68,7 @@ class DaemonVerbs:
             case messages.Sessions():
                 now_ns = self._clock.now_ns()
                 live = [describe_generation(one, now_ns=now_ns) for one in self._completions]
+                live += [describe_embedding(one, now_ns=now_ns) for one in self._embeddings]
                 session.answer(request.id, live)
             case messages.Metrics():
                 session.answer_later(request.id, self.scorecard())
@@ -94,11 +103,15 @@ class DaemonVerbs:
 
     def _cancel(self, session: Session, request: messages.Cancel) -> None:
         if request.own_id is not None:
+            if session.cancel_answer(request.own_id):
+                return
             generation = session.generations.get(request.own_id)
             if generation is None:
                 raise UnknownRequest(
                     f"this connection has no live request {request.own_id}", field="own_id"
                 )
+        elif self._embeddings.cancel(request.request or ""):
+            return
         else:
             generation = self._completions.find(request.request or "")
         self._completions.cancel(generation)

@@ -11,6 +11,7 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
 
     mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
     grammar threads compile what constrained requests ask for; their mail waits for it
+    embed thread    tokenizes texts to be embedded and puts them into the inbox
     mask thread     which tokens a constrained answer may go on with, while the device decodes
     disk threads    one writes saved sessions on idle cores, one reads them
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
@@ -18,7 +19,7 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
 
     launch    EngineOptions and the command line; importable without llama.cpp
     main      the process from its arguments to its exit
-    loading   checks before and reasons after opening a model; warm-up
+    loading   checks before and reasons after opening a model; warm-up; opened: what it is then
     loop      StepLoop, on the main thread: the only one to touch scheduler, context and streams
     execution DecodeRunner: memory operations, one decode and its outcome
     parked_cells  ParkedCells: slabs of cells in host memory
@@ -27,6 +28,9 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     intake    from a `Submit` to a `Stream` and an `Admission`, or to an error
     mailbox   the reader thread; inbox: what it hands to the step thread
     compiling requests with a grammar, on threads of their own
+    embed_intake  from an embed or rerank `Call` to an `EmbedArrival`, or to an error
+    embedding EmbedFacts: what a model makes of a text; embedder: Embedder, slices to vectors;
+              embed_desk: EmbedDesk, mail to the queue and answers out
     emitter   the socket's sending side; news: what a step brought, and its report
     stream    Stream: one completion's sampler, detokenizer and counts
     guidance  grammars compiled by llguidance; schema_fault: where in a schema the fault is

@@ -6,7 +6,7 @@ Not: sampling or the scheduler's books. Owner: the step thread.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from umad.engine.batch import PlanWriter
 from umad.engine.board_watch import BoardWatch
 from umad.engine.cutter import Cutter
+from umad.engine.facts import StepTraffic
 from umad.engine.llama import Context
 from umad.engine.parked_cells import ParkedCells
 from umad.engine.session_disk import SessionDisk
 from umad.errors import EngineFailed
+from umad.scheduler.throttle import embed_bytes
 from umad.step import (
     DiskDone,
     HouseKept,
@@ -58,6 +60,53 @@ class Decoded:
     house: HouseKept = NOTHING_KEPT
 
 
+NO_LOGITS: NDArray[np.float32] = np.empty((0, 0), np.float32)
+
+
+def no_decode(house: HouseKept) -> Decoded:
+    """What comes of a step without a row of any stream."""
+    return Decoded("done", [], NO_LOGITS, 0, 0, house)
+
+
+class StepRunner(Protocol):
+    """What carries plans out. On the step thread; `run` takes as long as a decode."""
+
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
+        """Carry out memory operations, in order."""
+        ...
+
+    def run(self, plan: StepPlan) -> Decoded:
+        """One decode of a plan that has rows. Raises `EngineFailed`."""
+        ...
+
+    def disk_done(self, report: DiskDone) -> None:
+        """A session was written or read, or could not be."""
+        ...
+
+    def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+        """(seq, tokens in the KV) of the plan's prefill sequences."""
+        ...
+
+
+class NoStreams:
+    """The `StepRunner` of a model that only embeds: no plan has a row of a stream."""
+
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
+        """There is nothing to keep."""
+        return NOTHING_KEPT
+
+    def run(self, plan: StepPlan) -> Decoded:
+        """Never called: nothing that generates is taken in."""
+        raise EngineFailed("a model that only embeds was given a stream to run")
+
+    def disk_done(self, report: DiskDone) -> None:
+        """There are no sessions."""
+
+    def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+        """Of none."""
+        return ()
+
+
 class DecodeRunner:
     """The context's user."""
 
@@ -87,8 +136,6 @@ class DecodeRunner:
         self._parked = parked
         self._disk = disk
         self._no_logits = context.logits_of_none()
-        # What came of no decode at all.
-        self.nothing = Decoded("done", [], self._no_logits, 0, 0)
         self._no_memory_in_a_row = 0
 
     def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
@@ -182,3 +229,19 @@ class DecodeRunner:
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
         """(seq, tokens in the KV) of the plan's prefill sequences, asked of llama.cpp."""
         return tuple([(piece.seq, self._context.length(piece.seq)) for piece in plan.prefill])
+
+
+def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> int:
+    """What a step has moved; of a cut one about as much as it had time for."""
+    whole = traffic.moved(
+        n_rows=decoded.n_rows,
+        n_cells_read=plan.n_cells_read,
+        n_logit_rows=len(decoded.rids),
+    )
+    if plan.embed is not None:
+        whole += embed_bytes(traffic, plan.embed)
+    if decoded.outcome == "done":
+        return whole
+    if decoded.outcome == "no_memory" or not plan.predicted_ms:
+        return 0
+    return round(whole * min(1.0, decoded.device_ns / _NS_PER_MS / plan.predicted_ms))

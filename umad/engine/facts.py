@@ -19,6 +19,9 @@ class ModelFacts:
     cuts_soon: a running background step gives the device back within milliseconds.
     pays_for_kept: a row's attention looks at every cell of the pool, if only to skip it.
     park_bytes: host memory for what the pool has no room for, 0 for none.
+    pooling, embed_tokens, embed_width: what becomes of a text's tokens when it is embedded ("rank":
+    a score of a pair), tokens of the longest text taken, numbers of a vector. generates: False for
+    encoders, which only embed.
     warmup_ms: the first decode, which pages the weights in; decode_ms: one row after that.
     """
 
@@ -53,6 +56,10 @@ class ModelFacts:
     adds_bos: bool
     eog_tokens: tuple[int, ...]
     fim_tokens: Mapping[str, int] = field(default_factory=dict)
+    generates: bool = True
+    pooling: str = "mean"
+    embed_tokens: int = 0
+    embed_width: int = 0
     park_bytes: int = 0
     load_ms: float = 0.0
     warmup_ms: float = 0.0

@@ -7,9 +7,11 @@ and so, by and by, the daemon's writes.
 import threading
 from dataclasses import dataclass
 
+from umad.engine.embedder import Wanted
 from umad.engine.reading import Ring
 from umad.engine.stream import Stream
 from umad.protocol.link import Attached, Cancel, Choose, Pause, Resume, SetLane, Stop
+from umad.scheduler.embeds import EmbedAdmission
 from umad.scheduler.entry import Admission
 from umad.step import DiskDone
 
@@ -24,6 +26,26 @@ class Arrival:
 
     stream: Stream
     admission: Admission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedMail:
+    """About texts to be embedded, one of the two that follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedArrival(EmbedMail):
+    """Texts to be embedded, or pairs to be judged, tokenized and checked."""
+
+    wanted: Wanted
+    admission: EmbedAdmission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropEmbed(EmbedMail):
+    """Nobody waits for the answer to this call any more."""
+
+    call: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +68,7 @@ class AttachRing:
 
 Mail = (
     Arrival
+    | EmbedMail
     | Cancel
     | SetLane
     | Pause

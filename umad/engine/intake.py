@@ -21,7 +21,7 @@ from umad.engine.inbox import Arrival
 from umad.engine.reading import Reader
 from umad.engine.stream import Stream
 from umad.engine.vocab import Vocabulary
-from umad.errors import BadRequest, InternalError, PromptTooLong
+from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
 from umad.protocol.link import Emitted, Ended, StepReport, Submit
 from umad.request import INTERACTIVE, FinishReason
 from umad.sampling.detokenizer import Detokenizer
@@ -66,8 +66,14 @@ class Intake:
 
     def take(self, submit: Submit) -> Arrival | StepReport:
         """Ready for the scheduler; or, for a resumed completion that had reached its end when
-        its engine died, the report that says so. Raises `BadRequest`, `PromptTooLong`."""
+        its engine died, the report that says so. Raises `BadRequest`, `PromptTooLong`, and
+        `Unsupported` of a model that only embeds (it has no cells)."""
         sampling = submit.sampling
+        if not self._n_cells:
+            raise Unsupported(
+                "this model is an encoder: it embeds texts and writes none; name another model",
+                field="model",
+            )
         if sampling.seed is None or sampling.max_tokens is None:
             raise InternalError("the daemon always sets seed and max_tokens")
         vocab = self._vocab

@@ -4,7 +4,7 @@ Not here: policy, plans, text of users' errors. Nothing in here decides; a failu
 code or a `LlamaError` with llama.cpp's own last words.
 Owner: a `Model` is read-only once open and safe from any thread (llama.cpp's vocabulary is const
 after load: `llama_vocab::impl` is only read by tokenize and token_to_piece). A `Context` belongs
-to the step thread, but for `Context.abort`, which any thread may call.
+to the step thread.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ from llama_cpp import llama_cpp as lib
 from llama_cpp._ggml import libggml
 from numpy.typing import NDArray
 
+from umad.engine.abort_flag import AbortFlag
 from umad.engine.devices import Device, devices_of
 from umad.engine.llama_log import LlamaLog
 
@@ -87,6 +88,9 @@ class Model:
         self.eos: int = lib.llama_vocab_eos(self._vocab)
         self._eog: frozenset[int] | None = None
         self.adds_bos: bool = lib.llama_vocab_get_add_bos(self._vocab)
+        self.adds_eos: bool = lib.llama_vocab_get_add_eos(self._vocab)
+        self.adds_sep: bool = lib.llama_vocab_get_add_sep(self._vocab)
+        self.sep: int = lib.llama_vocab_sep(self._vocab)
 
     @property
     def description(self) -> str:
@@ -120,9 +124,14 @@ class Model:
         """False for encoders, which can embed and not generate."""
         return bool(lib.llama_model_has_decoder(self.handle))
 
-    def chat_template(self) -> str | None:
-        """The Jinja source in the file, or None."""
-        template = lib.llama_model_chat_template(self.handle, None)
+    @property
+    def n_embd_out(self) -> int:
+        """Numbers of a vector."""
+        return int(lib.llama_model_n_embd_out(self.handle))
+
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The source in the file, Jinja unless it has a `name` of its own; or None."""
+        template = lib.llama_model_chat_template(self.handle, name and name.encode())
         return None if template is None else template.decode("utf-8", "replace")
 
     def fim_tokens(self) -> Mapping[str, int]:
@@ -237,7 +246,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions:
-    """Shape of a context. type_k, type_v: ggml type numbers (`umad.engine.kvtypes`)."""
+    """Shape of a context. type_k, type_v: ggml type numbers (`umad.engine.kvtypes`).
+
+    pooling: None for a context that generates; else it embeds, every row is an output, and this
+    number (`umad.engine.embedding.POOLINGS`) says what is made of them.
+    """
 
     n_cells: int
     max_seqs: int
@@ -247,12 +260,15 @@ class ContextOptions:
     type_k: int
     type_v: int
     flash_attention: bool
+    pooling: int | None = None
 
 
 class Context:
     """One llama_context with a unified KV pool and a way to cut a running decode."""
 
-    def __init__(self, model: Model, options: ContextOptions) -> None:
+    def __init__(
+        self, model: Model, options: ContextOptions, *, abort: AbortFlag | None = None
+    ) -> None:
         params = lib.llama_context_default_params()
         params.n_ctx = options.n_cells
         params.n_seq_max = options.max_seqs
@@ -260,6 +276,10 @@ class Context:
         params.n_ubatch = options.ubatch
         # At most one row of logits a sequence; by default llama.cpp reserves one a batch row.
         params.n_outputs_max = min(options.max_seqs, options.batch)
+        if options.pooling is not None:
+            params.embeddings = True
+            params.pooling_type = options.pooling
+            params.n_outputs_max = options.batch
         params.n_threads = params.n_threads_batch = options.threads
         params.type_k, params.type_v = options.type_k, options.type_v
         params.flash_attn_type = (
@@ -284,27 +304,13 @@ class Context:
         self._decode = lib.llama_decode
         self._get_logits = _address_of_logits()
         self.n_cells: int = lib.llama_n_ctx(self._handle)
-        self._install_abort()
+        self.abort_flag = flag = abort or AbortFlag()
+        lib.llama_set_abort_callback(self._handle, flag.callback, flag.argument)
 
-    def _install_abort(self) -> None:
-        # The C library's strlen is the callback and this buffer its argument: a first byte that
-        # is not zero reads as "abort", from any thread and with no Python in the loop
-        # (evidence.md, "Cutting a step in the middle").
-        self._flag = ctypes.create_string_buffer(2)
-        strlen = ctypes.CDLL(None).strlen
-        callback = ctypes.cast(strlen, lib.ggml_abort_callback)
-        self._abort_callback = callback
-        lib.llama_set_abort_callback(
-            self._handle, callback, ctypes.cast(self._flag, ctypes.c_void_p)
-        )
-
-    def abort(self) -> None:
-        """Make the running decode return 2 within milliseconds. Any thread."""
-        self._flag[0] = b"\x01"
-
-    def clear_abort(self) -> None:
-        """Let decodes run again."""
-        self._flag[0] = b"\x00"
+    @property
+    def has_memory(self) -> bool:
+        """False for models that keep nothing from one decode to the next: encoders."""
+        return bool(self._memory)
 
     def decode(self, batch: Batch) -> int:
         """Run the batch, the GIL released. 0 done, 1 no cells, 2 aborted, below 0 an error."""
@@ -326,6 +332,14 @@ class Context:
     def logits_of_none(self) -> NDArray[np.float32]:
         """float32 (0, n_vocab): what a decode without output rows gives."""
         return self._none
+
+    def row_vectors(self, n_rows: int, width: int) -> NDArray[np.float32]:
+        """float32 (n_rows, width) where nothing is pooled, good until the next decode."""
+        return np.ctypeslib.as_array(lib.llama_get_embeddings(self._handle), (n_rows, width))
+
+    def seq_vector(self, seq: int, width: int) -> NDArray[np.float32]:
+        """float32 (width,) where a context pools, good until the next decode."""
+        return np.ctypeslib.as_array(lib.llama_get_embeddings_seq(self._handle, seq), (width,))
 
     def trim(self, seq: int, keep_tokens: int) -> bool:
         """Drop positions from `keep_tokens` on; False where the model cannot."""

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umad.chat.formats import format_of
 from umad.config import EngineSettings
 from umad.engine.cost_file import CostFile
-from umad.engine.devices import Device, cuts_soon
+from umad.engine.devices import Device
+from umad.engine.embedding import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import MAX_SEQS, Context, ContextOptions, LlamaError, Model
+from umad.engine.opened import Opened, header_number
 from umad.engine.parked_cells import can_park, park_shape
 from umad.engine.process import decode_threads, locked_bytes, memory_bytes
 from umad.engine.session_folder import SessionFolder
@@ -45,13 +46,16 @@ _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A model ready to serve. cost: what its steps cost, as far as is known. parking:
-    slabs in host memory; their scratch sequence is the one behind `facts.max_seqs`. sessions: where
-    they are saved."""
+    """A model ready to serve. context: None of a model that only embeds. embeds: what it makes of
+    texts; embed_options: of its embedding context, but for the cells. cost: what its steps cost, as
+    far as is known. parking: slabs in host memory; their scratch sequence is the one behind
+    `facts.max_seqs`. sessions: where they are saved."""
 
     model: Model
-    context: Context
+    context: Context | None
     facts: ModelFacts
+    embeds: EmbedFacts
+    embed_options: ContextOptions
     cost: CostModel
     cost_file: CostFile | None
     parking: ParkShape | None = None
@@ -89,7 +93,7 @@ def load(
             memory_bytes=memory_bytes(),
         ),
         cell_bytes=cell_bytes,
-        n_layer=_whole(header, "block_count"),
+        n_layer=header_number(header, "block_count"),
     )
     max_seqs = min(settings.max_seqs, MAX_SEQS - (shape is not None))
     threads = settings.threads or decode_threads()
@@ -102,7 +106,7 @@ def load(
             repack=settings.repack,
         )
         if not model.has_decoder:
-            raise ModelLoadFailed(f"{path} is an encoder: it cannot generate text")
+            raise ModelLoadFailed(f"{path} is one half of a model, of no use alone")
         context = Context(
             model,
             ContextOptions(
@@ -121,6 +125,36 @@ def load(
     if settings.mlock:
         _say_what_is_locked(model, devices)
     load_ms = (now_ns() - began_ns) / _NS_PER_MS
+    weights = [weight_bytes(one) for one in files]
+    opened = Opened(
+        options=options,
+        path=path,
+        header=header,
+        model=model,
+        weights=weights[0] if len(weights) == 1 else weight_bytes(_joined(files)),
+        devices=devices,
+        kv=kv,
+        threads=threads,
+        load_ms=load_ms,
+    )
+    generates = context.has_memory and header.own("attention.causal") is not False
+    embeds = opened.embeds(n_cells=context.n_cells, generates=generates)
+    embed_options = opened.embed_options(embeds)
+    if not generates:
+        context.close()
+        facts = opened.facts(embeds, n_cells=0, max_seqs=0, kv_cell_bytes=0)
+        log.info(
+            "loaded encoder model=%s pooling=%s threads=%d", options.name, embeds.pooling, threads
+        )
+        return Loaded(
+            model=model,
+            context=None,
+            facts=facts,
+            embeds=embeds,
+            embed_options=embed_options,
+            cost=CostModel(),
+            cost_file=None,
+        )
     warm = WarmUp(model, context, settings, now_ns)
     warmup_ms = warm.first_ms()
     file = None
@@ -137,44 +171,13 @@ def load(
     ):
         log.info("sequences of this model cannot be parked model=%s", options.name)
         shape = None
-    weights = [weight_bytes(one) for one in files]
-    facts = ModelFacts(
-        name=options.name,
-        path=str(path),
-        architecture=header.architecture,
-        description=model.description,
-        size_bytes=model.size_bytes,
-        n_params=model.n_params,
-        n_layer=_whole(header, "block_count"),
-        n_embd=_whole(header, "embedding_length"),
-        n_head_kv=_whole(header, "attention.head_count_kv"),
-        n_vocab=model.n_vocab,
-        n_ctx_train=_whole(header, "context_length"),
+    facts = opened.facts(
+        embeds,
         n_cells=context.n_cells,
         max_seqs=max_seqs,
-        weights=weights[0] if len(weights) == 1 else weight_bytes(_joined(files)),
-        kv_type=kv.name,
-        kv_type_asked=settings.kv_type,
-        kv_pack="unified",
         kv_cell_bytes=cell_bytes,
         can_share_prefix=can_share,
-        cuts_soon=can_share and cuts_soon(devices),
-        # ggml's CPU attention reads the mask of every cell up to the highest in use: a prompt ran
-        # at 0.75 of its speed beside 8,192 cells of others (0.5B model, 512 tokens a slice). GPU
-        # kernels skip whole blocks of them.
-        pays_for_kept=not any(device.kind in ("gpu", "igpu") for device in devices),
-        flash_attention=settings.flash_attention,
-        backends=tuple(dict.fromkeys(device.backend for device in devices)),
-        devices=tuple(device.description for device in devices),
-        threads=threads,
-        has_chat_template=model.chat_template() is not None,
-        chat_format=format_of(model.chat_template()),
-        bos_token=model.bos,
-        adds_bos=model.adds_bos,
-        eog_tokens=tuple(sorted(model.eog_tokens())),
-        fim_tokens=dict(model.fim_tokens()),
         park_bytes=0 if shape is None else shape.capacity_bytes,
-        load_ms=load_ms,
         warmup_ms=warmup_ms,
         decode_ms=observed[0][2],
     )
@@ -197,6 +200,8 @@ def load(
         model=model,
         context=context,
         facts=facts,
+        embeds=embeds,
+        embed_options=embed_options,
         cost=cost,
         cost_file=file,
         parking=shape,
@@ -336,10 +341,3 @@ def _own_memory(devices: tuple[Device, ...]) -> int:
         for device in devices
         if device.kind == "gpu" and device.backend not in _SHARED_MEMORY_BACKENDS
     )
-
-
-def _whole(header: GgufHeader, key: str) -> int:
-    value = header.own(key)
-    if isinstance(value, tuple):
-        return int(max(value, default=0))
-    return int(value) if isinstance(value, int | float) else 0

@@ -7,20 +7,21 @@ llama.cpp context and the streams; others hand it mail and take its news.
 import gc
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.board import BoardSeat
-from umad.engine.execution import Decoded, DecodeRunner
+from umad.engine.embed_desk import EmbedDesk
+from umad.engine.embedder import Embedder
+from umad.engine.execution import Decoded, StepRunner, bytes_moved_by, no_decode
 from umad.engine.facts import StepTraffic
-from umad.engine.inbox import Arrival, AttachRing, DropSession, Inbox, Mail
+from umad.engine.inbox import Arrival, AttachRing, DropSession, EmbedMail, Inbox, Mail
 from umad.engine.news import DrawnToken, News, rejection
 from umad.engine.reading import Readers
 from umad.engine.spinning import SpinWatch
 from umad.engine.stream import Stream
-from umad.engine.tally import StepTally
+from umad.engine.tally import StepTally, Totals
 from umad.errors import UmadError
 from umad.protocol.link import (
     Attached,
@@ -53,16 +54,6 @@ LAST_SAVES_LOOK_MS = 50.0
 CHOICE_S = 10.0
 
 
-@dataclass(slots=True)
-class Totals:
-    """Counts from the engine's start. copied: tokens whose row of logits was copied first, because
-    their client reads it or a mask lies on it; all others are sampled in place."""
-
-    cuts: int = 0
-    sampled: int = 0
-    copied: int = 0
-
-
 class StepLoop:
     """Runs until it is told to stop and nothing is left to do."""
 
@@ -70,7 +61,7 @@ class StepLoop:
         self,
         *,
         scheduler: Scheduler,
-        runner: DecodeRunner,
+        runner: StepRunner,
         inbox: Inbox,
         emit: Callable[[News | FromEngine], None],
         traffic: StepTraffic,
@@ -81,9 +72,11 @@ class StepLoop:
         choice_s: float = CHOICE_S,
         at_rest: Callable[[], None] | None = None,
         tally: StepTally | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
-        done whenever work has ended and no more has come for a while."""
+        done whenever work has ended and no more has come for a while. embedder: where texts may
+        come to be embedded."""
         self._scheduler = scheduler
         self._runner = runner
         self._inbox = inbox
@@ -104,6 +97,7 @@ class StepLoop:
         self._stopping = False
         self._has_garbage = False
         self._at_rest = at_rest
+        self._embeds = EmbedDesk(scheduler.embeds, embedder, emit)
 
     def is_guarded(self, rid: int) -> bool:
         """Whether a live completion's lane is a guarded one. A single look-up: any thread."""
@@ -147,6 +141,7 @@ class StepLoop:
             self._rest(wait_ms)
 
     def _rest(self, wait_ms: float) -> None:
+        self._embeds.rest(self._now_ns())
         if wait_ms:
             self._inbox.wait(min(IDLE_S, wait_ms / _MS_PER_S))
             return
@@ -170,6 +165,8 @@ class StepLoop:
         match mail:
             case Arrival():
                 self._admit(mail, news)
+            case EmbedMail():
+                self._embeds.read(mail, self._now_ns())
             case Cancel():
                 self._let_go(mail.rid, news)
             case SetLane():
@@ -238,22 +235,28 @@ class StepLoop:
     # -- the step -------------------------------------------------------------------------------
 
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
-        decoded = self._runner.run(plan)
+        runner = self._runner
+        # First, so that what it takes is this step's own: readers feel it before their tokens.
+        embedded = self._embeds.run(plan, began_ns)
+        decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
         sampled = self._sample(decoded, news) if decoded.rids else ()
         now_ns = self._now_ns()
         felt_ms = (now_ns - self._left_ns) / _NS_PER_MS if self._left_ns else 0.0
         self._left_ns = now_ns
         news.solo_ms = plan.solo_ms
-        bytes_moved = self._bytes_moved(plan, decoded)
+        bytes_moved = bytes_moved_by(plan, decoded, self._traffic)
         result = StepResult(
             outcome=decoded.outcome,
             sampled=sampled,
             device_ms=decoded.device_ns / _NS_PER_MS,
             felt_ms=felt_ms,
             bytes_moved=bytes_moved,
-            seq_lengths=self._runner.lengths(plan) if decoded.outcome == "cut" else (),
+            seq_lengths=runner.lengths(plan) if decoded.outcome == "cut" else (),
             house=decoded.house,
+            embed_ms=embedded.ns / _NS_PER_MS,
+            embed_cut=embedded.was_cut,
         )
+        self._totals.cuts += embedded.was_cut
         if decoded.outcome == "cut":
             news.stats = self._tell(began_ns)
             self._totals.cuts += 1
@@ -271,7 +274,12 @@ class StepLoop:
         if news:
             self._emit(news)
         self._tally.add(
-            plan, decoded, n_background=n_background, bytes_moved=bytes_moved, began_ns=began_ns
+            plan,
+            decoded,
+            n_background=n_background,
+            bytes_moved=bytes_moved,
+            began_ns=began_ns,
+            embedded=embedded,
         )
         self._seat.stepped(
             bytes_moved,
@@ -287,6 +295,7 @@ class StepLoop:
             last.stats = self._tell(now_ns)
             self._emit(last)
         self._has_garbage = True
+        self._embeds.answer(embedded)
         if self._spin_watch is not None:
             self._spin_watch.look(now_ns)
 
@@ -380,16 +389,3 @@ class StepLoop:
             copied=self._totals.copied,
             now_ns=now_ns,
         )
-
-    def _bytes_moved(self, plan: StepPlan, decoded: Decoded) -> int:
-        whole = self._traffic.moved(
-            n_rows=decoded.n_rows,
-            n_cells_read=plan.n_cells_read,
-            n_logit_rows=len(decoded.rids),
-        )
-        if decoded.outcome == "done":
-            return whole
-        if decoded.outcome == "no_memory" or not plan.predicted_ms:
-            return 0
-        # A cut step moved about as much of it as it had time for.
-        return round(whole * min(1.0, decoded.device_ns / _NS_PER_MS / plan.predicted_ms))

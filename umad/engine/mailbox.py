@@ -17,6 +17,7 @@ from typing import Any
 from umad.engine.board import BoardSeat
 from umad.engine.compiling import Compiling, Deliver
 from umad.engine.cutter import Cutter
+from umad.engine.embed_intake import EmbedIntake
 from umad.engine.emitter import Emitter
 from umad.engine.inbox import Arrival, AttachRing, DropSession, Inbox
 from umad.engine.intake import Intake
@@ -31,6 +32,7 @@ from umad.protocol.link import (
     Call,
     Cancel,
     Choose,
+    Drop,
     Ended,
     FromEngine,
     Pause,
@@ -59,6 +61,7 @@ class Desk:
     """
 
     intake: Intake
+    embeds: EmbedIntake
     vocab: Vocabulary
     inbox: Inbox
     emitter: Emitter
@@ -159,6 +162,8 @@ def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
             desk.inbox.put(message)
             if desk.is_guarded(message.rid):
                 desk.hurry()
+        case Drop():
+            desk.embeds.drop(message.call)
         case Cancel() | Pause() | Stop():
             desk.inbox.put(message)
         case _:
@@ -191,6 +196,9 @@ def _arrived(desk: Desk, arrival: Arrival) -> None:
 
 
 def _answer(desk: Desk, call: Call) -> None:
+    if call.op in ("embed", "rerank"):
+        desk.embeds.take(call)
+        return
     if call.op == "drop_session":
         desk.inbox.put(DropSession(call=call.call, session=str(call.args["session"])))
         return

@@ -11,22 +11,27 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
 from umad.engine import llama, process, spinning
+from umad.engine.abort_flag import AbortFlag
 from umad.engine.answer_rules import AnswerRules
 from umad.engine.board import BoardSeat
 from umad.engine.board_watch import BoardWatch
 from umad.engine.chat import ChatTemplate
 from umad.engine.cutter import Cutter
+from umad.engine.embed_intake import EmbedIntake
+from umad.engine.embedder import Embedder
 from umad.engine.emitter import Emitter
-from umad.engine.execution import DecodeRunner
+from umad.engine.execution import DecodeRunner, NoStreams, StepRunner
 from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.guidance import Guidance
 from umad.engine.inbox import Inbox
 from umad.engine.intake import Intake, guarded_lanes
 from umad.engine.launch import PROGRAM, EngineOptions
+from umad.engine.llama import Context
 from umad.engine.loading import Loaded, load
 from umad.engine.loop import StepLoop
 from umad.engine.mailbox import Desk, Mailbox
@@ -41,6 +46,7 @@ from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
 from umad.protocol.link import Fatal, Ready, encode
 from umad.scheduler import Scheduler, TrafficBudget
+from umad.scheduler.embeds import SHORT_TOKENS
 from umad.stderr_log import DiscreetFormatter
 
 log = logging.getLogger("umad.engine")
@@ -98,8 +104,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     loaded = load(options, llama.devices(), clock.now_ns, costs_folder=costs_folder)
     emitter = Emitter(link)
     inbox = Inbox()
-    context = loaded.context
-    cutter = Cutter(abort=context.abort, clear=context.clear_abort)
+    abort = AbortFlag() if loaded.context is None else loaded.context.abort_flag
+    cutter = Cutter(abort=abort.set, clear=abort.clear)
     seat = _seat(options)
     vocab = Vocabulary(loaded.model)
     # A process of its own, which starts while grammars are made ready.
@@ -110,23 +116,45 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         run=TemplateProcess,
     )
     guidance = Guidance(loaded.model)
-    # It holds the interpreter for up to a second: now, when nobody waits for a token.
-    guidance.prepare()
+    if loaded.facts.generates:
+        # It holds the interpreter for up to a second: now, when nobody waits for a token.
+        guidance.prepare()
     guarded = guarded_lanes(options.lanes)
+    n_cells = loaded.facts.n_cells
     intake = Intake(
         vocab=vocab,
         template=template,
         rules=AnswerRules(guidance, vocab, template.format, now_ns=clock.now_ns),
         guarded=guarded,
-        most_prompt_tokens=options.prompt_tokens or context.n_cells,
-        n_cells=context.n_cells,
+        most_prompt_tokens=options.prompt_tokens or n_cells,
+        n_cells=n_cells,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    _rehearse(options, loaded, intake, cutter, clock)
-    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock)
+    if loaded.context is not None:
+        _rehearse(options, loaded, loaded.context, intake, cutter, clock)
+    watch = BoardWatch(seat, cutter)
+    watch.start()
+    embedder = _embedder(loaded, cutter, watch, clock, abort)
+    loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock, watch, embedder)
+
+    def hurry(lane: str, n_tokens: int) -> None:
+        if lane in guarded and n_tokens <= SHORT_TOKENS:
+            seat.arrived(clock.now_ns())
+            cutter.cut()
+
+    embeds = EmbedIntake(
+        loaded.embeds,
+        vocab,
+        inbox=inbox,
+        reply=emitter.put,
+        hurry=hurry,
+        most_tokens=options.prompt_tokens,
+    )
+    embeds.start()
     mailbox.open(
         Desk(
             intake=intake,
+            embeds=embeds,
             vocab=vocab,
             inbox=inbox,
             emitter=emitter,
@@ -145,8 +173,30 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     loop.run()
     if loaded.cost_file is not None:
         loaded.cost_file.write(loaded.cost)
-    context.close()
+    embedder.close()
+    if loaded.context is not None:
+        loaded.context.close()
     loaded.model.close()
+
+
+def _embedder(
+    loaded: Loaded, cutter: Cutter, watch: BoardWatch, clock: MonotonicClock, abort: AbortFlag
+) -> Embedder:
+    options, whole = loaded.embed_options, loaded.embeds.whole
+
+    def make(n_cells: int) -> Context:
+        rows = n_cells if whole else options.batch
+        sized = replace(options, n_cells=n_cells, batch=rows, ubatch=rows)
+        return Context(loaded.model, sized, abort=abort)
+
+    return Embedder(
+        loaded.embeds,
+        make,
+        cutter=cutter,
+        can_cut=loaded.facts.can_share_prefix,
+        now_ns=clock.now_ns,
+        watch=watch,
+    )
 
 
 def _seat(options: EngineOptions) -> BoardSeat:
@@ -158,13 +208,14 @@ def _seat(options: EngineOptions) -> BoardSeat:
 
 
 def _parked_cells(loaded: Loaded) -> ParkedCells | None:
-    if loaded.parking is None:
+    if loaded.parking is None or loaded.context is None:
         return None
     return ParkedCells(loaded.context, loaded.parking, scratch=loaded.facts.max_seqs)
 
 
 def _capacity(options: EngineOptions, facts: ModelFacts) -> int:
-    return min(options.engine.batch, facts.n_cells)
+    # A model that only embeds has no cells, and its steps no rows.
+    return min(options.engine.batch, facts.n_cells or options.engine.batch)
 
 
 def _traffic(options: EngineOptions, facts: ModelFacts) -> StepTraffic:
@@ -177,7 +228,12 @@ def _traffic(options: EngineOptions, facts: ModelFacts) -> StepTraffic:
 
 
 def _rehearse(
-    options: EngineOptions, loaded: Loaded, intake: Intake, cutter: Cutter, clock: MonotonicClock
+    options: EngineOptions,
+    loaded: Loaded,
+    context: Context,
+    intake: Intake,
+    cutter: Cutter,
+    clock: MonotonicClock,
 ) -> None:
     """Learn what streams feel here, alone and beside a long prompt; the pool is empty again."""
     facts = loaded.facts
@@ -186,7 +242,7 @@ def _rehearse(
         facts=facts,
         cost=loaded.cost,
         runner=DecodeRunner(
-            loaded.context, capacity=capacity, cutter=cutter, can_cut=False, now_ns=clock.now_ns
+            context, capacity=capacity, cutter=cutter, can_cut=False, now_ns=clock.now_ns
         ),
         intake=intake,
         traffic=_traffic(options, facts),
@@ -197,7 +253,7 @@ def _rehearse(
         most_prompt_tokens=options.prompt_tokens or facts.n_cells,
         now_ns=clock.now_ns,
     ).run()
-    loaded.context.clear()
+    context.clear()
     if loaded.cost_file is not None:
         loaded.cost_file.write(loaded.cost)
 
@@ -210,11 +266,11 @@ def _step_loop(
     cutter: Cutter,
     seat: BoardSeat,
     clock: MonotonicClock,
+    watch: BoardWatch,
+    embedder: Embedder,
 ) -> StepLoop:
     facts = loaded.facts
     capacity, traffic = _capacity(options, facts), _traffic(options, facts)
-    watch = BoardWatch(seat, cutter)
-    watch.start()
     scheduler = Scheduler(
         n_cells=facts.n_cells,
         max_seqs=facts.max_seqs,
@@ -232,19 +288,14 @@ def _step_loop(
         pays_for_kept=facts.pays_for_kept,
         parking=loaded.parking,
         saved=None if loaded.sessions is None else loaded.sessions.found,
+        embeds=loaded.embeds.shape,
     )
-    file = loaded.cost_file
-
-    def at_rest() -> None:
-        if file is not None:
-            file.write_now_and_then(loaded.cost, clock.now_ns())
-
     parked, disk = _parked_cells(loaded), None
     if parked is not None and loaded.sessions is not None:
         disk = SessionDisk(loaded.sessions, parked, put=inbox.put, now_ns=clock.now_ns)
-    return StepLoop(
-        scheduler=scheduler,
-        runner=DecodeRunner(
+    runner: StepRunner = NoStreams()
+    if loaded.context is not None:
+        runner = DecodeRunner(
             loaded.context,
             capacity=capacity,
             cutter=cutter,
@@ -253,7 +304,16 @@ def _step_loop(
             watch=watch,
             parked=parked,
             disk=disk,
-        ),
+        )
+    file = loaded.cost_file
+
+    def at_rest() -> None:
+        if file is not None:
+            file.write_now_and_then(loaded.cost, clock.now_ns())
+
+    return StepLoop(
+        scheduler=scheduler,
+        runner=runner,
         inbox=inbox,
         emit=emitter.put,
         traffic=traffic,
@@ -267,4 +327,5 @@ def _step_loop(
             threads=facts.threads,
             waited_ns=spinning.waited_ns if process.tells_waits() else None,
         ),
+        embedder=embedder,
     )

@@ -5,7 +5,10 @@ scorecard that is looked at once a second. Owner: the step thread.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from umad.engine.embed_desk import NOTHING
+from umad.engine.embedder import Embedded
 from umad.engine.execution import Decoded
 from umad.protocol.link import StepStats
 from umad.scheduler import SchedulerSnapshot
@@ -14,6 +17,16 @@ from umad.step import StepPlan
 _NS_PER_MS = 1_000_000
 # How old what the scorecard knows may be. An engine that comes to rest tells at once.
 TELL_NS = 200_000_000
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts from the engine's start. copied: tokens whose row of logits was copied first, because
+    their client reads it or a mask lies on it; all others are sampled in place."""
+
+    cuts: int = 0
+    sampled: int = 0
+    copied: int = 0
 
 
 class StepTally:
@@ -56,16 +69,20 @@ class StepTally:
         n_background: int,
         bytes_moved: int,
         began_ns: int,
+        embedded: Embedded = NOTHING,
     ) -> None:
         """A step ran; of one that was cut only its time and its bytes count."""
         self._began_ns = self._began_ns or began_ns
-        self._device_ns += decoded.device_ns
+        self._device_ns += decoded.device_ns + embedded.ns
         self._bytes_moved += bytes_moved
         if decoded.outcome == "done":
             n_decode = len(plan.decode)
             self._n_decode += n_decode
             self._n_prefill += decoded.n_rows - n_decode
             self._n_background += n_background
+        if plan.embed is not None and not embedded.was_cut:
+            self._n_prefill += plan.embed.n_rows
+            self._n_background += plan.embed.n_rows if plan.embed.bulk else 0
 
     def told(
         self, now: SchedulerSnapshot, *, cuts: int, sampled: int, copied: int, now_ns: int

@@ -4,7 +4,7 @@ Any thread: llama.cpp's vocabulary is constant after load (its tokenizers keep t
 on the caller's stack), and the cache below is only ever filled with equal values.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,43 @@ class Vocabulary:
                 for at, part in enumerate(parts)
             ]
         )
+
+    def truncated(self, tokens: NDArray[np.int32], most: int) -> NDArray[np.int32]:
+        """The first `most` tokens; the end that the model wants behind a text stays at the end."""
+        if not self._model.adds_eos and not self._model.adds_sep:
+            return tokens[:most]
+        return np.concatenate([tokens[: most - 1], tokens[-1:]])
+
+    def pairs_with(self, query: str) -> Callable[[str], NDArray[np.int32]]:
+        """What makes the tokens of (query, document), for a reranking model: by the template of
+        that name where the file has one, else with the model's marks around both, as llama-server
+        does (`format_prompt_rerank` of its server-common.cpp)."""
+        model = self._model
+        template = model.chat_template("rerank")
+        if template is not None:
+            head, _, tail = template.partition("{document}")
+            begin, end = self._around(head, query), self._around(tail, query)
+            return lambda document: np.concatenate([*begin, self._text(document), *end])
+        eos = model.eos if model.eos >= 0 else model.sep
+        bos = [model.bos] if model.adds_bos else []
+        closed = [eos] if model.adds_eos else []
+        between = closed + ([model.sep] if model.adds_sep else [])
+        head_ids = [np.array(bos, np.int32), self._text(query), np.array(between, np.int32)]
+        tail_ids = np.array(closed, np.int32)
+        return lambda document: np.concatenate([*head_ids, self._text(document), tail_ids])
+
+    def _around(self, template: str, query: str) -> list[NDArray[np.int32]]:
+        """A part of a template with the query in its place; the template's marks are meant, what
+        stands in the query is text."""
+        before, marker, after = template.partition("{query}")
+        parts = [self.tokenize(before, special=True, with_ends=False)]
+        if marker:
+            parts.append(self._text(query))
+            parts.append(self.tokenize(after, special=True, with_ends=False))
+        return parts
+
+    def _text(self, text: str) -> NDArray[np.int32]:
+        return self.tokenize(text, special=False, with_ends=False)
 
     def checked(self, ids: Iterable[int], *, field: str = "prompt_ids") -> NDArray[np.int32]:
         """The ids as int32 (n,). Raises `BadRequest` for one the model does not have; field: the

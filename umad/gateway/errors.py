@@ -13,7 +13,8 @@ from umad.protocol.errors import UNEXPECTED
 
 # Sent as Retry-After where nothing better is known: a queue drains in about that.
 RETRY_AFTER_S = 1
-CLIENT_GONE = 499  # never sent; nginx's number for a client that left, in the log
+# nginx's number for a client that left, in the log; and for work that somebody else cancelled.
+CLIENT_GONE = 499
 
 
 class HttpError(UmadError):
@@ -108,6 +109,7 @@ STATUS: dict[type[UmadError], int] = {
     errors.ModelLoadFailed: 400,  # the file that was named: not there, damaged, or too large
     errors.EngineFailed: 503,
     errors.DeadlineExceeded: 504,
+    errors.Cancelled: CLIENT_GONE,
     errors.ShuttingDown: 503,
     errors.NoDaemon: 503,
     errors.AlreadyRunning: 500,

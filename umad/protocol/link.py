@@ -97,7 +97,8 @@ class Choose:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids},
-    drop_session {session}, attach {rid, choose}."""
+    drop_session {session}, attach {rid, choose}; embed {inputs, dimensions, normalize, truncate,
+    lane, app} and rerank {query, documents, top_n, truncate, lane, app}, which may take long."""
 
     call: int
     op: str
@@ -105,11 +106,18 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Nobody waits for the `Reply` to an embed or rerank `Call` any more; there may be none."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """End the process once nothing runs (the daemon cancels first if it is in a hurry)."""
 
 
-ToEngine = Submit | Cancel | SetLane | Pause | Resume | Attached | Choose | Call | Stop
+ToEngine = Submit | Cancel | SetLane | Pause | Resume | Attached | Choose | Call | Drop | Stop
 
 # -- engine to daemon ---------------------------------------------------------------------------
 
@@ -241,6 +249,7 @@ _KINDS: tuple[type, ...] = (
     Attached,
     Choose,
     Call,
+    Drop,
     Stop,
     Ready,
     Fatal,

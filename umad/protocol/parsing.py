@@ -12,11 +12,12 @@ from typing import Any
 import msgpack
 
 from umad.conversation import ChatOptions
-from umad.errors import BadRequest, ProtocolViolation, UmadError, Unsupported, UnsupportedVersion
-from umad.protocol import PROTOCOL_VERSION, chat_fields, fields, requests
+from umad.embedding import EmbedRequest, RerankRequest
+from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
+from umad.protocol import PROTOCOL_VERSION, chat_fields, embed_fields, fields, requests
 from umad.protocol.bounds import check_shape
 from umad.protocol.fields import QUOTED_CHARS, Reader, kind_of, nearest, quoted
-from umad.protocol.requests import PLANNED, Generate, Hello, Request, RequestId
+from umad.protocol.requests import Generate, Hello, Request, RequestId
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
 MAX_CAPABILITIES = 64
@@ -84,7 +85,25 @@ def _cancel(*, id: RequestId, **values: Any) -> requests.Cancel:
     return requests.Cancel(id=id, **values)
 
 
+def _embed(*, id: RequestId, input: tuple[str | tuple[int, ...], ...], **values: Any) -> Request:
+    request = EmbedRequest(inputs=input, **values)
+    request.check()
+    return requests.Embed(id=id, request=request)
+
+
+def _rerank(*, id: RequestId, **values: Any) -> Request:
+    request = RerankRequest(**values)
+    request.check()
+    return requests.Rerank(id=id, request=request)
+
+
 _MODEL: Mapping[str, Reader] = {"model": fields.read_model}
+_WORK: Mapping[str, Reader] = {
+    **_MODEL,
+    "lane": fields.read_name,
+    "app": fields.read_name,
+    "deadline_ms": fields.read_integer,
+}
 KINDS: Mapping[str, Kind] = {
     "generate": Kind(
         readers={
@@ -105,6 +124,28 @@ KINDS: Mapping[str, Kind] = {
         },
         required=("messages",),
         build=_generate,
+    ),
+    "embed": Kind(
+        readers={
+            "input": embed_fields.read_inputs,
+            "dimensions": fields.read_integer,
+            "normalize": fields.read_flag,
+            "truncate": fields.read_flag,
+            **_WORK,
+        },
+        required=("input",),
+        build=_embed,
+    ),
+    "rerank": Kind(
+        readers={
+            "query": fields.read_text,
+            "documents": fields.read_texts,
+            "top_n": fields.read_integer,
+            "truncate": fields.read_flag,
+            **_WORK,
+        },
+        required=("query", "documents"),
+        build=_rerank,
     ),
     "tokenize": Kind(
         readers={"text": fields.read_text, "special": fields.read_flag, **_MODEL},
@@ -143,7 +184,6 @@ KINDS: Mapping[str, Kind] = {
     ),
     "ping": Kind(readers={}, build=requests.Ping),
 }
-_TYPES = (*KINDS, *PLANNED)
 
 
 def _unpack(body: bytes) -> dict[str, Any]:
@@ -225,7 +265,7 @@ def parse_request(body: bytes) -> Request:
     """Any message after the hello.
 
     Raises `ProtocolViolation` for what is no message, `BadRequest` for a request with something
-    wrong in it, `Unsupported` for what the interface names and this version cannot do.
+    wrong in it.
     """
     message = _unpack(body)
     type_name = _type_of(message)
@@ -244,10 +284,8 @@ def parse_request(body: bytes) -> Request:
 def _build(type_name: str, request_id: RequestId, message: Mapping[str, Any]) -> Request:
     kind = KINDS.get(type_name)
     if kind is None:
-        if type_name in PLANNED:
-            raise Unsupported(f"{type_name} is not supported by this version", field="type")
         raise BadRequest(
-            f"there is no request {quoted(type_name)}{nearest(type_name, _TYPES)}", field="type"
+            f"there is no request {quoted(type_name)}{nearest(type_name, KINDS)}", field="type"
         )
     values = _read_fields(type_name, message, kind.readers)
     for name in kind.required:

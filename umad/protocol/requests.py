@@ -11,9 +11,11 @@ from typing import Any
 import msgpack
 
 from umad.conversation import ChatOptions
+from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest
 from umad.protocol import PROTOCOL_VERSION
 from umad.protocol.chat_fields import write_constraint, write_json, write_tools, write_turn
+from umad.protocol.embed_fields import write_embed, write_rerank
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
 RequestId = int | str
@@ -34,6 +36,22 @@ class Generate:
 
     id: RequestId
     request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embed:
+    """Result: a vector for each input (`umad.protocol.embed_fields`)."""
+
+    id: RequestId
+    request: EmbedRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rerank:
+    """Result: the documents in order (`umad.protocol.embed_fields`)."""
+
+    id: RequestId
+    request: RerankRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +168,8 @@ class Ping:
 
 Request = (
     Generate
+    | Embed
+    | Rerank
     | Tokenize
     | Detokenize
     | Cancel
@@ -167,9 +187,6 @@ Request = (
 # Answered before the next request is looked at, so that none of them is ever live: whoever has as
 # many live requests as it may can still cancel one.
 AT_ONCE = (Cancel, Priority, Models, Sessions, ChooseToken, Ping)
-
-# Names of the interface that this version answers with `unsupported`.
-PLANNED = ("embed", "rerank")
 
 TYPE_NAMES: dict[type, str] = {
     Hello: "hello",
@@ -227,6 +244,10 @@ def _generate_fields(message: Generate) -> dict[str, Any]:
 def _fields(message: Hello | Request) -> Mapping[str, Any]:
     if isinstance(message, Generate):
         return _generate_fields(message)
+    if isinstance(message, Embed):
+        return {"type": "embed", "id": message.id, **write_embed(message.request)}
+    if isinstance(message, Rerank):
+        return {"type": "rerank", "id": message.id, **write_rerank(message.request)}
     body: dict[str, Any] = {"type": TYPE_NAMES[type(message)]}
     for field in fields(message):
         value = getattr(message, field.name)

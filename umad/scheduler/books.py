@@ -47,7 +47,11 @@ class StepBooks:
             self._residency.evict_all()
 
     def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:
+        embed = plan.embed
         carried = self._grow(plan) or copied_ms > 0
+        if embed is not None:
+            # Beside rows of a stream even a short request is work of somebody else.
+            carried = carried or embed.bulk or len(plan.decode) > 0
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
         self._cost.learn(
             len(plan.decode),
@@ -59,7 +63,7 @@ class StepBooks:
         self._guard.settle(
             solo_ms=plan.solo_ms,
             within_ms=plan.within_ms,
-            step_ms=result.felt_ms or result.device_ms + copied_ms,
+            step_ms=result.felt_ms or result.device_ms + copied_ms + result.embed_ms,
             carried=carried,
         )
         copied = result.house is not None and result.house.copied_bytes > 0

@@ -10,7 +10,7 @@ Not: who is in the pool (`policy`, `residency`). Pure; owner: the step thread.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from umad.config import SchedulerSettings
 from umad.scheduler.cost import CostModel, slice_cells
@@ -18,7 +18,7 @@ from umad.scheduler.entry import Entry
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.slices import SlicePicker
 from umad.scheduler.tiles import in_whole_tiles
-from umad.step import DecodeSlice, MemoryOp, PrefillSlice, StepPlan
+from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
 
 # However many newcomers there are, a running stream never waits longer than for so many times one.
 MOST_CROWD = 4.0
@@ -35,6 +35,7 @@ class Ready:
     background_ms: a bound on a background-only step below that of the settings; None for none.
     thrifty: bytes are what background work waits for, so a step makes the most of the weights it
     reads: its slice is as long as `slice_ms` and the bound allow, or longer.
+    embeds: there is bulk embedding work, and it may run now.
     """
 
     decode: list[Entry] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Ready:
     background_prefill: list[Entry] = field(default_factory=list)
     background_ms: float | None = None
     thrifty: bool = False
+    embeds: bool = False
 
 
 class StepComposer:
@@ -63,8 +65,16 @@ class StepComposer:
         self._batch_tokens = batch_tokens
         self._slices = slices
 
-    def compose(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
-        """The next step; idle when nobody is ready."""
+    def compose(
+        self, ready: Ready, memory: tuple[MemoryOp, ...], embed: EmbedSlice | None = None
+    ) -> StepPlan:
+        """The next step, with `embed` in it; idle when nobody is ready."""
+        plan = self._streams(ready, memory)
+        if embed is None:
+            return plan
+        return replace(plan, embed=embed, cuttable=embed.cuttable and not plan.n_rows)
+
+    def _streams(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
         if ready.decode:
             return self._beside_interactive(ready, memory)
         if ready.prefill:

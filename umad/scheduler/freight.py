@@ -55,6 +55,11 @@ class Freight:
             ready.background_prefill.clear()
         return copies
 
+    @property
+    def is_background(self) -> bool:
+        """The step's copies take the place of other background work."""
+        return self._for_background
+
     def background_ms(self, result: StepResult) -> float:
         """Of what a step's copies took, the part that was background work; 0 for none."""
         if not self._for_background or result.house is None:

@@ -13,6 +13,8 @@ from umad.config import LaneSettings, SchedulerSettings
 from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.compose import Ready, StepComposer
 from umad.scheduler.cost import CostModel
+from umad.scheduler.embed_turns import EmbedTurns
+from umad.scheduler.embeds import EmbedQueue, EmbedShape
 from umad.scheduler.entry import Entry, State
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.slices import SlicePicker
@@ -56,6 +58,7 @@ class StepGovernor:
         cuts_soon: bool,
         traffic: TrafficModel | None,
         budget: TrafficBudget | None,
+        embeds: EmbedShape,
     ) -> None:
         self._floor = max((lanes[name].floor for name in lanes if name not in guarded), default=0.0)
         self.guard = LatencyGuard(cap=latency_cap, floor=self._floor)
@@ -68,12 +71,16 @@ class StepGovernor:
             settings=settings,
             batch_tokens=batch_tokens,
         )
+        priority = {name: lane.priority for name, lane in lanes.items()}
+        self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)
+        self._turns = EmbedTurns(self.embeds, cost=cost, guard=self.guard, floor=self._floor)
 
     def step(self, ready: Ready, memory: tuple[MemoryOp, ...], now_ns: int) -> StepPlan:
         """The next step, its bytes booked; an idle one says when background work may run."""
+        ready.embeds = ready.embeds and len(self.embeds) > 0
         floor_is_owed = self.guard.background_share < self._floor
         wait_ms = self.throttle.hold(ready, now_ns, floor_is_owed=floor_is_owed)
-        plan = self._composer.compose(ready, memory)
+        plan = self._composer.compose(ready, memory, self._turns.take(ready, now_ns))
         if not plan.is_idle:
             self.throttle.charge(plan, now_ns)
         elif wait_ms:

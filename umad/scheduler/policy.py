@@ -23,6 +23,7 @@ from umad.scheduler.books import StepBooks
 from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.cost import CostModel
+from umad.scheduler.embeds import ONE_TEXT, EmbedShape
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import TokenCounters
 from umad.scheduler.freight import Freight
@@ -64,13 +65,14 @@ class Scheduler:
         parking: ParkShape | None = None,
         pays_for_kept: bool = False,
         saved: Mapping[str, NDArray[np.int32]] | None = None,
+        embeds: EmbedShape = ONE_TEXT,
     ) -> None:
         """cuts_soon: an arrival takes the device back from a background step within milliseconds;
         where it cannot, such steps are sized in time. parking: room in host memory for what the
         pool has to give up; None for none. pays_for_kept: every row pays for every cell of the
         pool, its own or not, so that what background work leaves behind is kept no longer than
         until its app's next request. saved: tokens of the sessions on disk; None where none are to
-        be saved."""
+        be saved. embeds: what one embedding decode may hold."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -86,7 +88,9 @@ class Scheduler:
             cuts_soon=cuts_soon,
             traffic=traffic,
             budget=budget,
+            embeds=embeds,
         )
+        self.embeds = self._governor.embeds
         self.guard, self.slices = self._governor.guard, self._governor.slices
         self._throttle = self._governor.throttle
         self._n_cells = n_cells
@@ -217,7 +221,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Something runs, waits, or is to be told to llama.cpp."""
-        return bool(self._entries) or self._residency.has_ops
+        return bool(self._entries) or len(self.embeds) > 0 or self._residency.has_ops
 
     def plan(self, now_ns: int) -> StepPlan:
         """The next step."""
@@ -232,6 +236,7 @@ class Scheduler:
         if copies:
             # Whoever waits for a copy may be placed once it is made.
             self._placer.may_place = True
+        ready.embeds = not self._freight.is_background
         files = self._saver.take_ops(now_ns)
         return self._governor.step(ready, (*self._residency.take_ops(), *copies, *files), now_ns)
 
@@ -250,6 +255,8 @@ class Scheduler:
         """Book what a step brought; the requests that ended with it."""
         self.kept_house(plan, result.house, now_ns)
         self._throttle.settle(plan, result, now_ns)
+        if plan.embed is not None:
+            self.embeds.settle(plan.embed, result.embed_ms, now_ns, was_cut=result.embed_cut)
         self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
         ended: list[Finished] = []
         for drawn in result.sampled:
@@ -293,13 +300,13 @@ class Scheduler:
             cells_retained=self._residency.cells_retained,
             cells_total=self._n_cells,
             running=len(self._placer.running),
-            waiting=self._waiting.counts(),
+            waiting=self.embeds.added_to(self._waiting.counts()),
             preemptions_total=self._placer.preemptions,
             parked=self._parker.n_parked,
             parked_bytes=self._parker.parked_bytes,
             restores_total=self._parker.restores_total,
             saved=self._saver.n_saved,
-            prompt_tokens_total=self._placer.prompt_tokens,
+            prompt_tokens_total=self._placer.prompt_tokens + self.embeds.tokens_total,
             cached_tokens_total=self._placer.cached_tokens,
         )
 

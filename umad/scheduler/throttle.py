@@ -12,7 +12,7 @@ Interactive work is never held. Pure; owner: the step thread.
 from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.compose import Ready
 from umad.scheduler.neighbours import STEP_MS, Courtesy, Neighbours
-from umad.step import StepPlan, StepResult
+from umad.step import EmbedSlice, StepPlan, StepResult
 
 # Engines that wait for the same budget wake at the same moment, and the one that is a little
 # quicker would take it every time. Who had the last turn leaves the next this long to begin.
@@ -54,7 +54,7 @@ class BackgroundThrottle:
 
     def hold(self, ready: Ready, now_ns: int, *, floor_is_owed: bool) -> float:
         """Take out of `ready` what may not run now; the ms to wait when that leaves nothing."""
-        if not ready.background_decode and not ready.background_prefill:
+        if not (ready.background_decode or ready.background_prefill or ready.embeds):
             return 0.0
         if ready.decode or ready.prefill:
             # Composed under the guard, which also sees to the floor; only the budget is new.
@@ -74,12 +74,14 @@ class BackgroundThrottle:
         self._has_waited = True
         ready.background_decode.clear()
         ready.background_prefill.clear()
+        ready.embeds = False
         return wait_ms
 
     def _keep_riders(self, ready: Ready) -> None:
         """Of the background work leave what costs interactive steps next to no bytes: rows that
         use the weights which are read anyway."""
         waiting = ready.background_decode.copy()
+        ready.embeds = False
         ready.background_decode.clear()
         ready.background_prefill.clear()
         if self._traffic is None or not ready.decode:
@@ -102,20 +104,28 @@ class BackgroundThrottle:
         self._charged_bytes = self._traffic.moved(
             n_rows=plan.n_rows, n_cells_read=plan.n_cells_read, n_logit_rows=n_logit_rows
         )
+        if plan.embed is not None:
+            self._charged_bytes += embed_bytes(self._traffic, plan.embed)
         self.budget.spend(self._charged_bytes, now_ns, background=plan.cuttable)
 
     def settle(self, plan: StepPlan, result: StepResult, now_ns: int) -> None:
         """`plan` has run."""
         if plan.cuttable:
-            self._courtesy.ran(result.device_ms, now_ns)
+            self._courtesy.ran(result.device_ms + result.embed_ms, now_ns)
             self._last_was_ours = True
         if self._traffic is None:
             return
         correction = result.bytes_moved - self._charged_bytes
         self._charged_bytes = 0
         self.budget.spend(correction, now_ns, background=plan.cuttable)
-        if result.outcome == "done":
+        if result.outcome == "done" and plan.embed is None:
             self.budget.learn(result.bytes_moved, result.device_ms)
 
     def _is_their_turn(self, now_ns: int) -> bool:
         return self._last_was_ours and now_ns - self._theirs_ns < TAKES_TURNS_NS
+
+
+def embed_bytes(traffic: TrafficModel, embed: EmbedSlice) -> int:
+    """What an embedding decode moves; llama.cpp makes logits of all its rows, too."""
+    n_rows = embed.n_rows
+    return traffic.moved(n_rows=n_rows, n_cells_read=embed.n_cells_read, n_logit_rows=n_rows)

@@ -1,0 +1,32 @@
+"""Vectors as llama-cpp-python's own high-level interface makes them: python -m
+tests.engine.high_level MODEL POOLING < texts.json > vectors.json
+
+Not a test; a process of its own, so that a test compares with something that shares no code with
+umad but llama.cpp itself.
+"""
+
+import json
+import sys
+
+from llama_cpp import Llama, llama_cpp  # noqa: TID251 - the independent computation
+
+
+def main() -> None:
+    path, pooling = sys.argv[1:]
+    texts = json.load(sys.stdin)
+    model = Llama(
+        path,
+        embedding=True,
+        pooling_type=getattr(llama_cpp, f"LLAMA_POOLING_TYPE_{pooling.upper()}"),
+        n_ctx=512,
+        n_batch=512,
+        n_ubatch=512,
+        n_threads=1,
+        n_gpu_layers=0,
+        verbose=False,
+    )
+    json.dump([model.embed(text, normalize=False) for text in texts], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Requests to embed and to rerank: accepted, listed, cancelled, answered once.
+
+Each is one call of its engine, which stands in for a journal: an engine that died is asked anew by
+the next. Not: bytes of a connection (`umad.daemon.session`) or streams (`completions`).
+Owner: the daemon's event loop.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from umad.clock import Clock
+from umad.daemon.admission import Admission
+from umad.daemon.engine import Engine
+from umad.daemon.generation import Recipient
+from umad.embedding import EmbedRequest, RerankRequest
+from umad.errors import DeadlineExceeded, QueueFull
+from umad.metrics.scorecard import Scorecard
+from umad.request import FinishReason
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Embedding:
+    """One live request. request: the daemon's name for it. task: whoever waits for its answer."""
+
+    request: str
+    rid: int
+    recipient: Recipient
+    engine: Engine
+    op: str
+    lane: str
+    app: str
+    n_inputs: int
+    accepted_ns: int
+    task: "asyncio.Task[Any] | None"
+
+
+class Embeddings:
+    """The live ones of one daemon. most: of them at once. rids: numbers for the scorecard."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        scorecard: Scorecard,
+        clock: Clock,
+        most: int,
+        rids: Iterator[int],
+    ) -> None:
+        self._admission = admission
+        self._scorecard = scorecard
+        self._clock = clock
+        self._most = most
+        self._live: dict[str, Embedding] = {}
+        self._rids = rids
+        self._names = itertools.count(1)
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+
+    def __iter__(self) -> Iterator[Embedding]:
+        return iter(self._live.values())
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    async def idle(self) -> None:
+        """Wait until nothing is live."""
+        await self._idle.wait()
+
+    def cancel(self, request: str) -> bool:
+        """End one by the daemon's name for it; whether there is one."""
+        live = self._live.get(request)
+        if live is None or live.task is None:
+            return False
+        live.task.cancel()
+        return True
+
+    async def answer(
+        self, recipient: Recipient, engine: Engine, asked: EmbedRequest | RerankRequest
+    ) -> Mapping[str, Any]:
+        """The value that answers `asked`. Raises what the engine says against it, `QueueFull`,
+        `BadRequest` for a lane that is not there, and `DeadlineExceeded`."""
+        live = self._accept(recipient, engine, asked)
+        reason: FinishReason = "error"
+        args = {**_args(asked), "lane": live.lane, "app": live.app}
+        try:
+            async with asyncio.timeout(asked.deadline_ms and asked.deadline_ms / 1e3):
+                value = await engine.work(live.op, args)
+            reason = "stop"
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the request had not ended {asked.deadline_ms} ms after it came"
+            ) from None
+        except asyncio.CancelledError:
+            reason = "cancelled"
+            raise
+        finally:
+            self._scorecard.ended(live.rid, reason, self._clock.now_ns())
+            del self._live[live.request]
+            if not self._live:
+                self._idle.set()
+        return {"model": engine.name, **value}
+
+    def _accept(
+        self, recipient: Recipient, engine: Engine, asked: EmbedRequest | RerankRequest
+    ) -> Embedding:
+        if len(self._live) >= self._most:
+            raise QueueFull(
+                f"{len(self._live)} requests to embed wait already, at most {self._most} may; "
+                "try again later"
+            )
+        app = asked.app or recipient.identity.app
+        path = recipient.identity.path if asked.app is None else None
+        lane = self._admission.lane_of(app, asked.lane, path=path)
+        live = Embedding(
+            request=f"e{next(self._names)}",
+            rid=next(self._rids),
+            recipient=recipient,
+            engine=engine,
+            op="embed" if isinstance(asked, EmbedRequest) else "rerank",
+            lane=lane,
+            app=app,
+            n_inputs=len(asked.inputs) if isinstance(asked, EmbedRequest) else len(asked.documents),
+            accepted_ns=self._clock.now_ns(),
+            task=asyncio.current_task(),
+        )
+        self._live[live.request] = live
+        self._idle.clear()
+        self._scorecard.accepted(live.rid, engine.name, lane, app, live.accepted_ns)
+        return live
+
+
+def _args(asked: EmbedRequest | RerankRequest) -> dict[str, Any]:
+    """What the engine is told of it."""
+    if isinstance(asked, EmbedRequest):
+        return {
+            "inputs": asked.inputs,
+            "dimensions": asked.dimensions,
+            "normalize": asked.normalize,
+            "truncate": asked.truncate,
+        }
+    return {
+        "query": asked.query,
+        "documents": asked.documents,
+        "top_n": asked.top_n,
+        "truncate": asked.truncate,
+    }

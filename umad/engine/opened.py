@@ -1,0 +1,143 @@
+"""A model whose weights are mapped: what can be said of it, and what it makes of texts.
+
+Not: opening it (`loading`). Owner: the main thread.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from umad.chat.formats import format_of
+from umad.engine.devices import Device, cuts_soon
+from umad.engine.embedding import (
+    HELD_SEQS,
+    POOLINGS,
+    RANK,
+    EmbedFacts,
+    embed_shape,
+    pooling_of,
+)
+from umad.engine.facts import ModelFacts
+from umad.engine.kvtypes import GgmlType
+from umad.engine.launch import EngineOptions
+from umad.engine.llama import ContextOptions, Model
+from umad.models.gguf import GgufHeader
+from umad.models.sizes import WeightBytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A model whose weights are mapped, and all that is known of it by then."""
+
+    options: EngineOptions
+    path: Path
+    header: GgufHeader
+    model: Model
+    weights: WeightBytes
+    devices: tuple[Device, ...]
+    kv: GgmlType
+    threads: int
+    load_ms: float
+
+    def embeds(self, *, n_cells: int, generates: bool) -> EmbedFacts:
+        """What the model makes of texts. n_cells: of its pool, which bound a text, too."""
+        header, model = self.header, self.model
+        pooling = pooling_of(header_number(header, "pooling_type"))
+        trained_tokens = header_number(header, "context_length") or n_cells
+        ranks = pooling == RANK
+        return EmbedFacts(
+            pooling=pooling,
+            whole=not generates,
+            generates=generates,
+            most_tokens=min(n_cells, trained_tokens),
+            width=1 if ranks else model.n_embd_out,
+            shape=embed_shape(
+                whole=not generates,
+                recurrent=model.is_recurrent,
+                n_vocab=model.n_vocab,
+                weights=self.weights,
+                batch=self.options.engine.batch,
+            ),
+        )
+
+    def embed_options(self, embeds: EmbedFacts) -> ContextOptions:
+        """Of a context for embeddings of the least size."""
+        rows = embeds.shape.rows
+        return ContextOptions(
+            n_cells=rows,
+            max_seqs=embeds.shape.seqs + HELD_SEQS,
+            batch=rows,
+            ubatch=rows,
+            threads=self.threads,
+            type_k=self.kv.number,
+            type_v=self.kv.number,
+            flash_attention=self.options.engine.flash_attention,
+            pooling=POOLINGS.index(embeds.context_pooling),
+        )
+
+    def facts(
+        self,
+        embeds: EmbedFacts,
+        *,
+        n_cells: int,
+        max_seqs: int,
+        kv_cell_bytes: int,
+        can_share_prefix: bool = True,
+        park_bytes: int = 0,
+        warmup_ms: float = 0.0,
+        decode_ms: float = 0.0,
+    ) -> ModelFacts:
+        """What `Ready` tells."""
+        header, model, settings = self.header, self.model, self.options.engine
+        devices = self.devices
+        return ModelFacts(
+            name=self.options.name,
+            path=str(self.path),
+            architecture=header.architecture,
+            description=model.description,
+            size_bytes=model.size_bytes,
+            n_params=model.n_params,
+            n_layer=header_number(header, "block_count"),
+            n_embd=header_number(header, "embedding_length"),
+            n_head_kv=header_number(header, "attention.head_count_kv"),
+            n_vocab=model.n_vocab,
+            n_ctx_train=header_number(header, "context_length"),
+            n_cells=n_cells,
+            max_seqs=max_seqs,
+            weights=self.weights,
+            kv_type=self.kv.name,
+            kv_type_asked=settings.kv_type,
+            kv_pack="unified",
+            kv_cell_bytes=kv_cell_bytes,
+            can_share_prefix=can_share_prefix,
+            cuts_soon=can_share_prefix and cuts_soon(devices),
+            # ggml's CPU attention reads the mask of every cell up to the highest in use: a prompt
+            # ran at 0.75 of its speed beside 8,192 cells of others (0.5B model, 512 tokens a
+            # slice). GPU kernels skip whole blocks of them.
+            pays_for_kept=not any(device.kind in ("gpu", "igpu") for device in devices),
+            flash_attention=settings.flash_attention,
+            backends=tuple(dict.fromkeys(device.backend for device in devices)),
+            devices=tuple(device.description for device in devices),
+            threads=self.threads,
+            has_chat_template=model.chat_template() is not None,
+            chat_format=format_of(model.chat_template()),
+            bos_token=model.bos,
+            adds_bos=model.adds_bos,
+            eog_tokens=tuple(sorted(model.eog_tokens())),
+            fim_tokens=dict(model.fim_tokens()),
+            generates=embeds.generates,
+            pooling=embeds.pooling,
+            embed_tokens=embeds.most_tokens,
+            embed_width=embeds.width,
+            park_bytes=park_bytes,
+            load_ms=self.load_ms,
+            warmup_ms=warmup_ms,
+            decode_ms=decode_ms,
+        )
+
+
+def header_number(header: GgufHeader, key: str) -> int:
+    """A number of the model's own metadata, the largest where there is one a layer; 0 without."""
+    value = header.own(key)
+    if isinstance(value, tuple):
+        return int(max(value, default=0))
+    return int(value) if isinstance(value, int | float) else 0
