@@ -9,14 +9,20 @@ import anthropic.types as anthropic
 import httpx
 import ollama
 import pytest
-from openai.types import Completion, CompletionChoice, ErrorObject, Model
+from openai.types import (
+    Completion,
+    CompletionChoice,
+    CreateEmbeddingResponse,
+    ErrorObject,
+    Model,
+)
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from tests.gateway.gateways import LiveGateway
 from tests.gateway.scripted_service import TOOL, Scripted, post
-from umad.gateway.dialects import ENDPOINTS, metrics, native, page
+from umad.gateway.dialects import ENDPOINTS, metrics, native, openai_embeddings, page
 from umad.gateway.dialects.llamacpp import routes as llamacpp
 
 Check = Callable[[Any], object]
@@ -125,6 +131,12 @@ SHAPES = [
         path="/v1/responses/{id}",
         whole=lambda answer: answer["deleted"] and answer["object"] == "response",
     ),
+    Shape(
+        method="POST",
+        path="/v1/embeddings",
+        body={"input": ["One, two", "three"], "encoding_format": "float"},
+        whole=CreateEmbeddingResponse.model_validate,
+    ),
     Shape(method="GET", path="/v1/models", whole=listed(Model.model_validate)),
     Shape(method="GET", path="/v1/models/{model:path}", whole=Model.model_validate),
     Shape(
@@ -163,6 +175,21 @@ SHAPES = [
         last=named(ollama.GenerateResponse, *_OLLAMA_LAST, "response"),
         more=({}, {"logprobs": True}, {"raw": True}),
     ),
+    Shape(
+        method="POST",
+        path="/api/embed",
+        body={"input": "One, two"},
+        whole=named(
+            ollama.EmbedResponse,
+            *("model", "embeddings", "total_duration", "load_duration", "prompt_eval_count"),
+        ),
+    ),
+    Shape(
+        method="POST",
+        path="/api/embeddings",
+        body={"prompt": "One, two"},
+        whole=named(ollama.EmbeddingsResponse, "embedding"),
+    ),
     Shape(method="GET", path="/api/tags", whole=named(ollama.ListResponse, "models")),
     Shape(method="GET", path="/api/ps", whole=named(ollama.ProcessResponse, "models")),
     Shape(
@@ -173,13 +200,12 @@ SHAPES = [
     Shape(method="GET", path="/api/version", whole=lambda answer: answer["version"].split(".")),
 ]
 # No package has types for these: umad's own, the page, and llama.cpp's, which has no package.
-NO_PACKAGE = (*native.ENDPOINTS, *metrics.ENDPOINTS, *page.ENDPOINTS, *llamacpp.ENDPOINTS)
+NO_PACKAGE = (
+    *(*native.ENDPOINTS, *metrics.ENDPOINTS, *page.ENDPOINTS, *llamacpp.ENDPOINTS),
+    *[one for one in openai_embeddings.ENDPOINTS if "rerank" in one.path],
+)
 REFUSED = {
-    ("POST", path)
-    for path in (
-        *("/v1/embeddings", "/api/embed", "/api/embeddings"),
-        *("/api/pull", "/api/push", "/api/create", "/api/copy"),
-    )
+    ("POST", path) for path in (*("/api/pull", "/api/push", "/api/create", "/api/copy"),)
 } | {("DELETE", "/api/delete")}
 # Who is asked, by the beginning of the path: the shape of what it says when it will not.
 ERRORS: list[tuple[str, Check]] = [

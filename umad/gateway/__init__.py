@@ -9,6 +9,7 @@ killed and started again; who uses the socket does not notice.
     call        one HTTP request inside a handler: its body, its caller, its generations
     dispatch    one HTTP request from door to log line; cancels the handler when the client goes
     replies     a chat's answer taken apart: content, reasoning, tool calls
+    vectors     vectors as JSON, a row at a time
     generation  one generation of the daemon: opened, iterated, closed in every state
     sse         streams: headers at once, keep-alive while nothing is said
     errors      error -> status and kind, once; each dialect gives them its shape

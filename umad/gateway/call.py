@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import BadRequest, UmadError
 from umad.gateway.door.keys import Caller
 from umad.gateway.endpoint import Endpoint
@@ -99,6 +100,35 @@ class Call:
         if self._span is not None:
             listeners.append(self._span.generation(request))
         return Listened(self.shared.service, listeners) if listeners else self.shared.service
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Vectors for this caller; given up when the client goes."""
+        request = replace(request, **self._place(request.model, request.lane))
+        try:
+            found = await self.shared.service.embed(request)
+        except UmadError as error:
+            error.field = self.endpoint.names.get(error.field or "", error.field)
+            raise
+        self._count_prompt(found.prompt_tokens)
+        return found
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """Documents in order, in the same way."""
+        request = replace(request, **self._place(request.model, request.lane))
+        found = await self.shared.service.rerank(request)
+        self._count_prompt(found.prompt_tokens)
+        return found
+
+    def _place(self, model: str | None, lane: str | None) -> dict[str, Any]:
+        return {
+            "model": self.shared.aliases.local(model),
+            "lane": lane or self.caller.lane,
+            "app": self.caller.app,
+        }
+
+    def _count_prompt(self, n_tokens: int) -> None:
+        self.tokens += n_tokens
+        self.shared.counts.tokens.labels("prompt").inc(n_tokens)
 
     async def chat(self, request: GenerateRequest) -> ChatReply:
         """The same for `messages`, with the answer taken apart as it comes."""

@@ -44,7 +44,7 @@ def ready_of(
 
 
 class StepGovernor:
-    """guard, slices, throttle: for those who keep their books."""
+    """guard, slices, throttle, embeds: for those who keep their books."""
 
     def __init__(
         self,

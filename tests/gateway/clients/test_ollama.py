@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import ollama
 import pytest
 from ollama import Client
@@ -101,13 +102,36 @@ def test_lists_show_what_is_loaded(client: Client) -> None:
     assert "completion" in (shown.capabilities or ())
 
 
-@pytest.mark.parametrize("verb", ["pull", "delete", "copy", "embed"])
+def test_texts_become_vectors_of_length_one_and_by_the_older_way_as_they_are(
+    client: Client,
+) -> None:
+    found = client.embed("nano", ["One, two", "three"])
+    short = client.embed("nano:latest", "One, two", dimensions=16)
+    older = client.embeddings("nano", "One, two")
+
+    assert [len(one) for one in found.embeddings] == [256, 256]
+    assert np.linalg.norm(found.embeddings, axis=1) == pytest.approx([1, 1], abs=1e-4)
+    assert found.prompt_eval_count
+    assert [len(one) for one in short.embeddings] == [16]
+    scaled = np.array(older.embedding) / np.linalg.norm(older.embedding)
+    assert scaled == pytest.approx(np.array(found.embeddings[0]), abs=1e-2)
+
+
+def test_a_text_that_is_too_long_is_cut_unless_that_is_refused(client: Client) -> None:
+    text = "word " * 6000
+
+    assert client.embed("nano", text).prompt_eval_count == 4096
+    with pytest.raises(ollama.ResponseError, match="input 0 has") as refusal:
+        client.embed("nano", text, truncate=False)
+    assert refusal.value.status_code == 400
+
+
+@pytest.mark.parametrize("verb", ["pull", "delete", "copy"])
 def test_what_is_not_served_yet_is_said_clearly(client: Client, verb: str) -> None:
     calls: dict[str, Any] = {
         "pull": lambda: client.pull("llama3"),
         "delete": lambda: client.delete("nano"),
         "copy": lambda: client.copy("nano", "other"),
-        "embed": lambda: client.embed("nano", "text"),
     }
 
     with pytest.raises(ollama.ResponseError, match="not served yet") as refusal:

@@ -3,7 +3,7 @@
 Fields that steer its slots, caches and exotic samplers are accepted and have no effect.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -54,3 +54,12 @@ class DetokenizeBody(_Body):
 
     tokens: list[Annotated[int, Field(ge=0)]]
     model: str | None = None
+
+
+class EmbeddingBody(_Body):
+    """`POST /embedding`. content: a text, a list of texts, or token ids. embd_normalize: below
+    zero leaves vectors as long as they are; all else makes their Euclidean length 1."""
+
+    content: Any = Field(validation_alias=AliasChoices("content", "input"))
+    model: str | None = None
+    embd_normalize: int = 2

@@ -1,20 +1,72 @@
-"""Body of POST /v1/embeddings.
+"""Bodies of POST /v1/embeddings and /v1/rerank.
 
 https://platform.openai.com/docs/api-reference/embeddings/create
+https://api.jina.ai/redoc#tag/rerank (Cohere's and llama-server's are alike)
 """
 
 from typing import Any, Literal
 
-from pydantic import StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
+from umad.embedding import MAX_INPUTS, Input
+from umad.errors import BadRequest
 from umad.gateway.bodies.sampling import Lenient
 
 
 class EmbeddingsBody(Lenient):
-    """input: a text, a list of texts, token ids, or a list of those."""
+    """input: a text, a list of texts, token ids, or a list of those. dimensions: keep the first so
+    many numbers of each vector. lane: umad's own."""
 
     model: str | None = None
     input: Any
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: StrictInt | None = None
     user: str | None = None
+    lane: str | None = None
+
+    def inputs(self) -> tuple[Input, ...]:
+        """Texts or token ids. Raises `BadRequest` naming the first that is neither."""
+        return inputs_of(self.input)
+
+
+class RerankBody(Lenient):
+    """documents: texts, or maps with one under "text". return_documents: repeat them."""
+
+    model: str | None = None
+    query: str = Field(min_length=1)
+    documents: list[str | dict[str, Any]]
+    top_n: StrictInt | None = None
+    return_documents: StrictBool = False
+    lane: str | None = None
+
+    def texts(self) -> tuple[str, ...]:
+        """Of the documents. Raises `BadRequest` naming the first that has none."""
+        return tuple([_text(one, at) for at, one in enumerate(self.documents)])
+
+
+def inputs_of(value: Any) -> tuple[Input, ...]:
+    """What an `input` holds. Raises `BadRequest`."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list):
+        raise BadRequest("input is a text, a list of texts, or token ids", field="input")
+    if value and all(type(one) is int for one in value):
+        return (_ids(value, "input"),)
+    if len(value) > MAX_INPUTS:
+        raise BadRequest(f"input has {len(value)} texts, not 1 to {MAX_INPUTS}", field="input")
+    return tuple(
+        [one if isinstance(one, str) else _ids(one, f"input.{at}") for at, one in enumerate(value)]
+    )
+
+
+def _ids(value: Any, field: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(one) is int and one >= 0 for one in value):
+        raise BadRequest(f"{field} is a text or a list of token ids", field=field)
+    return tuple(value)
+
+
+def _text(one: str | dict[str, Any], at: int) -> str:
+    text = one if isinstance(one, str) else one.get("text")
+    if not isinstance(text, str):
+        raise BadRequest(f"documents.{at} has no text", field=f"documents.{at}")
+    return text

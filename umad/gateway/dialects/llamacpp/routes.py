@@ -1,19 +1,22 @@
-"""POST /infill, /tokenize and /detokenize."""
+"""POST /infill, /embedding, /tokenize and /detokenize."""
 
 from collections.abc import AsyncGenerator
 
 from starlette.types import ASGIApp
 
+from umad.embedding import EmbedRequest
 from umad.errors import UnknownModel
 from umad.gateway import sse
 from umad.gateway.bodies.answers import Detokenized, Infilled, TokenList
-from umad.gateway.bodies.llamacpp import DetokenizeBody, InfillBody, TokenizeBody
+from umad.gateway.bodies.llamacpp import DetokenizeBody, EmbeddingBody, InfillBody, TokenizeBody
+from umad.gateway.bodies.openai_embeddings import inputs_of
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.llamacpp.answers import piece, whole
 from umad.gateway.dialects.llamacpp.errors import LLAMACPP
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.generation import Generation, collect
 from umad.gateway.infill import FimTokens, Gap, prompt_ids
+from umad.gateway.vectors import rows_response
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Done, Progress, Tokens
 
@@ -132,7 +135,33 @@ async def _detokenize(call: Call) -> ASGIApp:
     return answer({"content": text})
 
 
+async def _embedding(call: Call) -> ASGIApp:
+    body = call.body(EmbeddingBody)
+    found = await call.embed(
+        EmbedRequest(
+            inputs=inputs_of(body.content), model=body.model, normalize=body.embd_normalize >= 0
+        )
+    )
+    # A list of lists: llama-server has a vector for each token where it pools nothing.
+    return rows_response(
+        found.vectors, name=None, row=lambda at, one: {"index": at, "embedding": [one]}
+    )
+
+
 ENDPOINTS = (
+    *(
+        Endpoint(
+            method="POST",
+            path=path,
+            handle=_embedding,
+            dialect=LLAMACPP,
+            summary="Embed texts, as llama-server does",
+            body=EmbeddingBody,
+            is_work=True,
+            names={"input": "content"},
+        )
+        for path in ("/embedding", "/embeddings")
+    ),
     Endpoint(
         method="POST",
         path="/infill",

@@ -79,6 +79,8 @@ def details(model: Facts) -> dict[str, Any]:
 
 def _capabilities(model: Facts) -> list[str]:
     """Clients offer tools and thinking only where a model says that it has them."""
+    if not model.get("generates", True):
+        return ["embedding"]
     found = ["completion"]
     if model.get("takes_tools"):
         found.append("tools")

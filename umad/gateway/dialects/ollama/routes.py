@@ -4,12 +4,14 @@ Models are umad's to keep: `keep_alive` is read and has no effect, but for an em
 which lets an idle model go. Pulling, copying and deleting are not served yet, and say so.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from starlette.types import ASGIApp
 
 from umad import __version__
+from umad.embedding import EmbedRequest
 from umad.errors import BadRequest, UnknownModel, Unsupported
 from umad.gateway import sse
 from umad.gateway.bodies.answers import OllamaChat, OllamaModel, OllamaModels, OllamaText, Version
@@ -32,6 +34,7 @@ from umad.gateway.dialects.ollama.requests import (
 )
 from umad.gateway.dialects.ollama.stream import ChatLines, GenerateLines, Line, whole_of
 from umad.gateway.endpoint import Endpoint
+from umad.gateway.vectors import rows_response
 
 Lines = ChatLines | GenerateLines
 
@@ -96,6 +99,41 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+# -- vectors ---------------------------------------------------------------------------------------
+
+
+async def _embed(call: Call) -> ASGIApp:
+    body = call.body(EmbedBody)
+    began_s = asyncio.get_running_loop().time()
+    found = await call.embed(
+        EmbedRequest(
+            inputs=(body.input,) if isinstance(body.input, str) else tuple(body.input),
+            model=local_name(body.model),
+            dimensions=body.dimensions,
+            truncate=body.truncate,
+        )
+    )
+    took_s = asyncio.get_running_loop().time() - began_s
+    rest = {
+        "model": body.model,
+        "total_duration": int(took_s * 1e9),
+        "load_duration": 0,
+        "prompt_eval_count": found.prompt_tokens,
+    }
+    return rows_response(
+        found.vectors, name="embeddings", row=lambda _, numbers: numbers, rest=rest
+    )
+
+
+async def _embeddings(call: Call) -> ASGIApp:
+    body = call.body(EmbeddingsBody)
+    request = EmbedRequest(
+        inputs=(body.prompt,), model=local_name(body.model), normalize=False, truncate=True
+    )
+    found = await call.embed(request)
+    return answer({"embedding": found.vectors[0].tolist()})
+
+
 # -- models ----------------------------------------------------------------------------------------
 
 
@@ -124,16 +162,6 @@ async def _version(call: Call) -> ASGIApp:
 
 
 # -- what is not served yet ------------------------------------------------------------------------
-
-
-async def _embed(call: Call) -> ASGIApp:
-    call.body(EmbedBody)
-    raise Unsupported("embeddings are not served yet")
-
-
-async def _embeddings(call: Call) -> ASGIApp:
-    call.body(EmbeddingsBody)
-    raise Unsupported("embeddings are not served yet")
 
 
 async def _unserved(call: Call) -> ASGIApp:
@@ -185,6 +213,7 @@ ENDPOINTS = (
         summary="Embed a text, as Ollama did",
         body=EmbeddingsBody,
         is_work=True,
+        names={"input": "prompt"},
     ),
     Endpoint(
         method="GET",
