@@ -6,6 +6,7 @@ thread, which waits here for as long as a template may run.
 """
 
 import contextlib
+import fcntl
 import select
 import signal
 import subprocess
@@ -23,6 +24,8 @@ RUN_S = 2.0
 # The child counts its own processor time; on a machine that gives it none, this is the bound.
 WAIT_S = 30.0
 GIVE_UP = 3
+# A long conversation at once: both ends would otherwise take turns for every 64 KiB of it.
+PIPE_BYTES = 2**20
 _ENDLESS = "this model has a chat template that does not end; send a prompt instead of messages"
 
 
@@ -64,6 +67,10 @@ class TemplateProcess(Renderer):
         command = [sys.executable, "-m", "umad.engine.template_child", str(self._run_s)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
+        assert process.stdout is not None
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(AttributeError, OSError):  # Linux only, and up to its limit
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with contextlib.suppress(BrokenPipeError):  # noticed when it is asked
             write_frame(process.stdin, self._source)
         return process
