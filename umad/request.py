@@ -81,14 +81,14 @@ class SamplingParams:
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
-    ("temperature", 0.0, 100.0),
+    ("temperature", 0, 100),
     ("top_k", 0, 1_000_000),
-    ("top_p", 0.0, 1.0),
-    ("min_p", 0.0, 1.0),
-    ("typical_p", 0.0, 1.0),
-    ("repetition_penalty", 0.01, 100.0),
-    ("frequency_penalty", -100.0, 100.0),
-    ("presence_penalty", -100.0, 100.0),
+    ("top_p", 0, 1),
+    ("min_p", 0, 1),
+    ("typical_p", 0, 1),
+    ("repetition_penalty", 0.01, 100),
+    ("frequency_penalty", -100, 100),
+    ("presence_penalty", -100, 100),
     ("penalty_last_n", 0, 1_000_000),
     ("seed", 0, 2**SEED_BITS - 1),
     ("max_tokens", 1, 10_000_000),
