@@ -12,13 +12,16 @@ from tests.cli.conftest import Fakes
 ROOT = Path(__file__).parents[2]
 
 
-def umad_in_shell(fakes: Fakes, arguments: str) -> subprocess.CompletedProcess[str]:
+def umad_in_shell(
+    fakes: Fakes, arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    fixed = {"PYTHONPATH": str(ROOT), "UMAD_SOCKET": str(fakes.socket), "PYTHONUNBUFFERED": ""}
     return subprocess.run(
         ["sh", "-c", f'exec "$0" -m umad {arguments}', sys.executable],
         capture_output=True,
         text=True,
         timeout=60,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "UMAD_SOCKET": str(fakes.socket)},
+        env=os.environ | fixed | settings,
     )
 
 
@@ -35,9 +38,12 @@ def test_a_closed_stdin_is_an_empty_one(fakes: Fakes) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
-@pytest.mark.parametrize("command", ["ps", "ps --json", "run hello --max-tokens 3"])
-def test_a_full_disk_behind_stdout_is_one_line_and_1(fakes: Fakes, command: str) -> None:
-    ended = umad_in_shell(fakes, f"{command} >/dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["ps", "ps --json", "run hello --max-tokens 3", "--help"])
+def test_a_full_disk_behind_stdout_is_one_line_and_1(
+    fakes: Fakes, command: str, unbuffered: str
+) -> None:
+    ended = umad_in_shell(fakes, f"{command} >/dev/full", PYTHONUNBUFFERED=unbuffered)
 
     assert ended.returncode == 1
     assert ended.stderr == "umad: stdout cannot be written: No space left on device\n"

@@ -8,6 +8,7 @@ The only place that maps errors to codes. Not: what went wrong (`umad.errors`).
 
 import difflib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -48,6 +49,7 @@ def exit_code_of(error: UmadError) -> int:
 
 def run_command(command: click.Command, args: Sequence[str]) -> int:
     """Run `command` to its end and return the exit code; never raises."""
+    _buffer_output()
     try:
         # Not `command.main`, which ends the process by itself on a broken pipe.
         with command.make_context("umad", list(args)) as context:
@@ -81,6 +83,18 @@ def run_command(command: click.Command, args: Sequence[str]) -> int:
             f"unexpected {type(error).__name__}: {error}; "
             "UMAD_LOG_LEVEL=debug shows where, please report it",
             FAILED,
+        )
+
+
+def _buffer_output() -> None:
+    """Give stdout the buffer PYTHONUNBUFFERED took from it.
+
+    What a buffer could not write it keeps, which is how `_takes_output` knows whose error it was.
+    """
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and isinstance(out.buffer, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(out.buffer), out.encoding, out.errors, line_buffering=True
         )
 
 
