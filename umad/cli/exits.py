@@ -6,13 +6,14 @@
 The only place that maps errors to codes. Not: what went wrong (`umad.errors`).
 """
 
+import contextlib
 import difflib
 import importlib
 import io
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -49,7 +50,11 @@ def exit_code_of(error: UmadError) -> int:
 
 def run_command(command: click.Command, args: Sequence[str]) -> int:
     """Run `command` to its end and return the exit code; never raises."""
-    _buffer_output()
+    with _buffered_stdout():
+        return _run(command, args)
+
+
+def _run(command: click.Command, args: Sequence[str]) -> int:
     try:
         # Not `command.main`, which ends the process by itself on a broken pipe.
         with command.make_context("umad", list(args)) as context:
@@ -86,16 +91,22 @@ def run_command(command: click.Command, args: Sequence[str]) -> int:
         )
 
 
-def _buffer_output() -> None:
-    """Give stdout the buffer PYTHONUNBUFFERED took from it.
+@contextlib.contextmanager
+def _buffered_stdout() -> Iterator[None]:
+    """Gives stdout the buffer PYTHONUNBUFFERED took from it.
 
     What a buffer could not write it keeps, which is how `_takes_output` knows whose error it was.
     """
     out = sys.stdout
-    if isinstance(out, io.TextIOWrapper) and isinstance(out.buffer, io.RawIOBase):
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(out.buffer), out.encoding, out.errors, line_buffering=True
-        )
+    if not (isinstance(out, io.TextIOWrapper) and isinstance(out.buffer, io.RawIOBase)):
+        yield
+        return
+    with (
+        open(out.fileno(), "wb", closefd=False) as buffered,
+        io.TextIOWrapper(buffered, out.encoding, out.errors, line_buffering=True) as text,
+        contextlib.redirect_stdout(text),
+    ):
+        yield
 
 
 def _takes_output() -> bool:
