@@ -2,6 +2,7 @@
 
 from umad.engine.board import (
     BOARD_BYTES,
+    LATE_NS,
     SEATS,
     STALE_NS,
     WORDS_PER_SEAT,
@@ -42,6 +43,19 @@ def test_bytes_of_the_others_are_told_once() -> None:
     seen = one.others(NOW)
     assert (seen.background_bytes, seen.interactive_bytes) == (103, 20)
     assert one.others(NOW).background_bytes == 0
+
+
+def test_background_work_that_waits_shows_until_it_is_overdue() -> None:
+    one, two = seated(2)
+
+    two.waits(NOW + 100)
+
+    assert [one.others(at).waiting for at in (NOW, NOW + 200, NOW + 100 + LATE_NS)] == [
+        True,
+        True,
+        False,
+    ]
+    assert not two.others(NOW).waiting, "of the others"
 
 
 def test_interactive_work_shows_from_its_arrival_to_its_end() -> None:

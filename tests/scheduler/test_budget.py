@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from umad.config import LaneSettings, SchedulerSettings
 from umad.scheduler import Admission, Neighbours, Scheduler, TrafficBudget
 from umad.scheduler.budget import BURST_MS
+from umad.scheduler.compose import Ready
 from umad.scheduler.cost import CostModel
+from umad.scheduler.entry import Entry
 from umad.scheduler.neighbours import SHARE, STEP_MS
-from umad.step import Sampled, StepPlan, StepResult
+from umad.scheduler.throttle import BackgroundThrottle
+from umad.step import DecodeSlice, Sampled, StepPlan, StepResult
 
 STEP_BYTES = 100_000_000
 STEP_NS = 5_000_000
@@ -34,6 +37,20 @@ class Traffic:
 
     def moved(self, *, n_rows: int, n_cells_read: int, n_logit_rows: int) -> int:
         return STEP_BYTES + n_rows * self.row_bytes if n_rows else 0
+
+
+def a_stream() -> Entry:
+    return Entry.of(
+        Admission(
+            rid=1,
+            tokens=np.zeros(4, dtype=np.int32),
+            n_prompt=4,
+            max_new_tokens=10,
+            lane="background",
+            app="batch",
+        ),
+        0,
+    )
 
 
 @dataclass
@@ -314,6 +331,37 @@ def test_the_engine_that_moved_last_leaves_the_other_the_next_turn() -> None:
     later = [at for at, _, _ in device.ran if at > ours_ns]
     assert later[0] - ours_ns >= 10_000_000 + 9_000_000
     assert device.bytes_between(0, device.now_ns) <= HALF * device.now_ns / 1e9
+
+
+def test_an_engine_that_is_always_woken_late_gets_its_half_all_the_same() -> None:
+    plan = StepPlan(
+        decode=(DecodeSlice(rid=1, seq=0, position=0, token=0),), n_cells_read=1, cuttable=True
+    )
+    moved = StepResult(outcome="done", sampled=(), device_ms=5.0, bytes_moved=STEP_BYTES)
+    # A step's bytes are worth 60 ms; one begins as soon as it may, the other 15 ms later.
+    rate = STEP_BYTES / 0.060
+    engines = [
+        BackgroundThrottle(budget=limited(rate), traffic=Traffic(), floor=0.0) for _ in range(2)
+    ]
+    late_ms, may_since, steps = (0, 15), [-1, -1], [0, 0]
+    for now_ms in range(20_000):
+        now_ns = now_ms * 1_000_000
+        for one, engine in enumerate(engines):
+            ready = Ready(background_decode=[a_stream()])
+            if engine.hold(ready, now_ns, floor_is_owed=False) > 0:
+                engines[1 - one].heard(Neighbours(waiting=True), now_ns)
+                may_since[one] = -1
+                continue
+            may_since[one] = now_ms if may_since[one] < 0 else may_since[one]
+            if now_ms - may_since[one] < late_ms[one]:
+                continue
+            engine.charge(plan, now_ns)
+            engine.settle(plan, moved, now_ns)
+            engines[1 - one].heard(Neighbours(background_bytes=STEP_BYTES), now_ns)
+            steps[one], may_since[one] = steps[one] + 1, -1
+
+    assert min(steps) >= 0.45 * sum(steps)
+    assert sum(steps) >= 0.95 * 20_000 / 60, "and nothing of the budget is lost by it"
 
 
 def test_an_engine_that_looks_up_after_an_idle_second_owes_what_time_has_not_paid() -> None:

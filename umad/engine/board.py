@@ -14,18 +14,28 @@ from collections.abc import MutableSequence
 from umad.scheduler.neighbours import NOBODY, Neighbours
 
 # Version of the layout; engines and daemon are one version of umad, so this only finds mistakes.
-LAYOUT = 1
+LAYOUT = 2
 SEATS = 64
 # A seat is a cache line of its own, so that writers do not take each other's lines away.
 WORDS_PER_SEAT = 8
 BOARD_BYTES = (SEATS + 1) * WORDS_PER_SEAT * 8
 # An interactive step that long ago was the last: its engine hangs or is dead.
 STALE_NS = 2_000_000_000
+# An engine that waited until then and has not moved since is still about to: it is woken late.
+LATE_NS = 100_000_000
 
 # Words of the head, before the seats.
 _LAYOUT, _SEATS_TAKEN = 0, 1
 # Words of a seat. arrived_ns is the mailbox thread's, the others are the step thread's.
-_ARRIVED_NS, _STEPPED_NS, _INTERACTIVE, _INTERACTIVE_BYTES, _BACKGROUND_BYTES, _RATE = range(6)
+(
+    _ARRIVED_NS,
+    _STEPPED_NS,
+    _INTERACTIVE,
+    _INTERACTIVE_BYTES,
+    _BACKGROUND_BYTES,
+    _RATE,
+    _WAITS_UNTIL_NS,
+) = range(7)
 
 Words = MutableSequence[int]
 
@@ -92,6 +102,10 @@ class BoardSeat:
             words[at + _INTERACTIVE_BYTES] += n_bytes
             words[at + _STEPPED_NS] = now_ns
 
+    def waits(self, until_ns: int) -> None:
+        """Background work is here and may not move bytes before then. Step thread."""
+        self._words[self._at + _WAITS_UNTIL_NS] = until_ns
+
     def others(self, now_ns: int) -> Neighbours:
         """What the other seats show; bytes since the last call. Step thread; microseconds."""
         words = self._words
@@ -99,13 +113,14 @@ class BoardSeat:
         n_taken = words[_SEATS_TAKEN]
         if n_taken <= 1:
             return NOBODY
-        interactive = False
+        interactive = waiting = False
         n_interactive_bytes = n_background_bytes = bytes_per_s = 0
         for seat in range(n_taken):
             if seat == self._seat:
                 continue
             at = (seat + 1) * WORDS_PER_SEAT
             interactive = interactive or self._is_interactive(at, now_ns)
+            waiting = waiting or now_ns < words[at + _WAITS_UNTIL_NS] + LATE_NS
             bytes_per_s = max(bytes_per_s, words[at + _RATE])
             totals = (words[at + _INTERACTIVE_BYTES], words[at + _BACKGROUND_BYTES])
             # Another engine may have sat down there and begun at zero; a first look owes nothing.
@@ -115,6 +130,7 @@ class BoardSeat:
             n_background_bytes += max(0, totals[1] - before[1])
         return Neighbours(
             interactive=interactive,
+            waiting=waiting,
             interactive_bytes=n_interactive_bytes,
             background_bytes=n_background_bytes,
             bytes_per_s=bytes_per_s,

@@ -141,8 +141,10 @@ class StepLoop:
             self._rest(wait_ms)
 
     def _rest(self, wait_ms: float) -> None:
-        self._embeds.rest(self._now_ns())
+        now_ns = self._now_ns()
+        self._embeds.rest(now_ns)
         if wait_ms:
+            self._seat.waits(now_ns + int(wait_ms * _NS_PER_MS))
             self._inbox.wait(min(IDLE_S, wait_ms / _MS_PER_S))
             return
         # The collector is off while work is done: its pauses would be stalls.

@@ -1,14 +1,12 @@
 """Makes up one step from the requests that are ready: whose rows, whose slices, how large.
 
-Interactive decode rows always run. Beside them an interactive newcomer's prompt runs in equal
-slices of at most `newcomer_steps` of their step (more where newcomers outnumber them), or
-background work within the guard's allowance. With nothing interactive decoding, a newcomer's
-prompt has the device to itself; with nothing interactive at all, background rows and slices run at
-full speed, in pieces a cut does not hurt much.
+Interactive decode rows always run. Beside them newcomers' prompts run in bounded slices
+(`newcomers`), or background work within the guard's allowance. With nothing interactive decoding,
+newcomers have the device to themselves; with nothing interactive at all, background rows and slices
+run at full speed, in pieces a cut does not hurt much.
 Not: who is in the pool (`policy`, `residency`). Pure; owner: the step thread.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,12 +14,9 @@ from umad.config import SchedulerSettings
 from umad.scheduler.cost import CostModel, slice_cells
 from umad.scheduler.entry import Entry
 from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.newcomers import NewcomerLine, prefill_slice
 from umad.scheduler.slices import SlicePicker
-from umad.scheduler.tiles import in_whole_tiles
 from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
-
-# However many newcomers there are, a running stream never waits longer than for so many times one.
-MOST_CROWD = 4.0
 
 # On an accelerator one more row may cost nothing at all, and nothing is what a refusal looks like.
 LEAST_MS = 0.01
@@ -64,6 +59,7 @@ class StepComposer:
         self._settings = settings
         self._batch_tokens = batch_tokens
         self._slices = slices
+        self._line = NewcomerLine(cost=cost, settings=settings, batch_tokens=batch_tokens)
 
     def compose(
         self, ready: Ready, memory: tuple[MemoryOp, ...], embed: EmbedSlice | None = None
@@ -78,7 +74,9 @@ class StepComposer:
         if ready.decode:
             return self._beside_interactive(ready, memory)
         if ready.prefill:
-            return self._newcomers(ready, memory)
+            # Nothing interactive decodes yet, so a newcomer's first token is all that counts.
+            slices = self._line.alone(ready.prefill)
+            return self._plan([], slices, memory, cuttable=False, solo_ms=0.0)
         if ready.background_decode or ready.background_prefill:
             return self._background_only(ready, memory)
         return StepPlan(memory=memory)
@@ -91,7 +89,7 @@ class StepComposer:
         caps = [entry.latency_cap for entry in rows]
         slices: list[PrefillSlice] = []
         if ready.prefill:
-            slices = self._newcomers_slices(ready.prefill, n_own, solo_ms)
+            slices = self._line.beside(ready.prefill, n_rows=n_own, solo_ms=solo_ms)
             # Interactive work too: what it takes is no background's doing.
             solo_ms += self._cost.mixed.at(*_tokens_and_cells(slices))
         elif ready.background_decode or ready.background_prefill:
@@ -101,29 +99,6 @@ class StepComposer:
         return self._plan(
             rows, slices, memory, cuttable=False, solo_ms=solo_ms, within_ms=within_ms
         )
-
-    def _newcomers_slices(
-        self, newcomers: Sequence[Entry], n_own: int, solo_ms: float
-    ) -> list[PrefillSlice]:
-        """Beside `n_own` running streams, whose step takes `solo_ms`."""
-        # Where more wait for their first token than have theirs, a fixed bound would protect
-        # the few from the many (imp #1950).
-        crowd = min(MOST_CROWD, max(1.0, len(newcomers) / n_own))
-        room, first = self._batch_tokens - n_own, newcomers[0]
-        n_tokens = self._cost.prefill_within(
-            self._settings.newcomer_steps * crowd * solo_ms,
-            beside=n_own,
-            n_max=room,
-            start=first.n_computed,
-        )
-        n_most = max(1, n_tokens)
-        if first.n_pending > n_most:
-            # In as many steps, but equal ones: full slices and a rest would stall the running
-            # streams longer and bring the first token no sooner.
-            equal = math.ceil(first.n_pending / math.ceil(first.n_pending / n_most))
-            n_tokens = max(equal, in_whole_tiles(equal, beside=n_own, fits=lambda n: n <= n_most))
-            return _cut_slices(newcomers, n_tokens, room)
-        return _cut_slices(newcomers, n_most, room)
 
     def _within_allowance(
         self, ready: Ready, rows: list[Entry], own_cells: int, solo_ms: float, within_ms: float
@@ -158,17 +133,6 @@ class StepComposer:
             )
             slices = _cut_slices(ready.background_prefill, n_tokens, room)
         return [*rows, *guests[:n_guests]], slices
-
-    def _newcomers(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
-        """Nothing interactive decodes yet, so a newcomer's first token is all that counts."""
-        n_tokens = self._cost.prefill_within(
-            self._settings.slice_ms,
-            beside=0,
-            n_max=self._batch_tokens,
-            start=ready.prefill[0].n_computed,
-        )
-        slices = _cut_slices(ready.prefill, max(1, n_tokens), self._batch_tokens)
-        return self._plan([], slices, memory, cuttable=False, solo_ms=0.0)
 
     def _background_only(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
         rows = _longest_waiting(ready.background_decode, self._batch_tokens)
@@ -253,15 +217,6 @@ def _cut_slices(entries: Sequence[Entry], n_tokens: int, room: int) -> list[Pref
         if left <= 0:
             break
         n = min(left, entry.n_pending)
-        end = entry.n_computed + n
-        slices.append(
-            PrefillSlice(
-                rid=entry.rid,
-                seq=entry.seq,
-                start=entry.n_computed,
-                tokens=entry.tokens[entry.n_computed : end],
-                wants_logits=end == entry.n_tokens,
-            )
-        )
+        slices.append(prefill_slice(entry, n))
         left -= n
     return slices

@@ -25,7 +25,7 @@ from umad.step import MemoryOp, StepPlan
 def ready_of(
     running: Iterable[Entry], *, guarded: frozenset[str], priority: Mapping[str, int]
 ) -> Ready:
-    """By lane, then by deadline, then in the order they were placed."""
+    """Background work by lane, then by deadline; the others in the order they were placed."""
     ready = Ready()
     for entry in running:
         if entry.paused or entry.restore is not None:
@@ -38,8 +38,6 @@ def ready_of(
     for group in (ready.background_prefill, ready.background_decode):
         if len(group) > 1:
             group.sort(key=lambda entry: (-priority[entry.lane], entry.deadline_ns))
-    if len(ready.prefill) > 1:
-        ready.prefill.sort(key=lambda entry: entry.deadline_ns)
     return ready
 
 

@@ -22,10 +22,12 @@ class Neighbours:
     """What the other engines of the device did. Bytes are those since the last time of asking.
 
     interactive: one of them runs interactive work, or has just been handed some.
+    waiting: background work of one of them waits until it may move bytes.
     bytes_per_s: the highest rate one of them holds for possible on this machine; 0 for unknown.
     """
 
     interactive: bool = False
+    waiting: bool = False
     interactive_bytes: int = 0
     background_bytes: int = 0
     bytes_per_s: int = 0

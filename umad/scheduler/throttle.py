@@ -9,19 +9,43 @@ The floor wins: background work that has had less than its share runs whatever t
 Interactive work is never held. Pure; owner: the step thread.
 """
 
+import math
+
 from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.compose import Ready
 from umad.scheduler.neighbours import STEP_MS, Courtesy, Neighbours
 from umad.step import EmbedSlice, StepPlan, StepResult
 
 # Engines that wait for the same budget wake at the same moment, and the one that is a little
-# quicker would take it every time. Who had the last turn leaves the next this long to begin.
-TURN_MS = 10.0
-# Another engine that has made no background step for so long is not waiting for one.
+# quicker would take it every time. Who had the last turn leaves the next this long to begin, and
+# who has had more than the others, as long as what it is ahead takes: on a crowded machine one that
+# is woken late would lose its turn again and again. Below what an unused budget is saved up for.
+TURN_MS, MOST_TURN_MS = 10.0, 40.0
+# Another engine that has neither made a background step nor waited for one for so long takes no
+# turns, and the lead over it fades as quickly.
 TAKES_TURNS_NS = 1_000_000_000
 # Rows beside interactive ones that together add less than this are no reason to hold them back:
 # they would read the same weights later, for themselves alone.
 RIDERS_SHARE = 0.05
+_MS_PER_S = 1e3
+
+
+class FadingSum:
+    """A sum whose parts count for less the longer ago they came: by e in `memory_ns`."""
+
+    def __init__(self, memory_ns: int) -> None:
+        self._memory_ns = memory_ns
+        self._sum = 0.0
+        self._at_ns = 0
+
+    def add(self, value: float, now_ns: int) -> None:
+        """`value` comes now."""
+        self._sum = self.at(now_ns) + value
+        self._at_ns = now_ns
+
+    def at(self, now_ns: int) -> float:
+        """What is left of it now."""
+        return self._sum * math.exp((self._at_ns - now_ns) / self._memory_ns)
 
 
 class BackgroundThrottle:
@@ -36,9 +60,11 @@ class BackgroundThrottle:
         self._courtesy = Courtesy(share=floor)
         self._charged_bytes = 0
 
-        # Whose background step was the last, and when another engine's was.
+        # Whose background step was the last, when another engine last made or awaited one, and how
+        # many bytes of such steps we are ahead of all others.
         self._last_was_ours = False
         self._theirs_ns = -TAKES_TURNS_NS
+        self._ahead = FadingSum(TAKES_TURNS_NS)
         self._has_waited = False
 
     def heard(self, neighbours: Neighbours, now_ns: int) -> None:
@@ -47,10 +73,14 @@ class BackgroundThrottle:
         self.budget.raise_to(neighbours.bytes_per_s)
         if neighbours.interactive_bytes:
             self.budget.owe(neighbours.interactive_bytes, background=False)
+        if neighbours.waiting or neighbours.background_bytes:
+            if not self._takes_turns(now_ns):
+                self._ahead = FadingSum(TAKES_TURNS_NS)  # nobody was left behind
+            self._theirs_ns = now_ns
         if neighbours.background_bytes:
             self.budget.owe(neighbours.background_bytes, background=True)
+            self._ahead.add(-neighbours.background_bytes, now_ns)
             self._last_was_ours = False
-            self._theirs_ns = now_ns
 
     def hold(self, ready: Ready, now_ns: int, *, floor_is_owed: bool) -> float:
         """Take out of `ready` what may not run now; the ms to wait when that leaves nothing."""
@@ -66,8 +96,7 @@ class BackgroundThrottle:
             wait_ms = self._courtesy.wait_ms(now_ns)
             ready.background_ms = STEP_MS
         else:
-            saved_ms = TURN_MS if self._is_their_turn(now_ns) else 0.0
-            wait_ms = self.budget.wait_ms(now_ns, saved_ms=saved_ms)
+            wait_ms = self.budget.wait_ms(now_ns, saved_ms=self._leaves_ms(now_ns))
         if wait_ms <= 0:
             ready.thrifty = self._has_waited
             return 0.0
@@ -113,6 +142,7 @@ class BackgroundThrottle:
         if plan.cuttable:
             self._courtesy.ran(result.device_ms + result.embed_ms, now_ns)
             self._last_was_ours = True
+            self._ahead.add(result.bytes_moved, now_ns)
         if self._traffic is None:
             return
         correction = result.bytes_moved - self._charged_bytes
@@ -121,8 +151,16 @@ class BackgroundThrottle:
         if result.outcome == "done" and plan.embed is None:
             self.budget.learn(result.bytes_moved, result.device_ms)
 
-    def _is_their_turn(self, now_ns: int) -> bool:
-        return self._last_was_ours and now_ns - self._theirs_ns < TAKES_TURNS_NS
+    def _leaves_ms(self, now_ns: int) -> float:
+        """How long a step of another engine has to begin, once the budget allows one."""
+        rate = self.budget.bytes_per_s
+        if rate is None or not self._takes_turns(now_ns):
+            return 0.0
+        ahead_ms = self._ahead.at(now_ns) / rate * _MS_PER_S
+        return min(MOST_TURN_MS, max(ahead_ms, TURN_MS if self._last_was_ours else 0.0))
+
+    def _takes_turns(self, now_ns: int) -> bool:
+        return now_ns - self._theirs_ns < TAKES_TURNS_NS
 
 
 def embed_bytes(traffic: TrafficModel, embed: EmbedSlice) -> int:

@@ -1,0 +1,113 @@
+"""Whose prompt the steps of interactive newcomers carry, and how much of it.
+
+Order: the earliest deadline, then the least left to compute. A completion does not wait for an
+agent's long prompt, which it delays by next to nothing; first come, first served would freeze every
+app for as long as one of them reads. One step in `FIRST_COMES_EVERY` is the first come's all the
+same, so that a long prompt keeps its share however many short ones arrive.
+
+Size: with nothing interactive decoding, `slice_ms`, or a whole tile where that takes longer;
+beside running streams, equal slices of at most `newcomer_steps` of their step. Nobody's first
+token waits for a part of another's prompt, unless waiting costs all of them less than it saves.
+Not: when newcomers run at all (`compose`). Pure; owner: the step thread.
+"""
+
+import math
+from collections.abc import Sequence
+
+from umad.config import SchedulerSettings
+from umad.scheduler.cost import CostModel, ShapeCost, slice_cells
+from umad.scheduler.entry import Entry
+from umad.scheduler.tiles import ATTENTION_ROWS, in_whole_tiles
+from umad.step import PrefillSlice
+
+FIRST_COMES_EVERY = 4
+# However many newcomers there are, a running stream never waits longer than for so many times one.
+MOST_CROWD = 4.0
+
+
+class NewcomerLine:
+    """Cuts the slices of those who wait for their first token."""
+
+    def __init__(self, *, cost: CostModel, settings: SchedulerSettings, batch_tokens: int) -> None:
+        self._cost = cost
+        self._settings = settings
+        self._batch_tokens = batch_tokens
+        self._turns = 0
+
+    def alone(self, newcomers: Sequence[Entry]) -> list[PrefillSlice]:
+        """With the device to themselves."""
+        line = self._in_turn(newcomers)
+        n_tokens = self._cost.prefill_within(
+            self._settings.slice_ms, beside=0, n_max=self._batch_tokens, start=line[0].n_computed
+        )
+        # Less than a tile takes as long a token more, and brings the first token no sooner.
+        n_tokens = min(max(n_tokens, ATTENTION_ROWS), self._batch_tokens)
+        return self._cut(line, n_tokens, self._cost.prefill, own_ms=0.0)
+
+    def beside(
+        self, newcomers: Sequence[Entry], *, n_rows: int, solo_ms: float
+    ) -> list[PrefillSlice]:
+        """Beside `n_rows` running streams, whose step takes `solo_ms`."""
+        line = self._in_turn(newcomers)
+        # Where more wait for their first token than have theirs, a fixed bound would protect
+        # the few from the many (imp #1950).
+        crowd = min(MOST_CROWD, max(1.0, len(line) / n_rows))
+        first = line[0]
+        n_most = self._cost.prefill_within(
+            self._settings.newcomer_steps * crowd * solo_ms,
+            beside=n_rows,
+            n_max=self._batch_tokens - n_rows,
+            start=first.n_computed,
+        )
+        n_tokens = n_most = max(1, n_most)
+        if first.n_pending > n_most:
+            # In as many steps, but equal ones: full slices and a rest would stall the running
+            # streams longer and bring the first token no sooner.
+            equal = math.ceil(first.n_pending / math.ceil(first.n_pending / n_most))
+            n_tokens = max(equal, in_whole_tiles(equal, beside=n_rows, fits=lambda n: n <= n_most))
+        n_tokens = min(n_tokens, self._batch_tokens - n_rows)
+        return self._cut(line, n_tokens, self._cost.mixed, own_ms=solo_ms)
+
+    def _in_turn(self, newcomers: Sequence[Entry]) -> list[Entry]:
+        """The one whose turn it is, then the others by what is left of them."""
+        if len(newcomers) == 1:
+            return [*newcomers]
+        line = sorted(newcomers, key=lambda entry: (entry.deadline_ns, entry.n_pending))
+        self._turns += 1
+        if self._turns % FIRST_COMES_EVERY == 0:
+            first_come = min(line, key=lambda entry: entry.arrived_ns)
+            line.remove(first_come)
+            line.insert(0, first_come)
+        return line
+
+    def _cut(
+        self, line: Sequence[Entry], n_tokens: int, cost: ShapeCost, *, own_ms: float
+    ) -> list[PrefillSlice]:
+        """Up to `n_tokens` of prompts; own_ms: what another step would take besides."""
+        slices: list[PrefillSlice] = []
+        taken = n_done = 0
+        for entry in line:
+            n = min(n_tokens - taken, entry.n_pending)
+            if n <= 0:
+                break
+            if n_done:
+                cells_ms = cost.cells.ms_each * slice_cells(n, entry.n_computed)
+                longer_ms = cost.at(taken + n) - cost.at(taken) + cells_ms
+                if (n_done + 1) * longer_ms >= own_ms + cost.at(n) + cells_ms:
+                    break
+            slices.append(prefill_slice(entry, n))
+            taken += n
+            n_done += n == entry.n_pending
+        return slices
+
+
+def prefill_slice(entry: Entry, n_tokens: int) -> PrefillSlice:
+    """The next `n_tokens` of what is known of it and not computed."""
+    end = entry.n_computed + n_tokens
+    return PrefillSlice(
+        rid=entry.rid,
+        seq=entry.seq,
+        start=entry.n_computed,
+        tokens=entry.tokens[entry.n_computed : end],
+        wants_logits=end == entry.n_tokens,
+    )
