@@ -200,9 +200,10 @@ class StepPlan:
     """One step. `memory` is carried out first, in order; then one decode of all slices, then, where
     there is one, that of `embed`.
 
-    Rows are laid out decode first, then prefill, in the order given here.
+    Rows are laid out decode first, then prefill, in the order given here. n_padding: rows of nobody
+    behind them that make the step quicker, in cells which are free again when it is done.
     cuttable: no interactive work is in it, so an arrival may abort it in the middle.
-    n_cells_read: KV cells the attention of this step reads, summed over rows (budget and costs);
+    n_cells_read: KV cells the attention of this step reads, summed over rows, padding's included;
     n_cells_prefill: the part of it that prefill slices read.
     predicted_ms: what the cost model expects; the guard's books are kept with it.
     solo_ms: what its readers would wait for it with no background work in it, the host's part and
@@ -214,6 +215,7 @@ class StepPlan:
     memory: tuple[MemoryOp, ...] = ()
     decode: tuple[DecodeSlice, ...] = ()
     prefill: tuple[PrefillSlice, ...] = ()
+    n_padding: int = 0
     cuttable: bool = False
     n_cells_read: int = 0
     n_cells_prefill: int = 0
@@ -225,7 +227,7 @@ class StepPlan:
 
     @property
     def n_rows(self) -> int:
-        """Tokens in the batch."""
+        """Tokens in the batch that are somebody's."""
         return len(self.decode) + sum(s.n_tokens for s in self.prefill)
 
     @property

@@ -10,7 +10,7 @@ def slice_of(rid: int, seq: int, start: int, n: int, *, wants_logits: bool) -> P
 
 
 def test_decode_rows_come_first_and_each_slice_counts_on_from_its_start() -> None:
-    writer = PlanWriter(16)
+    writer = PlanWriter(16, scratch=15)
     plan = StepPlan(
         decode=(
             DecodeSlice(rid=1, seq=5, position=40, token=7),
@@ -34,7 +34,7 @@ def test_decode_rows_come_first_and_each_slice_counts_on_from_its_start() -> Non
 
 
 def test_nothing_of_a_plan_is_left_in_the_next_one() -> None:
-    writer = PlanWriter(8)
+    writer = PlanWriter(8, scratch=15)
     writer.write(StepPlan(prefill=(slice_of(1, 3, 0, 8, wants_logits=True),)))
 
     rids = writer.write(StepPlan(prefill=(slice_of(2, 1, 4, 8, wants_logits=False),)))
@@ -44,8 +44,21 @@ def test_nothing_of_a_plan_is_left_in_the_next_one() -> None:
     assert writer.batch.pos.tolist() == list(range(4, 12))
 
 
+def test_rows_of_nobody_come_last_and_ask_for_nothing() -> None:
+    writer = PlanWriter(8, scratch=15)
+
+    rids = writer.write(StepPlan(prefill=(slice_of(1, 3, 40, 3, wants_logits=True),), n_padding=4))
+
+    batch = writer.batch
+    assert rids == [1]
+    assert batch.struct.n_tokens == 7
+    assert batch.pos[:7].tolist() == [40, 41, 42, 0, 1, 2, 3]
+    assert batch.seq[:7].tolist() == [3, 3, 3, 15, 15, 15, 15]
+    assert batch.wants_logits[:7].tolist() == [0, 0, 1, 0, 0, 0, 0]
+
+
 def test_what_llama_cpp_reads_is_what_was_written() -> None:
-    writer = PlanWriter(4)
+    writer = PlanWriter(4, scratch=15)
     writer.write(StepPlan(decode=(DecodeSlice(rid=1, seq=5, position=40, token=7),)))
 
     struct = writer.batch.struct

@@ -45,6 +45,7 @@ class Bench:
     cap: float = 1.2
     cuts_soon: bool = True
     pays_for_kept: bool = False
+    can_pad: bool = False
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     parking: ParkShape | None = None
     saved: dict[str, NDArray[np.int32]] | None = None
@@ -72,6 +73,7 @@ class Bench:
             saved=self.saved,
             cuts_soon=self.cuts_soon,
             pays_for_kept=self.pays_for_kept,
+            can_pad=self.can_pad,
         )
 
     def arrive(

@@ -10,9 +10,10 @@ from umad.step import StepPlan
 
 
 class PlanWriter:
-    """Fills one preallocated `Batch`."""
+    """Fills one preallocated `Batch`. scratch: the sequence that padding belongs to."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, scratch: int) -> None:
+        self._scratch = scratch
         self.batch = Batch(capacity)
         self._ramp = np.arange(capacity, dtype=np.int32)
 
@@ -38,6 +39,14 @@ class PlanWriter:
             if piece.wants_logits:
                 batch.wants_logits[end - 1] = 1
                 rids.append(piece.rid)
+            at = end
+        if plan.n_padding:
+            end = at + plan.n_padding
+            # Any tokens will do; they look at nothing but each other.
+            batch.token[at:end] = batch.token[0]
+            batch.pos[at:end] = self._ramp[: plan.n_padding]
+            batch.seq[at:end] = self._scratch
+            batch.wants_logits[at:end] = 0
             at = end
         batch.set_rows(at)
         return rids

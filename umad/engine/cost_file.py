@@ -20,7 +20,7 @@ from umad.scheduler.curve import ROWS
 
 log = logging.getLogger("umad.engine")
 
-VERSION = 3
+VERSION = 4
 # Idle moments are many; what has been learnt in less than this is not worth a write.
 WRITE_EVERY_NS = 60_000_000_000
 MAX_FILE_BYTES = 2**16

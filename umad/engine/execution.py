@@ -121,14 +121,18 @@ class DecodeRunner:
         watch: BoardWatch | None = None,
         parked: ParkedCells | None = None,
         disk: SessionDisk | None = None,
+        scratch: int,
     ) -> None:
         """`can_cut` False: a state half rolled back would be wrong (recurrent models).
+
+        scratch: a sequence number that no plan's slices have, for rows of nobody.
 
         watch: sees to it that the work of other engines cuts this one's background steps too.
         parked: needed where plans park sequences; disk: where they save sessions.
         """
         self._context = context
-        self._writer = PlanWriter(capacity)
+        self._writer = PlanWriter(capacity, scratch=scratch)
+        self._scratch = scratch
         self._cutter = cutter
         self._can_cut = can_cut
         self._now_ns = now_ns
@@ -211,6 +215,8 @@ class DecodeRunner:
         if code == _DONE:
             logits = context.logits(len(rids)) if rids else self._no_logits
         device_ns = self._now_ns() - began_ns
+        if plan.n_padding:
+            context.trim(self._scratch, 0)
         if can_be_cut:
             if self._watch is not None:
                 self._watch.ended()

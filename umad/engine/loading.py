@@ -40,6 +40,8 @@ _MEMORY_SHARE = 0.95
 _LOCKED_SHARE = 0.9
 # Of the machine's memory, for parked sequences, unless a size is asked for.
 _PARK_SHARE = 0.1
+# For rows of nobody (`CostModel.padding`); llama.cpp's pools grow by so many.
+SPARE_CELLS = 256
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 
@@ -48,8 +50,9 @@ _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 class Loaded:
     """A model ready to serve. context: None of a model that only embeds. embeds: what it makes of
     texts; embed_options: of its embedding context, but for the cells. cost: what its steps cost, as
-    far as is known. parking: slabs in host memory; their scratch sequence is the one behind
-    `facts.max_seqs`. sessions: where they are saved."""
+    far as is known. parking: slabs in host memory. sessions: where they are saved. can_pad: the
+    pool has `SPARE_CELLS` that `facts` do not tell of. What is parked or padded goes through a
+    scratch sequence, the one behind `facts.max_seqs`."""
 
     model: Model
     context: Context | None
@@ -60,6 +63,7 @@ class Loaded:
     cost_file: CostFile | None
     parking: ParkShape | None = None
     sessions: SessionFolder | None = None
+    can_pad: bool = False
 
 
 def load(
@@ -77,9 +81,10 @@ def load(
     header, files = _checked_files(path)
     kv = _kv_type(settings)
     cell_bytes = kv_shape(header).cell_bytes(kv.number, kv.number)
+    n_spare = SPARE_CELLS if _has_tiles(settings, devices) else 0
     check_memory(
         file_bytes=sum(one.file_bytes for one in files),
-        kv_bytes=settings.ctx_size * cell_bytes,
+        kv_bytes=(settings.ctx_size + n_spare) * cell_bytes,
         available_bytes=memory_bytes() + _own_memory(devices),
         path=path,
         cells=settings.ctx_size,
@@ -95,7 +100,7 @@ def load(
         cell_bytes=cell_bytes,
         n_layer=header_number(header, "block_count"),
     )
-    max_seqs = min(settings.max_seqs, MAX_SEQS - (shape is not None))
+    max_seqs = min(settings.max_seqs, MAX_SEQS - 1)
     threads = settings.threads or decode_threads()
     try:
         model = Model(
@@ -110,8 +115,8 @@ def load(
         context = Context(
             model,
             ContextOptions(
-                n_cells=settings.ctx_size,
-                max_seqs=max_seqs + (shape is not None),
+                n_cells=settings.ctx_size + n_spare,
+                max_seqs=max_seqs + 1,
                 batch=settings.batch,
                 ubatch=min(settings.ubatch, settings.batch),
                 threads=threads,
@@ -138,7 +143,8 @@ def load(
         load_ms=load_ms,
     )
     generates = context.has_memory and header.own("attention.causal") is not False
-    embeds = opened.embeds(n_cells=context.n_cells, generates=generates)
+    n_cells = context.n_cells - n_spare
+    embeds = opened.embeds(n_cells=n_cells, generates=generates)
     embed_options = opened.embed_options(embeds)
     if not generates:
         context.close()
@@ -173,7 +179,7 @@ def load(
         shape = None
     facts = opened.facts(
         embeds,
-        n_cells=context.n_cells,
+        n_cells=n_cells,
         max_seqs=max_seqs,
         kv_cell_bytes=cell_bytes,
         can_share_prefix=can_share,
@@ -184,7 +190,7 @@ def load(
     log.info(
         "loaded model=%s cells=%d kv=%s threads=%d load_ms=%.0f warmup_ms=%.0f decode_ms=%.2f",
         options.name,
-        context.n_cells,
+        n_cells,
         kv.name,
         threads,
         load_ms,
@@ -206,7 +212,15 @@ def load(
         cost_file=file,
         parking=shape,
         sessions=open_sessions(options, facts, shape, parts(path, header), files),
+        can_pad=n_spare > 0 and can_share,
     )
+
+
+def _has_tiles(settings: EngineSettings, devices: tuple[Device, ...]) -> bool:
+    """Whether a full tile of rows may be quicker than a part of one: in ggml's flash attention on a
+    CPU, which takes its slow way for fewer rows and for cells of a quantized type."""
+    on_cpu = not any(device.kind in ("gpu", "igpu") for device in devices)
+    return on_cpu and settings.flash_attention and settings.kv_type == "f16"
 
 
 def _costs(warm: WarmUp, file: CostFile | None) -> tuple[CostModel, tuple[Observation, ...]]:

@@ -242,7 +242,12 @@ def _rehearse(
         facts=facts,
         cost=loaded.cost,
         runner=DecodeRunner(
-            context, capacity=capacity, cutter=cutter, can_cut=False, now_ns=clock.now_ns
+            context,
+            capacity=capacity,
+            cutter=cutter,
+            can_cut=False,
+            now_ns=clock.now_ns,
+            scratch=facts.max_seqs,
         ),
         intake=intake,
         traffic=_traffic(options, facts),
@@ -289,6 +294,7 @@ def _step_loop(
         parking=loaded.parking,
         saved=None if loaded.sessions is None else loaded.sessions.found,
         embeds=loaded.embeds.shape,
+        can_pad=loaded.can_pad,
     )
     parked, disk = _parked_cells(loaded), None
     if parked is not None and loaded.sessions is not None:
@@ -304,6 +310,7 @@ def _step_loop(
             watch=watch,
             parked=parked,
             disk=disk,
+            scratch=facts.max_seqs,
         )
     file = loaded.cost_file
 

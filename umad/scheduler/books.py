@@ -55,7 +55,7 @@ class StepBooks:
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
         self._cost.learn(
             len(plan.decode),
-            plan.n_rows - len(plan.decode),
+            plan.n_rows - len(plan.decode) + plan.n_padding,
             result.device_ms,
             decode_cells=decode_cells,
             prefill_cells=plan.n_cells_prefill,

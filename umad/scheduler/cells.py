@@ -4,9 +4,12 @@ A row of a long conversation reads thousands of cells, and so costs more than on
 The slope is that of a regression with a fading memory: of what steps took above the cost of their
 rows, over the cells they read. On a disturbed machine a few steps can show any slope, so it is
 believed only where it stands out of the noise; and all cells of a step together never cost more
-than the step.
+than the step. Rows deep in a context may take many times what they do at its start, all of them
+alike, so that no slope shows: there the least that cells must cost is believed at once.
 Pure; owner: the step thread.
 """
+
+import math
 
 # The regression remembers about so many steps.
 MEMORY_STEPS = 100
@@ -19,27 +22,47 @@ RATE = 0.05
 LEAST_SPREAD = 0.1
 # A rising slope must be this many times its own standard error (Student's t).
 LEAST_T = 4.0
+# So many steps in a row that each took so many times what their rows do are no chance.
+PLAIN_STEPS, PLAIN_TIMES = 8, 2.0
 # A step that was dearer than expected by more than this share of it was interrupted by something
 # outside, and teaches no more than one that was dearer by so much.
 MOST_SURPRISE = 0.5
 
 
 class CellCost:
-    """ms_each: milliseconds per cell read, as far as is known."""
+    """ms_each: milliseconds per cell read, as far as is known.
 
-    __slots__ = ("_co", "_mean_cells", "_mean_ms", "_n", "_var_cells", "_var_ms", "ms_each")
+    plain: steps that all take many times what their rows do are believed without a slope.
+    """
 
-    def __init__(self, ms_each: float = 0.0) -> None:
+    __slots__ = (
+        "_co",
+        "_least_each",
+        "_mean_cells",
+        "_mean_ms",
+        "_n",
+        "_n_plain",
+        "_plain",
+        "_var_cells",
+        "_var_ms",
+        "ms_each",
+    )
+
+    def __init__(self, ms_each: float = 0.0, *, plain: bool = False) -> None:
         self.ms_each = ms_each
+        self._plain = plain
         self._n = 0
         self._mean_cells = self._mean_ms = 0.0
         self._var_cells = self._var_ms = self._co = 0.0
+        self._n_plain, self._least_each = 0, math.inf
 
     def learn(self, n_cells: int, rows_ms: float, ms: float) -> None:
         """A step took `ms` and read `n_cells`; `rows_ms` is what its rows were thought to cost."""
         # A slope that is too steep makes slices so short that the regression learns no more: this
         # bound needs no regression.
-        self.ms_each = min(self.ms_each, ms / n_cells)
+        self.at_most(ms / n_cells)
+        if self._plain:
+            self._see_what_is_plain(n_cells, rows_ms, ms)
         cells_ms = self.ms_each * n_cells
         above_ms = min(ms - rows_ms, cells_ms + MOST_SURPRISE * (rows_ms + cells_ms))
         self._n += 1
@@ -58,6 +81,20 @@ class CellCost:
         slope = max(0.0, self._co / self._var_cells)
         if slope < self.ms_each or self._stands_out():
             self.ms_each += max(RATE, 1 / self._n) * (slope - self.ms_each)
+
+    def at_most(self, ms_each: float) -> None:
+        """All that cells could have cost in a step."""
+        self.ms_each = min(self.ms_each, ms_each)
+
+    def _see_what_is_plain(self, n_cells: int, rows_ms: float, ms: float) -> None:
+        if ms < PLAIN_TIMES * rows_ms:
+            self._n_plain, self._least_each = 0, math.inf
+            return
+        self._n_plain += 1
+        self._least_each = min(self._least_each, (ms - rows_ms) / n_cells)
+        if self._n_plain >= PLAIN_STEPS:
+            self.ms_each = max(self.ms_each, self._least_each)
+            self._n_plain, self._least_each = 0, math.inf
 
     def _stands_out(self) -> bool:
         explained = self._co * self._co / self._var_cells

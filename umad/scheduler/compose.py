@@ -16,6 +16,7 @@ from umad.scheduler.entry import Entry
 from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.newcomers import NewcomerLine, prefill_slice
 from umad.scheduler.slices import SlicePicker
+from umad.scheduler.tiles import ATTENTION_ROWS
 from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
 
 # On an accelerator one more row may cost nothing at all, and nothing is what a refusal looks like.
@@ -53,12 +54,15 @@ class StepComposer:
         settings: SchedulerSettings,
         slices: SlicePicker,
         batch_tokens: int,
+        can_pad: bool,
     ) -> None:
+        """can_pad: steps may have rows of nobody."""
         self._cost = cost
         self._guard = guard
         self._settings = settings
         self._batch_tokens = batch_tokens
         self._slices = slices
+        self._can_pad = can_pad and batch_tokens >= ATTENTION_ROWS
         self._line = NewcomerLine(cost=cost, settings=settings, batch_tokens=batch_tokens)
 
     def compose(
@@ -91,7 +95,7 @@ class StepComposer:
         if ready.prefill:
             slices = self._line.beside(ready.prefill, n_rows=n_own, solo_ms=solo_ms)
             # Interactive work too: what it takes is no background's doing.
-            solo_ms += self._cost.mixed.at(*_tokens_and_cells(slices))
+            solo_ms += self._cost.mixed.at(*_tokens_and_cells(slices), beside=n_own)
         elif ready.background_decode or ready.background_prefill:
             within_ms = self._guard.within_ms(solo_ms, caps)
             rows, slices = self._within_allowance(ready, rows, own_cells, solo_ms, within_ms)
@@ -112,7 +116,7 @@ class StepComposer:
             pieces_ms.append(decode.at(n_own + 1, own_cells + guests[0].n_tokens) - own_ms)
         start = ready.background_prefill[0].n_computed if ready.background_prefill else 0
         if ready.background_prefill:
-            pieces_ms.append(self._cost.mixed.slice_ms(1, start))
+            pieces_ms.append(self._cost.mixed.slice_ms(1, start, n_own))
         if not pieces_ms:
             return rows, []
         allowance_ms = self._guard.allowance_ms(solo_ms, within_ms, max(LEAST_MS, min(pieces_ms)))
@@ -173,15 +177,25 @@ class StepComposer:
         )
         n_prefill, prefill_cells = _tokens_and_cells(slices)
         decode_cells = _cells(rows)
+        n_padding = 0
+        if self._can_pad and not decode:
+            depth = sum([piece.start + piece.n_tokens for piece in slices])
+            n_padding = self._cost.padding(n_prefill, prefill_cells, depth)
+            if n_padding:
+                prefill_cells = ATTENTION_ROWS * depth
         return StepPlan(
             memory=memory,
             decode=decode,
             prefill=tuple(slices),
+            n_padding=n_padding,
             cuttable=cuttable,
             n_cells_read=decode_cells + prefill_cells,
             n_cells_prefill=prefill_cells,
             predicted_ms=self._cost.step_ms(
-                len(decode), n_prefill, decode_cells=decode_cells, prefill_cells=prefill_cells
+                len(decode),
+                n_prefill + n_padding,
+                decode_cells=decode_cells,
+                prefill_cells=prefill_cells,
             ),
             solo_ms=solo_ms,
             within_ms=within_ms,

@@ -2,8 +2,9 @@
 
 A step's cost is that of its decode rows, read off a curve over their number, plus that of its
 prefill tokens, read off a second curve (a third where they run beside decode rows, and the fixed
-cost is already paid); to each comes what its rows spend on the KV cells they read. What readers
-wait for is a little more, the host's part of it (`pace`).
+cost is already paid); to each comes what its rows spend on the KV cells they read, which is far
+less where they fill a tile of the attention kernel. What readers wait for is a little more, the
+host's part of it (`pace`).
 Pure; owner: the step thread.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from umad.scheduler.cells import CellCost
 from umad.scheduler.curve import CostCurve
 from umad.scheduler.pace import Pace
-from umad.scheduler.tiles import in_whole_tiles
+from umad.scheduler.tiles import ATTENTION_ROWS, in_whole_tiles
 
 # The pace's name among the curves.
 PACE = "pace"
@@ -23,6 +24,8 @@ LEAST_ROWS_SHARE = 0.1
 SHORT_PROMPT_CELLS = 256
 # A slice beside decode rows that may be tried before any other.
 FIRST_TRIED = 8
+# Rows of nobody that fill a tile must save at least this share of a step: they warm the machine.
+PADDING_SAVES = 0.1
 
 
 def slice_cells(n_tokens: int, start: int) -> int:
@@ -36,49 +39,80 @@ CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
 
 
 class ShapeCost:
-    """Milliseconds of a number of rows that together read a number of cells."""
+    """Milliseconds of a number of rows that together read a number of cells.
 
-    def __init__(self, initial_ms_each: float, *, least_depth: int = 0) -> None:
-        """least_depth: cells a row must read on average before a step says what one costs."""
+    beside: rows of the step that are not this shape's, but fill tiles with them.
+    """
+
+    def __init__(
+        self,
+        initial_ms_each: float,
+        *,
+        least_depth: int = 0,
+        cells: CellCost | None = None,
+        few: CellCost | None = None,
+    ) -> None:
+        """least_depth: cells a row must read on average before a step says what one costs. cells,
+        few: of one, and of one where the rows do not fill a tile; without, the same."""
         self._least_depth = least_depth
         self.rows = CostCurve(initial_ms_each)
-        self.cells = CellCost()
+        self.cells = cells or CellCost()
+        self._few = few
 
-    def at(self, n: int, n_cells: int = 0) -> float:
+    def at(self, n: int, n_cells: int = 0, beside: int = 0) -> float:
         """Expected milliseconds; 0 for no rows."""
-        return self.rows.at(n) + self.cells.ms_each * n_cells if n > 0 else 0.0
+        return self.rows.at(n) + self._cell_ms(n + beside) * n_cells if n > 0 else 0.0
 
-    def slice_ms(self, n_tokens: int, start: int) -> float:
+    def slice_ms(self, n_tokens: int, start: int, beside: int = 0) -> float:
         """Expected milliseconds of a prefill slice that begins at position `start`."""
-        return self.at(n_tokens, slice_cells(n_tokens, start))
+        return self.at(n_tokens, slice_cells(n_tokens, start), beside)
 
-    def most(self, budget_ms: float, n_max: int, start: int) -> int:
+    def most(self, budget_ms: float, n_max: int, start: int, beside: int = 0) -> int:
         """The largest slice from `start`, up to `n_max` tokens, whose cost is within budget."""
-        low, high = 0, n_max
+        # Costs rise with the tokens but for one place: a whole tile may cost less than a half.
+        tile = max(1, ATTENTION_ROWS - beside)
+        if n_max >= tile and self.slice_ms(tile, start, beside) <= budget_ms:
+            low, high = tile, n_max
+        else:
+            low, high = 0, min(n_max, tile - 1)
         while low < high:
             middle = (low + high + 1) // 2
-            if self.slice_ms(middle, start) <= budget_ms:
+            if self.slice_ms(middle, start, beside) <= budget_ms:
                 low = middle
             else:
                 high = middle - 1
         return low
 
-    def learn(self, n: int, n_cells: int, ms: float) -> None:
+    def learn(self, n: int, n_cells: int, ms: float, beside: int = 0) -> None:
         """`n` rows that read `n_cells` took `ms`."""
         if n <= 0 or ms <= 0:
             return
         if n_cells > self._least_depth * n and self.rows.is_known:
-            self.cells.learn(n_cells, self.rows.at(n), ms)
-        self.rows.learn(n, max(ms - self.cells.ms_each * n_cells, LEAST_ROWS_SHARE * ms))
+            if self._few is None or n + beside >= ATTENTION_ROWS:
+                self.cells.learn(n_cells, self.rows.at(n), ms)
+            else:
+                self._few.learn(n_cells, self.rows.at(n), ms)
+                self.cells.at_most(ms / n_cells)
+        cells_ms = self._cell_ms(n + beside) * n_cells
+        self.rows.learn(n, max(ms - cells_ms, LEAST_ROWS_SHARE * ms))
+
+    def _cell_ms(self, n_rows: int) -> float:
+        ms_each = self.cells.ms_each
+        if self._few is None or n_rows >= ATTENTION_ROWS:
+            return ms_each
+        # Outside of a tile a cell never costs less.
+        return max(ms_each, self._few.ms_each)
 
 
 class CostModel:
     """The costs of one engine. The first guesses hold until the first observation."""
 
     def __init__(self, *, decode_ms_each: float = 10.0, prefill_ms_per_token: float = 5.0) -> None:
-        self.decode = ShapeCost(decode_ms_each)
-        self.prefill = ShapeCost(prefill_ms_per_token)
-        self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
+        self.decode = ShapeCost(decode_ms_each, cells=CellCost(plain=True))
+        # A row alone and a slice that fills no tile read their cells by the same slow way.
+        few = self.decode.cells
+        self.prefill = ShapeCost(prefill_ms_per_token, few=few)
+        self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS, few=few)
         self.pace = Pace()
 
     def step_ms(
@@ -87,7 +121,17 @@ class CostModel:
         """Expected milliseconds of one decode call."""
         if not n_decode:
             return self.prefill.at(n_prefill, prefill_cells)
-        return self.decode.at(n_decode, decode_cells) + self.mixed.at(n_prefill, prefill_cells)
+        slices_ms = self.mixed.at(n_prefill, prefill_cells, beside=n_decode)
+        return self.decode.at(n_decode, decode_cells) + slices_ms
+
+    def padding(self, n_tokens: int, n_cells: int, depth: int) -> int:
+        """Rows of nobody that make a step of `n_tokens` of prompts alone quicker by filling its
+        tile; 0 where none do. n_cells: what they read; depth: positions their last rows look at."""
+        if not 0 < n_tokens < ATTENTION_ROWS:
+            return 0
+        padded_ms = self.prefill.at(ATTENTION_ROWS, ATTENTION_ROWS * depth)
+        saves = padded_ms < (1 - PADDING_SAVES) * self.prefill.at(n_tokens, n_cells)
+        return ATTENTION_ROWS - n_tokens if saves else 0
 
     def solo_ms(self, n_rows: int, n_cells: int) -> float:
         """What readers of so many rows feel between two tokens with nobody else about."""
@@ -107,9 +151,9 @@ class CostModel:
             shape = self.mixed
             within_reach = min(n_max, max(FIRST_TRIED, shape.rows.next_untried()))
         return in_whole_tiles(
-            shape.most(budget_ms, within_reach, start),
+            shape.most(budget_ms, within_reach, start, beside),
             beside=beside,
-            fits=lambda n: n <= n_max and shape.slice_ms(n, start) <= budget_ms,
+            fits=lambda n: n <= n_max and shape.slice_ms(n, start, beside) <= budget_ms,
         )
 
     def learn(
@@ -129,7 +173,8 @@ class CostModel:
         else:
             # Only what is above the decode rows' own cost is the prefill's.
             own_ms = self.decode.at(n_decode, decode_cells)
-            self.mixed.learn(n_prefill, prefill_cells, max(ms - own_ms, 0.05))
+            slices_ms = max(ms - own_ms, 0.05)
+            self.mixed.learn(n_prefill, prefill_cells, slices_ms, beside=n_decode)
 
     def snapshot(self) -> CostSnapshot:
         """What is known, as plain values."""

@@ -42,7 +42,7 @@ class NewcomerLine:
         )
         # Less than a tile takes as long a token more, and brings the first token no sooner.
         n_tokens = min(max(n_tokens, ATTENTION_ROWS), self._batch_tokens)
-        return self._cut(line, n_tokens, self._cost.prefill, own_ms=0.0)
+        return self._cut(line, n_tokens, self._cost.prefill, beside=0, own_ms=0.0)
 
     def beside(
         self, newcomers: Sequence[Entry], *, n_rows: int, solo_ms: float
@@ -66,7 +66,7 @@ class NewcomerLine:
             equal = math.ceil(first.n_pending / math.ceil(first.n_pending / n_most))
             n_tokens = max(equal, in_whole_tiles(equal, beside=n_rows, fits=lambda n: n <= n_most))
         n_tokens = min(n_tokens, self._batch_tokens - n_rows)
-        return self._cut(line, n_tokens, self._cost.mixed, own_ms=solo_ms)
+        return self._cut(line, n_tokens, self._cost.mixed, beside=n_rows, own_ms=solo_ms)
 
     def _in_turn(self, newcomers: Sequence[Entry]) -> list[Entry]:
         """The one whose turn it is, then the others by what is left of them."""
@@ -81,22 +81,30 @@ class NewcomerLine:
         return line
 
     def _cut(
-        self, line: Sequence[Entry], n_tokens: int, cost: ShapeCost, *, own_ms: float
+        self,
+        line: Sequence[Entry],
+        n_tokens: int,
+        cost: ShapeCost,
+        *,
+        beside: int,
+        own_ms: float,
     ) -> list[PrefillSlice]:
         """Up to `n_tokens` of prompts; own_ms: what another step would take besides."""
         slices: list[PrefillSlice] = []
-        taken = n_done = 0
+        taken = n_cells = n_done = 0
         for entry in line:
             n = min(n_tokens - taken, entry.n_pending)
             if n <= 0:
                 break
+            cells = slice_cells(n, entry.n_computed)
             if n_done:
-                cells_ms = cost.cells.ms_each * slice_cells(n, entry.n_computed)
-                longer_ms = cost.at(taken + n) - cost.at(taken) + cells_ms
-                if (n_done + 1) * longer_ms >= own_ms + cost.at(n) + cells_ms:
+                longer_ms = cost.at(taken + n, n_cells + cells, beside)
+                longer_ms -= cost.at(taken, n_cells, beside)
+                if (n_done + 1) * longer_ms >= own_ms + cost.at(n, cells, beside):
                     break
             slices.append(prefill_slice(entry, n))
             taken += n
+            n_cells += cells
             n_done += n == entry.n_pending
         return slices
 

@@ -74,18 +74,20 @@ class SlicePicker:
     def pick(self, *, room: int, start: int, within_ms: float | None, beside: int = 0) -> int:
         """Tokens of the next slice, 1 to `room`, for a prompt computed up to `start`; in whole
         tiles with the `beside` other rows of the step."""
-        n_tokens, most = self._quickest(room=room, start=start, within_ms=within_ms)
+        n_tokens, most = self._quickest(room=room, start=start, within_ms=within_ms, beside=beside)
         if n_tokens == room:
             return room  # a whole batch, or all that is left to do
         return in_whole_tiles(n_tokens, beside=beside, fits=lambda n: n <= most)
 
-    def _quickest(self, *, room: int, start: int, within_ms: float | None) -> tuple[int, int]:
+    def _quickest(
+        self, *, room: int, start: int, within_ms: float | None, beside: int
+    ) -> tuple[int, int]:
         """The slice that brings most tokens per millisecond, and the most tokens there may be."""
         cost = self._cost
         bound_ms = self._bound_ms if within_ms is None else min(within_ms, self._bound_ms)
-        most = max(1, cost.most(bound_ms, room, start))
+        most = max(1, cost.most(bound_ms, room, start, beside))
         sizes = [*(n for n in ROWS if LEAST_TOKENS <= n < most), most]
-        speeds = [self.cuts.tokens_per_ms(n, cost.slice_ms(n, start)) for n in sizes]
+        speeds = [self.cuts.tokens_per_ms(n, cost.slice_ms(n, start, beside)) for n in sizes]
         enough = max(speeds) / NEARLY
         untried = cost.rows.next_untried()
         for n, speed in zip(sizes, speeds, strict=True):
