@@ -92,6 +92,16 @@ def prompt_tokens_per_s(traces: Sequence[Trace], *, opened_ns: int, closed_ns: i
     return tokens * 1e9 / (closed_ns - opened_ns)
 
 
+def left_idle(traces: Sequence[Trace], *, opened_ns: int, closed_ns: int) -> float:
+    """Share of the window, 0 to 1, in which none of these requests was under way."""
+    idle_ns, quiet_since_ns = 0, opened_ns
+    for trace in sorted(traces, key=lambda trace: trace.sent_ns):
+        idle_ns += max(0, trace.sent_ns - quiet_since_ns)
+        ended_ns = trace.arrivals[-1].at_ns if trace.ended and trace.arrivals else closed_ns
+        quiet_since_ns = max(quiet_since_ns, ended_ns)
+    return (idle_ns + max(0, closed_ns - quiet_since_ns)) / (closed_ns - opened_ns)
+
+
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """The least value that at least `percent` % of the values do not exceed (nearest rank)."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

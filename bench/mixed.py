@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import command, machine, models, peers, running
 from bench import load as loading
-from bench.latency import Felt, felt, prompt_tokens_per_s
+from bench.latency import Felt, felt, left_idle, prompt_tokens_per_s
 from bench.load import Load, Target
 from bench.prompts import Prompts
 from bench.table import Comparison
@@ -26,6 +26,7 @@ from bench.targets import DEFAULT_TARGETS, TARGETS, Room
 
 ALONE, BESIDE, NOBODY_ELSE = "alone", "beside background", "background alone"
 IDLE, BUSY = "idle", "mid-prefill"
+_LEFT, _TAKEN = "time without a client, %", "background's of it, %"
 PARTS = ("load", "background", "arrivals")
 _ROOM_STEP = 1024  # a stream's context is a multiple of this
 _LABELS = {
@@ -45,6 +46,7 @@ class Measured:
 
     felt: dict[str, dict[str, list[Felt]]]  # contender, condition
     background: dict[str, dict[str, list[float]]]  # condition, contender: prompt tokens/s
+    idle: dict[str, list[float]]  # contender: share of the time beside background without a client
     arrivals: dict[str, dict[str, list[float]]]  # contender, idle or mid-prefill: ms
 
 
@@ -64,6 +66,7 @@ def measure(
     measured = Measured(
         felt={name: {ALONE: [], BESIDE: []} for name in names},
         background={row: {name: [] for name in names} for row in (BESIDE, NOBODY_ELSE)},
+        idle={name: [] for name in names},
         arrivals={name: {IDLE: [], BUSY: []} for name in names},
     )
     prefill_s = {}
@@ -137,6 +140,7 @@ def comparisons(measured: Measured, *, title: str, names: Sequence[str]) -> list
         add(kind, what, "ms and tokens/s", "figure", names[-1], _rows(columns))
     background = measured.background
     add("background", "background prompts", "tokens/s", "condition", names[-1], background)
+    add("left", "what clients leave idle", "%", "figure", names[-1], _left(measured))
     add("arrivals", "first token of one arrival", "ms", "contender", IDLE, measured.arrivals)
     return tables
 
@@ -155,6 +159,22 @@ def _add_window(
     if condition == BESIDE:
         speed = prompt_tokens_per_s(seen.background, **times)
         measured.background[BESIDE][target.name].append(speed)
+        measured.idle[target.name].append(left_idle(seen.interactive, **times))
+
+
+def _left(measured: Measured) -> dict[str, dict[str, list[float]]]:
+    """Per cent of the time that no client had a request under way, and of that time what the
+    background's tokens beside them would have taken alone."""
+    left: dict[str, dict[str, list[float]]] = {_LEFT: {}, _TAKEN: {}}
+    for name, shares in measured.idle.items():
+        beside, alone = (measured.background[row][name] for row in (BESIDE, NOBODY_ELSE))
+        left[_LEFT][name] = [100 * share for share in shares]
+        left[_TAKEN][name] = [
+            100 * some / (share * all_of_it)
+            for some, all_of_it, share in zip(beside, alone, shares, strict=False)
+            if share and all_of_it
+        ]
+    return left
 
 
 def _rows(columns: dict[str, list[Felt]]) -> dict[str, dict[str, list[float]]]:

@@ -4,7 +4,15 @@ import pytest
 
 from bench.arrivals import Arrival
 from bench.errors import BenchError
-from bench.latency import Felt, Trace, felt, first_token_ms, percentile, prompt_tokens_per_s
+from bench.latency import (
+    Felt,
+    Trace,
+    felt,
+    first_token_ms,
+    left_idle,
+    percentile,
+    prompt_tokens_per_s,
+)
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -107,3 +115,20 @@ def test_prompt_tokens_count_as_far_as_they_were_told() -> None:
     speed = prompt_tokens_per_s([done, begun, untold], opened_ns=0, closed_ns=2 * SECOND)
 
     assert speed == 1500
+
+
+@pytest.mark.parametrize(
+    ("traces", "share"),
+    [
+        pytest.param([], 1.0, id="nobody came"),
+        pytest.param([trace(100, [150, 300]), trace(600, [700])], 0.7, id="two after each other"),
+        pytest.param([trace(600, [700]), trace(100, [650])], 0.4, id="two that overlap"),
+        pytest.param([trace(0, [900]), trace(100, [300])], 0.1, id="one within another"),
+        pytest.param([trace(500, [600], ended=False)], 0.5, id="one that runs when it closes"),
+        pytest.param([trace(500, [])], 0.5, id="one without a token"),
+    ],
+)
+def test_time_without_a_request_is_what_the_clients_leave(
+    traces: list[Trace], share: float
+) -> None:
+    assert left_idle(traces, opened_ns=0, closed_ns=SECOND) == pytest.approx(share)

@@ -1,5 +1,7 @@
 """From samples to tables of the mixed-load benchmark."""
 
+import pytest
+
 from bench.latency import Felt
 from bench.mixed import ALONE, BESIDE, BUSY, IDLE, NOBODY_ELSE, Measured, comparisons
 from bench.table import Spread
@@ -24,6 +26,7 @@ def test_what_background_work_costs_is_a_ratio_within_a_repetition() -> None:
             "peer": {ALONE: [felt(20), felt(40)], BESIDE: [felt(960), felt(880)]},
         },
         background={BESIDE: {"umad": [], "peer": []}, NOBODY_ELSE: {"umad": [], "peer": []}},
+        idle={"umad": [], "peer": []},
         arrivals={"umad": {IDLE: [], BUSY: []}, "peer": {IDLE: [], BUSY: []}},
     )
 
@@ -42,10 +45,13 @@ def test_a_peer_whose_long_prompts_got_nowhere_has_no_ratio() -> None:
             BESIDE: {"umad": [25.0], "peer": [0.0]},
             NOBODY_ELSE: {"umad": [90.0], "peer": [100.0]},
         },
+        idle={"umad": [0.5], "peer": [0.2]},
         arrivals={"umad": {IDLE: [], BUSY: []}, "peer": {IDLE: [], BUSY: []}},
     )
 
-    (background,) = comparisons(measured, title="tiny", names=["umad", "peer"])
+    background, left = comparisons(measured, title="tiny", names=["umad", "peer"])
 
     assert background.ratio(BESIDE, "umad") is None
     assert background.ratio(NOBODY_ELSE, "umad") == Spread(median=0.9, low=0.9, high=0.9)
+    taken = left.samples["background's of it, %"]
+    assert taken == {"umad": [pytest.approx(55.6, rel=0.01)], "peer": [0.0]}
