@@ -5,7 +5,8 @@ tokens ends one wait, and messages that were read at one moment end one between 
 when a user sees anything; nobody is credited with tokens that came in a bunch.
 A wait that was still open when the window closed counts at the length it had if it is longer than
 the median of those that ended: else a stream that stalled to the end would have no stall in its
-figures, and short open waits, which say nothing, would lower them.
+figures, and short open waits, which say nothing, would lower them. Where nobody got a second token,
+what they still waited for the first one at the end is all there is, and counts.
 """
 
 import dataclasses
@@ -62,6 +63,9 @@ def felt(traces: Sequence[Trace], *, opened_ns: int, closed_ns: int) -> Felt:
             first_open.append(closed_ns - trace.sent_ns)
     waits_ms = _with_open(between, between_open)
     first_ms = _with_open(first, first_open)
+    if not waits_ms:
+        # Nobody got a second token: what they waited for the first one, they waited for text.
+        waits_ms = _with_open([], first_open)
     if not waits_ms or not first_ms:
         raise BenchError("no interactive stream got two tokens in the window; give more --seconds")
     return Felt(

@@ -117,6 +117,13 @@ def test_prompt_tokens_count_as_far_as_they_were_told() -> None:
     assert speed == 1500
 
 
+def test_where_nobody_got_a_second_token_the_wait_for_the_first_is_what_was_felt() -> None:
+    figures = of(trace(0, [], ended=False), trace(400, [], ended=False))
+
+    assert figures.longest_ms == figures.first_token_p95_ms == 1000
+    assert figures.tokens_per_s == 0
+
+
 @pytest.mark.parametrize(
     ("traces", "share"),
     [
