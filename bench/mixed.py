@@ -26,6 +26,7 @@ from bench.targets import DEFAULT_TARGETS, TARGETS, Room
 
 ALONE, BESIDE, NOBODY_ELSE = "alone", "beside background", "background alone"
 IDLE, BUSY = "idle", "mid-prefill"
+_LEAST_IDLE = 0.01  # of a window; what background got in less says nothing of who gets idle time
 _LEFT, _TAKEN = "time without a client, %", "background's of it, %"
 PARTS = ("load", "background", "arrivals")
 _ROOM_STEP = 1024  # a stream's context is a multiple of this
@@ -172,7 +173,7 @@ def _left(measured: Measured) -> dict[str, dict[str, list[float]]]:
         left[_TAKEN][name] = [
             100 * some / (share * all_of_it)
             for some, all_of_it, share in zip(beside, alone, shares, strict=False)
-            if share and all_of_it
+            if share >= _LEAST_IDLE and all_of_it
         ]
     return left
 
