@@ -2,7 +2,8 @@
 
 64 clients with mixed lanes send prompts of all lengths to one daemon, cancel, hang up and change
 lanes at random (`bench.soak_clients`), while the engine is killed twice. At the end every request
-has to have had its due, and the quiet daemon to hold what it held before: no cell, no session, no
+has to have had its due, an answer that left the reference to have left it at a near tie
+(`bench.soak_forks`), and the quiet daemon to hold what it held before: no cell, no session, no
 descriptor, no memory beyond what a first crowd of a few seconds left. The guard is watched outside
 the restarts and reported. Fails with exit code 1 on any loss. Not a measurement of speed.
 """
@@ -13,8 +14,10 @@ import dataclasses
 import os
 import random
 import signal
+import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -23,6 +26,7 @@ from bench import command, models
 from bench.errors import BenchError
 from bench.prompts import Prompts
 from bench.soak_clients import Midway, Question, Tally, ask, live
+from bench.soak_forks import Ties, ask_about
 from bench.soak_holdings import Held, calm, engines
 from bench.umad_daemon import DaemonSettings, UmadDaemon
 from umad.client import AsyncClient
@@ -44,19 +48,20 @@ _GROWN_BYTES = 16 * 2**20
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Outcome:
-    """Everything the verdict needs. guard: interactive gaps beyond the cap, of a hundred, sampled
-    outside restarts."""
+    """Everything the verdict needs. guard: of a hundred, sampled outside restarts, interactive gaps
+    beyond the cap and time that the engine's threads waited for a core."""
 
     tally: Tally
     kills: int
     restarts: int
     before: Held
     after: Held
-    guard: list[float]
+    guard: list[tuple[float, float]]
+    ties: Ties
 
     def complaints(self) -> list[str]:
         """Why the soak failed; empty when it did not."""
-        found = list(self.tally.lost)
+        found = [*self.tally.lost, *self.ties.wrong]
         if self.restarts != self.kills:
             found.append(f"{self.kills} engines were killed, {self.restarts} restarts counted")
         if not self.tally.done[Midway.NOTHING]:
@@ -103,7 +108,7 @@ async def _soak(
             raise BenchError(f"lost before anything was killed: {warm_up.lost[0]}")
         before = await calm(daemon, watcher)
         restarts_before = int((await watcher.metrics())["restarts"])
-        tally, guard, killed_s = Tally(), list[float](), list[float]()
+        tally, guard, killed_s = Tally(), list[tuple[float, float]](), list[float]()
         helpers = [
             asyncio.create_task(_kill(daemon, kills, seconds, killed_s)),
             asyncio.create_task(_watch(watcher, guard, killed_s, tally, progress)),
@@ -117,6 +122,8 @@ async def _soak(
             await asyncio.gather(*helpers, return_exceptions=True)
         progress("calming down")
         after = await calm(daemon, watcher)
+        progress("asking about near ties")
+        ties = await ask_about(watcher, warm_up.forks + tally.forks)
         restarts = int((await watcher.metrics())["restarts"]) - restarts_before
     return Outcome(
         tally=tally,
@@ -125,6 +132,7 @@ async def _soak(
         before=before,
         after=after,
         guard=guard,
+        ties=ties,
     )
 
 
@@ -163,7 +171,7 @@ async def _kill(daemon: UmadDaemon, kills: int, seconds: float, killed_s: list[f
 
 async def _watch(
     client: AsyncClient,
-    guard: list[float],
+    guard: list[tuple[float, float]],
     killed_s: Sequence[float],
     tally: Tally,
     progress: Callable[[str], None],
@@ -178,7 +186,7 @@ async def _watch(
         # A restart is over when its window is: a crash, a load, and the replay of all streams.
         undisturbed = all(now_s - at_s > 2 * _WINDOW_S for at_s in killed_s)
         if beyond_pct is not None and undisturbed and now_s - began_s > _WINDOW_S:
-            guard.append(beyond_pct)
+            guard.append((beyond_pct, card["cores_lost_pct"] or 0.0))
         told = "" if beyond_pct is None else f"  {beyond_pct:.1f} % beyond the cap"
         ended = sum(tally.done.values())
         progress(f"{now_s - began_s:.0f} s  {ended} requests  {len(tally.lost)} lost{told}")
@@ -191,7 +199,11 @@ def report(outcome: Outcome) -> list[str]:
     lines = [
         f"{sum(tally.done.values())} requests, {tally.tokens} tokens: {did}",
         f"{outcome.kills} engines killed, {len(tally.lost)} requests lost",
-        f"{tally.other} answers went on with another token at a near tie",
+        (
+            f"{outcome.ties.answers} answers went on with another token than on the quiet daemon,"
+            f" at {outcome.ties.places} places, {len(outcome.ties.wrong)} of them no near tie; the"
+            f" widest tie: {outcome.ties.widest:.3f} nats"
+        ),
         "before and after: "
         + ", ".join(
             f"{field.name} {getattr(outcome.before, field.name)}"
@@ -200,11 +212,14 @@ def report(outcome: Outcome) -> list[str]:
         ),
     ]
     if guard:
-        held = sum(beyond_pct <= _BEYOND_CAP_PCT for beyond_pct in guard) / len(guard)
+        held = sum(beyond_pct <= _BEYOND_CAP_PCT for beyond_pct, _ in guard) / len(guard)
+        cores_lost_pct = statistics.median(cores_pct for _, cores_pct in guard)
+        beyond = [beyond_pct for beyond_pct, _ in guard]
         lines.append(
             f"guard outside restarts: interactive p95 within its cap in {100 * held:.0f} % of"
-            f" {len(guard)} samples; gaps beyond it: median {guard[len(guard) // 2]:.1f} %, worst"
-            f" {guard[-1]:.1f} %"
+            f" {len(guard)} samples; gaps beyond it: median {beyond[len(beyond) // 2]:.1f} %, worst"
+            f" {beyond[-1]:.1f} %; the engine's threads had no core for {cores_lost_pct:.0f} % of"
+            " the time"
         )
     else:
         lines.append("guard: too short a soak to see it outside restarts")
@@ -240,7 +255,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for line in report(outcome):
         console.print(line, highlight=False, markup=False)
     complaints = outcome.complaints()
-    document = dataclasses.asdict(outcome)
+    # The verdict on forks is in `ties`.
+    tally = dataclasses.replace(outcome.tally, forks=Counter())
+    document = dataclasses.asdict(dataclasses.replace(outcome, tally=tally))
     document["tally"]["done"] = {each.value: outcome.tally.done[each] for each in Midway}
     command.write(options, {"benchmark": "soak", **document, "complaints": complaints})
     if complaints:

@@ -2,10 +2,8 @@
 
 A request that is let be must end with all its tokens, without a failure or a broken connection.
 What any request brought is held against the reference, the same prompt's answer on the quiet
-daemon: one that goes on with it shifted has lost or repeated tokens. One that goes on with other
-tokens has not: in a pool with holes the last bits of a sum differ, and where two tokens nearly tie
-that chooses the other one (README, same seed); those are counted. Not: the daemon, the killing of
-engines, the verdict (`bench.soak`).
+daemon, and the place where it leaves that is kept, for a question later (`bench.soak_forks`).
+Not: the daemon, the killing of engines, the verdict (`bench.soak`).
 Owner: one task of the soaking loop for each client.
 """
 
@@ -20,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+from bench.soak_forks import Fork, fork_of
 from bench.umad_daemon import greedy
 from umad.client import AsyncClient, ClientOptions
 from umad.errors import UmadError, UnknownRequest
@@ -29,8 +28,6 @@ from umad.service import Accepted, Done, Failed, Tokens
 APPS = 8
 _REQUEST_S = 180.0  # two restarts and a queue of 64, many times over
 _THINK_S = 1.0
-_SHIFTS = 16  # tokens that one message could lose
-_SURE_TOKENS = 8  # different ones, in a row that is no accident
 _LANES = (INTERACTIVE, BACKGROUND)
 
 
@@ -61,7 +58,7 @@ class Tally:
 
     done: Counter[Midway] = dataclasses.field(default_factory=Counter)
     tokens: int = 0
-    other: int = 0  # went on with other tokens than the reference
+    forks: Counter[Fork] = dataclasses.field(default_factory=Counter)  # where answers left theirs
     too_late: int = 0  # flips of a request that had just ended
     lost: list[str] = dataclasses.field(default_factory=list)
 
@@ -137,42 +134,19 @@ async def _one(
         return True
     tally.tokens += len(ids)
     tally.done[midway] += 1
-    tally.other += diverges_at(ids, question.answer) is not None
-    if wrong := complaint(midway, ids, question.answer, reason):
+    if fork := fork_of(question.prompt, question.answer, ids):
+        tally.forks[fork] += 1
+    if wrong := complaint(midway, len(ids), len(question.answer), reason):
         tally.lost.append(f"{midway.value}: {wrong}")
     return connected
 
 
-def complaint(
-    midway: Midway, ids: Sequence[int], answer: Sequence[int], reason: str | None
-) -> str | None:
-    """What is wrong with what a request brought, as a line; None when nothing is."""
+def complaint(midway: Midway, told: int, wanted: int, reason: str | None) -> str | None:
+    """What is wrong with so many tokens and such an end, as a line; None when nothing is."""
     whole = midway in (Midway.NOTHING, Midway.FLIP)
-    if len(ids) > len(answer) or (whole and (len(ids), reason) != (len(answer), "length")):
-        return f"{len(ids)} of {len(answer)} tokens, then {reason}"
-    place = diverges_at(ids, answer)
-    if place is not None and (shift := _shift(ids, answer, place)):
-        return f"{abs(shift)} tokens {'lost' if shift > 0 else 'repeated'} at token {place}"
+    if told > wanted or (whole and (told, reason) != (wanted, "length")):
+        return f"{told} of {wanted} tokens, then {reason}"
     return None
-
-
-def diverges_at(ids: Sequence[int], answer: Sequence[int]) -> int | None:
-    """The first place where they differ."""
-    pairs = enumerate(zip(ids, answer, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), None)
-
-
-def _shift(ids: Sequence[int], answer: Sequence[int], place: int) -> int:
-    """How many tokens were left out (positive) or told again (negative) at `place`; else 0."""
-    for by in range(1, _SHIFTS + 1):
-        for shift in (by, -by):
-            start = place + shift
-            rest = answer[start:] if start >= 0 else ()
-            told = ids[place : place + len(rest)]
-            # A text that runs in a circle is like itself at many a shift.
-            if len(set(told)) >= _SURE_TOKENS and list(told) == list(rest[: len(told)]):
-                return shift
-    return 0
 
 
 async def _flip(client: AsyncClient, name: str, lane: str, tally: Tally) -> None:

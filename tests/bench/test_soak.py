@@ -1,64 +1,100 @@
 """What the soak calls lost, and what it calls left behind."""
 
+import asyncio
 import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from bench.soak import Outcome, report
 from bench.soak_clients import Midway, Tally, complaint
+from bench.soak_forks import Fork, Ties, ask_about, fork_of
 from bench.soak_holdings import Held
+from bench.umad_daemon import greedy
+from tests.live import LiveDaemon, live_daemon
+from umad.service import Tokens
 
-ANSWER = tuple(range(100, 130))
+CONTEXT = (300, 301, 302, 303)
 HELD = Held(cells=0, sessions=0, descriptors=20, rss_bytes=60 * 2**20, engine_rss_bytes=100 * 2**20)
 
 
 def outcome(**changed: object) -> Outcome:
     tally = Tally()
     tally.done[Midway.NOTHING] = 5
-    values = {"tally": tally, "kills": 2, "restarts": 2, "before": HELD, "after": HELD, "guard": []}
+    values = {
+        "tally": tally,
+        "kills": 2,
+        "restarts": 2,
+        "before": HELD,
+        "after": HELD,
+        "guard": [],
+        "ties": Ties(),
+    }
     return Outcome(**{**values, **changed})  # type: ignore[arg-type]
 
 
 def test_a_whole_answer_is_no_complaint() -> None:
-    assert complaint(Midway.NOTHING, ANSWER, ANSWER, "length") is None
+    assert complaint(Midway.NOTHING, 30, 30, "length") is None
 
 
 @pytest.mark.parametrize("midway", [Midway.CANCEL, Midway.DISCONNECT])
 def test_a_part_of_an_answer_is_enough_for_who_went_away(midway: Midway) -> None:
-    assert complaint(midway, ANSWER[:7], ANSWER, None) is None
+    assert complaint(midway, 7, 30, None) is None
 
 
 @pytest.mark.parametrize("midway", [Midway.NOTHING, Midway.FLIP])
-@pytest.mark.parametrize(("got", "reason"), [(29, "length"), (30, "error"), (30, None)])
+@pytest.mark.parametrize(
+    ("got", "reason"), [(29, "length"), (31, "length"), (30, "error"), (30, None)]
+)
 def test_who_stays_gets_every_token_and_an_end(
     midway: Midway, got: int, reason: str | None
 ) -> None:
-    assert complaint(midway, ANSWER[:got], ANSWER, reason) is not None
+    assert complaint(midway, got, 30, reason) is not None
 
 
-def test_a_lost_token_shows_as_a_shift() -> None:
-    ids = (*ANSWER[:10], *ANSWER[11:], 7)
-
-    assert complaint(Midway.NOTHING, ids, ANSWER, "length") == "1 tokens lost at token 10"
-
-
-def test_repeated_tokens_show_as_a_shift() -> None:
-    ids = (*ANSWER[:10], *ANSWER[7:27])
-
-    assert complaint(Midway.NOTHING, ids, ANSWER, "length") == "3 tokens repeated at token 10"
+def test_an_answer_leaves_its_reference_at_the_first_other_token() -> None:
+    assert fork_of((1, 2), (3, 4, 5), (3, 9, 5)) == Fork(context=(1, 2, 3), told=9)
+    assert fork_of((1, 2), (3, 4, 5), (3, 4)) is None
 
 
-def test_a_near_tie_that_went_the_other_way_is_no_loss() -> None:
-    ids = (*ANSWER[:10], *range(500, 520))
+@pytest.fixture
+def quiet(short_tmp_path: Path, nano_path: Path) -> Iterator[LiveDaemon]:
+    with live_daemon(short_tmp_path, str(nano_path), "--threads", "1") as daemon:
+        yield daemon
 
-    assert complaint(Midway.NOTHING, ids, ANSWER, "length") is None
+
+def verdict(quiet: LiveDaemon, *, rank: int) -> Ties:
+    """Of an answer that went on with the token of this rank."""
+
+    async def asked() -> Ties:
+        async with quiet.client() as client:
+            request = greedy(CONTEXT, 1)
+            sampling = dataclasses.replace(request.sampling, logprobs=20)
+            async with aclosing(
+                client.generate(dataclasses.replace(request, sampling=sampling))
+            ) as events:
+                tokens = [event async for event in events if isinstance(event, Tokens)]
+            assert tokens[0].logprobs is not None
+            told = tokens[0].logprobs[0].top[rank][0]
+            return await ask_about(client, Counter({Fork(context=CONTEXT, told=told): 3}))
+
+    return asyncio.run(asked())
 
 
-def test_a_text_that_runs_in_a_circle_is_no_evidence_of_a_shift() -> None:
-    answer = (*range(100, 110), 5, 6, *([1, 2] * 9))
-    ids = (*range(100, 110), *([1, 2] * 10))
+def test_a_token_as_likely_as_the_likeliest_is_a_near_tie(quiet: LiveDaemon) -> None:
+    ties = verdict(quiet, rank=0)
 
-    assert complaint(Midway.NOTHING, ids, answer, "length") is None
+    assert (ties.answers, ties.places, ties.wrong) == (3, 1, [])
+
+
+def test_a_token_that_is_no_near_tie_fails_the_soak(quiet: LiveDaemon) -> None:
+    ties = verdict(quiet, rank=19)
+
+    assert "3 answers went on with a token" in ties.wrong[0]
+    assert outcome(ties=ties).complaints() == ties.wrong
 
 
 def test_a_quiet_daemon_as_it_was_is_no_complaint() -> None:
@@ -89,7 +125,8 @@ def test_a_restart_too_many_or_a_soak_in_which_nothing_ended_fails() -> None:
 
 
 def test_the_guard_is_told_as_the_gaps_beyond_its_cap() -> None:
-    told = "\n".join(report(outcome(guard=[0.0, 4.0, 5.5, 7.0])))
+    told = "\n".join(report(outcome(guard=[(0.0, 1.0), (4.0, 3.0), (5.5, 8.0), (7.0, 9.0)])))
 
     assert "in 50 % of 4 samples" in told
     assert "worst 7.0 %" in told
+    assert "no core for 6 % of the time" in told
