@@ -49,14 +49,15 @@ _GROWN_BYTES = 16 * 2**20
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Outcome:
     """Everything the verdict needs. guard: of a hundred, sampled outside restarts, interactive gaps
-    beyond the cap and time that the engine's threads waited for a core."""
+    beyond the cap, those among them whose step carried nothing else, and time that the engine's
+    threads waited for a core."""
 
     tally: Tally
     kills: int
     restarts: int
     before: Held
     after: Held
-    guard: list[tuple[float, float]]
+    guard: list[tuple[float, float, float]]
     ties: Ties
 
     def complaints(self) -> list[str]:
@@ -108,7 +109,7 @@ async def _soak(
             raise BenchError(f"lost before anything was killed: {warm_up.lost[0]}")
         before = await calm(daemon, watcher)
         restarts_before = int((await watcher.metrics())["restarts"])
-        tally, guard, killed_s = Tally(), list[tuple[float, float]](), list[float]()
+        tally, guard, killed_s = Tally(), list[tuple[float, float, float]](), list[float]()
         helpers = [
             asyncio.create_task(_kill(daemon, kills, seconds, killed_s)),
             asyncio.create_task(_watch(watcher, guard, killed_s, tally, progress)),
@@ -171,7 +172,7 @@ async def _kill(daemon: UmadDaemon, kills: int, seconds: float, killed_s: list[f
 
 async def _watch(
     client: AsyncClient,
-    guard: list[tuple[float, float]],
+    guard: list[tuple[float, float, float]],
     killed_s: Sequence[float],
     tally: Tally,
     progress: Callable[[str], None],
@@ -186,7 +187,8 @@ async def _watch(
         # A restart is over when its window is: a crash, a load, and the replay of all streams.
         undisturbed = all(now_s - at_s > 2 * _WINDOW_S for at_s in killed_s)
         if beyond_pct is not None and undisturbed and now_s - began_s > _WINDOW_S:
-            guard.append((beyond_pct, card["cores_lost_pct"] or 0.0))
+            alone_pct, lost_pct = card["over_cap_alone_pct"], card["cores_lost_pct"]
+            guard.append((beyond_pct, alone_pct or 0.0, lost_pct or 0.0))
         told = "" if beyond_pct is None else f"  {beyond_pct:.1f} % beyond the cap"
         ended = sum(tally.done.values())
         progress(f"{now_s - began_s:.0f} s  {ended} requests  {len(tally.lost)} lost{told}")
@@ -194,7 +196,7 @@ async def _watch(
 
 def report(outcome: Outcome) -> list[str]:
     """Lines for a person."""
-    tally, guard = outcome.tally, sorted(outcome.guard)
+    tally, guard = outcome.tally, outcome.guard
     did = ", ".join(f"{tally.done[midway]} {midway.value}" for midway in Midway)
     lines = [
         f"{sum(tally.done.values())} requests, {tally.tokens} tokens: {did}",
@@ -212,14 +214,14 @@ def report(outcome: Outcome) -> list[str]:
         ),
     ]
     if guard:
-        held = sum(beyond_pct <= _BEYOND_CAP_PCT for beyond_pct, _ in guard) / len(guard)
-        cores_lost_pct = statistics.median(cores_pct for _, cores_pct in guard)
-        beyond = [beyond_pct for beyond_pct, _ in guard]
+        beyond, alone, coreless = ([one[at] for one in guard] for at in range(3))
+        held = sum(beyond_pct <= _BEYOND_CAP_PCT for beyond_pct in beyond) / len(beyond)
         lines.append(
             f"guard outside restarts: interactive p95 within its cap in {100 * held:.0f} % of"
-            f" {len(guard)} samples; gaps beyond it: median {beyond[len(beyond) // 2]:.1f} %, worst"
-            f" {beyond[-1]:.1f} %; the engine's threads had no core for {cores_lost_pct:.0f} % of"
-            " the time"
+            f" {len(beyond)} samples; gaps beyond it: median {statistics.median(beyond):.1f} %,"
+            f" worst {max(beyond):.1f} %; of steps that carried nothing, median"
+            f" {statistics.median(alone):.1f} %; threads without a core"
+            f" {statistics.median(coreless):.0f} % of the time"
         )
     else:
         lines.append("guard: too short a soak to see it outside restarts")

@@ -125,8 +125,10 @@ def test_a_restart_too_many_or_a_soak_in_which_nothing_ended_fails() -> None:
 
 
 def test_the_guard_is_told_as_the_gaps_beyond_its_cap() -> None:
-    told = "\n".join(report(outcome(guard=[(0.0, 1.0), (4.0, 3.0), (5.5, 8.0), (7.0, 9.0)])))
+    samples = [(0.0, 0.5, 1.0), (4.0, 2.0, 3.0), (5.5, 3.0, 8.0), (7.0, 4.0, 9.0)]
+    told = "\n".join(report(outcome(guard=samples)))
 
     assert "in 50 % of 4 samples" in told
     assert "worst 7.0 %" in told
-    assert "no core for 6 % of the time" in told
+    assert "carried nothing, median 2.5 %" in told
+    assert "without a core 6 % of the time" in told

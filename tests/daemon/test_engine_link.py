@@ -13,7 +13,8 @@ MS = 1_000_000
 
 
 def step(rid: int, token: int) -> bytes:
-    return encode_frame(encode_step_tokens(1.0, [rid, token, tokens_tail("x", token)]))
+    row: list[int | bytes] = [rid, token, tokens_tail("x", token)]
+    return encode_frame(encode_step_tokens(1.0, row, carried=False))
 
 
 def test_tokens_a_late_daemon_reads_at_once_are_one_wait_for_whoever_reads_them() -> None:
@@ -23,7 +24,7 @@ def test_tokens_a_late_daemon_reads_at_once_are_one_wait_for_whoever_reads_them(
         card.accepted(1, "m", "interactive", "app", 0)
         link = EngineLink(
             lambda message, now_ns: None,
-            lambda unpacked, now_ns: card.tokens(unpacked[2], 1, now_ns),
+            lambda unpacked, now_ns: card.tokens(unpacked[3], 1, now_ns),
             lambda: next(ticks),
         )
 

@@ -24,6 +24,7 @@ class Machine:
         self.card = Scorecard(latency_cap=latency_cap, budget_gbps=budget_gbps, window_s=10.0)
         self.now_ns = START_NS
         self.solo_ms = 0.0  # what the next tokens would have cost alone
+        self.carried = False  # whether their step has background work in it
         self._totals = dict.fromkeys(
             ("cuts", "preemptions", "prompt_tokens", "cached_tokens", "sampled", "copied_rows"), 0
         )
@@ -43,7 +44,7 @@ class Machine:
         self.card.accepted(rid, model, lane, app, self.now_ns, latency_cap=cap)
 
     def tokens(self, rid: int, n: int = 1) -> None:
-        self.card.tokens(rid, n, self.now_ns, self.solo_ms)
+        self.card.tokens(rid, n, self.now_ns, self.solo_ms, self.carried)
 
     def end(self, rid: int, reason: FinishReason = "stop") -> None:
         self.card.ended(rid, reason, self.now_ns)

@@ -143,6 +143,23 @@ def test_every_gap_is_held_against_what_its_own_step_would_have_cost() -> None:
     assert late["guard_held"] is False
 
 
+def test_what_the_machine_does_to_a_stream_by_itself_is_told_apart() -> None:
+    machine = Machine(latency_cap=1.2)
+    machine.accept(1)
+    machine.tokens(1)
+    machine.solo_ms = 10.0
+    for n in range(20):
+        machine.carried = n % 2 == 0
+        # Three of ten gaps with background work in their step are long, and one of ten without.
+        machine.wait(30 if n in (0, 2, 4, 5) else 10)
+        machine.tokens(1)
+
+    card = machine.read()
+
+    assert card["over_cap_pct"] == 20
+    assert card["over_cap_alone_pct"] == 10
+
+
 @pytest.mark.parametrize(
     ("solo_ms", "gaps_ms", "held"),
     [

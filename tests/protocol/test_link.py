@@ -103,19 +103,20 @@ def test_every_message_of_the_link_has_a_number(kind: type) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(several(st.tuples(rids, strategies.token_ids, names)), st.floats(0, 1e6))
+@given(several(st.tuples(rids, strategies.token_ids, names)), st.floats(0, 1e6), st.booleans())
 def test_a_step_of_tokens_says_in_short_what_a_report_says(
-    news: tuple[tuple[int, int, str], ...], solo_ms: float
+    news: tuple[tuple[int, int, str], ...], solo_ms: float, carried: bool
 ) -> None:
     rows: list[int | bytes] = []
     for rid, token, text in news:
         rows += (rid, token, events.tokens_tail(text, token))
 
-    heard = link.decode(link.encode_step_tokens(solo_ms, rows))
+    heard = link.decode(link.encode_step_tokens(solo_ms, rows, carried=carried))
 
     assert heard == link.StepReport(
         emitted=tuple(link.Emitted(rid=rid, ids=(token,), text=text) for rid, token, text in news),
         solo_ms=solo_ms,
+        carried=carried,
     )
 
 

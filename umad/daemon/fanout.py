@@ -66,15 +66,15 @@ class Fanout:
             self._scorecard.forget(engine.name)
 
     def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
-        """Fan out a step that brought tokens only: number, what it would have cost alone, then rid,
-        token, tail of each stream.
+        """Fan out a step that brought tokens only: number, what it would have cost alone, whether
+        it carried other work, then rid, token, tail of each stream.
 
         A rid that is not live was let go of before the step ended.
         """
         journal, note = engine.journal, self._scorecard.tokens
         values = iter(unpacked)
         next(values)
-        solo_ms = next(values)
+        solo_ms, carried = next(values), next(values)
         for rid, token, tail in zip(values, values, values, strict=True):
             entry = journal.get(rid)
             if entry is None:
@@ -82,7 +82,7 @@ class Fanout:
             if entry.state is not State.GENERATING:
                 self._begin(journal, entry, now_ns)
             entry.ids.append(token)
-            note(rid, 1, now_ns, solo_ms)
+            note(rid, 1, now_ns, solo_ms, carried)
             entry.owner.recipient.send(entry.head + tail)
 
     def _begin(self, journal: Journal[Generation], entry: Entry[Generation], now_ns: int) -> None:
@@ -112,7 +112,9 @@ class Fanout:
             if entry.state is not State.GENERATING:
                 self._begin(journal, entry, now_ns)
             entry.ids.extend(news.ids)
-            scorecard.tokens(news.rid, len(news.ids), now_ns, report.solo_ms)
+            scorecard.tokens(
+                news.rid, len(news.ids), now_ns, report.solo_ms, carried=report.carried
+            )
             owner = entry.owner
             completions.tell(
                 owner.recipient,

@@ -245,7 +245,7 @@ class StepLoop:
         now_ns = self._now_ns()
         felt_ms = (now_ns - self._left_ns) / _NS_PER_MS if self._left_ns else 0.0
         self._left_ns = now_ns
-        news.solo_ms = plan.solo_ms
+        news.solo_ms, house = plan.solo_ms, decoded.house
         bytes_moved = bytes_moved_by(plan, decoded, self._traffic)
         result = StepResult(
             outcome=decoded.outcome,
@@ -266,6 +266,7 @@ class StepLoop:
             for piece in plan.prefill:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
         n_background = self._count_background(plan)
+        news.carried = n_background > 0 or plan.embed is not None or house.copied_bytes > 0
         # Who was let go of since the last step gave cells back; that is told at once. Tokens do not
         # wait for books, least of all a first one, which comes after a rest and finds them due.
         is_due = self._tally.is_due(now_ns)

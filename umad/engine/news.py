@@ -37,7 +37,7 @@ class DrawnToken(NamedTuple):
 @dataclass(slots=True, kw_only=True)
 class News:
     """All of one step, or of the mail between two. solo_ms: what readers would have waited for the
-    step with its interactive work alone; 0 where there was none."""
+    step with its interactive work alone; 0 where there was none. carried: it had other work."""
 
     drawn: list[DrawnToken] = field(default_factory=list)
     ended: list[tuple[Finished, Stream]] = field(default_factory=list)
@@ -46,6 +46,7 @@ class News:
     logits: list[tuple[int, int]] = field(default_factory=list)
     stats: StepStats | None = None
     solo_ms: float = 0.0
+    carried: bool = False
 
     def __bool__(self) -> bool:
         return bool(
@@ -80,7 +81,7 @@ def encode_news(news: News) -> bytes:
         if text is None:
             text = stream.text_of(token)
         rows += (stream.rid, token, tokens_tail(text, token))
-    return encode_step_tokens(news.solo_ms, rows)
+    return encode_step_tokens(news.solo_ms, rows, carried=news.carried)
 
 
 def report(news: News) -> StepReport:
@@ -113,6 +114,7 @@ def report(news: News) -> StepReport:
         logits=tuple(news.logits),
         stats=news.stats,
         solo_ms=news.solo_ms,
+        carried=news.carried,
     )
 
 

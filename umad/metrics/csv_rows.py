@@ -52,6 +52,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "max_over_solo",
     "guard_held",
     "over_cap_pct",
+    "over_cap_alone_pct",
     "cores_lost_pct",
 )
 

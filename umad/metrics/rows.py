@@ -16,6 +16,7 @@ ARRIVAL = np.dtype(
         ("gap_ms", np.float64),
         ("ttft_ms", np.float64),
         ("solo_ms", np.float64),
+        ("carried", np.bool_),
         ("model", np.int32),
         ("lane", np.int32),
         ("app", np.int32),

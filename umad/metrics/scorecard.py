@@ -86,7 +86,7 @@ class Scorecard:
         self._steps = WindowRing(STEP, window_ns=self._window_ns)
         self._endings = WindowRing(ENDING, window_ns=self._window_ns)
         self._began_ns: int | None = None
-        self._noted: list[tuple[int, int, int, float]] = []
+        self._noted: list[tuple[int, int, int, float, bool]] = []
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -117,23 +117,25 @@ class Scorecard:
         facts.pending.began(now_ns)
         self._pending.began(now_ns)
 
-    def tokens(self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0) -> None:
+    def tokens(
+        self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0, carried: bool = False
+    ) -> None:
         """`n` tokens of a completion went out together. solo_ms: what they would have been waited
-        for with no background work about; 0 for unknown.
+        for with no background work about; 0 for unknown. carried: there was some in their step.
 
         Only noted: what follows from it is worked out for many at once, before anything else
         happens to the books.
         """
-        self._noted.append((rid, n, now_ns, solo_ms))
+        self._noted.append((rid, n, now_ns, solo_ms, carried))
         if len(self._noted) >= MOST_NOTED:
             self._digest()
 
     def _digest(self) -> None:
-        for rid, n, now_ns, solo_ms in self._noted:
-            self._arrived(rid, n, now_ns, solo_ms)
+        for noted in self._noted:
+            self._arrived(*noted)
         self._noted.clear()
 
-    def _arrived(self, rid: int, n: int, now_ns: int, solo_ms: float) -> None:
+    def _arrived(self, rid: int, n: int, now_ns: int, solo_ms: float, carried: bool) -> None:
         live = self._live.get(rid)
         if live is None or n < 1:
             return
@@ -149,6 +151,7 @@ class Scorecard:
                 waited_ns / 1e6 if is_gap else _NAN,
                 waited_ns / 1e6 if first else _NAN,
                 solo_ms if solo_ms > 0 and live.lane == self._interactive else _NAN,
+                carried,
                 live.model,
                 live.lane,
                 live.app,

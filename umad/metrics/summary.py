@@ -7,6 +7,8 @@ How each field is computed:
                      newcomers' slices, which are interactive work
     *_over_solo      quantiles, and the most, of what each gap was of its own solo
     over_cap_pct     gaps longer than the cap allows (an app's own, if it has one), of a hundred
+    over_cap_alone_pct  the same of gaps whose step carried no background work: what the machine
+                     does to a stream by itself
     guard_held       at most 5 of a hundred gaps are beyond the cap, 1 beyond 2 and none beyond 3
                      times its own solo; what a gap may be above solo is counted in multiples of
                      `SLACK_OF_MS` where solo is less; None without a sample of interactive work
@@ -147,19 +149,23 @@ def _guard(part: Slice, cap: float) -> dict[str, Any]:
     """How far each gap is from what it would have been alone, and whether that is kept to."""
     gaps, solo = part.arrivals["gap_ms"], part.arrivals["solo_ms"]
     known = ~(np.isnan(gaps) | np.isnan(solo))
-    gaps, solo = gaps[known], solo[known]
+    gaps, solo, alone = gaps[known], solo[known], ~part.arrivals["carried"][known]
     p95, p99, most = quantiles(gaps / solo, 0.95, 0.99, 1.0)
     slack_ms = np.maximum(solo, SLACK_OF_MS)
 
+    def late(multiple: float) -> Rows:
+        found: Rows = gaps - solo > (multiple - 1) * slack_ms + _EXACT_MS
+        return found
+
     def beyond(multiple: float) -> float:
-        late = gaps - solo > (multiple - 1) * slack_ms + _EXACT_MS
-        return float(late.mean()) if late.size else 0.0
+        return float(late(multiple).mean()) if gaps.size else 0.0
 
     return {
         "p95_over_solo": p95,
         "p99_over_solo": p99,
         "max_over_solo": most,
         "over_cap_pct": _rounded(100 * beyond(cap)) if gaps.size else None,
+        "over_cap_alone_pct": _rounded(100 * late(cap)[alone].mean()) if alone.any() else None,
         "guard_held": beyond(cap) <= BEYOND_CAP
         and beyond(MOST_P99) <= BEYOND_P99
         and beyond(MOST_GAP) == 0

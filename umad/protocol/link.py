@@ -217,7 +217,8 @@ class StepReport:
     """Everything one step brought, for all streams together; stats not with every one.
 
     logits: (rid, position) of every row that was put into a ring. solo_ms: what its readers would
-    have waited for the step with its interactive work alone; 0 where it had none.
+    have waited for the step with its interactive work alone; 0 where it had none. carried: there
+    was other work in it.
     """
 
     emitted: tuple[Emitted, ...] = ()
@@ -227,6 +228,7 @@ class StepReport:
     logits: tuple[tuple[int, int], ...] = ()
     stats: StepStats | None = None
     solo_ms: float = 0.0
+    carried: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,13 +283,14 @@ def _default(value: Any) -> Any:
     return _values(value)
 
 
-# Kind number of a step that brought tokens only: [number, solo_ms, rid, token, tail, rid, …].
+# Kind number of a step that brought tokens only:
+# [number, solo_ms, carried, rid, token, tail, rid, …].
 STEP_TOKENS = len(_KINDS)
 
 
-def encode_step_tokens(solo_ms: float, rows: Iterable[int | bytes]) -> bytes:
+def encode_step_tokens(solo_ms: float, rows: Iterable[int | bytes], *, carried: bool) -> bytes:
     """Body of a step's tokens. rows: rid, token and `events.tokens_tail` of each stream, flat."""
-    body: bytes = msgpack.packb([STEP_TOKENS, solo_ms, *rows])
+    body: bytes = msgpack.packb([STEP_TOKENS, solo_ms, carried, *rows])
     return body
 
 
@@ -311,12 +314,13 @@ def decode(body: bytes) -> ToEngine | FromEngine:
     """Inverse of `encode`; sequences come back as tuples. Tokens become a `StepReport`."""
     unpacked = unpack(body)
     if unpacked[0] == STEP_TOKENS:
-        return StepReport(emitted=tuple(_emitted(unpacked)), solo_ms=unpacked[1])
+        _, solo_ms, carried, *rows = unpacked
+        return StepReport(emitted=tuple(_emitted(rows)), solo_ms=solo_ms, carried=carried)
     return message_of(unpacked)
 
 
-def _emitted(step_tokens: Sequence[Any]) -> Iterator[Emitted]:
-    for rid, _, tail in zip(step_tokens[2::3], step_tokens[3::3], step_tokens[4::3], strict=True):
+def _emitted(rows: Sequence[Any]) -> Iterator[Emitted]:
+    for rid, _, tail in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
         text, ids = parse_tokens_tail(tail)
         yield Emitted(rid=rid, ids=ids, text=text)
 
