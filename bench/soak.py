@@ -45,19 +45,21 @@ _BEYOND_CAP_PCT = 5.0  # what a p95 leaves
 _GROWN = 1.25
 _GROWN_BYTES = 16 * 2**20
 
+Sample = tuple[float, float | None, float | None]
+
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Outcome:
     """Everything the verdict needs. guard: of a hundred, sampled outside restarts, interactive gaps
-    beyond the cap, those among them whose step carried nothing else, and time that the engine's
-    threads waited for a core."""
+    beyond the cap, the same of those whose step carried nothing else, and time that the engine's
+    threads waited for a core; None where there was nothing of the kind."""
 
     tally: Tally
     kills: int
     restarts: int
     before: Held
     after: Held
-    guard: list[tuple[float, float, float]]
+    guard: list[Sample]
     ties: Ties
 
     def complaints(self) -> list[str]:
@@ -109,7 +111,7 @@ async def _soak(
             raise BenchError(f"lost before anything was killed: {warm_up.lost[0]}")
         before = await calm(daemon, watcher)
         restarts_before = int((await watcher.metrics())["restarts"])
-        tally, guard, killed_s = Tally(), list[tuple[float, float, float]](), list[float]()
+        tally, guard, killed_s = Tally(), list[Sample](), list[float]()
         helpers = [
             asyncio.create_task(_kill(daemon, kills, seconds, killed_s)),
             asyncio.create_task(_watch(watcher, guard, killed_s, tally, progress)),
@@ -172,7 +174,7 @@ async def _kill(daemon: UmadDaemon, kills: int, seconds: float, killed_s: list[f
 
 async def _watch(
     client: AsyncClient,
-    guard: list[tuple[float, float, float]],
+    guard: list[Sample],
     killed_s: Sequence[float],
     tally: Tally,
     progress: Callable[[str], None],
@@ -188,7 +190,7 @@ async def _watch(
         undisturbed = all(now_s - at_s > 2 * _WINDOW_S for at_s in killed_s)
         if beyond_pct is not None and undisturbed and now_s - began_s > _WINDOW_S:
             alone_pct, lost_pct = card["over_cap_alone_pct"], card["cores_lost_pct"]
-            guard.append((beyond_pct, alone_pct or 0.0, lost_pct or 0.0))
+            guard.append((beyond_pct, alone_pct, lost_pct))
         told = "" if beyond_pct is None else f"  {beyond_pct:.1f} % beyond the cap"
         ended = sum(tally.done.values())
         progress(f"{now_s - began_s:.0f} s  {ended} requests  {len(tally.lost)} lost{told}")
@@ -214,7 +216,11 @@ def report(outcome: Outcome) -> list[str]:
         ),
     ]
     if guard:
-        beyond, alone, coreless = ([one[at] for one in guard] for at in range(3))
+        beyond = [one[0] for one in guard]
+        alone, coreless = (
+            [pct for pct in column if pct is not None] or [0.0]
+            for column in ([one[1] for one in guard], [one[2] for one in guard])
+        )
         held = sum(beyond_pct <= _BEYOND_CAP_PCT for beyond_pct in beyond) / len(beyond)
         lines.append(
             f"guard outside restarts: interactive p95 within its cap in {100 * held:.0f} % of"

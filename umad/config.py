@@ -37,7 +37,8 @@ class SchedulerSettings:
     """How steps are made up.
 
     max_merge: interactive streams coalesced in one step before a round-robin sets in.
-    slice_ms: longest prefill slice while nothing interactive decodes, unless it can be cut soon.
+    slice_ms: longest prefill slice while nothing interactive decodes, unless it can be cut soon or
+    is one tile of the attention kernel.
     newcomer_steps: a newcomer's slice beside running interactive streams, in multiples of their
     own step. On the device of evidence.md, three clients, against llama-server's: 1 has p99 0.25
     and first token 1.52, 1.5 0.31 and 1.41, 2 0.36 and 1.42; with 2 s think time 0.24 and 1.41,

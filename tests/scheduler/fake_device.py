@@ -45,7 +45,7 @@ class Bench:
     cap: float = 1.2
     cuts_soon: bool = True
     pays_for_kept: bool = False
-    can_pad: bool = False
+    tiles: bool = False
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     parking: ParkShape | None = None
     saved: dict[str, NDArray[np.int32]] | None = None
@@ -57,7 +57,7 @@ class Bench:
     tokens: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        cost = CostModel()
+        cost = CostModel(tiles=self.tiles)
         cost.learn_all([(n, 0, 16.0 + 6.0 * n) for n in (1, 2, 4, 8, 16)])
         cost.learn_all([(0, n, 16.0 + 4.3 * n) for n in (1, 4, 16, 64, 256)])
         cost.learn_all([(4, n, 40.0 + 4.5 * n) for n in (1, 4, 16, 64, 256)])
@@ -73,7 +73,6 @@ class Bench:
             saved=self.saved,
             cuts_soon=self.cuts_soon,
             pays_for_kept=self.pays_for_kept,
-            can_pad=self.can_pad,
         )
 
     def arrive(

@@ -78,8 +78,8 @@ def test_the_one_that_is_nearly_read_is_finished_first() -> None:
 
 def test_a_deadline_goes_before_the_shorter_prompt() -> None:
     bench = Bench()
-    bench.arrive(1, 40, 1, app="one")
-    bench.arrive(2, 60, 1, app="two", deadline_ms=5_000)
+    bench.arrive(1, 30, 1, app="one")
+    bench.arrive(2, 40, 1, app="two", deadline_ms=5_000)
 
     assert 2 in pieces(bench.step())
     assert list(bench.ended)[:1] == [2]
@@ -102,8 +102,17 @@ def test_prompts_that_cost_little_beside_each_other_are_read_together() -> None:
 
 
 def test_on_a_slow_machine_a_slice_is_still_a_whole_tile() -> None:
-    bench = Bench(settings=SchedulerSettings(slice_ms=50.0))
+    bench = Bench(settings=SchedulerSettings(slice_ms=50.0), tiles=True)
     bench.arrive(1, 100, 1)
 
     assert pieces(bench.step()) == {1: 64}
     assert pieces(bench.step()) == {1: 36}
+
+
+def test_where_there_are_no_tiles_a_slice_keeps_to_its_time() -> None:
+    bench = Bench(settings=SchedulerSettings(slice_ms=100.0))
+    bench.arrive(1, 100, 1)
+
+    (n_tokens,) = pieces(bench.step()).values()
+
+    assert 10 <= n_tokens <= 20

@@ -21,7 +21,7 @@ def decode_ms(n_rows: int, n_cells: int) -> float:
 
 
 def probed() -> CostModel:
-    cost = CostModel()
+    cost = CostModel(tiles=True)
     cost.learn_all([(n, 0, decode_ms(n, 0)) for n in (1, 2, 4, 8)])
     cost.learn_all([(0, n, tiled_ms(n, 0)) for n in (4, 16, 64)])
     return cost
@@ -78,6 +78,25 @@ def test_nothing_is_padded_where_part_of_a_tile_costs_its_part() -> None:
     assert all(padding(cost, n, DEPTH) == 0 for n in range(1, 50))
 
 
+def test_a_busy_minute_is_not_taken_for_the_price_of_cells() -> None:
+    cost = probed()
+    for _ in range(20):
+        cost.learn(1, 0, 3.2 * decode_ms(1, 70), decode_cells=70)
+
+    assert cost.decode.at(1, 4000) <= 4 * decode_ms(1, 4000)
+
+
+def test_what_slices_beside_a_stream_leave_of_a_step_is_no_price_of_the_streams_cells() -> None:
+    cost = experienced()
+    known_ms = cost.decode.at(1, DEPTH)
+
+    for depth in range(DEPTH, DEPTH + 30):  # eight tokens beside it cost next to nothing
+        ms = decode_ms(1, depth) + 2.0
+        cost.learn(1, 8, ms, decode_cells=depth, prefill_cells=slice_cells(8, 1000))
+
+    assert cost.decode.at(1, DEPTH) == pytest.approx(known_ms, rel=0.05)
+
+
 def test_a_budget_that_holds_a_tile_is_not_filled_with_less() -> None:
     cost = experienced()
     within_ms = 1.2 * tiled_ms(64, DEPTH)
@@ -100,7 +119,7 @@ def turn_after_a_long_one(bench: Bench) -> None:
 
 
 def test_a_second_turn_is_padded_and_costs_what_a_tile_does() -> None:
-    bench = Bench(can_pad=True)
+    bench = Bench(tiles=True)
     turn_after_a_long_one(bench)
 
     plan = bench.step()
@@ -111,15 +130,15 @@ def test_a_second_turn_is_padded_and_costs_what_a_tile_does() -> None:
     assert plan.predicted_ms < 0.8 * tiled_ms(25, 1000)
 
 
-def test_nothing_is_padded_where_the_pool_has_no_room_for_it() -> None:
-    bench = Bench(can_pad=False)
+def test_nothing_is_padded_where_the_attention_has_no_tiles() -> None:
+    bench = Bench(tiles=False)
     turn_after_a_long_one(bench)
 
     assert bench.step().n_padding == 0
 
 
 def test_running_streams_do_not_wait_for_rows_of_nobody() -> None:
-    bench = Bench(can_pad=True)
+    bench = Bench(tiles=True)
     bench.arrive(9, 20, 200, app="terminal")
     bench.run(3)
     turn_after_a_long_one(bench)

@@ -103,7 +103,7 @@ class BoardSeat:
             words[at + _STEPPED_NS] = now_ns
 
     def waits(self, until_ns: int) -> None:
-        """Background work is here and may not move bytes before then. Step thread."""
+        """Background work is here and may not move bytes before then; 0 for none. Step thread."""
         self._words[self._at + _WAITS_UNTIL_NS] = until_ns
 
     def others(self, now_ns: int) -> Neighbours:

@@ -50,9 +50,8 @@ _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 class Loaded:
     """A model ready to serve. context: None of a model that only embeds. embeds: what it makes of
     texts; embed_options: of its embedding context, but for the cells. cost: what its steps cost, as
-    far as is known. parking: slabs in host memory. sessions: where they are saved. can_pad: the
-    pool has `SPARE_CELLS` that `facts` do not tell of. What is parked or padded goes through a
-    scratch sequence, the one behind `facts.max_seqs`."""
+    far as is known. parking: slabs in host memory. sessions: where they are saved. What is parked
+    and rows of nobody go through a scratch sequence, the one behind `facts.max_seqs`."""
 
     model: Model
     context: Context | None
@@ -63,7 +62,6 @@ class Loaded:
     cost_file: CostFile | None
     parking: ParkShape | None = None
     sessions: SessionFolder | None = None
-    can_pad: bool = False
 
 
 def load(
@@ -94,7 +92,7 @@ def load(
             settings.park_bytes,
             left_bytes=memory_bytes()
             - sum(one.file_bytes for one in files)
-            - settings.ctx_size * cell_bytes,
+            - (settings.ctx_size + n_spare) * cell_bytes,
             memory_bytes=memory_bytes(),
         ),
         cell_bytes=cell_bytes,
@@ -166,8 +164,8 @@ def load(
     file = None
     if costs_folder is not None:
         file = CostFile(costs_folder, _about(options, model, devices, threads, kv))
-    cost, observed = _costs(warm, file)
     can_share = not model.is_recurrent and warm.can_share_prefix()
+    cost, observed = _costs(warm, file, tiles=n_spare > 0 and can_share)
     # Of a layer with a sliding window llama.cpp saves only what is in the window, and what lies
     # before it could not be shared by another turn.
     if shape is not None and not (
@@ -212,7 +210,6 @@ def load(
         cost_file=file,
         parking=shape,
         sessions=open_sessions(options, facts, shape, parts(path, header), files),
-        can_pad=n_spare > 0 and can_share,
     )
 
 
@@ -223,17 +220,19 @@ def _has_tiles(settings: EngineSettings, devices: tuple[Device, ...]) -> bool:
     return on_cpu and settings.flash_attention and settings.kv_type == "f16"
 
 
-def _costs(warm: WarmUp, file: CostFile | None) -> tuple[CostModel, tuple[Observation, ...]]:
+def _costs(
+    warm: WarmUp, file: CostFile | None, *, tiles: bool
+) -> tuple[CostModel, tuple[Observation, ...]]:
     """Costs as remembered or, where that is nothing or wrong by now, as measured."""
     remembered = None if file is None else file.read()
     known = None
     if remembered is not None:
-        known = CostModel()
+        known = CostModel(tiles=tiles)
         known.restore(remembered)
     observed = warm.measure(known)
     if known is not None and len(observed) > 1:
         log.info("costs remembered are not those of now; measured anew")
-    cost = known if known is not None and len(observed) == 1 else CostModel()
+    cost = known if known is not None and len(observed) == 1 else CostModel(tiles=tiles)
     cost.learn_all(observed)
     return cost, observed
 

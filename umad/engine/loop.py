@@ -138,13 +138,13 @@ class StepLoop:
                 wait_ms = plan.wait_ms
             if goes_on:
                 continue
+            held_ns = int(plan.wait_ms * _NS_PER_MS)
+            self._seat.waits(began_ns + held_ns if held_ns else 0)
             self._rest(wait_ms)
 
     def _rest(self, wait_ms: float) -> None:
-        now_ns = self._now_ns()
-        self._embeds.rest(now_ns)
+        self._embeds.rest(self._now_ns())
         if wait_ms:
-            self._seat.waits(now_ns + int(wait_ms * _NS_PER_MS))
             self._inbox.wait(min(IDLE_S, wait_ms / _MS_PER_S))
             return
         # The collector is off while work is done: its pauses would be stalls.

@@ -294,7 +294,6 @@ def _step_loop(
         parking=loaded.parking,
         saved=None if loaded.sessions is None else loaded.sessions.found,
         embeds=loaded.embeds.shape,
-        can_pad=loaded.can_pad,
     )
     parked, disk = _parked_cells(loaded), None
     if parked is not None and loaded.sessions is not None:

@@ -22,8 +22,9 @@ RATE = 0.05
 LEAST_SPREAD = 0.1
 # A rising slope must be this many times its own standard error (Student's t).
 LEAST_T = 4.0
-# So many steps in a row that each took so many times what their rows do are no chance.
-PLAIN_STEPS, PLAIN_TIMES = 8, 2.0
+# So many steps in a row that each took so many times what their rows do, with so many cells to read
+# for each row, are no chance. A busy minute makes shallow steps as slow, and they do not count.
+PLAIN_STEPS, PLAIN_TIMES, PLAIN_DEPTH = 8, 2.0, 1_000
 # A step that was dearer than expected by more than this share of it was interrupted by something
 # outside, and teaches no more than one that was dearer by so much.
 MOST_SURPRISE = 0.5
@@ -56,12 +57,13 @@ class CellCost:
         self._var_cells = self._var_ms = self._co = 0.0
         self._n_plain, self._least_each = 0, math.inf
 
-    def learn(self, n_cells: int, rows_ms: float, ms: float) -> None:
-        """A step took `ms` and read `n_cells`; `rows_ms` is what its rows were thought to cost."""
+    def learn(self, n_cells: int, rows_ms: float, ms: float, *, n_rows: int) -> None:
+        """A step of `n_rows` took `ms` and read `n_cells`; `rows_ms` is what its rows were thought
+        to cost."""
         # A slope that is too steep makes slices so short that the regression learns no more: this
         # bound needs no regression.
         self.at_most(ms / n_cells)
-        if self._plain:
+        if self._plain and n_cells >= PLAIN_DEPTH * n_rows:
             self._see_what_is_plain(n_cells, rows_ms, ms)
         cells_ms = self.ms_each * n_cells
         above_ms = min(ms - rows_ms, cells_ms + MOST_SURPRISE * (rows_ms + cells_ms))

@@ -54,15 +54,13 @@ class StepComposer:
         settings: SchedulerSettings,
         slices: SlicePicker,
         batch_tokens: int,
-        can_pad: bool,
     ) -> None:
-        """can_pad: steps may have rows of nobody."""
         self._cost = cost
         self._guard = guard
         self._settings = settings
         self._batch_tokens = batch_tokens
         self._slices = slices
-        self._can_pad = can_pad and batch_tokens >= ATTENTION_ROWS
+        self._can_pad = cost.tiles and batch_tokens >= ATTENTION_ROWS
         self._line = NewcomerLine(cost=cost, settings=settings, batch_tokens=batch_tokens)
 
     def compose(

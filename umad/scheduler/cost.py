@@ -88,10 +88,11 @@ class ShapeCost:
         if n <= 0 or ms <= 0:
             return
         if n_cells > self._least_depth * n and self.rows.is_known:
+            rows_ms = self.rows.at(n)
             if self._few is None or n + beside >= ATTENTION_ROWS:
-                self.cells.learn(n_cells, self.rows.at(n), ms)
+                self.cells.learn(n_cells, rows_ms, ms, n_rows=n)
             else:
-                self._few.learn(n_cells, self.rows.at(n), ms)
+                self._few.learn(n_cells, rows_ms, ms, n_rows=n)
                 self.cells.at_most(ms / n_cells)
         cells_ms = self._cell_ms(n + beside) * n_cells
         self.rows.learn(n, max(ms - cells_ms, LEAST_ROWS_SHARE * ms))
@@ -105,14 +106,26 @@ class ShapeCost:
 
 
 class CostModel:
-    """The costs of one engine. The first guesses hold until the first observation."""
+    """The costs of one engine. The first guesses hold until the first observation.
 
-    def __init__(self, *, decode_ms_each: float = 10.0, prefill_ms_per_token: float = 5.0) -> None:
+    tiles: a step whose rows do not fill a tile of the attention kernel may pay far more for a cell,
+    and steps may have rows of nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        decode_ms_each: float = 10.0,
+        prefill_ms_per_token: float = 5.0,
+        tiles: bool = False,
+    ) -> None:
+        self.tiles = tiles
         self.decode = ShapeCost(decode_ms_each, cells=CellCost(plain=True))
-        # A row alone and a slice that fills no tile read their cells by the same slow way.
-        few = self.decode.cells
+        # A row alone and a slice that fills no tile read their cells by the same slow way. Of
+        # slices beside streams, which fill one rarely, only what is left of a step is known.
+        few = self.decode.cells if tiles else None
         self.prefill = ShapeCost(prefill_ms_per_token, few=few)
-        self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS, few=few)
+        self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
         self.pace = Pace()
 
     def step_ms(
@@ -127,7 +140,7 @@ class CostModel:
     def padding(self, n_tokens: int, n_cells: int, depth: int) -> int:
         """Rows of nobody that make a step of `n_tokens` of prompts alone quicker by filling its
         tile; 0 where none do. n_cells: what they read; depth: positions their last rows look at."""
-        if not 0 < n_tokens < ATTENTION_ROWS:
+        if not self.tiles or not 0 < n_tokens < ATTENTION_ROWS:
             return 0
         padded_ms = self.prefill.at(ATTENTION_ROWS, ATTENTION_ROWS * depth)
         saves = padded_ms < (1 - PADDING_SAVES) * self.prefill.at(n_tokens, n_cells)

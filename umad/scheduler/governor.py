@@ -57,7 +57,6 @@ class StepGovernor:
         traffic: TrafficModel | None,
         budget: TrafficBudget | None,
         embeds: EmbedShape,
-        can_pad: bool,
     ) -> None:
         self._floor = max((lanes[name].floor for name in lanes if name not in guarded), default=0.0)
         self.guard = LatencyGuard(cap=latency_cap, floor=self._floor)
@@ -69,7 +68,6 @@ class StepGovernor:
             slices=self.slices,
             settings=settings,
             batch_tokens=batch_tokens,
-            can_pad=can_pad,
         )
         priority = {name: lane.priority for name, lane in lanes.items()}
         self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)

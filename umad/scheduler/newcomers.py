@@ -5,7 +5,7 @@ agent's long prompt, which it delays by next to nothing; first come, first serve
 app for as long as one of them reads. One step in `FIRST_COMES_EVERY` is the first come's all the
 same, so that a long prompt keeps its share however many short ones arrive.
 
-Size: with nothing interactive decoding, `slice_ms`, or a whole tile where that takes longer;
+Size: with nothing interactive decoding, `slice_ms`, or a tile where less would be slower;
 beside running streams, equal slices of at most `newcomer_steps` of their step. Nobody's first
 token waits for a part of another's prompt, unless waiting costs all of them less than it saves.
 Not: when newcomers run at all (`compose`). Pure; owner: the step thread.
@@ -40,8 +40,10 @@ class NewcomerLine:
         n_tokens = self._cost.prefill_within(
             self._settings.slice_ms, beside=0, n_max=self._batch_tokens, start=line[0].n_computed
         )
-        # Less than a tile takes as long a token more, and brings the first token no sooner.
-        n_tokens = min(max(n_tokens, ATTENTION_ROWS), self._batch_tokens)
+        if self._cost.tiles:
+            # Less than a tile takes longer a token, and brings the first token no sooner.
+            n_tokens = max(n_tokens, ATTENTION_ROWS)
+        n_tokens = min(max(1, n_tokens), self._batch_tokens)
         return self._cut(line, n_tokens, self._cost.prefill, beside=0, own_ms=0.0)
 
     def beside(

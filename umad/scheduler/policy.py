@@ -66,15 +66,13 @@ class Scheduler:
         pays_for_kept: bool = False,
         saved: Mapping[str, NDArray[np.int32]] | None = None,
         embeds: EmbedShape = ONE_TEXT,
-        can_pad: bool = False,
     ) -> None:
         """cuts_soon: an arrival takes the device back from a background step within milliseconds;
         where it cannot, such steps are sized in time. parking: room in host memory for what the
         pool has to give up; None for none. pays_for_kept: every row pays for every cell of the
         pool, its own or not, so that what background work leaves behind is kept no longer than
         until its app's next request. saved: tokens of the sessions on disk; None where none are to
-        be saved. embeds: what one embedding decode may hold. can_pad: the engine has room for rows
-        of nobody beside all of `n_cells`."""
+        be saved. embeds: what one embedding decode may hold."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -91,7 +89,6 @@ class Scheduler:
             traffic=traffic,
             budget=budget,
             embeds=embeds,
-            can_pad=can_pad,
         )
         self.embeds = self._governor.embeds
         self.guard, self.slices = self._governor.guard, self._governor.slices

@@ -5,7 +5,8 @@
     apply   settle(plan, result) corrects that by what was really moved
     between heard(neighbours) books what the other engines of the device moved
 
-The floor wins: background work that has had less than its share runs whatever the budget says.
+The floor wins: beside interactive work, background work that has had less than its share runs
+whatever the budget says.
 Interactive work is never held. Pure; owner: the step thread.
 """
 
