@@ -9,6 +9,7 @@ import pytest
 from tests.gateway.gateways import LiveGateway
 from tests.live import wait_until
 from umad.client import Client
+from umad.request import SamplingParams
 
 
 def test_a_name_that_was_made_to_point_here_is_refused(gateway: LiveGateway) -> None:
@@ -54,11 +55,13 @@ def test_a_killed_gateway_comes_back_and_socket_clients_do_not_notice(
 ) -> None:
     before = gateway.pid
     with Client(gateway.daemon.socket) as client:
-        pieces = client.text("one two three")
+        sampling = SamplingParams(temperature=0, max_tokens=200, ignore_eos=True)
+        pieces = client.text("one two three", sampling=sampling)
         next(pieces)
         os.kill(before, signal.SIGKILL)
-        assert "".join(pieces)
+        rest = "".join(pieces)
     wait_until(lambda: gateway.pid != before, what="another gateway")
     wait_until(lambda: gateway.daemon.log.count("gateway ready") > 1, what="its readiness")
     gateway.address = gateway.daemon.log.rpartition("address=")[2].split()[0]
     assert httpx.get(f"{gateway.address}/v1/models").status_code == 200
+    assert rest
