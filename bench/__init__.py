@@ -14,6 +14,7 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench budget      whether a budget on memory traffic holds
     python -m bench memory      what a second app costs in memory
     python -m bench turns       how soon a second turn starts, also after it was parked
+    python -m bench kept        what running streams pay for conversations that only wait
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
     python -m bench sampling    a token drawn, beside llama.cpp's own chain

@@ -66,6 +66,37 @@ def test_a_second_turn_is_not_computed_again_though_many_others_came_between(
     assert turn.ending.cached_tokens == 300 + 19
 
 
+def test_a_conversation_that_moved_out_of_the_others_way_goes_on_with_the_very_same_tokens(
+    nano_path: Path,
+) -> None:
+    first = story(1, 600)
+
+    def turns(running: RunningEngine, *, others: int) -> tuple[list[int], int | None]:
+        running.ready()
+        answer = running.generate(
+            1, prompt_ids=first, session="chat", max_tokens=20, ignore_eos=True
+        )
+        for rid in range(2, 2 + others):
+            running.generate(rid, prompt_ids=story(rid, 30), max_tokens=300, ignore_eos=True)
+        second = (*first, *answer.ids, *story(99, 10))
+        turn = running.generate(
+            50, prompt_ids=second, session="chat", max_tokens=20, ignore_eos=True
+        )
+        return list(turn.ids), turn.ending.cached_tokens
+
+    pool = TINY_POOL | {"ctx_size": 4096}  # nobody needs its room
+    with engine(nano_path, **pool) as running:
+        undisturbed = turns(running, others=0)
+    with engine(nano_path, **pool) as running:
+        moved = turns(running, others=2)
+        everything = stats(running)
+
+    assert moved == undisturbed
+    assert moved[1] == 600 + 19
+    assert max(one.parked for one in everything) >= 1
+    assert min(one.cells_retained for one in everything[-50:]) < 600
+
+
 def test_without_room_to_park_the_same_tokens_come_and_are_computed_again(nano_path: Path) -> None:
     prompt = story(1, 200)
     outcomes = []

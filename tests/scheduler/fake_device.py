@@ -44,7 +44,7 @@ class Bench:
     batch_tokens: int = 256
     cap: float = 1.2
     cuts_soon: bool = True
-    pays_for_kept: bool = False
+    skip_ms: float = 0.0
     tiles: bool = False
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     parking: ParkShape | None = None
@@ -72,7 +72,7 @@ class Bench:
             parking=self.parking,
             saved=self.saved,
             cuts_soon=self.cuts_soon,
-            pays_for_kept=self.pays_for_kept,
+            skip_ms=self.skip_ms,
         )
 
     def arrive(

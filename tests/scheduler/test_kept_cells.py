@@ -71,7 +71,7 @@ def test_a_request_no_empty_pool_could_hold_is_refused_at_once() -> None:
 def test_what_a_background_request_left_goes_with_its_apps_next_where_every_cell_is_paid_for() -> (
     None
 ):
-    bench = Bench(pays_for_kept=True)
+    bench = Bench(skip_ms=1e-9)
     system = list(range(200))
     bench.arrive(1, 0, 5, prompt=[*system, *[500] * 300], lane="background", app="batch")
     bench.arrive(2, 300, 5, lane="interactive", app="batch")
@@ -91,7 +91,7 @@ def test_what_a_background_request_left_goes_with_its_apps_next_where_every_cell
 
 
 def test_a_short_prompt_goes_with_its_apps_next_where_cells_are_paid_for() -> None:
-    bench = Bench(pays_for_kept=True)
+    bench = Bench(skip_ms=1e-9)
     bench.arrive(1, 0, 5, prompt=[500] * 100)
     bench.arrive(2, 0, 5, prompt=[501] * 300)
     while len(bench.ended) < 2:
@@ -106,7 +106,7 @@ def test_a_short_prompt_goes_with_its_apps_next_where_cells_are_paid_for() -> No
 
 
 def test_a_short_prompt_of_a_session_waits_for_its_next_turn() -> None:
-    bench = Bench(pays_for_kept=True)
+    bench = Bench(skip_ms=1e-9)
     bench.arrive(1, 0, 5, prompt=[500] * 100, session="talk")
     while 1 not in bench.ended:
         bench.step()
@@ -195,7 +195,7 @@ def test_what_costs_three_times_as_much_to_compute_again_is_kept_three_times_as_
 
 
 def test_what_an_app_left_stays_while_only_others_come() -> None:
-    bench = Bench(pays_for_kept=True)
+    bench = Bench(skip_ms=1e-9)
     bench.arrive(1, 200, 5, lane="background", app="mine")
     while 1 not in bench.ended:
         bench.step()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
 from umad.config import LaneSettings, SchedulerSettings
@@ -184,12 +184,18 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.skip_ms = 0.0
         self.start({})
         self.now_ns = 0
         self.next_rid = 0
         self.live: dict[int, Client] = {}
         self.paused: set[int] = set()
         self.history: list[list[int]] = [[]]
+
+    @initialize(skip_ms=st.sampled_from([0.0, 0.02]))
+    def keeping_costs(self, skip_ms: float) -> None:
+        self.skip_ms = skip_ms
+        self.start({})
 
     def start(self, files: dict[str, list[list[int]]]) -> None:
         self.cells = FakeCells(disk=FakeDisk(files=files))
@@ -201,6 +207,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             latency_cap=1.2,
             lanes=LANES,
             parking=PARKING,
+            skip_ms=self.skip_ms,
             saved={
                 session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
                 for session, slabs in files.items()

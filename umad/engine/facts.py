@@ -17,7 +17,7 @@ class ModelFacts:
     weights: bytes a token touches. kv_type: the ggml type really used; kv_type_asked: our name
     of what was asked for. can_share_prefix: False for models with a state instead of cells.
     cuts_soon: a running background step gives the device back within milliseconds.
-    pays_for_kept: a row's attention looks at every cell of the pool, if only to skip it.
+    skip_ms: what a row's attention takes to pass over a cell of the pool that is not its own.
     park_bytes: host memory for what the pool has no room for, 0 for none.
     pooling, embed_tokens, embed_width: what becomes of a text's tokens when it is embedded ("rank":
     a score of a pair), tokens of the longest text taken, numbers of a vector. generates: False for
@@ -45,7 +45,7 @@ class ModelFacts:
     kv_cell_bytes: int
     can_share_prefix: bool
     cuts_soon: bool
-    pays_for_kept: bool
+    skip_ms: float
     flash_attention: bool
     backends: tuple[str, ...]
     devices: tuple[str, ...]

@@ -290,7 +290,7 @@ def _step_loop(
         ),
         cost=loaded.cost,
         cuts_soon=facts.cuts_soon,
-        pays_for_kept=facts.pays_for_kept,
+        skip_ms=facts.skip_ms,
         parking=loaded.parking,
         saved=None if loaded.sessions is None else loaded.sessions.found,
         embeds=loaded.embeds.shape,

@@ -171,6 +171,16 @@ class Parker:
             return True
         return False
 
+    def is_copied(self, seq: int) -> bool:
+        """Whether all of a retained sequence is in host memory too."""
+        self._sweep()
+        copy = self._copies.get(seq)
+        return (
+            copy is not None
+            and copy.key in self._store
+            and self._store.n_parked(copy.key) >= copy.tokens.size
+        )
+
     def next_ops(
         self, *, guarded: Container[str], newcomer_ms: float, background_ms: float
     ) -> tuple[tuple[MemoryOp, ...], bool]:

@@ -37,7 +37,7 @@ class Placer:
         counters: Mapping[str, TokenCounters],
         priority: Mapping[str, int],
         guarded: frozenset[str],
-        pays_for_kept: bool,
+        leaves_soon: bool,
     ) -> None:
         self._residency = residency
         self._parker = parker
@@ -45,7 +45,7 @@ class Placer:
         self._counters = counters
         self._priority = priority
         self._guarded = guarded
-        self._pays_for_kept = pays_for_kept
+        self._leaves_soon = leaves_soon
         self._running: dict[int, Entry] = {}
         self.running: Mapping[int, Entry] = self._running
         self.may_place = True
@@ -57,7 +57,7 @@ class Placer:
         """A running request has ended; keep: its cells stay as a prefix while nobody needs them."""
         self._parker.forget(entry)
         if keep:
-            self._residency.retain(entry, passing=self._pays_for_kept and self._is_passing(entry))
+            self._residency.retain(entry, passing=self._leaves_soon and self._is_passing(entry))
         else:
             self._residency.release(entry)
         del self._running[entry.rid]

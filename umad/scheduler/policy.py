@@ -32,6 +32,7 @@ from umad.scheduler.neighbours import Neighbours
 from umad.scheduler.parked import ParkedStore, ParkShape
 from umad.scheduler.parking import Parker
 from umad.scheduler.placing import Placer
+from umad.scheduler.rent import Rent
 from umad.scheduler.residency import Residency
 from umad.scheduler.saving import SessionSaver
 from umad.scheduler.snapshot import SchedulerSnapshot
@@ -63,16 +64,16 @@ class Scheduler:
         budget: TrafficBudget | None = None,
         cuts_soon: bool = True,
         parking: ParkShape | None = None,
-        pays_for_kept: bool = False,
+        skip_ms: float = 0.0,
         saved: Mapping[str, NDArray[np.int32]] | None = None,
         embeds: EmbedShape = ONE_TEXT,
     ) -> None:
         """cuts_soon: an arrival takes the device back from a background step within milliseconds;
         where it cannot, such steps are sized in time. parking: room in host memory for what the
-        pool has to give up; None for none. pays_for_kept: every row pays for every cell of the
-        pool, its own or not, so that what background work leaves behind is kept no longer than
-        until its app's next request. saved: tokens of the sessions on disk; None where none are to
-        be saved. embeds: what one embedding decode may hold."""
+        pool has to give up; None for none. skip_ms: what every row pays to pass over a cell that is
+        not its own; where that is anything, what is left behind pays rent, and of background work
+        it is kept no longer than until its app's next request. saved: tokens of the sessions on
+        disk; None where none are to be saved. embeds: what one embedding decode may hold."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -141,7 +142,10 @@ class Scheduler:
             counters=self._counters,
             priority=self._priority,
             guarded=self._guarded,
-            pays_for_kept=pays_for_kept,
+            leaves_soon=skip_ms > 0,
+        )
+        self._rent = Rent(
+            skip_ms=skip_ms, residency=self._residency, parker=self._parker, copying=copying
         )
 
     # -- requests come and go -------------------------------------------------------------------
@@ -227,6 +231,8 @@ class Scheduler:
         """The next step."""
         if self._saver.let_go(now_ns):
             self._placer.may_place = True
+        if self._rent.collect():
+            self._placer.may_place = True
         if self._placer.may_place and len(self._waiting):
             self._placer.place(now_ns)
         ready = ready_of(
@@ -258,6 +264,7 @@ class Scheduler:
         if plan.embed is not None:
             self.embeds.settle(plan.embed, result.embed_ms, now_ns, was_cut=result.embed_cut)
         self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
+        self._rent.charge(plan.n_rows + plan.n_padding)
         ended: list[Finished] = []
         for drawn in result.sampled:
             finished = self.take(drawn, now_ns)

@@ -31,6 +31,16 @@ class _Retained:
     passing: tuple[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _LastUse:
+    """When a retained sequence was last of use. n_retained: how many had been retained; cell_ms:
+    what a cell of it cost then; rows_passed: over every cell of the pool."""
+
+    n_retained: int
+    cell_ms: float
+    rows_passed: float
+
+
 class Residency:
     """The pool: `n_cells` cells and `max_seqs` sequence numbers."""
 
@@ -50,8 +60,7 @@ class Residency:
         self._live: dict[int, Entry] = {}
         # Least recently used first.
         self._retained: OrderedDict[int, _Retained] = OrderedDict()
-        # How many had been retained when each was last of use, and what a cell of it then cost.
-        self._used: dict[int, tuple[int, float]] = {}
+        self._used: dict[int, _LastUse] = {}
         self._n_retained = 0
         self._rebuild_ms = rebuild_ms
         self._index = PrefixIndex()
@@ -61,6 +70,8 @@ class Residency:
         self._n_retained_cells: int | None = 0
         # Counts up whenever somebody is retained or no longer is.
         self.retained_version = 0
+        # Rows that have passed over every cell; counted by who knows (`rent`).
+        self.rows_passed = 0.0
 
     # -- what is where --------------------------------------------------------------------------
 
@@ -92,6 +103,12 @@ class Residency:
         """Tokens a retained sequence holds (the very array it was retained with), else None."""
         kept = self._retained.get(seq)
         return None if kept is None else kept.tokens
+
+    def passed_over(self, seq: int) -> float:
+        """Cells that rows of others passed over because `seq`, retained, has been kept since it was
+        last of use; cells that somebody shares with it are not counted."""
+        rows = self.rows_passed - self._used[seq].rows_passed
+        return rows * self.ledger.reclaimable({seq}) if rows else 0.0
 
     def session_of(self, seq: int) -> str | None:
         """The session a retained sequence is kept for."""
@@ -271,6 +288,10 @@ class Residency:
             self._evict(seq)
         return bool(found)
 
+    def evict(self, seq: int) -> None:
+        """Give up what is retained as `seq`."""
+        self._evict(seq)
+
     def evict_all(self) -> None:
         """Evict everything retained."""
         for seq in list(self._retained):
@@ -286,15 +307,18 @@ class Residency:
     def _was_of_use(self, seq: int) -> None:
         self._retained.move_to_end(seq)
         n_tokens = self._retained[seq].tokens.size
-        self._used[seq] = self._n_retained, self._rebuild_ms(n_tokens) / n_tokens
+        self._used[seq] = _LastUse(
+            self._n_retained, self._rebuild_ms(n_tokens) / n_tokens, self.rows_passed
+        )
 
     def _rank(self, seq: int) -> tuple[bool, float]:
         """The least goes first: sessions when all else has gone, and of the others what would cost
         least to rebuild for its room and the longer it has been of no use. Where a cell of one
         costs twice what a cell of another does, it is kept for twice as long; where all cost the
         same, that is who was used longest ago."""
-        used, cell_ms = self._used[seq]
-        return self._retained[seq].session is not None, cell_ms / (1 + self._n_retained - used)
+        used = self._used[seq]
+        since = self._n_retained - used.n_retained
+        return self._retained[seq].session is not None, used.cell_ms / (1 + since)
 
     def _make_room(self, *, besides: int) -> None:
         """Evict whoever is to go first, `besides` last."""
