@@ -18,7 +18,7 @@ from umad.scheduler.tiles import ATTENTION_ROWS
 # Where rows fill the attention's tiles, each passes over a cell in this share of the time.
 TILED_SHARE = 0.3
 # Accounts are looked at after so many rows; in so few nobody owes much.
-LOOK_EVERY_ROWS = 16.0
+LOOK_EVERY_ROWS = 32.0
 
 
 class Rent:
