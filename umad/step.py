@@ -5,7 +5,7 @@ the scheduler makes plans, the engine carries them out, neither knows the other'
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,9 +147,12 @@ class PrefillSlice:
         return self.tokens.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeSlice:
-    """One sampled token, at `position`, is computed and the next one sampled from its logits."""
+class DecodeSlice(NamedTuple):
+    """One sampled token, at `position`, is computed and the next one sampled from its logits.
+
+    A tuple, as one is made for every row of every step: a frozen dataclass takes three times as
+    long to make.
+    """
 
     rid: int
     seq: int
@@ -236,9 +239,8 @@ class StepPlan:
         return not self.decode and not self.prefill and self.embed is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampled:
-    """One token drawn for one request, and whether it ends it.
+class Sampled(NamedTuple):
+    """One token drawn for one request, and whether it ends it. A tuple for the same reason.
 
     finish: "stop" for an end-of-generation token or a stop string; "length" is the scheduler's
     own to decide and never set here.

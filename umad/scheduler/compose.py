@@ -164,13 +164,9 @@ class StepComposer:
     ) -> StepPlan:
         decode = tuple(
             [
-                DecodeSlice(
-                    rid=entry.rid,
-                    seq=entry.seq,
-                    position=entry.n_computed,
-                    token=int(entry.tokens[entry.n_computed]),
-                )
+                DecodeSlice(entry.rid, entry.seq, at, entry.tokens.item(at))
                 for entry in rows
+                for at in (entry.n_computed,)
             ]
         )
         n_prefill, prefill_cells = _tokens_and_cells(slices)

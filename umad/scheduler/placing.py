@@ -49,6 +49,9 @@ class Placer:
         self._running: dict[int, Entry] = {}
         self.running: Mapping[int, Entry] = self._running
         self.may_place = True
+        # Of this look at the line; most of those who wait then need not look at who runs.
+        self._lowest_running = 0
+        self._highest = max(priority.values())
         self.preemptions = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
@@ -73,6 +76,11 @@ class Placer:
         placed, awaits_copies = True, False
         while placed:
             placed, awaits_copies = False, False
+            self._lowest_running = min(
+                [self._priority[other.lane] for other in self._running.values()], default=0
+            )
+            if not self._residency.has_number and self._lowest_running >= self._highest:
+                break  # nobody could come in, whoever waits
             for entry in self._waiting.heads(now_ns):
                 if awaits_copies and entry.lane not in self._guarded:
                     # A place is being made: who came in now would only have to go again.
@@ -113,6 +121,8 @@ class Placer:
     def _make_way(self, entry: Entry, now_ns: int) -> bool | None:
         """Preempt lower lanes for `entry` if that places it; the youngest goes first."""
         priority = self._priority[entry.lane]
+        if priority <= self._lowest_running:
+            return False
         lower = [
             other
             for other in self._running.values()

@@ -95,6 +95,11 @@ class Residency:
             or len(self._free_seqs) < PRESSED_SHARE * self.max_seqs
         )
 
+    @property
+    def has_number(self) -> bool:
+        """A sequence number is free, or can be had from what is retained."""
+        return bool(self._free_seqs or self._retained)
+
     def retained(self) -> Iterator[int]:
         """Retained sequences, the next to be evicted first."""
         yield from sorted(self._retained, key=self._rank)

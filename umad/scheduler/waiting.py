@@ -66,8 +66,8 @@ class WaitingLine:
         iterating."""
         if not len(self):
             return
-        young: list[tuple[int, int, int, Entry]] = []
-        aged: list[tuple[int, int, int, Entry]] = []
+        young: list[tuple[int, int, int, int, Entry]] = []
+        aged: list[tuple[int, int, int, int, Entry]] = []
         for rank, lane in enumerate(self._order):
             counters = self._counters[lane]
             for app, queue in self._queues[lane].items():
@@ -77,9 +77,9 @@ class WaitingLine:
                 if head is None:
                     continue
                 is_aged = now_ns - head.waiting_since_ns >= AGING_NS
-                key = (0 if is_aged else rank, counters.served(app), head.arrived_ns, head)
-                (aged if is_aged else young).append(key)
+                key = (0 if is_aged else rank, counters.served(app), head.arrived_ns)
+                (aged if is_aged else young).append((*key, head.rid, head))
         for group in (aged, young):
-            group.sort(key=lambda item: item[:3])
+            group.sort()
             for *_, entry in group:
                 yield entry
