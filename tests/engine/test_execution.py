@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.engine.test_llama import TOKENS
+from tests.engine.nano_context import TOKENS
 from umad import nano
 from umad.clock import MonotonicClock
 from umad.engine import llama

@@ -6,13 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from tests.engine.nano_context import TOKENS, feed, new_context, step
 from umad import nano
 from umad.engine import llama
-from umad.engine.kvtypes import KV_TYPES
 
-TOKENS = (3 + np.arange(150) ** 2 % 4000).astype(np.int32)
 ABORTED = 2
 
 
@@ -29,43 +27,6 @@ def context(model: llama.Model) -> Iterator[llama.Context]:
     made = new_context(model)
     yield made
     made.close()
-
-
-def new_context(model: llama.Model, **changes: int) -> llama.Context:
-    q8 = KV_TYPES["q8"].number
-    options = {"n_cells": 1024, "max_seqs": 8, "batch": 256, "ubatch": 256, "threads": 1}
-    return llama.Context(
-        model,
-        llama.ContextOptions(**{**options, **changes}, type_k=q8, type_v=q8, flash_attention=True),
-    )
-
-
-def step(
-    context: llama.Context, *rows: tuple[int, int, NDArray[np.int32], bool]
-) -> tuple[int, NDArray[np.float32]]:
-    """Decode (seq, start, tokens, wants_logits) parts; the code and a copy of the rows."""
-    batch = llama.Batch(2048)
-    at = 0
-    for seq, start, tokens, wants in rows:
-        end = at + tokens.size
-        batch.token[at:end] = tokens
-        batch.pos[at:end] = np.arange(start, start + tokens.size)
-        batch.seq[at:end] = seq
-        batch.wants_logits[end - 1] = wants
-        at = end
-    batch.set_rows(at)
-    code = context.decode(batch)
-    wanted = sum(wants for *_, wants in rows)
-    return code, context.logits(wanted).copy() if code == 0 else np.empty((0, 0), np.float32)
-
-
-def feed(context: llama.Context, seq: int, slice_tokens: int) -> NDArray[np.float32]:
-    for start in range(0, TOKENS.size, slice_tokens):
-        part = TOKENS[start : start + slice_tokens]
-        code, rows = step(context, (seq, start, part, start + part.size == TOKENS.size))
-        assert code == 0
-    last: NDArray[np.float32] = rows[0]
-    return last
 
 
 def test_how_a_prompt_is_cut_into_slices_changes_no_bit(context: llama.Context) -> None:

@@ -2,7 +2,7 @@
 
 from typing_extensions import override
 
-from tests.engine.test_loop import N_VOCAB, FakeRunner, arrival
+from tests.engine.served_loop import N_VOCAB, FakeRunner, arrival
 from umad.config import SchedulerSettings, Settings
 from umad.engine.facts import StepTraffic
 from umad.engine.inbox import Inbox

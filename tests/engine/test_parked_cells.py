@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.test_llama import TOKENS, feed, new_context, step
+from tests.engine.nano_context import TOKENS, feed, new_context, step
 from umad import nano
 from umad.engine import llama
 from umad.engine.parked_cells import ParkedCells, can_park, park_shape

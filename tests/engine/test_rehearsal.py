@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tests.engine.harness import engine, start
-from tests.engine.test_loop import N_VOCAB, FakeRunner, arrival
+from tests.engine.served_loop import N_VOCAB, FakeRunner, arrival
 from umad import nano
 from umad.config import EngineSettings, SchedulerSettings, Settings
 from umad.engine.execution import DecodeRunner

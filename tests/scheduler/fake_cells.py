@@ -1,0 +1,136 @@
+"""A model of llama.cpp's KV pool, and of a disk, as far as a scheduler can tell.
+
+`FakeCells` keeps, for every sequence, the very tokens whose KV it would hold, cell by cell, as
+llama.cpp's unified pool does: a copy shares cells, a trim frees those nobody holds. What is parked
+it keeps slab by slab, and puts a slab back only where there are free cells for all of it; now and
+then a copy fails. `FakeDisk` answers late, or that it could not, and outlives the scheduler.
+"""
+
+from dataclasses import dataclass, field
+
+from umad.scheduler.parked import ParkShape
+from umad.step import (
+    DiskDone,
+    HouseKept,
+    ParkDrop,
+    SeqCopy,
+    SeqPark,
+    SeqRestore,
+    SeqTrim,
+    SessionFetch,
+    SessionForget,
+    SessionSave,
+    StepPlan,
+)
+
+N_CELLS = 160
+PARKING = ParkShape(capacity_bytes=40 * 100, slice_cells=8, slab_bytes=100)
+
+
+@dataclass(eq=False)
+class Cell:
+    token: int
+
+
+@dataclass
+class FakeCells:
+    """llama.cpp's unified KV pool, as far as the scheduler can tell."""
+
+    sequences: dict[int, list[Cell]] = field(default_factory=dict)
+    slabs: dict[int, dict[int, list[int]]] = field(default_factory=dict)
+    # Of the next copies there, and back, whether each fails.
+    failing: dict[type, list[bool]] = field(default_factory=dict)
+    n_restored: int = 0
+    disk: "FakeDisk" = field(default_factory=lambda: FakeDisk())
+
+    def used(self) -> int:
+        return len({id(cell) for cells in self.sequences.values() for cell in cells})
+
+    def parked_bytes(self) -> int:
+        return PARKING.slab_bytes * sum(len(slabs) for slabs in self.slabs.values())
+
+    def carry_out(self, plan: StepPlan) -> HouseKept:
+        failed: set[int] = set()
+        n_bytes = 0
+        for op in plan.memory:
+            match op:
+                case SeqCopy():
+                    assert not self.sequences.get(op.target), "copied onto a sequence in use"
+                    source = self.sequences.get(op.source, [])
+                    assert len(source) >= op.n_tokens, "copied more than is there"
+                    self.sequences[op.target] = source[: op.n_tokens]
+                case SeqTrim():
+                    self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
+                case ParkDrop():
+                    self.slabs.pop(op.key, None)
+                case SessionSave():
+                    slabs = [] if op.key in failed else list(self.slabs[op.key].values())
+                    self.disk.writing.append((op, slabs))
+                case SessionFetch():
+                    assert op.key not in self.slabs, "read over what is parked"
+                    self.disk.reading.append(op)
+                case SessionForget():
+                    self.disk.writing.append((op, []))
+                case SeqPark() | SeqRestore():
+                    assert 0 < op.n_tokens <= PARKING.slice_cells
+                    assert op.start == op.slab * PARKING.slice_cells
+                    if (fails := self.failing.get(type(op))) and fails.pop():
+                        failed.add(op.key)
+                    if op.key not in failed:
+                        n_bytes += PARKING.slab_bytes
+                        self.park(op) if isinstance(op, SeqPark) else self.restore(op)
+        assert self.parked_bytes() <= PARKING.capacity_bytes
+        return HouseKept(copied_bytes=n_bytes, copy_ms=n_bytes * 1e-4, failed=tuple(sorted(failed)))
+
+    def park(self, op: SeqPark) -> None:
+        cells = self.sequences[op.seq][op.start : op.start + op.n_tokens]
+        assert len(cells) == op.n_tokens, "parked more than is there"
+        self.slabs.setdefault(op.key, {})[op.slab] = [cell.token for cell in cells]
+
+    def restore(self, op: SeqRestore) -> None:
+        tokens = self.slabs[op.key][op.slab]
+        assert len(tokens) >= op.n_tokens, "more was to be put back than was parked"
+        assert self.used() + len(tokens) <= N_CELLS, "put back into cells that were not free"
+        self.compute(op.seq, op.start, tokens[: op.n_tokens])
+        self.n_restored += op.n_tokens
+
+    def compute(self, seq: int, start: int, tokens: list[int]) -> list[int]:
+        """Add cells; the tokens the last row's attention saw."""
+        cells = self.sequences.setdefault(seq, [])
+        assert len(cells) == start, f"sequence {seq} holds {len(cells)}, row is at {start}"
+        cells.extend(Cell(token) for token in tokens)
+        return [cell.token for cell in cells]
+
+
+@dataclass
+class FakeDisk:
+    """What has been asked of it, in order, and the slabs of each session's file."""
+
+    writing: list[tuple[SessionSave | SessionForget, list[list[int]]]] = field(default_factory=list)
+    reading: list[SessionFetch] = field(default_factory=list)
+    files: dict[str, list[list[int]]] = field(default_factory=dict)
+
+    def written(self, *, fails: bool) -> DiskDone | None:
+        """The next one is done with."""
+        op, slabs = self.writing.pop(0)
+        if isinstance(op, SessionForget):
+            self.files.pop(op.session, None)
+            return None
+        if fails or not slabs:
+            return DiskDone(operation=op, ok=False)
+        assert op.tokens.tolist() == [token for slab in slabs for token in slab]
+        others = tuple(self.files)[:-1]  # now and then some have to make room
+        for other in others:
+            del self.files[other]
+        self.files[op.session] = slabs
+        return DiskDone(operation=op, ok=True, n_bytes=100, ms=1.0, evicted=others)
+
+    def read(self, cells: FakeCells, *, fails: bool) -> DiskDone:
+        op = self.reading.pop(0)
+        slabs = self.files.get(op.session, [])
+        if fails or [token for slab in slabs for token in slab] != op.tokens.tolist():
+            self.files.pop(op.session, None)  # nobody trusts it any longer
+            return DiskDone(operation=op, ok=False)
+        assert op.n_slabs <= len(slabs)
+        cells.slabs[op.key] = dict(enumerate(slabs[: op.n_slabs]))
+        return DiskDone(operation=op, ok=True, n_bytes=100, ms=1.0)
