@@ -1,4 +1,5 @@
-"""Puts a measurement ahead of whatever else a shared machine runs, and takes it back after.
+"""Puts a measurement ahead of whatever else a shared machine runs, or behind what it measures, and
+takes it back after.
 
 A nice value alone does little on Linux desktops and many servers: with autogroups each login
 session gets an equal share, whatever nice values are inside it. A neighbour that compiles then
@@ -19,6 +20,8 @@ from bench.errors import BenchError
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 _FIRST = -20  # the strongest nice value: a group of weight 88,761 beside groups of 1,024
+# Of weight 110: behind what is measured, and not shut out by a neighbour that computes for ever.
+_BEHIND = 10
 
 
 @contextlib.contextmanager
@@ -38,6 +41,24 @@ def ahead() -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, nice_before)
         if group_before is not None:
             _AUTOGROUP.write_text(str(group_before))
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Inside, this process and its session give way to all others: a crowd of clients in one
+    process must not take the cores from the server it asks. What it started before keeps its place
+    where that has a session of its own. Not undone without the rights to."""
+    nice_before, group_before = os.getpriority(os.PRIO_PROCESS, 0), _group_nice()
+    os.setpriority(os.PRIO_PROCESS, 0, _BEHIND)
+    if group_before is not None:
+        _AUTOGROUP.write_text(str(_BEHIND))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, nice_before)
+            if group_before is not None:
+                _AUTOGROUP.write_text(str(group_before))
 
 
 def include_children() -> None:

@@ -5,7 +5,9 @@ lanes at random (`bench.soak_clients`), while the engine is killed twice. At the
 has to have had its due, an answer that left the reference to have left it at a near tie
 (`bench.soak_forks`), and the quiet daemon to hold what it held before: no cell, no session, no
 descriptor, no memory beyond what a first crowd of a few seconds left. The guard is watched outside
-the restarts and reported. Fails with exit code 1 on any loss. Not a measurement of speed.
+the restarts and reported; the crowd, one process in the place of 64 apps, gives way to daemon and
+engine, which would else be short of cores for its sake. Fails with exit code 1 on any loss. Not a
+measurement of speed.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from bench import command, models
+from bench import command, models, precedence, running
 from bench.errors import BenchError
 from bench.prompts import Prompts
 from bench.soak_clients import Midway, Question, Tally, ask, live
@@ -245,21 +247,18 @@ def run(options: argparse.Namespace, console: Console) -> None:
             threads=options.threads,
             log_name="umad-soak",
             extra=_EXACT,
+            apart=True,
         )
     )
-    try:
-        daemon.start()
-        with console.status("") as status:
-            outcome = soak(
-                daemon,
-                clients=options.clients,
-                seconds=60 * options.minutes,
-                kills=options.kills,
-                prompts=Prompts(models.text_tokens(path), seed=random.randrange(2**32)),
-                progress=status.update,
-            )
-    finally:
-        daemon.stop()
+    with running.started([daemon]), precedence.aside(), console.status("") as status:
+        outcome = soak(
+            daemon,
+            clients=options.clients,
+            seconds=60 * options.minutes,
+            kills=options.kills,
+            prompts=Prompts(models.text_tokens(path), seed=random.randrange(2**32)),
+            progress=status.update,
+        )
     for line in report(outcome):
         console.print(line, highlight=False, markup=False)
     complaints = outcome.complaints()

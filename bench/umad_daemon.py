@@ -37,7 +37,8 @@ _STOP_S = 40.0  # longer than the daemon's own drain
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonSettings:
-    """How `umad serve` is started; what is not named here keeps its default."""
+    """How `umad serve` is started; what is not named here keeps its default. apart: in a session of
+    its own, as a service runs, so that it need not share the cores' time with whoever measures."""
 
     model: Path
     streams: int
@@ -46,6 +47,7 @@ class DaemonSettings:
     log_name: str
     start_timeout_s: float = 120.0
     extra: tuple[str, ...] = ()
+    apart: bool = False
 
 
 class UmadDaemon:
@@ -79,6 +81,7 @@ class UmadDaemon:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
+            start_new_session=settings.apart,
             cwd=Path(__file__).resolve().parent.parent,
             env={key: value for key, value in os.environ.items() if not key.startswith("UMAD_")},
         )
