@@ -5,19 +5,16 @@ llama.cpp context and the streams; others hand it mail and take its news.
 """
 
 import gc
-import logging
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from umad.engine.board import BoardSeat
+from umad.engine.drawing import Drawing
 from umad.engine.embed_desk import EmbedDesk
 from umad.engine.embedder import Embedder
-from umad.engine.execution import Decoded, StepRunner, bytes_moved_by, no_decode
+from umad.engine.execution import StepRunner, bytes_moved_by, no_decode
 from umad.engine.facts import StepTraffic
 from umad.engine.inbox import Arrival, AttachRing, DropSession, EmbedMail, Inbox, Mail
-from umad.engine.news import DrawnToken, News, rejection
+from umad.engine.news import News, rejection
 from umad.engine.reading import Readers
 from umad.engine.spinning import SpinWatch
 from umad.engine.stream import Stream
@@ -36,13 +33,9 @@ from umad.protocol.link import (
     Stop,
 )
 from umad.protocol.link import StepStats as Stats
-from umad.request import FinishReason
 from umad.scheduler import Scheduler, SchedulerSnapshot
 from umad.scheduler.neighbours import NOBODY
-from umad.service import TokenLogprob
-from umad.step import DiskDone, Finished, Sampled, StepPlan, StepResult
-
-log = logging.getLogger("umad.engine")
+from umad.step import DiskDone, Finished, StepPlan, StepResult
 
 _NS_PER_MS = 1_000_000
 _MS_PER_S = 1_000
@@ -89,6 +82,7 @@ class StepLoop:
         self._streams: dict[int, Stream] = {}
         self._readers = Readers(scheduler, n_vocab=traffic.n_vocab, wait_s=choice_s)
         self._totals = Totals()
+        self._drawing = Drawing(self._streams, self._readers, self._totals, now_ns)
         self._tally = tally or StepTally()
         self._last_standing: SchedulerSnapshot | None = None
         self._standing_at_ns = 0
@@ -225,7 +219,7 @@ class StepLoop:
             return
         self._totals.sampled += 1
         self._totals.copied += 1
-        sampled = self._accept(stream, choice.token, None, news)
+        sampled = self._drawing.accept(stream, choice.token, None, news)
         finished = self._scheduler.take(sampled, self._now_ns())
         if finished is not None:
             self._end(finished, news)
@@ -241,7 +235,7 @@ class StepLoop:
         # First, so that what it takes is this step's own: readers feel it before their tokens.
         embedded = self._embeds.run(plan, began_ns)
         decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
-        sampled = self._sample(decoded, news) if decoded.rids else ()
+        sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
         now_ns = self._now_ns()
         felt_ms = (now_ns - self._left_ns) / _NS_PER_MS if self._left_ns else 0.0
         self._left_ns = now_ns
@@ -301,55 +295,6 @@ class StepLoop:
         self._embeds.answer(embedded)
         if self._spin_watch is not None:
             self._spin_watch.look(now_ns)
-
-    def _sample(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
-        sampled = []
-        streams, logits = self._streams, decoded.logits
-        for row, rid in enumerate(decoded.rids):
-            stream = streams[rid]
-            if stream.reader is not None and self._show(stream, logits[row], news):
-                continue
-            sampled.append(self._draw(stream, row, logits, news))
-        self._totals.sampled += len(sampled)
-        return tuple(sampled)
-
-    def _show(self, stream: Stream, row: NDArray[np.float32], news: News) -> bool:
-        """Put a row where its client sees it; whether the client is to choose from it."""
-        is_choice = self._readers.write(stream, row, self._now_ns())
-        news.logits.append((stream.rid, stream.n_generated))
-        self._totals.copied += not is_choice
-        return is_choice
-
-    def _draw(self, stream: Stream, row: int, logits: NDArray[np.float32], news: News) -> Sampled:
-        try:
-            mask = stream.mask
-            allowed = None if mask is None else mask.allowed()
-            copied_rows = stream.sampler.copied_rows
-            token, logprob = stream.sampler.sample(logits[row], stream.n_generated, allowed)
-            if stream.reader is None:  # else it is counted already
-                self._totals.copied += stream.sampler.copied_rows - copied_rows
-        except UmadError as error:
-            # This completion's own logits or parameters; its neighbours are none the worse.
-            stream.error = error
-            log.warning("sampling failed rid=%d code=%s", stream.rid, error.code)
-            return Sampled(rid=stream.rid, token=0, finish="error")
-        return self._accept(stream, token, logprob, news)
-
-    def _accept(
-        self, stream: Stream, token: int, logprob: TokenLogprob | None, news: News
-    ) -> Sampled:
-        stream.sampler.accept(token)
-        if stream.mask is not None:
-            stream.mask.accept(token)
-        stream.n_generated += 1
-        finish: FinishReason | None = "stop" if token in stream.eog else None
-        text = None
-        if stream.text_decides:
-            text = stream.text_of(token)
-            if stream.detokenizer.stop is not None:
-                finish = "stop"
-        news.drawn.append(DrawnToken(stream, token, logprob, text))
-        return Sampled(rid=stream.rid, token=token, finish=finish)
 
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid)

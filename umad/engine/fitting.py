@@ -1,0 +1,187 @@
+"""Whether a model can be served on this machine, told before llama.cpp maps a byte.
+
+From the headers of its files, the settings and the machine's memory; what is wrong or too large is
+refused in one line that says what to do. Not: opening it (`loading`). Owner: the main thread.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from umad.config import EngineSettings
+from umad.engine.devices import Device
+from umad.engine.kvtypes import KV_TYPES, GgmlType
+from umad.engine.launch import EngineOptions
+from umad.engine.opened import header_number
+from umad.engine.parked_cells import park_shape
+from umad.engine.process import memory_bytes
+from umad.errors import ModelLoadFailed, ModelTooLarge
+from umad.models.gguf import GgufHeader, parts, read_header
+from umad.models.sizes import WeightBytes, kv_shape, weight_bytes
+from umad.scheduler.parked import ParkShape
+
+log = logging.getLogger("umad.engine")
+
+_MB = 1e6
+# What the process, its compute buffers and the rest of the machine need beside model and KV.
+_MEMORY_SHARE = 0.95
+# Of the machine's memory, for parked sequences, unless a size is asked for.
+_PARK_SHARE = 0.1
+# For rows of nobody (`CostModel.padding`); llama.cpp's pools grow by so many.
+SPARE_CELLS = 256
+# Backends whose devices use the machine's own memory though ggml calls them GPUs.
+_SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """A model that has its place here. headers: of all its files, the first one's metadata is the
+    model's. n_spare: cells of the pool beyond those it tells of. parking: slabs in host memory that
+    there is room for; None for none."""
+
+    path: Path
+    headers: tuple[GgufHeader, ...]
+    kv: GgmlType
+    cell_bytes: int
+    n_spare: int
+    parking: ParkShape | None
+
+    @property
+    def header(self) -> GgufHeader:
+        """The first file's."""
+        return self.headers[0]
+
+    @property
+    def weights(self) -> WeightBytes:
+        """Of all files together."""
+        whole = self.header if len(self.headers) == 1 else _joined(self.headers)
+        return weight_bytes(whole)
+
+
+def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
+    """Look at the model's files and at the machine. Raises `ModelLoadFailed` or `ModelTooLarge`."""
+    settings = options.engine
+    path = Path(options.path)
+    headers = _checked_files(path)
+    kv = _kv_type(settings)
+    cell_bytes = kv_shape(headers[0]).cell_bytes(kv.number, kv.number)
+    n_spare = SPARE_CELLS if _has_tiles(settings, devices) else 0
+    file_bytes = sum(one.file_bytes for one in headers)
+    kv_bytes = (settings.ctx_size + n_spare) * cell_bytes
+    machine_bytes = memory_bytes()
+    check_memory(
+        file_bytes=file_bytes,
+        kv_bytes=kv_bytes,
+        available_bytes=machine_bytes + _own_memory(devices),
+        path=path,
+        cells=settings.ctx_size,
+    )
+    capacity_bytes = park_bytes(
+        settings.park_bytes,
+        left_bytes=machine_bytes - file_bytes - kv_bytes,
+        memory_bytes=machine_bytes,
+    )
+    return Fitting(
+        path=path,
+        headers=headers,
+        kv=kv,
+        cell_bytes=cell_bytes,
+        n_spare=n_spare,
+        parking=park_shape(
+            capacity_bytes=capacity_bytes,
+            cell_bytes=cell_bytes,
+            n_layer=header_number(headers[0], "block_count"),
+        ),
+    )
+
+
+def check_memory(
+    *, file_bytes: int, kv_bytes: int, available_bytes: int, path: Path, cells: int
+) -> None:
+    """Raise `ModelTooLarge`, with figures, when weights and KV cannot both be in memory."""
+    if file_bytes + kv_bytes <= _MEMORY_SHARE * available_bytes:
+        return
+    advice = (
+        "serve with a smaller --ctx-size or --kv-type q8"
+        if file_bytes <= _MEMORY_SHARE * available_bytes
+        else "choose a smaller model or quantisation"
+    )
+    raise ModelTooLarge(
+        f"{path} needs {file_bytes / _MB:.0f} MB for weights and {kv_bytes / _MB:.0f} MB for "
+        f"{cells} cells of KV; this machine has {available_bytes / _MB:.0f} MB: {advice}"
+    )
+
+
+def park_bytes(wanted: int | None, *, left_bytes: int, memory_bytes: int) -> int:
+    """Host memory for parking: what was asked for, or a share. Raises `ModelTooLarge` when weights
+    and KV leave less than was asked for."""
+    left_bytes = max(0, left_bytes - int((1 - _MEMORY_SHARE) * memory_bytes))
+    if wanted is None:
+        return min(int(_PARK_SHARE * memory_bytes), left_bytes // 2)
+    if wanted > left_bytes:
+        raise ModelTooLarge(
+            f"park_bytes of {wanted / _MB:.0f} MB is more than the {left_bytes / _MB:.0f} MB that "
+            "weights and KV leave of this machine's memory: ask for less, or for auto"
+        )
+    return wanted
+
+
+def _checked_files(path: Path) -> tuple[GgufHeader, ...]:
+    first = read_header(path)
+    files = parts(path, first)
+    headers = (first, *(read_header(part) for part in files[1:]))
+    for part, header in zip(files, headers, strict=True):
+        if header.needed_bytes > header.file_bytes:
+            raise ModelLoadFailed(
+                f"{part} is cut short: {header.file_bytes} of at least {header.needed_bytes} "
+                "bytes; fetch it again"
+            )
+    if not first.architecture:
+        raise ModelLoadFailed(f"{path} names no architecture; it is not a language model")
+    return headers
+
+
+def _joined(headers: tuple[GgufHeader, ...]) -> GgufHeader:
+    """The first part's metadata with every part's tensors: sizes only, offsets mean nothing."""
+    first = headers[0]
+    return GgufHeader(
+        metadata=first.metadata,
+        array_lengths=first.array_lengths,
+        tensors=tuple(tensor for header in headers for tensor in header.tensors),
+        data_at=first.data_at,
+        file_bytes=sum(header.file_bytes for header in headers),
+    )
+
+
+def _kv_type(settings: EngineSettings) -> GgmlType:
+    kv = KV_TYPES[settings.kv_type]
+    if kv.is_quantised and not settings.flash_attention:
+        raise ModelLoadFailed(
+            f"kv_type {settings.kv_type} needs flash_attention; turn it on or use f16"
+        )
+    if not kv.exact:
+        log.info("kv type %s is kept as %s, the nearest there is", settings.kv_type, kv.name)
+    if settings.kv_pack != "unified":
+        # umad/README.md, "Memory", has what was measured.
+        log.info(
+            "kv pack %s is not offered: rows would share a pass over the weights only where their "
+            "streams are neighbours; unified is used",
+            settings.kv_pack,
+        )
+    return kv
+
+
+def _has_tiles(settings: EngineSettings, devices: tuple[Device, ...]) -> bool:
+    """Whether a full tile of rows may be quicker than a part of one: in ggml's flash attention on a
+    CPU, which takes its slow way for fewer rows and for cells of a quantized type."""
+    on_cpu = not any(device.kind in ("gpu", "igpu") for device in devices)
+    return on_cpu and settings.flash_attention and settings.kv_type == "f16"
+
+
+def _own_memory(devices: tuple[Device, ...]) -> int:
+    """Memory of devices that have their own beside the machine's."""
+    return sum(
+        device.memory_bytes
+        for device in devices
+        if device.kind == "gpu" and device.backend not in _SHARED_MEMORY_BACKENDS
+    )
