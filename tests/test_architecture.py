@@ -1,6 +1,7 @@
 """Rules about the code itself that are cheap to look at; the layers are import-linter's."""
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,20 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "umad").rglob("*.py"))
 # The house keeps a file under about 300 lines; past this it surely holds two ideas.
 MAX_LINES = 400
+# Packages whose docstring is a table of contents: "start there", says umad/README.md.
+INDEXED = (
+    "chat",
+    "cli",
+    "client",
+    "configuration",
+    "daemon",
+    "engine",
+    "metrics",
+    "models",
+    "protocol",
+    "sampling",
+    "scheduler",
+)
 
 
 def name_of(path: Path) -> str:
@@ -29,6 +44,17 @@ def test_no_module_is_named_for_nothing_in_particular() -> None:
     vague = {"utils", "util", "helpers", "common", "misc"}
 
     assert not [name_of(path) for path in SOURCES if path.stem in vague]
+
+
+@pytest.mark.parametrize("package", INDEXED)
+def test_the_index_of_a_package_names_all_of_its_modules(package: str) -> None:
+    folder = ROOT / "umad" / package
+    index = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    named = set(re.findall(r"\w+", index))
+
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+
+    assert modules <= named, "say in the package's docstring what they are for"
 
 
 def test_every_package_and_module_has_its_layer() -> None:

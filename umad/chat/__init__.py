@@ -7,6 +7,8 @@
               is still being written) or between tags (tagged; argument_types: what a bare value
               means); call_run: a call while it is read
     call_ids  ids of calls where a template shows nothing else
+    grammars  calls that are forced, as Lark grammars (lark: their pieces; tagged_grammars: of
+              arguments between tags)
     channels  harmony, where everything is a message on a channel; marks: where marks stand
 
 Pure: no I/O, no clock, no templates (`umad.engine.chat` renders them); nobody's thread.

@@ -6,10 +6,15 @@ of the socket.
     app          the root command, and `main`
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      from a command's options to a connected client
-    serve        serve (becomes the daemon)          config     config show, config check
-    run          run: one prompt                     chat       run: a conversation
+    flags        one flag per option of the configuration
+    tables       tables and figures as every command prints them
+    serve        serve (becomes the daemon)          gateway    gateway (HTTP in front of one)
+    run          run: one prompt (stream: to stdout) chat       run: a conversation
     running      ps, cancel, priority                models     load, unload
-    metrics      metrics                             demo       demo, with demo_apps, demo_view
+    metrics      metrics                             config     config show, config check
+    bench        bench                               launch     launch; agents: what each is told
+    demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen
+    parent       a process that ends with whoever started it
 
 Owner: the process's main thread.
 """

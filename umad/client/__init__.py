@@ -17,9 +17,11 @@ out itself is raised (`NoDaemon`, `ConnectionLost`, `DeadlineExceeded`, `LimitEx
 `complete`, `text` and everything that has one answer raise both.
 
     asynchronous  AsyncClient            connection  one connection on a loop
-    blocking      Client                 inbox       unread events of one request; the read gate
-    options       timeouts and bounds    opening     the socket's path, hello, connect errors
-    prompts       a text to a request    results     shapes of single answers
+    blocking      Client                 channel     one blocking connection
+    options       timeouts and bounds    inbox       unread events of one request; the read gate
+    prompts       a text to a request    opening     the socket's path, hello, connect errors
+    results       single answers         logits      rows of logits to read, tokens to choose
+                                         attaching   where those rows are: a descriptor is fetched
 
 State belongs to a client and to the loop or thread that uses it; nothing here locks.
 """

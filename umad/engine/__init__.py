@@ -17,32 +17,46 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
                     sent as soon as the tokens are drawn
 
-    launch    EngineOptions and the command line; importable without llama.cpp
-    main      the process from its arguments to its exit
-    loading   checks before and reasons after opening a model; warm-up; opened: what it is then
-    loop      StepLoop, on the main thread: the only one to touch scheduler, context and streams
-    execution DecodeRunner: memory operations, one decode and its outcome
-    parked_cells  ParkedCells: slabs of cells in host memory
-    session_disk  SessionDisk: saves and reads them beside the steps; session_folder: whose folder,
-              what goes; session_file: what is in a file; session_identity: what one is good for
-    intake    from a `Submit` to a `Stream` and an `Admission`, or to an error
-    mailbox   the reader thread; inbox: what it hands to the step thread
-    compiling requests with a grammar, on threads of their own
-    embed_intake  from an embed or rerank `Call` to an `EmbedArrival`, or to an error
-    embedding EmbedFacts: what a model makes of a text; embedder: Embedder, slices to vectors;
-              embed_desk: EmbedDesk, mail to the queue and answers out
-    emitter   the socket's sending side; news: what a step brought, and its report
-    stream    Stream: one completion's sampler, detokenizer and counts
-    guidance  grammars compiled by llguidance; schema_fault: where in a schema the fault is
-    answer_rules  what an answer has to keep to; answer_mask: AnswerMask, which tokens may come
-    cutter    Cutter: aborts a decode that only background work is in
-    board     BoardSeat: what this engine shows the engines of other models, and sees of them
-    board_watch BoardWatch: cuts for the sake of another engine's interactive work
-    batch     from a `StepPlan` to llama.cpp's batch arrays
-    vocab     Vocabulary: text to ids and back; chat: ChatTemplate: messages to text;
-              template: its Jinja as a program, template_process: run where it can be ended;
-              plain_text: what users write never becomes a control token
-    facts     ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
-    process   what the platform adds: parent's death, names of threads, memory, cores
-    llama     llama.cpp; the only module that imports it; llama_log, devices: what it says
+In the order of a request's way through it; indented, what only the module above it needs:
+
+    launch          EngineOptions and the command line; importable without llama.cpp
+    main            the process from its arguments to its exit
+    wiring          every part made and put together
+      fitting       whether a model can be served here, told from its headers
+      loading       weights and context opened, warm-up, first measurements
+        opened      what a model whose weights are mapped says of itself
+        warmup      the first decodes, and what can be learnt from them
+        cost_file   what steps cost, remembered for the next start
+      rehearsal     what streams feel on this machine, learnt through the real loop at load
+      process       what the platform adds: parent's death, names of threads, memory, cores
+    mailbox         the thread that reads frames
+      intake        from a `Submit` to a `Stream` and an `Admission`, or to an error
+      compiling     requests with a grammar, on threads of their own
+      embed_intake  from an embed or rerank `Call` to an `EmbedArrival`, or to an error
+      vocab         Vocabulary: text to ids and back
+      chat          ChatTemplate: messages to text
+        template    its Jinja as a program; template_process, template_child: run where it can
+                    be ended; plain_text: what users write never becomes a control token
+      answer_rules  what an answer has to keep to
+        guidance    grammars compiled by llguidance; schema_fault: where in a schema the fault is
+        answer_mask AnswerMask: which tokens may come next
+    inbox           what other threads hand to the step thread
+    loop            StepLoop: the only one to touch scheduler, context and streams
+      execution     DecodeRunner: memory operations, one decode and its outcome
+        batch       from a `StepPlan` to llama.cpp's batch arrays
+        parked_cells  slabs of cells in host memory
+        session_disk  saves and reads them beside the steps; session_folder: whose folder, what
+                    goes; session_file: what is in a file; session_identity: what one is good for
+      drawing       rows of logits to tokens; stream: one completion's sampler, text and counts
+      reading       clients that read rows or choose tokens, in the pages of shared_pages
+      embed_desk    texts from the inbox to the scheduler's queue, answers out
+        embedder    Embedder: slices to vectors; embedding: what a model makes of a text
+      tally         what steps did, added up until it is worth telling
+      spinning      whether decode threads wait for cores spinning or asleep
+    news            what a step brought, and its report; emitter: the socket's sending side
+    cutter          Cutter: aborts a decode that only background work is in, by the abort_flag
+    board           BoardSeat: what this engine shows the engines of other models, and sees of them
+    board_watch     BoardWatch: cuts for the sake of another engine's interactive work
+    facts           ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
+    llama           llama.cpp; the only module that imports it; llama_log, devices: what it says
 """

@@ -12,6 +12,8 @@ token = f(logits, params, seed, position, history), so a request can be resumed,
     cuts         top-k, typical, top-p, min-p, temperature, draw, in llama.cpp's order
     nucleus      the shortest best-first prefix that holds a given mass
     uniform      one random number for each (seed, position)
+    allowed      Allowed: which tokens may come next, asked in the way that costs a row least
+    ring         Ring in shared memory: rows for clients that read them
     logprobs     log-probabilities of the row as the model made it
     detokenizer  Detokenizer: text as it becomes certain, with stop strings
     stops        StopMatcher: the earliest stop string in a text that arrives in pieces

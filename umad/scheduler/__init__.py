@@ -10,6 +10,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     placing    Placer: who comes into the pool, who gives way
     governor   StepGovernor: how much a step carries, of whose work
     compose    StepComposer: whose rows and slices make up a step, how large
+    newcomers  NewcomerLine: whose prompt is read next, of those who wait for a first token
     books      StepBooks: what a step came to
     guard      LatencyGuard: how many milliseconds of other work a step may carry
     throttle   BackgroundThrottle: when background work waits
@@ -20,10 +21,12 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     curve      CostCurve: of a number of rows
     cells      CellCost: of a KV cell read
     slices     SlicePicker: how large a slice is that nobody waits for
+    tiles      in_whole_tiles: sizes at which no block of the kernels is left half empty
     waiting    WaitingLine: lanes, apps, order, aging
     fairness   TokenCounters: virtual token counters between the apps of a lane
     residency  Residency: who sits in the pool; sharing, retaining, evicting
     parking    Parker: what is copied to host memory before it is evicted, and put back
+    rent       Rent: what is only kept pays for the time rows take to pass over it
     freight    Freight: how many copies a step carries
     parked     ParkedStore: what is in host memory, and what goes when it is full
     saving     SessionSaver: which sessions are on disk, or to be, and who waits for one
