@@ -40,9 +40,9 @@ class SchedulerSettings:
     slice_ms: longest prefill slice while nothing interactive decodes, unless it can be cut soon or
     is one tile of the attention kernel.
     newcomer_steps: a newcomer's slice beside running interactive streams, in multiples of their
-    own step. On the device of evidence.md, three clients, against llama-server's: 1 has p99 0.25
-    and first token 1.52, 1.5 0.31 and 1.41, 2 0.36 and 1.42; with 2 s think time 0.24 and 1.41,
-    0.30 and 1.24, 0.38 and 1.17.
+    own step. Simulated (22 ms for a row, about 5 ms for each further token), three clients, p99
+    and first token as multiples of llama-server's: 0.25 and 1.52 with 1, 0.31 and 1.41 with 1.5,
+    0.36 and 1.42 with 2; with 2 s think time 0.24 and 1.41, 0.30 and 1.24, 0.38 and 1.17.
     """
 
     max_merge: int = 64

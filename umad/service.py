@@ -149,5 +149,5 @@ class Service(Protocol):
         ...
 
     async def metrics(self) -> Mapping[str, Any]:
-        """The scorecard (interface.md, Scorecard)."""
+        """The scorecard: what every app felt, and what the device did (`umad.metrics`)."""
         ...

@@ -1,7 +1,7 @@
 """The switch that makes a running llama.cpp decode give up, from any thread, with no Python in it.
 
 The C library's strlen is llama.cpp's callback and a buffer its argument: a first byte that is not
-zero reads as "abort" (evidence.md, "Cutting a step in the middle").
+zero reads as "abort".
 """
 
 import ctypes

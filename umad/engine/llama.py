@@ -75,7 +75,7 @@ class Model:
             if mlock
             else lib.LLAMA_LOAD_MODE_NONE
         )
-        # Repacking is faster but a second copy of the weights (evidence.md: 766 MB for 531).
+        # Repacking is faster but a second copy of the weights (measured: 766 MB for 531).
         params.use_extra_bufts = repack
         params.vocab_only = vocab_only
         _tap.errors.clear()
