@@ -11,6 +11,8 @@ here runs inside umad; contenders are processes that are reached over a socket.
     python -m bench overhead    C  first token and CPU per token of a single stream
     python -m bench four-apps   what four apps get together, and the memory it takes
     python -m bench speed       decode speed side by side
+    python -m bench gateway     what HTTP adds to the socket: time and CPU per token, a crowd
+    python -m bench masks       what a constrained answer costs in the time between two tokens
     python -m bench budget      whether a budget on memory traffic holds
     python -m bench memory      what a second app costs in memory
     python -m bench turns       how soon a second turn starts, also after it was parked
@@ -37,9 +39,10 @@ rows}; a row {<condition>, contender, samples, median, low, high, ratio: {median
     bare  peer_server  umad_daemon             a run of each, and its plain client
     python_server                              llama-cpp-python's, in an environment of its own
     http_server                                what the servers over HTTP have in common
-    soak_clients  soak_holdings                the crowd, what a daemon holds
+    gateway_crowd  gateway_requests            a crowd through the gateway; one chat over both
+    soak_clients  soak_forks  soak_holdings    the crowd, answers that differ, what is held
     targets     servers that are loaded        load        the clients that load them
     exchange    one recorded request           latency     what its client felt
-    running     servers started together, ended whatever happens
+    running     servers started together, taking turns, ended whatever happens
     company     what ran while it waited
 """

@@ -22,11 +22,10 @@ from rich.table import Table
 from bench import command, models, precedence
 from bench import load as loading
 from bench.errors import BenchError
-from bench.exchange import Connection, UmadConnection
 from bench.latency import Felt, felt
 from bench.load import Load
 from bench.prompts import Prompts
-from bench.umad_daemon import DaemonSettings, UmadDaemon
+from bench.targets import Room, UmadTarget
 from umad.client import Client
 from umad.daemon.bandwidth import machine_memory
 
@@ -51,50 +50,28 @@ class Row:
         return None if self.budget_gbps is None else self.gbps / self.budget_gbps
 
 
-class Budgeted:
-    """`umad serve` with or without a budget, as a target of `bench.load`."""
-
-    name = "umad"
-    method = "generate over its Unix socket, greedy; a connection a client"
+class Budgeted(UmadTarget):
+    """umad with or without a budget."""
 
     def __init__(self, model: Path, threads: int, budget_gbps: float | None) -> None:
-        extra = () if budget_gbps is None else ("--bmt-budget", f"{budget_gbps}GBps")
-        self._daemon = UmadDaemon(
-            DaemonSettings(
-                model=model,
-                streams=8,
-                stream_context_tokens=1024,
-                threads=threads,
-                log_name="umad-budget",
-                extra=extra,
-            )
+        budget = () if budget_gbps is None else ("--bmt-budget", f"{budget_gbps}GBps")
+        room = Room(
+            model=model,
+            threads=threads,
+            streams=8,
+            stream_context_tokens=1024,
+            umad_arguments=budget,
         )
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The daemon's."""
-        return (self._daemon.pid,)
-
-    def start(self) -> None:
-        """Loads the model."""
-        self._daemon.start()
-
-    async def connect(self, client: int) -> Connection:
-        """Kept between requests."""
-        return await UmadConnection.open(self._daemon.socket_path)
-
-    def stop(self) -> None:
-        """Ends the daemon."""
-        self._daemon.stop()
+        super().__init__(None, room)
 
     def gbps(self) -> float:
         """Over the scorecard's window."""
-        with Client(self._daemon.socket_path) as client:
+        with Client(self.socket_path) as client:
             return float(client.metrics()["bmt_gbps"])
 
     def weight_bytes(self) -> int:
         """What a token touches."""
-        with Client(self._daemon.socket_path) as client:
+        with Client(self.socket_path) as client:
             return int(client.models()[0]["active_weight_bytes"])
 
 

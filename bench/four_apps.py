@@ -55,8 +55,7 @@ def measure(
         progress(f"warm-up  {target.name}")
         loading.window(target, load, prompts, seconds=_WARM_UP_S, background=False)
     for repetition in range(repetitions):
-        turn = repetition % len(targets)
-        for target in [*targets[turn:], *targets[:turn]]:
+        for target in running.in_turn(targets, repetition):
             progress(f"{repetition + 1}/{repetitions}  {target.name}")
             with _weighed(target, seconds) as pss_bytes:
                 seen = loading.window(target, load, prompts, seconds=seconds, background=False)

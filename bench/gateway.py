@@ -27,7 +27,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import bare, command, machine, models, peers, precedence
+from bench import bare, command, machine, models, peers, precedence, running
 from bench.errors import BenchError
 from bench.exchange import Connection, Exchange
 from bench.gateway_crowd import Gateway, bounded, crowd
@@ -151,8 +151,7 @@ def measure(
             later.add(row, HTTP, value)
         progress(f"{stage}  bare llama.cpp")
         bare_s = bare_cpu_s()
-        turn = (repetition + 1) % len(contenders)
-        for contender in [*contenders[turn:], *contenders[:turn]]:
+        for contender in running.in_turn(contenders, repetition + 1):
             progress(f"{stage}  {contender.name}")
             before_s = gateway.cpu_s()
             traces, cpu_s = asyncio.run(lone(contender, asked, prompts))
@@ -195,11 +194,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
             umad_arguments=("--http", f"unix:{http_path}"),
         )
         daemon, peer = UmadTarget(built, room), ServerTarget(built, room)
-        for target in (daemon, peer):
-            stack.callback(target.stop)
-            target.start()
+        stack.enter_context(running.started((daemon, peer)))
         gateway = Gateway(daemon, http_path)
         gateway.wait()
+        # The gateway is a process that has come later.
         precedence.include_children()
         with console.status("") as status:
             tables = measure(

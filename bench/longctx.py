@@ -88,8 +88,7 @@ def measure(
                     first_s, _ = asyncio.run(_one(target, prompt, tokens, timeout_s))
                     measured.prefill_s[at][target.name] = [first_s]
                 for repetition in range(repetitions):
-                    turn = repetition % len(targets)
-                    for target in [*targets[turn:], *targets[:turn]]:
+                    for target in running.in_turn(targets, repetition):
                         progress(
                             f"{kv_type}  {depth} tokens  {target.name}"
                             f"  {repetition + 1}/{repetitions}"

@@ -75,8 +75,7 @@ def measure(
         progress(f"warm-up  {target.name}")
         prefill_s[target.name] = loading.warm_up(target, load, prompts)
     for repetition in range(repetitions):
-        turn = repetition % len(targets)
-        for target in [*targets[turn:], *targets[:turn]]:
+        for target in running.in_turn(targets, repetition):
             stage = f"{repetition + 1}/{repetitions}  {target.name}"
             if "load" in parts:
                 order = (ALONE, BESIDE) if repetition % 2 == 0 else (BESIDE, ALONE)

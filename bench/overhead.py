@@ -86,8 +86,7 @@ def measure(
     runs: dict[str, list[Run]] = {target.name: [] for target in targets}
     bare_s: list[float] = []
     for repetition in range(-1, repetitions):
-        turn = (repetition + 1) % len(targets)
-        for target in [*targets[turn:], *targets[:turn]]:
+        for target in running.in_turn(targets, repetition + 1):
             stage = f"{repetition + 1}/{repetitions}" if repetition >= 0 else "warm-up"
             progress(f"{stage}  {target.name}")
             run = asyncio.run(_run(target, asked, prompts))

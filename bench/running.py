@@ -1,4 +1,4 @@
-"""Contenders that run: started together, ended whatever happens; and how a process is ended.
+"""Contenders that run: started together, taking turns, ended whatever happens.
 
 Not: what they are (`targets`, `contenders`). Owner: the process that measures.
 """
@@ -7,9 +7,11 @@ import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bench import precedence
+
+T = TypeVar("T")
 
 
 class Startable(Protocol):
@@ -34,6 +36,12 @@ def started(servers: Sequence[Startable]) -> Iterator[None]:
             server.start()
         precedence.include_children()
         yield
+
+
+def in_turn(contenders: Sequence[T], turn: int) -> list[T]:
+    """All of them, another one first each time: what drifts on the machine falls on none alone."""
+    first = turn % len(contenders)
+    return [*contenders[first:], *contenders[:first]]
 
 
 def end(process: subprocess.Popen[bytes] | None, *, within_s: float) -> None:

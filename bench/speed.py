@@ -41,12 +41,11 @@ def measure(
     }
     generator = random.Random(0)
     for repetition in range(-1, repetitions):
-        turn = (repetition + 1) % len(contenders)
         for count in streams:
             prompts = [
                 generator.choices(range(_TEXT_TOKENS), k=prompt_tokens) for _ in range(count)
             ]
-            for contender in [*contenders[turn:], *contenders[:turn]]:
+            for contender in running.in_turn(contenders, repetition + 1):
                 speed = contender.run(prompts)
                 if repetition >= 0:
                     samples[str(count)][contender.name].append(speed)
