@@ -43,14 +43,15 @@ class StepBooks:
         elif result.outcome == "cut":
             self._book_cut(plan, result)
         else:
-            # The ledger is meant to make this impossible; what is only kept must give way first.
+            # llama.cpp found no cells, which the ledger is meant to make impossible. Whatever is
+            # only kept gives way, and the step is made again.
             self._residency.evict_all()
 
     def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:
         embed = plan.embed
         carried = self._grow(plan) or copied_ms > 0
         if embed is not None:
-            # Beside rows of a stream even a short request is work of somebody else.
+            # Beside a stream's rows texts to embed are somebody else's work, however short.
             carried = carried or embed.bulk or len(plan.decode) > 0
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
         self._cost.learn(

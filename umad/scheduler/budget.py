@@ -11,13 +11,14 @@ from typing import Protocol
 
 _NS_PER_S = 1e9
 _MS_PER_S = 1e3
-# What an unused budget may be saved up for, so that a late wake-up or a stalled step loses nothing:
-# with 20 ms a busy machine reached 71 % of its budget. More than this and a second that follows an
-# idle one would exceed the rate by over 5 %.
+# What is not used is saved up, for at most so long, so that a late wake-up or a stalled step loses
+# nothing: with 20 ms a busy machine reached only 71 % of its budget. With more than 50, a second
+# that follows an idle one would exceed the rate by over 5 %.
 BURST_MS = 50.0
-# The bucket forgets what others than background owe beyond this: background work pays in full for
-# an answer of some seconds, but traffic of an interactive minute must not silence it for a minute
-# more. With 1 s, bursts of 2 s at twice the budget, 3 s apart, made 1.54 times the budget of it.
+# Interactive work puts the bucket into debt for at most so long a time of the rate; what it moves
+# beyond that is forgiven. So background work pays in full for an answer of some seconds, and an
+# interactive minute does not silence it for a minute more. With 1 s, interactive bursts of 2 s at
+# twice the budget, 3 s apart, let the machine move 1.54 times its budget.
 MAX_DEBT_MS = 10_000.0
 # A step shorter than this is mostly the call itself, and its rate says nothing about memory.
 LEAST_LEARNT_MS = 0.5
@@ -67,8 +68,9 @@ class TrafficBudget:
             self.owe(n_bytes, background=background)
 
     def owe(self, n_bytes: int, *, background: bool) -> None:
-        """`n_bytes` were moved some time since the bucket was last filled, by other engines: the
-        time that has passed pays for them before any of it is saved up."""
+        """`n_bytes` were moved by other engines, at some time since the bucket was last filled.
+        They are taken out before it is filled, so that the time that has passed pays for them
+        first and only what is left of it is saved up."""
         if self._rate is None:
             return
         before = self._balance
@@ -89,7 +91,7 @@ class TrafficBudget:
 
     def _fill(self, rate: float, now_ns: int) -> None:
         if self._filled_ns is not None and now_ns > self._filled_ns:
-            # A debt that the burst's bound lies above is paid in full; savings stop at the bound.
+            # Only savings are bounded; a debt is paid off in full.
             gained = rate * (now_ns - self._filled_ns) / _NS_PER_S
             self._balance = min(self._balance + gained, rate * BURST_MS / _MS_PER_S)
         self._filled_ns = now_ns if self._filled_ns is None else max(now_ns, self._filled_ns)

@@ -4,8 +4,9 @@ A row of a long conversation reads thousands of cells, and so costs more than on
 The slope is that of a regression with a fading memory: of what steps took above the cost of their
 rows, over the cells they read. On a disturbed machine a few steps can show any slope, so it is
 believed only where it stands out of the noise; and all cells of a step together never cost more
-than the step. Rows deep in a context may take many times what they do at its start, all of them
-alike, so that no slope shows: there the least that cells must cost is believed at once.
+than the step. Where all rows are about as deep in their contexts there is no slope to be seen, even
+if each takes many times what it did at the start: then the least that the cells must have cost is
+believed without one.
 Pure; owner: the step thread.
 """
 
@@ -22,11 +23,12 @@ RATE = 0.05
 LEAST_SPREAD = 0.1
 # A rising slope must be this many times its own standard error (Student's t).
 LEAST_T = 4.0
-# So many steps in a row that each took so many times what their rows do, with so many cells to read
-# for each row, are no chance. A busy minute makes shallow steps as slow, and they do not count.
+# PLAIN_STEPS steps in a row are no coincidence where each took PLAIN_TIMES what its rows alone cost
+# and had PLAIN_DEPTH cells to read for a row. A busy minute makes shallow steps as slow: not
+# counted.
 PLAIN_STEPS, PLAIN_TIMES, PLAIN_DEPTH = 8, 2.0, 1_000
-# A step that was dearer than expected by more than this share of it was interrupted by something
-# outside, and teaches no more than one that was dearer by so much.
+# A step that took longer than expected by more than this share was interrupted by something
+# outside: what lies above that is not learnt from.
 MOST_SURPRISE = 0.5
 
 
@@ -60,8 +62,8 @@ class CellCost:
     def learn(self, n_cells: int, rows_ms: float, ms: float, *, n_rows: int) -> None:
         """A step of `n_rows` took `ms` and read `n_cells`; `rows_ms` is what its rows were thought
         to cost."""
-        # A slope that is too steep makes slices so short that the regression learns no more: this
-        # bound needs no regression.
+        # Too steep a slope makes slices so short that the regression learns nothing that would
+        # correct it; no step's cells can have cost more than the whole step.
         self.at_most(ms / n_cells)
         if self._plain and n_cells >= PLAIN_DEPTH * n_rows:
             self._see_what_is_plain(n_cells, rows_ms, ms)

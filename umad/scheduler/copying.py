@@ -11,7 +11,8 @@ FIRST_MS_PER_MB = 0.6
 LEARNING_RATE = 0.2
 # A copy this many times dearer than expected was interrupted; it teaches at most that.
 OUTLIER = 4.0
-# Parking pays for a copy there and one back, and only perhaps is it ever asked for again.
+# Parking must be so many times cheaper than computing anew: the copies are certain, and whether
+# anybody comes back for what was copied is not.
 WORTH = 2.0
 
 

@@ -19,12 +19,12 @@ from umad.scheduler.tiles import ATTENTION_ROWS, in_whole_tiles
 PACE = "pace"
 # However many cells were read, rows are not free.
 LEAST_ROWS_SHARE = 0.1
-# Beside decode rows many prompts are short and of any length, so that their cells follow from their
-# rows, and the price of a cell would take up what is the rows': they say nothing of it.
+# The cells that a short prompt reads follow from its number of rows, so that beside decode rows the
+# price of a cell cannot be told from that of a row: such prompts teach nothing about it.
 SHORT_PROMPT_CELLS = 256
-# A slice beside decode rows that may be tried before any other.
+# The largest slice beside decode rows that is tried while none has been measured.
 FIRST_TRIED = 8
-# Rows of nobody that fill a tile must save at least this share of a step: they warm the machine.
+# Padding rows must save at least this share of a step: computing them costs power.
 PADDING_SAVES = 0.1
 
 
@@ -52,8 +52,9 @@ class ShapeCost:
         cells: CellCost | None = None,
         few: CellCost | None = None,
     ) -> None:
-        """least_depth: cells a row must read on average before a step says what one costs. cells,
-        few: of one, and of one where the rows do not fill a tile; without, the same."""
+        """least_depth: how many cells each row of a step must read, on average, before the step
+        teaches anything about the price of one. cells: that price. few: the price in steps whose
+        rows do not fill a tile; None where it is the same."""
         self._least_depth = least_depth
         self.rows = CostCurve(initial_ms_each)
         self.cells = cells or CellCost()
@@ -69,7 +70,8 @@ class ShapeCost:
 
     def most(self, budget_ms: float, n_max: int, start: int, beside: int = 0) -> int:
         """The largest slice from `start`, up to `n_max` tokens, whose cost is within budget."""
-        # Costs rise with the tokens but for one place: a whole tile may cost less than a half.
+        # Costs rise with the tokens, so that halving finds the bound; but for one place, where a
+        # whole tile may cost less than half of one.
         tile = max(1, ATTENTION_ROWS - beside)
         if n_max >= tile and self.slice_ms(tile, start, beside) <= budget_ms:
             low, high = tile, n_max
@@ -121,8 +123,9 @@ class CostModel:
     ) -> None:
         self.tiles = tiles
         self.decode = ShapeCost(decode_ms_each, cells=CellCost(plain=True))
-        # A row alone and a slice that fills no tile read their cells by the same slow way. Of
-        # slices beside streams, which fill one rarely, only what is left of a step is known.
+        # Decode rows, and prompts too short for a tile, read their cells in the same slow way: they
+        # share a price. A slice beside streams has one price for all sizes: it rarely fills a tile,
+        # and all that is known of it is what a step took above its decode rows.
         few = self.decode.cells if tiles else None
         self.prefill = ShapeCost(prefill_ms_per_token, few=few)
         self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
@@ -138,8 +141,9 @@ class CostModel:
         return self.decode.at(n_decode, decode_cells) + slices_ms
 
     def padding(self, n_tokens: int, n_cells: int, depth: int) -> int:
-        """Rows of nobody that make a step of `n_tokens` of prompts alone quicker by filling its
-        tile; 0 where none do. n_cells: what they read; depth: positions their last rows look at."""
+        """How many rows that are nobody's to add to a step which has `n_tokens` of prompts and no
+        other rows, because a full tile is quicker; 0 where it is not. n_cells: cells those tokens
+        read; depth: positions their last rows look at."""
         if not self.tiles or not 0 < n_tokens < ATTENTION_ROWS:
             return 0
         padded_ms = self.prefill.at(ATTENTION_ROWS, ATTENTION_ROWS * depth)
@@ -151,7 +155,7 @@ class CostModel:
         return self.decode.at(n_rows, n_cells) + self.pace.above_ms(n_rows)
 
     def learn_solo(self, n_rows: int, n_cells: int, felt_ms: float) -> None:
-        """From one step's tokens to those of the next, a step of these rows alone, it took so."""
+        """A step of these rows alone took `felt_ms`, from the last step's tokens to its own."""
         self.pace.learn(n_rows, felt_ms - self.decode.at(n_rows, n_cells))
 
     def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
@@ -159,8 +163,9 @@ class CostModel:
         rows is within budget, in whole tiles."""
         shape, within_reach = self.prefill, n_max
         if beside:
-            # Sizes are tried one after another: where a few tokens cost nothing beside the rows (a
-            # GPU waiting for memory) their rate says nothing of hundreds, and somebody would wait.
+            # Never much more than what has been measured: where a few tokens cost nothing beside
+            # the rows (a GPU that waits for memory anyway), that says nothing about hundreds of
+            # them, and the streams would wait for the mistake.
             shape = self.mixed
             within_reach = min(n_max, max(FIRST_TRIED, shape.rows.next_untried()))
         return in_whole_tiles(

@@ -61,13 +61,14 @@ class CostCurve:
                 rate = LEARNING_RATE_DOWN if ms < expected else LEARNING_RATE_UP
                 bounded = min(ms, OUTLIER * expected)
                 moved = self._ms[index] + rate * weight * (bounded - expected)
-                # Between a cheap point and a dear one, what is expected is above the cheap one:
-                # it loses its own share, or its cost would fall below nothing.
+                # Between a cheap point and a dear one more is expected than the cheap one costs,
+                # and the whole difference could take it below zero: it falls by its own share at
+                # most.
                 self._ms[index] = max(moved, (1 - rate * weight) * self._ms[index])
             else:
-                # The very first observation may be anything, and a later one any amount quicker;
-                # one that is much slower than its neighbours foretell is bounded, since a size
-                # taken to be slow is not tried again soon.
+                # The very first observation is believed whatever it is, a later one if it is
+                # quicker than its neighbours foretell. A slower one only up to a bound: a size that
+                # is taken to be slow is not tried again soon, so the mistake would stay.
                 bounded = min(ms, OUTLIER * expected) if was_known else ms
                 self._ms[index] *= bounded / expected
                 is_news = True

@@ -30,8 +30,8 @@ class EmbedTurns:
         self._was_ours = False
 
     def take(self, ready: Ready, now_ns: int) -> EmbedSlice | None:
-        """The slice that the step of `ready` carries, or None; what gives way to it is taken out
-        of `ready`."""
+        """The slice that the next step carries, or None. What gives way to it is removed from
+        `ready`."""
         if not (ready.embeds or self._queue.has_short):
             return None
         if ready.decode:

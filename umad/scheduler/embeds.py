@@ -30,7 +30,8 @@ SHORT_TOKENS = 512
 LEAST_CELLS = 512
 # Rows of a prompt from whose cost that of a first slice is guessed.
 LIKE_ROWS = 16
-# Cuts in a row after which a slice is let through: what is computed whole might never end.
+# After so many cuts in a row the next slice may not be cut: else an input that is always computed
+# whole might never be done.
 MOST_CUTS = 3
 
 
@@ -38,8 +39,8 @@ MOST_CUTS = 3
 class EmbedShape:
     """What one decode of the embedding context may hold.
 
-    rows: tokens, but that one input of an encoder may have more. seqs: inputs. whole: inputs cannot
-    be computed in pieces.
+    rows: most tokens; one input of an encoder, alone, may have more. seqs: most inputs. whole: an
+    input cannot be computed in pieces.
     """
 
     rows: int
@@ -91,8 +92,8 @@ ONE_TEXT = EmbedShape(rows=1, seqs=1, whole=False)
 
 
 class EmbedQueue:
-    """Every embedding request of one engine. cost: of its slices, learnt; like: of what a row may
-    cost before the first has run. tokens_total: computed so far."""
+    """Every embedding request of one engine. cost: what its slices cost, learnt; until the first
+    has run, what prompts of the streams do (`like`). tokens_total: computed so far."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ NEXT: dict[tuple[State, Event], State] = {
     (State.DECODE, Event.PREEMPTED): State.WAITING,
     (State.PREFILL, Event.FINISHED): State.ENDED,
     (State.DECODE, Event.FINISHED): State.ENDED,
-    # Its client chose its last token while it was out of the pool.
+    # Preempted while its client was choosing a token, which turned out to be the last.
     (State.WAITING, Event.FINISHED): State.ENDED,
     (State.WAITING, Event.CANCELLED): State.ENDED,
     (State.PREFILL, Event.CANCELLED): State.ENDED,
@@ -94,11 +94,13 @@ class Entry:
     n_computed: tokens whose KV is in the cells of `seq`.
     n_cached: tokens that were there already when it was first placed.
     waiting_since_ns: when it arrived or was last preempted.
-    held_until_ns: not to be preempted before, and not before it has a new token; 0 when free to.
+    held_until_ns: it is not preempted before then; 0 for at any time. One that had to age to be
+    placed begins with `NEVER_NS`, and has some more time once it has a new token.
     deadline_ns: when it will be given up, `NEVER_NS` for never; the earlier goes first.
     turn: number of its last run; the lowest has waited longest.
-    restore: while it waits, what it would be given back; placed, what it is being given back, and
-    until that is done nothing of it is computed.
+    restore: what it gets back from host memory. While it waits, an offer; once it is placed, under
+    way, and nothing of it is computed until that is done.
+    reads_until_ns: until then it waits for its session's file and is not placed; 0 for none.
     """
 
     rid: int

@@ -1,8 +1,9 @@
 """Copies between pool and host memory as freight of the steps: how many one may carry.
 
-Beside interactive rows a copy takes the place of background work, within what the guard allows
-that, or of a newcomer's slice, if it is the newcomer who waits for it; where nobody interactive
-decodes it takes a few milliseconds. Not: what is copied, and whether that is worth it (`parking`).
+Beside interactive rows copies take the place of background work, for as long as the guard allows
+that; a copy that a newcomer waits for may take as long as a slice of the newcomer's prompt. Where
+nothing interactive decodes, copies have a few milliseconds of each step.
+Not: what is copied, and whether that is worth it (`parking`).
 Pure; owner: the step thread.
 """
 
@@ -14,7 +15,7 @@ from umad.scheduler.guard import LatencyGuard
 from umad.scheduler.parking import Parker
 from umad.step import MemoryOp, StepResult
 
-# Copies of a step that nobody interactive decodes in: what arrives meanwhile hardly feels it.
+# For the copies of a step without interactive rows: what arrives meanwhile hardly feels it.
 COPY_MS = 8.0
 
 
@@ -42,7 +43,8 @@ class Freight:
         self._for_background = False
 
     def load(self, ready: Ready) -> tuple[MemoryOp, ...]:
-        """The copies that the step of `ready` carries; whose place they take is taken out of it."""
+        """The copies of the next step. Background work whose place they take is removed from
+        `ready`."""
         self._for_background = False
         if not self._parker.has_work:
             return ()

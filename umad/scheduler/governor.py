@@ -42,7 +42,8 @@ def ready_of(
 
 
 class StepGovernor:
-    """guard, slices, throttle, embeds: for those who keep their books."""
+    """Makes the plans. Its `guard`, `slices`, `throttle` and `embeds` are public for those who tell
+    them what became of a step (`books`, `policy`)."""
 
     def __init__(
         self,

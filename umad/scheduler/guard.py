@@ -16,10 +16,10 @@ from collections.abc import Iterable
 
 # p95 leaves one step in twenty free to be longer; one in 25 keeps a margin for the machine's noise.
 CHUNK_EVERY = 25
-# Of the chunks, one in so many is the smallest piece: what is thought of it may be wrong, and as
-# long as it seems too dear for every step, nothing else would ever show that.
+# One chunk in so many is the smallest piece only. Its cost may have been overestimated, and while
+# it is thought too dear for ordinary steps, nothing else would ever measure it again.
 PIECE_EVERY = 4
-# The share of time is remembered over about this much of it.
+# Background work's share of the time is that of about the last so many milliseconds.
 SHARE_MEMORY_MS = 2_000.0
 # Trust gained by a step within the cap; lost so many times over by one above it.
 TRUST_GAIN = 0.002
@@ -76,8 +76,8 @@ class LatencyGuard:
         return 0.0
 
     def settle(self, *, solo_ms: float, within_ms: float, step_ms: float, carried: bool) -> None:
-        """A step ran that took `step_ms`, as its readers feel it. solo_ms: 0 for one without
-        interactive work; carried: background was in."""
+        """A step ran that took `step_ms`, as its readers feel it. solo_ms: 0 where it had no
+        interactive work; carried: whether it had background work."""
         regular_ms = within_ms - solo_ms
         extra_ms = max(0.0, step_ms - solo_ms)
         self._remember_share(extra_ms if carried else 0.0, step_ms)

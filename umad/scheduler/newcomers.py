@@ -21,7 +21,7 @@ from umad.scheduler.tiles import ATTENTION_ROWS, in_whole_tiles
 from umad.step import PrefillSlice
 
 FIRST_COMES_EVERY = 4
-# However many newcomers there are, a running stream never waits longer than for so many times one.
+# However many newcomers there are, their slice is never longer than so many times that of one.
 MOST_CROWD = 4.0
 
 
@@ -100,6 +100,8 @@ class NewcomerLine:
                 break
             cells = slice_cells(n, entry.n_computed)
             if n_done:
+                # With this prompt in it the step is longer for it and for the n_done others whose
+                # first tokens it brings; the price of a step of its own falls on it alone.
                 longer_ms = cost.at(taken + n, n_cells + cells, beside)
                 longer_ms -= cost.at(taken, n_cells, beside)
                 if (n_done + 1) * longer_ms >= own_ms + cost.at(n, cells, beside):

@@ -1,10 +1,11 @@
 """What a step of interactive rows alone takes beyond the device's best time, as readers feel it.
 
-Between two tokens a reader also waits for the host: mail, planning, sampling, sending. And the cost
-curves believe a quick step sooner than a slow one, so that what other programs take is never fed
-back into ever smaller slices; usual is a little more. Together they are the median of what the last
-such steps took, from one step's tokens to the next one's, above what the curve foretold: learnt at
-load by a rehearsal, and from then on from every step that carried nothing else.
+Between two tokens a reader also waits for the host: mail, planning, sampling, sending. And a usual
+step takes a little longer than the cost curves say, because they believe a quick step sooner than a
+slow one (else what other programs take would make slices smaller and smaller). Both together are
+measured as one: by how much the last such steps, from one step's tokens to the next one's, took
+longer than the curve foretold; the median counts. A rehearsal at load learns it first, then every
+step that carried nothing else.
 Pure; owner: the step thread.
 """
 
@@ -57,7 +58,8 @@ class Pace:
         return any(one.seen for one in self._usual)
 
     def above_ms(self, n_rows: int) -> float:
-        """Usual milliseconds above the device's; of the nearest number of rows that is known."""
+        """Usual milliseconds above the device's; where `n_rows` is not known, those of the nearest
+        number that is."""
         at = _point(n_rows)
         here = self._usual[at]
         if here.seen:

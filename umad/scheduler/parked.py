@@ -1,9 +1,9 @@
 """The books of what is parked in host memory: whose tokens, how many slabs, who goes first.
 
 A parked sequence lies in slabs of `slice_cells` cells each, so that it can be copied a slab at a
-time. When a newcomer needs
-room, the one goes whose rebuilding would cost least for the room it takes, counted from when it
-was last of use (GreedyDual, Cao and Irani 1997); those of pinned sessions go after all others.
+time. When another one needs room, the one goes that would cost least to rebuild for the room it
+takes, counted from when it was last of use (GreedyDual, Cao and Irani 1997); sessions go after all
+others.
 Not: what is worth parking, or when (`parking`); the bytes themselves (`umad.engine.parked_cells`).
 Pure; owner: the step thread.
 """
@@ -33,6 +33,10 @@ class ParkShape:
 
 @dataclass(slots=True, eq=False)
 class _Parked:
+    """tokens: all that are to be parked; the first n_parked are there. n_slabs: room taken, used or
+    reserved. worth: the store's clock when it was last of use, and what it would cost to rebuild
+    for each slab. pins: how many requests are being given it back."""
+
     tokens: NDArray[np.int32]
     session: str | None
     n_parked: int

@@ -70,10 +70,11 @@ class Scheduler:
     ) -> None:
         """cuts_soon: an arrival takes the device back from a background step within milliseconds;
         where it cannot, such steps are sized in time. parking: room in host memory for what the
-        pool has to give up; None for none. skip_ms: what every row pays to pass over a cell that is
-        not its own; where that is anything, what is left behind pays rent, and of background work
-        it is kept no longer than until its app's next request. saved: tokens of the sessions on
-        disk; None where none are to be saved. embeds: what one embedding decode may hold."""
+        pool has to give up; None for none. skip_ms: what it costs a row to pass over a cell that is
+        not its own. Where that is more than 0, what ended requests leave in the pool pays rent for
+        it, and what background work leaves goes with its app's next request. saved: tokens of the
+        sessions on disk; None where none are to be saved. embeds: what one embedding decode may
+        hold."""
         self.cost = cost or CostModel()
         self._priority = {name: lane.priority for name, lane in lanes.items()}
         # Lanes at or above the interactive one are guarded; without one, the highest is.
@@ -216,8 +217,8 @@ class Scheduler:
         self._placer.may_place = True
 
     def is_saving(self, now_ns: int) -> bool:
-        """Asked when nothing more will come: whether sessions are still to be written. Not for
-        ever."""
+        """Asked by an engine that is about to end: whether sessions are still to be written. After
+        some seconds (`saving.LAST_SAVES_NS`) it is answered with no."""
         return self._saver.hurry(now_ns)
 
     # -- the step -------------------------------------------------------------------------------
@@ -273,8 +274,9 @@ class Scheduler:
         return tuple(ended)
 
     def take(self, drawn: Sampled, now_ns: int) -> Finished | None:
-        """A token of a request, and its end where that is one. Most are part of what `apply` books;
-        one that its client chooses comes later, and the request is paused until then."""
+        """Book a token of a request; how the request ended, if it ends with it. `apply` does it for
+        all tokens of a step but those that clients choose: they come later, and until then their
+        requests are paused."""
         entry = self._entries.get(drawn.rid)
         if entry is None:
             return None

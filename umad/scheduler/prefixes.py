@@ -1,7 +1,7 @@
 """Finds the sequence, live or retained, that shares the longest prefix with a prompt.
 
-Sequences are bucketed by their first tokens, so a look-up compares only likely ones; a match
-shorter than a bucket key is not worth a copy and is not found. Owner: the step thread.
+Sequences are bucketed by their first tokens, so a look-up compares only likely ones. A match that
+is shorter than those first tokens is not worth sharing and is not found. Owner: the step thread.
 """
 
 from dataclasses import dataclass

@@ -18,16 +18,17 @@ MEMORY_MS = 20_000.0
 # With none in so long, they come less often than three in that time, at 95 % confidence (the "rule
 # of three", Hanley and Lippman-Hand 1983): a habit that has ended is not remembered until it fades.
 QUIET_CUTS = 3.0
-# However quiet the machine: a step that is longer tells nobody how it goes, and gains nothing.
+# However quiet the machine: a longer step brings no more tokens per second, and all the while
+# nobody hears how far it is.
 LONGEST_MS = 4_000.0
-# Sizes whose speeds differ by less are alike; the largest of them is taken, since what it could
-# lose is counted already and what is left between two steps is nobody's.
+# Sizes whose speeds differ by less than this are taken for equal, and the largest of them is
+# chosen: what a cut would lose is in the speed already, and fewer steps have less time between
+# them.
 NEARLY = 1.03
-# Smaller ones are not considered: all weights are read for each, and on a CPU two tokens may take
-# longer than twice one, so that a search from one token up would stop there.
+# Smaller slices are not considered: every one reads all weights.
 LEAST_TOKENS = 16
-# After so many slices one that was never tried, or else the next larger, is tried: what is known of
-# it may have been measured while other programs disturbed it.
+# Every so many slices a size that was never tried is tried or, if there is none, the next larger
+# one: what is known of it may have been measured while other programs disturbed it.
 TRY_LARGER_EVERY = 8
 
 

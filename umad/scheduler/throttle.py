@@ -18,15 +18,17 @@ from umad.scheduler.neighbours import STEP_MS, Courtesy, Neighbours
 from umad.step import EmbedSlice, StepPlan, StepResult
 
 # Engines that wait for the same budget wake at the same moment, and the one that is a little
-# quicker would take it every time. Who had the last turn leaves the next this long to begin, and
-# who has had more than the others, as long as what it is ahead takes: on a crowded machine one that
-# is woken late would lose its turn again and again. Below what an unused budget is saved up for.
+# quicker would get it every time. So the engine that had the last turn waits TURN_MS longer, and
+# one that has moved more bytes than the others as long as its lead takes at the budget's rate, but
+# at most MOST_TURN_MS: on a crowded machine an engine that is woken late would else lose its turn
+# again and again. Nothing of the budget is lost by it, since more is saved up (`budget.BURST_MS`).
 TURN_MS, MOST_TURN_MS = 10.0, 40.0
 # Another engine that has neither made a background step nor waited for one for so long takes no
 # turns, and the lead over it fades as quickly.
 TAKES_TURNS_NS = 1_000_000_000
-# Rows beside interactive ones that together add less than this are no reason to hold them back:
-# they would read the same weights later, for themselves alone.
+# Background rows beside interactive ones, if together they add less than this share of the bytes,
+# are let through whatever the budget says: held back, they would read all the weights for
+# themselves.
 RIDERS_SHARE = 0.05
 _MS_PER_S = 1e3
 
@@ -55,7 +57,8 @@ class BackgroundThrottle:
     def __init__(
         self, *, budget: TrafficBudget | None, traffic: TrafficModel | None, floor: float
     ) -> None:
-        """Without `traffic` nothing is known to move and only neighbours hold anything back."""
+        """traffic: None where it is not known what a step moves; then only busy neighbours hold
+        background work back."""
         self.budget = budget or TrafficBudget()
         self._traffic = traffic
         self._courtesy = Courtesy(share=floor)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 ROWS_AT_ONCE = 4
 ATTENTION_ROWS = 64
-# A slice is not made shorter by more than one in so many tokens: beyond it, what the step's other
-# rows cost again weighs more.
+# A slice is made shorter by one in so many tokens at most: to leave out more would need more steps,
+# and what their other rows cost weighs more than full tiles save.
 MOST_LEFT_OUT = 4
 
 
