@@ -7,6 +7,7 @@ Not: what a step is made of (`compose`). Pure; owner: the step thread.
 """
 
 from collections.abc import Mapping
+from enum import Enum
 
 from umad.scheduler.entry import NEVER_NS, Entry, Event
 from umad.scheduler.fairness import TokenCounters
@@ -19,6 +20,14 @@ BLOCKING_NS = 3 * AGING_NS
 # Computed again within a second where a processor decodes; kept, 8,000 cells of such prompts cost
 # all streams 7 to 10 % of their speed (0.5B model, 2 cores, 1 and 8 streams).
 SHORT_TOKENS = 256
+
+
+class Tried(Enum):
+    """What came of trying to place a request."""
+
+    PLACED = "placed"
+    AFTER_COPIES = "after copies"  # it fits once what must go for it has been copied
+    NO_ROOM = "no room"
 
 
 class Placer:
@@ -49,7 +58,8 @@ class Placer:
         self._running: dict[int, Entry] = {}
         self.running: Mapping[int, Entry] = self._running
         self.may_place = True
-        # Of this look at the line; most of those who wait then need not look at who runs.
+        # The lowest priority that runs, at this look at the line: whoever waits and is not above it
+        # need not ask who could give way.
         self._lowest_running = 0
         self._highest = max(priority.values())
         self.preemptions = 0
@@ -83,17 +93,17 @@ class Placer:
                 break  # nobody could come in, whoever waits
             for entry in self._waiting.heads(now_ns):
                 if awaits_copies and entry.lane not in self._guarded:
-                    # A place is being made: who came in now would only have to go again.
+                    # Room is being made for somebody: whoever came in now would have to go again.
                     continue
-                came_in = self._try_to_place(entry)
-                if came_in is False:
-                    came_in = self._make_way(entry, now_ns)
-                if came_in is None:
+                tried = self._try_to_place(entry)
+                if tried is Tried.NO_ROOM:
+                    tried = self._make_way(entry, now_ns)
+                if tried is Tried.AFTER_COPIES:
                     awaits_copies = True
                     if entry.lane in self._guarded:
                         break
                     continue
-                if came_in:
+                if tried is Tried.PLACED:
                     self._enter(entry, now_ns)
                     placed = True
                     break
@@ -104,25 +114,25 @@ class Placer:
             now_ns < entry.held_until_ns for entry in self._running.values()
         )
 
-    def _try_to_place(self, entry: Entry) -> bool | None:
-        """Place `entry` if it fits; None when it will, after what must go has been copied."""
+    def _try_to_place(self, entry: Entry) -> Tried:
+        """Place `entry` if it fits as things are; nobody gives way."""
         entry.restore = self._parker.offer(entry)
         if not self._residency.could_fit(entry):
-            return False
+            return Tried.NO_ROOM
         evictions = self._residency.evictions(entry) if self._parker.has_room else ()
         if evictions and self._parker.copies_first(
             evictions,
             guarded=entry.lane in self._guarded,
             keep=None if entry.restore is None else entry.restore.key,
         ):
-            return None
-        return self._residency.place(entry)
+            return Tried.AFTER_COPIES
+        return Tried.PLACED if self._residency.place(entry) else Tried.NO_ROOM
 
-    def _make_way(self, entry: Entry, now_ns: int) -> bool | None:
+    def _make_way(self, entry: Entry, now_ns: int) -> Tried:
         """Preempt lower lanes for `entry` if that places it; the youngest goes first."""
         priority = self._priority[entry.lane]
         if priority <= self._lowest_running:
-            return False
+            return Tried.NO_ROOM
         lower = [
             other
             for other in self._running.values()
@@ -130,14 +140,14 @@ class Placer:
             and (other.paused or now_ns >= other.held_until_ns)
         ]
         if not lower or not self._residency.could_fit(entry, tuple(lower)):
-            return False
+            return Tried.NO_ROOM
         lower.sort(key=lambda other: (self._priority[other.lane], -other.arrived_ns))
         for victim in lower:
             self._preempt(victim, now_ns)
-            came_in = self._try_to_place(entry)
-            if came_in is not False:
-                return came_in
-        return False
+            tried = self._try_to_place(entry)
+            if tried is not Tried.NO_ROOM:
+                return tried
+        return Tried.NO_ROOM
 
     def _preempt(self, victim: Entry, now_ns: int) -> None:
         victim.on(Event.PREEMPTED)
