@@ -2,10 +2,11 @@
 
 A step ends with `accept`, which hands the token over; the next one's `allowed` finds the mask
 ready, as a mask takes 2 to 200 microseconds and a decode milliseconds. Before the constraint
-begins there may be thinking, which is free. An answer whose mask does not come ends; its peers
-have waited for it `MASK_S`, and their masks are made by another thread from then on.
-Owner: an `AnswerMask` is the step thread's once it was started, but for its grammar between
-`accept` and `allowed`, which is the mask thread's.
+begins the model may think, and what it thinks is not constrained. An answer whose mask is not
+there within `MASK_S` ends with an error. Its peers have waited that long once: from then on
+another thread makes their masks.
+Owner: the step thread, once an `AnswerMask` was started. Between `accept` and `allowed` its grammar
+is the mask thread's.
 """
 
 import enum
@@ -28,7 +29,8 @@ _TAIL_BYTES = 64
 
 
 class Phase(enum.Enum):
-    """How far an answer is: nothing yet but it may think; thinking; under its grammar."""
+    """How far an answer is: not begun, and it may begin with thinking; thinking; under its
+    grammar."""
 
     BEFORE = enum.auto()
     THINKING = enum.auto()

@@ -1,6 +1,7 @@
-"""What an answer has to keep to, from its request: a constraint, a forced call, thinking before.
+"""From a request to the mask its answer must keep to: a constraint, a forced call, thinking before.
 
-Any thread; all but for a while belongs to whoever compiles (`umad.engine.compiling`).
+Owner: whoever takes the request in; where a grammar is compiled, a thread of
+`umad.engine.compiling`. Nothing in it changes, so several may use it at once.
 """
 
 import json

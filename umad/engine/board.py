@@ -19,9 +19,10 @@ SEATS = 64
 # A seat is a cache line of its own, so that writers do not take each other's lines away.
 WORDS_PER_SEAT = 8
 BOARD_BYTES = (SEATS + 1) * WORDS_PER_SEAT * 8
-# An interactive step that long ago was the last: its engine hangs or is dead.
+# An engine whose last interactive step was this long ago hangs or is dead: it counts as idle.
 STALE_NS = 2_000_000_000
-# An engine that waited until then and has not moved since is still about to: it is woken late.
+# An engine that was to wake this long ago and has not moved anything since still counts as waiting:
+# on a crowded machine it is woken late.
 LATE_NS = 100_000_000
 
 # Words of the head, before the seats.
@@ -91,8 +92,8 @@ class BoardSeat:
     def stepped(
         self, n_bytes: int, now_ns: int, *, background: bool, bytes_per_s: float | None = None
     ) -> None:
-        """A step has moved `n_bytes`. background: nothing interactive was in it. bytes_per_s: what
-        this engine holds for possible. Step thread."""
+        """A step has moved `n_bytes`. background: nothing interactive was in it. bytes_per_s: the
+        highest rate this engine thinks the machine can do. Step thread."""
         words, at = self._words, self._at
         if bytes_per_s is not None:
             words[at + _RATE] = int(bytes_per_s)

@@ -21,7 +21,7 @@ from umad.scheduler.curve import ROWS
 log = logging.getLogger("umad.engine")
 
 VERSION = 4
-# Idle moments are many; what has been learnt in less than this is not worth a write.
+# There are many idle moments; what was learnt in less time than this is not worth a write.
 WRITE_EVERY_NS = 60_000_000_000
 MAX_FILE_BYTES = 2**16
 
@@ -100,7 +100,7 @@ def _points(name: str, points: Any) -> list[tuple[float, int]]:
         if not isinstance(point, Sequence) or len(point) != 2:
             raise ValueError(f"{name} has a point that is none")
         ms, seen = point
-        # Of the pace, nothing above the device's own time is a figure too.
+        # A pace of 0 is a measurement (nothing above the device's own time), a cost of 0 is none.
         if not _is_number(ms) or (ms == 0 and name != PACE) or type(seen) is not int or seen < 0:
             raise ValueError(f"{name} has a point that is none")
         read.append((float(ms), seen))

@@ -75,7 +75,7 @@ class Drawing:
     def accept(
         self, stream: Stream, token: int, logprob: TokenLogprob | None, news: News
     ) -> Sampled:
-        """A stream has a token, drawn here or chosen by its client; whether it ends with it."""
+        """A stream has a token, drawn here or chosen by its client: book it, and make it news."""
         stream.sampler.accept(token)
         if stream.mask is not None:
             stream.mask.accept(token)

@@ -30,8 +30,9 @@ KEPT_NS = 20_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a request is answered with. ranks: scores, the `top` best of them, in order; else
-    vectors of `width` numbers, scaled to length 1 if `normalize`."""
+    """What a request is to be answered with: with `ranks` scores, the `top` best of them in order;
+    else vectors of `width` numbers, scaled to length 1 if `normalize`. sizes: tokens of each
+    input."""
 
     call: int
     sizes: tuple[int, ...]

@@ -17,8 +17,8 @@ POOLINGS = ("none", "mean", "cls", "last", "rank")
 DEFAULT_POOLING = "mean"
 RANK = "rank"
 # llama.cpp makes, and zeroes, a row of logits for every row of a batch that embeds, once in its
-# graph and once for the reader: 1.2 MB a row with a vocabulary of 152,000. So slices are as long as
-# leaves that below a share of the weights, or this many bytes for small models.
+# graph and once for the reader: 1.2 MB a row with a vocabulary of 152,000. So a slice has as many
+# rows as keep that below a share of the weights or, for small models, below so many bytes.
 _OUTPUT_SHARE = 0.04
 _LEAST_OUTPUT_BYTES = 8_000_000
 _BYTES_PER_LOGIT = 8

@@ -84,7 +84,7 @@ class ModelFacts:
 class StepTraffic:
     """Bytes a step moves: weights once a micro-batch, KV read and written, logits.
 
-    A lower bound by design: activations and what caches save are left out on both sides.
+    An estimate that leaves out activations, which would add to it, and caches, which would save.
     """
 
     weights: WeightBytes

@@ -35,9 +35,9 @@ _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
-    """A model that has its place here. headers: of all its files, the first one's metadata is the
-    model's. n_spare: cells of the pool beyond those it tells of. parking: slabs in host memory that
-    there is room for; None for none."""
+    """A model that fits. headers: of all its files; the first one's metadata is the model's.
+    n_spare: cells that the pool has and does not tell of. parking: slabs that host memory has room
+    for; None where there is none."""
 
     path: Path
     headers: tuple[GgufHeader, ...]

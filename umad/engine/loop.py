@@ -68,8 +68,8 @@ class StepLoop:
         embedder: Embedder | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
-        done whenever work has ended and no more has come for a while. embedder: where texts may
-        come to be embedded."""
+        called whenever work has ended and no more has come for a while. embedder: None where no
+        texts are embedded."""
         self._scheduler = scheduler
         self._runner = runner
         self._inbox = inbox
@@ -118,7 +118,8 @@ class StepLoop:
             self._left_ns = 0
             kept = self._runner.keep_house(plan.memory)
             goes_on = self._scheduler.kept_house(plan, kept, began_ns)
-            # Work held back for long is no reason to fall silent: silence means an engine hangs.
+            # The daemon takes a silent engine for one that hangs: where work is held back for long,
+            # it is told how things stand all the same.
             if plan.memory or news or plan.wait_ms >= IDLE_S * _MS_PER_S:
                 # Cells were given back without a step: the scorecard must not show them as used.
                 self._last_standing = None
@@ -145,7 +146,7 @@ class StepLoop:
         if self._inbox.wait(IDLE_S):
             return
         if self._readers:
-            # It waits for clients and is well: silence would mean that it hangs.
+            # It waits for clients and does not hang, which is what silence would mean.
             self._emit(News(stats=self._tell(self._now_ns())))
         if not self._has_garbage:
             return
@@ -232,7 +233,7 @@ class StepLoop:
 
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
         runner = self._runner
-        # First, so that what it takes is this step's own: readers feel it before their tokens.
+        # Texts come first, so that the time they take is felt, and booked, as this step's.
         embedded = self._embeds.run(plan, began_ns)
         decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
         sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
@@ -261,8 +262,9 @@ class StepLoop:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
         n_background = self._count_background(plan)
         news.carried = n_background > 0 or plan.embed is not None or house.copied_bytes > 0
-        # Who was let go of since the last step gave cells back; that is told at once. Tokens do not
-        # wait for books, least of all a first one, which comes after a rest and finds them due.
+        # Where somebody was let go of since the last step, cells were given back: that is told at
+        # once. Otherwise tokens do not wait for statistics, least of all a first token, which comes
+        # after a rest, when statistics are always due.
         is_due = self._tally.is_due(now_ns)
         if news.ended or (is_due and not news.drawn):
             news.stats = self._tell(now_ns)

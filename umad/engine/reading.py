@@ -23,7 +23,7 @@ from umad.sampling.ring import RingLayout, RingWriter
 # A ring of a large vocabulary is 5 MB.
 MOST_RINGS = 32
 _NS_PER_S = 1e9
-# What is awaited besides the token of a position: that the ring is attached.
+# In place of a position: what is awaited is not its token but that the ring is attached.
 _ATTACHING = -1
 
 
@@ -52,9 +52,9 @@ class Ring:
 
 
 class Reader:
-    """One completion's reader. awaited: the position whose token must come before it goes on, or
-    that the ring must be attached; None while nothing is. due_ns: until when. paused: its client
-    does not read its socket either."""
+    """One completion's reader. awaited: the position whose token its client must choose before it
+    goes on, `_ATTACHING` while the ring must first be attached, None while nothing is awaited.
+    due_ns: when waiting ends with an error. paused: its client does not read its socket either."""
 
     __slots__ = ("awaited", "due_ns", "paused", "ring", "use")
 
@@ -135,7 +135,7 @@ class Readers:
         return reader.ring.facts
 
     def attached(self, stream: Read | None) -> None:
-        """Its client has the descriptor, so no row of it is written before."""
+        """Its client has the ring's descriptor. Until then no row is written."""
         if stream is None or stream.reader is None or stream.reader.ring is None:
             return
         if stream.reader.awaited == _ATTACHING:

@@ -3,10 +3,10 @@
 A probe of bare decodes tells what the device costs (`warmup`). What an interactive stream feels
 between two tokens has the host's part in it too, and what a slice beside it costs shows only beside
 it: both are learnt here, by the very loop, scheduler and samplers that will serve, so that the
-first request already meets slices of the right size. The cost model keeps what was learnt; nothing
-else is left, not in any count and, once its user has cleared it, not in the pool. Bounded: small
-models get `STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`; where the pace is
-remembered from an earlier start, a few steps wake the code and no more.
+first request already meets slices of the right size. Only the cost model keeps what was learnt: no
+count shows the rehearsal, and whoever ran it clears the pool. It is bounded: small models get
+`STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`; where the pace is remembered
+from an earlier start, a few steps only warm the code up.
 Owner: the main thread, before the model is ready.
 """
 

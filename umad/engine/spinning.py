@@ -1,10 +1,11 @@
-"""How long OpenMP's threads spin at the barriers of a graph: a little while they have cores of
-their own, and hardly at all while other programs want them.
+"""How long OpenMP's threads spin at the barriers of a graph: long while they have cores of their
+own, hardly at all while other programs want those cores.
 
-llama.cpp's threads meet some 300 times a token. Those that spin meanwhile are there at once; but
-when one of them has lost its core to another program (a compiler, a test run), the others spin in
-vain hundreds of times a token. Measured on two cores, tiny model, one stream, tokens/s spinning for
-3,000 rounds and for 100: nobody else 350 and 200, beside one busy program 80 and 290.
+llama.cpp's threads wait for each other some 300 times a token. Those that spin until the last one
+has come go on at once; but when that one has lost its core to another program (a compiler, a test
+run), the others spin in vain, hundreds of times a token. Measured on two cores, tiny model, one
+stream, tokens/s spinning for 3,000 rounds and for 100: nobody else 350 and 200, beside one busy
+program 80 and 290.
 
 libgomp reads its patience once, before main. But it spins for 100 rounds at most while the process
 has more OpenMP threads than cores (`gomp_throttled_spin_count_var`, libgomp's
@@ -29,9 +30,9 @@ from umad.engine.process import spins_are_ours, tells_waits
 log = logging.getLogger("umad.engine")
 
 LOOK_NS = 50_000_000
-# Share of the decode threads' time spent waiting for a core. Alone below 0.06 nine times of ten and
-# never above 0.22 (the daemon and the clients work, too), beside one busy program 0.35 to 0.52,
-# however it is waited.
+# Share of the decode threads' time spent waiting for a core, from which on others want the cores.
+# Alone it is below 0.06 nine times of ten and never above 0.22 (the daemon and the clients work,
+# too); beside one busy program 0.35 to 0.52, whether threads spin or sleep.
 CROWDED_SHARE = 0.28
 # A compiler's pauses between files are no reason to turn eager.
 LEAST_CALM_NS, MOST_CALM_NS = 1_000_000_000, 30_000_000_000
@@ -129,7 +130,7 @@ class SpinWatch:
         if passed_ns < LOOK_NS:
             return
         waited_ns = self._waited_ns()
-        # Threads that ended took their waits along.
+        # The sum is over living threads, so it falls when one ends.
         share = max(0, waited_ns - self._last_ns) / (passed_ns * self._threads)
         self._looked_ns, self._last_ns = now_ns, waited_ns
         was_polite = self._patience.polite

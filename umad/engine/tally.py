@@ -117,5 +117,5 @@ class StepTally:
         if self._waited_ns is None:
             return 0.0
         before_ns, self._waited_from_ns = self._waited_from_ns, self._waited_ns()
-        # Threads that ended took their waits along.
+        # The sum is over living threads, so it falls when one ends.
         return max(0, self._waited_from_ns - before_ns) / self._threads / _NS_PER_MS

@@ -18,8 +18,8 @@ _NS_PER_MS = 1e6
 _PROBES = ((1, 0), (2, 0), (0, 4), (4, 0), (8, 0), (0, 16), (0, 64))
 _PROBE_MS = 1_500.0
 
-# What was remembered is believed where one row takes no more and no less than this many times as
-# long; beyond, the machine has become another.
+# What was remembered is believed if a row now takes at most this many times as long, and at least
+# that part of it; otherwise the machine is another one by now.
 _AGREES = 2.0
 
 Observation = tuple[int, int, float]
