@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -79,13 +80,17 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     processes: list[subprocess.Popen[str]] = []
 
     def start(
-        *models: FakeModel, drain_s: float = 5.0, names: tuple[str, ...] = ()
+        *models: FakeModel,
+        drain_s: float = 5.0,
+        names: tuple[str, ...] = (),
+        at_hangup: signal.Handlers = signal.SIG_DFL,
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
-                DAEMON_PROGRAM,
+                # As its starter left it: nohup has it ignored.
+                f"import signal; signal.signal(signal.SIGHUP, {int(at_hangup)})\n{DAEMON_PROGRAM}",
                 str(tmp_path / "umad.sock"),
                 str(drain_s),
                 *(names or write_models(tmp_path, models)),

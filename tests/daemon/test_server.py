@@ -133,7 +133,7 @@ def test_a_daemon_killed_with_kill_9_leaves_no_engine_and_its_socket_is_taken_ov
     assert all_gone(engines)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_running_requests_end_and_refuses_new_ones(
     spawn: Spawn, connect: Callable[[], Client], tmp_path: Path, number: int
 ) -> None:
@@ -158,6 +158,20 @@ def test_a_signal_lets_running_requests_end_and_refuses_new_ones(
     assert daemon.wait(PATIENCE_S) == 0
     assert all_gone(engines)
     assert not (tmp_path / "umad.sock").exists()
+
+
+def test_a_daemon_under_nohup_outlives_its_terminal(
+    spawn: Spawn, connect: Callable[[], Client]
+) -> None:
+    daemon = spawn(FakeModel(), at_hangup=signal.SIG_IGN)
+    ready_line(daemon)
+
+    daemon.send_signal(signal.SIGHUP)
+
+    # Whatever a signal did would be done by the second answer.
+    assert connect().ask(Models(id=1))
+    assert connect().ask(Models(id=1))
+    assert daemon.poll() is None
 
 
 def test_what_still_runs_when_the_drain_is_over_is_cancelled(

@@ -4,8 +4,9 @@
 (`umad.daemon.keeper`). One thread, one loop; what blocks (memory facts, a CSV row) goes to a
 thread of the loop's pool.
 
-First SIGTERM or SIGINT: new work is refused, running requests may end within `drain_s`, then they
-are cancelled. Second: engines are killed and the process ends at once.
+First SIGTERM, SIGINT or SIGHUP (the terminal it was started in has closed; not with nohup): new
+work is refused, running requests may end within `drain_s`, then they are cancelled. Second: engines
+are killed and the process ends at once.
 """
 
 import asyncio
@@ -180,7 +181,10 @@ class Daemon:
     async def run(self, ready: Callable[[], None]) -> int:
         """Serve until told to stop; the exit code. Raises what kept a model from loading."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             loop.add_signal_handler(number, self._signalled, number)
         listener = await loop.create_unix_server(self._new_session, sock=self._socket_file.sock)
         writer = asyncio.create_task(
