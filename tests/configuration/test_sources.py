@@ -231,6 +231,12 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, messa
     assert message in refusal(tmp_path, text)
 
 
+@pytest.mark.parametrize("variable", ["UMAD_QOS", "UMAD_MODEL"])
+def test_a_variable_nested_too_deeply_is_refused(variable: str) -> None:
+    with pytest.raises(BadConfig, match=rf"^{variable}: not YAML: nested too deeply"):
+        load(environ=NOTHING | {variable: "[" * 20_000})
+
+
 def test_a_wrong_variable_or_flag_is_named() -> None:
     with pytest.raises(BadConfig, match=r"^UMAD_CTX_SIZE: ctx_size must be a whole number"):
         load(environ=NOTHING | {"UMAD_CTX_SIZE": "lots"})

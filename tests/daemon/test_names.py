@@ -44,7 +44,7 @@ def test_a_path_that_no_system_has_is_a_missing_file_too(model: str) -> None:
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadFailed):
+    with pytest.raises(ModelLoadFailed, match=f"a folder or device, not a GGUF file: {tmp_path}"):
         find_model_file(str(tmp_path))
 
 

@@ -1,5 +1,7 @@
 """The socket's place in the file system: owned by one daemon, closed to everybody else."""
 
+import errno
+import fcntl
 import os
 import socket
 import stat
@@ -144,3 +146,34 @@ def test_the_longest_path_the_system_allows_is_taken(tmp_path: Path) -> None:
     SocketFile.claim(path).close()
 
     assert len(os.fsencode(path)) == LIMIT_BYTES
+
+
+def test_a_lock_file_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full_disk)
+
+    with pytest.raises(BadConfig, match=r"cannot be written: .*u\.sock\.lock: No space left"):
+        SocketFile.claim(tmp_path / "u.sock")
+
+
+def test_a_lock_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "u.sock.lock")
+
+    with pytest.raises(BadConfig, match=r"u\.sock\.lock"):
+        SocketFile.claim(tmp_path / "u.sock")
+
+
+def test_a_file_system_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+
+    with pytest.raises(BadConfig, match=r"cannot be locked: .*u\.sock\.lock"):
+        SocketFile.claim(tmp_path / "u.sock")

@@ -168,6 +168,8 @@ def _text_node(option: Option, text: str, at: str) -> yaml.Node:
     if option in (QOS, APPS, ALIASES, *LISTS) or (option is MODEL and text.startswith("[")):
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except RecursionError as error:
+            raise BadConfig(f"{at}: not YAML: nested too deeply") from error
         except yaml.YAMLError as error:
             raise BadConfig(f"{at}: not YAML: {getattr(error, 'problem', error)}") from error
         if node is not None:

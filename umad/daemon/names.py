@@ -40,11 +40,12 @@ def find_model_file(model: str) -> ModelFile:
         )
     path = path.absolute()
     try:
-        found = path.is_file()
+        found, is_there = path.is_file(), path.exists()
     except OSError as error:  # a name longer than the system's, a loop of links
         raise ModelLoadFailed(f"{error.strerror}: {path}", field="model") from error
     if not found:
-        raise ModelLoadFailed(f"no such file: {path}", field="model")
+        what = "a folder or device, not a GGUF file" if is_there else "no such file"
+        raise ModelLoadFailed(f"{what}: {path}", field="model")
     return ModelFile(name=path.stem, path=path)
 
 

@@ -101,8 +101,19 @@ def _lock(lock_path: Path, path: Path) -> int:
         raise AlreadyRunning(
             f"another daemon (pid {owner}) owns {path}; use it, or stop it with: kill {owner}"
         ) from error
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+    except OSError as error:  # a file system that has no locks
+        os.close(fd)
+        raise BadConfig(
+            f"the lock file cannot be locked: {lock_path}: {error.strerror}", field="socket"
+        ) from error
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+    except OSError as error:  # a full disk; or what lies there is no file
+        os.close(fd)
+        raise BadConfig(
+            f"the lock file cannot be written: {lock_path}: {error.strerror}", field="socket"
+        ) from error
     return fd
 
 
