@@ -61,3 +61,17 @@ def test_a_reader_that_has_gone_stops_neither() -> None:
         assert process.returncode == 0
     finally:
         os.close(write_end)
+
+
+def test_what_a_terminal_would_obey_is_written_out() -> None:
+    program = PROGRAM.replace('"line %d"', r'"\x1b[2J\x9b\tl\xe9on %d"')
+
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        _, errors = process.communicate(timeout=PATIENCE_S)
+
+    assert errors.decode().splitlines()[0].endswith(r" \x1b[2J\x9b" + "\tl\xe9on 0")

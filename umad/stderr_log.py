@@ -19,6 +19,8 @@ QUEUED_LINES = 4096
 # To write what is queued at the end; a reader that is stuck must not keep the process.
 CLOSE_S = 1.0
 MOST_CAUSES = 8
+# A model's file says its own names, and llama.cpp quotes them: no terminal obeys them.
+_OBEYED = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -89,7 +91,8 @@ class StderrLog(logging.Handler):
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            left = memoryview(f"{line}\n".encode(errors="backslashreplace"))
+            text = line.translate(_OBEYED)
+            left = memoryview(f"{text}\n".encode(errors="backslashreplace"))
             try:
                 while left:
                     left = left[os.write(STDERR_FD, left) :]

@@ -1,12 +1,15 @@
 """How commands end: exit codes as documented, and one line that says what to do next."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from tests.cli.conftest import Umad
-from umad import errors
+from umad import cli, errors
+from umad.cli import app
 from umad.cli.exits import exit_code_of, run_command
 from umad.errors import UmadError
 
@@ -49,6 +52,16 @@ def test_an_error_is_one_line_and_its_code(
 
     assert run_command(command, []) == code
     assert capfd.readouterr().err == "umad: it broke here; mend it\n"
+
+
+def test_what_a_terminal_would_obey_is_written_out(capfd: pytest.CaptureFixture[str]) -> None:
+    @click.command()
+    def command() -> None:
+        raise errors.ModelLoadFailed("unknown architecture '\x1b[2Jl\xe9on'")
+
+    run_command(command, [])
+
+    assert capfd.readouterr().err == "umad: unknown architecture '\\x1b[2Jl\xe9on'\n"
 
 
 def test_a_bug_is_one_line_too(capfd: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +130,18 @@ def test_without_a_daemon_a_command_is_3_and_says_how_to_start_one(
     assert ended.code == 3
     assert ended.err.count("\n") == 1
     assert "umad serve" in ended.err
+
+
+def test_every_command_that_a_message_names_is_there() -> None:
+    package = Path(cli.__file__).parents[1]
+    named = {
+        word
+        for path in package.rglob("*.py")
+        for word in re.findall(r": umad ([a-z]+)\b", path.read_text())
+    }
+
+    assert {"serve", "load"} <= named
+    assert not named - set(app.umad.list_commands(click.Context(app.umad)))
 
 
 def test_help_and_version_are_0(umad: Umad) -> None:

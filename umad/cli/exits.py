@@ -19,6 +19,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
+from umad.cli.tables import printable
 from umad.errors import (
     BadConfig,
     BadRequest,
@@ -124,7 +125,7 @@ def _drop_output() -> None:
 
 
 def _say(message: str, code: int) -> int:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     click.echo(f"umad: {line}", err=True)
     return code
 

@@ -77,5 +77,6 @@ def connect_error(path: str, error: OSError) -> UmadError:
 def silent_daemon(path: str, waited_s: float) -> NoDaemon:
     """The error for a socket that somebody holds and nobody answers."""
     return NoDaemon(
-        f"the daemon on {path} did not answer within {waited_s:g} s; look at it: umad doctor"
+        f"the daemon on {path} did not answer within {waited_s:g} s; see its log, or end it: "
+        f"its pid is in {path}.lock"
     )
