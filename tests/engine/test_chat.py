@@ -44,7 +44,6 @@ def test_today_is_todays_date() -> None:
 def test_a_model_without_a_template_says_what_to_send_instead() -> None:
     chat = template(None)
 
-    assert not chat.is_usable
     with pytest.raises(BadRequest, match="no chat template; send a prompt") as caught:
         chat.render(turns(("user", "x")))
     assert caught.value.field == "messages"

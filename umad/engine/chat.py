@@ -61,11 +61,6 @@ class ChatTemplate:
             except TemplateFailed as error:
                 self._flaw = str(error)
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether `render` can work at all."""
-        return self._renderer is not None
-
     def render(
         self,
         messages: Sequence[ChatMessage],

@@ -52,11 +52,6 @@ def weight_bytes(header: GgufHeader) -> WeightBytes:
     )
 
 
-def all_bytes(header: GgufHeader) -> int:
-    """Bytes of every tensor."""
-    return sum(tensor.size_bytes or 0 for tensor in header.tensors)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvShape:
     """Elements one cell holds, all layers together."""

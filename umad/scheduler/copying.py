@@ -26,11 +26,6 @@ class CopyCost:
         self._ms_per_mb = FIRST_MS_PER_MB
         self._has_learnt = False
 
-    @property
-    def ms_per_mb(self) -> float:
-        """As learnt so far."""
-        return self._ms_per_mb
-
     def copy_ms(self, n_tokens: int) -> float:
         """Of the cells of so many tokens, one way."""
         return n_tokens * self._cell_bytes / _BYTES_PER_MB * self._ms_per_mb
