@@ -219,7 +219,7 @@ def test_a_daemon_that_does_not_greet_is_given_up(path: str) -> None:
         async with daemon(path, script, greet=False):
             await AsyncClient(path, options=options).ping()
 
-    with pytest.raises(NoDaemon, match="umad doctor"):
+    with pytest.raises(NoDaemon, match="see its log"):
         run(main())
 
 
