@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import socket
 import struct
 
 import pytest
 
 from tests.daemon.house import Serve, asks, run, tokens_of, until
 from umad.protocol.frames import encode_frame
-from umad.protocol.messages import Cancel, Hello, Ping, Welcome
+from umad.protocol.messages import Cancel, Hello, Models, Ping, Welcome
 from umad.service import Accepted, Failed
 from umad.testing import FakeModel
 
@@ -268,5 +269,23 @@ def test_an_unknown_lane_is_refused_and_the_connection_lives_on(serve: Serve) ->
             assert stream.failed is not None
             assert "did you mean interactive" in stream.failed.message
             assert await wire.ask(Ping(id=2)) is None
+
+    run(test())
+
+
+def test_a_crowd_that_comes_while_the_daemon_is_busy_waits_at_the_door(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            crowd = [socket.socket(socket.AF_UNIX) for _ in range(250)]
+            try:
+                # All of them before the daemon's loop, which is this one, takes the first.
+                for one in crowd:
+                    one.setblocking(False)
+                    one.connect(os.fspath(house.socket))
+
+                assert await (await house.connect()).ask(Models(id=1))
+            finally:
+                for one in crowd:
+                    one.close()
 
     run(test())

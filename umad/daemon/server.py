@@ -39,7 +39,7 @@ from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
-from umad.daemon.socket_file import SocketFile
+from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
@@ -186,7 +186,10 @@ class Daemon:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._signalled, number)
-        listener = await loop.create_unix_server(self._new_session, sock=self._socket_file.sock)
+        # The loop listens once more, and would shorten the queue to a hundred.
+        listener = await loop.create_unix_server(
+            self._new_session, sock=self._socket_file.sock, backlog=BACKLOG
+        )
         writer = asyncio.create_task(
             write_scorecards(self._verbs.scorecard, self._settings.logging), name="scorecards"
         )

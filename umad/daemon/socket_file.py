@@ -16,7 +16,9 @@ from typing import Self
 from umad.errors import AlreadyRunning, BadConfig
 from umad.socket_path import check_socket_path
 
-BACKLOG = 128
+# Clients that connect while the loop is busy: one more is told that there is no room, so as many
+# may wait as come with a test suite or a crowd of agents. The kernel takes what it allows of it.
+BACKLOG = 1024
 
 
 class SocketFile:
