@@ -1,6 +1,7 @@
 """How commands end: exit codes as documented, and one line that says what to do next."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Umad
 from umad import cli, errors
+from umad.__main__ import main
 from umad.cli import app
 from umad.cli.exits import exit_code_of, run_command
 from umad.errors import UmadError
@@ -142,6 +144,19 @@ def test_every_command_that_a_message_names_is_there() -> None:
 
     assert {"serve", "load"} <= named
     assert not named - set(app.umad.list_commands(click.Context(app.umad)))
+
+
+def test_ctrl_c_while_umad_still_starts_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    class CtrlC:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "umad.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "umad.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [CtrlC, *sys.meta_path])
+
+    assert main() == 130
 
 
 def test_help_and_version_are_0(umad: Umad) -> None:
