@@ -205,7 +205,8 @@ class StepPlan:
 
     Rows are laid out decode first, then prefill, in the order given here. n_padding: rows of nobody
     behind them that make the step quicker, in cells which are free again when it is done.
-    cuttable: no interactive work is in it, so an arrival may abort it in the middle.
+    background: no interactive work is in it. cuttable: what it loses when an interactive arrival
+    aborts it in the middle is worth less than what the arrival would wait.
     n_cells_read: KV cells the attention of this step reads, summed over rows, padding's included;
     n_cells_prefill: the part of it that prefill slices read.
     predicted_ms: what the cost model expects; the guard's books are kept with it.
@@ -219,6 +220,7 @@ class StepPlan:
     decode: tuple[DecodeSlice, ...] = ()
     prefill: tuple[PrefillSlice, ...] = ()
     n_padding: int = 0
+    background: bool = False
     cuttable: bool = False
     n_cells_read: int = 0
     n_cells_prefill: int = 0

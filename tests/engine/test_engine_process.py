@@ -227,46 +227,6 @@ def test_stats_add_up(served: RunningEngine) -> None:
     assert all(one.cells_total == 4096 for one in stats)
 
 
-def test_interactive_work_cuts_a_background_prompt_short() -> None:
-    tokens = tuple(3 + n % 2000 for n in range(3000))
-    with engine(nano.path(), ctx_size=8192, batch=1024, ubatch=1024) as running:
-        running.ready()
-
-        # An arrival finds a slice under way all but surely; the test needs one that does.
-        for rid in range(1, 41):
-            running.send(submit(1000 + rid, prompt_ids=(rid, *tokens), lane=BACKGROUND))
-            while not running.of(1000 + rid).progress:
-                running.hear()
-            running.generate(rid, prompt=PROMPT, max_tokens=2)
-            running.send(Cancel(rid=1000 + rid))
-            running.finish(1000 + rid)
-            if running.last_stats.cuts_total:
-                break
-
-        assert running.last_stats.cuts_total > 0
-
-
-def test_a_background_prompt_that_was_cut_ends_like_one_that_was_not() -> None:
-    tokens = tuple(3 + n * n % 2000 for n in range(700))
-    settings = {"kv_type": "q8", "ctx_size": 2048, "batch": 128, "ubatch": 128}
-    with engine(nano.path(), **settings) as running:
-        running.ready()
-        undisturbed = running.generate(1, prompt_ids=tokens, lane=BACKGROUND)
-
-    with engine(nano.path(), **settings) as running:
-        running.ready()
-        running.send(submit(1, prompt_ids=tokens, lane=BACKGROUND))
-        rid = 100
-        while not running.of(1).over:
-            rid += 1
-            # No two alike: one would give way to the other, and cells that fill its hole are
-            # summed in another order, which shows in the last bits (bench/determinism.py).
-            running.generate(rid, prompt=f"{rid} {PROMPT}", max_tokens=1)
-
-        assert rid > 100
-        assert running.of(1).ids == undisturbed.ids
-
-
 def test_a_lane_can_be_changed_on_the_way(served: RunningEngine) -> None:
     served.send(submit(221, prompt=PROMPT, max_tokens=60, lane=BACKGROUND, ignore_eos=True))
     served.send(SetLane(rid=221, lane="interactive"))

@@ -2,6 +2,7 @@
 every further token. Time passes only in its steps."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -133,10 +134,11 @@ class Bench:
             self.ended[finished.rid] = finished
         return plan
 
-    def cut_next(self, *, after_ms: float) -> None:
-        """Plan a step and abort it: all of its slice is lost."""
+    def cut_next(self, *, after_ms: float, by: Callable[[], None] = lambda: None) -> None:
+        """Plan a step and abort it: all of its slice is lost. by: what happens while it runs."""
         plan = self.scheduler.plan(self.now_ns)
         assert plan.cuttable
+        by()
         self.now_ns += int(after_ms * 1e6)
         kept = tuple((piece.seq, piece.start) for piece in plan.prefill)
         cut = StepResult(outcome="cut", device_ms=after_ms, seq_lengths=kept)

@@ -49,7 +49,7 @@ def test_the_engine_that_moved_last_leaves_the_other_the_next_turn() -> None:
 
 def test_an_engine_that_is_always_woken_late_gets_its_half_all_the_same() -> None:
     plan = StepPlan(
-        decode=(DecodeSlice(rid=1, seq=0, position=0, token=0),), n_cells_read=1, cuttable=True
+        decode=(DecodeSlice(rid=1, seq=0, position=0, token=0),), n_cells_read=1, background=True
     )
     moved = StepResult(outcome="done", sampled=(), device_ms=5.0, bytes_moved=STEP_BYTES)
     # A step's bytes are worth 60 ms; one begins as soon as it may, the other 15 ms later.

@@ -208,7 +208,7 @@ class DecodeRunner:
         can_be_cut = plan.cuttable and self._can_cut
         if can_be_cut:
             self._cutter.arm()
-            if self._watch is not None:
+            if self._watch is not None and plan.background:
                 self._watch.began()
         began_ns = self._now_ns()
         code = context.decode(writer.batch)
@@ -218,7 +218,7 @@ class DecodeRunner:
         if plan.n_padding:
             context.trim(self._scratch, 0)
         if can_be_cut:
-            if self._watch is not None:
+            if self._watch is not None and plan.background:
                 self._watch.ended()
             self._cutter.disarm()
         if code == _DONE:

@@ -283,7 +283,7 @@ class StepLoop:
         self._seat.stepped(
             bytes_moved,
             now_ns,
-            background=plan.cuttable,
+            background=plan.background,
             bytes_per_s=self._scheduler.bytes_per_s,
         )
         last = News()

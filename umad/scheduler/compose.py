@@ -22,6 +22,9 @@ from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
 # On an accelerator one more row may cost nothing at all, and nothing is what a refusal looks like.
 LEAST_MS = 0.01
 NO_BOUND_MS = float("inf")
+# Of a slice of a lone newcomer's long prompt: so often its app hears how far it is, and so much is
+# lost at most when somebody comes.
+LONE_NEWCOMER_MS = 1_000.0
 
 
 @dataclass(slots=True)
@@ -70,18 +73,40 @@ class StepComposer:
         plan = self._streams(ready, memory)
         if embed is None:
             return plan
-        return replace(plan, embed=embed, cuttable=embed.cuttable and not plan.n_rows)
+        return replace(
+            plan,
+            embed=embed,
+            background=embed.bulk and not plan.n_rows,
+            cuttable=embed.cuttable and not plan.n_rows,
+        )
 
     def _streams(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
         if ready.decode:
             return self._beside_interactive(ready, memory)
         if ready.prefill:
             # Nothing interactive decodes yet, so a newcomer's first token is all that counts.
-            slices = self._line.alone(ready.prefill)
-            return self._plan([], slices, memory, cuttable=False, solo_ms=0.0)
+            slices, cuttable = self._newcomers_only(ready.prefill)
+            return self._plan([], slices, memory, cuttable=cuttable)
         if ready.background_decode or ready.background_prefill:
             return self._background_only(ready, memory)
         return StepPlan(memory=memory)
+
+    def _newcomers_only(self, newcomers: Sequence[Entry]) -> tuple[list[PrefillSlice], bool]:
+        """Their slices, and whether another arrival may cut them."""
+        slices = self._line.alone(newcomers)
+        first = newcomers[0]
+        if len(newcomers) > 1 or not self._slices.can_cut:
+            return slices, False
+        # A long prompt with nobody beside it is read sooner in larger slices, and whoever comes
+        # meanwhile has the device sooner by a cut than at the end of a small one.
+        n_tokens = self._slices.pick(
+            room=min(self._batch_tokens, first.n_pending),
+            start=first.n_computed,
+            within_ms=LONE_NEWCOMER_MS,
+        )
+        if n_tokens <= slices[0].n_tokens:
+            return slices, False
+        return [prefill_slice(first, n_tokens)], True
 
     def _beside_interactive(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
         rows = _longest_waiting(ready.decode, min(self._settings.max_merge, self._batch_tokens))
@@ -98,9 +123,7 @@ class StepComposer:
             within_ms = self._guard.within_ms(solo_ms, caps)
             rows, slices = self._within_allowance(ready, rows, own_cells, solo_ms, within_ms)
         within_ms = self._guard.within_ms(solo_ms, caps)
-        return self._plan(
-            rows, slices, memory, cuttable=False, solo_ms=solo_ms, within_ms=within_ms
-        )
+        return self._plan(rows, slices, memory, solo_ms=solo_ms, within_ms=within_ms)
 
     def _within_allowance(
         self, ready: Ready, rows: list[Entry], own_cells: int, solo_ms: float, within_ms: float
@@ -150,7 +173,7 @@ class StepComposer:
                 longest = self._cost.prefill_within(within_ms, beside=0, n_max=room, start=start)
                 n_tokens = max(n_tokens, longest)
             slices = _cut_slices(ready.background_prefill, n_tokens, room)
-        return self._plan(rows, slices, memory, cuttable=True, solo_ms=0.0)
+        return self._plan(rows, slices, memory, background=True, cuttable=True)
 
     def _plan(
         self,
@@ -158,8 +181,9 @@ class StepComposer:
         slices: list[PrefillSlice],
         memory: tuple[MemoryOp, ...],
         *,
-        cuttable: bool,
-        solo_ms: float,
+        background: bool = False,
+        cuttable: bool = False,
+        solo_ms: float = 0.0,
         within_ms: float = 0.0,
     ) -> StepPlan:
         decode = tuple(
@@ -182,6 +206,7 @@ class StepComposer:
             decode=decode,
             prefill=tuple(slices),
             n_padding=n_padding,
+            background=background,
             cuttable=cuttable,
             n_cells_read=decode_cells + prefill_cells,
             n_cells_prefill=prefill_cells,

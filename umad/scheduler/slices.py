@@ -1,4 +1,5 @@
-"""How large a slice of background work is, when nothing else runs.
+"""How large a slice is that an interactive arrival may cut: of background work when nothing else
+runs, or of a long prompt that has the device to itself.
 
 A larger slice is quicker a token, up to a point; but an arrival that cuts it throws it all away
 (llama.cpp keeps nothing of an aborted micro-batch). How often cuts come is learnt, and the size
@@ -69,6 +70,7 @@ class SlicePicker:
     def __init__(self, cost: ShapeCost, *, bound_ms: float | None) -> None:
         self._cost = cost
         self._bound_ms = LONGEST_MS if bound_ms is None else bound_ms
+        self.can_cut = bound_ms is None
         self.cuts = CutRate()
         self._since_larger = 0
 

@@ -139,11 +139,11 @@ class BackgroundThrottle:
         )
         if plan.embed is not None:
             self._charged_bytes += embed_bytes(self._traffic, plan.embed)
-        self.budget.spend(self._charged_bytes, now_ns, background=plan.cuttable)
+        self.budget.spend(self._charged_bytes, now_ns, background=plan.background)
 
     def settle(self, plan: StepPlan, result: StepResult, now_ns: int) -> None:
         """`plan` has run."""
-        if plan.cuttable:
+        if plan.background:
             self._courtesy.ran(result.device_ms + result.embed_ms, now_ns)
             self._last_was_ours = True
             self._ahead.add(result.bytes_moved, now_ns)
@@ -151,7 +151,7 @@ class BackgroundThrottle:
             return
         correction = result.bytes_moved - self._charged_bytes
         self._charged_bytes = 0
-        self.budget.spend(correction, now_ns, background=plan.cuttable)
+        self.budget.spend(correction, now_ns, background=plan.background)
         if result.outcome == "done" and plan.embed is None:
             self.budget.learn(result.bytes_moved, result.device_ms)
 

@@ -1,0 +1,79 @@
+"""Long prompts that an arrival cuts in the middle of a step, on a real engine."""
+
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.engine.harness import RunningEngine, start, submit
+from umad import nano
+from umad.config import EngineSettings, SchedulerSettings
+from umad.engine.launch import EngineOptions
+from umad.protocol.link import Cancel
+from umad.request import BACKGROUND, INTERACTIVE
+
+PROMPT = "def add(a, b):\n    return"
+
+
+def engine(*, ctx_size: int, batch: int) -> AbstractContextManager[RunningEngine]:
+    """Slices that cannot be cut are short, so that a long one shows. kv_type q8: equal tokens give
+    equal bits however they were sliced (bench/determinism.py)."""
+    settings = EngineSettings(
+        ctx_size=ctx_size,
+        batch=batch,
+        ubatch=batch,
+        max_seqs=8,
+        threads=1,
+        gpu_layers=0,
+        kv_type="q8",
+    )
+    return start(
+        EngineOptions(
+            name="model",
+            path=str(nano.path()),
+            engine=settings,
+            scheduler=SchedulerSettings(slice_ms=5.0),
+        )
+    )
+
+
+@pytest.mark.parametrize("lane", [BACKGROUND, INTERACTIVE])
+def test_an_interactive_arrival_cuts_a_long_prompt_that_has_the_device_to_itself(
+    lane: str,
+) -> None:
+    tokens = tuple(3 + n % 2000 for n in range(3000))
+    with engine(ctx_size=8192, batch=1024) as running:
+        running.ready()
+
+        # An arrival finds a slice under way all but surely; the test needs one that does.
+        for rid in range(1, 41):
+            running.send(submit(1000 + rid, prompt_ids=(rid, *tokens), lane=lane))
+            while not running.of(1000 + rid).progress:
+                running.hear()
+            running.generate(rid, prompt=PROMPT, max_tokens=2)
+            running.send(Cancel(rid=1000 + rid))
+            running.finish(1000 + rid)
+            if running.last_stats.cuts_total:
+                break
+
+        assert running.last_stats.cuts_total > 0
+
+
+@pytest.mark.parametrize("lane", [BACKGROUND, INTERACTIVE])
+def test_a_prompt_that_was_cut_ends_like_one_that_was_not(lane: str) -> None:
+    tokens = tuple(3 + n * n % 2000 for n in range(700))
+    with engine(ctx_size=2048, batch=128) as running:
+        running.ready()
+        undisturbed = running.generate(1, prompt_ids=tokens, lane=lane)
+
+    with engine(ctx_size=2048, batch=128) as running:
+        running.ready()
+        running.send(submit(1, prompt_ids=tokens, lane=lane))
+        rid = 100
+        while not running.of(1).over:
+            rid += 1
+            # No two alike: one would give way to the other, and cells that fill its hole are
+            # summed in another order, which shows in the last bits (bench/determinism.py).
+            running.generate(rid, prompt=f"{rid} {PROMPT}", max_tokens=1)
+
+        assert rid > 100
+        assert running.of(1).ids == undisturbed.ids
