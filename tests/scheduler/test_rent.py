@@ -143,3 +143,49 @@ def test_cells_that_others_use_as_well_are_not_charged_for() -> None:
         bench.step()
 
     assert n_copies(bench.plans, SeqPark) == 0
+
+
+def turns_of(bench: Bench, *, sessions: list[str]) -> dict[str, list[int]]:
+    """A first turn of 304 tokens each, and 800 steps of somebody else."""
+    tokens = {}
+    for at, session in enumerate(sessions):
+        prompt = list(range(500 * at, 500 * at + 300))
+        bench.arrive(10 + at, 0, 5, prompt=prompt, session=session)
+        while 10 + at not in bench.ended:
+            bench.step()
+        tokens[session] = [*prompt, *[10 + at] * 4]
+    beside(bench, 2, n_steps=800)
+    return tokens
+
+
+def test_no_conversation_is_lost_where_host_memory_has_room_for_one_of_them() -> None:
+    # 6 slabs, and each of them has 5.
+    bench = Bench(
+        skip_ms=DEAR, parking=ParkShape(capacity_bytes=6 << 20, slice_cells=64, slab_bytes=1 << 20)
+    )
+    tokens = turns_of(bench, sessions=["one", "two", "three"])
+    bench.plans.clear()
+
+    for rid, session in enumerate(tokens, 20):
+        bench.arrive(rid, 0, 5, prompt=[*tokens[session], 7, 8, 9], session=session)
+        while rid not in bench.ended:
+            bench.step()
+
+    assert [bench.ended[rid].cached_tokens for rid in (20, 21, 22)] == [304, 304, 304]
+
+
+def test_what_belongs_to_nobody_makes_room_for_a_conversation() -> None:
+    bench = Bench(
+        skip_ms=DEAR, parking=ParkShape(capacity_bytes=6 << 20, slice_cells=64, slab_bytes=1 << 20)
+    )
+    talked(bench, session=None)
+    beside(bench, 2, n_steps=400)
+    bench.arrive(3, 0, 5, prompt=list(range(500, 800)), session="talk")
+    while 3 not in bench.ended:
+        bench.step()
+    n_before = n_copies(bench.plans, SeqPark)
+    beside(bench, 4, n_steps=800)
+
+    assert n_before == 5
+    assert n_copies(bench.plans, SeqPark) >= 10
+    assert bench.scheduler.snapshot().cells_retained < 304 + 820 + 420

@@ -195,6 +195,19 @@ class ParkedStore:
                 self.drop(key)
         return bool(found)
 
+    def has_room_beside_sessions(self, tokens: NDArray[np.int32], protected: Set[int]) -> bool:
+        """Whether `tokens` could be kept without dropping what is kept for a session."""
+        key, matched = self._index.longest(tokens)
+        known = self._parked.get(key)
+        n_slabs = self.shape.slabs(tokens.size)
+        if known is not None and matched == known.n_parked:
+            n_slabs -= known.n_slabs
+        spare = self._most_slabs - self._n_slabs
+        for other, parked in self._parked.items():
+            if not (parked.session or parked.pins or other in protected or other == key):
+                spare += parked.n_slabs
+        return n_slabs <= spare
+
     def _make_room(self, n_slabs: int, protected: Set[int]) -> bool:
         if n_slabs > self._most_slabs:
             return False

@@ -171,6 +171,19 @@ class Parker:
             return True
         return False
 
+    def has_room_for(self, seq: int) -> bool:
+        """Whether a retained sequence could be copied, or is being, and no conversation that only
+        host memory has would be lost for it."""
+        self._sweep()
+        tokens = self._residency.retained_tokens(seq)
+        if tokens is None:
+            return False
+        copy = self._copies.get(seq)
+        if copy is not None and copy.key in self._store:
+            return True
+        protected = {copy.key for copy in self._copies.values()}
+        return self._store.has_room_beside_sessions(tokens, protected)
+
     def is_copied(self, seq: int) -> bool:
         """Whether all of a retained sequence is in host memory too."""
         self._sweep()

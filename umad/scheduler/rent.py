@@ -54,7 +54,11 @@ class Rent:
             if self._parker.is_copied(seq):
                 if owed_ms >= self._copying.copy_ms(tokens.size):
                     leaving.append(seq)
-            elif owed_ms >= 2 * self._copying.copy_ms(tokens.size) and self._parker.ask(seq):
+            elif (
+                owed_ms >= 2 * self._copying.copy_ms(tokens.size)
+                and self._parker.has_room_for(seq)
+                and self._parker.ask(seq)
+            ):
                 continue
             elif residency.session_of(seq) is None and owed_ms >= self._copying.rebuild_ms(
                 tokens.size
