@@ -11,14 +11,16 @@ log = logging.getLogger("umad.engine.llama")
 
 _LEVEL_ERROR, _LEVEL_CONT = 4, 5  # ggml_log_level
 _LAST_LINES = 8
+# What llama.cpp calls errors when a step is cut: GGML_STATUS_ABORTED is 1, llama_decode's 2.
+_OF_A_CUT = ("failed with error 1", "compute status: 1", "failed to decode, ret = 2")
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class LlamaLog:
     """Receives llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
 
-    Everything below an error goes to DEBUG: llama.cpp is chatty at load, and it warns at every
-    cut, which is no news here.
+    Everything below an error goes to DEBUG, for llama.cpp is chatty at load; so does what it says
+    at every cut, which is no news here.
     """
 
     def __init__(self) -> None:
@@ -34,7 +36,7 @@ class LlamaLog:
         self._partial += text.decode("utf-8", "replace")
         *lines, self._partial = self._partial.split("\n")
         for line in lines:
-            if self._level == _LEVEL_ERROR:
+            if self._level == _LEVEL_ERROR and not line.endswith(_OF_A_CUT):
                 self.errors.append(line.strip())
                 log.warning("%s", line)
             else:
