@@ -28,7 +28,7 @@ _LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000, step_lexer_fuel=200_000, step_max_items=50_000
 )
 _MOST_REASON_CHARS = 400
-# Of a schema with a fault, so many are compiled in parts to find it.
+# To find the fault in a schema, parts of it are compiled: so many characters in all, at most.
 _COMPILED_CHARS = 2 * 2**20
 # What llguidance appends for its own authors.
 _STATE = "<state>"
