@@ -24,6 +24,7 @@ MAX_STOP_CHARS = 512
 MAX_N = 16
 MAX_LOGPROBS = 20
 MAX_LOGIT_BIAS = 4096
+MAX_TOKEN_ID = 2**31 - 1  # llama_token is an int32
 SEED_BITS = 64
 
 
@@ -142,6 +143,10 @@ class GenerateRequest:
             raise BadRequest(f"{given[0]} is empty", field=given[0])
         if self.prompt_ids is not None and min(self.prompt_ids) < 0:
             raise BadRequest("token ids are not negative", field="prompt_ids")
+        if self.prompt_ids is not None and max(self.prompt_ids) > MAX_TOKEN_ID:
+            raise BadRequest(
+                f"prompt_ids: a token id is at most {MAX_TOKEN_ID}", field="prompt_ids"
+            )
         if not 1 <= self.n <= MAX_N:
             raise BadRequest(f"n must be between 1 and {MAX_N}", field="n")
         if self.deadline_ms is not None and self.deadline_ms < 1:

@@ -111,4 +111,6 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     request_id = request_id_of(Headers(scope=request.scope).get("x-request-id"))
     response = refuse(said, dialect, request_id)
     response.headers["x-request-id"] = request_id
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})  # of a 405, what is allowed
     return response

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
-from umad.errors import BadRequest, UmadError
+from umad.errors import BadRequest, UmadError, UnknownModel
 from umad.gateway.door.keys import Caller
 from umad.gateway.endpoint import Endpoint
+from umad.gateway.errors import in_terms_of
 from umad.gateway.generation import Generation, Generator, Shortcut, open_generation
 from umad.gateway.listening import Listened, Listener
 from umad.gateway.replies import ChatReply
@@ -86,11 +87,15 @@ class Call:
                 self._service(request), request, settle_s=self.shared.settings.settle_s
             )
         except UmadError as error:
-            error.field = self.endpoint.names.get(error.field or "", error.field)
-            raise
+            raise self.named(error) from None
+        generation.named = self.named
         self._exits.push_async_callback(generation.close)
         generation.on_done = self._count
         return generation
+
+    def named(self, error: UmadError) -> UmadError:
+        """`error` with its field as this dialect calls it."""
+        return in_terms_of(error, self.endpoint.names)
 
     def _service(self, request: GenerateRequest) -> Generator:
         """The daemon, with somebody listening where that was asked for."""
@@ -107,8 +112,7 @@ class Call:
         try:
             found = await self.shared.service.embed(request)
         except UmadError as error:
-            error.field = self.endpoint.names.get(error.field or "", error.field)
-            raise
+            raise self.named(error) from None
         self._count_prompt(found.prompt_tokens)
         return found
 
@@ -125,6 +129,23 @@ class Call:
             "lane": lane or self.caller.lane,
             "app": self.caller.app,
         }
+
+    async def model(self, asked: str | None) -> str:
+        """The local name of the model meant, the first loaded where none was named."""
+        local = self.shared.aliases.local(asked)
+        if local:
+            return local
+        rows = await self.shared.service.models()
+        if not rows:
+            raise UnknownModel("no model is loaded", field="model")
+        return str(rows[0]["name"])
+
+    async def detokenize(self, ids: tuple[int, ...], model: str) -> str:
+        """The text of a body's token ids."""
+        try:
+            return await self.shared.service.detokenize(ids, model=model)
+        except UmadError as error:
+            raise self.named(error) from None
 
     def _count_prompt(self, n_tokens: int) -> None:
         self.tokens += n_tokens

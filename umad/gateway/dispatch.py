@@ -21,14 +21,14 @@ from umad.errors import BadRequest, InternalError, UmadError
 from umad.gateway.call import Call, answer
 from umad.gateway.door.keys import ANYBODY, Caller
 from umad.gateway.endpoint import Dialect, Endpoint
-from umad.gateway.errors import CLIENT_GONE, BodyTooLarge, SlowBody, problem_of
+from umad.gateway.errors import CLIENT_GONE, BodyTooLarge, EncodedBody, SlowBody, problem_of
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.shared import Shared
 from umad.gateway.spans import RequestSpan
 
 log = logging.getLogger(__name__)
 
-_CLOSING = (408, 413)  # the rest of such a body is not waited for
+_CLOSING = (408, 413, 415)  # the rest of such a body is not waited for
 
 
 class _ClientGone(Exception):
@@ -199,8 +199,12 @@ def _key_of(headers: Headers) -> str | None:
 
 
 async def _body(scope: Scope, receive: Receive, *, limit: int, within_s: float) -> bytes:
-    """The whole body. Raises `BodyTooLarge` as soon as that is known, and `SlowBody`."""
-    length = Headers(scope=scope).get("content-length", "")
+    """The whole body. Raises `BodyTooLarge` as soon as that is known, `EncodedBody`, `SlowBody`."""
+    headers = Headers(scope=scope)
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() not in ("", "identity"):
+        raise EncodedBody(f"a body is not taken as {encoding[:32]!r}; send it as it is")
+    length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     pieces: list[bytes] = []

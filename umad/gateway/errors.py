@@ -4,6 +4,7 @@ A dialect turns a `Problem` into its own body (`umad.gateway.endpoint.Dialect`).
 of the socket (`umad.protocol.errors`) or exit codes (`umad.cli.exits`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -74,6 +75,13 @@ class BodyTooLarge(HttpError):
     kind = "body_too_large"
 
 
+class EncodedBody(HttpError):
+    """The body is compressed; bodies are read as they are sent."""
+
+    status = 415
+    kind = "unsupported_encoding"
+
+
 class StoreFailed(HttpError):
     """Responses cannot be kept or found again."""
 
@@ -132,6 +140,18 @@ class Problem:
     field: str | None
     retry_after_s: int | None
     request_id: str
+
+
+def in_terms_of(error: UmadError, names: Mapping[str, str]) -> UmadError:
+    """`error` with the field at fault called as the client called it. names: a dialect's, by
+    umad's."""
+    field = error.field or ""
+    name = names.get(field)
+    if name is not None:
+        error.field = name
+        if error.message.startswith((f"{field} ", f"{field}:")):
+            error.message = name + error.message.removeprefix(field)
+    return error
 
 
 def problem_of(error: UmadError, request_id: str) -> Problem:

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from umad.errors import ConnectionLost
+from umad.errors import ConnectionLost, UmadError
 from umad.protocol.errors import error_of_failed
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
 from umad.service import (
@@ -43,7 +43,8 @@ class _Tap:
 
 
 class Generation:
-    """Iterate it once. `accepted` is there from the beginning; on_done hears of each end.
+    """Iterate it once. `accepted` is there from the beginning; on_done hears of each end, and
+    `named` says an error in the words of who asked.
 
     take: where set before it is iterated, offered tokens that need not come out of the iterator
     (`umad.service.Take`).
@@ -62,6 +63,7 @@ class Generation:
         self._tap = tap
         self.take: Take | None = None
         self.on_done: Callable[[Done], None] | None = None
+        self.named: Callable[[UmadError], UmadError] = lambda error: error
 
     async def __aiter__(self) -> AsyncIterator[Heard]:
         """Everything but `Accepted`. Raises the `UmadError` of a `Failed`."""
@@ -76,7 +78,7 @@ class Generation:
 
     def _hear(self, event: Event) -> Heard:
         if isinstance(event, Failed):
-            raise error_of_failed(event)
+            raise self.named(error_of_failed(event))
         if isinstance(event, Accepted):
             raise ConnectionLost("the daemon accepted one request twice")
         if isinstance(event, Logits):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from umad.errors import BadRequest
-from umad.request import MAX_LOGIT_BIAS, MAX_STOPS
+from umad.request import MAX_LOGIT_BIAS, MAX_STOPS, MAX_TOKEN_ID
 
 Reader = Callable[[str, Any], Any]
 
@@ -20,7 +20,6 @@ MAX_NAME_CHARS = 256
 MAX_MODEL_CHARS = 4096  # it may be a path
 # A name is quoted back to say what was meant; it comes from outside and may be anything.
 QUOTED_CHARS = 64
-MAX_TOKEN_ID = 2**31 - 1  # llama_token is an int32
 
 _KINDS: dict[type, str] = {
     str: "a string",

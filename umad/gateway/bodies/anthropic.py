@@ -66,20 +66,23 @@ class Unknown(_Body):
 
 
 def _kind_in(*known: str) -> Discriminator:
-    """By the value of `type`; what is not known is `Unknown`, what has none is refused there."""
+    """By the value of `type`; what is not known is `Unknown`, what has none is refused there.
+
+    Tags have a space, so that the names of fields that errors tell do not have them in it.
+    """
 
     def kind(value: Any) -> str:
         name = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-        return name if name in known else "unknown"
+        return f"{name} block" if name in known else "unknown block"
 
     return Discriminator(kind)
 
 
-_Text = Annotated[TextBlock, Tag("text")]
-_Image = Annotated[ImageBlock, Tag("image")]
-_Document = Annotated[DocumentBlock, Tag("document")]
-_SearchResult = Annotated[SearchResultBlock, Tag("search_result")]
-_Unknown = Annotated[Unknown, Tag("unknown")]
+_Text = Annotated[TextBlock, Tag("text block")]
+_Image = Annotated[ImageBlock, Tag("image block")]
+_Document = Annotated[DocumentBlock, Tag("document block")]
+_SearchResult = Annotated[SearchResultBlock, Tag("search_result block")]
+_Unknown = Annotated[Unknown, Tag("unknown block")]
 
 ResultPart = Annotated[
     _Text | _Image | _Document | _SearchResult | _Unknown,
@@ -99,9 +102,9 @@ Block = Annotated[
     | _Image
     | _Document
     | _SearchResult
-    | Annotated[ThinkingBlock, Tag("thinking")]
-    | Annotated[ToolUseBlock, Tag("tool_use")]
-    | Annotated[ToolResultBlock, Tag("tool_result")]
+    | Annotated[ThinkingBlock, Tag("thinking block")]
+    | Annotated[ToolUseBlock, Tag("tool_use block")]
+    | Annotated[ToolResultBlock, Tag("tool_result block")]
     | _Unknown,
     _kind_in("text", "image", "document", "search_result", "thinking", "tool_use", "tool_result"),
 ]
@@ -125,11 +128,11 @@ class CustomTool(_Body):
 
 def _tool_kind(value: Any) -> str:
     name = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return "custom" if name in (None, "custom") else "unknown"
+    return "custom tool" if name in (None, "custom") else "unknown tool"
 
 
 Tool = Annotated[
-    Annotated[CustomTool, Tag("custom")] | Annotated[Unknown, Tag("unknown")],
+    Annotated[CustomTool, Tag("custom tool")] | Annotated[Unknown, Tag("unknown tool")],
     Discriminator(_tool_kind),
 ]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from umad.gateway.bodies.llama_sampling import LlamaSampling
+from umad.request import MAX_TOKEN_ID
 
 
 class _Body(BaseModel):
@@ -52,7 +53,7 @@ class TokenizeBody(_Body):
 class DetokenizeBody(_Body):
     """`POST /detokenize`."""
 
-    tokens: list[Annotated[int, Field(ge=0)]]
+    tokens: list[Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]]
     model: str | None = None
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, StrictBool, StrictInt
 from umad.embedding import MAX_INPUTS, Input
 from umad.errors import BadRequest
 from umad.gateway.bodies.sampling import Lenient
+from umad.request import MAX_TOKEN_ID
 
 
 class EmbeddingsBody(Lenient):
@@ -44,24 +45,29 @@ class RerankBody(Lenient):
         return tuple([_text(one, at) for at, one in enumerate(self.documents)])
 
 
-def inputs_of(value: Any) -> tuple[Input, ...]:
-    """What an `input` holds. Raises `BadRequest`."""
+def inputs_of(value: Any, field: str = "input") -> tuple[Input, ...]:
+    """What an `input` holds. field: its name in the body. Raises `BadRequest`."""
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list):
-        raise BadRequest("input is a text, a list of texts, or token ids", field="input")
+        raise BadRequest(f"{field} is a text, a list of texts, or token ids", field=field)
     if value and all(type(one) is int for one in value):
-        return (_ids(value, "input"),)
+        return (_ids(value, field),)
     if len(value) > MAX_INPUTS:
-        raise BadRequest(f"input has {len(value)} texts, not 1 to {MAX_INPUTS}", field="input")
+        raise BadRequest(f"{field} has {len(value)} texts, not 1 to {MAX_INPUTS}", field=field)
     return tuple(
-        [one if isinstance(one, str) else _ids(one, f"input.{at}") for at, one in enumerate(value)]
+        [
+            one if isinstance(one, str) else _ids(one, f"{field}.{at}")
+            for at, one in enumerate(value)
+        ]
     )
 
 
 def _ids(value: Any, field: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(one) is int and one >= 0 for one in value):
         raise BadRequest(f"{field} is a text or a list of token ids", field=field)
+    if any(one > MAX_TOKEN_ID for one in value):
+        raise BadRequest(f"{field}: a token id is at most {MAX_TOKEN_ID}", field=field)
     return tuple(value)
 
 

@@ -32,19 +32,20 @@ _NAMES = {
 _JSON_OBJECT: dict[str, Any] = {"type": "object"}
 
 
-def constraint_of(given: ResponseFormat | None) -> Constraint | None:
-    """What `response_format` asks for."""
+def constraint_of(
+    given: ResponseFormat | None, field: str = "response_format.json_schema.schema"
+) -> Constraint | None:
+    """What `response_format` asks for. field: where its schema stands in the body."""
     if given is None or given.type == "text":
         return None
     if given.type == "json_object":
         return Constraint.json_schema(_JSON_OBJECT)
     schema = None if given.json_schema is None else given.json_schema.schema_
     if schema is None:
-        raise BadRequest(
-            "response_format.json_schema needs a schema",
-            field="response_format.json_schema.schema",
-        )
-    return Constraint.json_schema(_JSON_OBJECT if schema is True else schema or {})
+        raise BadRequest(f"{field} is missing", field=field)
+    if schema is False:
+        raise BadRequest(f"{field} is false, which no text at all fits", field=field)
+    return Constraint.json_schema(_JSON_OBJECT if schema is True else schema)
 
 
 def request_of(body: ChatBody) -> GenerateRequest:

@@ -24,7 +24,7 @@ from umad.gateway.merging import merged
 from umad.request import GenerateRequest, Usage
 from umad.service import Done, Progress, TokenLogprob, Tokens
 
-_NAMES = {"prompt_ids": "prompt"}
+_NAMES = {"prompt_ids": "prompt", "ids": "prompt"}
 _EMPTY = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
 
 
@@ -64,9 +64,7 @@ async def _run(call: Call, body: CompletionBody, prompt: OnePrompt) -> _Run:
     generation = await call.open(request)
     before = ""
     if body.echo:
-        before = text or await call.shared.service.detokenize(
-            ids or (), model=generation.accepted.model
-        )
+        before = text or await call.detokenize(ids or (), generation.accepted.model)
     return _Run(generation=generation, before=before)
 
 
@@ -131,18 +129,41 @@ async def _all(work: Any) -> list[Any]:
 
 async def _nothing(call: Call, body: CompletionBody, prompts: Sequence[OnePrompt]) -> ASGIApp:
     """No token asked for: the prompt itself, which programs that score prompts ask for."""
-    service, model = call.shared.service, call.shared.aliases.local(body.model)
-    choices, prompt_tokens = [], 0
+    # What is wrong with the rest of the body is wrong for no tokens, too.
+    sampling = body.sampling(max_tokens=None, logprobs=body.logprobs)
+    GenerateRequest(prompt="-", sampling=sampling, **body.place()).check()
+    service, model = call.shared.service, await call.model(body.model)
+    n, choices, prompt_tokens = body.n or 1, [], 0
     for at, prompt in enumerate(prompts):
         if isinstance(prompt, str):
             text = prompt
             prompt_tokens += len(await service.tokenize(prompt, model=model))
         else:
-            text = await service.detokenize(prompt, model=model)
+            text = await call.detokenize(prompt, model)
             prompt_tokens += len(prompt)
-        choices.append(_entry(at, text if body.echo else "", None, "length"))
+        said = text if body.echo else ""
+        choices += [_entry(at * n + index, said, None, "length") for index in range(n)]
     usage = sum_usage([[replace(_EMPTY, prompt_tokens=prompt_tokens)]])
-    return answer({**_same(call, body.model or ""), "choices": choices, "usage": usage})
+    if body.stream:
+        return call.stream(_events(_same(call, model), choices, _wanted_usage(body, usage)))
+    return answer({**_same(call, model), "choices": choices, "usage": usage})
+
+
+def _wanted_usage(body: CompletionBody, usage: dict[str, Any]) -> dict[str, Any] | None:
+    options = body.stream_options
+    return usage if options is not None and options.include_usage else None
+
+
+async def _events(
+    same: dict[str, Any], choices: Sequence[dict[str, Any]], usage: dict[str, Any] | None
+) -> AsyncGenerator[bytes, None]:
+    """Choices that are known already, as a stream. usage: where it was asked for."""
+    unknown: dict[str, Any] = {} if usage is None else {"usage": None}
+    for one in choices:
+        yield sse.data({**same, "choices": [one], **unknown})
+    if usage is not None:
+        yield sse.data({**same, "choices": [], "usage": usage})
+    yield sse.DONE
 
 
 def _same(call: Call, model: str) -> dict[str, Any]:

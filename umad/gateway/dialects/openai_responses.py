@@ -63,7 +63,9 @@ def _constraint(body: ResponseBody) -> Constraint | None:
     if given is None:
         return None
     schema = JsonSchema(schema=given.schema_) if given.type == "json_schema" else None
-    return constraint_of(ResponseFormat(type=given.type, json_schema=schema))
+    return constraint_of(
+        ResponseFormat(type=given.type, json_schema=schema), field="text.format.schema"
+    )
 
 
 def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:

@@ -23,6 +23,8 @@ def text_of(content: str | Sequence[ContentPart] | None, field: str) -> str:
             pieces.append(part.text)
         elif part.type == "refusal":
             pieces.append(part.refusal or "")
+        elif part.type in _TEXTS:
+            raise BadRequest(f"{field}.{at}: a text is missing", field=f"{field}.{at}.text")
         else:
             raise BadRequest(
                 f"{field}.{at}: this model reads text, not {part.type[:32]!r}",
@@ -79,11 +81,17 @@ def choice_of(
         return {"tool_choice": given}
     if given.get("type") == "allowed_tools":
         return _allowed(given.get("allowed_tools", given), tools, field)
-    function = given.get("function", given)
-    name = function.get("name") if isinstance(function, Mapping) else None
-    if not isinstance(name, str):
+    name = _name_of(given)
+    if name is None:
         raise BadRequest(f"{field} names a function", field=field)
     return {"tool_name": name}
+
+
+def _name_of(given: Any) -> str | None:
+    """Of a function that is named as chat completions do or as responses do."""
+    function = given.get("function", given) if isinstance(given, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return name if isinstance(name, str) else None
 
 
 def _allowed(given: Any, tools: tuple[Tool, ...], field: str) -> dict[str, Any]:
@@ -91,11 +99,7 @@ def _allowed(given: Any, tools: tuple[Tool, ...], field: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise BadRequest(f"{field} names the tools allowed", field=field)
     rows = given.get("tools")
-    names = {
-        row.get("name") or (row.get("function") or {}).get("name")
-        for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, Mapping)
-    }
+    names = [_name_of(row) for row in (rows if isinstance(rows, list) else [])]
     mode = given.get("mode", "auto")
     return {
         "tools": tuple(tool for tool in tools if tool.name in names),

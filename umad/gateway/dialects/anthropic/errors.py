@@ -3,6 +3,7 @@
 https://docs.anthropic.com/en/api/errors
 """
 
+from umad.errors import PromptTooLong
 from umad.gateway import sse
 from umad.gateway.bodies.errors import AnthropicError
 from umad.gateway.endpoint import Dialect
@@ -28,7 +29,10 @@ def _error(problem: Problem) -> dict[str, object]:
     if kind is None:
         kind = "invalid_request_error" if problem.status < 500 else "api_error"
     message, field = problem.message, problem.field
-    if field is not None and not message.startswith(field):
+    if problem.code == PromptTooLong.code:
+        # Agents look for these words, and make the conversation shorter.
+        message = f"prompt is too long: {message}"
+    elif field is not None and not message.startswith(field):
         message = f"{field}: {message}"
     return {
         "type": "error",

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from starlette.types import ASGIApp
 
 from umad.embedding import EmbedRequest
-from umad.errors import UnknownModel
 from umad.gateway import sse
 from umad.gateway.bodies.answers import Detokenized, Infilled, TokenList
 from umad.gateway.bodies.llamacpp import DetokenizeBody, EmbeddingBody, InfillBody, TokenizeBody
@@ -22,23 +21,16 @@ from umad.service import Done, Progress, Tokens
 
 # What llama-server's plugins ask for where they say nothing; an infill is short.
 N_PREDICT = 128
-_NAMES = {"repetition_penalty": "repeat_penalty", "penalty_last_n": "repeat_last_n"}
-
-
-async def _model(call: Call, asked: str | None) -> str:
-    """The name of the model meant, the first loaded where none was named."""
-    local = call.shared.aliases.local(asked)
-    if local is not None:
-        return local
-    rows = await call.shared.service.models()
-    if not rows:
-        raise UnknownModel("no model is loaded", field="model")
-    return str(rows[0]["name"])
+_NAMES = {
+    "repetition_penalty": "repeat_penalty",
+    "penalty_last_n": "repeat_last_n",
+    "max_tokens": "n_predict",
+}
 
 
 async def _infill(call: Call) -> ASGIApp:
     body = call.body(InfillBody)
-    model = await _model(call, body.model)
+    model = await call.model(body.model)
     facts = await call.shared.models.facts(model)
     service = call.shared.service
 
@@ -114,7 +106,7 @@ async def _pieces(generation: Generation) -> AsyncGenerator[bytes, None]:
 
 async def _tokenize(call: Call) -> ASGIApp:
     body = call.body(TokenizeBody)
-    model = await _model(call, body.model)
+    model = await call.model(body.model)
     service = call.shared.service
     ids = await service.tokenize(body.content, model=model, special=body.parse_special)
     if body.add_special:
@@ -129,9 +121,9 @@ async def _tokenize(call: Call) -> ASGIApp:
 
 async def _detokenize(call: Call) -> ASGIApp:
     body = call.body(DetokenizeBody)
-    model = await _model(call, body.model)
+    model = await call.model(body.model)
     ids = tuple(body.tokens)
-    text = await call.shared.service.detokenize(ids, model=model) if ids else ""
+    text = await call.detokenize(ids, model) if ids else ""
     return answer({"content": text})
 
 
@@ -139,7 +131,9 @@ async def _embedding(call: Call) -> ASGIApp:
     body = call.body(EmbeddingBody)
     found = await call.embed(
         EmbedRequest(
-            inputs=inputs_of(body.content), model=body.model, normalize=body.embd_normalize >= 0
+            inputs=inputs_of(body.content, "content"),
+            model=body.model,
+            normalize=body.embd_normalize >= 0,
         )
     )
     # A list of lists: llama-server has a vector for each token where it pools nothing.
@@ -191,5 +185,6 @@ ENDPOINTS = (
         summary="Text of tokens",
         answer=Detokenized,
         body=DetokenizeBody,
+        names={"ids": "tokens"},
     ),
 )
