@@ -124,6 +124,10 @@ class Service(Protocol):
         """Text of `ids`."""
         ...
 
+    async def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
+        """Bytes of each of `ids`; those of one token may be part of a character."""
+        ...
+
     async def cancel(self, request: str) -> None:
         """End a request by the daemon's id for it. Raises `UnknownRequest`."""
         ...

@@ -270,10 +270,15 @@ def _ended(stream: _Stream, reason: FinishReason) -> Ended:
     )
 
 
+def _detokenized(args: Any) -> str | list[bytes]:
+    texts = [fake_text(token) for token in args["ids"]]
+    return [one.encode() for one in texts] if args.get("pieces") else "".join(texts)
+
+
 def _answer(call: Call) -> Reply:
     operations: dict[str, Callable[[Any], Any]] = {
         "tokenize": lambda args: [len(word) for word in args["text"].split()],
-        "detokenize": lambda args: "".join(fake_text(token) for token in args["ids"]),
+        "detokenize": _detokenized,
         "drop_session": lambda args: None,
     }
     operation = operations.get(call.op)

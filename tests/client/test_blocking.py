@@ -80,6 +80,7 @@ def test_complete_wants_one_completion(path: str) -> None:
     [
         (lambda client: client.tokenize("hi"), [1, 2], (1, 2)),
         (lambda client: client.detokenize((1, 2)), "hi", "hi"),
+        (lambda client: client.pieces((1, 2)), [b"h", b"\xc3"], (b"h", b"\xc3")),
         (lambda client: client.cancel("r-1"), None, None),
         (lambda client: client.set_priority("chat", "background"), 2, 2),
         (lambda client: client.load("m.gguf"), {"name": "m"}, {"name": "m"}),

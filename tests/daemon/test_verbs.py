@@ -23,6 +23,7 @@ def test_tokenize_and_detokenize_are_answered_by_the_engine(serve: Serve) -> Non
 
             assert await wire.ask(Tokenize(id=1, text="a bb ccc")) == [1, 2, 3]
             assert await wire.ask(Detokenize(id=2, ids=(4, 5))) == "4 5 "
+            assert await wire.ask(Detokenize(id=3, ids=(4, 5), pieces=True)) == [b"4 ", b"5 "]
 
     run(test())
 

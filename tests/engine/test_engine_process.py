@@ -196,6 +196,9 @@ def test_words_and_ids_are_translated_both_ways(served: RunningEngine) -> None:
     ids = served.call("tokenize", text=text, special=True).value
 
     assert served.call("detokenize", ids=ids).value == text
+    pieces = served.call("detokenize", ids=ids, pieces=True).value
+    assert len(pieces) == len(ids)
+    assert b"".join(pieces) == text.encode()
     assert len(served.call("tokenize", text=text, special=False).value) > len(ids)
     error = served.call("detokenize", ids=(10**7,)).error
     assert error is not None

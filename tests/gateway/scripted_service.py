@@ -61,8 +61,8 @@ class Scripted(AsyncClient):
         return [{"name": "scripted", "state": "ready", **facts}]
 
     @override
-    async def detokenize(self, ids: Sequence[int], *, model: str | None = None) -> str:
-        return "".join(self._words[one] for one in ids)
+    async def pieces(self, ids: Sequence[int], *, model: str | None = None) -> tuple[bytes, ...]:
+        return tuple(self._words[one].encode() for one in ids)
 
 
 def post(

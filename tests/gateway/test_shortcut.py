@@ -94,8 +94,8 @@ class Scripted(AsyncClient):
         return [{"name": "m", "state": "ready", "chat_family": "hermes", "takes_tools": True}]
 
     @override
-    async def detokenize(self, ids: tuple[int, ...], *, model: str | None = None) -> str:
-        return "x" * len(ids)
+    async def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
+        return tuple(b"x" for _ in ids)
 
 
 def answer(

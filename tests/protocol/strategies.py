@@ -142,6 +142,7 @@ requests: st.SearchStrategy[messages.Request] = st.one_of(
         id=ids,
         ids=st.lists(token_ids, max_size=20).map(tuple),
         model=st.none() | names,
+        pieces=st.booleans(),
     ),
     st.builds(messages.Cancel, id=ids, request=names),
     st.builds(messages.Cancel, id=ids, own_id=ids),

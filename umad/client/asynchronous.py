@@ -22,6 +22,7 @@ from umad.client.results import (
     as_embeddings,
     as_facts,
     as_ids,
+    as_pieces,
     as_ranking,
     as_rows,
     as_text,
@@ -219,6 +220,12 @@ class AsyncClient(Service):
         connection = await self._connected()
         request = Detokenize(id=connection.next_id(), ids=ids, model=model)
         return as_text(await connection.call(request, self._options.call_s))
+
+    @override
+    async def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
+        connection = await self._connected()
+        request = Detokenize(id=connection.next_id(), ids=ids, model=model, pieces=True)
+        return as_pieces(await connection.call(request, self._options.call_s))
 
     @override
     async def cancel(self, request: str) -> None:

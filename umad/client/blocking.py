@@ -21,6 +21,7 @@ from umad.client.results import (
     as_embeddings,
     as_facts,
     as_ids,
+    as_pieces,
     as_ranking,
     as_rows,
     as_text,
@@ -264,6 +265,11 @@ class Client:
         """Text of `ids`."""
         request = Detokenize(id=self._next_id(), ids=ids, model=model)
         return as_text(self._call(request, self._options.call_s))
+
+    def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
+        """Bytes of each of `ids`; those of one token may be part of a character."""
+        request = Detokenize(id=self._next_id(), ids=ids, model=model, pieces=True)
+        return as_pieces(self._call(request, self._options.call_s))
 
     def cancel(self, request: str) -> None:
         """End a request by the daemon's id for it. Raises `UnknownRequest`."""

@@ -26,6 +26,13 @@ def as_text(value: Any) -> str:
     return value
 
 
+def as_pieces(value: Any) -> tuple[bytes, ...]:
+    """Bytes of tokens."""
+    if not isinstance(value, list) or not set(map(type, value)) <= {bytes}:
+        raise _wrong("an array of bytes")
+    return tuple(value)
+
+
 def as_count(value: Any) -> int:
     """A count."""
     if type(value) is not int:

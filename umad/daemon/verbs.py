@@ -84,8 +84,9 @@ class DaemonVerbs:
                 session.answer_later(request.id, engine.call("tokenize", args))
             case messages.Detokenize():
                 self._check_open()
+                args = {"ids": request.ids, "pieces": request.pieces}
                 engine = self._supervisor.find(request.model)
-                session.answer_later(request.id, engine.call("detokenize", {"ids": request.ids}))
+                session.answer_later(request.id, engine.call("detokenize", args))
             case messages.Load():
                 self._check_open()
                 session.answer_later(request.id, self._load(request.model))

@@ -223,6 +223,7 @@ def _value(vocab: Vocabulary, op: str, args: Mapping[str, Any]) -> Any:
             special = bool(args.get("special", True))
             return vocab.tokenize(text, special=special, with_ends=False).tolist()
         case "detokenize":
-            return vocab.text(args.get("ids", ()))
+            ids = args.get("ids", ())
+            return vocab.pieces(ids) if args.get("pieces") else vocab.text(ids)
         case _:
             raise Unsupported(f"an engine cannot {op}")

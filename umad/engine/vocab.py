@@ -115,9 +115,12 @@ class Vocabulary:
 
     def text(self, ids: Iterable[int]) -> str:
         """Text of `ids`, control tokens written out, so that `tokenize` gives the ids again."""
+        return b"".join(self.pieces(ids)).decode("utf-8", "replace")
+
+    def pieces(self, ids: Iterable[int]) -> list[bytes]:
+        """Bytes of each of `ids`, control tokens written out."""
         tokens = self.checked(ids, field="ids").tolist()
-        raw = b"".join([self._model.piece(token, special=True) for token in tokens])
-        return raw.decode("utf-8", "replace")
+        return [self._model.piece(token, special=True) for token in tokens]
 
     def _text_of(self, token: int) -> str:
         if token < 0:

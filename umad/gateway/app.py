@@ -36,7 +36,7 @@ from umad.gateway.request_ids import request_id_of
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.shared import Shared
 from umad.gateway.spans import Spans
-from umad.gateway.token_texts import TokenTexts
+from umad.gateway.token_bytes import TokenBytes
 from umad.service import Service
 
 
@@ -66,7 +66,7 @@ def create_app(
         quotas=Quotas(concurrency=settings.concurrency),
         counts=Counts(),
         models=ModelFacts(service),
-        token_texts=TokenTexts(service),
+        token_bytes=TokenBytes(service),
         store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
         verbose=verbose,
         spans=spans,

@@ -15,7 +15,7 @@ from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFacts
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.spans import Spans
-from umad.gateway.token_texts import TokenTexts
+from umad.gateway.token_bytes import TokenBytes
 from umad.service import Service
 
 
@@ -35,7 +35,7 @@ class Shared:
     quotas: Quotas
     counts: Counts
     models: ModelFacts
-    token_texts: TokenTexts
+    token_bytes: TokenBytes
     store: ResponsesStore
     verbose: bool
     spans: Spans | None

@@ -96,7 +96,7 @@ class Choose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids},
+    """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids, pieces},
     drop_session {session}, attach {rid, choose}; embed {inputs, dimensions, normalize, truncate,
     lane, app} and rerank {query, documents, top_n, truncate, lane, app}, which may take long."""
 

@@ -153,7 +153,7 @@ KINDS: Mapping[str, Kind] = {
         build=requests.Tokenize,
     ),
     "detokenize": Kind(
-        readers={"ids": fields.read_token_ids, **_MODEL},
+        readers={"ids": fields.read_token_ids, "pieces": fields.read_flag, **_MODEL},
         required=("ids",),
         build=requests.Detokenize,
     ),

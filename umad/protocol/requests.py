@@ -66,11 +66,13 @@ class Tokenize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detokenize:
-    """Result: the text of `ids`."""
+    """Result: the text of `ids`; with `pieces` the bytes of each, which may be part of a
+    character."""
 
     id: RequestId
     ids: tuple[int, ...]
     model: str | None = None
+    pieces: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import BaseModel, ConfigDict
 
+from tests.gateway.gateways import LiveGateway
+
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello there"}]
 
 
@@ -206,3 +208,22 @@ def test_a_prompt_that_does_not_fit_is_told_before_the_stream_begins(client: Ope
         )
 
     assert caught.value.code == "context_length_exceeded"
+
+
+def test_bytes_of_half_characters_are_theirs(client: OpenAI, gateway: LiveGateway) -> None:
+    with gateway.http() as http:
+        asked = http.post("/tokenize", json={"content": "😀", "with_pieces": True}).json()["tokens"]
+    pieces = [bytes(one["piece"]) for one in asked]
+    forced = client.chat.completions.create(
+        model="nano",
+        messages=[{"role": "user", "content": "x"}],
+        max_tokens=1,
+        logit_bias={str(asked[0]["id"]): 100},
+        logprobs=True,
+    )
+
+    assert b"".join(pieces).decode() == "😀"
+    assert len(pieces) > 1
+    assert forced.choices[0].logprobs is not None
+    (token,) = forced.choices[0].logprobs.content or []
+    assert bytes(token.bytes or ()) == pieces[0]

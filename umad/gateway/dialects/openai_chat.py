@@ -119,7 +119,7 @@ async def _choice(call: Call, model: str, reply: Reply) -> dict[str, Any]:
         ]
     logprobs = None
     if reply.logprobs:
-        content = await chat_logprobs(call.shared.token_texts, model, reply.logprobs)
+        content = await chat_logprobs(call.shared.token_bytes, model, reply.logprobs)
         logprobs = {"content": content, "refusal": None}
     return {
         "index": reply.index,

@@ -64,8 +64,8 @@ class ChatChunks:
         async for heard in reply:
             if isinstance(heard, Said):
                 if heard.logprobs:
-                    texts = self._call.shared.token_texts
-                    listed = await chat_logprobs(texts, model, heard.logprobs)
+                    tokens = self._call.shared.token_bytes
+                    listed = await chat_logprobs(tokens, model, heard.logprobs)
                     yield self._chunk(heard.index, {}, logprobs=listed)
                 piece = self.said(heard.index, heard.parts)
                 if piece:

@@ -185,8 +185,8 @@ async def _choice(call: Call, run: _Run, index: int, one: Completion) -> dict[st
     logprobs = None
     if one.logprobs:
         model = run.generation.accepted.model
-        texts = call.shared.token_texts
-        logprobs = await legacy_logprobs(texts, model, one.logprobs, offset=len(run.before))
+        tokens = call.shared.token_bytes
+        logprobs = await legacy_logprobs(tokens, model, one.logprobs, offset=len(run.before))
     return _entry(index, run.before + one.text, logprobs, reason_of(one.finish_reason))
 
 
@@ -248,8 +248,8 @@ class _Chunks:
         return template.with_text(text)
 
     async def _scored(self, index: int, text: str, rows: Sequence[TokenLogprob]) -> bytes:
-        texts, offset = self._call.shared.token_texts, self._written[index]
-        logprobs = await legacy_logprobs(texts, self._model, rows, offset=offset)
+        tokens, offset = self._call.shared.token_bytes, self._written[index]
+        logprobs = await legacy_logprobs(tokens, self._model, rows, offset=offset)
         self._written[index] += len(text)
         return self._chunk(_entry(index, text, logprobs, None))
 

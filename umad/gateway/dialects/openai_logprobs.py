@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from umad.gateway.token_texts import TokenTexts
+from umad.gateway.token_bytes import TokenBytes, shown
 from umad.service import TokenLogprob
 
 
@@ -12,14 +12,14 @@ def _ids(logprobs: Sequence[TokenLogprob]) -> set[int]:
 
 
 async def chat_logprobs(
-    texts: TokenTexts, model: str, logprobs: Sequence[TokenLogprob]
+    tokens: TokenBytes, model: str, logprobs: Sequence[TokenLogprob]
 ) -> list[dict[str, Any]]:
     """`choices[].logprobs.content` of chat completions."""
-    of = await texts.of(model, _ids(logprobs))
+    of = await tokens.of(model, _ids(logprobs))
 
     def entry(token: int, logprob: float) -> dict[str, Any]:
-        text = of[token]
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+        piece = of[token]
+        return {"token": shown(piece), "logprob": logprob, "bytes": list(piece)}
 
     return [
         {
@@ -31,10 +31,11 @@ async def chat_logprobs(
 
 
 async def legacy_logprobs(
-    texts: TokenTexts, model: str, logprobs: Sequence[TokenLogprob], *, offset: int
+    tokens: TokenBytes, model: str, logprobs: Sequence[TokenLogprob], *, offset: int
 ) -> dict[str, Any]:
     """`choices[].logprobs` of completions. offset: characters before the first token."""
-    of = await texts.of(model, _ids(logprobs))
+    pieces = await tokens.of(model, _ids(logprobs))
+    of = {token: shown(piece) for token, piece in pieces.items()}
     offsets: list[int] = []
     for one in logprobs:
         offsets.append(offset)

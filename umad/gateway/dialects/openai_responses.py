@@ -141,7 +141,7 @@ async def _events(
             for part in heard.parts:
                 listed: list[dict[str, Any]] = []
                 if isinstance(part, Content) and unlisted:
-                    listed = await chat_logprobs(call.shared.token_texts, model, unlisted)
+                    listed = await chat_logprobs(call.shared.token_bytes, model, unlisted)
                     unlisted.clear()
                 for said in writer.say(part, listed):
                     yield said

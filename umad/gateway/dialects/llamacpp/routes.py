@@ -115,8 +115,16 @@ async def _tokenize(call: Call) -> ASGIApp:
             ids = (int(facts["bos_token"]), *ids)
     if not body.with_pieces:
         return answer({"tokens": list(ids)})
-    texts = await call.shared.token_texts.of(model, ids)
-    return answer({"tokens": [{"id": one, "piece": texts[one]} for one in ids]})
+    pieces = await call.shared.token_bytes.of(model, ids)
+    return answer({"tokens": [{"id": one, "piece": _piece(pieces[one])} for one in ids]})
+
+
+def _piece(raw: bytes) -> str | list[int]:
+    """As llama-server has it: part of a character is its bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return list(raw)
 
 
 async def _detokenize(call: Call) -> ASGIApp:

@@ -5,10 +5,10 @@ a client sees headers and life before there is anything to say. Belongs to the t
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
 
 from umad.gateway.call import Call
 from umad.gateway.dialects.ollama.stream import ChatLines, DoneReason, GenerateLines, Line
+from umad.gateway.dialects.openai_logprobs import chat_logprobs
 from umad.gateway.generation import Generation
 from umad.gateway.reading import CallArguments, CallBegan, CallEnded, Content, Reasoning
 from umad.gateway.replies import ChatReply, Said, new_call_id
@@ -20,21 +20,7 @@ async def _with_logprobs(
 ) -> Line:
     if not logprobs:
         return line
-    ids = {one.id for one in logprobs} | {token for one in logprobs for token, _ in one.top}
-    texts = await call.shared.token_texts.of(model, ids)
-
-    def entry(token: int, logprob: float) -> dict[str, Any]:
-        text = texts[token]
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-
-    listed = [
-        {
-            **entry(one.id, one.logprob),
-            "top_logprobs": [entry(token, logprob) for token, logprob in one.top],
-        }
-        for one in logprobs
-    ]
-    return {**line, "logprobs": listed}
+    return {**line, "logprobs": await chat_logprobs(call.shared.token_bytes, model, logprobs)}
 
 
 def _reason(done: Done) -> DoneReason:

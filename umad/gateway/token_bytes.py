@@ -1,0 +1,37 @@
+"""Bytes of single tokens, for lists of logprobs: asked of the daemon once each.
+
+Bounded per model; a model's vocabulary does not change. One event loop.
+"""
+
+from collections.abc import Iterable
+
+from umad.service import Service
+
+MAX_TOKENS = 300_000  # the largest vocabularies
+
+
+def shown(piece: bytes) -> str:
+    """A token as text; part of a character is U+FFFD."""
+    return piece.decode("utf-8", "replace")
+
+
+class TokenBytes:
+    """A memory of `Service.pieces`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._pieces: dict[tuple[str, int], bytes] = {}
+
+    async def of(self, model: str, ids: Iterable[int]) -> dict[int, bytes]:
+        """The bytes of each of `ids`; those of one token may be part of a character."""
+        wanted = set(ids)
+        missing = [one for one in wanted if (model, one) not in self._pieces]
+        if len(self._pieces) + len(missing) > MAX_TOKENS:
+            self._pieces.clear()
+            missing = list(wanted)
+        if missing:
+            found = await self._service.pieces(tuple(missing), model=model)
+            self._pieces.update(
+                ((model, one), piece) for one, piece in zip(missing, found, strict=True)
+            )
+        return {one: self._pieces[model, one] for one in wanted}
