@@ -7,7 +7,7 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic import Anthropic
-from anthropic.types import Message, RawMessageStreamEvent
+from anthropic.types import Message, ModelInfo, RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from tests.gateway.gateways import LiveGateway
@@ -207,3 +207,12 @@ def test_what_is_wrong_is_said_as_anthropic_says_it(
     assert body["error"]["type"] in ("invalid_request_error", "not_found_error")
     assert says in body["error"]["message"]
     assert body["request_id"] == refusal.value.response.headers["x-request-id"]
+
+
+def test_models_are_listed_in_anthropics_shape_too(client: Anthropic) -> None:
+    listed = list(client.models.list())
+
+    assert [one.display_name for one in listed] == ["nano", "gpt-4o"]
+    for one in (*listed, client.models.retrieve("claude-opus-4-1")):
+        ModelInfo.model_validate(one.model_dump())
+        assert one.max_input_tokens

@@ -108,6 +108,11 @@ class ModelEntry(BaseModel):
     created: int
     owned_by: str
     state: str | None
+    type: Literal["model"]
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
+    max_input_tokens: int | None
 
 
 class ModelList(BaseModel):
@@ -115,6 +120,9 @@ class ModelList(BaseModel):
 
     object: Literal["list"]
     data: list[ModelEntry]
+    has_more: Literal[False]
+    first_id: str | None
+    last_id: str | None
 
 
 class MessageUsage(BaseModel):

@@ -1,4 +1,7 @@
-"""GET /v1/models and /v1/models/{model}: what is loaded, and the plain aliases of it."""
+"""GET /v1/models and /v1/models/{model}: what is loaded, and the plain aliases of it.
+
+OpenAI and Anthropic have the same paths; an answer has the fields of both.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +14,22 @@ from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
 
+# What Anthropic says of a model whose date nobody knows.
+_UNKNOWN = "1970-01-01T00:00:00Z"
+
 
 def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's four fields, and those that agents look for in other servers' lists."""
+    """OpenAI's four fields, Anthropic's, and those that agents look for in other servers' lists."""
     return {
         "id": name,
         "object": "model",
         "created": 0,
         "owned_by": "umad",
+        "type": "model",
+        "display_name": name,
+        "created_at": _UNKNOWN,
+        "lifecycle": "active",
+        "max_input_tokens": facts.get("ctx"),
         "context_length": facts.get("ctx"),
         "max_model_len": facts.get("ctx"),
         "state": facts.get("state"),
@@ -32,7 +43,12 @@ async def _entries(call: Call) -> list[dict[str, Any]]:
 
 
 async def _list(call: Call) -> ASGIApp:
-    return answer({"object": "list", "data": await _entries(call)})
+    entries = await _entries(call)
+    ends = {
+        "first_id": entries[0]["id"] if entries else None,
+        "last_id": entries[-1]["id"] if entries else None,
+    }
+    return answer({"object": "list", "data": entries, "has_more": False, **ends})
 
 
 async def _one(call: Call) -> ASGIApp:
