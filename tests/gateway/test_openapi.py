@@ -1,4 +1,5 @@
 from tests.gateway.gateways import LiveGateway
+from umad.gateway.bodies.scorecard import Scorecard
 from umad.gateway.dialects import ENDPOINTS
 
 
@@ -33,6 +34,21 @@ def test_what_is_answered_is_described_where_it_is_json(gateway: LiveGateway) ->
                 errors.remove(operation["responses"]["503"])
             schemas = {str(one["content"]["application/json"]["schema"]) for one in errors}
             assert len(schemas) == 1, f"{path} has errors of more than one shape"
+
+
+def test_every_figure_of_the_scorecard_is_described(gateway: LiveGateway) -> None:
+    with gateway.http() as http:
+        http.post("/generate", json={"prompt": "a", "max_tokens": 8, "stream": False})
+        document = http.get("/openapi.json").json()
+        card = http.get("/metrics").json()
+        loaded = http.post("/load", json={"model": "nano"}).json()
+
+    schemas = document["components"]["schemas"]
+    assert card.keys() == schemas["Scorecard"]["properties"].keys()
+    assert card["models"]["nano"].keys() == schemas["Section"]["properties"].keys()
+    Scorecard.model_validate(card, strict=True)
+    assert schemas["Loaded"]["required"] == ["name"]
+    assert loaded["name"] == "nano"
 
 
 def references(value: object) -> list[str]:

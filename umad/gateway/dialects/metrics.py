@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from typing_extensions import override
 
+from umad.gateway.bodies.scorecard import Scorecard
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
@@ -90,6 +91,7 @@ ENDPOINTS = (
         handle=_metrics,
         dialect=OPENAI,
         summary="The scorecard",
+        answer=Scorecard,
         types=("application/json", *_TEXTS),
     ),
 )

@@ -25,6 +25,7 @@ from umad.gateway.bodies.answers import (
     Unloaded,
 )
 from umad.gateway.bodies.native import CancelBody, GenerateBody, ModelBody, PriorityBody
+from umad.gateway.bodies.scorecard import Loaded
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.dialects.openai_turns import turn_of
@@ -180,7 +181,7 @@ ENDPOINTS = (
         answer=Generated,
         streams=sse.EVENTS,
     ),
-    _native("POST", "/load", _load, "Load a model", body=ModelBody),
+    _native("POST", "/load", _load, "Load a model", body=ModelBody, answer=Loaded),
     _native("POST", "/unload", _unload, "Unload a model", body=ModelBody, answer=Unloaded),
     _native(
         "POST", "/priority", _priority, "Move work to another lane", body=PriorityBody, answer=Moved

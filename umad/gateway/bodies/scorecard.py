@@ -1,0 +1,72 @@
+"""What GET /metrics answers as JSON, and POST /load. For the OpenAPI document.
+
+What each figure means is umad/README.md's. None: nothing was measured in the window.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from umad.gateway.bodies.answers import Facts
+
+Measure = float | None
+Count = int
+
+
+class Section(BaseModel):
+    """One model, or all of them."""
+
+    tokens_per_s_at_cap: Measure
+    tokens_per_s: Measure
+    latency_cap: Measure
+    p50_ms: Measure
+    p95_ms: Measure
+    p99_ms: Measure
+    max_ms: Measure
+    solo_ms: Measure
+    ttft_p50_ms: Measure
+    ttft_p95_ms: Measure
+    p95_over_solo: Measure
+    p99_over_solo: Measure
+    max_over_solo: Measure
+    over_cap_pct: Measure
+    over_cap_alone_pct: Measure
+    guard_held: bool | None
+    sum_bmt_mb_per_token: Measure
+    bmt_gbps: Measure
+    bmt_budget_gbps: Measure
+    scheduler_efficiency: Measure
+    gpu_idle_pct: Measure
+    cores_lost_pct: Measure
+    copy_free_ratio: Measure
+    residency_churn_mb_per_token: Measure
+    rss_gb: Measure
+    pss_gb: Measure
+    kv_cells_used: Count
+    kv_cells_retained: Count
+    kv_cells_total: Count
+    prefix_hit_ratio: Measure
+    parked: Count
+    queue_depth: dict[str, Count]
+    preemptions: Count
+    cuts: Count
+    restarts: Count
+    background_share: Measure
+    requests: Count
+    running: Count
+    failed: Count
+    lanes: dict[str, Facts]
+    apps: dict[str, Facts]
+
+
+class Scorecard(Section):
+    """GET /metrics. window_s: what the figures are of."""
+
+    window_s: float = Field(gt=0)
+    models: dict[str, Section]
+
+
+class Loaded(BaseModel):
+    """POST /load: what is known of the model; more with every kind of model."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
