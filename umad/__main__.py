@@ -2,7 +2,12 @@
 
 import sys
 
+from umad.isolated import leave_working_folder
+
 INTERRUPTED = 130
+
+# Before anything else is imported: `python -m umad` would import it from where the user stands.
+leave_working_folder()
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from umad.clock import MonotonicClock
 from umad.conversation import from_json
+from umad.isolated import python_module
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
     Call,
@@ -90,7 +91,7 @@ class FakeModel:
 
 def fake_command(path: Path, link_fd: int) -> Sequence[str]:
     """The command line of a fake engine for the model at `path`."""
-    return [sys.executable, "-m", "umad.testing", str(link_fd), str(path)]
+    return python_module("umad.testing", str(link_fd), str(path))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import click
 
 from umad.cli.exits import NearestGroup
 from umad.errors import BadRequest
+from umad.isolated import absolute_folders
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 # What the benchmarks import beside umad's own dependencies; the `bench` extra brings them.
@@ -61,7 +62,9 @@ def become(checkout: Path, arguments: Sequence[str]) -> None:
         raise BadRequest(
             f"umad bench needs {', '.join(missing)}: pip install -e '{checkout}[bench]'"
         )
-    path = os.pathsep.join(filter(None, (str(checkout), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(
+        filter(None, (str(checkout), absolute_folders(os.environ.get("PYTHONPATH", ""))))
+    )
     # -P: a folder `bench` where the user stands is not ours.
     command = [sys.executable, "-P", "-m", "bench", *arguments]
     sys.stdout.flush()

@@ -28,6 +28,7 @@ from umad.cli.tables import open_console
 from umad.client import AsyncClient
 from umad.clock import MonotonicClock
 from umad.errors import EngineFailed, UmadError
+from umad.isolated import python_module
 from umad.request import BACKGROUND, INTERACTIVE
 
 APPS = (
@@ -86,8 +87,8 @@ async def _demo(folder: Path, seconds: float, model: str) -> None:
 async def _daemon(socket: Path, model: str) -> AsyncIterator[None]:
     """A daemon of the demo's own, ready; ended gracefully, then by force."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "umad", "serve", model),
-        *("--socket", str(socket), "--config", os.devnull, "--until-stdin-closes"),
+        *python_module("umad", "serve", model, "--socket", str(socket)),
+        *("--config", os.devnull, "--until-stdin-closes"),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         # The user's own settings are for the user's own daemon.
@@ -166,7 +167,7 @@ async def _run_apps(
 
 async def _start_app(app: AppFigures, socket: Path) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "umad.cli.demo_app", app.name, app.lane, str(socket)),
+        *python_module("umad.cli.demo_app", app.name, app.lane, str(socket)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,

@@ -1,7 +1,6 @@
 """`umad serve`: becomes the daemon. Every option of `umad.configuration.options` is a flag here."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from umad.configuration.sources import Loaded, load
 from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
 from umad.gateway.door.check import check_door
+from umad.isolated import python_module
 
 
 @click.command(epilog="Every key that `umad config show` lists is a flag too.")
@@ -42,7 +42,7 @@ def serve(
 
 def _gateway(path: Path | None, flags: dict[str, str]) -> tuple[str, list[str]]:
     """Name and command line of the gateway, which reads the same file and environment."""
-    command = [sys.executable, "-m", "umad", "gateway", "--until-stdin-closes"]
+    command = python_module("umad", "gateway", "--until-stdin-closes")
     if path is not None:
         command.append(f"--config={path}")
     return "gateway", command + as_arguments(GATEWAY, flags)

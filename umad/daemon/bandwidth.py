@@ -20,6 +20,7 @@ from typing import Literal
 from umad.cache_path import cache_folder
 from umad.engine.process import decode_threads
 from umad.errors import BadConfig
+from umad.isolated import python_module
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def machine_memory(threads: int | None, environ: Mapping[str, str]) -> Bandwidth
 
 
 def _probe(threads: int) -> float | None:
-    command = [sys.executable, "-m", "umad.daemon.read_probe", str(threads)]
+    command = python_module("umad.daemon.read_probe", str(threads))
     try:
         ended = subprocess.run(command, capture_output=True, timeout=PROBE_S, check=True, text=True)
         gbps = float(ended.stdout) / _GB
@@ -142,7 +143,7 @@ def _processor() -> str:
     """The processor's name, as exactly as the platform tells."""
     try:
         if sys.platform == "darwin":
-            question = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            question = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
             return subprocess.check_output(question, text=True, timeout=PROBE_S).strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")

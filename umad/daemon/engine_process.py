@@ -23,6 +23,7 @@ LINE_CHARS = 400
 REAP_S = 10.0
 # The pipe can outlive the process in a grandchild's hands.
 PIPE_S = 1.0
+_NOBODYS_FOLDER = "/"
 
 # The command line of an engine, from a model and the number of its end of the link.
 Launcher = Callable[[ModelFile, int], Sequence[str]]
@@ -56,6 +57,8 @@ class EngineProcess:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
+            # A llama.cpp whose backends are libraries of their own looks for them where it stands.
+            cwd=_NOBODYS_FOLDER,
             pass_fds=(link.fileno(), *inherited),
             start_new_session=True,
         )

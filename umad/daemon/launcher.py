@@ -1,5 +1,6 @@
 """The command line of the real engine for a model, from what the daemon has settled."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,10 @@ def engine_launcher(
     settings: Settings, *, budget: Budget | None = None, board: DeviceBoard | None = None
 ) -> Launcher:
     """How this daemon starts engines. board: where each is given its seat; inherited by them."""
+    if settings.engine.session_dir is not None:
+        # As the user wrote it, where the user wrote it: engines stand elsewhere.
+        folder = os.path.abspath(os.path.expanduser(settings.engine.session_dir))
+        settings = replace(settings, engine=replace(settings.engine, session_dir=folder))
 
     def launch(model: ModelFile, link_fd: int) -> Sequence[str]:
         options = EngineOptions.of(settings, name=model.name, path=str(model.path))

@@ -4,11 +4,11 @@ Pure, and importable without llama.cpp: the daemon uses it.
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from umad.config import EngineSettings, LaneSettings, SchedulerSettings, Settings
+from umad.isolated import python_module
 
 PROGRAM = "umad.engine"
 
@@ -71,4 +71,4 @@ class EngineOptions:
 
 def command(options: EngineOptions, fd: int) -> list[str]:
     """The command line of an engine that speaks over the inherited socket `fd`."""
-    return [sys.executable, "-m", PROGRAM, "--fd", str(fd), "--options", options.to_json()]
+    return python_module(PROGRAM, "--fd", str(fd), "--options", options.to_json())

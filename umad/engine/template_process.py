@@ -10,7 +10,6 @@ import fcntl
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from typing_extensions import override
 
 from umad.engine.template import Renderer, TemplateFailed
 from umad.engine.template_child import read_frame, write_frame
+from umad.isolated import python_module
 
 # Of processor time. Conversations of a megabyte render within 50 ms.
 RUN_S = 2.0
@@ -64,7 +64,7 @@ class TemplateProcess(Renderer):
                     pipe.close()
 
     def _started(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "umad.engine.template_child", str(self._run_s)]
+        command = python_module("umad.engine.template_child", str(self._run_s))
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,0 +1,93 @@
+"""Python processes that import nothing from the folder the user happens to stand in.
+
+`python -m MODULE` puts the working folder first among the places it imports from, so a file
+`msgpack.py` in somebody's downloads would run as a part of umad. Every process that umad starts is
+started by the command line made here, and the process the user starts calls `leave_working_folder`
+first of all.
+
+    python -I …/umad/isolated.py [FOLDERS as JSON] MODULE [ARGUMENT]…
+
+`-I` lets Python heed neither the working folder nor PYTHON* variables; FOLDERS are those its parent
+imports from, so that umad is found wherever the parent found it (PYTHONPATH, `pip install --user`).
+
+Not: which processes there are, nor their environment beside what loads libraries. This file runs
+before the working folder is left, so at its top it imports only what Python has already loaded.
+"""
+
+import os
+import sys
+
+# The folder that `import umad` found; nobody is asked to distrust the one we run from.
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# ld.so(8): an empty item is the working folder. dyld(1) has the others.
+_LIBRARY_VARIABLES = (
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "DYLD_FRAMEWORK_PATH",
+    "DYLD_FALLBACK_FRAMEWORK_PATH",
+)
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """The command line of a process that runs `module` as `python -m` would, isolated."""
+    import json  # noqa: PLC0415  # not before the working folder is left
+
+    flags = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
+    folders = json.dumps(import_folders())
+    return [sys.executable, *flags, os.path.abspath(__file__), folders, module, *arguments]
+
+
+def leave_working_folder() -> None:
+    """Import nothing from the working folder any more, and let no child load libraries from it."""
+    sys.path[:] = import_folders()
+    for name in _LIBRARY_VARIABLES:
+        if name in os.environ:
+            os.environ[name] = absolute_folders(os.environ[name])
+
+
+def import_folders() -> list[str]:
+    """`sys.path` without the working folder and what is named relative to it."""
+    distrusted = _working_folders(os.environ.get("PYTHONPATH", ""))
+    return [
+        one
+        for one in sys.path
+        if os.path.isabs(one) and (_same(one) == _same(_HOME) or _same(one) not in distrusted)
+    ]
+
+
+def absolute_folders(listed: str) -> str:
+    """The absolute ones of a list of folders, written as in PATH."""
+    return os.pathsep.join(filter(os.path.isabs, listed.split(os.pathsep)))
+
+
+def _working_folders(python_path: str) -> set[str]:
+    """The working folder, and what PYTHONPATH names relative to it; Python makes those absolute."""
+    try:
+        working = os.getcwd()
+    except OSError:  # it was removed
+        return set()
+    items = python_path.split(os.pathsep)
+    return {_same(os.path.join(working, one)) for one in items if not os.path.isabs(one)} | {
+        _same(working)
+    }
+
+
+def _same(folder: str) -> str:
+    """One spelling of a folder, whatever links lead to it."""
+    return os.path.realpath(folder)
+
+
+def _run(folders: str, module: str) -> None:
+    import json  # noqa: PLC0415
+    import runpy  # noqa: PLC0415
+
+    parents = json.loads(folders)
+    sys.path[:] = parents + [one for one in sys.path if one not in parents]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _, _folders, _module, *_rest = sys.argv
+    sys.argv[:] = [_module, *_rest]
+    _run(_folders, _module)
