@@ -88,6 +88,7 @@ class Bench:
         session: str | None = None,
         cap: float | None = None,
         deadline_ms: int | None = None,
+        owner: str = "",
     ) -> None:
         rng = np.random.default_rng(rid)
         tokens = rng.integers(0, 1000, n_prompt) if prompt is None else np.array(prompt)
@@ -102,6 +103,8 @@ class Bench:
                 session=session,
                 latency_cap=cap,
                 deadline_ms=deadline_ms,
+                owner=owner,
+                salt=owner,
             ),
             self.now_ns,
         )

@@ -119,7 +119,11 @@ class EmbedIntake:
         return EmbedArrival(
             wanted=wanted,
             admission=EmbedAdmission(
-                call=call.call, lane=str(args["lane"]), app=str(args["app"]), inputs=inputs
+                call=call.call,
+                lane=str(args["lane"]),
+                app=str(args["app"]),
+                inputs=inputs,
+                owner=str(args.get("owner", "")),
             ),
         )
 

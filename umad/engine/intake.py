@@ -127,6 +127,8 @@ class Intake:
                 session=submit.session,
                 latency_cap=submit.latency_cap,
                 deadline_ms=submit.deadline_ms,
+                owner=submit.owner,
+                salt=submit.salt,
             ),
         )
 

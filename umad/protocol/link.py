@@ -31,6 +31,7 @@ class Submit:
     not sampled and not reported, and the completion goes on behind them.
     latency_cap: of its app, None for the engine's. deadline_ms: after which the daemon ends it.
     logits: it is held until its ring of logits is attached; with "choose" for every token, too.
+    owner: whose it is, opaque (`umad.asker`); salt: prefixes are shared among requests of one salt.
     """
 
     rid: int
@@ -47,6 +48,8 @@ class Submit:
     latency_cap: float | None = None
     deadline_ms: int | None = None
     logits: LogitsUse | None = None
+    owner: str = ""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,8 @@ class Choose:
 class Call:
     """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids, pieces},
     drop_session {session}, attach {rid, choose}; embed {inputs, dimensions, normalize, truncate,
-    lane, app} and rerank {query, documents, top_n, truncate, lane, app}, which may take long."""
+    lane, app, owner} and rerank {query, documents, top_n, truncate, lane, app, owner}, which may
+    take long."""
 
     call: int
     op: str

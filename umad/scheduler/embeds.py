@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from umad.errors import BadRequest
 from umad.scheduler.cost import FIRST_TRIED, ShapeCost, slice_cells
-from umad.scheduler.fairness import TokenCounters
+from umad.scheduler.fairness import PROMPT_WEIGHT, Account, TokenCounters
 from umad.scheduler.waiting import AGING_NS
 from umad.step import EmbedPiece, EmbedSlice
 
@@ -50,12 +50,13 @@ class EmbedShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedAdmission:
-    """What the engine hands in. inputs: int32 (n,) each, none empty."""
+    """What the engine hands in. inputs: int32 (n,) each, none empty. owner: as of a stream."""
 
     call: int
     lane: str
     app: str
     inputs: tuple[NDArray[np.int32], ...]
+    owner: str = ""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -69,6 +70,8 @@ class _Work:
     is_short: bool
     arrived_ns: int
     served_ns: int
+    owner: str
+    account: Account
     at: int = 0
     start: int = 0
     seq: int = -1
@@ -143,8 +146,9 @@ class EmbedQueue:
             is_short=lane in self._guarded and n_tokens <= SHORT_TOKENS,
             arrived_ns=now_ns,
             served_ns=now_ns,
+            owner=admission.owner,
+            account=self._counters[lane].enter(admission.owner, admission.app),
         )
-        self._counters[lane].enter(admission.app)
 
     def drop(self, call: int) -> bool:
         """Let go of a request; whether it was there."""
@@ -202,7 +206,7 @@ class EmbedQueue:
             work = self._works[piece.call]
             work.served_ns = now_ns
             self.tokens_total += piece.tokens.size
-            self._counters[work.lane].charge(work.app, prompt_tokens=piece.tokens.size)
+            work.account.charge(PROMPT_WEIGHT * piece.tokens.size)
             if not piece.ends:
                 work.seq, work.start = piece.seq, piece.start + piece.tokens.size
                 continue
@@ -214,7 +218,7 @@ class EmbedQueue:
 
     def _leave(self, work: _Work) -> None:
         del self._works[work.call]
-        self._counters[work.lane].leave(work.app)
+        self._counters[work.lane].leave(work.owner, work.app)
 
     def _begun(self) -> list[_Work]:
         return [work for work in self._works.values() if work.is_begun]
@@ -227,12 +231,12 @@ class EmbedQueue:
         bulk = [work for work in works if not work.is_short]
         chosen = bulk if not short or (bulk and self._has_aged(bulk, now_ns)) else short
 
-        def key(work: _Work) -> tuple[bool, bool, int, int, int]:
+        def key(work: _Work) -> tuple[bool, bool, int, int, int, int]:
             return (
                 not work.is_begun,
                 now_ns - work.served_ns < AGING_NS,
                 -self._priority[work.lane],
-                self._counters[work.lane].served(work.app),
+                *work.account.turn,
                 work.arrived_ns,
             )
 

@@ -3,7 +3,7 @@
 Not: what the tokens mean, how they are sampled, who is told. Owner: the step thread.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from umad.errors import InternalError
 from umad.request import FinishReason
+from umad.scheduler.fairness import Account
 from umad.step import Finished
 
 NEVER_NS = 2**63
@@ -63,6 +64,8 @@ class Admission:
     tokens: int32 (n,), prompt first, then tokens generated before (a resumed stream).
     max_new_tokens: tokens beyond the prompt in total; resumed ones count.
     latency_cap: of its app; None for the engine's. deadline_ms: from now on; None for none.
+    owner: whose it is, opaque; lanes are shared by owner before they are by app.
+    salt: prefixes are shared among requests of one salt.
     """
 
     rid: int
@@ -74,6 +77,8 @@ class Admission:
     session: str | None = None
     latency_cap: float | None = None
     deadline_ms: int | None = None
+    owner: str = ""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,7 @@ class Entry:
     restore: what it gets back from host memory. While it waits, an offer; once it is placed, under
     way, and nothing of it is computed until that is done.
     reads_until_ns: until then it waits for its session's file and is not placed; 0 for none.
+    account: of its app in its lane (`fairness`).
     """
 
     rid: int
@@ -125,6 +131,9 @@ class Entry:
     turn: int = 0
     restore: Restore | None = None
     reads_until_ns: int = 0
+    owner: str = ""
+    salt: str = ""
+    account: Account = field(default_factory=Account)
 
     @classmethod
     def of(cls, admission: Admission, now_ns: int) -> "Entry":
@@ -151,6 +160,8 @@ class Entry:
                 else now_ns + admission.deadline_ms * _NS_PER_MS
             ),
             waiting_since_ns=now_ns,
+            owner=admission.owner,
+            salt=admission.salt,
         )
 
     def on(self, event: Event) -> None:

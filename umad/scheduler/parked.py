@@ -35,7 +35,8 @@ class ParkShape:
 class _Parked:
     """tokens: all that are to be parked; the first n_parked are there. n_slabs: room taken, used or
     reserved. worth: the store's clock when it was last of use, and what it would cost to rebuild
-    for each slab. pins: how many requests are being given it back."""
+    for each slab. pins: how many requests are being given it back. salt: under which it may be
+    found (`prefixes`)."""
 
     tokens: NDArray[np.int32]
     session: str | None
@@ -43,6 +44,7 @@ class _Parked:
     n_slabs: int
     worth: float
     pins: int = 0
+    salt: str = ""
 
 
 class ParkedStore:
@@ -96,9 +98,9 @@ class ParkedStore:
         """Somebody is being given it back."""
         return self._parked[key].pins > 0
 
-    def longest(self, tokens: NDArray[np.int32]) -> tuple[int, int]:
+    def longest(self, tokens: NDArray[np.int32], salt: str = "") -> tuple[int, int]:
         """(key, tokens) of the longest prefix of `tokens` in host memory; (-1, 0) for none."""
-        return self._index.longest(tokens)
+        return self._index.longest(tokens, salt)
 
     def slab_cells(self, key: int, slab: int) -> int:
         """Cells slab number `slab` of `key` takes while it is put back."""
@@ -112,6 +114,7 @@ class ParkedStore:
         session: str | None,
         rebuild_ms: float,
         protected: Set[int],
+        salt: str = "",
     ) -> int | None:
         """A new key with room for all of `tokens`, none of which is there yet; None for no room.
 
@@ -124,7 +127,7 @@ class ParkedStore:
         self._next_key += 1
         self._n_slabs += n_slabs
         self._parked[key] = _Parked(
-            tokens, session, 0, n_slabs, self._clock + rebuild_ms / max(1, n_slabs)
+            tokens, session, 0, n_slabs, self._clock + rebuild_ms / max(1, n_slabs), salt=salt
         )
         return key
 
@@ -146,14 +149,14 @@ class ParkedStore:
         parked.tokens, parked.n_slabs = tokens, n_slabs
         parked.session = session or parked.session
         parked.worth = self._clock + rebuild_ms / max(1, n_slabs)
-        self._index.put(key, tokens, parked.n_parked)
+        self._index.put(key, tokens, parked.n_parked, parked.salt)
         return True
 
     def advance(self, key: int, n_parked: int) -> None:
         """So many of its tokens are in host memory now."""
         parked = self._parked[key]
         parked.n_parked = n_parked
-        self._index.put(key, parked.tokens, n_parked)
+        self._index.put(key, parked.tokens, n_parked, parked.salt)
 
     def settle(self, key: int) -> None:
         """Nothing more will come: give up the room that was for it."""
@@ -195,9 +198,11 @@ class ParkedStore:
                 self.drop(key)
         return bool(found)
 
-    def has_room_beside_sessions(self, tokens: NDArray[np.int32], protected: Set[int]) -> bool:
+    def has_room_beside_sessions(
+        self, tokens: NDArray[np.int32], protected: Set[int], salt: str = ""
+    ) -> bool:
         """Whether `tokens` could be kept without dropping what is kept for a session."""
-        key, matched = self._index.longest(tokens)
+        key, matched = self._index.longest(tokens, salt)
         known = self._parked.get(key)
         n_slabs = self.shape.slabs(tokens.size)
         if known is not None and matched == known.n_parked:

@@ -117,7 +117,7 @@ class Parker:
         """What `entry` would get back if it were placed now, where that is the cheapest way."""
         if not len(self._store):
             return None
-        key, end = self._store.longest(entry.tokens[: entry.n_tokens - 1])
+        key, end = self._store.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
         if key < 0:
             return None
         matched = self._residency.longest_prefix(entry)[1]
@@ -182,7 +182,8 @@ class Parker:
         if copy is not None and copy.key in self._store:
             return True
         protected = {copy.key for copy in self._copies.values()}
-        return self._store.has_room_beside_sessions(tokens, protected)
+        salt = self._residency.salt_of(seq)
+        return self._store.has_room_beside_sessions(tokens, protected, salt)
 
     def is_copied(self, seq: int) -> bool:
         """Whether all of a retained sequence is in host memory too."""
@@ -313,9 +314,10 @@ class Parker:
         ):
             return _NOWHERE
         store, session = self._store, self._residency.session_of(seq)
+        salt = self._residency.salt_of(seq)
         protected = {copy.key for copy in self._copies.values()} | {self._kept}
         rebuild_ms = self._copying.rebuild_ms(n_tokens)
-        key, matched = store.longest(tokens)
+        key, matched = store.longest(tokens, salt)
         if matched == n_tokens:
             return key
         if (
@@ -329,7 +331,7 @@ class Parker:
         ):
             return key
         reserved = store.reserve(
-            tokens, session=session, rebuild_ms=rebuild_ms, protected=protected
+            tokens, session=session, rebuild_ms=rebuild_ms, protected=protected, salt=salt
         )
         return _NOWHERE if reserved is None else reserved
 

@@ -1,8 +1,8 @@
 """Lets waiting requests into the pool: who comes in, who gives way, who waits for a copy.
 
-Aged ones first, then by lane, then the app served least, then by arrival (`waiting`). One that does
-not fit makes lower lanes give way if that helps, and what must be evicted for it is copied to host
-memory first where that is worth it (`parking`).
+Aged ones first, then by lane, then the owner and app served least, then by arrival (`waiting`).
+One that does not fit makes lower lanes give way if that helps, and what must be evicted for it is
+copied to host memory first where that is worth it (`parking`).
 Not: what a step is made of (`compose`). Pure; owner: the step thread.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from umad.scheduler.entry import NEVER_NS, Entry, Event
-from umad.scheduler.fairness import TokenCounters
+from umad.scheduler.fairness import PROMPT_WEIGHT
 from umad.scheduler.parking import Parker
 from umad.scheduler.residency import Residency
 from umad.scheduler.waiting import AGING_NS, WaitingLine
@@ -43,7 +43,6 @@ class Placer:
         residency: Residency,
         parker: Parker,
         waiting: WaitingLine,
-        counters: Mapping[str, TokenCounters],
         priority: Mapping[str, int],
         guarded: frozenset[str],
         leaves_soon: bool,
@@ -51,7 +50,6 @@ class Placer:
         self._residency = residency
         self._parker = parker
         self._waiting = waiting
-        self._counters = counters
         self._priority = priority
         self._guarded = guarded
         self._leaves_soon = leaves_soon
@@ -171,6 +169,4 @@ class Placer:
             entry.n_cached = min(known, entry.n_prompt)
             self.prompt_tokens += entry.n_prompt
             self.cached_tokens += entry.n_cached
-            self._counters[entry.lane].charge(
-                entry.app, prompt_tokens=entry.n_prompt - entry.n_cached
-            )
+            entry.account.charge(PROMPT_WEIGHT * (entry.n_prompt - entry.n_cached))

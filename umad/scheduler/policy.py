@@ -1,10 +1,11 @@
 """The scheduler: every live request from its arrival to its end, and the parts that decide for it.
 
 The rules, in the order they are applied:
-1. Waiting requests are placed while they fit: aged ones first, then by lane, then the app served
-   least, then by arrival. One that does not fit makes lower lanes give way if that helps
-   (they keep their tokens and are placed again later), else it waits. What has to be evicted for
-   it and is worth keeping is copied to host memory first (`parking`), a bounded piece a step.
+1. Waiting requests are placed while they fit: aged ones first, then by lane, then the owner and
+   of its apps the one served least, then by arrival. One that does not fit makes lower lanes give
+   way if that helps (they keep their tokens and are placed again later), else it waits. What has
+   to be evicted for it and is worth keeping is copied to host memory first (`parking`), a bounded
+   piece a step.
 2. The step is composed of the placed ones under guard and budget (`governor`).
 3. What the step came to is booked (`books`), its tokens are taken, ends are decided.
 
@@ -25,7 +26,7 @@ from umad.scheduler.copying import CopyCost
 from umad.scheduler.cost import CostModel
 from umad.scheduler.embeds import ONE_TEXT, EmbedShape
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
-from umad.scheduler.fairness import TokenCounters
+from umad.scheduler.fairness import GENERATED_WEIGHT, TokenCounters
 from umad.scheduler.freight import Freight
 from umad.scheduler.governor import StepGovernor, ready_of
 from umad.scheduler.neighbours import Neighbours
@@ -97,7 +98,7 @@ class Scheduler:
         self._throttle = self._governor.throttle
         self._n_cells = n_cells
         self._counters = {name: TokenCounters() for name in lanes}
-        self._waiting = WaitingLine(lanes, self._counters)
+        self._waiting = WaitingLine(lanes)
         store = ParkedStore(parking or NO_ROOM)
         copying = CopyCost(
             self.cost,
@@ -140,7 +141,6 @@ class Scheduler:
             residency=self._residency,
             parker=self._parker,
             waiting=self._waiting,
-            counters=self._counters,
             priority=self._priority,
             guarded=self._guarded,
             leaves_soon=skip_ms > 0,
@@ -166,7 +166,7 @@ class Scheduler:
         if admission.rid in self._entries:
             raise InternalError(f"request {admission.rid} is here already")
         self._entries[admission.rid] = entry
-        self._counters[entry.lane].enter(entry.app)
+        entry.account = self._counters[entry.lane].enter(entry.owner, entry.app)
         self._waiting.append(entry)
         self._saver.look_up(entry, now_ns)
         self._placer.may_place = True
@@ -186,9 +186,9 @@ class Scheduler:
         is_waiting = entry.state is State.WAITING
         if is_waiting:
             self._waiting.remove(entry)
-        self._counters[entry.lane].leave(entry.app)
+        self._counters[entry.lane].leave(entry.owner, entry.app)
         entry.lane = lane
-        self._counters[lane].enter(entry.app)
+        entry.account = self._counters[lane].enter(entry.owner, entry.app)
         if is_waiting:
             self._waiting.insert_by_arrival(entry)
         self._placer.may_place = True
@@ -287,7 +287,7 @@ class Scheduler:
             entry.held_until_ns = now_ns + HOLD_NS
         entry.tokens[entry.n_tokens] = drawn.token
         entry.n_tokens += 1
-        self._counters[entry.lane].charge(entry.app, generated_tokens=1)
+        entry.account.charge(GENERATED_WEIGHT)
         reason: FinishReason | None = drawn.finish
         if reason is None and entry.n_tokens >= entry.limit:
             reason = "length"
@@ -326,6 +326,6 @@ class Scheduler:
             self._placer.leave(entry, keep=event is Event.FINISHED and reason != "error")
         entry.on(event)
         del self._entries[entry.rid]
-        self._counters[entry.lane].leave(entry.app)
+        self._counters[entry.lane].leave(entry.owner, entry.app)
         self._placer.may_place = True
         return entry.finished(reason)

@@ -1,7 +1,11 @@
 """Finds the sequence, live or retained, that shares the longest prefix with a prompt.
 
 Sequences are bucketed by their first tokens, so a look-up compares only likely ones. A match that
-is shorter than those first tokens is not worth sharing and is not found. Owner: the step thread.
+is shorter than those first tokens is not worth sharing and is not found.
+
+A salt separates those who may not learn of each other: a sequence is found only under the salt it
+was put in with. Without it the time to a first token, or `cached_tokens`, would tell one key what
+stands in another's prompt. What a salt means is the daemon's to say. Owner: the step thread.
 """
 
 from dataclasses import dataclass
@@ -17,7 +21,7 @@ KEY_TOKENS = 16
 class _Known:
     tokens: NDArray[np.int32]
     n_computed: int
-    key: bytes | None
+    key: "tuple[str, bytes] | None"
 
 
 def common_prefix(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
@@ -33,12 +37,12 @@ class PrefixIndex:
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
-        self._buckets: dict[bytes, set[int]] = {}
+        self._buckets: dict[tuple[str, bytes], set[int]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def put(self, seq: int, tokens: NDArray[np.int32], n_computed: int) -> None:
+    def put(self, seq: int, tokens: NDArray[np.int32], n_computed: int, salt: str = "") -> None:
         """`seq` holds the KV of the first `n_computed` of `tokens` (kept, not copied)."""
         known = self._known.get(seq)
         if known is not None and known.tokens is tokens and known.key is not None:
@@ -46,7 +50,7 @@ class PrefixIndex:
             if n_computed >= KEY_TOKENS:
                 return
         self.drop(seq)
-        key = tokens[:KEY_TOKENS].tobytes() if n_computed >= KEY_TOKENS else None
+        key = (salt, tokens[:KEY_TOKENS].tobytes()) if n_computed >= KEY_TOKENS else None
         self._known[seq] = _Known(tokens, n_computed, key)
         if key is not None:
             self._buckets.setdefault(key, set()).add(seq)
@@ -61,12 +65,12 @@ class PrefixIndex:
         if not bucket:
             del self._buckets[known.key]
 
-    def longest(self, tokens: NDArray[np.int32]) -> tuple[int, int]:
+    def longest(self, tokens: NDArray[np.int32], salt: str = "") -> tuple[int, int]:
         """(seq, matched tokens) of the best match, (-1, 0) when there is none."""
         best_seq, best = -1, 0
         if tokens.size < KEY_TOKENS:
             return best_seq, best
-        for seq in self._buckets.get(tokens[:KEY_TOKENS].tobytes(), ()):
+        for seq in self._buckets.get((salt, tokens[:KEY_TOKENS].tobytes()), ()):
             known = self._known[seq]
             matched = common_prefix(known.tokens[: known.n_computed], tokens)
             if matched > best or (matched == best and seq < best_seq):

@@ -24,11 +24,14 @@ PRESSED_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class _Retained:
-    """A sequence that nobody runs. passing: (lane, app) whose next request ends it."""
+    """A sequence that nobody runs. passing: (lane, app) whose next request, of the same owner, ends
+    it. salt: under which its prefix may be found."""
 
     tokens: NDArray[np.int32]
     session: str | None
     passing: tuple[str, str] | None = None
+    owner: str = ""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,10 @@ class Residency:
         """The session a retained sequence is kept for."""
         return self._retained[seq].session
 
+    def salt_of(self, seq: int) -> str:
+        """The salt under which a retained sequence may be found."""
+        return self._retained[seq].salt
+
     def take_ops(self) -> tuple[MemoryOp, ...]:
         """Memory operations llama.cpp has yet to be told, in order."""
         ops = tuple(self._ops)
@@ -191,9 +198,9 @@ class Residency:
         entry.seq = seq
         entry.n_computed = matched
         self._live[seq] = entry
-        self._end_passing(entry.lane, entry.app)
+        self._end_passing(entry)
         self._promised_cells += entry.cells_at_most - matched
-        self._index.put(seq, entry.tokens, matched)
+        self._index.put(seq, entry.tokens, matched, entry.salt)
         while self._promised_cells > self.ledger.free_cells:
             # The prefix it came from goes last: evicted, it frees only what lies behind the prefix.
             self._make_room(besides=source)
@@ -215,7 +222,7 @@ class Residency:
         if not self._can_share_prefix:
             return -1, 0
         # The last known token is always computed: its logits are what is sampled.
-        return self._index.longest(entry.tokens[: entry.n_tokens - 1])
+        return self._index.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
 
     def _match(self, entry: Entry) -> tuple[int, int]:
         source, matched = self.longest_prefix(entry)
@@ -231,7 +238,7 @@ class Residency:
         self.ledger.grow(entry.seq, n_tokens)
         entry.n_computed += n_tokens
         self._promised_cells -= n_tokens
-        self._index.put(entry.seq, entry.tokens, entry.n_computed)
+        self._index.put(entry.seq, entry.tokens, entry.n_computed, entry.salt)
 
     def take_back(self, entry: Entry, keep_tokens: int) -> None:
         """What was booked behind the first `keep_tokens` of a running entry never came."""
@@ -239,7 +246,7 @@ class Residency:
         entry.n_computed = keep_tokens
         self.ledger.trim(entry.seq, keep_tokens)
         self._ops.append(SeqTrim(seq=entry.seq, keep_tokens=keep_tokens))
-        self._index.put(entry.seq, entry.tokens, keep_tokens)
+        self._index.put(entry.seq, entry.tokens, keep_tokens, entry.salt)
         self._n_retained_cells = None
 
     def rolled_back(self, entry: Entry) -> None:
@@ -264,22 +271,28 @@ class Residency:
             is_turn_before = entry.session is not None and retained.session == entry.session
             if is_turn_before or (
                 retained.session is None
+                and retained.salt == entry.salt
                 and retained.tokens.size <= tokens.size
                 and common_prefix(retained.tokens, tokens) == retained.tokens.size
             ):
                 self._evict(other)
         self._retained[seq] = _Retained(
-            tokens, entry.session, (entry.lane, entry.app) if passing else None
+            tokens,
+            entry.session,
+            (entry.lane, entry.app) if passing else None,
+            entry.owner,
+            entry.salt,
         )
         self._n_retained += 1
         self._was_of_use(seq)
         self.retained_version += 1
         self._n_retained_cells = None
-        self._index.put(seq, tokens, tokens.size)
+        self._index.put(seq, tokens, tokens.size, entry.salt)
 
-    def _end_passing(self, lane: str, app: str) -> None:
+    def _end_passing(self, entry: Entry) -> None:
+        app = (entry.lane, entry.app)
         for seq, kept in list(self._retained.items()):
-            if kept.passing == (lane, app):
+            if kept.passing == app and kept.owner == entry.owner:
                 self._evict(seq)
 
     def release(self, entry: Entry) -> None:

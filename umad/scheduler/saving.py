@@ -45,6 +45,7 @@ class _Pending:
     seq: int
     tokens: NDArray[np.int32]
     since_ns: int
+    salt: str
 
 
 @dataclass(slots=True, eq=False)
@@ -136,7 +137,7 @@ class SessionSaver:
                 continue
             pending = self._pending.get(session)
             if pending is None or pending.tokens is not tokens:
-                self._pending[session] = _Pending(seq, tokens, now_ns)
+                self._pending[session] = _Pending(seq, tokens, now_ns, self._residency.salt_of(seq))
         self._settled = settled
 
     def _save_next(self, now_ns: int) -> None:
@@ -148,7 +149,7 @@ class SessionSaver:
             if saved is not None and np.array_equal(saved[: tokens.size], tokens):
                 self._settle(session, tokens)
                 continue
-            key, n_parked = self._store.longest(tokens)
+            key, n_parked = self._store.longest(tokens, pending.salt)
             if n_parked == tokens.size:
                 self._settle(session, tokens)
                 self._saving = SessionSave(session=session, key=key, tokens=self._store.tokens(key))
@@ -173,20 +174,21 @@ class SessionSaver:
             return
         tokens = entry.tokens[: entry.n_tokens - 1]
         matched = common_prefix(saved, tokens)
-        known = max(self._residency.longest_prefix(entry)[1], self._store.longest(tokens)[1])
+        parked = self._store.longest(tokens, entry.salt)[1]
+        known = max(self._residency.longest_prefix(entry)[1], parked)
         if matched < known + KEY_TOKENS:
             return
         fetch = next(
             (one for one in self._fetches.values() if one.operation.session == entry.session), None
         )
         if fetch is None:
-            fetch = self._begin(entry.session, saved, matched, known)
+            fetch = self._begin(entry.session, saved, matched, known, salt=entry.salt)
         if fetch is not None:
             fetch.waiting.append(entry)
             entry.reads_until_ns = now_ns + FETCH_NS
 
     def _begin(
-        self, session: str, saved: NDArray[np.int32], matched: int, known: int
+        self, session: str, saved: NDArray[np.int32], matched: int, known: int, *, salt: str
     ) -> _Fetch | None:
         shape = self._store.shape
         n_slabs = shape.slabs(matched)
@@ -196,7 +198,7 @@ class SessionSaver:
             return None
         tokens = saved[: n_slabs * shape.slice_cells]
         key = self._store.reserve(
-            tokens, session=session, rebuild_ms=rebuild_ms, protected=frozenset()
+            tokens, session=session, rebuild_ms=rebuild_ms, protected=frozenset(), salt=salt
         )
         if key is None:
             return None

@@ -1,4 +1,5 @@
-"""The requests that are not yet in the KV pool: lanes by priority, apps by service, then order.
+"""The requests that are not yet in the KV pool: lanes by priority, owners and their apps by what
+they were served, then order.
 
 Of one app's requests in a lane those with a deadline go first, the earliest at the head: a deadline
 never takes a turn from another app.
@@ -12,7 +13,6 @@ from collections.abc import Iterator, Mapping
 
 from umad.config import LaneSettings
 from umad.scheduler.entry import NEVER_NS, Entry
-from umad.scheduler.fairness import TokenCounters
 
 AGING_NS = 10_000_000_000
 
@@ -20,12 +20,9 @@ AGING_NS = 10_000_000_000
 class WaitingLine:
     """Every waiting request. Within an app of a lane, first come is first served."""
 
-    def __init__(
-        self, lanes: Mapping[str, LaneSettings], counters: Mapping[str, TokenCounters]
-    ) -> None:
+    def __init__(self, lanes: Mapping[str, LaneSettings]) -> None:
         self._order = sorted(lanes, key=lambda name: -lanes[name].priority)
-        self._counters = counters
-        self._queues: dict[str, dict[str, deque[Entry]]] = {name: {} for name in lanes}
+        self._queues: dict[str, dict[tuple[str, str], deque[Entry]]] = {name: {} for name in lanes}
         self._n: dict[str, int] = dict.fromkeys(lanes, 0)
 
     def __len__(self) -> int:
@@ -37,7 +34,7 @@ class WaitingLine:
 
     def append(self, entry: Entry) -> None:
         """A newcomer joins its app's queue: at the end, or before those of a later deadline."""
-        queue = self._queues[entry.lane].setdefault(entry.app, deque())
+        queue = self._queues[entry.lane].setdefault(_app_of(entry), deque())
         if entry.deadline_ns == NEVER_NS:
             queue.append(entry)
             self._n[entry.lane] += 1
@@ -47,7 +44,7 @@ class WaitingLine:
     def insert_by_arrival(self, entry: Entry) -> None:
         """A request that was here before (preempted, or moved to another lane) takes the place
         its deadline and its arrival give it among its app's."""
-        queue = self._queues[entry.lane].setdefault(entry.app, deque())
+        queue = self._queues[entry.lane].setdefault(_app_of(entry), deque())
         mine = (entry.deadline_ns, entry.arrived_ns)
         at = sum(1 for other in queue if (other.deadline_ns, other.arrived_ns) <= mine)
         queue.insert(at, entry)
@@ -55,10 +52,11 @@ class WaitingLine:
 
     def remove(self, entry: Entry) -> None:
         """Take a request out, wherever it stands."""
-        queue = self._queues[entry.lane][entry.app]
+        app = _app_of(entry)
+        queue = self._queues[entry.lane][app]
         queue.remove(entry)
         if not queue:
-            del self._queues[entry.lane][entry.app]
+            del self._queues[entry.lane][app]
         self._n[entry.lane] -= 1
 
     def heads(self, now_ns: int) -> Iterator[Entry]:
@@ -66,20 +64,23 @@ class WaitingLine:
         iterating."""
         if not len(self):
             return
-        young: list[tuple[int, int, int, int, Entry]] = []
-        aged: list[tuple[int, int, int, int, Entry]] = []
+        young: list[tuple[int, int, int, int, int, Entry]] = []
+        aged: list[tuple[int, int, int, int, int, Entry]] = []
         for rank, lane in enumerate(self._order):
-            counters = self._counters[lane]
-            for app, queue in self._queues[lane].items():
+            for queue in self._queues[lane].values():
                 head = next(
                     (one for one in queue if not one.paused and now_ns >= one.reads_until_ns), None
                 )
                 if head is None:
                     continue
                 is_aged = now_ns - head.waiting_since_ns >= AGING_NS
-                key = (0 if is_aged else rank, counters.served(app), head.arrived_ns)
+                key = (0 if is_aged else rank, *head.account.turn, head.arrived_ns)
                 (aged if is_aged else young).append((*key, head.rid, head))
         for group in (aged, young):
             group.sort()
             for *_, entry in group:
                 yield entry
+
+
+def _app_of(entry: Entry) -> tuple[str, str]:
+    return entry.owner, entry.app
