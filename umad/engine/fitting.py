@@ -16,7 +16,7 @@ from umad.engine.opened import header_number
 from umad.engine.parked_cells import park_shape
 from umad.engine.process import memory_bytes
 from umad.errors import ModelLoadFailed, ModelTooLarge
-from umad.models.gguf import GgufHeader, parts, read_header
+from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
 from umad.models.sizes import WeightBytes, kv_shape, weight_bytes
 from umad.scheduler.parked import ParkShape
 
@@ -29,6 +29,7 @@ _MEMORY_SHARE = 0.95
 _PARK_SHARE = 0.1
 # For rows of nobody (`CostModel.padding`); llama.cpp's pools grow by so many.
 SPARE_CELLS = 256
+_MOST_LAYERS = 512  # LLAMA_MAX_LAYERS
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 
@@ -136,6 +137,10 @@ def _checked_files(path: Path) -> tuple[GgufHeader, ...]:
                 f"{part} is cut short: {header.file_bytes} of at least {header.needed_bytes} "
                 "bytes; fetch it again"
             )
+    if sum(len(one.tensors) for one in headers) > MOST_TENSORS:
+        raise ModelLoadFailed(f"{path} and its parts have more than {MOST_TENSORS} tensors")
+    if header_number(first, "block_count") > _MOST_LAYERS:
+        raise ModelLoadFailed(f"{path} says that it has more than {_MOST_LAYERS} layers")
     if not first.architecture:
         raise ModelLoadFailed(f"{path} names no architecture; it is not a language model")
     return headers
