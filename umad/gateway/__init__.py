@@ -8,12 +8,14 @@ killed and started again; who uses the socket does not notice.
     endpoint    what a dialect writes: an entry of a table and a handler taking a `Call`
     call        one HTTP request inside a handler: its body, its caller, its generations
     dispatch    one HTTP request from door to log line; cancels the handler when the client goes
+    arriving    the body of a request, read whole: how large, how slow
     replies     a chat's answer taken apart: content, reasoning, tool calls
     vectors     vectors as JSON, a row at a time
     generation  one generation of the daemon: opened, iterated, closed in every state
     sse         streams: headers at once, keep-alive while nothing is said
     errors      error -> status and kind, once; each dialect gives them its shape
-    door/       who may come in and under which name: connections, keys, hosts and origins, quotas
+    door/       who may come in and under which name: connections (reading: their
+                bytes), keys, hosts and origins, quotas, places
     bodies/     pydantic models of what is sent and answered, a file per dialect
     dialects/   a file per family of endpoints
     listening   the log (words) and traces (spans, otel) hear of a generation, where somebody asked

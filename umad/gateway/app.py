@@ -28,6 +28,7 @@ from umad.gateway.dispatch import Served, refuse
 from umad.gateway.door.agents import naming
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring, read_keys
+from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.errors import NoSuchPath, WrongMethod
 from umad.gateway.model_facts import ModelFacts
@@ -38,6 +39,9 @@ from umad.gateway.shared import Shared
 from umad.gateway.spans import Spans
 from umad.gateway.token_bytes import TokenBytes
 from umad.service import Service
+
+# Bytes of all bodies at once, in the largest ones. A chat has a hundredth of that.
+BODIES_FACTOR = 16
 
 
 def create_app(
@@ -63,7 +67,9 @@ def create_app(
         aliases=Aliases(settings.aliases),
         keys=keys,
         hosts=HostRule(names=settings.hosts, origins=settings.cors_origins, any_host=any_host),
-        quotas=Quotas(concurrency=settings.concurrency),
+        quotas=Quotas(),
+        places=Places(settings.concurrency),
+        bodies=Bodies(BODIES_FACTOR * settings.body_bytes),
         counts=Counts(),
         models=ModelFacts(service),
         token_bytes=TokenBytes(service),

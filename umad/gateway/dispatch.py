@@ -1,6 +1,6 @@
 """One HTTP request from the door to its line in the log.
 
-    host -> key -> quota -> body -> handler -> answer
+    host -> key -> quota -> body -> place -> handler -> answer
 
 Starlette cancels neither a handler nor a stream when its client goes, so a watcher reads on after
 the body: `http.disconnect` cancels the handler's task, which closes its generations in whatever
@@ -18,10 +18,11 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from umad.errors import BadRequest, InternalError, UmadError
+from umad.gateway.arriving import ClientGone, whole_body
 from umad.gateway.call import Call, answer
 from umad.gateway.door.keys import ANYBODY, Caller
-from umad.gateway.endpoint import Dialect, Endpoint
-from umad.gateway.errors import CLIENT_GONE, BodyTooLarge, EncodedBody, SlowBody, problem_of
+from umad.gateway.endpoint import CONNECTION, Dialect, Endpoint
+from umad.gateway.errors import CLIENT_GONE, Crowded, problem_of
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.shared import Shared
 from umad.gateway.spans import RequestSpan
@@ -29,10 +30,6 @@ from umad.gateway.spans import RequestSpan
 log = logging.getLogger(__name__)
 
 _CLOSING = (408, 413, 415)  # the rest of such a body is not waited for
-
-
-class _ClientGone(Exception):
-    """The client left before it had its answer."""
 
 
 class _Sender:
@@ -72,8 +69,11 @@ class Served:
         counts.live.inc()
         try:
             caller = self._enter(headers)
+            connection = scope.get("extensions", {}).get(CONNECTION)
+            if connection is not None:
+                connection["connection"].known_as(caller.name)
             await self._serve(scope, receive, sender, request_id, caller, span)
-        except _ClientGone:
+        except ClientGone:
             sender.status = CLIENT_GONE
         except UmadError as error:
             await self._refuse(error, scope, receive, sender, request_id)
@@ -119,25 +119,33 @@ class Served:
         span: RequestSpan | None,
     ) -> None:
         shared, endpoint = self._shared, self._endpoint
-        now_s = asyncio.get_running_loop().time()
-        with shared.quotas.one(caller, now_s) if endpoint.is_work else nullcontext():
-            limits = shared.settings
-            raw = await _body(scope, receive, limit=limits.body_bytes, within_s=limits.body_s)
-            work = asyncio.create_task(
-                self._work(scope, sender, request_id, caller, span, raw),
-                name=f"request {request_id}",
-            )
-            gone = asyncio.create_task(_disconnected(receive), name=f"watch {request_id}")
-            try:
-                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not work.done() and not sender.finished:
-                    raise _ClientGone
-                await work
-            finally:
-                gone.cancel()
-                if not work.done():
-                    work.cancel()
-                    await asyncio.wait({work})
+        if endpoint.is_work:
+            shared.quotas.take(caller, asyncio.get_running_loop().time())
+        limits, whose = shared.settings, _owner(caller, scope)
+        async with whole_body(
+            scope,
+            receive,
+            bodies=shared.bodies,
+            whose=whose,
+            limit=limits.body_bytes,
+            within_s=limits.body_s,
+        ) as raw:
+            with shared.places.one(whose) if endpoint.is_work else nullcontext():
+                work = asyncio.create_task(
+                    self._work(scope, sender, request_id, caller, span, raw),
+                    name=f"request {request_id}",
+                )
+                gone = asyncio.create_task(_disconnected(receive), name=f"watch {request_id}")
+                try:
+                    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+                    if not work.done() and not sender.finished:
+                        raise ClientGone
+                    await work
+                finally:
+                    gone.cancel()
+                    if not work.done():
+                        work.cancel()
+                        await asyncio.wait({work})
 
     async def _work(
         self,
@@ -183,7 +191,7 @@ def refuse(error: UmadError, dialect: Dialect, request_id: str) -> Response:
         response.headers["retry-after"] = str(problem.retry_after_s)
     if problem.status == 401:
         response.headers["www-authenticate"] = "Bearer"
-    if problem.status in _CLOSING:
+    if problem.status in _CLOSING or isinstance(error, Crowded):
         response.headers["connection"] = "close"
     # Not the field: its name may be the client's own.
     log.info("refused id=%s code=%s", request_id, problem.code)
@@ -198,36 +206,12 @@ def _key_of(headers: Headers) -> str | None:
     return headers.get("x-api-key") or headers.get("api-key")
 
 
-async def _body(scope: Scope, receive: Receive, *, limit: int, within_s: float) -> bytes:
-    """The whole body. Raises `BodyTooLarge` as soon as that is known, `EncodedBody`, `SlowBody`."""
-    headers = Headers(scope=scope)
-    encoding = headers.get("content-encoding", "identity")
-    if encoding.lower() not in ("", "identity"):
-        raise EncodedBody(f"a body is not taken as {encoding[:32]!r}; send it as it is")
-    length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise _too_large(limit)
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(within_s):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _ClientGone
-                piece = message.get("body", b"")
-                size += len(piece)
-                if size > limit:
-                    raise _too_large(limit)
-                pieces.append(piece)
-                if not message.get("more_body", False):
-                    return b"".join(pieces)
-    except TimeoutError:
-        raise SlowBody(f"the body did not arrive within {within_s:g} s") from None
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"a body has at most {limit} bytes (--gateway-body-bytes)")
+def _owner(caller: Caller, scope: Scope) -> str:
+    """Whose a request is where room is shared: a key's, or else an address's."""
+    if caller is not ANYBODY and caller.name != ANYBODY.name:
+        return f"key {caller.name}"
+    client = scope.get("client")
+    return f"from {client[0] if client else 'here'}"
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
 # Name of the ASGI extension that an answer finds its connection's `Flow` under.
 FLOW = "umad.flow"
+# The same for its connection itself.
+CONNECTION = "umad.connection"
 
 
 class Flow(Protocol):
     """Of one connection, as uvicorn counts it. write_paused: a write would wait for the client."""
 
     write_paused: bool
+
+
+class Known(Protocol):
+    """A connection that is told who asks."""
+
+    def known_as(self, key: str) -> None:
+        """key: the name of whose it is; "-" where none is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,14 @@ class EncodedBody(HttpError):
     kind = "unsupported_encoding"
 
 
+class Crowded(HttpError):
+    """There is no room for it now; what was taken of it is let go."""
+
+    status = 503
+    kind = "overloaded"
+    retryable = True
+
+
 class StoreFailed(HttpError):
     """Responses cannot be kept or found again."""
 

@@ -11,6 +11,7 @@ from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring
+from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFacts
 from umad.gateway.responses_store import ResponsesStore
@@ -33,6 +34,8 @@ class Shared:
     keys: Keyring
     hosts: HostRule
     quotas: Quotas
+    places: Places
+    bodies: Bodies
     counts: Counts
     models: ModelFacts
     token_bytes: TokenBytes

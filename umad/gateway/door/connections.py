@@ -1,35 +1,33 @@
 """Connections before and between requests: how long, how large, how many.
 
 uvicorn waits for ever for a request's head and holds as much of one as is sent. So here a head has
-a time and a size, a connection that idles has a time, and there are so many connections at most:
-when one more comes, the one that has idled longest makes room for it, and where all are at work
-the new one is told to come back (503).
+a time and a size, a connection that idles has a time, and there are so many connections at most.
+When one more comes, room is made by one that has nothing under way: no request yet, half of one,
+an answer that is not read, or none since its last. It is the oldest of whoever has most
+(`umad.crowd`): a key once one was given, before that an address. Where all are at work the new one
+is told to come back (503).
 
 Who shuts down his sending side after a request (`nc -N`) looks like who has gone. As with Go's
 server an answer that is short is still given; a generation ends, since nobody may be there to read
-it. Not: bodies (`umad.gateway.dispatch`), which have the gateway's own answers. One event loop.
+it. Not: what the bytes say (`door.reading`), nor bodies (`umad.gateway.dispatch`), which have the
+gateway's own answers. One event loop.
 """
 
 import asyncio
 import functools
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from umad.gateway.endpoint import FLOW
+from umad.crowd import Crowd
+from umad.gateway.door.reading import RequestReader
 
-# Agents send cookies, tokens and beta flags, a few kilobytes; nginx takes 32 KiB, h11 64.
-HEAD_BYTES = 64 * 2**10
-_ASKS = b"\r\nupgrade"
-_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
-_PLAIN = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+# An answer that nobody reads holds a connection, and of a generation a place; as long as the daemon
+# waits for a client that does not read.
+UNREAD_S = 300.0
 
 
-@dataclass(slots=True, kw_only=True)
 class Connections:
     """All of one gateway. limit: at once. head_s: for a request's head, from the connection's
     beginning or the head's first byte. idle_s: between requests.
@@ -37,45 +35,46 @@ class Connections:
     is_work: whether an answer is a generation, by path.
     """
 
-    limit: int
-    head_s: float
-    idle_s: float
-    is_work: Callable[[str], bool]
-    live: set["DoorProtocol"] = field(default_factory=set)
-    # Ordered by when they began to idle.
-    idle: dict["DoorProtocol", None] = field(default_factory=dict)
+    def __init__(
+        self, *, limit: int, head_s: float, idle_s: float, is_work: Callable[[str], bool]
+    ) -> None:
+        self.head_s = head_s
+        self.idle_s = idle_s
+        self.is_work = is_work
+        self.crowd: Crowd[DoorProtocol] = Crowd(limit, own_give_way=True)
 
     def protocol(self) -> Callable[..., "DoorProtocol"]:
         """What uvicorn makes a connection with."""
         return functools.partial(DoorProtocol, connections=self)
 
-    def room(self) -> bool:
-        """Whether one more may come; the longest idle goes for it."""
-        if len(self.live) >= self.limit and self.idle:
-            oldest = next(iter(self.idle))
-            oldest.leave()
-        return len(self.live) < self.limit
+    def room(self, owner: Hashable) -> bool:
+        """Whether one more of `owner` may come; whoever is to give way for it goes."""
+        if self.crowd.is_full:
+            leaving = self.crowd.who_gives_way(owner)
+            if leaving is not None:
+                leaving.leave()
+        return not self.crowd.is_full
 
 
-class DoorProtocol(HttpToolsProtocol):
+class DoorProtocol(RequestReader):
     """One connection."""
 
     def __init__(self, *arguments: Any, connections: Connections, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._all = connections
+        self._crowd = connections.crowd
         self._head_timer: asyncio.TimerHandle | None = None
-        # Of the head that is being read; None while none is.
-        self._head_bytes: int | None = None
-        self._refused = False
+        self._unread_timer: asyncio.TimerHandle | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if not self._all.room():
-            self._refuse(b"503 Service Unavailable", b"too many connections", b"retry-after: 1\r\n")
+        # Those that have yet to show a key are a crowd of their own.
+        newcomer = ("new", self._address)
+        if not self._all.room(newcomer):
+            self.end_with(b"503 Service Unavailable", b"too many connections", retry=True)
             return
-        self._all.live.add(self)
-        self._rest()
+        self._crowd.enter(self, newcomer)
         self._await_head()
 
     @override
@@ -83,107 +82,114 @@ class DoorProtocol(HttpToolsProtocol):
         self._forget()
         super().connection_lost(exc)
 
+    def known_as(self, key: str) -> None:
+        """Somebody who may come in has asked something here. key: its name, "-" for none."""
+        self._crowd.belongs(self, (key, self._address if key == "-" else ""))
+
     @override
     def eof_received(self) -> bool | None:  # type: ignore[override]
         cycle = self.cycle
         is_whole = cycle is not None and not cycle.more_body and not cycle.response_complete
-        if self._head_bytes is not None or not is_whole or self._all.is_work(cycle.scope["path"]):
+        if self.head_is_open or not is_whole or self._all.is_work(cycle.scope["path"]):
             return None  # the transport closes, and whoever watches hears that the client has gone
         cycle.keep_alive = False
         return True
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._all.idle.pop(self, None)
-        if self._head_bytes is None and self._is_between():
-            data = _without_upgrade(data)
         super().data_received(data)
-        if self.transport.is_closing():
-            return
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(
-                    b"431 Request Header Fields Too Large",
-                    b"a request's head has at most %d bytes" % HEAD_BYTES,
-                )
-        elif self._head_timer is None and self._is_between():
+        if not self.is_over and self._head_timer is None and self.is_between:
             # Bytes that begin no request: empty lines, or the body of one that was refused.
             self._await_head()
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {FLOW: {"flow": self.flow}}
-        self._head_bytes = 0
+        if self.is_between:
+            self._crowd.rest(self)  # anew: it is the youngest that has not asked yet
         if self._head_timer is None:
             self._await_head()
 
     @override
     def on_headers_complete(self) -> None:
-        self._head_bytes = None
-        self._stop_timer()
+        self._stop_head_timer()
         super().on_headers_complete()
+
+    @override
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if not self.is_between and not self.cycle.more_body:
+            self._crowd.work(self)
 
     @override
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:  # nothing waits behind this answer
-            self._rest()
+            self._crowd.rest(self)
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._crowd.rest(self)
+        self._unread_timer = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_unread_timer()
+        if not self.is_between:
+            self._crowd.work(self)
 
     def leave(self) -> None:
-        """Close, for somebody else's sake: nothing is under way here."""
+        """Close, for somebody else's sake: nothing is under way here, or it is not read."""
+        if self.flow.write_paused:
+            self._forget()
+            self.transport.abort()
+        elif self.is_between and not self.head_is_open:
+            # A client that sends at this moment expects such an end of a connection that idles.
+            self._forget()
+            self.transport.close()
+        else:
+            self.end_with(
+                b"503 Service Unavailable",
+                b"too many connections: this one had waited longest for the rest of its request",
+                retry=True,
+            )
+
+    @override
+    def ending(self) -> None:
         self._forget()
-        self.transport.close()
 
-    def _is_between(self) -> bool:
-        """No request is under way."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def _rest(self) -> None:
-        self._all.idle[self] = None
+    @property
+    def _address(self) -> str:
+        """Of the other end; "" on a Unix socket."""
+        return self.client[0] if self.client else ""
 
     def _forget(self) -> None:
-        self._all.live.discard(self)
-        self._all.idle.pop(self, None)
-        self._stop_timer()
+        self._crowd.leave(self)
+        self._stop_head_timer()
+        self._stop_unread_timer()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self._all.head_s, self._head_is_late)
 
-    def _stop_timer(self) -> None:
+    def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _stop_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if self._head_bytes is None:
-            self.transport.close()  # it never began to ask
+        if not self.head_is_open:
+            if self.is_between:
+                self.transport.close()  # it never began to ask
         else:
-            self._refuse(
+            self.end_with(
                 b"408 Request Timeout",
                 b"the request's head did not arrive within %g s" % self._all.head_s,
             )
-
-    def _refuse(self, status: bytes, text: bytes, more: bytes = b"") -> None:
-        """No dialect is known yet: plain text."""
-        self._refused = True
-        self._forget()
-        if not self.transport.is_closing():
-            length = b"content-length: %d\r\n" % len(text)
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + _PLAIN + length + more)
-            self.transport.write(b"\r\n" + text)
-            self.transport.close()
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """The beginning of a request, asking for no other protocol. A server may ignore that it is
-    asked (RFC 9110, 7.8), but the parser takes what follows for the other protocol, and Java's
-    HttpClient asks for HTTP/2 with every first request, its body behind it."""
-    if _ASKS not in data.lower():
-        return data
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"\r\nx-not-upgraded:", head) + end + rest

@@ -1,12 +1,10 @@
-"""How much each key may ask for, and all of them together at once.
+"""How much each key may ask for in a minute.
 
 A bucket per key and quota: filled at the quota's rate up to one minute's worth, requests take one,
 tokens are taken once they are known, so a bucket may go below zero and is waited for. Pure: time
 enters as `now_s`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from umad.gateway.door.keys import Caller
@@ -30,20 +28,13 @@ class _Bucket:
 
 
 class Quotas:
-    """concurrency: requests worked on at once. Callers are few: those of the file of keys."""
+    """Callers are few: those of the file of keys."""
 
-    def __init__(self, *, concurrency: int) -> None:
-        self._concurrency = concurrency
-        self._live = 0
+    def __init__(self) -> None:
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
-    @contextmanager
-    def one(self, caller: Caller, now_s: float) -> Iterator[None]:
-        """Room for one request. Raises `TooMany` with how long to wait."""
-        if self._live >= self._concurrency:
-            raise TooMany(
-                f"{self._live} requests are worked on already, at most {self._concurrency} may be"
-            )
+    def take(self, caller: Caller, now_s: float) -> None:
+        """One request. Raises `TooMany` with how long to wait."""
         requests = self._bucket(caller.name, "requests", caller.requests_per_minute, now_s)
         tokens = self._bucket(caller.name, "tokens", caller.tokens_per_minute, now_s)
         for bucket, wanted, what in ((requests, 1.0, "requests"), (tokens, 0.0, "tokens")):
@@ -54,11 +45,6 @@ class Quotas:
                 )
         if requests is not None:
             requests.level -= 1
-        self._live += 1
-        try:
-            yield
-        finally:
-            self._live -= 1
 
     def spend(self, caller: Caller, tokens: int, now_s: float) -> None:
         """Tokens that a request of `caller` turned out to take, its prompt's too."""

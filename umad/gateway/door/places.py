@@ -1,0 +1,102 @@
+"""Room for requests at work, and for the bodies that arrive before they are.
+
+A request takes its place once all of its body is there, so a slow one keeps nobody from working.
+The last eighth of the places is for callers that hold few: whoever sends much cannot take them all.
+Bytes of bodies are bounded in all; where they are not enough, the caller that holds most loses the
+oldest that is still arriving. Pure: who is to be stopped is told to stop.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from umad.gateway.errors import Crowded, TooMany
+
+# Of the places, for callers with few; and how many those are.
+_RESERVE = 8
+_FEW = 4
+
+
+class Places:
+    """most: requests worked on at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._live = 0
+        self._of: dict[str, int] = {}
+
+    @contextmanager
+    def one(self, caller: str) -> Iterator[None]:
+        """A place for a request of `caller`. Raises `TooMany`."""
+        own = self._of.get(caller, 0)
+        if self._live >= self._most:
+            raise TooMany(
+                f"{self._live} requests are worked on already, at most {self._most} may be"
+            )
+        if self._live >= self._most - self._most // _RESERVE and own >= _FEW:
+            raise TooMany(
+                f"{own} of your requests are worked on already, and few places are left for others"
+            )
+        self._live += 1
+        self._of[caller] = own + 1
+        try:
+            yield
+        finally:
+            self._live -= 1
+            self._of[caller] -= 1
+            if not self._of[caller]:
+                del self._of[caller]
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """One that arrives, or has, and is held. stop: called once, where it has to go."""
+
+    caller: str
+    stop: Callable[[], None]
+    size_bytes: int = 0
+    arriving: bool = True
+    stopped: bool = False
+
+
+class Bodies:
+    """most_bytes: of all of them together."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held_bytes = 0
+        # The oldest first.
+        self._bodies: dict[Body, None] = {}
+
+    @contextmanager
+    def one(self, caller: str, stop: Callable[[], None]) -> Iterator[Body]:
+        """A body of `caller`, for as long as its bytes are held."""
+        body = Body(caller, stop)
+        self._bodies[body] = None
+        try:
+            yield body
+        finally:
+            del self._bodies[body]
+            self._held_bytes -= body.size_bytes
+
+    def add(self, body: Body, n_bytes: int) -> None:
+        """So many more have come. Raises `Crowded` where there is no room for them."""
+        body.size_bytes += n_bytes
+        self._held_bytes += n_bytes
+        while self._held_bytes > self._most_bytes:
+            going = self._greediest()
+            if going is None or going is body:
+                raise Crowded("the bodies that arrive take too much memory; try again later")
+            going.stopped = True
+            going.arriving = False
+            self._held_bytes -= going.size_bytes
+            going.size_bytes = 0
+            going.stop()
+
+    def _greediest(self) -> Body | None:
+        """The oldest that arrives, of whoever holds most among those that have one."""
+        held: dict[str, int] = {}
+        for body in self._bodies:
+            held[body.caller] = held.get(body.caller, 0) + body.size_bytes
+        arriving = [body for body in self._bodies if body.arriving and body.size_bytes]
+        return max(arriving, key=lambda body: held[body.caller], default=None)

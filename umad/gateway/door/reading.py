@@ -1,0 +1,247 @@
+"""The bytes of one connection, taken for the same requests however they were cut.
+
+uvicorn's protocol around httptools, with what both leave to chance settled:
+
+- A request that asks for another protocol is answered in this one and is its connection's last:
+  the parser would take its body, or what follows, for the other protocol.
+- What cannot be read ends the connection with a 400, behind the answers to whole requests before
+  it and never in the middle of one. So does what two servers may read in two ways: `Host` twice,
+  a transfer coding besides `chunked`, or any in HTTP/1.0.
+- After a request that is its connection's last nothing is read.
+- Fields behind a body (trailers) are not the request's: they change nothing and have a bound.
+- A head has a size, and so have the requests that are sent before the first is answered.
+
+Not: how long a connection may take, and how many there are (`door.connections`). One event loop.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from typing_extensions import override
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from umad.gateway.endpoint import CONNECTION, FLOW
+
+# Agents send cookies, tokens and beta flags, a few kilobytes; nginx takes 32 KiB, h11 64.
+HEAD_BYTES = 64 * 2**10
+# What is parsed at once: bounds what a head may have beyond its size before that is noticed.
+PIECE_BYTES = 16 * 2**10
+# Requests that wait for the answer before theirs. Browsers and packages send none; a read of 256
+# KiB could hold ten thousand.
+MOST_PIPELINED = 32
+# Beside a body's bytes: sizes of its pieces and fields behind it. A piece of one byte takes six.
+_FRAMING_FACTOR = 8
+_PLAIN = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+
+class RequestReader(HttpToolsProtocol):
+    """One connection's reading side. is_over: nothing it sends is looked at any more."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        # uvicorn reads on behind a request that ends its connection; one answer is all there is.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        self.is_over = False
+        self.head_is_open = False
+        # Of the head, or of what stands beside the body's bytes, that has been read so far.
+        self._extra_bytes = 0
+        self._body_bytes = 0
+        # What is said, and the connection closed, once all whole requests have their answers.
+        self._last_word: bytes | None = None
+        # The request that is being answered; `cycle` is the latest that has come.
+        self._answered: RequestResponseCycle | None = None
+
+    @property
+    def is_between(self) -> bool:
+        """No request is under way."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def ending(self) -> None:
+        """The connection is about to be closed with a last word."""
+
+    def end_with(self, status: bytes, text: bytes, *, retry: bool = False) -> None:
+        """Say that much and close, behind the answers to the requests that came whole.
+
+        No dialect is known yet: plain text.
+        """
+        self.is_over = True
+        more = b"retry-after: 1\r\n" if retry else b""
+        self._last_word = b"HTTP/1.1 %s\r\n%scontent-length: %d\r\n%s\r\n%s" % (
+            status,
+            _PLAIN,
+            len(text),
+            more,
+            text,
+        )
+        if self._drop_half_request():
+            self._say_last_word()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        # uvicorn tells only the latest request, which may stand behind the one that is answered.
+        answered = self._answered
+        if answered is not None and not answered.response_complete:
+            answered.disconnected = True
+            answered.message_event.set()
+        super().connection_lost(exc)
+
+    # -- bytes ------------------------------------------------------------------------------------
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if len(data) <= PIECE_BYTES:
+            self._read(data)
+            return
+        for at in range(0, len(data), PIECE_BYTES):
+            self._read(data[at : at + PIECE_BYTES])
+
+    def _read(self, piece: bytes) -> None:
+        if self.is_over or self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        was_head, before = self.head_is_open, self._body_bytes
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_body_of_last(piece[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            # Behind a request that is the last one the parser finds fault with every byte.
+            if not self.is_over:
+                self.end_with(b"400 Bad Request", b"this is not a request that can be read")
+        if not self.is_over:
+            self._count(piece, was_head=was_head, n_body=self._body_bytes - before)
+
+    def _count(self, piece: bytes, *, was_head: bool, n_body: int) -> None:
+        """A head, and what stands beside a body, has a size. The piece in which it begins is not
+        counted: it is small, and something else may be in it."""
+        if self.head_is_open:
+            if was_head:
+                self._extra_bytes += len(piece)
+            if self._extra_bytes > HEAD_BYTES:
+                self.end_with(
+                    b"431 Request Header Fields Too Large",
+                    b"a request's head has at most %d bytes" % HEAD_BYTES,
+                )
+        elif not self.is_between and self.cycle.more_body and not was_head:
+            self._extra_bytes += len(piece) - n_body
+            if self._extra_bytes > HEAD_BYTES + _FRAMING_FACTOR * self._body_bytes:
+                self.end_with(b"400 Bad Request", b"there is too much in the body besides a body")
+
+    def _read_body_of_last(self, rest: bytes) -> None:
+        """The parser has let go of a request that asked for another protocol: its body, if it has
+        one, is read by a parser that was not asked, and nothing behind it."""
+        fields = [b"%s: %s\r\n" % (name, value) for name, value in self.headers if name in _FRAMING]
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self.on_body, self._end_of_last))
+        head = b"POST / HTTP/1.1\r\nconnection: close\r\n%s\r\n" % b"".join(fields)
+        self.parser.feed_data(head)
+        if rest and not self.is_over:
+            self._read(rest)
+
+    def _end_of_last(self) -> None:
+        self.on_message_complete()
+        self.is_over = True
+
+    # -- called by the parser ---------------------------------------------------------------------
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {FLOW: {"flow": self.flow}, CONNECTION: {"connection": self}}
+        self.head_is_open = True
+        self._extra_bytes = self._body_bytes = 0
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head_is_open:  # else it stands behind a body, and the request is being answered
+            super().on_header(name, value)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self.head_is_open = False
+        _check_framing(self.headers, self.parser.get_http_version())
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self.end_with(
+                b"503 Service Unavailable", b"too many requests before an answer", retry=True
+            )
+            raise httptools.HttpParserError("too many requests before an answer")
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        if self.is_over:
+            return
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # by this parser; its body is to come (`_read_body_of_last`)
+        super().on_message_complete()
+        if not self.cycle.keep_alive:
+            self.is_over = True
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        answered = self._answered
+        if self._last_word is not None and (answered is None or answered.response_complete):
+            self._say_last_word()
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _drop_half_request(self) -> bool:
+        """Give up the request whose body is not all there; whether no other waits for its answer.
+
+        The last cycle is the only one that may be such a half.
+        """
+        cycle = self.cycle
+        if self.is_between:
+            return True
+        if not cycle.more_body:
+            return False
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()  # it has not begun, and never will
+            return False
+        return True
+
+    def _say_last_word(self) -> None:
+        self.ending()
+        word, self._last_word = self._last_word, None
+        if word is not None and not self.transport.is_closing():
+            cycle = self.cycle
+            if self.is_between or not cycle.response_started:
+                self.transport.write(word)
+            self.transport.close()
+
+
+class _BodyOnly:
+    """Callbacks of a parser that is asked for nothing but a body."""
+
+    def __init__(self, on_body: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        self.on_body = on_body
+        self.on_message_complete = on_end
+
+
+def _check_framing(headers: list[tuple[bytes, bytes]], http_version: str) -> None:
+    """Refuse what the parser lets pass and another may read differently (RFC 9112, 3.2 and 6.1)."""
+    n_hosts = 0
+    for name, value in headers:
+        if name == b"host":
+            n_hosts += 1
+        elif name == b"transfer-encoding" and (
+            http_version != "1.1" or value.strip().lower() != b"chunked"
+        ):
+            raise httptools.HttpParserError("a transfer coding that is not taken")
+    if n_hosts > 1:
+        raise httptools.HttpParserError("two hosts")
