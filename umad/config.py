@@ -158,6 +158,7 @@ class Settings:
 
     models: tuple[str, ...] = ("nano",)
     socket: str | None = None
+    socket_owner: str | None = None
     latency_cap: float = 1.20
     bmt_budget_gbps: float | Literal["auto"] = "auto"
     qos: dict[str, LaneSettings] = field(default_factory=_default_lanes)

@@ -13,10 +13,9 @@ from umad.configuration.options import LISTS, SCALARS, Option
 
 FLAGGED: tuple[Option, ...] = (*SCALARS, *LISTS)
 # What `umad gateway` needs to know of a daemon's options, and is handed by `umad serve`.
+_SHARED = ("socket", "socket_owner", "log_level", "verbose")
 GATEWAY: tuple[Option, ...] = tuple(
-    option
-    for option in FLAGGED
-    if option.target[0] == "http" or option.name in ("socket", "log_level", "verbose")
+    option for option in FLAGGED if option.target[0] == "http" or option.name in _SHARED
 )
 
 

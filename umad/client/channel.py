@@ -16,6 +16,7 @@ from umad.client.opening import (
     welcome_of,
 )
 from umad.client.options import ClientOptions
+from umad.client.trust import check_folder, check_peer, trusted_owners
 from umad.clock import Clock
 from umad.errors import ConnectionLost, DeadlineExceeded, UmadError
 from umad.protocol.errors import error_of_failed
@@ -51,12 +52,15 @@ class Channel:
     @classmethod
     def open(cls, path: str, options: ClientOptions, clock: Clock) -> Self:
         """Connect and be greeted. Raises `NoDaemon`, `Refused` or what the daemon says instead."""
+        owners = trusted_owners(options.socket_owner, os.environ)
+        check_folder(path, owners)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         channel = cls(sock, options, clock)
         greeted = False
         try:
             sock.settimeout(options.connect_s)
             sock.connect(path)
+            check_peer(sock.fileno(), path, owners)
             channel._greet()
             greeted = True
         except (TimeoutError, DeadlineExceeded):

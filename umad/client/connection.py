@@ -6,6 +6,7 @@ Owner: the loop it was opened on.
 """
 
 import asyncio
+import os
 from typing import Any, cast
 
 from typing_extensions import override
@@ -19,6 +20,7 @@ from umad.client.opening import (
     welcome_of,
 )
 from umad.client.options import ClientOptions
+from umad.client.trust import check_folder, check_peer, trusted_owners
 from umad.errors import ConnectionLost, DeadlineExceeded, LimitExceeded, UmadError
 from umad.protocol.errors import error_of_failed, failed_of
 from umad.protocol.frames import FrameReader
@@ -260,11 +262,14 @@ async def open_connection(path: str, options: ClientOptions) -> Connection:
     loop = asyncio.get_running_loop()
     transport: asyncio.Transport | None = None
     greeted = False
+    owners = trusted_owners(options.socket_owner, os.environ)
+    check_folder(path, owners)
     try:
         async with asyncio.timeout(options.connect_s):
             transport, connection = await loop.create_unix_connection(
                 lambda: Connection(loop, options), path
             )
+            check_peer(transport.get_extra_info("socket").fileno(), path, owners)
             await connection.greet()
         greeted = True
     except TimeoutError:

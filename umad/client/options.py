@@ -15,6 +15,8 @@ class ClientOptions:
     unread_bytes: unread events of all requests together beyond which the socket is left alone,
     as long as nobody waits (`umad.client.inbox`).
     unread_request_bytes: unread events of one request beyond which it is given up.
+    socket_owner: a user, by name or number, whose daemon is spoken to besides this user's own and
+    root's; None for what UMAD_SOCKET_OWNER says.
     """
 
     name: str = "python"
@@ -26,6 +28,7 @@ class ClientOptions:
     frame_bytes: int = 16 * 2**20
     unread_bytes: int = 256 * 2**10
     unread_request_bytes: int = 16 * 2**20
+    socket_owner: str | None = None
 
 
 DEFAULT_OPTIONS = ClientOptions()

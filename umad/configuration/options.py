@@ -81,6 +81,12 @@ SCALARS: tuple[Option, ...] = (
         shown=True,
     ),
     Option(
+        name="socket_owner",
+        target=("socket_owner",),
+        kind=TEXT,
+        help="User whose daemon clients and the gateway speak to besides one's own and root's.",
+    ),
+    Option(
         name="latency_cap",
         target=("latency_cap",),
         kind=CAP,

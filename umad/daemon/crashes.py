@@ -10,6 +10,7 @@ import signal
 from collections import deque
 from dataclasses import dataclass
 
+from umad.daemon.names import load_command
 from umad.errors import EngineFailed, ModelLoadFailed, UmadError
 from umad.protocol.errors import error_of
 from umad.protocol.link import Fatal
@@ -75,7 +76,7 @@ class CrashRecord:
             return None
         return EngineFailed(
             f"{model}: the engine crashed {when}, last by {death.how}; "
-            f"load it again with: umad load {model}"
+            f"load it again with: {load_command(model)}"
         )
 
     def _too_many(self, now_ns: int) -> bool:

@@ -1,6 +1,6 @@
 """Who a connection is, whether it may stay, and which lane its work runs in.
 
-Not: asking the kernel (`umad.daemon.peer`). Called once a connection and once a request.
+Not: asking the kernel (`umad.peer`). Called once a connection and once a request.
 """
 
 import difflib
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from umad.config import AppRule, LaneSettings
-from umad.daemon.peer import Peer, process_name, process_path
+from umad.daemon.peer import process_name, process_path
 from umad.errors import BadRequest, Refused
+from umad.peer import Peer
 
 UNKNOWN_APP = "unknown"
 

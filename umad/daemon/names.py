@@ -5,6 +5,7 @@ a file is there.
 """
 
 import difflib
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +50,20 @@ def find_model_file(model: str) -> ModelFile:
     return ModelFile(name=path.stem, path=path)
 
 
+def load_command(model: str) -> str:
+    """What to type; a name is whatever somebody called a file, or asked for."""
+    return f"umad load {shlex.quote(model)}"
+
+
 def unknown_model(model: str, known: Iterable[str]) -> UnknownModel:
     """The error for a name that no loaded model has; it names the nearest that one has."""
     near = difflib.get_close_matches(model, list(known), n=3, cutoff=0.0)
     if not near:
         return UnknownModel(
-            f"{model!r} is not loaded, nor is any other; load it: umad load {model}", field="model"
+            f"{model!r} is not loaded, nor is any other; load it: {load_command(model)}",
+            field="model",
         )
     return UnknownModel(
-        f"{model!r} is not loaded; loaded are {', '.join(near)}; load it: umad load {model}",
+        f"{model!r} is not loaded; loaded are {', '.join(near)}; load it: {load_command(model)}",
         field="model",
     )

@@ -20,7 +20,6 @@ from umad.daemon.completions import Completions
 from umad.daemon.generation import Generation
 from umad.daemon.handover import Handover
 from umad.daemon.identity import Identity, identify
-from umad.daemon.peer import peer_of
 from umad.errors import (
     BadRequest,
     Cancelled,
@@ -29,6 +28,7 @@ from umad.errors import (
     ProtocolViolation,
     UmadError,
 )
+from umad.peer import peer_of
 from umad.protocol.frames import HEADER_BYTES, FrameReader
 from umad.protocol.messages import (
     AT_ONCE,

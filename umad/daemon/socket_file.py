@@ -7,6 +7,7 @@ by a daemon that died.
 
 import fcntl
 import os
+import shlex
 import socket
 import stat
 import sys
@@ -19,6 +20,8 @@ from umad.socket_path import check_socket_path
 # Clients that connect while the loop is busy: one more is told that there is no room, so as many
 # may wait as come with a test suite or a crowd of agents. The kernel takes what it allows of it.
 BACKLOG = 1024
+# Pids have 7 digits at most (PID_MAX_LIMIT, 4 million).
+_PID_BYTES = 12
 
 
 class SocketFile:
@@ -84,25 +87,34 @@ def _make_folder(folder: Path) -> None:
     elif mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
         # So could whoever may write to it.
         raise BadConfig(
-            f"others may write to the socket's folder: chmod go-w {folder}", field="socket"
+            f"others may write to the socket's folder: chmod go-w {shlex.quote(str(folder))}",
+            field="socket",
         )
 
 
 def _lock(lock_path: Path, path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(lock_path, flags, 0o600)
     except OSError as error:
         raise BadConfig(
             f"the lock file cannot be opened: {lock_path}: {error.strerror}", field="socket"
         ) from error
+    found = os.fstat(fd)
+    if found.st_uid != os.getuid() or found.st_nlink != 1:
+        # Planted where others may write, or a name of a file that is not to be written over.
+        os.close(fd)
+        raise BadConfig(
+            f"the lock file is not this user's own: {lock_path}; name another socket with "
+            "--socket or UMAD_SOCKET",
+            field="socket",
+        )
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        said = os.pread(fd, _PID_BYTES, 0).strip()
         os.close(fd)
-        raise AlreadyRunning(
-            f"another daemon (pid {owner}) owns {path}; use it, or stop it with: kill {owner}"
-        ) from error
+        raise AlreadyRunning(_taken(path, said)) from error
     except OSError as error:  # a file system that has no locks
         os.close(fd)
         raise BadConfig(
@@ -117,6 +129,14 @@ def _lock(lock_path: Path, path: Path) -> int:
             f"the lock file cannot be written: {lock_path}: {error.strerror}", field="socket"
         ) from error
     return fd
+
+
+def _taken(path: Path, said: bytes) -> str:
+    """said: by the lock file. Whoever may write it does not get a word into a command."""
+    if not said.isdigit() or len(said) == _PID_BYTES or not int(said):
+        return f"another daemon owns {path}; use it, or stop it"
+    pid = int(said)
+    return f"another daemon (pid {pid}) owns {path}; use it, or stop it with: kill {pid}"
 
 
 def _remove_stale(path: Path) -> None:

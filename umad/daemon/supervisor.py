@@ -5,6 +5,7 @@ Owner: the daemon's event loop.
 """
 
 import asyncio
+import shlex
 from collections.abc import Iterator
 
 from umad.clock import Clock
@@ -84,7 +85,7 @@ class Supervisor:
             if keeper.engine.path != file.path:
                 raise BadRequest(
                     f"another file is loaded as {file.name}: {keeper.engine.path}; "
-                    f"unload it first: umad unload {file.name}",
+                    f"unload it first: umad unload {shlex.quote(file.name)}",
                     field="model",
                 )
             keeper.load()

@@ -42,7 +42,6 @@ BACKLOG = 512
 _OTHER_FILES = 64
 # Paths whose answers are generations.
 _WORK = frozenset(one.path for one in ENDPOINTS if one.is_work)
-_CLIENT = ClientOptions(name="umad-gateway")
 
 
 class _Server(uvicorn.Server):
@@ -80,7 +79,8 @@ def run_gateway(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_host: bool) -> None:
-    client = AsyncClient(settings.socket, options=_CLIENT)
+    options = ClientOptions(name="umad-gateway", socket_owner=settings.socket_owner)
+    client = AsyncClient(settings.socket, options=options)
     spans = open_spans(os.environ)
     app = create_app(
         settings.http,
