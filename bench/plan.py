@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import command
 from umad.config import LaneSettings, SchedulerSettings
-from umad.scheduler import Admission, Scheduler
+from umad.scheduler import Admission, SchedulerSpec, assemble
 from umad.step import Sampled, StepResult
 
 LANES = {
@@ -25,13 +25,15 @@ LANES = {
 
 def measure(*, running: int, waiting: int, steps: int) -> list[float]:
     """Microseconds of each `plan()`; the pool is full and every app has a line."""
-    scheduler = Scheduler(
-        n_cells=running * 400,
-        max_seqs=running,
-        batch_tokens=512,
-        settings=SchedulerSettings(),
-        latency_cap=1.2,
-        lanes=LANES,
+    scheduler = assemble(
+        SchedulerSpec(
+            n_cells=running * 400,
+            max_seqs=running,
+            batch_tokens=512,
+            settings=SchedulerSettings(),
+            latency_cap=1.2,
+            lanes=LANES,
+        )
     )
     rng = np.random.default_rng(7)
     rid = 0

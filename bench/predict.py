@@ -19,7 +19,7 @@ from rich.table import Table
 from bench import command
 from umad.config import SchedulerSettings, Settings
 from umad.request import BACKGROUND, INTERACTIVE
-from umad.scheduler import Admission, Scheduler
+from umad.scheduler import Admission, SchedulerSpec, assemble
 from umad.scheduler.cost import CostModel
 from umad.step import Sampled, StepPlan, StepResult
 
@@ -120,15 +120,17 @@ class _Run:
         cost = CostModel()
         cost.learn_all([(n, 0, machine.shape_ms(n)) for n in (1, 2, 4, 8)])
         cost.learn_all([(0, n, machine.shape_ms(n)) for n in (4, 16, 64)])
-        self.scheduler = Scheduler(
-            n_cells=32768,
-            max_seqs=16,
-            batch_tokens=512,
-            settings=SchedulerSettings(),
-            latency_cap=Settings().latency_cap,
-            lanes=lanes,
-            cuts_soon=False,
-            cost=cost,
+        self.scheduler = assemble(
+            SchedulerSpec(
+                n_cells=32768,
+                max_seqs=16,
+                batch_tokens=512,
+                settings=SchedulerSettings(),
+                latency_cap=Settings().latency_cap,
+                lanes=lanes,
+                cuts_soon=False,
+                cost=cost,
+            )
         )
 
     def arrive(self, lane: str, n_prompt: int, n_new: int) -> None:

@@ -43,12 +43,15 @@ class SchedulerSettings:
     own step. Simulated (22 ms for a row, about 5 ms for each further token), three clients, p99
     and first token as multiples of llama-server's: 0.25 and 1.52 with 1, 0.31 and 1.41 with 1.5,
     0.36 and 1.42 with 2; with 2 s think time 0.24 and 1.41, 0.30 and 1.24, 0.38 and 1.17.
+    order: who goes first within a lane. "fair" shares it between apps by the tokens they were
+    served; "deadline" serves the earliest `deadline_ms` first, whichever app it is of.
     """
 
     max_merge: int = 64
     preempt_at_token: bool = True
     slice_ms: float = 250.0
     newcomer_steps: float = 1.5
+    order: Literal["fair", "deadline"] = "fair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from umad.protocol.link import Emitted, Ended, FromEngine, Rejected, StepReport,
 from umad.request import INTERACTIVE, SamplingParams
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
-from umad.scheduler import Admission, Scheduler
+from umad.scheduler import Admission, SchedulerSpec, assemble
 from umad.step import DiskDone, HouseKept, MemoryOp, StepPlan
 
 N_VOCAB = 32
@@ -86,13 +86,15 @@ def on_small_pool(
 ) -> StepLoop:
     """A loop on `n_cells` cells for four sequences, weights of no size; its time is `now_ns`."""
     return StepLoop(
-        scheduler=Scheduler(
-            n_cells=n_cells,
-            max_seqs=4,
-            batch_tokens=64,
-            settings=SchedulerSettings(),
-            latency_cap=1.2,
-            lanes=Settings().qos,
+        scheduler=assemble(
+            SchedulerSpec(
+                n_cells=n_cells,
+                max_seqs=4,
+                batch_tokens=64,
+                settings=SchedulerSettings(),
+                latency_cap=1.2,
+                lanes=Settings().qos,
+            )
         ),
         runner=runner,
         inbox=inbox,

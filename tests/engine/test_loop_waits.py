@@ -11,7 +11,7 @@ from umad.engine.news import News, report
 from umad.models.sizes import WeightBytes
 from umad.protocol.link import FromEngine, StepReport, Stop
 from umad.request import BACKGROUND, INTERACTIVE
-from umad.scheduler import Scheduler, TrafficBudget
+from umad.scheduler import SchedulerSpec, TrafficBudget, assemble
 
 STEP_BYTES = 1_000_000
 
@@ -44,15 +44,17 @@ def run(lane: str, bytes_per_s: float) -> tuple[Sleeper, list[StepReport]]:
         weights=WeightBytes(dense=STEP_BYTES), kv_cell_bytes=0, n_vocab=N_VOCAB, ubatch=64
     )
     loop = StepLoop(
-        scheduler=Scheduler(
-            n_cells=512,
-            max_seqs=4,
-            batch_tokens=64,
-            settings=SchedulerSettings(),
-            latency_cap=1.2,
-            lanes=Settings().qos,
-            traffic=traffic,
-            budget=TrafficBudget(bytes_per_s=bytes_per_s),
+        scheduler=assemble(
+            SchedulerSpec(
+                n_cells=512,
+                max_seqs=4,
+                batch_tokens=64,
+                settings=SchedulerSettings(),
+                latency_cap=1.2,
+                lanes=Settings().qos,
+                traffic=traffic,
+                budget=TrafficBudget(bytes_per_s=bytes_per_s),
+            )
         ),
         runner=FakeRunner(),
         inbox=inbox,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from umad.config import LaneSettings, SchedulerSettings
-from umad.scheduler import Admission, Neighbours, Scheduler, TrafficBudget
+from umad.scheduler import Admission, Neighbours, SchedulerSpec, TrafficBudget, assemble
 from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import Entry
 from umad.step import Sampled, StepPlan, StepResult
@@ -62,16 +62,18 @@ class Device:
         cost.learn_all([(n, 0, 5.0 + 0.1 * n) for n in (1, 2, 4, 8)])
         cost.learn_all([(0, n, 5.0 * n) for n in (1, 16, 64)])
         cost.learn_all([(1, n, 5.0 + 0.5 * n) for n in (1, 16, 64)])
-        self.scheduler = Scheduler(
-            n_cells=65536,
-            max_seqs=16,
-            batch_tokens=64,
-            settings=SchedulerSettings(),
-            latency_cap=1.2,
-            lanes=LANES,
-            cost=cost,
-            traffic=self.traffic,
-            budget=self.budget,
+        self.scheduler = assemble(
+            SchedulerSpec(
+                n_cells=65536,
+                max_seqs=16,
+                batch_tokens=64,
+                settings=SchedulerSettings(),
+                latency_cap=1.2,
+                lanes=LANES,
+                cost=cost,
+                traffic=self.traffic,
+                budget=self.budget,
+            )
         )
 
     def arrive(self, rid: int, *, lane: str, n_new: int = 5000, n_prompt: int = 2) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.config import LaneSettings, SchedulerSettings
-from umad.scheduler import Admission, Scheduler
+from umad.scheduler import Admission, SchedulerSpec, assemble
 from umad.scheduler.cost import CostModel
 from umad.scheduler.parked import ParkShape
 from umad.step import (
@@ -62,18 +62,20 @@ class Bench:
         cost.learn_all([(n, 0, 16.0 + 6.0 * n) for n in (1, 2, 4, 8, 16)])
         cost.learn_all([(0, n, 16.0 + 4.3 * n) for n in (1, 4, 16, 64, 256)])
         cost.learn_all([(4, n, 40.0 + 4.5 * n) for n in (1, 4, 16, 64, 256)])
-        self.scheduler = Scheduler(
-            n_cells=self.n_cells,
-            max_seqs=self.max_seqs,
-            batch_tokens=self.batch_tokens,
-            settings=self.settings,
-            latency_cap=self.cap,
-            lanes=LANES,
-            cost=cost,
-            parking=self.parking,
-            saved=self.saved,
-            cuts_soon=self.cuts_soon,
-            skip_ms=self.skip_ms,
+        self.scheduler = assemble(
+            SchedulerSpec(
+                n_cells=self.n_cells,
+                max_seqs=self.max_seqs,
+                batch_tokens=self.batch_tokens,
+                settings=self.settings,
+                latency_cap=self.cap,
+                lanes=LANES,
+                cost=cost,
+                parking=self.parking,
+                saved=self.saved,
+                cuts_soon=self.cuts_soon,
+                skip_ms=self.skip_ms,
+            )
         )
 
     def arrive(

@@ -4,7 +4,7 @@ import numpy as np
 
 from umad.config import SchedulerSettings, Settings
 from umad.request import BACKGROUND, INTERACTIVE
-from umad.scheduler import Admission, Neighbours, Scheduler
+from umad.scheduler import Admission, Neighbours, SchedulerSpec, assemble
 from umad.scheduler.embeds import EmbedAdmission, EmbedShape
 from umad.step import Sampled, StepPlan, StepResult
 
@@ -17,14 +17,16 @@ class Machine:
     """A scheduler on a device of known speed. gaps_ms: of steps in which a stream had a row."""
 
     def __init__(self, **embeds: bool) -> None:
-        self.scheduler = Scheduler(
-            n_cells=4096,
-            max_seqs=8,
-            batch_tokens=256,
-            settings=SchedulerSettings(),
-            latency_cap=CAP,
-            lanes=Settings().qos,
-            embeds=EmbedShape(rows=128, seqs=16, whole=embeds.get("whole", False)),
+        self.scheduler = assemble(
+            SchedulerSpec(
+                n_cells=4096,
+                max_seqs=8,
+                batch_tokens=256,
+                settings=SchedulerSettings(),
+                latency_cap=CAP,
+                lanes=Settings().qos,
+                embeds=EmbedShape(rows=128, seqs=16, whole=embeds.get("whole", False)),
+            )
         )
         self.now_ns = 1
         self.gaps_ms: list[float] = []

@@ -14,10 +14,14 @@ from tests.scheduler.budgeted_device import (
     limited,
 )
 from umad.scheduler import Neighbours
-from umad.scheduler.compose import Ready
+from umad.scheduler.candidates import Candidates
+from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.limits import StepLimits
 from umad.scheduler.neighbours import SHARE, STEP_MS
 from umad.scheduler.throttle import BackgroundThrottle
 from umad.step import DecodeSlice, StepPlan, StepResult
+
+NO_ROWS = StepLimits(guard=LatencyGuard(cap=1.2, floor=0.0))
 
 
 def test_what_other_engines_move_counts() -> None:
@@ -61,8 +65,9 @@ def test_an_engine_that_is_always_woken_late_gets_its_half_all_the_same() -> Non
     for now_ms in range(20_000):
         now_ns = now_ms * 1_000_000
         for one, engine in enumerate(engines):
-            ready = Ready(background_decode=[a_stream()])
-            if engine.hold(ready, now_ns, floor_is_owed=False) > 0:
+            waiting = Candidates(background_decode=(a_stream(),))
+            terms = engine.terms(waiting, NO_ROWS, now_ns, floor_is_owed=False)
+            if terms.hold is not None:
                 engines[1 - one].heard(Neighbours(waiting=True), now_ns)
                 may_since[one] = -1
                 continue

@@ -15,7 +15,7 @@ from typing_extensions import override
 from tests.scheduler.fake_cells import N_CELLS, PARKING, FakeCells, FakeDisk
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
-from umad.scheduler import Admission, Scheduler
+from umad.scheduler import Admission, SchedulerSpec, assemble
 from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult
 
 MAX_SEQS = 5
@@ -69,19 +69,21 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def start(self, files: dict[str, list[list[int]]]) -> None:
         self.cells = FakeCells(disk=FakeDisk(files=files))
-        self.scheduler = Scheduler(
-            n_cells=N_CELLS,
-            max_seqs=MAX_SEQS,
-            batch_tokens=BATCH,
-            settings=SchedulerSettings(slice_ms=100.0),
-            latency_cap=1.2,
-            lanes=LANES,
-            parking=PARKING,
-            skip_ms=self.skip_ms,
-            saved={
-                session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
-                for session, slabs in files.items()
-            },
+        self.scheduler = assemble(
+            SchedulerSpec(
+                n_cells=N_CELLS,
+                max_seqs=MAX_SEQS,
+                batch_tokens=BATCH,
+                settings=SchedulerSettings(slice_ms=100.0),
+                latency_cap=1.2,
+                lanes=LANES,
+                parking=PARKING,
+                skip_ms=self.skip_ms,
+                saved={
+                    session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
+                    for session, slabs in files.items()
+                },
+            )
         )
 
     @rule(

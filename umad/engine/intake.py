@@ -6,13 +6,11 @@ completion is brought to where it stood: its tokens join the prompt (to be compu
 its text and its sampler's history are replayed, without anything being sent.
 """
 
-from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.config import LaneSettings
 from umad.constraint import Constraint, ConstraintKind
 from umad.conversation import ChatOptions, from_json
 from umad.engine.answer_rules import AnswerRules
@@ -23,19 +21,12 @@ from umad.engine.stream import Stream
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
 from umad.protocol.link import Emitted, Ended, StepReport, Submit
-from umad.request import INTERACTIVE, FinishReason
+from umad.request import FinishReason
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
 from umad.scheduler.entry import Admission
 
 _NO_OPTIONS = ChatOptions()
-
-
-def guarded_lanes(lanes: Mapping[str, LaneSettings]) -> frozenset[str]:
-    """Lanes whose work may cut others' short: the interactive one and those above it."""
-    priorities = {name: lane.priority for name, lane in lanes.items()}
-    bar = priorities.get(INTERACTIVE, max(priorities.values()))
-    return frozenset(name for name, priority in priorities.items() if priority >= bar)
 
 
 class Intake:

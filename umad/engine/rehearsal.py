@@ -18,13 +18,13 @@ from umad.config import LaneSettings, SchedulerSettings
 from umad.engine.execution import DecodeRunner
 from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.inbox import Arrival, Inbox
-from umad.engine.intake import Intake, guarded_lanes
+from umad.engine.intake import Intake
 from umad.engine.loop import StepLoop
 from umad.engine.news import News, encode_news
 from umad.errors import InternalError
 from umad.protocol.link import Cancel, FromEngine, Stop, Submit
 from umad.request import SamplingParams
-from umad.scheduler import Scheduler
+from umad.scheduler import SchedulerSpec, assemble, guarded_lanes
 from umad.scheduler.cost import CostModel
 
 _NS_PER_MS = 1_000_000
@@ -83,16 +83,18 @@ class Rehearsal:
         self._steps = 0
         self._ends_ns = 0
         self._loop = StepLoop(
-            scheduler=Scheduler(
-                n_cells=facts.n_cells,
-                max_seqs=facts.max_seqs,
-                batch_tokens=batch_tokens,
-                settings=settings,
-                latency_cap=latency_cap,
-                lanes=lanes,
-                cost=cost,
-                can_share_prefix=facts.can_share_prefix,
-                cuts_soon=facts.cuts_soon,
+            scheduler=assemble(
+                SchedulerSpec(
+                    n_cells=facts.n_cells,
+                    max_seqs=facts.max_seqs,
+                    batch_tokens=batch_tokens,
+                    settings=settings,
+                    latency_cap=latency_cap,
+                    lanes=lanes,
+                    cost=cost,
+                    can_share_prefix=facts.can_share_prefix,
+                    cuts_soon=facts.cuts_soon,
+                )
             ),
             runner=runner,
             inbox=self._inbox,

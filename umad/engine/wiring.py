@@ -25,7 +25,7 @@ from umad.engine.execution import DecodeRunner, NoStreams, StepRunner
 from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.guidance import Guidance
 from umad.engine.inbox import Inbox
-from umad.engine.intake import Intake, guarded_lanes
+from umad.engine.intake import Intake
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import Context
 from umad.engine.loading import Loaded, load
@@ -38,7 +38,7 @@ from umad.engine.tally import StepTally
 from umad.engine.template_process import TemplateProcess
 from umad.engine.vocab import Vocabulary
 from umad.protocol.link import Ready
-from umad.scheduler import Scheduler, TrafficBudget
+from umad.scheduler import SchedulerSpec, TrafficBudget, assemble, guarded_lanes
 from umad.scheduler.embeds import SHORT_TOKENS
 
 # How long a thread busy in Python may keep the step thread from going on after a decode: measured
@@ -227,24 +227,26 @@ def _step_loop(
 ) -> StepLoop:
     facts = loaded.facts
     capacity, traffic = _capacity(options, facts), _traffic(options, facts)
-    scheduler = Scheduler(
-        n_cells=facts.n_cells,
-        max_seqs=facts.max_seqs,
-        batch_tokens=capacity,
-        settings=options.scheduler,
-        latency_cap=options.latency_cap,
-        lanes=options.lanes,
-        can_share_prefix=facts.can_share_prefix,
-        traffic=traffic,
-        budget=TrafficBudget(
-            bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
-        ),
-        cost=loaded.cost,
-        cuts_soon=facts.cuts_soon,
-        skip_ms=facts.skip_ms,
-        parking=loaded.parking,
-        saved=None if loaded.sessions is None else loaded.sessions.found,
-        embeds=loaded.embeds.shape,
+    scheduler = assemble(
+        SchedulerSpec(
+            n_cells=facts.n_cells,
+            max_seqs=facts.max_seqs,
+            batch_tokens=capacity,
+            settings=options.scheduler,
+            latency_cap=options.latency_cap,
+            lanes=options.lanes,
+            can_share_prefix=facts.can_share_prefix,
+            traffic=traffic,
+            budget=TrafficBudget(
+                bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
+            ),
+            cost=loaded.cost,
+            cuts_soon=facts.cuts_soon,
+            skip_ms=facts.skip_ms,
+            parking=loaded.parking,
+            saved=None if loaded.sessions is None else loaded.sessions.found,
+            embeds=loaded.embeds.shape,
+        )
     )
     parked, disk = _parked_cells(loaded), None
     if parked is not None and loaded.sessions is not None:

@@ -6,7 +6,13 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     cancel / set_lane ─┼─▶ plan(now_ns) ─▶ [engine runs it] ─▶ apply(plan, result, now_ns)
     pause / resume ────┘
 
+    spec       SchedulerSpec: what a scheduler is made from
+    assembly   assemble: a spec to a Scheduler
     policy     Scheduler: every request, from step to step
+    orders     Order: who goes first, one class for each order
+    candidates Candidates: who could run now; Hold: what keeps some of them back, and why
+    limits     StepLimits: what the interactive rows of a step allow
+    reasons    why each request waits, in words
     placing    Placer: who comes into the pool, who gives way
     governor   StepGovernor: how much a step carries, of whose work
     compose    StepComposer: whose rows and slices make up a step, how large
@@ -41,10 +47,21 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
 Owner: the engine's step thread. Nothing here locks.
 """
 
+from umad.scheduler.assembly import assemble
 from umad.scheduler.budget import TrafficBudget
 from umad.scheduler.entry import Admission
 from umad.scheduler.neighbours import Neighbours
 from umad.scheduler.policy import Scheduler
 from umad.scheduler.snapshot import SchedulerSnapshot
+from umad.scheduler.spec import SchedulerSpec, guarded_lanes
 
-__all__ = ["Admission", "Neighbours", "Scheduler", "SchedulerSnapshot", "TrafficBudget"]
+__all__ = [
+    "Admission",
+    "Neighbours",
+    "Scheduler",
+    "SchedulerSnapshot",
+    "SchedulerSpec",
+    "TrafficBudget",
+    "assemble",
+    "guarded_lanes",
+]

@@ -1,20 +1,23 @@
-"""Makes up one step from the requests that are ready: whose rows, whose slices, how large.
+"""Makes up one step from the candidates: whose rows, whose slices, how large.
 
 Interactive decode rows always run. Beside them newcomers' prompts run in bounded slices
 (`newcomers`), or background work within the guard's allowance. With nothing interactive decoding,
 newcomers have the device to themselves; with nothing interactive at all, background rows and slices
 run at full speed, in pieces a cut does not hurt much.
-Not: who is in the pool (`policy`, `residency`). Pure; owner: the step thread.
+Not: who is in the pool (`policy`, `residency`), what is held back before (`governor`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from umad.config import SchedulerSettings
+from umad.scheduler.candidates import Candidates, Hold, Reason
 from umad.scheduler.cost import CostModel, slice_cells
 from umad.scheduler.entry import Entry
-from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.limits import StepLimits, cells_read, longest_waiting
 from umad.scheduler.newcomers import NewcomerLine, prefill_slice
+from umad.scheduler.orders import Order
 from umad.scheduler.slices import SlicePicker
 from umad.scheduler.tiles import ATTENTION_ROWS
 from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
@@ -27,50 +30,56 @@ NO_BOUND_MS = float("inf")
 LONE_NEWCOMER_MS = 1_000.0
 
 
-@dataclass(slots=True)
-class Ready:
-    """Requests that could run now, each list in the order they deserve to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundTerms:
+    """The terms on which background work may run in this step."""
 
-    background_ms: a bound on a background-only step below that of the settings; None for none.
-    thrifty: bytes are what background work waits for, so a step makes the most of the weights it
-    reads: its slice is as long as `slice_ms` and the bound allow, or longer.
-    embeds: there is bulk embedding work, and it may run now.
-    """
-
-    decode: list[Entry] = field(default_factory=list)
-    prefill: list[Entry] = field(default_factory=list)
-    background_decode: list[Entry] = field(default_factory=list)
-    background_prefill: list[Entry] = field(default_factory=list)
-    background_ms: float | None = None
+    # What the budget or a busy neighbour keeps back; None for nothing.
+    hold: Hold | None = None
+    # The longest background-only step in milliseconds; None for no bound but the settings'.
+    most_ms: float | None = None
+    # Bytes are scarce: a step makes the most of the weights it reads, with the longest slice that
+    # `slice_ms` and `most_ms` allow.
     thrifty: bool = False
-    embeds: bool = False
+
+
+FREE = BackgroundTerms()
 
 
 class StepComposer:
-    """Turns `Ready` into a `StepPlan`."""
+    """Turns `Candidates` into a `StepPlan`."""
 
     def __init__(
         self,
         *,
         cost: CostModel,
-        guard: LatencyGuard,
         settings: SchedulerSettings,
         slices: SlicePicker,
         batch_tokens: int,
+        order: Order,
     ) -> None:
         self._cost = cost
-        self._guard = guard
         self._settings = settings
         self._batch_tokens = batch_tokens
         self._slices = slices
         self._can_pad = cost.tiles and batch_tokens >= ATTENTION_ROWS
-        self._line = NewcomerLine(cost=cost, settings=settings, batch_tokens=batch_tokens)
+        self._line = NewcomerLine(
+            cost=cost, settings=settings, batch_tokens=batch_tokens, order=order
+        )
+        # The guard, or interactive work, left no room for background work in the last plan.
+        self.hold: Hold | None = None
 
     def compose(
-        self, ready: Ready, memory: tuple[MemoryOp, ...], embed: EmbedSlice | None = None
+        self,
+        candidates: Candidates,
+        limits: StepLimits,
+        terms: BackgroundTerms,
+        memory: tuple[MemoryOp, ...],
+        embed: EmbedSlice | None = None,
     ) -> StepPlan:
         """The next step, with `embed` in it; idle when nobody is ready."""
-        plan = self._streams(ready, memory)
+        self.hold = None
+        plan = self._streams(candidates, limits, terms, memory)
         if embed is None:
             return plan
         return replace(
@@ -80,15 +89,23 @@ class StepComposer:
             cuttable=embed.cuttable and not plan.n_rows,
         )
 
-    def _streams(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
-        if ready.decode:
-            return self._beside_interactive(ready, memory)
-        if ready.prefill:
+    def _streams(
+        self,
+        candidates: Candidates,
+        limits: StepLimits,
+        terms: BackgroundTerms,
+        memory: tuple[MemoryOp, ...],
+    ) -> StepPlan:
+        if candidates.decode:
+            return self._beside_interactive(candidates, limits, memory)
+        if candidates.prefill:
             # Nothing interactive decodes yet, so a newcomer's first token is all that counts.
-            slices, cuttable = self._newcomers_only(ready.prefill)
+            if candidates.has_background:
+                self.hold = Hold(reason=Reason.NEWCOMERS, background=True)
+            slices, cuttable = self._newcomers_only(candidates.prefill)
             return self._plan([], slices, memory, cuttable=cuttable)
-        if ready.background_decode or ready.background_prefill:
-            return self._background_only(ready, memory)
+        if candidates.has_background:
+            return self._background_only(candidates, terms, memory)
         return StepPlan(memory=memory)
 
     def _newcomers_only(self, newcomers: Sequence[Entry]) -> tuple[list[PrefillSlice], bool]:
@@ -108,41 +125,45 @@ class StepComposer:
             return slices, False
         return [prefill_slice(first, n_tokens)], True
 
-    def _beside_interactive(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
-        rows = _longest_waiting(ready.decode, min(self._settings.max_merge, self._batch_tokens))
-        n_own = len(rows)
-        own_cells = _cells(rows)
-        solo_ms = self._cost.solo_ms(n_own, own_cells)
-        caps = [entry.latency_cap for entry in rows]
+    def _beside_interactive(
+        self, candidates: Candidates, limits: StepLimits, memory: tuple[MemoryOp, ...]
+    ) -> StepPlan:
+        rows: Sequence[Entry] = limits.rows
+        n_own, solo_ms, within_ms = len(rows), limits.solo_ms, limits.within_ms
         slices: list[PrefillSlice] = []
-        if ready.prefill:
-            slices = self._line.beside(ready.prefill, n_rows=n_own, solo_ms=solo_ms)
+        if candidates.prefill:
+            if candidates.has_background:
+                self.hold = Hold(reason=Reason.NEWCOMERS, background=True)
+            slices = self._line.beside(candidates.prefill, n_rows=n_own, solo_ms=solo_ms)
             # Interactive work too: what it takes is no background's doing.
             solo_ms += self._cost.mixed.at(*_tokens_and_cells(slices), beside=n_own)
-        elif ready.background_decode or ready.background_prefill:
-            within_ms = self._guard.within_ms(solo_ms, caps)
-            rows, slices = self._within_allowance(ready, rows, own_cells, solo_ms, within_ms)
-        within_ms = self._guard.within_ms(solo_ms, caps)
+            within_ms = limits.guard.within_ms(solo_ms, limits.caps)
+        elif candidates.has_background:
+            rows, slices = self._within_allowance(candidates, limits)
+            if len(rows) == n_own and not slices:
+                self.hold = Hold(reason=Reason.GUARD, background=True)
         return self._plan(rows, slices, memory, solo_ms=solo_ms, within_ms=within_ms)
 
     def _within_allowance(
-        self, ready: Ready, rows: list[Entry], own_cells: int, solo_ms: float, within_ms: float
-    ) -> tuple[list[Entry], list[PrefillSlice]]:
-        decode, n_own = self._cost.decode, len(rows)
+        self, candidates: Candidates, limits: StepLimits
+    ) -> tuple[Sequence[Entry], list[PrefillSlice]]:
+        """The interactive rows and the background rows beside them, and background slices."""
+        decode, n_own, own_cells = self._cost.decode, len(limits.rows), limits.n_cells
         own_ms = decode.at(n_own, own_cells)
         room = self._batch_tokens - n_own
-        guests = _longest_waiting(ready.background_decode, room)
+        guests = longest_waiting(candidates.background_decode, room)
+        prompts = candidates.background_prefill
         pieces_ms = []
         if guests:
             pieces_ms.append(decode.at(n_own + 1, own_cells + guests[0].n_tokens) - own_ms)
-        start = ready.background_prefill[0].n_computed if ready.background_prefill else 0
-        if ready.background_prefill:
+        start = prompts[0].n_computed if prompts else 0
+        if prompts:
             pieces_ms.append(self._cost.mixed.slice_ms(1, start, n_own))
         if not pieces_ms:
-            return rows, []
-        allowance_ms = self._guard.allowance_ms(solo_ms, within_ms, max(LEAST_MS, min(pieces_ms)))
+            return limits.rows, []
+        allowance_ms = limits.allowance_ms(max(LEAST_MS, min(pieces_ms)))
         if allowance_ms <= 0 or room <= 0:
-            return rows, []
+            return limits.rows, []
         n_guests, spent_ms, cells = 0, 0.0, own_cells
         for guest in guests:
             cells += guest.n_tokens
@@ -152,27 +173,29 @@ class StepComposer:
             n_guests, spent_ms = n_guests + 1, extra_ms
         room -= n_guests
         slices: list[PrefillSlice] = []
-        if ready.background_prefill and room:
+        if prompts and room:
             n_tokens = self._cost.prefill_within(
                 allowance_ms - spent_ms, beside=n_own + n_guests, n_max=room, start=start
             )
-            slices = _cut_slices(ready.background_prefill, n_tokens, room)
-        return [*rows, *guests[:n_guests]], slices
+            slices = _cut_slices(prompts, n_tokens, room)
+        return [*limits.rows, *guests[:n_guests]], slices
 
-    def _background_only(self, ready: Ready, memory: tuple[MemoryOp, ...]) -> StepPlan:
-        rows = _longest_waiting(ready.background_decode, self._batch_tokens)
+    def _background_only(
+        self, candidates: Candidates, terms: BackgroundTerms, memory: tuple[MemoryOp, ...]
+    ) -> StepPlan:
+        rows = longest_waiting(candidates.background_decode, self._batch_tokens)
         room = self._batch_tokens - len(rows)
         slices: list[PrefillSlice] = []
-        if ready.background_prefill and room:
-            start = ready.background_prefill[0].n_computed
+        if candidates.background_prefill and room:
+            start = candidates.background_prefill[0].n_computed
             n_tokens = self._slices.pick(
-                room=room, start=start, within_ms=ready.background_ms, beside=len(rows)
+                room=room, start=start, within_ms=terms.most_ms, beside=len(rows)
             )
-            if ready.thrifty:
-                within_ms = min(self._settings.slice_ms, ready.background_ms or NO_BOUND_MS)
+            if terms.thrifty:
+                within_ms = min(self._settings.slice_ms, terms.most_ms or NO_BOUND_MS)
                 longest = self._cost.prefill_within(within_ms, beside=0, n_max=room, start=start)
                 n_tokens = max(n_tokens, longest)
-            slices = _cut_slices(ready.background_prefill, n_tokens, room)
+            slices = _cut_slices(candidates.background_prefill, n_tokens, room)
         return self._plan(rows, slices, memory, background=True, cuttable=True)
 
     def _plan(
@@ -194,7 +217,7 @@ class StepComposer:
             ]
         )
         n_prefill, prefill_cells = _tokens_and_cells(slices)
-        decode_cells = _cells(rows)
+        decode_cells = cells_read(rows)
         n_padding = 0
         if self._can_pad and not decode:
             depth = sum([piece.start + piece.n_tokens for piece in slices])
@@ -221,11 +244,6 @@ class StepComposer:
         )
 
 
-def _cells(entries: Sequence[Entry]) -> int:
-    """KV cells their next rows read."""
-    return sum([entry.n_tokens for entry in entries])
-
-
 def _tokens_and_cells(slices: Sequence[PrefillSlice]) -> tuple[int, int]:
     """Tokens of all slices, and KV cells they read."""
     n_tokens = n_cells = 0
@@ -233,13 +251,6 @@ def _tokens_and_cells(slices: Sequence[PrefillSlice]) -> tuple[int, int]:
         n_tokens += piece.n_tokens
         n_cells += slice_cells(piece.n_tokens, piece.start)
     return n_tokens, n_cells
-
-
-def _longest_waiting(entries: list[Entry], n: int) -> list[Entry]:
-    """All of them, or those whose last step is longest ago."""
-    if len(entries) <= n:
-        return list(entries)
-    return sorted(entries, key=lambda entry: entry.turn)[:n]
 
 
 def _cut_slices(entries: Sequence[Entry], n_tokens: int, room: int) -> list[PrefillSlice]:

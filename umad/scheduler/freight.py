@@ -8,10 +8,9 @@ Pure; owner: the step thread.
 """
 
 from umad.config import SchedulerSettings
-from umad.scheduler.compose import Ready
+from umad.scheduler.candidates import Candidates, Hold, Reason
 from umad.scheduler.copying import CopyCost
-from umad.scheduler.cost import CostModel
-from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.limits import StepLimits
 from umad.scheduler.parking import Parker
 from umad.step import MemoryOp, StepResult
 
@@ -28,39 +27,30 @@ class Freight:
         parker: Parker,
         copying: CopyCost,
         slab_cells: int,
-        cost: CostModel,
-        guard: LatencyGuard,
         settings: SchedulerSettings,
         guarded: frozenset[str],
     ) -> None:
         self._parker = parker
         self._copying = copying
         self._slab_cells = slab_cells
-        self._cost = cost
-        self._guard = guard
         self._settings = settings
         self._guarded = guarded
         self._for_background = False
 
-    def load(self, ready: Ready) -> tuple[MemoryOp, ...]:
-        """The copies of the next step. Background work whose place they take is removed from
-        `ready`."""
+    def load(
+        self, candidates: Candidates, limits: StepLimits
+    ) -> tuple[tuple[MemoryOp, ...], Hold | None]:
+        """The copies of the next step, and the background work whose place they take."""
         self._for_background = False
         if not self._parker.has_work:
-            return ()
-        newcomer_ms, background_ms = self._room_ms(ready)
+            return (), None
+        newcomer_ms, background_ms = self._room_ms(candidates, limits)
         copies, self._for_background = self._parker.next_ops(
             guarded=self._guarded, newcomer_ms=newcomer_ms, background_ms=background_ms
         )
-        if ready.decode and self._for_background:
-            ready.background_decode.clear()
-            ready.background_prefill.clear()
-        return copies
-
-    @property
-    def is_background(self) -> bool:
-        """The step's copies take the place of other background work."""
-        return self._for_background
+        if not self._for_background:
+            return copies, None
+        return copies, Hold(reason=Reason.COPIES, background=bool(candidates.decode), embeds=True)
 
     def background_ms(self, result: StepResult) -> float:
         """Of what a step's copies took, the part that was background work; 0 for none."""
@@ -68,15 +58,11 @@ class Freight:
             return 0.0
         return result.house.copy_ms
 
-    def _room_ms(self, ready: Ready) -> tuple[float, float]:
+    def _room_ms(self, candidates: Candidates, limits: StepLimits) -> tuple[float, float]:
         """Milliseconds for copies that a newcomer waits for, and for all others."""
-        n_rows = len(ready.decode)
-        if not n_rows:
-            return COPY_MS, 0.0 if ready.prefill else COPY_MS
-        solo_ms = self._cost.solo_ms(n_rows, sum([entry.n_tokens for entry in ready.decode]))
-        within_ms = self._guard.within_ms(solo_ms, [entry.latency_cap for entry in ready.decode])
-        slab_ms = self._copying.copy_ms(self._slab_cells)
+        if not limits.rows:
+            return COPY_MS, 0.0 if candidates.prefill else COPY_MS
         return (
-            self._settings.newcomer_steps * solo_ms,
-            self._guard.allowance_ms(solo_ms, within_ms, slab_ms),
+            self._settings.newcomer_steps * limits.solo_ms,
+            limits.allowance_ms(self._copying.copy_ms(self._slab_cells)),
         )

@@ -1,44 +1,28 @@
-"""Everything that decides how much a step carries: who could run, who waits, how large it is.
+"""Decides how much a step carries, and of whose work: the rules of a plan, applied in order.
 
-    ready_of   who could run now, each list in the order they deserve to
-    StepGovernor.step   guard, slices and budget applied to them: the next plan
+    limits   the interactive rows of the step and what they allow
+    hold     copies, then budget and neighbours, then embeddings keep candidates back
+    compose  the rows and slices of those that are left
 
 Not: who is in the pool (`placing`), what came of a step (`books`). Pure; owner: the step thread.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from umad.config import LaneSettings, SchedulerSettings
 from umad.scheduler.budget import TrafficBudget, TrafficModel
-from umad.scheduler.compose import Ready, StepComposer
+from umad.scheduler.candidates import Candidates, Hold
+from umad.scheduler.compose import StepComposer
 from umad.scheduler.cost import CostModel
 from umad.scheduler.embed_turns import EmbedTurns
 from umad.scheduler.embeds import EmbedQueue, EmbedShape
-from umad.scheduler.entry import Entry, State
 from umad.scheduler.guard import LatencyGuard
+from umad.scheduler.limits import StepLimits, limits_of
+from umad.scheduler.orders import Order
 from umad.scheduler.slices import SlicePicker
 from umad.scheduler.throttle import BackgroundThrottle
 from umad.step import MemoryOp, StepPlan
-
-
-def ready_of(
-    running: Iterable[Entry], *, guarded: frozenset[str], priority: Mapping[str, int]
-) -> Ready:
-    """Background work by lane, then by deadline; the others in the order they were placed."""
-    ready = Ready()
-    for entry in running:
-        if entry.paused or entry.restore is not None:
-            continue
-        if entry.lane in guarded:
-            prefill, decode = ready.prefill, ready.decode
-        else:
-            prefill, decode = ready.background_prefill, ready.background_decode
-        (decode if entry.state is State.DECODE else prefill).append(entry)
-    for group in (ready.background_prefill, ready.background_decode):
-        if len(group) > 1:
-            group.sort(key=lambda entry: (-priority[entry.lane], entry.deadline_ns))
-    return ready
 
 
 class StepGovernor:
@@ -58,30 +42,55 @@ class StepGovernor:
         traffic: TrafficModel | None,
         budget: TrafficBudget | None,
         embeds: EmbedShape,
+        order: Order,
     ) -> None:
+        self._cost = cost
+        self._most_rows = min(settings.max_merge, batch_tokens)
         self._floor = max((lanes[name].floor for name in lanes if name not in guarded), default=0.0)
         self.guard = LatencyGuard(cap=latency_cap, floor=self._floor)
         self.slices = SlicePicker(cost.prefill, bound_ms=None if cuts_soon else settings.slice_ms)
         self.throttle = BackgroundThrottle(budget=budget, traffic=traffic, floor=self._floor)
         self._composer = StepComposer(
             cost=cost,
-            guard=self.guard,
             slices=self.slices,
             settings=settings,
             batch_tokens=batch_tokens,
+            order=order,
         )
         priority = {name: lane.priority for name, lane in lanes.items()}
         self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)
-        self._turns = EmbedTurns(self.embeds, cost=cost, guard=self.guard, floor=self._floor)
+        self._turns = EmbedTurns(self.embeds, guard=self.guard, floor=self._floor)
+        # Every rule's hold of the last plan, in the order of the rules.
+        self.holds: tuple[Hold, ...] = ()
 
-    def step(self, ready: Ready, memory: tuple[MemoryOp, ...], now_ns: int) -> StepPlan:
-        """The next step, its bytes booked; an idle one says when background work may run."""
-        ready.embeds = ready.embeds and len(self.embeds) > 0
+    def limits(self, candidates: Candidates) -> StepLimits:
+        """Of the next step."""
+        return limits_of(candidates, cost=self._cost, guard=self.guard, most_rows=self._most_rows)
+
+    def step(
+        self,
+        candidates: Candidates,
+        limits: StepLimits,
+        memory: tuple[MemoryOp, ...],
+        now_ns: int,
+        *,
+        copies: Hold | None = None,
+    ) -> StepPlan:
+        """The next step, its bytes booked; an idle one says when background work may run.
+
+        copies: what the copies of this step keep back.
+        """
+        left = candidates.without(copies)
         floor_is_owed = self.guard.background_share < self._floor
-        wait_ms = self.throttle.hold(ready, now_ns, floor_is_owed=floor_is_owed)
-        plan = self._composer.compose(ready, memory, self._turns.take(ready, now_ns))
+        terms = self.throttle.terms(left, limits, now_ns, floor_is_owed=floor_is_owed)
+        left = left.without(terms.hold)
+        embed, embedding = self._turns.take(left, limits, terms, now_ns)
+        left = left.without(embedding)
+        plan = self._composer.compose(left, limits, terms, memory, embed)
+        found = (copies, terms.hold, embedding, self._composer.hold)
+        self.holds = tuple([hold for hold in found if hold is not None])
         if not plan.is_idle:
             self.throttle.charge(plan, now_ns)
-        elif wait_ms:
-            return replace(plan, wait_ms=wait_ms)
+        elif terms.hold is not None and terms.hold.wait_ms:
+            return replace(plan, wait_ms=terms.hold.wait_ms)
         return plan

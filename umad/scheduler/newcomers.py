@@ -1,9 +1,9 @@
-"""Whose prompt the steps of interactive newcomers carry, and how much of it.
+"""Cuts the slices of interactive newcomers: whose prompt a step reads next, and how much of it.
 
-Order: the earliest deadline, then the least left to compute. A completion does not wait for an
-agent's long prompt, which it delays by next to nothing; first come, first served would freeze every
-app for as long as one of them reads. One step in `FIRST_COMES_EVERY` is the first come's all the
-same, so that a long prompt keeps its share however many short ones arrive.
+Order (`orders`): the earliest deadline, then the least left to compute. A completion does not wait
+for an agent's long prompt, which it delays by next to nothing; first come, first served would
+freeze every app for as long as one of them reads. One step in `FIRST_COMES_EVERY` is the first
+come's all the same, so that a long prompt keeps its share however many short ones arrive.
 
 Size: with nothing interactive decoding, `slice_ms`, or a tile where less would be slower;
 beside running streams, equal slices of at most `newcomer_steps` of their step. Nobody's first
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from umad.config import SchedulerSettings
 from umad.scheduler.cost import CostModel, ShapeCost, slice_cells
 from umad.scheduler.entry import Entry
+from umad.scheduler.orders import Order
 from umad.scheduler.tiles import ATTENTION_ROWS, in_whole_tiles
 from umad.step import PrefillSlice
 
@@ -28,10 +29,13 @@ MOST_CROWD = 4.0
 class NewcomerLine:
     """Cuts the slices of those who wait for their first token."""
 
-    def __init__(self, *, cost: CostModel, settings: SchedulerSettings, batch_tokens: int) -> None:
+    def __init__(
+        self, *, cost: CostModel, settings: SchedulerSettings, batch_tokens: int, order: Order
+    ) -> None:
         self._cost = cost
         self._settings = settings
         self._batch_tokens = batch_tokens
+        self._order = order
         self._turns = 0
 
     def alone(self, newcomers: Sequence[Entry]) -> list[PrefillSlice]:
@@ -71,10 +75,10 @@ class NewcomerLine:
         return self._cut(line, n_tokens, self._cost.mixed, beside=n_rows, own_ms=solo_ms)
 
     def _in_turn(self, newcomers: Sequence[Entry]) -> list[Entry]:
-        """The one whose turn it is, then the others by what is left of them."""
+        """The one whose turn it is, then the others in order."""
         if len(newcomers) == 1:
             return [*newcomers]
-        line = sorted(newcomers, key=lambda entry: (entry.deadline_ns, entry.n_pending))
+        line = sorted(newcomers, key=self._order.newcomer)
         self._turns += 1
         if self._turns % FIRST_COMES_EVERY == 0:
             first_come = min(line, key=lambda entry: entry.arrived_ns)

@@ -11,6 +11,7 @@ from enum import Enum
 
 from umad.scheduler.entry import NEVER_NS, Entry, Event
 from umad.scheduler.fairness import PROMPT_WEIGHT
+from umad.scheduler.orders import Order
 from umad.scheduler.parking import Parker
 from umad.scheduler.residency import Residency
 from umad.scheduler.waiting import AGING_NS, WaitingLine
@@ -46,6 +47,7 @@ class Placer:
         priority: Mapping[str, int],
         guarded: frozenset[str],
         leaves_soon: bool,
+        order: Order,
     ) -> None:
         self._residency = residency
         self._parker = parker
@@ -53,6 +55,12 @@ class Placer:
         self._priority = priority
         self._guarded = guarded
         self._leaves_soon = leaves_soon
+        self._order = order
+        # What came of each request that was tried last and has no place.
+        self._outcomes: dict[int, Tried] = {}
+        self.outcomes: Mapping[int, Tried] = self._outcomes
+        # Every sequence number is taken by a request that gives way to nobody who waits.
+        self.lacks_number = False
         self._running: dict[int, Entry] = {}
         self.running: Mapping[int, Entry] = self._running
         self.may_place = True
@@ -84,10 +92,13 @@ class Placer:
         placed, awaits_copies = True, False
         while placed:
             placed, awaits_copies = False, False
+            self._outcomes.clear()
+            self.lacks_number = False
             self._lowest_running = min(
                 [self._priority[other.lane] for other in self._running.values()], default=0
             )
             if not self._residency.has_number and self._lowest_running >= self._highest:
+                self.lacks_number = True
                 break  # nobody could come in, whoever waits
             for entry in self._waiting.heads(now_ns):
                 if awaits_copies and entry.lane not in self._guarded:
@@ -96,6 +107,8 @@ class Placer:
                 tried = self._try_to_place(entry)
                 if tried is Tried.NO_ROOM:
                     tried = self._make_way(entry, now_ns)
+                if tried is not Tried.PLACED:
+                    self._outcomes[entry.rid] = tried
                 if tried is Tried.AFTER_COPIES:
                     awaits_copies = True
                     if entry.lane in self._guarded:
@@ -139,7 +152,7 @@ class Placer:
         ]
         if not lower or not self._residency.could_fit(entry, tuple(lower)):
             return Tried.NO_ROOM
-        lower.sort(key=lambda other: (self._priority[other.lane], -other.arrived_ns))
+        lower.sort(key=lambda other: self._order.gives_way(other, self._priority[other.lane]))
         for victim in lower:
             self._preempt(victim, now_ns)
             tried = self._try_to_place(entry)

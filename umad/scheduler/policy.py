@@ -14,29 +14,25 @@ Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
-from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import BadRequest, InternalError, PromptTooLong
-from umad.request import INTERACTIVE, FinishReason
+from umad.request import FinishReason
 from umad.scheduler.books import StepBooks
-from umad.scheduler.budget import TrafficBudget, TrafficModel
-from umad.scheduler.copying import CopyCost
+from umad.scheduler.candidates import candidates_of
 from umad.scheduler.cost import CostModel
-from umad.scheduler.embeds import ONE_TEXT, EmbedShape
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import GENERATED_WEIGHT, TokenCounters
 from umad.scheduler.freight import Freight
-from umad.scheduler.governor import StepGovernor, ready_of
+from umad.scheduler.governor import StepGovernor
 from umad.scheduler.neighbours import Neighbours
-from umad.scheduler.parked import ParkedStore, ParkShape
+from umad.scheduler.orders import Order
 from umad.scheduler.parking import Parker
 from umad.scheduler.placing import Placer
+from umad.scheduler.reasons import reasons
 from umad.scheduler.rent import Rent
 from umad.scheduler.residency import Residency
 from umad.scheduler.saving import SessionSaver
 from umad.scheduler.snapshot import SchedulerSnapshot
+from umad.scheduler.spec import SchedulerSpec
 from umad.scheduler.waiting import WaitingLine
 from umad.step import DiskDone, Finished, HouseKept, Sampled, StepPlan, StepResult
 
@@ -44,110 +40,50 @@ from umad.step import DiskDone, Finished, HouseKept, Sampled, StepPlan, StepResu
 # preempted at once by the next arrival, and its cells taken, it would never get anywhere.
 HOLD_NS = 500_000_000
 
-NO_ROOM = ParkShape(capacity_bytes=0, slice_cells=1, slab_bytes=1)
-
 
 class Scheduler:
-    """All of one engine's requests."""
+    """All of one engine's requests. Use `assembly.assemble` to make one."""
 
     def __init__(
         self,
         *,
-        n_cells: int,
-        max_seqs: int,
-        batch_tokens: int,
-        settings: SchedulerSettings,
-        latency_cap: float,
-        lanes: Mapping[str, LaneSettings],
-        can_share_prefix: bool = True,
-        cost: CostModel | None = None,
-        traffic: TrafficModel | None = None,
-        budget: TrafficBudget | None = None,
-        cuts_soon: bool = True,
-        parking: ParkShape | None = None,
-        skip_ms: float = 0.0,
-        saved: Mapping[str, NDArray[np.int32]] | None = None,
-        embeds: EmbedShape = ONE_TEXT,
+        spec: SchedulerSpec,
+        order: Order,
+        guarded: frozenset[str],
+        cost: CostModel,
+        entries: dict[int, Entry],
+        counters: Mapping[str, TokenCounters],
+        waiting: WaitingLine,
+        residency: Residency,
+        governor: StepGovernor,
+        books: StepBooks,
+        parker: Parker,
+        saver: SessionSaver,
+        freight: Freight,
+        placer: Placer,
+        rent: Rent,
     ) -> None:
-        """cuts_soon: an arrival takes the device back from a background step within milliseconds;
-        where it cannot, such steps are sized in time. parking: room in host memory for what the
-        pool has to give up; None for none. skip_ms: what it costs a row to pass over a cell that is
-        not its own. Where that is more than 0, what ended requests leave in the pool pays rent for
-        it, and what background work leaves goes with its app's next request. saved: tokens of the
-        sessions on disk; None where none are to be saved. embeds: what one embedding decode may
-        hold."""
-        self.cost = cost or CostModel()
-        self._priority = {name: lane.priority for name, lane in lanes.items()}
-        # Lanes at or above the interactive one are guarded; without one, the highest is.
-        bar = self._priority.get(INTERACTIVE, max(self._priority.values()))
-        self._guarded = frozenset(name for name, p in self._priority.items() if p >= bar)
-        self._governor = StepGovernor(
-            cost=self.cost,
-            settings=settings,
-            lanes=lanes,
-            guarded=self._guarded,
-            latency_cap=latency_cap,
-            batch_tokens=batch_tokens,
-            cuts_soon=cuts_soon,
-            traffic=traffic,
-            budget=budget,
-            embeds=embeds,
-        )
-        self.embeds = self._governor.embeds
-        self.guard, self.slices = self._governor.guard, self._governor.slices
-        self._throttle = self._governor.throttle
-        self._n_cells = n_cells
-        self._counters = {name: TokenCounters() for name in lanes}
-        self._waiting = WaitingLine(lanes)
-        store = ParkedStore(parking or NO_ROOM)
-        copying = CopyCost(
-            self.cost,
-            cell_bytes=store.shape.slab_bytes / store.shape.slice_cells,
-            batch_tokens=batch_tokens,
-        )
-        self._residency = Residency(
-            n_cells=n_cells,
-            max_seqs=max_seqs,
-            can_share_prefix=can_share_prefix,
-            rebuild_ms=copying.rebuild_ms,
-        )
-        self._entries: dict[int, Entry] = {}
-        self._books = StepBooks(
-            entries=self._entries,
-            residency=self._residency,
-            cost=self.cost,
-            guard=self.guard,
-            slices=self.slices,
-            guarded=self._guarded,
-        )
-        self._parker = Parker(store=store, residency=self._residency, copying=copying)
-        self._saver = SessionSaver(
-            saved=saved,
-            store=store,
-            parker=self._parker,
-            residency=self._residency,
-            copying=copying,
-        )
-        self._freight = Freight(
-            parker=self._parker,
-            copying=copying,
-            slab_cells=store.shape.slice_cells,
-            cost=self.cost,
-            guard=self.guard,
-            settings=settings,
-            guarded=self._guarded,
-        )
-        self._placer = Placer(
-            residency=self._residency,
-            parker=self._parker,
-            waiting=self._waiting,
-            priority=self._priority,
-            guarded=self._guarded,
-            leaves_soon=skip_ms > 0,
-        )
-        self._rent = Rent(
-            skip_ms=skip_ms, residency=self._residency, parker=self._parker, copying=copying
-        )
+        """entries: every live request by its number; shared with `books`."""
+        self.cost = cost
+        self.embeds = governor.embeds
+        self.guard, self.slices = governor.guard, governor.slices
+        self._throttle = governor.throttle
+        self._n_cells = spec.n_cells
+        self._priority = spec.priority
+        self._order = order
+        self._guarded = guarded
+        self._entries = entries
+        self._counters = counters
+        self._waiting = waiting
+        self._residency = residency
+        self._governor = governor
+        self._books = books
+        self._parker = parker
+        self._saver = saver
+        self._freight = freight
+        self._placer = placer
+        self._rent = rent
+        self._last_plan = StepPlan()
 
     # -- requests come and go -------------------------------------------------------------------
 
@@ -236,16 +172,35 @@ class Scheduler:
             self._placer.may_place = True
         if self._placer.may_place and len(self._waiting):
             self._placer.place(now_ns)
-        ready = ready_of(
-            self._placer.running.values(), guarded=self._guarded, priority=self._priority
+        candidates = candidates_of(
+            self._placer.running.values(),
+            guarded=self._guarded,
+            priority=self._priority,
+            order=self._order,
+            embeds=len(self.embeds) > 0,
         )
-        copies = self._freight.load(ready)
+        limits = self._governor.limits(candidates)
+        copies, hold = self._freight.load(candidates, limits)
         if copies:
             # Whoever waits for a copy may be placed once it is made.
             self._placer.may_place = True
-        ready.embeds = not self._freight.is_background
         files = self._saver.take_ops(now_ns)
-        return self._governor.step(ready, (*self._residency.take_ops(), *copies, *files), now_ns)
+        memory = (*self._residency.take_ops(), *copies, *files)
+        self._last_plan = self._governor.step(candidates, limits, memory, now_ns, copies=hold)
+        return self._last_plan
+
+    def waits(self, now_ns: int) -> dict[int, str]:
+        """Why requests wait, in words, by their numbers. Those that the last plan serves are left
+        out."""
+        return reasons(
+            self._entries.values(),
+            waiting=self._waiting,
+            placer=self._placer,
+            guarded=self._guarded,
+            holds=self._governor.holds,
+            plan=self._last_plan,
+            now_ns=now_ns,
+        )
 
     def kept_house(self, plan: StepPlan, kept: HouseKept | None, now_ns: int) -> bool:
         """Book what an idle plan's memory operations came to; `apply` does it for the others.

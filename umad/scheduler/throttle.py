@@ -1,7 +1,7 @@
-"""When background work must wait: for the ΣBMT budget, or for somebody else's interactive work.
+"""Holds background work back for the ΣBMT budget, or for another model's interactive work.
 
-    plan    hold(ready) takes background work out of what could run now; charge(plan) books the
-            bytes it is expected to move
+    plan    terms(candidates) says what background work has to wait, and how the rest may run;
+            charge(plan) books the bytes it is expected to move
     apply   settle(plan, result) corrects that by what was really moved
     between heard(neighbours) books what the other engines of the device moved
 
@@ -13,7 +13,10 @@ Interactive work is never held. Pure; owner: the step thread.
 import math
 
 from umad.scheduler.budget import TrafficBudget, TrafficModel
-from umad.scheduler.compose import Ready
+from umad.scheduler.candidates import Candidates, Hold, Reason
+from umad.scheduler.compose import FREE, BackgroundTerms
+from umad.scheduler.entry import Entry
+from umad.scheduler.limits import StepLimits
 from umad.scheduler.neighbours import STEP_MS, Courtesy, Neighbours
 from umad.step import EmbedSlice, StepPlan, StepResult
 
@@ -86,47 +89,49 @@ class BackgroundThrottle:
             self._ahead.add(-neighbours.background_bytes, now_ns)
             self._last_was_ours = False
 
-    def hold(self, ready: Ready, now_ns: int, *, floor_is_owed: bool) -> float:
-        """Take out of `ready` what may not run now; the ms to wait when that leaves nothing."""
-        if not (ready.background_decode or ready.background_prefill or ready.embeds):
-            return 0.0
-        if ready.decode or ready.prefill:
+    def terms(
+        self, candidates: Candidates, limits: StepLimits, now_ns: int, *, floor_is_owed: bool
+    ) -> BackgroundTerms:
+        """On what terms background work may run beside the others now."""
+        if not (candidates.has_background or candidates.embeds):
+            return FREE
+        if candidates.has_interactive:
             # Composed under the guard, which also sees to the floor; only the budget is new.
-            if not floor_is_owed and self.budget.wait_ms(now_ns) > 0:
-                self._keep_riders(ready)
-            return 0.0
+            if floor_is_owed or self.budget.wait_ms(now_ns) <= 0:
+                return FREE
+            riders = self._riders(candidates, limits)
+            return BackgroundTerms(
+                hold=Hold(reason=Reason.BUDGET, background=True, embeds=True, riders=riders)
+            )
+        most_ms = None
         if self._courtesy.busy_next_door:
             # Its share is small enough to be the floor: the neighbour's bytes do not forbid it.
+            reason, most_ms = Reason.NEIGHBOUR, STEP_MS
             wait_ms = self._courtesy.wait_ms(now_ns)
-            ready.background_ms = STEP_MS
         else:
+            reason = Reason.BUDGET
             wait_ms = self.budget.wait_ms(now_ns, saved_ms=self._leaves_ms(now_ns))
         if wait_ms <= 0:
-            ready.thrifty = self._has_waited
-            return 0.0
+            return BackgroundTerms(most_ms=most_ms, thrifty=self._has_waited)
         self._has_waited = True
-        ready.background_decode.clear()
-        ready.background_prefill.clear()
-        ready.embeds = False
-        return wait_ms
+        hold = Hold(reason=reason, background=True, embeds=True, wait_ms=wait_ms)
+        return BackgroundTerms(hold=hold, most_ms=most_ms)
 
-    def _keep_riders(self, ready: Ready) -> None:
-        """Of the background work leave what costs interactive steps next to no bytes: rows that
-        use the weights which are read anyway."""
-        waiting = ready.background_decode.copy()
-        ready.embeds = False
-        ready.background_decode.clear()
-        ready.background_prefill.clear()
-        if self._traffic is None or not ready.decode:
-            return
-        n_rows, n_cells = len(ready.decode), sum([entry.n_tokens for entry in ready.decode])
+    def _riders(self, candidates: Candidates, limits: StepLimits) -> tuple[Entry, ...]:
+        """The background rows that cost interactive steps next to no bytes: they use the weights
+        which are read anyway."""
+        if self._traffic is None or not limits.rows:
+            return ()
+        n_rows, n_cells = len(limits.rows), limits.n_cells
         own_bytes = self._traffic.moved(n_rows=n_rows, n_cells_read=n_cells, n_logit_rows=n_rows)
-        for entry in waiting:
+        riders: list[Entry] = []
+        for entry in candidates.background_decode:
             n_rows, n_cells = n_rows + 1, n_cells + entry.n_tokens
             with_it = self._traffic.moved(n_rows=n_rows, n_cells_read=n_cells, n_logit_rows=n_rows)
             if with_it - own_bytes > RIDERS_SHARE * own_bytes:
-                return
-            ready.background_decode.append(entry)
+                break
+            riders.append(entry)
+        return tuple(riders)
 
     def charge(self, plan: StepPlan, now_ns: int) -> None:
         """`plan` is about to run."""

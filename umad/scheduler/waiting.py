@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from umad.config import LaneSettings
 from umad.scheduler.entry import NEVER_NS, Entry
+from umad.scheduler.orders import Key, Order
 
 AGING_NS = 10_000_000_000
 
@@ -20,8 +21,9 @@ AGING_NS = 10_000_000_000
 class WaitingLine:
     """Every waiting request. Within an app of a lane, first come is first served."""
 
-    def __init__(self, lanes: Mapping[str, LaneSettings]) -> None:
-        self._order = sorted(lanes, key=lambda name: -lanes[name].priority)
+    def __init__(self, lanes: Mapping[str, LaneSettings], order: Order) -> None:
+        self._order = order
+        self._lanes = sorted(lanes, key=lambda name: -lanes[name].priority)
         self._queues: dict[str, dict[tuple[str, str], deque[Entry]]] = {name: {} for name in lanes}
         self._n: dict[str, int] = dict.fromkeys(lanes, 0)
 
@@ -59,14 +61,23 @@ class WaitingLine:
             del self._queues[entry.lane][app]
         self._n[entry.lane] -= 1
 
+    def n_before(self, entry: Entry) -> int:
+        """Requests of its own app that are offered a place before this one."""
+        n = 0
+        for other in self._queues[entry.lane].get(_app_of(entry), ()):
+            if other is entry:
+                break
+            n += not other.paused
+        return n
+
     def heads(self, now_ns: int) -> Iterator[Entry]:
         """The first request of every app, the most deserving first. Do not mutate while
         iterating."""
         if not len(self):
             return
-        young: list[tuple[int, int, int, int, int, Entry]] = []
-        aged: list[tuple[int, int, int, int, int, Entry]] = []
-        for rank, lane in enumerate(self._order):
+        young: list[tuple[int, Key, int, Entry]] = []
+        aged: list[tuple[int, Key, int, Entry]] = []
+        for rank, lane in enumerate(self._lanes):
             for queue in self._queues[lane].values():
                 head = next(
                     (one for one in queue if not one.paused and now_ns >= one.reads_until_ns), None
@@ -74,8 +85,8 @@ class WaitingLine:
                 if head is None:
                     continue
                 is_aged = now_ns - head.waiting_since_ns >= AGING_NS
-                key = (0 if is_aged else rank, *head.account.turn, head.arrived_ns)
-                (aged if is_aged else young).append((*key, head.rid, head))
+                line = aged if is_aged else young
+                line.append((0 if is_aged else rank, self._order.waiting(head), head.rid, head))
         for group in (aged, young):
             group.sort()
             for *_, entry in group:

@@ -1,0 +1,73 @@
+"""Says in words why requests wait, for `umad ps`.
+
+Asked some times a second at most, never within a step. Pure; owner: the step thread.
+"""
+
+from collections.abc import Iterable
+
+from umad.scheduler.candidates import Hold, Reason
+from umad.scheduler.entry import Entry, State
+from umad.scheduler.placing import Placer, Tried
+from umad.scheduler.waiting import WaitingLine
+from umad.step import StepPlan
+
+_TRIED = {
+    Tried.NO_ROOM: Reason.NO_CELLS,
+    Tried.AFTER_COPIES: Reason.COPIES_OUT,
+}
+
+
+def reasons(
+    entries: Iterable[Entry],
+    *,
+    waiting: WaitingLine,
+    placer: Placer,
+    guarded: frozenset[str],
+    holds: tuple[Hold, ...],
+    plan: StepPlan,
+    now_ns: int,
+) -> dict[int, str]:
+    """Why each of `entries` waits; those that `plan` serves are left out.
+
+    holds: of the last plan.
+    """
+    served = {row.rid for row in plan.decode} | {piece.rid for piece in plan.prefill}
+    found: dict[int, str] = {}
+    for entry in entries:
+        if entry.rid in served:
+            continue
+        if entry.state is State.WAITING:
+            found[entry.rid] = _unplaced(entry, waiting, placer, now_ns)
+        else:
+            is_guarded = entry.lane in guarded
+            found[entry.rid] = _placed(entry, is_guarded, holds, plan).value
+    return found
+
+
+def _unplaced(entry: Entry, waiting: WaitingLine, placer: Placer, now_ns: int) -> str:
+    if entry.paused:
+        return Reason.CLIENT.value
+    if now_ns < entry.reads_until_ns:
+        return Reason.SESSION_FILE.value
+    n_before = waiting.n_before(entry)
+    if n_before:
+        return Reason.APP_LINE.value.format(n=n_before)
+    if placer.lacks_number:
+        return Reason.NO_NUMBER.value
+    tried = placer.outcomes.get(entry.rid)
+    return (Reason.OLDER_REQUEST if tried is None else _TRIED[tried]).value
+
+
+def _placed(entry: Entry, is_guarded: bool, holds: tuple[Hold, ...], plan: StepPlan) -> Reason:
+    if entry.paused:
+        return Reason.CLIENT
+    if entry.restore is not None:
+        return Reason.COPIES_BACK
+    for hold in holds:
+        if hold.newcomers and is_guarded and entry.state is State.PREFILL:
+            return hold.reason
+        if hold.background and not is_guarded and entry not in hold.riders:
+            return hold.reason
+    if is_guarded and entry.state is State.PREFILL and plan.prefill:
+        return Reason.NEWCOMERS
+    return Reason.FULL_STEP

@@ -1,0 +1,63 @@
+"""The values a scheduler is made from. `assembly.assemble` makes it. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.config import LaneSettings, SchedulerSettings
+from umad.request import INTERACTIVE
+from umad.scheduler.budget import TrafficBudget, TrafficModel
+from umad.scheduler.cost import CostModel
+from umad.scheduler.embeds import ONE_TEXT, EmbedShape
+from umad.scheduler.parked import ParkShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSpec:
+    """One engine's scheduler. The last fields are the engine's abilities; each has a default."""
+
+    # Cells of the KV pool, shared by all sequences.
+    n_cells: int
+    # Sequence numbers: running requests and retained prefixes together.
+    max_seqs: int
+    # Most tokens of one step.
+    batch_tokens: int
+    settings: SchedulerSettings
+    # Interactive p95 over solo; apps may have their own.
+    latency_cap: float
+    lanes: Mapping[str, LaneSettings]
+    # A request may take over the beginning of another sequence's cells.
+    can_share_prefix: bool = True
+    # Costs learnt before; None begins with guesses.
+    cost: CostModel | None = None
+    # Bytes that a step moves; None where that is not known.
+    traffic: TrafficModel | None = None
+    # The byte budget; None for none.
+    budget: TrafficBudget | None = None
+    # An arrival takes the device back from a background step within milliseconds. Where it cannot,
+    # background steps are sized in time.
+    cuts_soon: bool = True
+    # Host memory for the cells that the pool gives up; None for none.
+    parking: ParkShape | None = None
+    # Milliseconds in which a row passes over a cell that is not its own. Above 0, retained
+    # sequences pay rent, and what background work leaves goes with its app's next request.
+    skip_ms: float = 0.0
+    # Tokens of the sessions on disk by name; None where sessions are not saved.
+    saved: Mapping[str, NDArray[np.int32]] | None = None
+    # The largest embedding decode.
+    embeds: EmbedShape = ONE_TEXT
+
+    @property
+    def priority(self) -> dict[str, int]:
+        """Priority of each lane."""
+        return {name: lane.priority for name, lane in self.lanes.items()}
+
+
+def guarded_lanes(lanes: Mapping[str, LaneSettings]) -> frozenset[str]:
+    """Lanes that the latency guard protects: the interactive one and those above it. Without an
+    interactive lane, those of the highest priority."""
+    priorities = {name: lane.priority for name, lane in lanes.items()}
+    bar = priorities.get(INTERACTIVE, max(priorities.values()))
+    return frozenset(name for name, priority in priorities.items() if priority >= bar)
