@@ -34,6 +34,7 @@ _REQUEST_COLUMNS = (
     ("model", "MODEL"),
     ("lane", "LANE"),
     ("state", "STATE"),
+    ("waits_for", "WAITS FOR"),
     ("prompt_tokens", "PROMPT"),
     ("generated", "TOKENS"),
     ("age_ms", "AGE ms"),

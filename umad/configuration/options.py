@@ -158,6 +158,12 @@ SCALARS: tuple[Option, ...] = (
         number(0.1, 100),
         "A newcomer's prefill slice beside others, in multiples of their step.",
     ),
+    _nested(
+        "scheduler",
+        "order",
+        choice("fair", "deadline"),
+        "Who goes first within a lane: apps by tokens served, or the earliest deadline.",
+    ),
     Option(
         name="max_tokens",
         target=("limits", "max_tokens"),

@@ -75,7 +75,8 @@ class Engine:
     """State, journal and outstanding questions of one model.
 
     loaded: done when the model is ready, or has failed; what `load` waits for.
-    error: why the state is `failed`. stats: of the latest step.
+    error: why the state is `failed`. stats: of the latest step. waits: why completions wait, in
+    words, by their numbers, as the engine told last.
     watch: called when work is given to an engine that owed no news (its keeper's, once it has one).
     """
 
@@ -87,6 +88,7 @@ class Engine:
         self.watch: Callable[[], None] = _unwatched
         self.facts: Mapping[str, Any] = {}
         self.stats: StepStats | None = None
+        self.waits: Mapping[int, str] = {}
         self.loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.error: UmadError | None = None
         self.pid: int | None = None

@@ -51,6 +51,7 @@ class Fanout:
     def engine_died(self, engine: Engine) -> None:
         """Its completions wait for the next process; those with nothing left to do end here."""
         now_ns = self._clock.now_ns()
+        engine.waits = {}
         for ended in engine.journal.engine_lost():
             entry = engine.journal.get(ended.rid)
             if entry is not None:
@@ -96,6 +97,8 @@ class Fanout:
         journal, completions, scorecard = engine.journal, self._completions, self._scorecard
         if report.stats is not None:
             engine.stats = report.stats
+            if report.stats.waits is not None:
+                engine.waits = report.stats.waits
             scorecard.step(engine.name, report.stats)
         for prefilled in report.prefilled:
             self._prefilled(engine, prefilled, now_ns)

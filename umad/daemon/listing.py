@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from umad.daemon.embeddings import Embedding
-from umad.daemon.engine import Engine
+from umad.daemon.engine import Engine, State
 from umad.daemon.generation import Generation
-from umad.protocol.lifecycle import State
+from umad.protocol.lifecycle import State as LifecycleState
 
 # With n completions the request is as far as the one that is furthest.
 _FURTHEST = (
-    State.GENERATING,
-    State.PREFILL,
-    State.QUEUED,
-    State.PAUSED,
-    State.CANCELLING,
-    State.DONE,
-    State.FAILED,
+    LifecycleState.GENERATING,
+    LifecycleState.PREFILL,
+    LifecycleState.QUEUED,
+    LifecycleState.PAUSED,
+    LifecycleState.CANCELLING,
+    LifecycleState.DONE,
+    LifecycleState.FAILED,
 )
 
 
@@ -56,6 +56,7 @@ def describe_generation(generation: Generation, *, now_ns: int) -> Mapping[str, 
         "session": generation.session,
         "model": generation.engine.name,
         "state": next(state.value for state in _FURTHEST if state in states),
+        "waits_for": waits_for(generation),
         "n": len(entries),
         "prompt_tokens": max(entry.prompt_tokens for entry in entries),
         "generated": sum(len(entry.ids) for entry in entries),
@@ -74,8 +75,21 @@ def describe_embedding(live: Embedding, *, now_ns: int) -> Mapping[str, Any]:
         "session": None,
         "model": live.engine.name,
         "state": live.op,
+        "waits_for": None,
         "n": live.n_inputs,
         "prompt_tokens": 0,
         "generated": 0,
         "age_ms": (now_ns - live.accepted_ns) / 1e6,
     }
+
+
+def waits_for(generation: Generation) -> str | None:
+    """Why a request waits, in words; None where one of its completions runs, or nothing is known.
+
+    The engine says so some times a second at most, so it may be that old.
+    """
+    engine = generation.engine
+    if engine.state is not State.READY:
+        return f"the engine is {engine.state.value}"
+    reasons = [engine.waits.get(entry.rid) for entry in generation.entries]
+    return None if None in reasons else reasons[0]

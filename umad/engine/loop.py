@@ -44,6 +44,10 @@ IDLE_S = 1.0
 STANDING_NS = 20 * _NS_PER_MS
 # How often an engine that is about to end looks whether its last sessions are written.
 LAST_SAVES_LOOK_MS = 50.0
+# How often the daemon is told why requests wait, for each of them: `umad ps` is read by people, and
+# a thousand reasons are 20 KB.
+TELL_WAITS_NS = 200 * _NS_PER_MS
+TELL_EACH_WAIT_NS = 2 * _NS_PER_MS
 CHOICE_S = 10.0
 
 
@@ -86,6 +90,9 @@ class StepLoop:
         self._tally = tally or StepTally()
         self._last_standing: SchedulerSnapshot | None = None
         self._standing_at_ns = 0
+        # When the daemon is to be told again why requests wait.
+        self._waits_due_ns = 0
+        self._told_waits: dict[int, str] = {}
         # When the latest step's tokens left; 0 once the loop has rested.
         self._left_ns = 0
         self._stopping = False
@@ -120,7 +127,10 @@ class StepLoop:
             goes_on = self._scheduler.kept_house(plan, kept, began_ns)
             # The daemon takes a silent engine for one that hangs: where work is held back for long,
             # it is told how things stand all the same.
-            if plan.memory or news or plan.wait_ms >= IDLE_S * _MS_PER_S:
+            is_held = plan.wait_ms >= IDLE_S * _MS_PER_S or (
+                plan.wait_ms > 0 and began_ns >= self._waits_due_ns
+            )
+            if plan.memory or news or is_held:
                 # Cells were given back without a step: the scorecard must not show them as used.
                 self._last_standing = None
                 news.stats = self._tell(began_ns)
@@ -338,4 +348,16 @@ class StepLoop:
             sampled=self._totals.sampled,
             copied=self._totals.copied,
             now_ns=now_ns,
+            waits=self._waits(now_ns),
         )
+
+    def _waits(self, now_ns: int) -> dict[int, str] | None:
+        """Why requests wait; None where that was told a moment ago."""
+        if now_ns < self._waits_due_ns:
+            return None
+        waits = self._scheduler.waits(now_ns)
+        self._waits_due_ns = now_ns + TELL_WAITS_NS + TELL_EACH_WAIT_NS * len(waits)
+        if not waits and not self._told_waits:
+            return None
+        self._told_waits = waits
+        return waits

@@ -4,7 +4,7 @@ A `StepStats` with every step cost engine and daemon a twentieth of a small mode
 scorecard that is looked at once a second. Owner: the step thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from umad.engine.embed_desk import NOTHING
@@ -85,9 +85,16 @@ class StepTally:
             self._n_background += plan.embed.n_rows if plan.embed.bulk else 0
 
     def told(
-        self, now: SchedulerSnapshot, *, cuts: int, sampled: int, copied: int, now_ns: int
+        self,
+        now: SchedulerSnapshot,
+        *,
+        cuts: int,
+        sampled: int,
+        copied: int,
+        now_ns: int,
+        waits: Mapping[int, str] | None = None,
     ) -> StepStats:
-        """The sums and where things stand; counting begins anew."""
+        """The sums and where things stand; counting begins anew. waits: as in `StepStats`."""
         stats = StepStats(
             began_ns=self._began_ns or now_ns,
             ended_ns=now_ns,
@@ -109,6 +116,7 @@ class StepTally:
             cached_tokens_total=now.cached_tokens_total,
             sampled_total=sampled,
             copied_rows_total=copied,
+            waits=waits,
         )
         self._clear()
         return stats

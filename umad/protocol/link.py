@@ -192,6 +192,7 @@ class StepStats:
     while others had the cores, summed and divided by the threads of a decode.
     bytes_moved: weights touched, KV read and written, logits.
     waiting: requests not yet admitted, by lane.
+    waits: why requests wait, in words, by their numbers; None where that was told a moment ago.
     """
 
     began_ns: int = 0
@@ -214,6 +215,7 @@ class StepStats:
     cached_tokens_total: int = 0
     sampled_total: int = 0
     copied_rows_total: int = 0
+    waits: Mapping[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
