@@ -14,7 +14,7 @@ STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest format browser-test agents-test clients-test fuzz-http bench bench-check soak install clean
+.PHONY: help demo test lint types layers pytest format browser-test agents-test clients-test fuzz-http bench bench-check soak config install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench-check: $(STAMP) ## a minute on nano: fails when a ratio is lost
 
 soak: $(STAMP) ## ten minutes of a crowd that misbehaves: fails when anything is lost
 	@$(BIN)/python -m bench soak
+
+config: $(STAMP) ## write config/umad.yaml from the table of options
+	$(BIN)/umad config example > config/umad.yaml.new && mv config/umad.yaml.new config/umad.yaml
 
 install: $(STAMP) ## only create .venv
 

@@ -1,4 +1,7 @@
-"""`umad config show` and `umad config check`: what a daemon started here and now would use."""
+"""`umad config show` and `check`: the settings a daemon started here and now would use.
+
+`umad config example` prints the whole configuration file with every default.
+"""
 
 import json
 import os
@@ -11,6 +14,7 @@ import yaml
 from umad.cli.exits import NearestGroup
 from umad.config import Settings
 from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
+from umad.configuration.sample import sample_text
 from umad.configuration.sources import Loaded, default_path, load
 
 _LIST_TARGETS = tuple(option.target for option in LISTS)
@@ -26,7 +30,7 @@ file_option = click.option(
 
 @click.group(cls=NearestGroup)
 def config() -> None:
-    """Show or check the configuration."""
+    """Show or check the configuration, or print an example of it."""
 
 
 @config.command()
@@ -52,6 +56,12 @@ def check(path: Path | None) -> None:
     """Exit 0 when the configuration is good; say what is wrong and exit 2 otherwise."""
     loaded = load(environ=os.environ, path=path)
     click.echo(f"{loaded.path or 'the built-in defaults'}: good")
+
+
+@config.command()
+def example() -> None:
+    """Print a configuration file with every option, its unit, default and effect."""
+    click.echo(sample_text(), nl=False)
 
 
 def option_rows(loaded: Loaded) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Kinds of values an option accepts: a number in bounds, a choice, a size, a rate, a path.
 
 A kind reads text and nothing else, so that one spelling means the same in a file, a variable and a
-flag. Not: which option is of which kind (`umad.configuration.options`). Pure.
+flag. It also writes a value as that text and names its unit.
+Not: which option is of which kind (`umad.configuration.options`). Pure.
 """
 
 import math
@@ -21,16 +22,19 @@ _IN_BYTES = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What an option accepts. `read` raises `ValueError` for anything else; `wants` completes
-    the sentence "must be …". `flag`: given by its presence alone."""
+    """The values an option accepts, their unit, and how one is read and written as text."""
 
-    wants: str
-    metavar: str
-    read: Callable[[str], Any]
-    flag: bool = False
+    wants: str  # completes the sentence "must be …"
+    metavar: str  # the value in `--flag VALUE`
+    unit: str  # of the value, for the generated config/umad.yaml
+    read: Callable[[str], Any]  # raises ValueError for what is not accepted
+    write: Callable[[Any], str] = str  # the text that `read` takes back to the same value
+    flag: bool = False  # given on a command line by its presence alone
 
 
-def whole(low: int, high: int, *, word: str | None = None, means: int | None = None) -> Kind:
+def whole(
+    low: int, high: int, *, unit: str, word: str | None = None, means: int | None = None
+) -> Kind:
     """Integers from low to high, or `word`, which stands for `means`."""
 
     def read(text: str) -> int | None:
@@ -41,11 +45,20 @@ def whole(low: int, high: int, *, word: str | None = None, means: int | None = N
             raise ValueError(text)
         return value
 
+    def write(value: int | None) -> str:
+        return word if word is not None and value == means else str(value)
+
     wants = f"a whole number from {low} to {high}" + (f", or {word}" if word else "")
-    return Kind(wants=wants, metavar=f"N|{word}" if word else "N", read=read)
+    metavar = f"N|{word}" if word else "N"
+    return Kind(wants=wants, metavar=metavar, unit=unit, read=read, write=write)
 
 
-def number(low: float, high: float) -> Kind:
+def count(of: str) -> Kind:
+    """How many of something there may be: at least one."""
+    return whole(1, 1_000_000, unit=of)
+
+
+def number(low: float, high: float, *, unit: str) -> Kind:
     """Finite numbers from low to high."""
 
     def read(text: str) -> float:
@@ -54,7 +67,13 @@ def number(low: float, high: float) -> Kind:
             raise ValueError(text)
         return value
 
-    return Kind(wants=f"a number from {low:g} to {high:g}", metavar="X", read=read)
+    wants = f"a number from {low:g} to {high:g}"
+    return Kind(wants=wants, metavar="X", unit=unit, read=read, write=_write_number)
+
+
+def _write_number(value: float) -> str:
+    short = f"{value:g}"  # 250 rather than 250.0
+    return short if float(short) == value else repr(value)
 
 
 def choice(*words: str) -> Kind:
@@ -65,7 +84,9 @@ def choice(*words: str) -> Kind:
             raise ValueError(text)
         return text
 
-    return Kind(wants="one of " + ", ".join(words), metavar="|".join(words), read=read)
+    return Kind(
+        wants="one of " + ", ".join(words), metavar="|".join(words), unit="a word", read=read
+    )
 
 
 def _read_gbps(text: str) -> float | str:
@@ -149,26 +170,84 @@ def _read_origin(text: str) -> str:
     return text
 
 
+def _write_gbps(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{_write_number(value)}GBps"
+
+
+def _write_bytes(value: int) -> str:
+    for factor, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if value and value % factor == 0:
+            return f"{value // factor}{name}"
+    return str(value)
+
+
+def _write_room(value: int | None) -> str:
+    return "auto" if value is None else _write_bytes(value)
+
+
+def _write_switch(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _write_listen(value: str | None) -> str:
+    return "off" if value is None else value
+
+
 LISTEN = Kind(
-    wants="off, HOST:PORT or unix:PATH", metavar="off|HOST:PORT|unix:PATH", read=_read_listen
+    wants="off, HOST:PORT or unix:PATH",
+    metavar="off|HOST:PORT|unix:PATH",
+    unit="an address",
+    read=_read_listen,
+    write=_write_listen,
 )
-ORIGIN = Kind(wants="an origin such as https://example.org", metavar="ORIGIN", read=_read_origin)
+ORIGIN = Kind(
+    wants="an origin such as https://example.org",
+    metavar="ORIGIN",
+    unit="origins",
+    read=_read_origin,
+)
 GBPS = Kind(
-    wants="auto, or a rate above zero such as 320GBps", metavar="auto|RATE", read=_read_gbps
+    wants="auto, or a rate above zero such as 320GBps",
+    metavar="auto|RATE",
+    unit="gigabytes a second",
+    read=_read_gbps,
+    write=_write_gbps,
 )
-BYTES = Kind(wants="a size from 1KiB to 4GiB such as 16MiB", metavar="SIZE", read=_read_bytes)
+BYTES = Kind(
+    wants="a size from 1KiB to 4GiB such as 16MiB",
+    metavar="SIZE",
+    unit="bytes",
+    read=_read_bytes,
+    write=_write_bytes,
+)
 ROOM = Kind(
     wants="auto, 0 for none, or a size from 1MiB to 1024GiB such as 2GiB",
     metavar="auto|SIZE",
+    unit="bytes",
     read=_read_room,
+    write=_write_room,
 )
-DISK = Kind(wants="a size from 1MiB to 1024GiB such as 4GiB", metavar="SIZE", read=_read_disk)
-SWITCH = Kind(wants="true or false", metavar="", read=_read_switch, flag=True)
-TEXT = Kind(wants="a text", metavar="TEXT", read=_read_text)
-PATH = Kind(wants="a path", metavar="PATH", read=_read_text)
-LANE = Kind(wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", read=_read_lane)
-PRIORITY = whole(0, 1000)
-FLOOR = number(0.0, 0.9)
-CAP = number(1.0, 100.0)
-SECONDS = number(0.01, 86400)
-COUNT = whole(1, 1_000_000)
+DISK = Kind(
+    wants="a size from 1MiB to 1024GiB such as 4GiB",
+    metavar="SIZE",
+    unit="bytes",
+    read=_read_disk,
+    write=_write_bytes,
+)
+SWITCH = Kind(
+    wants="true or false",
+    metavar="",
+    unit="true or false",
+    read=_read_switch,
+    write=_write_switch,
+    flag=True,
+)
+TEXT = Kind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
+PATH = Kind(wants="a path", metavar="PATH", unit="a path", read=_read_text)
+LANE = Kind(
+    wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", unit="a lane", read=_read_lane
+)
+PRIORITY = whole(0, 1000, unit="priority")
+FLOOR = number(0.0, 0.9, unit="share of device time")
+CAP = number(1.0, 100.0, unit="multiple of running alone")
+SECONDS = number(0.01, 86400, unit="seconds")

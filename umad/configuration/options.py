@@ -1,22 +1,18 @@
-"""Every option of umad, once: its name, what it accepts, where it goes in `Settings`.
+"""Every option of umad, once: its name, what it accepts, where it goes in `Settings`, its texts.
 
 A name is the YAML key; dots nest (`scheduler.slice_ms`). The variable and the flag follow from it:
-`UMAD_SCHEDULER_SLICE_MS`, `--scheduler-slice-ms`.
+`UMAD_SCHEDULER_SLICE_MS`, `--scheduler-slice-ms`. `--help` shows `help`; config/umad.yaml, which
+`sample` writes, shows `help`, the kind's unit, the default and `effect`.
 Not here: how a value's text is read (`kinds`), files, the environment, line numbers (`sources`).
 Pure.
 """
 
-from dataclasses import dataclass
-
+from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
-    BYTES,
     CAP,
-    COUNT,
     DISK,
     GBPS,
     LANE,
-    LISTEN,
-    ORIGIN,
     PATH,
     ROOM,
     SECONDS,
@@ -24,53 +20,16 @@ from umad.configuration.kinds import (
     TEXT,
     Kind,
     choice,
+    count,
     number,
     whole,
 )
+from umad.configuration.limit_options import LIMITS
+from umad.configuration.option import Option, engine_option, nested_option
+
+__all__ = ["ALIASES", "APPS", "LEVELS", "LISTS", "MODEL", "OPTIONS", "QOS", "SCALARS", "Option"]
 
 LEVELS = ("debug", "info", "warning", "error")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One option. target: path in `Settings`. shown: stands in `umad serve --help`.
-
-    alias: a second name, good in all three places.
-    """
-
-    name: str
-    target: tuple[str, ...]
-    kind: Kind
-    help: str
-    shown: bool = False
-    alias: str | None = None
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """Names of the environment variable, canonical first."""
-        return tuple("UMAD_" + n.replace(".", "_").upper() for n in self._names)
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Spellings of the flag, canonical first."""
-        return tuple("--" + n.replace(".", "-").replace("_", "-") for n in self._names)
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return (self.name,) if self.alias is None else (self.name, self.alias)
-
-
-def _engine(name: str, kind: Kind, text: str, *, shown: bool = False) -> Option:
-    return Option(name=name, target=("engine", name), kind=kind, help=text, shown=shown)
-
-
-def _nested(group: str, name: str, kind: Kind, text: str) -> Option:
-    return Option(name=f"{group}.{name}", target=(group, name), kind=kind, help=text)
-
-
-def _gateway(name: str, kind: Kind, text: str) -> Option:
-    return Option(name=f"gateway.{name}", target=("http", name), kind=kind, help=text)
-
 
 SCALARS: tuple[Option, ...] = (
     Option(
@@ -78,6 +37,9 @@ SCALARS: tuple[Option, ...] = (
         target=("socket",),
         kind=PATH,
         help="Unix socket to listen on.",
+        effect="Unset, it is $XDG_RUNTIME_DIR/umad/umad.sock, without that variable "
+        "~/.local/state/umad/umad.sock, on macOS ~/Library/Application Support/umad/umad.sock.",
+        example="/run/user/1000/umad/umad.sock",
         shown=True,
     ),
     Option(
@@ -91,6 +53,7 @@ SCALARS: tuple[Option, ...] = (
         target=("latency_cap",),
         kind=CAP,
         help="Interactive p95 inter-token time allowed, as a multiple of running alone.",
+        effect="Lower keeps chats steadier; higher lets background work finish sooner.",
         shown=True,
     ),
     Option(
@@ -98,6 +61,9 @@ SCALARS: tuple[Option, ...] = (
         target=("bmt_budget_gbps",),
         kind=GBPS,
         help="Memory traffic allowed before background lanes are throttled.",
+        effect="All models count together. Background work waits once they are beyond the rate; "
+        "interactive work never waits. auto is what this machine can read, measured at the first "
+        "start, and slows nothing down.",
         shown=True,
         alias="bmt_budget",
     ),
@@ -106,57 +72,138 @@ SCALARS: tuple[Option, ...] = (
         target=("default_lane",),
         kind=LANE,
         help="Lane of requests that no rule places.",
+        effect="background makes every request that does not say otherwise wait for chats.",
     ),
-    _engine("kv_type", choice("f16", "q8", "q6", "q4"), "Type of the KV cache.", shown=True),
-    _engine(
+    engine_option(
+        "kv_type",
+        choice("f16", "q8", "q6", "q4"),
+        "Type of the KV cache.",
+        "q8 halves a cell's bytes and q4 quarters them, for slightly different text.",
+        shown=True,
+    ),
+    engine_option(
         "kv_pack",
         choice("unified", "head-major"),
         "Layout of the KV cache; head-major is not offered yet and means unified.",
+        "None: head-major is accepted, and the log says that unified is used.",
         shown=True,
     ),
-    _engine(
+    engine_option(
         "ctx_size",
-        whole(256, 16_777_216),
+        whole(256, 16_777_216, unit="KV cells"),
         "KV cells of the pool all streams share; also the longest prompt.",
+        "More cells hold longer and more conversations, and take more memory.",
         shown=True,
     ),
-    _engine("max_seqs", whole(1, 256), "Streams and kept prefixes at once.", shown=True),
-    _engine(
+    engine_option(
+        "max_seqs",
+        whole(1, 256, unit="sequences"),
+        "Streams and kept prefixes at once.",
+        "Fewer make further requests wait, and fewer conversations stay ready in the pool.",
+        shown=True,
+    ),
+    engine_option(
         "park_bytes",
         ROOM,
         "Memory for streams and prefixes the KV pool has no room for.",
+        "What is parked comes back instead of being computed again. auto is a tenth of the "
+        "machine's memory; 0 parks nothing.",
         shown=True,
     ),
-    _engine(
+    engine_option(
         "session_dir",
         PATH,
         "Folder where the context of named sessions outlives the daemon; it holds their prompts.",
+        "Unset, nothing is written. Set, a session's next turn after a restart need not read the "
+        "conversation again. Only you can read the files.",
+        example="~/.local/share/umad/sessions",
         shown=True,
     ),
-    _engine("session_bytes", DISK, "Disk space for saved sessions, all models together."),
-    _engine("batch", whole(1, 65_536), "Most tokens in one step."),
-    _engine("ubatch", whole(1, 65_536), "Tokens llama.cpp computes at once."),
-    _engine("threads", whole(1, 1024, word="auto"), "Threads of the CPU backend.", shown=True),
-    _engine(
+    engine_option(
+        "session_bytes",
+        DISK,
+        "Disk space for saved sessions, all models together.",
+        "Beyond it the session that was used longest ago is removed.",
+    ),
+    engine_option(
+        "batch",
+        whole(1, 65_536, unit="tokens"),
+        "Most tokens in one step.",
+        "More read long prompts faster; one step takes longer.",
+    ),
+    engine_option(
+        "ubatch",
+        whole(1, 65_536, unit="tokens"),
+        "Tokens llama.cpp computes at once.",
+        "More need more memory for intermediate results. It is at most batch.",
+    ),
+    engine_option(
+        "threads",
+        whole(1, 1024, unit="threads", word="auto"),
+        "Threads of the CPU backend.",
+        "auto is one for each physical core (on Apple each fast one). One fewer leaves a core to "
+        "other programs.",
+        shown=True,
+    ),
+    engine_option(
         "gpu_layers",
-        whole(0, 10_000, word="all", means=-1),
+        whole(0, 10_000, unit="layers", word="all", means=-1),
         "Layers given to the accelerator.",
+        "Fewer need less device memory and are slower. 0 computes on the CPU.",
         shown=True,
     ),
-    _engine("flash_attention", SWITCH, "Fused attention; quantized KV needs it."),
-    _engine("mlock", SWITCH, "Keep the weights from being paged out."),
-    _engine("mmap", SWITCH, "Map the weights instead of reading them."),
-    _engine("repack", SWITCH, "CPU: a second, faster copy of the weights in memory."),
-    _nested("scheduler", "max_merge", COUNT, "Interactive streams coalesced in one step."),
-    _nested("scheduler", "preempt_at_token", SWITCH, "Give way at a token's boundary."),
-    _nested(
-        "scheduler", "slice_ms", number(1, 60_000), "Longest prefill slice of an idle machine."
+    engine_option(
+        "flash_attention",
+        SWITCH,
+        "Fused attention; quantized KV needs it.",
+        "false takes more memory, and only f16 cells work.",
     ),
-    _nested(
+    engine_option(
+        "mlock",
+        SWITCH,
+        "Keep the weights from being paged out.",
+        "true keeps the first answer after a pause quick, where the system's limit allows it.",
+    ),
+    engine_option(
+        "mmap",
+        SWITCH,
+        "Map the weights instead of reading them.",
+        "false reads the file into private memory: a slower load, and no sharing.",
+    ),
+    engine_option(
+        "repack",
+        SWITCH,
+        "CPU: a second, faster copy of the weights in memory.",
+        "true is faster on many CPUs and needs the weights' memory twice.",
+    ),
+    nested_option(
+        "scheduler",
+        "max_merge",
+        count("streams"),
+        "Interactive streams coalesced in one step.",
+        "More streams than that take turns: each waits for some steps of the others.",
+    ),
+    nested_option(
+        "scheduler",
+        "preempt_at_token",
+        SWITCH,
+        "Give way at a token's boundary.",
+        "None: umad always gives way between two tokens, so false changes nothing.",
+    ),
+    nested_option(
+        "scheduler",
+        "slice_ms",
+        number(1, 60_000, unit="milliseconds"),
+        "Longest prefill slice of an idle machine.",
+        "It holds where a step cannot be cut soon. Shorter lets a newcomer in sooner and reads "
+        "long prompts slower.",
+    ),
+    nested_option(
         "scheduler",
         "newcomer_steps",
-        number(0.1, 100),
+        number(0.1, 100, unit="multiples of the running streams' step"),
         "A newcomer's prefill slice beside others, in multiples of their step.",
+        "Higher brings a newcomer's first token sooner and makes the others wait longer.",
     ),
     _nested(
         "scheduler",
@@ -167,60 +214,27 @@ SCALARS: tuple[Option, ...] = (
     Option(
         name="max_tokens",
         target=("limits", "max_tokens"),
-        kind=whole(1, 10_000_000),
+        kind=whole(1, 10_000_000, unit="tokens"),
         help="Most tokens one completion may generate.",
+        effect="A request that asks for more is refused. HTTP dialects get this many instead.",
         shown=True,
     ),
     Option(
         name="max_concurrency",
         target=("limits", "queue"),
-        kind=COUNT,
+        kind=count("requests"),
         help="Most requests waiting or running at once.",
+        effect="One more is refused at once, with a word to try again later.",
         shown=True,
     ),
-    _nested("limits", "frame_bytes", BYTES, "Longest frame a client may send."),
-    _nested("limits", "connections", COUNT, "Most connections at once."),
-    _nested("limits", "requests_per_connection", COUNT, "Most requests of one connection."),
-    _nested(
-        "limits", "prompt_tokens", whole(1, 16_777_216, word="none"), "Longest prompt allowed."
-    ),
-    _nested("limits", "half_frame_s", SECONDS, "How long half a frame is held."),
-    _nested("limits", "hello_s", SECONDS, "How long a connection may wait to say hello."),
-    _nested("limits", "send_queue_bytes", BYTES, "Unread output that pauses a client's streams."),
-    _nested("limits", "load_s", SECONDS, "How long a model may take to load."),
-    _nested("limits", "drain_s", SECONDS, "How long running requests may end after a stop."),
-    _nested("limits", "stall_s", SECONDS, "Silence after which an engine is restarted."),
-    _nested("limits", "choice_s", SECONDS, "How long a client may take to choose a token."),
-    Option(
-        name="http",
-        target=("http", "listen"),
-        kind=LISTEN,
-        help="Where the HTTP gateway listens.",
-        shown=True,
-    ),
-    Option(
-        name="api_key_file",
-        target=("http", "api_key_file"),
-        kind=PATH,
-        help="Keys that HTTP clients need, one a line or YAML with names and lanes.",
-        shown=True,
-    ),
-    _gateway("exposed", SWITCH, "Listen beyond this machine without any key."),
-    _gateway("connections", COUNT, "HTTP connections open at once."),
-    _gateway("head_s", SECONDS, "How long a request's head may take to arrive."),
-    _gateway("idle_s", SECONDS, "How long an HTTP connection may idle between requests."),
-    _gateway("body_bytes", BYTES, "Largest HTTP body."),
-    _gateway("body_s", SECONDS, "How long an HTTP body may take to arrive."),
-    _gateway("concurrency", COUNT, "HTTP requests worked on at once."),
-    _gateway("keep_alive_s", SECONDS, "Longest silence of an HTTP stream."),
-    _gateway("settle_s", SECONDS, "How long a stream's status waits for a bad prompt."),
-    _gateway("store", PATH, "File that responses are kept in."),
-    _gateway("store_bytes", BYTES, "How much of responses is kept."),
+    *LIMITS,
+    *HTTP,
     Option(
         name="log_level",
         target=("logging", "level"),
         kind=choice(*LEVELS),
         help="What is logged to stderr.",
+        effect="debug says most, error least.",
         shown=True,
         alias="logging.level",
     ),
@@ -229,52 +243,86 @@ SCALARS: tuple[Option, ...] = (
         target=("logging", "verbose"),
         kind=SWITCH,
         help="Log what prompts and completions say.",
+        effect="false keeps what users write out of the log, also out of unexpected errors.",
     ),
-    _nested("logging", "scorecard_interval_s", SECONDS, "Time between rows of the scorecard."),
-    _nested("logging", "scorecard_csv", PATH, "File that scorecard rows are appended to."),
+    nested_option(
+        "logging",
+        "scorecard_interval_s",
+        SECONDS,
+        "Time between rows of the scorecard.",
+        "Shorter writes more rows to the log and to scorecard_csv.",
+    ),
+    nested_option(
+        "logging",
+        "scorecard_csv",
+        PATH,
+        "File that scorecard rows are appended to.",
+        "Unset, rows stand in the log only.",
+        example="/var/log/umad/scorecard.csv",
+    ),
 )
 # Options that may be given several times: a list in YAML, a flag each, separated by commas in a
 # variable.
-LISTS: tuple[Option, ...] = (
-    Option(
-        name="cors_origin",
-        target=("http", "cors_origins"),
-        kind=ORIGIN,
-        help="Web pages that may use the gateway; may be given several times.",
-        shown=True,
-    ),
-    Option(
-        name="gateway.hosts",
-        target=("http", "hosts"),
-        kind=TEXT,
-        help="Host names the gateway answers to besides this machine's own.",
-    ),
-)
+LISTS: tuple[Option, ...] = HTTP_LISTS
 # Options with structure: read from YAML nodes, or from YAML text in a variable or flag.
 MODEL = Option(
     name="model",
     target=("models",),
-    kind=Kind(wants="a model's name or path, or a list of them", metavar="MODEL", read=TEXT.read),
+    kind=Kind(
+        wants="a model's name or path, or a list of them",
+        metavar="MODEL",
+        unit="names or paths",
+        read=TEXT.read,
+    ),
     help="Models to load at start.",
+    effect="nano ships with umad; anything else is the path of a GGUF file. Each model has an "
+    "engine, and memory, of its own.",
 )
 QOS = Option(
     name="qos",
     target=("qos",),
-    kind=Kind(wants="a map of lanes to {priority, floor}", metavar="YAML", read=TEXT.read),
+    kind=Kind(
+        wants="a map of lanes to {priority, floor}",
+        metavar="YAML",
+        unit="priorities; floors are shares of device time",
+        read=TEXT.read,
+    ),
     help="Lanes, as {name: {priority: N, floor: X}}.",
+    effect="A higher priority is served first. A floor is what a lane always gets, so that it "
+    "never starves.",
 )
 APPS = Option(
     name="apps",
     target=("apps",),
     kind=Kind(
-        wants="a map of apps to lanes or {lane, latency_cap}", metavar="YAML", read=TEXT.read
+        wants="a map of apps to lanes or {lane, latency_cap}",
+        metavar="YAML",
+        unit="lanes and multiples of running alone",
+        read=TEXT.read,
     ),
     help="Lanes and caps of apps, as {app: lane} or {app: {lane: L, latency_cap: X}}.",
+    effect="An app is the name of a process or, with a / in it, the path of its executable. Over "
+    "HTTP it is the name of the key, without keys that of the User-Agent, such as claude-cli. * "
+    "and ? match. A rule holds where a request does not choose.",
+    example="""
+nightly-index: background
+zed: {latency_cap: 1.1}
+/opt/batch/*: {lane: background}
+""",
 )
 ALIASES = Option(
     name="aliases",
     target=("http", "aliases"),
-    kind=Kind(wants="a map of names or patterns to models", metavar="YAML", read=TEXT.read),
+    kind=Kind(
+        wants="a map of names or patterns to models",
+        metavar="YAML",
+        unit="names of models",
+        read=TEXT.read,
+    ),
     help="Names that HTTP clients may use for models, as {pattern: model}.",
+    effect="A client that asks for its maker's model by name is answered by a local one.",
+    example="""
+"claude-*": nano
+""",
 )
 OPTIONS: tuple[Option, ...] = (MODEL, *SCALARS, *LISTS, QOS, APPS, ALIASES)

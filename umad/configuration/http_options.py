@@ -1,0 +1,112 @@
+"""Options of the HTTP gateway. Part of the table in `options`. Pure."""
+
+from umad.configuration.kinds import BYTES, LISTEN, ORIGIN, PATH, SECONDS, SWITCH, TEXT, count
+from umad.configuration.option import Option, gateway_option
+
+HTTP: tuple[Option, ...] = (
+    Option(
+        name="http",
+        target=("http", "listen"),
+        kind=LISTEN,
+        help="Where the HTTP gateway listens.",
+        effect="off starts no gateway. 127.0.0.1:8080 serves this machine; an address others can "
+        "reach needs api_key_file.",
+        shown=True,
+    ),
+    Option(
+        name="api_key_file",
+        target=("http", "api_key_file"),
+        kind=PATH,
+        help="Keys that HTTP clients need, one a line or YAML with names and lanes.",
+        effect="Set, a request without one of its keys is refused.",
+        example="~/.config/umad/keys.yaml",
+        shown=True,
+    ),
+    gateway_option(
+        "exposed",
+        SWITCH,
+        "Listen beyond this machine without any key.",
+        "true lets everybody who reaches the address use the models.",
+    ),
+    gateway_option(
+        "connections",
+        count("connections"),
+        "HTTP connections open at once.",
+        "One more closes the connection that has been idle longest.",
+    ),
+    gateway_option(
+        "head_s",
+        SECONDS,
+        "How long a request's head may take to arrive.",
+        "A slower head is answered with 408 and closed.",
+    ),
+    gateway_option(
+        "idle_s",
+        SECONDS,
+        "How long an HTTP connection may idle between requests.",
+        "Shorter than a client keeps its own makes it send into closed connections.",
+    ),
+    gateway_option(
+        "body_bytes",
+        BYTES,
+        "Largest HTTP body.",
+        "A larger one is refused with 413.",
+    ),
+    gateway_option(
+        "body_s",
+        SECONDS,
+        "How long an HTTP body may take to arrive.",
+        "A slower one is refused with 408.",
+    ),
+    gateway_option(
+        "concurrency",
+        count("requests"),
+        "HTTP requests worked on at once.",
+        "One more is refused with 429.",
+    ),
+    gateway_option(
+        "keep_alive_s",
+        SECONDS,
+        "Longest silence of an HTTP stream.",
+        "After it the dialect's own ping is sent, so that proxies do not hang up.",
+    ),
+    gateway_option(
+        "settle_s",
+        SECONDS,
+        "How long a stream's status waits for a bad prompt.",
+        "Longer turns more late errors into a proper status; streams may begin later.",
+    ),
+    gateway_option(
+        "store",
+        PATH,
+        "File that responses are kept in.",
+        "Where /v1/responses keeps answers for previous_response_id. Unset, it is "
+        "responses.sqlite3 in umad's cache folder.",
+        example="~/.local/state/umad/responses.sqlite3",
+    ),
+    gateway_option(
+        "store_bytes",
+        BYTES,
+        "How much of responses is kept.",
+        "Beyond it the oldest go.",
+    ),
+)
+HTTP_LISTS: tuple[Option, ...] = (
+    Option(
+        name="cors_origin",
+        target=("http", "cors_origins"),
+        kind=ORIGIN,
+        help="Web pages that may use the gateway; may be given several times.",
+        effect="A page of another origin cannot read answers. * allows every page.",
+        example="[https://example.org]",
+        shown=True,
+    ),
+    Option(
+        name="gateway.hosts",
+        target=("http", "hosts"),
+        kind=TEXT,
+        help="Host names the gateway answers to besides this machine's own.",
+        effect="A request under another name is refused, which stops DNS rebinding.",
+        example="[llm.example.org]",
+    ),
+)
