@@ -47,6 +47,8 @@ SCALARS: tuple[Option, ...] = (
         target=("socket_owner",),
         kind=TEXT,
         help="User whose daemon clients and the gateway speak to besides one's own and root's.",
+        effect="Unset, a socket that any other user listens on is refused.",
+        example="umad",
     ),
     Option(
         name="latency_cap",
