@@ -207,11 +207,13 @@ SCALARS: tuple[Option, ...] = (
         "A newcomer's prefill slice beside others, in multiples of their step.",
         "Higher brings a newcomer's first token sooner and makes the others wait longer.",
     ),
-    _nested(
+    nested_option(
         "scheduler",
         "order",
         choice("fair", "deadline"),
         "Who goes first within a lane: apps by tokens served, or the earliest deadline.",
+        "fair lets fifty requests of one app not starve the one of another. deadline serves the "
+        "earliest deadline_ms first, whichever app it is of.",
     ),
     Option(
         name="max_tokens",
