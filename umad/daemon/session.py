@@ -14,7 +14,6 @@ from typing import Any, Protocol, cast
 
 from typing_extensions import override
 
-from umad import __version__
 from umad.config import LimitSettings
 from umad.daemon.completions import Completions
 from umad.daemon.generation import Generation
@@ -41,6 +40,7 @@ from umad.protocol.messages import (
     parse_hello,
     parse_request,
 )
+from umad.version import __version__
 
 log = logging.getLogger(__name__)
 

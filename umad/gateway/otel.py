@@ -14,7 +14,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers
 from typing_extensions import override
 
-from umad import __version__
 from umad.clock import Clock, MonotonicClock
 from umad.errors import UmadError
 from umad.gateway.errors import CLIENT_GONE
@@ -22,6 +21,7 @@ from umad.gateway.listening import Listener
 from umad.gateway.spans import RequestSpan, Spans
 from umad.request import GenerateRequest
 from umad.service import Accepted, Done, Tokens
+from umad.version import __version__
 
 PROVIDER = "umad"
 _NS_PER_S = 1e9
