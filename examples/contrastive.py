@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from umad.client import AsyncClient
 from umad.client.logits import LogitsRow, read_logits_async
 from umad.errors import UmadError
-from umad.protocol.errors import error_of_failed
 from umad.request import GenerateRequest, SamplingParams
-from umad.service import Event, Failed, Tokens
+from umad.service import Event, Tokens
 
 # A token with less than this part of the best one's probability is not plausible.
 PLAUSIBLE = 0.1
@@ -50,8 +49,6 @@ async def next_row(
             return event
         if isinstance(event, Tokens):
             show(event.text)
-        elif isinstance(event, Failed):
-            raise error_of_failed(event)
     return None
 
 
