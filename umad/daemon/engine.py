@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from umad.daemon.journal import Journal
-from umad.errors import EngineFailed, InternalError, UmadError
+from umad.errors import EngineFailed, UmadError
 from umad.protocol import lifecycle
 from umad.protocol.errors import error_of
 from umad.protocol.link import Call, Drop, Reply, StepStats, ToEngine
+from umad.state_table import StateTable
 
 if TYPE_CHECKING:
     from umad.daemon.generation import Generation
@@ -61,6 +62,7 @@ NEXT: dict[tuple[State, Event], State] = {
     (State.FAILED, Event.LOAD): State.STARTING,
     (State.FAILED, Event.UNLOAD): State.STOPPED,
 }
+LIFE = StateTable("an engine", NEXT)
 
 
 class Link(Protocol):
@@ -100,13 +102,8 @@ class Engine:
         self._numbers = itertools.count(1)
 
     def advance(self, event: Event) -> None:
-        """Take one step of `NEXT`. Raises `InternalError` for one that is not in it."""
-        try:
-            self.state = NEXT[self.state, event]
-        except KeyError as error:
-            raise InternalError(
-                f"engine {self.name}: {event.name} in state {self.state.name}"
-            ) from error
+        """Take one step of `NEXT`. Raises `ImpossibleTransition` for one that is not in it."""
+        self.state = LIFE.after(self.state, event)
 
     @property
     def connected(self) -> bool:

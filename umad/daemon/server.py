@@ -43,13 +43,13 @@ from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
+from umad.exit_codes import INTERRUPTED
 from umad.metrics.scorecard import Scorecard
 from umad.socket_path import default_socket_path
 from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = 130
 # Cancelled requests end within a step; a step is bounded, so is this.
 CANCEL_S = 5.0
 # For clients to read their last frames.

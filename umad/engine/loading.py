@@ -28,11 +28,11 @@ from umad.errors import ModelLoadFailed
 from umad.models.gguf import parts
 from umad.scheduler.cost import CostModel
 from umad.scheduler.parked import ParkShape
+from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
 _MB = 1e6
-_NS_PER_MS = 1e6
 # What is shared with nobody but a page's end may be left out.
 _LOCKED_SHARE = 0.9
 
@@ -79,7 +79,7 @@ def load(
         devices=devices,
         kv=fitting.kv,
         threads=threads,
-        load_ms=(now_ns() - began_ns) / _NS_PER_MS,
+        load_ms=(now_ns() - began_ns) / NS_PER_MS,
     )
     generates = context.has_memory and fitting.header.own("attention.causal") is not False
     if not generates:

@@ -22,11 +22,11 @@ from umad.engine.launch import EngineOptions
 from umad.engine.llama import ContextOptions, Model
 from umad.models.gguf import GgufHeader
 from umad.models.sizes import WeightBytes
+from umad.units import NS_PER_MS
 
 # A head of a layer passes over a masked cell in so long (0.5B model, 24 layers of 14 heads, two
 # cores of a Xeon: 3.2 ns where a row is alone, 2.0 where there are eight).
 _SKIP_NS = 2.5
-_NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def skip_ms(header: GgufHeader, devices: tuple[Device, ...]) -> float:
     if any(device.kind in ("gpu", "igpu") for device in devices):
         return 0.0  # their kernels skip whole blocks of them
     heads = header_number(header, "attention.head_count")
-    return _SKIP_NS * header_number(header, "block_count") * heads / _NS_PER_MS
+    return _SKIP_NS * header_number(header, "block_count") * heads / NS_PER_MS
 
 
 def header_number(header: GgufHeader, key: str) -> int:

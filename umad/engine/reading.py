@@ -19,10 +19,10 @@ from umad.errors import BadRequest, DeadlineExceeded, LimitExceeded, UmadError, 
 from umad.protocol.link import Reply
 from umad.request import LogitsUse
 from umad.sampling.ring import RingLayout, RingWriter
+from umad.units import NS_PER_S
 
 # A ring of a large vocabulary is 5 MB.
 MOST_RINGS = 32
-_NS_PER_S = 1e9
 # In place of a position: what is awaited is not its token but that the ring is attached.
 _ATTACHING = -1
 
@@ -208,7 +208,7 @@ class Readers:
 
     def _hold(self, stream: Read, reader: Reader, awaited: int, now_ns: int) -> None:
         reader.awaited = awaited
-        reader.due_ns = now_ns + round(self._wait_s * _NS_PER_S)
+        reader.due_ns = now_ns + round(self._wait_s * NS_PER_S)
         self._held[stream.rid] = stream
         self._scheduler.pause(stream.rid)
 

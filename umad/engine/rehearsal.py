@@ -26,8 +26,8 @@ from umad.protocol.link import Cancel, FromEngine, Stop, Submit
 from umad.request import SamplingParams
 from umad.scheduler import SchedulerSpec, assemble, guarded_lanes
 from umad.scheduler.cost import CostModel
+from umad.units import NS_PER_MS
 
-_NS_PER_MS = 1_000_000
 REHEARSAL_MS = 400.0
 STEPS = 40
 # Streams and whether a long prompt runs beside them; what is usual comes first.
@@ -107,7 +107,7 @@ class Rehearsal:
 
     def run(self) -> None:
         """Blocks for at most about `REHEARSAL_MS` and a step."""
-        self._ends_ns = self._now_ns() + int(self._left_ms * _NS_PER_MS)
+        self._ends_ns = self._now_ns() + int(self._left_ms * NS_PER_MS)
         self._next_scene()
         self._loop.run()
 

@@ -39,7 +39,7 @@ from umad.engine.template_process import TemplateProcess
 from umad.engine.vocab import Vocabulary
 from umad.protocol.link import Ready
 from umad.scheduler import SchedulerSpec, TrafficBudget, assemble, guarded_lanes
-from umad.scheduler.embeds import SHORT_TOKENS
+from umad.scheduler.embeds import is_short
 
 # How long a thread busy in Python may keep the step thread from going on after a decode: measured
 # 5.5 ms with Python's default of 5 ms, 0.7 with this. Longer than a step's own share of Python, so
@@ -89,7 +89,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock, watch, embedder)
 
     def hurry(lane: str, n_tokens: int) -> None:
-        if lane in guarded and n_tokens <= SHORT_TOKENS:
+        if is_short(n_tokens, guarded=lane in guarded):
             seat.arrived(clock.now_ns())
             cutter.cut()
 

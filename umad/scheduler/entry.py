@@ -9,13 +9,13 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.errors import InternalError
 from umad.request import FinishReason
 from umad.scheduler.fairness import Account
+from umad.state_table import StateTable
 from umad.step import Finished
+from umad.units import NS_PER_MS
 
 NEVER_NS = 2**63
-_NS_PER_MS = 1_000_000
 
 
 class State(Enum):
@@ -53,8 +53,7 @@ NEXT: dict[tuple[State, Event], State] = {
 }
 
 
-class ImpossibleTransition(InternalError):
-    """An event reached a request in a state that has no row for it: a bug with a name."""
+LIFE = StateTable("a scheduled request", NEXT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +156,7 @@ class Entry:
             deadline_ns=(
                 NEVER_NS
                 if admission.deadline_ms is None
-                else now_ns + admission.deadline_ms * _NS_PER_MS
+                else now_ns + admission.deadline_ms * NS_PER_MS
             ),
             waiting_since_ns=now_ns,
             owner=admission.owner,
@@ -166,12 +165,7 @@ class Entry:
 
     def on(self, event: Event) -> None:
         """Move to the next state."""
-        try:
-            self.state = NEXT[(self.state, event)]
-        except KeyError:
-            raise ImpossibleTransition(
-                f"request {self.rid} is {self.state.value} and cannot be {event.value}"
-            ) from None
+        self.state = LIFE.after(self.state, event)
 
     @property
     def n_pending(self) -> int:
