@@ -27,6 +27,7 @@ for front ends that pass a failure on, brings the daemon's as a last event, `Fai
     results       single answers         rows        models, requests and the scorecard, typed
     options       timeouts and bounds    opening     the socket's path, hello, connect errors
     logits        rows of logits to read, tokens to choose
+    trust         who may listen on the socket that is spoken to
     attaching     where those rows are: a descriptor is fetched
 
 State belongs to a client and to the loop or thread that uses it; nothing here locks.
