@@ -6,9 +6,9 @@ the wrong type raises `BadRequest`, naming the keyword. None is the same as leav
 Not: what the daemon makes of a request (`umad.request` has its fields). Values only.
 """
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any, TypedDict
 
 from umad.client.turns import Turn, tools_of, turns_of
@@ -209,16 +209,15 @@ def _plain(value: Any) -> Any:
     """`value` as it would arrive over a socket: what Python and numpy have more of, they mean."""
     if isinstance(value, bool | str) or value is None:
         return value
-    if isinstance(value, float):
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
         return float(value)
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    try:
-        return operator.index(value)
-    except TypeError:
-        return value
+    return value
 
 
 def _listed(names: Iterable[str]) -> str:

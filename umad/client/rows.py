@@ -106,6 +106,8 @@ class RequestRow(Row):
     model: str = ""
     # queued, prefill, generating, paused or cancelling; embed or rerank.
     state: str = ""
+    # Why it waits, in words; None where it does not, or nothing is known.
+    waits_for: str | None = None
     # Its completions, or its texts.
     n: int = 0
     prompt_tokens: int = 0
