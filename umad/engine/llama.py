@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
-from llama_cpp._ggml import libggml
+from llama_cpp._ggml import libggml as libggml
 from numpy.typing import NDArray
 
 from umad.engine.abort_flag import AbortFlag

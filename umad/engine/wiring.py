@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
-from umad.engine import llama, process, spinning
+from umad.engine import llama, process, repack_check, spinning
 from umad.engine.abort_flag import AbortFlag
 from umad.engine.answer_rules import AnswerRules
 from umad.engine.board import BoardSeat
@@ -51,6 +51,9 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     """Load, then run the step loop until it is told to stop."""
     clock = MonotonicClock()
     llama.start()
+    if options.engine.repack:
+        memory = repack_check.repack_memory(os.environ)
+        options = replace(options, engine=repack_check.settled(options.engine, memory))
     costs_folder = cache_folder(os.environ, sys.platform) / "costs"
     loaded = load(options, llama.devices(), clock.now_ns, costs_folder=costs_folder)
     emitter = Emitter(link)
