@@ -24,6 +24,11 @@ def processor_name() -> str:
     return name or platform.processor() or platform.machine()
 
 
+def has_instruction(flag: str) -> bool:
+    """Linux says that the processor has it, which does not mean that it works."""
+    return flag in _cpuinfo().get("flags", "").split()
+
+
 def instructions_identity() -> str:
     """Text that is another one where other instructions may work: the processor, the flags it is
     said to have, its microcode, the kernel, and the boot, since a machine may be another virtual
