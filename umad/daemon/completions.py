@@ -250,6 +250,7 @@ class Completions:
             generation.deadline.cancel()
         del self._live[generation.request]
         del generation.recipient.generations[generation.client_id]
+        generation.recipient.settled()
         if not self._live:
             self._engines.clear()
             if self._idle is not None and not self._idle.done():
