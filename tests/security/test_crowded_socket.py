@@ -15,7 +15,7 @@ from umad.client import Client
 from umad.crowd import Crowd
 from umad.isolated import python_module
 from umad.protocol.frames import FrameReader, encode_frame
-from umad.protocol.messages import Generate, Hello, encode_request, parse_event
+from umad.protocol.messages import Generate, Hello, Message, encode_request, parse_event
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Failed
 
@@ -122,7 +122,8 @@ def test_who_gets_in_only_to_look_is_told_so_when_it_asks_for_more(daemon: LiveD
         one.settimeout(TOOL_S)
         one.connect(str(daemon.socket))
         one.sendall(HELLO + LONG)
-        reader, messages = FrameReader(2**20), []
+        reader = FrameReader(2**20)
+        messages: list[Message] = []
         while len(messages) < 2:
             messages += [parse_event(body)[1] for body in reader.feed(one.recv(4096))]
 

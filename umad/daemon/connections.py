@@ -6,6 +6,7 @@ may only look and cancel: the owner's own tools (`umad ps`, `metrics`, `cancel`)
 what a connection says (`umad.daemon.session`). Owner: the daemon's event loop.
 """
 
+from collections.abc import Hashable
 from typing import Protocol
 
 from umad.crowd import Crowd
@@ -18,7 +19,7 @@ TOOLS = 16
 _RESERVE = 64
 
 
-class Guest(Protocol):
+class Guest(Hashable, Protocol):
     """A connection."""
 
     def give_way(self) -> None:

@@ -78,8 +78,8 @@ class Read(Protocol):
 class Pausable(Protocol):
     """The scheduler, as far as holding goes."""
 
-    def pause(self, rid: int) -> None:
-        """Compute nothing more for it."""
+    def pause(self, rid: int, *, gives_way: bool = True) -> None:
+        """Compute nothing more for it. gives_way: its cells are for others who wait."""
         ...
 
     def resume(self, rid: int) -> None:
@@ -198,6 +198,8 @@ class Readers:
             stream.reader.paused = False
         if rid not in self._held:
             self._scheduler.resume(rid)
+        else:
+            self._scheduler.pause(rid, gives_way=False)
 
     def ended(self, stream: Read) -> None:
         """It is over, however that came."""
@@ -210,7 +212,8 @@ class Readers:
         reader.awaited = awaited
         reader.due_ns = now_ns + round(self._wait_s * NS_PER_S)
         self._held[stream.rid] = stream
-        self._scheduler.pause(stream.rid)
+        # Its client is at work on the row and answers soon: it keeps its cells.
+        self._scheduler.pause(stream.rid, gives_way=reader.paused)
 
     def _let_go(self, stream: Read, reader: Reader) -> None:
         reader.awaited = None

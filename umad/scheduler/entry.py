@@ -19,7 +19,8 @@ NEVER_NS = 2**63
 
 
 class State(Enum):
-    """Where a request stands. A paused one keeps its state and is passed over."""
+    """Where a request stands. A paused one keeps its state and is passed over; one that is paused
+    for its reader is the first to give way."""
 
     WAITING = "waiting"
     PREFILL = "prefill"
@@ -106,6 +107,7 @@ class Entry:
     way, and nothing of it is computed until that is done.
     reads_until_ns: until then it waits for its session's file and is not placed; 0 for none.
     account: of its app in its lane (`fairness`).
+    gives_way: paused for a client that does not read: its cells are anybody's who waits.
     """
 
     rid: int
@@ -125,6 +127,7 @@ class Entry:
     n_computed: int = 0
     n_cached: int | None = None
     paused: bool = False
+    gives_way: bool = False
     waiting_since_ns: int = 0
     held_until_ns: int = 0
     turn: int = 0
