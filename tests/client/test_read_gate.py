@@ -13,7 +13,6 @@ from umad.client import AsyncClient, ClientOptions
 from umad.client.inbox import ReadGate
 from umad.errors import LimitExceeded
 from umad.protocol.messages import Cancel, Request
-from umad.service import Event
 
 PIECE = "x" * 500
 
@@ -156,7 +155,7 @@ def test_a_request_left_unread_for_too_long_is_given_up_and_its_neighbour_is_not
             first = asyncio.create_task(anext(slow))
             await asyncio.sleep(0)
             quick = await client.complete("quick")
-            got: list[Event] = [await first]
+            got = [await first]
             with pytest.raises(LimitExceeded, match="left unread"):
                 await read_into(got, slow)
             return quick, len(got)

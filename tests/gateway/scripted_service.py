@@ -4,14 +4,13 @@ In the process of the test: for what becomes of an answer, not for what travels.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import httpx
 from typing_extensions import override
 
 from umad.client import AsyncClient
-from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
 from umad.request import GenerateRequest, Timings, Usage
@@ -39,7 +38,7 @@ class Scripted(AsyncClient):
         self._family = family
 
     @override
-    async def events(
+    async def generate(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
@@ -56,10 +55,10 @@ class Scripted(AsyncClient):
         )
 
     @override
-    async def models(self) -> list[ModelRow]:
+    async def models(self) -> list[Mapping[str, Any]]:
         thinking = ("<think>", "</think>")
         facts = {"chat_family": self._family, "thinking": thinking, "takes_tools": True}
-        return [ModelRow.of({"name": "scripted", "state": "ready", **facts})]
+        return [{"name": "scripted", "state": "ready", **facts}]
 
     @override
     async def pieces(self, ids: Sequence[int], *, model: str | None = None) -> tuple[bytes, ...]:

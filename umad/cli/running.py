@@ -48,8 +48,7 @@ def ps(socket: str | None, as_json: bool) -> None:
     """Show loaded models, and the requests and sessions on them."""
     models, sessions = call(socket, _look)
     if as_json:
-        rows = {"models": models, "sessions": sessions}
-        click.echo(json.dumps({name: [dict(row) for row in some] for name, some in rows.items()}))
+        click.echo(json.dumps({"models": models, "sessions": sessions}))
         return
     console = open_console()
     console.print(_table(_MODEL_COLUMNS, models))

@@ -28,7 +28,7 @@ async def stream(
     """
     request.check()
     began = False
-    events = client.events(request)
+    events = client.generate(request)
     try:
         async for event in events:
             if as_json:

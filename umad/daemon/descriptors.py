@@ -16,12 +16,10 @@ log = logging.getLogger(__name__)
 RESERVED = 48
 
 
-def fitting_connections(wanted: int, *, besides: int = 0) -> int:
-    """How many of `wanted` connections there is room for; raises the process's limit to fit.
-    besides: others, which there is always room for."""
+def fitting_connections(wanted: int) -> int:
+    """How many of `wanted` connections there is room for; raises the process's limit to fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    reserved = RESERVED + besides
-    needed = wanted + reserved
+    needed = wanted + RESERVED
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
     room = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
@@ -32,7 +30,7 @@ def fitting_connections(wanted: int, *, besides: int = 0) -> int:
         room = soft
     if room >= needed:
         return wanted
-    fitting = max(1, room - reserved)
+    fitting = max(1, room - RESERVED)
     log.warning(
         "fewer connections than configured: %d instead of %d descriptors=%d",
         fitting,

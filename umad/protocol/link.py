@@ -69,8 +69,7 @@ class SetLane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """The client reads too slowly: compute nothing, and keep the cells only while nobody else
-    waits for them."""
+    """The client reads too slowly: keep the cells, compute nothing."""
 
     rid: int
 

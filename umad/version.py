@@ -1,3 +1,0 @@
-"""The version of this package: the one place that says it. Nothing else."""
-
-__version__ = "0.1.0"
