@@ -172,7 +172,7 @@ class Bench:
     async def _answer(self, client: AsyncClient, prompt: Sequence[int]) -> tuple[list[int], int]:
         ids: list[int] = []
         async with asyncio.timeout(_REQUEST_S):
-            async for event in client.generate(greedy(prompt, _ANSWER_TOKENS)):
+            async for event in client.events(greedy(prompt, _ANSWER_TOKENS)):
                 if isinstance(event, Tokens):
                     ids += event.ids
                 elif isinstance(event, Done):

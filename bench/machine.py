@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench import instructions
 from bench.peers import VERSION, Peers
 from umad import __version__
 
@@ -32,6 +33,7 @@ class Machine:
     umad: str
     busy_pct: float | None  # of all cores, by others, just before; None where unknown
     load_average: float
+    faults: str = ""  # instructions that do not work, and what was done without them
 
     def lines(self) -> list[str]:
         """The facts as lines to print above a table."""
@@ -41,6 +43,7 @@ class Machine:
             f"backend {self.backend}, llama.cpp {self.llama_cpp}",
             f"umad {self.umad}, Python {self.python}",
             f"load average {self.load_average:.2f}{busy}",
+            *([self.faults] if self.faults else []),
         ]
 
 
@@ -57,6 +60,7 @@ def facts(peers: Peers) -> Machine:
         umad=_umad(),
         busy_pct=_busy_pct(),
         load_average=os.getloadavg()[0],
+        faults=instructions.faults(),
     )
 
 

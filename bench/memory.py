@@ -30,7 +30,7 @@ _WAIT_S = 120.0
 async def _generating(socket_path: Path, prompt: list[int], ready: asyncio.Event) -> None:
     seen = 0
     async with AsyncClient(socket_path) as client:
-        async for event in client.generate(greedy(prompt, 2000)):
+        async for event in client.events(greedy(prompt, 2000)):
             if isinstance(event, Tokens):
                 seen += len(event.ids)
             if seen >= _TOKENS_BEFORE:

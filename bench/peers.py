@@ -2,7 +2,8 @@
 
 They come from the llama.cpp inside the source distribution of llama-cpp-python, the version the
 engine runs on, and are configured as that package configures it, so kernels are the same ones.
-`$CMAKE_ARGS` is honoured as the package honours it: build both with the same value.
+`$CMAKE_ARGS` is honoured as the package honours it: build both with the same value. They are
+without AMX where it does not work for the engine's own llama.cpp, for they use it unasked.
 Not an installer: nothing leaves the cache folder. Owner: whoever holds the lock `peers`.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import cache
+from bench import cache, instructions
 from bench.errors import BenchError
 
 VERSION = "0.3.36"
@@ -44,6 +45,10 @@ _FLAGS = (
     "-DLLAMA_BUILD_EXAMPLES=OFF",
     "-DLLAMA_BUILD_APP=OFF",
 )
+# -march=native turns AMX on whatever cmake is told of it; llama.cpp's kernels ask for this macro.
+_NO_AMX = "-U__AMX_INT8__"
+# What cmake begins with where it is told nothing.
+_COMPILER_FLAGS = {"CMAKE_C_FLAGS": "CFLAGS", "CMAKE_CXX_FLAGS": "CXXFLAGS"}
 # The package's own CMakeLists.txt forces these on Apple machines.
 _APPLE_FLAGS = ("-DGGML_METAL=ON", "-DGGML_METAL_EMBED_LIBRARY=ON")
 _APPLE_INTEL_FLAGS = ("-DGGML_AVX=OFF", "-DGGML_AVX2=OFF", "-DGGML_FMA=OFF", "-DGGML_F16C=OFF")
@@ -82,6 +87,8 @@ def build(*, jobs: int | None = None) -> Peers:
             return found
         cmake, ninja = _tool("cmake"), _tool("ninja")
         configure = [cmake, "-S", str(sources), "-B", str(home / "build"), "-G", "Ninja"]
+        # Nothing remembered of other flags: cmake keeps what it is no longer told.
+        configure.append("--fresh")
         _logged([*configure, f"-DCMAKE_MAKE_PROGRAM={ninja}", *_flags()], home / "configure.log")
         compile_ = [cmake, "--build", str(home / "build"), "--parallel", str(jobs or _cores())]
         _logged([*compile_, "--target", *PROGRAMS], home / "build.log")
@@ -117,7 +124,21 @@ def _flags() -> list[str]:
         flags += _APPLE_FLAGS
         if platform.machine() == "x86_64":
             flags += _APPLE_INTEL_FLAGS
-    return flags + shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    flags += shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    return flags if instructions.amx_works() else without_amx(flags)
+
+
+def without_amx(flags: Sequence[str]) -> list[str]:
+    """The same flags of cmake for programs without AMX; what compilers are told beside it stays."""
+    more = []
+    for option, variable in _COMPILER_FLAGS.items():
+        told = os.environ.get(variable, "")
+        for flag in flags:
+            name, _, value = flag.partition("=")
+            if name.partition(":")[0] == f"-D{option}":
+                told = value
+        more.append(f"-D{option}={' '.join([*told.split(), _NO_AMX])}")
+    return [*flags, *more]
 
 
 def _cores() -> int:
@@ -189,6 +210,8 @@ def main() -> int:
         if options.source_only:
             console.print(str(source()), highlight=False)
             return 0
+        if faults := instructions.faults():
+            errors.print(faults, highlight=False, markup=False)
         peers = build(jobs=options.jobs)
     except BenchError as error:
         errors.print(f"error: {error}", style="red", highlight=False, markup=False)

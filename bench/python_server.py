@@ -20,7 +20,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from bench import cache
+from bench import cache, instructions
 from bench.arrivals import Arrival
 from bench.errors import BenchError
 from bench.exchange import Exchange, ServerConnection, trace_of
@@ -30,6 +30,23 @@ from bench.peer_server import time_of_end
 from bench.peers import VERSION
 
 _INSTALL_S = 600.0
+_APPLICATION = "llama_cpp.server.app:create_app"
+# It has no switch for repacking, which its library does unasked.
+_WITHOUT_REPACKING = """
+import sys
+import llama_cpp.llama_cpp as lib
+import uvicorn
+
+defaults = lib.llama_model_default_params
+
+def plain():
+    params = defaults()
+    params.use_extra_bufts = False
+    return params
+
+lib.llama_model_default_params = plain
+sys.exit(uvicorn.main())
+"""
 # Common words, with the space before them a token each in the vocabularies that are measured.
 _WORDS = ("of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on")
 _EVENT = re.compile(rb"^data: (\{.*\})\r?$", re.MULTILINE)
@@ -61,9 +78,9 @@ class PythonServer(HttpServer):
     @override
     def command(self) -> tuple[list[str], dict[str, str] | None]:
         settings = self._settings
-        application = "llama_cpp.server.app:create_app"
+        how = ("-m", "uvicorn") if instructions.repack_works() else ("-c", _WITHOUT_REPACKING)
         command = [
-            *(str(interpreter()), "-m", "uvicorn", "--factory", application),
+            *(str(interpreter()), *how, "--factory", _APPLICATION),
             *("--uds", str(self.socket_path), "--log-level", "warning"),
         ]
         # It reads its settings from the environment, under names that others use too.

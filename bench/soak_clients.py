@@ -70,7 +70,7 @@ async def ask(
     ids: list[int] = []
     async with (
         asyncio.timeout(timeout_s),
-        aclosing(client.generate(greedy(prompt, tokens))) as events,
+        aclosing(client.events(greedy(prompt, tokens))) as events,
     ):
         async for event in events:
             if isinstance(event, Tokens):
@@ -108,7 +108,7 @@ async def _one(
     ids: list[int] = []
     name, reason, connected = "", None, True
     try:
-        async with asyncio.timeout(_REQUEST_S), aclosing(client.generate(request)) as events:
+        async with asyncio.timeout(_REQUEST_S), aclosing(client.events(request)) as events:
             async for event in events:
                 if isinstance(event, Accepted):
                     name = event.request

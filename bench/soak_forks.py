@@ -68,7 +68,7 @@ async def _behind(client: AsyncClient, fork: Fork) -> float:
     request = greedy(fork.context, 1)
     sampling = dataclasses.replace(request.sampling, logprobs=MAX_LOGPROBS)
     request = dataclasses.replace(request, sampling=sampling)
-    async with aclosing(client.generate(request)) as events:
+    async with aclosing(client.events(request)) as events:
         async for event in events:
             if isinstance(event, Tokens) and event.logprobs:
                 top = event.logprobs[0].top

@@ -60,7 +60,7 @@ async def take_turn(client: AsyncClient, prompt: list[int], session: str) -> Tur
     first_ms = 0.0
     began_s = time.perf_counter()
     request = replace(greedy(prompt, _ANSWER_TOKENS), session=session)
-    async for event in client.generate(request):
+    async for event in client.events(request):
         if isinstance(event, Tokens):
             first_ms = first_ms or (time.perf_counter() - began_s) * _MS_PER_S
             ids.extend(event.ids)

@@ -167,7 +167,7 @@ async def generate_with_client(
     async def one(client: AsyncClient, prompt: Sequence[int]) -> list[Arrival]:
         arrivals: list[Arrival] = []
         so_far = 0
-        async with aclosing(client.generate(greedy(prompt, tokens))) as events:
+        async with aclosing(client.events(greedy(prompt, tokens))) as events:
             async for event in events:
                 if isinstance(event, Tokens):
                     so_far += len(event.ids)

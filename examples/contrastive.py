@@ -21,12 +21,16 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.client import AsyncClient
-from umad.client.logits import LogitsRow, read_logits_async
-from umad.errors import UmadError
-from umad.protocol.errors import error_of_failed
-from umad.request import GenerateRequest, SamplingParams
-from umad.service import Event, Failed, Tokens
+from umad import (
+    AsyncClient,
+    GenerateRequest,
+    GenerationEvent,
+    LogitsRow,
+    SamplingParams,
+    Tokens,
+    UmadError,
+    read_logits_async,
+)
 
 # A token with less than this part of the best one's probability is not plausible.
 PLAUSIBLE = 0.1
@@ -42,7 +46,7 @@ def contrast(with_context: Logits, without: Logits, alpha: float) -> int:
 
 
 async def next_row(
-    events: AsyncIterator[Event | LogitsRow], show: Callable[[str], object]
+    events: AsyncIterator[GenerationEvent | LogitsRow], show: Callable[[str], object]
 ) -> LogitsRow | None:
     """The next row, the text before it shown; None at the end."""
     async for event in events:
@@ -50,8 +54,6 @@ async def next_row(
             return event
         if isinstance(event, Tokens):
             show(event.text)
-        elif isinstance(event, Failed):
-            raise error_of_failed(event)
     return None
 
 

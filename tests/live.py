@@ -181,6 +181,6 @@ async def collect(
 ) -> Stream:
     """Run a request of one completion to its end."""
     stream = stream or Stream()
-    async for event in client.generate(request):
+    async for event in client.events(request):
         stream.take(event)
     return stream

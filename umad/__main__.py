@@ -2,9 +2,8 @@
 
 import sys
 
+from umad.exit_codes import INTERRUPTED
 from umad.isolated import leave_working_folder
-
-INTERRUPTED = 130
 
 # Before anything else is imported: `python -m umad` would import it from where the user stands.
 leave_working_folder()

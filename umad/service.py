@@ -3,7 +3,7 @@
 `umad.client` implements `Service` over the Unix socket; the gateway and the CLI see only this.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,7 +83,9 @@ class Logits:
     position: int | None
 
 
-Event = Accepted | Progress | Tokens | Logits | Done | Failed
+# All that a generation which goes well brings.
+GenerationEvent = Accepted | Progress | Tokens | Logits | Done
+Event = GenerationEvent | Failed
 
 # Whether it has dealt with these tokens. Called on the loop, between tasks: it cannot wait. What it
 # raises is a `UmadError` and ends the request.
@@ -92,13 +94,13 @@ Take = Callable[[Tokens], bool]
 
 class Service(Protocol):
     """What a front end may ask. Every method is a coroutine or an async iterator on the caller's
-    loop; leaving a `generate` iterator cancels the request."""
+    loop; leaving an `events` iterator cancels the request."""
 
-    def generate(
-        self, request: GenerateRequest, *, take: Take | None = None
-    ) -> AsyncIterator[Event]:
+    def events(self, request: GenerateRequest, *, take: Take | None = None) -> AsyncIterator[Event]:
         """Stream the events of one request, ending with `Done` of every index or `Failed`.
 
+        For front ends, which pass a failure on as what it is; programs have the clients'
+        `generate`, which raises it.
         take: a shorter way for tokens. It is offered those that arrive while the iterator is
         waited on, and what it takes does not come out of the iterator; so order is kept.
         """
@@ -144,11 +146,11 @@ class Service(Protocol):
         """Stop a model's engine; its running requests fail."""
         ...
 
-    async def models(self) -> list[Mapping[str, Any]]:
+    async def models(self) -> Sequence[Mapping[str, Any]]:
         """Every loaded or loading model with its facts."""
         ...
 
-    async def sessions(self) -> list[Mapping[str, Any]]:
+    async def sessions(self) -> Sequence[Mapping[str, Any]]:
         """Every live request and pinned session: what `umad ps` shows."""
         ...
 

@@ -46,7 +46,7 @@ def test_the_async_client_is_a_service(path: str) -> None:
     async def main() -> list[Event]:
         service: Service = AsyncClient(path)
         async with daemon(path, answer_hello_world):
-            events = [event async for event in service.generate(ask())]
+            events = [event async for event in service.events(ask())]
             assert isinstance(service, AsyncClient)
             await service.close()
             return events
@@ -111,7 +111,7 @@ def test_requests_on_one_connection_get_only_their_own_events(path: str) -> None
     assert answers == ["".join(f"{name}{at} " for at in range(20)) for name in "ab"]
 
 
-def test_an_error_of_the_daemon_is_the_last_event(path: str) -> None:
+def test_an_error_of_the_daemon_is_the_last_event_of_a_front_end(path: str) -> None:
     async def script(peer: Peer) -> None:
         request = await peer.hear_generate()
         peer.say_text(request.id, "half")
@@ -119,7 +119,7 @@ def test_an_error_of_the_daemon_is_the_last_event(path: str) -> None:
 
     async def main() -> list[Event]:
         async with daemon(path, script), AsyncClient(path) as client:
-            return [event async for event in client.generate(ask())]
+            return [event async for event in client.events(ask())]
 
     events = run(main())
 
@@ -127,6 +127,22 @@ def test_an_error_of_the_daemon_is_the_last_event(path: str) -> None:
     assert events[-1] == Failed(
         code="engine_failed", message="the engine crashed twice", field=None, retryable=True
     )
+
+
+def test_an_error_of_the_daemon_is_raised_behind_what_came_before_it(path: str) -> None:
+    async def script(peer: Peer) -> None:
+        request = await peer.hear_generate()
+        peer.say_text(request.id, "half")
+        peer.say(encode_error(EngineFailed("the engine crashed twice"), request.id))
+
+    async def main() -> list[Event]:
+        events: list[Event] = []
+        async with daemon(path, script), AsyncClient(path) as client:
+            with pytest.raises(EngineFailed, match="crashed twice"):
+                await read_into(events, client.generate(ask()))
+        return events
+
+    assert texts(run(main())) == ["half"]
 
 
 def test_complete_raises_the_daemons_error(path: str) -> None:
@@ -291,7 +307,7 @@ def test_a_consumer_that_takes_its_time_is_no_silent_daemon(path: str) -> None:
     async def main() -> list[Event]:
         # Well above what this process may be kept waiting on a crowded machine.
         options = ClientOptions(event_s=0.4)
-        events = []
+        events: list[Event] = []
         async with daemon(path, script), AsyncClient(path, options=options) as client:
             async for event in client.generate(ask()):
                 events.append(event)

@@ -108,15 +108,18 @@ def test_an_error_of_the_daemon_is_raised_by_what_has_one_answer(path: str) -> N
         peer.say(encode_error(UnknownModel("no model is called 'x'", field="model"), question.id))
         generation = await peer.hear()
         peer.say(encode_error(EngineFailed("it crashed"), generation.id))
-        stream = await peer.hear()
-        peer.say(encode_error(EngineFailed("it crashed"), stream.id))
+        for _ in range(2):
+            stream = await peer.hear()
+            peer.say(encode_error(EngineFailed("it crashed"), stream.id))
 
     with daemon_thread(path, script), Client(path) as client:
         with pytest.raises(UnknownModel, match="no model is called 'x'"):
             client.unload("x")
         with pytest.raises(EngineFailed, match="it crashed"):
             client.complete("hi")
-        (event,) = client.generate(ask())
+        with pytest.raises(EngineFailed, match="it crashed"):
+            list(client.generate(ask()))
+        (event,) = client.events(ask())
 
     assert isinstance(event, Failed)
     assert event.code == "engine_failed"

@@ -13,6 +13,7 @@ from umad.client import AsyncClient, ClientOptions
 from umad.client.inbox import ReadGate
 from umad.errors import LimitExceeded
 from umad.protocol.messages import Cancel, Request
+from umad.service import Event
 
 PIECE = "x" * 500
 
@@ -155,7 +156,7 @@ def test_a_request_left_unread_for_too_long_is_given_up_and_its_neighbour_is_not
             first = asyncio.create_task(anext(slow))
             await asyncio.sleep(0)
             quick = await client.complete("quick")
-            got = [await first]
+            got: list[Event] = [await first]
             with pytest.raises(LimitExceeded, match="left unread"):
                 await read_into(got, slow)
             return quick, len(got)

@@ -40,7 +40,7 @@ def test_what_is_taken_does_not_come_out_of_the_iterator(path: str) -> None:
                 return True
 
             got: list[Event] = []
-            await read_into(got, client.generate(ask(), take=take))
+            await read_into(got, client.events(ask(), take=take))
             return got
 
     got = run(main())
@@ -61,7 +61,7 @@ def test_order_is_kept_where_some_are_taken_and_a_reader_is_behind(path: str) ->
         async with (
             daemon(path, _three_words),
             AsyncClient(path) as client,
-            aclosing(client.generate(ask(), take=take)) as events,
+            aclosing(client.events(ask(), take=take)) as events,
         ):
             async for event in events:
                 await asyncio.sleep(0)  # more may arrive while this one is dealt with
@@ -86,7 +86,7 @@ def test_a_take_that_fails_ends_its_request_and_no_other(path: str) -> None:
 
     async def main() -> str:
         async with daemon(path, script), AsyncClient(path) as client:
-            broken = asyncio.create_task(read_into([], client.generate(ask("b"), take=take)))
+            broken = asyncio.create_task(read_into([], client.events(ask("b"), take=take)))
             await asyncio.sleep(0)
             quick = await client.complete("quick")
             with pytest.raises(InternalError, match="no place for one"):

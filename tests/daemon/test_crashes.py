@@ -95,3 +95,14 @@ def test_the_same_word_later_is_a_crash_like_any_other() -> None:
 
 def test_a_signal_without_a_name_is_given_by_number() -> None:
     assert death(0, status=-99).how == "signal 99"
+
+
+def test_an_instruction_that_does_not_work_here_is_explained_in_one_line() -> None:
+    error = CrashRecord("nano").died(death(0, status=-signal.SIGILL, was_ready=False))
+
+    assert isinstance(error, ModelLoadFailed)
+    assert error.message.startswith(
+        "nano: the engine ended while loading: signal SIGILL: llama.cpp"
+    )
+    assert "build it here: pip install" in error.message
+    assert "\n" not in error.message

@@ -289,3 +289,45 @@ def test_a_crowd_that_comes_while_the_daemon_is_busy_waits_at_the_door(serve: Se
                     one.close()
 
     run(test())
+
+
+def test_one_app_leaves_room_in_the_queue_for_others(serve: Serve, tmp_path: object) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(wait_for=f"{tmp_path}/never"), wait=False, queue=8) as house:
+            wire = await house.connect()
+            wire.send(*[asks(at, app="greedy") for at in range(6)])
+
+            refused = await wire.stream(asks(6, app="greedy"))
+            wire.send(asks(7, app="modest"))
+
+            assert refused.failed is not None
+            assert (refused.failed.code, refused.failed.retryable) == ("queue_full", True)
+            assert "greedy" in refused.failed.message
+            assert isinstance((await wire.next())[1], Accepted)
+
+    run(test())
+
+
+def test_an_app_whose_requests_end_may_ask_again(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), queue=4) as house:
+            wire = await house.connect()
+            for at in range(10):
+                stream = await wire.stream(asks(at, n=3))
+                assert stream.failed is None
+                wire.send(
+                    asks(f"dropped {at}", max_tokens=2000), Cancel(id=-1, own_id=f"dropped {at}")
+                )
+                await wire.collect(f"dropped {at}")
+            for at in range(4):
+                other = await house.connect()
+                other.send(asks(1, max_tokens=2000, n=3))
+                await other.next()
+                await other.close()
+
+            async def is_served() -> bool:
+                return (await wire.stream(asks("last", n=3))).done is not None
+
+            await until(is_served)
+
+    run(test())

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.daemon.house import Serve, asks, run, standstill, tokens_of, until
+from tests.daemon.house import Serve, asks, run, standstill, tokens_of, until, wire_has_arrived
 from umad.clock import MonotonicClock
-from umad.daemon import session
+from umad.daemon import completions, session
 from umad.protocol.messages import Metrics, Ping, Sessions
 from umad.testing import FakeModel
 
@@ -148,5 +148,36 @@ def test_a_client_that_asks_on_without_ever_reading_is_cut_off(serve: Serve) -> 
                 return not await observer.ask(Sessions(id=1))
 
             await until(is_gone)
+
+    run(test())
+
+
+def test_who_does_not_read_may_not_ask_for_ever_more(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "MOST_UNREAD", 3)
+
+    async def test() -> None:
+        n = 20_000
+        async with serve(FakeModel(pace_ms=0), send_queue_bytes=4096, max_tokens=n) as house:
+            slow, observer = await house.connect(), await house.connect()
+            slow.stop_reading()
+            slow.send(asks(1, seed=1, max_tokens=n))
+
+            async def is_paused() -> bool:
+                rows = await observer.ask(Sessions(id=1))
+                return [row["state"] for row in rows] == ["paused"]
+
+            await until(is_paused)
+            slow.send(*[asks(at, seed=at, max_tokens=2) for at in range(2, 5)])
+            await wire_has_arrived(house)
+            assert len(await observer.ask(Sessions(id=2))) == 3
+            slow.read_on()
+            streams = await slow.collect(1, 2, 3, 4)
+
+            assert [streams[at].ids for at in (2, 3)] == [tokens_of(2, 2), tokens_of(3, 2)]
+            failed = streams[4].failed
+            assert failed is not None
+            assert (failed.code, failed.retryable) == ("queue_full", True)
 
     run(test())

@@ -26,7 +26,7 @@ def ended(daemon: LiveDaemon, prompt: str, max_tokens: int | None, *, fit: bool)
     """How a request that never ends by itself ends."""
     sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, fit=fit, ignore_eos=True)
     with Client(daemon.socket) as client:
-        events = list(client.generate(GenerateRequest(prompt=prompt, sampling=sampling)))
+        events = list(client.events(GenerateRequest(prompt=prompt, sampling=sampling)))
     last = events[-1]
     assert isinstance(last, Done | Failed)
     return last

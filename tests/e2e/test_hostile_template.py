@@ -39,7 +39,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
 
 async def refusal(daemon: LiveDaemon) -> BadRequest:
     """What a chat hears."""
-    async with daemon.client() as client, aclosing(client.generate(CHAT)) as events:
+    async with daemon.client() as client, aclosing(client.events(CHAT)) as events:
         async for event in events:
             if isinstance(event, Failed):
                 error = error_of_failed(event)

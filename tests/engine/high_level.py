@@ -2,18 +2,29 @@
 tests.engine.high_level MODEL POOLING < texts.json > vectors.json
 
 Not a test; a process of its own, so that a test compares with something that shares no code with
-umad but llama.cpp itself.
+umad but llama.cpp itself. With the plain kernels, which the engine uses too: the class takes
+repacked ones, has no switch for it, and where those do not work it would die.
 """
 
 import json
 import sys
+from typing import Any
 
 from llama_cpp import Llama, llama_cpp  # noqa: TID251 - the independent computation
+
+_defaults = llama_cpp.llama_model_default_params
+
+
+def plain_defaults() -> Any:
+    params = _defaults()
+    params.use_extra_bufts = False
+    return params
 
 
 def main() -> None:
     path, pooling = sys.argv[1:]
     texts = json.load(sys.stdin)
+    llama_cpp.llama_model_default_params = plain_defaults
     model = Llama(
         path,
         embedding=True,

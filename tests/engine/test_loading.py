@@ -67,4 +67,3 @@ def test_names_of_caches_that_llama_cpp_does_not_have_are_said_in_one_line(nano_
 
     assert (facts["kv_type_asked"], facts["kv_type"], facts["kv_pack"]) == ("q6", "Q5_1", "unified")
     assert words.count("kv type q6 is kept as Q5_1, the nearest there is") == 1
-    assert words.count("kv pack head-major is not offered") == 1

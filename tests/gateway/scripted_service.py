@@ -4,13 +4,14 @@ In the process of the test: for what becomes of an answer, not for what travels.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import httpx
 from typing_extensions import override
 
 from umad.client import AsyncClient
+from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
 from umad.request import GenerateRequest, Timings, Usage
@@ -38,7 +39,7 @@ class Scripted(AsyncClient):
         self._family = family
 
     @override
-    async def generate(
+    async def events(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
@@ -55,10 +56,10 @@ class Scripted(AsyncClient):
         )
 
     @override
-    async def models(self) -> list[Mapping[str, Any]]:
+    async def models(self) -> list[ModelRow]:
         thinking = ("<think>", "</think>")
         facts = {"chat_family": self._family, "thinking": thinking, "takes_tools": True}
-        return [{"name": "scripted", "state": "ready", **facts}]
+        return [ModelRow.of({"name": "scripted", "state": "ready", **facts})]
 
     @override
     async def pieces(self, ids: Sequence[int], *, model: str | None = None) -> tuple[bytes, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from tests.gateway.gateways import LiveGateway
 from umad.client import AsyncClient
+from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
 from umad.gateway.endpoint import FLOW
@@ -67,7 +68,7 @@ class Scripted(AsyncClient):
         self.asked = Asked()
 
     @override
-    async def generate(
+    async def events(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
         yield Accepted(request="r1", model="m", lane="interactive", queue_position=0)
@@ -90,11 +91,12 @@ class Scripted(AsyncClient):
         )
 
     @override
-    async def models(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        return [{"name": "m", "state": "ready", "chat_family": "hermes", "takes_tools": True}]
+    async def models(self) -> list[ModelRow]:
+        facts = {"name": "m", "state": "ready", "chat_family": "hermes", "takes_tools": True}
+        return [ModelRow.of(facts)]
 
     @override
-    async def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
+    async def pieces(self, ids: Sequence[int], *, model: str | None = None) -> tuple[bytes, ...]:
         return tuple(b"x" for _ in ids)
 
 
@@ -194,7 +196,7 @@ def test_who_listens_in_hears_both_ways_in_order() -> None:
         service = Scripted(Flow(), frozenset(), logprobs=False)
         listened = Listened(service, [Listener()])
         request = GenerateRequest(prompt="x")
-        events = listened.generate(request, take=lambda one: "o" in one.text)
+        events = listened.events(request, take=lambda one: "o" in one.text)
         return [event async for event in events]
 
     events = asyncio.run(listen())

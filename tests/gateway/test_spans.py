@@ -46,7 +46,7 @@ class Failing(Scripted):
     """Its engine fails after it was accepted."""
 
     @override
-    async def generate(
+    async def events(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
         yield Accepted(request="r1", model="scripted", lane="interactive", queue_position=0)

@@ -8,7 +8,7 @@ import umad
 from umad import errors
 from umad.errors import InternalError, UmadError
 from umad.protocol.errors import UNEXPECTED, ForeignError, error_of, error_of_failed, failed_of
-from umad.protocol.lifecycle import ImpossibleTransition
+from umad.state_table import ImpossibleTransition
 
 
 def family(kind: type[UmadError]) -> Iterator[type[UmadError]]:

@@ -3,7 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umad.errors import InternalError
-from umad.protocol.lifecycle import FINAL, NEXT, Event, ImpossibleTransition, State, advance
+from umad.protocol.lifecycle import FINAL, NEXT, Event, State, advance
+from umad.state_table import ImpossibleTransition
 
 LIVE = [state for state in State if state not in FINAL]
 

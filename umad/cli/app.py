@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import click
 
-from umad import __version__
 from umad.cli.bench import bench
 from umad.cli.config import config
 from umad.cli.demo import demo
@@ -19,6 +18,7 @@ from umad.cli.models import load, unload
 from umad.cli.run import run
 from umad.cli.running import cancel, priority, ps
 from umad.cli.serve import serve
+from umad.version import __version__
 
 
 @click.group(

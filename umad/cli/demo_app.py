@@ -102,7 +102,7 @@ async def chat(client: AsyncClient, lane: str, dice: random.Random, reporter: Re
         )
         prompt = dice.choice(BEGINNINGS)
         asked = GenerateRequest(prompt=prompt, lane=lane, sampling=sampling)
-        await reporter.read(client.generate(asked))
+        await reporter.read(client.events(asked))
         # The workload, not a wait for something: a person reads.
         await asyncio.sleep(dice.uniform(*THINK_S))
 
@@ -115,7 +115,7 @@ async def job(client: AsyncClient, lane: str, dice: random.Random, reporter: Rep
         sampling = SamplingParams(max_tokens=JOB_TOKENS, seed=dice.getrandbits(32), ignore_eos=True)
         asked = GenerateRequest(prompt=prompt, lane=lane, sampling=sampling)
         try:
-            await reporter.read(client.generate(asked))
+            await reporter.read(client.events(asked))
         except PromptTooLong:
             if n_words < 32:
                 raise

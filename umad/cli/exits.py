@@ -29,8 +29,8 @@ from umad.errors import (
     Refused,
     UmadError,
 )
+from umad.exit_codes import DONE, FAILED, INTERRUPTED, NO_DAEMON, REFUSED, USAGE
 
-DONE, FAILED, USAGE, NO_DAEMON, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 # The most particular class of an error decides.
 EXIT_CODES: dict[type[UmadError], int] = {
     UmadError: FAILED,

@@ -38,7 +38,7 @@ def metrics(socket: str | None, as_json: bool, as_csv: bool) -> None:
         raise click.UsageError("choose one of --json and --csv.")
     snapshot = call(socket, lambda client: client.metrics())
     if as_json:
-        click.echo(json.dumps(snapshot))
+        click.echo(json.dumps(dict(snapshot)))
     elif as_csv:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         click.echo(csv_header() + csv_row(snapshot, at=now), nl=False)

@@ -15,7 +15,7 @@ def load(model: str, socket: str | None, as_json: bool) -> None:
     """Load MODEL and wait until it answers."""
     facts = call(socket, lambda client: client.load(model))
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps(dict(facts)))
     else:
         click.echo(f"{facts.get('name', model)} is loaded")
 

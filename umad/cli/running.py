@@ -48,7 +48,8 @@ def ps(socket: str | None, as_json: bool) -> None:
     """Show loaded models, and the requests and sessions on them."""
     models, sessions = call(socket, _look)
     if as_json:
-        click.echo(json.dumps({"models": models, "sessions": sessions}))
+        rows = {"models": models, "sessions": sessions}
+        click.echo(json.dumps({name: [dict(row) for row in some] for name, some in rows.items()}))
         return
     console = open_console()
     console.print(_table(_MODEL_COLUMNS, models))

@@ -9,6 +9,7 @@ import click
 from umad.cli.config import file_option
 from umad.cli.flags import FLAGGED, GATEWAY, as_arguments, given_flags, option_flags
 from umad.cli.parent import end_with_stdin, until_stdin_closes
+from umad.configuration.meanings import IPC_WORDS, said_at_start
 from umad.configuration.sources import Loaded, load
 from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
@@ -20,7 +21,7 @@ from umad.isolated import python_module
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @file_option
 @option_flags(FLAGGED)
-@click.option("--ipc", type=click.Choice(["uds"]), default="uds", help="How clients connect.")
+@click.option("--ipc", type=click.Choice(IPC_WORDS), default="uds", help="How clients connect.")
 @until_stdin_closes
 def serve(
     models: tuple[str, ...], path: Path | None, ipc: str, until_stdin_closes: bool, **given: Any
@@ -33,6 +34,8 @@ def serve(
     if until_stdin_closes:
         end_with_stdin()
     check_door(loaded.settings.http)  # before anything is loaded
+    for line in said_at_start(loaded.settings, ipc=ipc):
+        click.echo(f"umad: {line}", err=True)
     return run_daemon(
         loaded.settings,
         budget=lambda: _budget(loaded),

@@ -28,7 +28,7 @@ async def stream(
     """
     request.check()
     began = False
-    events = client.generate(request)
+    events = client.events(request)
     try:
         async for event in events:
             if as_json:

@@ -4,24 +4,31 @@
         print(client.complete("Why is the sky blue?"))
 
     async with AsyncClient() as client:
-        async for event in client.generate(GenerateRequest(prompt="Why is the sky blue?")):
+        async for piece in client.stream([{"role": "user", "content": "Why is the sky blue?"}]):
             ...
+
+`umad` itself has these names, and all others a program needs, in one place.
 
 `AsyncClient` is the `umad.service.Service` every front end uses: many requests on one connection,
 on the loop that first used it. `Client` blocks its thread, one request at a time, with neither a
 loop nor a thread behind it. Both connect at their first use, and again after a connection was
 lost. Not: starting a daemon, and not the protocol itself (`umad.protocol`).
 
-How a request fails: what the daemon says of it is its last event, `Failed`; what the client finds
-out itself is raised (`NoDaemon`, `ConnectionLost`, `DeadlineExceeded`, `LimitExceeded`).
-`complete`, `text` and everything that has one answer raise both.
+How a request fails: every method raises the `UmadError`, the daemon's as well as what the client
+finds out itself (`NoDaemon`, `ConnectionLost`, `DeadlineExceeded`, `LimitExceeded`). Only `events`,
+for front ends that pass a failure on, brings the daemon's as a last event, `Failed`.
 
     asynchronous  AsyncClient            connection  one connection on a loop
     blocking      Client                 channel     one blocking connection
-    options       timeouts and bounds    inbox       unread events of one request; the read gate
-    prompts       a text to a request    opening     the socket's path, hello, connect errors
-    results       single answers         logits      rows of logits to read, tokens to choose
-                                         attaching   where those rows are: a descriptor is fetched
+    verbs         every method, once     inbox       unread events of one request; the read gate
+    methods       how a verb becomes a method of both clients
+    keywords      arguments to a request turns       turns and tools in any form to values
+    chats         a chat's answer, in pieces and whole
+    results       single answers         rows        models, requests and the scorecard, typed
+    options       timeouts and bounds    opening     the socket's path, hello, connect errors
+    logits        rows of logits to read, tokens to choose
+    trust         who may listen on the socket that is spoken to
+    attaching     where those rows are: a descriptor is fetched
 
 State belongs to a client and to the loop or thread that uses it; nothing here locks.
 """

@@ -1,57 +1,70 @@
 """`AsyncClient`: the daemon as a `umad.service.Service`, many requests on one connection.
 
+Its methods are made of the verbs (`umad.client.verbs`).
 Not: the connection itself (`umad.client.connection`). Belongs to the loop that first used it.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from types import TracebackType
-from typing import Any, Self
+from types import GenericAlias, TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from typing_extensions import override
-
+from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.connection import Connection, open_connection
+from umad.client.methods import Flow, Gathering, Question, dressed
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
-from umad.client.prompts import Prompt, request_for
-from umad.client.results import (
-    as_count,
-    as_embeddings,
-    as_facts,
-    as_ids,
-    as_pieces,
-    as_ranking,
-    as_rows,
-    as_text,
-)
-from umad.clock import MonotonicClock
-from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
+from umad.clock import Clock, MonotonicClock
 from umad.errors import ConnectionLost, LimitExceeded
 from umad.protocol.errors import error_of_failed
-from umad.protocol.messages import (
-    Cancel,
-    ChooseToken,
-    Detokenize,
-    Embed,
-    Generate,
-    Load,
-    Metrics,
-    Models,
-    Ping,
-    Priority,
-    Rerank,
-    Sessions,
-    Tokenize,
-    Unload,
-)
-from umad.request import GenerateRequest, SamplingParams
-from umad.service import Done, Event, Failed, Service, Take, Tokens
+from umad.protocol.messages import ChooseToken, Generate
+from umad.request import GenerateRequest
+from umad.service import Done, Event, Failed, Service, Take
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
 
 
-class AsyncClient(Service):
+def _asks(
+    verb: Callable[P, Question[T]],
+) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, T]]:
+    async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await client._ask(verb(*args, **kwargs))
+
+    return dressed(method, verb, owner="AsyncClient", returns=lambda answer: answer)
+
+
+def _flows(
+    verb: Callable[P, Flow[T]],
+) -> Callable[Concatenate["AsyncClient", P], AsyncGenerator[T, None]]:
+    def method(
+        client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        return client._follow(verb(*args, **kwargs))
+
+    return dressed(
+        method,
+        verb,
+        owner="AsyncClient",
+        returns=lambda piece: GenericAlias(AsyncGenerator, (piece, None)),
+    )
+
+
+def _gathers(
+    verb: Callable[P, Gathering[T, R]],
+) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, R]]:
+    async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        gathering = verb(*args, **kwargs)
+        return gathering.fold([piece async for piece in client._follow(gathering.flow)])
+
+    return dressed(method, verb, owner="AsyncClient", returns=lambda whole: whole)
+
+
+class AsyncClient:
     """Connects at its first use and again after a loss; what ran on a lost connection is lost.
 
     path: the daemon's socket; None for the default (`umad.socket_path`). Every method may raise
@@ -59,10 +72,15 @@ class AsyncClient(Service):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, *, options: ClientOptions | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        options: ClientOptions | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._path = socket_path(path)
         self._options = options or DEFAULT_OPTIONS
+        self._clock = clock or MonotonicClock()
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,17 +130,28 @@ class AsyncClient(Service):
 
     # -- generation ------------------------------------------------------------------------------
 
-    @override
-    async def generate(
+    generate = _flows(verbs.generate)
+    text = _flows(verbs.text)
+    complete = _gathers(verbs.complete)
+    stream = _flows(verbs.stream)
+    chat = _gathers(verbs.chat)
+
+    def events(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Events of one request, ending with `Done` of every index or `Failed`.
+        """Events of one request, ending with `Done` of every index or `Failed`: for front ends,
+        which pass a failure on. `generate` raises it.
 
         Leaving the iterator cancels the request; where that must not wait for the iterator to be
         collected, wrap it in `contextlib.aclosing`. Raises `LimitExceeded` where far too much was
         left unread (`umad.client.inbox`).
         """
         request.check()
+        return self._events(request, take)
+
+    async def _events(
+        self, request: GenerateRequest, take: Take | None
+    ) -> AsyncGenerator[Event, None]:
         connection = await self._connected()
         request_id = connection.next_id()
         inbox = await connection.start(Generate(id=request_id, request=request), take)
@@ -138,37 +167,6 @@ class AsyncClient(Service):
         finally:
             connection.finish(request_id, inbox, cancel=running > 0)
 
-    async def text(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        lane: str | None = None,
-        session: str | None = None,
-        sampling: SamplingParams | None = None,
-    ) -> AsyncGenerator[str, None]:
-        """Pieces of the text that follows `prompt`, as they come. Raises what ends it early."""
-        request = request_for(prompt, model=model, lane=lane, session=session, sampling=sampling)
-        async with aclosing(self.generate(request)) as events:
-            async for event in events:
-                if isinstance(event, Tokens):
-                    yield event.text
-                elif isinstance(event, Failed):
-                    raise error_of_failed(event)
-
-    async def complete(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        lane: str | None = None,
-        session: str | None = None,
-        sampling: SamplingParams | None = None,
-    ) -> str:
-        """The text that follows `prompt`; as far as it came when somebody cancelled it."""
-        pieces = self.text(prompt, model=model, lane=lane, session=session, sampling=sampling)
-        return "".join([piece async for piece in pieces])
-
     async def attach(self, request: str, *, choose: bool = False) -> AttachedRing:
         """The ring of logits of a live request of this process, by the daemon's id
         (`Accepted.request`). `umad.client.logits` does this by itself.
@@ -176,7 +174,7 @@ class AsyncClient(Service):
         choose: from the next row on the client chooses the tokens. Raises `UnknownRequest`.
         """
         return await asyncio.to_thread(
-            attach_ring, self._path, self._options, MonotonicClock(), request, choose=choose
+            attach_ring, self._path, self._options, self._clock, request, choose=choose
         )
 
     def choose(self, request: str, position: int, token: int) -> None:
@@ -191,85 +189,43 @@ class AsyncClient(Service):
 
     # -- texts that are embedded or compared -----------------------------------------------------
 
-    @override
-    async def embed(self, request: EmbedRequest) -> Embeddings:
-        request.check()
-        connection = await self._connected()
-        message = Embed(id=connection.next_id(), request=request)
-        return as_embeddings(await connection.work(message, self._options.embed_s))
-
-    @override
-    async def rerank(self, request: RerankRequest) -> Ranking:
-        request.check()
-        connection = await self._connected()
-        message = Rerank(id=connection.next_id(), request=request)
-        return as_ranking(await connection.work(message, self._options.embed_s))
+    embed = _asks(verbs.embed)
+    rerank = _asks(verbs.rerank)
 
     # -- single answers --------------------------------------------------------------------------
 
-    @override
-    async def tokenize(
-        self, text: str, *, model: str | None = None, special: bool = True
-    ) -> tuple[int, ...]:
-        connection = await self._connected()
-        request = Tokenize(id=connection.next_id(), text=text, model=model, special=special)
-        return as_ids(await connection.call(request, self._options.call_s))
+    tokenize = _asks(verbs.tokenize)
+    detokenize = _asks(verbs.detokenize)
+    pieces = _asks(verbs.pieces)
+    cancel = _asks(verbs.cancel)
+    set_priority = _asks(verbs.set_priority)
+    load = _asks(verbs.load)
+    unload = _asks(verbs.unload)
+    models = _asks(verbs.models)
+    sessions = _asks(verbs.sessions)
+    metrics = _asks(verbs.metrics)
+    ping = _asks(verbs.ping)
 
-    @override
-    async def detokenize(self, ids: tuple[int, ...], *, model: str | None = None) -> str:
-        connection = await self._connected()
-        request = Detokenize(id=connection.next_id(), ids=ids, model=model)
-        return as_text(await connection.call(request, self._options.call_s))
+    # -- how the kinds of verbs are carried out --------------------------------------------------
 
-    @override
-    async def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
+    async def _ask(self, question: Question[T]) -> T:
+        """The answer to one message. What would go on without anybody is cancelled."""
         connection = await self._connected()
-        request = Detokenize(id=connection.next_id(), ids=ids, model=model, pieces=True)
-        return as_pieces(await connection.call(request, self._options.call_s))
+        carry_out = connection.work if question.wait == "embed" else connection.call
+        request = question.message(connection.next_id())
+        return question.read(await carry_out(request, question.timeout_s(self._options)))
 
-    @override
-    async def cancel(self, request: str) -> None:
-        connection = await self._connected()
-        message = Cancel(id=connection.next_id(), request=request)
-        await connection.call(message, self._options.call_s)
+    async def _follow(self, flow: Flow[T]) -> AsyncGenerator[T, None]:
+        """What a generation brings; raises what it fails with."""
+        read = flow.reader(await self.models() if flow.wants_models else ())
+        async with aclosing(self.events(flow.request)) as events:
+            async for event in events:
+                if isinstance(event, Failed):
+                    raise error_of_failed(event)
+                for piece in read(event):
+                    yield piece
 
-    @override
-    async def set_priority(self, target: str, lane: str) -> int:
-        connection = await self._connected()
-        request = Priority(id=connection.next_id(), target=target, lane=lane)
-        return as_count(await connection.call(request, self._options.call_s))
 
-    @override
-    async def load(self, model: str) -> Mapping[str, Any]:
-        connection = await self._connected()
-        request = Load(id=connection.next_id(), model=model)
-        return as_facts(await connection.call(request, self._options.load_s))
-
-    @override
-    async def unload(self, model: str) -> None:
-        connection = await self._connected()
-        request = Unload(id=connection.next_id(), model=model)
-        await connection.call(request, self._options.call_s)
-
-    @override
-    async def models(self) -> list[Mapping[str, Any]]:
-        connection = await self._connected()
-        request = Models(id=connection.next_id())
-        return as_rows(await connection.call(request, self._options.call_s))
-
-    @override
-    async def sessions(self) -> list[Mapping[str, Any]]:
-        connection = await self._connected()
-        request = Sessions(id=connection.next_id())
-        return as_rows(await connection.call(request, self._options.call_s))
-
-    @override
-    async def metrics(self) -> Mapping[str, Any]:
-        connection = await self._connected()
-        request = Metrics(id=connection.next_id())
-        return as_facts(await connection.call(request, self._options.call_s))
-
-    async def ping(self) -> None:
-        """Return once the daemon has answered."""
-        connection = await self._connected()
-        await connection.call(Ping(id=connection.next_id()), self._options.call_s)
+def _as_service(client: AsyncClient) -> Service:
+    """Only for the type checker, which would hold the methods' types to the seam's otherwise."""
+    return client

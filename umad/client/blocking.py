@@ -1,33 +1,23 @@
 """`Client`: the daemon for a program without an event loop, one request at a time.
 
-A socket of its own (`umad.client.channel`) and neither a loop nor a thread behind it. The method
-names and what they return are those of `umad.service.Service`. Belongs to one thread.
+A socket of its own (`umad.client.channel`) and neither a loop nor a thread behind it. Its methods
+are those of `AsyncClient`, made of the same verbs (`umad.client.verbs`). Belongs to one thread.
 """
 
 import os
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
-from types import TracebackType
-from typing import Any, Self
+from types import GenericAlias, TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.channel import Channel
+from umad.client.methods import Flow, Gathering, Question, dressed
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
-from umad.client.prompts import Prompt, request_for
-from umad.client.results import (
-    as_count,
-    as_embeddings,
-    as_facts,
-    as_ids,
-    as_pieces,
-    as_ranking,
-    as_rows,
-    as_text,
-)
 from umad.clock import Clock, MonotonicClock
-from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -39,25 +29,47 @@ from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     Cancel,
     ChooseToken,
-    Detokenize,
-    Embed,
     Generate,
-    Load,
-    Metrics,
-    Models,
-    Ping,
-    Priority,
     Request,
     RequestId,
-    Rerank,
     Result,
-    Sessions,
-    Tokenize,
-    Unload,
     Welcome,
 )
-from umad.request import GenerateRequest, SamplingParams
-from umad.service import Done, Event, Failed, Tokens
+from umad.request import GenerateRequest
+from umad.service import Done, Event, Failed
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+def _asks(verb: Callable[P, Question[T]]) -> Callable[Concatenate["Client", P], T]:
+    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return client._ask(verb(*args, **kwargs))
+
+    return dressed(method, verb, owner="Client", returns=lambda answer: answer)
+
+
+def _flows(
+    verb: Callable[P, Flow[T]],
+) -> Callable[Concatenate["Client", P], Generator[T, None, None]]:
+    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        return client._follow(verb(*args, **kwargs))
+
+    return dressed(
+        method,
+        verb,
+        owner="Client",
+        returns=lambda piece: GenericAlias(Generator, (piece, None, None)),
+    )
+
+
+def _gathers(verb: Callable[P, Gathering[T, R]]) -> Callable[Concatenate["Client", P], R]:
+    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        gathering = verb(*args, **kwargs)
+        return gathering.fold(list(client._follow(gathering.flow)))
+
+    return dressed(method, verb, owner="Client", returns=lambda whole: whole)
 
 
 class Client:
@@ -128,12 +140,22 @@ class Client:
 
     # -- generation ------------------------------------------------------------------------------
 
-    def generate(self, request: GenerateRequest) -> Generator[Event, None, None]:
-        """Events of one request, ending with `Done` of every index or `Failed`.
+    generate = _flows(verbs.generate)
+    text = _flows(verbs.text)
+    complete = _gathers(verbs.complete)
+    stream = _flows(verbs.stream)
+    chat = _gathers(verbs.chat)
+
+    def events(self, request: GenerateRequest) -> Generator[Event, None, None]:
+        """Events of one request, ending with `Done` of every index or `Failed`: for front ends,
+        which pass a failure on. `generate` raises it.
 
         Leaving the iterator, or Ctrl-C in it, cancels the request.
         """
         request.check()
+        return self._events(request)
+
+    def _events(self, request: GenerateRequest) -> Generator[Event, None, None]:
         channel = self._connected()
         request_id = self._next_id()
         running = request.n
@@ -163,38 +185,6 @@ class Client:
         with suppress(ConnectionLost, DeadlineExceeded):
             channel.send(Cancel(id=self._next_id(), own_id=request_id))
 
-    def text(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        lane: str | None = None,
-        session: str | None = None,
-        sampling: SamplingParams | None = None,
-    ) -> Generator[str, None, None]:
-        """Pieces of the text that follows `prompt`, as they come. Raises what ends it early."""
-        request = request_for(prompt, model=model, lane=lane, session=session, sampling=sampling)
-        with closing(self.generate(request)) as events:
-            for event in events:
-                if isinstance(event, Tokens):
-                    yield event.text
-                elif isinstance(event, Failed):
-                    raise error_of_failed(event)
-
-    def complete(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        lane: str | None = None,
-        session: str | None = None,
-        sampling: SamplingParams | None = None,
-    ) -> str:
-        """The text that follows `prompt`; as far as it came when somebody cancelled it."""
-        return "".join(
-            self.text(prompt, model=model, lane=lane, session=session, sampling=sampling)
-        )
-
     def attach(self, request: str, *, choose: bool = False) -> AttachedRing:
         """The ring of logits of a live request of this process, by the daemon's id
         (`Accepted.request`). `umad.client.logits` does this by itself.
@@ -214,20 +204,32 @@ class Client:
 
     # -- texts that are embedded or compared -----------------------------------------------------
 
-    def embed(self, request: EmbedRequest) -> Embeddings:
-        """A vector for each text. Ctrl-C in it cancels the request."""
-        request.check()
-        return as_embeddings(self._work(Embed(id=self._next_id(), request=request)))
+    embed = _asks(verbs.embed)
+    rerank = _asks(verbs.rerank)
 
-    def rerank(self, request: RerankRequest) -> Ranking:
-        """Documents in the order in which they answer a query; of a reranking model only."""
-        request.check()
-        return as_ranking(self._work(Rerank(id=self._next_id(), request=request)))
+    # -- single answers --------------------------------------------------------------------------
 
-    def _work(self, request: Request) -> Any:
-        answered = False
+    tokenize = _asks(verbs.tokenize)
+    detokenize = _asks(verbs.detokenize)
+    pieces = _asks(verbs.pieces)
+    cancel = _asks(verbs.cancel)
+    set_priority = _asks(verbs.set_priority)
+    load = _asks(verbs.load)
+    unload = _asks(verbs.unload)
+    models = _asks(verbs.models)
+    sessions = _asks(verbs.sessions)
+    metrics = _asks(verbs.metrics)
+    ping = _asks(verbs.ping)
+
+    # -- how the kinds of verbs are carried out --------------------------------------------------
+
+    def _ask(self, question: Question[T]) -> T:
+        """The answer to one message. Ctrl-C cancels what would go on without anybody."""
+        request = question.message(self._next_id())
+        timeout_s = question.timeout_s(self._options)
+        answered = question.wait != "embed"
         try:
-            value = self._call(request, self._options.embed_s)
+            value = self._call(request, timeout_s)
             answered = True
         except DeadlineExceeded:
             raise
@@ -237,9 +239,16 @@ class Client:
         finally:
             if not answered and self._channel is not None:
                 self._abandon(self._channel, request.id)
-        return value
+        return question.read(value)
 
-    # -- single answers --------------------------------------------------------------------------
+    def _follow(self, flow: Flow[T]) -> Generator[T, None, None]:
+        """What a generation brings; raises what it fails with."""
+        read = flow.reader(self.models() if flow.wants_models else ())
+        with closing(self.events(flow.request)) as events:
+            for event in events:
+                if isinstance(event, Failed):
+                    raise error_of_failed(event)
+                yield from read(event)
 
     def _call(self, request: Request, timeout_s: float) -> Any:
         channel = self._connected()
@@ -253,53 +262,3 @@ class Client:
         if not isinstance(message, Result):
             raise ProtocolViolation("the daemon answered a question with an event")
         return message.value
-
-    def tokenize(
-        self, text: str, *, model: str | None = None, special: bool = True
-    ) -> tuple[int, ...]:
-        """Token ids of `text`; special: recognise control tokens in it."""
-        request = Tokenize(id=self._next_id(), text=text, model=model, special=special)
-        return as_ids(self._call(request, self._options.call_s))
-
-    def detokenize(self, ids: tuple[int, ...], *, model: str | None = None) -> str:
-        """Text of `ids`."""
-        request = Detokenize(id=self._next_id(), ids=ids, model=model)
-        return as_text(self._call(request, self._options.call_s))
-
-    def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
-        """Bytes of each of `ids`; those of one token may be part of a character."""
-        request = Detokenize(id=self._next_id(), ids=ids, model=model, pieces=True)
-        return as_pieces(self._call(request, self._options.call_s))
-
-    def cancel(self, request: str) -> None:
-        """End a request by the daemon's id for it. Raises `UnknownRequest`."""
-        self._call(Cancel(id=self._next_id(), request=request), self._options.call_s)
-
-    def set_priority(self, target: str, lane: str) -> int:
-        """Move a session's or request's work to `lane`; how many requests moved."""
-        request = Priority(id=self._next_id(), target=target, lane=lane)
-        return as_count(self._call(request, self._options.call_s))
-
-    def load(self, model: str) -> Mapping[str, Any]:
-        """Load a model and wait until it is ready; its facts."""
-        return as_facts(self._call(Load(id=self._next_id(), model=model), self._options.load_s))
-
-    def unload(self, model: str) -> None:
-        """Stop a model's engine; its running requests fail."""
-        self._call(Unload(id=self._next_id(), model=model), self._options.call_s)
-
-    def models(self) -> list[Mapping[str, Any]]:
-        """Every loaded or loading model with its facts."""
-        return as_rows(self._call(Models(id=self._next_id()), self._options.call_s))
-
-    def sessions(self) -> list[Mapping[str, Any]]:
-        """Every live request and pinned session."""
-        return as_rows(self._call(Sessions(id=self._next_id()), self._options.call_s))
-
-    def metrics(self) -> Mapping[str, Any]:
-        """The scorecard."""
-        return as_facts(self._call(Metrics(id=self._next_id()), self._options.call_s))
-
-    def ping(self) -> None:
-        """Return once the daemon has answered."""
-        self._call(Ping(id=self._next_id()), self._options.call_s)

@@ -26,7 +26,7 @@ from umad.client.blocking import Client
 from umad.errors import BadRequest, ProtocolViolation
 from umad.request import GenerateRequest
 from umad.sampling.ring import RingLayout, RingReader
-from umad.service import Accepted, Event, Logits
+from umad.service import Accepted, GenerationEvent, Logits
 
 
 class LogitsRow:
@@ -59,10 +59,10 @@ class LogitsRow:
 
 def read_logits(
     client: Client, request: GenerateRequest
-) -> Generator[Event | LogitsRow, None, None]:
+) -> Generator[GenerationEvent | LogitsRow, None, None]:
     """What `client.generate` yields, with the rows of logits in between, each before its token.
 
-    Raises `BadRequest` where `request.logits` is not set.
+    Raises what ends the request early, and `BadRequest` where `request.logits` is not set.
     """
     _check(request)
     name, ring = "", None
@@ -84,7 +84,7 @@ def read_logits(
 
 async def read_logits_async(
     client: AsyncClient, request: GenerateRequest
-) -> AsyncGenerator[Event | LogitsRow, None]:
+) -> AsyncGenerator[GenerationEvent | LogitsRow, None]:
     """The same of an `AsyncClient`."""
     _check(request)
     name, ring = "", None

@@ -6,7 +6,6 @@ Not: the connecting itself, which differs between a loop and a thread.
 import os
 import sys
 
-from umad import __version__
 from umad.errors import (
     BadRequest,
     LimitExceeded,
@@ -22,6 +21,7 @@ from umad.protocol.frames import encode_frame
 from umad.protocol.messages import Hello, Message, Welcome, encode_request
 from umad.service import Failed
 from umad.socket_path import check_socket_path, default_socket_path
+from umad.version import __version__
 
 
 def socket_path(path: str | os.PathLike[str] | None) -> str:

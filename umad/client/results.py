@@ -1,11 +1,14 @@
 """Single answers of the daemon, held to their shape. Each raises `ProtocolViolation`."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from umad.client.rows import Row
 from umad.embedding import Embeddings, Ranking
 from umad.errors import ProtocolViolation
 from umad.protocol.embed_fields import embeddings_of, ranking_of
+
+R = TypeVar("R", bound=Row)
 
 
 def _wrong(wanted: str) -> ProtocolViolation:
@@ -47,11 +50,19 @@ def as_facts(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def as_rows(value: Any) -> list[Mapping[str, Any]]:
-    """An array of maps."""
-    if not isinstance(value, list):
-        raise _wrong("an array of maps")
-    return [as_facts(one) for one in value]
+def as_rows(kind: type[R]) -> Callable[[Any], list[R]]:
+    """An array of rows of this kind."""
+
+    def read(value: Any) -> list[R]:
+        if not isinstance(value, list):
+            raise _wrong("an array of maps")
+        return [kind.of(one) for one in value]
+
+    return read
+
+
+def as_nothing(value: Any) -> None:
+    """Word that it is done; a daemon may say more than this client knows of."""
 
 
 def as_embeddings(value: Any) -> Embeddings:

@@ -9,6 +9,7 @@ its flags of the options told here).
     option   Option: one of them
     sample   config/umad.yaml, written from that table
     kinds    the values an option accepts: read from text, written as text, and their unit
+    meanings words that are accepted and mean less here: one line each at start
     rules    lanes and rules of apps, the two options with a structure of their own
     nodes    YAML nodes: where they stand, what they say, what is near a wrong name
 

@@ -190,7 +190,7 @@ SCALARS: tuple[Option, ...] = (
         "preempt_at_token",
         SWITCH,
         "Give way at a token's boundary.",
-        "None: umad always gives way between two tokens, so false changes nothing.",
+        "None: background work always gives way between two tokens, so false changes nothing.",
     ),
     nested_option(
         "scheduler",

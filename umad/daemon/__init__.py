@@ -6,6 +6,7 @@ any time; what its clients are owed stands in the journal, and the next engine g
     server         run_daemon: from claiming the socket to the last drain; wires the rest
     socket_file    folder, lock file and listening socket, owned by one daemon
     descriptors    as many connections as the system has descriptors for
+    connections    how many there are, who gives way, room for the owner's tools
     session        one connection: frames in, frames out, limits, slow readers
     peer           who the kernel says is connected (the platform seam); identity: app, lane
     verbs          what each request does; listing: rows of `models` and `sessions`

@@ -30,6 +30,11 @@ class Admission:
         self._limits = limits
         self._sessions: OrderedDict[str, str | None] = OrderedDict()
 
+    @property
+    def most_of_app(self) -> int:
+        """Completions of one app at once: the rest of the queue is for others."""
+        return self._limits.queue - self._limits.queue // 4
+
     def lane(self, app: str, request: GenerateRequest, *, path: str | None = None) -> str:
         """The lane `request` runs in. path: of the app's executable, where it is the peer's own.
         Raises `BadRequest` for one that is not there."""

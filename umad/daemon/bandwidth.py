@@ -9,7 +9,6 @@ damaged or cannot be written costs another probe, never a start. Not: the probe 
 import json
 import logging
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Literal
 
 from umad.cache_path import cache_folder
 from umad.engine.process import decode_threads
+from umad.engine.processor import processor_name
 from umad.errors import BadConfig
 from umad.isolated import python_module
 
@@ -119,7 +119,7 @@ def machine_memory(threads: int | None, environ: Mapping[str, str]) -> Bandwidth
     n_threads = threads or decode_threads()
     return BandwidthMemory(
         cache_folder(environ, sys.platform) / _FILE,
-        f"{_processor()}, {os.cpu_count()} cores, {n_threads} threads",
+        f"{processor_name()}, {os.cpu_count()} cores, {n_threads} threads",
         lambda: _probe(n_threads),
     )
 
@@ -137,18 +137,3 @@ def _probe(threads: int) -> float | None:
         return None
     log.info("bandwidth probed gbps=%.1f threads=%d", gbps, threads)
     return gbps
-
-
-def _processor() -> str:
-    """The processor's name, as exactly as the platform tells."""
-    try:
-        if sys.platform == "darwin":
-            question = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.check_output(question, text=True, timeout=PROBE_S).strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    except (OSError, subprocess.SubprocessError) as error:
-        log.info("processor is not named reason=%s", error)
-    return platform.processor() or platform.machine()

@@ -15,7 +15,7 @@ from umad.daemon.admission import Admission, nth_order
 from umad.daemon.engine import Engine
 from umad.daemon.generation import Generation, Recipient
 from umad.daemon.journal import Entry
-from umad.errors import DeadlineExceeded, UmadError, UnknownRequest
+from umad.errors import DeadlineExceeded, QueueFull, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.lifecycle import FINAL, Event
 from umad.protocol.link import Cancel, Ended, Pause, Resume, SetLane, Submit
@@ -29,6 +29,10 @@ from umad.protocol.messages import (
 from umad.request import FinishReason, Timings, Usage
 from umad.service import Accepted, Done
 
+# Completions of an app that may be asked for while it does not read those before. Each is held
+# twice, in the journal and in the engine.
+MOST_UNREAD = 64
+
 
 class Completions:
     """The live requests of one daemon, by the daemon's name for them.
@@ -41,6 +45,8 @@ class Completions:
         self._scorecard = scorecard
         self._clock = clock
         self._live: dict[str, Generation] = {}
+        # Completions by app; those of nobody are not kept.
+        self._n_of: dict[str, int] = {}
         self._engines: set[Engine] = set()
         self.rids = itertools.count(1)
         self._names = itertools.count(1)
@@ -76,6 +82,7 @@ class Completions:
             request, lane=lane, app=app, n_waiting=n_waiting, latency_cap=cap
         )
         journal.check_room(first, request.n)
+        self._check_app(recipient, app, request.n)
 
         generation = Generation(
             client_id=message.id,
@@ -96,6 +103,7 @@ class Completions:
         )
         self.tell(recipient, encode_event(message.id, accepted))
         self._live[generation.request] = recipient.generations[message.id] = generation
+        self._count(app, request.n)
         self._engines.add(engine)
         owed = engine.owes_news
         for index in range(request.n):
@@ -119,6 +127,28 @@ class Completions:
         if not owed:
             engine.watch()
         self.flush()
+
+    def _check_app(self, recipient: Recipient, app: str, n: int) -> None:
+        """Raise `QueueFull` where one app would have more than its part of everything."""
+        most, n_live = self._admission.most_of_app, self._n_of.get(app, 0)
+        if n_live + n > most:
+            raise QueueFull(
+                f"{app} has {n_live} completions live already, at most {most} of one app "
+                "may be; wait for some to end"
+            )
+        if not recipient.paused:
+            return
+        unread = sum(one.n_left for one in self if one.app == app and one.recipient.paused)
+        if unread + n > MOST_UNREAD:
+            raise QueueFull(
+                f"{unread} completions of {app} are not read, at most {MOST_UNREAD} may be: read "
+                "what has come, then ask on"
+            )
+
+    def _count(self, app: str, n: int) -> None:
+        self._n_of[app] = self._n_of.get(app, 0) + n
+        if not self._n_of[app]:
+            del self._n_of[app]
 
     def find(self, request: str) -> Generation:
         """The live request of that name. Raises `UnknownRequest`."""
@@ -200,6 +230,7 @@ class Completions:
             encode_event(generation.client_id, _done(entry, ended, now_ns)),
         )
         generation.n_left -= 1
+        self._count(generation.app, -1)
         if generation.n_left == 0:
             self._forget(generation)
 
@@ -237,6 +268,8 @@ class Completions:
             recipient.flush()
 
     def _let_go(self, generation: Generation, reason: FinishReason) -> None:
+        self._count(generation.app, -generation.n_left)
+        generation.n_left = 0
         engine = generation.engine
         now_ns = self._clock.now_ns()
         for entry in _running(generation):
@@ -250,6 +283,7 @@ class Completions:
             generation.deadline.cancel()
         del self._live[generation.request]
         del generation.recipient.generations[generation.client_id]
+        generation.recipient.settled()
         if not self._live:
             self._engines.clear()
             if self._idle is not None and not self._idle.done():

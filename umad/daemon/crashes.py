@@ -18,6 +18,11 @@ from umad.protocol.link import Fatal
 CRASHES = 3
 CRASH_WINDOW_NS = 60 * 10**9
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
+# It is compiled for the processor it is built on, so a copy from elsewhere may not run at all.
+_OTHER_BUILD = (
+    "llama.cpp uses an instruction that does not work on this machine; build it here: pip install "
+    "--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,9 @@ class Death:
         if self.fatal is not None:
             return self.fatal.message
         how = _status_in_words(self.status)
-        return f"{how} ({self.last_words})" if self.last_words else how
+        if self.last_words:
+            how = f"{how} ({self.last_words})"
+        return f"{how}: {_OTHER_BUILD}" if self.status == -signal.SIGILL else how
 
 
 class CrashRecord:

@@ -16,10 +16,12 @@ log = logging.getLogger(__name__)
 RESERVED = 48
 
 
-def fitting_connections(wanted: int) -> int:
-    """How many of `wanted` connections there is room for; raises the process's limit to fit."""
+def fitting_connections(wanted: int, *, besides: int = 0) -> int:
+    """How many of `wanted` connections there is room for; raises the process's limit to fit.
+    besides: others, which there is always room for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + RESERVED
+    reserved = RESERVED + besides
+    needed = wanted + reserved
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
     room = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
@@ -30,7 +32,7 @@ def fitting_connections(wanted: int) -> int:
         room = soft
     if room >= needed:
         return wanted
-    fitting = max(1, room - RESERVED)
+    fitting = max(1, room - reserved)
     log.warning(
         "fewer connections than configured: %d instead of %d descriptors=%d",
         fitting,

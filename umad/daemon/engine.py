@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from umad.daemon.journal import Journal
-from umad.errors import EngineFailed, InternalError, UmadError
-from umad.protocol import lifecycle
+from umad.errors import EngineFailed, UmadError
 from umad.protocol.errors import error_of
 from umad.protocol.link import Call, Drop, Reply, StepStats, ToEngine
+from umad.state_table import StateTable
 
 if TYPE_CHECKING:
     from umad.daemon.generation import Generation
@@ -61,6 +61,7 @@ NEXT: dict[tuple[State, Event], State] = {
     (State.FAILED, Event.LOAD): State.STARTING,
     (State.FAILED, Event.UNLOAD): State.STOPPED,
 }
+LIFE = StateTable("an engine", NEXT)
 
 
 class Link(Protocol):
@@ -100,13 +101,8 @@ class Engine:
         self._numbers = itertools.count(1)
 
     def advance(self, event: Event) -> None:
-        """Take one step of `NEXT`. Raises `InternalError` for one that is not in it."""
-        try:
-            self.state = NEXT[self.state, event]
-        except KeyError as error:
-            raise InternalError(
-                f"engine {self.name}: {event.name} in state {self.state.name}"
-            ) from error
+        """Take one step of `NEXT`. Raises `ImpossibleTransition` for one that is not in it."""
+        self.state = LIFE.after(self.state, event)
 
     @property
     def connected(self) -> bool:
@@ -115,16 +111,10 @@ class Engine:
 
     @property
     def owes_news(self) -> bool:
-        """It has something to do that no slow reader holds up, so silence means it hangs.
-
-        Requests that wait may be waiting for the cells of a paused one: they prove nothing then.
+        """It has something to do that no slow reader holds up, so silence means it hangs. What is
+        paused holds up nobody else: it gives its cells to those who wait.
         """
-        if self._calls:
-            return True
-        journal = self.journal
-        if journal.n_paused == 0:
-            return len(journal) > 0
-        return any(one.started and one.state is not lifecycle.State.PAUSED for one in journal)
+        return bool(self._calls) or len(self.journal) > self.journal.n_paused
 
     def connect(self, link: Link) -> None:
         """The process is ready: messages go to it from here on, unanswered calls first."""

@@ -49,6 +49,10 @@ class Recipient(Protocol):
         """Hand everything held to the transport, in one write."""
         ...
 
+    def settled(self) -> None:
+        """One of its requests has ended."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Generation:

@@ -29,6 +29,7 @@ from umad.daemon.admission import Admission
 from umad.daemon.bandwidth import Budget
 from umad.daemon.companion import close_companions, open_companions
 from umad.daemon.completions import Completions
+from umad.daemon.connections import TOOLS, OpenConnections
 from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.embeddings import Embeddings
@@ -43,13 +44,13 @@ from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
+from umad.exit_codes import INTERRUPTED
 from umad.metrics.scorecard import Scorecard
 from umad.socket_path import default_socket_path
 from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = 130
 # Cancelled requests end within a step; a step is bounded, so is this.
 CANCEL_S = 5.0
 # For clients to read their last frames.
@@ -97,7 +98,7 @@ def run_daemon(
             ready()
 
     try:
-        connections = fitting_connections(settings.limits.connections)
+        connections = fitting_connections(settings.limits.connections, besides=TOOLS)
         settings = replace(settings, limits=replace(settings.limits, connections=connections))
         settled = budget()
         if settled is not None:
@@ -170,6 +171,7 @@ class Daemon:
             clock=clock,
         )
         self._sessions: set[Session] = set()
+        self._connections = OpenConnections(settings.limits.connections)
         self._told_to_stop = asyncio.Event()
         self._told_twice = asyncio.Event()
 
@@ -213,6 +215,7 @@ class Daemon:
             completions=self._completions,
             verbs=self._verbs,
             sessions=self._sessions,
+            connections=self._connections,
             own_uid=os.getuid(),
         )
 

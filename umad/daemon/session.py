@@ -14,9 +14,9 @@ from typing import Any, Protocol, cast
 
 from typing_extensions import override
 
-from umad import __version__
 from umad.config import LimitSettings
 from umad.daemon.completions import Completions
+from umad.daemon.connections import OpenConnections
 from umad.daemon.generation import Generation
 from umad.daemon.handover import Handover
 from umad.daemon.identity import Identity, identify
@@ -32,6 +32,7 @@ from umad.peer import peer_of
 from umad.protocol.frames import HEADER_BYTES, FrameReader
 from umad.protocol.messages import (
     AT_ONCE,
+    Metrics,
     Request,
     RequestId,
     Welcome,
@@ -41,6 +42,7 @@ from umad.protocol.messages import (
     parse_hello,
     parse_request,
 )
+from umad.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ UNREAD_S = 300.0
 # Time for an error frame to be read before the connection is cut.
 CLOSE_S = 5.0
 _NAME_CHARS = 64
+# Scorecards that a connection may wait for beyond its live requests.
+_LOOKS = 4
 
 
 class Verbs(Protocol):
@@ -72,12 +76,16 @@ class Session(asyncio.Protocol):
         completions: Completions,
         verbs: Verbs,
         sessions: "set[Session]",
+        connections: OpenConnections,
         own_uid: int,
     ) -> None:
         self._limits = limits
         self._completions = completions
         self._verbs = verbs
         self._sessions = sessions
+        self._connections = connections
+        # There was room for it only to look and to cancel.
+        self._is_tool = False
         self._own_uid = own_uid
         self._reader = FrameReader(limits.frame_bytes)
         self._transport: asyncio.Transport | None = None
@@ -106,10 +114,7 @@ class Session(asyncio.Protocol):
         try:
             peer = peer_of(transport.get_extra_info("socket").fileno())
             self.identity = identify(peer, own_uid=self._own_uid)
-            if len(self._sessions) > limits.connections:
-                raise LimitExceeded(
-                    f"{limits.connections} connections are open already; try again later"
-                )
+            self._is_tool = not self._connections.admit(self, self.identity.pid)
         except OSError:
             self.abort()  # it has gone already
         except UmadError as error:
@@ -159,6 +164,7 @@ class Session(asyncio.Protocol):
         for answer in self._answers.values():
             answer.cancel()
         self._sessions.discard(self)
+        self._connections.leave(self)
         self._completions.drop(self)
         self.gone.set_result(None)
 
@@ -216,6 +222,19 @@ class Session(asyncio.Protocol):
             self._transport.close()
             self._timers["close"] = asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
+    def settled(self) -> None:
+        """One of its requests has begun or ended."""
+        self._connections.settle(self, is_idle=not (self.generations or self._answers))
+
+    def give_way(self) -> None:
+        """End an idle connection, for one of another process."""
+        self._end_with(
+            LimitExceeded(
+                "this connection was idle, and its process has more than any other of the "
+                f"{self._limits.connections} that may be open: another one needed the room"
+            )
+        )
+
     def abort(self) -> None:
         """End the connection now."""
         self._closing = True
@@ -249,6 +268,7 @@ class Session(asyncio.Protocol):
         try:
             self._check_room(request)
             self._verbs.handle(self, request)
+            self.settled()
         except UmadError as error:
             self._refuse(error, request.id)
         except Exception:
@@ -260,9 +280,18 @@ class Session(asyncio.Protocol):
         request_id = request.id
         if request_id in self.generations or request_id in self._answers:
             raise BadRequest(f"a live request of this connection has id {request_id}", field="id")
-        limit = self._limits.requests_per_connection
+        if isinstance(request, AT_ONCE):
+            return
         n_live = len(self.generations) + len(self._answers)
-        if n_live >= limit and not isinstance(request, AT_ONCE):
+        if isinstance(request, Metrics):
+            n_live -= _LOOKS  # whoever has as many as it may can still look
+        elif self._is_tool:
+            raise LimitExceeded(
+                f"all {self._limits.connections} connections are at work: this one may look and "
+                "cancel (umad ps, metrics, cancel) and ask for nothing else; try again later"
+            )
+        limit = self._limits.requests_per_connection
+        if n_live >= limit:
             raise LimitExceeded(
                 f"this connection has {limit} live requests already; wait for one to end"
             )
@@ -297,6 +326,7 @@ class Session(asyncio.Protocol):
             self.queue(body)
             self.flush()
         del self._answers[request_id]
+        self.settled()
 
     async def _has_read(self) -> None:
         """Until the client has caught up: of answers as long as this one there is one at a time.

@@ -27,6 +27,8 @@ In the order of a request's way through it; indented, what only the module above
         opened      what a model whose weights are mapped says of itself
         warmup      the first decodes, and what can be learnt from them
         cost_file   what steps cost, remembered for the next start
+      repack_check  whether repacked kernels work here, asked of repack_child, which tries them
+                    (repack_trial) and may die of it; processor: whose instructions those are
       rehearsal     what streams feel on this machine, learnt through the real loop at load
       process       what the platform adds: parent's death, names of threads, memory, cores
     mailbox         the thread that reads frames

@@ -15,8 +15,8 @@ from umad.engine.answer_mask import MASK_S, AnswerMask, MaskMaker, Phase, too_co
 from umad.engine.chat import Rendered
 from umad.engine.guidance import Grammar, Guidance
 from umad.engine.vocab import Vocabulary
+from umad.units import NS_PER_S
 
-_NS_PER_S = 1e9
 _HARMONY_ANSWER = b"<|channel|>final<|message|>"
 
 
@@ -67,7 +67,7 @@ class AnswerRules:
         """Refuse a grammar that would keep every step waiting: better now than at its first."""
         began_ns = self._now_ns()
         grammar.allowed()
-        if self._now_ns() - began_ns > MASK_S * _NS_PER_S:
+        if self._now_ns() - began_ns > MASK_S * NS_PER_S:
             raise too_complex(grammar.field, MASK_S)
 
     def _grammar(self, constraint: Constraint | None, options: ChatOptions) -> Grammar | None:

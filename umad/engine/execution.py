@@ -35,6 +35,7 @@ from umad.step import (
     SessionSave,
     StepPlan,
 )
+from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
@@ -42,7 +43,6 @@ _DONE, _NO_MEMORY, _ABORTED = 0, 1, 2  # llama_decode's results; below 0 it is a
 # The ledger makes "no cells" impossible. Once may be its slip, mended by eviction; more is a bug
 # that would turn for ever.
 _MOST_NO_MEMORY = 8
-_NS_PER_MS = 1_000_000
 NOTHING_KEPT = HouseKept()
 
 
@@ -168,7 +168,7 @@ class DecodeRunner:
                     if not n_bytes:
                         failed.append(operation.key)
         return HouseKept(
-            copied_bytes=copied_bytes, copy_ms=copy_ns / _NS_PER_MS, failed=tuple(failed)
+            copied_bytes=copied_bytes, copy_ms=copy_ns / NS_PER_MS, failed=tuple(failed)
         )
 
     def _begin(self, operation: SessionOp, failed: list[int]) -> None:
@@ -250,4 +250,4 @@ def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> in
         return whole
     if decoded.outcome == "no_memory" or not plan.predicted_ms:
         return 0
-    return round(whole * min(1.0, decoded.device_ns / _NS_PER_MS / plan.predicted_ms))
+    return round(whole * min(1.0, decoded.device_ns / NS_PER_MS / plan.predicted_ms))

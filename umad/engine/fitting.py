@@ -166,13 +166,6 @@ def _kv_type(settings: EngineSettings) -> GgmlType:
         )
     if not kv.exact:
         log.info("kv type %s is kept as %s, the nearest there is", settings.kv_type, kv.name)
-    if settings.kv_pack != "unified":
-        # umad/README.md, "Memory", has what was measured.
-        log.info(
-            "kv pack %s is not offered: rows would share a pass over the weights only where their "
-            "streams are neighbours; unified is used",
-            settings.kv_pack,
-        )
     return kv
 
 

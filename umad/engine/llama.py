@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
-from llama_cpp._ggml import libggml
+from llama_cpp._ggml import libggml as libggml
 from numpy.typing import NDArray
 
 from umad.engine.abort_flag import AbortFlag
@@ -116,8 +116,7 @@ class Model:
 
     @property
     def sliding_window(self) -> int:
-        """Positions some of the layers look back over; 0 where all look back over everything.
-        `umad.engine.opened.window_of` says how they are counted."""
+        """Positions some of the layers look back over; 0 where all look back over everything."""
         return int(lib.llama_model_n_swa(self.handle))
 
     @property
@@ -289,8 +288,7 @@ class Context:
             else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         params.kv_unified = True
-        # As many cells for layers with a window as for the others: with fewer, hardly a sequence
-        # would keep its beginning. Even so some lose it (`umad.scheduler.windows`).
+        # Full-size caches for sliding-window layers: else a prefix could not be given up or shared.
         params.swa_full = True
         params.no_perf = True
         _tap.errors.clear()
@@ -363,7 +361,7 @@ class Context:
         return bytes(memoryview(buffer)[:written])
 
     def begin(self, seq: int) -> int:
-        """The first position that every layer holds of a sequence; -1 when it is empty."""
+        """The first position a sequence holds; -1 when it is empty."""
         return int(lib.llama_memory_seq_pos_min(self._memory, seq))
 
     def save(self, seq: int, memory: NDArray[np.uint8]) -> int:

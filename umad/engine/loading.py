@@ -18,7 +18,7 @@ from umad.engine.facts import ModelFacts
 from umad.engine.fitting import Fitting, fit
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import MAX_SEQS, Context, ContextOptions, LlamaError, Model
-from umad.engine.opened import Opened, window_of
+from umad.engine.opened import Opened
 from umad.engine.parked_cells import can_park
 from umad.engine.process import decode_threads, locked_bytes
 from umad.engine.session_folder import SessionFolder
@@ -28,12 +28,11 @@ from umad.errors import ModelLoadFailed
 from umad.models.gguf import parts
 from umad.scheduler.cost import CostModel
 from umad.scheduler.parked import ParkShape
-from umad.scheduler.windows import Window
+from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
 _MB = 1e6
-_NS_PER_MS = 1e6
 # What is shared with nobody but a page's end may be left out.
 _LOCKED_SHARE = 0.9
 
@@ -42,9 +41,8 @@ _LOCKED_SHARE = 0.9
 class Loaded:
     """A model ready to serve. context: None of a model that only embeds. embeds: what it makes of
     texts; embed_options: of its embedding context, but for the cells. cost: what its steps cost, as
-    far as is known. window: of the layers that do not look back over everything, None without.
-    parking: slabs in host memory. sessions: where they are saved. What is parked and rows of nobody
-    go through a scratch sequence, the one behind `facts.max_seqs`."""
+    far as is known. parking: slabs in host memory. sessions: where they are saved. What is parked
+    and rows of nobody go through a scratch sequence, the one behind `facts.max_seqs`."""
 
     model: Model
     context: Context | None
@@ -53,7 +51,6 @@ class Loaded:
     embed_options: ContextOptions
     cost: CostModel
     cost_file: CostFile | None
-    window: Window | None = None
     parking: ParkShape | None = None
     sessions: SessionFolder | None = None
 
@@ -82,7 +79,7 @@ def load(
         devices=devices,
         kv=fitting.kv,
         threads=threads,
-        load_ms=(now_ns() - began_ns) / _NS_PER_MS,
+        load_ms=(now_ns() - began_ns) / NS_PER_MS,
     )
     generates = context.has_memory and fitting.header.own("attention.causal") is not False
     if not generates:
@@ -187,7 +184,6 @@ def _generator(
         embed_options=opened.embed_options(embeds),
         cost=cost,
         cost_file=file,
-        window=window_of(model, opened.header),
         parking=parking,
         sessions=open_sessions(
             options, facts, parking, parts(fitting.path, fitting.header), fitting.headers

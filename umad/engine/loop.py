@@ -36,18 +36,17 @@ from umad.protocol.link import StepStats as Stats
 from umad.scheduler import Scheduler, SchedulerSnapshot
 from umad.scheduler.neighbours import NOBODY
 from umad.step import DiskDone, Finished, StepPlan, StepResult
+from umad.units import MS_PER_S, NS_PER_MS
 
-_NS_PER_MS = 1_000_000
-_MS_PER_S = 1_000
 # Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
 IDLE_S = 1.0
-STANDING_NS = 20 * _NS_PER_MS
+STANDING_NS = 20 * NS_PER_MS
 # How often an engine that is about to end looks whether its last sessions are written.
 LAST_SAVES_LOOK_MS = 50.0
 # How often the daemon is told why requests wait, for each of them: `umad ps` is read by people, and
 # a thousand reasons are 20 KB.
-TELL_WAITS_NS = 200 * _NS_PER_MS
-TELL_EACH_WAIT_NS = 2 * _NS_PER_MS
+TELL_WAITS_NS = 200 * NS_PER_MS
+TELL_EACH_WAIT_NS = 2 * NS_PER_MS
 CHOICE_S = 10.0
 
 
@@ -127,7 +126,7 @@ class StepLoop:
             goes_on = self._scheduler.kept_house(plan, kept, began_ns)
             # The daemon takes a silent engine for one that hangs: where work is held back for long,
             # it is told how things stand all the same.
-            is_held = plan.wait_ms >= IDLE_S * _MS_PER_S or (
+            is_held = plan.wait_ms >= IDLE_S * MS_PER_S or (
                 plan.wait_ms > 0 and began_ns >= self._waits_due_ns
             )
             if plan.memory or news or is_held:
@@ -143,14 +142,14 @@ class StepLoop:
                 wait_ms = plan.wait_ms
             if goes_on:
                 continue
-            held_ns = int(plan.wait_ms * _NS_PER_MS)
+            held_ns = int(plan.wait_ms * NS_PER_MS)
             self._seat.waits(began_ns + held_ns if held_ns else 0)
             self._rest(wait_ms)
 
     def _rest(self, wait_ms: float) -> None:
         self._embeds.rest(self._now_ns())
         if wait_ms:
-            self._inbox.wait(min(IDLE_S, wait_ms / _MS_PER_S))
+            self._inbox.wait(min(IDLE_S, wait_ms / MS_PER_S))
             return
         # The collector is off while work is done: its pauses would be stalls.
         if self._inbox.wait(IDLE_S):
@@ -248,19 +247,19 @@ class StepLoop:
         decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
         sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
         now_ns = self._now_ns()
-        felt_ms = (now_ns - self._left_ns) / _NS_PER_MS if self._left_ns else 0.0
+        felt_ms = (now_ns - self._left_ns) / NS_PER_MS if self._left_ns else 0.0
         self._left_ns = now_ns
         news.solo_ms, house = plan.solo_ms, decoded.house
         bytes_moved = bytes_moved_by(plan, decoded, self._traffic)
         result = StepResult(
             outcome=decoded.outcome,
             sampled=sampled,
-            device_ms=decoded.device_ns / _NS_PER_MS,
+            device_ms=decoded.device_ns / NS_PER_MS,
             felt_ms=felt_ms,
             bytes_moved=bytes_moved,
             seq_lengths=runner.lengths(plan) if decoded.outcome == "cut" else (),
             house=decoded.house,
-            embed_ms=embedded.ns / _NS_PER_MS,
+            embed_ms=embedded.ns / NS_PER_MS,
             embed_cut=embedded.was_cut,
         )
         self._totals.cuts += embedded.was_cut

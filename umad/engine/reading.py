@@ -19,10 +19,10 @@ from umad.errors import BadRequest, DeadlineExceeded, LimitExceeded, UmadError, 
 from umad.protocol.link import Reply
 from umad.request import LogitsUse
 from umad.sampling.ring import RingLayout, RingWriter
+from umad.units import NS_PER_S
 
 # A ring of a large vocabulary is 5 MB.
 MOST_RINGS = 32
-_NS_PER_S = 1e9
 # In place of a position: what is awaited is not its token but that the ring is attached.
 _ATTACHING = -1
 
@@ -78,8 +78,8 @@ class Read(Protocol):
 class Pausable(Protocol):
     """The scheduler, as far as holding goes."""
 
-    def pause(self, rid: int) -> None:
-        """Compute nothing more for it."""
+    def pause(self, rid: int, *, gives_way: bool = True) -> None:
+        """Compute nothing more for it. gives_way: its cells are for others who wait."""
         ...
 
     def resume(self, rid: int) -> None:
@@ -198,6 +198,8 @@ class Readers:
             stream.reader.paused = False
         if rid not in self._held:
             self._scheduler.resume(rid)
+        else:
+            self._scheduler.pause(rid, gives_way=False)
 
     def ended(self, stream: Read) -> None:
         """It is over, however that came."""
@@ -208,9 +210,10 @@ class Readers:
 
     def _hold(self, stream: Read, reader: Reader, awaited: int, now_ns: int) -> None:
         reader.awaited = awaited
-        reader.due_ns = now_ns + round(self._wait_s * _NS_PER_S)
+        reader.due_ns = now_ns + round(self._wait_s * NS_PER_S)
         self._held[stream.rid] = stream
-        self._scheduler.pause(stream.rid)
+        # Its client is at work on the row and answers soon: it keeps its cells.
+        self._scheduler.pause(stream.rid, gives_way=reader.paused)
 
     def _let_go(self, stream: Read, reader: Reader) -> None:
         reader.awaited = None

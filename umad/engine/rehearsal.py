@@ -26,9 +26,8 @@ from umad.protocol.link import Cancel, FromEngine, Stop, Submit
 from umad.request import SamplingParams
 from umad.scheduler import SchedulerSpec, assemble, guarded_lanes
 from umad.scheduler.cost import CostModel
-from umad.scheduler.windows import Beginnings
+from umad.units import NS_PER_MS
 
-_NS_PER_MS = 1_000_000
 REHEARSAL_MS = 400.0
 STEPS = 40
 # Streams and whether a long prompt runs beside them; what is usual comes first.
@@ -57,7 +56,6 @@ class Rehearsal:
         batch_tokens: int,
         most_prompt_tokens: int,
         now_ns: Callable[[], int],
-        beginnings: Beginnings | None = None,
     ) -> None:
         self._intake = intake
         self._now_ns = now_ns
@@ -95,7 +93,6 @@ class Rehearsal:
                     lanes=lanes,
                     cost=cost,
                     can_share_prefix=facts.can_share_prefix,
-                    beginnings=beginnings,
                     cuts_soon=facts.cuts_soon,
                 )
             ),
@@ -110,7 +107,7 @@ class Rehearsal:
 
     def run(self) -> None:
         """Blocks for at most about `REHEARSAL_MS` and a step."""
-        self._ends_ns = self._now_ns() + int(self._left_ms * _NS_PER_MS)
+        self._ends_ns = self._now_ns() + int(self._left_ms * NS_PER_MS)
         self._next_scene()
         self._loop.run()
 

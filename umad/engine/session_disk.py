@@ -18,10 +18,9 @@ from umad.engine.process import name_thread, take_only_idle_cores
 from umad.engine.session_file import Slab
 from umad.engine.session_folder import SessionFolder
 from umad.step import DiskDone, SessionFetch, SessionForget, SessionOp, SessionSave
+from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
-
-_NS_PER_MS = 1e6
 
 
 def _be_the_writer() -> None:
@@ -90,7 +89,7 @@ class SessionDisk:
         except Exception:
             # A thread's boundary: the scheduler must hear of it, whatever it was.
             log.exception("a session cannot be saved")
-        ms = (self._now_ns() - began_ns) / _NS_PER_MS
+        ms = (self._now_ns() - began_ns) / NS_PER_MS
         if n_bytes:
             log.info("session saved tokens=%d bytes=%d ms=%.0f", operation.tokens.size, n_bytes, ms)
         self._put(
@@ -110,7 +109,7 @@ class SessionDisk:
         except Exception:
             # A thread's boundary, as above.
             log.exception("a saved session cannot be read")
-        ms = (self._now_ns() - began_ns) / _NS_PER_MS
+        ms = (self._now_ns() - began_ns) / NS_PER_MS
         n_bytes = 0
         if slabs is not None:
             n_bytes = sum(one for _, one in slabs)

@@ -13,8 +13,8 @@ from umad.engine.execution import Decoded
 from umad.protocol.link import StepStats
 from umad.scheduler import SchedulerSnapshot
 from umad.step import StepPlan
+from umad.units import NS_PER_MS
 
-_NS_PER_MS = 1_000_000
 # How old what the scorecard knows may be. An engine that comes to rest tells at once.
 TELL_NS = 200_000_000
 
@@ -98,7 +98,7 @@ class StepTally:
         stats = StepStats(
             began_ns=self._began_ns or now_ns,
             ended_ns=now_ns,
-            device_ms=self._device_ns / _NS_PER_MS,
+            device_ms=self._device_ns / NS_PER_MS,
             coreless_ms=self._coreless_ms(),
             n_decode=self._n_decode,
             n_prefill_tokens=self._n_prefill,
@@ -126,4 +126,4 @@ class StepTally:
             return 0.0
         before_ns, self._waited_from_ns = self._waited_from_ns, self._waited_ns()
         # The sum is over living threads, so it falls when one ends.
-        return max(0, self._waited_from_ns - before_ns) / self._threads / _NS_PER_MS
+        return max(0, self._waited_from_ns - before_ns) / self._threads / NS_PER_MS

@@ -11,8 +11,8 @@ from umad.config import EngineSettings
 from umad.engine.llama import Batch, Context, Model
 from umad.errors import ModelLoadFailed
 from umad.scheduler.cost import CostModel
+from umad.units import NS_PER_MS
 
-_NS_PER_MS = 1e6
 # (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up; the cost
 # model fills in the rest and goes on learning. What is not tried is guessed from its neighbour.
 _PROBES = ((1, 0), (2, 0), (0, 4), (4, 0), (8, 0), (0, 16), (0, 64))
@@ -79,7 +79,7 @@ class WarmUp:
         began_ns = self._now_ns()
         self._fill(n_rows or n_tokens, together=not n_rows)
         self._context.logits(n_rows or 1)  # waits for the device
-        elapsed_ms = (self._now_ns() - began_ns) / _NS_PER_MS
+        elapsed_ms = (self._now_ns() - began_ns) / NS_PER_MS
         self._context.clear()
         return elapsed_ms
 

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
-from umad.config import EngineSettings
-from umad.engine import llama, process, spinning
+from umad.engine import llama, process, repack_check, spinning
 from umad.engine.abort_flag import AbortFlag
 from umad.engine.answer_rules import AnswerRules
 from umad.engine.board import BoardSeat
@@ -23,7 +22,7 @@ from umad.engine.embed_intake import EmbedIntake
 from umad.engine.embedder import Embedder
 from umad.engine.emitter import Emitter
 from umad.engine.execution import DecodeRunner, NoStreams, StepRunner
-from umad.engine.facts import StepTraffic
+from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.guidance import Guidance
 from umad.engine.inbox import Inbox
 from umad.engine.intake import Intake
@@ -40,8 +39,7 @@ from umad.engine.template_process import TemplateProcess
 from umad.engine.vocab import Vocabulary
 from umad.protocol.link import Ready
 from umad.scheduler import SchedulerSpec, TrafficBudget, assemble, guarded_lanes
-from umad.scheduler.embeds import SHORT_TOKENS
-from umad.scheduler.windows import Beginnings
+from umad.scheduler.embeds import is_short
 
 # How long a thread busy in Python may keep the step thread from going on after a decode: measured
 # 5.5 ms with Python's default of 5 ms, 0.7 with this. Longer than a step's own share of Python, so
@@ -53,6 +51,9 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     """Load, then run the step loop until it is told to stop."""
     clock = MonotonicClock()
     llama.start()
+    if options.engine.repack:
+        memory = repack_check.repack_memory(os.environ)
+        options = replace(options, engine=repack_check.settled(options.engine, memory))
     costs_folder = cache_folder(os.environ, sys.platform) / "costs"
     loaded = load(options, llama.devices(), clock.now_ns, costs_folder=costs_folder)
     emitter = Emitter(link)
@@ -91,7 +92,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     loop = _step_loop(options, loaded, inbox, emitter, cutter, seat, clock, watch, embedder)
 
     def hurry(lane: str, n_tokens: int) -> None:
-        if lane in guarded and n_tokens <= SHORT_TOKENS:
+        if is_short(n_tokens, guarded=lane in guarded):
             seat.arrived(clock.now_ns())
             cutter.cut()
 
@@ -166,31 +167,17 @@ def _parked_cells(loaded: Loaded) -> ParkedCells | None:
     return ParkedCells(loaded.context, loaded.parking, scratch=loaded.facts.max_seqs)
 
 
-def _capacity(settings: EngineSettings, loaded: Loaded) -> int:
-    """Most rows of a step."""
-    most_rows = settings.batch
-    if loaded.window is not None:
-        # llama.cpp finds cells for every micro-batch of a decode before it computes the first one.
-        # Cells of a window that the first still looks at are taken for a later one by then, or
-        # purged (`llama_kv_cache::prepare`): 9 of 60 prompts were answered wrongly, up to 8.7 nats
-        # off, and after a cut there would be holes that nobody knows of.
-        most_rows = min(most_rows, settings.ubatch)
+def _capacity(options: EngineOptions, facts: ModelFacts) -> int:
     # A model that only embeds has no cells, and its steps no rows.
-    return min(most_rows, loaded.facts.n_cells or most_rows)
+    return min(options.engine.batch, facts.n_cells or options.engine.batch)
 
 
-def _beginnings(loaded: Loaded) -> Beginnings | None:
-    if loaded.window is None or loaded.context is None or not loaded.facts.can_share_prefix:
-        return None
-    return Beginnings(loaded.window, loaded.context.begin)
-
-
-def _traffic(settings: EngineSettings, loaded: Loaded) -> StepTraffic:
+def _traffic(options: EngineOptions, facts: ModelFacts) -> StepTraffic:
     return StepTraffic(
-        weights=loaded.facts.weights,
-        kv_cell_bytes=loaded.facts.kv_cell_bytes,
-        n_vocab=loaded.facts.n_vocab,
-        ubatch=min(settings.ubatch, _capacity(settings, loaded)),
+        weights=facts.weights,
+        kv_cell_bytes=facts.kv_cell_bytes,
+        n_vocab=facts.n_vocab,
+        ubatch=min(options.engine.ubatch, _capacity(options, facts)),
     )
 
 
@@ -204,7 +191,7 @@ def _rehearse(
 ) -> None:
     """Learn what streams feel here, alone and beside a long prompt; the pool is empty again."""
     facts = loaded.facts
-    capacity = _capacity(options.engine, loaded)
+    capacity = _capacity(options, facts)
     Rehearsal(
         facts=facts,
         cost=loaded.cost,
@@ -217,12 +204,11 @@ def _rehearse(
             scratch=facts.max_seqs,
         ),
         intake=intake,
-        traffic=_traffic(options.engine, loaded),
+        traffic=_traffic(options, facts),
         lanes=options.lanes,
         settings=options.scheduler,
         latency_cap=options.latency_cap,
         batch_tokens=capacity,
-        beginnings=_beginnings(loaded),
         most_prompt_tokens=options.prompt_tokens or facts.n_cells,
         now_ns=clock.now_ns,
     ).run()
@@ -243,8 +229,7 @@ def _step_loop(
     embedder: Embedder,
 ) -> StepLoop:
     facts = loaded.facts
-    settings = options.engine
-    capacity, traffic = _capacity(settings, loaded), _traffic(settings, loaded)
+    capacity, traffic = _capacity(options, facts), _traffic(options, facts)
     scheduler = assemble(
         SchedulerSpec(
             n_cells=facts.n_cells,
@@ -254,7 +239,6 @@ def _step_loop(
             latency_cap=options.latency_cap,
             lanes=options.lanes,
             can_share_prefix=facts.can_share_prefix,
-            beginnings=_beginnings(loaded),
             traffic=traffic,
             budget=TrafficBudget(
                 bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured

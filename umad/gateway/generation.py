@@ -102,10 +102,8 @@ class Generation:
 class Generator(Protocol):
     """The part of a `Service` that generates."""
 
-    def generate(
-        self, request: GenerateRequest, *, take: Take | None = None
-    ) -> AsyncIterator[Event]:
-        """Its events; see `Service.generate`."""
+    def events(self, request: GenerateRequest, *, take: Take | None = None) -> AsyncIterator[Event]:
+        """Its events; see `Service.events`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +127,7 @@ async def open_generation(
     daemon refuses at once, and what the engine finds within `settle_s` (a prompt too long).
     """
     tap = _Tap()
-    events = cast(AsyncGenerator[Event, None], service.generate(request, take=tap))
+    events = cast(AsyncGenerator[Event, None], service.events(request, take=tap))
     opened = False
     early: asyncio.Task[Event] | None = None
     try:

@@ -31,13 +31,13 @@ class Listened:
         self._service = service
         self._listeners = tuple(listeners)
 
-    async def generate(
+    async def events(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
         """As the service's own."""
         failure: UmadError | None = None
         heard = None if take is None else self._heard(take)
-        events = cast(AsyncGenerator[Event, None], self._service.generate(request, take=heard))
+        events = cast(AsyncGenerator[Event, None], self._service.events(request, take=heard))
         try:
             async with aclosing(events):
                 async for event in events:

@@ -12,9 +12,9 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
-from umad import __version__
 from umad.gateway.call import Call
 from umad.gateway.endpoint import Dialect, Endpoint
+from umad.version import __version__
 
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _REF = "#/components/schemas/{model}"

@@ -14,7 +14,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers
 from typing_extensions import override
 
-from umad import __version__
 from umad.clock import Clock, MonotonicClock
 from umad.errors import UmadError
 from umad.gateway.errors import CLIENT_GONE
@@ -22,9 +21,10 @@ from umad.gateway.listening import Listener
 from umad.gateway.spans import RequestSpan, Spans
 from umad.request import GenerateRequest
 from umad.service import Accepted, Done, Tokens
+from umad.units import NS_PER_S
+from umad.version import __version__
 
 PROVIDER = "umad"
-_NS_PER_S = 1e9
 _TRACE_HEADERS = ("traceparent", "tracestate")
 _SAMPLING = (
     "temperature",
@@ -166,7 +166,7 @@ class _Generation(Listener):
         )
 
     def _first_token(self) -> None:
-        waited_s = (self._clock.now_ns() - self._began_ns) / _NS_PER_S
+        waited_s = (self._clock.now_ns() - self._began_ns) / NS_PER_S
         self._span.set_attribute("gen_ai.response.time_to_first_chunk", waited_s)
         self._span.add_event("first_token")
 

@@ -12,7 +12,15 @@ from typing import Any
 from umad.constraint import GRAMMAR_KINDS, Constraint
 from umad.conversation import MAX_JSON_CHARS, TOOL_CHOICES, ChatMessage, Tool, ToolCall
 from umad.errors import BadRequest
-from umad.protocol.fields import nearest, read_flag, read_name, read_text, text_of, wrong
+from umad.protocol.fields import (
+    nearest,
+    quoted,
+    read_flag,
+    read_name,
+    read_text,
+    text_of,
+    wrong,
+)
 
 MAX_MESSAGES = 4096
 MAX_ROLE_CHARS = 64
@@ -26,13 +34,13 @@ def read_messages(name: str, value: Any) -> tuple[ChatMessage, ...]:
     turns = _array(name, value, "{role, content}")
     if len(turns) > MAX_MESSAGES:
         raise BadRequest(f"{name} has at most {MAX_MESSAGES} turns", field=name)
-    return tuple([_read_turn(f"{name}[{at}]", turn) for at, turn in enumerate(turns)])
+    return tuple([read_turn(f"{name}[{at}]", turn) for at, turn in enumerate(turns)])
 
 
 def read_tools(name: str, value: Any) -> tuple[Tool, ...]:
     """An array of {name, description, parameters}."""
     tools = _array(name, value, "{name, description, parameters}")
-    return tuple([_read_tool(f"{name}[{at}]", tool) for at, tool in enumerate(tools)])
+    return tuple([read_tool(f"{name}[{at}]", tool) for at, tool in enumerate(tools)])
 
 
 def read_tool_choice(name: str, value: Any) -> str:
@@ -102,7 +110,9 @@ def _checked_map(
     for key in value:
         if key not in known:
             raise BadRequest(
-                f"{name} has {', '.join(known)} and nothing else{nearest(key, known)}", field=name
+                f"{name} has {', '.join(known)} and nothing else, not {quoted(key)}"
+                f"{nearest(key, known)}",
+                field=name,
             )
     for part in required:
         if part not in value:
@@ -116,7 +126,8 @@ _CALL = ("name", "arguments", "id")
 _TOOL = ("name", "description", "parameters")
 
 
-def _read_turn(name: str, value: Any) -> ChatMessage:
+def read_turn(name: str, value: Any) -> ChatMessage:
+    """One turn; `name` is its place."""
     turn = _checked_map(name, value, _TURN, ("role", "content"))
     parts: dict[str, Any] = {
         "role": _read_role(f"{name}.role", turn["role"]),
@@ -147,7 +158,8 @@ def _read_call(name: str, value: Any) -> ToolCall:
     )
 
 
-def _read_tool(name: str, value: Any) -> Tool:
+def read_tool(name: str, value: Any) -> Tool:
+    """One tool; `name` is its place."""
     tool = _checked_map(name, value, _TOOL, ("name",))
     parts: dict[str, Any] = {"name": read_name(f"{name}.name", tool["name"])}
     if "description" in tool:

@@ -39,8 +39,8 @@ def kind_of(value: Any) -> str:
 
 
 def quoted(name: Any) -> str:
-    """A name from outside, short enough for an error message. Keys may also be bytes."""
-    text = name if isinstance(name, str) else repr(name[:QUOTED_CHARS])
+    """A name from outside, short enough for an error message. Keys may also be bytes or numbers."""
+    text = name if isinstance(name, str) else repr(name)
     return repr(text[:QUOTED_CHARS])
 
 

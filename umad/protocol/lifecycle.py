@@ -10,7 +10,7 @@ Not: what to do on the way. Pure; the state is a value and belongs to whoever ho
 
 from enum import Enum
 
-from umad.errors import InternalError
+from umad.state_table import StateTable
 
 
 class State(Enum):
@@ -43,10 +43,6 @@ class Event(Enum):
     CANCEL = "cancel"
     ENGINE_LOST = "engine_lost"
     FAIL = "fail"
-
-
-class ImpossibleTransition(InternalError):
-    """An event came in a state in which it cannot: a bug, with a name."""
 
 
 FINAL = frozenset({State.DONE, State.FAILED})
@@ -106,9 +102,9 @@ NEXT: dict[tuple[State, Event], State] = {
 }
 
 
+LIFE = StateTable("a completion", NEXT)
+
+
 def advance(state: State, event: Event) -> State:
     """The state after `event`. Raises `ImpossibleTransition` where the table has none."""
-    try:
-        return NEXT[state, event]
-    except KeyError:
-        raise ImpossibleTransition(f"{event.value} in state {state.value}") from None
+    return LIFE.after(state, event)

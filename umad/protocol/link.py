@@ -69,7 +69,8 @@ class SetLane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """The client reads too slowly: keep the cells, compute nothing."""
+    """The client reads too slowly: compute nothing, and keep the cells only while nobody else
+    waits for them."""
 
     rid: int
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgpack
 
+from umad.constraint import Constraint
 from umad.conversation import ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
@@ -66,17 +67,25 @@ _PLACE: Mapping[str, Reader] = {
 def _generate(*, id: RequestId, **values: Any) -> Generate:
     sampling = {name: values.pop(name) for name in SAMPLING_FIELDS if name in values}
     chat = {name: values.pop(name) for name in chat_fields.READERS if name in values}
-    constraints = [values.pop(name) for name in ("grammar", "json_schema") if name in values]
-    if len(constraints) > 1:
-        raise BadRequest("grammar and json_schema exclude each other", field="json_schema")
+    constraints: dict[str, Constraint] = {
+        name: values.pop(name) for name in ("grammar", "json_schema") if name in values
+    }
     request = GenerateRequest(
         sampling=SamplingParams(**sampling),
         chat=ChatOptions(**chat),
-        constraint=constraints[0] if constraints else None,
+        constraint=read_one_constraint(constraints),
         **values,
     )
     request.check()
     return Generate(id=id, request=request)
+
+
+def read_one_constraint(constraints: Mapping[str, Constraint]) -> Constraint | None:
+    """The only one of the constraints given, by the field each came in; None for none."""
+    if len(constraints) > 1:
+        first, second = sorted(constraints)
+        raise BadRequest(f"{first} and {second} exclude each other", field=second)
+    return next(iter(constraints.values()), None)
 
 
 def _cancel(*, id: RequestId, **values: Any) -> requests.Cancel:

@@ -9,8 +9,8 @@ Pure; owner: the step thread.
 
 from typing import Protocol
 
-_NS_PER_S = 1e9
-_MS_PER_S = 1e3
+from umad.units import MS_PER_S, NS_PER_S
+
 # What is not used is saved up, for at most so long, so that a late wake-up or a stalled step loses
 # nothing: with 20 ms a busy machine reached only 71 % of its budget. With more than 50, a second
 # that follows an idle one would exceed the rate by over 5 %.
@@ -59,7 +59,7 @@ class TrafficBudget:
         if self._rate is None:
             return 0.0
         self._fill(self._rate, now_ns)
-        return max(0.0, saved_ms - self._balance / self._rate * _MS_PER_S)
+        return max(0.0, saved_ms - self._balance / self._rate * MS_PER_S)
 
     def spend(self, n_bytes: int, now_ns: int, *, background: bool) -> None:
         """`n_bytes` are being moved; negative where fewer were than had been thought."""
@@ -76,13 +76,13 @@ class TrafficBudget:
         before = self._balance
         self._balance -= n_bytes
         if not background and n_bytes > 0:
-            most_debt = self._rate * MAX_DEBT_MS / _MS_PER_S
+            most_debt = self._rate * MAX_DEBT_MS / MS_PER_S
             self._balance = max(self._balance, min(before, -most_debt))
 
     def learn(self, n_bytes: int, device_ms: float) -> None:
         """A whole step moved `n_bytes` in `device_ms`."""
         if device_ms >= LEAST_LEARNT_MS:
-            self.raise_to(n_bytes / device_ms * _MS_PER_S)
+            self.raise_to(n_bytes / device_ms * MS_PER_S)
 
     def raise_to(self, bytes_per_s: float) -> None:
         """Somebody on this machine was that fast."""
@@ -92,6 +92,6 @@ class TrafficBudget:
     def _fill(self, rate: float, now_ns: int) -> None:
         if self._filled_ns is not None and now_ns > self._filled_ns:
             # Only savings are bounded; a debt is paid off in full.
-            gained = rate * (now_ns - self._filled_ns) / _NS_PER_S
-            self._balance = min(self._balance + gained, rate * BURST_MS / _MS_PER_S)
+            gained = rate * (now_ns - self._filled_ns) / NS_PER_S
+            self._balance = min(self._balance + gained, rate * BURST_MS / MS_PER_S)
         self._filled_ns = now_ns if self._filled_ns is None else max(now_ns, self._filled_ns)

@@ -4,8 +4,8 @@ Pure; owner: the step thread.
 """
 
 from umad.scheduler.cost import CostModel
+from umad.units import BYTES_PER_MB
 
-_BYTES_PER_MB = 1e6
 # Until the first copy: fresh pages (measured 0.6 ms a MB, and 0.05 once a page has been used).
 FIRST_MS_PER_MB = 0.6
 LEARNING_RATE = 0.2
@@ -28,7 +28,7 @@ class CopyCost:
 
     def copy_ms(self, n_tokens: int) -> float:
         """Of the cells of so many tokens, one way."""
-        return n_tokens * self._cell_bytes / _BYTES_PER_MB * self._ms_per_mb
+        return n_tokens * self._cell_bytes / BYTES_PER_MB * self._ms_per_mb
 
     def rebuild_ms(self, n_tokens: int, *, start: int = 0) -> float:
         """Of computing `n_tokens` from position `start` on with the device to itself."""
@@ -46,7 +46,7 @@ class CopyCost:
         """`n_bytes` were copied in `ms`."""
         if n_bytes <= 0 or ms <= 0:
             return
-        rate = ms / n_bytes * _BYTES_PER_MB
+        rate = ms / n_bytes * BYTES_PER_MB
         if not self._has_learnt:
             self._has_learnt = True
             self._ms_per_mb = rate

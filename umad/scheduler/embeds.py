@@ -94,6 +94,11 @@ class _Draft:
 ONE_TEXT = EmbedShape(rows=1, seqs=1, whole=False)
 
 
+def is_short(n_tokens: int, *, guarded: bool) -> bool:
+    """Somebody waits for these texts: they are few, and of a guarded lane."""
+    return guarded and n_tokens <= SHORT_TOKENS
+
+
 class EmbedQueue:
     """Every embedding request of one engine. cost: what its slices cost, learnt; until the first
     has run, what prompts of the streams do (`like`). tokens_total: computed so far."""
@@ -143,7 +148,7 @@ class EmbedQueue:
             lane=lane,
             app=admission.app,
             inputs=admission.inputs,
-            is_short=lane in self._guarded and n_tokens <= SHORT_TOKENS,
+            is_short=is_short(n_tokens, guarded=lane in self._guarded),
             arrived_ns=now_ns,
             served_ns=now_ns,
             owner=admission.owner,

@@ -9,17 +9,18 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.errors import InternalError
 from umad.request import FinishReason
 from umad.scheduler.fairness import Account
+from umad.state_table import StateTable
 from umad.step import Finished
+from umad.units import NS_PER_MS
 
 NEVER_NS = 2**63
-_NS_PER_MS = 1_000_000
 
 
 class State(Enum):
-    """Where a request stands. A paused one keeps its state and is passed over."""
+    """Where a request stands. A paused one keeps its state and is passed over; one that is paused
+    for its reader is the first to give way."""
 
     WAITING = "waiting"
     PREFILL = "prefill"
@@ -53,8 +54,7 @@ NEXT: dict[tuple[State, Event], State] = {
 }
 
 
-class ImpossibleTransition(InternalError):
-    """An event reached a request in a state that has no row for it: a bug with a name."""
+LIFE = StateTable("a scheduled request", NEXT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +107,7 @@ class Entry:
     way, and nothing of it is computed until that is done.
     reads_until_ns: until then it waits for its session's file and is not placed; 0 for none.
     account: of its app in its lane (`fairness`).
+    gives_way: paused for a client that does not read: its cells are anybody's who waits.
     """
 
     rid: int
@@ -126,6 +127,7 @@ class Entry:
     n_computed: int = 0
     n_cached: int | None = None
     paused: bool = False
+    gives_way: bool = False
     waiting_since_ns: int = 0
     held_until_ns: int = 0
     turn: int = 0
@@ -157,7 +159,7 @@ class Entry:
             deadline_ns=(
                 NEVER_NS
                 if admission.deadline_ms is None
-                else now_ns + admission.deadline_ms * _NS_PER_MS
+                else now_ns + admission.deadline_ms * NS_PER_MS
             ),
             waiting_since_ns=now_ns,
             owner=admission.owner,
@@ -166,12 +168,7 @@ class Entry:
 
     def on(self, event: Event) -> None:
         """Move to the next state."""
-        try:
-            self.state = NEXT[(self.state, event)]
-        except KeyError:
-            raise ImpossibleTransition(
-                f"request {self.rid} is {self.state.value} and cannot be {event.value}"
-            ) from None
+        self.state = LIFE.after(self.state, event)
 
     @property
     def n_pending(self) -> int:

@@ -8,7 +8,8 @@ Not: how engines see each other (the engine's board). Pure; owner: the step thre
 
 from dataclasses import dataclass
 
-_NS_PER_MS = 1e6
+from umad.units import NS_PER_MS
+
 # p95 leaves one step in twenty free to be longer; as in `guard`, one in 25 keeps a margin.
 SHARE = 0.04
 # A step next to somebody's stream: as long as a token or two of most models.
@@ -48,9 +49,9 @@ class Courtesy:
         """Time until the next background step may begin, or until it is worth looking again."""
         if not self.busy_next_door:
             return 0.0
-        return min(LOOK_MS, max(0.0, (self._next_ns - now_ns) / _NS_PER_MS))
+        return min(LOOK_MS, max(0.0, (self._next_ns - now_ns) / NS_PER_MS))
 
     def ran(self, device_ms: float, now_ns: int) -> None:
         """A background-only step has ended that took so long."""
         pause_ms = device_ms * (1 - self._share) / self._share
-        self._next_ns = now_ns + int(pause_ms * _NS_PER_MS)
+        self._next_ns = now_ns + int(pause_ms * NS_PER_MS)

@@ -1,8 +1,9 @@
 """Lets waiting requests into the pool: who comes in, who gives way, who waits for a copy.
 
 Aged ones first, then by lane, then the owner and app served least, then by arrival (`waiting`).
-One that does not fit makes lower lanes give way if that helps, and what must be evicted for it is
-copied to host memory first where that is worth it (`parking`).
+One that does not fit makes those give way whose clients do not read, then lower lanes, if that
+helps, and what must be evicted for it is copied to host memory first where that is worth it
+(`parking`).
 Not: what a step is made of (`compose`). Pure; owner: the step thread.
 """
 
@@ -67,6 +68,8 @@ class Placer:
         # The lowest priority that runs, at this look at the line: whoever waits and is not above it
         # need not ask who could give way.
         self._lowest_running = 0
+        # Somebody runs whose client does not read; as of the same look.
+        self._anybody_gives_way = False
         self._highest = max(priority.values())
         self.preemptions = 0
         self.prompt_tokens = 0
@@ -97,7 +100,12 @@ class Placer:
             self._lowest_running = min(
                 [self._priority[other.lane] for other in self._running.values()], default=0
             )
-            if not self._residency.has_number and self._lowest_running >= self._highest:
+            self._anybody_gives_way = any(other.gives_way for other in self._running.values())
+            if (
+                not self._residency.has_number
+                and self._lowest_running >= self._highest
+                and not self._anybody_gives_way
+            ):
                 self.lacks_number = True
                 break  # nobody could come in, whoever waits
             for entry in self._waiting.heads(now_ns):
@@ -140,20 +148,29 @@ class Placer:
         return Tried.PLACED if self._residency.place(entry) else Tried.NO_ROOM
 
     def _make_way(self, entry: Entry, now_ns: int) -> Tried:
-        """Preempt lower lanes for `entry` if that places it; the youngest goes first."""
+        """Preempt for `entry`, if that places it: whoever computes nothing since nobody reads it,
+        whatever its lane, then lower lanes; of each the youngest goes first."""
         priority = self._priority[entry.lane]
-        if priority <= self._lowest_running:
+        if priority <= self._lowest_running and not self._anybody_gives_way:
             return Tried.NO_ROOM
-        lower = [
+        victims = [
             other
             for other in self._running.values()
-            if self._priority[other.lane] < priority
-            and (other.paused or now_ns >= other.held_until_ns)
+            if other.gives_way
+            or (
+                self._priority[other.lane] < priority
+                and (other.paused or now_ns >= other.held_until_ns)
+            )
         ]
-        if not lower or not self._residency.could_fit(entry, tuple(lower)):
+        if not victims or not self._residency.could_fit(entry, tuple(victims)):
             return Tried.NO_ROOM
-        lower.sort(key=lambda other: self._order.gives_way(other, self._priority[other.lane]))
-        for victim in lower:
+        victims.sort(
+            key=lambda other: (
+                not other.gives_way,
+                *self._order.gives_way(other, self._priority[other.lane]),
+            )
+        )
+        for victim in victims:
             self._preempt(victim, now_ns)
             tried = self._try_to_place(entry)
             if tried is not Tried.NO_ROOM:

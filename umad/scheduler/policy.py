@@ -2,10 +2,10 @@
 
 The rules, in the order they are applied:
 1. Waiting requests are placed while they fit: aged ones first, then by lane, then the owner and
-   of its apps the one served least, then by arrival. One that does not fit makes lower lanes give
-   way if that helps (they keep their tokens and are placed again later), else it waits. What has
-   to be evicted for it and is worth keeping is copied to host memory first (`parking`), a bounded
-   piece a step.
+   of its apps the one served least, then by arrival. One that does not fit makes others give way
+   if that helps (they keep their tokens and are placed again later): those whose clients do not
+   read, of any lane, then lower lanes; else it waits. What has to be evicted for it and is worth
+   keeping is copied to host memory first (`parking`), a bounded piece a step.
 2. The step is composed of the placed ones under guard and budget (`governor`).
 3. What the step came to is booked (`books`), its tokens are taken, ends are decided.
 
@@ -84,6 +84,7 @@ class Scheduler:
         self._placer = placer
         self._rent = rent
         self._last_plan = StepPlan()
+        self._planned_ns = 0
 
     # -- requests come and go -------------------------------------------------------------------
 
@@ -129,16 +130,25 @@ class Scheduler:
             self._waiting.insert_by_arrival(entry)
         self._placer.may_place = True
 
-    def pause(self, rid: int) -> None:
-        """Compute nothing more for a request until `resume`; its cells stay."""
-        if rid in self._entries:
-            self._entries[rid].paused = True
+    def pause(self, rid: int, *, gives_way: bool = True) -> None:
+        """Compute nothing more for a request until `resume`. gives_way: its cells stay only while
+        nobody else waits for them, of whatever lane; it is computed again, or put back."""
+        entry = self._entries.get(rid)
+        if entry is None:
+            return
+        entry.paused, entry.gives_way = True, gives_way
+        if gives_way:
+            self._placer.may_place = True
 
     def resume(self, rid: int) -> None:
-        """Go on with a paused request."""
-        if rid in self._entries:
-            self._entries[rid].paused = False
-            self._placer.may_place = True
+        """Go on with a paused request. If it had to give way, it waits from now on: the time in
+        which nobody read was its client's own."""
+        entry = self._entries.get(rid)
+        if entry is None:
+            return
+        entry.paused = entry.gives_way = False
+        entry.waiting_since_ns = max(entry.waiting_since_ns, self._planned_ns)
+        self._placer.may_place = True
 
     def drop_session(self, session: str) -> bool:
         """Give up what is kept for a session; whether there was anything."""
@@ -166,6 +176,7 @@ class Scheduler:
 
     def plan(self, now_ns: int) -> StepPlan:
         """The next step."""
+        self._planned_ns = now_ns
         if self._saver.let_go(now_ns):
             self._placer.may_place = True
         if self._rent.collect():

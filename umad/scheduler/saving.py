@@ -26,6 +26,7 @@ from umad.scheduler.parking import Parker
 from umad.scheduler.prefixes import KEY_TOKENS, common_prefix
 from umad.scheduler.residency import Residency
 from umad.step import DiskDone, SessionFetch, SessionForget, SessionOp, SessionSave
+from umad.units import BYTES_PER_MB
 
 # A conversation that goes on at once is written once, at its next pause.
 SAVE_AFTER_NS = 2_000_000_000
@@ -35,7 +36,6 @@ LAST_SAVES_NS = 5_000_000_000
 # Until the first file is read: a plain SATA disk, and a checksum over all of it.
 FIRST_READ_MS_PER_MB = 3.0
 LEARNING_RATE = 0.2
-_BYTES_PER_MB = 1e6
 
 
 @dataclass(slots=True, eq=False)
@@ -192,7 +192,7 @@ class SessionSaver:
     ) -> _Fetch | None:
         shape = self._store.shape
         n_slabs = shape.slabs(matched)
-        read_ms = n_slabs * shape.slab_bytes / _BYTES_PER_MB * self._read_ms_per_mb
+        read_ms = n_slabs * shape.slab_bytes / BYTES_PER_MB * self._read_ms_per_mb
         rebuild_ms = self._copying.rebuild_ms(matched - known, start=known)
         if read_ms + self._copying.copy_ms(matched) >= rebuild_ms:
             return None
@@ -241,7 +241,7 @@ class SessionSaver:
         self._store.unpin(operation.key)
         if report.ok:
             self._store.advance(operation.key, fetch.n_tokens)
-            rate = report.ms / max(1, report.n_bytes) * _BYTES_PER_MB
+            rate = report.ms / max(1, report.n_bytes) * BYTES_PER_MB
             self._read_ms_per_mb += LEARNING_RATE * (rate - self._read_ms_per_mb)
         else:
             self._store.drop(operation.key)

@@ -19,6 +19,7 @@ from umad.scheduler.entry import Entry
 from umad.scheduler.limits import StepLimits
 from umad.scheduler.neighbours import STEP_MS, Courtesy, Neighbours
 from umad.step import EmbedSlice, StepPlan, StepResult
+from umad.units import MS_PER_S
 
 # Engines that wait for the same budget wake at the same moment, and the one that is a little
 # quicker would get it every time. So the engine that had the last turn waits TURN_MS longer, and
@@ -33,7 +34,6 @@ TAKES_TURNS_NS = 1_000_000_000
 # are let through whatever the budget says: held back, they would read all the weights for
 # themselves.
 RIDERS_SHARE = 0.05
-_MS_PER_S = 1e3
 
 
 class FadingSum:
@@ -165,7 +165,7 @@ class BackgroundThrottle:
         rate = self.budget.bytes_per_s
         if rate is None or not self._takes_turns(now_ns):
             return 0.0
-        ahead_ms = self._ahead.at(now_ns) / rate * _MS_PER_S
+        ahead_ms = self._ahead.at(now_ns) / rate * MS_PER_S
         return min(MOST_TURN_MS, max(ahead_ms, TURN_MS if self._last_was_ours else 0.0))
 
     def _takes_turns(self, now_ns: int) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad import __version__
 from umad.constraint import Constraint
 from umad.errors import BadRequest, UmadError
 from umad.gateway import sse
@@ -34,6 +33,7 @@ from umad.gateway.errors import problem_of
 from umad.gateway.generation import Generation, collect
 from umad.request import GenerateRequest
 from umad.service import Done, Progress
+from umad.version import __version__
 
 
 def request_of(body: GenerateBody) -> GenerateRequest:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from starlette.types import ASGIApp
 
-from umad import __version__
 from umad.embedding import EmbedRequest
 from umad.errors import BadRequest, UnknownModel, Unsupported
 from umad.gateway import sse
@@ -35,6 +34,7 @@ from umad.gateway.dialects.ollama.requests import (
 from umad.gateway.dialects.ollama.stream import ChatLines, GenerateLines, Line, whole_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.vectors import rows_response
+from umad.version import __version__
 
 Lines = ChatLines | GenerateLines
 

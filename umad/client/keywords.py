@@ -1,0 +1,224 @@
+"""The arguments of a generation, as a caller writes them, to a request.
+
+No argument is dropped. A name that is unknown raises `TypeError` with the nearest one, and so does
+a whole `GenerateRequest` or `SamplingParams` beside keywords that it already decides. A value of
+the wrong type raises `BadRequest`, naming the keyword. None is the same as leaving a keyword out.
+Not: what the daemon makes of a request (`umad.request` has its fields). Values only.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, TypedDict
+
+from umad.client.turns import Turn, tools_of, turns_of
+from umad.constraint import Constraint
+from umad.conversation import ChatOptions, Tool, ToolChoice
+from umad.errors import BadRequest
+from umad.protocol.fields import Reader, nearest
+from umad.protocol.parsing import KINDS, read_one_constraint
+from umad.request import SAMPLING_FIELDS, GenerateRequest, LogitsUse, SamplingParams
+
+# A text to go on from, the turns of a chat, or a request that says everything itself.
+Prompt = str | Sequence[Turn] | GenerateRequest
+
+
+class RequestKeywords(TypedDict, total=False):
+    """What every generation takes. The fields of `SamplingParams` and `GenerateRequest` explain."""
+
+    model: str | None
+    lane: str | None
+    app: str | None
+    session: str | None
+    deadline_ms: int | None
+    # JSON schema the answer keeps to: a map, its JSON text, or a pydantic model.
+    schema: Any
+    # GBNF, or a map of one of gbnf, lark and regex.
+    grammar: str | Mapping[str, str] | None
+    sampling: SamplingParams | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    typical_p: float | None
+    repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    penalty_last_n: int | None
+    logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None
+    seed: int | None
+    max_tokens: int | None
+    fit: bool | None
+    stop: str | Sequence[str] | None
+    logprobs: int | None
+    ignore_eos: bool | None
+
+
+class TextKeywords(RequestKeywords, total=False):
+    """What a generation takes whose answer is read as text."""
+
+    # Of a prompt: control tokens written in it are meant as such.
+    special: bool | None
+    # Of turns: more variables for the template; the last turn is begun and goes on.
+    template_kwargs: Mapping[str, Any] | None
+    continue_final: bool | None
+
+
+class ChatKeywords(RequestKeywords, total=False):
+    """What a chat takes."""
+
+    tools: Sequence[Tool | Mapping[str, Any]] | None
+    # "required" forces a call; `tool_name` forces one of that tool.
+    tool_choice: ToolChoice | None
+    tool_name: str | None
+    template_kwargs: Mapping[str, Any] | None
+    continue_final: bool | None
+
+
+class GenerateKeywords(TextKeywords, total=False):
+    """What a generation takes whose events are read."""
+
+    n: int | None
+    logits: LogitsUse | None
+    tools: Sequence[Tool | Mapping[str, Any]] | None
+    tool_choice: ToolChoice | None
+    tool_name: str | None
+    markup: bool | None
+
+
+_CHAT_FIELDS = (
+    "tools",
+    "tool_choice",
+    "tool_name",
+    "template_kwargs",
+    "continue_final",
+    "markup",
+)
+_READERS: Mapping[str, Reader] = {**KINDS["generate"].readers, **KINDS["chat"].readers}
+
+
+def request_of(
+    verb: str, prompt: Prompt, keywords: Mapping[str, Any], known: type, *, is_chat: bool = False
+) -> GenerateRequest:
+    """The request of a call of `verb`, checked. known: the `TypedDict` of what it takes.
+
+    is_chat: a text is a user's turn and not a prompt. Raises `TypeError` and `BadRequest`.
+    """
+    given = given_of(verb, keywords, known)
+    if isinstance(prompt, GenerateRequest):
+        if given:
+            raise TypeError(
+                f"{verb}() was given a whole GenerateRequest, which says everything itself, and "
+                f"{_listed(given)}; set it in the request (dataclasses.replace)"
+            )
+        prompt.check()
+        return prompt
+    sampling = _sampling(verb, given)
+    constraint = _constraint(given)
+    chat = {name: _read(name, given.pop(name)) for name in _CHAT_FIELDS if name in given}
+    place = {name: _read(name, value) for name, value in given.items()}
+    if isinstance(prompt, str) and not is_chat:
+        if chat:
+            raise BadRequest(
+                f"{_listed(chat)} belongs to a chat: give turns instead of a text",
+                field=next(iter(chat)),
+            )
+        request = GenerateRequest(prompt=prompt, sampling=sampling, constraint=constraint, **place)
+    else:
+        if "special" in place:
+            raise BadRequest("special belongs to a prompt: what turns say is text", field="special")
+        request = GenerateRequest(
+            messages=turns_of(prompt),
+            chat=ChatOptions(**chat),
+            sampling=sampling,
+            constraint=constraint,
+            **place,
+        )
+    request.check()
+    return request
+
+
+def given_of(verb: str, keywords: Mapping[str, Any], known: type) -> dict[str, Any]:
+    """The keywords that say something. Raises `TypeError` for one that `verb` does not take."""
+    names = known.__annotations__
+    for name in keywords:
+        if name not in names:
+            raise TypeError(f"{verb}() takes no keyword {name!r}{nearest(name, names)}")
+    return {name: value for name, value in keywords.items() if value is not None}
+
+
+def checked(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` as the protocol's readers take them, of a request of that kind. Raises
+    `BadRequest`."""
+    readers = KINDS[kind].readers
+    return {name: readers[name](name, _plain(value)) for name, value in values.items()}
+
+
+def one_completion(request: GenerateRequest) -> GenerateRequest:
+    """`request`, whose one answer is wanted. Raises `BadRequest` where it asks for more."""
+    if request.n != 1:
+        raise BadRequest("one text has room for one completion: n must be 1", field="n")
+    return request
+
+
+def with_markup(request: GenerateRequest) -> GenerateRequest:
+    """`request`, its answer written so that `umad.chat` can take it apart."""
+    if request.messages is None:
+        raise BadRequest(
+            "a chat has messages; a prompt is what text() goes on from", field="prompt"
+        )
+    return replace(request, chat=replace(request.chat, markup=True))
+
+
+def _sampling(verb: str, given: dict[str, Any]) -> SamplingParams:
+    whole = given.pop("sampling", None)
+    named = {name: _read(name, given.pop(name)) for name in SAMPLING_FIELDS if name in given}
+    if whole is None:
+        return SamplingParams(**named)
+    if not isinstance(whole, SamplingParams):
+        raise BadRequest("sampling must be SamplingParams", field="sampling")
+    if named:
+        raise TypeError(
+            f"{verb}() was given a whole SamplingParams and {_listed(named)}; "
+            "set it there (dataclasses.replace)"
+        )
+    return whole
+
+
+def _constraint(given: dict[str, Any]) -> Constraint | None:
+    constraints: dict[str, Any] = {}
+    if "schema" in given:
+        schema = given.pop("schema")
+        if callable(made := getattr(schema, "model_json_schema", None)):
+            schema = made()
+        constraints["schema"] = KINDS["generate"].readers["json_schema"]("schema", _plain(schema))
+    if "grammar" in given:
+        constraints["grammar"] = _read("grammar", given.pop("grammar"))
+    return read_one_constraint(constraints)
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "tools":
+        return tools_of(value)
+    if name == "logit_bias" and isinstance(value, Mapping):
+        value = list(value.items())
+    return _READERS[name](name, _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """`value` as it would arrive over a socket: what Python and numpy have more of, they mean."""
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,258 @@
+"""Every verb of the clients, once: its arguments, its documentation, its message, its answer.
+
+`umad.client.blocking` and `umad.client.asynchronous` make their methods of these. To add a verb,
+write it here and name it in both.
+Not: sending or waiting. Pure; each function only returns a value (`umad.client.methods`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack
+
+from umad.client.chats import ChatReading, ChatResult, Piece
+from umad.client.keywords import (
+    ChatKeywords,
+    GenerateKeywords,
+    Prompt,
+    TextKeywords,
+    checked,
+    given_of,
+    one_completion,
+    request_of,
+    with_markup,
+)
+from umad.client.methods import Flow, Gathering, Question
+from umad.client.results import (
+    as_count,
+    as_embeddings,
+    as_ids,
+    as_nothing,
+    as_pieces,
+    as_ranking,
+    as_rows,
+    as_text,
+)
+from umad.client.rows import MetricsRow, ModelRow, RequestRow
+from umad.client.turns import Turn
+from umad.embedding import Embeddings, EmbedRequest, Input, Ranking, RerankRequest
+from umad.errors import ProtocolViolation
+from umad.protocol import messages
+from umad.request import GenerateRequest
+from umad.service import GenerationEvent, Tokens
+
+# -- generations ---------------------------------------------------------------------------------
+
+
+def generate(prompt: Prompt, **keywords: Unpack[GenerateKeywords]) -> Flow[GenerationEvent]:
+    """Events of one request: `Accepted`, then `Progress` and `Tokens`, and `Done` of each
+    completion. Raises what ends it early. Leaving the iterator cancels the request.
+    """
+    request = request_of("generate", prompt, keywords, GenerateKeywords)
+    return Flow(request=request, reader=lambda _: lambda event: (event,))
+
+
+def text(prompt: Prompt, **keywords: Unpack[TextKeywords]) -> Flow[str]:
+    """Pieces of the text that follows `prompt`, as they come. Raises what ends it early."""
+    return _text("text", prompt, keywords)
+
+
+def complete(prompt: Prompt, **keywords: Unpack[TextKeywords]) -> Gathering[str, str]:
+    """The text that follows `prompt`; as far as it came when somebody cancelled it."""
+    return Gathering(flow=_text("complete", prompt, keywords), fold="".join)
+
+
+def stream(
+    turns: str | Sequence[Turn] | GenerateRequest, **keywords: Unpack[ChatKeywords]
+) -> Flow[Piece]:
+    """Pieces of a chat's answer: `Content` and `Reasoning` as they come, a `ToolCall` once it is
+    whole, and the `ChatResult` last. Raises what ends it early.
+    """
+    return _chat("stream", turns, keywords)
+
+
+def chat(
+    turns: str | Sequence[Turn] | GenerateRequest, **keywords: Unpack[ChatKeywords]
+) -> Gathering[Piece, ChatResult]:
+    """The answer to a chat. A turn is a `ChatMessage` or a map such as
+    {"role": "user", "content": "…"}; a text is a user's turn.
+    """
+    return Gathering(flow=_chat("chat", turns, keywords), fold=_result)
+
+
+def _text(verb: str, prompt: Prompt, keywords: TextKeywords) -> Flow[str]:
+    request = one_completion(request_of(verb, prompt, keywords, TextKeywords))
+    return Flow(
+        request=request,
+        reader=lambda _: lambda event: (event.text,) if isinstance(event, Tokens) else (),
+    )
+
+
+def _chat(
+    verb: str, turns: str | Sequence[Turn] | GenerateRequest, keywords: ChatKeywords
+) -> Flow[Piece]:
+    request = with_markup(
+        one_completion(request_of(verb, turns, keywords, ChatKeywords, is_chat=True))
+    )
+    return Flow(
+        request=request,
+        reader=lambda models: ChatReading(request, models),
+        wants_models=True,
+    )
+
+
+def _result(pieces: list[Piece]) -> ChatResult:
+    last = pieces[-1] if pieces else None
+    if not isinstance(last, ChatResult):
+        raise ProtocolViolation("the daemon ended a chat before it had accepted it")
+    return last
+
+
+# -- texts that are embedded or compared ---------------------------------------------------------
+
+
+class WorkKeywords(TypedDict, total=False):
+    """What embedding and ranking take. The fields of `EmbedRequest` explain."""
+
+    model: str | None
+    truncate: bool | None
+    lane: str | None
+    app: str | None
+    deadline_ms: int | None
+
+
+class EmbedKeywords(WorkKeywords, total=False):
+    """What embedding takes."""
+
+    dimensions: int | None
+    normalize: bool | None
+
+
+class RerankKeywords(WorkKeywords, total=False):
+    """What ranking takes."""
+
+    top_n: int | None
+
+
+def embed(
+    inputs: str | Sequence[Input] | Sequence[int] | EmbedRequest, **keywords: Unpack[EmbedKeywords]
+) -> Question[Embeddings]:
+    """A vector for each of `inputs`: a text, texts, or token ids of one or of each. Giving up on it
+    cancels it. Raises `PromptTooLong` naming the text, `Unsupported` of a model without vectors.
+    """
+    given = given_of("embed", keywords, EmbedKeywords)
+    if isinstance(inputs, EmbedRequest):
+        _check_whole("embed", inputs, given)
+        request = inputs
+    else:
+        values = checked("embed", {"input": inputs, **given})
+        request = EmbedRequest(inputs=values.pop("input"), **values)
+    request.check()
+    return Question(
+        message=lambda id_: messages.Embed(id=id_, request=request),
+        read=as_embeddings,
+        wait="embed",
+    )
+
+
+def rerank(
+    query: str | RerankRequest,
+    documents: Sequence[str] | None = None,
+    **keywords: Unpack[RerankKeywords],
+) -> Question[Ranking]:
+    """`documents` in the order in which they answer `query`. Raises `Unsupported` unless the model
+    is a reranker.
+    """
+    given = given_of("rerank", keywords, RerankKeywords)
+    if isinstance(query, RerankRequest):
+        _check_whole("rerank", query, given if documents is None else {"documents": 1, **given})
+        request = query
+    else:
+        values = {"query": query, "documents": documents or (), **given}
+        request = RerankRequest(**checked("rerank", values))
+    request.check()
+    return Question(
+        message=lambda id_: messages.Rerank(id=id_, request=request),
+        read=as_ranking,
+        wait="embed",
+    )
+
+
+def _check_whole(verb: str, request: object, given: dict[str, Any]) -> None:
+    if given:
+        raise TypeError(
+            f"{verb}() was given a whole {type(request).__name__} and {', '.join(given)}; "
+            "set it in the request (dataclasses.replace)"
+        )
+
+
+# -- single answers ------------------------------------------------------------------------------
+
+
+def tokenize(
+    text: str, *, model: str | None = None, special: bool = True
+) -> Question[tuple[int, ...]]:
+    """Token ids of `text`; special: recognise control tokens in it."""
+    return Question(
+        message=lambda id_: messages.Tokenize(id=id_, text=text, model=model, special=special),
+        read=as_ids,
+    )
+
+
+def detokenize(ids: Sequence[int], *, model: str | None = None) -> Question[str]:
+    """Text of `ids`."""
+    return Question(
+        message=lambda id_: messages.Detokenize(id=id_, ids=tuple(ids), model=model), read=as_text
+    )
+
+
+def pieces(ids: Sequence[int], *, model: str | None = None) -> Question[tuple[bytes, ...]]:
+    """Bytes of each of `ids`; those of one token may be part of a character."""
+    return Question(
+        message=lambda id_: messages.Detokenize(id=id_, ids=tuple(ids), model=model, pieces=True),
+        read=as_pieces,
+    )
+
+
+def cancel(request: str) -> Question[None]:
+    """End a request by the daemon's id for it. Raises `UnknownRequest`."""
+    return Question(message=lambda id_: messages.Cancel(id=id_, request=request), read=as_nothing)
+
+
+def set_priority(target: str, lane: str) -> Question[int]:
+    """Move a session's or request's work to `lane`; how many requests moved."""
+    return Question(
+        message=lambda id_: messages.Priority(id=id_, target=target, lane=lane), read=as_count
+    )
+
+
+def load(model: str) -> Question[ModelRow]:
+    """Load a model and wait until it is ready; its facts. Raises `UnknownModel`,
+    `ModelLoadFailed`.
+    """
+    return Question(
+        message=lambda id_: messages.Load(id=id_, model=model), read=ModelRow.of, wait="load"
+    )
+
+
+def unload(model: str) -> Question[None]:
+    """Stop a model's engine; its running requests fail. Raises `UnknownModel`."""
+    return Question(message=lambda id_: messages.Unload(id=id_, model=model), read=as_nothing)
+
+
+def models() -> Question[list[ModelRow]]:
+    """Every loaded or loading model."""
+    return Question(message=lambda id_: messages.Models(id=id_), read=as_rows(ModelRow))
+
+
+def sessions() -> Question[list[RequestRow]]:
+    """Every live request, with the session it belongs to."""
+    return Question(message=lambda id_: messages.Sessions(id=id_), read=as_rows(RequestRow))
+
+
+def metrics() -> Question[MetricsRow]:
+    """The scorecard: what every app felt over the last seconds, and what the device did."""
+    return Question(message=lambda id_: messages.Metrics(id=id_), read=MetricsRow.of)
+
+
+def ping() -> Question[None]:
+    """Return once the daemon has answered."""
+    return Question(message=lambda id_: messages.Ping(id=id_), read=as_nothing)
