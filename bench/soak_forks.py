@@ -1,10 +1,10 @@
 """Where an answer under load took another token than on the quiet daemon: was it a near tie?
 
 In a pool with holes sums are made in another order, their last bits differ, and where two tokens
-nearly tie that chooses the other one (README, same seed). Nothing else may do so: a lost, repeated
-or mixed up token would show as one that the model finds less likely there. So every such place is
-asked about on the quiet daemon, which tells how likely both are. Not: who got too few tokens
-(`bench.soak_clients`).
+nearly tie that chooses the other one (docs/benchmarks.md, "Same seed, same output"). Nothing else
+may do so: a lost, repeated or mixed up token would show as one that the model finds less likely
+there. So every such place is asked about on the quiet daemon, which tells how likely both are.
+Not: who got too few tokens (`bench.soak_clients`).
 """
 
 import dataclasses

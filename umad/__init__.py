@@ -16,7 +16,7 @@ change. Rows, events and requests may gain fields, functions may gain keywords. 
 not in `__all__` may change at any time.
 
 A name is imported when it is first used, so that `import umad` costs a program nothing and the
-command line and the daemon do not load the client. The map of the code is `umad/README.md`.
+command line and the daemon do not load the client. The map of the code is `docs/architecture.md`.
 """
 
 from importlib import import_module

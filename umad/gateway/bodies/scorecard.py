@@ -1,6 +1,7 @@
 """What GET /metrics answers as JSON, and POST /load. For the OpenAPI document.
 
-What each figure means is umad/README.md's. None: nothing was measured in the window.
+docs/decisions/0022-scorecard.md says what each figure means. None: nothing was measured in the
+window.
 """
 
 from pydantic import BaseModel, ConfigDict, Field
