@@ -319,7 +319,7 @@ def test_an_app_whose_requests_end_may_ask_again(serve: Serve) -> None:
                     asks(f"dropped {at}", max_tokens=2000), Cancel(id=-1, own_id=f"dropped {at}")
                 )
                 await wire.collect(f"dropped {at}")
-            for at in range(4):
+            for _ in range(4):
                 other = await house.connect()
                 other.send(asks(1, max_tokens=2000, n=3))
                 await other.next()
