@@ -21,7 +21,13 @@ from umad.client.opening import (
 )
 from umad.client.options import ClientOptions
 from umad.client.trust import check_folder, check_peer, trusted_owners
-from umad.errors import ConnectionLost, DeadlineExceeded, LimitExceeded, UmadError
+from umad.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    LimitExceeded,
+    ProtocolViolation,
+    UmadError,
+)
 from umad.protocol.errors import error_of_failed, failed_of
 from umad.protocol.frames import FrameReader
 from umad.protocol.messages import (
@@ -31,6 +37,7 @@ from umad.protocol.messages import (
     RequestId,
     Result,
     Welcome,
+    damaged_id,
     encode_request,
     parse_event,
 )
@@ -221,7 +228,11 @@ class Connection(asyncio.BufferedProtocol):
         return ConnectionLost("the daemon closed the connection before the answer was complete")
 
     def _dispatch(self, body: bytes) -> None:
-        request_id, message = parse_event(body)
+        try:
+            request_id, message = parse_event(body)
+        except ProtocolViolation as violation:
+            self._damaged(body, violation)
+            return
         if isinstance(message, Welcome):
             self._greeted(message)
         elif request_id is None:
@@ -240,6 +251,16 @@ class Connection(asyncio.BufferedProtocol):
             elif isinstance(message, Failed):
                 answer.set_exception(error_of_failed(message))
         # Anything else belongs to a request that nobody waits for any more.
+
+    def _damaged(self, body: bytes, violation: ProtocolViolation) -> None:
+        """End the request whose tokens cannot be read. Raises where nobody knows whose they are."""
+        request_id = damaged_id(body)
+        if request_id is None:
+            raise violation
+        inbox = self._inboxes.pop(request_id, None)
+        if inbox is not None:
+            self._cancel(request_id)
+            inbox.fail(violation)
 
     def _greeted(self, message: Message | None) -> None:
         if not self._greeting.done():

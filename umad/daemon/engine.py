@@ -110,6 +110,11 @@ class Engine:
         return self._link is not None
 
     @property
+    def is_idle(self) -> bool:
+        """Nobody waits for anything of it."""
+        return not len(self.journal) and not self._calls
+
+    @property
     def owes_news(self) -> bool:
         """It has something to do that no slow reader holds up, so silence means it hangs. What is
         paused holds up nobody else: it gives its cells to those who wait.

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from typing_extensions import override
 
-from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
+from umad.protocol.engine_words import MAX_ENGINE_FRAME_BYTES, check_words
+from umad.protocol.frames import FrameReader, encode_frame
 from umad.protocol.link import STEP_TOKENS, FromEngine, ToEngine, encode, message_of, unpack
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,7 @@ class EngineLink(asyncio.Protocol):
         self._heard = heard
         self._heard_tokens = heard_tokens
         self._now_ns = now_ns
-        # Both ends are umad: an engine's step is as large as it is.
-        self._reader = FrameReader(MAX_FRAME_BYTES)
+        self._reader = FrameReader(MAX_ENGINE_FRAME_BYTES)
         self._transport: asyncio.Transport | None = None
 
     def send(self, *messages: ToEngine) -> None:
@@ -68,7 +68,7 @@ class EngineLink(asyncio.Protocol):
                 if unpacked[0] == STEP_TOKENS:
                     self._heard_tokens(unpacked, now_ns)
                 else:
-                    self._heard(message_of(unpacked), now_ns)  # type: ignore[arg-type]
+                    self._heard(check_words(message_of(unpacked)), now_ns)
         except Exception:
             # A process boundary: an engine gone mad must cost its own life, not the daemon's.
             log.exception("engine news cannot be handled; the engine is given up")

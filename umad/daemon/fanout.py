@@ -15,8 +15,9 @@ from umad.daemon.engine import Engine
 from umad.daemon.engine import State as EngineState
 from umad.daemon.generation import Generation
 from umad.daemon.journal import Entry, Journal
-from umad.errors import UmadError
+from umad.errors import ProtocolViolation, UmadError
 from umad.metrics.scorecard import Scorecard
+from umad.protocol.engine_words import is_time_ms
 from umad.protocol.errors import error_of
 from umad.protocol.lifecycle import Event, State
 from umad.protocol.link import Pause, Prefilled, StepReport, Submit
@@ -76,6 +77,8 @@ class Fanout:
         values = iter(unpacked)
         next(values)
         solo_ms, carried = next(values), next(values)
+        if not is_time_ms(solo_ms):
+            raise ProtocolViolation("a step's length is no length of time")
         for rid, token, tail in zip(values, values, values, strict=True):
             entry = journal.get(rid)
             if entry is None:
@@ -83,6 +86,8 @@ class Fanout:
             if entry.state is not State.GENERATING:
                 self._begin(journal, entry, now_ns)
             entry.ids.append(token)
+            if len(entry.ids) > entry.most_tokens:
+                raise _too_many(entry)
             note(rid, 1, now_ns, solo_ms, carried)
             entry.owner.recipient.send(entry.head + tail)
 
@@ -115,6 +120,8 @@ class Fanout:
             if entry.state is not State.GENERATING:
                 self._begin(journal, entry, now_ns)
             entry.ids.extend(news.ids)
+            if len(entry.ids) > entry.most_tokens:
+                raise _too_many(entry)
             scorecard.tokens(
                 news.rid, len(news.ids), now_ns, report.solo_ms, carried=report.carried
             )
@@ -153,3 +160,9 @@ class Fanout:
         )
         owner = entry.owner
         self._completions.tell(owner.recipient, encode_event(owner.client_id, progress))
+
+
+def _too_many(entry: Entry[Generation]) -> ProtocolViolation:
+    """An engine that does not stop: its clients have what they asked for, and no more of it."""
+    del entry.ids[entry.most_tokens :]
+    return ProtocolViolation(f"more than {entry.most_tokens} tokens of one completion")

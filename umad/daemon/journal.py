@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # Prompts are held twice (here and in the engine) for as long as they live.
 MAX_PROMPT_BYTES = 2**30
+MAX_TOKENS = 2**31 - 1
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -25,6 +26,7 @@ class Entry(Generic[T]):
     """One completion, number `index` of its request.
 
     owner: whoever gets its news; the journal never looks inside.
+    most_tokens: as many as it asked for.
     head: `events.tokens_head`, the part that its tokens messages have in common.
     started: the engine has spoken of it, so it no longer waits.
     begun_ns, first_token_ns: when it first did, and first with a token; 0 until then.
@@ -35,6 +37,7 @@ class Entry(Generic[T]):
     owner: T
     index: int
     size_bytes: int
+    most_tokens: int = MAX_TOKENS
     head: bytes = b""
     state: State = State.QUEUED
     ids: "array[int]" = field(default_factory=lambda: array("i"))
@@ -79,7 +82,14 @@ class Journal(Generic[T]):
     def add(self, submit: Submit, *, owner: T, index: int, head: bytes = b"") -> Entry[T]:
         """Accept a completion."""
         size_bytes = _prompt_bytes(submit)
-        entry = Entry(submit=submit, owner=owner, index=index, size_bytes=size_bytes, head=head)
+        entry = Entry(
+            submit=submit,
+            owner=owner,
+            index=index,
+            size_bytes=size_bytes,
+            most_tokens=submit.sampling.max_tokens or MAX_TOKENS,
+            head=head,
+        )
         self._entries[submit.rid] = entry
         self.n_waiting += 1
         self.prompt_bytes += size_bytes

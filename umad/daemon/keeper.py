@@ -21,7 +21,7 @@ from umad.daemon.engine_link import EngineLink
 from umad.daemon.engine_process import EngineProcess, Launcher
 from umad.daemon.names import ModelFile
 from umad.daemon.watchdog import Watchdog
-from umad.errors import EngineFailed, ModelLoadFailed, UmadError
+from umad.errors import EngineFailed, ModelLoadFailed, ProtocolViolation, UmadError
 from umad.protocol.link import Fatal, FromEngine, Ready, Reply, StepReport, Stop
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 STOP_S = 10.0
 # What was written before a death is still to be read; longer, and somebody else holds the link.
 LAST_WORDS_S = 2.0
+# Words of an engine without work: the news of steps that were under way, and a few at load.
+MOST_IDLE_WORDS = 10_000
 
 
 class Keeper:
@@ -59,6 +61,7 @@ class Keeper:
         self._process: EngineProcess | None = None
         self._link: EngineLink | None = None
         self._fatal: Fatal | None = None
+        self._n_idle = 0
         self._watchdog = Watchdog(engine, clock=clock, stall_s=limits.stall_s, hangs=self._hangs)
         engine.watch = self._watchdog.watch
         self._task = self._begin()
@@ -153,6 +156,7 @@ class Keeper:
         """Start a process, see it through, reap it: its exit status."""
         engine = self.engine
         self._fatal = None
+        self._n_idle = 0
         # Before the process: its first word may come as soon as it lives.
         self._link = link = EngineLink(self._heard, self._heard_tokens, self._clock.now_ns)
         try:
@@ -207,11 +211,13 @@ class Keeper:
     def _heard_tokens(self, unpacked: Sequence[Any], now_ns: int) -> None:
         engine = self.engine
         engine.last_news_ns = now_ns
+        self._check_is_news()
         self._events.engine_tokens(engine, unpacked, now_ns)
 
     def _heard(self, message: FromEngine, now_ns: int) -> None:
         engine = self.engine
         engine.last_news_ns = now_ns
+        self._check_is_news()
         match message:
             case StepReport():
                 self._events.engine_report(engine, message, now_ns)
@@ -221,6 +227,12 @@ class Keeper:
                 self._ready(message)
             case Fatal():
                 self._fatal = message
+
+    def _check_is_news(self) -> None:
+        """Raises `ProtocolViolation` for an engine that talks on with nobody waiting for a word."""
+        self._n_idle = self._n_idle + 1 if self.engine.is_idle else 0
+        if self._n_idle > MOST_IDLE_WORDS:
+            raise ProtocolViolation("an engine that has nothing to do does not stop talking")
 
     def _ready(self, ready: Ready) -> None:
         engine = self.engine

@@ -46,6 +46,8 @@ Message = Event | Welcome | Result
 
 # msgpack: a map of five; the keys of `tokens_tail` in a map that has begun.
 _MAP_OF_5 = b"\x85"
+# A head with the longest id, in four-byte characters.
+_HEAD_BYTES = 1024
 _TEXT, _ONE_ID = b"\xa4text", b"\xa3ids\x91"
 # One packer for small values: making one costs more than they do. Kept by its thread: a value is
 # packed under the GIL in one call.
@@ -202,6 +204,8 @@ def _logprobs(ids: Iterable[int], wire: Iterable[Any]) -> tuple[TokenLogprob, ..
 
 def _tokens(body: Mapping[str, Any]) -> Tokens:
     ids = tuple(body["ids"])
+    if type(body["text"]) is not str:
+        raise TypeError("text")
     wire = body.get("logprobs")
     return Tokens(
         index=body["index"],
@@ -281,6 +285,24 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "result": _result,
     "hello": _welcome,
 }
+
+
+def damaged_id(body: bytes) -> RequestId | None:
+    """The request a body belongs to that `parse_event` cannot read; None where it does not say so.
+
+    An engine makes the end of a tokens message, and the daemon, which made its head, does not read
+    it: what is wrong with it is that request's trouble and not its neighbours' on the connection.
+    """
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(body[:_HEAD_BYTES])
+    try:
+        if unpacker.read_map_header() == 5:
+            fields = {unpacker.unpack(): unpacker.unpack() for _ in range(2)}
+            if fields.get("type") == "tokens" and isinstance(fields.get("id"), int | str):
+                return fields["id"]  # type: ignore[no-any-return]
+    except (ValueError, TypeError, msgpack.OutOfData):
+        pass
+    return None
 
 
 def parse_event(body: bytes) -> tuple[RequestId | None, Message]:

@@ -1,7 +1,8 @@
 """Messages between the daemon and one engine: msgpack arrays, kind first, in the same frames.
 
 Not for clients (they get `umad.protocol.messages`): both ends are this version of umad, one has
-started the other, so a message is trusted and only its kind is looked at. One message a step
+started the other. An engine trusts the daemon; what an engine says is looked at
+(`umad.protocol.engine_words`). One message a step
 carries every stream's news: a `StepReport`, or, hot, a token for each of some streams and nothing
 else, which is never made into objects (`encode_step_tokens`).
 Pure: bytes and values.
