@@ -59,7 +59,8 @@ class EngineSettings:
     """How a model is opened. None leaves the choice to umad.
 
     ctx_size: cells of the whole KV pool, all streams together; also the longest prompt.
-    max_seqs: streams and retained prefixes together (llama.cpp allows 256).
+    max_seqs: streams and retained prefixes together (llama.cpp allows 256); None for 64, or fewer
+    where each takes memory that is not there.
     batch: most tokens in one step. ubatch: tokens llama.cpp computes at once.
     park_bytes: host memory for streams and prefixes the pool has no room for; 0 for none.
     session_dir: where the context of named sessions is kept beyond the engine's life; None for
@@ -67,7 +68,7 @@ class EngineSettings:
     """
 
     ctx_size: int = 8192
-    max_seqs: int = 64
+    max_seqs: int | None = None
     park_bytes: int | None = None
     session_dir: str | None = None
     session_bytes: int = 4 * 2**30

@@ -1,15 +1,16 @@
 """Tiny models with random weights, one of each architecture that llama.cpp has a shape for.
 
 llama.cpp's own test (`tests/test-llama-archs.cpp`) makes them; `saved_archs.cpp` writes them to
-files. They have no vocabulary of use, so each is given one here: a byte-level BPE of exactly as many
-tokens as its embedding has rows, a chat template, and a context longer than the test's 256. They
-are kept in the cache folder of the benchmarks (`bench.cache`) and made again when one of these
+files. They have no vocabulary of use, so each is given one here: a byte-level BPE of exactly as
+many tokens as its embedding has rows, a chat template, and a context longer than the test's 256.
+They are kept in the cache folder of the benchmarks (`bench.cache`) and made again when one of these
 files or the version of llama.cpp changes.
 Not a test. Owner: the process that holds the lock `zoo`.
 """
 
 import functools
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -17,10 +18,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import llama_cpp.lib
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from bench import cache, peers
+from bench.errors import BenchError
 
 _HERE = Path(__file__).parent
 _SOURCE = _HERE / "saved_archs.cpp"
@@ -48,7 +49,12 @@ _MORE: Mapping[str, tuple[str, ...]] = {
 }
 # Further variants: a name, and the metadata that makes it one.
 _VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "gemma4": {"shared": ("attention.shared_kv_layers=u32:2",)},
+    "gemma4": {
+        "shared": (
+            "attention.shared_kv_layers=u32:2",
+            "attention.sliding_window_pattern=u32s:1,1,0,1,0",
+        )
+    },
 }
 
 _CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -109,7 +115,10 @@ def _fingerprint() -> str:
 def _compile(program: Path) -> None:
     """Link against the library that the engine loads, so that nothing of llama.cpp is built."""
     sources = peers.source()
-    library = Path(next(iter(llama_cpp.lib.__path__)))
+    found = importlib.util.find_spec("llama_cpp")
+    if found is None or found.origin is None:
+        raise BenchError("llama-cpp-python is not installed")
+    library = Path(found.origin).parent / "lib"
     compiler = os.environ.get("CXX", "c++")
     scratch = program.with_suffix(".new")
     command = [compiler, "-std=c++17", "-O1", "-w", str(_SOURCE), "-o", str(scratch)]

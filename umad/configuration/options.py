@@ -99,9 +99,10 @@ SCALARS: tuple[Option, ...] = (
     ),
     engine_option(
         "max_seqs",
-        whole(1, 256, unit="sequences"),
+        whole(1, 256, unit="sequences", word="auto"),
         "Streams and kept prefixes at once.",
-        "Fewer make further requests wait, and fewer conversations stay ready in the pool.",
+        "Fewer make further requests wait, and fewer conversations stay ready in the pool. auto is "
+        "64, or fewer where each takes much memory: in models with recurrent layers.",
         shown=True,
     ),
     engine_option(

@@ -17,6 +17,9 @@ class ModelFacts:
     weights: bytes a token touches. kv_type: the ggml type really used; kv_type_asked: our name
     of what was asked for. can_share_prefix: False for models with a state instead of cells.
     cuts_soon: a running background step gives the device back within milliseconds.
+    kv_cell_bytes: of one position of a text, window_cell_bytes the part of it whose layers look
+    back over `window_tokens` only. seq_bytes: of every stream, used or not; state_bytes: the part
+    of it that a step reads and writes as a whole.
     skip_ms: what a row's attention takes to pass over a cell of the pool that is not its own.
     park_bytes: host memory for what the pool has no room for, 0 for none.
     pooling, embed_tokens, embed_width: what becomes of a text's tokens when it is embedded ("rank":
@@ -61,6 +64,10 @@ class ModelFacts:
     embed_tokens: int = 0
     embed_width: int = 0
     park_bytes: int = 0
+    window_cell_bytes: int = 0
+    window_tokens: int = 0
+    state_bytes: int = 0
+    seq_bytes: int = 0
     load_ms: float = 0.0
     warmup_ms: float = 0.0
     decode_ms: float = 0.0
@@ -82,8 +89,12 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTraffic:
-    """Bytes a step moves: weights once a micro-batch, KV read and written, logits.
+    """Bytes a step moves: weights once a micro-batch, KV read and written, states read and written,
+    logits.
 
+    kv_cell_bytes: of a position; window_cell_bytes: the part of it that a row reads at most
+    `window_tokens` times. state_bytes: of a sequence of the step, of which there are `max_seqs` at
+    most.
     An estimate that leaves out activations, which would add to it, and caches, which would save.
     """
 
@@ -91,10 +102,20 @@ class StepTraffic:
     kv_cell_bytes: int
     n_vocab: int
     ubatch: int
+    window_cell_bytes: int = 0
+    window_tokens: int = 0
+    state_bytes: int = 0
+    max_seqs: int = 0
 
     def moved(self, *, n_rows: int, n_cells_read: int, n_logit_rows: int) -> int:
-        """Of a step with these counts."""
+        """Of a step with these counts. A sequence is told by its row of logits: one whose prompt
+        goes on counts with the step that ends it, and the rows of an embedding, which are all
+        outputs, as far as there are sequences."""
         whole, rest = divmod(n_rows, self.ubatch)
         weights = whole * self.weights.touched(self.ubatch) + self.weights.touched(rest)
         cells = (n_cells_read + n_rows) * self.kv_cell_bytes
-        return weights + cells + n_logit_rows * self.n_vocab * LOGIT_BYTES
+        if self.window_cell_bytes:
+            beyond = max(0, n_cells_read - n_rows * self.window_tokens)
+            cells -= beyond * self.window_cell_bytes
+        states = 2 * min(n_logit_rows, self.max_seqs) * self.state_bytes
+        return weights + cells + states + n_logit_rows * self.n_vocab * LOGIT_BYTES

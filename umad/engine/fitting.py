@@ -1,22 +1,27 @@
 """Whether a model can be served on this machine, told before llama.cpp maps a byte.
 
-From the headers of its files, the settings and the machine's memory; what is wrong or too large is
-refused in one line that says what to do. Not: opening it (`loading`). Owner: the main thread.
+From the headers of its files, what llama.cpp says a context of it would take, the settings and the
+machine's memory; what is wrong or too large is refused in one line that says what to do. Not:
+opening it (`loading`), or how many streams get a state (`stream_count`). Owner: the main thread.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umad.config import EngineSettings
+from umad.engine.context_memory import ContextMemory, context_memory
 from umad.engine.devices import Device
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
+from umad.engine.llama import MAX_SEQS, ContextOptions, LlamaError, Model
 from umad.engine.opened import header_number
 from umad.engine.parked_cells import park_shape
-from umad.engine.process import memory_bytes
+from umad.engine.process import decode_threads, memory_bytes
+from umad.engine.stream_count import MOST_STREAMS, stream_count
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
+from umad.models.rope import long_factors_from
 from umad.models.sizes import WeightBytes, kv_shape, weight_bytes
 from umad.scheduler.parked import ParkShape
 
@@ -29,6 +34,7 @@ _MEMORY_SHARE = 0.95
 _PARK_SHARE = 0.1
 # For rows of nobody (`CostModel.padding`); llama.cpp's pools grow by so many.
 SPARE_CELLS = 256
+_PAD_CELLS = 256
 _MOST_LAYERS = 512  # LLAMA_MAX_LAYERS
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
@@ -37,13 +43,16 @@ _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
     """A model that fits. headers: of all its files; the first one's metadata is the model's.
-    n_spare: cells that the pool has and does not tell of. parking: slabs that host memory has room
-    for; None where there is none."""
+    context: of the context it gets; n_streams: of whose sequences the last may be nobody's.
+    memory: what that takes. n_spare: cells that the pool has and does not tell of. parking: slabs
+    that host memory has room for; None where there is none."""
 
     path: Path
     headers: tuple[GgufHeader, ...]
     kv: GgmlType
-    cell_bytes: int
+    context: ContextOptions
+    memory: ContextMemory
+    n_streams: int
     n_spare: int
     parking: ParkShape | None
 
@@ -65,51 +74,149 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
     path = Path(options.path)
     headers = _checked_files(path)
     kv = _kv_type(settings)
-    cell_bytes = kv_shape(headers[0]).cell_bytes(kv.number, kv.number)
-    n_spare = SPARE_CELLS if _has_tiles(settings, devices) else 0
+    wanted = settings.max_seqs or MOST_STREAMS
+    context = ContextOptions(
+        n_cells=settings.ctx_size,
+        max_seqs=min(wanted, MAX_SEQS - 1) + 1,
+        batch=settings.batch,
+        ubatch=min(settings.ubatch, settings.batch),
+        threads=settings.threads or decode_threads(),
+        type_k=kv.number,
+        type_v=kv.number,
+        flash_attention=settings.flash_attention,
+    )
+    memory, keeps_states = _asked(path, headers[0], context, settings)
+    # Models with states share no beginnings and are not parked: no row of theirs is padded and no
+    # sequence is needed to copy through.
+    n_scratch = 0 if keeps_states else 1
+    n_spare = 0
+    if not keeps_states and _has_tiles(settings, devices):
+        n_spare = spare_cells(settings.ctx_size, headers[0])
     file_bytes = sum(one.file_bytes for one in headers)
-    kv_bytes = (settings.ctx_size + n_spare) * cell_bytes
+    kv_bytes = memory.pool_bytes + n_spare * memory.cell_bytes
     machine_bytes = memory_bytes()
+    available_bytes = machine_bytes + _own_memory(devices)
+    other_bytes = file_bytes + kv_bytes + memory.compute_bytes
+    n_streams = stream_count(
+        None if settings.max_seqs is None else context.max_seqs - 1,
+        seq_bytes=memory.seq_bytes,
+        n_scratch=n_scratch,
+        left_bytes=int(_MEMORY_SHARE * available_bytes) - other_bytes,
+        machine_bytes=machine_bytes,
+    )
+    n_seqs = n_streams + n_scratch
     check_memory(
         file_bytes=file_bytes,
         kv_bytes=kv_bytes,
-        available_bytes=machine_bytes + _own_memory(devices),
+        available_bytes=available_bytes,
         path=path,
         cells=settings.ctx_size,
+        seq_bytes=memory.seq_bytes,
+        n_seqs=n_seqs,
+        compute_bytes=memory.compute_bytes,
     )
     capacity_bytes = park_bytes(
         settings.park_bytes,
-        left_bytes=machine_bytes - file_bytes - kv_bytes,
+        left_bytes=machine_bytes - other_bytes - n_seqs * memory.seq_bytes,
         memory_bytes=machine_bytes,
     )
     return Fitting(
         path=path,
         headers=headers,
         kv=kv,
-        cell_bytes=cell_bytes,
+        context=replace(context, n_cells=settings.ctx_size + n_spare, max_seqs=n_seqs),
+        memory=memory,
+        n_streams=n_streams,
         n_spare=n_spare,
         parking=park_shape(
             capacity_bytes=capacity_bytes,
-            cell_bytes=cell_bytes,
+            cell_bytes=memory.cell_bytes,
             n_layer=header_number(headers[0], "block_count"),
         ),
     )
 
 
+def spare_cells(ctx_size: int, header: GgufHeader) -> int:
+    """For rows of nobody, unless they would change what the model computes: a context that is
+    longer than the one a model was first trained on makes llama.cpp take other RoPE factors, for
+    every token from the first on."""
+    switch = long_factors_from(header)
+    if switch is not None and padded(ctx_size) <= switch < padded(ctx_size + SPARE_CELLS):
+        log.info("no spare cells: with them every token's RoPE factors would be the long ones")
+        return 0
+    return SPARE_CELLS
+
+
+def padded(n_cells: int) -> int:
+    """As many as llama.cpp makes of them (`llama_context`, GGML_PAD)."""
+    return -(-n_cells // _PAD_CELLS) * _PAD_CELLS
+
+
+def _asked(
+    path: Path, header: GgufHeader, context: ContextOptions, settings: EngineSettings
+) -> tuple[ContextMemory, bool]:
+    """What llama.cpp says the context would take, and whether its sequences have states.
+    Raises `ModelLoadFailed` for what it cannot open, and for what is no model by itself."""
+    try:
+        model = Model(str(path), gpu_layers=settings.gpu_layers, weights=False)
+        try:
+            _refuse_halves(path, header, model)
+            memory = context_memory(model, context)
+            keeps_states = model.is_recurrent
+        finally:
+            model.close()
+    except LlamaError as error:
+        raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
+    if memory is None:
+        cell_bytes = kv_shape(header).cell_bytes(context.type_k, context.type_v)
+        log.warning("this llama.cpp does not say what a context takes; KV is reckoned, states not")
+        memory = ContextMemory(cell_bytes=cell_bytes, pool_bytes=cell_bytes * context.n_cells)
+    return memory, keeps_states
+
+
+def _refuse_halves(path: Path, header: GgufHeader, model: Model) -> None:
+    if not model.has_decoder:
+        raise ModelLoadFailed(f"{path} is one half of a model, of no use alone")
+    if model.has_encoder:
+        raise ModelLoadFailed(
+            f"{path} is an encoder-decoder model ({header.architecture}): it reads with one half "
+            "and writes with the other, which umad does not run; choose a model that only decodes"
+        )
+
+
 def check_memory(
-    *, file_bytes: int, kv_bytes: int, available_bytes: int, path: Path, cells: int
+    *,
+    file_bytes: int,
+    kv_bytes: int,
+    available_bytes: int,
+    path: Path,
+    cells: int,
+    seq_bytes: int = 0,
+    n_seqs: int = 0,
+    compute_bytes: int = 0,
 ) -> None:
-    """Raise `ModelTooLarge`, with figures, when weights and KV cannot both be in memory."""
-    if file_bytes + kv_bytes <= _MEMORY_SHARE * available_bytes:
+    """Raise `ModelTooLarge`, with figures, when not all of it can be in memory at once."""
+    room_bytes = _MEMORY_SHARE * available_bytes
+    state_bytes = seq_bytes * n_seqs
+    other_bytes = file_bytes + kv_bytes + compute_bytes
+    if other_bytes + state_bytes <= room_bytes:
         return
-    advice = (
-        "serve with a smaller --ctx-size or --kv-type q8"
-        if file_bytes <= _MEMORY_SHARE * available_bytes
-        else "choose a smaller model or quantisation"
-    )
+    more = ""
+    if state_bytes:
+        each = f"{seq_bytes / _MB:.1f} MB"
+        more += f", {state_bytes / _MB:.0f} MB for the states of {n_seqs} streams ({each} each)"
+    if compute_bytes:
+        more += f", {compute_bytes / _MB:.0f} MB to work in"
+    most = int((room_bytes - other_bytes) // seq_bytes) if seq_bytes else 0
+    if file_bytes > room_bytes:
+        advice = "choose a smaller model or quantisation"
+    elif 0 < most < n_seqs:
+        advice = f"serve with --max-seqs {most}, or without it"
+    else:
+        advice = "serve with a smaller --ctx-size or --kv-type q8"
     raise ModelTooLarge(
         f"{path} needs {file_bytes / _MB:.0f} MB for weights and {kv_bytes / _MB:.0f} MB for "
-        f"{cells} cells of KV; this machine has {available_bytes / _MB:.0f} MB: {advice}"
+        f"{cells} cells of KV{more}; this machine has {available_bytes / _MB:.0f} MB: {advice}"
     )
 
 

@@ -9,6 +9,7 @@ to the step thread.
 
 import ctypes
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeVar
@@ -40,6 +41,11 @@ def start() -> None:
     lib.llama_backend_init()
 
 
+def listening() -> AbstractContextManager[list[str]]:
+    """The lines llama.cpp says meanwhile."""
+    return _tap.listening()
+
+
 def devices() -> tuple[Device, ...]:
     """Every device the loaded backends offer."""
     return devices_of(libggml)
@@ -63,11 +69,17 @@ class Model:
         mlock: bool = False,
         repack: bool = False,
         vocab_only: bool = False,
+        weights: bool = True,
     ) -> None:
+        """weights: False reads the header alone. Nothing can be decoded then, but a context says in
+        llama.cpp's log what it would take, and takes only its sequences' states."""
         params = lib.llama_model_default_params()
+        params.no_alloc = not weights
         params.n_gpu_layers = gpu_layers
         params.load_mode = (
-            lib.LLAMA_LOAD_MODE_MMAP_MLOCK
+            lib.LLAMA_LOAD_MODE_NONE
+            if not weights
+            else lib.LLAMA_LOAD_MODE_MMAP_MLOCK
             if mmap and mlock
             else lib.LLAMA_LOAD_MODE_MMAP
             if mmap
@@ -118,6 +130,11 @@ class Model:
     def sliding_window(self) -> int:
         """Positions some of the layers look back over; 0 where all look back over everything."""
         return int(lib.llama_model_n_swa(self.handle))
+
+    @property
+    def has_encoder(self) -> bool:
+        """True where a text has to go through an encoder of its own first."""
+        return bool(lib.llama_model_has_encoder(self.handle))
 
     @property
     def has_decoder(self) -> bool:

@@ -6,6 +6,8 @@ Owner: the process, which has one; called by llama.cpp on whatever thread it log
 import ctypes
 import logging
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger("umad.engine.llama")
 
@@ -27,6 +29,7 @@ class LlamaLog:
         self.errors: deque[str] = deque(maxlen=_LAST_LINES)
         self._partial = ""
         self._level = 0
+        self._heard: list[str] | None = None
         # Kept for the life of the process: llama.cpp holds the bare pointer.
         self.callback = _CALLBACK(self._on_text)
 
@@ -36,6 +39,8 @@ class LlamaLog:
         self._partial += text.decode("utf-8", "replace")
         *lines, self._partial = self._partial.split("\n")
         for line in lines:
+            if self._heard is not None:
+                self._heard.append(line)
             if self._level == _LEVEL_ERROR and not line.endswith(_OF_A_CUT):
                 self.errors.append(line.strip())
                 log.warning("%s", line)
@@ -47,3 +52,13 @@ class LlamaLog:
         text = "; ".join(line for line in self.errors if line)
         self.errors.clear()
         return text or "llama.cpp gave no reason"
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        """Every line said meanwhile, whatever its level. One listener at a time."""
+        heard: list[str] = []
+        self._heard = heard
+        try:
+            yield heard
+        finally:
+            self._heard = None

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umad.config import EngineSettings
+from umad.engine.context_memory import ContextMemory
 from umad.engine.cost_file import CostFile
 from umad.engine.devices import Device
 from umad.engine.embedding import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.fitting import Fitting, fit
 from umad.engine.launch import EngineOptions
-from umad.engine.llama import MAX_SEQS, Context, ContextOptions, LlamaError, Model
+from umad.engine.llama import Context, ContextOptions, LlamaError, Model
 from umad.engine.opened import Opened
 from umad.engine.parked_cells import can_park
-from umad.engine.process import decode_threads, locked_bytes
+from umad.engine.process import locked_bytes
 from umad.engine.session_folder import SessionFolder
 from umad.engine.session_identity import open_sessions
 from umad.engine.warmup import Observation, WarmUp
@@ -66,8 +67,7 @@ def load(
     Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
     began_ns = now_ns()
     fitting = fit(options, devices)
-    threads = options.engine.threads or decode_threads()
-    model, context = _open(options.engine, fitting, threads)
+    model, context = _open(options.engine, fitting)
     if options.engine.mlock:
         _say_what_is_locked(model, devices)
     opened = Opened(
@@ -78,7 +78,7 @@ def load(
         weights=fitting.weights,
         devices=devices,
         kv=fitting.kv,
-        threads=threads,
+        threads=fitting.context.threads,
         load_ms=(now_ns() - began_ns) / NS_PER_MS,
     )
     generates = context.has_memory and fitting.header.own("attention.causal") is not False
@@ -92,7 +92,7 @@ def load(
     return _generator(opened, context, fitting, file, now_ns)
 
 
-def _open(settings: EngineSettings, fitting: Fitting, threads: int) -> tuple[Model, Context]:
+def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
     try:
         model = Model(
             str(fitting.path),
@@ -101,29 +101,10 @@ def _open(settings: EngineSettings, fitting: Fitting, threads: int) -> tuple[Mod
             mlock=settings.mlock,
             repack=settings.repack,
         )
-        if not model.has_decoder:
-            raise ModelLoadFailed(f"{fitting.path} is one half of a model, of no use alone")
-        context = Context(
-            model,
-            ContextOptions(
-                n_cells=settings.ctx_size + fitting.n_spare,
-                max_seqs=_max_seqs(settings) + 1,
-                batch=settings.batch,
-                ubatch=min(settings.ubatch, settings.batch),
-                threads=threads,
-                type_k=fitting.kv.number,
-                type_v=fitting.kv.number,
-                flash_attention=settings.flash_attention,
-            ),
-        )
+        context = Context(model, fitting.context)
     except LlamaError as error:
         raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error
     return model, context
-
-
-def _max_seqs(settings: EngineSettings) -> int:
-    """Sequences for streams; there is one more, the scratch sequence."""
-    return min(settings.max_seqs, MAX_SEQS - 1)
 
 
 def _encoder(opened: Opened, n_cells: int) -> Loaded:
@@ -138,7 +119,7 @@ def _encoder(opened: Opened, n_cells: int) -> Loaded:
     return Loaded(
         model=opened.model,
         context=None,
-        facts=opened.facts(embeds, n_cells=0, max_seqs=0, kv_cell_bytes=0),
+        facts=opened.facts(embeds, n_cells=0, max_seqs=0, memory=ContextMemory()),
         embeds=embeds,
         embed_options=opened.embed_options(embeds),
         cost=CostModel(),
@@ -157,19 +138,21 @@ def _generator(
     options, model = opened.options, opened.model
     n_cells = context.n_cells - fitting.n_spare
     embeds = opened.embeds(n_cells=n_cells, generates=True)
-    warm = WarmUp(model, context, options.engine, now_ns)
+    warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     warmup_ms = warm.first_ms()
     can_share = not model.is_recurrent and warm.can_share_prefix()
     cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
     parking = fitting.parking
-    if parking is not None and not (can_share and _can_park(opened, context, parking)):
+    if parking is not None and not (
+        can_share and _can_park(opened, context, parking, scratch=fitting.n_streams)
+    ):
         log.info("sequences of this model cannot be parked model=%s", options.name)
         parking = None
     facts = opened.facts(
         embeds,
         n_cells=n_cells,
-        max_seqs=_max_seqs(options.engine),
-        kv_cell_bytes=fitting.cell_bytes,
+        max_seqs=fitting.n_streams,
+        memory=fitting.memory,
         can_share_prefix=can_share,
         park_bytes=0 if parking is None else parking.capacity_bytes,
         warmup_ms=warmup_ms,
@@ -191,12 +174,12 @@ def _generator(
     )
 
 
-def _can_park(opened: Opened, context: Context, shape: ParkShape) -> bool:
+def _can_park(opened: Opened, context: Context, shape: ParkShape, *, scratch: int) -> bool:
     # Of a layer with a sliding window llama.cpp saves only what is in the window, and what lies
     # before it could not be shared by another turn.
     model = opened.model
     return not model.sliding_window and can_park(
-        context, shape, scratch=_max_seqs(opened.options.engine), token=max(model.bos, 0)
+        context, shape, scratch=scratch, token=max(model.bos, 0)
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umad.chat.formats import format_of
+from umad.engine.context_memory import ContextMemory
 from umad.engine.devices import Device, cuts_soon
 from umad.engine.embedding import (
     HELD_SEQS,
@@ -85,7 +86,7 @@ class Opened:
         *,
         n_cells: int,
         max_seqs: int,
-        kv_cell_bytes: int,
+        memory: ContextMemory,
         can_share_prefix: bool = True,
         park_bytes: int = 0,
         warmup_ms: float = 0.0,
@@ -112,7 +113,11 @@ class Opened:
             kv_type=self.kv.name,
             kv_type_asked=settings.kv_type,
             kv_pack="unified",
-            kv_cell_bytes=kv_cell_bytes,
+            kv_cell_bytes=memory.cell_bytes,
+            window_cell_bytes=memory.window_cell_bytes,
+            window_tokens=model.sliding_window,
+            state_bytes=memory.state_bytes,
+            seq_bytes=memory.seq_bytes,
             can_share_prefix=can_share_prefix,
             cuts_soon=can_share_prefix and cuts_soon(devices),
             skip_ms=skip_ms(header, devices),

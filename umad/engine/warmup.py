@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from umad.config import EngineSettings
-from umad.engine.llama import Batch, Context, Model
+from umad.engine.llama import Batch, Context, ContextOptions, Model
 from umad.errors import ModelLoadFailed
 from umad.scheduler.cost import CostModel
 from umad.units import NS_PER_MS
@@ -29,13 +28,18 @@ class WarmUp:
     """One model's, on its context."""
 
     def __init__(
-        self, model: Model, context: Context, settings: EngineSettings, now_ns: Callable[[], int]
+        self,
+        model: Model,
+        context: Context,
+        options: ContextOptions,
+        n_streams: int,
+        now_ns: Callable[[], int],
     ) -> None:
         self._context = context
         self._now_ns = now_ns
-        self._batch = Batch(settings.batch)
-        self._most_tokens = settings.batch
-        self._most_rows = min(settings.max_seqs, settings.batch)
+        self._batch = Batch(options.batch)
+        self._most_tokens = options.batch
+        self._most_rows = min(n_streams, options.batch)
         self._token = max(model.bos, 0)
 
     def first_ms(self) -> float:

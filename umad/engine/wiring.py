@@ -176,6 +176,10 @@ def _traffic(options: EngineOptions, facts: ModelFacts) -> StepTraffic:
     return StepTraffic(
         weights=facts.weights,
         kv_cell_bytes=facts.kv_cell_bytes,
+        window_cell_bytes=facts.window_cell_bytes,
+        window_tokens=facts.window_tokens,
+        state_bytes=facts.state_bytes,
+        max_seqs=facts.max_seqs,
         n_vocab=facts.n_vocab,
         ubatch=min(options.engine.ubatch, _capacity(options, facts)),
     )

@@ -1,0 +1,133 @@
+"""What a context takes of memory, by llama.cpp's own account.
+
+llama.cpp has a dozen layouts for what it keeps of a text: keys and values of every layer or of
+some, compressed into one latent vector, shared between layers, an index beside them, a state of
+fixed size for each sequence, or several of these in one model. Working them out from a file's
+header was wrong by up to four times. So llama.cpp is asked: a model that was opened without weights
+makes a context that allocates nothing but its sequences' states, and its log says how large every
+part of it is (10 to 50 ms in all).
+Not: whether that fits the machine (`fitting`). Owner: the main thread.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from umad.engine.llama import MAX_SEQS, Context, ContextOptions, Model, listening
+
+_MIB = 2**20
+# States are allocated in earnest, so they are measured on few sequences.
+_FEW_SEQS = 2
+# The log rounds to 0.01 MiB. So many cells show the bytes of one to the byte, and so many states of
+# a small model theirs to 1 %; neither takes much of anything.
+_FINE_CELLS = 2**16
+_FINE_SEQS_CELLS = 256
+# llama.cpp's list of a context's cells is made in earnest, too: some 60 bytes each. What a larger
+# one takes grows with it.
+_MOST_CELLS = 2**17
+
+# llama-kv-cache.cpp, llama-kv-cache-*.cpp: which of several caches is made next.
+_WHICH = re.compile(r": creating +(non-SWA |SWA )?.*KV cache")
+_CELLS = re.compile(
+    r"llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +\d+ layers, +\d+/(\d+) seqs\)"
+)
+# llama-memory-recurrent.cpp, llama-kv-cache-dsv4.cpp
+_STATES = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB \( *(\d+) cells")
+_STREAMS = re.compile(r"streams = (\d+), rs_seq = \d+, layers = \d+, size = +([\d.]+) MiB")
+# llama-context.cpp: one for each device.
+_COMPUTE = re.compile(r" (?:compute|output) buffer size = +([\d.]+) MiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextMemory:
+    """Bytes of one context.
+
+    pool: of the cells that all sequences share. seq: of each sequence, used or not; state: the part
+    of it that does not grow with a text, of which every step reads and writes the whole. cell: one
+    position of one sequence, wherever it is kept; window: the part of a cell whose layers look back
+    over a sliding window only. compute: what a step works in, for as many sequences as were asked
+    for, or for two of a model that keeps states.
+    """
+
+    pool_bytes: int = 0
+    seq_bytes: int = 0
+    state_bytes: int = 0
+    cell_bytes: int = 0
+    window_cell_bytes: int = 0
+    compute_bytes: int = 0
+
+    def kept_bytes(self, n_seqs: int) -> int:
+        """Of texts and states, with so many sequences."""
+        return self.pool_bytes + n_seqs * self.seq_bytes
+
+
+def context_memory(model: Model, options: ContextOptions) -> ContextMemory | None:
+    """Of a context with these options on `model`, which has been opened without weights. None where
+    the log has none of the known lines though the model keeps something: a llama.cpp that words it
+    otherwise. Raises `LlamaError`."""
+    asked = _FEW_SEQS if model.is_recurrent else options.max_seqs
+    fine = _said(model, replace(options, n_cells=_FINE_CELLS, max_seqs=asked))
+    n_cells = min(options.n_cells, _MOST_CELLS)
+    whole = _said(model, replace(options, n_cells=n_cells, max_seqs=asked))
+    if fine is None or whole is None:
+        return None
+    state_bytes = fine.state_bytes
+    if model.is_recurrent and state_bytes < _MIB:
+        finest = MAX_SEQS if state_bytes < _MIB // 4 else MAX_SEQS // 4
+        finer = replace(options, n_cells=_FINE_SEQS_CELLS, max_seqs=finest)
+        state_bytes = (_said(model, finer) or fine).state_bytes
+    more = (options.n_cells - n_cells) / (_MOST_CELLS - _FINE_CELLS)
+
+    def grown(at_fine: int, at_most: int) -> int:
+        return at_most + round(more * (at_most - at_fine))
+
+    own_bytes = grown(fine.seq_bytes - fine.state_bytes, whole.seq_bytes - whole.state_bytes)
+    return ContextMemory(
+        pool_bytes=grown(fine.pool_bytes, whole.pool_bytes),
+        seq_bytes=own_bytes + state_bytes,
+        state_bytes=state_bytes,
+        cell_bytes=fine.cell_bytes,
+        window_cell_bytes=fine.window_cell_bytes,
+        compute_bytes=grown(fine.compute_bytes, whole.compute_bytes),
+    )
+
+
+def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
+    """What these lines of llama.cpp's log say of a context of so many cells."""
+    pool = own = state = cells = window = compute = 0.0
+    looks_back = False
+    for line in lines:
+        if found := _WHICH.search(line):
+            looks_back = found[1] == "SWA "
+        elif found := _CELLS.search(line):
+            mib, n_streams = float(found[1]), int(found[2])
+            if n_streams == 1:
+                pool += mib
+            else:
+                mib /= n_streams
+                own += mib
+            cells += mib
+            window += mib if looks_back else 0.0
+        elif found := _STATES.search(line):
+            state += float(found[1]) / int(found[2])
+        elif found := _STREAMS.search(line):
+            state += float(found[2]) / int(found[1])
+        elif found := _COMPUTE.search(line):
+            compute += float(found[1])
+    return ContextMemory(
+        pool_bytes=round(pool * _MIB),
+        seq_bytes=round((own + state) * _MIB),
+        state_bytes=round(state * _MIB),
+        cell_bytes=round(cells * _MIB / n_cells),
+        window_cell_bytes=round(window * _MIB / n_cells),
+        compute_bytes=round(compute * _MIB),
+    )
+
+
+def _said(model: Model, options: ContextOptions) -> ContextMemory | None:
+    with listening() as lines:
+        context = Context(model, options)
+    n_cells, has_memory = context.n_cells, context.has_memory
+    context.close()
+    said = read_log(lines, n_cells=n_cells)
+    return None if has_memory and not (said.cell_bytes or said.state_bytes) else said

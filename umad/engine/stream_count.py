@@ -1,0 +1,41 @@
+"""How many streams a model gets: as many as were asked for, or as memory has room for.
+
+A stream of most models costs nothing but the cells it uses. One of a model with recurrent layers
+has a state of its own, there from the start, used or not: 157 MB in a model of 27B. So where nobody
+says how many there are to be, their bytes do. Not: what a state takes (`context_memory`), or
+whether all of it fits (`fitting`). Pure.
+"""
+
+import logging
+
+log = logging.getLogger("umad.engine")
+
+_MB = 1e6
+MOST_STREAMS = 64
+# Fewer would make people wait for one another who need not: so many are had while memory lasts.
+FEW_STREAMS = 4
+# Of the machine's memory, for states of streams that may never come; as much as is for parking.
+STATE_SHARE = 0.1
+
+
+def stream_count(
+    asked: int | None, *, seq_bytes: int, n_scratch: int, left_bytes: int, machine_bytes: int
+) -> int:
+    """Streams for a model: `asked`, if anything was; else what memory has room for, at least one.
+
+    seq_bytes: what each keeps, used or not. n_scratch: sequences that are nobody's, and keep as
+    much. left_bytes: of memory, beside weights and cells.
+    """
+    if asked is not None or not seq_bytes:
+        return asked or MOST_STREAMS
+    in_all = left_bytes // seq_bytes - n_scratch
+    in_share = int(STATE_SHARE * machine_bytes) // seq_bytes - n_scratch
+    count = max(1, min(MOST_STREAMS, in_all, max(in_share, FEW_STREAMS)))
+    if count < MOST_STREAMS:
+        log.info(
+            "streams=%d of %d: each keeps %.1f MB, used or not; with max_seqs you choose",
+            count,
+            MOST_STREAMS,
+            seq_bytes / _MB,
+        )
+    return count
