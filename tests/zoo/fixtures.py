@@ -12,7 +12,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from bench import cache, peers
 from bench.errors import BenchError
+from tests.models.byte_vocabulary import add_vocabulary
 
 _HERE = Path(__file__).parent
 _SOURCE = _HERE / "saved_archs.cpp"
@@ -56,16 +56,6 @@ _VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         )
     },
 }
-
-_CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_END, _TURN_END = 0, 2
-_CONTROL, _NORMAL = 3, 1
-_SPACE, _NEWLINE = "\u0120", "\u010a"  # as byte-level BPE writes them
-_LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,43 +165,15 @@ def _give_vocabulary(source: Path, target: Path) -> None:
     architecture = str(fields.pop("general.architecture")[0])
     n_vocab = int(fields[f"{architecture}.vocab_size"][0])
     writer = GGUFWriter(target, architecture)
-    fields[f"{architecture}.context_length"] = (CONTEXT_TOKENS, [GGUFValueType.UINT32])
+    learnt = [one.shape for one in reader.tensors if one.name == "position_embd.weight"]
+    n_positions = int(learnt[0][1]) if learnt else CONTEXT_TOKENS
+    fields[f"{architecture}.context_length"] = (n_positions, [GGUFValueType.UINT32])
     for name, (value, types) in fields.items():
         writer.add_key_value(name, value, types[0], types[-1] if len(types) > 1 else None)
-    tokens, merges = _vocabulary(n_vocab)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([_CONTROL if one in _CONTROLS else _NORMAL for one in tokens])
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(_END)
-    writer.add_eos_token_id(_TURN_END)
-    writer.add_token_type_count(2)
-    writer.add_chat_template(TEMPLATE)
+    add_vocabulary(writer, n_vocab)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def _vocabulary(n_tokens: int) -> tuple[list[str], list[str]]:
-    """Exactly so many tokens: controls, printable ASCII, then pairs of letters and their merges."""
-    tokens = [*_CONTROLS, _SPACE, _NEWLINE, *(chr(code) for code in range(33, 127))][:n_tokens]
-    merges = []
-    for pair in ((a, b) for first in (_LETTERS, tokens[5:]) for a in first for b in _LETTERS):
-        if len(tokens) == n_tokens:
-            break
-        if "".join(pair) not in tokens:
-            tokens.append("".join(pair))
-            merges.append(" ".join(pair))
-    # Test models of a codec have more tokens than there are pairs.
-    tokens += [f"<|extra_{number}|>" for number in range(n_tokens - len(tokens))]
-    return tokens, merges
-
-
-def make_again() -> None:
-    """Forget what is there."""
-    shutil.rmtree(cache.folder("zoo"))
-    zoo.cache_clear()

@@ -66,29 +66,27 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
     the log has none of the known lines though the model keeps something: a llama.cpp that words it
     otherwise. Raises `LlamaError`."""
     asked = _FEW_SEQS if model.is_recurrent else options.max_seqs
-    fine = _said(model, replace(options, n_cells=_FINE_CELLS, max_seqs=asked))
     n_cells = min(options.n_cells, _MOST_CELLS)
     whole = _said(model, replace(options, n_cells=n_cells, max_seqs=asked))
-    if fine is None or whole is None:
+    fine = _said(model, replace(options, n_cells=_FINE_CELLS, max_seqs=1))
+    if whole is None or fine is None:
         return None
-    state_bytes = fine.state_bytes
+    state_bytes = whole.state_bytes
     if model.is_recurrent and state_bytes < _MIB:
         finest = MAX_SEQS if state_bytes < _MIB // 4 else MAX_SEQS // 4
         finer = replace(options, n_cells=_FINE_SEQS_CELLS, max_seqs=finest)
-        state_bytes = (_said(model, finer) or fine).state_bytes
-    more = (options.n_cells - n_cells) / (_MOST_CELLS - _FINE_CELLS)
-
-    def grown(at_fine: int, at_most: int) -> int:
-        return at_most + round(more * (at_most - at_fine))
-
-    own_bytes = grown(fine.seq_bytes - fine.state_bytes, whole.seq_bytes - whole.state_bytes)
+        state_bytes = (_said(model, finer) or whole).state_bytes
+    own_bytes = whole.seq_bytes - whole.state_bytes
+    more_cells = options.n_cells - n_cells
+    more_bytes = more_cells * fine.cell_bytes
+    work_bytes = (whole.compute_bytes - fine.compute_bytes) / (_MOST_CELLS - _FINE_CELLS)
     return ContextMemory(
-        pool_bytes=grown(fine.pool_bytes, whole.pool_bytes),
-        seq_bytes=own_bytes + state_bytes,
+        pool_bytes=whole.pool_bytes + (more_bytes if whole.pool_bytes else 0),
+        seq_bytes=own_bytes + (more_bytes if own_bytes else 0) + state_bytes,
         state_bytes=state_bytes,
         cell_bytes=fine.cell_bytes,
         window_cell_bytes=fine.window_cell_bytes,
-        compute_bytes=grown(fine.compute_bytes, whole.compute_bytes),
+        compute_bytes=whole.compute_bytes + round(more_cells * max(0.0, work_bytes)),
     )
 
 

@@ -22,6 +22,7 @@ class ModelFacts:
     of it that a step reads and writes as a whole.
     skip_ms: what a row's attention takes to pass over a cell of the pool that is not its own.
     park_bytes: host memory for what the pool has no room for, 0 for none.
+    text_tokens: most of one text, prompt and answer together.
     pooling, embed_tokens, embed_width: what becomes of a text's tokens when it is embedded ("rank":
     a score of a pair), tokens of the longest text taken, numbers of a vector. generates: False for
     encoders, which only embed.
@@ -68,6 +69,7 @@ class ModelFacts:
     window_tokens: int = 0
     state_bytes: int = 0
     seq_bytes: int = 0
+    text_tokens: int = 0
     load_ms: float = 0.0
     warmup_ms: float = 0.0
     decode_ms: float = 0.0

@@ -21,7 +21,7 @@ from umad.engine.process import decode_threads, memory_bytes
 from umad.engine.stream_count import MOST_STREAMS, stream_count
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
-from umad.models.rope import long_factors_from
+from umad.models.positions import long_factors_from
 from umad.models.sizes import WeightBytes, kv_shape, weight_bytes
 from umad.scheduler.parked import ParkShape
 

@@ -41,13 +41,17 @@ class Intake:
         guarded: frozenset[str],
         most_prompt_tokens: int,
         n_cells: int,
+        text_tokens: int | None = None,
     ) -> None:
+        """text_tokens: most positions of one text, prompt and answer together; None for as many as
+        there are cells."""
         self._vocab = vocab
         self._template = template
         self._rules = rules
         self._guarded = guarded
-        self._most_prompt_tokens = most_prompt_tokens
         self._n_cells = n_cells
+        self._text_tokens = n_cells if text_tokens is None else text_tokens
+        self._most_prompt_tokens = min(most_prompt_tokens, self._text_tokens)
 
     def compiles(self, submit: Submit) -> bool:
         """Whether to take it is to compile a grammar. Cheap: most have neither chat nor grammar."""
@@ -79,7 +83,14 @@ class Intake:
         max_new_tokens = sampling.max_tokens
         if sampling.fit:
             # The last token is never computed: it needs no cell.
-            max_new_tokens = max(1, min(max_new_tokens, self._n_cells + 1 - prompt.size))
+            max_new_tokens = max(1, min(max_new_tokens, self._text_tokens + 1 - prompt.size))
+        if self._text_tokens < min(self._n_cells, prompt.size + max_new_tokens - 1):
+            raise PromptTooLong(
+                f"{prompt.size} prompt tokens and {max_new_tokens} to generate are more than the "
+                f"{self._text_tokens} positions this model has: shorten the prompt or ask for "
+                "fewer tokens",
+                field="prompt",
+            )
         resumed = vocab.checked(submit.resume)
         tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
         stream = Stream(

@@ -22,6 +22,7 @@ from umad.engine.kvtypes import GgmlType
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import ContextOptions, Model
 from umad.models.gguf import GgufHeader
+from umad.models.positions import learnt_positions
 from umad.models.sizes import WeightBytes
 from umad.units import NS_PER_MS
 
@@ -118,6 +119,7 @@ class Opened:
             window_tokens=model.sliding_window,
             state_bytes=memory.state_bytes,
             seq_bytes=memory.seq_bytes,
+            text_tokens=min(n_cells, learnt_positions(header) or n_cells),
             can_share_prefix=can_share_prefix,
             cuts_soon=can_share_prefix and cuts_soon(devices),
             skip_ms=skip_ms(header, devices),

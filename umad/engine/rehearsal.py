@@ -155,7 +155,7 @@ class Rehearsal:
                 app="rehearsal",
                 prompt_ids=tuple(self._rng.integers(0, self._n_vocab, n_tokens).tolist()),
                 sampling=SamplingParams(
-                    max_tokens=self._reply_tokens, seed=self._rids, ignore_eos=True
+                    max_tokens=self._reply_tokens, seed=self._rids, ignore_eos=True, fit=True
                 ),
             )
         )

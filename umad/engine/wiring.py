@@ -82,6 +82,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         guarded=guarded,
         most_prompt_tokens=options.prompt_tokens or n_cells,
         n_cells=n_cells,
+        text_tokens=loaded.facts.text_tokens,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if loaded.context is not None:
@@ -213,7 +214,7 @@ def _rehearse(
         settings=options.scheduler,
         latency_cap=options.latency_cap,
         batch_tokens=capacity,
-        most_prompt_tokens=options.prompt_tokens or facts.n_cells,
+        most_prompt_tokens=min(options.prompt_tokens or facts.n_cells, facts.text_tokens),
         now_ns=clock.now_ns,
     ).run()
     context.clear()

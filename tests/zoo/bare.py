@@ -1,0 +1,198 @@
+"""llama.cpp by itself: what it decodes of a model, and what its contexts allocate.
+
+A program, run in a process of its own since some models end it: `python -m tests.zoo.bare` with a
+model and what is asked as JSON; the answer is one line of JSON. Nothing of umad's scheduling is in
+it, only the binding (`umad.engine.llama`). Not a test.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine import llama
+from umad.engine.llama import Batch, Context, ContextOptions, Model
+
+N_TOKENS = 16
+_PROMPT_TOKENS = 40
+_MIB = 2**20
+_ONE_S = 120.0
+_F16 = 1
+# The lines of the allocations themselves; the engine reads others, which tell of what is planned.
+_BUFFER = re.compile(r"(KV|RS|DSV4 \w+ state) buffer size = +([\d.]+) MiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bare:
+    """tokens: greedy, of two prompts. sliced: the first one's when its prompt is computed in two
+    parts; together: both, decoded in one batch. kv_bytes, state_bytes: allocated for a context of
+    the size that was asked for. reason: why there are none of these."""
+
+    tokens: tuple[tuple[int, ...], ...] = ()
+    sliced: tuple[int, ...] = ()
+    together: tuple[tuple[int, ...], ...] = ()
+    kv_bytes: int = 0
+    state_bytes: int = 0
+    reason: str = ""
+
+    @property
+    def agrees_sliced(self) -> bool:
+        """It decodes the same, however its prompt is cut."""
+        return self.sliced == self.tokens[0]
+
+    @property
+    def agrees_together(self) -> bool:
+        """Two sequences in one batch decode what each decodes alone."""
+        return self.together == self.tokens
+
+
+def prompts(n_vocab: int) -> tuple[tuple[int, ...], ...]:
+    """Two, of different tokens and lengths."""
+    drawn = np.random.default_rng(7)
+    return tuple(
+        tuple(int(one) for one in drawn.integers(3, min(n_vocab, 128), size))
+        for size in (_PROMPT_TOKENS, _PROMPT_TOKENS - 9)
+    )
+
+
+def bare(path: Path, *, ctx_size: int, n_cells: int, n_seqs: int) -> Bare:
+    """What llama.cpp makes of `path`. ctx_size: of the context that decodes; n_cells, n_seqs: of
+    the one that is measured."""
+    asked = json.dumps({"ctx_size": ctx_size, "n_cells": n_cells, "n_seqs": n_seqs})
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "tests.zoo.bare", str(path), asked],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ONE_S,
+            check=False,
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return Bare(reason=f"no answer within {_ONE_S:.0f} s")
+    if run.returncode:
+        words = [line for line in run.stderr.splitlines() if line.strip()]
+        return Bare(reason=f"status {run.returncode}: {words[-1][:160] if words else 'no words'}")
+    found = json.loads(run.stdout)
+    return Bare(
+        tokens=tuple(tuple(one) for one in found["tokens"]),
+        sliced=tuple(found["sliced"]),
+        together=tuple(tuple(one) for one in found["together"]),
+        kv_bytes=found["kv_bytes"],
+        state_bytes=found["state_bytes"],
+        reason=found["reason"],
+    )
+
+
+def context(model: Model, *, n_cells: int, n_seqs: int) -> Context:
+    """As the engine makes them."""
+    options = ContextOptions(
+        n_cells=n_cells,
+        max_seqs=n_seqs,
+        batch=512,
+        ubatch=512,
+        threads=1,
+        type_k=_F16,
+        type_v=_F16,
+        flash_attention=True,
+    )
+    return Context(model, options)
+
+
+def _allocated(model: Model, *, n_cells: int, n_seqs: int) -> tuple[int, int]:
+    with llama.listening() as lines:
+        context(model, n_cells=n_cells, n_seqs=n_seqs).close()
+    kv = state = 0.0
+    for line in lines:
+        if found := _BUFFER.search(line):
+            if found[1] == "KV":
+                kv += float(found[2])
+            else:
+                state += float(found[2])
+    return round(kv * _MIB), round(state * _MIB)
+
+
+def _decoded(
+    within: Context, eog: list[int], asked: tuple[tuple[int, ...], ...], *, parts: int = 1
+) -> tuple[tuple[int, ...], ...]:
+    """Greedy tokens of `asked`, sequence 0 and on, together in every batch; never one of `eog`."""
+    within.clear()
+    pending: list[NDArray[np.int32]] = [np.array(one, np.int32) for one in asked]
+    at = [0] * len(asked)
+    tokens: list[list[int]] = [[] for _ in asked]
+    if parts > 1:
+        (whole,) = pending
+        cut = whole.size // parts
+        _step(within, [whole[:cut]], at)
+        pending, at = [whole[cut:]], [cut]
+    for _ in range(N_TOKENS):
+        rows = _step(within, pending, at)
+        for seq, part in enumerate(pending):
+            at[seq] += part.size
+            row = rows[seq].copy()
+            row[eog] = -np.inf
+            chosen = int(row.argmax())
+            tokens[seq].append(chosen)
+            pending[seq] = np.array([chosen], np.int32)
+    return tuple(tuple(one) for one in tokens)
+
+
+def _step(within: Context, parts: list[NDArray[np.int32]], at: list[int]) -> NDArray[np.float32]:
+    batch = Batch(512)
+    n = 0
+    for seq, part in enumerate(parts):
+        end = n + part.size
+        batch.token[n:end] = part
+        batch.pos[n:end] = np.arange(at[seq], at[seq] + part.size)
+        batch.seq[n:end] = seq
+        batch.wants_logits[n:end] = 0
+        batch.wants_logits[end - 1] = 1
+        n = end
+    batch.set_rows(n)
+    code = within.decode(batch)
+    if code:
+        raise RuntimeError(f"llama_decode returned {code}: {within.last_words()}")
+    return within.logits(len(parts))
+
+
+def _answer(path: str, *, ctx_size: int, n_cells: int, n_seqs: int) -> Bare:
+    try:
+        model = Model(path, gpu_layers=0)
+        if model.has_encoder or not model.has_decoder:
+            return Bare(reason="llama.cpp wants its prompt encoded first")
+        kv_bytes, state_bytes = _allocated(model, n_cells=n_cells, n_seqs=n_seqs)
+        alone = context(model, n_cells=ctx_size, n_seqs=1)
+        if not alone.has_memory:
+            return Bare(reason="it keeps nothing between decodes: it only embeds")
+        asked = prompts(model.n_vocab)
+        eog = sorted(model.eog_tokens())
+        both = context(model, n_cells=ctx_size, n_seqs=2)
+        return Bare(
+            tokens=tuple(_decoded(alone, eog, (one,))[0] for one in asked),
+            sliced=_decoded(alone, eog, asked[:1], parts=2)[0],
+            together=_decoded(both, eog, asked),
+            kv_bytes=kv_bytes,
+            state_bytes=state_bytes,
+        )
+    except (llama.LlamaError, RuntimeError) as error:
+        return Bare(reason=str(error))
+
+
+def main(arguments: list[str]) -> int:
+    """Print what is asked of `arguments[0]`."""
+    llama.start()
+    answer = _answer(arguments[0], **json.loads(arguments[1]))
+    print(json.dumps(asdict(answer)), flush=True)
+    # Not its destructors: some of these models end the process in theirs.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
