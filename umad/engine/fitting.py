@@ -24,10 +24,11 @@ from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
 from umad.models.positions import long_factors_from
 from umad.models.sizes import WeightBytes, kv_shape, weight_bytes
 from umad.scheduler.parked import ParkShape
+from umad.units import BYTES_PER_MB
 
 log = logging.getLogger("umad.engine")
 
-_MB = 1e6
+
 # What the process, its compute buffers and the rest of the machine need beside model and KV.
 _MEMORY_SHARE = 0.95
 # Of the machine's memory, for parked sequences, unless a size is asked for.
@@ -203,10 +204,10 @@ def check_memory(
         return
     more = ""
     if state_bytes:
-        each = f"{seq_bytes / _MB:.1f} MB"
-        more += f", {state_bytes / _MB:.0f} MB for the states of {n_seqs} streams ({each} each)"
+        each = f"{seq_bytes / BYTES_PER_MB:.1f} MB"
+        more += f", {state_bytes / BYTES_PER_MB:.0f} MB for the states of {n_seqs} streams ({each} each)"
     if compute_bytes:
-        more += f", {compute_bytes / _MB:.0f} MB to work in"
+        more += f", {compute_bytes / BYTES_PER_MB:.0f} MB to work in"
     most = int((room_bytes - other_bytes) // seq_bytes) if seq_bytes else 0
     if file_bytes > room_bytes:
         advice = "choose a smaller model or quantisation"
@@ -215,8 +216,8 @@ def check_memory(
     else:
         advice = "serve with a smaller --ctx-size or --kv-type q8"
     raise ModelTooLarge(
-        f"{path} needs {file_bytes / _MB:.0f} MB for weights and {kv_bytes / _MB:.0f} MB for "
-        f"{cells} cells of KV{more}; this machine has {available_bytes / _MB:.0f} MB: {advice}"
+        f"{path} needs {file_bytes / BYTES_PER_MB:.0f} MB for weights and {kv_bytes / BYTES_PER_MB:.0f} MB for "
+        f"{cells} cells of KV{more}; this machine has {available_bytes / BYTES_PER_MB:.0f} MB: {advice}"
     )
 
 
@@ -228,7 +229,7 @@ def park_bytes(wanted: int | None, *, left_bytes: int, memory_bytes: int) -> int
         return min(int(_PARK_SHARE * memory_bytes), left_bytes // 2)
     if wanted > left_bytes:
         raise ModelTooLarge(
-            f"park_bytes of {wanted / _MB:.0f} MB is more than the {left_bytes / _MB:.0f} MB that "
+            f"park_bytes of {wanted / BYTES_PER_MB:.0f} MB is more than the {left_bytes / BYTES_PER_MB:.0f} MB that "
             "weights and KV leave of this machine's memory: ask for less, or for auto"
         )
     return wanted

@@ -8,9 +8,11 @@ whether all of it fits (`fitting`). Pure.
 
 import logging
 
+from umad.units import BYTES_PER_MB
+
 log = logging.getLogger("umad.engine")
 
-_MB = 1e6
+
 MOST_STREAMS = 64
 # Fewer would make people wait for one another who need not: so many are had while memory lasts.
 FEW_STREAMS = 4
@@ -36,6 +38,6 @@ def stream_count(
             "streams=%d of %d: each keeps %.1f MB, used or not; with max_seqs you choose",
             count,
             MOST_STREAMS,
-            seq_bytes / _MB,
+            seq_bytes / BYTES_PER_MB,
         )
     return count
