@@ -1,14 +1,17 @@
 """A model of llama.cpp's KV pool, and of a disk, as far as a scheduler can tell.
 
 `FakeCells` keeps, for every sequence, the very tokens whose KV it would hold, cell by cell, as
-llama.cpp's unified pool does: a copy shares cells, a trim frees those nobody holds. What is parked
-it keeps slab by slab, and puts a slab back only where there are free cells for all of it; now and
-then a copy fails. `FakeDisk` answers late, or that it could not, and outlives the scheduler.
+llama.cpp's unified pool does: a copy shares cells, a trim frees those nobody holds. With a window
+a sequence may lose its beginning at any time, as far as its own next token does not look at it.
+What is parked it keeps slab by slab, and puts a slab back only where there are free cells for all
+of it; now and then a copy fails. `FakeDisk` answers late, or that it could not, and outlives the
+scheduler.
 """
 
 from dataclasses import dataclass, field
 
 from umad.scheduler.parked import ParkShape
+from umad.scheduler.windows import Window
 from umad.step import (
     DiskDone,
     HouseKept,
@@ -41,10 +44,23 @@ class FakeCells:
     # Of the next copies there, and back, whether each fails.
     failing: dict[type, list[bool]] = field(default_factory=dict)
     n_restored: int = 0
+    window: Window | None = None
+    begins: dict[int, int] = field(default_factory=dict)
     disk: "FakeDisk" = field(default_factory=lambda: FakeDisk())
 
     def used(self) -> int:
         return len({id(cell) for cells in self.sequences.values() for cell in cells})
+
+    def begin_of(self, seq: int) -> int:
+        begin = self.begins.get(seq, 0)
+        return begin if begin < len(self.sequences.get(seq, [])) else -1
+
+    def lose_beginnings(self, share: float) -> None:
+        """Of every sequence, so much of what it may lose."""
+        assert self.window is not None
+        for seq, cells in self.sequences.items():
+            lost = int(share * self.window.first_seen(len(cells)))
+            self.begins[seq] = max(lost, self.begins.get(seq, 0))
 
     def parked_bytes(self) -> int:
         return PARKING.slab_bytes * sum(len(slabs) for slabs in self.slabs.values())
@@ -59,8 +75,11 @@ class FakeCells:
                     source = self.sequences.get(op.source, [])
                     assert len(source) >= op.n_tokens, "copied more than is there"
                     self.sequences[op.target] = source[: op.n_tokens]
+                    self.begins[op.target] = self.begins.get(op.source, 0)
                 case SeqTrim():
                     self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
+                    if not op.keep_tokens:
+                        self.begins.pop(op.seq, None)
                 case ParkDrop():
                     self.slabs.pop(op.key, None)
                 case SessionSave():
@@ -98,6 +117,9 @@ class FakeCells:
         """Add cells; the tokens the last row's attention saw."""
         cells = self.sequences.setdefault(seq, [])
         assert len(cells) == start, f"sequence {seq} holds {len(cells)}, row is at {start}"
+        if self.window is not None:
+            begin, seen = self.begins.get(seq, 0), self.window.first_seen(start)
+            assert begin <= seen, f"sequence {seq} begins at {begin}, row looks at {seen}"
         cells.extend(Cell(token) for token in tokens)
         return [cell.token for cell in cells]
 

@@ -16,6 +16,7 @@ from tests.scheduler.fake_cells import N_CELLS, PARKING, FakeCells, FakeDisk
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.scheduler import Admission, SchedulerSpec, assemble
+from umad.scheduler.windows import Beginnings, Window
 from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult
 
 MAX_SEQS = 5
@@ -55,6 +56,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.skip_ms = 0.0
+        self.window: Window | None = None
         self.start({})
         self.now_ns = 0
         self.next_rid = 0
@@ -62,13 +64,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.paused: set[int] = set()
         self.history: list[list[int]] = [[]]
 
-    @initialize(skip_ms=st.sampled_from([0.0, 0.02]))
-    def keeping_costs(self, skip_ms: float) -> None:
+    @initialize(
+        skip_ms=st.sampled_from([0.0, 0.02]),
+        window=st.sampled_from([None, Window(n_tokens=12), Window(n_tokens=16, in_chunks=True)]),
+    )
+    def on_some_machine(self, skip_ms: float, window: Window | None) -> None:
         self.skip_ms = skip_ms
+        self.window = window
         self.start({})
 
     def start(self, files: dict[str, list[list[int]]]) -> None:
-        self.cells = FakeCells(disk=FakeDisk(files=files))
+        self.cells = FakeCells(disk=FakeDisk(files=files), window=self.window)
+        beginnings, keeps = None, self.window is None
+        if self.window is not None:
+            # Their sequences are never parked, and so never saved.
+            beginnings = Beginnings(self.window, self.cells.begin_of)
         self.scheduler = assemble(
             SchedulerSpec(
                 n_cells=N_CELLS,
@@ -77,14 +87,35 @@ class SchedulerMachine(RuleBasedStateMachine):
                 settings=SchedulerSettings(slice_ms=100.0),
                 latency_cap=1.2,
                 lanes=LANES,
-                parking=PARKING,
+                parking=PARKING if keeps else None,
+                beginnings=beginnings,
                 skip_ms=self.skip_ms,
                 saved={
                     session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
                     for session, slabs in files.items()
-                },
+                }
+                if keeps
+                else None,
             )
         )
+
+    @precondition(lambda self: self.window is not None)
+    @rule(
+        size=st.integers(20, 70),
+        cut=st.integers(0, 50),
+        share=st.sampled_from([0.3, 0.9, 1.0]),
+        n=st.integers(1, 3),
+        steps=st.integers(1, 30),
+    )
+    def a_turn_is_edited(self, size: int, cut: int, share: float, n: int, steps: int) -> None:
+        """Its beginning may be written over meanwhile. n: so many edit it at once."""
+        known = [i * i % 50 for i in range(size)]
+        self.submit(known, 4, "interactive", "chat", None)
+        self.steps(steps, "done")
+        self.cells.lose_beginnings(share)
+        for at in range(n):
+            self.submit([*known[: max(16, size - cut)], 7, at], 3, "interactive", "chat", None)
+        self.steps(steps, "done")
 
     @rule(
         reuse=st.integers(0, 10),
@@ -237,6 +268,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             lengths = []
             for at, piece in enumerate(plan.prefill):
                 kept = piece.tokens.tolist()[: (piece.n_tokens if at % 2 else piece.n_tokens // 2)]
+                if self.window is not None:
+                    kept = []  # a step is one micro-batch
                 self.cells.compute(piece.seq, piece.start, kept)
                 lengths.append((piece.seq, piece.start + len(kept)))
             self.scheduler.apply(

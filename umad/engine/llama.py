@@ -305,7 +305,7 @@ class Context:
             else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         params.kv_unified = True
-        # Full-size caches for sliding-window layers: else a prefix could not be given up or shared.
+        # With fewer cells in layers with a window all lose their beginnings (`scheduler.windows`).
         params.swa_full = True
         params.no_perf = True
         _tap.errors.clear()
@@ -378,7 +378,7 @@ class Context:
         return bytes(memoryview(buffer)[:written])
 
     def begin(self, seq: int) -> int:
-        """The first position a sequence holds; -1 when it is empty."""
+        """The first position that every layer holds of a sequence; -1 when it is empty."""
         return int(lib.llama_memory_seq_pos_min(self._memory, seq))
 
     def save(self, seq: int, memory: NDArray[np.uint8]) -> int:

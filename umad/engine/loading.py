@@ -19,7 +19,7 @@ from umad.engine.facts import ModelFacts
 from umad.engine.fitting import Fitting, fit
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import Context, ContextOptions, LlamaError, Model
-from umad.engine.opened import Opened
+from umad.engine.opened import Opened, window_of
 from umad.engine.parked_cells import can_park
 from umad.engine.process import locked_bytes
 from umad.engine.session_folder import SessionFolder
@@ -29,6 +29,7 @@ from umad.errors import ModelLoadFailed
 from umad.models.gguf import parts
 from umad.scheduler.cost import CostModel
 from umad.scheduler.parked import ParkShape
+from umad.scheduler.windows import Window
 from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
@@ -42,8 +43,9 @@ _LOCKED_SHARE = 0.9
 class Loaded:
     """A model ready to serve. context: None of a model that only embeds. embeds: what it makes of
     texts; embed_options: of its embedding context, but for the cells. cost: what its steps cost, as
-    far as is known. parking: slabs in host memory. sessions: where they are saved. What is parked
-    and rows of nobody go through a scratch sequence, the one behind `facts.max_seqs`."""
+    far as is known. window: of the layers that do not look back over everything, None without.
+    parking: slabs in host memory. sessions: where they are saved. What is parked and rows of nobody
+    go through a scratch sequence, the one behind `facts.max_seqs`."""
 
     model: Model
     context: Context | None
@@ -52,6 +54,7 @@ class Loaded:
     embed_options: ContextOptions
     cost: CostModel
     cost_file: CostFile | None
+    window: Window | None = None
     parking: ParkShape | None = None
     sessions: SessionFolder | None = None
 
@@ -167,6 +170,7 @@ def _generator(
         embed_options=opened.embed_options(embeds),
         cost=cost,
         cost_file=file,
+        window=window_of(model, opened.header),
         parking=parking,
         sessions=open_sessions(
             options, facts, parking, parts(fitting.path, fitting.header), fitting.headers

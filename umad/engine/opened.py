@@ -24,11 +24,14 @@ from umad.engine.llama import ContextOptions, Model
 from umad.models.gguf import GgufHeader
 from umad.models.positions import learnt_positions
 from umad.models.sizes import WeightBytes
+from umad.scheduler.windows import Window
 from umad.units import NS_PER_MS
 
 # A head of a layer passes over a masked cell in so long (0.5B model, 24 layers of 14 heads, two
 # cores of a Xeon: 3.2 ns where a row is alone, 2.0 where there are eight).
 _SKIP_NS = 2.5
+# Architectures whose window is a chunk (LLAMA_SWA_TYPE_CHUNKED), which llama.cpp does not tell.
+_IN_CHUNKS = frozenset({"llama4"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,15 @@ def skip_ms(header: GgufHeader, devices: tuple[Device, ...]) -> float:
         return 0.0  # their kernels skip whole blocks of them
     heads = header_number(header, "attention.head_count")
     return _SKIP_NS * header_number(header, "block_count") * heads / NS_PER_MS
+
+
+def window_of(model: Model, header: GgufHeader) -> Window | None:
+    """How far back some layers look; None where all look back over everything."""
+    # llama.cpp tells of none where the rest of the memory could not be rolled back (deepseek4).
+    n_tokens = model.sliding_window or header_number(header, "attention.sliding_window")
+    if n_tokens <= 0:
+        return None
+    return Window(n_tokens=n_tokens, in_chunks=header.architecture in _IN_CHUNKS)
 
 
 def header_number(header: GgufHeader, key: str) -> int:

@@ -26,6 +26,7 @@ from umad.protocol.link import Cancel, FromEngine, Stop, Submit
 from umad.request import SamplingParams
 from umad.scheduler import SchedulerSpec, assemble, guarded_lanes
 from umad.scheduler.cost import CostModel
+from umad.scheduler.windows import Beginnings
 from umad.units import NS_PER_MS
 
 REHEARSAL_MS = 400.0
@@ -56,6 +57,7 @@ class Rehearsal:
         batch_tokens: int,
         most_prompt_tokens: int,
         now_ns: Callable[[], int],
+        beginnings: Beginnings | None = None,
     ) -> None:
         self._intake = intake
         self._now_ns = now_ns
@@ -93,6 +95,7 @@ class Rehearsal:
                     lanes=lanes,
                     cost=cost,
                     can_share_prefix=facts.can_share_prefix,
+                    beginnings=beginnings,
                     cuts_soon=facts.cuts_soon,
                 )
             ),

@@ -39,6 +39,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     copying    CopyCost: milliseconds of a copy, against those of computing anew
     ledger     KvLedger: which cells belong to which sequences, counted exactly
     prefixes   PrefixIndex: the longest known prefix of a prompt
+    windows    Beginnings: which prefixes layers with a window still have
     embeds     EmbedQueue: texts to be embedded, in slices of a context of their own
     embed_turns EmbedTurns: when such a slice runs, and how long it may take
     snapshot   SchedulerSnapshot: where things stand, for the scorecard

@@ -52,6 +52,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         max_seqs=spec.max_seqs,
         can_share_prefix=spec.can_share_prefix,
         rebuild_ms=copying.rebuild_ms,
+        beginnings=spec.beginnings,
     )
     entries: dict[int, Entry] = {}
     parker = Parker(store=store, residency=residency, copying=copying)

@@ -8,6 +8,7 @@ was put in with. Without it the time to a first token, or `cached_tokens`, would
 stands in another's prompt. What a salt means is the daemon's to say. Owner: the step thread.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,14 +66,23 @@ class PrefixIndex:
         if not bucket:
             del self._buckets[known.key]
 
-    def longest(self, tokens: NDArray[np.int32], salt: str = "") -> tuple[int, int]:
-        """(seq, matched tokens) of the best match, (-1, 0) when there is none."""
+    def longest(
+        self,
+        tokens: NDArray[np.int32],
+        salt: str = "",
+        *,
+        can_share: Callable[[int, int], bool] | None = None,
+    ) -> tuple[int, int]:
+        """(seq, matched tokens) of the best match, (-1, 0) when there is none. can_share: whether
+        so many tokens of a sequence can be had, asked only of one that would be the best; None
+        where all can."""
         best_seq, best = -1, 0
         if tokens.size < KEY_TOKENS:
             return best_seq, best
         for seq in self._buckets.get((salt, tokens[:KEY_TOKENS].tobytes()), ()):
             known = self._known[seq]
             matched = common_prefix(known.tokens[: known.n_computed], tokens)
-            if matched > best or (matched == best and seq < best_seq):
+            is_better = matched > best or (matched == best and seq < best_seq)
+            if is_better and (can_share is None or can_share(seq, matched)):
                 best_seq, best = seq, matched
         return best_seq, best

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from umad.scheduler.entry import Entry
 from umad.scheduler.ledger import KvLedger, LedgerViolation
 from umad.scheduler.prefixes import PrefixIndex, common_prefix
+from umad.scheduler.windows import Beginnings
 from umad.step import MemoryOp, SeqCopy, SeqTrim
 
 # Fewer free than this share of the cells, or of the sequence numbers, is pressure.
@@ -54,11 +55,15 @@ class Residency:
         max_seqs: int,
         can_share_prefix: bool,
         rebuild_ms: Callable[[int], float] = float,
+        beginnings: Beginnings | None = None,
     ) -> None:
-        """rebuild_ms: of so many tokens from the first on; unless given, all cost the same."""
+        """rebuild_ms: of so many tokens from the first on; unless given, all cost the same.
+        beginnings: of a model whose sequences may lose theirs; None where they do not."""
         self.ledger = KvLedger(n_cells)
         self.max_seqs = max_seqs
         self._can_share_prefix = can_share_prefix
+        self._beginnings = beginnings
+        self._still_has = None if beginnings is None else beginnings.can_share
         self._free_seqs = list(range(max_seqs - 1, -1, -1))
         self._live: dict[int, Entry] = {}
         # Least recently used first.
@@ -130,6 +135,8 @@ class Residency:
         """Memory operations llama.cpp has yet to be told, in order."""
         ops = tuple(self._ops)
         self._ops.clear()
+        if self._beginnings is not None:
+            self._beginnings.told()
         return ops
 
     @property
@@ -192,6 +199,8 @@ class Residency:
             seq = self._free_seqs.pop()
             if matched:
                 self._ops.append(SeqCopy(source=source, target=seq, n_tokens=matched))
+                if self._beginnings is not None:
+                    self._beginnings.planned_copy(source, seq)
                 self.ledger.share(source, seq, matched)
                 if source in self._retained:
                     self._was_of_use(source)
@@ -218,11 +227,13 @@ class Residency:
         return self.ledger.length(source) == matched and kept.session in (None, entry.session)
 
     def longest_prefix(self, entry: Entry) -> tuple[int, int]:
-        """(sequence, tokens) of the longest prefix of `entry` in the pool; (-1, 0) for none."""
+        """(sequence, tokens) of the longest prefix of `entry` that can be shared; (-1, 0) for
+        none."""
         if not self._can_share_prefix:
             return -1, 0
         # The last known token is always computed: its logits are what is sampled.
-        return self._index.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
+        known = entry.tokens[: entry.n_tokens - 1]
+        return self._index.longest(known, entry.salt, can_share=self._still_has)
 
     def _match(self, entry: Entry) -> tuple[int, int]:
         source, matched = self.longest_prefix(entry)
@@ -274,6 +285,8 @@ class Residency:
                 and retained.salt == entry.salt
                 and retained.tokens.size <= tokens.size
                 and common_prefix(retained.tokens, tokens) == retained.tokens.size
+                # The longer one stands for the shorter one only while it still has its beginning.
+                and (self._still_has is None or self._still_has(seq, retained.tokens.size))
             ):
                 self._evict(other)
         self._retained[seq] = _Retained(

@@ -12,6 +12,7 @@ from umad.scheduler.budget import TrafficBudget, TrafficModel
 from umad.scheduler.cost import CostModel
 from umad.scheduler.embeds import ONE_TEXT, EmbedShape
 from umad.scheduler.parked import ParkShape
+from umad.scheduler.windows import Beginnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class SchedulerSpec:
     lanes: Mapping[str, LaneSettings]
     # A request may take over the beginning of another sequence's cells.
     can_share_prefix: bool = True
+    # Which beginnings are still there, of a model with windows; None of one without.
+    beginnings: Beginnings | None = None
     # Costs learnt before; None begins with guesses.
     cost: CostModel | None = None
     # Bytes that a step moves; None where that is not known.

@@ -1,0 +1,133 @@
+"""What a model answers on an empty pool, computed by the bare library, and how far another answer
+may be from that.
+
+Not tests. The same prompt cut into other slices gives other last bits, and of a model whose cells
+are float16 other log-probabilities. So an answer is as good as cold when its first token's
+log-probabilities are within the bound of the cold ones, and no token is worse than the cold choice
+at its place by more than the bound: it is the best one, or tied with it as far as the library can
+tell. Each token is judged on the tokens before it, so that a tie decides nothing behind it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from umad.config import KvType
+from umad.engine import llama
+from umad.engine.kvtypes import KV_TYPES
+
+Rows = NDArray[np.float32]
+# Rows of a prompt's end that are compared: the first token's and those of the tokens behind it.
+MOST_TOKENS = 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How far an answer is from the cold one, in nats. first: of the first token's
+    log-probabilities. worst: of any token from the best one."""
+
+    first: float
+    worst: float
+
+
+class ColdAnswers:
+    """One model on a context of its own. options: of the pool that is judged by them."""
+
+    def __init__(self, model: llama.Model, options: llama.ContextOptions) -> None:
+        self._context = llama.Context(model, replace(options, max_seqs=MOST_TOKENS + 1))
+        self._batch = llama.Batch(options.batch)
+        self._most = options.batch
+        self._ends = sorted(model.eog_tokens())
+
+    def logprobs(self, tokens: Sequence[int], n_rows: int, *, slices: Sequence[int] = ()) -> Rows:
+        """float32 (n_rows, n_vocab) behind each of the last `n_rows` of `tokens`. slices: where
+        those after the first begin; by default each is as large as may be."""
+        context, batch = self._context, self._batch
+        context.clear()
+        rows = []
+        starts = sorted({*range(0, len(tokens), self._most), *slices})
+        for start, end in pairwise([*starts, len(tokens)]):
+            part = np.asarray(tokens[start:end], np.int32)
+            n = part.size
+            wanted = np.arange(start, start + n) >= len(tokens) - n_rows
+            batch.token[:n] = part
+            batch.pos[:n] = np.arange(start, start + n)
+            batch.seq[:n] = 0
+            batch.wants_logits[:n] = wanted
+            batch.set_rows(n)
+            assert context.decode(batch) == 0, context.last_words()
+            rows.append(context.logits(int(wanted.sum())).copy())
+        return log_softmax(np.concatenate(rows))
+
+    def judge(
+        self, prompt: Sequence[int], answer: Sequence[int], first: Mapping[int, float]
+    ) -> Judged:
+        """first: log-probabilities that the answer's first token was drawn from, by token."""
+        known = [*prompt, *answer[:-1]][: len(prompt) + MOST_TOKENS - 1]
+        rows = self.logprobs(known, len(known) - len(prompt) + 1)
+        chosen = np.asarray(answer[: len(rows)])
+        best = np.delete(rows, self._ends, axis=1).max(axis=1)
+        gaps = best - rows[np.arange(len(rows)), chosen]
+        ids = list(first)
+        differs = np.abs(rows[0, ids] - np.array([first[one] for one in ids]))
+        return Judged(first=float(differs.max(initial=0.0)), worst=float(gaps.max()))
+
+    def slicings(self, prompt: Sequence[int], n_first: int, drawn: Generator, n: int) -> float:
+        """How far the log-probabilities of the `n_first` likeliest first tokens are apart between
+        any two of `n` slicings of `prompt`: the cold one, and others whose sizes are drawn, since
+        llama.cpp computes a row by itself, a few together and a tile's worth each in its own way.
+        """
+        rows = [self.logprobs(prompt, 1)[0]]
+        while len(rows) < n:
+            rows.append(self.logprobs(prompt, 1, slices=_drawn_slices(len(prompt), drawn))[0])
+        likeliest = np.argsort(rows[0])[-n_first:]
+        spread = np.stack(rows)[:, likeliest]
+        return float((spread.max(axis=0) - spread.min(axis=0)).max())
+
+    def close(self) -> None:
+        self._context.close()
+
+
+def _drawn_slices(n_tokens: int, drawn: Generator) -> list[int]:
+    starts, at = [], 0
+    while (at := at + int(drawn.choice([1, 7, 20, 32, 64, 128]))) < n_tokens:
+        starts.append(at)
+    return starts
+
+
+def log_softmax(rows: Rows) -> Rows:
+    shifted: Rows = rows - rows.max(axis=-1, keepdims=True)
+    normed: Rows = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normed
+
+
+@contextmanager
+def cold_answers(
+    path: Path, *, kv_type: KvType = "f16", n_cells: int = 2048
+) -> Iterator[ColdAnswers]:
+    """Of the model in a file."""
+    llama.start()
+    model = llama.Model(str(path), gpu_layers=0)
+    number = KV_TYPES[kv_type].number
+    options = llama.ContextOptions(
+        n_cells=n_cells,
+        max_seqs=1,
+        batch=512,
+        ubatch=512,
+        threads=1,
+        type_k=number,
+        type_v=number,
+        flash_attention=True,
+    )
+    answers = ColdAnswers(model, options)
+    try:
+        yield answers
+    finally:
+        answers.close()
+        model.close()
