@@ -14,10 +14,10 @@ STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers pytest format browser-test agents-test clients-test fuzz-http bench bench-check soak config install clean
+.PHONY: help demo test lint types layers pytest format browser-test agents-test clients-test fuzz-http bench bench-check soak config dist dist-test release-check release-notes install clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(STAMP) ## three chats beside one long job, and what each of them felt
 	@$(BIN)/umad demo
@@ -65,6 +65,19 @@ soak: $(STAMP) ## ten minutes of a crowd that misbehaves: fails when anything is
 
 config: $(STAMP) ## write config/umad.yaml from the table of options
 	$(BIN)/umad config example > config/umad.yaml.new && mv config/umad.yaml.new config/umad.yaml
+
+dist: $(STAMP) ## build the sdist, and the wheel from it, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+dist-test: dist ## install the wheel into an empty environment and use it; build and test from the sdist
+	$(BIN)/python -m pytest -q -rs tests/released
+
+release-check: $(STAMP) ## say what keeps TAG=vX.Y.Z from being released
+	@$(BIN)/python .ci/release.py check "$(TAG)"
+
+release-notes: $(STAMP) ## print the changelog's section of this version
+	@$(BIN)/python .ci/release.py notes
 
 install: $(STAMP) ## only create .venv
 

@@ -85,7 +85,7 @@ def problem_of_file(span: str, page: Page) -> str | None:
     name = span.partition(" ")[0]
     if any(mark in name for mark in _PLACEHOLDERS):
         return None
-    places = (ROOT, page.folder, *(ROOT / "umad" / one for one in ("gateway",)))
+    places = (ROOT, page.folder, ROOT / "umad" / "gateway", ROOT / ".github" / "workflows")
     return None if any((place / name).exists() for place in places) else f"there is no file {name}"
 
 
