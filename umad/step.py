@@ -97,13 +97,13 @@ class SessionForget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskDone:
-    """What became of a save or a fetch, whole or not at all.
+    """What became of a save, a fetch or a removal, whole or not at all.
 
     n_bytes, ms: read or written, and how long it took. evicted: sessions whose files had to make
     room.
     """
 
-    operation: SessionSave | SessionFetch
+    operation: "SessionOp"
     ok: bool
     n_bytes: int = 0
     ms: float = 0.0

@@ -280,7 +280,7 @@ def _answer(call: Call) -> Reply:
     operations: dict[str, Callable[[Any], Any]] = {
         "tokenize": lambda args: [len(word) for word in args["text"].split()],
         "detokenize": _detokenized,
-        "drop_session": lambda args: None,
+        "forget": lambda args: {"sessions": [], "in_use": []},
     }
     operation = operations.get(call.op)
     if operation is None:

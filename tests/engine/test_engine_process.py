@@ -82,7 +82,7 @@ def test_a_resumed_completion_goes_on_as_if_nothing_had_happened(
     rid = next(RIDS)
     whole = served.generate(rid, prompt=PROMPT, **options)
 
-    served.call("drop_session", session="none")
+    served.call("forget", session="none")
     rest = served.generate(next(RIDS), prompt=PROMPT, resume=tuple(whole.ids[:sent]), **options)
 
     assert rest.ids == whole.ids[sent:]
@@ -208,11 +208,14 @@ def test_words_and_ids_are_translated_both_ways(served: RunningEngine) -> None:
     assert unknown[0] == "unsupported"
 
 
-def test_a_session_can_be_dropped_once(served: RunningEngine) -> None:
+def test_a_session_can_be_forgotten_once(served: RunningEngine) -> None:
     served.generate(201, prompt="a session of its own", session="s1")
 
-    assert served.call("drop_session", session="s1").value is True
-    assert served.call("drop_session", session="s1").value is False
+    first = served.call("forget", session="s1").value
+    again = served.call("forget", session="s1").value
+
+    assert first == {"sessions": ("s1",), "in_use": ()}
+    assert again == {"sessions": (), "in_use": ()}
 
 
 def test_stats_add_up(served: RunningEngine) -> None:

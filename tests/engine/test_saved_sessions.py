@@ -169,16 +169,17 @@ def test_without_memory_to_park_in_nothing_is_saved_and_the_log_says_why(
     assert not files(tmp_path)
 
 
-def test_a_dropped_session_leaves_nothing_on_disk(nano_path: Path, tmp_path: Path) -> None:
+def test_a_forgotten_session_leaves_nothing_on_disk(nano_path: Path, tmp_path: Path) -> None:
     saved_once(nano_path, tmp_path)
 
     with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
         running.ready()
-        dropped = running.call("drop_session", session="chat").value
+        forgotten = running.call("forget", session="chat").value
+        left = files(tmp_path)
         end(running)
 
-    assert dropped is True
-    assert not files(tmp_path)
+    assert forgotten == {"sessions": ("chat",), "in_use": ()}
+    assert not left, "it is gone when it is said to be"
 
 
 def test_only_named_sessions_are_saved(nano_path: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.scheduler.fake_cells import N_CELLS, PARKING, FakeCells, FakeDisk
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.scheduler import Admission, SchedulerSpec, assemble
+from umad.scheduler.forgetting import Forget
 from umad.scheduler.windows import Beginnings, Window
 from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult
 
@@ -231,9 +232,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.scheduler.resume(rid)
         self.paused.clear()
 
-    @rule(session=st.sampled_from(["a", "b"]))
-    def session_dropped(self, session: str) -> None:
-        self.scheduler.drop_session(session)
+    @rule(session=st.sampled_from(["a", "b", None]))
+    def session_forgotten(self, session: str | None) -> None:
+        self.scheduler.forget(Forget(session=session))
 
     @rule(n=st.integers(1, 3), fails=st.booleans())
     def disk_answers(self, n: int, fails: bool) -> None:
@@ -326,8 +327,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 break
             self.step()
         assert not self.live, "a request starved"
-        self.scheduler.drop_session("a")
-        self.scheduler.drop_session("b")
+        self.scheduler.forget(Forget())
         self.step()
         while self.cells.disk.writing or self.cells.disk.reading:
             self.disk_answers(1, False)

@@ -51,7 +51,8 @@ In the order of a request's way through it; indented, what only the module above
                     goes; session_file: what is in a file; session_identity: what one is good for
       drawing       rows of logits to tokens; stream: one completion's sampler, text and counts
       reading       clients that read rows or choose tokens, in the pages of shared_pages
-      embed_desk    texts from the inbox to the scheduler's queue, answers out
+      forget_desk   answers to calls to forget, once the files are gone
+      embed_desk        texts from the inbox to the scheduler's queue, answers out
         embedder    Embedder: slices to vectors; embedding: what a model makes of a text
       tally         what steps did, added up until it is worth telling
       spinning      whether decode threads wait for cores spinning or asleep

@@ -13,6 +13,7 @@ from umad.engine.stream import Stream
 from umad.protocol.link import Attached, Cancel, Choose, Pause, Resume, SetLane, Stop
 from umad.scheduler.embeds import EmbedAdmission
 from umad.scheduler.entry import Admission
+from umad.scheduler.forgetting import Forget
 from umad.step import DiskDone
 
 # More than the daemon ever has underway; a bound against a bug, not a policy.
@@ -49,11 +50,11 @@ class DropEmbed(EmbedMail):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropSession:
-    """The `drop_session` call, which only the scheduler can answer."""
+class ForgetMail:
+    """The `forget` call, which only the scheduler can answer."""
 
     call: int
-    session: str
+    what: Forget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ Mail = (
     | Resume
     | Attached
     | Choose
-    | DropSession
+    | ForgetMail
     | AttachRing
     | DiskDone
     | Stop

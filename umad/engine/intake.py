@@ -131,6 +131,7 @@ class Intake:
                 deadline_ms=submit.deadline_ms,
                 owner=submit.owner,
                 salt=submit.salt,
+                leaves_nothing=submit.leaves_nothing,
             ),
         )
 

@@ -13,7 +13,8 @@ from umad.engine.embed_desk import EmbedDesk
 from umad.engine.embedder import Embedder
 from umad.engine.execution import StepRunner, bytes_moved_by, no_decode
 from umad.engine.facts import StepTraffic
-from umad.engine.inbox import Arrival, AttachRing, DropSession, EmbedMail, Inbox, Mail
+from umad.engine.forget_desk import ForgetDesk
+from umad.engine.inbox import Arrival, AttachRing, EmbedMail, ForgetMail, Inbox, Mail
 from umad.engine.news import News, rejection
 from umad.engine.reading import Readers
 from umad.engine.spinning import SpinWatch
@@ -27,7 +28,6 @@ from umad.protocol.link import (
     FromEngine,
     Pause,
     Prefilled,
-    Reply,
     Resume,
     SetLane,
     Stop,
@@ -98,6 +98,7 @@ class StepLoop:
         self._has_garbage = False
         self._at_rest = at_rest
         self._embeds = EmbedDesk(scheduler.embeds, embedder, emit)
+        self._forgetting = ForgetDesk(emit)
 
     def is_guarded(self, rid: int) -> bool:
         """Whether a live completion's lane is a guarded one. A single look-up: any thread."""
@@ -192,11 +193,12 @@ class StepLoop:
             case AttachRing():
                 stream = self._streams.get(mail.rid)
                 self._emit(self._readers.answer(mail.call, stream, mail.ring, choose=mail.choose))
-            case DropSession():
-                self._emit(Reply(call=mail.call, value=scheduler.drop_session(mail.session)))
+            case ForgetMail():
+                self._forgetting.begin(mail.call, scheduler.forget(mail.what))
             case DiskDone():
                 self._runner.disk_done(mail)
                 scheduler.disk_done(mail)
+                self._forgetting.disk_done(mail)
             case Stop():
                 self._stopping = True
 

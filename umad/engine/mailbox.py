@@ -19,7 +19,7 @@ from umad.engine.compiling import Compiling, Deliver
 from umad.engine.cutter import Cutter
 from umad.engine.embed_intake import EmbedIntake
 from umad.engine.emitter import Emitter
-from umad.engine.inbox import Arrival, AttachRing, DropSession, Inbox
+from umad.engine.inbox import Arrival, AttachRing, ForgetMail, Inbox
 from umad.engine.intake import Intake
 from umad.engine.news import rejection
 from umad.engine.process import name_thread
@@ -45,6 +45,7 @@ from umad.protocol.link import (
     ToEngine,
     decode,
 )
+from umad.scheduler.forgetting import Forget
 
 log = logging.getLogger("umad.engine")
 
@@ -199,8 +200,8 @@ def _answer(desk: Desk, call: Call) -> None:
     if call.op in ("embed", "rerank"):
         desk.embeds.take(call)
         return
-    if call.op == "drop_session":
-        desk.inbox.put(DropSession(call=call.call, session=str(call.args["session"])))
+    if call.op == "forget":
+        desk.inbox.put(ForgetMail(call=call.call, what=Forget(**call.args)))
         return
     try:
         if call.op == "attach":

@@ -65,7 +65,7 @@ class SessionDisk:
                 memories = [self._parked.memory() for _ in range(operation.n_slabs)]
                 self._reader.submit(self._fetch, operation, memories)
             case SessionForget():
-                self._writer.submit(self._folder.forget, operation.session)
+                self._writer.submit(self._forget, operation)
 
     def refuse(self, operation: SessionSave) -> None:
         """What it was to be written from did not come about."""
@@ -77,7 +77,7 @@ class SessionDisk:
         operation = report.operation
         if isinstance(operation, SessionSave):
             self._parked.take_back(self._lent.pop(id(operation)))
-        elif report.ok:
+        elif isinstance(operation, SessionFetch) and report.ok:
             self._parked.put(operation.key, self._filled.pop(operation.key))
 
     # -- on threads of their own ----------------------------------------------------------------
@@ -101,6 +101,15 @@ class SessionDisk:
                 evicted=tuple(evicted),
             )
         )
+
+    def _forget(self, operation: SessionForget) -> None:
+        ok = False
+        try:
+            ok = self._folder.forget(operation.session)
+        except Exception:
+            # A thread's boundary, as above: whoever waits for it must hear of it.
+            log.exception("a saved session cannot be removed")
+        self._put(DiskDone(operation=operation, ok=ok))
 
     def _fetch(self, operation: SessionFetch, memories: list[NDArray[np.uint8]]) -> None:
         began_ns, slabs = self._now_ns(), None

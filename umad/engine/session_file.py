@@ -102,6 +102,20 @@ def read_head(file: BufferedReader, about: About) -> Head:
     )
 
 
+def read_name(file: BufferedReader) -> str | None:
+    """The name of the session that a file is of, whatever model it is about; None where it does not
+    say. Nothing else is checked: it is asked for a file that is to be removed. Raises `OSError`."""
+    begin = file.read(len(MAGIC) + _LENGTH_BYTES)
+    n_head = int.from_bytes(begin[len(MAGIC) :], "little")
+    if not begin.startswith(MAGIC) or n_head > _MOST_HEAD_BYTES:
+        return None
+    try:
+        session = json.loads(file.read(n_head))["session"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return session if isinstance(session, str) else None
+
+
 def read_slabs(
     file: BufferedReader, head: Head, memories: Sequence[NDArray[np.uint8]]
 ) -> list[Slab]:

@@ -39,6 +39,11 @@ _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _LOCK_S, _LOCK_LOOK_S = 2.0, 0.05
 
 
+def file_name(session: str) -> str:
+    """Name of the file that a session of this name is saved in, in any model's folder."""
+    return f"{hashlib.sha256(session.encode()).hexdigest()[:32]}.kv"
+
+
 class SessionFolder:
     """One model's. Raises `OSError` where the folder cannot be made, read, or had to oneself."""
 
@@ -92,7 +97,7 @@ class SessionFolder:
         return found
 
     def _file(self, session: str) -> Path:
-        return self.path / f"{hashlib.sha256(session.encode()).hexdigest()[:32]}.kv"
+        return self.path / file_name(session)
 
     def _refuse(self, path: Path, error: Exception) -> None:
         log.warning("a saved session is not used path=%s reason=it %s", path, error)
@@ -151,11 +156,11 @@ class SessionFolder:
         self._sessions[path] = session
         return n_bytes, evicted
 
-    def forget(self, session: str) -> None:
-        """Remove a session's file, if there is one."""
+    def forget(self, session: str) -> bool:
+        """Remove a session's file, if there is one; whether there is none now."""
         path = self._file(session)
         self._sessions.pop(path, None)
-        self._unlink(path)
+        return self._unlink(path)
 
     def _make_room(self, n_bytes: int, path: Path) -> list[str]:
         """Remove what was used longest ago until `n_bytes` more fit; a file that is about to be
@@ -179,8 +184,10 @@ class SessionFolder:
                 evicted.append(session)
         return evicted
 
-    def _unlink(self, path: Path) -> None:
+    def _unlink(self, path: Path) -> bool:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("a file cannot be removed path=%s reason=%s", path, error)
+            return False
+        return True

@@ -33,6 +33,7 @@ class Submit:
     latency_cap: of its app, None for the engine's. deadline_ms: after which the daemon ends it.
     logits: it is held until its ring of logits is attached; with "choose" for every token, too.
     owner: whose it is, opaque (`umad.asker`); salt: prefixes are shared among requests of one salt.
+    leaves_nothing: its session was forgotten while it ran: its cells are given up when it ends.
     """
 
     rid: int
@@ -51,6 +52,7 @@ class Submit:
     logits: LogitsUse | None = None
     owner: str = ""
     salt: str = ""
+    leaves_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +104,9 @@ class Choose:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids, pieces},
-    drop_session {session}, attach {rid, choose}; embed {inputs, dimensions, normalize, truncate,
-    lane, app, owner} and rerank {query, documents, top_n, truncate, lane, app, owner}, which may
-    take long."""
+    forget {session, owner, prefix} (`umad.scheduler.forgetting`), attach {rid, choose}; embed
+    {inputs, dimensions, normalize, truncate, lane, app, owner} and rerank {query, documents, top_n,
+    truncate, lane, app, owner}, which may take long."""
 
     call: int
     op: str

@@ -64,6 +64,7 @@ class Admission:
     tokens: int32 (n,), prompt first, then tokens generated before (a resumed stream).
     max_new_tokens: tokens beyond the prompt in total; resumed ones count.
     latency_cap: of its app; None for the engine's. deadline_ms: from now on; None for none.
+    leaves_nothing: its cells are given up when it ends.
     owner: whose it is, opaque; lanes are shared by owner before they are by app.
     salt: prefixes are shared among requests of one salt.
     """
@@ -79,6 +80,7 @@ class Admission:
     deadline_ms: int | None = None
     owner: str = ""
     salt: str = ""
+    leaves_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ class Entry:
     reads_until_ns: until then it waits for its session's file and is not placed; 0 for none.
     account: of its app in its lane (`fairness`).
     gives_way: paused for a client that does not read: its cells are anybody's who waits.
+    leaves_nothing: its session was forgotten: its cells are given up when it ends.
     """
 
     rid: int
@@ -136,6 +139,7 @@ class Entry:
     owner: str = ""
     salt: str = ""
     account: Account = field(default_factory=Account)
+    leaves_nothing: bool = False
 
     @classmethod
     def of(cls, admission: Admission, now_ns: int) -> "Entry":
@@ -164,6 +168,7 @@ class Entry:
             waiting_since_ns=now_ns,
             owner=admission.owner,
             salt=admission.salt,
+            leaves_nothing=admission.leaves_nothing,
         )
 
     def on(self, event: Event) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.scheduler.forgetting import Forget
 from umad.scheduler.prefixes import PrefixIndex
 
 
@@ -45,6 +46,9 @@ class _Parked:
     worth: float
     pins: int = 0
     salt: str = ""
+    owner: str = ""
+    # To be dropped as soon as nobody is given it back any more.
+    goes: bool = False
 
 
 class ParkedStore:
@@ -115,6 +119,7 @@ class ParkedStore:
         rebuild_ms: float,
         protected: Set[int],
         salt: str = "",
+        owner: str = "",
     ) -> int | None:
         """A new key with room for all of `tokens`, none of which is there yet; None for no room.
 
@@ -127,7 +132,13 @@ class ParkedStore:
         self._next_key += 1
         self._n_slabs += n_slabs
         self._parked[key] = _Parked(
-            tokens, session, 0, n_slabs, self._clock + rebuild_ms / max(1, n_slabs), salt=salt
+            tokens,
+            session,
+            0,
+            n_slabs,
+            self._clock + rebuild_ms / max(1, n_slabs),
+            salt=salt,
+            owner=owner,
         )
         return key
 
@@ -156,7 +167,8 @@ class ParkedStore:
         """So many of its tokens are in host memory now."""
         parked = self._parked[key]
         parked.n_parked = n_parked
-        self._index.put(key, parked.tokens, n_parked, parked.salt)
+        if not parked.goes:
+            self._index.put(key, parked.tokens, n_parked, parked.salt)
 
     def settle(self, key: int) -> None:
         """Nothing more will come: give up the room that was for it."""
@@ -179,6 +191,8 @@ class ParkedStore:
         parked = self._parked.get(key)
         if parked is not None:
             parked.pins -= 1
+            if parked.goes and not parked.pins:
+                self.drop(key)
 
     def drop(self, key: int) -> None:
         """Forget `key`, if it is known."""
@@ -188,15 +202,21 @@ class ParkedStore:
             self._index.drop(key)
             self._dropped.append(key)
 
-    def drop_session(self, session: str) -> bool:
-        """Forget what is kept for `session`; whether there was anything."""
-        found = [key for key, parked in self._parked.items() if parked.session == session]
-        for key in found:
-            # What is just being put back stays until it is, but nobody's from here on.
-            self._parked[key].session = None
-            if not self.is_pinned(key):
+    def forget(self, what: Forget) -> set[str]:
+        """Drop what `what` takes; the sessions it was kept for."""
+        names: set[str] = set()
+        for key, parked in list(self._parked.items()):
+            if not what.takes(parked.session, parked.owner):
+                continue
+            names |= {parked.session} if parked.session is not None else set()
+            parked.session = None
+            if parked.pins:
+                # What is just being put back, or read, stays until it is; nobody finds it.
+                parked.goes = True
+                self._index.drop(key)
+            else:
                 self.drop(key)
-        return bool(found)
+        return names
 
     def has_room_beside_sessions(
         self, tokens: NDArray[np.int32], protected: Set[int], salt: str = ""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.entry import Entry, Restore
+from umad.scheduler.forgetting import Forget
 from umad.scheduler.parked import ParkedStore
 from umad.scheduler.prefixes import KEY_TOKENS
 from umad.scheduler.residency import Residency
@@ -107,9 +108,9 @@ class Parker:
         """Host memory taken."""
         return self._store.used_bytes
 
-    def drop_session(self, session: str) -> bool:
-        """Forget what is parked for `session`; whether there was anything."""
-        return self._store.drop_session(session)
+    def forget_kept(self, what: Forget) -> set[str]:
+        """Drop what is parked and `what` takes; the sessions it was parked for."""
+        return self._store.forget(what)
 
     # -- giving back ----------------------------------------------------------------------------
 
@@ -314,7 +315,7 @@ class Parker:
         ):
             return _NOWHERE
         store, session = self._store, self._residency.session_of(seq)
-        salt = self._residency.salt_of(seq)
+        salt, owner = self._residency.salt_of(seq), self._residency.owner_of(seq)
         protected = {copy.key for copy in self._copies.values()} | {self._kept}
         rebuild_ms = self._copying.rebuild_ms(n_tokens)
         key, matched = store.longest(tokens, salt)
@@ -331,7 +332,12 @@ class Parker:
         ):
             return key
         reserved = store.reserve(
-            tokens, session=session, rebuild_ms=rebuild_ms, protected=protected, salt=salt
+            tokens,
+            session=session,
+            rebuild_ms=rebuild_ms,
+            protected=protected,
+            salt=salt,
+            owner=owner,
         )
         return _NOWHERE if reserved is None else reserved
 

@@ -78,7 +78,7 @@ class Placer:
     def leave(self, entry: Entry, *, keep: bool) -> None:
         """A running request has ended; keep: its cells stay as a prefix while nobody needs them."""
         self._parker.forget(entry)
-        if keep:
+        if keep and not entry.leaves_nothing:
             self._residency.retain(entry, passing=self._leaves_soon and self._is_passing(entry))
         else:
             self._residency.release(entry)
@@ -180,7 +180,10 @@ class Placer:
     def _preempt(self, victim: Entry, now_ns: int) -> None:
         victim.on(Event.PREEMPTED)
         self._parker.forget(victim)
-        self._residency.retain(victim)
+        if victim.leaves_nothing:
+            self._residency.release(victim)
+        else:
+            self._residency.retain(victim)
         del self._running[victim.rid]
         victim.n_computed = 0
         victim.waiting_since_ns = now_ns

@@ -21,6 +21,7 @@ from umad.scheduler.candidates import candidates_of
 from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import GENERATED_WEIGHT, TokenCounters
+from umad.scheduler.forgetting import Forget, Forgotten
 from umad.scheduler.freight import Freight
 from umad.scheduler.governor import StepGovernor
 from umad.scheduler.neighbours import Neighbours
@@ -150,12 +151,19 @@ class Scheduler:
         entry.waiting_since_ns = max(entry.waiting_since_ns, self._planned_ns)
         self._placer.may_place = True
 
-    def drop_session(self, session: str) -> bool:
-        """Give up what is kept for a session; whether there was anything."""
+    def forget(self, what: Forget) -> Forgotten:
+        """Give up what is kept; live requests go on, and leave nothing when they end."""
         self._placer.may_place = True
-        was_parked = self._parker.drop_session(session)
-        was_saved = self._saver.drop_session(session)
-        return self._residency.drop_session(session) or was_parked or was_saved
+        in_use: set[str] = set()
+        for entry in self._entries.values():
+            if what.takes(entry.session, entry.owner):
+                in_use |= {entry.session} if entry.session is not None else set()
+                entry.session, entry.leaves_nothing = None, True
+        files = self._saver.forget(what)
+        kept = self._parker.forget_kept(what) | self._residency.forget(what) | files
+        return Forgotten(
+            sessions=frozenset(kept - in_use), in_use=frozenset(in_use), files=frozenset(files)
+        )
 
     def disk_done(self, report: DiskDone) -> None:
         """A session was written or read, or could not be."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.scheduler.entry import Entry
+from umad.scheduler.forgetting import Forget
 from umad.scheduler.ledger import KvLedger, LedgerViolation
 from umad.scheduler.prefixes import PrefixIndex, common_prefix
 from umad.scheduler.windows import Beginnings
@@ -126,6 +127,10 @@ class Residency:
     def session_of(self, seq: int) -> str | None:
         """The session a retained sequence is kept for."""
         return self._retained[seq].session
+
+    def owner_of(self, seq: int) -> str:
+        """Whose request a retained sequence is left from."""
+        return self._retained[seq].owner
 
     def salt_of(self, seq: int) -> str:
         """The salt under which a retained sequence may be found."""
@@ -312,12 +317,14 @@ class Residency:
         """`entry` leaves and its cells are free at once."""
         self._empty(self._leave(entry))
 
-    def drop_session(self, session: str) -> bool:
-        """Evict what was retained for `session`; whether there was anything."""
-        found = [seq for seq, kept in self._retained.items() if kept.session == session]
-        for seq in found:
-            self._evict(seq)
-        return bool(found)
+    def forget(self, what: Forget) -> set[str]:
+        """Evict what `what` takes; the sessions it was retained for."""
+        names: set[str] = set()
+        for seq, kept in list(self._retained.items()):
+            if what.takes(kept.session, kept.owner):
+                names |= {kept.session} if kept.session is not None else set()
+                self._evict(seq)
+        return names
 
     def evict(self, seq: int) -> None:
         """Give up what is retained as `seq`."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.entry import Entry
+from umad.scheduler.forgetting import Forget
 from umad.scheduler.parked import ParkedStore
 from umad.scheduler.parking import Parker
 from umad.scheduler.prefixes import KEY_TOKENS, common_prefix
@@ -113,13 +114,16 @@ class SessionSaver:
             self._last_ns = now_ns + LAST_SAVES_NS
         return now_ns < self._last_ns and bool(self._pending or self._saving)
 
-    def drop_session(self, session: str) -> bool:
-        """Forget what is on disk for `session`; whether there was anything."""
-        self._pending.pop(session, None)
-        known = self._saved.pop(session, None) is not None
-        if self._saving is not None and self._saving.session == session:
-            self._saving, known = None, True
-        if known:
+    def forget(self, what: Forget) -> set[str]:
+        """Have the files that `what` takes removed; whose they are."""
+        if self._saving is not None and what.takes_file(self._saving.session):
+            self._saved[self._saving.session] = self._saving.tokens
+            self._saving = None
+        for session in [one for one in self._pending if what.takes_file(one)]:
+            del self._pending[session]
+        known = {session for session in self._saved if what.takes_file(session)}
+        for session in known:
+            del self._saved[session]
             self._ops.append(SessionForget(session=session))
         return known
 
@@ -182,13 +186,13 @@ class SessionSaver:
             (one for one in self._fetches.values() if one.operation.session == entry.session), None
         )
         if fetch is None:
-            fetch = self._begin(entry.session, saved, matched, known, salt=entry.salt)
+            fetch = self._begin(entry, entry.session, saved, matched, known)
         if fetch is not None:
             fetch.waiting.append(entry)
             entry.reads_until_ns = now_ns + FETCH_NS
 
     def _begin(
-        self, session: str, saved: NDArray[np.int32], matched: int, known: int, *, salt: str
+        self, entry: Entry, session: str, saved: NDArray[np.int32], matched: int, known: int
     ) -> _Fetch | None:
         shape = self._store.shape
         n_slabs = shape.slabs(matched)
@@ -198,7 +202,12 @@ class SessionSaver:
             return None
         tokens = saved[: n_slabs * shape.slice_cells]
         key = self._store.reserve(
-            tokens, session=session, rebuild_ms=rebuild_ms, protected=frozenset(), salt=salt
+            tokens,
+            session=session,
+            rebuild_ms=rebuild_ms,
+            protected=frozenset(),
+            salt=entry.salt,
+            owner=entry.owner,
         )
         if key is None:
             return None
@@ -225,6 +234,8 @@ class SessionSaver:
     def done(self, report: DiskDone) -> None:
         """A save or a fetch has ended."""
         operation = report.operation
+        if isinstance(operation, SessionForget):
+            return
         if isinstance(operation, SessionFetch):
             self._fetched(operation, report)
             return
@@ -238,9 +249,10 @@ class SessionSaver:
 
     def _fetched(self, operation: SessionFetch, report: DiskDone) -> None:
         fetch = self._fetches.pop(operation.key)
-        self._store.unpin(operation.key)
         if report.ok:
             self._store.advance(operation.key, fetch.n_tokens)
+        self._store.unpin(operation.key)
+        if report.ok:
             rate = report.ms / max(1, report.n_bytes) * BYTES_PER_MB
             self._read_ms_per_mb += LEARNING_RATE * (rate - self._read_ms_per_mb)
         else:
