@@ -31,3 +31,35 @@ def test_every_kv_type_a_user_can_name_is_one_llama_cpp_has() -> None:
     assert bits == {"f16": 16.0, "q8": 8.5, "q6": 6.0, "q4": 4.5}
     assert [name for name, kind in KV_TYPES.items() if not kind.exact] == ["q6"]
     assert EngineSettings().kv_type in KV_TYPES
+
+
+def test_layers_with_a_window_read_no_more_than_it() -> None:
+    traffic = StepTraffic(
+        weights=WeightBytes(dense=0),
+        kv_cell_bytes=10,
+        window_cell_bytes=6,
+        window_tokens=100,
+        n_vocab=0,
+        ubatch=64,
+    )
+
+    # 2 rows that look back over 500 positions each: 4 bytes of each, 6 of the last 100, and theirs.
+    moved = traffic.moved(n_rows=2, n_cells_read=1000, n_logit_rows=2)
+    assert moved == 1000 * 4 + 2 * 100 * 6 + 2 * 10
+    assert traffic.moved(n_rows=2, n_cells_read=50, n_logit_rows=2) == 52 * 10
+
+
+def test_a_state_is_read_and_written_once_a_step_for_each_sequence() -> None:
+    traffic = StepTraffic(
+        weights=WeightBytes(dense=0),
+        kv_cell_bytes=0,
+        state_bytes=1000,
+        max_seqs=4,
+        n_vocab=0,
+        ubatch=64,
+    )
+
+    assert traffic.moved(n_rows=3, n_cells_read=0, n_logit_rows=3) == 2 * 3 * 1000
+    assert traffic.moved(n_rows=64, n_cells_read=0, n_logit_rows=1) == 2 * 1000
+    # All rows of an embedding are outputs, and it has no more sequences than there are.
+    assert traffic.moved(n_rows=64, n_cells_read=0, n_logit_rows=64) == 2 * 4 * 1000

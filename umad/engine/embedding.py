@@ -33,7 +33,8 @@ _RECURRENT_SEQS = 6
 class EmbedFacts:
     """pooling: of `POOLINGS`, never "none". whole: all tokens of an input look at
     each other, so that it is one decode. generates: the model can also write. most_tokens: of one
-    input. width: numbers of a vector; 1 of a reranking model, its score."""
+    input. width: numbers of a vector; 1 of a reranking model, its score. least_cells: of a context
+    that computes what the model's own does."""
 
     pooling: str
     whole: bool
@@ -41,6 +42,7 @@ class EmbedFacts:
     most_tokens: int
     width: int
     shape: EmbedShape
+    least_cells: int = 0
 
     @property
     def ranks(self) -> bool:

@@ -205,9 +205,9 @@ def check_memory(
     more = ""
     if state_bytes:
         each = f"{seq_bytes / BYTES_PER_MB:.1f} MB"
-        more += f", {state_bytes / BYTES_PER_MB:.0f} MB for the states of {n_seqs} streams ({each} each)"
+        more += f", {_mb(state_bytes)} for the states of {n_seqs} streams ({each} each)"
     if compute_bytes:
-        more += f", {compute_bytes / BYTES_PER_MB:.0f} MB to work in"
+        more += f", {_mb(compute_bytes)} to work in"
     most = int((room_bytes - other_bytes) // seq_bytes) if seq_bytes else 0
     if file_bytes > room_bytes:
         advice = "choose a smaller model or quantisation"
@@ -216,9 +216,13 @@ def check_memory(
     else:
         advice = "serve with a smaller --ctx-size or --kv-type q8"
     raise ModelTooLarge(
-        f"{path} needs {file_bytes / BYTES_PER_MB:.0f} MB for weights and {kv_bytes / BYTES_PER_MB:.0f} MB for "
-        f"{cells} cells of KV{more}; this machine has {available_bytes / BYTES_PER_MB:.0f} MB: {advice}"
+        f"{path} needs {_mb(file_bytes)} for weights and {_mb(kv_bytes)} for "
+        f"{cells} cells of KV{more}; this machine has {_mb(available_bytes)}: {advice}"
     )
+
+
+def _mb(n_bytes: float) -> str:
+    return f"{n_bytes / BYTES_PER_MB:.0f} MB"
 
 
 def park_bytes(wanted: int | None, *, left_bytes: int, memory_bytes: int) -> int:
@@ -229,7 +233,7 @@ def park_bytes(wanted: int | None, *, left_bytes: int, memory_bytes: int) -> int
         return min(int(_PARK_SHARE * memory_bytes), left_bytes // 2)
     if wanted > left_bytes:
         raise ModelTooLarge(
-            f"park_bytes of {wanted / BYTES_PER_MB:.0f} MB is more than the {left_bytes / BYTES_PER_MB:.0f} MB that "
+            f"park_bytes of {_mb(wanted)} is more than the {_mb(left_bytes)} that "
             "weights and KV leave of this machine's memory: ask for less, or for auto"
         )
     return wanted

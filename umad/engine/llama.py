@@ -8,6 +8,7 @@ to the step thread.
 """
 
 import ctypes
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ _tap = LlamaLog()
 
 def start() -> None:
     """Route llama.cpp's log and initialise its backends. Once a process, before any `Model`."""
+    # A debugger's backtrace takes seconds and buries the reason of an abort under forty lines.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     lib.llama_log_set(_tap.callback, ctypes.c_void_p(0))
     lib.llama_backend_init()
 

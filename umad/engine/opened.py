@@ -22,7 +22,7 @@ from umad.engine.kvtypes import GgmlType
 from umad.engine.launch import EngineOptions
 from umad.engine.llama import ContextOptions, Model
 from umad.models.gguf import GgufHeader
-from umad.models.positions import learnt_positions
+from umad.models.positions import learnt_positions, long_factors_from
 from umad.models.sizes import WeightBytes
 from umad.scheduler.windows import Window
 from umad.units import NS_PER_MS
@@ -54,12 +54,15 @@ class Opened:
         pooling = pooling_of(header_number(header, "pooling_type"))
         trained_tokens = header_number(header, "context_length") or n_cells
         ranks = pooling == RANK
+        switch = long_factors_from(header)
         return EmbedFacts(
             pooling=pooling,
             whole=not generates,
             generates=generates,
             most_tokens=min(n_cells, trained_tokens),
             width=1 if ranks else model.n_embd_out,
+            # The same RoPE factors for a text of any length, and for the chats.
+            least_cells=switch + 1 if switch is not None and n_cells > switch else 0,
             shape=embed_shape(
                 whole=not generates,
                 recurrent=model.is_recurrent,

@@ -143,7 +143,8 @@ def _embedder(
 
     def make(n_cells: int) -> Context:
         rows = n_cells if whole else options.batch
-        sized = replace(options, n_cells=n_cells, batch=rows, ubatch=rows)
+        cells = max(n_cells, loaded.embeds.least_cells)
+        sized = replace(options, n_cells=cells, batch=rows, ubatch=rows)
         return Context(loaded.model, sized, abort=abort)
 
     return Embedder(

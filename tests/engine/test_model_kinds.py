@@ -1,0 +1,126 @@
+"""Models that are unlike most: what would end the engine is refused in a line, and states count."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.engine.harness import engine, submit
+from tests.engine.tiny_models import (
+    N_VOCAB,
+    POSITIONS,
+    STATE_BYTES,
+    write_gpt2,
+    write_mamba,
+    write_t5,
+)
+from tests.live import live_daemon
+from tests.models.gguf_bytes import gguf
+from umad.client import Client
+from umad.errors import ModelLoadFailed
+
+PROMPT = tuple(3 + at % (N_VOCAB - 3) for at in range(POSITIONS + 50))
+
+
+def test_an_encoder_decoder_model_is_refused_in_a_line_and_the_daemon_lives_on(
+    tmp_path: Path,
+) -> None:
+    path = write_t5(tmp_path / "t5.gguf")
+    with live_daemon(tmp_path) as daemon, Client(daemon.socket) as client:
+        with pytest.raises(ModelLoadFailed) as caught:
+            client.load(str(path))
+        answer = client.complete("def f(", max_tokens=2)
+
+    assert "is an encoder-decoder model (t5)" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert answer
+
+
+def test_a_file_that_llama_cpp_aborts_at_costs_one_line_and_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "no_layers.gguf"
+    path.write_bytes(
+        gguf(
+            {
+                "general.architecture": "llama",
+                "llama.context_length": 512,
+                "llama.embedding_length": 64,
+                "llama.block_count": 0,
+            },
+            [("token_embd.weight", (32,), 0, 128)],
+        )
+    )
+    with live_daemon(tmp_path) as daemon, Client(daemon.socket) as client:
+        with pytest.raises(ModelLoadFailed) as caught:
+            client.load(str(path))
+        answer = client.complete("def f(", max_tokens=2)
+
+    assert "the engine ended while loading: signal SIGABRT" in caught.value.message
+    assert "GGML_ASSERT" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert answer
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gpt2(tmp_path_factory.mktemp("gpt2") / "gpt2.gguf")
+
+
+def test_a_text_longer_than_a_models_positions_is_refused_and_the_engine_lives(gpt2: Path) -> None:
+    with engine(gpt2, ctx_size=1024) as running:
+        facts = running.ready()
+        too_long = running.generate(1, prompt_ids=PROMPT)
+        asks_too_much = running.generate(2, prompt_ids=PROMPT[:200], max_tokens=100)
+        within = running.generate(3, prompt_ids=PROMPT[:200], max_tokens=57, ignore_eos=True)
+        fitted = running.generate(
+            4, prompt_ids=PROMPT[:200], max_tokens=100, fit=True, ignore_eos=True
+        )
+
+    assert facts["text_tokens"] == POSITIONS
+    assert too_long.refusal.code == "prompt_too_long"
+    assert asks_too_much.refusal.code == "prompt_too_long"
+    assert "more than the 256 positions" in asks_too_much.refusal.message
+    assert len(within.ids) == 57  # the last one is never computed
+    assert fitted.ids == within.ids
+
+
+def test_the_pool_may_be_larger_than_one_texts_positions(gpt2: Path) -> None:
+    with engine(gpt2, ctx_size=1024) as running:
+        running.ready()
+        alone = running.generate(1, prompt_ids=PROMPT[:190], max_tokens=20, ignore_eos=True).ids
+        running.send(
+            *(
+                submit(rid, prompt_ids=PROMPT[:190], max_tokens=20, ignore_eos=True)
+                for rid in (2, 3, 4)
+            )
+        )
+        together = [done.ids for done in running.finish(2, 3, 4)]
+
+    assert together == [alone] * 3
+
+
+@pytest.fixture(scope="module")
+def mamba(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mamba(tmp_path_factory.mktemp("mamba") / "mamba.gguf")
+
+
+def test_states_are_as_large_in_memory_as_is_said(mamba: Path) -> None:
+    resident, said = [], []
+    for max_seqs in (1, 49):
+        with engine(mamba, max_seqs=max_seqs) as running:
+            facts = running.ready()
+            running.generate(1, prompt_ids=PROMPT[:20])
+            resident.append(psutil.Process(running.process.pid).memory_info().rss)
+            said.append(facts["max_seqs"] * facts["seq_bytes"])
+            assert facts["state_bytes"] == pytest.approx(STATE_BYTES, rel=0.01)
+            assert facts["kv_cell_bytes"] == 0
+
+    # What a step works in holds the states of one layer once more.
+    assert said[1] - said[0] == pytest.approx(48 * STATE_BYTES, rel=0.01)
+    assert said[1] - said[0] <= resident[1] - resident[0] <= 1.7 * (said[1] - said[0])
+
+
+def test_unless_told_a_model_with_small_states_gets_as_many_streams_as_any(mamba: Path) -> None:
+    with engine(mamba, max_seqs=None) as running:
+        facts = running.ready()
+
+    assert facts["max_seqs"] == 64
