@@ -120,7 +120,9 @@ class LoggingSettings:
 class HttpSettings:
     """The HTTP gateway. listen: HOST:PORT, `unix:PATH`, or None for none.
 
-    exposed: the second time of saying that an address beyond this machine needs no key.
+    exposed: the second time of saying that an address beyond this machine needs no key. all_users:
+    other users of this machine need none, either; without it only processes of the user who runs
+    umad, and of root, come in without a key.
     hosts: Host names answered to besides this machine's own. aliases: (pattern, local model).
     connections: open at once; head_s: for a request's head to arrive; idle_s: between requests,
     longer than clients keep theirs, so that they seldom send into one that is just closed.
@@ -133,6 +135,7 @@ class HttpSettings:
     listen: str | None = None
     api_key_file: str | None = None
     exposed: bool = False
+    all_users: bool = False
     cors_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
@@ -158,9 +161,16 @@ def _default_lanes() -> dict[str, LaneSettings]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything a daemon needs to know before it starts."""
+    """Everything a daemon needs to know before it starts.
+
+    model_folders: GGUF files in them may be loaded by name, by everybody who may ask at all.
+    share_prefixes: keys of different owners share what was computed of a prompt. Each can then find
+    out, by `cached_tokens` and by the time to a first token, what others have asked.
+    """
 
     models: tuple[str, ...] = ("nano",)
+    model_folders: tuple[str, ...] = ()
+    share_prefixes: bool = False
     socket: str | None = None
     socket_owner: str | None = None
     latency_cap: float = 1.20

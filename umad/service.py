@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from umad.asker import Asker
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
 
@@ -93,8 +94,12 @@ Take = Callable[[Tokens], bool]
 
 
 class Service(Protocol):
-    """What a front end may ask. Every method is a coroutine or an async iterator on the caller's
-    loop; leaving an `events` iterator cancels the request."""
+    """What a front end may ask. Every other method is a coroutine or an async iterator on the
+    caller's loop; leaving an `events` iterator cancels the request."""
+
+    def on_behalf(self, asker: Asker) -> "Service":
+        """The same, for `asker`: the daemon lets it see and touch what that one may."""
+        ...
 
     def events(self, request: GenerateRequest, *, take: Take | None = None) -> AsyncIterator[Event]:
         """Stream the events of one request, ending with `Done` of every index or `Failed`.

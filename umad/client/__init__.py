@@ -19,6 +19,7 @@ finds out itself (`NoDaemon`, `ConnectionLost`, `DeadlineExceeded`, `LimitExceed
 for front ends that pass a failure on, brings the daemon's as a last event, `Failed`.
 
     asynchronous  AsyncClient            connection  one connection on a loop
+    link          which connection, when
     blocking      Client                 channel     one blocking connection
     verbs         every method, once     inbox       unread events of one request; the read gate
     methods       how a verb becomes a method of both clients

@@ -5,20 +5,23 @@ Not: the connection itself (`umad.client.connection`). Belongs to the loop that 
 """
 
 import asyncio
+import copy
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from types import GenericAlias, TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from umad.asker import MACHINE_USER, Asker
 from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
-from umad.client.connection import Connection, open_connection
+from umad.client.link import Link
 from umad.client.methods import Flow, Gathering, Question, dressed
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.clock import Clock, MonotonicClock
-from umad.errors import ConnectionLost, LimitExceeded
+from umad.errors import ConnectionLost
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import ChooseToken, Generate
 from umad.request import GenerateRequest
@@ -81,13 +84,11 @@ class AsyncClient:
         self._path = socket_path(path)
         self._options = options or DEFAULT_OPTIONS
         self._clock = clock or MonotonicClock()
-        self._connection: Connection | None = None
-        self._opening = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+        self._link = Link(self._path, self._options)
+        self._asker: Asker | None = None
 
     async def __aenter__(self) -> Self:
-        await self._connected()
+        await self._link.connected()
         return self
 
     async def __aexit__(
@@ -100,33 +101,18 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection. What runs on it is cancelled; the client is not used again."""
-        self._closed = True
-        self._settle_on(asyncio.get_running_loop())
-        async with self._opening:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        await self._link.close()
 
-    async def _connected(self) -> Connection:
-        self._settle_on(asyncio.get_running_loop())
-        async with self._opening:
-            if self._closed:
-                raise ConnectionLost("this client was closed")
-            if self._connection is None or not self._connection.is_open:
-                self._connection = await open_connection(self._path, self._options)
-            return self._connection
+    def on_behalf(self, asker: Asker) -> Self:
+        """A client that asks for `asker`: the daemon lets it see and touch what that one may. It
+        takes rights away and never gives any (`umad.asker`).
 
-    def _settle_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to `loop`: the first one, or the next where that has ended (`asyncio.run` twice).
-
-        Raises `LimitExceeded` where another one runs."""
-        if self._loop is loop:
-            return
-        if self._loop is not None:
-            if not self._loop.is_closed():
-                raise LimitExceeded("this client belongs to another event loop; use one for each")
-            self._connection, self._opening = None, asyncio.Lock()
-        self._loop = loop
+        It shares the connection of this one."""
+        if asker == MACHINE_USER:
+            return self
+        other = copy.copy(self)
+        other._asker = asker
+        return other
 
     # -- generation ------------------------------------------------------------------------------
 
@@ -152,9 +138,11 @@ class AsyncClient:
     async def _events(
         self, request: GenerateRequest, take: Take | None
     ) -> AsyncGenerator[Event, None]:
-        connection = await self._connected()
+        connection = await self._link.connected()
         request_id = connection.next_id()
-        inbox = await connection.start(Generate(id=request_id, request=request), take)
+        inbox = await connection.start(
+            Generate(id=request_id, asker=self._asker, request=request), take
+        )
         running = request.n
         try:
             while running:
@@ -174,18 +162,29 @@ class AsyncClient:
         choose: from the next row on the client chooses the tokens. Raises `UnknownRequest`.
         """
         return await asyncio.to_thread(
-            attach_ring, self._path, self._options, self._clock, request, choose=choose
+            attach_ring,
+            self._path,
+            self._options,
+            self._clock,
+            request,
+            choose=choose,
+            asker=self._asker,
         )
 
     def choose(self, request: str, position: int, token: int) -> None:
         """Let `token` be number `position` of a request that waits for it. Nothing is answered:
         a choice that cannot be meant ends the request with an error. Raises `ConnectionLost`."""
-        if self._connection is None:
+        connection = self._link.connection
+        if connection is None:
             raise ConnectionLost("this client is not connected, so none of its requests is live")
         message = ChooseToken(
-            id=self._connection.next_id(), request=request, position=position, token=token
+            id=connection.next_id(),
+            asker=self._asker,
+            request=request,
+            position=position,
+            token=token,
         )
-        self._connection.post(message)
+        connection.post(message)
 
     # -- texts that are embedded or compared -----------------------------------------------------
 
@@ -210,9 +209,11 @@ class AsyncClient:
 
     async def _ask(self, question: Question[T]) -> T:
         """The answer to one message. What would go on without anybody is cancelled."""
-        connection = await self._connected()
+        connection = await self._link.connected()
         carry_out = connection.work if question.wait == "embed" else connection.call
         request = question.message(connection.next_id())
+        if self._asker is not None:
+            request = replace(request, asker=self._asker)
         return question.read(await carry_out(request, question.timeout_s(self._options)))
 
     async def _follow(self, flow: Flow[T]) -> AsyncGenerator[T, None]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from umad.asker import Asker
 from umad.client.channel import Channel
 from umad.client.options import ClientOptions
 from umad.client.results import as_facts
@@ -29,7 +30,13 @@ class AttachedRing:
 
 
 def attach_ring(
-    path: str, options: ClientOptions, clock: Clock, request: str, *, choose: bool
+    path: str,
+    options: ClientOptions,
+    clock: Clock,
+    request: str,
+    *,
+    choose: bool,
+    asker: Asker | None = None,
 ) -> AttachedRing:
     """Attach to `request`, the daemon's id of a live request of this very process.
 
@@ -37,7 +44,7 @@ def attach_ring(
     """
     channel = Channel.open(path, options, clock)
     try:
-        message = AttachLogits(id=1, request=request, choose=choose)
+        message = AttachLogits(id=1, asker=asker, request=request, choose=choose)
         channel.send(message)
         answer, fd = channel.receive_descriptor(message.id, options.call_s)
     finally:

@@ -8,9 +8,11 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
+from dataclasses import replace
 from types import GenericAlias, TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from umad.asker import MACHINE_USER, Asker
 from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.channel import Channel
@@ -96,6 +98,7 @@ class Client:
         # Held by the one request that may be under way: a second thread would take its answers.
         self._busy = threading.Lock()
         self._closed = False
+        self._asker: Asker | None = None
 
     def __enter__(self) -> Self:
         self._connected()
@@ -116,6 +119,17 @@ class Client:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    def on_behalf(self, asker: Asker) -> Self:
+        """A client that asks for `asker`: the daemon lets it see and touch what that one may. It
+        takes rights away and never gives any (`umad.asker`).
+
+        It has a connection of its own, to be closed for itself."""
+        if asker == MACHINE_USER:
+            return self
+        other = type(self)(self._path, options=self._options, clock=self._clock)
+        other._asker = asker
+        return other
 
     def _connected(self) -> Channel:
         """The connection, for one request, whose end releases `_busy`."""
@@ -160,7 +174,7 @@ class Client:
         request_id = self._next_id()
         running = request.n
         try:
-            channel.send(Generate(id=request_id, request=request))
+            channel.send(Generate(id=request_id, asker=self._asker, request=request))
             while running:
                 event = channel.receive(request_id, self._options.event_s)
                 if isinstance(event, Welcome | Result):
@@ -191,7 +205,9 @@ class Client:
 
         choose: from the next row on the client chooses the tokens. Raises `UnknownRequest`.
         """
-        return attach_ring(self._path, self._options, self._clock, request, choose=choose)
+        return attach_ring(
+            self._path, self._options, self._clock, request, choose=choose, asker=self._asker
+        )
 
     def choose(self, request: str, position: int, token: int) -> None:
         """Let `token` be number `position` of a request that waits for it. Nothing is answered:
@@ -199,7 +215,13 @@ class Client:
         if self._channel is None:
             raise ConnectionLost("this client is not connected, so none of its requests is live")
         self._channel.send(
-            ChooseToken(id=self._next_id(), request=request, position=position, token=token)
+            ChooseToken(
+                id=self._next_id(),
+                asker=self._asker,
+                request=request,
+                position=position,
+                token=token,
+            )
         )
 
     # -- texts that are embedded or compared -----------------------------------------------------
@@ -226,6 +248,8 @@ class Client:
     def _ask(self, question: Question[T]) -> T:
         """The answer to one message. Ctrl-C cancels what would go on without anybody."""
         request = question.message(self._next_id())
+        if self._asker is not None:
+            request = replace(request, asker=self._asker)
         timeout_s = question.timeout_s(self._options)
         answered = question.wait != "embed"
         try:

@@ -23,10 +23,18 @@ HTTP: tuple[Option, ...] = (
         shown=True,
     ),
     gateway_option(
+        "all_users",
+        SWITCH,
+        "Other users of this machine need no key, either.",
+        "true lets every user and container here use the models, each seeing only what is its own. "
+        "false lets in processes of the user who runs umad, and root's.",
+    ),
+    gateway_option(
         "exposed",
         SWITCH,
         "Listen beyond this machine without any key.",
-        "true lets everybody who reaches the address use the models.",
+        "true lets everybody who reaches the address use the models, each seeing only what is its "
+        "own; loading by path, unloading and metrics stay with this machine's user.",
     ),
     gateway_option(
         "connections",
@@ -97,7 +105,8 @@ HTTP_LISTS: tuple[Option, ...] = (
         target=("http", "cors_origins"),
         kind=ORIGIN,
         help="Web pages that may use the gateway; may be given several times.",
-        effect="A page of another origin cannot read answers. * allows every page.",
+        effect="A page of another origin, be it on localhost, is refused. * allows every page. "
+        "Without keys a page sees only what it asked for itself.",
         example="[https://example.org]",
         shown=True,
     ),

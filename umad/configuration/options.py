@@ -70,6 +70,14 @@ SCALARS: tuple[Option, ...] = (
         alias="bmt_budget",
     ),
     Option(
+        name="share_prefixes",
+        target=("share_prefixes",),
+        kind=SWITCH,
+        help="Keys of different people share prompts that were computed before.",
+        effect="true answers sooner where keys have a system prompt in common, and lets each of "
+        "them find out, token by token, what the others have asked.",
+    ),
+    Option(
         name="default_lane",
         target=("default_lane",),
         kind=LANE,
@@ -268,7 +276,18 @@ SCALARS: tuple[Option, ...] = (
 )
 # Options that may be given several times: a list in YAML, a flag each, separated by commas in a
 # variable.
-LISTS: tuple[Option, ...] = HTTP_LISTS
+LISTS: tuple[Option, ...] = (
+    Option(
+        name="model_folder",
+        target=("model_folders",),
+        kind=PATH,
+        help="Folders of GGUF files that may be loaded by name; may be given several times.",
+        effect="Every key may load what is in them. Paths are for the machine's user and for keys "
+        "with role: admin.",
+        example="[~/models]",
+    ),
+    *HTTP_LISTS,
+)
 # Options with structure: read from YAML nodes, or from YAML text in a variable or flag.
 MODEL = Option(
     name="model",

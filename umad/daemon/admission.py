@@ -8,8 +8,10 @@ import secrets
 from collections import OrderedDict
 from dataclasses import replace
 
+from umad.asker import MACHINE_USER, Asker
 from umad.config import LimitSettings
 from umad.conversation import to_json
+from umad.daemon.authority import session_key
 from umad.daemon.identity import LaneRules
 from umad.errors import BadRequest, PromptTooLong, QueueFull
 from umad.protocol.link import Submit
@@ -18,48 +20,87 @@ from umad.request import SEED_BITS, GenerateRequest, SamplingParams
 DEFAULT_MAX_TOKENS = 512
 # One less than a seed may have: completion i of n draws with seed + i.
 CHOSEN_SEED_BITS = 63
-# Sessions whose lane is remembered; the least recently used are forgotten.
+# Sessions whose lane is remembered, of one owner, and owners that have some; the least recently
+# used are forgotten.
 MAX_SESSIONS = 1024
+MAX_OWNERS = 256
 
 
 class Admission:
-    """The rules of one daemon, and the lanes its sessions were moved to."""
+    """The rules of one daemon, and the lanes its sessions were moved to.
 
-    def __init__(self, *, lanes: LaneRules, limits: LimitSettings) -> None:
+    shares_prefixes: among all owners, as `Settings.share_prefixes`.
+    """
+
+    def __init__(
+        self, *, lanes: LaneRules, limits: LimitSettings, shares_prefixes: bool = False
+    ) -> None:
         self._lanes = lanes
         self._limits = limits
-        self._sessions: OrderedDict[str, str | None] = OrderedDict()
+        self._shares_prefixes = shares_prefixes
+        self._sessions: OrderedDict[str, OrderedDict[str, str | None]] = OrderedDict()
 
     @property
     def most_of_app(self) -> int:
         """Completions of one app at once: the rest of the queue is for others."""
         return self._limits.queue - self._limits.queue // 4
 
-    def lane(self, app: str, request: GenerateRequest, *, path: str | None = None) -> str:
+    def lane(
+        self,
+        app: str,
+        request: GenerateRequest,
+        *,
+        path: str | None = None,
+        asker: Asker = MACHINE_USER,
+    ) -> str:
         """The lane `request` runs in. path: of the app's executable, where it is the peer's own.
-        Raises `BadRequest` for one that is not there."""
+        Raises `BadRequest` for one that is not there, `Refused` for one above the asker's."""
         of_session = None
         if request.session is not None:
-            of_session = self._sessions.setdefault(request.session, None)
-            self._sessions.move_to_end(request.session)
-            if len(self._sessions) > MAX_SESSIONS:
-                self._sessions.popitem(last=False)
-        return self._lanes.lane(app=app, path=path, asked=request.lane, of_session=of_session)
+            of_session = self._seen(asker.owner, request.session)
+        return self._lanes.lane(
+            app=app, path=path, asked=request.lane, of_session=of_session, ceiling=asker.lane
+        )
 
-    def lane_of(self, app: str, asked: str | None, *, path: str | None = None) -> str:
-        """The lane of work that belongs to no session. Raises `BadRequest`."""
-        return self._lanes.lane(app=app, path=path, asked=asked, of_session=None)
+    def lane_of(
+        self,
+        app: str,
+        asked: str | None,
+        *,
+        path: str | None = None,
+        asker: Asker = MACHINE_USER,
+    ) -> str:
+        """The lane of work that belongs to no session. Raises as `lane` does."""
+        return self._lanes.lane(
+            app=app, path=path, asked=asked, of_session=None, ceiling=asker.lane
+        )
 
-    def move_session(self, session: str, lane: str) -> bool:
-        """Remember `lane` for a session that was seen; whether it was.
+    def check_lane(self, lane: str, asker: Asker) -> None:
+        """Raise `BadRequest` for a lane that is not there, `Refused` for one above the asker's."""
+        self._lanes.below(self._lanes.check(lane), asker.lane)
 
-        Raises `BadRequest` for a lane that is not there.
-        """
-        self._lanes.check(lane)
-        known = session in self._sessions
+    def move_session(self, owner: str, session: str, lane: str) -> bool:
+        """Remember `lane` for a session of `owner`'s that was seen; whether it was."""
+        known = session in self._sessions.get(owner, ())
         if known:
-            self._sessions[session] = lane
+            self._sessions[owner][session] = lane
         return known
+
+    def owners(self) -> tuple[str, ...]:
+        """Those that have sessions."""
+        return tuple(self._sessions)
+
+    def _seen(self, owner: str, session: str) -> str | None:
+        """The lane a session was moved to; it is of use now."""
+        sessions = self._sessions.setdefault(owner, OrderedDict())
+        self._sessions.move_to_end(owner)
+        lane = sessions.setdefault(session, None)
+        sessions.move_to_end(session)
+        if len(sessions) > MAX_SESSIONS:
+            sessions.popitem(last=False)
+        if len(self._sessions) > MAX_OWNERS:
+            self._sessions.popitem(last=False)
+        return lane
 
     def latency_cap(self, app: str, *, path: str | None = None) -> float | None:
         """The app's own cap, None for that of everybody."""
@@ -73,6 +114,7 @@ class Admission:
         app: str,
         n_waiting: int,
         latency_cap: float | None = None,
+        owner: str = "",
     ) -> Submit:
         """The order for completion 0, its rid still 0.
 
@@ -104,10 +146,12 @@ class Admission:
             chat=None if messages is None else to_json(messages, request.chat),
             special=request.special,
             constraint=None if constraint is None else (constraint.kind, constraint.text),
-            session=request.session,
+            session=session_key(owner, request.session),
             latency_cap=latency_cap,
             deadline_ms=request.deadline_ms,
             logits=request.logits,
+            owner=owner,
+            salt="" if self._shares_prefixes else owner,
         )
 
     def _sampling(self, sampling: SamplingParams) -> SamplingParams:

@@ -10,8 +10,10 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 
+from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.daemon.admission import Admission, nth_order
+from umad.daemon.authority import told_to
 from umad.daemon.engine import Engine
 from umad.daemon.generation import Generation, Recipient
 from umad.daemon.journal import Entry
@@ -71,18 +73,24 @@ class Completions:
     def accept(self, recipient: Recipient, engine: Engine, message: Generate) -> None:
         """Take on a request, or raise the `UmadError` that says why not."""
         request = message.request
+        asker = message.asker or MACHINE_USER
         app = request.app or recipient.identity.app
         # A front end that asks for somebody else lends its name to nobody, nor its path.
         path = recipient.identity.path if request.app is None else None
         journal = engine.journal
-        lane = self._admission.lane(app, request, path=path)
+        lane = self._admission.lane(app, request, path=path, asker=asker)
         n_waiting = sum(one.journal.n_waiting for one in self._engines)
         cap = self._admission.latency_cap(app, path=path)
         first = self._admission.order(
-            request, lane=lane, app=app, n_waiting=n_waiting, latency_cap=cap
+            request,
+            lane=lane,
+            app=app,
+            n_waiting=n_waiting,
+            latency_cap=cap,
+            owner=asker.owner,
         )
         journal.check_room(first, request.n)
-        self._check_app(recipient, app, request.n)
+        self._check_app(recipient, app, asker.owner or app, request.n)
 
         generation = Generation(
             client_id=message.id,
@@ -92,6 +100,7 @@ class Completions:
             lane=lane,
             app=app,
             session=request.session,
+            asker=asker,
             accepted_ns=self._clock.now_ns(),
             n_left=request.n,
         )
@@ -103,7 +112,7 @@ class Completions:
         )
         self.tell(recipient, encode_event(message.id, accepted))
         self._live[generation.request] = recipient.generations[message.id] = generation
-        self._count(app, request.n)
+        self._count(asker.owner or app, request.n)
         self._engines.add(engine)
         owed = engine.owes_news
         for index in range(request.n):
@@ -128,9 +137,10 @@ class Completions:
             engine.watch()
         self.flush()
 
-    def _check_app(self, recipient: Recipient, app: str, n: int) -> None:
-        """Raise `QueueFull` where one app would have more than its part of everything."""
-        most, n_live = self._admission.most_of_app, self._n_of.get(app, 0)
+    def _check_app(self, recipient: Recipient, app: str, whose: str, n: int) -> None:
+        """Raise `QueueFull` where one app would have more than its part of everything. whose: the
+        key behind it, however many names it has; of the machine's user the app itself."""
+        most, n_live = self._admission.most_of_app, self._n_of.get(whose, 0)
         if n_live + n > most:
             raise QueueFull(
                 f"{app} has {n_live} completions live already, at most {most} of one app "
@@ -138,7 +148,9 @@ class Completions:
             )
         if not recipient.paused:
             return
-        unread = sum(one.n_left for one in self if one.app == app and one.recipient.paused)
+        unread = sum(
+            one.n_left for one in self if (one.owner or one.app) == whose and one.recipient.paused
+        )
         if unread + n > MOST_UNREAD:
             raise QueueFull(
                 f"{unread} completions of {app} are not read, at most {MOST_UNREAD} may be: read "
@@ -150,10 +162,10 @@ class Completions:
         if not self._n_of[app]:
             del self._n_of[app]
 
-    def find(self, request: str) -> Generation:
-        """The live request of that name. Raises `UnknownRequest`."""
+    def find(self, request: str, asker: Asker = MACHINE_USER) -> Generation:
+        """The live request of that name, which `asker` may touch. Raises `UnknownRequest`."""
         generation = self._live.get(request)
-        if generation is None:
+        if generation is None or not asker.may_touch(generation.owner):
             raise UnknownRequest(
                 f"no live request is called {request}; umad ps lists them", field="request"
             )
@@ -176,13 +188,26 @@ class Completions:
         for generation in list(self):
             self.cancel(generation)
 
-    def move(self, target: str, lane: str) -> int:
-        """Move a session's or a request's work to `lane`; how many requests moved.
+    def move(self, target: str, lane: str, asker: Asker = MACHINE_USER) -> int:
+        """Move a session's or a request's work to `lane`; how many requests moved. A session is the
+        asker's own of that name; an admin who has none means everybody's.
 
-        Raises `UnknownRequest` where there is neither, `BadRequest` for an unknown lane.
+        Raises `UnknownRequest` where there is neither, `BadRequest` for an unknown lane, `Refused`
+        for one above the asker's.
         """
-        known_session = self._admission.move_session(target, lane)
-        moved = [one for one in self if target in (one.request, one.session)]
+        self._admission.check_lane(lane, asker)
+        owners: tuple[str, ...] = (asker.owner,)
+        known_session = self._admission.move_session(asker.owner, target, lane)
+        if not known_session and asker.is_admin:
+            owners = self._admission.owners()
+            known = [self._admission.move_session(owner, target, lane) for owner in owners]
+            known_session = any(known)
+        moved = [
+            one
+            for one in self
+            if (one.request == target and asker.may_touch(one.owner))
+            or (one.session == target and one.owner in owners)
+        ]
         if not moved and not known_session:
             raise UnknownRequest(
                 f"no live request or session is called {target}; umad ps lists them", field="target"
@@ -230,12 +255,13 @@ class Completions:
             encode_event(generation.client_id, _done(entry, ended, now_ns)),
         )
         generation.n_left -= 1
-        self._count(generation.app, -1)
+        self._count(generation.owner or generation.app, -1)
         if generation.n_left == 0:
             self._forget(generation)
 
     def fail(self, generation: Generation, error: UmadError) -> None:
         """End a request with an error; its engine lets go of it. `flush` sends the news."""
+        error = told_to(generation.asker, error, generation.engine.name)
         self.tell(generation.recipient, encode_error(error, generation.client_id))
         self._let_go(generation, "error")
 
@@ -268,7 +294,7 @@ class Completions:
             recipient.flush()
 
     def _let_go(self, generation: Generation, reason: FinishReason) -> None:
-        self._count(generation.app, -generation.n_left)
+        self._count(generation.owner or generation.app, -generation.n_left)
         generation.n_left = 0
         engine = generation.engine
         now_ns = self._clock.now_ns()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.daemon.admission import Admission
 from umad.daemon.engine import Engine
@@ -32,6 +33,7 @@ class Embedding:
     op: str
     lane: str
     app: str
+    owner: str
     n_inputs: int
     accepted_ns: int
     task: "asyncio.Task[Any] | None"
@@ -69,22 +71,26 @@ class Embeddings:
         """Wait until nothing is live."""
         await self._idle.wait()
 
-    def cancel(self, request: str) -> bool:
-        """End one by the daemon's name for it; whether there is one."""
+    def cancel(self, request: str, asker: Asker = MACHINE_USER) -> bool:
+        """End one by the daemon's name for it; whether there is one that `asker` may touch."""
         live = self._live.get(request)
-        if live is None or live.task is None:
+        if live is None or live.task is None or not asker.may_touch(live.owner):
             return False
         live.task.cancel()
         return True
 
     async def answer(
-        self, recipient: Recipient, engine: Engine, asked: EmbedRequest | RerankRequest
+        self,
+        recipient: Recipient,
+        engine: Engine,
+        asked: EmbedRequest | RerankRequest,
+        asker: Asker = MACHINE_USER,
     ) -> Mapping[str, Any]:
         """The value that answers `asked`. Raises what the engine says against it, `QueueFull`,
         `BadRequest` for a lane that is not there, and `DeadlineExceeded`."""
-        live = self._accept(recipient, engine, asked)
+        live = self._accept(recipient, engine, asked, asker)
         reason: FinishReason = "error"
-        args = {**_args(asked), "lane": live.lane, "app": live.app}
+        args = {**_args(asked), "lane": live.lane, "app": live.app, "owner": live.owner}
         try:
             async with asyncio.timeout(asked.deadline_ms and asked.deadline_ms / 1e3):
                 value = await engine.work(live.op, args)
@@ -104,7 +110,11 @@ class Embeddings:
         return {"model": engine.name, **value}
 
     def _accept(
-        self, recipient: Recipient, engine: Engine, asked: EmbedRequest | RerankRequest
+        self,
+        recipient: Recipient,
+        engine: Engine,
+        asked: EmbedRequest | RerankRequest,
+        asker: Asker,
     ) -> Embedding:
         if len(self._live) >= self._most:
             raise QueueFull(
@@ -113,7 +123,7 @@ class Embeddings:
             )
         app = asked.app or recipient.identity.app
         path = recipient.identity.path if asked.app is None else None
-        lane = self._admission.lane_of(app, asked.lane, path=path)
+        lane = self._admission.lane_of(app, asked.lane, path=path, asker=asker)
         live = Embedding(
             request=f"e{next(self._names)}",
             rid=next(self._rids),
@@ -122,6 +132,7 @@ class Embeddings:
             op="embed" if isinstance(asked, EmbedRequest) else "rerank",
             lane=lane,
             app=app,
+            owner=asker.owner,
             n_inputs=len(asked.inputs) if isinstance(asked, EmbedRequest) else len(asked.documents),
             accepted_ns=self._clock.now_ns(),
             task=asyncio.current_task(),

@@ -8,6 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from umad.asker import Asker
 from umad.daemon.engine import Engine
 from umad.daemon.identity import Identity
 from umad.daemon.journal import Entry
@@ -57,7 +58,8 @@ class Recipient(Protocol):
 @dataclass(slots=True, kw_only=True, eq=False)
 class Generation:
     """client_id: the client's own name for it, on its connection. request: the daemon's name for
-    it, as in `umad ps`. app: whose work it is. session: the conversation whose KV is kept.
+    it, as in `umad ps`. app: as what it counts. session: the conversation whose KV is kept, as its
+    owner calls it. asker: for whom it is done.
     n_left: completions that run.
     """
 
@@ -68,7 +70,13 @@ class Generation:
     lane: str
     app: str
     session: str | None
+    asker: Asker
     accepted_ns: int
     entries: "list[Entry[Generation]]" = field(default_factory=list)
     n_left: int = 0
     deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return self.asker.owner

@@ -57,6 +57,7 @@ class LaneRules:
         default: str,
     ) -> None:
         self._lanes = tuple(lanes)
+        self._priority = {name: lane.priority for name, lane in lanes.items()}
         self._rules = tuple(rules)
         self._default = default
         for lane in (default, *(rule.lane for rule in self._rules)):
@@ -72,13 +73,34 @@ class LaneRules:
         raise BadRequest(f"no lane is called {lane!r}; {hint}", field="lane")
 
     def lane(
-        self, *, app: str, asked: str | None, of_session: str | None, path: str | None = None
+        self,
+        *,
+        app: str,
+        asked: str | None,
+        of_session: str | None,
+        path: str | None = None,
+        ceiling: str | None = None,
     ) -> str:
-        """The lane of a request. Raises `BadRequest` where it asks for one that is not there."""
+        """The lane of a request: never above `ceiling`. Raises `BadRequest` where it asks for one
+        that is not there, `Refused` for one above the ceiling."""
         if asked is not None:
-            return self.check(asked)
-        if of_session is not None:
-            return of_session
+            return self.below(self.check(asked), ceiling)
+        chosen = of_session or self._of_app(app, path)
+        if ceiling is not None and self._is_above(chosen, self.check(ceiling)):
+            return ceiling
+        return chosen
+
+    def below(self, lane: str, ceiling: str | None) -> str:
+        """`lane`, which was asked for. Raises `Refused` where it is above `ceiling`."""
+        if ceiling is not None and self._is_above(lane, self.check(ceiling)):
+            raise Refused(f"this key's work runs in lane {ceiling} at the most", field="lane")
+        return lane
+
+    def _is_above(self, lane: str, ceiling: str) -> bool:
+        """Lanes of one priority have no ceiling between them."""
+        return self._priority[lane] > self._priority[ceiling]
+
+    def _of_app(self, app: str, path: str | None) -> str:
         for rule in self._fitting(app, path):
             if rule.lane is not None:
                 return rule.lane

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from umad.asker import MACHINE_USER, Asker
+from umad.daemon.authority import told_to
 from umad.daemon.embeddings import Embedding
 from umad.daemon.engine import Engine, State
 from umad.daemon.generation import Generation
@@ -20,8 +22,58 @@ _FURTHEST = (
 )
 
 
-def describe_model(engine: Engine) -> Mapping[str, Any]:
+# What a user is told of a model: what a client needs to talk to it. Not where its file lies, which
+# process it is, or how busy others keep it.
+_FOR_USERS = (
+    "name",
+    "state",
+    "architecture",
+    "description",
+    "size_bytes",
+    "n_params",
+    "n_layer",
+    "n_embd",
+    "n_head_kv",
+    "n_vocab",
+    "n_ctx_train",
+    "n_cells",
+    "max_seqs",
+    "ctx",
+    "seqs",
+    "kv_type",
+    "backend",
+    "devices",
+    "has_chat_template",
+    "chat_family",
+    "thinking",
+    "takes_tools",
+    "bos_token",
+    "adds_bos",
+    "eog_tokens",
+    "fim_tokens",
+    "generates",
+    "pooling",
+    "embed_tokens",
+    "embed_width",
+)
+
+
+def describe_model(engine: Engine, asker: Asker = MACHINE_USER) -> Mapping[str, Any]:
     """One model. Facts of the engine are there from its first readiness on."""
+    facts = _all_facts(engine)
+    if asker.is_admin:
+        return facts
+    shown = {name: facts[name] for name in _FOR_USERS if name in facts}
+    error = engine.error
+    return {
+        **shown,
+        "error": None
+        if error is None
+        else {"code": error.code, "message": told_to(asker, error, engine.name).message},
+    }
+
+
+def _all_facts(engine: Engine) -> Mapping[str, Any]:
     facts = engine.facts
     error = engine.error
     return {
@@ -42,7 +94,9 @@ def describe_model(engine: Engine) -> Mapping[str, Any]:
     }
 
 
-def describe_generation(generation: Generation, *, now_ns: int) -> Mapping[str, Any]:
+def describe_generation(
+    generation: Generation, *, now_ns: int, asker: Asker = MACHINE_USER
+) -> Mapping[str, Any]:
     """One live request, with all its completions together."""
     entries = generation.entries
     identity = generation.recipient.identity
@@ -51,7 +105,7 @@ def describe_generation(generation: Generation, *, now_ns: int) -> Mapping[str, 
         "request": generation.request,
         "app": generation.app,
         "client": generation.recipient.client,
-        "pid": identity.pid,
+        "pid": identity.pid if asker.is_admin else None,
         "lane": generation.lane,
         "session": generation.session,
         "model": generation.engine.name,
@@ -64,13 +118,15 @@ def describe_generation(generation: Generation, *, now_ns: int) -> Mapping[str, 
     }
 
 
-def describe_embedding(live: Embedding, *, now_ns: int) -> Mapping[str, Any]:
+def describe_embedding(
+    live: Embedding, *, now_ns: int, asker: Asker = MACHINE_USER
+) -> Mapping[str, Any]:
     """One live request to embed or to rerank; n: of its texts."""
     return {
         "request": live.request,
         "app": live.app,
         "client": live.recipient.client,
-        "pid": live.recipient.identity.pid,
+        "pid": live.recipient.identity.pid if asker.is_admin else None,
         "lane": live.lane,
         "session": None,
         "model": live.engine.name,

@@ -1,10 +1,11 @@
 """Which file a model's name means, and which name a file gets.
 
 Not: downloading or describing models (`umad.models`). Touches the file system only to ask whether
-a file is there.
+a file is there, and never with a text that somebody sent who may only use names.
 """
 
 import difflib
+import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from umad import nano
 from umad.errors import ModelLoadFailed, UnknownModel
 
 NANO = "nano"
+_QUOTED_CHARS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,42 @@ class ModelFile:
 
     name: str
     path: Path
+
+
+class ModelNames:
+    """Names that anybody may load a model by: `nano`, the models of the configuration, and what is
+    in its folders. models: names and paths; folders: where GGUF files lie."""
+
+    def __init__(self, models: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
+        self._named = {NANO: ModelFile(name=NANO, path=nano.path())}
+        for model in models:
+            if model != NANO:
+                path = Path(os.path.expanduser(model)).absolute()
+                self._named.setdefault(path.stem, ModelFile(name=path.stem, path=path))
+        self._folders = tuple(Path(os.path.expanduser(one)).absolute() for one in folders)
+
+    def find(self, name: str) -> ModelFile | None:
+        """The file of `name`, None for what is no name. The folders are looked through whole, so
+        that what was asked for makes no difference to how long it takes."""
+        files: dict[str, ModelFile] = {}
+        for folder in self._folders:
+            try:
+                paths = sorted(folder.iterdir())
+            except OSError:
+                continue
+            for path in paths:
+                if path.suffix.lower() == ".gguf":
+                    files.setdefault(path.stem, ModelFile(name=path.stem, path=path))
+        return (files | self._named).get(name)
+
+
+def not_by_name(model: str) -> UnknownModel:
+    """The error for whatever is no name: a path, whether something is there or not."""
+    return UnknownModel(
+        f"no model is called {model[:_QUOTED_CHARS]!r}; /v1/models lists those that are loaded, "
+        "others are loaded by their names in the configuration, or by an admin",
+        field="model",
+    )
 
 
 def find_model_file(model: str) -> ModelFile:

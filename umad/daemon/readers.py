@@ -7,6 +7,7 @@ What a client takes to attach or to choose is its own time, not the machine's: n
 meanwhile, and no gap of it is the scheduler's. Owner: the daemon's event loop.
 """
 
+from umad.asker import MACHINE_USER
 from umad.clock import Clock
 from umad.daemon.completions import Completions
 from umad.daemon.generation import Generation, Recipient
@@ -28,7 +29,7 @@ class LogitsReaders:
 
     async def attach(self, recipient: Recipient, message: AttachLogits) -> Handover:
         """The ring of a live request. Raises what the engine says, or `UnknownRequest`."""
-        generation = self._own(recipient, message.request)
+        generation = self._own(recipient, message)
         if len(generation.entries) > 1:
             raise BadRequest("logits are of one completion: n must be 1", field="request")
         (entry,) = generation.entries
@@ -51,19 +52,23 @@ class LogitsReaders:
 
     def choose(self, recipient: Recipient, message: ChooseToken) -> None:
         """Pass a choice on. Raises `UnknownRequest`."""
-        generation = self._own(recipient, message.request)
+        generation = self._own(recipient, message)
         (entry, *_) = generation.entries
         self._scorecard.goes_on(entry.rid, self._clock.now_ns())
         generation.engine.send(
             Choose(rid=entry.rid, position=message.position, token=message.token)
         )
 
-    def _own(self, recipient: Recipient, request: str) -> Generation:
-        generation = self._completions.find(request)
-        # Several connections of one process are one client.
-        if generation.recipient.identity.pid != recipient.identity.pid:
+    def _own(self, recipient: Recipient, message: AttachLogits | ChooseToken) -> Generation:
+        asker = message.asker or MACHINE_USER
+        generation = self._completions.find(message.request, asker)
+        # Several connections of one process are one client; but a front end's process asks for
+        # many, and even an admin reads no logits but its own.
+        is_same = generation.recipient.identity.pid == recipient.identity.pid
+        if not is_same or generation.owner != asker.owner:
             raise UnknownRequest(
-                f"{request} is another process's; logits are shown to whoever asked for them",
+                f"{message.request} is another process's; logits are shown to whoever asked for "
+                "them",
                 field="request",
             )
         return generation

@@ -38,6 +38,7 @@ from umad.daemon.fanout import Fanout
 from umad.daemon.identity import LaneRules
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
+from umad.daemon.names import ModelNames
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import BACKLOG, SocketFile
@@ -146,7 +147,9 @@ class Daemon:
         self._companions = companions
         self._clock = clock
         self._socket_file = socket_file
-        admission = Admission(lanes=lanes, limits=settings.limits)
+        admission = Admission(
+            lanes=lanes, limits=settings.limits, shares_prefixes=settings.share_prefixes
+        )
         self._completions = Completions(admission=admission, scorecard=scorecard, clock=clock)
         self._embeddings = Embeddings(
             admission=admission,
@@ -161,6 +164,7 @@ class Daemon:
             clock=clock,
             events=Fanout(completions=self._completions, scorecard=scorecard, clock=clock),
             inherited=inherited,
+            names=ModelNames(settings.models, settings.model_folders),
         )
         self._verbs = DaemonVerbs(
             supervisor=self._supervisor,

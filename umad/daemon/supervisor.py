@@ -8,13 +8,21 @@ import asyncio
 import shlex
 from collections.abc import Iterator
 
+from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.config import LimitSettings
+from umad.daemon.authority import told_to
 from umad.daemon.engine import Engine, State
 from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_process import Launcher
 from umad.daemon.keeper import Keeper
-from umad.daemon.names import ModelFile, find_model_file, unknown_model
+from umad.daemon.names import (
+    ModelFile,
+    ModelNames,
+    find_model_file,
+    not_by_name,
+    unknown_model,
+)
 from umad.errors import BadRequest, ShuttingDown, UnknownModel
 from umad.protocol.errors import error_of
 
@@ -32,7 +40,10 @@ class Supervisor:
         clock: Clock,
         events: EngineEvents,
         inherited: tuple[int, ...] = (),
+        names: ModelNames | None = None,
     ) -> None:
+        """names: those that models are known by; unless given, only `nano`."""
+        self._names = names or ModelNames()
         self._launcher = launcher
         self._limits = limits
         self._clock = clock
@@ -53,8 +64,9 @@ class Supervisor:
         keeper = self._keepers.get(name)
         return None if keeper is None else keeper.engine
 
-    def find(self, model: str | None) -> Engine:
-        """The engine that serves `model` (a name or a path); None means the first one loaded.
+    def find(self, model: str | None, asker: Asker = MACHINE_USER) -> Engine:
+        """The engine that serves `model`; None means the first one loaded. A name, or of an admin
+        a path.
 
         Raises `UnknownModel`, or the error that made the model fail.
         """
@@ -64,24 +76,29 @@ class Supervisor:
             if found is None:
                 raise UnknownModel("no model is loaded; load one: umad load nano", field="model")
         else:
-            found = next((e for e in present if model in (e.name, str(e.path))), None)
+            found = next((e for e in present if model == e.name), None)
+            if found is None and asker.is_admin:
+                found = next((e for e in present if model == str(e.path)), None)
             if found is None:
                 raise unknown_model(model, [e.name for e in present])
         if found.error is not None:
             # A new one each time: an exception keeps the frames it was raised through.
-            raise error_of(found.error.code, found.error.message, found.error.field)
+            error = error_of(found.error.code, found.error.message, found.error.field)
+            raise told_to(asker, error, found.name)
         return found
 
-    def start(self, model: str) -> Engine:
+    def start(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
         """Begin to load a model, or go on with the one of that name. Returns at once.
 
         Raises `UnknownModel`, `ModelLoadFailed` or `BadRequest` where there is nothing to start.
         """
         if self._stopping:
             raise ShuttingDown("the daemon is shutting down and loads no more models")
-        file = self._file(model)
+        file = self._file(model, asker)
         keeper = self._keepers.get(file.name)
         if keeper is not None and keeper.engine.state is not State.STOPPED:
+            if keeper.engine.path != file.path and not asker.is_admin:
+                raise not_by_name(model)
             if keeper.engine.path != file.path:
                 raise BadRequest(
                     f"another file is loaded as {file.name}: {keeper.engine.path}; "
@@ -103,12 +120,12 @@ class Supervisor:
         )
         return keeper.engine
 
-    async def load(self, model: str) -> Engine:
+    async def load(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
         """Load a model and wait until it is ready. Raises what kept it from that."""
-        leaving = self._keepers.get(self._file(model).name)
+        leaving = self._keepers.get(self._file(model, asker).name)
         if leaving is not None and leaving.engine.state is State.DRAINING:
             await leaving.ended()
-        engine = self.start(model)
+        engine = self.start(model, asker)
         await asyncio.shield(engine.loaded)
         return engine
 
@@ -139,8 +156,14 @@ class Supervisor:
         for keeper in self._keepers.values():
             keeper.unload(ShuttingDown("the daemon has shut down"))
 
-    def _file(self, model: str) -> ModelFile:
+    def _file(self, model: str, asker: Asker) -> ModelFile:
         known = self._keepers.get(model)
-        if known is not None:
+        is_loaded = known is not None and known.engine.state not in _LEAVING
+        if known is not None and (is_loaded or asker.is_admin):
             return ModelFile(name=known.engine.name, path=known.engine.path)
+        named = self._names.find(model)
+        if named is not None:
+            return named
+        if not asker.is_admin:
+            raise not_by_name(model)
         return find_model_file(model)

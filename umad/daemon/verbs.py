@@ -7,7 +7,9 @@ what has to wait becomes a task of its connection. Owner: the daemon's event loo
 from collections.abc import Mapping
 from typing import Any
 
+from umad.asker import Asker
 from umad.clock import Clock
+from umad.daemon.authority import admit, told_to
 from umad.daemon.completions import Completions
 from umad.daemon.embeddings import Embeddings
 from umad.daemon.listing import describe_embedding, describe_generation, describe_model
@@ -15,7 +17,7 @@ from umad.daemon.memory import ProcessMemory
 from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
 from umad.daemon.supervisor import Supervisor
-from umad.errors import ShuttingDown, UnknownRequest
+from umad.errors import ShuttingDown, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol import messages
 from umad.protocol.messages import Request
@@ -45,30 +47,39 @@ class DaemonVerbs:
 
     def handle(self, session: Session, request: Request) -> None:
         """Carry out `request`, answering through `session`. Raises what it is refused with."""
+        asker = admit(request)
         match request:
             case messages.Generate():
                 self._check_open()
-                engine = self._supervisor.find(request.request.model)
+                engine = self._supervisor.find(request.request.model, asker)
                 self._completions.accept(session, engine, request)
             case messages.Embed() | messages.Rerank():
                 self._check_open()
-                engine = self._supervisor.find(request.request.model)
-                work = self._embeddings.answer(session, engine, request.request)
+                engine = self._supervisor.find(request.request.model, asker)
+                work = self._embeddings.answer(session, engine, request.request, asker)
                 session.answer_later(request.id, work)
             case messages.Cancel():
-                self._cancel(session, request)
+                self._cancel(session, request, asker)
                 session.answer(request.id, None)
             case messages.Priority():
-                moved = self._completions.move(request.target, request.lane)
+                moved = self._completions.move(request.target, request.lane, asker)
                 session.answer(request.id, moved)
             case messages.Ping():
                 session.answer(request.id, None)
             case messages.Models():
-                session.answer(request.id, [describe_model(one) for one in self._supervisor])
+                session.answer(request.id, [describe_model(one, asker) for one in self._supervisor])
             case messages.Sessions():
                 now_ns = self._clock.now_ns()
-                live = [describe_generation(one, now_ns=now_ns) for one in self._completions]
-                live += [describe_embedding(one, now_ns=now_ns) for one in self._embeddings]
+                live = [
+                    describe_generation(one, now_ns=now_ns, asker=asker)
+                    for one in self._completions
+                    if asker.may_touch(one.owner)
+                ]
+                live += [
+                    describe_embedding(one, now_ns=now_ns, asker=asker)
+                    for one in self._embeddings
+                    if asker.may_touch(one.owner)
+                ]
                 session.answer(request.id, live)
             case messages.Metrics():
                 session.answer_later(request.id, self.scorecard())
@@ -80,16 +91,16 @@ class DaemonVerbs:
             case messages.Tokenize():
                 self._check_open()
                 args = {"text": request.text, "special": request.special}
-                engine = self._supervisor.find(request.model)
+                engine = self._supervisor.find(request.model, asker)
                 session.answer_later(request.id, engine.call("tokenize", args))
             case messages.Detokenize():
                 self._check_open()
                 args = {"ids": request.ids, "pieces": request.pieces}
-                engine = self._supervisor.find(request.model)
+                engine = self._supervisor.find(request.model, asker)
                 session.answer_later(request.id, engine.call("detokenize", args))
             case messages.Load():
                 self._check_open()
-                session.answer_later(request.id, self._load(request.model))
+                session.answer_later(request.id, self._load(request.model, asker))
             case messages.Unload():
                 session.answer_later(request.id, self._supervisor.unload(request.model))
 
@@ -102,7 +113,7 @@ class DaemonVerbs:
         if self.draining:
             raise ShuttingDown("the daemon is shutting down; try again once it runs again")
 
-    def _cancel(self, session: Session, request: messages.Cancel) -> None:
+    def _cancel(self, session: Session, request: messages.Cancel, asker: Asker) -> None:
         if request.own_id is not None:
             if session.cancel_answer(request.own_id):
                 return
@@ -111,11 +122,14 @@ class DaemonVerbs:
                 raise UnknownRequest(
                     f"this connection has no live request {request.own_id}", field="own_id"
                 )
-        elif self._embeddings.cancel(request.request or ""):
+        elif self._embeddings.cancel(request.request or "", asker):
             return
         else:
-            generation = self._completions.find(request.request or "")
+            generation = self._completions.find(request.request or "", asker)
         self._completions.cancel(generation)
 
-    async def _load(self, model: str) -> Mapping[str, Any]:
-        return describe_model(await self._supervisor.load(model))
+    async def _load(self, model: str, asker: Asker) -> Mapping[str, Any]:
+        try:
+            return describe_model(await self._supervisor.load(model, asker), asker)
+        except UmadError as error:
+            raise told_to(asker, error, model) from None

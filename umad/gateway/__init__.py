@@ -18,7 +18,7 @@ killed and started again; who uses the socket does not notice.
                 bytes), keys, hosts and origins, quotas, places
     bodies/     pydantic models of what is sent and answered, a file per dialect
     dialects/   a file per family of endpoints
-    listening   the log (words) and traces (spans, otel) hear of a generation, where somebody asked
+    listening   the log (words), traces (spans, otel) and quotas (metering) hear of a generation
     serving     the process: listening socket, uvicorn, signals
 
 Not: chat templates, tools, reasoning or grammars, which are the engine's; nor which lane a request

@@ -5,15 +5,21 @@ to the daemon as it is. Pure.
 """
 
 from fnmatch import fnmatchcase
+from pathlib import PurePath
 
 _WILD = frozenset("*?[")
+
+
+def _name_of(local: str) -> str:
+    """A model's path as its name: callers who may not name files may use an alias of one."""
+    return PurePath(local).stem if local.lower().endswith(".gguf") else local
 
 
 class Aliases:
     """pairs: (pattern, local model), in the order of the configuration."""
 
     def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        self._pairs = pairs
+        self._pairs = tuple((pattern, _name_of(local)) for pattern, local in pairs)
 
     def local(self, model: str | None) -> str | None:
         """The model meant by `model`; None stays the daemon's default."""

@@ -19,13 +19,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from umad.cache_path import cache_folder
-from umad.config import HttpSettings
+from umad.config import HttpSettings, LimitSettings
 from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
 from umad.gateway.dialects import DIALECT_OF_PREFIX, ENDPOINTS
 from umad.gateway.dialects.openai_shape import OPENAI
 from umad.gateway.dispatch import Served, refuse
 from umad.gateway.door.agents import naming
+from umad.gateway.door.entrance import entrance
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring, read_keys
 from umad.gateway.door.places import Bodies, Places
@@ -50,13 +51,16 @@ def create_app(
     *,
     keys: Keyring | None = None,
     any_host: bool = False,
+    any_address: bool = False,
     verbose: bool = False,
     spans: Spans | None = None,
+    most_tokens: int = LimitSettings().max_tokens,
 ) -> Starlette:
     """One gateway. keys: those of `settings.api_key_file` where they are not given.
 
-    any_host: whether every Host is answered to (`door.hosts.HostRule`). verbose: whether what
-    prompts and completions say is logged. spans: who makes traces.
+    any_host, any_address: which Hosts are answered to (`door.hosts.HostRule`). verbose: whether
+    what prompts and completions say is logged. spans: who makes traces. most_tokens: the daemon's
+    limit of an answer.
     """
     if keys is None:
         path = settings.api_key_file
@@ -65,9 +69,18 @@ def create_app(
         settings=settings,
         service=service,
         aliases=Aliases(settings.aliases),
-        keys=keys,
-        hosts=HostRule(names=settings.hosts, origins=settings.cors_origins, any_host=any_host),
-        quotas=Quotas(),
+        entrance=entrance(
+            keys=keys,
+            hosts=HostRule(
+                names=settings.hosts,
+                origins=settings.cors_origins,
+                any_host=any_host or not keys.is_open,
+                any_address=any_address,
+            ),
+            all_users=settings.all_users,
+            exposed=settings.exposed,
+        ),
+        quotas=Quotas(most_tokens=most_tokens),
         places=Places(settings.concurrency),
         bodies=Bodies(BODIES_FACTOR * settings.body_bytes),
         counts=Counts(),

@@ -17,17 +17,19 @@ from starlette.responses import Response
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import BadRequest, UmadError, UnknownModel
 from umad.gateway.door.keys import Caller
+from umad.gateway.door.quotas import Meter
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import in_terms_of
 from umad.gateway.generation import Generation, Generator, Shortcut, open_generation
 from umad.gateway.listening import Listened, Listener
+from umad.gateway.metering import Metered, embed_estimate, text_estimate, tokenized_share
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
 from umad.gateway.spans import RequestSpan
 from umad.gateway.sse import EVENTS, Stream, encode_json
 from umad.gateway.words import Words
 from umad.request import GenerateRequest
-from umad.service import Done
+from umad.service import Done, Service
 
 B = TypeVar("B", bound=BaseModel)
 _QUOTED_CHARS = 64
@@ -48,17 +50,24 @@ class Call:
         request_id: str,
         span: RequestSpan | None,
         exits: AsyncExitStack,
+        meter: Meter | None = None,
     ) -> None:
         self.request = request
         self.raw = raw
         self.endpoint = endpoint
         self.shared = shared
         self.caller = caller
+        # The daemon, which holds what is asked of it against who asks.
+        self.service: Service = shared.service.on_behalf(caller.asker)
         self.id = request_id
         self._span = span
-        # Used by what has ended so far, prompts too.
-        self.tokens = 0
+        self._meter = meter
         self._exits = exits
+
+    @property
+    def owner(self) -> str:
+        """Who owns what is kept for the caller; "-" for the machine's user."""
+        return self.caller.asker.owner or "-"
 
     def body(self, kind: type[B]) -> B:
         """The body as `kind`. Raises `BadRequest` naming the first field that is wrong."""
@@ -72,19 +81,17 @@ class Call:
     async def open(self, request: GenerateRequest) -> Generation:
         """Start a generation for this caller; closed with the call, in whatever state it is.
 
-        Aliases of models are resolved, the caller's lane fills in where the request has none.
+        Aliases of models are resolved; which lane it runs in the daemon decides.
         Raises what the daemon and, within a moment, the engine say against it.
         """
         request = replace(
-            request,
-            model=self.shared.aliases.local(request.model),
-            lane=request.lane or self.caller.lane,
-            app=self.caller.app,
+            request, model=self.shared.aliases.local(request.model), app=self.caller.app
         )
         try:
             request.check()
+            service = self._service(request)
             generation = await open_generation(
-                self._service(request), request, settle_s=self.shared.settings.settle_s
+                service, request, settle_s=self.shared.settings.settle_s
             )
         except UmadError as error:
             raise self.named(error) from None
@@ -98,35 +105,45 @@ class Call:
         return in_terms_of(error, self.endpoint.names)
 
     def _service(self, request: GenerateRequest) -> Generator:
-        """The daemon, with somebody listening where that was asked for."""
+        """The daemon, with somebody listening where that was asked for. Raises `TooMany`."""
         listeners: list[Listener] = []
+        counted = None
+        if self._meter is not None:
+            most = self.shared.quotas.most_tokens
+            metered = Metered(self._meter, request, most_tokens=most)
+            listeners.append(metered)
+            counted = metered.counted
         if self.shared.verbose:
             listeners.append(Words(self.id, request))
         if self._span is not None:
             listeners.append(self._span.generation(request))
-        return Listened(self.shared.service, listeners) if listeners else self.shared.service
+        return Listened(self.service, listeners, counted) if listeners else self.service
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Vectors for this caller; given up when the client goes."""
         request = replace(request, **self._place(request.model, request.lane))
+        self._pay(embed_estimate(request))
         try:
-            found = await self.shared.service.embed(request)
+            found = await self.service.embed(request)
         except UmadError as error:
             raise self.named(error) from None
+        self._pay(found.prompt_tokens - embed_estimate(request))
         self._count_prompt(found.prompt_tokens)
         return found
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Documents in order, in the same way."""
         request = replace(request, **self._place(request.model, request.lane))
-        found = await self.shared.service.rerank(request)
+        self._pay(embed_estimate(request))
+        found = await self.service.rerank(request)
+        self._pay(found.prompt_tokens - embed_estimate(request))
         self._count_prompt(found.prompt_tokens)
         return found
 
     def _place(self, model: str | None, lane: str | None) -> dict[str, Any]:
         return {
             "model": self.shared.aliases.local(model),
-            "lane": lane or self.caller.lane,
+            "lane": lane,
             "app": self.caller.app,
         }
 
@@ -135,20 +152,33 @@ class Call:
         local = self.shared.aliases.local(asked)
         if local:
             return local
-        rows = await self.shared.service.models()
+        rows = await self.service.models()
         if not rows:
             raise UnknownModel("no model is loaded", field="model")
         return str(rows[0]["name"])
 
+    async def tokenize(
+        self, text: str, *, model: str | None = None, special: bool = True
+    ) -> tuple[int, ...]:
+        """Tokens of a body's text."""
+        self._pay(tokenized_share(text_estimate(text)))
+        return await self.service.tokenize(text, model=model, special=special)
+
+    def _pay(self, tokens: int) -> None:
+        """Work that is no generation: paid before it is done, and corrected when it is known.
+        Raises `TooMany`."""
+        if self._meter is not None:
+            self._meter.pay(tokens)
+
     async def detokenize(self, ids: tuple[int, ...], model: str) -> str:
         """The text of a body's token ids."""
+        self._pay(tokenized_share(len(ids)))
         try:
-            return await self.shared.service.detokenize(ids, model=model)
+            return await self.service.detokenize(ids, model=model)
         except UmadError as error:
             raise self.named(error) from None
 
     def _count_prompt(self, n_tokens: int) -> None:
-        self.tokens += n_tokens
         self.shared.counts.tokens.labels("prompt").inc(n_tokens)
 
     async def chat(self, request: GenerateRequest) -> ChatReply:
@@ -160,9 +190,8 @@ class Call:
         return ChatReply(generation, facts, request.n, offered)
 
     def _count(self, done: Done) -> None:
-        """A completion ended: tokens for quotas and metrics."""
+        """A completion ended: tokens for metrics."""
         usage, counts = done.usage, self.shared.counts
-        self.tokens += usage.prompt_tokens + usage.completion_tokens
         counts.tokens.labels("prompt").inc(usage.prompt_tokens)
         counts.tokens.labels("cached").inc(usage.cached_tokens)
         counts.tokens.labels("completion").inc(usage.completion_tokens)

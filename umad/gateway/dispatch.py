@@ -17,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from umad.errors import BadRequest, InternalError, UmadError
+from umad.errors import BadRequest, InternalError, Refused, UmadError
 from umad.gateway.arriving import ClientGone, whole_body
 from umad.gateway.call import Call, answer
 from umad.gateway.door.keys import ANYBODY, Caller
+from umad.gateway.door.peers import peer_of
 from umad.gateway.endpoint import CONNECTION, Dialect, Endpoint
 from umad.gateway.errors import CLIENT_GONE, Crowded, problem_of
 from umad.gateway.request_ids import request_id_of
@@ -68,7 +69,7 @@ class Served:
             span = self._shared.spans.request(self._endpoint.method, path, headers, request_id)
         counts.live.inc()
         try:
-            caller = self._enter(headers)
+            caller = self._enter(headers, scope)
             connection = scope.get("extensions", {}).get(CONNECTION)
             if connection is not None:
                 connection["connection"].known_as(caller.name)
@@ -98,14 +99,13 @@ class Served:
                 took_s * 1e3,
             )
 
-    def _enter(self, headers: Headers) -> Caller:
+    def _enter(self, headers: Headers, scope: Scope) -> Caller:
         """Who it is. Raises what the door says."""
-        shared = self._shared
-        shared.hosts.check(headers.get("host"), headers.get("origin"))
-        if not self._endpoint.needs_key:
-            return ANYBODY
-        caller = shared.keys.caller(_key_of(headers))
-        if caller.app is None:
+        shared, endpoint = self._shared, self._endpoint
+        caller = shared.entrance.caller(headers, peer_of(scope), needs_key=endpoint.needs_key)
+        if endpoint.for_admins and not caller.asker.is_admin:
+            raise Refused(f"{endpoint.path} is for admins: use a key with `role: admin`")
+        if caller.app is None and endpoint.needs_key:
             return replace(caller, app=shared.app_name(headers.get("user-agent")))
         return caller
 
@@ -157,6 +157,9 @@ class Served:
         raw: bytes,
     ) -> None:
         async with AsyncExitStack() as exits:
+            meter = self._shared.quotas.meter(caller, asyncio.get_running_loop().time)
+            if meter is not None:
+                exits.callback(meter.close)
             call = Call(
                 request=Request(scope),
                 raw=raw,
@@ -166,14 +169,10 @@ class Served:
                 request_id=request_id,
                 span=span,
                 exits=exits,
+                meter=meter,
             )
-            try:
-                response = await self._endpoint.handle(call)
-                await response(scope, _never, sender)
-            finally:
-                if call.tokens:
-                    now_s = asyncio.get_running_loop().time()
-                    self._shared.quotas.spend(caller, call.tokens, now_s)
+            response = await self._endpoint.handle(call)
+            await response(scope, _never, sender)
 
     async def _refuse(
         self, error: UmadError, scope: Scope, receive: Receive, sender: _Sender, request_id: str
@@ -198,18 +197,12 @@ def refuse(error: UmadError, dialect: Dialect, request_id: str) -> Response:
     return response
 
 
-def _key_of(headers: Headers) -> str | None:
-    """As the packages send it: OpenAI and Ollama, Anthropic, Azure."""
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and key:
-        return key.strip()
-    return headers.get("x-api-key") or headers.get("api-key")
-
-
 def _owner(caller: Caller, scope: Scope) -> str:
     """Whose a request is where room is shared: a key's, or else an address's."""
-    if caller is not ANYBODY and caller.name != ANYBODY.name:
+    if caller.name != ANYBODY.name:
         return f"key {caller.name}"
+    if caller.asker.owner:
+        return caller.asker.owner
     client = scope.get("client")
     return f"from {client[0] if client else 'here'}"
 

@@ -62,6 +62,7 @@ class Endpoint:
     needs_key: False lets everybody in who passes the Host check (health of a container).
     names: what the dialect calls fields of `GenerateRequest` that the daemon may find fault with.
     is_work: counts against concurrency and quotas; False for lists and facts.
+    for_admins: what it tells or does is of everybody's concern: not for keys of users.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
@@ -76,4 +77,5 @@ class Endpoint:
     types: tuple[str, ...] = ("application/json",)
     needs_key: bool = True
     is_work: bool = False
+    for_admins: bool = False
     names: Mapping[str, str] = field(default_factory=dict)

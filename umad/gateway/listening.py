@@ -4,14 +4,14 @@ Only where somebody listens is anything of this made: `umad.gateway.call` asks t
 otherwise. Not: who listens (`umad.gateway.words`, `umad.gateway.spans`).
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol, cast
 
 from umad.errors import UmadError
 from umad.protocol.errors import error_of_failed
 from umad.request import GenerateRequest
-from umad.service import Accepted, Done, Event, Failed, Service, Take, Tokens
+from umad.service import Accepted, Done, Event, Failed, Progress, Service, Take, Tokens
 
 
 class Listener(Protocol):
@@ -25,11 +25,18 @@ class Listener(Protocol):
 
 
 class Listened:
-    """The part of a `Service` that generates, with listeners."""
+    """The part of a `Service` that generates, with listeners. counted: hears how many tokens the
+    prompt has, as soon as the engine says so."""
 
-    def __init__(self, service: Service, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        listeners: Sequence[Listener],
+        counted: Callable[[int], None] | None = None,
+    ) -> None:
         self._service = service
         self._listeners = tuple(listeners)
+        self._counted = counted
 
     async def events(
         self, request: GenerateRequest, *, take: Take | None = None
@@ -46,6 +53,8 @@ class Listened:
                     elif isinstance(event, Accepted | Tokens | Done):
                         for one in self._listeners:
                             one.hear(event)
+                    elif isinstance(event, Progress) and self._counted is not None:
+                        self._counted(event.total_tokens)
                     yield event
         except UmadError as error:
             failure = error

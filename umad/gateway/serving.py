@@ -31,6 +31,8 @@ from umad.gateway.dialects import ENDPOINTS
 from umad.gateway.door.check import UNIX, check_door, host_and_port, is_local
 from umad.gateway.door.connections import Connections
 from umad.gateway.door.keys import Keyring
+from umad.gateway.door.peers import Peers
+from umad.gateway.door.socket_owners import socket_owners
 from umad.gateway.spans import open_spans
 from umad.stderr_log import StderrLog
 
@@ -72,13 +74,13 @@ def run_gateway(settings: Settings) -> int:
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             stderr.say(f"umad gateway ready address={address}")
-            runner.run(_serve(settings, keys, sock, any_host=not is_local(listen)))
+            runner.run(_serve(settings, keys, sock, listen))
     finally:
         stderr.close()
     return 0
 
 
-async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_host: bool) -> None:
+async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, listen: str) -> None:
     options = ClientOptions(name="umad-gateway", socket_owner=settings.socket_owner)
     client = AsyncClient(settings.socket, options=options)
     spans = open_spans(os.environ)
@@ -86,9 +88,11 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
         settings.http,
         client,
         keys=keys,
-        any_host=any_host,
+        any_host=listen.startswith(UNIX),
+        any_address=not is_local(listen),
         verbose=settings.logging.verbose,
         spans=spans,
+        most_tokens=settings.limits.max_tokens,
     )
     http = settings.http
     connections = Connections(
@@ -96,6 +100,8 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, *, any_
         head_s=http.head_s,
         idle_s=http.idle_s,
         is_work=_WORK.__contains__,
+        # With keys nobody asks whose a connection is.
+        peers=Peers(socket_owners()) if keys.is_open else None,
     )
     try:
         config = uvicorn.Config(

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from umad.config import HttpSettings
 from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
-from umad.gateway.door.hosts import HostRule
-from umad.gateway.door.keys import Keyring
+from umad.gateway.door.entrance import Entrance
 from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFacts
@@ -22,7 +21,8 @@ from umad.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """One gateway's parts. verbose: what prompts and completions say may be logged.
+    """One gateway's parts. service: the daemon, asked for the gateway itself; what is asked for a
+    caller goes through `Call.service`. verbose: what prompts and completions say may be logged.
 
     spans: who makes traces, where anybody does. app_name: a name for a caller without a key, by
     its User-Agent.
@@ -31,8 +31,7 @@ class Shared:
     settings: HttpSettings
     service: Service
     aliases: Aliases
-    keys: Keyring
-    hosts: HostRule
+    entrance: Entrance
     quotas: Quotas
     places: Places
     bodies: Bodies

@@ -11,11 +11,19 @@ from typing import Any
 
 import msgpack
 
+from umad.asker import Asker
 from umad.constraint import Constraint
 from umad.conversation import ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
-from umad.protocol import PROTOCOL_VERSION, chat_fields, embed_fields, fields, requests
+from umad.protocol import (
+    PROTOCOL_VERSION,
+    asker_fields,
+    chat_fields,
+    embed_fields,
+    fields,
+    requests,
+)
 from umad.protocol.bounds import check_shape
 from umad.protocol.fields import QUOTED_CHARS, Reader, kind_of, nearest, quoted
 from umad.protocol.requests import Generate, Hello, Request, RequestId
@@ -64,7 +72,7 @@ _PLACE: Mapping[str, Reader] = {
 }
 
 
-def _generate(*, id: RequestId, **values: Any) -> Generate:
+def _generate(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Generate:
     sampling = {name: values.pop(name) for name in SAMPLING_FIELDS if name in values}
     chat = {name: values.pop(name) for name in chat_fields.READERS if name in values}
     constraints: dict[str, Constraint] = {
@@ -77,7 +85,7 @@ def _generate(*, id: RequestId, **values: Any) -> Generate:
         **values,
     )
     request.check()
-    return Generate(id=id, request=request)
+    return Generate(id=id, asker=asker, request=request)
 
 
 def read_one_constraint(constraints: Mapping[str, Constraint]) -> Constraint | None:
@@ -88,22 +96,28 @@ def read_one_constraint(constraints: Mapping[str, Constraint]) -> Constraint | N
     return next(iter(constraints.values()), None)
 
 
-def _cancel(*, id: RequestId, **values: Any) -> requests.Cancel:
+def _cancel(*, id: RequestId, asker: Asker | None = None, **values: Any) -> requests.Cancel:
     if len(values) != 1:
         raise BadRequest("cancel names exactly one of request and own_id", field="request")
-    return requests.Cancel(id=id, **values)
+    return requests.Cancel(id=id, asker=asker, **values)
 
 
-def _embed(*, id: RequestId, input: tuple[str | tuple[int, ...], ...], **values: Any) -> Request:
+def _embed(
+    *,
+    id: RequestId,
+    input: tuple[str | tuple[int, ...], ...],
+    asker: Asker | None = None,
+    **values: Any,
+) -> Request:
     request = EmbedRequest(inputs=input, **values)
     request.check()
-    return requests.Embed(id=id, request=request)
+    return requests.Embed(id=id, asker=asker, request=request)
 
 
-def _rerank(*, id: RequestId, **values: Any) -> Request:
+def _rerank(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Request:
     request = RerankRequest(**values)
     request.check()
-    return requests.Rerank(id=id, request=request)
+    return requests.Rerank(id=id, asker=asker, request=request)
 
 
 _MODEL: Mapping[str, Reader] = {"model": fields.read_model}
@@ -290,14 +304,17 @@ def parse_request(body: bytes) -> Request:
         raise
 
 
-def _build(type_name: str, request_id: RequestId, message: Mapping[str, Any]) -> Request:
+def _build(type_name: str, request_id: RequestId, message: dict[str, Any]) -> Request:
     kind = KINDS.get(type_name)
     if kind is None:
         raise BadRequest(
             f"there is no request {quoted(type_name)}{nearest(type_name, KINDS)}", field="type"
         )
+    # Every request may say for whom it is asked.
+    said = message.pop("asker", None)
+    asker = None if said is None else asker_fields.read_asker("asker", said)
     values = _read_fields(type_name, message, kind.readers)
     for name in kind.required:
         if name not in values:
             raise BadRequest(f"{type_name} needs {name}", field=name)
-    return kind.build(id=request_id, **values)
+    return kind.build(id=request_id, asker=asker, **values)

@@ -10,10 +10,12 @@ from typing import Any
 
 import msgpack
 
+from umad.asker import Asker
 from umad.conversation import ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest
 from umad.protocol import PROTOCOL_VERSION
+from umad.protocol.asker_fields import write_asker
 from umad.protocol.chat_fields import write_constraint, write_json, write_tools, write_turn
 from umad.protocol.embed_fields import write_embed, write_rerank
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
@@ -31,141 +33,131 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generate:
-    """Run `request`; `generate` and `chat` on the wire, by what it holds. Events follow."""
+class Asking:
+    """Every request. asker: for whom it is asked, by a front end that asks for somebody else; None
+    for the connection's own process."""
 
     id: RequestId
+    asker: Asker | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate(Asking):
+    """Run `request`; `generate` and `chat` on the wire, by what it holds. Events follow."""
+
     request: GenerateRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Embed:
+class Embed(Asking):
     """Result: a vector for each input (`umad.protocol.embed_fields`)."""
 
-    id: RequestId
     request: EmbedRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rerank:
+class Rerank(Asking):
     """Result: the documents in order (`umad.protocol.embed_fields`)."""
 
-    id: RequestId
     request: RerankRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokenize:
+class Tokenize(Asking):
     """Result: the token ids of `text`. special: recognise control tokens in it."""
 
-    id: RequestId
     text: str
     model: str | None = None
     special: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detokenize:
+class Detokenize(Asking):
     """Result: the text of `ids`; with `pieces` the bytes of each, which may be part of a
     character."""
 
-    id: RequestId
     ids: tuple[int, ...]
     model: str | None = None
     pieces: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class Cancel(Asking):
     """End a request. Exactly one of both is set. Result: null.
 
     request: the daemon's id (`Accepted.request`), of any connection.
     own_id: the id this connection gave it, which is known before `Accepted` has come.
     """
 
-    id: RequestId
     request: str | None = None
     own_id: RequestId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Priority:
+class Priority(Asking):
     """Move the work of a session or of a request (by the daemon's id) to `lane`.
 
     Result: how many requests moved.
     """
 
-    id: RequestId
     target: str
     lane: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(Asking):
     """Load a model. Result, once it is ready: its facts."""
 
-    id: RequestId
     model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unload:
+class Unload(Asking):
     """Stop a model's engine. Result: null."""
 
-    id: RequestId
     model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Models:
+class Models(Asking):
     """Result: every loaded or loading model with its facts."""
 
-    id: RequestId
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sessions:
+class Sessions(Asking):
     """Result: every live request and pinned session."""
 
-    id: RequestId
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
+class Metrics(Asking):
     """Result: the scorecard."""
 
-    id: RequestId
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttachLogits:
+class AttachLogits(Asking):
     """Read a live request's logits (`request`: the daemon's id). Only for the process that made it.
 
     Result: the ring's layout (`umad.sampling.ring`); its descriptor comes beside it (SCM_RIGHTS).
     choose: from the next row on the client chooses the tokens.
     """
 
-    id: RequestId
     request: str
     choose: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChooseToken:
+class ChooseToken(Asking):
     """`token` is to be number `position` of `request`. Result: null, when it has been passed on; if
     it cannot be meant, the request it is for ends with an error."""
 
-    id: RequestId
     request: str
     position: int
     token: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ping:
+class Ping(Asking):
     """Result: null."""
-
-    id: RequestId
 
 
 Request = (
@@ -245,16 +237,19 @@ def _generate_fields(message: Generate) -> dict[str, Any]:
 
 def _fields(message: Hello | Request) -> Mapping[str, Any]:
     if isinstance(message, Generate):
-        return _generate_fields(message)
-    if isinstance(message, Embed):
-        return {"type": "embed", "id": message.id, **write_embed(message.request)}
-    if isinstance(message, Rerank):
-        return {"type": "rerank", "id": message.id, **write_rerank(message.request)}
-    body: dict[str, Any] = {"type": TYPE_NAMES[type(message)]}
-    for field in fields(message):
-        value = getattr(message, field.name)
-        if value is not None:
-            body[field.name] = value
+        body = _generate_fields(message)
+    elif isinstance(message, Embed):
+        body = {"type": "embed", "id": message.id, **write_embed(message.request)}
+    elif isinstance(message, Rerank):
+        body = {"type": "rerank", "id": message.id, **write_rerank(message.request)}
+    else:
+        body = {"type": TYPE_NAMES[type(message)]}
+        for field in fields(message):
+            value = getattr(message, field.name)
+            if value is not None and field.name != "asker":
+                body[field.name] = value
+    if isinstance(message, Asking) and message.asker is not None:
+        body["asker"] = write_asker(message.asker)
     return body
 
 

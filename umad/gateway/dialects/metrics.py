@@ -60,7 +60,7 @@ def _numbers(card: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], flo
 
 
 async def _metrics(call: Call) -> ASGIApp:
-    card = await call.shared.service.metrics()
+    card = await call.service.metrics()
     accept = call.request.headers.get("accept", "")
     if not any(one in accept for one in _TEXTS):
         return answer(dict(card))
@@ -93,5 +93,6 @@ ENDPOINTS = (
         summary="The scorecard",
         answer=Scorecard,
         types=("application/json", *_TEXTS),
+        for_admins=True,
     ),
 )

@@ -96,31 +96,31 @@ async def _events(generation: Generation) -> AsyncGenerator[bytes, None]:
 
 
 async def _load(call: Call) -> ASGIApp:
-    facts = await call.shared.service.load(call.body(ModelBody).model)
+    facts = await call.service.load(call.body(ModelBody).model)
     call.shared.models.forget()
     return answer(dict(facts))
 
 
 async def _unload(call: Call) -> ASGIApp:
     body = call.body(ModelBody)
-    await call.shared.service.unload(call.shared.aliases.local(body.model) or body.model)
+    await call.service.unload(call.shared.aliases.local(body.model) or body.model)
     call.shared.models.forget()
     return answer({"model": body.model, "state": "unloaded"})
 
 
 async def _priority(call: Call) -> ASGIApp:
     body = call.body(PriorityBody)
-    return answer({"moved": await call.shared.service.set_priority(body.target, body.lane)})
+    return answer({"moved": await call.service.set_priority(body.target, body.lane)})
 
 
 async def _cancel(call: Call) -> ASGIApp:
     body = call.body(CancelBody)
-    await call.shared.service.cancel(body.request)
+    await call.service.cancel(body.request)
     return answer({"request": body.request, "state": "cancelled"})
 
 
 async def _status(call: Call) -> ASGIApp:
-    service = call.shared.service
+    service = call.service
     return answer(
         {
             "version": __version__,
@@ -133,7 +133,7 @@ async def _status(call: Call) -> ASGIApp:
 async def _health(call: Call) -> ASGIApp:
     """For a load balancer or a container: 200 once a model answers, else 503 and why."""
     try:
-        states = [str(row["state"]) for row in await call.shared.service.models()]
+        states = [str(row["state"]) for row in await call.service.models()]
     except UmadError as error:
         problem = problem_of(error, call.id)
         return answer({"status": "unavailable", "reason": problem.code}, 503)
@@ -149,11 +149,11 @@ async def _diag(call: Call) -> ASGIApp:
         "python": platform.python_version(),
         "system": platform.platform(),
         "gateway_pid": os.getpid(),
-        "keys": not call.shared.keys.is_open,
+        "keys": not call.shared.entrance.keys.is_open,
         "aliases": len(call.shared.aliases.plain()),
     }
     try:
-        rows = await call.shared.service.models()
+        rows = await call.service.models()
         found["daemon"] = "running"
         found["models"] = [{name: row.get(name) for name in _DIAG_FACTS} for row in rows]
     except UmadError as error:
@@ -182,7 +182,15 @@ ENDPOINTS = (
         streams=sse.EVENTS,
     ),
     _native("POST", "/load", _load, "Load a model", body=ModelBody, answer=Loaded),
-    _native("POST", "/unload", _unload, "Unload a model", body=ModelBody, answer=Unloaded),
+    _native(
+        "POST",
+        "/unload",
+        _unload,
+        "Unload a model",
+        body=ModelBody,
+        answer=Unloaded,
+        for_admins=True,
+    ),
     _native(
         "POST", "/priority", _priority, "Move work to another lane", body=PriorityBody, answer=Moved
     ),
@@ -197,5 +205,12 @@ ENDPOINTS = (
         answer=Health,
         answers_503=True,
     ),
-    _native("GET", "/diag", _diag, "What a report of a problem needs", answer=Diagnosis),
+    _native(
+        "GET",
+        "/diag",
+        _diag,
+        "What a report of a problem needs",
+        answer=Diagnosis,
+        for_admins=True,
+    ),
 )

@@ -70,7 +70,7 @@ async def _run(call: Call, body: CompletionBody, prompt: OnePrompt) -> _Run:
 
 async def _between(call: Call, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
     """Prompt and suffix with the model's marks around them, the middle to be written."""
-    service, model = call.shared.service, call.shared.aliases.local(body.model)
+    service, model = call.service, call.shared.aliases.local(body.model)
     rows = await service.models()
     facts = next((row for row in rows if model in (None, row["name"])), None)
     marks = {} if facts is None else facts.get("fim_tokens") or {}
@@ -79,11 +79,11 @@ async def _between(call: Call, body: CompletionBody, prompt: OnePrompt) -> tuple
             f"the model {facts['name']} has no marks for text between two ends", field="suffix"
         )
     before = (
-        await service.tokenize(prompt, model=model, special=False)
+        await call.tokenize(prompt, model=model, special=False)
         if isinstance(prompt, str)
         else prompt
     )
-    after = await service.tokenize(body.suffix or "", model=model, special=False)
+    after = await call.tokenize(body.suffix or "", model=model, special=False)
     return (marks["prefix"], *before, marks["suffix"], *after, marks["middle"])
 
 
@@ -132,12 +132,12 @@ async def _nothing(call: Call, body: CompletionBody, prompts: Sequence[OnePrompt
     # What is wrong with the rest of the body is wrong for no tokens, too.
     sampling = body.sampling(max_tokens=None, logprobs=body.logprobs)
     GenerateRequest(prompt="-", sampling=sampling, **body.place()).check()
-    service, model = call.shared.service, await call.model(body.model)
+    model = await call.model(body.model)
     n, choices, prompt_tokens = body.n or 1, [], 0
     for at, prompt in enumerate(prompts):
         if isinstance(prompt, str):
             text = prompt
-            prompt_tokens += len(await service.tokenize(prompt, model=model))
+            prompt_tokens += len(await call.tokenize(prompt, model=model))
         else:
             text = await call.detokenize(prompt, model)
             prompt_tokens += len(prompt)

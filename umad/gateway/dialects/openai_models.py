@@ -37,7 +37,7 @@ def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _entries(call: Call) -> list[dict[str, Any]]:
-    rows = {str(row["name"]): row for row in await call.shared.service.models()}
+    rows = {str(row["name"]): row for row in await call.service.models()}
     aliases = [(name, rows[local]) for name, local in call.shared.aliases.plain() if local in rows]
     return [_entry(name, row) for name, row in (*rows.items(), *aliases)]
 

@@ -102,7 +102,7 @@ async def _history(call: Call, body: ResponseBody) -> list[Item]:
     """Everything said before. Raises `NotFound` where it is not kept (any more)."""
     if body.previous_response_id is None:
         return []
-    stored = await call.shared.store.get(body.previous_response_id, call.caller.name)
+    stored = await call.shared.store.get(body.previous_response_id, call.owner)
     if stored is None:
         raise NotFound(
             f"no response {body.previous_response_id!r} is kept; send the whole conversation",
@@ -161,7 +161,7 @@ async def _events(
 async def _keep(call: Call, items: list[Item], writer: ResponseWriter) -> None:
     rows = [one.model_dump(exclude_none=True) for one in items] + writer.output
     stored = Stored(response=sse.encode_json(writer.response), items=sse.encode_json(rows))
-    await call.shared.store.put(writer.response["id"], call.caller.name, stored)
+    await call.shared.store.put(writer.response["id"], call.owner, stored)
 
 
 def _blank(body: ResponseBody, model: str) -> dict[str, Any]:

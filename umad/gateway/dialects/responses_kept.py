@@ -22,7 +22,7 @@ _LARGEST_PAGE = 100
 
 async def _stored(call: Call) -> tuple[str, Stored]:
     response_id = call.request.path_params["id"]
-    stored = await call.shared.store.get(response_id, call.caller.name)
+    stored = await call.shared.store.get(response_id, call.owner)
     if stored is None:
         raise NotFound(f"no response {response_id[:128]!r} is kept", field="response_id")
     return response_id, stored
@@ -84,7 +84,7 @@ def _item(at: int, row: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _delete(call: Call) -> ASGIApp:
     response_id, _ = await _stored(call)
-    await call.shared.store.delete(response_id, call.caller.name)
+    await call.shared.store.delete(response_id, call.owner)
     return answer({"id": response_id, "object": "response", "deleted": True})
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from typing_extensions import override
 
 from umad.crowd import Crowd
+from umad.gateway.door.peers import PEER, Peer, Peers
 from umad.gateway.door.reading import RequestReader
 
 # An answer that nobody reads holds a connection, and of a generation a place; as long as the daemon
@@ -32,15 +33,23 @@ class Connections:
     """All of one gateway. limit: at once. head_s: for a request's head, from the connection's
     beginning or the head's first byte. idle_s: between requests.
 
-    is_work: whether an answer is a generation, by path.
+    is_work: whether an answer is a generation, by path. peers: tells whose a connection is, where
+    that matters.
     """
 
     def __init__(
-        self, *, limit: int, head_s: float, idle_s: float, is_work: Callable[[str], bool]
+        self,
+        *,
+        limit: int,
+        head_s: float,
+        idle_s: float,
+        is_work: Callable[[str], bool],
+        peers: Peers | None = None,
     ) -> None:
         self.head_s = head_s
         self.idle_s = idle_s
         self.is_work = is_work
+        self.peers = peers
         self.crowd: Crowd[DoorProtocol] = Crowd(limit, own_give_way=True)
 
     def protocol(self) -> Callable[..., "DoorProtocol"]:
@@ -65,6 +74,7 @@ class DoorProtocol(RequestReader):
         self._crowd = connections.crowd
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._peer: Peer | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -75,6 +85,8 @@ class DoorProtocol(RequestReader):
             self.end_with(b"503 Service Unavailable", b"too many connections", retry=True)
             return
         self._crowd.enter(self, newcomer)
+        if self._all.peers is not None:
+            self._peer = self._all.peers.of(transport)
         self._await_head()
 
     @override
@@ -107,6 +119,7 @@ class DoorProtocol(RequestReader):
         super().on_message_begin()
         if self.is_between:
             self._crowd.rest(self)  # anew: it is the youngest that has not asked yet
+        self.scope.setdefault("extensions", {})[PEER] = {"peer": self._peer}
         if self._head_timer is None:
             self._await_head()
 

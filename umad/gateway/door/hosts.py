@@ -1,8 +1,15 @@
-"""Host and Origin: a web page must not reach a gateway on this machine by a name of its own.
+"""Host and Origin: a web page must not use a gateway that it does not belong to.
 
-DNS rebinding: a page's own name comes to point at 127.0.0.1, and the browser sends that name as
-Host and Origin. So Host has to be a name or address this gateway is known by, and Origin, which
-only browsers send, has to be one of those or of the CORS list. Pure.
+DNS rebinding: a page's own name comes to point at this gateway, and the browser sends that name as
+Host. So Host has to be a name or address this gateway is known by: this machine's own, those of
+`--gateway-hosts`, and, where it listens beyond this machine, any address written as numbers, which
+no name can be made to be.
+
+Origin, which browsers send with everything a page asks of another one and with every POST, has to
+be the very place that is asked, port and all, or one of the CORS list. Another page on localhost,
+that of a dev server on port 3000 say, is another origin like any other. A page can send a GET
+without Origin, as an image or a script; browsers say where such a one comes from in Sec-Fetch-Site.
+Pure.
 """
 
 import ipaddress
@@ -12,6 +19,7 @@ from umad.gateway.errors import Forbidden
 
 _QUOTED_CHARS = 128
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
+_DEFAULT_PORTS = (":80", ":443")
 
 
 def is_loopback(host: str) -> bool:
@@ -35,41 +43,82 @@ def host_of(header: str) -> str:
 class HostRule:
     """names: Host names besides this machine's own. origins: pages that may ask, or `*`.
 
-    any_host: a Unix socket, or an address that others reach under names nobody can know; the
-    second needs a key anyhow.
+    any_host: a Unix socket, or keys, without which a rebound page gets nothing. any_address: it
+    listens beyond this machine, under addresses that nobody can list.
     """
 
     def __init__(
-        self, *, names: tuple[str, ...], origins: tuple[str, ...], any_host: bool = False
+        self,
+        *,
+        names: tuple[str, ...],
+        origins: tuple[str, ...],
+        any_host: bool = False,
+        any_address: bool = False,
     ) -> None:
         self._names = frozenset(name.lower() for name in names)
         self._origins = frozenset(one.lower().rstrip("/") for one in origins)
         self._any_host = any_host
+        self._any_address = any_address
 
-    def check(self, host: str | None, origin: str | None) -> None:
-        """Raise `Forbidden` unless both may be answered."""
+    def check(
+        self,
+        host: str | None,
+        origin: str | None,
+        site: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        """Raise `Forbidden` unless the request may be answered. site, mode: Sec-Fetch-Site and
+        Sec-Fetch-Mode, where a browser says them."""
         if not self._any_host and not self._is_own(host_of(host or "")):
             raise Forbidden(
                 f"this gateway does not answer to Host {(host or '')[:_QUOTED_CHARS]!r}; "
                 "name it with --gateway-hosts"
             )
-        if origin is not None and not self.allows_origin(origin):
-            raise Forbidden(
-                f"pages of {origin[:_QUOTED_CHARS]!r} may not use this gateway; "
-                "allow them with --cors-origin"
-            )
+        if origin is not None:
+            if not self.allows_origin(origin, host):
+                raise Forbidden(
+                    f"pages of {origin[:_QUOTED_CHARS]!r} may not use this gateway; "
+                    "allow them with --cors-origin"
+                )
+        elif site in ("cross-site", "same-site") and mode != "navigate":
+            raise Forbidden("pages of other origins may not use this gateway unseen")
 
-    def allows_origin(self, origin: str) -> bool:
-        """Whether a page of `origin` may ask. `null` is every sandboxed page and never may."""
+    def allows_origin(self, origin: str, host: str | None) -> bool:
+        """Whether a page of `origin` may ask what is asked at `host`. `null` is every sandboxed
+        page and never may."""
         lowered = origin.lower().rstrip("/")
-        if lowered in self._origins or "*" in self._origins:
-            return True
+        if lowered == "null":
+            return False
+        return lowered in self._origins or "*" in self._origins or self.is_same_origin(origin, host)
+
+    def is_same_origin(self, origin: str, host: str | None) -> bool:
+        """Whether the page came from the very place that it asks. The scheme is not looked at: a
+        proxy before the gateway may speak TLS."""
         try:
-            parts = urlsplit(lowered)
+            parts = urlsplit(origin.lower().rstrip("/"))
         except ValueError:
             return False
-        return parts.scheme in ("http", "https") and self._is_own(parts.hostname or "")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            return False
+        return _place(parts.netloc) == _place((host or "").lower())
 
     def _is_own(self, name: str) -> bool:
         name = name.lower()
-        return is_loopback(name) or name in self._names
+        if is_loopback(name) or name in self._names:
+            return True
+        return self._any_address and _is_address(name)
+
+
+def _place(netloc: str) -> str:
+    """Name and port; the scheme's own port is left out."""
+    for port in _DEFAULT_PORTS:
+        netloc = netloc.removesuffix(port)
+    return netloc
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -4,11 +4,13 @@
       - name: laptop
         key: sk-...
         app: zed                # whose work it counts as; default: the name
-        lane: background        # default: what the daemon decides for the app
+        lane: background        # the highest its work may run in; default: any
+        role: admin             # default: user, who sees and touches only what is its own
         requests_per_minute: 60
         tokens_per_minute: 100000
 
-Keys are kept as digests and compared in constant time, each with every one. Not: quotas' counting
+Keys are kept as digests and compared in constant time, each with every one. What a key owns, its
+digest owns: names may be given to others, and lines of a file move. Not: quotas' counting
 (`door.quotas`). Read once at start.
 """
 
@@ -18,10 +20,10 @@ import hmac
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from umad.asker import MACHINE_USER, ROLES, Asker
 from umad.errors import BadConfig
 from umad.gateway.errors import Unauthorized
 
@@ -29,21 +31,30 @@ MAX_FILE_BYTES = 2**20
 MIN_KEY_CHARS = 8
 _NAME = re.compile(r"[\w.:@+-]{1,64}")
 _KEY = re.compile(rf"\S{{{MIN_KEY_CHARS},512}}")
-_FIELDS = ("name", "key", "app", "lane", "requests_per_minute", "tokens_per_minute")
+_FIELDS = ("name", "key", "app", "lane", "role", "requests_per_minute", "tokens_per_minute")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks. app: None lets the daemon name the gateway itself."""
+    """Who asks, as the gateway knows it. app: None lets the daemon name the gateway itself. asker:
+    the same as the daemon knows it, which decides what it may do."""
 
     name: str
     app: str | None = None
-    lane: str | None = None
+    asker: Asker = MACHINE_USER
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 
 
+# Where no keys are set.
 ANYBODY = Caller(name="-")
+# Of what needs no key, such as whether a model answers.
+NOBODY = Caller(name="-", asker=Asker(owner="nobody", role="user"))
+
+
+def owner_of(key: str) -> str:
+    """The owner behind a key. Not the digest that it is compared by: this one is written down."""
+    return f"key:{hashlib.sha256(b'umad owner ' + key.encode()).hexdigest()[:32]}"
 
 
 def _digest(key: str) -> bytes:
@@ -135,5 +146,13 @@ def _entry(path: Path, at: int, row: object) -> tuple[str, Caller]:
         value = row.get(field)
         if value is not None and not (type(value) is int and value > 0):
             raise wrong(field, "must be a whole number above zero")
-    fields: dict[str, Any] = {field: row.get(field) for field in _FIELDS if field != "key"}
-    return key, Caller(**{**fields, "app": fields["app"] or fields["name"]})
+    role = row.get("role", "user")
+    if role not in ROLES:
+        raise wrong("role", f"must be {' or '.join(ROLES)}")
+    return key, Caller(
+        name=row["name"],
+        app=row.get("app") or row["name"],
+        asker=Asker(owner=owner_of(key), role=role, lane=row.get("lane")),
+        requests_per_minute=row.get("requests_per_minute"),
+        tokens_per_minute=row.get("tokens_per_minute"),
+    )

@@ -1,14 +1,29 @@
 """How much each key may ask for in a minute.
 
-A bucket per key and quota: filled at the quota's rate up to one minute's worth, requests take one,
-tokens are taken once they are known, so a bucket may go below zero and is waited for. Pure: time
-enters as `now_s`.
+A bucket per key and quota, filled at the quota's rate up to one minute's worth. A request takes one
+of the one; of the other it takes tokens as they come about: those of its prompt when the daemon has
+accepted it, by an estimate until they are counted, those of its answer as they are sent. So who
+hangs up has paid for what was done.
+
+Tokens that are not yet there cannot be taken, so each request also *holds* what it may still use.
+It comes in while more than nothing is left beside what others hold, and so a key overdraws its
+bucket by no more than one request's worth, however many it sends side by side.
+Pure: time enters as `now_s`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from umad.gateway.door.keys import Caller
-from umad.gateway.errors import TooMany
+from umad.gateway.errors import RETRY_AFTER_S, TooMany
+
+# A token of text has about so many bytes; the estimate of a prompt counts for a moment, and for
+# whoever goes in that moment.
+BYTES_PER_TOKEN = 4
+# To tokenize costs a fraction of what it costs to read a prompt.
+TOKENIZED_PER_TOKEN = 10
+# Of a minute: a bucket that is empty because others hold it may be full again at once.
+_LONGEST_WAIT_S = 3600.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -16,6 +31,7 @@ class _Bucket:
     per_minute: int
     level: float
     at_s: float
+    held: float = 0.0
 
     def fill(self, now_s: float) -> None:
         gained = (now_s - self.at_s) * self.per_minute / 60.0
@@ -27,39 +43,91 @@ class _Bucket:
         return max(0.0, (wanted - self.level) * 60.0 / self.per_minute)
 
 
-class Quotas:
-    """Callers are few: those of the file of keys."""
+class Meter:
+    """The tokens of one request of a key with a quota of them. now_s: the loop's clock.
 
-    def __init__(self) -> None:
+    A request may generate several times; each time it holds anew. `close` gives back what is held.
+    """
+
+    def __init__(self, caller: Caller, bucket: _Bucket, now_s: Callable[[], float]) -> None:
+        self._caller = caller
+        self._bucket = bucket
+        self._now_s = now_s
+        self._held = 0.0
+
+    def hold(self, tokens: int) -> None:
+        """Set aside what may be used. Raises `TooMany` where nothing is left beside others'."""
+        bucket = self._bucket
+        bucket.fill(self._now_s())
+        if bucket.level - (bucket.held - self._held) <= 0:
+            raise _too_many(self._caller, bucket, "tokens")
+        self._held += tokens
+        bucket.held += tokens
+
+    def take(self, tokens: int) -> None:
+        """Charge what has come about; negative where an estimate was too high."""
+        self._bucket.fill(self._now_s())
+        self._bucket.level -= tokens
+        given_back = min(self._held, max(0, tokens))
+        self._held -= given_back
+        self._bucket.held -= given_back
+
+    def pay(self, tokens: int) -> None:
+        """Charge work that is about to be done; negative to correct it. Raises `TooMany`."""
+        if tokens > 0:
+            self.hold(0)
+        self.take(tokens)
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._bucket.held -= self._held
+        self._held = 0.0
+
+
+class Quotas:
+    """most_tokens: the most that one answer may have, which is what an answer without a limit of
+    its own holds.
+
+    Buckets are few: those of the file of keys, each by what the key is and not by its name.
+    """
+
+    def __init__(self, *, most_tokens: int = 2048) -> None:
+        self.most_tokens = most_tokens
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
     def take(self, caller: Caller, now_s: float) -> None:
         """One request. Raises `TooMany` with how long to wait."""
-        requests = self._bucket(caller.name, "requests", caller.requests_per_minute, now_s)
-        tokens = self._bucket(caller.name, "tokens", caller.tokens_per_minute, now_s)
-        for bucket, wanted, what in ((requests, 1.0, "requests"), (tokens, 0.0, "tokens")):
-            if bucket is not None and (wait_s := bucket.wait_s(wanted)) > 0:
-                raise TooMany(
-                    f"the key {caller.name} may use {bucket.per_minute} {what} a minute",
-                    retry_after_s=wait_s,
-                )
+        requests = self._bucket(caller, "requests", caller.requests_per_minute, now_s)
+        tokens = self._bucket(caller, "tokens", caller.tokens_per_minute, now_s)
+        if requests is not None and requests.wait_s(1.0) > 0:
+            raise _too_many(caller, requests, "requests", wanted=1.0)
+        if tokens is not None and tokens.level - tokens.held <= 0:
+            raise _too_many(caller, tokens, "tokens")
         if requests is not None:
             requests.level -= 1
 
-    def spend(self, caller: Caller, tokens: int, now_s: float) -> None:
-        """Tokens that a request of `caller` turned out to take, its prompt's too."""
-        bucket = self._bucket(caller.name, "tokens", caller.tokens_per_minute, now_s)
-        if bucket is not None:
-            bucket.level -= tokens
+    def meter(self, caller: Caller, now_s: Callable[[], float]) -> Meter | None:
+        """What counts the tokens of one request; None for a key without such a quota."""
+        bucket = self._bucket(caller, "tokens", caller.tokens_per_minute, now_s())
+        return None if bucket is None else Meter(caller, bucket, now_s)
 
     def _bucket(
-        self, caller: str, what: str, per_minute: int | None, now_s: float
+        self, caller: Caller, what: str, per_minute: int | None, now_s: float
     ) -> _Bucket | None:
         if per_minute is None:
             return None
-        bucket = self._buckets.get((caller, what))
+        which = (caller.asker.owner or caller.name, what)
+        bucket = self._buckets.get(which)
         if bucket is None:
             bucket = _Bucket(per_minute=per_minute, level=float(per_minute), at_s=now_s)
-            self._buckets[caller, what] = bucket
+            self._buckets[which] = bucket
         bucket.fill(now_s)
         return bucket
+
+
+def _too_many(caller: Caller, bucket: _Bucket, what: str, wanted: float = 0.0) -> TooMany:
+    # What is held may come back at any moment; what was used comes back with time.
+    wait_s = min(bucket.wait_s(wanted), _LONGEST_WAIT_S) or RETRY_AFTER_S
+    return TooMany(
+        f"the key {caller.name} may use {bucket.per_minute} {what} a minute", retry_after_s=wait_s
+    )

@@ -32,10 +32,9 @@ async def _infill(call: Call) -> ASGIApp:
     body = call.body(InfillBody)
     model = await call.model(body.model)
     facts = await call.shared.models.facts(model)
-    service = call.shared.service
 
     async def tokenize(text: str) -> tuple[int, ...]:
-        return await service.tokenize(text, model=model, special=False) if text else ()
+        return await call.tokenize(text, model=model, special=False) if text else ()
 
     wanted = body.n_predict
     n_predict = N_PREDICT if wanted is None or wanted < 1 else wanted
@@ -107,8 +106,7 @@ async def _pieces(generation: Generation) -> AsyncGenerator[bytes, None]:
 async def _tokenize(call: Call) -> ASGIApp:
     body = call.body(TokenizeBody)
     model = await call.model(body.model)
-    service = call.shared.service
-    ids = await service.tokenize(body.content, model=model, special=body.parse_special)
+    ids = await call.tokenize(body.content, model=model, special=body.parse_special)
     if body.add_special:
         facts = await call.shared.models.facts(model)
         if facts.get("adds_bos"):
@@ -184,6 +182,7 @@ ENDPOINTS = (
         summary="Tokens of a text",
         answer=TokenList,
         body=TokenizeBody,
+        is_work=True,
     ),
     Endpoint(
         method="POST",
@@ -193,6 +192,7 @@ ENDPOINTS = (
         summary="Text of tokens",
         answer=Detokenized,
         body=DetokenizeBody,
+        is_work=True,
         names={"ids": "tokens"},
     ),
 )

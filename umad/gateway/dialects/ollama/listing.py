@@ -43,7 +43,7 @@ def running_row(model: Facts) -> dict[str, Any]:
 
 def running(models: Sequence[Facts]) -> list[dict[str, Any]]:
     """Rows of the models that are in memory."""
-    return [running_row(model) for model in models if model.get("pid") is not None]
+    return [running_row(model) for model in models if model.get("state") == "ready"]
 
 
 def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:
@@ -112,5 +112,5 @@ def _parameter_size(count: object) -> str:
 
 def _digest(model: Facts) -> str:
     """Tells models apart, as Ollama's does; not of the weights, which are too long to read."""
-    path = f"{model.get('path')}:{model.get('size_bytes')}"
-    return hashlib.sha256(path.encode()).hexdigest()
+    which = f"{model.get('name')}:{model.get('size_bytes')}"
+    return hashlib.sha256(which.encode()).hexdigest()

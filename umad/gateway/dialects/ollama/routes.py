@@ -78,15 +78,15 @@ async def _keep(call: Call, body: ChatBody | GenerateBody, lines: Lines) -> Line
     """An empty request: have the model loaded, or let it go once nobody uses it."""
     model = call.shared.aliases.local(local_name(body.model)) or ""
     if body.keep_alive != 0:
-        await call.shared.service.load(model)
+        await call.service.load(model)
         call.shared.models.forget()
         return lines.end("load")
-    rows = {str(row["name"]): row for row in await call.shared.service.models()}
+    rows = {str(row["name"]): row for row in await call.service.models()}
     if model not in rows:
         raise UnknownModel(_unknown(body.model, list(rows)), field="model")
     # Work of others would fail with it; Ollama waits for that, too.
     if not rows[model].get("live"):
-        await call.shared.service.unload(model)
+        await call.service.unload(model)
         call.shared.models.forget()
     return lines.end("unload")
 
@@ -138,11 +138,11 @@ async def _embeddings(call: Call) -> ASGIApp:
 
 
 async def _tags(call: Call) -> ASGIApp:
-    return answer({"models": [listing.tag_row(row) for row in await call.shared.service.models()]})
+    return answer({"models": [listing.tag_row(row) for row in await call.service.models()]})
 
 
 async def _ps(call: Call) -> ASGIApp:
-    return answer({"models": listing.running(await call.shared.service.models())})
+    return answer({"models": listing.running(await call.service.models())})
 
 
 async def _show(call: Call) -> ASGIApp:
@@ -151,7 +151,7 @@ async def _show(call: Call) -> ASGIApp:
     if not asked:
         raise BadRequest("model is missing", field="model")
     model = call.shared.aliases.local(local_name(asked))
-    rows = {str(row["name"]): row for row in await call.shared.service.models()}
+    rows = {str(row["name"]): row for row in await call.service.models()}
     if model not in rows:
         raise UnknownModel(_unknown(asked, list(rows)), field="model")
     return answer(listing.shown(rows[model]))

@@ -1,0 +1,54 @@
+"""The connection of an `AsyncClient`: made at its first use, and made again after a loss.
+
+Clients that ask on behalf of different people share one. Not: frames (`umad.client.connection`).
+Belongs to the loop that first used it.
+"""
+
+import asyncio
+
+from umad.client.connection import Connection, open_connection
+from umad.client.options import ClientOptions
+from umad.errors import ConnectionLost, LimitExceeded
+
+
+class Link:
+    """At most one connection to the socket at `path`. connection: the last one, open or lost."""
+
+    def __init__(self, path: str, options: ClientOptions) -> None:
+        self._path = path
+        self._options = options
+        self.connection: Connection | None = None
+        self._opening = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    async def connected(self) -> Connection:
+        """The open connection."""
+        self._settle_on(asyncio.get_running_loop())
+        async with self._opening:
+            if self._closed:
+                raise ConnectionLost("this client was closed")
+            if self.connection is None or not self.connection.is_open:
+                self.connection = await open_connection(self._path, self._options)
+            return self.connection
+
+    async def close(self) -> None:
+        """Close it for good."""
+        self._closed = True
+        self._settle_on(asyncio.get_running_loop())
+        async with self._opening:
+            connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _settle_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to `loop`: the first one, or the next where that has ended (`asyncio.run` twice).
+
+        Raises `LimitExceeded` where another one runs."""
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                raise LimitExceeded("this client belongs to another event loop; use one for each")
+            self.connection, self._opening = None, asyncio.Lock()
+        self._loop = loop

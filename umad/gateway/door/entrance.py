@@ -1,0 +1,95 @@
+"""Settles who a request is: by its Host and Origin, its key, and whose its connection is.
+
+    a key                         the key's own: admin or user, as its file says
+    no keys are set, and it is
+      a process of this user      the machine's user; root too, who can do anything anyway
+      a page of another origin    that `--cors-origin` lets in: a user, one for each origin
+      another user                refused; with `--gateway-all-users`, or on a Unix socket whose
+                                  file it may open, a user, one for each uid
+      another machine             let in by `--gateway-exposed` only: a user, one for each address
+      nobody can tell             refused, with what to do
+
+The daemon decides what each may do (`umad.daemon.authority`). Pure.
+"""
+
+import os
+from dataclasses import dataclass, replace
+
+from starlette.datastructures import Headers
+
+from umad.asker import MACHINE_USER, Asker
+from umad.gateway.door.hosts import HostRule
+from umad.gateway.door.keys import ANYBODY, NOBODY, Caller, Keyring
+from umad.gateway.door.peers import Peer
+from umad.gateway.errors import Forbidden, Unauthorized
+
+ROOT = 0
+_MAX_OWNER_CHARS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """One gateway's. all_users: other users of this machine may come in without a key; exposed:
+    other machines, too."""
+
+    keys: Keyring
+    hosts: HostRule
+    own_uid: int
+    all_users: bool = False
+    exposed: bool = False
+
+    def caller(self, headers: Headers, peer: Peer | None, *, needs_key: bool = True) -> Caller:
+        """Who asks. Raises `Forbidden` or `Unauthorized`, each with what to do about it."""
+        origin = headers.get("origin")
+        host = headers.get("host")
+        self.hosts.check(host, origin, headers.get("sec-fetch-site"), headers.get("sec-fetch-mode"))
+        if not needs_key:
+            return NOBODY
+        if not self.keys.is_open:
+            return self.keys.caller(key_of(headers))
+        asker = MACHINE_USER if peer is None else self._without_key(peer)
+        if origin is not None and not self.hosts.is_same_origin(origin, host):
+            owner = f"page:{origin.lower()}"
+            asker = replace(asker, owner=owner[:_MAX_OWNER_CHARS], role="user")
+        return replace(ANYBODY, asker=asker)
+
+    def _without_key(self, peer: Peer) -> Asker:
+        if peer.uid is not None and peer.uid in (self.own_uid, ROOT):
+            return MACHINE_USER
+        if not peer.is_local:
+            if not self.exposed:
+                raise Unauthorized("this gateway takes no requests of other machines without a key")
+            return Asker(owner=f"net:{peer.address}", role="user")
+        if not peer.address and peer.uid is not None:
+            # A Unix socket: whom its file's mode lets in, its owner has let in.
+            return Asker(owner=f"uid:{peer.uid}", role="user")
+        if self.all_users or self.exposed:
+            who = f"net:{peer.address}" if peer.uid is None else f"uid:{peer.uid}"
+            return Asker(owner=who, role="user")
+        if peer.uid is None:
+            raise Unauthorized(
+                "it cannot be told which user of this machine asks (a container, WSL, a proxy, or "
+                "a client that has gone): give the gateway --api-key-file FILE and send a key, or "
+                "open it to every user with --gateway-all-users"
+            )
+        raise Forbidden(
+            f"this gateway serves uid {self.own_uid} only, not uid {peer.uid}; start your own: "
+            "umad serve --http, or ask for a key (--api-key-file)"
+        )
+
+
+def entrance(
+    *, keys: Keyring, hosts: HostRule, all_users: bool = False, exposed: bool = False
+) -> Entrance:
+    """That of this process's user."""
+    return Entrance(
+        keys=keys, hosts=hosts, own_uid=os.getuid(), all_users=all_users, exposed=exposed
+    )
+
+
+def key_of(headers: Headers) -> str | None:
+    """As the packages send it: OpenAI and Ollama, Anthropic, Azure."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key:
+        return key.strip()
+    return headers.get("x-api-key") or headers.get("api-key")

@@ -1,0 +1,64 @@
+"""Who is at the other end of a connection: from which address, and of which user of this machine.
+
+Asked once for a connection, when it is accepted: who has it then is who made it. Not: what that one
+may do (`umad.gateway.door.entrance`), nor the kernel's tables (`socket_owners`). One event loop.
+"""
+
+import asyncio
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Scope
+
+from umad.gateway.door.socket_owners import Lookup, plain
+from umad.peer import peer_of as unix_peer
+
+# Name of the ASGI extension that a request finds its connection's `Peer` under.
+PEER = "umad.peer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """uid: the user of this machine who owns the other end, None where nobody can tell. address:
+    its own, as it is compared; empty for a Unix socket. is_local: it is on this machine."""
+
+    uid: int | None
+    address: str
+    is_local: bool
+
+
+class Peers:
+    """lookup: the kernel's table of connections, None where there is none that works."""
+
+    def __init__(self, lookup: Lookup | None) -> None:
+        self._lookup = lookup
+
+    def of(self, transport: asyncio.BaseTransport) -> Peer:
+        """The peer of a connection that was just accepted."""
+        far, near = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if not isinstance(far, tuple) or not isinstance(near, tuple):
+            return Peer(uid=_unix_uid(transport), address="", is_local=True)
+        address = plain(far[0])
+        is_local = ipaddress.ip_address(address).is_loopback or address == plain(near[0])
+        uid = None
+        if is_local and self._lookup is not None:
+            try:
+                uid = self._lookup((far[0], far[1]), (near[0], near[1]))
+            except (OSError, ValueError):
+                uid = None
+        return Peer(uid=uid, address=address, is_local=is_local)
+
+
+def _unix_uid(transport: asyncio.BaseTransport) -> int | None:
+    try:
+        return unix_peer(transport.get_extra_info("socket").fileno()).uid
+    except OSError:
+        return None  # it has gone already
+
+
+def peer_of(scope: Scope) -> Peer | None:
+    """The peer of a request's connection; None where the application is asked by this process."""
+    extension: dict[str, Any] = scope.get("extensions", {}).get(PEER, {})
+    peer: Peer | None = extension.get("peer")
+    return peer
