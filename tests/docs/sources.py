@@ -1,6 +1,5 @@
 """The names that there are: in the Python sources, the command line, the options, the Makefile."""
 
-import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -24,49 +23,30 @@ PATHS = {one.path.replace("{name:path}", "") for one in ENDPOINTS} | {"/docs", "
 
 
 @cache
-def _trees() -> tuple[ast.Module, ...]:
-    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-    # What is said of names in tests/docs does not make them.
+def _code() -> str:
+    """All Python sources without docstrings and comments, in which a name may outlive its thing."""
     here = ROOT / "tests" / "docs"
-    return tuple(ast.parse(path.read_text()) for path in paths if here not in path.parents)
+    paths = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))
+    text = "\n".join(path.read_text() for path in paths if here not in path.parents)
+    return re.sub(
+        r"(?:^|\s)#.*$", "", re.sub(r'""".*?"""', '""', text, flags=re.DOTALL), flags=re.MULTILINE
+    )
 
 
 @cache
 def defined() -> frozenset[str]:
     """Classes, functions, and names that something is assigned to or imported as."""
-    found: set[str] = set()
-    for tree in _trees():
-        for node in ast.walk(tree):
-            match node:
-                case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-                    found.add(name)
-                case ast.AsyncFunctionDef(name=name):
-                    found.add(name)
-                case ast.Name(id=name, ctx=ast.Store()):
-                    found.add(name)
-                case ast.alias(name=name):
-                    found.add(name.rpartition(".")[2])
-                case _:
-                    pass
-    return frozenset(found)
+    classes = re.findall(r"^\s*(?:class|def|async def|type)\s+(\w+)", _code(), re.MULTILINE)
+    assigned = re.findall(r"^\s*([A-Za-z_]\w*)\s*(?::[^=\n]+)?=[^=]", _code(), re.MULTILINE)
+    imports = re.findall(r"^\s*(?:from \S+ )?import (\([^)]*\)|.+)$", _code(), re.MULTILINE)
+    imported = re.findall(r"\w+", " ".join(imports))
+    return frozenset((*classes, *assigned, *imported))
 
 
 @cache
 def written() -> frozenset[str]:
-    """Everything that stands in the code as a name, an attribute, an argument or a short text."""
-    found = set(defined())
-    for tree in _trees():
-        for node in ast.walk(tree):
-            match node:
-                case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
-                    found.add(name)
-                case ast.keyword(arg=str(name)):
-                    found.add(name)
-                case ast.Constant(value=str(text)) if len(text) < 200:
-                    found.update(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
-                case _:
-                    pass
-    return frozenset(found)
+    """Every word of the code."""
+    return frozenset(re.findall(r"[A-Za-z_]\w*", _code()))
 
 
 def importable(dotted: str) -> bool:
