@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -54,27 +54,39 @@ class Conversation:
     parked: int
 
 
-async def take_turn(client: AsyncClient, prompt: list[int], session: str) -> Turn:
+async def take_turn(
+    client: AsyncClient, prompt: list[int], session: str, now_s: Callable[[], float]
+) -> Turn:
     """One request of a session."""
     ids: list[int] = []
-    first_ms = 0.0
-    began_s = time.perf_counter()
+    first_ms: float | None = None
+    began_s = now_s()
     request = replace(greedy(prompt, _ANSWER_TOKENS), session=session)
     async for event in client.events(request):
         if isinstance(event, Tokens):
-            first_ms = first_ms or (time.perf_counter() - began_s) * _MS_PER_S
+            if first_ms is None:
+                first_ms = (now_s() - began_s) * _MS_PER_S
             ids.extend(event.ids)
         elif isinstance(event, Done):
-            return Turn(first_ms=first_ms, ids=tuple(ids), n_cached=event.usage.cached_tokens)
+            return Turn(
+                first_ms=first_ms or 0.0, ids=tuple(ids), n_cached=event.usage.cached_tokens
+            )
         elif isinstance(event, Failed):
             raise BenchError(f"a turn failed: {event.message}")
     raise BenchError("a turn did not end")
 
 
 async def converse(
-    client: AsyncClient, *, number: int, tokens: int, others: int, other_tokens: int
+    client: AsyncClient,
+    *,
+    number: int,
+    tokens: int,
+    others: int,
+    other_tokens: int,
+    now_s: Callable[[], float] = time.perf_counter,
 ) -> Conversation:
-    """One conversation of three turns, `others` of one turn each before its last."""
+    """One conversation of three turns, `others` of one turn each before its last. now_s: the clock
+    that first tokens are timed by."""
     rng = np.random.default_rng(number)
 
     def words(n: int) -> list[int]:
@@ -82,14 +94,14 @@ async def converse(
 
     session = f"conversation-{number}"
     prompt = words(tokens)
-    cold = await take_turn(client, prompt, session)
+    cold = await take_turn(client, prompt, session, now_s)
     prompt += [*cold.ids, *words(_QUESTION_TOKENS)]
-    second = await take_turn(client, prompt, session)
+    second = await take_turn(client, prompt, session, now_s)
     prompt += [*second.ids, *words(_QUESTION_TOKENS)]
     for other in range(others):
-        await take_turn(client, words(other_tokens), f"other-{number}-{other}")
+        await take_turn(client, words(other_tokens), f"other-{number}-{other}", now_s)
     parked = int((await client.metrics())["parked"])
-    after = await take_turn(client, prompt, session)
+    after = await take_turn(client, prompt, session, now_s)
     return Conversation(
         cold_ms=cold.first_ms,
         second_ms=second.first_ms,

@@ -41,10 +41,12 @@ def serve(tmp_path: Path) -> Serve:
         wait: bool = True,
         apps: Any = (),
         clock: Clock | None = None,
+        empty: bool = False,
         **limits: Any,
     ) -> AsyncIterator[House]:
+        """empty: no model at all to begin with."""
         settings = Settings(
-            models=write_models(tmp_path, models),
+            models=() if empty else write_models(tmp_path, models),
             apps=apps,
             limits=LimitSettings(**{"drain_s": 5.0, **limits}),
             logging=LoggingSettings(scorecard_interval_s=0),

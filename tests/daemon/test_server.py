@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.daemon.house import PATIENCE_S, asks
+from umad.daemon.keeper import STOP_S
 from umad.protocol.frames import FrameReader, encode_frame
 from umad.protocol.messages import Hello, Message, Models, Request, encode_request, parse_event
 from umad.service import Done, Failed, Tokens
@@ -208,7 +209,8 @@ def test_a_second_signal_ends_everything_at_once(
     daemon.terminate()
 
     assert daemon.wait(PATIENCE_S) == 130
-    assert time.perf_counter() - began_s < 5
+    # Sooner than an engine is waited for that was only asked to stop.
+    assert time.perf_counter() - began_s < STOP_S
     assert all_gone(engines)
 
 
@@ -233,7 +235,8 @@ def test_a_hanging_engine_does_not_keep_the_daemon_from_stopping(
     daemon.terminate()
 
     assert daemon.wait(PATIENCE_S) == 130
-    assert time.perf_counter() - began_s < 5
+    # Sooner than an engine is waited for that was only asked to stop.
+    assert time.perf_counter() - began_s < STOP_S
     assert all_gone(engines)
 
 

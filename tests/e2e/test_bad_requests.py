@@ -2,16 +2,23 @@
 
 import asyncio
 import math
-import time
 from typing import Any
 
 import msgpack
+import psutil
 import pytest
 
 from tests.live import LiveDaemon
 from tests.wire import RawConnection
 
+# Of their processor's time, which nobody else on the machine can take from them.
 AT_ONCE_S = 2.0
+
+
+def processor_s(daemon: LiveDaemon) -> float:
+    """What the daemon and its engine have used."""
+    processes = [psutil.Process(daemon.process.pid), *daemon.engines()]
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +56,10 @@ def test_a_bad_request_names_its_field_at_once(
 ) -> None:
     with RawConnection(daemon.socket) as wire:
         wire.hello()
-        began = time.perf_counter()
+        before_s = processor_s(daemon)
         wire.send(msgpack.packb({"type": "generate", "id": 7, **fields}))
         answer = wire.read_past("accepted", "progress")
-        took_s = time.perf_counter() - began
+        took_s = processor_s(daemon) - before_s
 
     assert answer["type"] == "error"
     assert answer["id"] == 7

@@ -12,8 +12,9 @@ from umad.request import GenerateRequest
 from umad.service import Accepted, Event, Progress, Tokens
 
 LONG_PROMPT = "value = compute(value, 3)\n" * 60
-# Outlives the other request.
-BYSTANDER = greedy("class Queue:\n    def __init__(self):\n        ", 1500)
+# Outlives the other request, on a machine whose cores are elsewhere too.
+PROMPT = "class Queue:\n    def __init__(self):\n        "
+BYSTANDER = greedy(PROMPT, 2000)
 # What the bystander's cells may be ahead of the tokens that have reached it; the other has 600.
 AHEAD_CELLS = 200
 
@@ -37,7 +38,7 @@ async def reach(
 def undisturbed(daemon: LiveDaemon) -> list[int]:
     async def run() -> Stream:
         async with daemon.client() as client:
-            return await collect(client, BYSTANDER)
+            return await collect(client, greedy(PROMPT, 3))
 
     return asyncio.run(run()).ids
 
@@ -62,16 +63,20 @@ def test_giving_up_frees_the_cells_and_disturbs_nobody(
                 await leaver.close()
             while (await bystander.metrics())["kv_cells_used"] > len(peer.ids) + AHEAD_CELLS:
                 assert not task.done(), "the cells were not given back while others ran"
-            await asyncio.wait_for(task, 60)
+            peer.enough.clear()
+            peer.enough_tokens = len(peer.ids) + 100
+            await asyncio.wait_for(peer.enough.wait(), 60)
+            await bystander.close()
+            await asyncio.gather(task, return_exceptions=True)
             return peer
 
     peer = asyncio.run(run())
 
     # Token for token up to where the other came; behind that its holes in the pool may be reused,
     # and the order of cells is the order of summation (bench/determinism.py).
-    assert peer.done is not None
-    assert len(peer.ids) == 1500
-    assert peer.ids[:3] == alone[:3]
+    assert peer.failed is None
+    assert len(peer.ids) >= peer.enough_tokens, "it went on"
+    assert peer.ids[:3] == alone
     wait_until(lambda: daemon.cells_used() == 0, what="giving back the last cells")
 
 

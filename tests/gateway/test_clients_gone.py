@@ -14,7 +14,6 @@ from umad.client import Client
 # Some tokens of work left when the client goes, whatever the machine.
 LONG = {"temperature": 0, "max_tokens": 2000, "ignore_eos": True}
 LONG_PROMPT = "one two three four " * 1200
-GONE_S = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_while_it_generates(gateway: LiveGateway, path: str, stream: bool) -> No
     with closing(ask(gateway, path, {**LONG, **what, "stream": stream})):
         wait_until(lambda: "generating" in states(gateway), what="a token")
 
-    wait_until(lambda: all_gone(gateway), within_s=GONE_S, what="the end of it")
+    wait_until(lambda: all_gone(gateway), what="the end of it")
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -64,7 +63,7 @@ def test_while_its_prompt_is_read(gateway: LiveGateway, stream: bool) -> None:
     with closing(ask(gateway, "/v1/completions", body)):
         wait_until(lambda: "prefill" in states(gateway), what="the reading")
 
-    wait_until(lambda: all_gone(gateway), within_s=GONE_S, what="the end of it")
+    wait_until(lambda: all_gone(gateway), what="the end of it")
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -74,9 +73,9 @@ def test_while_it_waits_its_turn(narrow: LiveGateway, stream: bool) -> None:
         with closing(ask(narrow, "/v1/completions", {**LONG, "prompt": "2", "stream": stream})):
             wait_until(lambda: states(narrow) == ["generating", "queued"], what="the second")
 
-        wait_until(lambda: states(narrow) == ["generating"], within_s=GONE_S, what="its going")
+        wait_until(lambda: states(narrow) == ["generating"], what="its going")
 
-    wait_until(lambda: all_gone(narrow), within_s=GONE_S, what="the end of it")
+    wait_until(lambda: all_gone(narrow), what="the end of it")
 
 
 def test_before_its_body_is_complete(gateway: LiveGateway) -> None:

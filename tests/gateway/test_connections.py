@@ -16,7 +16,7 @@ HEAD_S = 0.5
 IDLE_S = 1.0
 CONNECTIONS = 8
 # Far more than the gateway takes to notice; a test that waits that long has failed.
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -72,7 +72,7 @@ def dribble(connection: socket.socket, data: bytes) -> bytes:
 
 def test_a_head_that_dribbles_is_cut_off_however_steadily_it_comes(strict: LiveGateway) -> None:
     with closing(connect(strict)) as slow:
-        said = dribble(slow, b"GET /health HTTP/1.1\r\nHost: localhost\r\nx-a: " + b"a" * 1000)
+        said = dribble(slow, b"GET /health HTTP/1.1\r\nHost: localhost\r\nx-a: " + b"a" * 2000)
 
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in said
@@ -82,7 +82,7 @@ def test_a_second_head_that_dribbles_is_cut_off_too(strict: LiveGateway) -> None
     with closing(connect(strict)) as slow:
         slow.sendall(HEALTH)
         assert answered(slow).startswith(b"HTTP/1.1 200 ")
-        said = dribble(slow, b"GET /health HTTP/1.1\r\nHost: localhost\r\nx-a: " + b"a" * 1000)
+        said = dribble(slow, b"GET /health HTTP/1.1\r\nHost: localhost\r\nx-a: " + b"a" * 2000)
 
     assert said.startswith(b"HTTP/1.1 408 ")
 
@@ -121,12 +121,13 @@ def test_an_idle_connection_is_kept_for_its_time_and_no_longer(strict: LiveGatew
     with closing(connect(strict)) as idle:
         idle.sendall(HEALTH)
         answered(idle)
+        # Before the gateway's own clock begins, however long either of us waits for a core.
+        began_s = time.perf_counter()
         idle.sendall(HEALTH)
         assert answered(idle).startswith(b"HTTP/1.1 200 ")
-        began_s = time.perf_counter()
         assert heard(idle) == b""
 
-    assert time.perf_counter() - began_s >= 0.9 * IDLE_S
+    assert time.perf_counter() - began_s >= IDLE_S
 
 
 def test_idle_connections_make_room_for_who_asks(strict: LiveGateway) -> None:
@@ -200,7 +201,7 @@ def test_a_generation_ends_with_the_sending_side_of_who_asked(strict: LiveGatewa
         with Client(strict.daemon.socket) as client:
             wait_until(lambda: bool(client.sessions()), what="its beginning")
             half.shutdown(socket.SHUT_WR)
-            wait_until(lambda: not client.sessions(), within_s=5, what="its end")
+            wait_until(lambda: not client.sessions(), what="its end")
         assert heard(half) == b""
 
     wait_until(

@@ -339,10 +339,10 @@ def test_more_items_than_any_request_has_are_refused() -> None:
 )
 def test_a_small_body_cannot_cost_much_memory_or_time(body: bytes) -> None:
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began_s = time.perf_counter()
+    began_s = time.thread_time()
 
     with pytest.raises(ProtocolViolation):
         parse_request(body)
 
-    assert time.perf_counter() - began_s < 1.0
+    assert time.thread_time() - began_s < 1.0
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 64 * 1024

@@ -9,7 +9,7 @@ import ollama
 import pytest
 from ollama import Client
 
-from tests.gateway.gateways import LiveGateway
+from tests.gateway.gateways import LiveGateway, live_gateway
 
 HELLO: list[dict[str, str]] = [{"role": "user", "content": "Hello there"}]
 GREEDY: dict[str, Any] = {"temperature": 0.0, "num_predict": 8}
@@ -117,12 +117,17 @@ def test_texts_become_vectors_of_length_one_and_by_the_older_way_as_they_are(
     assert scaled == pytest.approx(np.array(found.embeddings[0]), abs=1e-2)
 
 
-def test_a_text_that_is_too_long_is_cut_unless_that_is_refused(client: Client) -> None:
-    text = "word " * 6000
+def test_a_text_that_is_too_long_is_cut_unless_that_is_refused(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    text = "word " * 600
 
-    assert client.embed("nano", text).prompt_eval_count == 4096
-    with pytest.raises(ollama.ResponseError, match="input 0 has") as refusal:
-        client.embed("nano", text, truncate=False)
+    # A small context: nothing here is about the time that a long text takes.
+    folder = tmp_path_factory.mktemp("small")
+    with live_gateway(folder, "--ctx-size", "256") as small, Client(host=small.address) as client:
+        assert client.embed("nano", text).prompt_eval_count == 256
+        with pytest.raises(ollama.ResponseError, match="input 0 has") as refusal:
+            client.embed("nano", text, truncate=False)
     assert refusal.value.status_code == 400
 
 
