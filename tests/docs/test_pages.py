@@ -202,6 +202,16 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     assert (ROOT / "README.md").read_text().count("\n") < MOST_README_LINES
 
 
+def test_the_layout_names_every_package_and_module() -> None:
+    layout = (ROOT / "docs" / "architecture.md").read_text().partition("## Layout")[2]
+    layout = layout.partition("## Contracts")[0]
+
+    present = {path.name for path in (ROOT / "umad").glob("*.py")}
+    present |= {f"{path.parent.name}/" for path in (ROOT / "umad").glob("*/__init__.py")}
+
+    assert not {name for name in present if name not in layout}
+
+
 def test_every_decision_has_its_row_and_its_four_headings() -> None:
     folder = ROOT / "docs" / "decisions"
     rows = (folder / "README.md").read_text()
