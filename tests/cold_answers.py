@@ -25,6 +25,8 @@ from umad.engine.kvtypes import KV_TYPES
 Rows = NDArray[np.float32]
 # Rows of a prompt's end that are compared: the first token's and those of the tokens behind it.
 MOST_TOKENS = 48
+# A row by itself, a few together and a tile's worth of them are computed each in its own way.
+SLICE_SIZES = (1, 7, 20, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +80,22 @@ class ColdAnswers:
         differs = np.abs(rows[0, ids] - np.array([first[one] for one in ids]))
         return Judged(first=float(differs.max(initial=0.0)), worst=float(gaps.max()))
 
-    def slicings(self, prompt: Sequence[int], n_first: int, drawn: Generator, n: int) -> float:
+    def slicings(
+        self,
+        prompt: Sequence[int],
+        n_first: int,
+        drawn: Generator,
+        n: int,
+        sizes: Sequence[int] = SLICE_SIZES,
+    ) -> float:
         """How far the log-probabilities of the `n_first` likeliest first tokens are apart between
-        any two of `n` slicings of `prompt`: the cold one, and others whose sizes are drawn, since
-        llama.cpp computes a row by itself, a few together and a tile's worth each in its own way.
+        any two of `n` slicings of `prompt`: the cold one, and others that are drawn from `sizes`.
         """
         rows = [self.logprobs(prompt, 1)[0]]
         while len(rows) < n:
-            rows.append(self.logprobs(prompt, 1, slices=_drawn_slices(len(prompt), drawn))[0])
+            rows.append(
+                self.logprobs(prompt, 1, slices=_drawn_slices(len(prompt), drawn, sizes))[0]
+            )
         likeliest = np.argsort(rows[0])[-n_first:]
         spread = np.stack(rows)[:, likeliest]
         return float((spread.max(axis=0) - spread.min(axis=0)).max())
@@ -94,9 +104,9 @@ class ColdAnswers:
         self._context.close()
 
 
-def _drawn_slices(n_tokens: int, drawn: Generator) -> list[int]:
+def _drawn_slices(n_tokens: int, drawn: Generator, sizes: Sequence[int]) -> list[int]:
     starts, at = [], 0
-    while (at := at + int(drawn.choice([1, 7, 20, 32, 64, 128]))) < n_tokens:
+    while (at := at + int(drawn.choice(sizes))) < n_tokens:
         starts.append(at)
     return starts
 

@@ -5,6 +5,7 @@ Not tests. Everything that was answered, whole or in part, is judged against the
 """
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,12 +26,13 @@ WAIT_S = 60.0
 
 @dataclass(slots=True)
 class Answer:
-    """first: log-probabilities of the likeliest first tokens."""
+    """first: log-probabilities of the likeliest first tokens. started: one has come."""
 
     prompt: Tokens
     ids: list[int] = field(default_factory=list)
     first: dict[int, float] = field(default_factory=dict)
     cached_tokens: int = 0
+    started: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Crowd:
@@ -84,29 +86,37 @@ class Crowd:
     ) -> Answer:
         answer = Answer(prompt=ask.prompt)
         self.answers.append(answer)
-        request = GenerateRequest(
-            prompt_ids=ask.prompt,
-            sampling=SamplingParams(
-                temperature=0.0, max_tokens=ask.n_tokens, ignore_eos=True, logprobs=N_LOGPROBS
-            ),
-            lane=BACKGROUND if ask.background else INTERACTIVE,
-            session=ask.session,
-            app=ask.app,
-        )
-        async with asyncio.timeout(WAIT_S):
-            async for event in client.generate(request):
-                if isinstance(event, NewTokens):
-                    if not answer.ids:
-                        assert event.logprobs is not None
-                        answer.first = dict(event.logprobs[0].top)
-                    answer.ids.extend(event.ids)
-                    if gives_up_after is not None and len(answer.ids) >= gives_up_after:
-                        break
-                elif isinstance(event, Done):
-                    answer.cached_tokens = event.usage.cached_tokens
-                elif isinstance(event, Failed):
-                    raise AssertionError(event)
+        await answered(client, ask, answer, gives_up_after)
         return answer
+
+
+async def answered(
+    client: AsyncClient, ask: Ask, answer: Answer, gives_up_after: int | None = None
+) -> None:
+    """Until the answer has ended, or has so many tokens and is given up."""
+    request = GenerateRequest(
+        prompt_ids=ask.prompt,
+        sampling=SamplingParams(
+            temperature=0.0, max_tokens=ask.n_tokens, ignore_eos=True, logprobs=N_LOGPROBS
+        ),
+        lane=BACKGROUND if ask.background else INTERACTIVE,
+        session=ask.session,
+        app=ask.app,
+    )
+    async with asyncio.timeout(WAIT_S), aclosing(client.generate(request)) as events:
+        async for event in events:
+            if isinstance(event, NewTokens):
+                if not answer.ids:
+                    assert event.logprobs is not None
+                    answer.first = dict(event.logprobs[0].top)
+                answer.ids.extend(event.ids)
+                answer.started.set()
+                if gives_up_after is not None and len(answer.ids) >= gives_up_after:
+                    return
+            elif isinstance(event, Done):
+                answer.cached_tokens = event.usage.cached_tokens
+            elif isinstance(event, Failed):
+                raise AssertionError(event)
 
 
 def judge_all(answers: list[Answer], cold: ColdAnswers) -> list[Judged]:
