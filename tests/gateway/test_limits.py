@@ -30,6 +30,7 @@ BODY = {"prompt": "one two", "max_tokens": 4}
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "keys.yaml").write_text(KEYS)
+    (folder / "keys.yaml").chmod(0o600)
     with live_gateway(
         folder,
         *("--api-key-file", str(folder / "keys.yaml"), "--gateway-body-bytes", "16KiB"),

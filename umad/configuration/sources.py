@@ -30,6 +30,7 @@ from umad.configuration.options import (
 )
 from umad.configuration.rules import check_app_lanes, read_app_rules, read_lanes
 from umad.errors import BadConfig
+from umad.private_file import read_named
 
 MAX_FILE_BYTES = 2**20
 # Variables that are umad's but no option, read where they are used.
@@ -104,8 +105,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
 
 def _read(path: Path, *, must_exist: bool) -> str | None:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+        raw = read_named(path, MAX_FILE_BYTES + 1)
         if len(raw) > MAX_FILE_BYTES:
             raise BadConfig(f"{path}: a configuration file is at most {MAX_FILE_BYTES} bytes")
         return raw.decode()

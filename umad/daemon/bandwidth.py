@@ -21,6 +21,7 @@ from umad.engine.process import decode_threads
 from umad.engine.processor import processor_name
 from umad.errors import BadConfig
 from umad.isolated import python_module
+from umad.private_file import read_own, write_own
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ _GB = 1e9
 _FILE = "bandwidth.json"
 # A home folder moves between machines; more than this is rubbish.
 MAX_MACHINES = 64
+_MAX_FILE_BYTES = 2**16
+# What no machine reads; a file may say anything.
+_MOST_GBPS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,21 +75,18 @@ class BandwidthMemory:
 
     def _read(self) -> dict[str, float]:
         try:
-            machines = json.loads(self._path.read_text())
-            return {str(key): float(one) for key, one in machines.items() if float(one) > 0}
+            machines = json.loads(read_own(self._path, _MAX_FILE_BYTES))
+            return {str(key): float(one) for key, one in machines.items() if 0 < one < _MOST_GBPS}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             log.warning("bandwidth file is not read path=%s reason=%s", self._path, error)
             return {}
 
     def _write(self, machines: dict[str, float]) -> None:
         kept = dict(list(machines.items())[-MAX_MACHINES:])
-        half = self._path.with_suffix(f".{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            half.write_text(json.dumps(kept, indent=1))
-            half.replace(self._path)
+            write_own(self._path, json.dumps(kept, indent=1).encode())
         except OSError as error:
             log.warning("bandwidth cannot be remembered path=%s reason=%s", self._path, error)
 

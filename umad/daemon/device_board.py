@@ -4,6 +4,7 @@ The page is an unnamed file: it goes when its last user does, whatever ended tha
 why stands in `umad.engine.board`. Owner: the daemon's event loop.
 """
 
+import fcntl
 import mmap
 import os
 import sys
@@ -13,6 +14,10 @@ from typing import Self
 
 from umad.engine.board import BOARD_BYTES, SEATS, lay_out, take_seat, words_of
 
+# linux/fcntl.h.
+_F_ADD_SEALS = 1033
+_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 1, 2, 4
+
 
 class DeviceBoard:
     """fd: of the page, for engines to inherit. Close it by leaving the `with`."""
@@ -20,6 +25,7 @@ class DeviceBoard:
     def __init__(self) -> None:
         self.fd = _unnamed_file()
         os.ftruncate(self.fd, BOARD_BYTES)
+        _keep_size(self.fd)
         self._words = words_of(mmap.mmap(self.fd, BOARD_BYTES))
         lay_out(self._words)
         self._seats: dict[str, int] = {}
@@ -53,6 +59,13 @@ class DeviceBoard:
 
 def _unnamed_file() -> int:
     if sys.platform == "linux":
-        return os.memfd_create("umad-board", os.MFD_CLOEXEC)
+        return os.memfd_create("umad-board", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
+
+
+def _keep_size(fd: int) -> None:
+    """An engine that made the page smaller would end whoever looks at it next, this process too.
+    Only Linux can rule that out."""
+    if sys.platform == "linux":
+        fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_SEAL | _SEAL_SHRINK | _SEAL_GROW)

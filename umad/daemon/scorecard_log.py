@@ -12,6 +12,7 @@ from typing import Any
 
 from umad.config import LoggingSettings
 from umad.metrics.csv_rows import csv_header, csv_row
+from umad.private_file import append_own
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ async def write_scorecards(
 
 
 def _append(path: Path, row: str) -> None:
-    with path.expanduser().open("a", encoding="ascii") as file:
-        if file.tell() == 0:
-            file.write(csv_header())
-        file.write(row)
+    path = path.expanduser()
+    is_new = not path.exists() or path.stat().st_size == 0
+    append_own(path, ((csv_header() if is_new else "") + row).encode("ascii"))

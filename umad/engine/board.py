@@ -111,7 +111,7 @@ class BoardSeat:
         """What the other seats show; bytes since the last call. Step thread; microseconds."""
         words = self._words
         self._looked_ns = now_ns
-        n_taken = words[_SEATS_TAKEN]
+        n_taken = min(words[_SEATS_TAKEN], SEATS)
         if n_taken <= 1:
             return NOBODY
         interactive = waiting = False
@@ -143,7 +143,7 @@ class BoardSeat:
         words, since_ns = self._words, self._looked_ns
         return any(
             words[(seat + 1) * WORDS_PER_SEAT + _ARRIVED_NS] > since_ns
-            for seat in range(words[_SEATS_TAKEN])
+            for seat in range(min(words[_SEATS_TAKEN], SEATS))
             if seat != self._seat
         )
 
@@ -156,8 +156,8 @@ class BoardSeat:
         words = self._words
         arrived_ns, stepped_ns = words[at + _ARRIVED_NS], words[at + _STEPPED_NS]
         if arrived_ns > stepped_ns:  # its step thread has not looked yet
-            return now_ns - arrived_ns < STALE_NS
-        return words[at + _INTERACTIVE] > 0 and now_ns - stepped_ns < STALE_NS
+            return abs(now_ns - arrived_ns) < STALE_NS
+        return words[at + _INTERACTIVE] > 0 and abs(now_ns - stepped_ns) < STALE_NS
 
 
 def words_of(page: "mmap.mmap | bytearray") -> Words:

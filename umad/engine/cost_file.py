@@ -10,11 +10,11 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from umad.private_file import read_own, write_own
 from umad.scheduler.cost import PACE, CostModel, CostSnapshot
 from umad.scheduler.curve import ROWS
 
@@ -39,11 +39,10 @@ class CostFile:
     def read(self) -> CostSnapshot | None:
         """What was remembered; None where nothing can be used."""
         try:
-            with self._path.open("rb") as file:
-                found = checked(json.loads(file.read(MAX_FILE_BYTES)), self._about)
+            found = checked(json.loads(read_own(self._path, MAX_FILE_BYTES)), self._about)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError, RecursionError) as error:
             log.warning("costs are not read path=%s reason=%s", self._path, error)
             return None
         self._written = found
@@ -60,11 +59,9 @@ class CostFile:
         costs = cost.snapshot()
         if costs == self._written:
             return
-        half = self._path.with_suffix(f".{os.getpid()}")
+        text = json.dumps({"version": VERSION, "about": self._about, "costs": costs})
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            half.write_text(json.dumps({"version": VERSION, "about": self._about, "costs": costs}))
-            half.replace(self._path)
+            write_own(self._path, text.encode())
         except OSError as error:
             log.warning("costs cannot be remembered path=%s reason=%s", self._path, error)
         else:

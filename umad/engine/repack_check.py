@@ -24,6 +24,7 @@ from umad.engine import llama
 from umad.engine.processor import instructions_identity
 from umad.engine.repack_child import DONE, TRYING, WRONG
 from umad.isolated import python_module
+from umad.private_file import read_own, write_own
 
 log = logging.getLogger("umad.engine")
 
@@ -84,21 +85,18 @@ class RepackMemory:
 
     def _read(self) -> dict[str, Repacking]:
         try:
-            with self._path.open("rb") as file:
-                return _machines(json.loads(file.read(_MAX_FILE_BYTES)))
+            return _machines(json.loads(read_own(self._path, _MAX_FILE_BYTES)))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             log.warning("repack file is not read path=%s reason=%s", self._path, error)
             return {}
 
     def _write(self, machines: Mapping[str, Repacking]) -> None:
         kept = dict(list(machines.items())[-MAX_MACHINES:])
-        half = self._path.with_suffix(f".{os.getpid()}")
+        text = json.dumps({one: dict(kept[one].faults) for one in kept}, indent=1)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            half.write_text(json.dumps({one: dict(kept[one].faults) for one in kept}, indent=1))
-            half.replace(self._path)
+            write_own(self._path, text.encode())
         except OSError as error:
             log.warning("repack cannot be remembered path=%s reason=%s", self._path, error)
 

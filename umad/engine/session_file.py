@@ -86,6 +86,8 @@ def read_head(file: BufferedReader, about: About) -> Head:
         raise BadSessionFile("has a head that is too long")
     text = file.read(n_head)
     session, n_tokens, slabs = _parsed(text, about)
+    if 4 * n_tokens + sum(slabs) > length:
+        raise BadSessionFile("is cut short")
     ids = file.read(4 * n_tokens)
     digest = file.read(_DIGEST_BYTES)
     if digest != _digest(b"", begin + text + ids):
@@ -155,16 +157,26 @@ def _parsed(text: bytes, about: About) -> tuple[str, int, tuple[int, ...]]:
         differing = [key for key in {**about, **theirs} if theirs.get(key) != about.get(key)]
         if differing:
             raise BadSessionFile(f"is of another {' and another '.join(differing)}")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadSessionFile("has a head that cannot be read") from None
     if (
         not isinstance(session, str)
+        or not _is_utf8(session)
         or type(n_tokens) is not int
         or not 0 < n_tokens <= _MOST_TOKENS
         or not all(type(n_bytes) is int and n_bytes > 0 for n_bytes in slabs)
     ):
         raise BadSessionFile("has a head that cannot be read")
     return session, n_tokens, slabs
+
+
+def _is_utf8(text: str) -> bool:
+    """JSON may name halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _le(tokens: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -31,6 +31,7 @@ from umad.engine.session_file import (
     read_slabs,
     write,
 )
+from umad.private_file import open_own, own_folder
 
 log = logging.getLogger("umad.engine")
 
@@ -53,8 +54,9 @@ class SessionFolder:
         self._most_bytes = most_bytes
         digest = hashlib.sha256(os.fsencode(model)).hexdigest()[:12]
         self.path = root / f"{model.stem[:40]}-{digest}"
-        root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        self.path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        # Whoever may write there decides what llama.cpp is handed: digests are no signatures.
+        own_folder(root)
+        own_folder(self.path)
         self.path.chmod(_FOLDER_MODE)
         self._lock = self._locked()
         self._sessions: dict[Path, str] = {}
@@ -65,7 +67,8 @@ class SessionFolder:
         os.close(self._lock)
 
     def _locked(self) -> int:
-        lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _FILE_MODE)
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self.path / "lock", flags, _FILE_MODE)
         end = time.perf_counter() + _LOCK_S
         while True:
             try:
@@ -85,7 +88,7 @@ class SessionFolder:
         found: dict[str, NDArray[np.int32]] = {}
         for path in sorted(self.path.glob("*.kv")):
             try:
-                with path.open("rb") as file:
+                with open(open_own(path), "rb") as file:
                     head = read_head(file, self._about)
                 if path != self._file(head.session):
                     raise BadSessionFile("is named for another session")
@@ -110,7 +113,7 @@ class SessionFolder:
         file gone, where it is not what it was taken for."""
         path = self._file(session)
         try:
-            with path.open("rb") as file:
+            with open(open_own(path), "rb") as file:
                 head = read_head(file, self._about)
                 if head.session != session or not np.array_equal(head.tokens, tokens):
                     raise BadSessionFile("is of another conversation")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from umad.gateway.errors import StoreFailed
+from umad.private_file import own_folder
 
 T = TypeVar("T")
 # Another gateway on the same file writes for a moment only.
@@ -81,8 +82,13 @@ class ResponsesStore:
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        own_folder(self._path.parent)
+        fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            # One that was there may be open to others. SQLite's other files have its mode.
+            os.fchmod(fd, 0o600)
+        finally:
+            os.close(fd)
         db = sqlite3.connect(self._path, timeout=BUSY_S, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")

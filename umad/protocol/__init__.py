@@ -14,7 +14,7 @@ Not: sockets, time, or what a request means. README.md is the same for other lan
     messages    the front door: the names of the four above that other packages use
     errors      UmadError <-> the fields of an error message
     lifecycle   the states of one completion, as a table
-    link        daemon <-> engine; trusted, and not for clients
+    link        daemon <-> engine, not for clients; engine_words: what an engine may say
 
 No module holds state; a `FrameReader` belongs to the connection that made it and its thread.
 """

@@ -26,6 +26,7 @@ import yaml
 from umad.asker import MACHINE_USER, ROLES, Asker
 from umad.errors import BadConfig
 from umad.gateway.errors import Unauthorized
+from umad.private_file import read_named
 
 MAX_FILE_BYTES = 2**20
 MIN_KEY_CHARS = 8
@@ -92,8 +93,7 @@ class Keyring:
 def read_keys(path: Path) -> Keyring:
     """The keys of a file. Raises `BadConfig` with the file and the entry that is wrong."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+        raw = read_named(path, MAX_FILE_BYTES + 1, secret=True)
         if len(raw) > MAX_FILE_BYTES:
             raise BadConfig(f"{path}: a file of keys is at most {MAX_FILE_BYTES} bytes")
         root = yaml.safe_load(raw.decode())
