@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from umad.client.chats import ChatResult, Piece
     from umad.client.keywords import Prompt
     from umad.client.logits import LogitsRow, read_logits, read_logits_async
-    from umad.client.rows import FeltRow, MetricsRow, ModelRow, RequestRow
+    from umad.client.rows import FeltRow, ForgottenRow, MetricsRow, ModelRow, RequestRow
     from umad.client.turns import Turn
     from umad.constraint import Constraint
     from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
@@ -96,7 +96,7 @@ _HOMES = {
         "TokenLogprob",
         "Tokens",
     ),
-    "umad.client.rows": ("FeltRow", "MetricsRow", "ModelRow", "RequestRow"),
+    "umad.client.rows": ("FeltRow", "ForgottenRow", "MetricsRow", "ModelRow", "RequestRow"),
     "umad.client.logits": ("LogitsRow", "read_logits", "read_logits_async"),
     "umad.sampling.ring": ("RowOverwritten",),
     "umad.errors": (
@@ -150,6 +150,7 @@ __all__ = [
     "Event",
     "Failed",
     "FeltRow",
+    "ForgottenRow",
     "FrameTooLarge",
     "GenerateRequest",
     "GenerationEvent",

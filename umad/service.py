@@ -159,6 +159,11 @@ class Service(Protocol):
         """Every live request and pinned session: what `umad ps` shows."""
         ...
 
+    async def forget(self, session: str | None = None, *, all: bool = False) -> Mapping[str, Any]:
+        """Give up what is kept of a session, or of all; {sessions, in_use}, names. Raises
+        `UnknownRequest` where nothing is kept under that name."""
+        ...
+
     async def metrics(self) -> Mapping[str, Any]:
         """The scorecard: what every app felt, and what the device did (`umad.metrics`)."""
         ...

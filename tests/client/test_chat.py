@@ -32,7 +32,7 @@ from umad.client.keywords import (
     TextKeywords,
     request_of,
 )
-from umad.protocol.messages import Generate, Models, encode_error, encode_result
+from umad.protocol.messages import Cancel, Generate, Models, encode_error, encode_result
 from umad.request import SAMPLING_FIELDS
 
 HI = [{"role": "user", "content": "hi"}]
@@ -74,6 +74,8 @@ def answering(
             request = await peer.hear()
             if isinstance(request, Models):
                 peer.say(encode_result(request.id, [{**FACTS, "name": model}]))
+                continue
+            if isinstance(request, Cancel):
                 continue
             assert isinstance(request, Generate)
             asked.requests.append(request.request)

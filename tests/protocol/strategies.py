@@ -151,6 +151,8 @@ requests: st.SearchStrategy[messages.Request] = st.one_of(
     st.builds(messages.Unload, id=ids, model=names),
     st.builds(messages.Models, id=ids),
     st.builds(messages.Sessions, id=ids),
+    st.builds(messages.Forget, id=ids, session=names),
+    st.builds(messages.Forget, id=ids, all=st.just(True)),
     st.builds(messages.Metrics, id=ids),
     st.builds(messages.AttachLogits, id=ids, request=names, choose=st.booleans()),
     st.builds(messages.ChooseToken, id=ids, request=names, position=token_ids, token=token_ids),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.scheduler.fake_device import Bench
-from umad.scheduler.forgetting import Forget, Forgotten
+from umad.forgetting import ForgetScope, Forgotten
 from umad.scheduler.parked import ParkShape
 from umad.scheduler.saving import FETCH_NS
 from umad.step import DiskDone, SeqRestore, SessionFetch, SessionForget
@@ -31,7 +31,7 @@ def test_a_forgotten_session_is_computed_again_and_another_is_not() -> None:
     take_turn(bench, 1, prompt(1), session="a")
     take_turn(bench, 2, prompt(2), session="b")
 
-    forgotten = bench.scheduler.forget(Forget(session="a"))
+    forgotten = bench.scheduler.forget(ForgetScope(session="a"))
 
     assert forgotten == Forgotten(sessions=frozenset({"a"}))
     assert take_turn(bench, 3, [*prompt(1), 7], session="a") == 0
@@ -43,7 +43,7 @@ def test_a_session_in_use_goes_when_its_request_ends() -> None:
     bench.arrive(1, 0, 50, prompt=prompt(1), session="a")
     bench.run(6)
 
-    forgotten = bench.scheduler.forget(Forget(session="a"))
+    forgotten = bench.scheduler.forget(ForgetScope(session="a"))
 
     assert forgotten == Forgotten(in_use=frozenset({"a"}))
     while 1 not in bench.ended:
@@ -58,7 +58,7 @@ def test_a_session_in_use_leaves_nothing_though_it_is_preempted() -> None:
     bench.arrive(1, 0, 60, prompt=prompt(1, 500), lane="background", session="a")
     while bench.tokens[1] < 10:
         bench.step()
-    bench.scheduler.forget(Forget(session="a"))
+    bench.scheduler.forget(ForgetScope(session="a"))
 
     bench.arrive(2, 600, 20)
     while 1 not in bench.ended or 2 not in bench.ended:
@@ -74,7 +74,7 @@ def test_everything_of_one_owner_goes_with_or_without_a_session() -> None:
     take_turn(bench, 2, prompt(2), owner="k1")
     take_turn(bench, 3, prompt(3), session="k2:a", owner="k2")
 
-    forgotten = bench.scheduler.forget(Forget(owner="k1", prefix="k1:"))
+    forgotten = bench.scheduler.forget(ForgetScope(owner="k1", prefix="k1:"))
 
     assert forgotten.sessions == {"k1:a"}
     assert take_turn(bench, 4, [*prompt(1), 7], owner="k1") == 0
@@ -87,7 +87,7 @@ def test_everything_of_everybody_goes_from_host_memory_too() -> None:
     for rid in (1, 2, 3):
         take_turn(bench, rid, prompt(rid, 500), session=f"chat{rid}")
 
-    forgotten = bench.scheduler.forget(Forget())
+    forgotten = bench.scheduler.forget(ForgetScope())
 
     assert forgotten.sessions == {"chat1", "chat2", "chat3"}
     snapshot = bench.scheduler.snapshot()
@@ -98,7 +98,7 @@ def test_an_owners_files_are_those_with_its_names() -> None:
     saved = {name: np.array(prompt(1), np.int32) for name in ("k1:a", "k1:b", "k11:a", "a")}
     bench = Bench(parking=ROOMY, saved=saved)
 
-    forgotten = bench.scheduler.forget(Forget(owner="k1", prefix="k1:"))
+    forgotten = bench.scheduler.forget(ForgetScope(owner="k1", prefix="k1:"))
 
     assert forgotten.files == {"k1:a", "k1:b"}
     removed = [op for plan in bench.run(1) for op in plan.memory if isinstance(op, SessionForget)]
@@ -113,7 +113,7 @@ def test_a_file_that_is_just_being_read_is_forgotten_all_the_same(is_read: bool)
     bench.arrive(1, 0, 4, prompt=[*prompt(1, 640), 7], session="a")
     (fetch,) = [op for op in bench.step().memory if isinstance(op, SessionFetch)]
 
-    forgotten = bench.scheduler.forget(Forget(session="a"))
+    forgotten = bench.scheduler.forget(ForgetScope(session="a"))
     bench.scheduler.disk_done(DiskDone(operation=fetch, ok=is_read, n_bytes=1, ms=1))
     bench.now_ns += FETCH_NS
     plans = bench.run(20)
@@ -132,7 +132,7 @@ def test_what_is_just_being_put_back_goes_when_that_is_done() -> None:
     while not [op for op in bench.step().memory if isinstance(op, SeqRestore)]:
         assert 3 not in bench.ended, "it was to be put back"
 
-    bench.scheduler.forget(Forget())
+    bench.scheduler.forget(ForgetScope())
     while 3 not in bench.ended:
         bench.step()
 

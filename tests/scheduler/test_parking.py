@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.scheduler.fake_device import Bench
+from umad.forgetting import ForgetScope
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.cost import CostModel
-from umad.scheduler.forgetting import Forget
 from umad.scheduler.parked import ParkedStore, ParkShape
 from umad.step import SeqPark, SeqRestore, StepPlan
 
@@ -106,8 +106,8 @@ def test_a_dropped_session_is_forgotten_in_host_memory_too() -> None:
         while rid not in bench.ended:
             bench.step()
 
-    assert bench.scheduler.forget(Forget(session="chat1")).sessions == {"chat1"}
-    assert not bench.scheduler.forget(Forget(session="chat1")).sessions
+    assert bench.scheduler.forget(ForgetScope(session="chat1")).sessions == {"chat1"}
+    assert not bench.scheduler.forget(ForgetScope(session="chat1")).sessions
     assert bench.scheduler.snapshot().parked == 0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.scheduler.fake_device import Bench
-from umad.scheduler.forgetting import Forget
+from umad.forgetting import ForgetScope
 from umad.scheduler.parked import ParkShape
 from umad.scheduler.saving import FETCH_NS, LAST_SAVES_NS, SAVE_AFTER_NS
 from umad.step import (
@@ -178,7 +178,7 @@ def test_a_dropped_session_is_removed_from_disk_though_it_is_just_being_written(
     (save,) = ops(wait(bench, 2 * SAVE_AFTER_NS), SessionSave)
     assert isinstance(save, SessionSave)
 
-    assert bench.scheduler.forget(Forget(session="chat")).files == {"chat"}
+    assert bench.scheduler.forget(ForgetScope(session="chat")).files == {"chat"}
     bench.scheduler.disk_done(DiskDone(operation=save, ok=True))
 
     assert ops(bench.run(2), SessionForget) == [SessionForget(session="chat")]

@@ -15,8 +15,8 @@ from typing_extensions import override
 from tests.scheduler.fake_cells import N_CELLS, PARKING, FakeCells, FakeDisk
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
+from umad.forgetting import ForgetScope
 from umad.scheduler import Admission, SchedulerSpec, assemble
-from umad.scheduler.forgetting import Forget
 from umad.scheduler.windows import Beginnings, Window
 from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult
 
@@ -234,7 +234,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from(["a", "b", None]))
     def session_forgotten(self, session: str | None) -> None:
-        self.scheduler.forget(Forget(session=session))
+        self.scheduler.forget(ForgetScope(session=session))
 
     @rule(n=st.integers(1, 3), fails=st.booleans())
     def disk_answers(self, n: int, fails: bool) -> None:
@@ -327,7 +327,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 break
             self.step()
         assert not self.live, "a request starved"
-        self.scheduler.forget(Forget())
+        self.scheduler.forget(ForgetScope())
         self.step()
         while self.cells.disk.writing or self.cells.disk.reading:
             self.disk_answers(1, False)

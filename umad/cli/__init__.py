@@ -10,7 +10,7 @@ of the socket.
     tables       tables and figures as every command prints them
     serve        serve (becomes the daemon)          gateway    gateway (HTTP in front of one)
     run          run: one prompt (stream: to stdout) chat       run: a conversation
-    running      ps, cancel, priority                models     load, unload
+    running      ps, cancel, priority, forget                models     load, unload
     metrics      metrics                             config     config show, config check
     bench        bench                               launch     launch; agents: what each is told
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen

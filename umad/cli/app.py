@@ -16,7 +16,7 @@ from umad.cli.exits import NearestGroup, run_command
 from umad.cli.metrics import metrics
 from umad.cli.models import load, unload
 from umad.cli.run import run
-from umad.cli.running import cancel, priority, ps
+from umad.cli.running import cancel, forget, priority, ps
 from umad.cli.serve import serve
 from umad.version import __version__
 
@@ -34,7 +34,20 @@ def umad() -> None:
     """
 
 
-for _command in (serve, run, ps, metrics, cancel, priority, load, unload, config, demo, bench):
+for _command in (
+    serve,
+    run,
+    ps,
+    metrics,
+    cancel,
+    priority,
+    forget,
+    load,
+    unload,
+    config,
+    demo,
+    bench,
+):
     umad.add_command(_command)
 
 

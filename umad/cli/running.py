@@ -1,4 +1,4 @@
-"""`umad ps`, `umad cancel`, `umad priority`: what runs on the daemon, and changing it."""
+"""`umad ps`, `cancel`, `priority`, `forget`: what runs on the daemon, and changing it."""
 
 import asyncio
 import json
@@ -87,6 +87,32 @@ def cancel(request: str, socket: str | None) -> None:
     """End REQUEST, as `umad ps` names it."""
     call(socket, lambda client: client.cancel(request))
     click.echo(f"{request} is cancelled")
+
+
+@click.command()
+@click.argument("session", required=False)
+@click.option("--all", "everything", is_flag=True, help="Everything that is kept, of everybody.")
+@socket_option
+def forget(session: str | None, everything: bool, socket: str | None) -> None:
+    """Remove what is kept of SESSION from memory and disk.
+
+    A request that runs in it goes on, and leaves nothing when it ends.
+    """
+    if (session is not None) == everything:
+        raise click.UsageError("name a session, or give --all.")
+    gone = call(socket, lambda client: client.forget(session, all=everything))
+    now, later = gone["sessions"], gone["in_use"]
+    if session is not None:
+        ending = "is in use: it is forgotten when its request ends" if later else "is forgotten"
+        click.echo(f"{printable(session)} {ending}")
+        return
+    click.echo(f"{_sessions(len(now))} forgotten, and what requests without one had left")
+    if later:
+        click.echo(f"{_sessions(len(later))} in use, to be forgotten when their requests end")
+
+
+def _sessions(n: int) -> str:
+    return f"{n} session{'' if n == 1 else 's'}"
 
 
 @click.command()

@@ -202,6 +202,7 @@ class AsyncClient:
     unload = _asks(verbs.unload)
     models = _asks(verbs.models)
     sessions = _asks(verbs.sessions)
+    forget = _asks(verbs.forget)
     metrics = _asks(verbs.metrics)
     ping = _asks(verbs.ping)
 

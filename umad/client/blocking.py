@@ -240,6 +240,7 @@ class Client:
     unload = _asks(verbs.unload)
     models = _asks(verbs.models)
     sessions = _asks(verbs.sessions)
+    forget = _asks(verbs.forget)
     metrics = _asks(verbs.metrics)
     ping = _asks(verbs.ping)
 

@@ -181,6 +181,15 @@ class MetricsRow(FeltRow):
     models: Mapping[str, "MetricsRow"] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ForgottenRow(Row):
+    """What `forget` gave up: names of sessions."""
+
+    sessions: tuple[str, ...] = ()
+    # Those that a request runs in: they go when it ends.
+    in_use: tuple[str, ...] = ()
+
+
 _Read = Callable[[str, Any], Any]
 
 

@@ -31,7 +31,7 @@ from umad.client.results import (
     as_rows,
     as_text,
 )
-from umad.client.rows import MetricsRow, ModelRow, RequestRow
+from umad.client.rows import ForgottenRow, MetricsRow, ModelRow, RequestRow
 from umad.client.turns import Turn
 from umad.embedding import Embeddings, EmbedRequest, Input, Ranking, RerankRequest
 from umad.errors import ProtocolViolation
@@ -246,6 +246,19 @@ def models() -> Question[list[ModelRow]]:
 def sessions() -> Question[list[RequestRow]]:
     """Every live request, with the session it belongs to."""
     return Question(message=lambda id_: messages.Sessions(id=id_), read=as_rows(RequestRow))
+
+
+def forget(session: str | None = None, *, all: bool = False) -> Question[ForgottenRow]:
+    """Give up what is kept of a session, or of all: in the model's cells, in host memory, in files.
+    A request that runs goes on, and leaves nothing when it ends. Raises `UnknownRequest` where
+    nothing is kept under that name.
+    """
+    if (session is not None) == all:
+        raise TypeError("forget() takes a session's name, or all=True")
+    return Question(
+        message=lambda id_: messages.Forget(id=id_, session=session, all=all or None),
+        read=ForgottenRow.of,
+    )
 
 
 def metrics() -> Question[MetricsRow]:

@@ -12,6 +12,8 @@ any time; what its clients are owed stands in the journal, and the next engine g
     verbs          what each request does; listing: rows of `models` and `sessions`
     admission      from a client's request to an engine's order: limits, lane, seed
     completions    every live request: accepted, cancelled, moved, paused, ended
+    forgetting     what is kept of a session, given up by everybody who keeps it
+    saved_sessions  files of sessions, also of models that are not loaded
     embeddings     requests to embed and to rerank, each one call of its engine
     generation     one request; journal: its completions, with every token they have
     fanout         what engines say, to the clients it concerns (the hot path)

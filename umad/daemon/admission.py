@@ -86,6 +86,21 @@ class Admission:
             self._sessions[owner][session] = lane
         return known
 
+    def forget(self, asker: Asker, session: str | None) -> bool:
+        """Forget a session of `asker`'s, or all of them (an admin's are everybody's); whether there
+        was any."""
+        if session is None and asker.is_admin:
+            known = bool(self._sessions)
+            self._sessions.clear()
+            return known
+        sessions = self._sessions.get(asker.owner, OrderedDict())
+        known = bool(sessions) if session is None else session in sessions
+        if session is None:
+            sessions.clear()
+        else:
+            sessions.pop(session, None)
+        return known
+
     def owners(self) -> tuple[str, ...]:
         """Those that have sessions."""
         return tuple(self._sessions)

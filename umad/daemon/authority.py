@@ -1,7 +1,7 @@
 """Who may ask the daemon for what: one table, and the one place that decides by it.
 
     anybody   generate, chat, embed, rerank, tokenize, detokenize, models, load, ping
-    own       cancel, priority, sessions, logits.attach, logits.choose: of one's own requests only
+    own       cancel, priority, sessions, forget, logits.attach, logits.choose: of one's own only
     admin     unload, metrics
 
 Of what anybody may, a user gets less: `models` without files, processes and others' work
@@ -32,6 +32,7 @@ REACH: Mapping[type, Reach] = {
     messages.Cancel: "own",
     messages.Priority: "own",
     messages.Sessions: "own",
+    messages.Forget: "own",
     messages.AttachLogits: "own",
     messages.ChooseToken: "own",
     messages.Unload: "admin",
@@ -58,6 +59,16 @@ def session_key(owner: str, session: str | None) -> str | None:
     if session is None or not owner:
         return session
     return f"{owner}{_BETWEEN}{session}"
+
+
+def sessions_of(owner: str) -> str:
+    """What the engines' names of an owner's sessions begin with; "" is in none of them."""
+    return f"{owner}{_BETWEEN}" if owner else ""
+
+
+def session_name(key: str) -> str:
+    """The name that the owner gave a session."""
+    return key.rpartition(_BETWEEN)[2]
 
 
 def told_to(asker: Asker, error: UmadError, model: str) -> UmadError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from umad.errors import QueueFull
+from umad.forgetting import ForgetScope
 from umad.protocol.lifecycle import Event, State, advance
 from umad.protocol.link import Ended, Submit
 from umad.request import LogitsUse
@@ -113,6 +114,16 @@ class Journal(Generic[T]):
         if choose or entry.submit.logits is None:
             use: LogitsUse = "choose" if choose else "read"
             entry.submit = replace(entry.submit, logits=use)
+
+    def forget(self, scope: ForgetScope) -> set[str]:
+        """What `scope` takes leaves nothing, on a restarted engine too; its sessions."""
+        names = set[str]()
+        for entry in self._entries.values():
+            submit = entry.submit
+            if scope.takes(submit.session, submit.owner):
+                names |= {submit.session} if submit.session is not None else set()
+                entry.submit = replace(submit, session=None, leaves_nothing=True)
+        return names
 
     def set_lane(self, entry: Entry[T], lane: str) -> None:
         """A restarted engine runs it in `lane` too."""

@@ -35,10 +35,12 @@ from umad.daemon.device_board import DeviceBoard
 from umad.daemon.embeddings import Embeddings
 from umad.daemon.engine_process import Launcher
 from umad.daemon.fanout import Fanout
+from umad.daemon.forgetting import Forgetting
 from umad.daemon.identity import LaneRules
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.names import ModelNames
+from umad.daemon.saved_sessions import SavedSessions
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import BACKLOG, SocketFile
@@ -122,6 +124,10 @@ def run_daemon(
         stderr.close()
 
 
+def _folder(path: str | None) -> Path | None:
+    return None if path is None else Path(path).expanduser().absolute()
+
+
 class Daemon:
     """Everything of one daemon, wired. Made inside or outside of the loop, run once in it."""
 
@@ -170,6 +176,12 @@ class Daemon:
             supervisor=self._supervisor,
             completions=self._completions,
             embeddings=self._embeddings,
+            forgetting=Forgetting(
+                supervisor=self._supervisor,
+                admission=admission,
+                saved=SavedSessions(_folder(settings.engine.session_dir)),
+                next_rid=lambda: next(self._completions.rids),
+            ),
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             clock=clock,

@@ -12,6 +12,7 @@ from umad.clock import Clock
 from umad.daemon.authority import admit, told_to
 from umad.daemon.completions import Completions
 from umad.daemon.embeddings import Embeddings
+from umad.daemon.forgetting import Forgetting
 from umad.daemon.listing import describe_embedding, describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.readers import LogitsReaders
@@ -35,11 +36,13 @@ class DaemonVerbs:
         memory: ProcessMemory,
         clock: Clock,
         embeddings: Embeddings,
+        forgetting: Forgetting,
     ) -> None:
         self.draining = False
         self._supervisor = supervisor
         self._completions = completions
         self._embeddings = embeddings
+        self._forgetting = forgetting
         self._scorecard = scorecard
         self._memory = memory
         self._readers = LogitsReaders(completions=completions, scorecard=scorecard, clock=clock)
@@ -81,6 +84,8 @@ class DaemonVerbs:
                     if asker.may_touch(one.owner)
                 ]
                 session.answer(request.id, live)
+            case messages.Forget():
+                session.answer_later(request.id, self._forgetting.forget(request, asker))
             case messages.Metrics():
                 session.answer_later(request.id, self.scorecard())
             case messages.AttachLogits():

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from umad.engine.embedder import Wanted
 from umad.engine.reading import Ring
 from umad.engine.stream import Stream
+from umad.forgetting import ForgetScope
 from umad.protocol.link import Attached, Cancel, Choose, Pause, Resume, SetLane, Stop
 from umad.scheduler.embeds import EmbedAdmission
 from umad.scheduler.entry import Admission
-from umad.scheduler.forgetting import Forget
 from umad.step import DiskDone
 
 # More than the daemon ever has underway; a bound against a bug, not a policy.
@@ -51,10 +51,12 @@ class DropEmbed(EmbedMail):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetMail:
-    """The `forget` call, which only the scheduler can answer."""
+    """The `forget` call, which only the scheduler can answer. before_rid: requests with a lower
+    number were there when it was asked, though they may arrive behind it."""
 
     call: int
-    what: Forget
+    what: ForgetScope
+    before_rid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

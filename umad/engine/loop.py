@@ -194,7 +194,7 @@ class StepLoop:
                 stream = self._streams.get(mail.rid)
                 self._emit(self._readers.answer(mail.call, stream, mail.ring, choose=mail.choose))
             case ForgetMail():
-                self._forgetting.begin(mail.call, scheduler.forget(mail.what))
+                self._forgetting.begin(mail, scheduler.forget(mail.what))
             case DiskDone():
                 self._runner.disk_done(mail)
                 scheduler.disk_done(mail)
@@ -204,7 +204,7 @@ class StepLoop:
 
     def _admit(self, arrival: Arrival, news: News) -> None:
         try:
-            self._scheduler.submit(arrival.admission, self._now_ns())
+            self._scheduler.submit(self._forgetting.arriving(arrival.admission), self._now_ns())
         except UmadError as error:
             news.rejected.append(rejection(arrival.admission.rid, error))
             return

@@ -26,6 +26,7 @@ from umad.engine.process import name_thread
 from umad.engine.reading import Ring
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, ProtocolViolation, UmadError, Unsupported
+from umad.forgetting import ForgetScope
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader
 from umad.protocol.link import (
     Attached,
@@ -45,7 +46,6 @@ from umad.protocol.link import (
     ToEngine,
     decode,
 )
-from umad.scheduler.forgetting import Forget
 
 log = logging.getLogger("umad.engine")
 
@@ -201,7 +201,7 @@ def _answer(desk: Desk, call: Call) -> None:
         desk.embeds.take(call)
         return
     if call.op == "forget":
-        desk.inbox.put(ForgetMail(call=call.call, what=Forget(**call.args)))
+        desk.inbox.put(_forget_mail(call))
         return
     try:
         if call.op == "attach":
@@ -213,6 +213,12 @@ def _answer(desk: Desk, call: Call) -> None:
     except UmadError as error:
         failure = (error.code, error.message, error.field)
         desk.emitter.put(Reply(call=call.call, error=failure))
+
+
+def _forget_mail(call: Call) -> ForgetMail:
+    args = dict(call.args)
+    before_rid = int(args.pop("before_rid", 0))
+    return ForgetMail(call=call.call, what=ForgetScope(**args), before_rid=before_rid)
 
 
 def _value(vocab: Vocabulary, op: str, args: Mapping[str, Any]) -> Any:

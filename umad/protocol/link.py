@@ -104,9 +104,9 @@ class Choose:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids, pieces},
-    forget {session, owner, prefix} (`umad.scheduler.forgetting`), attach {rid, choose}; embed
-    {inputs, dimensions, normalize, truncate, lane, app, owner} and rerank {query, documents, top_n,
-    truncate, lane, app, owner}, which may take long."""
+    forget {session, owner, prefix, before_rid} (`umad.engine.forget_desk`), attach {rid, choose};
+    embed {inputs, dimensions, normalize, truncate, lane, app, owner} and rerank {query, documents,
+    top_n, truncate, lane, app, owner}, which may take long."""
 
     call: int
     op: str

@@ -102,6 +102,12 @@ def _cancel(*, id: RequestId, asker: Asker | None = None, **values: Any) -> requ
     return requests.Cancel(id=id, asker=asker, **values)
 
 
+def _forget(*, id: RequestId, asker: Asker | None = None, **values: Any) -> requests.Forget:
+    if ("session" in values) == bool(values.get("all")):
+        raise BadRequest("forget names a session, or has all: true", field="session")
+    return requests.Forget(id=id, asker=asker, **values)
+
+
 def _embed(
     *,
     id: RequestId,
@@ -190,6 +196,7 @@ KINDS: Mapping[str, Kind] = {
     "unload": Kind(readers=_MODEL, required=("model",), build=requests.Unload),
     "models": Kind(readers={}, build=requests.Models),
     "sessions": Kind(readers={}, build=requests.Sessions),
+    "forget": Kind(readers={"session": fields.read_name, "all": fields.read_flag}, build=_forget),
     "metrics": Kind(readers={}, build=requests.Metrics),
     "logits.attach": Kind(
         readers={"request": fields.read_name, "choose": fields.read_flag},

@@ -129,6 +129,18 @@ class Sessions(Asking):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forget(Asking):
+    """Give up what is kept of a session, or of all: cells, host memory, files. One of both is set.
+
+    Result: {sessions, in_use}: names of those given up, and of those that are when their requests
+    end.
+    """
+
+    session: str | None = None
+    all: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics(Asking):
     """Result: the scorecard."""
 
@@ -172,6 +184,7 @@ Request = (
     | Unload
     | Models
     | Sessions
+    | Forget
     | Metrics
     | AttachLogits
     | ChooseToken
@@ -192,6 +205,7 @@ TYPE_NAMES: dict[type, str] = {
     Unload: "unload",
     Models: "models",
     Sessions: "sessions",
+    Forget: "forget",
     Metrics: "metrics",
     AttachLogits: "logits.attach",
     ChooseToken: "logits.choose",

@@ -36,7 +36,6 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     freight    Freight: how many copies a step carries
     parked     ParkedStore: what is in host memory, and what goes when it is full
     saving     SessionSaver: which sessions are on disk, or to be, and who waits for one
-    forgetting Forget: what is to be given up everywhere; Forgotten: what there was
     copying    CopyCost: milliseconds of a copy, against those of computing anew
     ledger     KvLedger: which cells belong to which sequences, counted exactly
     prefixes   PrefixIndex: the longest known prefix of a prompt

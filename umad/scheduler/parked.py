@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.scheduler.forgetting import Forget
+from umad.forgetting import ForgetScope
 from umad.scheduler.prefixes import PrefixIndex
 
 
@@ -202,7 +202,7 @@ class ParkedStore:
             self._index.drop(key)
             self._dropped.append(key)
 
-    def forget(self, what: Forget) -> set[str]:
+    def forget(self, what: ForgetScope) -> set[str]:
         """Drop what `what` takes; the sessions it was kept for."""
         names: set[str] = set()
         for key, parked in list(self._parked.items()):

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.forgetting import ForgetScope
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.entry import Entry, Restore
-from umad.scheduler.forgetting import Forget
 from umad.scheduler.parked import ParkedStore
 from umad.scheduler.prefixes import KEY_TOKENS
 from umad.scheduler.residency import Residency
@@ -108,7 +108,7 @@ class Parker:
         """Host memory taken."""
         return self._store.used_bytes
 
-    def forget_kept(self, what: Forget) -> set[str]:
+    def forget_kept(self, what: ForgetScope) -> set[str]:
         """Drop what is parked and `what` takes; the sessions it was parked for."""
         return self._store.forget(what)
 

@@ -15,13 +15,13 @@ Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread
 from collections.abc import Mapping
 
 from umad.errors import BadRequest, InternalError, PromptTooLong
+from umad.forgetting import ForgetScope, Forgotten
 from umad.request import FinishReason
 from umad.scheduler.books import StepBooks
 from umad.scheduler.candidates import candidates_of
 from umad.scheduler.cost import CostModel
 from umad.scheduler.entry import NEVER_NS, Admission, Entry, Event, State
 from umad.scheduler.fairness import GENERATED_WEIGHT, TokenCounters
-from umad.scheduler.forgetting import Forget, Forgotten
 from umad.scheduler.freight import Freight
 from umad.scheduler.governor import StepGovernor
 from umad.scheduler.neighbours import Neighbours
@@ -151,7 +151,7 @@ class Scheduler:
         entry.waiting_since_ns = max(entry.waiting_since_ns, self._planned_ns)
         self._placer.may_place = True
 
-    def forget(self, what: Forget) -> Forgotten:
+    def forget(self, what: ForgetScope) -> Forgotten:
         """Give up what is kept; live requests go on, and leave nothing when they end."""
         self._placer.may_place = True
         in_use: set[str] = set()

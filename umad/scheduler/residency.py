@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.forgetting import ForgetScope
 from umad.scheduler.entry import Entry
-from umad.scheduler.forgetting import Forget
 from umad.scheduler.ledger import KvLedger, LedgerViolation
 from umad.scheduler.prefixes import PrefixIndex, common_prefix
 from umad.scheduler.windows import Beginnings
@@ -317,7 +317,7 @@ class Residency:
         """`entry` leaves and its cells are free at once."""
         self._empty(self._leave(entry))
 
-    def forget(self, what: Forget) -> set[str]:
+    def forget(self, what: ForgetScope) -> set[str]:
         """Evict what `what` takes; the sessions it was retained for."""
         names: set[str] = set()
         for seq, kept in list(self._retained.items()):

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.forgetting import ForgetScope
 from umad.scheduler.copying import CopyCost
 from umad.scheduler.entry import Entry
-from umad.scheduler.forgetting import Forget
 from umad.scheduler.parked import ParkedStore
 from umad.scheduler.parking import Parker
 from umad.scheduler.prefixes import KEY_TOKENS, common_prefix
@@ -114,7 +114,7 @@ class SessionSaver:
             self._last_ns = now_ns + LAST_SAVES_NS
         return now_ns < self._last_ns and bool(self._pending or self._saving)
 
-    def forget(self, what: Forget) -> set[str]:
+    def forget(self, what: ForgetScope) -> set[str]:
         """Have the files that `what` takes removed; whose they are."""
         if self._saving is not None and what.takes_file(self._saving.session):
             self._saved[self._saving.session] = self._saving.tokens

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forget:
+class ForgetScope:
     """One session, or all that an owner has here: sessions, and what requests without one left."""
 
     # By its name. None for everything.
@@ -17,6 +17,11 @@ class Forget:
     owner: str | None = None
     # With an owner: what the names of its sessions begin with. Files bear only the name.
     prefix: str = ""
+
+    @property
+    def is_everything(self) -> bool:
+        """Of everybody."""
+        return self.session is None and self.owner is None
 
     def takes(self, session: str | None, owner: str) -> bool:
         """Whether something kept for `session` of `owner` is to go."""

@@ -1,0 +1,60 @@
+"""Files of saved sessions, of all models under one root: removed where no engine has them in hand.
+
+An engine removes those of its own model (`umad.engine.session_folder`); a model that is not loaded
+has files too. Not: writing or reading one. Blocks; any thread.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from umad.engine.session_file import read_name
+from umad.engine.session_folder import file_name
+from umad.forgetting import ForgetScope
+
+log = logging.getLogger(__name__)
+
+
+class SavedSessions:
+    """root: the folder of all models' folders; None where no sessions are saved."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+
+    def forget(self, scope: ForgetScope) -> set[str]:
+        """Remove the files that `scope` takes; names of their sessions, as far as they say.
+
+        Raises `OSError` for the first one that cannot be removed, once all have been tried.
+        """
+        names, failure = set[str](), None
+        for path in self._files(scope):
+            name = scope.session or _name(path)
+            if not (scope.is_everything if name is None else scope.takes_file(name)):
+                continue  # somebody else's, or nobody knows whose
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue  # its engine was quicker
+            except OSError as error:
+                log.warning("a saved session cannot be removed path=%s reason=%s", path, error)
+                failure = failure or error
+                continue
+            if name is not None:
+                names.add(name)
+        if failure is not None:
+            raise failure
+        return names
+
+    def _files(self, scope: ForgetScope) -> Iterator[Path]:
+        if self._root is None:
+            return
+        pattern = "*.kv" if scope.session is None else file_name(scope.session)
+        yield from sorted(self._root.glob(f"*/{pattern}"))
+
+
+def _name(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return read_name(file)
+    except OSError:
+        return None
