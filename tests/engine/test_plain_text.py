@@ -1,3 +1,6 @@
+import re
+import time
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,3 +68,34 @@ def test_the_text_comes_out_as_it_went_in(text: str) -> None:
 
     # Only characters that are nobody's are replaced.
     assert VOCAB.text(ids) == text.replace("\ufdd0", "\ufffd").replace("\ufdd1", "\ufffd")
+
+
+def test_a_thousand_control_tokens_are_found_as_soon_as_one() -> None:
+    names = [f"<|reserved_{at}|>" for at in range(1000)]
+    plain = PlainText([*names, "</s>", "<s>", "[INST]"])
+    text = "<" * 200_000 + "<|reserved_7|>" + "<|reserved_" * 20_000
+
+    began_s = time.perf_counter()
+    guarded = plain.guard(text)
+
+    assert time.perf_counter() - began_s < 2.0  # a minute as a plain list
+    assert guarded.count("\ufdd0") == 1
+
+
+@given(
+    controls=st.lists(st.text("<|>ab", min_size=1, max_size=6), min_size=1, max_size=12),
+    text=st.text("<|>ab", max_size=60),
+)
+def test_the_longest_control_token_at_a_place_is_marked(controls: list[str], text: str) -> None:
+    longest_first = sorted(set(controls), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    assert PlainText(controls).guard(text) == pattern.sub(
+        lambda found: f"\ufdd0{found[0]}\ufdd1", text
+    )
+
+
+def test_control_tokens_that_are_the_beginnings_of_each_other_are_found_too() -> None:
+    plain = PlainText(["a" * n for n in range(1, 3000)])
+
+    assert plain.guard("baaab") == "b\ufdd0aaa\ufdd1b"

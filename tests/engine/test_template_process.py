@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -111,3 +112,19 @@ def test_a_long_conversation_comes_through_whole(run: Run) -> None:
     text = run("{% for m in messages %}{{ m.content }}|{% endfor %}").render({"messages": messages})
 
     assert text == "".join(f"{one['content']}|" for one in messages)
+
+
+def test_chats_that_are_rendered_at_the_same_time_get_their_own_text(run: Run) -> None:
+    process = run("{% for at in range(2000) %}{% endfor %}{{ who }}")
+    got: dict[str, list[str]] = {}
+
+    def ask(who: str) -> None:
+        got[who] = [process.render({"who": f"{who} {at}"}) for at in range(100)]
+
+    threads = [threading.Thread(target=ask, args=(f"user{at}",)) for at in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(30)
+
+    assert got == {f"user{at}": [f"user{at} {n}" for n in range(100)] for at in range(4)}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CALL_S = 30.0
 MAX_CALLS = 256
+MAX_CALLS_EACH = 192
 
 
 class State(enum.Enum):
@@ -98,6 +99,7 @@ class Engine:
         self._link: Link | None = None
         self._calls: dict[int, tuple[Call, asyncio.Future[Any]]] = {}
         self._n_questions = 0
+        self._n_of: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
     def advance(self, event: Event) -> None:
@@ -139,23 +141,32 @@ class Engine:
         if self._link is not None:
             self._link.send(*messages)
 
-    async def call(self, op: str, args: Mapping[str, Any]) -> Any:
-        """Ask and wait for the answer, across a restart too.
+    async def call(self, op: str, args: Mapping[str, Any], *, whose: str = "") -> Any:
+        """Ask and wait for the answer, across a restart too; whoever stops to wait lets go of it.
 
-        Raises the engine's error, or `EngineFailed` after `CALL_S` or with too many asked.
+        whose: who may have a part of all questions and no more. Raises the engine's error, or
+        `EngineFailed` after `CALL_S` or with too many asked.
         """
-        if self._n_questions >= MAX_CALLS:
-            raise EngineFailed(f"{self.name} has {MAX_CALLS} questions to answer; try again later")
+        n_own = self._n_of.get(whose, 0)
+        if self._n_questions >= MAX_CALLS or n_own >= MAX_CALLS_EACH:
+            raise EngineFailed(
+                f"{self.name} has {self._n_questions} questions to answer, {n_own} of them yours; "
+                "try again later"
+            )
         self._n_questions += 1
+        self._n_of[whose] = n_own + 1
         try:
             async with asyncio.timeout(CALL_S):
-                return await self._ask(op, args)
+                return await self._ask(op, args, drops=True)
         except TimeoutError:
             raise EngineFailed(
                 f"{self.name} gave no answer within {CALL_S:.0f} s; try again"
             ) from None
         finally:
             self._n_questions -= 1
+            self._n_of[whose] -= 1
+            if not self._n_of[whose]:
+                del self._n_of[whose]
 
     async def work(self, op: str, args: Mapping[str, Any]) -> Any:
         """Have texts worked on, for as long as that takes, across a restart too: what the engine

@@ -95,14 +95,18 @@ class DaemonVerbs:
                 session.answer(request.id, None)
             case messages.Tokenize():
                 self._check_open()
-                args = {"text": request.text, "special": request.special}
+                args: dict[str, Any] = {"text": request.text, "special": request.special}
                 engine = self._supervisor.find(request.model, asker)
-                session.answer_later(request.id, engine.call("tokenize", args))
+                args |= {"owner": asker.owner, "app": session.identity.app}
+                work = engine.call("tokenize", args, whose=asker.owner or session.identity.app)
+                session.answer_later(request.id, work)
             case messages.Detokenize():
                 self._check_open()
                 args = {"ids": request.ids, "pieces": request.pieces}
                 engine = self._supervisor.find(request.model, asker)
-                session.answer_later(request.id, engine.call("detokenize", args))
+                args |= {"owner": asker.owner, "app": session.identity.app}
+                work = engine.call("detokenize", args, whose=asker.owner or session.identity.app)
+                session.answer_later(request.id, work)
             case messages.Load():
                 self._check_open()
                 session.answer_later(request.id, self._load(request.model, asker))

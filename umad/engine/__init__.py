@@ -10,8 +10,9 @@ process exits with status 1. It lives no longer than its daemon: the socket's en
 the parent's death itself, end it at once. Not here: clients, restarts, the journal (the daemon).
 
     mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
-    grammar threads compile what constrained requests ask for; their mail waits for it
-    embed thread    tokenizes texts to be embedded and puts them into the inbox
+    intake threads  chats, long texts and grammars; mail about such a request waits for it
+    token threads   tokenize what is long, behind whoever decodes
+    embed threads   tokenize texts to be embedded and put them into the inbox
     mask thread     which tokens a constrained answer may go on with, while the device decodes
     disk threads    one writes saved sessions on idle cores, one reads them
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
@@ -33,7 +34,8 @@ In the order of a request's way through it; indented, what only the module above
       process       what the platform adds: parent's death, names of threads, memory, cores
     mailbox         the thread that reads frames
       intake        from a `Submit` to a `Stream` and an `Admission`, or to an error
-      compiling     requests with a grammar, on threads of their own
+      long_intake   requests that take long to take in, on threads of their own
+        fair_queue  whose turn it is
       embed_intake  from an embed or rerank `Call` to an `EmbedArrival`, or to an error
       vocab         Vocabulary: text to ids and back
       chat          ChatTemplate: messages to text

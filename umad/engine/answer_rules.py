@@ -1,7 +1,7 @@
 """From a request to the mask its answer must keep to: a constraint, a forced call, thinking before.
 
 Owner: whoever takes the request in; where a grammar is compiled, a thread of
-`umad.engine.compiling`. Nothing in it changes, so several may use it at once.
+`umad.engine.long_intake`. Nothing in it changes, so several may use it at once.
 """
 
 import json

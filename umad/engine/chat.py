@@ -1,7 +1,8 @@
 """Chat messages to text, with the model's own Jinja template.
 
 What a template is told of turns and tools, and where the answer begins. Not: how it runs
-(`umad.engine.template`) and where (`umad.engine.template_process`). Owner: the mailbox thread.
+(`umad.engine.template`) and where (`umad.engine.template_process`). Threads: those of
+`umad.engine.long_intake`.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""From an `embed` or `rerank` call to tokens: checks, tokenizing, on a thread of its own.
+"""From an `embed` or `rerank` call to tokens: checks, tokenizing, on threads of its own.
 
 A library of texts takes seconds to tokenize, and the mailbox thread has chats to take in meanwhile.
 Order is kept between a request and its `Drop`: whichever comes second finds what the first left.
-Owner: the embed thread, but for `take` and `drop`, which are the mailbox thread's.
+Whose turn it is decides `fair_queue`. Owner: the embed threads, but for `take` and `drop`, which
+are the mailbox thread's.
 """
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.clock import MonotonicClock
 from umad.engine.embedder import Wanted
 from umad.engine.embedding import RANK, EmbedFacts
+from umad.engine.fair_queue import FairQueue
 from umad.engine.inbox import DropEmbed, EmbedArrival, Inbox
 from umad.engine.process import name_thread
 from umad.engine.vocab import Vocabulary
@@ -29,6 +31,8 @@ Tokens = NDArray[np.int32]
 # Of vectors in one answer: below what clients take as one frame (16 MiB).
 MOST_ANSWER_BYTES = 15 * 2**20
 _FLOAT_BYTES = 4
+# An app with a library leaves one for another's question.
+N_THREADS = 2
 
 
 class EmbedIntake:
@@ -43,6 +47,7 @@ class EmbedIntake:
         reply: Callable[[Reply], None],
         hurry: Callable[[str, int], None],
         most_tokens: int | None = None,
+        now_ns: Callable[[], int] | None = None,
     ) -> None:
         """hurry: told the lane and the tokens of what has come. most_tokens: of one input, by the
         daemon's limits."""
@@ -51,47 +56,56 @@ class EmbedIntake:
         self._inbox = inbox
         self._reply = reply
         self._hurry = hurry
+        self._now_ns = now_ns or MonotonicClock().now_ns
         self._most_tokens = min(facts.most_tokens, most_tokens or facts.most_tokens)
         # Bounded by what the daemon lets in.
-        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._calls: FairQueue[Call] = FairQueue()
         self._lock = threading.Lock()
         self._pending: set[int] = set()
-        self._thread = threading.Thread(target=self._run, name="umad-embed", daemon=True)
 
     def start(self) -> None:
         """Begin to work."""
-        self._thread.start()
+        for _ in range(N_THREADS):
+            threading.Thread(target=self._run, name="umad-embed", daemon=True).start()
 
     def take(self, call: Call) -> None:
         """Queue a call; returns at once."""
         with self._lock:
             self._pending.add(call.call)
-        self._calls.put(call)
+        owner, app = str(call.args.get("owner", "")), str(call.args["app"])
+        self._calls.put(call.call, call, owner=owner, app=app)
 
     def drop(self, call: int) -> None:
         """Nobody waits for the answer any more."""
         with self._lock:
             if call in self._pending:
                 self._pending.discard(call)
+                self._calls.drop(call)
             else:
                 self._inbox.put(DropEmbed(call=call))
 
     def _run(self) -> None:
         name_thread("umad-embed")
         while True:
-            call = self._calls.get()
-            if call.call not in self._pending:
-                continue
+            ticket = self._calls.take()
+            began_ns = self._now_ns()
             try:
-                arrival = self.arrival(call)
-            except UmadError as error:
-                self._refuse(call, error)
-            except Exception:
-                # One request's boundary: whatever it trips over must not cost the others theirs.
-                log.exception("texts cannot be taken call=%d", call.call)
-                self._refuse(call, InternalError("the engine's log says why"))
-            else:
-                self._hand_over(arrival)
+                if ticket.job.call in self._pending:
+                    self._settle(ticket.job)
+            finally:
+                self._calls.done(ticket, (self._now_ns() - began_ns) // 1000)
+
+    def _settle(self, call: Call) -> None:
+        try:
+            arrival = self.arrival(call)
+        except UmadError as error:
+            self._refuse(call, error)
+        except Exception:
+            # One request's boundary: whatever it trips over must not cost the others theirs.
+            log.exception("texts cannot be taken call=%d", call.call)
+            self._refuse(call, InternalError("the engine's log says why"))
+        else:
+            self._hand_over(arrival)
 
     def _hand_over(self, arrival: EmbedArrival) -> None:
         admission = arrival.admission
@@ -150,19 +164,26 @@ class EmbedIntake:
             )
         inputs = tuple(
             [
-                self._fitted(self._tokens(one, at), "input", at, truncate=args["truncate"])
+                self._fitted(
+                    self._tokens(one, at, truncate=args["truncate"]),
+                    "input",
+                    at,
+                    truncate=args["truncate"],
+                )
                 for at, one in enumerate(args["inputs"])
             ]
         )
         sizes = tuple([one.size for one in inputs])
         return inputs, Wanted(call=call, sizes=sizes, width=width, normalize=args["normalize"])
 
-    def _tokens(self, one: str | tuple[int, ...], at: int) -> Tokens:
+    def _tokens(self, one: str | tuple[int, ...], at: int, *, truncate: bool) -> Tokens:
         if not isinstance(one, str):
             try:
                 return self._vocab.checked(one, field="input")
             except BadRequest as error:
                 raise BadRequest(f"input {at}: {error.message}", field="input") from error
+        if not truncate:
+            self._vocab.check_size(one, self._most_tokens, field="input")
         # What users write is text: a control token in it would be a stranger in the sentence.
         return self._vocab.tokenize(one, special=False, with_ends=True)
 
@@ -172,6 +193,14 @@ class EmbedIntake:
                 f"this model is no reranker (its pooling is {self._facts.pooling}, not {RANK}): "
                 "scores of it would be made up; load one, such as bge-reranker-v2-m3",
                 field="model",
+            )
+        # It stands in every pair: what two thousand documents would be multiplied with.
+        query = self._vocab.tokenize(args["query"], special=False, with_ends=False)
+        if query.size >= self._most_tokens:
+            raise PromptTooLong(
+                f"query has {query.size} tokens and a pair at most {self._most_tokens}: no "
+                "document has room beside it",
+                field="query",
             )
         pair = self._vocab.pairs_with(args["query"])
         inputs = tuple(
@@ -199,4 +228,5 @@ class EmbedIntake:
                 "ask for truncate",
                 field=field,
             )
-        return self._vocab.truncated(tokens, most)
+        # A copy: the rest may be a thousand times as long, and would be kept with it.
+        return self._vocab.truncated(tokens, most).copy()

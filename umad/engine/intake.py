@@ -1,9 +1,9 @@
 """From a `Submit` to what the step thread needs: all that is slow or can fail for one request.
 
-Rendering, tokenizing and checking happen beside the decode, on the mailbox thread or, where a
-grammar is compiled, on one of `compiling`. A resumed
-completion is brought to where it stood: its tokens join the prompt (to be computed again), and
-its text and its sampler's history are replayed, without anything being sent.
+Rendering, tokenizing and checking happen beside the decode, on the mailbox thread or, where they
+take longer than a moment, on one of `long_intake`. A resumed completion is brought to where it
+stood: its tokens join the prompt (to be computed again), and its text and its sampler's history are
+replayed, without anything being sent.
 """
 
 from typing import cast
@@ -27,10 +27,13 @@ from umad.sampling.sampler import Sampler
 from umad.scheduler.entry import Admission
 
 _NO_OPTIONS = ChatOptions()
+# Of a text that the mailbox thread tokenizes itself. llama.cpp takes 1.3 ms for as many of one
+# letter, which is the slowest there is (nano, two cores).
+SHORT_CHARS = 1024
 
 
 class Intake:
-    """Nothing in it changes: the mailbox thread uses it, and the threads that compile grammars."""
+    """Nothing in it changes: the mailbox thread uses it, and those of `long_intake`."""
 
     def __init__(
         self,
@@ -53,11 +56,13 @@ class Intake:
         self._text_tokens = n_cells if text_tokens is None else text_tokens
         self._most_prompt_tokens = min(most_prompt_tokens, self._text_tokens)
 
-    def compiles(self, submit: Submit) -> bool:
-        """Whether to take it is to compile a grammar. Cheap: most have neither chat nor grammar."""
-        if submit.constraint is not None:
+    @staticmethod
+    def takes_long(submit: Submit) -> bool:
+        """Whether to take it may take longer than a moment: a chat is rendered by another process,
+        a grammar compiled, a long text tokenized."""
+        if submit.constraint is not None or submit.chat is not None:
             return True
-        return submit.chat is not None and from_json(submit.chat)[1].forces_call
+        return len(submit.prompt or submit.prompt_ids or ()) + len(submit.resume) > SHORT_CHARS
 
     def take(self, submit: Submit) -> Arrival | StepReport:
         """Ready for the scheduler; or, for a resumed completion that had reached its end when
@@ -138,20 +143,27 @@ class Intake:
     def _prompt(self, submit: Submit, rendered: Rendered | None) -> NDArray[np.int32]:
         vocab = self._vocab
         if submit.prompt_ids is not None:
+            self._check_length(len(submit.prompt_ids))
             prompt = vocab.checked(submit.prompt_ids)
         elif rendered is not None:
+            vocab.check_size(rendered.text, self._most_prompt_tokens, field="prompt")
             prompt = vocab.tokenize_rendered(rendered.text)
         else:
-            prompt = vocab.tokenize(submit.prompt or "", special=submit.special, with_ends=True)
+            text = submit.prompt or ""
+            vocab.check_size(text, self._most_prompt_tokens, field="prompt")
+            prompt = vocab.tokenize(text, special=submit.special, with_ends=True)
         if not prompt.size:
             raise BadRequest("the prompt has no tokens", field="prompt")
-        if prompt.size > self._most_prompt_tokens:
+        self._check_length(prompt.size)
+        return prompt
+
+    def _check_length(self, n_tokens: int) -> None:
+        if n_tokens > self._most_prompt_tokens:
             raise PromptTooLong(
-                f"the prompt has {prompt.size} tokens and at most {self._most_prompt_tokens} are "
+                f"the prompt has {n_tokens} tokens and at most {self._most_prompt_tokens} are "
                 "taken: shorten it or serve with a larger --ctx-size",
                 field="prompt",
             )
-        return prompt
 
 
 def _constraint(submit: Submit) -> Constraint | None:

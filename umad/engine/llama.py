@@ -178,6 +178,21 @@ class Model:
         is_control, vocab = lib.llama_vocab_is_control, self._vocab
         return frozenset(token for token in range(self.n_vocab) if is_control(vocab, token))
 
+    @property
+    def covers_all_bytes(self) -> bool:
+        """Every byte of a text stands in a token of it: so with byte pairs (BPE) and SentencePiece
+        (SPM). Others have one token for a whole word that they do not know."""
+        kind = lib.llama_vocab_type(self._vocab)
+        return kind in (lib.LLAMA_VOCAB_TYPE_SPM, lib.LLAMA_VOCAB_TYPE_BPE)
+
+    @property
+    def drops_blanks(self) -> bool:
+        """Some token takes the blanks beside it with it, as many as there are
+        (`tokenizer_st_partition` of llama-vocab.cpp). One call a token: ask once."""
+        attr_of, vocab = lib.llama_vocab_get_attr, self._vocab
+        strips = lib.LLAMA_TOKEN_ATTR_LSTRIP | lib.LLAMA_TOKEN_ATTR_RSTRIP
+        return any(attr_of(vocab, token) & strips for token in range(self.n_vocab))
+
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
         """Token ids, int32 (n,). Releases the GIL."""
         # A token is at least a byte but for the added ends and a leading space.

@@ -1,8 +1,9 @@
 """The reader thread: frames from the daemon to mail for the step thread.
 
-What one request needs and only its own is done here (`intake`), but for grammars, which have
-threads of their own (`compiling`). Questions about the vocabulary are answered here, and work that
-must not wait cuts a background decode short from here.
+What one request needs and only its own is done here (`intake`) where that takes a millisecond;
+chats, long texts and grammars have threads of their own (`long_intake`). So have long questions
+about the vocabulary; short ones are answered here, and work that must not wait cuts a background
+decode short from here.
 When the socket ends, the process ends: an engine without its daemon serves nobody.
 """
 
@@ -15,17 +16,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from umad.engine.board import BoardSeat
-from umad.engine.compiling import Compiling, Deliver
 from umad.engine.cutter import Cutter
 from umad.engine.embed_intake import EmbedIntake
 from umad.engine.emitter import Emitter
 from umad.engine.inbox import Arrival, AttachRing, ForgetMail, Inbox
-from umad.engine.intake import Intake
+from umad.engine.intake import SHORT_CHARS, Intake
+from umad.engine.long_intake import Deliver, LongIntake
 from umad.engine.news import rejection
 from umad.engine.process import name_thread
 from umad.engine.reading import Ring
 from umad.engine.vocab import Vocabulary
-from umad.errors import BadRequest, InternalError, ProtocolViolation, UmadError, Unsupported
+from umad.errors import (
+    BadRequest,
+    InternalError,
+    PromptTooLong,
+    ProtocolViolation,
+    UmadError,
+    Unsupported,
+)
 from umad.forgetting import ForgetScope
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader
 from umad.protocol.link import (
@@ -50,6 +58,8 @@ from umad.protocol.link import (
 log = logging.getLogger("umad.engine")
 
 _RECEIVE_BYTES = 256 * 1024
+# Tokens of one question, where a context has fewer: an answer of so many is quickly passed on.
+MOST_ANSWERED = 2**16
 # Nothing is sent to an engine that is not ready; the bound only keeps a bug from lasting.
 _READY_S = 3600.0
 
@@ -58,6 +68,7 @@ _READY_S = 3600.0
 class Desk:
     """What mail is handled with, once the model is there.
 
+    most_tokens: that a text may have.
     is_guarded: whether a live completion is in one of the `guarded` lanes; safe from this thread.
     """
 
@@ -71,6 +82,7 @@ class Desk:
     is_guarded: Callable[[int], bool]
     seat: BoardSeat
     now_ns: Callable[[], int]
+    most_tokens: int
 
     def hurry(self) -> None:
         """Guarded work has come: no background step, here or next door, may stand in its way."""
@@ -84,7 +96,7 @@ class Mailbox:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._desk: Desk | None = None
-        self._compiling: Compiling | None = None
+        self._long: LongIntake | None = None
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, name="umad-mailbox", daemon=True)
 
@@ -95,10 +107,12 @@ class Mailbox:
     def open(self, desk: Desk) -> None:
         """From here on mail is handled."""
         self._desk = desk
-        self._compiling = Compiling(
+        self._long = LongIntake(
             take=lambda submit: _taken(desk, submit),
+            answer=lambda call: _answered(desk, call),
             handle=lambda message: handle(desk, message),
             alive=lambda: desk.emitter.put(StepReport()),
+            now_ns=desk.now_ns,
         )
         self._open.set()
 
@@ -108,10 +122,10 @@ class Mailbox:
         try:
             while data := self._link.recv(_RECEIVE_BYTES):
                 self._open.wait(_READY_S)
-                if self._desk is None or self._compiling is None:
+                if self._desk is None or self._long is None:
                     raise ProtocolViolation("mail before ready")
                 for body in reader.feed(data):
-                    route(self._desk, self._compiling, decode(body))
+                    route(self._desk, self._long, decode(body))
         except OSError as error:
             log.info("link failed error=%s", error)
         except Exception:
@@ -122,18 +136,22 @@ class Mailbox:
         os._exit(0)
 
 
-def route(desk: Desk, compiling: Compiling, message: ToEngine | FromEngine) -> None:
-    """Handle a message now, unless its request needs a grammar that is not compiled yet."""
+def route(desk: Desk, long: LongIntake, message: ToEngine | FromEngine) -> None:
+    """Handle a message now, unless it takes long or its request is not taken in yet."""
     match message:
-        case Submit() if desk.intake.compiles(message):
-            compiling.put(message)
-        case Cancel() if compiling.drop(message.rid):
+        case Submit() if desk.intake.takes_long(message):
+            long.put(message)
+        case Call(op="tokenize" | "detokenize") if _takes_long(message):
+            long.ask(message)
+        case Drop() if long.drop_call(message.call):
+            pass
+        case Cancel() if long.drop(message.rid):
             desk.emitter.put(StepReport(ended=(_cancelled(message.rid),)))
-        case SetLane() | Pause() | Resume() | Attached() | Choose() if compiling.holds(
+        case SetLane() | Pause() | Resume() | Attached() | Choose() if long.holds(
             message.rid, message
         ):
             pass
-        case Call(op="attach") if compiling.holds(int(message.args["rid"]), message):
+        case Call(op="attach") if long.holds(int(message.args["rid"]), message):
             pass
         case _:
             handle(desk, message)
@@ -209,10 +227,11 @@ def _answer(desk: Desk, call: Call) -> None:
             rid, choose = int(call.args["rid"]), bool(call.args["choose"])
             desk.inbox.put(AttachRing(call=call.call, rid=rid, choose=choose, ring=ring))
             return
-        desk.emitter.put(Reply(call=call.call, value=_value(desk.vocab, call.op, call.args)))
     except UmadError as error:
         failure = (error.code, error.message, error.field)
         desk.emitter.put(Reply(call=call.call, error=failure))
+        return
+    _answered(desk, call)()
 
 
 def _forget_mail(call: Call) -> ForgetMail:
@@ -221,16 +240,43 @@ def _forget_mail(call: Call) -> ForgetMail:
     return ForgetMail(call=call.call, what=ForgetScope(**args), before_rid=before_rid)
 
 
-def _value(vocab: Vocabulary, op: str, args: Mapping[str, Any]) -> Any:
+def _takes_long(call: Call) -> bool:
+    asked = call.args.get("text" if call.op == "tokenize" else "ids") or ()
+    return len(asked) > SHORT_CHARS
+
+
+def _answered(desk: Desk, call: Call) -> Deliver:
+    """Answer a question about the vocabulary; what remains to be done is to send it."""
+    try:
+        reply = Reply(call=call.call, value=_value(desk, call.op, call.args))
+    except UmadError as error:
+        reply = Reply(call=call.call, error=(error.code, error.message, error.field))
+    return lambda: desk.emitter.put(reply)
+
+
+def _value(desk: Desk, op: str, args: Mapping[str, Any]) -> Any:
+    vocab = desk.vocab
     match op:
         case "tokenize":
             text = args.get("text")
             if not isinstance(text, str):
                 raise BadRequest("text must be a string", field="text")
+            vocab.check_size(text, desk.most_tokens, field="text")
             special = bool(args.get("special", True))
-            return vocab.tokenize(text, special=special, with_ends=False).tolist()
+            tokens = vocab.tokenize(text, special=special, with_ends=False)
+            _check_answer(tokens.size, desk.most_tokens, "text")
+            return tokens.tolist()
         case "detokenize":
             ids = args.get("ids", ())
+            _check_answer(len(ids), desk.most_tokens, "ids")
             return vocab.pieces(ids) if args.get("pieces") else vocab.text(ids)
         case _:
             raise Unsupported(f"an engine cannot {op}")
+
+
+def _check_answer(n_tokens: int, most_tokens: int, field: str) -> None:
+    most = max(MOST_ANSWERED, most_tokens)
+    if n_tokens > most:
+        raise PromptTooLong(
+            f"{field} has {n_tokens} tokens and at most {most} are taken at once", field=field
+        )

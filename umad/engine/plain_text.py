@@ -16,6 +16,8 @@ _BEGIN, _END = "\ufdd0", "\ufdd1"
 _FORGED = str.maketrans({_BEGIN: "\ufffd", _END: "\ufffd"})
 _EDGES = re.compile(f"([{_BEGIN}{_END}])")
 
+_Tree = dict[str, "_Tree"]
+
 
 class Part(NamedTuple):
     """A stretch of the prompt. special: control tokens written in it are meant."""
@@ -28,9 +30,8 @@ class PlainText:
     """Made of the texts of a model's control tokens."""
 
     def __init__(self, controls: Iterable[str]) -> None:
-        # The longest first: one may begin with another.
-        known = sorted({text for text in controls if text}, key=len, reverse=True)
-        self._controls = re.compile("|".join(map(re.escape, known))) if known else None
+        known = {text for text in controls if text}
+        self._controls = _compiled(known) if known else None
 
     def guard(self, text: str) -> str:
         """`text` with its control tokens marked. Marks that are in it already become U+FFFD."""
@@ -50,6 +51,43 @@ class PlainText:
                 before = pieces[at - 1] if at else ""
                 after = pieces[at + 1] if at + 1 < len(pieces) else ""
                 yield Part(pieces[at], special=not (before == _BEGIN and after == _END))
+
+
+def _compiled(texts: Iterable[str]) -> re.Pattern[str]:
+    try:
+        return re.compile(_any_of(texts))
+    except RecursionError:  # a file whose tokens are the beginnings of each other, by the thousand
+        longest_first = sorted(texts, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)))
+
+
+def _any_of(texts: Iterable[str]) -> str:
+    """A pattern of the longest of `texts` at a place: one may begin with another.
+
+    By their letters as a tree. As a plain list of a thousand control tokens it is gone through for
+    every "<" of a text: a megabyte of those took minutes, and the interpreter with it.
+    """
+    tree: _Tree = {}
+    for text in texts:
+        branch = tree
+        for letter in text:
+            branch = branch.setdefault(letter, {})
+        branch[""] = {}
+    return _pattern(tree)
+
+
+def _pattern(tree: _Tree) -> str:
+    """Of what may follow. Letters that have no other beside them are gone through in a loop: a
+    token may be longer than Python's stack is deep."""
+    run = ""
+    while len(tree) == 1 and "" not in tree:
+        ((letter, tree),) = tree.items()
+        run += re.escape(letter)
+    inner = [re.escape(letter) + _pattern(branch) for letter, branch in tree.items() if letter]
+    if not inner:
+        return run
+    choice = "|".join(inner)
+    return f"{run}(?:{choice}){'?' if '' in tree else ''}"
 
 
 def _marked(found: re.Match[str]) -> str:

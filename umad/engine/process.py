@@ -17,6 +17,7 @@ import psutil
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _LEAST_PRIORITY = 19
+_LOW_PRIORITY = 5
 SPINS = 3000
 # How a user chooses the way OpenMP threads wait.
 WAIT_VARIABLES = frozenset({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
@@ -62,6 +63,15 @@ def take_only_idle_cores() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
+
+
+def let_others_first() -> None:
+    """Let the calling thread have what decode threads leave, and a quarter of a core where they
+    leave nothing; only Linux can say that of one. Not for one that works with the interpreter's
+    lock: where others want the cores, all would wait for it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
 
 
 def share_cores() -> None:

@@ -1,8 +1,8 @@
 """A model's chat template run in a process of its own, so that it can be ended at any moment.
 
 A template that takes too long costs its process and one request; the next one starts another. After
-`GIVE_UP` in a row it is not run any more: each costs whoever waits behind it. Owner: the mailbox
-thread, which waits here for as long as a template may run.
+`GIVE_UP` in a row it is not run any more: each costs whoever waits behind it. Threads: any; those
+of `long_intake` wait here for each other, as one process has one question at a time.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import fcntl
 import select
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,10 +37,15 @@ class TemplateProcess(Renderer):
         self._source = source
         self._run_s = run_s
         self._n_overrun = 0
+        self._one_at_a_time = threading.Lock()
         self._process = self._started()
 
     @override
     def render(self, values: Mapping[str, Any]) -> str:
+        with self._one_at_a_time:
+            return self._rendered(values)
+
+    def _rendered(self, values: Mapping[str, Any]) -> str:
         if self._n_overrun >= GIVE_UP:
             raise TemplateFailed(_ENDLESS)
         try:

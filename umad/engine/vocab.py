@@ -5,13 +5,24 @@ on the caller's stack), and the cache below is only ever filled with equal value
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.llama import Model
 from umad.engine.plain_text import PlainText
-from umad.errors import BadRequest
+from umad.engine.process import let_others_first
+from umad.errors import BadRequest, PromptTooLong
+
+_NO_BOUND = 0
+# A few milliseconds of a core (nano: 35 ms for 64 KB of prose, 111 of one letter); longer texts
+# leave the cores to streams that run.
+_AT_ONCE_BYTES = 8 * 2**10
+_LOW_THREADS = 2
+_BLANKS = " \n\t\r\v\f"
+# What UTF-8 is made of.
+_BYTES_OF_TEXT = frozenset(range(0xF5)) - {0xC0, 0xC1}
 
 
 class Vocabulary:
@@ -27,14 +38,59 @@ class Vocabulary:
         self._plain = PlainText([self._text_of(token) for token in sorted(model.control_tokens())])
         self.guard = self._plain.guard
         self._marked: dict[int, bytes] = {}
+        self._low = ThreadPoolExecutor(
+            _LOW_THREADS, thread_name_prefix="umad-tokens", initializer=let_others_first
+        )
+        # Found out with the first long text: a look at every token takes a while.
+        self._longest: int | None = None
+        self._drops_blanks = False
         self._pieces: list[bytes | None] = [None] * model.n_vocab
+
+    def check_size(self, text: str, most_tokens: int, *, field: str) -> None:
+        """Raise `PromptTooLong` for a text that has certainly more tokens than that, however it is
+        tokenized: what is sure from its size alone need not be tokenized. Cheap."""
+        if len(text) <= most_tokens:  # a character has a token at most, or some of its own
+            return
+        longest = self._longest_bytes()
+        if longest is None:
+            return
+        n_bytes = len(text)  # each character is at least one
+        if self._drops_blanks:
+            # Beside control tokens of some models blanks are no text.
+            n_bytes -= sum(text.count(blank) for blank in _BLANKS)
+        if n_bytes > longest * most_tokens:
+            raise PromptTooLong(
+                f"{field} has {len(text)} characters, which are more than the {most_tokens} tokens "
+                "that are taken: shorten it or serve with a larger --ctx-size",
+                field=field,
+            )
+
+    def _longest_bytes(self) -> int | None:
+        """The most bytes of a text that one token stands for; None where that has no bound: a
+        token may stand for a word that is unknown, or bytes for nothing."""
+        if self._longest is None:
+            model, longest, bytes_known = self._model, 0, set()
+            for token in range(self.n_vocab):
+                piece = model.piece(token, special=True)
+                longest = max(longest, len(piece))
+                if len(piece) == 1:
+                    bytes_known.add(piece[0])
+            self._drops_blanks = model.drops_blanks
+            covers = model.covers_all_bytes and bytes_known >= _BYTES_OF_TEXT
+            self._longest = longest if covers else _NO_BOUND
+        return None if self._longest == _NO_BOUND else self._longest
 
     def tokenize(self, text: str, *, special: bool, with_ends: bool) -> NDArray[np.int32]:
         """int32 (n,). special: recognise control tokens in the text; with_ends: add the
         beginning (and for a few models the end) that the model wants around a text."""
-        return self._model.tokenize(
-            text.encode("utf-8", "surrogatepass"), add_special=with_ends, parse_special=special
+        raw = text.encode("utf-8", "surrogatepass")
+        if len(raw) <= _AT_ONCE_BYTES:
+            return self._model.tokenize(raw, add_special=with_ends, parse_special=special)
+        # It takes a core for as long as a step or more, the interpreter's lock given up.
+        work = self._low.submit(
+            self._model.tokenize, raw, add_special=with_ends, parse_special=special
         )
+        return work.result()
 
     def tokenize_rendered(self, text: str) -> NDArray[np.int32]:
         """int32 (n,) of a rendered chat: control tokens where the template wrote them, none where
