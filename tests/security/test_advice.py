@@ -1,17 +1,25 @@
 """What a file or another program says never becomes a word of a command that a person is told."""
 
+import contextlib
 import fcntl
 import os
+import pty
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.daemon.house import DAEMON_PROGRAM
+from umad.cli.agents import AGENTS, Target
+from umad.cli.launch import _print
 from umad.daemon.names import unknown_model
 from umad.daemon.socket_file import SocketFile
-from umad.errors import AlreadyRunning, BadConfig
+from umad.errors import AlreadyRunning, BadConfig, Unsupported
+from umad.testing import FakeModel
 
 
 @contextmanager
@@ -88,3 +96,68 @@ def test_a_models_name_in_advice_is_one_word_for_a_shell() -> None:
     error = unknown_model(name, ())
 
     assert shlex.split(error.message.split("load it: ")[1]) == ["umad", "load", name]
+
+
+# A title, a copy into the clipboard, a cleared screen, and a line written over another.
+ESCAPES = "ok \x1b]0;owned\x07\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b2Jsafe\rrm -rf ~\n\tdone\n"
+
+
+def said_on_a_terminal(command: list[str], environment: dict[str, str]) -> bytes:
+    """What a program writes to a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    said = b""
+    # The end of a terminal whose other side has closed is an error.
+    with contextlib.suppress(OSError):
+        while data := os.read(ours, 65536):
+            said += data
+    os.close(ours)
+    process.wait(60)
+    return said
+
+
+@pytest.fixture
+def daemon(short_tmp_path: Path) -> Iterator[Path]:
+    """The socket of a daemon whose model writes what a terminal would obey."""
+    model = FakeModel(script=(ESCAPES, ESCAPES)).write(short_tmp_path / "a.gguf")
+    process = subprocess.Popen(
+        [sys.executable, "-c", DAEMON_PROGRAM, str(short_tmp_path / "u.sock"), "1", str(model)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("umad ready" in line for line in process.stderr)
+    yield short_tmp_path / "u.sock"
+    process.terminate()
+    process.stderr.read()
+    process.stderr.close()
+    process.wait(30)
+
+
+def test_what_a_model_writes_is_nothing_that_a_terminal_obeys(daemon: Path) -> None:
+    umad = str(Path(sys.executable).with_name("umad"))
+    command = [umad, "run", f"--socket={daemon}", "--chat", "hello"]
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("UMAD_")}
+
+    shown = said_on_a_terminal(command, plain)
+    piped = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=plain, timeout=60, check=True
+    )
+
+    assert b"\\x1b]0;owned\\x07" in shown
+    assert b"\tdone" in shown
+    # A terminal's own line ends are CR LF.
+    assert not set(shown.replace(b"\r\n", b"\n").decode()) & set("\x1b\x07\x9b\r")
+    # A program gets what the model wrote.
+    assert ESCAPES.encode() in piped.stdout
+
+
+def test_a_model_whose_name_a_terminal_would_obey_is_no_part_of_a_printed_command() -> None:
+    agent = AGENTS["claude"]
+    target = Target(url="http://127.0.0.1:8080", model="a\x1b[2J\nrm -rf ~", key="k", cells=64)
+
+    with pytest.raises(Unsupported, match="rename its file"):
+        _print(agent, agent.setting(target), ())

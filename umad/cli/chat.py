@@ -11,6 +11,7 @@ from collections.abc import Callable
 import click
 
 from umad.cli.stream import stream
+from umad.cli.tables import printable
 from umad.errors import ConnectionLost, NoDaemon, UmadError
 from umad.request import ChatMessage, GenerateRequest
 from umad.service import Service
@@ -69,7 +70,7 @@ def _turn(
     except (ConnectionLost, NoDaemon):
         raise
     except UmadError as error:
-        click.echo(f"umad: {error.message}", err=True)
+        click.echo(f"umad: {printable(error.message)}", err=True)
         return turns
     if not reply:
         return turns

@@ -121,7 +121,12 @@ def _check_gateway(url: str) -> None:
 
 
 def _print(agent: Agent, setting: Setting, arguments: Sequence[str]) -> None:
-    """As a shell reads it."""
+    """As a shell reads it. Raises `Unsupported` for what a terminal would obey."""
+    texts = (*setting.variables.values(), *setting.arguments, *arguments)
+    if not all(text.isprintable() for text in texts):
+        raise Unsupported(
+            "the model's name has characters in it that a terminal would obey; rename its file"
+        )
     for name in setting.without:
         click.echo(f"unset {name}")
     for name, value in setting.variables.items():

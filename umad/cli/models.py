@@ -5,6 +5,7 @@ import json
 import click
 
 from umad.cli.connect import call, json_option, socket_option
+from umad.cli.tables import printable
 
 
 @click.command()
@@ -17,7 +18,7 @@ def load(model: str, socket: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dict(facts)))
     else:
-        click.echo(f"{facts.get('name', model)} is loaded")
+        click.echo(f"{printable(str(facts.get('name', model)))} is loaded")
 
 
 @click.command()
@@ -26,4 +27,4 @@ def load(model: str, socket: str | None, as_json: bool) -> None:
 def unload(model: str, socket: str | None) -> None:
     """End MODEL's engine; requests that run on it fail."""
     call(socket, lambda client: client.unload(model))
-    click.echo(f"{model} is unloaded")
+    click.echo(f"{printable(model)} is unloaded")

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import click
 
+from umad.cli.tables import shown_text
 from umad.errors import UmadError
 from umad.protocol.errors import error_of_failed
 from umad.request import GenerateRequest
@@ -39,7 +40,8 @@ async def stream(
                     if heard is not None:
                         heard(event.text)
                     if not as_json:
-                        click.echo(event.text, nl=False)
+                        # color: click would take out of a text what looks like a colour.
+                        click.echo(shown_text(event.text), nl=False, color=True)
                 case Failed():
                     raise error_of_failed(event)
                 case Done(finish_reason="cancelled"):

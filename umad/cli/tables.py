@@ -23,6 +23,19 @@ def printable(name: str) -> str:
     return "".join([one if one.isprintable() else ascii(one)[1:-1] for one in name])
 
 
+# Beside what a terminal obeys: a return, which lets a later text write over an earlier one.
+_OBEYED: dict[int, str | None] = {
+    **{code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))},
+    13: None,
+}
+
+
+def shown_text(text: str) -> str:
+    """A text of several lines that a model wrote, for stdout: whole where a program reads it, with
+    what a terminal would obey written out where a person does."""
+    return text.translate(_OBEYED) if sys.stdout.isatty() else text
+
+
 def plain_table(*, show_header: bool = True) -> Table:
     """A table without lines, so that `awk` reads it too."""
     return Table(box=None, pad_edge=False, header_style="bold", show_header=show_header)
