@@ -8,15 +8,32 @@ with it, however it ends.
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from bench import busy
 
 ROOT = Path(__file__).parents[1]
+
+
+def run(command: Sequence[str], words: IO[bytes]) -> int:
+    """Its exit code; where this process is told to end, it and all that it started end first."""
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=words, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        return process.wait()
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
 
 
 def main() -> int:
@@ -26,6 +43,7 @@ def main() -> int:
     parser.add_argument("--loops", type=int, default=2)
     options, rest = parser.parse_known_args()
     command = [sys.executable, "-m", "pytest", "-q", *rest] if rest else ["make", "test"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = Path(tempfile.mkdtemp(prefix="umad-busy-"))
     n_passed = 0
     with busy.programs(options.loops):
@@ -33,9 +51,7 @@ def main() -> int:
             output = folder / f"run-{number}.log"
             began_s = time.perf_counter()
             with output.open("wb") as words:
-                code = subprocess.run(
-                    command, cwd=ROOT, stdout=words, stderr=subprocess.STDOUT, check=False
-                ).returncode
+                code = run(command, words)
             n_passed += code == 0
             said = "passed" if code == 0 else f"FAILED with exit code {code}: {output}"
             took_s = time.perf_counter() - began_s
