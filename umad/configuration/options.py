@@ -185,7 +185,8 @@ SCALARS: tuple[Option, ...] = (
         "repack",
         SWITCH,
         "CPU: a second, faster copy of the weights in memory.",
-        "true is faster on many CPUs and needs the weights' memory twice.",
+        "true is faster on many CPUs and needs the weights' memory twice; left off, with a line in "
+        "the log, where the kernels for it do not work.",
     ),
     nested_option(
         "scheduler",
