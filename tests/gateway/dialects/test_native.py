@@ -81,13 +81,29 @@ def test_status_lists_models_and_health_needs_no_key(gateway: LiveGateway) -> No
         ("/priority", {"target": "no-such", "lane": "background"}, 404),
         ("/priority", {"target": "x", "lane": "no-such"}, 400),
         ("/cancel", {"request": "r999999"}, 404),
+        ("/forget", {"session": "no-such"}, 404),
+        ("/forget", {}, 400),
+        ("/forget", {"session": "x", "all": True}, 400),
     ],
 )
 def test_what_is_not_there_is_said(
-    gateway: LiveGateway, path: str, body: dict[str, str], status: int
+    gateway: LiveGateway, path: str, body: dict[str, object], status: int
 ) -> None:
     with gateway.http() as http:
         answer: httpx.Response = http.post(path, json=body)
 
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["message"]
+
+
+def test_a_session_is_forgotten_over_http(gateway: LiveGateway) -> None:
+    body = {"prompt": "one two three four", "session": "http", "max_tokens": 3, "stream": False}
+    with gateway.http() as http:
+        http.post("/generate", json=body).raise_for_status()
+        named = http.post("/forget", json={"session": "http"})
+        again = http.post("/forget", json={"session": "http"})
+        everything = http.post("/forget", json={"all": True})
+
+    assert (named.status_code, named.json()) == (200, {"sessions": ["http"], "in_use": []})
+    assert again.status_code == 404
+    assert everything.json() == {"sessions": [], "in_use": []}

@@ -240,6 +240,13 @@ class Moved(BaseModel):
     moved: int = Field(ge=0)
 
 
+class ForgottenSessions(BaseModel):
+    """POST /forget. Names; in_use: of those that go when the requests that run in them end."""
+
+    sessions: list[str]
+    in_use: list[str]
+
+
 class Cancelled(BaseModel):
     """POST /cancel"""
 

@@ -39,6 +39,18 @@ class PriorityBody(BaseModel):
     lane: str = Field(min_length=1, max_length=256)
 
 
+class ForgetBody(BaseModel):
+    """POST /forget. One of both: a session's name, or all that the caller has (an admin: anybody).
+
+    Stored responses are not meant: DELETE /v1/responses/{id} removes those.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    session: str | None = Field(default=None, min_length=1, max_length=256)
+    all: StrictBool = False
+
+
 class CancelBody(BaseModel):
     """POST /cancel. request: as `/status` lists it."""
 

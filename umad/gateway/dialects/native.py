@@ -1,4 +1,5 @@
-"""umad's own endpoints: /generate, /load, /unload, /priority, /cancel, /status, /health, /diag.
+"""umad's own endpoints: /generate, /load, /unload, /priority, /cancel, /forget,
+/status, /health, /diag.
 
 Errors have OpenAI's shape. Not: /metrics (`dialects.metrics`).
 """
@@ -17,13 +18,14 @@ from umad.gateway import sse
 from umad.gateway.bodies.answers import (
     Cancelled,
     Diagnosis,
+    ForgottenSessions,
     Generated,
     Health,
     Moved,
     Status,
     Unloaded,
 )
-from umad.gateway.bodies.native import CancelBody, GenerateBody, ModelBody, PriorityBody
+from umad.gateway.bodies.native import CancelBody, ForgetBody, GenerateBody, ModelBody, PriorityBody
 from umad.gateway.bodies.scorecard import Loaded
 from umad.gateway.call import Call, answer
 from umad.gateway.dialects.openai_shape import OPENAI
@@ -119,6 +121,13 @@ async def _cancel(call: Call) -> ASGIApp:
     return answer({"request": body.request, "state": "cancelled"})
 
 
+async def _forget(call: Call) -> ASGIApp:
+    body = call.body(ForgetBody)
+    if (body.session is not None) == body.all:
+        raise BadRequest("forget names a session, or has all: true", field="session")
+    return answer(dict(await call.service.forget(body.session, all=body.all)))
+
+
 async def _status(call: Call) -> ASGIApp:
     service = call.service
     return answer(
@@ -195,6 +204,14 @@ ENDPOINTS = (
         "POST", "/priority", _priority, "Move work to another lane", body=PriorityBody, answer=Moved
     ),
     _native("POST", "/cancel", _cancel, "End a request", body=CancelBody, answer=Cancelled),
+    _native(
+        "POST",
+        "/forget",
+        _forget,
+        "Remove what is kept of a session",
+        body=ForgetBody,
+        answer=ForgottenSessions,
+    ),
     _native("GET", "/status", _status, "Models and live requests", answer=Status),
     _native(
         "GET",
