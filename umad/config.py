@@ -65,6 +65,7 @@ class EngineSettings:
     park_bytes: host memory for streams and prefixes the pool has no room for; 0 for none.
     session_dir: where the context of named sessions is kept beyond the engine's life; None for
     nowhere. session_bytes: of disk for it, all models together.
+    backend: what computes; "numpy" is a toy for tests of umad itself.
     """
 
     ctx_size: int = 8192
@@ -82,6 +83,7 @@ class EngineSettings:
     mlock: bool = False
     mmap: bool = True
     repack: bool = False
+    backend: Literal["llamacpp", "numpy"] = "llamacpp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from umad import nano
 from umad.clock import MonotonicClock
 from umad.engine import llama
 from umad.engine.cutter import Cutter
-from umad.engine.execution import DecodeRunner
+from umad.engine.decode_runner import DecodeRunner
 from umad.engine.kvtypes import KV_TYPES
 from umad.step import DecodeSlice, PrefillSlice, SeqTrim, StepPlan
 

@@ -11,7 +11,7 @@ from tests.engine.harness import engine, start
 from tests.engine.served_loop import N_VOCAB, FakeRunner, arrival
 from umad import nano
 from umad.config import EngineSettings, SchedulerSettings, Settings
-from umad.engine.execution import DecodeRunner
+from umad.engine.decode_runner import DecodeRunner
 from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.inbox import Arrival
 from umad.engine.intake import Intake

@@ -164,6 +164,12 @@ SCALARS: tuple[Option, ...] = (
         shown=True,
     ),
     engine_option(
+        "backend",
+        choice("llamacpp", "numpy"),
+        "The library that computes.",
+        "numpy is a toy for tests of umad itself: its answers mean nothing.",
+    ),
+    engine_option(
         "flash_attention",
         SWITCH,
         "Fused attention; quantized KV needs it.",

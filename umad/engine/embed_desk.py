@@ -5,21 +5,20 @@ Not: when a slice runs (`umad.scheduler.embed_turns`) or how (`embedder`). Owner
 
 from collections.abc import Callable
 
-from umad.engine.embedder import Embedded, Embedder
+from umad.engine.backend import EmbedRunner
+from umad.engine.embed_work import NOTHING, Embedded
 from umad.engine.inbox import DropEmbed, EmbedArrival, EmbedMail
 from umad.errors import InternalError, UmadError, Unsupported
 from umad.protocol.link import Reply
 from umad.scheduler.embeds import EmbedQueue
 from umad.step import StepPlan
 
-NOTHING = Embedded()
-
 
 class EmbedDesk:
     """Of one step loop. embedder: None where nothing is ever embedded (tests)."""
 
     def __init__(
-        self, queue: EmbedQueue, embedder: Embedder | None, emit: Callable[[Reply], None]
+        self, queue: EmbedQueue, embedder: EmbedRunner | None, emit: Callable[[Reply], None]
     ) -> None:
         self._queue = queue
         self._embedder = embedder

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.clock import MonotonicClock
-from umad.engine.embedder import Wanted
+from umad.engine.embed_work import Wanted
 from umad.engine.embedding import RANK, EmbedFacts
 from umad.engine.fair_queue import FairQueue
 from umad.engine.inbox import DropEmbed, EmbedArrival, Inbox

@@ -7,7 +7,7 @@ has come for a while: who never embeds pays nothing. Not: which texts and when
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from umad.engine.board_watch import BoardWatch
 from umad.engine.cutter import Cutter
+from umad.engine.embed_work import Embedded, Wanted
 from umad.engine.embedding import EmbedFacts
 from umad.engine.llama import Batch, Context, LlamaError
 from umad.errors import EngineFailed, UmadError
@@ -28,20 +29,6 @@ _DONE, _ABORTED = 0, 2  # llama_decode's results
 KEPT_NS = 20_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a request is to be answered with: with `ranks` scores, the `top` best of them in order;
-    else vectors of `width` numbers, scaled to length 1 if `normalize`. sizes: tokens of each
-    input."""
-
-    call: int
-    sizes: tuple[int, ...]
-    width: int
-    normalize: bool = True
-    ranks: bool = False
-    top: int | None = None
-
-
 @dataclass(slots=True)
 class _Job:
     """vectors: float32 (inputs, width). sum: of the input that is begun, where a mean is made."""
@@ -50,17 +37,6 @@ class _Job:
     vectors: NDArray[np.float32]
     n_left: int
     sum: NDArray[np.float32] | None = None
-
-
-@dataclass(slots=True)
-class Embedded:
-    """ns: wall time of the decode. replies: of requests that are whole now, or failed; failed:
-    calls of the latter."""
-
-    ns: int = 0
-    was_cut: bool = False
-    replies: list[Reply] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
 
 
 class Embedder:

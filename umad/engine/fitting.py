@@ -96,7 +96,7 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
     file_bytes = sum(one.file_bytes for one in headers)
     kv_bytes = memory.pool_bytes + n_spare * memory.cell_bytes
     machine_bytes = memory_bytes()
-    available_bytes = machine_bytes + _own_memory(devices)
+    available_bytes = machine_bytes + device_bytes(devices)
     other_bytes = file_bytes + kv_bytes + memory.compute_bytes
     n_streams = stream_count(
         None if settings.max_seqs is None else context.max_seqs - 1,
@@ -288,7 +288,7 @@ def _has_tiles(settings: EngineSettings, devices: tuple[Device, ...]) -> bool:
     return on_cpu and settings.flash_attention and settings.kv_type == "f16"
 
 
-def _own_memory(devices: tuple[Device, ...]) -> int:
+def device_bytes(devices: tuple[Device, ...]) -> int:
     """Memory of devices that have their own beside the machine's."""
     return sum(
         device.memory_bytes

@@ -15,8 +15,8 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
 
 from umad.chat.lark import JSON_WHITESPACE
 from umad.constraint import Constraint
-from umad.engine.llama import Model
 from umad.engine.schema_fault import MAX_LOOKS, fault_path
+from umad.engine.tokens import TokenTable
 from umad.errors import BadRequest, Unsupported
 from umad.sampling.allowed import WORD_BITS, Allowed
 
@@ -38,7 +38,7 @@ _NO_ANSWER = "NoExtensionBias"
 class Guidance:
     """Compiles for one model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TokenTable) -> None:
         self.n_vocab = model.n_vocab
         self.eog = model.eog_tokens()
         self._model = model

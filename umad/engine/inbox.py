@@ -7,7 +7,7 @@ and so, by and by, the daemon's writes.
 import threading
 from dataclasses import dataclass
 
-from umad.engine.embedder import Wanted
+from umad.engine.embed_work import Wanted
 from umad.engine.reading import Ring
 from umad.engine.stream import Stream
 from umad.forgetting import ForgetScope

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umad.config import EngineSettings
+from umad.engine import llama
 from umad.engine.context_memory import ContextMemory
 from umad.engine.cost_file import CostFile
 from umad.engine.devices import Device
@@ -173,7 +174,12 @@ def _generator(
         window=window_of(model, opened.header),
         parking=parking,
         sessions=open_sessions(
-            options, facts, parking, parts(fitting.path, fitting.header), fitting.headers
+            options,
+            facts,
+            parking,
+            parts(fitting.path, fitting.header),
+            fitting.headers,
+            library=llama.build(),
         ),
     )
 

@@ -7,10 +7,10 @@ llama.cpp context and the streams; others hand it mail and take its news.
 import gc
 from collections.abc import Callable
 
+from umad.engine.backend import EmbedRunner
 from umad.engine.board import BoardSeat
 from umad.engine.drawing import Drawing
 from umad.engine.embed_desk import EmbedDesk
-from umad.engine.embedder import Embedder
 from umad.engine.execution import StepRunner, bytes_moved_by, no_decode
 from umad.engine.facts import StepTraffic
 from umad.engine.forget_desk import ForgetDesk
@@ -68,7 +68,7 @@ class StepLoop:
         choice_s: float = CHOICE_S,
         at_rest: Callable[[], None] | None = None,
         tally: StepTally | None = None,
-        embedder: Embedder | None = None,
+        embedder: EmbedRunner | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
         called whenever work has ended and no more has come for a while. embedder: None where no

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from umad.config import LaneSettings, SchedulerSettings
-from umad.engine.execution import DecodeRunner
+from umad.engine.execution import StepRunner
 from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.inbox import Arrival, Inbox
 from umad.engine.intake import Intake
@@ -48,7 +48,7 @@ class Rehearsal:
         *,
         facts: ModelFacts,
         cost: CostModel,
-        runner: DecodeRunner,
+        runner: StepRunner,
         intake: Intake,
         traffic: StepTraffic,
         lanes: Mapping[str, LaneSettings],

@@ -1,7 +1,7 @@
 """Saves and reads sessions beside the steps: one thread writes, one reads, neither is waited for.
 
 The step thread lends the writer the slabs that parking made; while they are lent nobody writes over
-them (`ParkedCells.lend`), so a save costs the steps nothing. What comes of it arrives as mail.
+them (`SlabStore.lend`), so a save costs the steps nothing. What comes of it arrives as mail.
 Not: when anything is saved or read (`umad.scheduler.saving`). Owner: `SessionDisk` is the step
 thread's; its jobs run on threads of its own.
 """
@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.parked_cells import ParkedCells
 from umad.engine.process import name_thread, take_only_idle_cores
 from umad.engine.session_file import Slab
 from umad.engine.session_folder import SessionFolder
+from umad.engine.slabs import SlabStore
 from umad.step import DiskDone, SessionFetch, SessionForget, SessionOp, SessionSave
 from umad.units import NS_PER_MS
 
@@ -39,7 +39,7 @@ class SessionDisk:
     def __init__(
         self,
         folder: SessionFolder,
-        parked: ParkedCells,
+        parked: SlabStore,
         *,
         put: Callable[[DiskDone], None],
         now_ns: Callable[[], int],

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from umad.engine import llama
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
 from umad.engine.session_file import About
@@ -35,12 +34,12 @@ def fingerprint(paths: Sequence[Path], headers: Sequence[GgufHeader]) -> str:
     return digest.hexdigest()
 
 
-def about(facts: ModelFacts, shape: ParkShape, model: str) -> About:
-    """Everything that has to be the same."""
+def about(facts: ModelFacts, shape: ParkShape, model: str, library: str) -> About:
+    """Everything that has to be the same. library: the version and build that made the cells."""
     return {
         "format": FORMAT,
         "model": model,
-        "llama.cpp": llama.build(),
+        "llama.cpp": library,
         "kv type": facts.kv_type,
         "kv packing": facts.kv_pack,
         "flash attention": facts.flash_attention,
@@ -54,6 +53,8 @@ def open_sessions(
     shape: ParkShape | None,
     paths: Sequence[Path],
     headers: Sequence[GgufHeader],
+    *,
+    library: str,
 ) -> SessionFolder | None:
     """The folder of this model's sessions; None, with a line in the log, where none are saved."""
     settings = options.engine
@@ -67,7 +68,7 @@ def open_sessions(
         folder = SessionFolder(
             root,
             model=Path(options.path).absolute(),
-            about=about(facts, shape, fingerprint(paths, headers)),
+            about=about(facts, shape, fingerprint(paths, headers), library),
             most_bytes=settings.session_bytes,
         )
     except OSError as error:

@@ -7,8 +7,7 @@ scorecard that is looked at once a second. Owner: the step thread.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from umad.engine.embed_desk import NOTHING
-from umad.engine.embedder import Embedded
+from umad.engine.embed_work import NOTHING, Embedded
 from umad.engine.execution import Decoded
 from umad.protocol.link import StepStats
 from umad.scheduler import SchedulerSnapshot

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.llama import Model
 from umad.engine.plain_text import PlainText
+from umad.engine.tokens import TokenTable
 from umad.engine.process import let_others_first
 from umad.errors import BadRequest, PromptTooLong
 
@@ -28,7 +28,7 @@ _BYTES_OF_TEXT = frozenset(range(0xF5)) - {0xC0, 0xC1}
 class Vocabulary:
     """A model's tokens. eog: those that end a generation."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TokenTable) -> None:
         self._model = model
         self.n_vocab = model.n_vocab
         self.eog = model.eog_tokens()

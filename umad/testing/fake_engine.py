@@ -327,7 +327,3 @@ def main(arguments: Sequence[str]) -> None:
         }
         engine.send(Ready(facts=facts))
         engine.run()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,0 +1,14 @@
+"""Stand-ins for tests of everything around an engine, and a backend without a model file.
+
+    fake_engine    FakeEngine: a process that speaks the real link and makes up tokens
+    numpy_backend  NumpyBackend: a toy model behind the real engine process
+    toy_cells      the toy's cells and slabs
+    toy_tokens     the toy's vocabulary and logits
+
+`python -m umad.testing FD MODEL` is a fake engine's process.
+Not: tests; those are in `tests/`. Each process has one thread that uses these.
+"""
+
+from umad.testing.fake_engine import FAKE_VOCAB, FakeModel, fake_command, fake_text, fake_token
+
+__all__ = ["FAKE_VOCAB", "FakeModel", "fake_command", "fake_text", "fake_token"]

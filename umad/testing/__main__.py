@@ -1,0 +1,8 @@
+"""`python -m umad.testing FD MODEL`: a fake engine's process."""
+
+import sys
+
+from umad.testing.fake_engine import main
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
