@@ -38,6 +38,7 @@ from rich.table import Table
 from bench import cache, command, models
 from bench.errors import BenchError
 from umad.engine import llama
+from umad.engine.context_options import ContextOptions
 
 SLICES = (1, 2, 4, 8, 16, 32, 63, 64, 128, 256)
 # Below and above 512 cells: from there on ggml splits the attention of a lone row over threads.
@@ -88,7 +89,7 @@ class Bench:
         kv_type = _F16 if setup.kv == "f16" else _Q8_0
         self.context = llama.Context(
             model,
-            llama.ContextOptions(
+            ContextOptions(
                 n_cells=_CELLS,
                 max_seqs=_SEQS,
                 batch=_BATCH,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from umad.config import KvType
 from umad.engine import llama
+from umad.engine.context_options import ContextOptions
 from umad.engine.kvtypes import KV_TYPES
 
 Rows = NDArray[np.float32]
@@ -41,7 +42,7 @@ class Judged:
 class ColdAnswers:
     """One model on a context of its own. options: of the pool that is judged by them."""
 
-    def __init__(self, model: llama.Model, options: llama.ContextOptions) -> None:
+    def __init__(self, model: llama.Model, options: ContextOptions) -> None:
         self._context = llama.Context(model, replace(options, max_seqs=MOST_TOKENS + 1))
         self._batch = llama.Batch(options.batch)
         self._most = options.batch
@@ -125,7 +126,7 @@ def cold_answers(
     llama.start()
     model = llama.Model(str(path), gpu_layers=0)
     number = KV_TYPES[kv_type].number
-    options = llama.ContextOptions(
+    options = ContextOptions(
         n_cells=n_cells,
         max_seqs=1,
         batch=512,

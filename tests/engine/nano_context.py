@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine import llama
+from umad.engine.context_options import ContextOptions
 from umad.engine.kvtypes import KV_TYPES
 
 # A prompt of 150 tokens that say nothing, mostly different ones.
@@ -15,7 +16,7 @@ def new_context(model: llama.Model, **changes: int) -> llama.Context:
     options = {"n_cells": 1024, "max_seqs": 8, "batch": 256, "ubatch": 256, "threads": 1}
     return llama.Context(
         model,
-        llama.ContextOptions(**{**options, **changes}, type_k=q8, type_v=q8, flash_attention=True),
+        ContextOptions(**{**options, **changes}, type_k=q8, type_v=q8, flash_attention=True),
     )
 
 

@@ -9,7 +9,7 @@ from tests.engine.header_model import header_model
 from tests.engine.real_models import REAL_MODELS, RealModel
 from umad.engine import llama
 from umad.engine.context_memory import ContextMemory, context_memory, read_log
-from umad.engine.llama import ContextOptions
+from umad.engine.context_options import ContextOptions
 
 F16, Q8_0 = 1, 8
 OPTIONS = ContextOptions(

@@ -10,6 +10,7 @@ from tests.engine.nano_context import TOKENS
 from umad import nano
 from umad.clock import MonotonicClock
 from umad.engine import llama
+from umad.engine.context_options import ContextOptions
 from umad.engine.cutter import Cutter
 from umad.engine.decode_runner import DecodeRunner
 from umad.engine.kvtypes import KV_TYPES
@@ -25,7 +26,7 @@ def context() -> Iterator[llama.Context]:
     f16 = KV_TYPES["f16"].number
     context = llama.Context(
         model,
-        llama.ContextOptions(
+        ContextOptions(
             n_cells=N_CELLS,
             max_seqs=SCRATCH + 1,
             batch=128,

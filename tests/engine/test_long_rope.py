@@ -10,6 +10,7 @@ from tests.engine.nano_context import new_context, step
 from tests.engine.test_embedding import vectors
 from tests.engine.tiny_models import N_VOCAB, ORIGINAL, write_long_rope
 from umad.engine import llama
+from umad.engine.context_options import ContextOptions
 from umad.engine.fitting import SPARE_CELLS, padded, spare_cells
 from umad.engine.kvtypes import KV_TYPES
 from umad.models.gguf import read_header
@@ -30,7 +31,7 @@ def bare_tokens(path: Path, n_ctx: int) -> list[int]:
     f16 = KV_TYPES["f16"].number
     context = llama.Context(
         model,
-        llama.ContextOptions(
+        ContextOptions(
             n_cells=n_ctx,
             max_seqs=1,
             batch=512,

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine import llama
-from umad.engine.llama import Batch, Context, ContextOptions, Model
+from umad.engine.context_options import ContextOptions
+from umad.engine.llama import Batch, Context, Model
 
 N_TOKENS = 16
 _PROMPT_TOKENS = 40

@@ -9,6 +9,7 @@ any time; what its clients are owed stands in the journal, and the next engine g
     connections    how many there are, who gives way, room for the owner's tools
     session        one connection: frames in, frames out, limits, slow readers
     peer           who the kernel says is connected (the platform seam); identity: app, lane
+    authority      who may ask for what: one table, and the place that decides by it
     verbs          what each request does; listing: rows of `models` and `sessions`
     admission      from a client's request to an engine's order: limits, lane, seed
     completions    every live request: accepted, cancelled, moved, paused, ended

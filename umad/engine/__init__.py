@@ -23,6 +23,11 @@ In the order of a request's way through it; indented, what only the module above
     launch          EngineOptions and the command line; importable without llama.cpp
     main            the process from its arguments to its exit
     wiring          every part made and put together
+    backend         the seam to what computes: Backend, OpenModel, Capabilities; its parts are
+                    tokens (a vocabulary), slabs (cells in host memory), execution (plans)
+      llama_backend llama.cpp behind that seam
+      context_memory  what a context takes of memory, by llama.cpp's own account
+      stream_count  how many streams memory has room for
       fitting       whether a model can be served here, told from its headers
       loading       weights and context opened, warm-up, first measurements
         opened      what a model whose weights are mapped says of itself
@@ -46,7 +51,8 @@ In the order of a request's way through it; indented, what only the module above
         answer_mask AnswerMask: which tokens may come next
     inbox           what other threads hand to the step thread
     loop            StepLoop: the only one to touch scheduler, context and streams
-      execution     DecodeRunner: memory operations, one decode and its outcome
+      execution     StepRunner: the seam to what carries plans out; Decoded: what came of it
+        decode_runner  llama.cpp's: memory operations, one decode and its outcome
         batch       from a `StepPlan` to llama.cpp's batch arrays
         parked_cells  slabs of cells in host memory
         session_disk  saves and reads them beside the steps; session_folder: whose folder, what
@@ -55,6 +61,7 @@ In the order of a request's way through it; indented, what only the module above
       reading       clients that read rows or choose tokens, in the pages of shared_pages
       forget_desk   answers to calls to forget, once the files are gone
       embed_desk        texts from the inbox to the scheduler's queue, answers out
+        embed_work  what is wanted, and what one slice brought
         embedder    Embedder: slices to vectors; embedding: what a model makes of a text
       tally         what steps did, added up until it is worth telling
       spinning      whether decode threads wait for cores spinning or asleep
@@ -64,4 +71,5 @@ In the order of a request's way through it; indented, what only the module above
     board_watch     BoardWatch: cuts for the sake of another engine's interactive work
     facts           ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
     llama           llama.cpp; the only module that imports it; llama_log, devices: what it says
+    context_options ContextOptions: the shape of a context
 """

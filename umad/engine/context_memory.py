@@ -13,7 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from umad.engine.llama import MAX_SEQS, Context, ContextOptions, Model, listening
+from umad.engine.context_options import ContextOptions
+from umad.engine.llama import MAX_SEQS, Context, Model, listening
 
 _MIB = 2**20
 # States are allocated in earnest, so they are measured on few sequences.

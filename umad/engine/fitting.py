@@ -11,10 +11,11 @@ from pathlib import Path
 
 from umad.config import EngineSettings
 from umad.engine.context_memory import ContextMemory, context_memory
+from umad.engine.context_options import ContextOptions
 from umad.engine.devices import Device
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
-from umad.engine.llama import MAX_SEQS, ContextOptions, LlamaError, Model
+from umad.engine.llama import MAX_SEQS, LlamaError, Model
 from umad.engine.opened import header_number
 from umad.engine.parked_cells import park_shape
 from umad.engine.process import decode_threads, memory_bytes

@@ -11,7 +11,6 @@ import ctypes
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from llama_cpp._ggml import libggml as libggml
 from numpy.typing import NDArray
 
 from umad.engine.abort_flag import AbortFlag
+from umad.engine.context_options import ContextOptions
 from umad.engine.devices import Device, devices_of
 from umad.engine.llama_log import LlamaLog
 
@@ -277,25 +277,6 @@ class Batch:
     def set_rows(self, n_rows: int) -> None:
         """How many of the rows the next decode computes."""
         self.struct.n_tokens = n_rows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextOptions:
-    """Shape of a context. type_k, type_v: ggml type numbers (`umad.engine.kvtypes`).
-
-    pooling: None for a context that generates; else it embeds, every row is an output, and this
-    number (`umad.engine.embedding.POOLINGS`) says what is made of them.
-    """
-
-    n_cells: int
-    max_seqs: int
-    batch: int
-    ubatch: int
-    threads: int
-    type_k: int
-    type_v: int
-    flash_attention: bool
-    pooling: int | None = None
 
 
 class Context:

@@ -13,13 +13,14 @@ from pathlib import Path
 from umad.config import EngineSettings
 from umad.engine import llama
 from umad.engine.context_memory import ContextMemory
+from umad.engine.context_options import ContextOptions
 from umad.engine.cost_file import CostFile
 from umad.engine.devices import Device
 from umad.engine.embedding import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.fitting import Fitting, fit
 from umad.engine.launch import EngineOptions
-from umad.engine.llama import Context, ContextOptions, LlamaError, Model
+from umad.engine.llama import Context, LlamaError, Model
 from umad.engine.opened import Opened, window_of
 from umad.engine.parked_cells import can_park
 from umad.engine.process import locked_bytes

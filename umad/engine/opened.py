@@ -8,6 +8,7 @@ from pathlib import Path
 
 from umad.chat.formats import format_of
 from umad.engine.context_memory import ContextMemory
+from umad.engine.context_options import ContextOptions
 from umad.engine.devices import Device, cuts_soon
 from umad.engine.embedding import (
     HELD_SEQS,
@@ -20,7 +21,7 @@ from umad.engine.embedding import (
 from umad.engine.facts import ModelFacts
 from umad.engine.kvtypes import GgmlType
 from umad.engine.launch import EngineOptions
-from umad.engine.llama import ContextOptions, Model
+from umad.engine.llama import Model
 from umad.models.gguf import GgufHeader
 from umad.models.positions import learnt_positions, long_factors_from
 from umad.models.sizes import WeightBytes

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from umad.engine.llama import Batch, Context, ContextOptions, Model
+from umad.engine.context_options import ContextOptions
+from umad.engine.llama import Batch, Context, Model
 from umad.errors import ModelLoadFailed
 from umad.scheduler.cost import CostModel
 from umad.units import NS_PER_MS

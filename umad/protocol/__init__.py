@@ -7,8 +7,8 @@ Not: sockets, time, or what a request means. README.md is the same for other lan
     frames      bytes of a stream <-> bodies of frames
     bounds      refuses a body whose shape would cost far more memory than it has bytes
     requests    what a client says, as values, and their encoding
-    fields      readers of single fields that came from outside; chat_fields, embed_fields: of a
-                chat's and of texts to embed, and how a client writes them
+    fields      readers of single fields that came from outside; chat_fields, embed_fields,
+                asker_fields: of a chat's, of texts to embed, of whom a front end asks for
     parsing     body -> checked request; the only place where untrusted input is taken apart
     events      what the daemon answers: encoding, and parsing in the client
     messages    the front door: the names of the four above that other packages use

@@ -2,6 +2,8 @@
 
     fake_engine    FakeEngine: a process that speaks the real link and makes up tokens
     numpy_backend  NumpyBackend: a toy model behind the real engine process
+    toy_runner     carries plans out on the toy's cells
+    toy_embedder   the toy's vectors
     toy_cells      the toy's cells and slabs
     toy_tokens     the toy's vocabulary and logits
 
