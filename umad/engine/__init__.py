@@ -70,6 +70,7 @@ In the order of a request's way through it; indented, what only the module above
     board           BoardSeat: what this engine shows the engines of other models, and sees of them
     board_watch     BoardWatch: cuts for the sake of another engine's interactive work
     facts           ModelFacts, what `Ready` tells; kvtypes: our names for ggml's types
-    llama           llama.cpp; the only module that imports it; llama_log, devices: what it says
+    llama           llama.cpp, which only it and llama_vocab import; llama_log: what it says;
+                    devices: what it can compute on
     context_options ContextOptions: the shape of a context
 """

@@ -24,6 +24,16 @@ class TokenTable(Protocol):
     adds_eos: bool
     adds_sep: bool
 
+    @property
+    def covers_all_bytes(self) -> bool:
+        """Every byte of a text stands in a token of it."""
+        ...
+
+    @property
+    def drops_blanks(self) -> bool:
+        """Some token takes the blanks beside it with it."""
+        ...
+
     def chat_template(self, name: str | None = None) -> str | None:
         """The Jinja source in the model's file, or the one of that name; None without."""
         ...

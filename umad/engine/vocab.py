@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.plain_text import PlainText
-from umad.engine.tokens import TokenTable
 from umad.engine.process import let_others_first
+from umad.engine.tokens import TokenTable
 from umad.errors import BadRequest, PromptTooLong
 
 _NO_BOUND = 0

@@ -139,7 +139,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
             is_guarded=loop.is_guarded,
             seat=seat,
             now_ns=clock.now_ns,
-            most_tokens=n_cells or loaded.embeds.most_tokens,
+            most_tokens=n_cells or model.embeds.most_tokens,
         )
     )
     # What has been loaded stays for good; the collector need not look at it, nor run by itself.

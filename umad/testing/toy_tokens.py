@@ -51,6 +51,8 @@ class ToyTokens:
         self.adds_bos = False
         self.adds_eos = False
         self.adds_sep = False
+        self.covers_all_bytes = True
+        self.drops_blanks = False
 
     def chat_template(self, name: str | None = None) -> str | None:
         """ChatML; there is no other one."""
