@@ -128,14 +128,8 @@ def test_the_sdist_builds_and_passes_its_own_tests(tmp_path: Path) -> None:
     run("make", f"PYTHON={sys.executable}", "install", cwd=folder, timeout_s=1800)
     if narrowed:
         run("make", "lint", "types", "layers", cwd=folder, timeout_s=1200)
-        pytest_command: tuple[str | Path, ...] = (
-            folder / ".venv/bin/python",
-            "-m",
-            "pytest",
-            "-q",
-            *narrowed.split(),
-        )
-        run(*pytest_command, cwd=folder, timeout_s=3600)
+        python = str(folder / ".venv" / "bin" / "python")
+        run(python, "-m", "pytest", "-q", *narrowed.split(), cwd=folder, timeout_s=3600)
     else:
         run("make", "test", cwd=folder, timeout_s=7200)
     run("make", "dist", cwd=folder, timeout_s=600)
