@@ -25,6 +25,8 @@ from umad.units import NS_PER_S
 from umad.version import __version__
 
 PROVIDER = "umad"
+# Of what a client called itself, its model or its conversation.
+_MOST_CHARS = 256
 _TRACE_HEADERS = ("traceparent", "tracestate")
 _SAMPLING = (
     "temperature",
@@ -61,7 +63,7 @@ class OtelSpans(Spans):
             },
         )
         if agent := headers.get("user-agent"):
-            span.set_attribute("user_agent.original", agent)
+            span.set_attribute("user_agent.original", agent[:_MOST_CHARS])
         return _Request(span, self._tracer, self._clock)
 
     @override
@@ -83,9 +85,9 @@ class _Request(RequestSpan):
             "gen_ai.provider.name": PROVIDER,
         }
         if request.model is not None:
-            attributes["gen_ai.request.model"] = request.model
+            attributes["gen_ai.request.model"] = request.model[:_MOST_CHARS]
         if request.session is not None:
-            attributes["gen_ai.conversation.id"] = request.session
+            attributes["gen_ai.conversation.id"] = request.session[:_MOST_CHARS]
         if request.n != 1:
             attributes["gen_ai.request.choice.count"] = request.n
         for name in _SAMPLING:
@@ -93,7 +95,7 @@ class _Request(RequestSpan):
             if value is not None:
                 attributes[f"gen_ai.request.{name}"] = value
         span = self._tracer.start_span(
-            f"{operation} {request.model or ''}".rstrip(),
+            f"{operation} {(request.model or '')[:_MOST_CHARS]}".rstrip(),
             context=set_span_in_context(self._span),
             kind=SpanKind.CLIENT,
             attributes=attributes,

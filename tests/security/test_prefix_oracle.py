@@ -1,0 +1,102 @@
+"""What one key can find out about another's prompts: by counts, by time, by what is evicted."""
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.gateways import LiveGateway
+from tests.security.two_keys import ADMIN, ALICE, BOB, keyed_gateway
+from umad.client import Client
+from umad.service import Done
+
+# Long enough that reading it is felt: a hit is told from a miss by milliseconds.
+STORY = "The quick brown fox jumps over the lazy dog and the dog sleeps on in the warm sun. " * 24
+SECRET = f"{STORY} The number of the safe is 4"
+POOL = ("--ctx-size", "16384")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    with keyed_gateway(tmp_path_factory.mktemp("oracle"), *POOL) as one:
+        yield one
+
+
+def heard(http: httpx.Client, prompt: str, headers: dict[str, str]) -> tuple[int, float]:
+    """Cached tokens of a prompt, and milliseconds to its first token."""
+    body: dict[str, Any] = {"prompt": prompt, "max_tokens": 1, "stream": False, "temperature": 0}
+    answer = http.post("/generate", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    done = answer.json()["completions"][0]
+    return done["usage"]["cached_tokens"], done["timings"]["first_token_ms"]
+
+
+def test_no_guess_at_anothers_prompt_is_told_from_another(gateway: LiveGateway) -> None:
+    """The attack: each digit in turn, and look for the one of which a token more is cached."""
+    with gateway.http() as http:
+        heard(http, SECRET, ALICE)
+        assert heard(http, SECRET, ALICE)[0] > 100  # it is there, for her
+        guesses = [f"{STORY} The number of the safe is {digit}" for digit in range(10)]
+        cached = [heard(http, guess, BOB)[0] for guess in guesses]
+    assert cached[0] == 0
+    # From then on he shares what he sent himself, and the right digit no more than the others.
+    assert len(set(cached[1:])) == 1
+
+
+def test_a_hit_is_not_told_from_a_miss_by_time(gateway: LiveGateway) -> None:
+    def fresh(at: int) -> str:
+        return f"Tale {at}. {STORY}"
+
+    hits, hers, misses = [], [], []
+    with gateway.http() as http:
+        for at in range(12):
+            heard(http, fresh(at), ALICE)
+            hits.append(heard(http, fresh(at), BOB)[1])
+            misses.append(heard(http, fresh(100 + at), BOB)[1])
+            hers.append(heard(http, fresh(at), ALICE)[1])
+    hit, miss, own = (statistics.median(one) for one in (hits, misses, hers))
+    assert own < miss / 2, "her own second time is quick, so time does tell where it may"
+    assert 0.75 < hit / miss < 1.33
+
+
+def test_the_machines_user_and_its_keys_know_nothing_of_each_other(gateway: LiveGateway) -> None:
+    prompt = f"Only once. {STORY}"
+    with gateway.http() as http, Client(gateway.daemon.socket) as client:
+        heard(http, prompt, ALICE)
+        events = client.generate(prompt, max_tokens=1)
+        socket_cached = [one.usage.cached_tokens for one in events if isinstance(one, Done)]
+        admins = heard(http, prompt, ADMIN)[0]
+    assert socket_cached == [0]
+    assert admins == 0
+
+
+def test_sharing_is_a_setting(tmp_path: Path) -> None:
+    with keyed_gateway(tmp_path, *POOL, "--share-prefixes") as gateway, gateway.http() as http:
+        heard(http, SECRET, ALICE)
+        assert heard(http, SECRET, BOB)[0] > 100
+
+
+def test_a_saved_session_is_found_again_by_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    body = {"prompt": SECRET, "session": "safe", "max_tokens": 2, "stream": False}
+    with (
+        keyed_gateway(tmp_path, *POOL, "--session-dir", str(folder)) as gateway,
+        gateway.http() as http,
+    ):
+        http.post("/generate", json=body, headers=ALICE)
+
+    def cached(headers: dict[str, str]) -> int:
+        answer = http.post("/generate", json=body, headers=headers).json()
+        return int(answer["completions"][0]["usage"]["cached_tokens"])
+
+    assert len(list(folder.glob("*/*.kv"))) == 1
+    with (
+        keyed_gateway(tmp_path, *POOL, "--session-dir", str(folder)) as gateway,
+        gateway.http() as http,
+    ):
+        assert cached(BOB) == 0
+        hers = cached(ALICE)
+    assert hers > 100
