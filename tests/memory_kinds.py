@@ -179,9 +179,7 @@ KINDS: Mapping[str, Kind] = {
     "chunks": Kind(
         architecture="llama4",
         blocks=_llama4,
-        n_layers=2,
         keys={
-            "attention.sliding_window_pattern": [True, False],
             "expert_count": 2,
             "expert_used_count": 1,
             "expert_feed_forward_length": FFN,

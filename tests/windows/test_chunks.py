@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tests.cold_answers import cold_answers
-from tests.engine.harness import engine, submit
+from tests.engine.harness import engine
 from tests.memory_kinds import CHUNK, write
-from umad.protocol.link import Cancel
 
 N_LOGPROBS = 20
 SIZES = (64, 128, 512)
@@ -27,13 +26,10 @@ def test_a_beginning_is_shared_while_the_chunk_it_ends_in_is_whole(
     with engine(model, ctx_size=20_480) as running:
         running.ready()
         # The stranger's cells lie before the chat's. Freed, they are filled by one who needs more.
-        running.send(submit(1, prompt_ids=stranger, max_tokens=2000, ignore_eos=True))
-        while not running.of(1).ids:
-            running.hear()
-        running.generate(2, prompt_ids=chat, max_tokens=1, ignore_eos=True)
-        running.send(Cancel(rid=1))
-        running.finish(1)
-        running.generate(3, prompt_ids=other, max_tokens=1, ignore_eos=True)
+        running.generate(1, prompt_ids=stranger, max_tokens=1, session="stranger")
+        running.generate(2, prompt_ids=chat, max_tokens=1)
+        running.call("forget", session="stranger")
+        running.generate(3, prompt_ids=other, max_tokens=1)
 
         edited = running.generate(
             4, prompt_ids=chat[:at] + tail, max_tokens=4, ignore_eos=True, logprobs=N_LOGPROBS
