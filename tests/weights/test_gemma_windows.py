@@ -17,8 +17,7 @@ from umad.engine import llama
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 POOL = ("--ctx-size", "4096", "--max-seqs", "8")
-N_SLICINGS = 4
-SIZES = (20, 64, 128, 512)
+N_SLICINGS = 8
 
 
 def texts(model: Path) -> tuple[Tokens, Tokens, Tokens]:
@@ -66,7 +65,7 @@ def test_an_edited_turn_is_answered_like_a_new_prompt(at: int, short_tmp_path: P
     with cold_answers(model) as cold:
         judged = cold.judge(edited.prompt, edited.ids, edited.first)
         drawn = np.random.default_rng(at)
-        bound = cold.slicings(edited.prompt, N_LOGPROBS, drawn, N_SLICINGS, SIZES)
+        bound = cold.slicings(edited.prompt, N_LOGPROBS, drawn, N_SLICINGS)
     print(
         f"edited at {at}: {edited.cached_tokens} tokens shared; first token {judged.first:.2f} "
         f"nats off, tokens up to {judged.worst:.2f}; slicings of the prompt differ by {bound:.2f}"
