@@ -17,7 +17,7 @@ from umad.daemon.generation import Generation
 from umad.daemon.journal import Entry, Journal
 from umad.errors import ProtocolViolation, UmadError
 from umad.metrics.scorecard import Scorecard
-from umad.protocol.engine_words import is_time_ms
+from umad.protocol.engine_words import MOST_MS
 from umad.protocol.errors import error_of
 from umad.protocol.lifecycle import Event, State
 from umad.protocol.link import Pause, Prefilled, StepReport, Submit
@@ -77,7 +77,7 @@ class Fanout:
         values = iter(unpacked)
         next(values)
         solo_ms, carried = next(values), next(values)
-        if not is_time_ms(solo_ms):
+        if not 0 <= solo_ms < MOST_MS:  # of text it is an error too
             raise ProtocolViolation("a step's length is no length of time")
         for rid, token, tail in zip(values, values, values, strict=True):
             entry = journal.get(rid)
@@ -85,8 +85,9 @@ class Fanout:
                 continue
             if entry.state is not State.GENERATING:
                 self._begin(journal, entry, now_ns)
-            entry.ids.append(token)
-            if len(entry.ids) > entry.most_tokens:
+            ids = entry.ids
+            ids.append(token)
+            if len(ids) > entry.most_tokens:
                 raise _too_many(entry)
             note(rid, 1, now_ns, solo_ms, carried)
             entry.owner.recipient.send(entry.head + tail)

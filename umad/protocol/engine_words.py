@@ -31,7 +31,7 @@ MAX_ENGINE_FRAME_BYTES = 2**28
 _MOST_CHARS = 8192
 _MOST_LANES = 1024
 _MOST_COUNT = 2**63
-_MOST_MS = 1e12
+MOST_MS = 1e12
 _MOST_ID = 2**31
 _REASONS = frozenset(get_args(FinishReason))
 
@@ -48,9 +48,9 @@ def check_words(message: Any) -> FromEngine:
     return words
 
 
-def is_time_ms(value: Any) -> bool:
+def _is_time_ms(value: Any) -> bool:
     """A length of time."""
-    return type(value) in (float, int) and 0 <= value < _MOST_MS
+    return type(value) in (float, int) and 0 <= value < MOST_MS
 
 
 def _checked(value: Any, checks: Mapping[str, Check]) -> None:
@@ -189,8 +189,8 @@ _PARTS: dict[type, Mapping[str, Check]] = {
     Prefilled: {"rid": _is_count, "done_tokens": _is_count, "total_tokens": _is_count},
     StepStats: {
         **dict.fromkeys(StepStats.__dataclass_fields__, _is_count),
-        "device_ms": is_time_ms,
-        "coreless_ms": is_time_ms,
+        "device_ms": _is_time_ms,
+        "coreless_ms": _is_time_ms,
         "waiting": _are_lanes,
         "waits": _are_waits,
     },
@@ -205,7 +205,7 @@ _CHECKS: dict[type, Mapping[str, Check]] = {
         "prefilled": _each(Prefilled),
         "logits": _are_rows,
         "stats": _is_stats,
-        "solo_ms": is_time_ms,
+        "solo_ms": _is_time_ms,
         "carried": _is_flag,
     },
     Reply: {"call": _is_count, "error": _is_error},
