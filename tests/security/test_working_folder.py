@@ -100,6 +100,7 @@ def test_a_served_model_its_template_the_probe_and_the_gateway_run_nothing_plant
 ) -> None:
     shutil.copy(nano_path, hostile.path / "model.gguf")
     command = [str(UMAD), "serve", "./model.gguf", "--http", "127.0.0.1:0"]
+    command += ["--session-dir", "./sessions"]
 
     with serving(command, hostile, plain) as process:
         children = psutil.Process(process.pid).children(recursive=True)
@@ -119,6 +120,8 @@ def test_a_served_model_its_template_the_probe_and_the_gateway_run_nothing_plant
     assert isolated == {(sys.executable, "-I")}
     # llama.cpp built with backends as libraries loads them from where it stands.
     assert stand_in == {"/"}
+    # What the user named from here is still here.
+    assert (hostile.path / "sessions").is_dir()
     # The probe has run, and has ended.
     assert list((Path(plain["XDG_CACHE_HOME"]) / "umad").glob("bandwidth*"))
 
@@ -165,12 +168,15 @@ def test_an_agent_is_launched_without_running_anything_planted(
     programs.mkdir()
     (programs / "claude").write_text("#!/bin/sh\necho started\n")
     (programs / "claude").chmod(0o755)
+    # A PATH with an empty item, or a dot, has the working folder in it.
+    (hostile.path / "claude").write_text("#!/bin/sh\necho the one planted here\n")
+    (hostile.path / "claude").chmod(0o755)
 
     with serving([str(UMAD), "serve", "--http", "127.0.0.1:0"], hostile, plain):
         ended = subprocess.run(
             [UMAD, "launch", f"--url={gateway_address(hostile)}", "claude"],
             cwd=hostile.path,
-            env={**plain, "PATH": str(programs)},
+            env={**plain, "PATH": f":.:{programs}"},
             capture_output=True,
             text=True,
             timeout=60,

@@ -21,6 +21,7 @@ from umad.cli.config import file_option
 from umad.cli.connect import call, socket_option
 from umad.configuration.sources import load
 from umad.errors import BadConfig, NoDaemon, UnknownModel, Unsupported
+from umad.isolated import absolute_folders
 
 LISTEN = "127.0.0.1:8080"
 NO_KEY = "umad"
@@ -62,7 +63,9 @@ def launch(
     if only_print:
         _print(chosen, setting, arguments)
         return
-    program = shutil.which(chosen.program)
+    program = shutil.which(
+        chosen.program, path=absolute_folders(os.environ.get("PATH", os.defpath))
+    )
     if program is None:
         raise Unsupported(f"{agent} is not installed; {chosen.install} brings it")
     _check_gateway(address)
