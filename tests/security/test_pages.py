@@ -106,6 +106,24 @@ def test_a_page_that_was_let_in_is_a_user_with_what_is_its_own(gateway: LiveGate
     assert len(mine) == 1
 
 
+def test_a_page_is_counted_as_a_page_and_uses_up_no_names(gateway: LiveGateway) -> None:
+    """Of names by User-Agent there are 64, and rules of `apps:` go by them."""
+    long = '{"prompt": "x", "max_tokens": 2000, "ignore_eos": true, "stream": true}'
+    with gateway.http() as http:
+        for at in range(80):
+            agent = {"origin": PAGE, "user-agent": f"agent{at}/1.0"}
+            assert http.get("/v1/models", headers=agent).status_code == 200
+        claude = {"user-agent": "claude-cli/2.1"}
+        with (
+            http.stream("POST", "/v1/completions", content=long, headers=claude),
+            http.stream(
+                "POST", "/v1/completions", content=long, headers={**claude, "origin": PAGE}
+            ),
+        ):
+            apps = [row["app"] for row in http.get("/status").json()["requests"]]
+    assert sorted(apps) == ["claude-cli", "page"]
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_what_a_page_embeds_is_not_served_and_a_link_to_the_page_is(
     gateway: LiveGateway, site: str

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from umad.asker import Asker
 from umad.errors import BadRequest, InternalError, Refused, UmadError
 from umad.gateway.arriving import ClientGone, whole_body
 from umad.gateway.call import Call, answer
@@ -106,8 +107,16 @@ class Served:
         if endpoint.for_admins and not caller.asker.is_admin:
             raise Refused(f"{endpoint.path} is for admins: use a key with `role: admin`")
         if caller.app is None and endpoint.needs_key:
-            return replace(caller, app=shared.app_name(headers.get("user-agent")))
+            return replace(caller, app=self._app_of(caller.asker, headers))
         return caller
+
+    def _app_of(self, asker: Asker, headers: Headers) -> str | None:
+        """An app for a caller without a key. Names are few, so only the machine's user has them by
+        User-Agent: strangers could use them up. They are called by what they are (page, uid, net).
+        """
+        if asker.owner:
+            return asker.owner.partition(":")[0]
+        return self._shared.app_name(headers.get("user-agent"))
 
     async def _serve(
         self,
