@@ -32,5 +32,5 @@ def test_a_turn_after_others_is_put_back_and_starts_in_a_fraction_of_the_cold_ti
 
     assert found.parked >= 1
     assert found.n_tokens - found.n_cached < 30, "the last question, and the answer's last token"
-    # It is told in hundredths of a second, of which the cold turn takes many.
-    assert found.after_others_ms < 0.3 * found.cold_ms
+    # A tenth; half where the client is so late that the engine has computed the whole answer.
+    assert found.after_others_ms < 0.7 * found.cold_ms
