@@ -23,6 +23,9 @@ class TopHalf:
     def __init__(self) -> None:
         self._n = 0
 
+    def is_ready(self, patience_s: float) -> bool:
+        return True
+
     def allowed(self) -> Allowed | None:
         return Allowed.only(np.arange(N_VOCAB // 2, N_VOCAB), N_VOCAB) if self._n else None
 

@@ -2,9 +2,9 @@
 
 A step ends with `accept`, which hands the token over; the next one's `allowed` finds the mask
 ready, as a mask takes 2 to 200 microseconds and a decode milliseconds. Before the constraint
-begins the model may think, and what it thinks is not constrained. An answer whose mask is not
-there within `MASK_S` ends with an error. Its peers have waited that long once: from then on
-another thread makes their masks.
+begins the model may think, and what it thinks is not constrained. An answer whose mask is late is
+passed over until it is there (`drawing`), and its peers go on: they wait `PATIENCE_S` for it, once.
+One that is not there within `MASK_S` ends its answer with an error.
 Owner: the step thread, once an `AnswerMask` was started. Between `accept` and `allowed` its grammar
 is the mask thread's.
 """
@@ -25,6 +25,10 @@ log = logging.getLogger("umad.engine")
 # A mask takes microseconds, on a machine with other things to do some milliseconds; bad grammars
 # were seen to take 40 s, and a step waits for its masks.
 MASK_S = 1.0
+# What a step may wait for a mask that is not ready: a busy machine gives the thread a core late.
+PATIENCE_S = 0.005
+# Threads while masks are late; those of others are made beside them.
+MOST_THREADS = 4
 _TAIL_BYTES = 64
 
 
@@ -38,42 +42,55 @@ class Phase(enum.Enum):
 
 
 class MaskMaker:
-    """The mask thread. Started with the first constrained answer."""
+    """The mask thread, and more where some masks are late. Started with the first constrained
+    answer."""
 
     def __init__(self) -> None:
         self._jobs: _Jobs | None = None
+        self._n_threads = 0
         self._lock = threading.Lock()
 
     def put(self, mask: "AnswerMask") -> None:
         """Have its next mask made. At most one job an answer: bounded by the streams."""
         with self._lock:
-            if self._jobs is None:
-                self._jobs = _started()
-            self._jobs.put(mask)
+            jobs = self._jobs or self._begin()
+            jobs.put(mask)
+
+    def help(self) -> None:
+        """A mask is late: those behind it are made by another thread."""
+        with self._lock:
+            if self._jobs is not None and self._n_threads < MOST_THREADS:
+                self._n_threads += 1
+                _start(self._jobs)
 
     def leave(self) -> None:
-        """The thread is stuck with one mask: another one makes those that wait behind it."""
+        """A thread is stuck with one mask: new ones make those that wait behind it."""
         with self._lock:
-            stuck, self._jobs = self._jobs, _started()
+            stuck, n_stuck = self._jobs, self._n_threads
+            jobs = self._begin()
             while stuck is not None:
                 try:
                     mask = stuck.get_nowait()
                 except queue.Empty:
-                    stuck.put(None)  # ends the thread, once it is through
+                    for _ in range(n_stuck):
+                        stuck.put(None)  # ends a thread, once it is through
                     return
-                self._jobs.put(mask)
+                jobs.put(mask)
+
+    def _begin(self) -> "_Jobs":
+        jobs: _Jobs = queue.SimpleQueue()
+        self._jobs, self._n_threads = jobs, 1
+        _start(jobs)
+        return jobs
 
 
-def _started() -> "_Jobs":
-    jobs: _Jobs = queue.SimpleQueue()
-
+def _start(jobs: "_Jobs") -> None:
     def run() -> None:
         name_thread("umad-masks")
         while (mask := jobs.get()) is not None:
             mask.make()
 
     start_deep_thread(run, "umad-masks")
-    return jobs
 
 
 class AnswerMask:
@@ -100,6 +117,8 @@ class AnswerMask:
         self._tail = b""
         self._fresh: tuple[int, ...] = ()
         self._made = threading.Event()
+        # It was late once; no step waits for it any more.
+        self._is_slow = False
         self._mask: Allowed | None = None
         self._error: UmadError | None = None
 
@@ -132,6 +151,27 @@ class AnswerMask:
         if self._error is not None:
             raise self._error
         return self._mask
+
+    @property
+    def is_made(self) -> bool:
+        """`allowed` has nothing to wait for."""
+        return self._phase is Phase.THINKING or self._made.is_set()
+
+    def is_ready(self, patience_s: float) -> bool:
+        """The same, if need be a little later; who was late once is not waited for again."""
+        if self.is_made:
+            return True
+        if not self._is_slow:
+            if self._made.wait(patience_s):
+                return True
+            self._is_slow = True
+        self._maker.help()
+        return False
+
+    def give_up(self) -> UmadError:
+        """It takes too long: why its answer ends."""
+        self._maker.leave()
+        return too_complex(self._grammar.field, MASK_S)
 
     def make(self) -> None:
         """On the mask thread."""

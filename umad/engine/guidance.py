@@ -8,6 +8,7 @@ https://github.com/guidance-ai/llguidance. Any thread.
 import json
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
 
 from umad.chat.lark import JSON_WHITESPACE
 from umad.constraint import Constraint
+from umad.engine.schema_bounds import flaw_of_multiples, flaw_of_schemas
 from umad.engine.schema_fault import MAX_LOOKS, fault_path
 from umad.engine.tokens import TokenTable
 from umad.errors import BadRequest, Unsupported
@@ -28,6 +30,8 @@ _LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000, step_lexer_fuel=200_000, step_max_items=50_000
 )
 _MOST_REASON_CHARS = 400
+# Grammars whose compiled form is kept, for those who ask again: some megabytes each at most.
+MOST_KEPT = 4
 # To find the fault in a schema, parts of it are compiled: so many characters in all, at most.
 _COMPILED_CHARS = 2 * 2**20
 # What llguidance appends for its own authors.
@@ -45,6 +49,8 @@ class Guidance:
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._flaw_of_vocab: str | None = None
+        # At their beginning, the one used longest ago first.
+        self._compiled_before: OrderedDict[tuple[str, str], LLMatcher] = OrderedDict()
 
     def prepare(self) -> None:
         """Build what takes long, unless it is there. A vocabulary that cannot be constrained is
@@ -56,6 +62,9 @@ class Guidance:
 
     def check_schema(self, schema: str, field: str) -> None:
         """Raise `BadRequest` unless a JSON schema can be compiled; names the place at fault."""
+        too_much = flaw_of_multiples(schema)
+        if too_much:
+            raise _refusal(too_much, field)
         reason = self._flaw(schema)
         if reason:
             path = fault_path(
@@ -67,10 +76,39 @@ class Guidance:
             raise _refusal(reason, f"{field}.{path}" if path else field)
 
     def compiled(self, constraint: Constraint) -> "Grammar":
-        """At its beginning. Raises `BadRequest` naming the field and the reason."""
+        """At its beginning. Raises `BadRequest` naming the field and the reason.
+
+        The completions of one request, and the next with the same grammar, share what was compiled.
+        """
+        key = (constraint.kind, constraint.text)
+        matcher = self._known(key)
+        if matcher is not None:
+            return self._begun(matcher, constraint.field)
+        grammar = self._compiled(constraint)
+        self._keep(key, grammar.copied())
+        return grammar
+
+    def _known(self, key: tuple[str, str]) -> LLMatcher | None:
+        with self._lock:
+            found = self._compiled_before.get(key)
+            if found is None:
+                return None
+            self._compiled_before.move_to_end(key)
+            return found.deep_copy()
+
+    def _keep(self, key: tuple[str, str], matcher: LLMatcher) -> None:
+        with self._lock:
+            self._compiled_before[key] = matcher
+            if len(self._compiled_before) > MOST_KEPT:
+                self._compiled_before.popitem(last=False)
+
+    def _compiled(self, constraint: Constraint) -> "Grammar":
         if constraint.kind == "json_schema":
             self.check_schema(constraint.text, constraint.field)
             return self._grammar(_schema_grammar(constraint.text), constraint.field)
+        too_much = flaw_of_schemas(constraint.text) if constraint.kind == "lark" else ""
+        if too_much:
+            raise _refusal(too_much, constraint.field)
         try:
             text = grammar_from(constraint.kind, constraint.text)
         except ValueError as error:
@@ -85,6 +123,9 @@ class Guidance:
         matcher = LLMatcher(self._tokens(), text, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise _refusal(matcher.get_error(), field)
+        return self._begun(matcher, field)
+
+    def _begun(self, matcher: LLMatcher, field: str) -> "Grammar":
         return Grammar(matcher, n_vocab=self.n_vocab, eog=self.eog, field=field)
 
     def _flaw(self, schema: str) -> str:
@@ -125,6 +166,10 @@ class Grammar:
         self._words = np.zeros((n_vocab + WORD_BITS - 1) // WORD_BITS, np.int32)
         # The last two that differ: within a text one mask is mostly the next one's, too.
         self._last: tuple[Allowed, ...] = ()
+
+    def copied(self) -> LLMatcher:
+        """One that stands where this does, and goes on by itself."""
+        return self._matcher.deep_copy()
 
     def consume(self, tokens: Iterable[int]) -> None:
         """These were taken. Raises `BadRequest` where the grammar has become too complex."""

@@ -35,7 +35,7 @@ from umad.protocol.link import (
 from umad.protocol.link import StepStats as Stats
 from umad.scheduler import Scheduler, SchedulerSnapshot
 from umad.scheduler.neighbours import NOBODY
-from umad.step import DiskDone, Finished, StepPlan, StepResult
+from umad.step import DiskDone, Finished, Sampled, StepPlan, StepResult
 from umad.units import MS_PER_S, NS_PER_MS
 
 # Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
@@ -48,6 +48,8 @@ LAST_SAVES_LOOK_MS = 50.0
 TELL_WAITS_NS = 200 * NS_PER_MS
 TELL_EACH_WAIT_NS = 2 * NS_PER_MS
 CHOICE_S = 10.0
+# How often it is looked whether a late mask is there, while nothing else is to be done.
+MASK_LOOK_MS = 1.0
 
 
 class StepLoop:
@@ -85,7 +87,7 @@ class StepLoop:
         self._streams: dict[int, Stream] = {}
         self._readers = Readers(scheduler, n_vocab=traffic.n_vocab, wait_s=choice_s)
         self._totals = Totals()
-        self._drawing = Drawing(self._streams, self._readers, self._totals, now_ns)
+        self._drawing = Drawing(self._streams, self._readers, self._totals, now_ns, scheduler)
         self._tally = tally or StepTally()
         self._last_standing: SchedulerSnapshot | None = None
         self._standing_at_ns = 0
@@ -115,6 +117,9 @@ class StepLoop:
             if self._readers:
                 for rid in self._readers.overdue(began_ns):
                     self._let_go(rid, news)
+            if self._drawing:
+                for sampled in self._drawing.late(news):
+                    self._take(sampled, news)
             neighbours = self._seat.others(began_ns)
             if neighbours is not NOBODY:
                 self._scheduler.heard(neighbours, began_ns)
@@ -143,6 +148,8 @@ class StepLoop:
                 wait_ms = plan.wait_ms
             if goes_on:
                 continue
+            if self._drawing:  # a mask comes without mail
+                wait_ms = min(wait_ms or MASK_LOOK_MS, MASK_LOOK_MS)
             held_ns = int(plan.wait_ms * NS_PER_MS)
             self._seat.waits(began_ns + held_ns if held_ns else 0)
             self._rest(wait_ms)
@@ -183,9 +190,11 @@ class StepLoop:
                     stream.guarded = mail.lane in self._guarded
                     self._show_standing()
             case Pause():
-                self._readers.pause(mail.rid, self._streams.get(mail.rid))
+                if not self._drawing.pause(mail.rid):
+                    self._readers.pause(mail.rid, self._streams.get(mail.rid))
             case Resume():
-                self._readers.resume(mail.rid, self._streams.get(mail.rid))
+                if not self._drawing.resume(mail.rid):
+                    self._readers.resume(mail.rid, self._streams.get(mail.rid))
             case Attached():
                 self._readers.attached(self._streams.get(mail.rid))
             case Choose():
@@ -231,7 +240,10 @@ class StepLoop:
             return
         self._totals.sampled += 1
         self._totals.copied += 1
-        sampled = self._drawing.accept(stream, choice.token, None, news)
+        self._take(self._drawing.accept(stream, choice.token, None, news), news)
+
+    def _take(self, sampled: Sampled, news: News) -> None:
+        """Book a token that came after its step."""
         finished = self._scheduler.take(sampled, self._now_ns())
         if finished is not None:
             self._end(finished, news)
@@ -312,6 +324,7 @@ class StepLoop:
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid)
         self._readers.ended(stream)
+        self._drawing.forget(finished.rid)
         self._last_standing = None
         self._show_standing()
         if stream.error is not None:
