@@ -4,12 +4,14 @@ import asyncio
 import os
 import socket
 import struct
+from typing import Any
 
 import pytest
 
 from tests.daemon.house import Serve, asks, run, tokens_of, until
 from umad.protocol.frames import encode_frame
-from umad.protocol.messages import Cancel, Hello, Models, Ping, Welcome
+from umad.protocol.messages import Cancel, Generate, Hello, Models, Ping, Welcome
+from umad.request import GenerateRequest, SamplingParams
 from umad.service import Accepted, Failed
 from umad.testing import FakeModel
 
@@ -329,5 +331,28 @@ def test_an_app_whose_requests_end_may_ask_again(serve: Serve) -> None:
                 return (await wire.stream(asks("last", n=3))).done is not None
 
             await until(is_served)
+
+    run(test())
+
+
+def test_what_the_log_probabilities_of_one_request_come_to_has_a_bound(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(), max_tokens=4000) as house:
+            wire = await house.connect()
+
+            def request(name: str, **values: Any) -> Generate:
+                sampling = SamplingParams(seed=7, logprobs=20, **values)
+                asked = GenerateRequest(prompt="a b", n=16, sampling=sampling)
+                return Generate(id=name, request=asked)
+
+            refused = (await wire.stream(request("many", max_tokens=2000))).failed
+            fitted = await wire.stream(request("fit", fit=True))
+            few = await wire.stream(request("few", max_tokens=5))
+
+            assert refused is not None
+            assert (refused.code, refused.field) == ("bad_request", "logprobs")
+            assert "819 tokens" in refused.message
+            assert fitted.failed is None
+            assert few.failed is None
 
     run(test())

@@ -10,15 +10,21 @@ import pytest
 
 from tests.engine.harness import RunningEngine, engine, submit
 from umad import nano
+from umad.chat.formats import format_of
+from umad.clock import MonotonicClock
 from umad.constraint import Constraint
+from umad.conversation import ChatOptions, Tool
 from umad.engine import llama
+from umad.engine.answer_rules import AnswerRules
 from umad.engine.guidance import MOST_KEPT, Guidance
 from umad.engine.schema_bounds import MOST_UNITS, flaw_of_multiples
+from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest
 from umad.protocol.link import Cancel
 
 llama.start()
-GUIDANCE = Guidance(llama.Model(str(nano.path()), vocab_only=True))
+MODEL = llama.Model(str(nano.path()), vocab_only=True)
+GUIDANCE = Guidance(MODEL)
 # Each would take from some seconds to hours of a core, and memory with it.
 MULTIPLES: dict[str, Any] = {
     "a large number": {"type": "integer", "multipleOf": 9_999_991},
@@ -155,3 +161,18 @@ def test_an_answer_whose_masks_take_ever_longer_slows_only_itself(served: Runnin
     assert len(served.of(slow).ids) < 200
     served.send(Cancel(rid=slow))
     served.finish(slow)
+
+
+def test_the_tools_of_a_forced_call_have_a_bound_in_all() -> None:
+    rules = AnswerRules(
+        GUIDANCE, Vocabulary(MODEL), format_of(None), now_ns=MonotonicClock().now_ns
+    )
+    tools = tuple(
+        Tool(name=f"t{at}", parameters={"enum": [f"value {n}" for n in range(4000)]})
+        for at in range(8)
+    )
+
+    with pytest.raises(BadRequest, match="262144") as refused:
+        rules.mask(None, ChatOptions(tools=tools, tool_choice="required"), None, ())
+
+    assert refused.value.field == "tools"

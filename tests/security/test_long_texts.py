@@ -84,11 +84,15 @@ def test_a_long_text_that_nobody_waits_for_any_more_is_not_tokenized(
     served: RunningEngine,
 ) -> None:
     calls = [next(_calls) for _ in range(20)]
-    served.send(*[Call(call=one, op="tokenize", args={"text": SLOW, "app": "a"}) for one in calls])
-    served.send(*[Drop(call=one) for one in calls])
     last = next(_calls)
     began_s = time.perf_counter()
-    served.send(Call(call=last, op="tokenize", args={"text": SLOW, "app": "a"}))
+
+    def ask(call: int) -> Call:
+        return Call(call=call, op="tokenize", args={"text": f"{call} {SLOW[8:]}", "app": "a"})
+
+    served.send(*[ask(one) for one in calls])
+    served.send(*[Drop(call=one) for one in calls])
+    served.send(ask(last))
 
     while not isinstance(reply := served.hear(), Reply):
         pass
@@ -177,3 +181,20 @@ def test_many_ids_are_not_taken_apart_in_one_question(served: RunningEngine) -> 
 
     assert reply.error is not None
     assert reply.error[0] == "prompt_too_long"
+
+
+def test_the_completions_of_one_request_have_their_prompt_tokenized_once(
+    served: RunningEngine,
+) -> None:
+    rids = [next(_rids) for _ in range(16)]
+    text = "b" + SLOW[1:]
+    began_s = time.perf_counter()
+    VOCAB.tokenize(text, special=True, with_ends=True)
+    alone_s = time.perf_counter() - began_s
+
+    began_s = time.perf_counter()
+    served.send(*[submit(rid, prompt=text) for rid in rids])
+    refused = served.finish(*rids)
+
+    assert {one.refusal.code for one in refused} == {"prompt_too_long"}
+    assert time.perf_counter() - began_s < 8 * alone_s

@@ -18,6 +18,9 @@ from umad.protocol.link import Submit
 from umad.request import SEED_BITS, GenerateRequest, SamplingParams
 
 DEFAULT_MAX_TOKENS = 512
+# Alternatives to tokens, all completions of a request together. Who collects an answer before it is
+# sent (the gateway) holds a hundred bytes for each: 30 MB.
+MOST_LOGPROBS = 2**18
 # One less than a seed may have: completion i of n draws with seed + i.
 CHOSEN_SEED_BITS = 63
 # Sessions whose lane is remembered, of one owner, and owners that have some; the least recently
@@ -153,7 +156,7 @@ class Admission:
         messages, constraint = request.messages, request.constraint
         return Submit(
             rid=0,
-            sampling=self._sampling(request.sampling),
+            sampling=_within_news(self._sampling(request.sampling), request.n),
             lane=lane,
             app=app,
             prompt=request.prompt,
@@ -185,6 +188,22 @@ class Admission:
         if seed is None:
             seed = secrets.randbits(CHOSEN_SEED_BITS)
         return replace(sampling, seed=seed, max_tokens=max_tokens)
+
+
+def _within_news(sampling: SamplingParams, n: int) -> SamplingParams:
+    """`sampling` with no more log-probabilities than one request may bring. Raises `BadRequest`."""
+    each = n * (sampling.logprobs or 0)
+    max_tokens = sampling.max_tokens or 0
+    if each * max_tokens <= MOST_LOGPROBS:
+        return sampling
+    most = MOST_LOGPROBS // each
+    if sampling.fit:
+        return replace(sampling, max_tokens=most)
+    raise BadRequest(
+        f"{n} completions of {max_tokens} tokens with {sampling.logprobs} alternatives each are "
+        f"more than {MOST_LOGPROBS} in one request: ask for {most} tokens, or fewer alternatives",
+        field="logprobs",
+    )
 
 
 def nth_order(first: Submit, index: int, rid: int) -> Submit:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 
 from umad.chat.formats import ChatFormat
 from umad.chat.grammars import call_grammar
-from umad.constraint import Constraint
+from umad.constraint import MAX_GRAMMAR_CHARS, Constraint
 from umad.conversation import ChatOptions, Tool
 from umad.engine.answer_mask import MASK_S, AnswerMask, MaskMaker, Phase, too_complex
 from umad.engine.chat import Rendered
 from umad.engine.guidance import Grammar, Guidance
 from umad.engine.vocab import Vocabulary
+from umad.errors import BadRequest
 from umad.units import NS_PER_S
 
 _HARMONY_ANSWER = b"<|channel|>final<|message|>"
@@ -94,9 +95,17 @@ class AnswerRules:
         return self._guidance.compiled_lark(either, "tools")
 
     def _check_tools(self, all_tools: tuple[Tool, ...], tools: tuple[Tool, ...]) -> None:
-        for tool in tools:
+        schemas = [json.dumps(tool.parameters, ensure_ascii=False) for tool in tools]
+        n_chars = sum([len(schema) for schema in schemas])
+        if n_chars > MAX_GRAMMAR_CHARS:
+            raise BadRequest(
+                f"the parameters of all tools have {n_chars} characters and at most "
+                f"{MAX_GRAMMAR_CHARS} can be made a grammar of",
+                field="tools",
+            )
+        for tool, schema in zip(tools, schemas, strict=True):
             place = f"tools[{all_tools.index(tool)}].parameters"
-            self._guidance.check_schema(json.dumps(tool.parameters, ensure_ascii=False), place)
+            self._guidance.check_schema(schema, place)
 
     def _mark(self, text: str) -> str:
         """As a control token, where the model has one of that text, else as text."""

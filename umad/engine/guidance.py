@@ -117,7 +117,13 @@ class Guidance:
 
     def compiled_lark(self, text: str, field: str) -> "Grammar":
         """A grammar of our own making; `field` is what it was made for."""
-        return self._grammar(LLMatcher.grammar_from_lark(text), field)
+        key = ("calls", text)
+        matcher = self._known(key)
+        if matcher is not None:
+            return self._begun(matcher, field)
+        grammar = self._grammar(LLMatcher.grammar_from_lark(text), field)
+        self._keep(key, grammar.copied())
+        return grammar
 
     def _grammar(self, text: str, field: str) -> "Grammar":
         matcher = LLMatcher(self._tokens(), text, log_level=0, limits=_LIMITS)

@@ -20,6 +20,8 @@ _NO_BOUND = 0
 # leave the cores to streams that run.
 _AT_ONCE_BYTES = 8 * 2**10
 _LOW_THREADS = 2
+# Of a long text whose tokens are remembered until the next one.
+_KEPT_BYTES = 4 * 2**20
 _BLANKS = " \n\t\r\v\f"
 # What UTF-8 is made of.
 _BYTES_OF_TEXT = frozenset(range(0xF5)) - {0xC0, 0xC1}
@@ -41,6 +43,8 @@ class Vocabulary:
         self._low = ThreadPoolExecutor(
             _LOW_THREADS, thread_name_prefix="umad-tokens", initializer=let_others_first
         )
+        # The last one: the completions of a request have the same prompt. Replaced, never changed.
+        self._long_before: dict[tuple[bytes, bool, bool], NDArray[np.int32]] = {}
         # Found out with the first long text: a look at every token takes a while.
         self._longest: int | None = None
         self._drops_blanks = False
@@ -86,11 +90,18 @@ class Vocabulary:
         raw = text.encode("utf-8", "surrogatepass")
         if len(raw) <= _AT_ONCE_BYTES:
             return self._model.tokenize(raw, add_special=with_ends, parse_special=special)
-        # It takes a core for as long as a step or more, the interpreter's lock given up.
-        work = self._low.submit(
-            self._model.tokenize, raw, add_special=with_ends, parse_special=special
-        )
-        return work.result()
+        key = (raw, special, with_ends)
+        tokens = self._long_before.get(key)
+        if tokens is None:
+            # It takes a core for as long as a step or more, the interpreter's lock given up.
+            work = self._low.submit(
+                self._model.tokenize, raw, add_special=with_ends, parse_special=special
+            )
+            tokens = work.result()
+            tokens.flags.writeable = False
+            if len(raw) <= _KEPT_BYTES:
+                self._long_before = {key: tokens}
+        return tokens
 
     def tokenize_rendered(self, text: str) -> NDArray[np.int32]:
         """int32 (n,) of a rendered chat: control tokens where the template wrote them, none where
