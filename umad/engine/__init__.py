@@ -47,7 +47,8 @@ In the order of a request's way through it; indented, what only the module above
         template    its Jinja as a program; template_process, template_child: run where it can
                     be ended; plain_text: what users write never becomes a control token
       answer_rules  what an answer has to keep to
-        guidance    grammars compiled by llguidance; schema_fault: where in a schema the fault is
+        guidance    grammars compiled by llguidance; schema_fault: where in a schema the fault is;
+                    schema_bounds: what in one costs more than it is long
         answer_mask AnswerMask: which tokens may come next
     inbox           what other threads hand to the step thread
     loop            StepLoop: the only one to touch scheduler, context and streams
