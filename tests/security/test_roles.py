@@ -45,6 +45,7 @@ ROUTES: dict[str, str] = {
     "POST /unload": ADMINS,
     "POST /priority": OWN,
     "POST /cancel": OWN,
+    "POST /forget": OWN,
     "GET /status": OWN,
     "GET /health": OPEN,
     "GET /diag": ADMINS,

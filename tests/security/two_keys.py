@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "POST /unload": {"model": "no-such-model"},
     "POST /priority": {"target": "r999999", "lane": "background"},
     "POST /cancel": {"request": "r999999"},
+    "POST /forget": {"session": "never-there"},
     "POST /v1/messages": {"model": "nano", "messages": TURN, "max_tokens": 2},
     "POST /v1/messages/count_tokens": {"model": "nano", "messages": TURN},
     "POST /api/chat": {"model": "nano", "messages": TURN, "options": {"num_predict": 2}},
