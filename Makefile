@@ -14,7 +14,7 @@ STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test fuzz-http bench bench-check soak config dist dist-test release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test fuzz-http zoo-test zoo-table bench bench-check soak config dist dist-test release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,6 +62,12 @@ weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms
 
 fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answers held against it
 	SCHEMATHESIS="$(CURDIR)/$(VENV)/fuzz/bin/schemathesis" $(BIN)/python -m pytest -q tests/fuzz
+
+zoo-test: $(STAMP) ## every architecture llama.cpp runs, through the daemon (makes the models first)
+	$(BIN)/python -m pytest -q tests/zoo
+
+zoo-table: $(STAMP) ## write what llama.cpp allocates for each of them: after a new llama.cpp
+	$(BIN)/python -m tests.zoo.table
 
 bench: $(STAMP_BENCH) ## measure beside llama.cpp's own server (builds it first)
 	$(BIN)/python -m bench

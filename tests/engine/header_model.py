@@ -21,13 +21,19 @@ class _FileOptions(ctypes.Structure):
     _fields_ = (("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p))
 
 
-def header_model(folder: Path, architecture: str, own: Mapping[str, object]) -> Model:
-    """own: metadata without its prefix, "block_count" and so on."""
+def header_model(
+    folder: Path,
+    architecture: str,
+    own: Mapping[str, object],
+    loose: Mapping[str, object] | None = None,
+) -> Model:
+    """own: metadata without its prefix, "block_count" and so on. loose: such as has none."""
     metadata: dict[str, object] = {
         "general.architecture": architecture,
         "tokenizer.ggml.model": "none",
         f"{architecture}.vocab_size": _N_VOCAB,
         **{f"{architecture}.{key}": value for key, value in own.items()},
+        **(loose or {}),
     }
     path = folder / "header.gguf"
     path.write_bytes(gguf(metadata))

@@ -1,5 +1,6 @@
 """What a context takes, for models of every kind, beside figures worked out by hand."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from tests.engine.header_model import header_model
 from tests.engine.real_models import REAL_MODELS, RealModel
 from umad.engine import llama
-from umad.engine.context_memory import ContextMemory, context_memory, read_log
+from umad.engine.context_memory import ContextMemory, context_memory, memory_of_file, read_log
 from umad.engine.context_options import ContextOptions
+from umad.models.gguf import read_header
 
 F16, Q8_0 = 1, 8
 OPTIONS = ContextOptions(
@@ -102,3 +104,44 @@ def test_streams_whose_cells_are_their_own_count_for_each() -> None:
         window_cell_bytes=2 * 1024,
         compute_bytes=16 * 2**20,
     )
+
+
+def test_a_llama_cpp_with_other_words_is_noticed_and_cells_are_reckoned(
+    tmp_path: Path,
+    nano_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("umad.engine.context_memory.listening", lambda: nullcontext([]))
+    headers = (read_header(nano_path),)
+
+    memory, keeps_states = memory_of_file(nano_path, headers, OPTIONS, gpu_layers=0)
+
+    monkeypatch.undo()
+    asked, _ = memory_of_file(nano_path, headers, OPTIONS, gpu_layers=0)
+    assert memory.pool_bytes == pytest.approx(asked.pool_bytes, rel=0.001)
+    assert not keeps_states
+    assert "does not say what a context takes" in caplog.text
+
+
+def test_a_copy_without_a_vocabulary_says_what_the_whole_file_says(
+    tmp_path: Path, nano_path: Path
+) -> None:
+    header = read_header(nano_path)
+    n_bytes = header.needed_bytes - header.data_at
+
+    with llama.without_vocabulary(nano_path, data_bytes=n_bytes) as copy:
+        assert copy is not None
+        assert copy.stat().st_blocks * 512 < 100_000  # zeros that no disk holds
+        said = [asked(path) for path in (copy, nano_path)]
+
+    assert said[0] == said[1]
+    assert not copy.exists()
+
+
+def asked(path: Path) -> ContextMemory | None:
+    model = llama.Model(str(path), gpu_layers=0, weights=False)
+    try:
+        return context_memory(model, OPTIONS)
+    finally:
+        model.close()

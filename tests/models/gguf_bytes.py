@@ -23,8 +23,13 @@ def value(one: object) -> bytes:
     if isinstance(one, list) and all(isinstance(item, str) for item in one):
         items = b"".join(text(item) for item in one)
         return struct.pack("<IIQ", ARRAY, STRING, len(one)) + items
+    if isinstance(one, list) and any(isinstance(item, float) for item in one):
+        return struct.pack("<IIQ", ARRAY, F32, len(one)) + struct.pack(f"<{len(one)}f", *one)
     if isinstance(one, list):
         return struct.pack("<IIQ", ARRAY, U32, len(one)) + struct.pack(f"<{len(one)}I", *one)
+    if isinstance(one, dict):
+        wide: list[int] = one["u64"]
+        return struct.pack("<IIQ", ARRAY, U64, len(wide)) + struct.pack(f"<{len(wide)}Q", *wide)
     raise TypeError(one)
 
 

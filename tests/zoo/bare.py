@@ -62,9 +62,9 @@ def prompts(n_vocab: int) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def bare(path: Path, *, ctx_size: int, n_cells: int, n_seqs: int) -> Bare:
-    """What llama.cpp makes of `path`. ctx_size: of the context that decodes; n_cells, n_seqs: of
-    the one that is measured."""
+def bare(path: Path, *, n_cells: int, n_seqs: int, ctx_size: int | None = None) -> Bare:
+    """What llama.cpp makes of `path`. ctx_size: of the context that decodes, None for none of it;
+    n_cells, n_seqs: of the one that is measured."""
     asked = json.dumps({"ctx_size": ctx_size, "n_cells": n_cells, "n_seqs": n_seqs})
     try:
         run = subprocess.run(
@@ -163,12 +163,14 @@ def _step(within: Context, parts: list[NDArray[np.int32]], at: list[int]) -> NDA
     return within.logits(len(parts))
 
 
-def _answer(path: str, *, ctx_size: int, n_cells: int, n_seqs: int) -> Bare:
+def _answer(path: str, *, ctx_size: int | None, n_cells: int, n_seqs: int) -> Bare:
     try:
         model = Model(path, gpu_layers=0)
         if model.has_encoder or not model.has_decoder:
             return Bare(reason="llama.cpp wants its prompt encoded first")
         kv_bytes, state_bytes = _allocated(model, n_cells=n_cells, n_seqs=n_seqs)
+        if ctx_size is None:
+            return Bare(kv_bytes=kv_bytes, state_bytes=state_bytes)
         alone = context(model, n_cells=ctx_size, n_seqs=1)
         if not alone.has_memory:
             return Bare(reason="it keeps nothing between decodes: it only embeds")

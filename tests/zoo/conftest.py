@@ -4,7 +4,7 @@ from tests.zoo.report import REPORT
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if REPORT.rows:
+    if REPORT.rows or REPORT.notes:
         terminalreporter.section("the zoo")
         for line in REPORT.lines():
             terminalreporter.write_line(line)

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,19 +33,25 @@ _ONE_S = 120.0
 CONTEXT_TOKENS = 4096
 
 # Metadata that llama.cpp's test has not, for architectures that it leaves out.
+_LORA_RANKS = tuple(
+    f"attention.{name}_lora_rank=u32:64" for name in ("decay", "iclr", "value_residual_mix", "gate")
+)
+_SEGMENTS = ("tokenizer.ggml.token_type_count=u32:2",)
 _MORE: Mapping[str, tuple[str, ...]] = {
+    "bert": _SEGMENTS,
+    "nomic-bert": _SEGMENTS,
+    "nomic-bert-moe": _SEGMENTS,
+    "jina-bert-v2": _SEGMENTS,
+    "jina-bert-v3": _SEGMENTS,
     "gemma4": ("attention.sliding_window_pattern=u32s:1,1,1,1,0",),
-    "rwkv7": (
-        "attention.decay_lora_rank=u32:64",
-        "attention.iclr_lora_rank=u32:64",
-        "attention.value_residual_mix_lora_rank=u32:64",
-        "attention.gate_lora_rank=u32:64",
-    ),
-    "arwkv7": (
-        "attention.decay_lora_rank=u32:64",
-        "attention.iclr_lora_rank=u32:64",
-        "attention.value_residual_mix_lora_rank=u32:64",
-        "attention.gate_lora_rank=u32:64",
+    "rwkv7": _LORA_RANKS,
+    "rwkv6qwen2": ("token_shift_count=u32:1",),
+    "arwkv7": (*_LORA_RANKS, "token_shift_count=u32:1"),
+    "deepseek2-ocr": (
+        "expert_count=u32:2",
+        "expert_used_count=u32:2",
+        "expert_shared_count=u32:1",
+        "expert_feed_forward_length=u32:192",
     ),
 }
 # Further variants: a name, and the metadata that makes it one.
@@ -85,6 +92,9 @@ def zoo() -> tuple[Fixture, ...]:
                 f" 1 GB in {folder}",
                 flush=True,
             )
+            for old in folder.parent.iterdir():
+                if old != folder:
+                    shutil.rmtree(old)
             _compile(program)
         listed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
         made = []
@@ -126,7 +136,10 @@ def _made(
     refused = path.with_suffix(".refused")
     if not path.exists() and not refused.exists():
         bare = path.with_suffix(".bare")
-        extra = [f"{architecture}.{one}" for one in (*_MORE.get(architecture, ()), *more)]
+        extra = [
+            one if one.startswith("tokenizer.") else f"{architecture}.{one}"
+            for one in (*_MORE.get(architecture, ()), *more)
+        ]
         run = subprocess.run(
             [program, architecture, variant, _DEVIATION, bare, *extra],
             capture_output=True,

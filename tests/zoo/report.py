@@ -26,9 +26,10 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """Rows in the order they came."""
+    """Rows in the order they came, and lines beside them."""
 
     rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def row(self, name: str) -> Row:
         """A new one."""
@@ -37,6 +38,8 @@ class Report:
 
     def lines(self) -> list[str]:
         """The table, and a summary of it."""
+        if not self.rows:
+            return self.notes
         heading = (
             f"{'model':24} {'bare':5} {'umad':5} {'beside':7}{'KV %':>8}{'state %':>9}  reason"
         )
@@ -53,6 +56,7 @@ class Report:
                 f"{same}, two streams beside each other of {together}; largest error of KV "
                 f"{worst:.2f} %, of states {states:.2f} %"
             ),
+            *self.notes,
         ]
 
 

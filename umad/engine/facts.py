@@ -19,7 +19,8 @@ class ModelFacts:
     cuts_soon: a running background step gives the device back within milliseconds.
     kv_cell_bytes: of one position of a text, window_cell_bytes the part of it whose layers look
     back over `window_tokens` only. seq_bytes: of every stream, used or not; state_bytes: the part
-    of it that a step reads and writes as a whole.
+    of it that a step reads and writes as a whole. context_bytes: all that the context was reckoned
+    to take: cells, states, and what a step works in.
     skip_ms: what a row's attention takes to pass over a cell of the pool that is not its own.
     park_bytes: host memory for what the pool has no room for, 0 for none.
     text_tokens: most of one text, prompt and answer together.
@@ -70,6 +71,7 @@ class ModelFacts:
     state_bytes: int = 0
     seq_bytes: int = 0
     text_tokens: int = 0
+    context_bytes: int = 0
     load_ms: float = 0.0
     warmup_ms: float = 0.0
     decode_ms: float = 0.0

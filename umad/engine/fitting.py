@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umad.config import EngineSettings
-from umad.engine.context_memory import ContextMemory, context_memory
+from umad.engine.context_memory import ContextMemory, memory_of_file
 from umad.engine.context_options import ContextOptions
 from umad.engine.devices import Device
 from umad.engine.kvtypes import KV_TYPES, GgmlType
 from umad.engine.launch import EngineOptions
-from umad.engine.llama import MAX_SEQS, LlamaError, Model
+from umad.engine.llama import MAX_SEQS
 from umad.engine.opened import header_number
 from umad.engine.parked_cells import park_shape
 from umad.engine.process import decode_threads, memory_bytes
@@ -23,7 +23,7 @@ from umad.engine.stream_count import MOST_STREAMS, stream_count
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
 from umad.models.positions import long_factors_from
-from umad.models.sizes import WeightBytes, kv_shape, weight_bytes
+from umad.models.sizes import WeightBytes, weight_bytes
 from umad.scheduler.parked import ParkShape
 from umad.units import BYTES_PER_MB
 
@@ -87,7 +87,7 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
         type_v=kv.number,
         flash_attention=settings.flash_attention,
     )
-    memory, keeps_states = _asked(path, headers[0], context, settings)
+    memory, keeps_states = memory_of_file(path, headers, context, gpu_layers=settings.gpu_layers)
     # Models with states share no beginnings and are not parked: no row of theirs is padded and no
     # sequence is needed to copy through.
     n_scratch = 0 if keeps_states else 1
@@ -101,7 +101,7 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
     other_bytes = file_bytes + kv_bytes + memory.compute_bytes
     n_streams = stream_count(
         None if settings.max_seqs is None else context.max_seqs - 1,
-        seq_bytes=memory.seq_bytes,
+        seq_bytes=memory.seq_bytes + memory.seq_compute_bytes,
         n_scratch=n_scratch,
         left_bytes=int(_MEMORY_SHARE * available_bytes) - other_bytes,
         machine_bytes=machine_bytes,
@@ -115,11 +115,13 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
         cells=settings.ctx_size,
         seq_bytes=memory.seq_bytes,
         n_seqs=n_seqs,
-        compute_bytes=memory.compute_bytes,
+        compute_bytes=memory.working_bytes(n_seqs),
     )
     capacity_bytes = park_bytes(
         settings.park_bytes,
-        left_bytes=machine_bytes - other_bytes - n_seqs * memory.seq_bytes,
+        left_bytes=machine_bytes
+        - other_bytes
+        - n_seqs * (memory.seq_bytes + memory.seq_compute_bytes),
         memory_bytes=machine_bytes,
     )
     return Fitting(
@@ -152,38 +154,6 @@ def spare_cells(ctx_size: int, header: GgufHeader) -> int:
 def padded(n_cells: int) -> int:
     """As many as llama.cpp makes of them (`llama_context`, GGML_PAD)."""
     return -(-n_cells // _PAD_CELLS) * _PAD_CELLS
-
-
-def _asked(
-    path: Path, header: GgufHeader, context: ContextOptions, settings: EngineSettings
-) -> tuple[ContextMemory, bool]:
-    """What llama.cpp says the context would take, and whether its sequences have states.
-    Raises `ModelLoadFailed` for what it cannot open, and for what is no model by itself."""
-    try:
-        model = Model(str(path), gpu_layers=settings.gpu_layers, weights=False)
-        try:
-            _refuse_halves(path, header, model)
-            memory = context_memory(model, context)
-            keeps_states = model.is_recurrent
-        finally:
-            model.close()
-    except LlamaError as error:
-        raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
-    if memory is None:
-        cell_bytes = kv_shape(header).cell_bytes(context.type_k, context.type_v)
-        log.warning("this llama.cpp does not say what a context takes; KV is reckoned, states not")
-        memory = ContextMemory(cell_bytes=cell_bytes, pool_bytes=cell_bytes * context.n_cells)
-    return memory, keeps_states
-
-
-def _refuse_halves(path: Path, header: GgufHeader, model: Model) -> None:
-    if not model.has_decoder:
-        raise ModelLoadFailed(f"{path} is one half of a model, of no use alone")
-    if model.has_encoder:
-        raise ModelLoadFailed(
-            f"{path} is an encoder-decoder model ({header.architecture}): it reads with one half "
-            "and writes with the other, which umad does not run; choose a model that only decodes"
-        )
 
 
 def check_memory(

@@ -12,6 +12,7 @@ import ctypes
 import os
 from contextlib import AbstractContextManager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from umad.engine.abort_flag import AbortFlag
 from umad.engine.context_options import ContextOptions
 from umad.engine.devices import Device, devices_of
+from umad.engine.header_copy import header_copy
 from umad.engine.llama_log import LlamaLog
 from umad.engine.llama_vocab import LlamaVocab
 
@@ -46,6 +48,11 @@ def start() -> None:
 def listening() -> AbstractContextManager[list[str]]:
     """The lines llama.cpp says meanwhile."""
     return _tap.listening()
+
+
+def without_vocabulary(path: Path, *, data_bytes: int) -> AbstractContextManager[Path | None]:
+    """A copy of a file's header, quick to open without weights; `header_copy` says more."""
+    return header_copy(libggml, path, data_bytes=data_bytes)
 
 
 def devices() -> tuple[Device, ...]:

@@ -158,6 +158,7 @@ def _generator(
         n_cells=n_cells,
         max_seqs=fitting.n_streams,
         memory=fitting.memory,
+        n_seqs=fitting.context.max_seqs,
         can_share_prefix=can_share,
         park_bytes=0 if parking is None else parking.capacity_bytes,
         warmup_ms=warmup_ms,

@@ -148,3 +148,11 @@ def _sysctl(name: str) -> int | None:
         name.encode(), ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)
     )
     return None if failed else value.value
+
+
+def trim_heap() -> None:
+    """Give the pages of freed memory back to the system, where the C library has a call for it
+    (glibc): what was large and short-lived would stay resident for the life of the process."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

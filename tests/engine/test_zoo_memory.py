@@ -1,0 +1,64 @@
+"""What the engine reckons for every architecture of llama.cpp's own test models.
+
+The table beside it has what llama.cpp allocated for them (`make zoo-table` writes it); the headers
+alone are enough to reckon with.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.header_model import header_model
+from umad.engine import llama
+from umad.engine.context_memory import context_memory
+from umad.engine.context_options import ContextOptions
+
+TABLE = json.loads((Path(__file__).parent / "zoo_memory.json").read_text())
+N_CELLS, N_SEQS, MANY_SEQS = 8192, 2, 256
+# llama.cpp's log rounds each of a context's buffers to 0.01 MiB.
+ROUNDING_BYTES = 0.01 * 2**20
+F16 = 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _started() -> None:
+    llama.start()
+
+
+@pytest.mark.parametrize("row", TABLE["models"], ids=lambda row: row["name"])
+def test_what_is_reckoned_is_what_llama_cpp_allocates(tmp_path: Path, row: dict[str, Any]) -> None:
+    own = {
+        key: value for key, value in TABLE["common"].items() if key not in row.get("without", ())
+    }
+    model = header_model(tmp_path, row["architecture"], own | row["own"], row.get("loose"))
+
+    memory = context_memory(
+        model,
+        ContextOptions(
+            n_cells=N_CELLS,
+            max_seqs=N_SEQS,
+            batch=512,
+            ubatch=512,
+            threads=1,
+            type_k=F16,
+            type_v=F16,
+            flash_attention=True,
+        ),
+    )
+    model.close()
+
+    assert memory is not None
+    kv_bytes = memory.kept_bytes(N_SEQS) - N_SEQS * memory.state_bytes
+    assert kv_bytes == pytest.approx(row.get("kv_bytes", 0), rel=0.01, abs=ROUNDING_BYTES)
+    assert MANY_SEQS * memory.state_bytes == pytest.approx(
+        row.get("state_bytes", 0), rel=0.01, abs=2 * ROUNDING_BYTES
+    )
+    if memory.pool_bytes:
+        reckoned = N_CELLS * memory.cell_bytes
+        assert reckoned == pytest.approx(row.get("kv_bytes", 0), rel=0.01, abs=ROUNDING_BYTES)
+
+
+def test_the_table_is_of_the_llama_cpp_that_is_installed() -> None:
+    assert llama.build().startswith(f"{TABLE['version']};")
