@@ -27,6 +27,7 @@ In the order of a request's way through it; indented, what only the module above
                     tokens (a vocabulary), slabs (cells in host memory), execution (plans)
       llama_backend llama.cpp behind that seam
       context_memory  what a context takes of memory, by llama.cpp's own account
+        header_copy a header without its vocabulary, which is quick to open
       stream_count  how many streams memory has room for
       fitting       whether a model can be served here, told from its headers
       loading       weights and context opened, warm-up, first measurements

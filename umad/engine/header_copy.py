@@ -6,9 +6,11 @@ which takes room on a disk. Owner: the main thread.
 """
 
 import ctypes
+import os
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,21 @@ class _InitParams(ctypes.Structure):
 def header_copy(library: Any, path: Path, *, data_bytes: int) -> Iterator[Path | None]:
     """library: ggml's. data_bytes: of the tensors. None where there can be no copy: a file whose
     header ggml does not take, or no room for it."""
-    with tempfile.TemporaryDirectory(prefix="umad-") as folder:
-        copy = Path(folder) / path.name
+    with ExitStack() as stack:
         try:
+            copy = _new_file(stack)
             is_there = _write(library, path, copy, data_bytes)
         except OSError:
             is_there = False
         yield copy if is_there else None
+
+
+def _new_file(stack: ExitStack) -> Path:
+    if sys.platform == "linux":  # one without a name: a process that is killed leaves none behind
+        descriptor = os.memfd_create("header")
+        stack.callback(os.close, descriptor)
+        return Path(f"/proc/self/fd/{descriptor}")
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="umad-"))) / "header.gguf"
 
 
 def _write(library: Any, path: Path, copy: Path, data_bytes: int) -> bool:
