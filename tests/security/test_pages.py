@@ -163,7 +163,14 @@ def test_a_rebound_name_reads_nothing_of_an_exposed_gateway_without_keys(
 
 
 @pytest.mark.parametrize(
-    "host", ["192.0.2.7:8080", "[2001:db8::7]:8080", "localhost", "llm.home.example:8080"]
+    "host",
+    [
+        "192.0.2.7:8080",
+        "[2001:db8::7]:8080",
+        "localhost",
+        "llm.home.example:8080",
+        f"{socket.gethostname()}:8080",
+    ],
 )
 def test_an_exposed_gateway_answers_to_addresses_and_to_the_names_it_was_given(
     exposed: LiveGateway, host: str

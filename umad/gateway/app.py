@@ -6,6 +6,7 @@ Not: the process around it (`umad.gateway.serving`).
 """
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def create_app(
         entrance=entrance(
             keys=keys,
             hosts=HostRule(
-                names=settings.hosts,
+                names=(*settings.hosts, *(_own_names() if any_address else ())),
                 origins=settings.cors_origins,
                 any_host=any_host or not keys.is_open,
                 any_address=any_address,
@@ -109,6 +110,12 @@ def create_app(
     )
     app.state.shared = shared
     return app
+
+
+def _own_names() -> tuple[str, ...]:
+    """What others on the network call this machine; no page of theirs has such a name."""
+    name = socket.gethostname().lower()
+    return (name, f"{name.partition('.')[0]}.local")
 
 
 def _store_path(settings: HttpSettings) -> Path:
