@@ -96,3 +96,28 @@ def test_layers_may_differ_in_heads_and_keys_in_width_from_values(tmp_path: Path
 @pytest.mark.parametrize(("kind", "n_bytes"), [(2, 18), (7, 24), (8, 34), (1, 64)])
 def test_a_block_of_32_elements_takes_the_bytes_ggml_gives_it(kind: int, n_bytes: int) -> None:
     assert KvShape(k_elements=32, v_elements=0).cell_bytes(kind, kind) == n_bytes
+
+
+def test_layers_that_only_draft_are_not_touched(tmp_path: Path) -> None:
+    draft: TensorLine = ("blk.2.attn_q.weight", (64, 64), F16, 8192)
+    header = header_of(tmp_path, EMBEDDING, LAYER, draft, block_count=3, nextn_predict_layers=1)
+
+    assert weight_bytes(header) == WeightBytes(dense=6800 + 8192)
+
+
+def test_experts_chosen_differ_from_layer_to_layer(tmp_path: Path) -> None:
+    more: TensorLine = ("blk.1.ffn_up_chexps.weight", (64, 32, 8), Q8_0, 17408)
+    header = header_of(
+        tmp_path, EMBEDDING, LAYER, EXPERTS, more, expert_count=8, expert_used_count=[1, 3]
+    )
+
+    weights = weight_bytes(header)
+
+    assert weights.touched(1) == 6800 + 8192 + 2 * 17408 * 2 // 8
+
+
+def test_of_learnt_positions_a_token_reads_one_row(tmp_path: Path) -> None:
+    positions: TensorLine = ("position_embd.weight", (64, 256), F16, 32768)
+    header = header_of(tmp_path, EMBEDDING, LAYER, positions)
+
+    assert weight_bytes(header) == WeightBytes(dense=6800 + 8192)

@@ -1,17 +1,21 @@
 """What a model costs in bytes: per token of weights, per cell of KV. Pure arithmetic.
 
-For estimates and the ΣBMT scorecard; llama.cpp's own accounting is not asked.
+Weights for the ΣBMT scorecard. Cells only for a llama.cpp that does not say itself what they take,
+as `umad.engine.context_memory` asks it: what is reckoned here knows layers with keys and values.
 """
 
+import re
 from dataclasses import dataclass
 
 from umad.models.gguf import BLOCKS, GgufHeader
 
 # Tensors of which a token reads one row. The embedding counts in full only where the output
 # is the same tensor (tied).
-_LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight")
+_LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight", "position_embd.weight")
 _OUTPUT = "output.weight"
-_EXPERT_MARK = "_exps."
+# "chexps": of chunks of experts, chosen with them (GroveMoE).
+_EXPERTS = re.compile(r"_(?:ch)?exps\.")
+_BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +38,24 @@ class WeightBytes:
 
 
 def weight_bytes(header: GgufHeader) -> WeightBytes:
-    """From the tensors' sizes."""
+    """From the tensors' sizes. Layers that only draft (multi-token prediction) are not touched."""
+    n_layers = _number(header, "block_count", 0)
+    drafts = _number(header, "nextn_predict_layers", 0)
+    first_draft = n_layers - drafts if 0 < drafts < n_layers else None
     is_tied = all(tensor.name != _OUTPUT for tensor in header.tensors)
     dense = experts = 0
     for tensor in header.tensors:
         size = tensor.size_bytes or 0
-        if _EXPERT_MARK in tensor.name:
+        block = _BLOCK.match(tensor.name)
+        if first_draft is not None and block is not None and int(block[1]) >= first_draft:
+            continue
+        if _EXPERTS.search(tensor.name):
             experts += size
         elif tensor.name not in _LOOKED_UP or (is_tied and tensor.name == _LOOKED_UP[0]):
             dense += size
     count = _number(header, "expert_count", 0)
-    used = _number(header, "expert_used_count", count)
+    each = _each(header, "expert_used_count", count, 1)
+    used = round(sum(each) / len(each)) if each else count
     if not experts or not count:
         return WeightBytes(dense=dense + experts)
     return WeightBytes(
