@@ -37,8 +37,8 @@ from rich.table import Table
 
 from bench import cache, command, models
 from bench.errors import BenchError
-from umad.engine import llama
-from umad.engine.context_options import ContextOptions
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_options import ContextOptions
 
 SLICES = (1, 2, 4, 8, 16, 32, 63, 64, 128, 256)
 # Below and above 512 cells: from there on ggml splits the attention of a lone row over threads.

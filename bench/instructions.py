@@ -1,16 +1,16 @@
 """Whether programs of others may use what this machine's processor names, asked once a process.
 
 llama.cpp's own programs and its Python server repack weights unasked, for instructions that may not
-work here; `umad.engine.repack_check` finds that out without dying of it. Not: what is measured.
-Owner: the process that measures.
+work here; `umad.engine.llamacpp.repack_check` finds that out without dying of it. Not: what is
+measured. Owner: the process that measures.
 """
 
 import functools
 import logging
 import os
 
-from umad.engine.processor import has_instruction
-from umad.engine.repack_check import Repacking, RepackUnknown, repack_memory
+from umad.engine.llamacpp.processor import has_instruction
+from umad.engine.llamacpp.repack_check import Repacking, RepackUnknown, repack_memory
 
 log = logging.getLogger(__name__)
 

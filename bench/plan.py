@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import command
 from umad.config import LaneSettings, SchedulerSettings
-from umad.scheduler import Admission, SchedulerSpec, assemble
+from umad.scheduler import SchedulerSpec, Submission, assemble
 from umad.step import Sampled, StepResult
 
 LANES = {
@@ -43,7 +43,7 @@ def measure(*, running: int, waiting: int, steps: int) -> list[float]:
         rid += 1
         n_prompt = int(rng.integers(20, 200))
         scheduler.submit(
-            Admission(
+            Submission(
                 rid=rid,
                 tokens=rng.integers(0, 50, n_prompt).astype(np.int32),
                 n_prompt=n_prompt,

@@ -19,8 +19,8 @@ from rich.table import Table
 from bench import command
 from umad.config import SchedulerSettings, Settings
 from umad.request import BACKGROUND, INTERACTIVE
-from umad.scheduler import Admission, SchedulerSpec, assemble
-from umad.scheduler.cost import CostModel
+from umad.scheduler import SchedulerSpec, Submission, assemble
+from umad.scheduler.costs.step_cost import CostModel
 from umad.step import Sampled, StepPlan, StepResult
 
 # An 8B model, 4.9 GB: Llama 3.1 as Q4_K_M, KV in f16.
@@ -137,7 +137,7 @@ class _Run:
         self._rids += 1
         tokens = self._rng.integers(0, 30_000, n_prompt).astype(np.int32)
         self.scheduler.submit(
-            Admission(
+            Submission(
                 rid=self._rids,
                 tokens=tokens,
                 n_prompt=n_prompt,

@@ -19,9 +19,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from umad.config import KvType
-from umad.engine import llama
-from umad.engine.context_options import ContextOptions
-from umad.engine.kvtypes import KV_TYPES
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.kv_types import KV_TYPES
 
 Rows = NDArray[np.float32]
 # Rows of a prompt's end that are compared: the first token's and those of the tokens behind it.

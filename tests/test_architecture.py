@@ -12,19 +12,14 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "umad").rglob("*.py"))
 # The house keeps a file under about 300 lines; past this it surely holds two ideas.
 MAX_LINES = 400
-# Packages whose docstring is a table of contents: "start there", says docs/architecture.md.
-INDEXED = (
-    "chat",
-    "cli",
-    "client",
-    "configuration",
-    "daemon",
-    "engine",
-    "metrics",
-    "models",
-    "protocol",
-    "sampling",
-    "scheduler",
+# Packages whose docstring is no table of contents: bodies and dialects are tables themselves.
+NOT_INDEXED = frozenset({"umad", "umad/gateway", "umad/nano", "umad/nano/train"})
+INDEXED = sorted(
+    name
+    for path in SOURCES
+    if path.name == "__init__.py"
+    and (name := str(path.parent.relative_to(ROOT))) not in NOT_INDEXED
+    and (not name.startswith("umad/gateway/") or name == "umad/gateway/dialects/openai")
 )
 
 
@@ -48,7 +43,7 @@ def test_no_module_is_named_for_nothing_in_particular() -> None:
 
 @pytest.mark.parametrize("package", INDEXED)
 def test_the_index_of_a_package_names_all_of_its_modules(package: str) -> None:
-    folder = ROOT / "umad" / package
+    folder = ROOT / package
     index = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     named = set(re.findall(r"\w+", index))
 

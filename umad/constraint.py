@@ -1,6 +1,6 @@
 """What an answer has to look like: a grammar or a JSON schema, as a value.
 
-Not: compiling it or making token masks of it (`umad.engine.guidance`).
+Not: compiling it or making token masks of it (`umad.engine.constraints.guidance`).
 """
 
 import json

@@ -1,7 +1,7 @@
 """What a chat is made of: turns, tool calls, the tools on offer, how the template is to treat them.
 
-Values only, checked once where they enter. Not: how they become a prompt (`umad.engine.chat`) or
-how an answer is taken apart again (`umad.chat`).
+Values only, checked once where they enter. Not: how they become a prompt
+(`umad.engine.chats.chat_template`) or how an answer is taken apart again (`umad.chat`).
 """
 
 import json

@@ -7,7 +7,7 @@ import pytest
 
 from bench import instructions, peers, python_server
 from bench.python_server import PythonServer, PythonServerSettings
-from umad.engine.repack_check import Repacking
+from umad.engine.llamacpp.repack_check import Repacking
 
 Here = Callable[[Repacking | None, bool], None]
 FINE = Repacking(faults={"AMX": "", "CPU_REPACK": ""})

@@ -13,8 +13,8 @@ from umad.chat.formats import FAMILIES, ChatFormat, Family
 from umad.chat.grammars import call_grammar
 from umad.chat.reader import ReplyReader
 from umad.conversation import Tool
-from umad.engine import llama
-from umad.engine.guidance import Guidance
+from umad.engine.constraints.guidance import Guidance
+from umad.engine.llamacpp import llama
 
 WEATHER = Tool(
     name="get_weather",

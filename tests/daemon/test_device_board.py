@@ -9,7 +9,7 @@ from umad.daemon.bandwidth import Budget
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.names import ModelFile
-from umad.engine.board import SEATS, BoardSeat
+from umad.engine.board.seat import SEATS, BoardSeat
 from umad.engine.launch import EngineOptions
 
 NOW = 10**12
@@ -51,7 +51,7 @@ def test_what_another_process_writes_is_seen_here() -> None:
         theirs = board.seat("theirs")
         ours.others(NOW)
         script = (
-            "from umad.engine.board import BoardSeat\n"
+            "from umad.engine.board.seat import BoardSeat\n"
             f"seat = BoardSeat.opened({board.fd}, {theirs})\n"
             f"seat.standing(1, {NOW}); seat.stepped(12345, {NOW}, background=False)\n"
         )

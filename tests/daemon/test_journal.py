@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umad.daemon import journal as journal_module
-from umad.daemon.journal import Entry, Journal
+from umad.daemon.journal import Journal, JournalEntry
 from umad.errors import QueueFull
-from umad.protocol.lifecycle import Event, State
+from umad.protocol.lifecycle import LifecycleEvent, LifecycleState
 from umad.protocol.link import Ended, Submit
 from umad.request import SamplingParams
 
@@ -25,7 +25,7 @@ def submit(rid: int = 1, *, max_tokens: int = 10, prompt: str = "a prompt") -> S
     )
 
 
-def add(journal: Journal[str], rid: int = 1, **overrides: Any) -> Entry[str]:
+def add(journal: Journal[str], rid: int = 1, **overrides: Any) -> JournalEntry[str]:
     return journal.add(submit(rid, **overrides), owner="me", index=0)
 
 
@@ -46,7 +46,7 @@ def test_a_replay_carries_every_token_that_was_received_in_order() -> None:
 def test_a_completion_that_had_all_its_tokens_ends_instead_of_being_replayed() -> None:
     journal = Journal[str]()
     entry = add(journal, max_tokens=3)
-    journal.advance(entry, Event.TOKENS)
+    journal.advance(entry, LifecycleEvent.TOKENS)
     entry.ids.extend((1, 2, 3))
     entry.prompt_tokens = 4
 
@@ -60,7 +60,7 @@ def test_a_completion_that_had_all_its_tokens_ends_instead_of_being_replayed() -
 def test_a_cancelled_completion_is_never_handed_to_the_next_engine() -> None:
     journal = Journal[str]()
     entry = add(journal)
-    journal.advance(entry, Event.CANCEL)
+    journal.advance(entry, LifecycleEvent.CANCEL)
 
     (ended,) = journal.engine_lost()
 
@@ -81,13 +81,13 @@ def test_a_change_of_lane_survives_the_engine() -> None:
 def test_a_paused_completion_is_still_paused_for_the_next_engine() -> None:
     journal = Journal[str]()
     entry = add(journal)
-    journal.advance(entry, Event.TOKENS)
-    journal.advance(entry, Event.PAUSE)
+    journal.advance(entry, LifecycleEvent.TOKENS)
+    journal.advance(entry, LifecycleEvent.PAUSE)
 
     ended = journal.engine_lost()
 
     assert ended == []
-    assert entry.state is State.PAUSED
+    assert entry.state is LifecycleState.PAUSED
     assert journal.n_paused == 1
     assert journal.n_waiting == 1
 
@@ -102,7 +102,7 @@ def test_more_prompt_than_the_journal_may_hold_is_refused_and_can_be_tried_again
     with pytest.raises(QueueFull):
         journal.check_room(submit(2, prompt="x" * 60), 1)
 
-    journal.advance(entry, Event.ENDED)
+    journal.advance(entry, LifecycleEvent.ENDED)
     journal.check_room(submit(2, prompt="x" * 60), 1)
 
 
@@ -111,7 +111,14 @@ def test_more_prompt_than_the_journal_may_hold_is_refused_and_can_be_tried_again
 def test_the_counts_agree_with_a_recount_whatever_happens(seed: int, n_steps: int) -> None:
     draw = random.Random(seed)
     journal = Journal[str]()
-    usual = [Event.PREFILLED, Event.TOKENS, Event.PAUSE, Event.RESUME, Event.CANCEL, Event.ENDED]
+    usual = [
+        LifecycleEvent.PREFILLED,
+        LifecycleEvent.TOKENS,
+        LifecycleEvent.PAUSE,
+        LifecycleEvent.RESUME,
+        LifecycleEvent.CANCEL,
+        LifecycleEvent.ENDED,
+    ]
 
     for rid in range(n_steps):
         live = list(journal)
@@ -122,12 +129,12 @@ def test_the_counts_agree_with_a_recount_whatever_happens(seed: int, n_steps: in
             for ended in journal.engine_lost():
                 entry = journal.get(ended.rid)
                 assert entry is not None
-                journal.advance(entry, Event.ENDED)
+                journal.advance(entry, LifecycleEvent.ENDED)
         else:
             journal.advance(draw.choice(live), draw.choice(usual))
 
         entries = list(journal)
-        assert journal.n_paused == sum(e.state is State.PAUSED for e in entries)
+        assert journal.n_paused == sum(e.state is LifecycleState.PAUSED for e in entries)
         assert journal.n_waiting == sum(not e.started for e in entries)
         assert journal.prompt_bytes == sum(e.size_bytes for e in entries)
         assert len(journal) == len(entries)

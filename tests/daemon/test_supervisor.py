@@ -15,13 +15,13 @@ from tests.daemon.house import (
 )
 from umad.clock import MonotonicClock
 from umad.config import LimitSettings
-from umad.daemon.engine import Engine, State
+from umad.daemon.engine import Engine, EngineState
 from umad.daemon.engine_process import Launcher
 from umad.daemon.names import ModelFile
 from umad.daemon.supervisor import Supervisor
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
-from umad.protocol.link import Ready, StepReport, encode
+from umad.protocol.link import EngineReady, StepReport, encode
 from umad.testing import FakeModel
 
 
@@ -43,7 +43,7 @@ def supervise(launcher: Launcher) -> Supervisor:
 
 def test_a_first_word_that_comes_before_anybody_listens_is_heard(tmp_path: Path) -> None:
     """The loop is held up from the process's start until long after it said it is ready."""
-    ready = encode_frame(encode(Ready(facts={})))
+    ready = encode_frame(encode(EngineReady(facts={})))
 
     def launcher(file: ModelFile, fd: int) -> list[str]:
         asyncio.get_running_loop().call_soon(time.sleep, 0.3)
@@ -56,7 +56,7 @@ def test_a_first_word_that_comes_before_anybody_listens_is_heard(tmp_path: Path)
 
         engine = await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
 
-        assert engine.state is State.READY
+        assert engine.state is EngineState.READY
         await supervisor.stop()
 
     run(test())

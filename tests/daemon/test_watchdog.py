@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from umad.daemon.engine import Engine, Event
+from umad.daemon.engine import Engine, EngineEvent
 from umad.daemon.watchdog import Watchdog
 from umad.protocol import lifecycle
 from umad.protocol.link import Submit
@@ -33,7 +33,7 @@ class Kennel:
         self.time_ns = 0
         self.hung_after_s: list[float] = []
         self.engine: Any = Engine("m", Path("m.gguf"))
-        self.engine.advance(Event.READY)
+        self.engine.advance(EngineEvent.READY)
         self._timers: list[Timer] = []
         monkeypatch.setattr(asyncio.get_running_loop(), "call_later", self._call_later)
         self.watchdog = Watchdog(
@@ -105,7 +105,7 @@ def test_every_word_of_it_begins_its_time_anew(monkeypatch: pytest.MonkeyPatch) 
 def test_an_idle_engine_is_not_taken_for_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
     def test(kennel: Kennel) -> None:
         entry = kennel.give_work()
-        kennel.engine.journal.advance(entry, lifecycle.Event.ENDED)
+        kennel.engine.journal.advance(entry, lifecycle.LifecycleEvent.ENDED)
 
         kennel.wait(100 * STALL_S)
 
@@ -119,13 +119,13 @@ def test_an_engine_whose_only_client_does_not_read_is_not_taken_for_hanging(
 ) -> None:
     def test(kennel: Kennel) -> None:
         entry = kennel.give_work()
-        kennel.engine.journal.advance(entry, lifecycle.Event.TOKENS)
-        kennel.engine.journal.advance(entry, lifecycle.Event.PAUSE)
+        kennel.engine.journal.advance(entry, lifecycle.LifecycleEvent.TOKENS)
+        kennel.engine.journal.advance(entry, lifecycle.LifecycleEvent.PAUSE)
         kennel.wait(100 * STALL_S)
         assert kennel.hung_after_s == []
 
-        kennel.engine.journal.advance(entry, lifecycle.Event.RESUME)
-        kennel.engine.journal.advance(entry, lifecycle.Event.TOKENS)
+        kennel.engine.journal.advance(entry, lifecycle.LifecycleEvent.RESUME)
+        kennel.engine.journal.advance(entry, lifecycle.LifecycleEvent.TOKENS)
         kennel.watchdog.watch()
         kennel.wait(2 * STALL_S)
 

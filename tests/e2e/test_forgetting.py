@@ -13,7 +13,7 @@ from tests.live import LiveDaemon, live_daemon, wait_until
 from umad import Client, Done, GenerateRequest, SamplingParams, UnknownRequest
 from umad.asker import MACHINE_USER, Asker
 from umad.daemon.authority import session_key
-from umad.engine.session_folder import file_name
+from umad.engine.sessions.folder import file_name
 
 SHORT = SamplingParams(temperature=0.0, max_tokens=4, ignore_eos=True)
 KEY, OTHER = Asker(owner="key-a", role="user"), Asker(owner="key-b", role="user")

@@ -14,14 +14,14 @@ from umad.conversation import ChatMessage, ChatOptions, to_json
 from umad.engine.launch import EngineOptions, command
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
-    Call,
     Emitted,
     Ended,
+    EngineCall,
+    EngineReady,
+    EngineReply,
     Fatal,
     FromEngine,
-    Ready,
     Rejected,
-    Reply,
     StepReport,
     StepStats,
     Submit,
@@ -109,7 +109,7 @@ class RunningEngine:
 
     def ready(self) -> dict[str, Any]:
         message = self.hear()
-        assert isinstance(message, Ready), message
+        assert isinstance(message, EngineReady), message
         return dict(message.facts)
 
     def fatal(self) -> Fatal:
@@ -135,12 +135,12 @@ class RunningEngine:
         self.send(submit(rid, **fields))
         return self.finish(rid)[0]
 
-    def call(self, op: str, **args: Any) -> Reply:
+    def call(self, op: str, **args: Any) -> EngineReply:
         self._calls += 1
-        self.send(Call(call=self._calls, op=op, args=args))
+        self.send(EngineCall(call=self._calls, op=op, args=args))
         while True:
             message = self.hear()
-            if isinstance(message, Reply):
+            if isinstance(message, EngineReply):
                 assert message.call == self._calls
                 return message
 

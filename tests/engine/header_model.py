@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.models.gguf_bytes import gguf
-from umad.engine import llama
-from umad.engine.llama import Model
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.llama import Model
 
 _llama: Any = llama  # the binding inside is not for others; tests may
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.engine.served_loop import FakeRunner, arrival, counting, on_small_pool
-from umad.engine.inbox import Arrival, AttachRing, Inbox
-from umad.engine.news import News, report
-from umad.engine.reading import Reader, Ring
-from umad.engine.shared_pages import open_read_only
-from umad.protocol.link import Attached, Choose, FromEngine, Reply, StepReport, Stop
+from umad.engine.logits.readers import LogitsReader, Ring
+from umad.engine.logits.shared_pages import open_read_only
+from umad.engine.mail.step_mail import Arrival, AttachRing, StepMail
+from umad.engine.mail.step_news import News, report
+from umad.protocol.link import Attached, Choose, EngineReply, FromEngine, StepReport, Stop
 from umad.request import LogitsUse
 from umad.sampling.ring import RingLayout, RingReader
 
@@ -20,7 +20,7 @@ Answer = Callable[["Desk", int, int], object]
 
 def reading(rid: int, use: LogitsUse, **options: Any) -> Arrival:
     came = arrival(rid, **options)
-    came.stream.reader = Reader(use)
+    came.stream.reader = LogitsReader(use)
     return came
 
 
@@ -43,10 +43,10 @@ class Desk:
     passes_rings_on: bool = True
     # What else happens after each report.
     then: Callable[["Desk"], None] = lambda desk: None
-    inbox: Inbox = field(default_factory=Inbox)
+    inbox: StepMail = field(default_factory=StepMail)
     runner: FakeRunner = field(default_factory=lambda: FakeRunner(counting))
     reports: list[StepReport] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[EngineReply] = field(default_factory=list)
     order: list[tuple[int, int]] = field(default_factory=list)
     now_ns: int = 0
     attaching: dict[int, int] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Desk:
         return self.now_ns
 
     def _hear(self, message: News | FromEngine) -> None:
-        if isinstance(message, Reply):
+        if isinstance(message, EngineReply):
             self.replies.append(message)
             if message.error is None and self.passes_rings_on:
                 self.inbox.put(Attached(rid=self.attaching[message.call]))

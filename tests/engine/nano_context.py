@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine import llama
-from umad.engine.context_options import ContextOptions
-from umad.engine.kvtypes import KV_TYPES
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.kv_types import KV_TYPES
 
 # A prompt of 150 tokens that say nothing, mostly different ones.
 TOKENS = (3 + np.arange(150) ** 2 % 4000).astype(np.int32)

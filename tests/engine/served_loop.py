@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from umad.config import SchedulerSettings, Settings
 from umad.engine.execution import Decoded
 from umad.engine.facts import StepTraffic
-from umad.engine.inbox import Arrival, Inbox
-from umad.engine.loop import CHOICE_S, StepLoop
-from umad.engine.news import News, report
-from umad.engine.stream import Stream
+from umad.engine.mail.step_mail import Arrival, StepMail
+from umad.engine.mail.step_news import News, report
+from umad.engine.steps.completion_stream import CompletionStream
+from umad.engine.steps.loop import CHOICE_S, StepLoop
 from umad.errors import EngineFailed
 from umad.models.sizes import WeightBytes
 from umad.protocol.link import Emitted, Ended, FromEngine, Rejected, StepReport, Stop
 from umad.request import INTERACTIVE, SamplingParams
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
-from umad.scheduler import Admission, SchedulerSpec, assemble
+from umad.scheduler import SchedulerSpec, Submission, assemble
 from umad.step import DiskDone, HouseKept, MemoryOp, StepPlan
 
 N_VOCAB = 32
@@ -78,7 +78,7 @@ class FakeRunner:
 def on_small_pool(
     runner: FakeRunner,
     *,
-    inbox: Inbox,
+    inbox: StepMail,
     hear: Callable[[News | FromEngine], None],
     now_ns: Callable[[], int],
     n_cells: int = 512,
@@ -113,7 +113,7 @@ class Served:
 
     def __init__(self, runner: FakeRunner, *mail: object) -> None:
         self.reports: list[StepReport] = []
-        inbox = Inbox()
+        inbox = StepMail()
         for one in (*mail, Stop()):
             inbox.put(one)  # type: ignore[arg-type]
         now_ns = iter(range(0, 10**12, 1000)).__next__
@@ -154,7 +154,7 @@ def arrival(
     params = SamplingParams(temperature=0.0, max_tokens=max_tokens, stop=stops)
     tokens = np.full(n_prompt, rid, np.int32)
     return Arrival(
-        stream=Stream(
+        stream=CompletionStream(
             rid=rid,
             sampler=Sampler(params, seed=1, n_vocab=N_VOCAB, eog=EOG, history=tokens),
             detokenizer=Detokenizer(letter, stops=stops),
@@ -164,7 +164,7 @@ def arrival(
             text_decides=bool(stops),
             guarded=lane == INTERACTIVE,
         ),
-        admission=Admission(
+        admission=Submission(
             rid=rid,
             tokens=tokens,
             n_prompt=n_prompt,

@@ -5,8 +5,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from umad.engine.answer_mask import AnswerMask, MaskMaker, Phase
-from umad.engine.guidance import Grammar
+from umad.engine.constraints.answer_mask import AnswerMask, MaskMaker, Phase
+from umad.engine.constraints.guidance import Grammar
 from umad.errors import BadRequest, InternalError
 from umad.sampling.allowed import Allowed
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from umad.engine.batch import PlanWriter
+from umad.engine.llamacpp.batch import PlanWriter
 from umad.step import DecodeSlice, PrefillSlice, StepPlan
 
 

@@ -1,6 +1,6 @@
 """The device board: what one engine shows and another sees."""
 
-from umad.engine.board import (
+from umad.engine.board.seat import (
     BOARD_BYTES,
     LATE_NS,
     SEATS,
@@ -10,7 +10,7 @@ from umad.engine.board import (
     take_seat,
     words_of,
 )
-from umad.scheduler.neighbours import NOBODY
+from umad.scheduler.steps.neighbours import NOBODY
 
 NOW = 10**12
 

@@ -2,9 +2,9 @@
 
 import threading
 
-from umad.engine.board import BOARD_BYTES, BoardSeat, take_seat, words_of
-from umad.engine.board_watch import BoardWatch
-from umad.engine.cutter import Cutter
+from umad.engine.board.seat import BOARD_BYTES, BoardSeat, take_seat, words_of
+from umad.engine.board.watch import BoardWatch
+from umad.engine.steps.cutter import Cutter
 
 NOW = 10**12
 WAIT_S = 10.0

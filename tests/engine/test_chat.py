@@ -4,8 +4,8 @@ import json
 import pytest
 
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
-from umad.engine.chat import ChatTemplate
-from umad.engine.template import TemplateProgram
+from umad.engine.chats.chat_template import ChatTemplate
+from umad.engine.chats.template_program import TemplateProgram
 from umad.errors import BadRequest
 
 

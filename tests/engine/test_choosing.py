@@ -6,8 +6,8 @@ import numpy as np
 
 from tests.engine.logits_desk import CHOICE_S, Desk, attach, likeliest, reading
 from tests.engine.served_loop import N_VOCAB, arrival
-from umad.engine.reading import Ring
-from umad.protocol.link import Cancel, Choose, Pause, Resume
+from umad.engine.logits.readers import Ring
+from umad.protocol.link import CancelOrder, Choose, Pause, Resume
 
 
 def test_a_client_that_chooses_the_likeliest_gets_what_the_engine_would_have_drawn() -> None:
@@ -94,7 +94,7 @@ def test_a_choice_for_a_request_that_draws_for_itself_ends_it() -> None:
 
 def test_a_choice_that_crosses_the_end_of_its_request_is_dropped() -> None:
     desk = Desk()
-    desk.serve(arrival(1), Cancel(rid=1), Choose(rid=1, position=0, token=5))
+    desk.serve(arrival(1), CancelOrder(rid=1), Choose(rid=1, position=0, token=5))
 
     assert desk.reason(1) == "cancelled"
 

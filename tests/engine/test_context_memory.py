@@ -8,9 +8,14 @@ import pytest
 
 from tests.engine.header_model import header_model
 from tests.engine.real_models import REAL_MODELS, RealModel
-from umad.engine import llama
-from umad.engine.context_memory import ContextMemory, context_memory, memory_of_file, read_log
-from umad.engine.context_options import ContextOptions
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_memory import (
+    ContextMemory,
+    context_memory,
+    memory_of_file,
+    read_log,
+)
+from umad.engine.llamacpp.context_options import ContextOptions
 from umad.models.gguf import read_header
 
 F16, Q8_0 = 1, 8
@@ -112,7 +117,7 @@ def test_a_llama_cpp_with_other_words_is_noticed_and_cells_are_reckoned(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("umad.engine.context_memory.listening", lambda: nullcontext([]))
+    monkeypatch.setattr("umad.engine.llamacpp.context_memory.listening", lambda: nullcontext([]))
     headers = (read_header(nano_path),)
 
     memory, keeps_states = memory_of_file(nano_path, headers, OPTIONS, gpu_layers=0)

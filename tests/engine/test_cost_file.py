@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umad.engine.cost_file import WRITE_EVERY_NS, CostFile, checked
-from umad.scheduler.cost import CostModel
+from umad.engine.steps.cost_file import WRITE_EVERY_NS, CostFile, checked
+from umad.scheduler.costs.step_cost import CostModel
 
 ABOUT = "CPU of a test; 2 of 2 threads; a model"
 

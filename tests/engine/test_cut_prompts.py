@@ -8,7 +8,7 @@ from tests.engine.harness import RunningEngine, start, submit
 from umad import nano
 from umad.config import EngineSettings, SchedulerSettings
 from umad.engine.launch import EngineOptions
-from umad.protocol.link import Cancel
+from umad.protocol.link import CancelOrder
 from umad.request import BACKGROUND, INTERACTIVE
 
 ARRIVALS = 12
@@ -51,7 +51,7 @@ def test_an_interactive_arrival_cuts_a_long_prompt_that_has_the_device_to_itself
             while not running.of(1000 + rid).progress:
                 running.hear()
             running.generate(rid, prompt=PROMPT, max_tokens=2)
-            running.send(Cancel(rid=1000 + rid))
+            running.send(CancelOrder(rid=1000 + rid))
             running.finish(1000 + rid)
             if running.last_stats.cuts_total:
                 break

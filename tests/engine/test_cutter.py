@@ -1,6 +1,6 @@
 import threading
 
-from umad.engine.cutter import Cutter
+from umad.engine.steps.cutter import Cutter
 
 
 class Switch:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.encoders import CONTEXT, WIDTH, write_encoder
 from tests.engine.harness import ROOT, RunningEngine, engine
-from umad.protocol.link import Call, Drop, Reply
+from umad.protocol.link import Drop, EngineCall, EngineReply
 from umad.request import BACKGROUND, INTERACTIVE
 
 TEXTS = (
@@ -255,12 +255,12 @@ def test_a_stream_goes_on_while_a_library_is_embedded(nano_path: Path) -> None:
         running.ready()
         expected = running.generate(1, prompt="def f(", max_tokens=60, ignore_eos=True).ids
         library = embed_args(*[TEXTS[2]] * 200, lane=BACKGROUND)
-        running.send(Call(call=900, op="embed", args=library))
+        running.send(EngineCall(call=900, op="embed", args=library))
 
         beside = running.generate(2, prompt="def f(", max_tokens=60, ignore_eos=True)
 
         assert len(beside.ids) == len(expected) == 60
-        reply = next(m for m in iter(running.hear, None) if isinstance(m, Reply))
+        reply = next(m for m in iter(running.hear, None) if isinstance(m, EngineReply))
     assert (reply.call, reply.error) == (900, None)
 
 
@@ -268,7 +268,7 @@ def test_a_dropped_request_is_not_answered_and_the_next_one_is(nano_path: Path) 
     with engine(nano_path) as running:
         running.ready()
         library = embed_args(*[TEXTS[2]] * 500)
-        running.send(Call(call=900, op="embed", args=library), Drop(call=900))
+        running.send(EngineCall(call=900, op="embed", args=library), Drop(call=900))
 
         reply = running.call("embed", **embed_args("text"))
 

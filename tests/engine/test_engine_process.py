@@ -17,7 +17,7 @@ from tests.engine.harness import (
 )
 from umad import nano
 from umad.conversation import ChatMessage
-from umad.protocol.link import Cancel, Pause, Resume, SetLane
+from umad.protocol.link import CancelOrder, Pause, Resume, SetLane
 from umad.request import BACKGROUND
 
 RIDS = itertools.count(10_000)
@@ -169,7 +169,7 @@ def test_a_cancelled_completion_ends_and_frees_its_cells(served: RunningEngine) 
     while len(served.of(181).ids) < 5:
         served.hear()
 
-    served.send(Cancel(rid=181))
+    served.send(CancelOrder(rid=181))
     cancelled = served.finish(181)[0]
     served.generate(182, prompt="x", max_tokens=1)
 
@@ -244,5 +244,5 @@ def test_a_lane_can_be_changed_on_the_way(served: RunningEngine) -> None:
     while served.last_stats.n_background_tokens or not served.last_stats.n_decode:
         assert not served.of(221).over, "it stayed in the background to its end"
         served.hear()
-    served.send(Cancel(rid=221))
+    served.send(CancelOrder(rid=221))
     assert served.finish(221)[0].ending.reason == "cancelled"

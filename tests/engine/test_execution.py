@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from tests.engine.nano_context import TOKENS
 from umad import nano
 from umad.clock import MonotonicClock
-from umad.engine import llama
-from umad.engine.context_options import ContextOptions
-from umad.engine.cutter import Cutter
-from umad.engine.decode_runner import DecodeRunner
-from umad.engine.kvtypes import KV_TYPES
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.decode_runner import DecodeRunner
+from umad.engine.llamacpp.kv_types import KV_TYPES
+from umad.engine.steps.cutter import Cutter
 from umad.step import DecodeSlice, PrefillSlice, SeqTrim, StepPlan
 
 SCRATCH, N_CELLS = 4, 256

@@ -1,6 +1,6 @@
 from umad.config import EngineSettings
 from umad.engine.facts import StepTraffic
-from umad.engine.kvtypes import KV_TYPES
+from umad.engine.llamacpp.kv_types import KV_TYPES
 from umad.models.gguf import BLOCKS
 from umad.models.sizes import WeightBytes
 

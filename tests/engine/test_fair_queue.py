@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umad.engine.fair_queue import FairQueue
+from umad.engine.mail.fair_queue import FairQueue
 
 WAIT_S = 20.0
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from umad.engine.forget_desk import ForgetDesk
-from umad.engine.inbox import ForgetMail
+from umad.engine.mail.step_mail import ForgetMail
+from umad.engine.sessions.forget_desk import ForgetDesk
 from umad.forgetting import ForgetScope, Forgotten
-from umad.protocol.link import Reply
-from umad.scheduler.entry import Admission
+from umad.protocol.link import EngineReply
+from umad.scheduler.scheduled_request import Submission
 from umad.step import DiskDone, SessionForget
 
 FILE = Forgotten(sessions=frozenset({"a"}), files=frozenset({"a"}))
@@ -21,8 +21,8 @@ def removed(session: str, *, ok: bool = True) -> DiskDone:
     return DiskDone(operation=SessionForget(session=session), ok=ok)
 
 
-def admission(rid: int, session: str | None) -> Admission:
-    return Admission(
+def admission(rid: int, session: str | None) -> Submission:
+    return Submission(
         rid=rid,
         tokens=np.array([1], np.int32),
         n_prompt=1,
@@ -34,15 +34,15 @@ def admission(rid: int, session: str | None) -> Admission:
 
 
 def test_nothing_on_disk_is_answered_at_once() -> None:
-    said: list[Reply] = []
+    said: list[EngineReply] = []
 
     ForgetDesk(said.append).begin(mail(1), Forgotten(in_use=frozenset({"a"})))
 
-    assert said == [Reply(call=1, value={"sessions": [], "in_use": ["a"]})]
+    assert said == [EngineReply(call=1, value={"sessions": [], "in_use": ["a"]})]
 
 
 def test_an_answer_waits_for_its_file_and_so_does_a_second_call() -> None:
-    said: list[Reply] = []
+    said: list[EngineReply] = []
     desk = ForgetDesk(said.append)
     desk.begin(mail(1), FILE)
     desk.begin(mail(2), Forgotten())
@@ -58,7 +58,7 @@ def test_an_answer_waits_for_its_file_and_so_does_a_second_call() -> None:
 
 
 def test_a_file_that_cannot_be_removed_is_not_said_to_be_gone() -> None:
-    said: list[Reply] = []
+    said: list[EngineReply] = []
     desk = ForgetDesk(said.append)
     desk.begin(mail(1), FILE)
 

@@ -5,9 +5,9 @@ from typing import Any, cast
 import pytest
 
 from umad.constraint import Constraint
-from umad.engine.guidance import Guidance
-from umad.engine.llama import Model
-from umad.engine.schema_fault import fault_path
+from umad.engine.constraints.guidance import Guidance
+from umad.engine.constraints.schema_fault import fault_path
+from umad.engine.llamacpp.llama import Model
 from umad.errors import Unsupported
 
 

@@ -1,20 +1,20 @@
 import threading
 
-from umad.engine.inbox import Inbox
-from umad.protocol.link import Cancel, Stop
+from umad.engine.mail.step_mail import StepMail
+from umad.protocol.link import CancelOrder, Stop
 
 
 def test_mail_is_read_in_the_order_it_came() -> None:
-    inbox = Inbox()
+    inbox = StepMail()
     for rid in range(3):
-        inbox.put(Cancel(rid=rid))
+        inbox.put(CancelOrder(rid=rid))
 
-    assert inbox.drain() == [Cancel(rid=0), Cancel(rid=1), Cancel(rid=2)]
+    assert inbox.drain() == [CancelOrder(rid=0), CancelOrder(rid=1), CancelOrder(rid=2)]
     assert inbox.drain() == []
 
 
 def test_waiting_ends_with_the_first_mail() -> None:
-    inbox = Inbox()
+    inbox = StepMail()
     writer = threading.Thread(target=inbox.put, args=(Stop(),))
     writer.start()
 
@@ -24,15 +24,15 @@ def test_waiting_ends_with_the_first_mail() -> None:
 
 
 def test_waiting_without_mail_ends_by_itself() -> None:
-    assert not Inbox().wait(0.01)
+    assert not StepMail().wait(0.01)
 
 
 def test_a_full_inbox_holds_the_writer_until_it_is_read() -> None:
-    inbox = Inbox(limit=2)
+    inbox = StepMail(limit=2)
 
     def write() -> None:
         for n in range(6):
-            inbox.put(Cancel(rid=n))
+            inbox.put(CancelOrder(rid=n))
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -45,4 +45,4 @@ def test_a_full_inbox_holds_the_writer_until_it_is_read() -> None:
         read += mail
     writer.join()
 
-    assert read == [Cancel(rid=n) for n in range(6)]
+    assert read == [CancelOrder(rid=n) for n in range(6)]

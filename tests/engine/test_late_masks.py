@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.engine.served_loop import FakeRunner, Served, arrival
-from umad.engine import drawing
+from umad.engine.steps import token_drawing as drawing
 from umad.errors import BadRequest, UmadError
-from umad.protocol.link import Cancel, Pause, Resume
+from umad.protocol.link import CancelOrder, Pause, Resume
 
 
 class LateMask:
@@ -81,7 +81,7 @@ def test_an_answer_can_be_paused_resumed_and_cancelled_while_its_mask_is_late() 
         constrained(2, LateMask(4)),
         Pause(rid=1),
         Resume(rid=1),
-        Cancel(rid=2),
+        CancelOrder(rid=2),
     )
 
     assert served.ids(1) == Served(FakeRunner(), arrival(1)).ids(1)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.nano_context import TOKENS, feed, new_context, step
 from umad import nano
-from umad.engine import llama
+from umad.engine.llamacpp import llama
 
 ABORTED = 2
 

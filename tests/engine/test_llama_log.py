@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from umad.engine.llama_log import LlamaLog
+from umad.engine.llamacpp.llama_log import LlamaLog
 
 WARN, ERROR = 3, 4  # ggml_log_level
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tests.engine.harness import submit
 from umad.clock import MonotonicClock
-from umad.engine.long_intake import Deliver, LongIntake
-from umad.protocol.link import Call, Cancel, SetLane, Submit, ToEngine
+from umad.engine.mail.long_intake import Deliver, LongIntake
+from umad.protocol.link import CancelOrder, EngineCall, SetLane, Submit, ToEngine
 
 WAIT_S = 20.0
 
@@ -44,7 +44,7 @@ class Workshop:
         assert self.may_end[order.rid].wait(WAIT_S)
         return lambda: self.done.put(order.rid)
 
-    def _answer(self, call: Call) -> Deliver:
+    def _answer(self, call: EngineCall) -> Deliver:
         self.begun.put(call.call)
         assert self.may_end[call.call].wait(WAIT_S)
         return lambda: self.done.put(call)
@@ -98,5 +98,5 @@ def test_a_request_that_was_cancelled_meanwhile_never_arrives() -> None:
 
     assert dropped
     assert not workshop.intake.drop(1)
-    assert not workshop.intake.holds(1, Cancel(rid=1))
+    assert not workshop.intake.holds(1, CancelOrder(rid=1))
     assert [workshop.next_done(), workshop.next_done()] == [moved, 2]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from tests.engine.served_loop import FakeRunner, Served, arrival, counting, one_hot
 from umad.errors import EngineFailed
-from umad.protocol.link import Cancel
+from umad.protocol.link import CancelOrder
 from umad.request import BACKGROUND
 from umad.step import SeqTrim
 
@@ -101,7 +101,9 @@ def test_what_does_not_fit_the_pool_is_refused_while_others_run() -> None:
 
 
 def test_a_cancelled_stream_gets_exactly_one_end() -> None:
-    served = Served(FakeRunner(), arrival(1), Cancel(rid=1), Cancel(rid=1), Cancel(rid=99))
+    served = Served(
+        FakeRunner(), arrival(1), CancelOrder(rid=1), CancelOrder(rid=1), CancelOrder(rid=99)
+    )
 
     (ended,) = served.ended(1)
     assert ended.reason == "cancelled"

@@ -5,9 +5,9 @@ from typing_extensions import override
 from tests.engine.served_loop import N_VOCAB, FakeRunner, arrival
 from umad.config import SchedulerSettings, Settings
 from umad.engine.facts import StepTraffic
-from umad.engine.inbox import Inbox
-from umad.engine.loop import IDLE_S, StepLoop
-from umad.engine.news import News, report
+from umad.engine.mail.step_mail import StepMail
+from umad.engine.mail.step_news import News, report
+from umad.engine.steps.loop import IDLE_S, StepLoop
 from umad.models.sizes import WeightBytes
 from umad.protocol.link import FromEngine, StepReport, Stop
 from umad.request import BACKGROUND, INTERACTIVE
@@ -16,7 +16,7 @@ from umad.scheduler import SchedulerSpec, TrafficBudget, assemble
 STEP_BYTES = 1_000_000
 
 
-class Sleeper(Inbox):
+class Sleeper(StepMail):
     """Time passes in its waits alone."""
 
     def __init__(self) -> None:

@@ -1,5 +1,5 @@
-from umad.engine.news import DrawnToken, News, report
-from umad.engine.stream import Stream
+from umad.engine.mail.step_news import DrawnToken, News, report
+from umad.engine.steps.completion_stream import CompletionStream
 from umad.protocol.link import Prefilled
 from umad.request import FinishReason, SamplingParams
 from umad.sampling.detokenizer import Detokenizer
@@ -10,9 +10,9 @@ from umad.step import Finished
 PIECES = {5: b"caf", 6: b"\xc3", 7: b"\xa9", 8: b" EN", 9: b"D"}
 
 
-def stream(rid: int, *, stops: tuple[str, ...] = ()) -> Stream:
+def stream(rid: int, *, stops: tuple[str, ...] = ()) -> CompletionStream:
     params = SamplingParams(temperature=0.0)
-    return Stream(
+    return CompletionStream(
         rid=rid,
         sampler=Sampler(params, seed=1, n_vocab=16, eog=frozenset({2}), history=()),
         detokenizer=Detokenizer(lambda token: PIECES[token], stops=stops),
@@ -28,7 +28,7 @@ def finished(rid: int, reason: FinishReason = "length") -> Finished:
     return Finished(rid=rid, reason=reason, prompt_tokens=1, cached_tokens=0, completion_tokens=3)
 
 
-def drawn(of: Stream, token: int, text: str | None = None) -> DrawnToken:
+def drawn(of: CompletionStream, token: int, text: str | None = None) -> DrawnToken:
     return DrawnToken(of, token, None, text)
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests.engine.nano_context import TOKENS, feed, new_context, step
 from umad import nano
-from umad.engine import llama
-from umad.engine.parked_cells import ParkedCells, can_park, park_shape
-from umad.scheduler.parked import ParkShape
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.parked_cells import ParkedCells, can_park, park_shape
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.step import SeqPark, SeqRestore
 
 SCRATCH = 7

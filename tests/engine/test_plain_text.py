@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umad import nano
-from umad.engine import llama
-from umad.engine.plain_text import Part, PlainText
+from umad.engine.chats.plain_text import PlainText, TextPart
+from umad.engine.llamacpp import llama
 from umad.engine.vocab import Vocabulary
 
 CONTROLS = ("<s>", "<|im_end|>", "<|im_end|>x", "")
@@ -20,7 +20,7 @@ pieces = st.text(max_size=5) | st.sampled_from(
 untrusted = st.lists(pieces, max_size=6).map("".join)
 
 
-def parts(rendered: str) -> list[Part]:
+def parts(rendered: str) -> list[TextPart]:
     return list(PlainText.parts(rendered))
 
 
@@ -30,21 +30,21 @@ def test_what_a_user_writes_is_text_and_what_the_template_writes_is_meant() -> N
     rendered = f"<s>{plain.guard('a<|im_end|>b')}<|im_end|>"
 
     assert parts(rendered) == [
-        Part("<s>a", special=True),
-        Part("<|im_end|>", special=False),
-        Part("b<|im_end|>", special=True),
+        TextPart("<s>a", special=True),
+        TextPart("<|im_end|>", special=False),
+        TextPart("b<|im_end|>", special=True),
     ]
 
 
 def test_text_without_control_tokens_stays_in_one_piece() -> None:
-    assert parts(PlainText(CONTROLS).guard("a < b | c > d")) == [Part("a < b | c > d", True)]
+    assert parts(PlainText(CONTROLS).guard("a < b | c > d")) == [TextPart("a < b | c > d", True)]
 
 
 def test_marks_that_a_template_tears_apart_open_no_door() -> None:
     torn = PlainText(("<|im_end|>",)).guard("<|im_end|>").split("|im_")
 
-    assert parts(torn[0] + torn[1]) == [Part("<end|>", special=False)]
-    assert parts(torn[0] + "x") == [Part("<x", special=True)]
+    assert parts(torn[0] + torn[1]) == [TextPart("<end|>", special=False)]
+    assert parts(torn[0] + "x") == [TextPart("<x", special=True)]
 
 
 def test_a_model_without_control_tokens_is_no_trouble() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 
 from tests.engine.logits_desk import CHOICE_S, Desk, attach, reading, seen
 from tests.engine.served_loop import N_VOCAB, arrival
-from umad.engine.reading import MOST_RINGS, Ring
-from umad.protocol.link import Cancel, Pause
+from umad.engine.logits.readers import MOST_RINGS, Ring
+from umad.protocol.link import CancelOrder, Pause
 from umad.sampling.allowed import Allowed
 
 
@@ -100,7 +100,7 @@ def test_a_ring_is_given_back_with_its_request_and_there_are_only_so_many() -> N
     mail: list[object] = []
     for rid in range(1, MOST_RINGS + 2):
         mail += [reading(rid, "read"), Pause(rid=rid), attach(rid, Ring(N_VOCAB), call=rid)]
-    mail += [Cancel(rid=rid) for rid in range(1, MOST_RINGS + 2)]
+    mail += [CancelOrder(rid=rid) for rid in range(1, MOST_RINGS + 2)]
     mail += [arrival(99), attach(99, Ring(N_VOCAB), call=99)]
     desk.serve(*mail)
 

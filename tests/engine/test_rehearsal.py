@@ -11,17 +11,17 @@ from tests.engine.harness import engine, start
 from tests.engine.served_loop import N_VOCAB, FakeRunner, arrival
 from umad import nano
 from umad.config import EngineSettings, SchedulerSettings, Settings
-from umad.engine.decode_runner import DecodeRunner
 from umad.engine.facts import ModelFacts, StepTraffic
-from umad.engine.inbox import Arrival
-from umad.engine.intake import Intake
 from umad.engine.launch import EngineOptions
-from umad.engine.rehearsal import Rehearsal
+from umad.engine.llamacpp.decode_runner import DecodeRunner
+from umad.engine.mail.intake import Intake
+from umad.engine.mail.step_mail import Arrival
+from umad.engine.steps.rehearsal import Rehearsal
 from umad.models.sizes import WeightBytes
 from umad.protocol.link import Submit
 from umad.request import BACKGROUND
-from umad.scheduler.cost import CostModel
-from umad.scheduler.curve import ROWS
+from umad.scheduler.costs.cost_curve import ROWS
+from umad.scheduler.costs.step_cost import CostModel
 
 OPTIONS = EngineOptions(
     name="nano",

@@ -13,9 +13,9 @@ import pytest
 from tests.engine.harness import start
 from umad import nano
 from umad.config import EngineSettings
-from umad.engine import llama, repack_check
 from umad.engine.launch import EngineOptions
-from umad.engine.repack_check import (
+from umad.engine.llamacpp import llama, repack_check
+from umad.engine.llamacpp.repack_check import (
     Repacking,
     RepackMemory,
     RepackUnknown,
@@ -23,7 +23,7 @@ from umad.engine.repack_check import (
     repack_memory,
     settled,
 )
-from umad.engine.repack_trial import RepackTrial
+from umad.engine.llamacpp.repack_trial import RepackTrial
 from umad.isolated import python_module
 from umad.protocol.link import Stop
 
@@ -31,7 +31,7 @@ REPACK = EngineSettings(repack=True)
 FINE = Repacking(faults={"AMX": "", "CPU_REPACK": ""})
 BROKEN = Repacking(faults={"AMX": "signal SIGILL", "CPU_REPACK": ""})
 
-# Children as `umad.engine.repack_child` is one: what they try, and how far they come.
+# Children as `umad.engine.llamacpp.repack_child` is one: what they try, and how far they come.
 PRETENDS = """
 import os, signal, sys, time
 
@@ -217,7 +217,7 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def of_this_machine() -> Repacking:
     """What umad's own child finds here."""
-    return ask(lambda without: python_module("umad.engine.repack_child", *without))
+    return ask(lambda without: python_module("umad.engine.llamacpp.repack_child", *without))
 
 
 def test_the_trial_tries_what_llama_cpp_would_use_here(of_this_machine: Repacking) -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.live import wait_until
-from umad.engine.session_file import (
+from umad.engine.sessions.file import (
     BadSessionFile,
     Slab,
     file_bytes,
@@ -21,7 +21,7 @@ from umad.engine.session_file import (
     read_slabs,
     write,
 )
-from umad.engine.session_folder import SessionFolder
+from umad.engine.sessions.folder import SessionFolder
 
 ABOUT = {"format": 1, "model": "a", "slab": [4, 40]}
 TOKENS = np.arange(7, dtype=np.int32)
@@ -184,7 +184,7 @@ def test_a_full_disk_is_a_line_in_the_log_and_the_old_file_stays(
 def test_a_folder_is_one_engines_at_a_time(
     folder: SessionFolder, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("umad.engine.session_folder._LOCK_S", 0.0)
+    monkeypatch.setattr("umad.engine.sessions.folder._LOCK_S", 0.0)
 
     with pytest.raises(OSError, match="another engine"):
         opened(root)
@@ -194,7 +194,7 @@ WRITE_FOR_EVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from umad.engine.session_folder import SessionFolder
+from umad.engine.sessions.folder import SessionFolder
 folder = SessionFolder(Path(sys.argv[1]), model=Path("m.gguf"), about={about}, most_bytes=1 << 40)
 memory = np.zeros(1 << 22, np.uint8)
 print("ready", flush=True)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from umad.engine.shared_pages import HAS_MEMFD, SharedPages, open_read_only
+from umad.engine.logits.shared_pages import HAS_MEMFD, SharedPages, open_read_only
 from umad.errors import UnknownRequest
 
 KINDS = [pytest.param(True, marks=pytest.mark.skipif(not HAS_MEMFD, reason="no memfd")), False]
@@ -70,7 +70,7 @@ def test_another_process_finds_it_by_its_handle(memfd: bool) -> None:
     pages = SharedPages(N_BYTES, memfd=memfd)
     pages.memory[:5] = b"hello"
     program = (
-        "import sys, os; from umad.engine.shared_pages import open_read_only\n"
+        "import sys, os; from umad.engine.logits.shared_pages import open_read_only\n"
         f"print(os.read(open_read_only({pages.handle!r}), 5).decode())"
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from umad.engine.spinning import (
+from umad.engine.steps.spinning import (
     CROWDED_SHARE,
     LEAST_CALM_NS,
     LOOK_NS,
@@ -145,7 +145,7 @@ def test_waiting_for_a_core_is_seen() -> None:
     core = min(os.sched_getaffinity(0))
     script = (
         "import os, sys, time\n"
-        "from umad.engine.spinning import waited_ns\n"
+        "from umad.engine.steps.spinning import waited_ns\n"
         f"os.sched_setaffinity(0, {{{core}}})\n"
         "sys.stdin.read(1)\n"
         "end, before = time.process_time() + 0.2, waited_ns()\n"
@@ -173,7 +173,7 @@ def test_a_team_is_counted_while_it_sleeps_and_gone_when_dismissed() -> None:
     """libgomp itself, in a process of its own: its threads come and go."""
     script = (
         "import ctypes, ctypes.util, os, time\n"
-        "from umad.engine.spinning import IdleTeam\n"
+        "from umad.engine.steps.spinning import IdleTeam\n"
         "tasks = lambda: len(os.listdir('/proc/self/task'))\n"
         "libgomp = ctypes.CDLL('libgomp.so.1')\n"
         "alone, team = tasks(), IdleTeam(libgomp, 3)\n"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from umad.engine.fitting import check_memory
-from umad.engine.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
+from umad.engine.llamacpp.fitting import check_memory
+from umad.engine.llamacpp.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
 from umad.errors import ModelTooLarge
 
 MB, GB = 10**6, 10**9

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from umad.engine.template import TemplateFailed
-from umad.engine.template_process import GIVE_UP, TemplateProcess
+from umad.engine.chats.template_process import GIVE_UP, TemplateProcess
+from umad.engine.chats.template_program import TemplateFailed
 
 RUN_S = 0.3
 HOSTILE = {
@@ -75,7 +75,7 @@ def test_a_process_that_was_killed_is_followed_by_another(run: Run) -> None:
     template = run("{{ text }}")
     assert template.render({"text": "one"}) == "one"
     children = psutil.Process().children()
-    (child,) = (one.pid for one in children if "umad.engine.template_child" in one.cmdline())
+    (child,) = (one.pid for one in children if "umad.engine.chats.template_child" in one.cmdline())
     os.kill(child, signal.SIGKILL)
 
     with pytest.raises(TemplateFailed, match="could not be run"):

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.engine.header_model import header_model
-from umad.engine import llama
-from umad.engine.context_memory import context_memory
-from umad.engine.context_options import ContextOptions
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_memory import context_memory
+from umad.engine.llamacpp.context_options import ContextOptions
 
 TABLE = json.loads((Path(__file__).parent / "zoo_memory.json").read_text())
 N_CELLS, N_SEQS, MANY_SEQS = 8192, 2, 256

@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.harness import RunningEngine, engine, submit
 from umad import nano
-from umad.protocol.link import Cancel
+from umad.protocol.link import CancelOrder
 
 # Chains of references: llguidance goes one call deeper for each.
 DEPTH = 4_000
@@ -66,7 +66,7 @@ def test_nobody_waits_for_a_grammar_that_takes_seconds_to_compile(served: Runnin
 
 def test_who_gives_up_waiting_for_a_grammar_is_let_go_at_once(served: RunningEngine) -> None:
     served.send(
-        submit(1, prompt="x = ", constraint=("json_schema", many_properties())), Cancel(rid=1)
+        submit(1, prompt="x = ", constraint=("json_schema", many_properties())), CancelOrder(rid=1)
     )
 
     (left,) = served.finish(1)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umad.gateway.dialects.anthropic.stream import Event, MessageStream, message_of
+from umad.gateway.dialects.anthropic.stream import MessageEvent, MessageStream, message_of
 from umad.request import Usage
 
 USAGE = Usage(prompt_tokens=30, cached_tokens=20, completion_tokens=5)
@@ -19,7 +19,7 @@ pieces = st.one_of(
 )
 
 
-def told(parts: Sequence[tuple[str, Any]]) -> list[Event]:
+def told(parts: Sequence[tuple[str, Any]]) -> list[MessageEvent]:
     """All events of an answer made of `parts`."""
     stream = MessageStream(id_="msg_1", model="nano")
     events = stream.start()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from umad.conversation import ToolCall
 from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies.durations import seconds_of
-from umad.gateway.bodies.ollama import ChatBody, GenerateBody
+from umad.gateway.bodies.ollama import OllamaChatBody, OllamaGenerateBody
 from umad.gateway.dialects.ollama.requests import chat_request, generate_request
 from umad.request import GenerateRequest
 
@@ -20,12 +20,12 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 def chat(**body: Any) -> GenerateRequest:
     whole = {"model": "nano", "messages": HELLO, **body}
-    return chat_request(ChatBody.model_validate(whole))
+    return chat_request(OllamaChatBody.model_validate(whole))
 
 
 def generate(**body: Any) -> GenerateRequest:
     whole = {"model": "nano:latest", "prompt": "hello", **body}
-    return generate_request(GenerateBody.model_validate(whole))
+    return generate_request(OllamaGenerateBody.model_validate(whole))
 
 
 @given(

@@ -1,5 +1,5 @@
 from tests.gateway.gateways import LiveGateway
-from umad.gateway.bodies.scorecard import Scorecard
+from umad.gateway.bodies.scorecard import ScorecardAnswer
 from umad.gateway.dialects import ENDPOINTS
 
 
@@ -44,9 +44,9 @@ def test_every_figure_of_the_scorecard_is_described(gateway: LiveGateway) -> Non
         loaded = http.post("/load", json={"model": "nano"}).json()
 
     schemas = document["components"]["schemas"]
-    assert card.keys() == schemas["Scorecard"]["properties"].keys()
+    assert card.keys() == schemas["ScorecardAnswer"]["properties"].keys()
     assert card["models"]["nano"].keys() == schemas["Section"]["properties"].keys()
-    Scorecard.model_validate(card, strict=True)
+    ScorecardAnswer.model_validate(card, strict=True)
     assert schemas["Loaded"]["required"] == ["name"]
     assert loaded["name"] == "nano"
 

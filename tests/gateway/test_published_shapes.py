@@ -22,8 +22,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from tests.gateway.gateways import LiveGateway
 from tests.gateway.scripted_service import TOOL, Scripted, post
-from umad.gateway.dialects import ENDPOINTS, metrics, native, openai_embeddings, page
+from umad.gateway.dialects import ENDPOINTS, metrics, native, page
 from umad.gateway.dialects.llamacpp import routes as llamacpp
+from umad.gateway.dialects.openai import embeddings as openai_embeddings
 
 Check = Callable[[Any], object]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from umad.config import LaneSettings, SchedulerSettings
-from umad.scheduler import Admission, Neighbours, SchedulerSpec, TrafficBudget, assemble
-from umad.scheduler.cost import CostModel
-from umad.scheduler.entry import Entry
+from umad.scheduler import Neighbours, SchedulerSpec, Submission, TrafficBudget, assemble
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.step import Sampled, StepPlan, StepResult
 
 STEP_BYTES = 100_000_000
@@ -32,9 +32,9 @@ class Traffic:
         return STEP_BYTES + n_rows * self.row_bytes if n_rows else 0
 
 
-def a_stream() -> Entry:
-    return Entry.of(
-        Admission(
+def a_stream() -> ScheduledRequest:
+    return ScheduledRequest.of(
+        Submission(
             rid=1,
             tokens=np.zeros(4, dtype=np.int32),
             n_prompt=4,
@@ -78,7 +78,7 @@ class Device:
 
     def arrive(self, rid: int, *, lane: str, n_new: int = 5000, n_prompt: int = 2) -> None:
         tokens = np.random.default_rng(rid).integers(0, 1000, n_prompt).astype(np.int32)
-        admission = Admission(
+        admission = Submission(
             rid=rid, tokens=tokens, n_prompt=n_prompt, max_new_tokens=n_new, lane=lane, app=lane
         )
         self.scheduler.submit(admission, self.now_ns)

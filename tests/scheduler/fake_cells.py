@@ -10,8 +10,8 @@ scheduler.
 
 from dataclasses import dataclass, field
 
-from umad.scheduler.parked import ParkShape
-from umad.scheduler.windows import Window
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.memory.windows import Window
 from umad.step import (
     DiskDone,
     HouseKept,

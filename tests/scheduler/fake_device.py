@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.config import LaneSettings, SchedulerSettings
-from umad.scheduler import Admission, SchedulerSpec, assemble
-from umad.scheduler.cost import CostModel
-from umad.scheduler.parked import ParkShape
+from umad.scheduler import SchedulerSpec, Submission, assemble
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.step import (
     Finished,
     HouseKept,
@@ -95,7 +95,7 @@ class Bench:
         rng = np.random.default_rng(rid)
         tokens = rng.integers(0, 1000, n_prompt) if prompt is None else np.array(prompt)
         self.scheduler.submit(
-            Admission(
+            Submission(
                 rid=rid,
                 tokens=tokens.astype(np.int32),
                 n_prompt=tokens.size,

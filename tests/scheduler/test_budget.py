@@ -14,7 +14,7 @@ from tests.scheduler.budgeted_device import (
     Traffic,
     limited,
 )
-from umad.scheduler.budget import BURST_MS
+from umad.scheduler.steps.traffic_budget import BURST_MS
 
 # -- the rate -----------------------------------------------------------------------------------
 

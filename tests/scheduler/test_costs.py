@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from umad.scheduler.cost import CostModel, slice_cells
-from umad.scheduler.slices import SlicePicker
+from umad.scheduler.costs.step_cost import CostModel, slice_cells
+from umad.scheduler.steps.slice_size import SlicePicker
 
 PREFILL_MS_PER_TOKEN, PREFILL_MS_PER_CELL = 4.3, 0.002
 DECODE_MS_PER_ROW, DECODE_MS_PER_CELL = 6.0, 0.0015

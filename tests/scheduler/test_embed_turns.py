@@ -4,8 +4,8 @@ import numpy as np
 
 from umad.config import SchedulerSettings, Settings
 from umad.request import BACKGROUND, INTERACTIVE
-from umad.scheduler import Admission, Neighbours, SchedulerSpec, assemble
-from umad.scheduler.embeds import EmbedAdmission, EmbedShape
+from umad.scheduler import Neighbours, SchedulerSpec, Submission, assemble
+from umad.scheduler.embeds.queue import EmbedAdmission, EmbedShape
 from umad.step import Sampled, StepPlan, StepResult
 
 NS_PER_MS = 1_000_000
@@ -36,7 +36,7 @@ class Machine:
         self, rid: int, *, lane: str = INTERACTIVE, n_prompt: int = 8, n_new: int = 1500
     ) -> None:
         self.scheduler.submit(
-            Admission(
+            Submission(
                 rid=rid,
                 tokens=np.full(n_prompt, rid, np.int32),
                 n_prompt=n_prompt,

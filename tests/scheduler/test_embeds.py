@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 
 from umad.errors import BadRequest
 from umad.request import BACKGROUND, INTERACTIVE
-from umad.scheduler.cost import CostModel
-from umad.scheduler.embeds import LEAST_CELLS, SHORT_TOKENS, EmbedAdmission, EmbedQueue, EmbedShape
-from umad.scheduler.waiting import AGING_NS
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.embeds.queue import (
+    LEAST_CELLS,
+    SHORT_TOKENS,
+    EmbedAdmission,
+    EmbedQueue,
+    EmbedShape,
+)
+from umad.scheduler.queue.waiting_line import AGING_NS
 from umad.step import EmbedSlice
 
 PRIORITY = {INTERACTIVE: 10, BACKGROUND: 1}

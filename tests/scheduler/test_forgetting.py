@@ -5,8 +5,8 @@ import pytest
 
 from tests.scheduler.fake_device import Bench
 from umad.forgetting import ForgetScope, Forgotten
-from umad.scheduler.parked import ParkShape
-from umad.scheduler.saving import FETCH_NS
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.memory.session_saving import FETCH_NS
 from umad.step import DiskDone, SeqRestore, SessionFetch, SessionForget
 
 ROOMY = ParkShape(capacity_bytes=1 << 30, slice_cells=64, slab_bytes=1 << 20)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from umad.scheduler.guard import LEAST_TRUST, LatencyGuard
+from umad.scheduler.steps.latency_guard import LEAST_TRUST, LatencyGuard
 
 SOLO_MS = 10.0
 CAP = 1.2

@@ -7,9 +7,9 @@ import pytest
 
 from tests.scheduler.fake_device import Bench
 from umad.errors import PromptTooLong
-from umad.scheduler import Admission
-from umad.scheduler.entry import Entry
-from umad.scheduler.residency import Residency
+from umad.scheduler import Submission
+from umad.scheduler.memory.residency import Residency
+from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.step import (
     SeqCopy,
     SeqTrim,
@@ -159,8 +159,8 @@ def eviction_order(
     """Lengths of what (length, session) after (length, session) left, the first to go first."""
     residency = Residency(n_cells=4096, max_seqs=16, can_share_prefix=True, rebuild_ms=rebuild_ms)
     for rid, (n_tokens, session) in enumerate(left):
-        entry = Entry.of(
-            Admission(
+        entry = ScheduledRequest.of(
+            Submission(
                 rid=rid,
                 tokens=np.full(n_tokens, rid, np.int32),
                 n_prompt=n_tokens,

@@ -2,7 +2,7 @@
 
 from tests.scheduler.fake_device import Bench
 from umad.config import SchedulerSettings
-from umad.scheduler.parked import ParkShape
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.step import SeqPark
 
 

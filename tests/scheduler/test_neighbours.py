@@ -14,11 +14,11 @@ from tests.scheduler.budgeted_device import (
     limited,
 )
 from umad.scheduler import Neighbours
-from umad.scheduler.candidates import Candidates
-from umad.scheduler.guard import LatencyGuard
-from umad.scheduler.limits import StepLimits
-from umad.scheduler.neighbours import SHARE, STEP_MS
-from umad.scheduler.throttle import BackgroundThrottle
+from umad.scheduler.steps.background_throttle import BackgroundThrottle
+from umad.scheduler.steps.candidates import Candidates
+from umad.scheduler.steps.latency_guard import LatencyGuard
+from umad.scheduler.steps.limits import StepLimits
+from umad.scheduler.steps.neighbours import SHARE, STEP_MS
 from umad.step import DecodeSlice, StepPlan, StepResult
 
 NO_ROWS = StepLimits(guard=LatencyGuard(cap=1.2, floor=0.0))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scheduler.fake_device import Bench
-from umad.scheduler.fairness import MOST_IDLE, TokenCounters
-from umad.scheduler.parked import ParkShape
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.queue.token_counters import MOST_IDLE, TokenCounters
 from umad.step import PrefillSlice, SeqCopy, SeqRestore
 
 PROMPT = list(range(400))

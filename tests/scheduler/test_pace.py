@@ -3,7 +3,7 @@
 import pytest
 
 from tests.scheduler.fake_device import Bench
-from umad.scheduler.cost import CostModel
+from umad.scheduler.costs.step_cost import CostModel
 
 ALONE_MS = 16.0 + 6.0  # one row on the fake device
 

@@ -4,8 +4,8 @@ an attention tile takes longer than all of it."""
 import pytest
 
 from tests.scheduler.fake_device import Bench
-from umad.scheduler.cost import CostModel, slice_cells
-from umad.scheduler.tiles import ATTENTION_ROWS
+from umad.scheduler.costs.step_cost import CostModel, slice_cells
+from umad.scheduler.costs.tiles import ATTENTION_ROWS
 
 CELL_MS, TILED_CELL_MS = 0.02, 0.0015
 DEPTH = 2000

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from tests.scheduler.fake_device import Bench
 from umad.forgetting import ForgetScope
-from umad.scheduler.copying import CopyCost
-from umad.scheduler.cost import CostModel
-from umad.scheduler.parked import ParkedStore, ParkShape
+from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.parked_store import ParkedStore, ParkShape
 from umad.step import SeqPark, SeqRestore, StepPlan
 
 ROOMY = ParkShape(capacity_bytes=1 << 30, slice_cells=64, slab_bytes=1 << 20)

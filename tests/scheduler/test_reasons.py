@@ -7,7 +7,7 @@ from tests.scheduler.budgeted_device import HALF, SECOND, Device, limited
 from tests.scheduler.fake_device import Bench
 from umad.config import SchedulerSettings
 from umad.scheduler import Neighbours
-from umad.scheduler.parked import ParkShape
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.step import StepPlan
 
 

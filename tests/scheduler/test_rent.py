@@ -1,7 +1,7 @@
 """What is only kept in the pool pays for the rows that pass over it, and moves out in the end."""
 
 from tests.scheduler.fake_device import Bench
-from umad.scheduler.parked import ParkShape
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.step import SeqPark, SeqRestore, StepPlan
 
 ROOMY = ParkShape(capacity_bytes=1 << 30, slice_cells=64, slab_bytes=1 << 20)

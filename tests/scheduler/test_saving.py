@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from tests.scheduler.fake_device import Bench
 from umad.forgetting import ForgetScope
-from umad.scheduler.parked import ParkShape
-from umad.scheduler.saving import FETCH_NS, LAST_SAVES_NS, SAVE_AFTER_NS
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.memory.session_saving import FETCH_NS, LAST_SAVES_NS, SAVE_AFTER_NS
 from umad.step import (
     DiskDone,
     MemoryOp,

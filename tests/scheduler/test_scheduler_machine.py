@@ -16,8 +16,8 @@ from tests.scheduler.fake_cells import N_CELLS, PARKING, FakeCells, FakeDisk
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.forgetting import ForgetScope
-from umad.scheduler import Admission, SchedulerSpec, assemble
-from umad.scheduler.windows import Beginnings, Window
+from umad.scheduler import SchedulerSpec, Submission, assemble
+from umad.scheduler.memory.windows import Beginnings, Window
 from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult
 
 MAX_SEQS = 5
@@ -144,7 +144,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self, prompt: list[int], wanted: int, lane: str, app: str, session: str | None
     ) -> None:
         self.next_rid += 1
-        admission = Admission(
+        admission = Submission(
             rid=self.next_rid,
             tokens=np.array(prompt, dtype=np.int32),
             n_prompt=len(prompt),

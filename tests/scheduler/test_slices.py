@@ -1,8 +1,8 @@
 """How large background slices are, and when a running step is cut."""
 
 from tests.scheduler.fake_device import Bench, device_ms
-from umad.scheduler.cost import CostModel
-from umad.scheduler.curve import CostCurve
+from umad.scheduler.costs.cost_curve import CostCurve
+from umad.scheduler.costs.step_cost import CostModel
 from umad.step import (
     SeqTrim,
     StepResult,

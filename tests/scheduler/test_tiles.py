@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umad.scheduler.cost import CostModel
-from umad.scheduler.tiles import ATTENTION_ROWS, in_whole_tiles
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.costs.tiles import ATTENTION_ROWS, in_whole_tiles
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.scheduler.fake_device import Bench
-from umad.scheduler.parked import ParkShape
+from umad.scheduler.memory.parked_store import ParkShape
 
 PARKING = ParkShape(capacity_bytes=2**20, slice_cells=16, slab_bytes=1024)
 

@@ -6,8 +6,8 @@ import pytest
 from tests.scheduler.fake_cells import N_CELLS, FakeCells
 from umad.config import SchedulerSettings, Settings
 from umad.request import INTERACTIVE
-from umad.scheduler import Admission, SchedulerSpec, assemble
-from umad.scheduler.windows import Beginnings, Window
+from umad.scheduler import SchedulerSpec, Submission, assemble
+from umad.scheduler.memory.windows import Beginnings, Window
 from umad.step import Sampled, SeqCopy, StepPlan, StepResult
 
 
@@ -31,7 +31,7 @@ class Pool:
     def submit(self, rid: int, *tokens: int, max_tokens: int = 1) -> None:
         prompt = np.array(tokens, np.int32)
         self.scheduler.submit(
-            Admission(
+            Submission(
                 rid=rid,
                 tokens=prompt,
                 n_prompt=prompt.size,

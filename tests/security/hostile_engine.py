@@ -19,14 +19,14 @@ from umad.protocol.events import tokens_tail
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
     STEP_TOKENS,
-    Cancel,
+    CancelOrder,
     Emitted,
     Ended,
+    EngineReady,
+    EngineReply,
     Fatal,
     Prefilled,
-    Ready,
     Rejected,
-    Reply,
     StepReport,
     StepStats,
     Submit,
@@ -69,7 +69,7 @@ GIVEN_UP: dict[str, Attack] = {
     "a kind that is not there": raw([STEP_TOKENS + 1, 1]),
     "a kind that is a map": raw([{}, 1]),
     "too few fields": raw([11]),
-    "what only a daemon says": lambda rid: encode_frame(encode(Cancel(rid=rid))),
+    "what only a daemon says": lambda rid: encode_frame(encode(CancelOrder(rid=rid))),
     "not msgpack": lambda rid: encode_frame(b"\xc1" * 64),
     "msgpack nested deeply": lambda rid: encode_frame(b"\x91" * 100_000),
     "an array of 2**32 items": lambda rid: encode_frame(b"\xdd\xff\xff\xff\xff"),
@@ -109,9 +109,9 @@ GIVEN_UP: dict[str, Attack] = {
     "a tail that is a number": tokens(tail=7),
     "half a row": lambda rid: encode_frame(msgpack.packb([STEP_TOKENS, 1.0, False, rid, 5])),
     "a reply's error of one word": lambda rid: encode_frame(
-        encode(Reply(call=1, error=("a",)))  # type: ignore[arg-type]
+        encode(EngineReply(call=1, error=("a",)))  # type: ignore[arg-type]
     ),
-    "readiness of text": lambda rid: encode_frame(encode(Ready(facts="x"))),  # type: ignore[arg-type]
+    "readiness of text": lambda rid: encode_frame(encode(EngineReady(facts="x"))),  # type: ignore[arg-type]
     "a fatal number": lambda rid: encode_frame(encode(Fatal(code=7, message=8))),  # type: ignore[arg-type]
     "a frame of 4 GiB": lambda rid: MAX_FRAME_BYTES.to_bytes(4, "big") + bytes(1000),
     "noise": lambda rid: encode_frame(os.urandom(100_000)),
@@ -122,9 +122,9 @@ LET_PASS: dict[str, Attack] = {
     "hot tokens for one": lambda rid: tokens()(10**9),
     "the end of one": lambda rid: ended()(10**9),
     "an answer that nobody asked for": lambda rid: encode_frame(
-        encode(Reply(call=10**9, value="x"))
+        encode(EngineReply(call=10**9, value="x"))
     ),
-    "readiness once more": lambda rid: encode_frame(encode(Ready(facts={"name": "other"}))),
+    "readiness once more": lambda rid: encode_frame(encode(EngineReady(facts={"name": "other"}))),
 }
 # What only its own client can notice.
 TAILS: dict[str, bytes] = {
@@ -143,8 +143,10 @@ def main(fd: int, path: Path) -> None:
     sock = socket.socket(fileno=fd)
     if attack == "facts":
         facts: Any = {"name": "a", "backends": 7}
-        sock.sendall(encode_frame(encode(Ready(facts=facts))))
-    sock.sendall(encode_frame(encode(Ready(facts={"name": "b", "n_cells": 64, "max_seqs": 8}))))
+        sock.sendall(encode_frame(encode(EngineReady(facts=facts))))
+    sock.sendall(
+        encode_frame(encode(EngineReady(facts={"name": "b", "n_cells": 64, "max_seqs": 8})))
+    )
     if attack == "flood":
         try:
             while True:

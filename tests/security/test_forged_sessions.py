@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from umad.engine.session_file import MAGIC, BadSessionFile, read_head
-from umad.engine.session_folder import SessionFolder
+from umad.engine.sessions.file import MAGIC, BadSessionFile, read_head
+from umad.engine.sessions.folder import SessionFolder
 
 ABOUT = {"format": 1, "slab": [256, 4096]}
 NOBODY = 65534

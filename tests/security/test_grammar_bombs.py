@@ -14,13 +14,13 @@ from umad.chat.formats import format_of
 from umad.clock import MonotonicClock
 from umad.constraint import Constraint
 from umad.conversation import ChatOptions, Tool
-from umad.engine import llama
-from umad.engine.answer_rules import AnswerRules
-from umad.engine.guidance import MOST_KEPT, Guidance
-from umad.engine.schema_bounds import MOST_UNITS, flaw_of_multiples
+from umad.engine.constraints.answer_rules import AnswerRules
+from umad.engine.constraints.guidance import MOST_KEPT, Guidance
+from umad.engine.constraints.schema_bounds import MOST_UNITS, flaw_of_multiples
+from umad.engine.llamacpp import llama
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest
-from umad.protocol.link import Cancel
+from umad.protocol.link import CancelOrder
 
 llama.start()
 MODEL = llama.Model(str(nano.path()), vocab_only=True)
@@ -143,7 +143,7 @@ def test_an_app_with_many_hard_grammars_leaves_a_thread_for_others(served: Runni
 
     assert quick.text == "ab"
     assert not any(served.of(rid).over for rid in hard)
-    served.send(*[Cancel(rid=rid) for rid in hard])
+    served.send(*[CancelOrder(rid=rid) for rid in hard])
     served.finish(*hard)
 
 
@@ -159,7 +159,7 @@ def test_an_answer_whose_masks_take_ever_longer_slows_only_itself(served: Runnin
     # Step by step with it, the peer would have taken its time for as many tokens.
     assert len(quick.ids) == 400
     assert len(served.of(slow).ids) < 200
-    served.send(Cancel(rid=slow))
+    served.send(CancelOrder(rid=slow))
     served.finish(slow)
 
 

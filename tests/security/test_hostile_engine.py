@@ -31,7 +31,7 @@ from umad.daemon.server import Daemon
 from umad.daemon.socket_file import SocketFile
 from umad.errors import ModelLoadFailed, ProtocolViolation
 from umad.protocol.engine_words import _CHECKS, _PARTS
-from umad.protocol.link import Reply
+from umad.protocol.link import EngineReply
 from umad.protocol.messages import Metrics, Ping
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Event, Tokens
@@ -223,4 +223,4 @@ def test_every_field_of_what_engines_say_is_looked_at() -> None:
     for kind, checks in (*_CHECKS.items(), *_PARTS.items()):
         unchecked = {field.name for field in fields(kind)} - set(checks)
         # What a reply's value may be depends on the question; only whoever asked reads it.
-        assert unchecked == ({"value"} if kind is Reply else set())
+        assert unchecked == ({"value"} if kind is EngineReply else set())

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.engine.harness import RunningEngine, engine, submit
 from umad import nano
 from umad.conversation import ChatMessage
-from umad.engine import llama
+from umad.engine.llamacpp import llama
 from umad.engine.vocab import Vocabulary
 from umad.errors import PromptTooLong
-from umad.protocol.link import Call, Cancel, Drop, Reply
+from umad.protocol.link import CancelOrder, Drop, EngineCall, EngineReply
 
 llama.start()
 VOCAB = Vocabulary(llama.Model(str(nano.path()), vocab_only=True))
@@ -62,7 +62,7 @@ def test_another_apps_chat_does_not_wait_for_many_long_texts_of_one(served: Runn
     served.finish(other)
 
     assert sum(served.of(rid).over for rid in many) <= 1
-    served.send(*[Cancel(rid=rid) for rid in many])
+    served.send(*[CancelOrder(rid=rid) for rid in many])
     served.finish(*many)
 
 
@@ -70,11 +70,11 @@ def test_a_short_request_does_not_wait_for_a_question_about_a_long_text(
     served: RunningEngine,
 ) -> None:
     rid, call = next(_rids), next(_calls)
-    served.send(Call(call=call, op="tokenize", args={"text": SLOW, "app": "greedy"}))
+    served.send(EngineCall(call=call, op="tokenize", args={"text": SLOW, "app": "greedy"}))
 
     assert served.generate(rid, prompt="x = ").ending.reason == "length"
 
-    while not isinstance(reply := served.hear(), Reply):
+    while not isinstance(reply := served.hear(), EngineReply):
         pass
     assert reply.call == call
     assert len(reply.value) == len(VOCAB.tokenize(SLOW, special=True, with_ends=False))
@@ -87,14 +87,14 @@ def test_a_long_text_that_nobody_waits_for_any_more_is_not_tokenized(
     last = next(_calls)
     began_s = time.perf_counter()
 
-    def ask(call: int) -> Call:
-        return Call(call=call, op="tokenize", args={"text": f"{call} {SLOW[8:]}", "app": "a"})
+    def ask(call: int) -> EngineCall:
+        return EngineCall(call=call, op="tokenize", args={"text": f"{call} {SLOW[8:]}", "app": "a"})
 
     served.send(*[ask(one) for one in calls])
     served.send(*[Drop(call=one) for one in calls])
     served.send(ask(last))
 
-    while not isinstance(reply := served.hear(), Reply):
+    while not isinstance(reply := served.hear(), EngineReply):
         pass
 
     assert reply.call == last
@@ -105,13 +105,13 @@ def test_a_long_text_that_is_cancelled_while_it_waits_is_let_go_at_once(
     served: RunningEngine,
 ) -> None:
     first, second = next(_rids), next(_rids)
-    served.send(submit(first, prompt=SLOW), submit(second, prompt=SLOW), Cancel(rid=second))
+    served.send(submit(first, prompt=SLOW), submit(second, prompt=SLOW), CancelOrder(rid=second))
 
     (left,) = served.finish(second)
 
     assert left.ending.reason == "cancelled"
     assert not served.of(first).over
-    served.send(Cancel(rid=first))
+    served.send(CancelOrder(rid=first))
     served.finish(first)
 
 

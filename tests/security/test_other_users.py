@@ -20,7 +20,7 @@ from umad.gateway.door import socket_owners
 from umad.gateway.door.entrance import Entrance
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import Keyring
-from umad.gateway.door.peers import Peer
+from umad.gateway.door.peers import TcpPeer
 from umad.gateway.door.socket_owners import Lookup
 from umad.gateway.errors import Forbidden, Unauthorized
 
@@ -241,7 +241,7 @@ OWN = 1000
 LOCAL = HostRule(names=(), origins=("https://page.example",))
 
 
-def enter(peer: Peer, *, origin: str | None = None, **more: bool) -> str:
+def enter(peer: TcpPeer, *, origin: str | None = None, **more: bool) -> str:
     """Role and owner of who comes in, or the error's kind and text."""
     said = {"host": "localhost:8080"} | ({} if origin is None else {"origin": origin})
     door = Entrance(keys=Keyring(), hosts=LOCAL, own_uid=OWN, **more)
@@ -252,8 +252,8 @@ def enter(peer: Peer, *, origin: str | None = None, **more: bool) -> str:
     return "machine" if asker == MACHINE_USER else f"{asker.role} {asker.owner}"
 
 
-def peer(uid: int | None, address: str = "127.0.0.1", *, is_local: bool = True) -> Peer:
-    return Peer(uid=uid, address=address, is_local=is_local)
+def peer(uid: int | None, address: str = "127.0.0.1", *, is_local: bool = True) -> TcpPeer:
+    return TcpPeer(uid=uid, address=address, is_local=is_local)
 
 
 AWAY = peer(None, "192.0.2.7", is_local=False)

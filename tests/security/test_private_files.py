@@ -17,7 +17,7 @@ from tests.live import live_daemon
 from umad.configuration.sources import load
 from umad.daemon.bandwidth import BandwidthMemory
 from umad.daemon.scorecard_log import _append
-from umad.engine.cost_file import CostFile
+from umad.engine.steps.cost_file import CostFile
 from umad.errors import BadConfig
 from umad.gateway.door.keys import read_keys
 from umad.private_file import append_own, own_folder, read_named, read_own, write_own

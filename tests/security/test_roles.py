@@ -16,7 +16,7 @@ from umad.client import AsyncClient, Client
 from umad.daemon.authority import REACH, admit
 from umad.errors import Refused, UmadError, UnknownModel, UnknownRequest
 from umad.gateway.dialects import ENDPOINTS
-from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.openapi import docs_of
 from umad.protocol import requests
 from umad.protocol.messages import Cancel, Ping, Unload

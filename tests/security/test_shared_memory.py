@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from umad.daemon.device_board import DeviceBoard
-from umad.engine.board import BOARD_BYTES, SEATS, BoardSeat, words_of
-from umad.engine.shared_pages import SharedPages, open_read_only
+from umad.engine.board.seat import BOARD_BYTES, SEATS, BoardSeat, words_of
+from umad.engine.logits.shared_pages import SharedPages, open_read_only
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a memfd is Linux's")
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="becomes another user, which root can")

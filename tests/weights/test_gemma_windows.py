@@ -13,7 +13,7 @@ from tests.schedules import Ask, Tokens
 from tests.weights.gemma import gemma
 from tests.window_daemon import N_LOGPROBS, Answer, answered
 from umad.client import AsyncClient
-from umad.engine import llama
+from umad.engine.llamacpp import llama
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 POOL = ("--ctx-size", "4096", "--max-seqs", "8")

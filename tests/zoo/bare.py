@@ -2,7 +2,7 @@
 
 A program, run in a process of its own since some models end it: `python -m tests.zoo.bare` with a
 model and what is asked as JSON; the answer is one line of JSON. Nothing of umad's scheduling is in
-it, only the binding (`umad.engine.llama`). Not a test.
+it, only the binding (`umad.engine.llamacpp.llama`). Not a test.
 """
 
 import json
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine import llama
-from umad.engine.context_options import ContextOptions
-from umad.engine.llama import Batch, Context, Model
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.llama import Batch, Context, Model
 
 N_TOKENS = 16
 _PROMPT_TOKENS = 40

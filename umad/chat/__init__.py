@@ -11,8 +11,9 @@
               arguments between tags)
     channels  harmony, where everything is a message on a channel; marks: where marks stand
 
-Pure: no I/O, no clock, no templates (`umad.engine.chat` renders them); nobody's thread.
-A front end makes a reader for each completion of a request with `markup`, from the model's facts:
+Pure: no I/O, no clock, no templates (`umad.engine.chats.chat_template` renders them); nobody's
+thread. A front end makes a reader for each completion of a request with `markup`, from the model's
+facts:
 
     reader = ReplyReader(format_of_facts(facts), tools=tools)
     for event in (*reader.push(text), *reader.finish()): ...

@@ -23,7 +23,8 @@ class CallForm:
 
 _HERMES = CallForm(readers={"<tool_call>": calls.hermes}, dropped=("</tool_call>",))
 CALL_FORMS: Mapping[Family, CallForm] = {
-    # Models whose template knows no tools are told of Hermes' way (`umad.engine.chat`).
+    # Models whose template knows no tools are told of Hermes' way
+    # (`umad.engine.chats.chat_template`).
     "plain": _HERMES,
     "hermes": _HERMES,
     "llama3": CallForm(readers={"<|python_tag|>": calls.llama3}),

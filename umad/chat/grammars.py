@@ -175,7 +175,7 @@ def _harmony(mark: Mark) -> _Rules:
 
 
 _RULES: dict[str, Callable[[Mark], _Rules]] = {
-    # Models without a way of their own are told of Hermes' (`umad.engine.chat`).
+    # Models without a way of their own are told of Hermes' (`umad.engine.chats.chat_template`).
     "plain": _hermes,
     "hermes": _hermes,
     "llama3": _llama3,

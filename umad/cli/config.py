@@ -15,7 +15,7 @@ from umad.cli.exits import NearestGroup
 from umad.config import Settings
 from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
 from umad.configuration.sample import sample_text
-from umad.configuration.sources import Loaded, default_path, load
+from umad.configuration.sources import LoadedSettings, default_path, load
 
 _LIST_TARGETS = tuple(option.target for option in LISTS)
 
@@ -64,7 +64,7 @@ def example() -> None:
     click.echo(sample_text(), nl=False)
 
 
-def option_rows(loaded: Loaded) -> list[dict[str, Any]]:
+def option_rows(loaded: LoadedSettings) -> list[dict[str, Any]]:
     """[{name, value, from}] of every option, as YAML and JSON can say it."""
     return [
         {

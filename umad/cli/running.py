@@ -12,7 +12,7 @@ from umad.cli.connect import call, json_option, socket_option
 from umad.cli.tables import number, open_console, plain_table, printable
 from umad.service import Service
 
-Rows = Sequence[Mapping[str, Any]]
+ListedRows = Sequence[Mapping[str, Any]]
 
 # (key of the daemon's answer, heading)
 _MODEL_COLUMNS = (
@@ -59,12 +59,12 @@ def ps(socket: str | None, as_json: bool) -> None:
         console.print("nothing runs")
 
 
-async def _look(client: Service) -> tuple[Rows, Rows]:
+async def _look(client: Service) -> tuple[ListedRows, ListedRows]:
     models, sessions = await asyncio.gather(client.models(), client.sessions())
     return models, sessions
 
 
-def _table(columns: Sequence[tuple[str, str]], rows: Rows) -> Table:
+def _table(columns: Sequence[tuple[str, str]], rows: ListedRows) -> Table:
     table = plain_table()
     for key, heading in columns:
         numeric = any(isinstance(row.get(key), int | float) for row in rows)

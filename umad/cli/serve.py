@@ -10,7 +10,7 @@ from umad.cli.config import file_option
 from umad.cli.flags import FLAGGED, GATEWAY, as_arguments, given_flags, option_flags
 from umad.cli.parent import end_with_stdin, until_stdin_closes
 from umad.configuration.meanings import IPC_WORDS, said_at_start
-from umad.configuration.sources import Loaded, load
+from umad.configuration.sources import LoadedSettings, load
 from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
 from umad.gateway.door.check import check_door
@@ -51,7 +51,7 @@ def _gateway(path: Path | None, flags: dict[str, str]) -> tuple[str, list[str]]:
     return "gateway", command + as_arguments(GATEWAY, flags)
 
 
-def _budget(loaded: Loaded) -> Budget | None:
+def _budget(loaded: LoadedSettings) -> Budget | None:
     settings = loaded.settings
     return settle_budget(
         settings.bmt_budget_gbps,

@@ -17,7 +17,7 @@ from umad.asker import MACHINE_USER, Asker
 from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.link import Link
-from umad.client.methods import Flow, Gathering, Question, dressed
+from umad.client.methods import EventFlow, Gathering, Question, dressed
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.clock import Clock, MonotonicClock
@@ -42,7 +42,7 @@ def _asks(
 
 
 def _flows(
-    verb: Callable[P, Flow[T]],
+    verb: Callable[P, EventFlow[T]],
 ) -> Callable[Concatenate["AsyncClient", P], AsyncGenerator[T, None]]:
     def method(
         client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs
@@ -217,7 +217,7 @@ class AsyncClient:
             request = replace(request, asker=self._asker)
         return question.read(await carry_out(request, question.timeout_s(self._options)))
 
-    async def _follow(self, flow: Flow[T]) -> AsyncGenerator[T, None]:
+    async def _follow(self, flow: EventFlow[T]) -> AsyncGenerator[T, None]:
         """What a generation brings; raises what it fails with."""
         read = flow.reader(await self.models() if flow.wants_models else ())
         async with aclosing(self.events(flow.request)) as events:

@@ -16,7 +16,7 @@ from umad.asker import MACHINE_USER, Asker
 from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.channel import Channel
-from umad.client.methods import Flow, Gathering, Question, dressed
+from umad.client.methods import EventFlow, Gathering, Question, dressed
 from umad.client.opening import socket_path
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.clock import Clock, MonotonicClock
@@ -53,7 +53,7 @@ def _asks(verb: Callable[P, Question[T]]) -> Callable[Concatenate["Client", P], 
 
 
 def _flows(
-    verb: Callable[P, Flow[T]],
+    verb: Callable[P, EventFlow[T]],
 ) -> Callable[Concatenate["Client", P], Generator[T, None, None]]:
     def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
         return client._follow(verb(*args, **kwargs))
@@ -266,7 +266,7 @@ class Client:
                 self._abandon(self._channel, request.id)
         return question.read(value)
 
-    def _follow(self, flow: Flow[T]) -> Generator[T, None, None]:
+    def _follow(self, flow: EventFlow[T]) -> Generator[T, None, None]:
         """What a generation brings; raises what it fails with."""
         read = flow.reader(self.models() if flow.wants_models else ())
         with closing(self.events(flow.request)) as events:

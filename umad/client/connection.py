@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from typing_extensions import override
 
-from umad.client.inbox import Inbox, ReadGate
+from umad.client.inbox import EventInbox, ReadGate
 from umad.client.opening import (
     connect_error,
     hello_frame,
@@ -56,7 +56,7 @@ class Connection(asyncio.BufferedProtocol):
         self._options = options
         self._reader = FrameReader(options.frame_bytes)
         self._buffer = memoryview(bytearray(_READ_BYTES))
-        self._inboxes: dict[RequestId, Inbox] = {}
+        self._inboxes: dict[RequestId, EventInbox] = {}
         self._calls: dict[RequestId, asyncio.Future[Any]] = {}
         self._last_id = 0
         self._welcome = Welcome()
@@ -119,10 +119,10 @@ class Connection(asyncio.BufferedProtocol):
             raise self._loss()
         self._transport.write(self._frame(request))
 
-    async def start(self, request: Request, take: Take | None = None) -> Inbox:
+    async def start(self, request: Request, take: Take | None = None) -> EventInbox:
         """Send a request that has events; they arrive in the inbox until `finish`."""
         frame = self._frame(request)
-        inbox = Inbox(self._gate, self._loop, self._options.event_s, take)
+        inbox = EventInbox(self._gate, self._loop, self._options.event_s, take)
         self._inboxes[request.id] = inbox
         sent = False
         try:
@@ -138,7 +138,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.finish(request.id, inbox, cancel=True)
         return inbox
 
-    def finish(self, request_id: RequestId, inbox: Inbox, *, cancel: bool) -> None:
+    def finish(self, request_id: RequestId, inbox: EventInbox, *, cancel: bool) -> None:
         """Nobody reads this request's events any more; cancel: it may not have ended either."""
         inbox.close()
         was_live = self._inboxes.pop(request_id, None) is not None
@@ -266,7 +266,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._greeting.done():
             self._greeting.set_result(message)
 
-    def _give_up(self, request_id: RequestId, inbox: Inbox) -> None:
+    def _give_up(self, request_id: RequestId, inbox: EventInbox) -> None:
         """Rule 3 of `umad.client.inbox`."""
         del self._inboxes[request_id]
         self._cancel(request_id)

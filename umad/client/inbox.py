@@ -64,7 +64,7 @@ class ReadGate:
             self._transport.resume_reading()
 
 
-class Inbox:
+class EventInbox:
     """Events of one request in order, for the one consumer that awaits `get`.
 
     take: offered tokens that the consumer is waiting for, before they wake it.

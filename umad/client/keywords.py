@@ -15,7 +15,7 @@ from umad.client.turns import Turn, tools_of, turns_of
 from umad.constraint import Constraint
 from umad.conversation import ChatOptions, Tool, ToolChoice
 from umad.errors import BadRequest
-from umad.protocol.fields import Reader, nearest
+from umad.protocol.fields import FieldReader, nearest
 from umad.protocol.parsing import KINDS, read_one_constraint
 from umad.request import SAMPLING_FIELDS, GenerateRequest, LogitsUse, SamplingParams
 
@@ -94,7 +94,7 @@ _CHAT_FIELDS = (
     "continue_final",
     "markup",
 )
-_READERS: Mapping[str, Reader] = {**KINDS["generate"].readers, **KINDS["chat"].readers}
+_READERS: Mapping[str, FieldReader] = {**KINDS["generate"].readers, **KINDS["chat"].readers}
 
 
 def request_of(

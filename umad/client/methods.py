@@ -53,7 +53,7 @@ class Question(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flow(Generic[T]):
+class EventFlow(Generic[T]):
     """One generation, read while it runs."""
 
     request: GenerateRequest
@@ -68,7 +68,7 @@ class Flow(Generic[T]):
 class Gathering(Generic[T, R]):
     """One generation, read to its end."""
 
-    flow: Flow[T]
+    flow: EventFlow[T]
     fold: Callable[[list[T]], R]
 
 

@@ -20,7 +20,7 @@ from umad.client.keywords import (
     request_of,
     with_markup,
 )
-from umad.client.methods import Flow, Gathering, Question
+from umad.client.methods import EventFlow, Gathering, Question
 from umad.client.results import (
     as_count,
     as_embeddings,
@@ -42,15 +42,15 @@ from umad.service import GenerationEvent, Tokens
 # -- generations ---------------------------------------------------------------------------------
 
 
-def generate(prompt: Prompt, **keywords: Unpack[GenerateKeywords]) -> Flow[GenerationEvent]:
+def generate(prompt: Prompt, **keywords: Unpack[GenerateKeywords]) -> EventFlow[GenerationEvent]:
     """Events of one request: `Accepted`, then `Progress` and `Tokens`, and `Done` of each
     completion. Raises what ends it early. Leaving the iterator cancels the request.
     """
     request = request_of("generate", prompt, keywords, GenerateKeywords)
-    return Flow(request=request, reader=lambda _: lambda event: (event,))
+    return EventFlow(request=request, reader=lambda _: lambda event: (event,))
 
 
-def text(prompt: Prompt, **keywords: Unpack[TextKeywords]) -> Flow[str]:
+def text(prompt: Prompt, **keywords: Unpack[TextKeywords]) -> EventFlow[str]:
     """Pieces of the text that follows `prompt`, as they come. Raises what ends it early."""
     return _text("text", prompt, keywords)
 
@@ -62,7 +62,7 @@ def complete(prompt: Prompt, **keywords: Unpack[TextKeywords]) -> Gathering[str,
 
 def stream(
     turns: str | Sequence[Turn] | GenerateRequest, **keywords: Unpack[ChatKeywords]
-) -> Flow[Piece]:
+) -> EventFlow[Piece]:
     """Pieces of a chat's answer: `Content` and `Reasoning` as they come, a `ToolCall` once it is
     whole, and the `ChatResult` last. Raises what ends it early.
     """
@@ -78,9 +78,9 @@ def chat(
     return Gathering(flow=_chat("chat", turns, keywords), fold=_result)
 
 
-def _text(verb: str, prompt: Prompt, keywords: TextKeywords) -> Flow[str]:
+def _text(verb: str, prompt: Prompt, keywords: TextKeywords) -> EventFlow[str]:
     request = one_completion(request_of(verb, prompt, keywords, TextKeywords))
-    return Flow(
+    return EventFlow(
         request=request,
         reader=lambda _: lambda event: (event.text,) if isinstance(event, Tokens) else (),
     )
@@ -88,11 +88,11 @@ def _text(verb: str, prompt: Prompt, keywords: TextKeywords) -> Flow[str]:
 
 def _chat(
     verb: str, turns: str | Sequence[Turn] | GenerateRequest, keywords: ChatKeywords
-) -> Flow[Piece]:
+) -> EventFlow[Piece]:
     request = with_markup(
         one_completion(request_of(verb, turns, keywords, ChatKeywords, is_chat=True))
     )
-    return Flow(
+    return EventFlow(
         request=request,
         reader=lambda models: ChatReading(request, models),
         wants_models=True,

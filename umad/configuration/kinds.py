@@ -21,7 +21,7 @@ _IN_BYTES = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class ValueKind:
     """The values an option accepts, their unit, and how one is read and written as text."""
 
     wants: str  # completes the sentence "must be …"
@@ -34,7 +34,7 @@ class Kind:
 
 def whole(
     low: int, high: int, *, unit: str, word: str | None = None, means: int | None = None
-) -> Kind:
+) -> ValueKind:
     """Integers from low to high, or `word`, which stands for `means`."""
 
     def read(text: str) -> int | None:
@@ -50,15 +50,15 @@ def whole(
 
     wants = f"a whole number from {low} to {high}" + (f", or {word}" if word else "")
     metavar = f"N|{word}" if word else "N"
-    return Kind(wants=wants, metavar=metavar, unit=unit, read=read, write=write)
+    return ValueKind(wants=wants, metavar=metavar, unit=unit, read=read, write=write)
 
 
-def count(of: str) -> Kind:
+def count(of: str) -> ValueKind:
     """How many of something there may be: at least one."""
     return whole(1, 1_000_000, unit=of)
 
 
-def number(low: float, high: float, *, unit: str) -> Kind:
+def number(low: float, high: float, *, unit: str) -> ValueKind:
     """Finite numbers from low to high."""
 
     def read(text: str) -> float:
@@ -68,7 +68,7 @@ def number(low: float, high: float, *, unit: str) -> Kind:
         return value
 
     wants = f"a number from {low:g} to {high:g}"
-    return Kind(wants=wants, metavar="X", unit=unit, read=read, write=_write_number)
+    return ValueKind(wants=wants, metavar="X", unit=unit, read=read, write=_write_number)
 
 
 def _write_number(value: float) -> str:
@@ -76,7 +76,7 @@ def _write_number(value: float) -> str:
     return short if float(short) == value else repr(value)
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> ValueKind:
     """One of the words."""
 
     def read(text: str) -> str:
@@ -84,7 +84,7 @@ def choice(*words: str) -> Kind:
             raise ValueError(text)
         return text
 
-    return Kind(
+    return ValueKind(
         wants="one of " + ", ".join(words), metavar="|".join(words), unit="a word", read=read
     )
 
@@ -193,48 +193,48 @@ def _write_listen(value: str | None) -> str:
     return "off" if value is None else value
 
 
-LISTEN = Kind(
+LISTEN = ValueKind(
     wants="off, HOST:PORT or unix:PATH",
     metavar="off|HOST:PORT|unix:PATH",
     unit="an address",
     read=_read_listen,
     write=_write_listen,
 )
-ORIGIN = Kind(
+ORIGIN = ValueKind(
     wants="an origin such as https://example.org",
     metavar="ORIGIN",
     unit="origins",
     read=_read_origin,
 )
-GBPS = Kind(
+GBPS = ValueKind(
     wants="auto, or a rate above zero such as 320GBps",
     metavar="auto|RATE",
     unit="gigabytes a second",
     read=_read_gbps,
     write=_write_gbps,
 )
-BYTES = Kind(
+BYTES = ValueKind(
     wants="a size from 1KiB to 4GiB such as 16MiB",
     metavar="SIZE",
     unit="bytes",
     read=_read_bytes,
     write=_write_bytes,
 )
-ROOM = Kind(
+ROOM = ValueKind(
     wants="auto, 0 for none, or a size from 1MiB to 1024GiB such as 2GiB",
     metavar="auto|SIZE",
     unit="bytes",
     read=_read_room,
     write=_write_room,
 )
-DISK = Kind(
+DISK = ValueKind(
     wants="a size from 1MiB to 1024GiB such as 4GiB",
     metavar="SIZE",
     unit="bytes",
     read=_read_disk,
     write=_write_bytes,
 )
-SWITCH = Kind(
+SWITCH = ValueKind(
     wants="true or false",
     metavar="",
     unit="true or false",
@@ -242,9 +242,9 @@ SWITCH = Kind(
     write=_write_switch,
     flag=True,
 )
-TEXT = Kind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
-PATH = Kind(wants="a path", metavar="PATH", unit="a path", read=_read_text)
-LANE = Kind(
+TEXT = ValueKind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
+PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_text)
+LANE = ValueKind(
     wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", unit="a lane", read=_read_lane
 )
 PRIORITY = whole(0, 1000, unit="priority")

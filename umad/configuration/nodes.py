@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from umad.configuration.kinds import Kind
+from umad.configuration.kinds import ValueKind
 from umad.configuration.options import Option
 from umad.errors import BadConfig
 
@@ -41,7 +41,7 @@ def hint(name: str, known: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else "; `umad config show` lists every key"
 
 
-def scalar(name: str, kind: Kind, node: yaml.Node, one: Given) -> Any:
+def scalar(name: str, kind: ValueKind, node: yaml.Node, one: Given) -> Any:
     text = node.value if isinstance(node, yaml.ScalarNode) else None
     try:
         if text is None:

@@ -6,7 +6,7 @@ has. Not: which options there are (`options`). Pure.
 
 from dataclasses import dataclass
 
-from umad.configuration.kinds import Kind
+from umad.configuration.kinds import ValueKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,7 @@ class Option:
 
     name: str
     target: tuple[str, ...]  # path in `Settings`
-    kind: Kind
+    kind: ValueKind
     help: str  # one sentence: the thing that is set
     effect: str  # what a user notices when the value changes; nothing is left without one
     example: str = ""  # YAML lines below the key, shown where the default is nothing
@@ -38,7 +38,7 @@ class Option:
 
 
 def engine_option(
-    name: str, kind: Kind, text: str, effect: str, *, example: str = "", shown: bool = False
+    name: str, kind: ValueKind, text: str, effect: str, *, example: str = "", shown: bool = False
 ) -> Option:
     """An option of `EngineSettings`, written without a group."""
     return Option(
@@ -53,7 +53,7 @@ def engine_option(
 
 
 def nested_option(
-    group: str, name: str, kind: Kind, text: str, effect: str, *, example: str = ""
+    group: str, name: str, kind: ValueKind, text: str, effect: str, *, example: str = ""
 ) -> Option:
     """`group.name`, an option of the settings' field `group`."""
     return Option(
@@ -66,7 +66,9 @@ def nested_option(
     )
 
 
-def gateway_option(name: str, kind: Kind, text: str, effect: str, *, example: str = "") -> Option:
+def gateway_option(
+    name: str, kind: ValueKind, text: str, effect: str, *, example: str = ""
+) -> Option:
     """`gateway.name`, an option of `HttpSettings`."""
     return Option(
         name=f"gateway.{name}",

@@ -18,7 +18,7 @@ from umad.configuration.kinds import (
     SECONDS,
     SWITCH,
     TEXT,
-    Kind,
+    ValueKind,
     choice,
     count,
     number,
@@ -299,7 +299,7 @@ LISTS: tuple[Option, ...] = (
 MODEL = Option(
     name="model",
     target=("models",),
-    kind=Kind(
+    kind=ValueKind(
         wants="a model's name or path, or a list of them",
         metavar="MODEL",
         unit="names or paths",
@@ -312,7 +312,7 @@ MODEL = Option(
 QOS = Option(
     name="qos",
     target=("qos",),
-    kind=Kind(
+    kind=ValueKind(
         wants="a map of lanes to {priority, floor}",
         metavar="YAML",
         unit="priorities; floors are shares of device time",
@@ -325,7 +325,7 @@ QOS = Option(
 APPS = Option(
     name="apps",
     target=("apps",),
-    kind=Kind(
+    kind=ValueKind(
         wants="a map of apps to lanes or {lane, latency_cap}",
         metavar="YAML",
         unit="lanes and multiples of running alone",
@@ -344,7 +344,7 @@ zed: {latency_cap: 1.1}
 ALIASES = Option(
     name="aliases",
     target=("http", "aliases"),
-    kind=Kind(
+    kind=ValueKind(
         wants="a map of names or patterns to models",
         metavar="YAML",
         unit="names of models",

@@ -45,7 +45,7 @@ _GROUPS = {name.split(".")[0] for name in _BY_NAME if "." in name}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedSettings:
     """Settings and where each option's value came from. path: the file that was read."""
 
     settings: Settings
@@ -69,7 +69,7 @@ def load(
     flags: Mapping[str, str] | None = None,
     path: Path | None = None,
     platform: str = sys.platform,
-) -> Loaded:
+) -> LoadedSettings:
     """Settings of this run. flags: text by option name; path: `--config`. Raises `BadConfig`."""
     named = path or (Path(environ["UMAD_CONFIG"]) if environ.get("UMAD_CONFIG") else None)
     source = named or default_path(environ, platform=platform)
@@ -82,7 +82,7 @@ def load(
         option = _BY_NAME[name]
         node = _text_node(option, text, option.flags[0])
         given[option.name] = Given(option=option, node=node, at=option.flags[0])
-    return Loaded(
+    return LoadedSettings(
         settings=_assemble(given),
         origins={name: one.at for name, one in given.items()},
         path=source if text is not None else None,

@@ -3,7 +3,7 @@
 Runs before the daemon's event loop and its engines: a probe takes half a second of all cores.
 Remembered per machine (processor, cores, threads) in the user's cache folder; a file that is
 damaged or cannot be written costs another probe, never a start. Not: the probe itself
-(`umad.daemon.read_probe`), nor keeping to the budget (`umad.scheduler.budget`).
+(`umad.daemon.read_probe`), nor keeping to the budget (`umad.scheduler.steps.traffic_budget`).
 """
 
 import json
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from umad.cache_path import cache_folder
+from umad.engine.llamacpp.processor import processor_name
 from umad.engine.process import decode_threads
-from umad.engine.processor import processor_name
 from umad.errors import BadConfig
 from umad.isolated import python_module
 from umad.private_file import read_own, write_own

@@ -15,12 +15,12 @@ from umad.clock import Clock
 from umad.daemon.admission import Admission, nth_order
 from umad.daemon.authority import told_to
 from umad.daemon.engine import Engine
-from umad.daemon.generation import Generation, Recipient
-from umad.daemon.journal import Entry
+from umad.daemon.generation import LiveGeneration, Recipient
+from umad.daemon.journal import JournalEntry
 from umad.errors import DeadlineExceeded, QueueFull, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
-from umad.protocol.lifecycle import FINAL, Event
-from umad.protocol.link import Cancel, Ended, Pause, Resume, SetLane, Submit
+from umad.protocol.lifecycle import FINAL, LifecycleEvent
+from umad.protocol.link import CancelOrder, Ended, Pause, Resume, SetLane, Submit
 from umad.protocol.messages import (
     Generate,
     encode_error,
@@ -46,7 +46,7 @@ class Completions:
         self._admission = admission
         self._scorecard = scorecard
         self._clock = clock
-        self._live: dict[str, Generation] = {}
+        self._live: dict[str, LiveGeneration] = {}
         # Completions by app; those of nobody are not kept.
         self._n_of: dict[str, int] = {}
         self._engines: set[Engine] = set()
@@ -55,7 +55,7 @@ class Completions:
         self._unflushed: list[Recipient] = []
         self._idle: asyncio.Future[None] | None = None
 
-    def __iter__(self) -> Iterator[Generation]:
+    def __iter__(self) -> Iterator[LiveGeneration]:
         return iter(self._live.values())
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class Completions:
         journal.check_room(first, request.n)
         self._check_app(recipient, app, asker.owner or app, request.n)
 
-        generation = Generation(
+        generation = LiveGeneration(
             client_id=message.id,
             request=f"r{next(self._names)}",
             recipient=recipient,
@@ -162,7 +162,7 @@ class Completions:
         if not self._n_of[app]:
             del self._n_of[app]
 
-    def find(self, request: str, asker: Asker = MACHINE_USER) -> Generation:
+    def find(self, request: str, asker: Asker = MACHINE_USER) -> LiveGeneration:
         """The live request of that name, which `asker` may touch. Raises `UnknownRequest`."""
         generation = self._live.get(request)
         if generation is None or not asker.may_touch(generation.owner):
@@ -171,14 +171,14 @@ class Completions:
             )
         return generation
 
-    def cancel(self, generation: Generation) -> None:
+    def cancel(self, generation: LiveGeneration) -> None:
         """End a request: its completions end as "cancelled" once the engine has let go of them."""
         engine = generation.engine
         for entry in _running(generation):
-            engine.journal.advance(entry, Event.CANCEL)
+            engine.journal.advance(entry, LifecycleEvent.CANCEL)
             ended = None if engine.connected else engine.journal.ended(entry)
             if ended is None:
-                engine.send(Cancel(rid=entry.rid))
+                engine.send(CancelOrder(rid=entry.rid))
             else:
                 self.end(entry, ended, self._clock.now_ns())
         self.flush()
@@ -232,7 +232,7 @@ class Completions:
             engine = generation.engine
             owed = engine.owes_news
             for entry in _running(generation):
-                engine.journal.advance(entry, Event.RESUME)
+                engine.journal.advance(entry, LifecycleEvent.RESUME)
                 engine.send(Resume(rid=entry.rid))
                 self._scorecard.resumed(entry.rid)
             if not owed and engine.owes_news:
@@ -245,10 +245,10 @@ class Completions:
 
     # -- how they end -----------------------------------------------------------------------------
 
-    def end(self, entry: Entry[Generation], ended: Ended, now_ns: int) -> None:
+    def end(self, entry: JournalEntry[LiveGeneration], ended: Ended, now_ns: int) -> None:
         """A completion ended as the engine says; `flush` sends the news."""
         generation = entry.owner
-        generation.engine.journal.advance(entry, Event.ENDED)
+        generation.engine.journal.advance(entry, LifecycleEvent.ENDED)
         self._scorecard.ended(entry.rid, ended.reason, now_ns)
         self.tell(
             generation.recipient,
@@ -259,7 +259,7 @@ class Completions:
         if generation.n_left == 0:
             self._forget(generation)
 
-    def fail(self, generation: Generation, error: UmadError) -> None:
+    def fail(self, generation: LiveGeneration, error: UmadError) -> None:
         """End a request with an error; its engine lets go of it. `flush` sends the news."""
         error = told_to(generation.asker, error, generation.engine.name)
         self.tell(generation.recipient, encode_error(error, generation.client_id))
@@ -271,13 +271,15 @@ class Completions:
             self.fail(generation, error)
         self.flush()
 
-    def await_client(self, entry: Entry[Generation], position: int | None = None) -> None:
+    def await_client(
+        self, entry: JournalEntry[LiveGeneration], position: int | None = None
+    ) -> None:
         """It goes on once its client has attached its logits, or has chosen the token of
         `position`; `flush` sends the news."""
         self._scorecard.awaits_client(entry.rid, self._clock.now_ns())
         self.show(entry, position)
 
-    def show(self, entry: Entry[Generation], position: int | None) -> None:
+    def show(self, entry: JournalEntry[LiveGeneration], position: int | None) -> None:
         """Its client may read the logits of `position`; `flush` sends the news."""
         owner = entry.owner
         self.tell(owner.recipient, encode_logits(owner.client_id, entry.index, position))
@@ -293,18 +295,18 @@ class Completions:
         for recipient in unflushed:
             recipient.flush()
 
-    def _let_go(self, generation: Generation, reason: FinishReason) -> None:
+    def _let_go(self, generation: LiveGeneration, reason: FinishReason) -> None:
         self._count(generation.owner or generation.app, -generation.n_left)
         generation.n_left = 0
         engine = generation.engine
         now_ns = self._clock.now_ns()
         for entry in _running(generation):
-            engine.journal.advance(entry, Event.FAIL)
-            engine.send(Cancel(rid=entry.rid))
+            engine.journal.advance(entry, LifecycleEvent.FAIL)
+            engine.send(CancelOrder(rid=entry.rid))
             self._scorecard.ended(entry.rid, reason, now_ns)
         self._forget(generation)
 
-    def _forget(self, generation: Generation) -> None:
+    def _forget(self, generation: LiveGeneration) -> None:
         if generation.deadline is not None:
             generation.deadline.cancel()
         del self._live[generation.request]
@@ -315,13 +317,13 @@ class Completions:
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
-    def _pause(self, entry: Entry[Generation], *before: Submit) -> None:
+    def _pause(self, entry: JournalEntry[LiveGeneration], *before: Submit) -> None:
         engine = entry.owner.engine
-        engine.journal.advance(entry, Event.PAUSE)
+        engine.journal.advance(entry, LifecycleEvent.PAUSE)
         engine.send(*before, Pause(rid=entry.rid))
         self._scorecard.paused(entry.rid)
 
-    def _too_late(self, generation: Generation, deadline_ms: int) -> None:
+    def _too_late(self, generation: LiveGeneration, deadline_ms: int) -> None:
         self.fail(
             generation,
             DeadlineExceeded(f"the request had not ended {deadline_ms} ms after it came"),
@@ -329,11 +331,11 @@ class Completions:
         self.flush()
 
 
-def _running(generation: Generation) -> list[Entry[Generation]]:
+def _running(generation: LiveGeneration) -> list[JournalEntry[LiveGeneration]]:
     return [entry for entry in generation.entries if entry.state not in FINAL]
 
 
-def _done(entry: Entry[Generation], ended: Ended, now_ns: int) -> Done:
+def _done(entry: JournalEntry[LiveGeneration], ended: Ended, now_ns: int) -> Done:
     accepted_ns = entry.owner.accepted_ns
     return Done(
         index=entry.index,

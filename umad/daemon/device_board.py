@@ -1,7 +1,7 @@
 """Makes the device board and seats the engines on it. Read and written by engines alone.
 
 The page is an unnamed file: it goes when its last user does, whatever ended that. What is on it and
-why stands in `umad.engine.board`. Owner: the daemon's event loop.
+why stands in `umad.engine.board.seat`. Owner: the daemon's event loop.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import tempfile
 from types import TracebackType
 from typing import Self
 
-from umad.engine.board import BOARD_BYTES, SEATS, lay_out, take_seat, words_of
+from umad.engine.board.seat import BOARD_BYTES, SEATS, lay_out, take_seat, words_of
 
 # linux/fcntl.h.
 _F_ADD_SEALS = 1033

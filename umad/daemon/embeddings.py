@@ -39,7 +39,7 @@ class Embedding:
     task: "asyncio.Task[Any] | None"
 
 
-class Embeddings:
+class EmbeddingRequests:
     """The live ones of one daemon. most: of them at once. rids: numbers for the scorecard."""
 
     def __init__(

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from umad.daemon.journal import Journal
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.errors import error_of
-from umad.protocol.link import Call, Drop, Reply, StepStats, ToEngine
+from umad.protocol.link import Drop, EngineCall, EngineReply, StepStats, ToEngine
 from umad.state_table import StateTable
 
 if TYPE_CHECKING:
-    from umad.daemon.generation import Generation
+    from umad.daemon.generation import LiveGeneration
 
 CALL_S = 30.0
 MAX_CALLS = 256
 MAX_CALLS_EACH = 192
 
 
-class State(enum.Enum):
+class EngineState(enum.Enum):
     """Where an engine's life stands; the values are what `models` shows."""
 
     STARTING = "starting"
@@ -36,7 +36,7 @@ class State(enum.Enum):
     STOPPED = "stopped"
 
 
-class Event(enum.Enum):
+class EngineEvent(enum.Enum):
     """What can happen to an engine."""
 
     LOAD = "load"
@@ -48,24 +48,24 @@ class Event(enum.Enum):
 
 
 # The whole life of an engine. A pair that is missing is a bug with a name.
-NEXT: dict[tuple[State, Event], State] = {
-    (State.STARTING, Event.READY): State.READY,
-    (State.STARTING, Event.DIED): State.DEAD,
-    (State.STARTING, Event.UNLOAD): State.DRAINING,
-    (State.READY, Event.DIED): State.DEAD,
-    (State.READY, Event.UNLOAD): State.DRAINING,
-    (State.DEAD, Event.RESTART): State.STARTING,
-    (State.DEAD, Event.GIVE_UP): State.FAILED,
-    (State.DRAINING, Event.UNLOAD): State.DRAINING,
-    (State.DRAINING, Event.READY): State.DRAINING,
-    (State.DRAINING, Event.DIED): State.STOPPED,
-    (State.FAILED, Event.LOAD): State.STARTING,
-    (State.FAILED, Event.UNLOAD): State.STOPPED,
+NEXT: dict[tuple[EngineState, EngineEvent], EngineState] = {
+    (EngineState.STARTING, EngineEvent.READY): EngineState.READY,
+    (EngineState.STARTING, EngineEvent.DIED): EngineState.DEAD,
+    (EngineState.STARTING, EngineEvent.UNLOAD): EngineState.DRAINING,
+    (EngineState.READY, EngineEvent.DIED): EngineState.DEAD,
+    (EngineState.READY, EngineEvent.UNLOAD): EngineState.DRAINING,
+    (EngineState.DEAD, EngineEvent.RESTART): EngineState.STARTING,
+    (EngineState.DEAD, EngineEvent.GIVE_UP): EngineState.FAILED,
+    (EngineState.DRAINING, EngineEvent.UNLOAD): EngineState.DRAINING,
+    (EngineState.DRAINING, EngineEvent.READY): EngineState.DRAINING,
+    (EngineState.DRAINING, EngineEvent.DIED): EngineState.STOPPED,
+    (EngineState.FAILED, EngineEvent.LOAD): EngineState.STARTING,
+    (EngineState.FAILED, EngineEvent.UNLOAD): EngineState.STOPPED,
 }
 LIFE = StateTable("an engine", NEXT)
 
 
-class Link(Protocol):
+class EngineSender(Protocol):
     """The way to the process."""
 
     def send(self, *messages: ToEngine) -> None:
@@ -85,8 +85,8 @@ class Engine:
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.path = path
-        self.state = State.STARTING
-        self.journal: Journal[Generation] = Journal()
+        self.state = EngineState.STARTING
+        self.journal: Journal[LiveGeneration] = Journal()
         self.watch: Callable[[], None] = _unwatched
         self.facts: Mapping[str, Any] = {}
         self.stats: StepStats | None = None
@@ -96,13 +96,13 @@ class Engine:
         self.pid: int | None = None
         self.restarts = 0
         self.last_news_ns = 0
-        self._link: Link | None = None
-        self._calls: dict[int, tuple[Call, asyncio.Future[Any]]] = {}
+        self._link: EngineSender | None = None
+        self._calls: dict[int, tuple[EngineCall, asyncio.Future[Any]]] = {}
         self._n_questions = 0
         self._n_of: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
-    def advance(self, event: Event) -> None:
+    def advance(self, event: EngineEvent) -> None:
         """Take one step of `NEXT`. Raises `ImpossibleTransition` for one that is not in it."""
         self.state = LIFE.after(self.state, event)
 
@@ -123,7 +123,7 @@ class Engine:
         """
         return bool(self._calls) or len(self.journal) > self.journal.n_paused
 
-    def connect(self, link: Link) -> None:
+    def connect(self, link: EngineSender) -> None:
         """The process is ready: messages go to it from here on, unanswered calls first."""
         self._link = link
         for call, _ in self._calls.values():
@@ -178,7 +178,7 @@ class Engine:
 
     async def _ask(self, op: str, args: Mapping[str, Any], *, drops: bool = False) -> Any:
         number = next(self._numbers)
-        call = Call(call=number, op=op, args=args)
+        call = EngineCall(call=number, op=op, args=args)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         owed = self.owes_news
         self._calls[number] = (call, answer)
@@ -191,7 +191,7 @@ class Engine:
             if self._calls.pop(number, None) is not None and drops:
                 self.send(Drop(call=number))
 
-    def replied(self, reply: Reply) -> None:
+    def replied(self, reply: EngineReply) -> None:
         """Answer the question of that number; late answers are dropped."""
         _, answer = self._calls.pop(reply.call, (None, None))
         if answer is None or answer.done():

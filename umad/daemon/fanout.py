@@ -12,14 +12,14 @@ from typing import Any
 from umad.clock import Clock
 from umad.daemon.completions import Completions
 from umad.daemon.engine import Engine
-from umad.daemon.engine import State as EngineState
-from umad.daemon.generation import Generation
-from umad.daemon.journal import Entry, Journal
+from umad.daemon.engine import EngineState as EngineState
+from umad.daemon.generation import LiveGeneration
+from umad.daemon.journal import Journal, JournalEntry
 from umad.errors import ProtocolViolation, UmadError
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.engine_words import MOST_MS
 from umad.protocol.errors import error_of
-from umad.protocol.lifecycle import Event, State
+from umad.protocol.lifecycle import LifecycleEvent, LifecycleState
 from umad.protocol.link import Pause, Prefilled, StepReport, Submit
 from umad.protocol.messages import encode_event, encode_tokens
 from umad.service import Progress
@@ -43,7 +43,7 @@ class Fanout:
                 continue
             if order.logits is not None:
                 self._completions.await_client(entry)
-            if entry.state is State.PAUSED:
+            if entry.state is LifecycleState.PAUSED:
                 engine.send(order, Pause(rid=entry.rid))
             else:
                 engine.send(order)
@@ -83,7 +83,7 @@ class Fanout:
             entry = journal.get(rid)
             if entry is None:
                 continue
-            if entry.state is not State.GENERATING:
+            if entry.state is not LifecycleState.GENERATING:
                 self._begin(journal, entry, now_ns)
             ids = entry.ids
             ids.append(token)
@@ -92,9 +92,11 @@ class Fanout:
             note(rid, 1, now_ns, solo_ms, carried)
             entry.owner.recipient.send(entry.head + tail)
 
-    def _begin(self, journal: Journal[Generation], entry: Entry[Generation], now_ns: int) -> None:
+    def _begin(
+        self, journal: Journal[LiveGeneration], entry: JournalEntry[LiveGeneration], now_ns: int
+    ) -> None:
         # The table maps (GENERATING, TOKENS) to itself; it is not walked for every token.
-        journal.advance(entry, Event.TOKENS)
+        journal.advance(entry, LifecycleEvent.TOKENS)
         entry.begun_ns = entry.begun_ns or now_ns
         entry.first_token_ns = entry.first_token_ns or now_ns
 
@@ -118,7 +120,7 @@ class Fanout:
             entry = journal.get(news.rid)
             if entry is None:
                 continue
-            if entry.state is not State.GENERATING:
+            if entry.state is not LifecycleState.GENERATING:
                 self._begin(journal, entry, now_ns)
             entry.ids.extend(news.ids)
             if len(entry.ids) > entry.most_tokens:
@@ -149,7 +151,7 @@ class Fanout:
         entry = engine.journal.get(prefilled.rid)
         if entry is None:
             return
-        engine.journal.advance(entry, Event.PREFILLED)
+        engine.journal.advance(entry, LifecycleEvent.PREFILLED)
         entry.begun_ns = entry.begun_ns or now_ns
         if entry.ids:  # an engine catches up with what its client has: no news for anybody
             return
@@ -163,7 +165,7 @@ class Fanout:
         self._completions.tell(owner.recipient, encode_event(owner.client_id, progress))
 
 
-def _too_many(entry: Entry[Generation]) -> ProtocolViolation:
+def _too_many(entry: JournalEntry[LiveGeneration]) -> ProtocolViolation:
     """An engine that does not stop: its clients have what they asked for, and no more of it."""
     del entry.ids[entry.most_tokens :]
     return ProtocolViolation(f"more than {entry.most_tokens} tokens of one completion")

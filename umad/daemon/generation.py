@@ -11,7 +11,7 @@ from typing import Protocol
 from umad.asker import Asker
 from umad.daemon.engine import Engine
 from umad.daemon.identity import Identity
-from umad.daemon.journal import Entry
+from umad.daemon.journal import JournalEntry
 from umad.protocol.messages import RequestId
 
 
@@ -29,7 +29,7 @@ class Recipient(Protocol):
         ...
 
     @property
-    def generations(self) -> "dict[RequestId, Generation]":
+    def generations(self) -> "dict[RequestId, LiveGeneration]":
         """Its live requests for tokens, by the client's id."""
         ...
 
@@ -56,7 +56,7 @@ class Recipient(Protocol):
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Generation:
+class LiveGeneration:
     """client_id: the client's own name for it, on its connection. request: the daemon's name for
     it, as in `umad ps`. app: as what it counts. session: the conversation whose KV is kept, as its
     owner calls it. asker: for whom it is done.
@@ -72,7 +72,7 @@ class Generation:
     session: str | None
     asker: Asker
     accepted_ns: int
-    entries: "list[Entry[Generation]]" = field(default_factory=list)
+    entries: "list[JournalEntry[LiveGeneration]]" = field(default_factory=list)
     n_left: int = 0
     deadline: asyncio.TimerHandle | None = None
 

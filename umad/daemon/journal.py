@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from umad.errors import QueueFull
 from umad.forgetting import ForgetScope
-from umad.protocol.lifecycle import Event, State, advance
+from umad.protocol.lifecycle import LifecycleEvent, LifecycleState, advance
 from umad.protocol.link import Ended, Submit
 from umad.request import LogitsUse
 
@@ -23,7 +23,7 @@ MAX_TOKENS = 2**31 - 1
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Entry(Generic[T]):
+class JournalEntry(Generic[T]):
     """One completion, number `index` of its request.
 
     owner: whoever gets its news; the journal never looks inside.
@@ -40,7 +40,7 @@ class Entry(Generic[T]):
     size_bytes: int
     most_tokens: int = MAX_TOKENS
     head: bytes = b""
-    state: State = State.QUEUED
+    state: LifecycleState = LifecycleState.QUEUED
     ids: "array[int]" = field(default_factory=lambda: array("i"))
     prompt_tokens: int = 0
     started: bool = False
@@ -58,7 +58,7 @@ class Journal(Generic[T]):
     """The live completions of one engine, in order of acceptance."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, Entry[T]] = {}
+        self._entries: dict[int, JournalEntry[T]] = {}
         self.n_waiting = 0
         self.n_paused = 0
         self.prompt_bytes = 0
@@ -66,10 +66,10 @@ class Journal(Generic[T]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Entry[T]]:
+    def __iter__(self) -> Iterator[JournalEntry[T]]:
         return iter(self._entries.values())
 
-    def get(self, rid: int) -> Entry[T] | None:
+    def get(self, rid: int) -> JournalEntry[T] | None:
         """The live completion of that number, if there is one."""
         return self._entries.get(rid)
 
@@ -80,10 +80,10 @@ class Journal(Generic[T]):
                 f"the prompts in flight would exceed {MAX_PROMPT_BYTES >> 20} MiB; try again later"
             )
 
-    def add(self, submit: Submit, *, owner: T, index: int, head: bytes = b"") -> Entry[T]:
+    def add(self, submit: Submit, *, owner: T, index: int, head: bytes = b"") -> JournalEntry[T]:
         """Accept a completion."""
         size_bytes = _prompt_bytes(submit)
-        entry = Entry(
+        entry = JournalEntry(
             submit=submit,
             owner=owner,
             index=index,
@@ -96,20 +96,20 @@ class Journal(Generic[T]):
         self.prompt_bytes += size_bytes
         return entry
 
-    def advance(self, entry: Entry[T], event: Event) -> None:
+    def advance(self, entry: JournalEntry[T], event: LifecycleEvent) -> None:
         """Walk the table of `protocol.lifecycle`; a completion in a final state is let go."""
         before = entry.state
         after = entry.state = advance(before, event)
-        self.n_paused += (after is State.PAUSED) - (before is State.PAUSED)
-        if not entry.started and event in (Event.PREFILLED, Event.TOKENS):
+        self.n_paused += (after is LifecycleState.PAUSED) - (before is LifecycleState.PAUSED)
+        if not entry.started and event in (LifecycleEvent.PREFILLED, LifecycleEvent.TOKENS):
             entry.started = True
             self.n_waiting -= 1
-        if after in (State.DONE, State.FAILED):
+        if after in (LifecycleState.DONE, LifecycleState.FAILED):
             del self._entries[entry.rid]
             self.prompt_bytes -= entry.size_bytes
             self.n_waiting -= not entry.started
 
-    def read_by_client(self, entry: Entry[T], *, choose: bool) -> None:
+    def read_by_client(self, entry: JournalEntry[T], *, choose: bool) -> None:
         """A restarted engine waits for its client to attach again."""
         if choose or entry.submit.logits is None:
             use: LogitsUse = "choose" if choose else "read"
@@ -125,18 +125,18 @@ class Journal(Generic[T]):
                 entry.submit = replace(submit, session=None, leaves_nothing=True)
         return names
 
-    def set_lane(self, entry: Entry[T], lane: str) -> None:
+    def set_lane(self, entry: JournalEntry[T], lane: str) -> None:
         """A restarted engine runs it in `lane` too."""
         entry.submit = replace(entry.submit, lane=lane)
 
-    def ended(self, entry: Entry[T]) -> Ended | None:
+    def ended(self, entry: JournalEntry[T]) -> Ended | None:
         """Its end, where nothing is left to do: all tokens are there, or nobody wants them.
 
         The engine's own word is missing where it died between the last token and saying so, or
         before it could confirm a cancellation.
         """
         made = len(entry.ids)
-        cancelled = entry.state is State.CANCELLING
+        cancelled = entry.state is LifecycleState.CANCELLING
         if not cancelled and made < (entry.submit.sampling.max_tokens or made + 1):
             return None
         return Ended(
@@ -147,7 +147,7 @@ class Journal(Generic[T]):
             completion_tokens=made,
         )
 
-    def replay(self, entry: Entry[T]) -> Submit | Ended:
+    def replay(self, entry: JournalEntry[T]) -> Submit | Ended:
         """What a new engine must do for it, or its end."""
         return self.ended(entry) or replace(entry.submit, resume=tuple(entry.ids))
 
@@ -159,7 +159,7 @@ class Journal(Generic[T]):
             if end is not None:
                 ended.append(end)
             else:
-                self.advance(entry, Event.ENGINE_LOST)
+                self.advance(entry, LifecycleEvent.ENGINE_LOST)
                 self.n_waiting += entry.started
                 entry.started = False
                 entry.resumed = True

@@ -15,14 +15,14 @@ from typing import Any
 from umad.clock import Clock
 from umad.config import LimitSettings
 from umad.daemon.crashes import CrashRecord, Death
-from umad.daemon.engine import Engine, Event, State
+from umad.daemon.engine import Engine, EngineEvent, EngineState
 from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_link import EngineLink
 from umad.daemon.engine_process import EngineProcess, Launcher
 from umad.daemon.names import ModelFile
 from umad.daemon.watchdog import Watchdog
 from umad.errors import EngineFailed, ModelLoadFailed, ProtocolViolation, UmadError
-from umad.protocol.link import Fatal, FromEngine, Ready, Reply, StepReport, Stop
+from umad.protocol.link import EngineReady, EngineReply, Fatal, FromEngine, StepReport, Stop
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class Keeper:
 
     def load(self) -> None:
         """Start over a model that failed; no effect on one that lives."""
-        if self.engine.state is State.FAILED:
-            self.engine.advance(Event.LOAD)
+        if self.engine.state is EngineState.FAILED:
+            self.engine.advance(EngineEvent.LOAD)
             self.engine.error = None
             self.engine.loaded = asyncio.get_running_loop().create_future()
             self._crashes = CrashRecord(self.engine.name)
@@ -79,11 +79,11 @@ class Keeper:
         """End it: its requests end with `error`, its process is stopped, then killed."""
         engine = self.engine
         before = engine.state
-        if before in (State.STOPPED, State.DRAINING):
+        if before in (EngineState.STOPPED, EngineState.DRAINING):
             return
-        engine.advance(Event.UNLOAD)
+        engine.advance(EngineEvent.UNLOAD)
         self._end_requests(error)
-        if before is State.READY and self._link is not None:
+        if before is EngineState.READY and self._link is not None:
             self._link.send(Stop())
             asyncio.get_running_loop().call_later(STOP_S, self.kill)
         else:
@@ -112,24 +112,24 @@ class Keeper:
         engine = self.engine
         log.error("engine given up unexpectedly model=%s", engine.name, exc_info=bug)
         engine.disconnect()
-        engine.state = State.FAILED
+        engine.state = EngineState.FAILED
         engine.error = EngineFailed(f"{engine.name}: unexpected {type(bug).__name__}; see the log")
         self._end_requests(engine.error)
 
     async def _keep(self) -> None:
         engine = self.engine
-        while engine.state is State.STARTING:
+        while engine.state is EngineState.STARTING:
             try:
                 status = await self._one_process()
                 error = self._died(status)
             except OSError as problem:
                 log.exception("engine cannot be started model=%s", engine.name)
-                engine.advance(Event.DIED)
+                engine.advance(EngineEvent.DIED)
                 error = EngineFailed(f"{engine.name}: the engine cannot be started: {problem}")
             if not self._goes_on(error):
                 break
-        if engine.state is State.DRAINING:  # unloaded before it was started
-            engine.advance(Event.DIED)
+        if engine.state is EngineState.DRAINING:  # unloaded before it was started
+            engine.advance(EngineEvent.DIED)
         self._watchdog.stop()
 
     def _goes_on(self, error: UmadError | None) -> bool:
@@ -137,14 +137,14 @@ class Keeper:
         engine = self.engine
         engine.pid = None
         engine.disconnect()
-        if engine.state is State.STOPPED:
+        if engine.state is EngineState.STOPPED:
             return False
         self._events.engine_died(engine)
         if error is None:
             engine.restarts += 1
-            engine.advance(Event.RESTART)
+            engine.advance(EngineEvent.RESTART)
             return True
-        engine.advance(Event.GIVE_UP)
+        engine.advance(EngineEvent.GIVE_UP)
         engine.error = error
         # A model that never came up is reported to whoever asked for it; once is enough.
         level = logging.ERROR if self._crashes.ever_ready else logging.INFO
@@ -163,7 +163,7 @@ class Keeper:
             self._process = process = await self._start(link)
             engine.pid = process.pid
             log.info("engine started model=%s pid=%d", engine.name, process.pid)
-            if engine.state is State.DRAINING:  # unloaded while it was being started
+            if engine.state is EngineState.DRAINING:  # unloaded while it was being started
                 process.kill()
             try:
                 await self._see_through(link, process)
@@ -199,7 +199,7 @@ class Keeper:
             exited.cancel()
 
     def _load_timed_out(self) -> None:
-        if self.engine.state is State.STARTING:
+        if self.engine.state is EngineState.STARTING:
             self._fatal = Fatal(
                 code=ModelLoadFailed.code,
                 message=f"it was not ready within {self._limits.load_s:g} s",
@@ -221,9 +221,9 @@ class Keeper:
         match message:
             case StepReport():
                 self._events.engine_report(engine, message, now_ns)
-            case Reply():
+            case EngineReply():
                 engine.replied(message)
-            case Ready():
+            case EngineReady():
                 self._ready(message)
             case Fatal():
                 self._fatal = message
@@ -234,14 +234,14 @@ class Keeper:
         if self._n_idle > MOST_IDLE_WORDS:
             raise ProtocolViolation("an engine that has nothing to do does not stop talking")
 
-    def _ready(self, ready: Ready) -> None:
+    def _ready(self, ready: EngineReady) -> None:
         engine = self.engine
         link = self._link
-        if engine.state is not State.STARTING or link is None:
+        if engine.state is not EngineState.STARTING or link is None:
             return
         engine.facts = ready.facts
         self._crashes.ready()
-        engine.advance(Event.READY)
+        engine.advance(EngineEvent.READY)
         log.info(
             "engine ready model=%s pid=%s restarts=%d", engine.name, engine.pid, engine.restarts
         )
@@ -264,13 +264,13 @@ class Keeper:
         engine = self.engine
         death = Death(
             status=status,
-            was_ready=engine.state is State.READY,
+            was_ready=engine.state is EngineState.READY,
             now_ns=self._clock.now_ns(),
             fatal=self._fatal,
             last_words=self._last_words,
         )
-        engine.advance(Event.DIED)
-        if engine.state is State.STOPPED:
+        engine.advance(EngineEvent.DIED)
+        if engine.state is EngineState.STOPPED:
             log.info("engine stopped model=%s", engine.name)
             return None
         log.warning("engine died model=%s how=%s", engine.name, death.how)

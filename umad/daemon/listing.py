@@ -6,9 +6,9 @@ from typing import Any
 from umad.asker import MACHINE_USER, Asker
 from umad.daemon.authority import told_to
 from umad.daemon.embeddings import Embedding
-from umad.daemon.engine import Engine, State
-from umad.daemon.generation import Generation
-from umad.protocol.lifecycle import State as LifecycleState
+from umad.daemon.engine import Engine, EngineState
+from umad.daemon.generation import LiveGeneration
+from umad.protocol.lifecycle import LifecycleState as LifecycleState
 
 # With n completions the request is as far as the one that is furthest.
 _FURTHEST = (
@@ -95,7 +95,7 @@ def _all_facts(engine: Engine) -> Mapping[str, Any]:
 
 
 def describe_generation(
-    generation: Generation, *, now_ns: int, asker: Asker = MACHINE_USER
+    generation: LiveGeneration, *, now_ns: int, asker: Asker = MACHINE_USER
 ) -> Mapping[str, Any]:
     """One live request, with all its completions together."""
     entries = generation.entries
@@ -139,13 +139,13 @@ def describe_embedding(
     }
 
 
-def waits_for(generation: Generation) -> str | None:
+def waits_for(generation: LiveGeneration) -> str | None:
     """Why a request waits, in words; None where one of its completions runs, or nothing is known.
 
     The engine says so some times a second at most, so it may be that old.
     """
     engine = generation.engine
-    if engine.state is not State.READY:
+    if engine.state is not EngineState.READY:
         return f"the engine is {engine.state.value}"
     reasons = [engine.waits.get(entry.rid) for entry in generation.entries]
     return None if None in reasons else reasons[0]

@@ -10,9 +10,9 @@ meanwhile, and no gap of it is the scheduler's. Owner: the daemon's event loop.
 from umad.asker import MACHINE_USER
 from umad.clock import Clock
 from umad.daemon.completions import Completions
-from umad.daemon.generation import Generation, Recipient
+from umad.daemon.generation import LiveGeneration, Recipient
 from umad.daemon.handover import Handover
-from umad.engine.shared_pages import open_read_only
+from umad.engine.logits.shared_pages import open_read_only
 from umad.errors import BadRequest, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.link import Attached, Choose
@@ -59,7 +59,7 @@ class LogitsReaders:
             Choose(rid=entry.rid, position=message.position, token=message.token)
         )
 
-    def _own(self, recipient: Recipient, message: AttachLogits | ChooseToken) -> Generation:
+    def _own(self, recipient: Recipient, message: AttachLogits | ChooseToken) -> LiveGeneration:
         asker = message.asker or MACHINE_USER
         generation = self._completions.find(message.request, asker)
         # Several connections of one process are one client; but a front end's process asks for

@@ -1,6 +1,6 @@
 """Files of saved sessions, of all models under one root: removed where no engine has them in hand.
 
-An engine removes those of its own model (`umad.engine.session_folder`); a model that is not loaded
+An engine removes those of its own model (`umad.engine.sessions.folder`); a model that is not loaded
 has files too. Not: writing or reading one. Blocks; any thread.
 """
 
@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from umad.engine.session_file import read_name
-from umad.engine.session_folder import file_name
+from umad.engine.sessions.file import read_name
+from umad.engine.sessions.folder import file_name
 from umad.forgetting import ForgetScope
 
 log = logging.getLogger(__name__)

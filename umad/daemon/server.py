@@ -32,7 +32,7 @@ from umad.daemon.completions import Completions
 from umad.daemon.connections import TOOLS, OpenConnections
 from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
-from umad.daemon.embeddings import Embeddings
+from umad.daemon.embeddings import EmbeddingRequests
 from umad.daemon.engine_process import Launcher
 from umad.daemon.fanout import Fanout
 from umad.daemon.forgetting import Forgetting
@@ -157,7 +157,7 @@ class Daemon:
             lanes=lanes, limits=settings.limits, shares_prefixes=settings.share_prefixes
         )
         self._completions = Completions(admission=admission, scorecard=scorecard, clock=clock)
-        self._embeddings = Embeddings(
+        self._embeddings = EmbeddingRequests(
             admission=admission,
             scorecard=scorecard,
             clock=clock,

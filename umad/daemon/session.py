@@ -17,7 +17,7 @@ from typing_extensions import override
 from umad.config import LimitSettings
 from umad.daemon.completions import Completions
 from umad.daemon.connections import OpenConnections
-from umad.daemon.generation import Generation
+from umad.daemon.generation import LiveGeneration
 from umad.daemon.handover import Handover
 from umad.daemon.identity import Identity, identify
 from umad.errors import (
@@ -101,7 +101,7 @@ class Session(asyncio.Protocol):
         self.client = ""
         self.paused = False
         self.identity = Identity(uid=-1, pid=0, app="")
-        self.generations: dict[RequestId, Generation] = {}
+        self.generations: dict[RequestId, LiveGeneration] = {}
 
     # -- the transport's callbacks ----------------------------------------------------------------
 

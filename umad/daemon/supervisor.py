@@ -12,7 +12,7 @@ from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.config import LimitSettings
 from umad.daemon.authority import told_to
-from umad.daemon.engine import Engine, State
+from umad.daemon.engine import Engine, EngineState
 from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_process import Launcher
 from umad.daemon.keeper import Keeper
@@ -26,7 +26,7 @@ from umad.daemon.names import (
 from umad.errors import BadRequest, ShuttingDown, UnknownModel
 from umad.protocol.errors import error_of
 
-_LEAVING = (State.DRAINING, State.STOPPED)
+_LEAVING = (EngineState.DRAINING, EngineState.STOPPED)
 
 
 class Supervisor:
@@ -56,7 +56,7 @@ class Supervisor:
         return (
             keeper.engine
             for keeper in self._keepers.values()
-            if keeper.engine.state is not State.STOPPED
+            if keeper.engine.state is not EngineState.STOPPED
         )
 
     def get(self, name: str) -> Engine | None:
@@ -96,7 +96,7 @@ class Supervisor:
             raise ShuttingDown("the daemon is shutting down and loads no more models")
         file = self._file(model, asker)
         keeper = self._keepers.get(file.name)
-        if keeper is not None and keeper.engine.state is not State.STOPPED:
+        if keeper is not None and keeper.engine.state is not EngineState.STOPPED:
             if keeper.engine.path != file.path and not asker.is_admin:
                 raise not_by_name(model)
             if keeper.engine.path != file.path:
@@ -123,7 +123,7 @@ class Supervisor:
     async def load(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
         """Load a model and wait until it is ready. Raises what kept it from that."""
         leaving = self._keepers.get(self._file(model, asker).name)
-        if leaving is not None and leaving.engine.state is State.DRAINING:
+        if leaving is not None and leaving.engine.state is EngineState.DRAINING:
             await leaving.ended()
         engine = self.start(model, asker)
         await asyncio.shield(engine.loaded)
@@ -132,7 +132,9 @@ class Supervisor:
     async def unload(self, model: str) -> None:
         """Stop the engine of a model, given its name or its file's path; what runs on it ends with
         an error. Raises `UnknownModel`."""
-        present = [one for one in self._keepers.values() if one.engine.state is not State.STOPPED]
+        present = [
+            one for one in self._keepers.values() if one.engine.state is not EngineState.STOPPED
+        ]
         keeper = next((k for k in present if model in (k.engine.name, str(k.engine.path))), None)
         if keeper is None:
             raise unknown_model(model, [engine.name for engine in self])

@@ -11,7 +11,7 @@ from umad.asker import Asker
 from umad.clock import Clock
 from umad.daemon.authority import admit, told_to
 from umad.daemon.completions import Completions
-from umad.daemon.embeddings import Embeddings
+from umad.daemon.embeddings import EmbeddingRequests
 from umad.daemon.forgetting import Forgetting
 from umad.daemon.listing import describe_embedding, describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
@@ -35,7 +35,7 @@ class DaemonVerbs:
         scorecard: Scorecard,
         memory: ProcessMemory,
         clock: Clock,
-        embeddings: Embeddings,
+        embeddings: EmbeddingRequests,
         forgetting: Forgetting,
     ) -> None:
         self.draining = False

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from umad.clock import Clock
-from umad.daemon.engine import Engine, State
+from umad.daemon.engine import Engine, EngineState
 
 
 class Watchdog:
@@ -43,7 +43,7 @@ class Watchdog:
     def _look(self) -> None:
         engine = self._engine
         self._timer = None
-        if engine.state is not State.READY or not engine.owes_news:
+        if engine.state is not EngineState.READY or not engine.owes_news:
             return
         silent_s = (self._clock.now_ns() - engine.last_news_ns) / 1e9
         if silent_s < self._stall_s:

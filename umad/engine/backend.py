@@ -23,26 +23,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from umad.engine.board_watch import BoardWatch
-from umad.engine.cost_file import CostFile
-from umad.engine.cutter import Cutter
-from umad.engine.embed_work import Embedded, Wanted
-from umad.engine.embedding import EmbedFacts
+from umad.engine.board.watch import BoardWatch
+from umad.engine.embedding.facts import EmbedFacts
+from umad.engine.embedding.work import Embedded, Wanted
 from umad.engine.execution import StepRunner
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
-from umad.engine.session_disk import SessionDisk
-from umad.engine.session_folder import SessionFolder
+from umad.engine.sessions.disk import SessionDisk
+from umad.engine.sessions.folder import SessionFolder
 from umad.engine.slabs import SlabStore
+from umad.engine.steps.cost_file import CostFile
+from umad.engine.steps.cutter import Cutter
 from umad.engine.tokens import TokenTable
-from umad.scheduler.cost import CostModel
-from umad.scheduler.parked import ParkShape
-from umad.scheduler.windows import Beginnings
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.memory.windows import Beginnings
 from umad.step import EmbedSlice
 
 # The module of each backend; it has one name, `BACKEND`.
 BACKENDS: Mapping[str, str] = {
-    "llamacpp": "umad.engine.llama_backend",
+    "llamacpp": "umad.engine.llamacpp.backend",
     "numpy": "umad.testing.numpy_backend",
 }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umad.engine.facts import StepTraffic
 from umad.errors import EngineFailed
-from umad.scheduler.throttle import embed_bytes
+from umad.scheduler.steps.background_throttle import embed_bytes
 from umad.step import (
     DiskDone,
     HouseKept,

@@ -1,4 +1,4 @@
-"""What a loaded model is and costs: the plain map of `Ready.facts`. Pure."""
+"""What a loaded model is and costs: the plain map of `EngineReady.facts`. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from umad.engine.launch import PROGRAM, EngineOptions
-from umad.engine.mailbox import Mailbox
+from umad.engine.mail.mailbox import Mailbox
 from umad.engine.process import die_with_parent, name_thread
 from umad.engine.wiring import serve
 from umad.errors import EngineFailed, UmadError

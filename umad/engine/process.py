@@ -80,8 +80,8 @@ def share_cores() -> None:
     libgomp spins for milliseconds, and then daemon and clients want a core that is spinning; a
     thread that sleeps at once costs as much. Tiny model over the socket, two quiet cores, tokens/s
     of 1 / 8 streams: 332 / 1,328 as libgomp comes, 347 / 1,310 with 3,000 rounds, 357 / 1,291 with
-    1,000, 200 / 980 with 100. `umad.engine.spinning` goes down to 100 where others want the cores.
-    Where somebody has chosen, theirs stays.
+    1,000, 200 / 980 with 100. `umad.engine.steps.spinning` goes down to 100 where others want the
+    cores. Where somebody has chosen, theirs stays.
     """
     if not os.environ.keys() & WAIT_VARIABLES:
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)

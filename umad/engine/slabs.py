@@ -1,6 +1,6 @@
 """The seam to host memory: slabs of cells that a backend copies out of its pool and back.
 
-Not: what is parked, and when (`umad.scheduler.parking`), or the files of sessions
+Not: what is parked, and when (`umad.scheduler.memory.parking`), or the files of sessions
 (`session_file`). Owner: the step thread.
 """
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.session_file import Slab
+from umad.engine.sessions.file import Slab
 from umad.step import SeqPark, SeqRestore
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.plain_text import PlainText
+from umad.engine.chats.plain_text import PlainText
 from umad.engine.process import let_others_first
 from umad.engine.tokens import TokenTable
 from umad.errors import BadRequest, PromptTooLong

@@ -11,30 +11,31 @@ import sys
 
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
-from umad.engine import process, spinning
-from umad.engine.answer_rules import AnswerRules
+from umad.engine import process
 from umad.engine.backend import BACKENDS, Backend, OpenModel
-from umad.engine.board import BoardSeat
-from umad.engine.board_watch import BoardWatch
-from umad.engine.chat import ChatTemplate
-from umad.engine.cutter import Cutter
-from umad.engine.embed_intake import EmbedIntake
-from umad.engine.emitter import Emitter
+from umad.engine.board.seat import BoardSeat
+from umad.engine.board.watch import BoardWatch
+from umad.engine.chats.chat_template import ChatTemplate
+from umad.engine.chats.template_process import TemplateProcess
+from umad.engine.constraints.answer_rules import AnswerRules
+from umad.engine.constraints.guidance import Guidance
+from umad.engine.embedding.intake import EmbedIntake
 from umad.engine.facts import StepTraffic
-from umad.engine.guidance import Guidance
-from umad.engine.inbox import Inbox
-from umad.engine.intake import Intake
 from umad.engine.launch import EngineOptions
-from umad.engine.loop import StepLoop
-from umad.engine.mailbox import Desk, Mailbox
-from umad.engine.rehearsal import Rehearsal
-from umad.engine.session_disk import SessionDisk
-from umad.engine.tally import StepTally
-from umad.engine.template_process import TemplateProcess
+from umad.engine.mail.emitter import Emitter
+from umad.engine.mail.intake import Intake
+from umad.engine.mail.mailbox import Desk, Mailbox
+from umad.engine.mail.step_mail import StepMail
+from umad.engine.mail.step_tally import StepTally
+from umad.engine.sessions.disk import SessionDisk
+from umad.engine.steps import spinning
+from umad.engine.steps.cutter import Cutter
+from umad.engine.steps.loop import StepLoop
+from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
-from umad.protocol.link import Ready
+from umad.protocol.link import EngineReady
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
-from umad.scheduler.embeds import is_short
+from umad.scheduler.embeds.queue import is_short
 
 # How long a thread busy in Python may keep the step thread from going on after a decode: measured
 # 5.5 ms with Python's default of 5 ms, 0.7 with this. Longer than a step's own share of Python, so
@@ -51,7 +52,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         costs_folder=cache_folder(os.environ, sys.platform) / "costs",
     )
     emitter = Emitter(link)
-    inbox = Inbox()
+    inbox = StepMail()
     cutter = Cutter(abort=model.abort.set, clear=model.abort.clear)
     seat = _seat(options)
     vocab = Vocabulary(model.tokens)
@@ -146,7 +147,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     gc.collect()
     gc.freeze()
     gc.disable()
-    emitter.put(Ready(facts=model.facts.as_map()))
+    emitter.put(EngineReady(facts=model.facts.as_map()))
     loop.run()
     if model.cost_file is not None:
         model.cost_file.write(model.cost)

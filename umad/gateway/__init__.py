@@ -5,7 +5,7 @@ socket: it knows `umad.service` and the client behind it, nothing of engines, la
 killed and started again; who uses the socket does not notice.
 
     app         the ASGI application, put together from endpoints
-    endpoint    what a dialect writes: an entry of a table and a handler taking a `Call`
+    endpoint    what a dialect writes: an entry of a table and a handler taking a `GatewayCall`
     call        one HTTP request inside a handler: its body, its caller, its generations
     dispatch    one HTTP request from door to log line; cancels the handler when the client goes
     arriving    the body of a request, read whole: how large, how slow

@@ -24,7 +24,7 @@ from umad.config import HttpSettings, LimitSettings
 from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
 from umad.gateway.dialects import DIALECT_OF_PREFIX, ENDPOINTS
-from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.dispatch import Served, refuse
 from umad.gateway.door.agents import naming
 from umad.gateway.door.entrance import entrance
@@ -33,7 +33,7 @@ from umad.gateway.door.keys import Keyring, read_keys
 from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.errors import NoSuchPath, WrongMethod
-from umad.gateway.model_facts import ModelFacts
+from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.openapi import docs_of
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.responses_store import ResponsesStore
@@ -85,7 +85,7 @@ def create_app(
         places=Places(settings.concurrency),
         bodies=Bodies(BODIES_FACTOR * settings.body_bytes),
         counts=Counts(),
-        models=ModelFacts(service),
+        models=ModelFactsCache(service),
         token_bytes=TokenBytes(service),
         store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
         verbose=verbose,

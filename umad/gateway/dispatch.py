@@ -20,11 +20,11 @@ from starlette.types import Message, Receive, Scope, Send
 from umad.asker import Asker
 from umad.errors import BadRequest, InternalError, Refused, UmadError
 from umad.gateway.arriving import ClientGone, whole_body
-from umad.gateway.call import Call, answer
 from umad.gateway.door.keys import ANYBODY, Caller
 from umad.gateway.door.peers import peer_of
 from umad.gateway.endpoint import CONNECTION, Dialect, Endpoint
 from umad.gateway.errors import CLIENT_GONE, Crowded, problem_of
+from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.request_ids import request_id_of
 from umad.gateway.shared import Shared
 from umad.gateway.spans import RequestSpan
@@ -169,7 +169,7 @@ class Served:
             meter = self._shared.quotas.meter(caller, asyncio.get_running_loop().time)
             if meter is not None:
                 exits.callback(meter.close)
-            call = Call(
+            call = GatewayCall(
                 request=Request(scope),
                 raw=raw,
                 endpoint=self._endpoint,

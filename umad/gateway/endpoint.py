@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from umad.gateway.errors import Problem
 
 if TYPE_CHECKING:
-    from umad.gateway.call import Call
+    from umad.gateway.gateway_call import GatewayCall
 
 
 # Name of the ASGI extension that an answer finds its connection's `Flow` under.
@@ -54,11 +54,11 @@ class Dialect:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One method of one path. The handler's answer is any ASGI application, a Starlette response
-    or `umad.gateway.sse.Stream`; it raises `UmadError`, and checks nothing of the door's.
+    or `umad.gateway.sse.AnswerStream`; it raises `UmadError`, and checks nothing of the door's.
 
-    body: what the handler reads by `Call.body`; answer: what it sends; types: its media types;
-    streams: that of the answer in pieces, where there is one. answers_503: what is not ready is
-    said by the answer itself. For the OpenAPI document.
+    body: what the handler reads by `GatewayCall.body`; answer: what it sends; types: its media
+    types; streams: that of the answer in pieces, where there is one. answers_503: what is not ready
+    is said by the answer itself. For the OpenAPI document.
     needs_key: False lets everybody in who passes the Host check (health of a container).
     names: what the dialect calls fields of `GenerateRequest` that the daemon may find fault with.
     is_work: counts against concurrency and quotas; False for lists and facts.
@@ -67,7 +67,7 @@ class Endpoint:
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
     path: str
-    handle: "Callable[[Call], Awaitable[ASGIApp]]"
+    handle: "Callable[[GatewayCall], Awaitable[ASGIApp]]"
     dialect: Dialect
     summary: str
     body: type[BaseModel] | None = None

@@ -4,8 +4,8 @@
     async for event in generation: ...        # Progress, Tokens, Done; raises what ends it early
     await generation.close()                  # cancels it where it has not ended
 
-`umad.gateway.call.Call.open` does the first and the last by itself. Not: what events look like in
-a dialect. Belongs to the task of its HTTP request.
+`umad.gateway.gateway_call.GatewayCall.open` does the first and the last by itself. Not: what events
+look like in a dialect. Belongs to the task of its HTTP request.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class _Tap:
         return self.take is not None and self.take(event)
 
 
-class Generation:
+class GatewayGeneration:
     """Iterate it once. `accepted` is there from the beginning; on_done hears of each end, and
     `named` says an error in the words of who asked.
 
@@ -114,13 +114,13 @@ class Shortcut:
     where they have to come out of the iterator.
     """
 
-    generation: Generation
+    generation: GatewayGeneration
     piece_of: Callable[[Tokens], bytes | None]
 
 
 async def open_generation(
     service: Generator, request: GenerateRequest, *, settle_s: float
-) -> Generation:
+) -> GatewayGeneration:
     """Start a generation and wait until it is known to run, or for `settle_s` after it was queued.
 
     So what is wrong with the request is raised here, while a status can still be sent: what the
@@ -143,7 +143,7 @@ async def open_generation(
             if isinstance(event, Failed):
                 raise error_of_failed(event)
         opened = True
-        return Generation(first, events, early, tap)
+        return GatewayGeneration(first, events, early, tap)
     finally:
         if not opened:
             if early is not None and not early.done():
@@ -175,7 +175,7 @@ class Completion:
     )
 
 
-async def collect(generation: Generation, n: int = 1) -> list[Completion]:
+async def collect(generation: GatewayGeneration, n: int = 1) -> list[Completion]:
     """Run a generation to its end; its `n` completions in order. Raises what ends it early."""
     completions = [Completion(index=index) for index in range(n)]
     pieces: list[list[str]] = [[] for _ in range(n)]

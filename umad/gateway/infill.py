@@ -14,7 +14,7 @@ from typing import Any
 
 from umad.errors import Unsupported
 
-Tokenize = Callable[[str], Awaitable[tuple[int, ...]]]
+TokenizeText = Callable[[str], Awaitable[tuple[int, ...]]]
 
 # llama-server's batch: as much around the cursor as helps, little enough to be quick.
 WINDOW_TOKENS = 2048
@@ -68,7 +68,7 @@ class Gap:
 
 
 async def prompt_ids(
-    gap: Gap, marks: FimTokens, tokenize: Tokenize, *, cells: int, n_predict: int
+    gap: Gap, marks: FimTokens, tokenize: TokenizeText, *, cells: int, n_predict: int
 ) -> tuple[int, ...]:
     """The prompt, cut to what fits: of the files the end, around the cursor three parts before it
     to one after it. cells: of the model's context. n_predict: tokens that will be generated."""
@@ -84,7 +84,7 @@ async def prompt_ids(
 
 
 async def _file_ids(
-    files: Sequence[tuple[str, str]], marks: FimTokens, tokenize: Tokenize
+    files: Sequence[tuple[str, str]], marks: FimTokens, tokenize: TokenizeText
 ) -> tuple[int, ...]:
     """Nothing where there are no other files: a name without them helps nobody."""
     if not files:

@@ -1,7 +1,7 @@
 """Listening in on a generation for the log or a trace, without being in its way.
 
-Only where somebody listens is anything of this made: `umad.gateway.call` asks the daemon itself
-otherwise. Not: who listens (`umad.gateway.words`, `umad.gateway.spans`).
+Only where somebody listens is anything of this made: `umad.gateway.gateway_call` asks the daemon
+itself otherwise. Not: who listens (`umad.gateway.text_log`, `umad.gateway.spans`).
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence

@@ -1,24 +1,26 @@
 """Several running generations heard as one, in the order things are said.
 
-For bodies with a list of prompts. Not: starting them (`Call.open`). Belongs to one task, with one
-more for each generation until it ends.
+For bodies with a list of prompts. Not: starting them (`GatewayCall.open`). Belongs to one task,
+with one more for each generation until it ends.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from umad.errors import UmadError
-from umad.gateway.generation import Generation, Heard
+from umad.gateway.generation import GatewayGeneration, Heard
 
 # A reader that is behind holds its own generations up, not the gateway's memory.
 QUEUED = 64
 
 
-async def merged(generations: Sequence[Generation]) -> AsyncGenerator[tuple[int, Heard], None]:
+async def merged(
+    generations: Sequence[GatewayGeneration],
+) -> AsyncGenerator[tuple[int, Heard], None]:
     """(which generation, event) until all have ended. Raises what ends the first one early."""
     queue: asyncio.Queue[tuple[int, Heard | UmadError | None]] = asyncio.Queue(QUEUED)
 
-    async def pump(at: int, generation: Generation) -> None:
+    async def pump(at: int, generation: GatewayGeneration) -> None:
         try:
             async for event in generation:
                 await queue.put((at, event))

@@ -14,7 +14,7 @@ from umad.service import Service
 FRESH_S = 5.0
 
 
-class ModelFacts:
+class ModelFactsCache:
     """A short memory of `Service.models`."""
 
     def __init__(self, service: Service) -> None:

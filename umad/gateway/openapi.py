@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
-from umad.gateway.call import Call
 from umad.gateway.endpoint import Dialect, Endpoint
+from umad.gateway.gateway_call import GatewayCall
 from umad.version import __version__
 
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -112,10 +112,10 @@ def docs_of(endpoints: Sequence[Endpoint], dialect: Dialect) -> tuple[Endpoint, 
     # Once: 150 KB of JSON for everybody who asks, without a key too.
     said = JSONResponse(described).body
 
-    async def openapi(call: Call) -> ASGIApp:
+    async def openapi(call: GatewayCall) -> ASGIApp:
         return Response(said, media_type="application/json")
 
-    async def docs(call: Call) -> ASGIApp:
+    async def docs(call: GatewayCall) -> ASGIApp:
         return HTMLResponse(page, headers={"content-security-policy": _POLICY})
 
     return (

@@ -100,7 +100,7 @@ class _Request(RequestSpan):
             kind=SpanKind.CLIENT,
             attributes=attributes,
         )
-        return _Generation(span, operation, request.n, self._clock)
+        return _GenerationSpan(span, operation, request.n, self._clock)
 
     @override
     def end(self, status: int, app: str | None) -> None:
@@ -117,7 +117,7 @@ class _Request(RequestSpan):
         span.end()
 
 
-class _Generation(Listener):
+class _GenerationSpan(Listener):
     """accepted, first_token and done are events of the span."""
 
     def __init__(self, span: Any, operation: str, n: int, clock: Clock) -> None:

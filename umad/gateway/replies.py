@@ -14,8 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from umad.conversation import Tool, ToolCall
-from umad.gateway.generation import Completion, Generation, Shortcut
-from umad.gateway.reading import CallArguments, CallBegan, Content, Part, Reasoning, reader_of
+from umad.gateway.answer_parts import (
+    AnswerPart,
+    CallArguments,
+    CallBegan,
+    Content,
+    Reasoning,
+    reader_of,
+)
+from umad.gateway.generation import Completion, GatewayGeneration, Shortcut
 from umad.service import Accepted, Done, Progress, TokenLogprob, Tokens
 
 
@@ -27,13 +34,13 @@ class Said:
     """
 
     index: int
-    parts: tuple[Part, ...]
+    parts: tuple[AnswerPart, ...]
     ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
-class Reply(Completion):
+class GatewayReply(Completion):
     """One completion, whole: `text` is its content, without reasoning and calls."""
 
     reasoning: str = ""
@@ -44,7 +51,7 @@ class ChatReply:
     """A running chat. Iterate it once, or `collect` it."""
 
     def __init__(
-        self, generation: Generation, facts: Mapping[str, Any], n: int, tools: Sequence[Tool]
+        self, generation: GatewayGeneration, facts: Mapping[str, Any], n: int, tools: Sequence[Tool]
     ) -> None:
         self._generation = generation
         self._readers = [reader_of(facts, tools) for _ in range(n)]
@@ -72,8 +79,8 @@ class ChatReply:
             else:
                 yield event
 
-    def shortcut(self, piece_of: Callable[[int, tuple[Part, ...]], bytes]) -> Shortcut:
-        """For `Call.stream`: what of completion (index) was said, to its bytes.
+    def shortcut(self, piece_of: Callable[[int, tuple[AnswerPart, ...]], bytes]) -> Shortcut:
+        """For `GatewayCall.stream`: what of completion (index) was said, to its bytes.
 
         Parts with log-probabilities, for whose texts the daemon may be asked, come out of the
         iterator.
@@ -86,18 +93,18 @@ class ChatReply:
 
         return Shortcut(generation=self._generation, piece_of=piece)
 
-    def _read(self, event: Tokens) -> tuple[Part, ...]:
+    def _read(self, event: Tokens) -> tuple[AnswerPart, ...]:
         parts = tuple(self._readers[event.index].push(event.text))
         self._note(event.index, parts)
         return parts
 
-    def _note(self, index: int, parts: tuple[Part, ...]) -> None:
+    def _note(self, index: int, parts: tuple[AnswerPart, ...]) -> None:
         if any(isinstance(part, CallBegan) for part in parts):
             self.has_calls[index] = True
 
-    async def collect(self) -> list[Reply]:
+    async def collect(self) -> list[GatewayReply]:
         """Run it to its end; the completions in order."""
-        replies = [Reply(index=index) for index in range(self.n)]
+        replies = [GatewayReply(index=index) for index in range(self.n)]
         calls: list[dict[int, tuple[str, list[str]]]] = [{} for _ in range(self.n)]
         async for heard in self:
             if isinstance(heard, Said):

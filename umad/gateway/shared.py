@@ -12,7 +12,7 @@ from umad.gateway.counts import Counts
 from umad.gateway.door.entrance import Entrance
 from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
-from umad.gateway.model_facts import ModelFacts
+from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.spans import Spans
 from umad.gateway.token_bytes import TokenBytes
@@ -22,7 +22,8 @@ from umad.service import Service
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """One gateway's parts. service: the daemon, asked for the gateway itself; what is asked for a
-    caller goes through `Call.service`. verbose: what prompts and completions say may be logged.
+    caller goes through `GatewayCall.service`. verbose: what prompts and completions say may be
+    logged.
 
     spans: who makes traces, where anybody does. app_name: a name for a caller without a key, by
     its User-Agent.
@@ -36,7 +37,7 @@ class Shared:
     places: Places
     bodies: Bodies
     counts: Counts
-    models: ModelFacts
+    models: ModelFactsCache
     token_bytes: TokenBytes
     store: ResponsesStore
     verbose: bool

@@ -72,7 +72,7 @@ class Template:
         return self._before + _encode(text).encode() + self._after
 
 
-class Stream:
+class AnswerStream:
     """An ASGI answer that sends `pieces` as they come.
 
     An error of theirs becomes the dialect's own last piece: the status has been sent by then.

@@ -1,7 +1,8 @@
 """What a model costs in bytes: per token of weights, per cell of KV. Pure arithmetic.
 
 Weights for the ΣBMT scorecard. Cells only for a llama.cpp that does not say itself what they take,
-as `umad.engine.context_memory` asks it: what is reckoned here knows layers with keys and values.
+as `umad.engine.llamacpp.context_memory` asks it: what is reckoned here knows layers with keys and
+values.
 """
 
 import re

@@ -14,12 +14,12 @@ from umad.errors import ProtocolViolation
 from umad.protocol.link import (
     Emitted,
     Ended,
+    EngineReady,
+    EngineReply,
     Fatal,
     FromEngine,
     Prefilled,
-    Ready,
     Rejected,
-    Reply,
     StepReport,
     StepStats,
 )
@@ -196,7 +196,7 @@ _PARTS: dict[type, Mapping[str, Check]] = {
     },
 }
 _CHECKS: dict[type, Mapping[str, Check]] = {
-    Ready: {"facts": _are_facts},
+    EngineReady: {"facts": _are_facts},
     Fatal: {"code": _is_word, "message": _is_word},
     StepReport: {
         "emitted": _each(Emitted),
@@ -208,5 +208,5 @@ _CHECKS: dict[type, Mapping[str, Check]] = {
         "solo_ms": _is_time_ms,
         "carried": _is_flag,
     },
-    Reply: {"call": _is_count, "error": _is_error},
+    EngineReply: {"call": _is_count, "error": _is_error},
 }

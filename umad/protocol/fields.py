@@ -13,7 +13,7 @@ from typing import Any
 from umad.errors import BadRequest
 from umad.request import MAX_LOGIT_BIAS, MAX_STOPS, MAX_TOKEN_ID
 
-Reader = Callable[[str, Any], Any]
+FieldReader = Callable[[str, Any], Any]
 
 MAX_ID_CHARS = 128
 MAX_NAME_CHARS = 256

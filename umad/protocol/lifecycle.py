@@ -13,7 +13,7 @@ from enum import Enum
 from umad.state_table import StateTable
 
 
-class State(Enum):
+class LifecycleState(Enum):
     """Where a completion stands."""
 
     QUEUED = "queued"
@@ -25,7 +25,7 @@ class State(Enum):
     FAILED = "failed"
 
 
-class Event(Enum):
+class LifecycleEvent(Enum):
     """What happens to it.
 
     PREFILLED, TOKENS, ENDED, REJECTED: news from the engine. PAUSE, RESUME: the client has
@@ -45,66 +45,66 @@ class Event(Enum):
     FAIL = "fail"
 
 
-FINAL = frozenset({State.DONE, State.FAILED})
+FINAL = frozenset({LifecycleState.DONE, LifecycleState.FAILED})
 
-NEXT: dict[tuple[State, Event], State] = {
-    (State.QUEUED, Event.PREFILLED): State.PREFILL,
-    (State.QUEUED, Event.TOKENS): State.GENERATING,
-    (State.QUEUED, Event.ENDED): State.DONE,
-    (State.QUEUED, Event.REJECTED): State.FAILED,
-    (State.QUEUED, Event.PAUSE): State.PAUSED,
+NEXT: dict[tuple[LifecycleState, LifecycleEvent], LifecycleState] = {
+    (LifecycleState.QUEUED, LifecycleEvent.PREFILLED): LifecycleState.PREFILL,
+    (LifecycleState.QUEUED, LifecycleEvent.TOKENS): LifecycleState.GENERATING,
+    (LifecycleState.QUEUED, LifecycleEvent.ENDED): LifecycleState.DONE,
+    (LifecycleState.QUEUED, LifecycleEvent.REJECTED): LifecycleState.FAILED,
+    (LifecycleState.QUEUED, LifecycleEvent.PAUSE): LifecycleState.PAUSED,
     # Pause and resume may cross: resuming what runs changes nothing.
-    (State.QUEUED, Event.RESUME): State.QUEUED,
-    (State.QUEUED, Event.CANCEL): State.CANCELLING,
-    (State.QUEUED, Event.ENGINE_LOST): State.QUEUED,
-    (State.QUEUED, Event.FAIL): State.FAILED,
-    (State.PREFILL, Event.PREFILLED): State.PREFILL,
-    (State.PREFILL, Event.TOKENS): State.GENERATING,
-    (State.PREFILL, Event.ENDED): State.DONE,
-    (State.PREFILL, Event.REJECTED): State.FAILED,
-    (State.PREFILL, Event.PAUSE): State.PAUSED,
-    (State.PREFILL, Event.RESUME): State.PREFILL,
-    (State.PREFILL, Event.CANCEL): State.CANCELLING,
-    (State.PREFILL, Event.ENGINE_LOST): State.QUEUED,
-    (State.PREFILL, Event.FAIL): State.FAILED,
+    (LifecycleState.QUEUED, LifecycleEvent.RESUME): LifecycleState.QUEUED,
+    (LifecycleState.QUEUED, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
+    (LifecycleState.QUEUED, LifecycleEvent.ENGINE_LOST): LifecycleState.QUEUED,
+    (LifecycleState.QUEUED, LifecycleEvent.FAIL): LifecycleState.FAILED,
+    (LifecycleState.PREFILL, LifecycleEvent.PREFILLED): LifecycleState.PREFILL,
+    (LifecycleState.PREFILL, LifecycleEvent.TOKENS): LifecycleState.GENERATING,
+    (LifecycleState.PREFILL, LifecycleEvent.ENDED): LifecycleState.DONE,
+    (LifecycleState.PREFILL, LifecycleEvent.REJECTED): LifecycleState.FAILED,
+    (LifecycleState.PREFILL, LifecycleEvent.PAUSE): LifecycleState.PAUSED,
+    (LifecycleState.PREFILL, LifecycleEvent.RESUME): LifecycleState.PREFILL,
+    (LifecycleState.PREFILL, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
+    (LifecycleState.PREFILL, LifecycleEvent.ENGINE_LOST): LifecycleState.QUEUED,
+    (LifecycleState.PREFILL, LifecycleEvent.FAIL): LifecycleState.FAILED,
     # A preempted completion whose cells were dropped is prefilled once more.
-    (State.GENERATING, Event.PREFILLED): State.PREFILL,
-    (State.GENERATING, Event.TOKENS): State.GENERATING,
-    (State.GENERATING, Event.ENDED): State.DONE,
-    (State.GENERATING, Event.REJECTED): State.FAILED,
-    (State.GENERATING, Event.PAUSE): State.PAUSED,
-    (State.GENERATING, Event.RESUME): State.GENERATING,
-    (State.GENERATING, Event.CANCEL): State.CANCELLING,
-    (State.GENERATING, Event.ENGINE_LOST): State.QUEUED,
-    (State.GENERATING, Event.FAIL): State.FAILED,
+    (LifecycleState.GENERATING, LifecycleEvent.PREFILLED): LifecycleState.PREFILL,
+    (LifecycleState.GENERATING, LifecycleEvent.TOKENS): LifecycleState.GENERATING,
+    (LifecycleState.GENERATING, LifecycleEvent.ENDED): LifecycleState.DONE,
+    (LifecycleState.GENERATING, LifecycleEvent.REJECTED): LifecycleState.FAILED,
+    (LifecycleState.GENERATING, LifecycleEvent.PAUSE): LifecycleState.PAUSED,
+    (LifecycleState.GENERATING, LifecycleEvent.RESUME): LifecycleState.GENERATING,
+    (LifecycleState.GENERATING, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
+    (LifecycleState.GENERATING, LifecycleEvent.ENGINE_LOST): LifecycleState.QUEUED,
+    (LifecycleState.GENERATING, LifecycleEvent.FAIL): LifecycleState.FAILED,
     # News of the step that ran while the pause was on its way.
-    (State.PAUSED, Event.PREFILLED): State.PAUSED,
-    (State.PAUSED, Event.TOKENS): State.PAUSED,
-    (State.PAUSED, Event.ENDED): State.DONE,
-    (State.PAUSED, Event.REJECTED): State.FAILED,
-    (State.PAUSED, Event.PAUSE): State.PAUSED,
+    (LifecycleState.PAUSED, LifecycleEvent.PREFILLED): LifecycleState.PAUSED,
+    (LifecycleState.PAUSED, LifecycleEvent.TOKENS): LifecycleState.PAUSED,
+    (LifecycleState.PAUSED, LifecycleEvent.ENDED): LifecycleState.DONE,
+    (LifecycleState.PAUSED, LifecycleEvent.REJECTED): LifecycleState.FAILED,
+    (LifecycleState.PAUSED, LifecycleEvent.PAUSE): LifecycleState.PAUSED,
     # It waits for its turn again; the engine's next news says how far it is.
-    (State.PAUSED, Event.RESUME): State.QUEUED,
-    (State.PAUSED, Event.CANCEL): State.CANCELLING,
-    (State.PAUSED, Event.ENGINE_LOST): State.PAUSED,
-    (State.PAUSED, Event.FAIL): State.FAILED,
+    (LifecycleState.PAUSED, LifecycleEvent.RESUME): LifecycleState.QUEUED,
+    (LifecycleState.PAUSED, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
+    (LifecycleState.PAUSED, LifecycleEvent.ENGINE_LOST): LifecycleState.PAUSED,
+    (LifecycleState.PAUSED, LifecycleEvent.FAIL): LifecycleState.FAILED,
     # News of the step that ran while the cancel was on its way.
-    (State.CANCELLING, Event.PREFILLED): State.CANCELLING,
-    (State.CANCELLING, Event.TOKENS): State.CANCELLING,
-    (State.CANCELLING, Event.ENDED): State.DONE,
-    (State.CANCELLING, Event.REJECTED): State.FAILED,
-    (State.CANCELLING, Event.PAUSE): State.CANCELLING,
-    (State.CANCELLING, Event.RESUME): State.CANCELLING,
-    (State.CANCELLING, Event.CANCEL): State.CANCELLING,
+    (LifecycleState.CANCELLING, LifecycleEvent.PREFILLED): LifecycleState.CANCELLING,
+    (LifecycleState.CANCELLING, LifecycleEvent.TOKENS): LifecycleState.CANCELLING,
+    (LifecycleState.CANCELLING, LifecycleEvent.ENDED): LifecycleState.DONE,
+    (LifecycleState.CANCELLING, LifecycleEvent.REJECTED): LifecycleState.FAILED,
+    (LifecycleState.CANCELLING, LifecycleEvent.PAUSE): LifecycleState.CANCELLING,
+    (LifecycleState.CANCELLING, LifecycleEvent.RESUME): LifecycleState.CANCELLING,
+    (LifecycleState.CANCELLING, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
     # Nobody wants it any more, so the new engine never hears of it.
-    (State.CANCELLING, Event.ENGINE_LOST): State.DONE,
-    (State.CANCELLING, Event.FAIL): State.FAILED,
+    (LifecycleState.CANCELLING, LifecycleEvent.ENGINE_LOST): LifecycleState.DONE,
+    (LifecycleState.CANCELLING, LifecycleEvent.FAIL): LifecycleState.FAILED,
 }
 
 
 LIFE = StateTable("a completion", NEXT)
 
 
-def advance(state: State, event: Event) -> State:
+def advance(state: LifecycleState, event: LifecycleEvent) -> LifecycleState:
     """The state after `event`. Raises `ImpossibleTransition` where the table has none."""
     return LIFE.after(state, event)

@@ -56,7 +56,7 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class CancelOrder:
     """Let go of a completion; the engine answers with a `Ended` of reason "cancelled"."""
 
     rid: int
@@ -102,11 +102,11 @@ class Choose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A question with one `Reply`. op: tokenize {text, special}, detokenize {ids, pieces},
-    forget {session, owner, prefix, before_rid} (`umad.engine.forget_desk`), attach {rid, choose};
-    embed {inputs, dimensions, normalize, truncate, lane, app, owner} and rerank {query, documents,
-    top_n, truncate, lane, app, owner}, which may take long."""
+class EngineCall:
+    """A question with one `EngineReply`. op: tokenize {text, special}, detokenize {ids, pieces},
+    forget {session, owner, prefix, before_rid} (`umad.engine.sessions.forget_desk`), attach {rid,
+    choose}; embed {inputs, dimensions, normalize, truncate, lane, app, owner} and rerank {query,
+    documents, top_n, truncate, lane, app, owner}, which may take long."""
 
     call: int
     op: str
@@ -115,7 +115,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Nobody waits for the `Reply` to an embed or rerank `Call` any more; there may be none."""
+    """Nobody waits for the `EngineReply` to an embed or rerank `EngineCall` any more; there may be
+    none."""
 
     call: int
 
@@ -125,13 +126,15 @@ class Stop:
     """End the process once nothing runs (the daemon cancels first if it is in a hurry)."""
 
 
-ToEngine = Submit | Cancel | SetLane | Pause | Resume | Attached | Choose | Call | Drop | Stop
+ToEngine = (
+    Submit | CancelOrder | SetLane | Pause | Resume | Attached | Choose | EngineCall | Drop | Stop
+)
 
 # -- engine to daemon ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class EngineReady:
     """The model is mapped and warm. facts: `umad.engine.facts` as a plain map."""
 
     facts: Mapping[str, Any]
@@ -242,31 +245,31 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """Answer to a `Call`; error is (code, message, field)."""
+class EngineReply:
+    """Answer to a `EngineCall`; error is (code, message, field)."""
 
     call: int
     value: Any = None
     error: tuple[str, str, str | None] | None = None
 
 
-FromEngine = Ready | Fatal | StepReport | Reply
+FromEngine = EngineReady | Fatal | StepReport | EngineReply
 
 _KINDS: tuple[type, ...] = (
     Submit,
-    Cancel,
+    CancelOrder,
     SetLane,
     Pause,
     Resume,
     Attached,
     Choose,
-    Call,
+    EngineCall,
     Drop,
     Stop,
-    Ready,
+    EngineReady,
     Fatal,
     StepReport,
-    Reply,
+    EngineReply,
 )
 _NESTED: tuple[type, ...] = (SamplingParams, Emitted, Ended, Rejected, Prefilled, StepStats)
 _FIELDS: dict[type, tuple[str, ...]] = {

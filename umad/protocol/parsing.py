@@ -25,7 +25,7 @@ from umad.protocol import (
     requests,
 )
 from umad.protocol.bounds import check_shape
-from umad.protocol.fields import QUOTED_CHARS, Reader, kind_of, nearest, quoted
+from umad.protocol.fields import QUOTED_CHARS, FieldReader, kind_of, nearest, quoted
 from umad.protocol.requests import Generate, Hello, Request, RequestId
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
@@ -33,15 +33,15 @@ MAX_CAPABILITIES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class RequestKind:
     """One type of request: its fields besides type and id, and what they make."""
 
-    readers: Mapping[str, Reader]
+    readers: Mapping[str, FieldReader]
     required: tuple[str, ...] = ()
     build: Callable[..., Request]
 
 
-_SAMPLING: Mapping[str, Reader] = {
+_SAMPLING: Mapping[str, FieldReader] = {
     "temperature": fields.read_number,
     "top_k": fields.read_integer,
     "top_p": fields.read_number,
@@ -61,7 +61,7 @@ _SAMPLING: Mapping[str, Reader] = {
     "grammar": chat_fields.read_grammar,
     "json_schema": chat_fields.read_json_schema,
 }
-_PLACE: Mapping[str, Reader] = {
+_PLACE: Mapping[str, FieldReader] = {
     "model": fields.read_model,
     "n": fields.read_integer,
     "lane": fields.read_name,
@@ -126,15 +126,15 @@ def _rerank(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Requ
     return requests.Rerank(id=id, asker=asker, request=request)
 
 
-_MODEL: Mapping[str, Reader] = {"model": fields.read_model}
-_WORK: Mapping[str, Reader] = {
+_MODEL: Mapping[str, FieldReader] = {"model": fields.read_model}
+_WORK: Mapping[str, FieldReader] = {
     **_MODEL,
     "lane": fields.read_name,
     "app": fields.read_name,
     "deadline_ms": fields.read_integer,
 }
-KINDS: Mapping[str, Kind] = {
-    "generate": Kind(
+KINDS: Mapping[str, RequestKind] = {
+    "generate": RequestKind(
         readers={
             "prompt": fields.read_text,
             "prompt_ids": fields.read_token_ids,
@@ -144,7 +144,7 @@ KINDS: Mapping[str, Kind] = {
         },
         build=_generate,
     ),
-    "chat": Kind(
+    "chat": RequestKind(
         readers={
             "messages": chat_fields.read_messages,
             **chat_fields.READERS,
@@ -154,7 +154,7 @@ KINDS: Mapping[str, Kind] = {
         required=("messages",),
         build=_generate,
     ),
-    "embed": Kind(
+    "embed": RequestKind(
         readers={
             "input": embed_fields.read_inputs,
             "dimensions": fields.read_integer,
@@ -165,7 +165,7 @@ KINDS: Mapping[str, Kind] = {
         required=("input",),
         build=_embed,
     ),
-    "rerank": Kind(
+    "rerank": RequestKind(
         readers={
             "query": fields.read_text,
             "documents": fields.read_texts,
@@ -176,34 +176,38 @@ KINDS: Mapping[str, Kind] = {
         required=("query", "documents"),
         build=_rerank,
     ),
-    "tokenize": Kind(
+    "tokenize": RequestKind(
         readers={"text": fields.read_text, "special": fields.read_flag, **_MODEL},
         required=("text",),
         build=requests.Tokenize,
     ),
-    "detokenize": Kind(
+    "detokenize": RequestKind(
         readers={"ids": fields.read_token_ids, "pieces": fields.read_flag, **_MODEL},
         required=("ids",),
         build=requests.Detokenize,
     ),
-    "cancel": Kind(readers={"request": fields.read_name, "own_id": fields.read_id}, build=_cancel),
-    "priority": Kind(
+    "cancel": RequestKind(
+        readers={"request": fields.read_name, "own_id": fields.read_id}, build=_cancel
+    ),
+    "priority": RequestKind(
         readers={"target": fields.read_name, "lane": fields.read_name},
         required=("target", "lane"),
         build=requests.Priority,
     ),
-    "load": Kind(readers=_MODEL, required=("model",), build=requests.Load),
-    "unload": Kind(readers=_MODEL, required=("model",), build=requests.Unload),
-    "models": Kind(readers={}, build=requests.Models),
-    "sessions": Kind(readers={}, build=requests.Sessions),
-    "forget": Kind(readers={"session": fields.read_name, "all": fields.read_flag}, build=_forget),
-    "metrics": Kind(readers={}, build=requests.Metrics),
-    "logits.attach": Kind(
+    "load": RequestKind(readers=_MODEL, required=("model",), build=requests.Load),
+    "unload": RequestKind(readers=_MODEL, required=("model",), build=requests.Unload),
+    "models": RequestKind(readers={}, build=requests.Models),
+    "sessions": RequestKind(readers={}, build=requests.Sessions),
+    "forget": RequestKind(
+        readers={"session": fields.read_name, "all": fields.read_flag}, build=_forget
+    ),
+    "metrics": RequestKind(readers={}, build=requests.Metrics),
+    "logits.attach": RequestKind(
         readers={"request": fields.read_name, "choose": fields.read_flag},
         required=("request",),
         build=requests.AttachLogits,
     ),
-    "logits.choose": Kind(
+    "logits.choose": RequestKind(
         readers={
             "request": fields.read_name,
             "position": fields.read_count,
@@ -212,7 +216,7 @@ KINDS: Mapping[str, Kind] = {
         required=("request", "position", "token"),
         build=requests.ChooseToken,
     ),
-    "ping": Kind(readers={}, build=requests.Ping),
+    "ping": RequestKind(readers={}, build=requests.Ping),
 }
 
 
@@ -238,7 +242,7 @@ def _type_of(message: dict[str, Any]) -> str:
 
 
 def _read_fields(
-    type_name: str, message: Mapping[str, Any], readers: Mapping[str, Reader]
+    type_name: str, message: Mapping[str, Any], readers: Mapping[str, FieldReader]
 ) -> dict[str, Any]:
     """Checked values of the fields that are given; null is the same as leaving one out."""
     values = {}

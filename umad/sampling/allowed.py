@@ -3,14 +3,14 @@
 Within a structure few tokens may come: only those are looked at. Within a text nearly all may, so
 the best of the row are mostly among them, and it is enough to ask which are. Only where neither
 helps is the whole row copied and barred (`bars`).
-Not: which tokens (`umad.engine.guidance`). Owner: one answer; one thread at a time.
+Not: which tokens (`umad.engine.constraints.guidance`). Owner: one answer; one thread at a time.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-Words = NDArray[np.int32]
-Ids = NDArray[np.intp]
+MaskWords = NDArray[np.int32]
+TokenIds = NDArray[np.intp]
 
 WORD_BITS = 32
 # Picking tokens one by one takes 10 ns each; a pass over 152k logits 20 microseconds and more.
@@ -26,7 +26,7 @@ class Allowed:
 
     __slots__ = ("_bars", "_bytes", "_n_vocab", "_words", "few")
 
-    def __init__(self, words: Words, n_vocab: int) -> None:
+    def __init__(self, words: MaskWords, n_vocab: int) -> None:
         """words: int32 (n_vocab / 32, rounded up), a bit for each token, the lowest first; kept."""
         self._words = words
         self._bytes = words.view(np.uint8)
@@ -35,7 +35,7 @@ class Allowed:
         self.few = _few(words, n_vocab)
 
     @classmethod
-    def only(cls, tokens: Ids, n_vocab: int) -> "Allowed":
+    def only(cls, tokens: TokenIds, n_vocab: int) -> "Allowed":
         """Just these."""
         n_words = (n_vocab + WORD_BITS - 1) // WORD_BITS
         bits = np.zeros(n_words * WORD_BITS, np.bool_)
@@ -45,7 +45,7 @@ class Allowed:
     def __contains__(self, token: int) -> bool:
         return bool((int(self._bytes[token >> 3]) >> (token & 7)) & 1)
 
-    def among(self, ids: Ids) -> NDArray[np.bool_]:
+    def among(self, ids: TokenIds) -> NDArray[np.bool_]:
         """Of each of `ids`, whether it is allowed."""
         bits: NDArray[np.uint8] = np.right_shift(self._bytes[ids >> 3], ids & 7) & 1
         return bits.astype(np.bool_)
@@ -59,12 +59,12 @@ class Allowed:
             self._bars = bars.reshape(-1)[: self._n_vocab]
         return self._bars
 
-    def is_of(self, words: Words) -> bool:
+    def is_of(self, words: MaskWords) -> bool:
         """Whether it was made of the same words."""
         return np.array_equal(self._words, words)
 
 
-def _few(words: Words, n_vocab: int) -> Ids | None:
+def _few(words: MaskWords, n_vocab: int) -> TokenIds | None:
     used = np.flatnonzero(words)
     if used.size > _FEW:
         return None

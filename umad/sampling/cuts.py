@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from umad.request import SamplingParams
 from umad.sampling.nucleus import nucleus
-from umad.sampling.workspace import MASS_ERROR, Ids, Keep, Logits, Workspace, first_above
+from umad.sampling.workspace import MASS_ERROR, Ids, Keep, LogitsArray, Workspace, first_above
 
 # First guess at the depth below the best token that a nucleus reaches; exp(-8) = 0.0003.
 _GUESS = 8.0
@@ -55,7 +55,9 @@ def draw(space: Workspace, peak: float, params: SamplingParams, number: float) -
     return _draw_among(left, typical, top_p, min_p, temperature, number)
 
 
-def draw_among(ids: Ids, logits: Logits, peak: float, params: SamplingParams, number: float) -> int:
+def draw_among(
+    ids: Ids, logits: LogitsArray, peak: float, params: SamplingParams, number: float
+) -> int:
     """The same where top-k has been seen to: from these tokens, ascending, `peak` the best of
     their logits."""
     temperature = max(params.temperature, _COLDEST)

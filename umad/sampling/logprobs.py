@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from umad.sampling.workspace import Logits, Workspace
+from umad.sampling.workspace import LogitsArray, Workspace
 from umad.service import TokenLogprob
 
 
 def token_logprob(
-    space: Workspace, row: Logits, peak: float, token: int, n_top: int
+    space: Workspace, row: LogitsArray, peak: float, token: int, n_top: int
 ) -> TokenLogprob:
     """Of `token` and of the `n_top` most probable tokens, within 1e-5.
 

@@ -11,7 +11,8 @@ One writer, any number of readers, no lock. A reader looks at the mark before an
 row. The writer marks the slot that comes next as empty one row early, so a whole decode lies
 between that and its new numbers: also on processors that reorder stores nobody takes new numbers
 for old.
-Not: who makes the memory (`umad.engine.shared_pages`), who tells whom that a row is there. Pure.
+Not: who makes the memory (`umad.engine.logits.shared_pages`), who tells whom that a row is there.
+Pure.
 """
 
 from collections.abc import Mapping

@@ -1,22 +1,22 @@
 """Puts a scheduler together: every part is made here, once, and knows only those it is handed."""
 
-from umad.scheduler.books import StepBooks
-from umad.scheduler.copying import CopyCost
-from umad.scheduler.cost import CostModel
-from umad.scheduler.entry import Entry
-from umad.scheduler.fairness import TokenCounters
-from umad.scheduler.freight import Freight
-from umad.scheduler.governor import StepGovernor
-from umad.scheduler.orders import ORDERS
-from umad.scheduler.parked import ParkedStore, ParkShape
-from umad.scheduler.parking import Parker
-from umad.scheduler.placing import Placer
-from umad.scheduler.policy import Scheduler
-from umad.scheduler.rent import Rent
-from umad.scheduler.residency import Residency
-from umad.scheduler.saving import SessionSaver
+from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.copy_allowance import CopyAllowance
+from umad.scheduler.memory.parked_store import ParkedStore, ParkShape
+from umad.scheduler.memory.parking import Parker
+from umad.scheduler.memory.rent import Rent
+from umad.scheduler.memory.residency import Residency
+from umad.scheduler.memory.session_saving import SessionSaver
+from umad.scheduler.queue.orders import ORDERS
+from umad.scheduler.queue.placement import Placer
+from umad.scheduler.queue.token_counters import TokenCounters
+from umad.scheduler.queue.waiting_line import WaitingLine
+from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.scheduler import Scheduler
 from umad.scheduler.spec import SchedulerSpec, guarded_lanes
-from umad.scheduler.waiting import WaitingLine
+from umad.scheduler.steps.accounting import StepAccounting
+from umad.scheduler.steps.governor import StepGovernor
 
 _NO_ROOM = ParkShape(capacity_bytes=0, slice_cells=1, slab_bytes=1)
 
@@ -54,7 +54,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         rebuild_ms=copying.rebuild_ms,
         beginnings=spec.beginnings,
     )
-    entries: dict[int, Entry] = {}
+    entries: dict[int, ScheduledRequest] = {}
     parker = Parker(store=store, residency=residency, copying=copying)
     return Scheduler(
         spec=spec,
@@ -66,7 +66,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         waiting=waiting,
         residency=residency,
         governor=governor,
-        books=StepBooks(
+        books=StepAccounting(
             entries=entries,
             residency=residency,
             cost=cost,
@@ -78,7 +78,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         saver=SessionSaver(
             saved=spec.saved, store=store, parker=parker, residency=residency, copying=copying
         ),
-        freight=Freight(
+        freight=CopyAllowance(
             parker=parker,
             copying=copying,
             slab_cells=store.shape.slice_cells,

@@ -5,10 +5,10 @@ Asked some times a second at most, never within a step. Pure; owner: the step th
 
 from collections.abc import Iterable
 
-from umad.scheduler.candidates import Hold, Reason
-from umad.scheduler.entry import Entry, State
-from umad.scheduler.placing import Placer, Tried
-from umad.scheduler.waiting import WaitingLine
+from umad.scheduler.queue.placement import Placer, Tried
+from umad.scheduler.queue.waiting_line import WaitingLine
+from umad.scheduler.scheduled_request import RequestState, ScheduledRequest
+from umad.scheduler.steps.candidates import Hold, Reason
 from umad.step import StepPlan
 
 _TRIED = {
@@ -18,7 +18,7 @@ _TRIED = {
 
 
 def reasons(
-    entries: Iterable[Entry],
+    entries: Iterable[ScheduledRequest],
     *,
     waiting: WaitingLine,
     placer: Placer,
@@ -36,7 +36,7 @@ def reasons(
     for entry in entries:
         if entry.rid in served:
             continue
-        if entry.state is State.WAITING:
+        if entry.state is RequestState.WAITING:
             found[entry.rid] = _unplaced(entry, waiting, placer, now_ns)
         else:
             is_guarded = entry.lane in guarded
@@ -44,7 +44,7 @@ def reasons(
     return found
 
 
-def _unplaced(entry: Entry, waiting: WaitingLine, placer: Placer, now_ns: int) -> str:
+def _unplaced(entry: ScheduledRequest, waiting: WaitingLine, placer: Placer, now_ns: int) -> str:
     if entry.paused:
         return Reason.CLIENT.value
     if now_ns < entry.reads_until_ns:
@@ -58,16 +58,18 @@ def _unplaced(entry: Entry, waiting: WaitingLine, placer: Placer, now_ns: int) -
     return (Reason.OLDER_REQUEST if tried is None else _TRIED[tried]).value
 
 
-def _placed(entry: Entry, is_guarded: bool, holds: tuple[Hold, ...], plan: StepPlan) -> Reason:
+def _placed(
+    entry: ScheduledRequest, is_guarded: bool, holds: tuple[Hold, ...], plan: StepPlan
+) -> Reason:
     if entry.paused:
         return Reason.CLIENT
     if entry.restore is not None:
         return Reason.COPIES_BACK
     for hold in holds:
-        if hold.newcomers and is_guarded and entry.state is State.PREFILL:
+        if hold.newcomers and is_guarded and entry.state is RequestState.PREFILL:
             return hold.reason
         if hold.background and not is_guarded and entry not in hold.riders:
             return hold.reason
-    if is_guarded and entry.state is State.PREFILL and plan.prefill:
+    if is_guarded and entry.state is RequestState.PREFILL and plan.prefill:
         return Reason.NEWCOMERS
     return Reason.FULL_STEP

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from umad.config import LaneSettings, SchedulerSettings
 from umad.request import INTERACTIVE
-from umad.scheduler.budget import TrafficBudget, TrafficModel
-from umad.scheduler.cost import CostModel
-from umad.scheduler.embeds import ONE_TEXT, EmbedShape
-from umad.scheduler.parked import ParkShape
-from umad.scheduler.windows import Beginnings
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.embeds.queue import ONE_TEXT, EmbedShape
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.memory.windows import Beginnings
+from umad.scheduler.steps.traffic_budget import TrafficBudget, TrafficModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

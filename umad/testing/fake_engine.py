@@ -28,17 +28,17 @@ from umad.conversation import from_json
 from umad.isolated import python_module
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
-    Call,
-    Cancel,
+    CancelOrder,
     Emitted,
     Ended,
+    EngineCall,
+    EngineReady,
+    EngineReply,
     Fatal,
     FromEngine,
     Pause,
     Prefilled,
-    Ready,
     Rejected,
-    Reply,
     Resume,
     SetLane,
     StepReport,
@@ -152,7 +152,7 @@ class FakeEngine:
         match message:
             case Submit():
                 self._take(message)
-            case Cancel():
+            case CancelOrder():
                 stream = self._streams.pop(message.rid, None)
                 if stream is not None:
                     self._ended.append(_ended(stream, "cancelled"))
@@ -160,7 +160,7 @@ class FakeEngine:
                 stream = self._streams.get(message.rid)
                 if stream is not None:
                     stream.paused = isinstance(message, Pause)
-            case Call():
+            case EngineCall():
                 self.send(_answer(message))
             case Stop():
                 self._stopping = True
@@ -276,7 +276,7 @@ def _detokenized(args: Any) -> str | list[bytes]:
     return [one.encode() for one in texts] if args.get("pieces") else "".join(texts)
 
 
-def _answer(call: Call) -> Reply:
+def _answer(call: EngineCall) -> EngineReply:
     operations: dict[str, Callable[[Any], Any]] = {
         "tokenize": lambda args: [len(word) for word in args["text"].split()],
         "detokenize": _detokenized,
@@ -284,8 +284,8 @@ def _answer(call: Call) -> Reply:
     }
     operation = operations.get(call.op)
     if operation is None:
-        return Reply(call=call.call, error=("unsupported", f"no operation {call.op}", "op"))
-    return Reply(call=call.call, value=operation(call.args))
+        return EngineReply(call=call.call, error=("unsupported", f"no operation {call.op}", "op"))
+    return EngineReply(call=call.call, value=operation(call.args))
 
 
 def _die() -> NoReturn:
@@ -325,5 +325,5 @@ def main(arguments: Sequence[str]) -> None:
             "chat_family": model.family,
             "takes_tools": model.family != "plain",
         }
-        engine.send(Ready(facts=facts))
+        engine.send(EngineReady(facts=facts))
         engine.run()

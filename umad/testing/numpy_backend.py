@@ -16,18 +16,18 @@ from pathlib import Path
 
 from umad.chat.formats import format_of
 from umad.engine.backend import Capabilities
-from umad.engine.board_watch import BoardWatch
-from umad.engine.cutter import Cutter
-from umad.engine.embedding import EmbedFacts
+from umad.engine.board.watch import BoardWatch
+from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
-from umad.engine.session_disk import SessionDisk
+from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore
+from umad.engine.steps.cutter import Cutter
 from umad.errors import ModelLoadFailed
 from umad.models.sizes import WeightBytes
-from umad.scheduler.cost import CostModel
-from umad.scheduler.embeds import EmbedShape
-from umad.scheduler.parked import ParkShape
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.embeds.queue import EmbedShape
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.testing.toy_cells import SLAB_CELLS, ToyCells, ToySlabs, slab_bytes
 from umad.testing.toy_embedder import EMBED_WIDTH, ToyEmbedder
 from umad.testing.toy_runner import Abort, ToyRunner

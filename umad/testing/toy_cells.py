@@ -7,7 +7,7 @@ does: a cell is used as long as one sequence has it. Owner: the step thread.
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.session_file import Slab
+from umad.engine.sessions.file import Slab
 from umad.errors import EngineFailed
 from umad.step import SeqPark, SeqRestore
 from umad.testing.toy_tokens import FIRST_STATE, next_state

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.embed_work import Embedded, Wanted
-from umad.protocol.link import Reply
+from umad.engine.embedding.work import Embedded, Wanted
+from umad.protocol.link import EngineReply
 from umad.step import EmbedSlice
 
 EMBED_WIDTH = 8
@@ -48,7 +48,7 @@ class ToyEmbedder:
         told.ns = self._now_ns() - began_ns
         return told
 
-    def _reply(self, call: int) -> Reply:
+    def _reply(self, call: int) -> EngineReply:
         wanted = self._wanted[call]
         texts = [self._tokens[call, index] for index in range(len(wanted.sizes))]
         vectors = np.array([_vector(text) for text in texts], np.float32)
@@ -58,7 +58,7 @@ class ToyEmbedder:
             "vectors": vectors.tobytes(),
             "prompt_tokens": sum(wanted.sizes),
         }
-        return Reply(call=call, value=value)
+        return EngineReply(call=call, value=value)
 
     def rest(self, now_ns: int) -> bool:
         """There is no memory to give back."""

@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Callable
 
-from umad.engine.board_watch import BoardWatch
-from umad.engine.cutter import Cutter
+from umad.engine.board.watch import BoardWatch
 from umad.engine.execution import NOTHING_KEPT, Decoded
-from umad.engine.session_disk import SessionDisk
+from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore
+from umad.engine.steps.cutter import Cutter
 from umad.step import (
     DiskDone,
     HouseKept,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-Facts = dict[str, Any]
+AnswerFacts = dict[str, Any]
 
 
 class CompletionUsage(BaseModel):
@@ -20,7 +20,7 @@ class CompletionUsage(BaseModel):
     prompt_tokens_details: dict[str, int]
 
 
-class CalledFunction(BaseModel):
+class AnsweredFunction(BaseModel):
     """arguments: JSON text."""
 
     name: str
@@ -32,7 +32,7 @@ class CallMade(BaseModel):
 
     id: str
     type: Literal["function"]
-    function: CalledFunction
+    function: AnsweredFunction
 
 
 class AnswerMessage(BaseModel):
@@ -50,7 +50,7 @@ class ChatChoice(BaseModel):
 
     index: int = Field(ge=0)
     message: AnswerMessage
-    logprobs: Facts | None
+    logprobs: AnswerFacts | None
     finish_reason: Literal["stop", "length", "tool_calls"]
 
 
@@ -70,7 +70,7 @@ class TextChoice(BaseModel):
 
     index: int = Field(ge=0)
     text: str
-    logprobs: Facts | None
+    logprobs: AnswerFacts | None
     finish_reason: Literal["stop", "length"]
 
 
@@ -93,9 +93,9 @@ class ResponseAnswer(BaseModel):
     created_at: int
     status: Literal["completed", "incomplete"]
     model: str
-    output: list[Facts]
-    usage: Facts
-    incomplete_details: Facts | None
+    output: list[AnswerFacts]
+    usage: AnswerFacts
+    incomplete_details: AnswerFacts | None
     error: None
     previous_response_id: str | None
 
@@ -141,7 +141,7 @@ class AnthropicMessage(BaseModel):
     type: Literal["message"]
     role: Literal["assistant"]
     model: str
-    content: list[Facts]
+    content: list[AnswerFacts]
     stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
     stop_sequence: str | None
     usage: MessageUsage
@@ -165,7 +165,7 @@ class OllamaAnswer(BaseModel):
 class OllamaChat(OllamaAnswer):
     """POST /api/chat, not streamed"""
 
-    message: Facts
+    message: AnswerFacts
 
 
 class OllamaText(OllamaAnswer):
@@ -177,14 +177,14 @@ class OllamaText(OllamaAnswer):
 class OllamaModels(BaseModel):
     """GET /api/tags, /api/ps"""
 
-    models: list[Facts]
+    models: list[AnswerFacts]
 
 
 class OllamaModel(BaseModel):
     """POST /api/show"""
 
-    details: Facts
-    model_info: Facts
+    details: AnswerFacts
+    model_info: AnswerFacts
     capabilities: list[str]
 
 
@@ -202,13 +202,13 @@ class Infilled(BaseModel):
     model: str
     tokens_predicted: int = Field(ge=0)
     tokens_evaluated: int = Field(ge=0)
-    timings: Facts
+    timings: AnswerFacts
 
 
 class TokenList(BaseModel):
     """POST /tokenize. With pieces each token is an object."""
 
-    tokens: list[int | Facts]
+    tokens: list[int | AnswerFacts]
 
 
 class Detokenized(BaseModel):
@@ -224,7 +224,7 @@ class Generated(BaseModel):
     model: str
     lane: str
     queue_position: int
-    completions: list[Facts]
+    completions: list[AnswerFacts]
 
 
 class Unloaded(BaseModel):
@@ -247,7 +247,7 @@ class ForgottenSessions(BaseModel):
     in_use: list[str]
 
 
-class Cancelled(BaseModel):
+class CancelledAnswer(BaseModel):
     """POST /cancel"""
 
     request: str
@@ -258,8 +258,8 @@ class Status(BaseModel):
     """GET /status"""
 
     version: str
-    models: list[Facts]
-    requests: list[Facts]
+    models: list[AnswerFacts]
+    requests: list[AnswerFacts]
 
 
 class Health(BaseModel):

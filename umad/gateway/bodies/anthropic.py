@@ -10,56 +10,56 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 
-class _Body(BaseModel):
+class _AnthropicBody(BaseModel):
     """Fields it does not know are ignored: beta headers bring new ones every month."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class TextBlock(_Body):
+class TextBlock(_AnthropicBody):
     type: Literal["text"]
     text: str
 
 
-class ThinkingBlock(_Body):
+class ThinkingBlock(_AnthropicBody):
     type: Literal["thinking"]
     thinking: str
 
 
-class ToolUseBlock(_Body):
+class ToolUseBlock(_AnthropicBody):
     type: Literal["tool_use"]
     id: str
     name: str
     input: dict[str, Any] = {}
 
 
-class ImageBlock(_Body):
+class ImageBlock(_AnthropicBody):
     type: Literal["image"]
 
 
-class TextSource(_Body):
+class TextSource(_AnthropicBody):
     type: Literal["text"]
     data: str
 
 
-class OtherSource(_Body):
+class OtherSource(_AnthropicBody):
     type: str
 
 
-class DocumentBlock(_Body):
+class DocumentBlock(_AnthropicBody):
     type: Literal["document"]
     source: TextSource | OtherSource
     title: str | None = None
 
 
-class SearchResultBlock(_Body):
+class SearchResultBlock(_AnthropicBody):
     type: Literal["search_result"]
     title: str
     source: str
     content: list[TextBlock] = []
 
 
-class Unknown(_Body):
+class Unknown(_AnthropicBody):
     """A block or a tool of a type this version has no meaning for."""
 
     type: str
@@ -90,14 +90,14 @@ ResultPart = Annotated[
 ]
 
 
-class ToolResultBlock(_Body):
+class ToolResultBlock(_AnthropicBody):
     type: Literal["tool_result"]
     tool_use_id: str
     content: str | list[ResultPart] | None = None
     is_error: bool = False
 
 
-Block = Annotated[
+ContentBlock = Annotated[
     _Text
     | _Image
     | _Document
@@ -110,14 +110,14 @@ Block = Annotated[
 ]
 
 
-class Message(_Body):
+class MessagesTurn(_AnthropicBody):
     """One turn. Agents send system turns in the middle of a conversation, too."""
 
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | list[ContentBlock]
 
 
-class CustomTool(_Body):
+class CustomTool(_AnthropicBody):
     """A tool the client runs. Its `type` is "custom" or left out."""
 
     type: Literal["custom"] | None = None
@@ -131,45 +131,45 @@ def _tool_kind(value: Any) -> str:
     return "custom tool" if name in (None, "custom") else "unknown tool"
 
 
-Tool = Annotated[
+AnthropicTool = Annotated[
     Annotated[CustomTool, Tag("custom tool")] | Annotated[Unknown, Tag("unknown tool")],
     Discriminator(_tool_kind),
 ]
 
 
-class ToolChoice(_Body):
+class AnthropicToolChoice(_AnthropicBody):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool = False
 
 
-class Thinking(_Body):
+class ThinkingOption(_AnthropicBody):
     """enabled and adaptive ask for thinking; how much of it is the model's own affair."""
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: int | None = Field(default=None, ge=0)
 
 
-class OutputFormat(_Body):
+class OutputFormat(_AnthropicBody):
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
     type: Literal["json_schema"]
     json_schema: dict[str, Any] = Field(alias="schema")
 
 
-class OutputConfig(_Body):
+class OutputConfig(_AnthropicBody):
     format: OutputFormat | None = None
 
 
-class CountTokensBody(_Body):
+class CountTokensBody(_AnthropicBody):
     """`POST /v1/messages/count_tokens`."""
 
     model: str
-    messages: list[Message]
+    messages: list[MessagesTurn]
     system: str | list[TextBlock] | None = None
-    tools: list[Tool] = []
-    tool_choice: ToolChoice | None = None
-    thinking: Thinking | None = None
+    tools: list[AnthropicTool] = []
+    tool_choice: AnthropicToolChoice | None = None
+    thinking: ThinkingOption | None = None
 
 
 class MessagesBody(CountTokensBody):

@@ -11,18 +11,18 @@ from umad.gateway.bodies.llama_sampling import LlamaSampling
 from umad.request import MAX_TOKEN_ID
 
 
-class _Body(BaseModel):
+class _LlamaCppBody(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class ExtraFile(_Body):
+class ExtraFile(_LlamaCppBody):
     """Another file, shown to the model before the one that is edited."""
 
     filename: str = ""
     text: str
 
 
-class InfillBody(LlamaSampling, _Body):
+class InfillBody(LlamaSampling, _LlamaCppBody):
     """`POST /infill`. prompt: what is already typed after input_prefix."""
 
     input_prefix: str
@@ -39,7 +39,7 @@ class InfillBody(LlamaSampling, _Body):
     return_tokens: bool = False
 
 
-class TokenizeBody(_Body):
+class TokenizeBody(_LlamaCppBody):
     """`POST /tokenize`. add_special: begin with the model's BOS. parse_special: control tokens
     written in the content are meant as such. with_pieces: each token's text beside it."""
 
@@ -50,14 +50,14 @@ class TokenizeBody(_Body):
     with_pieces: bool = False
 
 
-class DetokenizeBody(_Body):
+class DetokenizeBody(_LlamaCppBody):
     """`POST /detokenize`."""
 
     tokens: list[Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]]
     model: str | None = None
 
 
-class EmbeddingBody(_Body):
+class EmbeddingBody(_LlamaCppBody):
     """`POST /embedding`. content: a text, a list of texts, or token ids. embd_normalize: below
     zero leaves vectors as long as they are; all else makes their Euclidean length 1."""
 

@@ -4,18 +4,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from umad.gateway.bodies.openai_chat import Message
-from umad.gateway.bodies.sampling import Drawing
+from umad.gateway.bodies.openai_chat import ChatTurn
+from umad.gateway.bodies.sampling import SamplingFields
 
 
-class GenerateBody(Drawing):
+class GenerateBody(SamplingFields):
     """POST /generate. Exactly one of prompt, prompt_ids and messages."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: str | None = None
     prompt_ids: list[StrictInt] | None = None
-    messages: list[Message] | None = None
+    messages: list[ChatTurn] | None = None
     special: StrictBool | None = None
     max_tokens: StrictInt | None = None
     logprobs: StrictInt | None = None

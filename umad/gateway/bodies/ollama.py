@@ -13,7 +13,7 @@ from umad.gateway.bodies.durations import seconds_of
 from umad.gateway.bodies.llama_sampling import LlamaSampling
 
 
-class _Body(BaseModel):
+class _OllamaBody(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -29,40 +29,40 @@ class Options(LlamaSampling):
     stop: list[str] | str | None = None
 
 
-class CalledFunction(_Body):
+class OllamaCalledFunction(_OllamaBody):
     name: str
     arguments: dict[str, Any] = {}
 
 
-class ToolCall(_Body):
+class OllamaToolCall(_OllamaBody):
     id: str | None = None
-    function: CalledFunction
+    function: OllamaCalledFunction
 
 
-class Message(_Body):
+class OllamaTurn(_OllamaBody):
     role: str
     content: str | None = None
     thinking: str | None = None
     images: list[str] | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[OllamaToolCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
 
 
-class Function(_Body):
+class OllamaFunction(_OllamaBody):
     name: str = Field(min_length=1)
     description: str | None = None
     parameters: dict[str, Any] | None = None
 
 
-class Tool(_Body):
+class OllamaTool(_OllamaBody):
     """A tool of another type than "function" has no function, and is skipped."""
 
     type: str = "function"
-    function: Function | None = None
+    function: OllamaFunction | None = None
 
 
-class _Generation(_Body):
+class _OllamaGeneration(_OllamaBody):
     model: str = Field(min_length=1)
     stream: bool | None = None
     options: Options | None = None
@@ -73,14 +73,14 @@ class _Generation(_Body):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
 
 
-class ChatBody(_Generation):
+class OllamaChatBody(_OllamaGeneration):
     """`POST /api/chat`. Without messages: load the model, or let it go."""
 
-    messages: list[Message] | None = None
-    tools: list[Tool] | None = None
+    messages: list[OllamaTurn] | None = None
+    tools: list[OllamaTool] | None = None
 
 
-class GenerateBody(_Generation):
+class OllamaGenerateBody(_OllamaGeneration):
     """`POST /api/generate`. Without a prompt: load the model, or let it go."""
 
     prompt: str | None = None
@@ -92,7 +92,7 @@ class GenerateBody(_Generation):
     images: list[str] | None = None
 
 
-class EmbedBody(_Body):
+class EmbedBody(_OllamaBody):
     """`POST /api/embed`."""
 
     model: str = Field(min_length=1)
@@ -103,7 +103,7 @@ class EmbedBody(_Body):
     options: Options | None = None
 
 
-class EmbeddingsBody(_Body):
+class OllamaEmbeddingsBody(_OllamaBody):
     """`POST /api/embeddings`, the older spelling with one text."""
 
     model: str = Field(min_length=1)
@@ -112,7 +112,7 @@ class EmbeddingsBody(_Body):
     options: Options | None = None
 
 
-class ShowBody(_Body):
+class ShowBody(_OllamaBody):
     """`POST /api/show`. name: the older spelling of model."""
 
     model: str = ""

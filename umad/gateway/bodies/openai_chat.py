@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
-from umad.gateway.bodies.sampling import Drawing, Lenient
+from umad.gateway.bodies.sampling import Lenient, SamplingFields
 
 MAX_MESSAGES = 16384
 
@@ -27,7 +27,7 @@ class FunctionCall(Lenient):
     arguments: str = "{}"
 
 
-class Call(Lenient):
+class ChatToolCall(Lenient):
     """A call an assistant made in an earlier turn."""
 
     id: str | None = None
@@ -35,19 +35,19 @@ class Call(Lenient):
     function: FunctionCall
 
 
-class Message(Lenient):
+class ChatTurn(Lenient):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
     name: str | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[ChatToolCall] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCall | None = None
     reasoning_content: str | None = None
 
 
-class Function(Lenient):
+class ChatFunction(Lenient):
     """A function the model may call. parameters: JSON schema."""
 
     name: str
@@ -55,11 +55,11 @@ class Function(Lenient):
     parameters: dict[str, Any] | None = None
 
 
-class ToolEntry(Lenient):
+class ChatToolEntry(Lenient):
     """A tool on offer; types other than function are passed over."""
 
     type: str = "function"
-    function: Function | None = None
+    function: ChatFunction | None = None
 
 
 class JsonSchema(Lenient):
@@ -82,19 +82,19 @@ class StreamOptions(Lenient):
     include_usage: StrictBool = False
 
 
-class ChatBody(Drawing):
+class ChatCompletionBody(SamplingFields):
     """The whole body."""
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: list[ChatTurn] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_tokens: StrictInt | None = None
     max_completion_tokens: StrictInt | None = None
     logprobs: StrictBool | None = None
     top_logprobs: StrictInt | None = None
     stream_options: StreamOptions | None = None
-    tools: list[ToolEntry] | None = None
+    tools: list[ChatToolEntry] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: StrictBool | None = None
-    functions: list[Function] | None = None
+    functions: list[ChatFunction] | None = None
     function_call: str | dict[str, Any] | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None

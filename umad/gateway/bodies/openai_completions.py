@@ -9,14 +9,14 @@ from pydantic import Field, StrictBool, StrictInt
 
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_chat import StreamOptions
-from umad.gateway.bodies.sampling import Drawing
+from umad.gateway.bodies.sampling import SamplingFields
 
 MAX_PROMPTS = 64
 # One prompt: a text, or token ids.
 OnePrompt = str | tuple[int, ...]
 
 
-class CompletionBody(Drawing):
+class CompletionBody(SamplingFields):
     """The whole body. prompt: a text, a list of texts, token ids, or a list of those."""
 
     prompt: Any = Field(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, StrictBool, StrictInt
 
 from umad.gateway.bodies.openai_chat import ContentPart
-from umad.gateway.bodies.sampling import Drawing, Lenient
+from umad.gateway.bodies.sampling import Lenient, SamplingFields
 
 
 class Item(Lenient):
@@ -26,7 +26,7 @@ class Item(Lenient):
     status: str | None = None
 
 
-class ToolEntry(Lenient):
+class ResponseToolEntry(Lenient):
     """A tool on offer; types other than function are passed over."""
 
     type: str
@@ -49,13 +49,13 @@ class Text(Lenient):
     format: Format | None = None
 
 
-class Thinking(Lenient):
+class ReasoningOption(Lenient):
     """Options of the thinking."""
 
     effort: str | None = None
 
 
-class ResponseBody(Drawing):
+class ResponseBody(SamplingFields):
     """The whole body."""
 
     input: str | list[Item] | None = None
@@ -67,7 +67,7 @@ class ResponseBody(Drawing):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: StrictBool | None = None
     text: Text | None = None
-    reasoning: Thinking | None = None
+    reasoning: ReasoningOption | None = None
     metadata: dict[str, str] | None = None
     include: list[str] | None = None
     top_logprobs: StrictInt | None = None

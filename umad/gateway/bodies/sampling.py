@@ -18,7 +18,7 @@ class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
 
-class Drawing(Lenient):
+class SamplingFields(Lenient):
     """OpenAI's sampling fields, and those of llama.cpp and vLLM that `extra_body` brings."""
 
     model: str | None = None
@@ -47,7 +47,7 @@ class Drawing(Lenient):
     def sampling(
         self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
     ) -> SamplingParams:
-        """How tokens are drawn; `Call.open` checks it. Raises `BadRequest` for a wrong bias.
+        """How tokens are drawn; `GatewayCall.open` checks it. Raises `BadRequest` for a wrong bias.
 
         fit: more tokens than there is room for are as many as there is: clients ask for what a
         model of their maker's could write.

@@ -6,7 +6,7 @@ window.
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from umad.gateway.bodies.answers import Facts
+from umad.gateway.bodies.answers import AnswerFacts
 
 Measure = float | None
 Count = int
@@ -54,18 +54,18 @@ class Section(BaseModel):
     requests: Count
     running: Count
     failed: Count
-    lanes: dict[str, Facts]
-    apps: dict[str, Facts]
+    lanes: dict[str, AnswerFacts]
+    apps: dict[str, AnswerFacts]
 
 
-class Scorecard(Section):
+class ScorecardAnswer(Section):
     """GET /metrics. window_s: what the figures are of."""
 
     window_s: float = Field(gt=0)
     models: dict[str, Section]
 
 
-class Loaded(BaseModel):
+class LoadedAnswer(BaseModel):
     """POST /load: what is known of the model; more with every kind of model."""
 
     model_config = ConfigDict(extra="allow")

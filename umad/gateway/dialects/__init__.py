@@ -4,23 +4,19 @@ A dialect's file turns bodies into `GenerateRequest`s and events into the dialec
 imports nothing from another dialect's file.
 """
 
-from umad.gateway.dialects import (
-    metrics,
-    native,
-    openai_chat,
-    openai_completions,
-    openai_embeddings,
-    openai_models,
-    openai_responses,
-    page,
-    responses_kept,
-)
+from umad.gateway.dialects import metrics, native, page
 from umad.gateway.dialects.anthropic import routes as anthropic
 from umad.gateway.dialects.anthropic.errors import ANTHROPIC
 from umad.gateway.dialects.llamacpp import routes as llamacpp
 from umad.gateway.dialects.ollama import routes as ollama
 from umad.gateway.dialects.ollama.errors import OLLAMA
-from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.dialects.openai import chat as openai_chat
+from umad.gateway.dialects.openai import completions as openai_completions
+from umad.gateway.dialects.openai import embeddings as openai_embeddings
+from umad.gateway.dialects.openai import models as openai_models
+from umad.gateway.dialects.openai import responses as openai_responses
+from umad.gateway.dialects.openai import responses_kept
+from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Dialect, Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (

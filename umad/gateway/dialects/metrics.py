@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from typing_extensions import override
 
-from umad.gateway.bodies.scorecard import Scorecard
-from umad.gateway.call import Call, answer
-from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.bodies.scorecard import ScorecardAnswer
+from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
+from umad.gateway.gateway_call import GatewayCall, answer
 
 _TEXTS = ("text/plain", "application/openmetrics-text")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -59,7 +59,7 @@ def _numbers(card: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], flo
                     yield name, {label: str(key)}, float(inner)
 
 
-async def _metrics(call: Call) -> ASGIApp:
+async def _metrics(call: GatewayCall) -> ASGIApp:
     card = await call.service.metrics()
     accept = call.request.headers.get("accept", "")
     if not any(one in accept for one in _TEXTS):
@@ -91,7 +91,7 @@ ENDPOINTS = (
         handle=_metrics,
         dialect=OPENAI,
         summary="The scorecard",
-        answer=Scorecard,
+        answer=ScorecardAnswer,
         types=("application/json", *_TEXTS),
         for_admins=True,
     ),

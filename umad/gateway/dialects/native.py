@@ -16,7 +16,7 @@ from umad.constraint import Constraint
 from umad.errors import BadRequest, UmadError
 from umad.gateway import sse
 from umad.gateway.bodies.answers import (
-    Cancelled,
+    CancelledAnswer,
     Diagnosis,
     ForgottenSessions,
     Generated,
@@ -26,13 +26,13 @@ from umad.gateway.bodies.answers import (
     Unloaded,
 )
 from umad.gateway.bodies.native import CancelBody, ForgetBody, GenerateBody, ModelBody, PriorityBody
-from umad.gateway.bodies.scorecard import Loaded
-from umad.gateway.call import Call, answer
-from umad.gateway.dialects.openai_shape import OPENAI
-from umad.gateway.dialects.openai_turns import turn_of
+from umad.gateway.bodies.scorecard import LoadedAnswer
+from umad.gateway.dialects.openai.error_shape import OPENAI
+from umad.gateway.dialects.openai.turns import turn_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import problem_of
-from umad.gateway.generation import Generation, collect
+from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.generation import GatewayGeneration, collect
 from umad.request import GenerateRequest
 from umad.service import Done, Progress
 from umad.version import __version__
@@ -58,7 +58,7 @@ def request_of(body: GenerateBody) -> GenerateRequest:
     )
 
 
-async def _generate(call: Call) -> ASGIApp:
+async def _generate(call: GatewayCall) -> ASGIApp:
     body = call.body(GenerateBody)
     request = request_of(body)
     generation = await call.open(request)
@@ -85,7 +85,7 @@ async def _generate(call: Call) -> ASGIApp:
     )
 
 
-async def _events(generation: Generation) -> AsyncGenerator[bytes, None]:
+async def _events(generation: GatewayGeneration) -> AsyncGenerator[bytes, None]:
     """The socket's events under their names."""
     yield sse.event("accepted", asdict(generation.accepted))
     async for heard in generation:
@@ -97,38 +97,38 @@ async def _events(generation: Generation) -> AsyncGenerator[bytes, None]:
     yield sse.DONE
 
 
-async def _load(call: Call) -> ASGIApp:
+async def _load(call: GatewayCall) -> ASGIApp:
     facts = await call.service.load(call.body(ModelBody).model)
     call.shared.models.forget()
     return answer(dict(facts))
 
 
-async def _unload(call: Call) -> ASGIApp:
+async def _unload(call: GatewayCall) -> ASGIApp:
     body = call.body(ModelBody)
     await call.service.unload(call.shared.aliases.local(body.model) or body.model)
     call.shared.models.forget()
     return answer({"model": body.model, "state": "unloaded"})
 
 
-async def _priority(call: Call) -> ASGIApp:
+async def _priority(call: GatewayCall) -> ASGIApp:
     body = call.body(PriorityBody)
     return answer({"moved": await call.service.set_priority(body.target, body.lane)})
 
 
-async def _cancel(call: Call) -> ASGIApp:
+async def _cancel(call: GatewayCall) -> ASGIApp:
     body = call.body(CancelBody)
     await call.service.cancel(body.request)
     return answer({"request": body.request, "state": "cancelled"})
 
 
-async def _forget(call: Call) -> ASGIApp:
+async def _forget(call: GatewayCall) -> ASGIApp:
     body = call.body(ForgetBody)
     if (body.session is not None) == body.all:
         raise BadRequest("forget names a session, or has all: true", field="session")
     return answer(dict(await call.service.forget(body.session, all=body.all)))
 
 
-async def _status(call: Call) -> ASGIApp:
+async def _status(call: GatewayCall) -> ASGIApp:
     service = call.service
     return answer(
         {
@@ -139,7 +139,7 @@ async def _status(call: Call) -> ASGIApp:
     )
 
 
-async def _health(call: Call) -> ASGIApp:
+async def _health(call: GatewayCall) -> ASGIApp:
     """For a load balancer or a container: 200 once a model answers, else 503 and why."""
     try:
         states = [str(row["state"]) for row in await call.service.models()]
@@ -151,7 +151,7 @@ async def _health(call: Call) -> ASGIApp:
     return answer({"status": "loading" if states else "no model"}, 503)
 
 
-async def _diag(call: Call) -> ASGIApp:
+async def _diag(call: GatewayCall) -> ASGIApp:
     """What somebody who reports a problem is asked for; no prompts, keys or paths of files."""
     found: dict[str, Any] = {
         "version": __version__,
@@ -190,7 +190,7 @@ ENDPOINTS = (
         answer=Generated,
         streams=sse.EVENTS,
     ),
-    _native("POST", "/load", _load, "Load a model", body=ModelBody, answer=Loaded),
+    _native("POST", "/load", _load, "Load a model", body=ModelBody, answer=LoadedAnswer),
     _native(
         "POST",
         "/unload",
@@ -203,7 +203,7 @@ ENDPOINTS = (
     _native(
         "POST", "/priority", _priority, "Move work to another lane", body=PriorityBody, answer=Moved
     ),
-    _native("POST", "/cancel", _cancel, "End a request", body=CancelBody, answer=Cancelled),
+    _native("POST", "/cancel", _cancel, "End a request", body=CancelBody, answer=CancelledAnswer),
     _native(
         "POST",
         "/forget",

@@ -13,9 +13,9 @@ from importlib.resources import files
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from umad.gateway.call import Call
-from umad.gateway.dialects.openai_shape import OPENAI
+from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
+from umad.gateway.gateway_call import GatewayCall
 
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _RUNNING = "umad is running; open this address in a browser, or read /docs\n"
@@ -34,7 +34,7 @@ def _page() -> tuple[str, str]:
     return html, policy
 
 
-async def _root(call: Call) -> ASGIApp:
+async def _root(call: GatewayCall) -> ASGIApp:
     if "text/html" not in call.request.headers.get("accept", ""):
         return PlainTextResponse(_RUNNING)
     html, policy = _page()

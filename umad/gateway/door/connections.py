@@ -21,7 +21,7 @@ from typing import Any
 from typing_extensions import override
 
 from umad.crowd import Crowd
-from umad.gateway.door.peers import PEER, Peer, Peers
+from umad.gateway.door.peers import PEER, Peers, TcpPeer
 from umad.gateway.door.reading import RequestReader
 
 # An answer that nobody reads holds a connection, and of a generation a place; as long as the daemon
@@ -74,7 +74,7 @@ class DoorProtocol(RequestReader):
         self._crowd = connections.crowd
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
-        self._peer: Peer | None = None
+        self._peer: TcpPeer | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

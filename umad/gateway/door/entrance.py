@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from umad.asker import MACHINE_USER, Asker
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.door.keys import ANYBODY, NOBODY, Caller, Keyring
-from umad.gateway.door.peers import Peer
+from umad.gateway.door.peers import TcpPeer
 from umad.gateway.errors import Forbidden, Unauthorized
 
 ROOT = 0
@@ -38,7 +38,7 @@ class Entrance:
     all_users: bool = False
     exposed: bool = False
 
-    def caller(self, headers: Headers, peer: Peer | None, *, needs_key: bool = True) -> Caller:
+    def caller(self, headers: Headers, peer: TcpPeer | None, *, needs_key: bool = True) -> Caller:
         """Who asks. Raises `Forbidden` or `Unauthorized`, each with what to do about it."""
         origin = headers.get("origin")
         host = headers.get("host")
@@ -53,7 +53,7 @@ class Entrance:
             asker = replace(asker, owner=owner[:_MAX_OWNER_CHARS], role="user")
         return replace(ANYBODY, asker=asker)
 
-    def _without_key(self, peer: Peer) -> Asker:
+    def _without_key(self, peer: TcpPeer) -> Asker:
         if peer.uid is not None and peer.uid in (self.own_uid, ROOT):
             return MACHINE_USER
         if not peer.is_local:

@@ -14,12 +14,12 @@ from starlette.types import Scope
 from umad.gateway.door.socket_owners import Lookup, plain
 from umad.peer import peer_of as unix_peer
 
-# Name of the ASGI extension that a request finds its connection's `Peer` under.
+# Name of the ASGI extension that a request finds its connection's `TcpPeer` under.
 PEER = "umad.peer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class TcpPeer:
     """uid: the user of this machine who owns the other end, None where nobody can tell. address:
     its own, as it is compared; empty for a Unix socket. is_local: it is on this machine."""
 
@@ -34,11 +34,11 @@ class Peers:
     def __init__(self, lookup: Lookup | None) -> None:
         self._lookup = lookup
 
-    def of(self, transport: asyncio.BaseTransport) -> Peer:
+    def of(self, transport: asyncio.BaseTransport) -> TcpPeer:
         """The peer of a connection that was just accepted."""
         far, near = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not isinstance(far, tuple) or not isinstance(near, tuple):
-            return Peer(uid=_unix_uid(transport), address="", is_local=True)
+            return TcpPeer(uid=_unix_uid(transport), address="", is_local=True)
         address = plain(far[0])
         is_local = ipaddress.ip_address(address).is_loopback or address == plain(near[0])
         uid = None
@@ -47,7 +47,7 @@ class Peers:
                 uid = self._lookup((far[0], far[1]), (near[0], near[1]))
             except (OSError, ValueError):
                 uid = None
-        return Peer(uid=uid, address=address, is_local=is_local)
+        return TcpPeer(uid=uid, address=address, is_local=is_local)
 
 
 def _unix_uid(transport: asyncio.BaseTransport) -> int | None:
@@ -57,8 +57,8 @@ def _unix_uid(transport: asyncio.BaseTransport) -> int | None:
         return None  # it has gone already
 
 
-def peer_of(scope: Scope) -> Peer | None:
+def peer_of(scope: Scope) -> TcpPeer | None:
     """The peer of a request's connection; None where the application is asked by this process."""
     extension: dict[str, Any] = scope.get("extensions", {}).get(PEER, {})
-    peer: Peer | None = extension.get("peer")
+    peer: TcpPeer | None = extension.get("peer")
     return peer

@@ -55,7 +55,7 @@ class Plan:
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """Where the run is; part of the checkpoint."""
 
     started_at_s: float
@@ -100,7 +100,7 @@ class Trainer:
         self.model = Nano(Shape())
         self.optimiser = Optimiser(self.model, Rates())
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.progress = Progress(started_at_s=wall_s())
+        self.progress = TrainingProgress(started_at_s=wall_s())
         self.stream: npt.NDArray[np.uint16] = np.empty(0, dtype=np.uint16)
         self.order: list[int] = []
         self.quick = self._quick_rows()
@@ -229,7 +229,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average = state["average"]
-        self.progress = Progress(**state["progress"])
+        self.progress = TrainingProgress(**state["progress"])
         log.info("resumed step=%d", self.progress.step)
 
     def report(self) -> dict[str, object]:

@@ -65,7 +65,7 @@ class Matrix(nn.Module):
         return functional.linear(x, self.weight.to(x.dtype))
 
 
-class Block(nn.Module):
+class Layer(nn.Module):
     """Attention, then a gated feed-forward, each added to the residual stream."""
 
     def __init__(self, shape: Shape) -> None:
@@ -130,7 +130,7 @@ class Nano(nn.Module):
         super().__init__()
         self.shape = shape
         self.token_embd = nn.Parameter(torch.randn(shape.n_vocab_tokens, shape.width) * 0.02)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
+        self.blocks = nn.ModuleList(Layer(shape) for _ in range(shape.n_layers))
         self.output_norm = Norm(shape.width, shape.norm_epsilon)
         half = shape.head_width // 2
         frequency = shape.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)

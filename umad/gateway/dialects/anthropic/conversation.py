@@ -86,7 +86,7 @@ def _tool(tool: bodies.CustomTool) -> Tool:
     return Tool(name=tool.name, description=tool.description or "", parameters=tool.input_schema)
 
 
-def _check_named(choice: bodies.ToolChoice, tools: Sequence[Tool]) -> None:
+def _check_named(choice: bodies.AnthropicToolChoice, tools: Sequence[Tool]) -> None:
     names = [tool.name for tool in tools]
     if choice.name is None:
         raise BadRequest("a tool_choice of type tool needs a name", field="tool_choice.name")
@@ -95,7 +95,7 @@ def _check_named(choice: bodies.ToolChoice, tools: Sequence[Tool]) -> None:
         raise BadRequest(f"no tool has that name; {known}", field="tool_choice.name")
 
 
-def _is_begun(messages: Sequence[bodies.Message]) -> bool:
+def _is_begun(messages: Sequence[bodies.MessagesTurn]) -> bool:
     """The last turn is an answer's beginning, which the model goes on with."""
     if not messages or messages[-1].role != "assistant":
         return False
@@ -130,7 +130,7 @@ def _system_text(system: str | Sequence[bodies.TextBlock] | None) -> str:
 
 
 def _turns(
-    message: bodies.Message, field: str, tool_names: dict[str, str]
+    message: bodies.MessagesTurn, field: str, tool_names: dict[str, str]
 ) -> Iterator[ChatMessage]:
     match message.role:
         case "assistant":
@@ -143,7 +143,9 @@ def _turns(
             yield from _user(message.content, field, tool_names)
 
 
-def _assistant(content: str | Sequence[bodies.Block], tool_names: dict[str, str]) -> ChatMessage:
+def _assistant(
+    content: str | Sequence[bodies.ContentBlock], tool_names: dict[str, str]
+) -> ChatMessage:
     """What the assistant said; blocks of Anthropic's own tools are left out."""
     if isinstance(content, str):
         return ChatMessage(role="assistant", content=content)
@@ -168,7 +170,7 @@ def _assistant(content: str | Sequence[bodies.Block], tool_names: dict[str, str]
 
 
 def _user(
-    content: str | Sequence[bodies.Block], field: str, tool_names: dict[str, str]
+    content: str | Sequence[bodies.ContentBlock], field: str, tool_names: dict[str, str]
 ) -> Iterator[ChatMessage]:
     if isinstance(content, str):
         yield ChatMessage(role="user", content=content)
@@ -207,7 +209,7 @@ def _readable(part: bodies.ResultPart) -> str:
     return _text_in(part) or ""
 
 
-def _read(block: bodies.Block, field: str) -> str:
+def _read(block: bodies.ContentBlock, field: str) -> str:
     """The text of a block in a user's own words."""
     text = _text_in(block)
     if text is None:
@@ -217,7 +219,7 @@ def _read(block: bodies.Block, field: str) -> str:
     return text
 
 
-def _text_in(block: bodies.Block | bodies.ResultPart) -> str | None:
+def _text_in(block: bodies.ContentBlock | bodies.ResultPart) -> str | None:
     if isinstance(block, bodies.TextBlock):
         return block.text
     if isinstance(block, bodies.DocumentBlock) and isinstance(block.source, bodies.TextSource):
@@ -227,7 +229,7 @@ def _text_in(block: bodies.Block | bodies.ResultPart) -> str | None:
     return None
 
 
-def _plain_text(content: str | Sequence[bodies.Block], field: str) -> str:
+def _plain_text(content: str | Sequence[bodies.ContentBlock], field: str) -> str:
     if isinstance(content, str):
         return content
     return _joined(_read(block, f"{field}.{at}") for at, block in enumerate(content))

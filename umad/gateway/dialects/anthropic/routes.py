@@ -10,25 +10,32 @@ from starlette.types import ASGIApp
 
 from umad.errors import ConnectionLost
 from umad.gateway import sse
+from umad.gateway.answer_parts import (
+    AnswerPart,
+    CallArguments,
+    CallBegan,
+    CallEnded,
+    Content,
+    Reasoning,
+)
 from umad.gateway.bodies.answers import AnthropicMessage, TokenCount
 from umad.gateway.bodies.anthropic import CountTokensBody, MessagesBody
-from umad.gateway.call import Call, answer
 from umad.gateway.dialects.anthropic.conversation import counting_request, request_of
 from umad.gateway.dialects.anthropic.errors import ANTHROPIC
 from umad.gateway.dialects.anthropic.stream import (
-    Event,
+    MessageEvent,
     MessageStream,
     StopReason,
     call_id,
     message_of,
 )
 from umad.gateway.endpoint import Endpoint
-from umad.gateway.reading import CallArguments, CallBegan, CallEnded, Content, Part, Reasoning
+from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.replies import ChatReply, Said
 from umad.service import Done, Progress
 
 # Said while the prompt is read: agents give up on a silent stream.
-PING: Event = {"type": "ping"}
+PING: MessageEvent = {"type": "ping"}
 # Where a fault of umad's fields stands in this dialect's body.
 _NAMES = {
     "stop": "stop_sequences",
@@ -37,7 +44,7 @@ _NAMES = {
 }
 
 
-async def _messages(call: Call) -> ASGIApp:
+async def _messages(call: GatewayCall) -> ASGIApp:
     body = call.body(MessagesBody)
     reply = await call.chat(request_of(body))
     stream = MessageStream(id_=f"msg_{call.id}", model=body.model)
@@ -46,25 +53,25 @@ async def _messages(call: Call) -> ASGIApp:
     events = _events(stream, reply, one_call=one_call)
     if body.stream:
 
-        def said(_: int, parts: tuple[Part, ...]) -> bytes:
+        def said(_: int, parts: tuple[AnswerPart, ...]) -> bytes:
             return b"".join(map(_piece, _said(stream, parts, one_call=one_call)))
 
         return call.stream(_pieces(events), shortcut=reply.shortcut(said))
     return answer(dict(message_of([event async for event in events])))
 
 
-async def _pieces(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
+async def _pieces(events: AsyncIterator[MessageEvent]) -> AsyncGenerator[bytes, None]:
     async for event in events:
         yield _piece(event)
 
 
-def _piece(event: Event) -> bytes:
+def _piece(event: MessageEvent) -> bytes:
     return sse.event(event["type"], event)
 
 
 async def _events(
     stream: MessageStream, reply: ChatReply, *, one_call: bool
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[MessageEvent, None]:
     """The whole answer. one_call: what follows its first call of a tool is left out."""
     for event in stream.start():
         yield event
@@ -80,7 +87,9 @@ async def _events(
                 yield event
 
 
-def _said(stream: MessageStream, parts: tuple[Part, ...], *, one_call: bool) -> list[Event]:
+def _said(
+    stream: MessageStream, parts: tuple[AnswerPart, ...], *, one_call: bool
+) -> list[MessageEvent]:
     return [
         event
         for part in parts
@@ -89,7 +98,7 @@ def _said(stream: MessageStream, parts: tuple[Part, ...], *, one_call: bool) -> 
     ]
 
 
-def _told(stream: MessageStream, part: Part) -> list[Event]:
+def _told(stream: MessageStream, part: AnswerPart) -> list[MessageEvent]:
     match part:
         case Content(text):
             return stream.text(text)
@@ -111,7 +120,7 @@ def _reason(done: Done, *, has_calls: bool) -> StopReason:
     return "end_turn" if done.stop is None else "stop_sequence"
 
 
-async def _count_tokens(call: Call) -> ASGIApp:
+async def _count_tokens(call: GatewayCall) -> ASGIApp:
     """Counted by the engine, which alone has the template and the vocabulary: the generation is
     let go of as soon as it has said how long its prompt is, and what it has read by then stays
     for the request that usually follows."""

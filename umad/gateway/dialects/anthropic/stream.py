@@ -18,7 +18,7 @@ import pydantic_core
 
 from umad.request import Usage
 
-Event = Mapping[str, Any]
+MessageEvent = Mapping[str, Any]
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"]
 
 # Real ones let Anthropic recognise its own thinking when it is sent back; a local model reads any.
@@ -74,7 +74,7 @@ class MessageStream:
     _index: int = field(default=-1, init=False)
     _open: str | None = field(default=None, init=False)
 
-    def start(self) -> list[Event]:
+    def start(self) -> list[MessageEvent]:
         """The stream begins."""
         nothing = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
         message = _message(
@@ -82,13 +82,13 @@ class MessageStream:
         )
         return [{"type": "message_start", "message": message}]
 
-    def text(self, text: str) -> list[Event]:
+    def text(self, text: str) -> list[MessageEvent]:
         """A piece of the answer's text."""
         if not text:
             return []
         return [*self._enter("text"), self._delta({"type": "text_delta", "text": text})]
 
-    def thinking(self, text: str) -> list[Event]:
+    def thinking(self, text: str) -> list[MessageEvent]:
         """A piece of what the model thinks before it answers."""
         if not text:
             return []
@@ -97,18 +97,18 @@ class MessageStream:
             self._delta({"type": "thinking_delta", "thinking": text}),
         ]
 
-    def tool(self, *, id_: str, name: str) -> list[Event]:
+    def tool(self, *, id_: str, name: str) -> list[MessageEvent]:
         """A call of tool `name` begins; its arguments follow as JSON text in pieces."""
         block = {"type": "tool_use", "id": id_, "name": name, "input": {}}
         return [*self._leave(), self._begin("tool_use", block)]
 
-    def arguments(self, partial_json: str) -> list[Event]:
+    def arguments(self, partial_json: str) -> list[MessageEvent]:
         """A piece of the open call's arguments."""
         if not partial_json:
             return []
         return [self._delta({"type": "input_json_delta", "partial_json": partial_json})]
 
-    def end(self, *, reason: StopReason, stop: str | None, usage: Usage) -> list[Event]:
+    def end(self, *, reason: StopReason, stop: str | None, usage: Usage) -> list[MessageEvent]:
         """The answer is complete."""
         return [
             *self._leave(),
@@ -120,31 +120,31 @@ class MessageStream:
             {"type": "message_stop"},
         ]
 
-    def _enter(self, kind: str) -> list[Event]:
+    def _enter(self, kind: str) -> list[MessageEvent]:
         if self._open == kind:
             return []
         return [*self._leave(), self._begin(kind, _EMPTY_BLOCKS[kind])]
 
-    def _begin(self, kind: str, block: Mapping[str, Any]) -> Event:
+    def _begin(self, kind: str, block: Mapping[str, Any]) -> MessageEvent:
         self._index += 1
         self._open = kind
         return {"type": "content_block_start", "index": self._index, "content_block": block}
 
-    def _leave(self) -> list[Event]:
+    def _leave(self) -> list[MessageEvent]:
         if self._open is None:
             return []
-        events: list[Event] = []
+        events: list[MessageEvent] = []
         if self._open == "thinking":
             events.append(self._delta({"type": "signature_delta", "signature": SIGNATURE}))
         events.append({"type": "content_block_stop", "index": self._index})
         self._open = None
         return events
 
-    def _delta(self, delta: Mapping[str, Any]) -> Event:
+    def _delta(self, delta: Mapping[str, Any]) -> MessageEvent:
         return {"type": "content_block_delta", "index": self._index, "delta": delta}
 
 
-def message_of(events: Sequence[Event]) -> Mapping[str, Any]:
+def message_of(events: Sequence[MessageEvent]) -> Mapping[str, Any]:
     """The message a whole stream of `events` adds up to, as its own clients would add it up.
 
     So the answer that is sent at once cannot differ from the one that is streamed.

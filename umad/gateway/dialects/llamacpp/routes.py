@@ -9,11 +9,11 @@ from umad.gateway import sse
 from umad.gateway.bodies.answers import Detokenized, Infilled, TokenList
 from umad.gateway.bodies.llamacpp import DetokenizeBody, EmbeddingBody, InfillBody, TokenizeBody
 from umad.gateway.bodies.openai_embeddings import inputs_of
-from umad.gateway.call import Call, answer
 from umad.gateway.dialects.llamacpp.answers import piece, whole
 from umad.gateway.dialects.llamacpp.errors import LLAMACPP
 from umad.gateway.endpoint import Endpoint
-from umad.gateway.generation import Generation, collect
+from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.generation import GatewayGeneration, collect
 from umad.gateway.infill import FimTokens, Gap, prompt_ids
 from umad.gateway.vectors import rows_response
 from umad.request import GenerateRequest, SamplingParams
@@ -28,7 +28,7 @@ _NAMES = {
 }
 
 
-async def _infill(call: Call) -> ASGIApp:
+async def _infill(call: GatewayCall) -> ASGIApp:
     body = call.body(InfillBody)
     model = await call.model(body.model)
     facts = await call.shared.models.facts(model)
@@ -82,7 +82,7 @@ def _request(
     return GenerateRequest(prompt_ids=ids, model=model, sampling=sampling)
 
 
-async def _pieces(generation: Generation) -> AsyncGenerator[bytes, None]:
+async def _pieces(generation: GatewayGeneration) -> AsyncGenerator[bytes, None]:
     async for event in generation:
         match event:
             case Tokens():
@@ -103,7 +103,7 @@ async def _pieces(generation: Generation) -> AsyncGenerator[bytes, None]:
                 yield sse.comment(f"prefill {event.done_tokens}/{event.total_tokens}")
 
 
-async def _tokenize(call: Call) -> ASGIApp:
+async def _tokenize(call: GatewayCall) -> ASGIApp:
     body = call.body(TokenizeBody)
     model = await call.model(body.model)
     ids = await call.tokenize(body.content, model=model, special=body.parse_special)
@@ -125,7 +125,7 @@ def _piece(raw: bytes) -> str | list[int]:
         return list(raw)
 
 
-async def _detokenize(call: Call) -> ASGIApp:
+async def _detokenize(call: GatewayCall) -> ASGIApp:
     body = call.body(DetokenizeBody)
     model = await call.model(body.model)
     ids = tuple(body.tokens)
@@ -133,7 +133,7 @@ async def _detokenize(call: Call) -> ASGIApp:
     return answer({"content": text})
 
 
-async def _embedding(call: Call) -> ASGIApp:
+async def _embedding(call: GatewayCall) -> ASGIApp:
     body = call.body(EmbeddingBody)
     found = await call.embed(
         EmbedRequest(

@@ -6,17 +6,17 @@ a client sees headers and life before there is anything to say. Belongs to the t
 
 from collections.abc import AsyncGenerator, Sequence
 
-from umad.gateway.call import Call
+from umad.gateway.answer_parts import CallArguments, CallBegan, CallEnded, Content, Reasoning
 from umad.gateway.dialects.ollama.stream import ChatLines, DoneReason, GenerateLines, Line
-from umad.gateway.dialects.openai_logprobs import chat_logprobs
-from umad.gateway.generation import Generation
-from umad.gateway.reading import CallArguments, CallBegan, CallEnded, Content, Reasoning
+from umad.gateway.dialects.openai.logprobs import chat_logprobs
+from umad.gateway.gateway_call import GatewayCall
+from umad.gateway.generation import GatewayGeneration
 from umad.gateway.replies import ChatReply, Said, new_call_id
 from umad.service import Done, TokenLogprob, Tokens
 
 
 async def _with_logprobs(
-    call: Call, model: str, line: Line, logprobs: Sequence[TokenLogprob] | None
+    call: GatewayCall, model: str, line: Line, logprobs: Sequence[TokenLogprob] | None
 ) -> Line:
     if not logprobs:
         return line
@@ -30,7 +30,9 @@ def _reason(done: Done) -> DoneReason:
 class ChatAnswer:
     """Of a chat: text, thinking, and calls, each of which is told when it is whole."""
 
-    def __init__(self, call: Call, reply: ChatReply, lines: ChatLines | GenerateLines) -> None:
+    def __init__(
+        self, call: GatewayCall, reply: ChatReply, lines: ChatLines | GenerateLines
+    ) -> None:
         self._call = call
         self._reply = reply
         self._lines = lines
@@ -77,7 +79,9 @@ class ChatAnswer:
 class RawAnswer:
     """Of a prompt that no template was put around."""
 
-    def __init__(self, call: Call, generation: Generation, lines: GenerateLines) -> None:
+    def __init__(
+        self, call: GatewayCall, generation: GatewayGeneration, lines: GenerateLines
+    ) -> None:
         self._call = call
         self._generation = generation
         self._lines = lines

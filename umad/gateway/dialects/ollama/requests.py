@@ -31,7 +31,7 @@ def local_name(model: str) -> str:
     return model.removesuffix(LATEST)
 
 
-def chat_request(body: bodies.ChatBody) -> GenerateRequest:
+def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
     """The generation of `/api/chat`. Raises `BadRequest` with a field of the body."""
     messages = body.messages or []
     turns = tuple(_turn(one, f"messages.{at}") for at, one in enumerate(messages))
@@ -50,7 +50,7 @@ def chat_request(body: bodies.ChatBody) -> GenerateRequest:
     )
 
 
-def generate_request(body: bodies.GenerateBody) -> GenerateRequest:
+def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
     """The generation of `/api/generate`: the prompt as one turn of a chat, or as it is with `raw`.
 
     Raises `BadRequest`, and `Unsupported` for what would not be done as asked.
@@ -76,7 +76,7 @@ def generate_request(body: bodies.GenerateBody) -> GenerateRequest:
     )
 
 
-def sampling_of(body: bodies.ChatBody | bodies.GenerateBody) -> SamplingParams:
+def sampling_of(body: bodies.OllamaChatBody | bodies.OllamaGenerateBody) -> SamplingParams:
     """Sampling of `options`, under umad's names."""
     options = body.options or bodies.Options()
     given = options.given()
@@ -91,7 +91,7 @@ def sampling_of(body: bodies.ChatBody | bodies.GenerateBody) -> SamplingParams:
     return SamplingParams(fit=True, **given)
 
 
-def _turn(message: bodies.Message, field: str) -> ChatMessage:
+def _turn(message: bodies.OllamaTurn, field: str) -> ChatMessage:
     if message.images:
         raise BadRequest("this model reads only text", field=f"{field}.images")
     if message.role not in ("system", "user", "assistant", "tool"):
@@ -121,7 +121,7 @@ def _is_begun(turn: ChatMessage) -> bool:
     return turn.role == "assistant" and not turn.tool_calls
 
 
-def _tools(tools: Sequence[bodies.Tool]) -> Iterator[Tool]:
+def _tools(tools: Sequence[bodies.OllamaTool]) -> Iterator[Tool]:
     """Tools of unknown types are skipped."""
     for tool in tools:
         function = tool.function

@@ -15,13 +15,12 @@ from umad.errors import BadRequest, UnknownModel, Unsupported
 from umad.gateway import sse
 from umad.gateway.bodies.answers import OllamaChat, OllamaModel, OllamaModels, OllamaText, Version
 from umad.gateway.bodies.ollama import (
-    ChatBody,
     EmbedBody,
-    EmbeddingsBody,
-    GenerateBody,
+    OllamaChatBody,
+    OllamaEmbeddingsBody,
+    OllamaGenerateBody,
     ShowBody,
 )
-from umad.gateway.call import Call, answer
 from umad.gateway.dialects.ollama import listing
 from umad.gateway.dialects.ollama.answers import ChatAnswer, RawAnswer
 from umad.gateway.dialects.ollama.errors import OLLAMA
@@ -33,14 +32,15 @@ from umad.gateway.dialects.ollama.requests import (
 )
 from umad.gateway.dialects.ollama.stream import ChatLines, GenerateLines, Line, whole_of
 from umad.gateway.endpoint import Endpoint
+from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.vectors import rows_response
 from umad.version import __version__
 
 Lines = ChatLines | GenerateLines
 
 
-async def _chat(call: Call) -> ASGIApp:
-    body = call.body(ChatBody)
+async def _chat(call: GatewayCall) -> ASGIApp:
+    body = call.body(OllamaChatBody)
     lines = ChatLines(model=body.model, created_at=_now())
     if not body.messages:
         return answer(dict(await _keep(call, body, lines)))
@@ -48,8 +48,8 @@ async def _chat(call: Call) -> ASGIApp:
     return await _answered(call, body, ChatAnswer(call, reply, lines).lines())
 
 
-async def _generate(call: Call) -> ASGIApp:
-    body = call.body(GenerateBody)
+async def _generate(call: GatewayCall) -> ASGIApp:
+    body = call.body(OllamaGenerateBody)
     lines = GenerateLines(model=body.model, created_at=_now())
     if not body.prompt:
         return answer(dict(await _keep(call, body, lines)))
@@ -62,7 +62,7 @@ async def _generate(call: Call) -> ASGIApp:
 
 
 async def _answered(
-    call: Call, body: ChatBody | GenerateBody, lines: AsyncGenerator[Line, None]
+    call: GatewayCall, body: OllamaChatBody | OllamaGenerateBody, lines: AsyncGenerator[Line, None]
 ) -> ASGIApp:
     if body.stream is False:
         return answer(dict(whole_of([line async for line in lines])))
@@ -74,7 +74,7 @@ async def _pieces(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, No
         yield sse.line(line)
 
 
-async def _keep(call: Call, body: ChatBody | GenerateBody, lines: Lines) -> Line:
+async def _keep(call: GatewayCall, body: OllamaChatBody | OllamaGenerateBody, lines: Lines) -> Line:
     """An empty request: have the model loaded, or let it go once nobody uses it."""
     model = call.shared.aliases.local(local_name(body.model)) or ""
     if body.keep_alive != 0:
@@ -102,7 +102,7 @@ def _now() -> str:
 # -- vectors ---------------------------------------------------------------------------------------
 
 
-async def _embed(call: Call) -> ASGIApp:
+async def _embed(call: GatewayCall) -> ASGIApp:
     body = call.body(EmbedBody)
     began_s = asyncio.get_running_loop().time()
     found = await call.embed(
@@ -125,8 +125,8 @@ async def _embed(call: Call) -> ASGIApp:
     )
 
 
-async def _embeddings(call: Call) -> ASGIApp:
-    body = call.body(EmbeddingsBody)
+async def _embeddings(call: GatewayCall) -> ASGIApp:
+    body = call.body(OllamaEmbeddingsBody)
     request = EmbedRequest(
         inputs=(body.prompt,), model=local_name(body.model), normalize=False, truncate=True
     )
@@ -137,15 +137,15 @@ async def _embeddings(call: Call) -> ASGIApp:
 # -- models ----------------------------------------------------------------------------------------
 
 
-async def _tags(call: Call) -> ASGIApp:
+async def _tags(call: GatewayCall) -> ASGIApp:
     return answer({"models": [listing.tag_row(row) for row in await call.service.models()]})
 
 
-async def _ps(call: Call) -> ASGIApp:
+async def _ps(call: GatewayCall) -> ASGIApp:
     return answer({"models": listing.running(await call.service.models())})
 
 
-async def _show(call: Call) -> ASGIApp:
+async def _show(call: GatewayCall) -> ASGIApp:
     body = call.body(ShowBody)
     asked = body.model or body.name
     if not asked:
@@ -157,14 +157,14 @@ async def _show(call: Call) -> ASGIApp:
     return answer(listing.shown(rows[model]))
 
 
-async def _version(call: Call) -> ASGIApp:
+async def _version(call: GatewayCall) -> ASGIApp:
     return answer({"version": __version__})
 
 
 # -- what is not served yet ------------------------------------------------------------------------
 
 
-async def _unserved(call: Call) -> ASGIApp:
+async def _unserved(call: GatewayCall) -> ASGIApp:
     what = call.endpoint.path.removeprefix("/api/")
     raise Unsupported(
         f"{what} is not served yet; umad load FILE loads a GGUF file that is there already"
@@ -180,7 +180,7 @@ ENDPOINTS = (
         summary="Answer a chat, as Ollama does",
         answer=OllamaChat,
         streams=sse.LINES,
-        body=ChatBody,
+        body=OllamaChatBody,
         is_work=True,
         names=NAMES,
     ),
@@ -192,7 +192,7 @@ ENDPOINTS = (
         summary="Answer a prompt, as Ollama does",
         answer=OllamaText,
         streams=sse.LINES,
-        body=GenerateBody,
+        body=OllamaGenerateBody,
         is_work=True,
         names=NAMES,
     ),
@@ -211,7 +211,7 @@ ENDPOINTS = (
         handle=_embeddings,
         dialect=OLLAMA,
         summary="Embed a text, as Ollama did",
-        body=EmbeddingsBody,
+        body=OllamaEmbeddingsBody,
         is_work=True,
         names={"input": "prompt"},
     ),

@@ -1,0 +1,237 @@
+"""Chat messages to text, with the model's own Jinja template.
+
+What a template is told of turns and tools, and where the answer begins. Not: how it runs
+(`umad.engine.chats.template_program`) and where (`umad.engine.chats.template_process`). Threads:
+those of `umad.engine.mail.long_intake`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from umad.chat.call_ids import numbered
+from umad.chat.formats import ChatFormat, format_of
+from umad.conversation import ChatMessage, ChatOptions
+from umad.engine.chats.template_program import Renderer, TemplateFailed, to_json
+from umad.errors import BadRequest
+
+# A few kilobytes are usual.
+MAX_TEMPLATE_CHARS = 1_000_000
+
+Guard = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """The prompt as text. opened: the mark of thinking under which the answer begins, or "".
+
+    may_think: the answer may begin with thinking, opened or not.
+    """
+
+    text: str
+    opened: str = ""
+    may_think: bool = False
+
+
+class ChatTemplate:
+    """The template of one model. format: the family it belongs to."""
+
+    def __init__(
+        self,
+        source: str | None,
+        *,
+        bos_text: str,
+        eos_text: str,
+        run: Callable[[str], Renderer],
+    ) -> None:
+        """`source` None: the model has none, and `render` says so. run: what runs it."""
+        self.format: ChatFormat = format_of(source)
+        self._specials = {"bos_token": bos_text, "eos_token": eos_text}
+        self._renderer: Renderer | None = None
+        self._flaw = ""
+        if source is None:
+            self._flaw = "this model has no chat template; send a prompt instead of messages"
+        elif len(source) > MAX_TEMPLATE_CHARS:
+            self._flaw = (
+                f"this model has a chat template of {len(source)} characters, too long to be run"
+            )
+        else:
+            try:
+                self._renderer = run(source)
+            except TemplateFailed as error:
+                self._flaw = str(error)
+
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        options: ChatOptions | None = None,
+        guard: Guard = str,
+    ) -> Rendered:
+        """The prompt, ending where the assistant's answer begins or goes on.
+
+        guard: applied to every string that came from outside before the template sees it.
+        Raises `BadRequest` when there is no template or it refuses these messages.
+        """
+        if self._renderer is None:
+            raise BadRequest(self._flaw, field="messages")
+        options = options or ChatOptions()
+        if _offers_tools(options) and not self.format.takes_tools:
+            messages = _told_of_tools(messages, options)
+        if self.format.family == "kimi":
+            messages = numbered(messages)
+        begun = messages[-1] if options.continue_final else None
+        turns = messages[:-1] if begun is not None else messages
+        # A template gets arguments as objects, as Hugging Face does; some add them up as text.
+        try:
+            text = self._text(turns, options, guard, objects=True)
+        except BadRequest:
+            if not any(turn.tool_calls for turn in turns):
+                raise
+            text = self._text(turns, options, guard, objects=False)
+        return self._begun(text, begun, guard)
+
+    def _text(
+        self, turns: Sequence[ChatMessage], options: ChatOptions, guard: Guard, *, objects: bool
+    ) -> str:
+        assert self._renderer is not None
+        values: dict[str, Any] = {
+            **_guarded(options.template_kwargs, guard),
+            "messages": [_turn(turn, guard, objects=objects) for turn in turns],
+            "add_generation_prompt": True,
+            "tools": _tools(options, guard),
+            **self._specials,
+        }
+        try:
+            return self._renderer.render(values)
+        except TemplateFailed as error:
+            raise BadRequest(str(error), field="messages") from error
+
+    def _begun(self, text: str, begun: ChatMessage | None, guard: Guard) -> Rendered:
+        """`text` and what of the answer is there already."""
+        thinking = self.format.thinking
+        if thinking is None:
+            # In harmony the model chooses its channels by itself, unless a turn has been begun.
+            may_think = self.format.family == "harmony" and begun is None
+            if begun is None or self.format.family != "harmony":
+                return Rendered(
+                    text=text + guard(begun.content if begun else ""), may_think=may_think
+                )
+            return Rendered(text=f"{text}<|channel|>final<|message|>{guard(begun.content)}")
+        opening, closing = thinking
+        stripped = text.rstrip()
+        opened = text[text.rindex(opening) :] if stripped.endswith(opening) else ""
+        if begun is None:
+            return Rendered(text=text, opened=opened, may_think=not stripped.endswith(closing))
+        if begun.reasoning is not None:
+            text += ("" if opened else f"{opening}\n") + guard(begun.reasoning)
+            if not begun.content:
+                return Rendered(text=text, opened=opened or opening, may_think=True)
+        if opened or begun.reasoning is not None:
+            text += f"\n{closing}\n\n"
+        return Rendered(text=text + guard(begun.content))
+
+
+def _offers_tools(options: ChatOptions) -> bool:
+    return bool(options.tools) and options.tool_choice != "none"
+
+
+# What Hermes' and Qwen's templates say, for models whose template has no word for tools.
+_TOOLS_TOLD = """# Tools
+
+You may call one or more functions to assist with the user query. These are their signatures:
+<tools>
+{tools}
+</tools>
+
+For each function call, return a JSON object with its name and arguments within tool_call tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+
+
+def _told_of_tools(messages: Sequence[ChatMessage], options: ChatOptions) -> list[ChatMessage]:
+    """The turns with the tools in the system's, and calls and answers as text."""
+    tools = "\n".join(to_json(tool) for tool in _tools(options, str) or ())
+    told = _TOOLS_TOLD.format(tools=tools)
+    turns = [_as_text(turn) for turn in messages]
+    if turns and turns[0].role == "system":
+        first = turns.pop(0)
+        told = f"{first.content}\n\n{told}"
+    return [ChatMessage(role="system", content=told), *turns]
+
+
+def _as_text(turn: ChatMessage) -> ChatMessage:
+    if turn.role == "tool":
+        return ChatMessage(
+            role="user", content=f"<tool_response>\n{turn.content}\n</tool_response>"
+        )
+    calls = [
+        f"<tool_call>\n"
+        f'{{"name": {json.dumps(call.name)}, "arguments": {call.arguments}}}'
+        f"\n</tool_call>"
+        for call in turn.tool_calls
+    ]
+    said = [turn.content] if turn.content else []
+    return replace(turn, content="\n".join([*said, *calls]), tool_calls=()) if calls else turn
+
+
+def _turn(turn: ChatMessage, guard: Guard, *, objects: bool) -> dict[str, Any]:
+    """As templates know turns; what is not set is not there."""
+    values: dict[str, Any] = {"role": guard(turn.role), "content": guard(turn.content)}
+    for name in ("name", "tool_call_id"):
+        if (given := getattr(turn, name)) is not None:
+            values[name] = guard(given)
+    if turn.reasoning is not None:
+        # Qwen and DeepSeek call it the one, gpt-oss the other.
+        values["reasoning_content"] = values["thinking"] = guard(turn.reasoning)
+    if turn.tool_calls:
+        values["tool_calls"] = [
+            {
+                "type": "function",
+                "id": guard(call.id or ""),
+                "function": {
+                    "name": guard(call.name),
+                    "arguments": _arguments(call.arguments, guard, objects=objects),
+                },
+            }
+            for call in turn.tool_calls
+        ]
+    return values
+
+
+def _arguments(text: str, guard: Guard, *, objects: bool) -> Any:
+    if objects:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return guard(text)
+        if isinstance(value, dict):
+            return _guarded(value, guard)
+    return guard(text)
+
+
+def _tools(options: ChatOptions, guard: Guard) -> list[dict[str, Any]] | None:
+    if not _offers_tools(options):
+        return None
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": guard(tool.name),
+                "description": guard(tool.description),
+                "parameters": _guarded(tool.parameters, guard),
+            },
+        }
+        for tool in options.tools
+    ]
+
+
+def _guarded(value: Any, guard: Guard) -> Any:
+    if isinstance(value, str):
+        return guard(value)
+    if isinstance(value, Mapping):
+        return {guard(str(key)): _guarded(one, guard) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_guarded(one, guard) for one in value]
+    return value

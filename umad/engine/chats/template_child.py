@@ -1,0 +1,83 @@
+"""The process that runs a model's chat template: `python -m umad.engine.chats.template_child
+RUN_S`.
+
+A template comes out of a file somebody downloaded and is a program: it may loop for ever, or square
+a number until one multiplication takes hours, in a call that no thread can interrupt. Here the
+kernel ends it: by a timer of RUN_S seconds of processor time and a limit of memory.
+
+The first frame on stdin is the template, every other one is values to render; each of those is
+answered on stdout. Frames are a 4-byte big-endian length and JSON. The end of stdin is the end.
+Not: what is made of its end (`umad.engine.chats.template_process`).
+"""
+
+import contextlib
+import json
+import resource
+import signal
+import struct
+import sys
+from typing import IO, Any
+
+from umad.engine.chats.template_program import TemplateFailed, TemplateProgram
+
+# Python with jinja2 takes 20 MB; the largest text and what it is made of, some hundred.
+MEMORY_BYTES = 2**30
+HEADER = struct.Struct(">I")
+
+
+def main(run_s: float) -> int:
+    """Serve stdin until it ends."""
+    with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    # Ctrl-C in the daemon's terminal is the daemon's to act on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked, answers = sys.stdin.buffer, sys.stdout.buffer
+    program: TemplateProgram | str | None = None
+    while (frame := read_frame(asked)) is not None:
+        # Its default action ends the process, whatever runs in it.
+        signal.setitimer(signal.ITIMER_PROF, run_s)
+        if program is None:
+            program = _program(frame)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            continue
+        answer = _answer(program, frame)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        write_frame(answers, answer)
+    return 0
+
+
+def _program(source: str) -> TemplateProgram | str:
+    try:
+        return TemplateProgram(source)
+    except TemplateFailed as error:
+        return str(error)
+    except MemoryError:
+        return "this model has a chat template that takes too much memory"
+
+
+def _answer(program: TemplateProgram | str, values: dict[str, Any]) -> dict[str, str]:
+    if isinstance(program, str):
+        return {"failed": program}
+    try:
+        return {"text": program.render(values)}
+    except TemplateFailed as error:
+        return {"failed": str(error)}
+
+
+def read_frame(stream: IO[bytes]) -> Any:
+    """The next value, None at the end."""
+    head = stream.read(HEADER.size)
+    if len(head) < HEADER.size:
+        return None
+    return json.loads(stream.read(HEADER.unpack(head)[0]))
+
+
+def write_frame(stream: IO[bytes], value: Any) -> None:
+    """Send one value."""
+    body = json.dumps(value).encode()
+    stream.write(HEADER.pack(len(body)) + body)
+    stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1])))

@@ -1,0 +1,115 @@
+"""A model's Jinja template as a program: values in, text out. Pure but for today's date.
+
+It runs in jinja2's immutable sandbox, its products and its output bounded. What templates expect to
+find is what Hugging Face's `apply_chat_template` gives them: raise_exception, strftime_now, tojson
+without HTML escapes, trim_blocks and lstrip_blocks. Not: how long it runs and how much memory it
+takes, which nothing inside of a process can bound (`umad.engine.chats.template_process`).
+"""
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn, Protocol
+
+import jinja2
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing_extensions import override
+
+# What a hostile template could multiply is bounded by this.
+MAX_PRODUCT = 1_000_000
+MAX_RENDERED_CHARS = 64 * 2**20
+MAX_POWER = 64
+
+
+class TemplateFailed(Exception):
+    """The template cannot be read, or not be run on these values; says why, for a person."""
+
+
+class Renderer(Protocol):
+    """Runs one template."""
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """The text. Raises `TemplateFailed`; blocks for as long as the template is let run."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Besides the sandbox's own rules: nothing is multiplied beyond all bounds."""
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    @override
+    def call_binop(
+        self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
+    ) -> Any:
+        if operator == "**" and not (isinstance(right, int) and right <= MAX_POWER):
+            raise jinja2.TemplateRuntimeError("a power too high")
+        sized, times = (right, left) if isinstance(left, int) else (left, right)
+        is_repetition = isinstance(sized, str | list | tuple) and isinstance(times, int)
+        if is_repetition and len(sized) * times > MAX_PRODUCT:
+            raise jinja2.TemplateRuntimeError("a string or list is repeated too often")
+        return super().call_binop(context, operator, left, right)
+
+
+class TemplateProgram(Renderer):
+    """Compiled once. Raises `TemplateFailed` where it cannot be."""
+
+    def __init__(self, source: str) -> None:
+        environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = to_json
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateError as error:
+            raise TemplateFailed(
+                f"this model has a chat template that cannot be read: {error}"
+            ) from error
+        except RecursionError:
+            raise TemplateFailed("this model has a chat template nested too deep") from None
+
+    @override
+    def render(self, values: Mapping[str, Any]) -> str:
+        pieces: list[str] = []
+        room = MAX_RENDERED_CHARS
+        try:
+            for piece in self._template.generate(values):
+                room -= len(piece)
+                if room < 0:
+                    raise TemplateFailed(
+                        f"the chat template makes more than {MAX_RENDERED_CHARS} characters"
+                    )
+                pieces.append(piece)
+        except jinja2.TemplateError as error:
+            raise TemplateFailed(
+                f"the model's chat template refuses these messages: {error}"
+            ) from error
+        except MemoryError:
+            pieces.clear()
+            raise TemplateFailed("the model's chat template takes too much memory") from None
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            # Templates are programs; what they stumble over is these messages.
+            raise TemplateFailed(
+                f"the model's chat template fails on these messages: {error}"
+            ) from error
+        return "".join(pieces)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(format_: str) -> str:
+    return datetime.datetime.now().astimezone().strftime(format_)
+
+
+def to_json(value: Any, indent: int | None = None, **_ignored: Any) -> str:
+    """As Hugging Face's `tojson`: no HTML escapes, text as it is."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)

@@ -1,0 +1,135 @@
+"""From a request to the mask its answer must keep to: a constraint, a forced call, thinking before.
+
+Owner: whoever takes the request in; where a grammar is compiled, a thread of
+`umad.engine.mail.long_intake`. Nothing in it changes, so several may use it at once.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+
+from umad.chat.formats import ChatFormat
+from umad.chat.grammars import call_grammar
+from umad.constraint import MAX_GRAMMAR_CHARS, Constraint
+from umad.conversation import ChatOptions, Tool
+from umad.engine.chats.chat_template import Rendered
+from umad.engine.constraints.answer_mask import MASK_S, AnswerMask, MaskMaker, Phase, too_complex
+from umad.engine.constraints.guidance import Grammar, Guidance
+from umad.engine.vocab import Vocabulary
+from umad.errors import BadRequest
+from umad.units import NS_PER_S
+
+_HARMONY_ANSWER = b"<|channel|>final<|message|>"
+
+
+class AnswerRules:
+    """Makes the masks of one model's answers."""
+
+    def __init__(
+        self,
+        guidance: Guidance,
+        vocab: Vocabulary,
+        format_: ChatFormat,
+        *,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._now_ns = now_ns
+        self._guidance = guidance
+        self._vocab = vocab
+        self._format = format_
+        self._maker = MaskMaker()
+
+    def mask(
+        self,
+        constraint: Constraint | None,
+        options: ChatOptions,
+        rendered: Rendered | None,
+        resumed: Sequence[int],
+    ) -> AnswerMask | None:
+        """None where anything may be answered. Raises `BadRequest`, at once, for what cannot be
+        compiled; begins behind the tokens in `resumed`."""
+        grammar = self._grammar(constraint, options)
+        if grammar is None:
+            return None
+        opening, closing, phase = self._thinking(rendered, forces_call=options.forces_call)
+        mask = AnswerMask(
+            grammar,
+            self._maker,
+            piece_of=self._vocab.marked_piece,
+            phase=phase,
+            opening=opening,
+            closing=closing,
+        )
+        if not resumed:
+            self._check_pace(grammar)
+        mask.start(resumed)
+        return mask
+
+    def _check_pace(self, grammar: Grammar) -> None:
+        """Refuse a grammar that would keep every step waiting: better now than at its first."""
+        began_ns = self._now_ns()
+        grammar.allowed()
+        if self._now_ns() - began_ns > MASK_S * NS_PER_S:
+            raise too_complex(grammar.field, MASK_S)
+
+    def _grammar(self, constraint: Constraint | None, options: ChatOptions) -> Grammar | None:
+        tools = options.tools
+        if options.tool_name is not None:
+            tools = tuple(tool for tool in tools if tool.name == options.tool_name)
+        if options.forces_call:
+            self._check_tools(options.tools, tools)
+            several = options.tool_name is None
+            text = call_grammar(self._format, tools, self._mark, several=several)
+            return self._guidance.compiled_lark(text, "tools")
+        if constraint is None:
+            return None
+        grammar = self._guidance.compiled(constraint)
+        offered = bool(tools) and options.tool_choice != "none"
+        # The schemas true and false are no maps, and as good as none beside tools.
+        is_map = constraint.kind == "json_schema" and constraint.text.lstrip().startswith("{")
+        if not is_map or not offered:
+            return grammar
+        self._check_tools(tools, tools)
+        either = call_grammar(
+            self._format, tools, self._mark, several=True, or_schema=constraint.text
+        )
+        return self._guidance.compiled_lark(either, "tools")
+
+    def _check_tools(self, all_tools: tuple[Tool, ...], tools: tuple[Tool, ...]) -> None:
+        schemas = [json.dumps(tool.parameters, ensure_ascii=False) for tool in tools]
+        n_chars = sum([len(schema) for schema in schemas])
+        if n_chars > MAX_GRAMMAR_CHARS:
+            raise BadRequest(
+                f"the parameters of all tools have {n_chars} characters and at most "
+                f"{MAX_GRAMMAR_CHARS} can be made a grammar of",
+                field="tools",
+            )
+        for tool, schema in zip(tools, schemas, strict=True):
+            place = f"tools[{all_tools.index(tool)}].parameters"
+            self._guidance.check_schema(schema, place)
+
+    def _mark(self, text: str) -> str:
+        """As a control token, where the model has one of that text, else as text."""
+        ids = self._vocab.tokenize(text, special=True, with_ends=False)
+        if ids.size == 1 and not self._vocab.piece(int(ids[0])):
+            return f"<[{int(ids[0])}]>"
+        return json.dumps(text, ensure_ascii=False)
+
+    def _thinking(
+        self, rendered: Rendered | None, *, forces_call: bool
+    ) -> tuple[int | None, bytes, Phase]:
+        """(opening token, closing bytes, phase) of an answer behind this prompt."""
+        if rendered is None or not rendered.may_think:
+            return None, b"", Phase.ANSWER
+        if self._format.family == "harmony":
+            # A forced call's grammar has the thinking in it.
+            phase = Phase.ANSWER if forces_call else Phase.THINKING
+            return None, _HARMONY_ANSWER, phase
+        if self._format.thinking is None:
+            return None, b"", Phase.ANSWER
+        opening, closing = self._format.thinking
+        if rendered.opened:
+            return None, closing.encode(), Phase.THINKING
+        ids = self._vocab.tokenize(opening, special=True, with_ends=False)
+        # A model for which the mark is no token of its own does not think unasked.
+        first = int(ids[0]) if ids.size == 1 else None
+        return first, closing.encode(), Phase.BEFORE

@@ -1,0 +1,232 @@
+"""From an `embed` or `rerank` call to tokens: checks, tokenizing, on threads of its own.
+
+A library of texts takes seconds to tokenize, and the mailbox thread has chats to take in meanwhile.
+Order is kept between a request and its `Drop`: whichever comes second finds what the first left.
+Whose turn it is decides `fair_queue`. Owner: the embed threads, but for `take` and `drop`, which
+are the mailbox thread's.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.clock import MonotonicClock
+from umad.engine.embedding.facts import RANK, EmbedFacts
+from umad.engine.embedding.work import Wanted
+from umad.engine.mail.fair_queue import FairQueue
+from umad.engine.mail.step_mail import DropEmbed, EmbedArrival, StepMail
+from umad.engine.process import name_thread
+from umad.engine.vocab import Vocabulary
+from umad.errors import BadRequest, InternalError, PromptTooLong, UmadError, Unsupported
+from umad.protocol.link import EngineCall, EngineReply
+from umad.scheduler.embeds.queue import EmbedAdmission
+
+log = logging.getLogger("umad.engine")
+
+TokenArray = NDArray[np.int32]
+# Of vectors in one answer: below what clients take as one frame (16 MiB).
+MOST_ANSWER_BYTES = 15 * 2**20
+_FLOAT_BYTES = 4
+# An app with a library leaves one for another's question.
+N_THREADS = 2
+
+
+class EmbedIntake:
+    """Takes calls and puts `EmbedArrival`s, or answers them with what is wrong."""
+
+    def __init__(
+        self,
+        facts: EmbedFacts,
+        vocab: Vocabulary,
+        *,
+        inbox: StepMail,
+        reply: Callable[[EngineReply], None],
+        hurry: Callable[[str, int], None],
+        most_tokens: int | None = None,
+        now_ns: Callable[[], int] | None = None,
+    ) -> None:
+        """hurry: told the lane and the tokens of what has come. most_tokens: of one input, by the
+        daemon's limits."""
+        self._facts = facts
+        self._vocab = vocab
+        self._inbox = inbox
+        self._reply = reply
+        self._hurry = hurry
+        self._now_ns = now_ns or MonotonicClock().now_ns
+        self._most_tokens = min(facts.most_tokens, most_tokens or facts.most_tokens)
+        # Bounded by what the daemon lets in.
+        self._calls: FairQueue[EngineCall] = FairQueue()
+        self._lock = threading.Lock()
+        self._pending: set[int] = set()
+
+    def start(self) -> None:
+        """Begin to work."""
+        for _ in range(N_THREADS):
+            threading.Thread(target=self._run, name="umad-embed", daemon=True).start()
+
+    def take(self, call: EngineCall) -> None:
+        """Queue a call; returns at once."""
+        with self._lock:
+            self._pending.add(call.call)
+        owner, app = str(call.args.get("owner", "")), str(call.args["app"])
+        self._calls.put(call.call, call, owner=owner, app=app)
+
+    def drop(self, call: int) -> None:
+        """Nobody waits for the answer any more."""
+        with self._lock:
+            if call in self._pending:
+                self._pending.discard(call)
+                self._calls.drop(call)
+            else:
+                self._inbox.put(DropEmbed(call=call))
+
+    def _run(self) -> None:
+        name_thread("umad-embed")
+        while True:
+            ticket = self._calls.take()
+            began_ns = self._now_ns()
+            try:
+                if ticket.job.call in self._pending:
+                    self._settle(ticket.job)
+            finally:
+                self._calls.done(ticket, (self._now_ns() - began_ns) // 1000)
+
+    def _settle(self, call: EngineCall) -> None:
+        try:
+            arrival = self.arrival(call)
+        except UmadError as error:
+            self._refuse(call, error)
+        except Exception:
+            # One request's boundary: whatever it trips over must not cost the others theirs.
+            log.exception("texts cannot be taken call=%d", call.call)
+            self._refuse(call, InternalError("the engine's log says why"))
+        else:
+            self._hand_over(arrival)
+
+    def _hand_over(self, arrival: EmbedArrival) -> None:
+        admission = arrival.admission
+        with self._lock:
+            if admission.call not in self._pending:
+                return
+            self._pending.discard(admission.call)
+            self._inbox.put(arrival)
+        self._hurry(admission.lane, sum(arrival.wanted.sizes))
+
+    def _refuse(self, call: EngineCall, error: UmadError) -> None:
+        with self._lock:
+            self._pending.discard(call.call)
+        self._reply(EngineReply(call=call.call, error=(error.code, error.message, error.field)))
+
+    # -- one call -------------------------------------------------------------------------------
+
+    def arrival(self, call: EngineCall) -> EmbedArrival:
+        """Tokens of every input, checked. Raises what the client is to hear."""
+        args = call.args
+        if call.op == "rerank":
+            inputs, wanted = self._pairs(call.call, args)
+        else:
+            inputs, wanted = self._texts(call.call, args)
+        return EmbedArrival(
+            wanted=wanted,
+            admission=EmbedAdmission(
+                call=call.call,
+                lane=str(args["lane"]),
+                app=str(args["app"]),
+                inputs=inputs,
+                owner=str(args.get("owner", "")),
+            ),
+        )
+
+    def _texts(self, call: int, args: Mapping[str, Any]) -> tuple[tuple[TokenArray, ...], Wanted]:
+        facts = self._facts
+        if facts.ranks:
+            raise Unsupported(
+                "this model is a reranker: it scores documents and has no vectors; "
+                "ask it to rerank, or name another model",
+                field="model",
+            )
+        width = args["dimensions"] or facts.width
+        if width > facts.width:
+            raise BadRequest(
+                f"dimensions is {width} and this model's vectors have {facts.width}",
+                field="dimensions",
+            )
+        answer_bytes = len(args["inputs"]) * width * _FLOAT_BYTES
+        if answer_bytes > MOST_ANSWER_BYTES:
+            raise BadRequest(
+                f"{len(args['inputs'])} vectors of {width} numbers are {answer_bytes} bytes and an "
+                f"answer has at most {MOST_ANSWER_BYTES}: ask for fewer at once",
+                field="input",
+            )
+        inputs = tuple(
+            [
+                self._fitted(
+                    self._tokens(one, at, truncate=args["truncate"]),
+                    "input",
+                    at,
+                    truncate=args["truncate"],
+                )
+                for at, one in enumerate(args["inputs"])
+            ]
+        )
+        sizes = tuple([one.size for one in inputs])
+        return inputs, Wanted(call=call, sizes=sizes, width=width, normalize=args["normalize"])
+
+    def _tokens(self, one: str | tuple[int, ...], at: int, *, truncate: bool) -> TokenArray:
+        if not isinstance(one, str):
+            try:
+                return self._vocab.checked(one, field="input")
+            except BadRequest as error:
+                raise BadRequest(f"input {at}: {error.message}", field="input") from error
+        if not truncate:
+            self._vocab.check_size(one, self._most_tokens, field="input")
+        # What users write is text: a control token in it would be a stranger in the sentence.
+        return self._vocab.tokenize(one, special=False, with_ends=True)
+
+    def _pairs(self, call: int, args: Mapping[str, Any]) -> tuple[tuple[TokenArray, ...], Wanted]:
+        if not self._facts.ranks:
+            raise Unsupported(
+                f"this model is no reranker (its pooling is {self._facts.pooling}, not {RANK}): "
+                "scores of it would be made up; load one, such as bge-reranker-v2-m3",
+                field="model",
+            )
+        # It stands in every pair: what two thousand documents would be multiplied with.
+        query = self._vocab.tokenize(args["query"], special=False, with_ends=False)
+        if query.size >= self._most_tokens:
+            raise PromptTooLong(
+                f"query has {query.size} tokens and a pair at most {self._most_tokens}: no "
+                "document has room beside it",
+                field="query",
+            )
+        pair = self._vocab.pairs_with(args["query"])
+        inputs = tuple(
+            [
+                self._fitted(pair(document), "documents", at, truncate=args["truncate"])
+                for at, document in enumerate(args["documents"])
+            ]
+        )
+        sizes = tuple([one.size for one in inputs])
+        wanted = Wanted(
+            call=call, sizes=sizes, width=1, normalize=False, ranks=True, top=args["top_n"]
+        )
+        return inputs, wanted
+
+    def _fitted(self, tokens: TokenArray, field: str, at: int, *, truncate: bool) -> TokenArray:
+        """Raises for input number `at` where it is empty or too long."""
+        if not tokens.size:
+            raise BadRequest(f"{field} {at} has no tokens", field=field)
+        most = self._most_tokens
+        if tokens.size <= most:
+            return tokens
+        if not truncate:
+            raise PromptTooLong(
+                f"{field} {at} has {tokens.size} tokens and at most {most} are taken: split it, or "
+                "ask for truncate",
+                field=field,
+            )
+        # A copy: the rest may be a thousand times as long, and would be kept with it.
+        return self._vocab.truncated(tokens, most).copy()

@@ -1,0 +1,31 @@
+"""llama.cpp behind the seam `umad.engine.backend`. The only wing that knows its codes and types.
+
+Opening a file, in this order:
+
+    backend          LlamaBackend, LlamaModel: what the seam asks for
+    fitting          whether a model can be served here, told from its headers
+    context_memory   the memory a context takes, by llama.cpp's own account
+    header_copy      a model's header alone, for asking what a context takes
+    stream_count     how many streams memory has room for
+    loading          weights and context opened, warm-up, first measurements
+    opened_model     what a model whose weights are mapped says of itself
+    warm_up          the first decodes, and what can be learnt from them
+    repack_check     whether repacked kernels work here, asked of repack_child, which tries them
+                     (repack_trial) and may die of it; processor: whose instructions those are
+
+Serving:
+
+    decode_runner    DecodeRunner: carries a plan out
+    batch            writes a plan into llama.cpp's batch arrays
+    parked_cells     ParkedCells: slabs of cells in host memory
+    embedder         Embedder: texts to vectors, in a context of its own
+    abort_flag       the switch that ends a running decode
+
+The library:
+
+    llama            models and contexts; with llama_vocab (vocabularies) the only importer
+    llama_log        its log lines; devices: what it can compute on
+    context_options  the shape of a context; kv_types: our names for ggml's types
+
+Owner: the main thread opens, the step thread uses.
+"""

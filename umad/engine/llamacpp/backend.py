@@ -1,0 +1,161 @@
+"""llama.cpp as a `Backend`: a GGUF file opened, and the parts that compute with it.
+
+Not: how a file is opened (`loading`). Owner: the main thread opens it, the step thread uses it.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from umad.config import EngineSettings
+from umad.engine.backend import Capabilities
+from umad.engine.board.watch import BoardWatch
+from umad.engine.execution import NoStreams, StepRunner
+from umad.engine.launch import EngineOptions
+from umad.engine.llamacpp import llama, repack_check
+from umad.engine.llamacpp.abort_flag import AbortFlag
+from umad.engine.llamacpp.decode_runner import DecodeRunner
+from umad.engine.llamacpp.devices import Device
+from umad.engine.llamacpp.embedder import Embedder
+from umad.engine.llamacpp.fitting import device_bytes
+from umad.engine.llamacpp.llama import Context
+from umad.engine.llamacpp.loading import LoadedModel, load
+from umad.engine.llamacpp.parked_cells import ParkedCells
+from umad.engine.sessions.disk import SessionDisk
+from umad.engine.slabs import SlabStore
+from umad.engine.steps.cutter import Cutter
+from umad.scheduler.memory.windows import Beginnings
+
+
+class LlamaModel:
+    """An opened GGUF file. `umad.engine.backend.OpenModel` says what its parts are."""
+
+    def __init__(
+        self, loaded: LoadedModel, settings: EngineSettings, devices: tuple[Device, ...]
+    ) -> None:
+        self._loaded = loaded
+        self._devices = devices
+        self.facts = loaded.facts
+        self.tokens = loaded.model
+        self.embeds = loaded.embeds
+        self.cost = loaded.cost
+        self.cost_file = loaded.cost_file
+        self.parking = loaded.parking
+        self.sessions = loaded.sessions
+        self.beginnings = _beginnings(loaded)
+        self.batch_tokens = _batch_tokens(settings, loaded)
+        self.abort = AbortFlag() if loaded.context is None else loaded.context.abort_flag
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the scheduler may count on."""
+        return Capabilities(
+            can_share_prefix=self.facts.can_share_prefix,
+            can_park=self.parking is not None,
+            cuts_soon=self.facts.cuts_soon,
+            has_tiles=self.cost.tiles,
+            skip_ms=self.facts.skip_ms,
+            device_bytes=device_bytes(self._devices),
+        )
+
+    def slabs(self) -> SlabStore | None:
+        """The store of parked cells; None where nothing can be parked."""
+        loaded = self._loaded
+        if loaded.parking is None or loaded.context is None:
+            return None
+        return ParkedCells(loaded.context, loaded.parking, scratch=loaded.facts.max_seqs)
+
+    def runner(
+        self,
+        *,
+        cutter: Cutter,
+        now_ns: Callable[[], int],
+        watch: BoardWatch | None = None,
+        slabs: SlabStore | None = None,
+        disk: SessionDisk | None = None,
+    ) -> StepRunner:
+        """Carries plans out on the model's context."""
+        context = self._loaded.context
+        if context is None:
+            return NoStreams()
+        return DecodeRunner(
+            context,
+            capacity=self.batch_tokens,
+            cutter=cutter,
+            can_cut=watch is not None and self.facts.can_share_prefix,
+            now_ns=now_ns,
+            watch=watch,
+            parked=slabs,
+            disk=disk,
+            scratch=self.facts.max_seqs,
+        )
+
+    def embedder(self, *, cutter: Cutter, now_ns: Callable[[], int], watch: BoardWatch) -> Embedder:
+        """Computes embeddings in a context of its own."""
+        loaded = self._loaded
+        options, whole = loaded.embed_options, loaded.embeds.whole
+
+        def make(n_cells: int) -> Context:
+            rows = n_cells if whole else options.batch
+            cells = max(n_cells, loaded.embeds.least_cells)
+            sized = replace(options, n_cells=cells, batch=rows, ubatch=rows)
+            return Context(loaded.model, sized, abort=self.abort)
+
+        return Embedder(
+            loaded.embeds,
+            make,
+            cutter=cutter,
+            can_cut=self.facts.can_share_prefix,
+            now_ns=now_ns,
+            watch=watch,
+        )
+
+    def clear(self) -> None:
+        """Empty the pool of cells."""
+        if self._loaded.context is not None:
+            self._loaded.context.clear()
+
+    def close(self) -> None:
+        """Give context and weights back."""
+        if self._loaded.context is not None:
+            self._loaded.context.close()
+        self._loaded.model.close()
+
+
+def _batch_tokens(settings: EngineSettings, loaded: LoadedModel) -> int:
+    """Most rows of a step."""
+    most_rows = settings.batch
+    if loaded.window is not None:
+        # llama.cpp finds cells for every micro-batch of a decode before it computes the first one.
+        # Cells of a window that the first still looks at are taken for a later one by then, or
+        # purged (`llama_kv_cache::prepare`): 9 of 60 prompts were answered wrongly, up to 8.7 nats
+        # off, and after a cut there would be holes that nobody knows of.
+        most_rows = min(most_rows, settings.ubatch)
+    # A model that only embeds has no cells, and its steps no rows.
+    return min(most_rows, loaded.facts.n_cells or most_rows)
+
+
+def _beginnings(loaded: LoadedModel) -> Beginnings | None:
+    if loaded.window is None or loaded.context is None or not loaded.facts.can_share_prefix:
+        return None
+    return Beginnings(loaded.window, loaded.context.begin)
+
+
+class LlamaBackend:
+    """Opens GGUF files with llama.cpp. Its backends are initialised with the first one."""
+
+    def open(
+        self, options: EngineOptions, *, now_ns: Callable[[], int], costs_folder: Path | None
+    ) -> LlamaModel:
+        """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
+        llama.start()
+        if options.engine.repack:
+            memory = repack_check.repack_memory(os.environ)
+            options = replace(options, engine=repack_check.settled(options.engine, memory))
+        devices = llama.devices()
+        loaded = load(options, devices, now_ns, costs_folder=costs_folder)
+        return LlamaModel(loaded, options.engine, devices)
+
+
+BACKEND = LlamaBackend()

@@ -1,0 +1,52 @@
+"""Writes a `StepPlan` into llama.cpp's batch arrays. No Python object per prompt token.
+
+Owner: the step thread.
+"""
+
+import numpy as np
+
+from umad.engine.llamacpp.llama import Batch
+from umad.step import StepPlan
+
+
+class PlanWriter:
+    """Fills one preallocated `Batch`. scratch: the sequence that padding belongs to."""
+
+    def __init__(self, capacity: int, *, scratch: int) -> None:
+        self._scratch = scratch
+        self.batch = Batch(capacity)
+        self._ramp = np.arange(capacity, dtype=np.int32)
+
+    def write(self, plan: StepPlan) -> list[int]:
+        """Lay the plan out, decode rows first; the request of each output row, in row order."""
+        batch = self.batch
+        decode = plan.decode
+        at = len(decode)
+        rids = [piece.rid for piece in decode]
+        if at:
+            # A list assigned to a view is converted in C: a microsecond for eight rows.
+            batch.token[:at] = [piece.token for piece in decode]
+            batch.pos[:at] = [piece.position for piece in decode]
+            batch.seq[:at] = [piece.seq for piece in decode]
+            batch.wants_logits[:at] = 1
+        for piece in plan.prefill:
+            n = piece.tokens.size
+            end = at + n
+            batch.token[at:end] = piece.tokens
+            np.add(self._ramp[:n], piece.start, out=batch.pos[at:end])
+            batch.seq[at:end] = piece.seq
+            batch.wants_logits[at:end] = 0
+            if piece.wants_logits:
+                batch.wants_logits[end - 1] = 1
+                rids.append(piece.rid)
+            at = end
+        if plan.n_padding:
+            end = at + plan.n_padding
+            # Any tokens will do; they look at nothing but each other.
+            batch.token[at:end] = batch.token[0]
+            batch.pos[at:end] = self._ramp[: plan.n_padding]
+            batch.seq[at:end] = self._scratch
+            batch.wants_logits[at:end] = 0
+            at = end
+        batch.set_rows(at)
+        return rids

@@ -1,0 +1,223 @@
+"""What a context takes of memory, by llama.cpp's own account.
+
+llama.cpp has a dozen layouts for what it keeps of a text: keys and values of every layer or of
+some, compressed into one latent vector, shared between layers, an index beside them, a state of
+fixed size for each sequence, or several of these in one model. Working them out from a file's
+header was wrong by up to four times. So llama.cpp is asked: a model that was opened without weights
+makes a context that allocates nothing but its sequences' states, and its log says how large every
+part of it is (10 to 50 ms in all).
+Not: whether that fits the machine (`fitting`). Owner: the main thread.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.llama import (
+    MAX_SEQS,
+    Context,
+    LlamaError,
+    Model,
+    listening,
+    without_vocabulary,
+)
+from umad.engine.process import trim_heap
+from umad.errors import ModelLoadFailed
+from umad.models.gguf import GgufHeader
+from umad.models.sizes import kv_shape
+
+log = logging.getLogger("umad.engine")
+
+_MIB = 2**20
+# States are allocated in earnest, so they are measured on few sequences.
+_FEW_SEQS = 2
+# The log rounds to 0.01 MiB. So many cells show the bytes of one to the byte, and so many states of
+# a small model theirs to 1 %; neither takes much of anything.
+_FINE_CELLS = 2**16
+_FINE_SEQS_CELLS = 256
+# With small states it is asked what a step of all sequences works in; more than this is not touched
+# for an answer.
+_MOST_STATE_BYTES = 2**28
+# llama.cpp's list of a context's cells is made in earnest, too: some 60 bytes each. What a larger
+# one takes grows with it.
+_MOST_CELLS, _MANY_CELLS = 2**17, 2**20
+
+# llama-kv-cache.cpp, llama-kv-cache-*.cpp: which of several caches is made next.
+_WHICH = re.compile(r": creating +(non-SWA |SWA )?.*KV cache")
+_CELLS = re.compile(
+    r"llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +\d+ layers, +\d+/(\d+) seqs\)"
+)
+# llama-memory-recurrent.cpp, llama-kv-cache-dsv4.cpp
+_STATES = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB \( *(\d+) cells")
+_STATE_LAYER = re.compile(r"llama_memory_recurrent, layer +\d+: dev")
+_STREAMS = re.compile(r"streams = (\d+), rs_seq = \d+, layers = \d+, size = +([\d.]+) MiB")
+# llama-context.cpp: one for each device.
+_COMPUTE = re.compile(r" (?:compute|output) buffer size = +([\d.]+) MiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextMemory:
+    """Bytes of one context.
+
+    pool: of the cells that all sequences share. seq: of each sequence, used or not; state: the part
+    of it that does not grow with a text, of which every step reads and writes the whole. cell: one
+    position of one sequence, wherever it is kept; window: the part of a cell whose layers look back
+    over a sliding window only. compute: what a step works in; seq_compute: what each sequence adds
+    to it, where that was not asked for all of them.
+    """
+
+    pool_bytes: int = 0
+    seq_bytes: int = 0
+    state_bytes: int = 0
+    cell_bytes: int = 0
+    window_cell_bytes: int = 0
+    compute_bytes: int = 0
+    seq_compute_bytes: int = 0
+
+    def kept_bytes(self, n_seqs: int) -> int:
+        """Of texts and states, with so many sequences."""
+        return self.pool_bytes + n_seqs * self.seq_bytes
+
+    def working_bytes(self, n_seqs: int) -> int:
+        """What a step works in, with so many sequences."""
+        return self.compute_bytes + n_seqs * self.seq_compute_bytes
+
+
+def memory_of_file(
+    path: Path, headers: tuple[GgufHeader, ...], options: ContextOptions, *, gpu_layers: int
+) -> tuple[ContextMemory, bool]:
+    """Of a context with these options on the model in `path`, and whether its sequences have
+    states. headers: of all its files. Raises `ModelLoadFailed` for what llama.cpp cannot open, and
+    for what is no model by itself."""
+
+    def ask(file: Path) -> tuple[ContextMemory | None, bool]:
+        model = Model(str(file), gpu_layers=gpu_layers, weights=False)
+        try:
+            _refuse_halves(path, headers[0], model)
+            return context_memory(model, options), model.is_recurrent
+        finally:
+            model.close()
+
+    with _quick_to_open(path, headers) as copy:
+        try:
+            try:
+                memory, keeps_states = ask(copy or path)
+            except LlamaError:
+                if copy is None:
+                    raise
+                memory, keeps_states = ask(path)
+        except LlamaError as error:
+            raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
+    trim_heap()
+    if memory is None:
+        cell_bytes = kv_shape(headers[0]).cell_bytes(options.type_k, options.type_v)
+        log.warning("this llama.cpp does not say what a context takes; KV is reckoned, states not")
+        memory = ContextMemory(cell_bytes=cell_bytes, pool_bytes=cell_bytes * options.n_cells)
+    return memory, keeps_states
+
+
+def context_memory(model: Model, options: ContextOptions) -> ContextMemory | None:
+    """Of a context with these options on `model`, which has been opened without weights. None where
+    the log has none of the known lines though the model keeps something: a llama.cpp that words it
+    otherwise. Raises `LlamaError`."""
+    asked = _FEW_SEQS if model.is_recurrent else options.max_seqs
+    n_cells = min(options.n_cells, _MOST_CELLS)
+    whole = _said(model, replace(options, n_cells=n_cells, max_seqs=asked))
+    fine = _said(model, replace(options, n_cells=_FINE_CELLS, max_seqs=1))
+    if whole is None or fine is None:
+        return None
+    state_bytes = whole.state_bytes
+    if model.is_recurrent and state_bytes < _MIB:
+        finest = MAX_SEQS if state_bytes < _MIB // 4 else MAX_SEQS // 4
+        finer = replace(options, n_cells=_FINE_SEQS_CELLS, max_seqs=finest)
+        state_bytes = (_said(model, finer) or whole).state_bytes
+    own_bytes = whole.seq_bytes - whole.state_bytes
+    compute_bytes, seq_compute_bytes = whole.compute_bytes, 0
+    if model.is_recurrent:
+        all_cells = n_cells * (options.max_seqs if own_bytes else 1)
+        if options.max_seqs * state_bytes <= _MOST_STATE_BYTES and all_cells <= _MANY_CELLS:
+            every = _said(model, replace(options, n_cells=n_cells)) or whole
+            compute_bytes = every.compute_bytes
+        else:
+            # A step gathers the states of one layer after the other.
+            seq_compute_bytes = whole.seq_compute_bytes
+    more_cells = options.n_cells - n_cells
+    more_bytes = more_cells * fine.cell_bytes
+    work_bytes = (whole.compute_bytes - fine.compute_bytes) / (_MOST_CELLS - _FINE_CELLS)
+    return ContextMemory(
+        pool_bytes=whole.pool_bytes + (more_bytes if whole.pool_bytes else 0),
+        seq_bytes=own_bytes + (more_bytes if own_bytes else 0) + state_bytes,
+        state_bytes=state_bytes,
+        cell_bytes=fine.cell_bytes,
+        window_cell_bytes=fine.window_cell_bytes,
+        compute_bytes=compute_bytes + round(more_cells * max(0.0, work_bytes)),
+        seq_compute_bytes=seq_compute_bytes,
+    )
+
+
+def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
+    """What these lines of llama.cpp's log say of a context of so many cells."""
+    pool = own = state = cells = window = compute = 0.0
+    n_state_layers = 0
+    looks_back = False
+    for line in lines:
+        if found := _WHICH.search(line):
+            looks_back = found[1] == "SWA "
+        elif found := _CELLS.search(line):
+            mib, n_streams = float(found[1]), int(found[2])
+            if n_streams == 1:
+                pool += mib
+            else:
+                mib /= n_streams
+                own += mib
+            cells += mib
+            window += mib if looks_back else 0.0
+        elif _STATE_LAYER.search(line):
+            n_state_layers += 1
+        elif found := _STATES.search(line):
+            state += float(found[1]) / int(found[2])
+        elif found := _STREAMS.search(line):
+            state += float(found[2]) / int(found[1])
+        elif found := _COMPUTE.search(line):
+            compute += float(found[1])
+    return ContextMemory(
+        pool_bytes=round(pool * _MIB),
+        seq_bytes=round((own + state) * _MIB),
+        state_bytes=round(state * _MIB),
+        cell_bytes=round(cells * _MIB / n_cells),
+        window_cell_bytes=round(window * _MIB / n_cells),
+        compute_bytes=round(compute * _MIB),
+        seq_compute_bytes=round(state * _MIB / n_state_layers) if n_state_layers else 0,
+    )
+
+
+def _said(model: Model, options: ContextOptions) -> ContextMemory | None:
+    with listening() as lines:
+        context = Context(model, options)
+    n_cells, has_memory = context.n_cells, context.has_memory
+    context.close()
+    said = read_log(lines, n_cells=n_cells)
+    return None if has_memory and not (said.cell_bytes or said.state_bytes) else said
+
+
+def _quick_to_open(
+    path: Path, headers: tuple[GgufHeader, ...]
+) -> AbstractContextManager[Path | None]:
+    if len(headers) > 1:
+        return nullcontext()  # the parts would have to be copied, too
+    (only,) = headers
+    return without_vocabulary(path, data_bytes=only.needed_bytes - only.data_at)
+
+
+def _refuse_halves(path: Path, header: GgufHeader, model: Model) -> None:
+    if not model.has_decoder:
+        raise ModelLoadFailed(f"{path} is one half of a model, of no use alone")
+    if model.has_encoder:
+        raise ModelLoadFailed(
+            f"{path} is an encoder-decoder model ({header.architecture}): it reads with one half "
+            "and writes with the other, which umad does not run; choose a model that only decodes"
+        )

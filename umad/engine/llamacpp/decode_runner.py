@@ -1,0 +1,169 @@
+"""Carries out a plan on llama.cpp: memory operations, then one decode.
+
+Not: sampling or the scheduler's books. Owner: the step thread.
+"""
+
+import logging
+from collections.abc import Callable
+
+from umad.engine.board.watch import BoardWatch
+from umad.engine.execution import NOTHING_KEPT, Decoded
+from umad.engine.llamacpp.batch import PlanWriter
+from umad.engine.llamacpp.llama import Context
+from umad.engine.sessions.disk import SessionDisk
+from umad.engine.slabs import SlabStore
+from umad.engine.steps.cutter import Cutter
+from umad.errors import EngineFailed
+from umad.step import (
+    DiskDone,
+    HouseKept,
+    MemoryOp,
+    ParkDrop,
+    SeqCopy,
+    SeqPark,
+    SeqRestore,
+    SeqTrim,
+    SessionFetch,
+    SessionForget,
+    SessionOp,
+    SessionSave,
+    StepPlan,
+)
+from umad.units import NS_PER_MS
+
+log = logging.getLogger("umad.engine")
+
+_DONE, _NO_MEMORY, _ABORTED = 0, 1, 2  # llama_decode's results; below 0 it is an error
+# The ledger makes "no cells" impossible. Once may be its slip, mended by eviction; more is a bug
+# that would turn for ever.
+_MOST_NO_MEMORY = 8
+
+
+class DecodeRunner:
+    """The context's user."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        capacity: int,
+        cutter: Cutter,
+        can_cut: bool,
+        now_ns: Callable[[], int],
+        watch: BoardWatch | None = None,
+        parked: SlabStore | None = None,
+        disk: SessionDisk | None = None,
+        scratch: int,
+    ) -> None:
+        """`can_cut` False: a state half rolled back would be wrong (recurrent models).
+
+        scratch: a sequence number that no plan's slices have, for rows of nobody.
+
+        watch: sees to it that the work of other engines cuts this one's background steps too.
+        parked: needed where plans park sequences; disk: where they save sessions.
+        """
+        self._context = context
+        self._writer = PlanWriter(capacity, scratch=scratch)
+        self._scratch = scratch
+        self._cutter = cutter
+        self._can_cut = can_cut
+        self._now_ns = now_ns
+        self._watch = watch
+        self._parked = parked
+        self._disk = disk
+        self._no_logits = context.logits_of_none()
+        self._no_memory_in_a_row = 0
+
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
+        """Carry out memory operations, in order. A copy to or from host memory that fails takes
+        the later ones of its key with it."""
+        if not operations:
+            return NOTHING_KEPT
+        failed: list[int] = []
+        copied_bytes = copy_ns = 0
+        for operation in operations:
+            match operation:
+                case SeqCopy():
+                    self._context.copy(operation.source, operation.target, operation.n_tokens)
+                case SeqTrim():
+                    self._trim(operation)
+                case ParkDrop():
+                    if self._parked is not None:
+                        self._parked.drop(operation.key)
+                case SessionSave() | SessionFetch() | SessionForget():
+                    self._begin(operation, failed)
+                case SeqPark() | SeqRestore():
+                    began_ns = self._now_ns()
+                    n_bytes = 0 if operation.key in failed else self._move(operation)
+                    copy_ns += self._now_ns() - began_ns
+                    copied_bytes += n_bytes
+                    if not n_bytes:
+                        failed.append(operation.key)
+        return HouseKept(
+            copied_bytes=copied_bytes, copy_ms=copy_ns / NS_PER_MS, failed=tuple(failed)
+        )
+
+    def _begin(self, operation: SessionOp, failed: list[int]) -> None:
+        if self._disk is None:
+            return
+        if isinstance(operation, SessionSave) and operation.key in failed:
+            self._disk.refuse(operation)
+        else:
+            self._disk.begin(operation)
+
+    def _move(self, operation: SeqPark | SeqRestore) -> int:
+        if self._parked is None:
+            return 0
+        if isinstance(operation, SeqPark):
+            return self._parked.park(operation)
+        return self._parked.restore(operation)
+
+    def _trim(self, operation: SeqTrim) -> None:
+        if not self._context.trim(operation.seq, operation.keep_tokens):
+            # Only models that cannot share prefixes refuse, and only to trim to a middle;
+            # the whole sequence always goes, and is computed again.
+            raise EngineFailed(
+                f"llama.cpp kept the cells of sequence {operation.seq} "
+                f"from {operation.keep_tokens} on"
+            )
+
+    def disk_done(self, report: DiskDone) -> None:
+        """A session was written or read, or could not be."""
+        if self._disk is not None:
+            self._disk.done(report)
+
+    def run(self, plan: StepPlan) -> Decoded:
+        """One step; `plan` is not idle. Raises `EngineFailed` when llama.cpp has no way on."""
+        house = self.keep_house(plan.memory)
+        writer, context = self._writer, self._context
+        rids = writer.write(plan)
+        can_be_cut = plan.cuttable and self._can_cut
+        if can_be_cut:
+            self._cutter.arm()
+            if self._watch is not None and plan.background:
+                self._watch.began()
+        began_ns = self._now_ns()
+        code = context.decode(writer.batch)
+        if code == _DONE:
+            logits = context.logits(len(rids)) if rids else self._no_logits
+        device_ns = self._now_ns() - began_ns
+        if plan.n_padding:
+            context.trim(self._scratch, 0)
+        if can_be_cut:
+            if self._watch is not None and plan.background:
+                self._watch.ended()
+            self._cutter.disarm()
+        if code == _DONE:
+            self._no_memory_in_a_row = 0
+            return Decoded("done", rids, logits, device_ns, plan.n_rows, house)
+        if code == _ABORTED:
+            return Decoded("cut", [], self._no_logits, device_ns, plan.n_rows, house)
+        self._no_memory_in_a_row += code == _NO_MEMORY
+        if code != _NO_MEMORY or self._no_memory_in_a_row > _MOST_NO_MEMORY:
+            raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")
+        log.warning("no cells for a step that the ledger had cells for rows=%d", plan.n_rows)
+        return Decoded("no_memory", [], self._no_logits, device_ns, plan.n_rows, house)
+
+    def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+        """(seq, tokens in the KV) of the plan's prefill sequences, asked of llama.cpp."""
+        return tuple([(piece.seq, self._context.length(piece.seq)) for piece in plan.prefill])

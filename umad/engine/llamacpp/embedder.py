@@ -1,0 +1,212 @@
+"""Computes embedding slices: a context of its own, one decode a slice, vectors out of its rows.
+
+The context is made when the first slice comes, as large as that needs, and given back when no work
+has come for a while: who never embeds pays nothing. Not: which texts and when
+(`umad.scheduler.embeds.queue`), or what a client asked (`embed_intake`). Owner: the step thread.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.board.watch import BoardWatch
+from umad.engine.embedding.facts import EmbedFacts
+from umad.engine.embedding.work import Embedded, Wanted
+from umad.engine.llamacpp.llama import Batch, Context, LlamaError
+from umad.engine.steps.cutter import Cutter
+from umad.errors import EngineFailed, UmadError
+from umad.protocol.link import EngineReply
+from umad.step import EmbedPiece, EmbedSlice
+
+log = logging.getLogger("umad.engine")
+
+_DONE, _ABORTED = 0, 2  # llama_decode's results
+# An editor that looks something up every few seconds keeps its context; a minute later it is gone.
+KEPT_NS = 20_000_000_000
+
+
+@dataclass(slots=True)
+class _Job:
+    """vectors: float32 (inputs, width). sum: of the input that is begun, where a mean is made."""
+
+    wanted: Wanted
+    vectors: NDArray[np.float32]
+    n_left: int
+    sum: NDArray[np.float32] | None = None
+
+
+class Embedder:
+    """The embedding context's user, and the vectors that are not whole yet."""
+
+    def __init__(
+        self,
+        facts: EmbedFacts,
+        make: Callable[[int], Context],
+        *,
+        cutter: Cutter,
+        can_cut: bool,
+        now_ns: Callable[[], int],
+        watch: BoardWatch | None = None,
+    ) -> None:
+        """make: a context of so many cells. can_cut: as in `DecodeRunner`."""
+        self._facts = facts
+        self._make = make
+        self._cutter = cutter
+        self._can_cut = can_cut
+        self._now_ns = now_ns
+        self._watch = watch
+        self._jobs: dict[int, _Job] = {}
+        self._context: Context | None = None
+        self._batch = Batch(1)
+        self._n_cells = 0
+        self._used_ns = 0
+
+    def expect(self, wanted: Wanted) -> None:
+        """Slices of this request will come."""
+        shape = (len(wanted.sizes), wanted.width)
+        self._jobs[wanted.call] = _Job(wanted, np.empty(shape, np.float32), len(wanted.sizes))
+
+    def forget(self, call: int) -> None:
+        """None of it will come any more."""
+        self._jobs.pop(call, None)
+
+    def rest(self, now_ns: int) -> bool:
+        """Give the context back if it has not been used for a while; whether that was done."""
+        if self._context is None or self._jobs or now_ns - self._used_ns < KEPT_NS:
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Give the context back; before the model."""
+        if self._context is not None:
+            self._context.close()
+            self._context, self._n_cells = None, 0
+
+    def run(self, work: EmbedSlice, *, cuttable: bool) -> Embedded:
+        """One decode. Raises `EngineFailed` when llama.cpp has no way on."""
+        try:
+            context = self._context_for(work.cells)
+        except LlamaError as error:
+            log.warning("no embedding context cells=%d error=%s", work.cells, error)
+            return self._give_up(
+                work, EngineFailed(f"there is no memory for texts of {work.cells} tokens")
+            )
+        for seq in work.drop:
+            context.trim(seq, 0)
+        self._write(work)
+        arms = cuttable and self._can_cut
+        if arms:
+            self._cutter.arm()
+            if self._watch is not None:
+                self._watch.began()
+        began_ns = self._now_ns()
+        code = context.decode(self._batch)
+        if code == _DONE:
+            pooled = self._pooled(context, work)
+        self._used_ns = self._now_ns()
+        if arms:
+            if self._watch is not None:
+                self._watch.ended()
+            self._cutter.disarm()
+        told = Embedded(ns=self._used_ns - began_ns, was_cut=code == _ABORTED)
+        if code not in (_DONE, _ABORTED):
+            raise EngineFailed(f"llama_decode of texts returned {code}: {context.last_words()}")
+        if context.has_memory:
+            self._tidy(context, work, was_cut=told.was_cut)
+        if not told.was_cut:
+            for piece, vector in zip(work.pieces, pooled, strict=True):
+                self._take(piece, vector, told)
+        return told
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _context_for(self, n_cells: int) -> Context:
+        if self._context is None or self._n_cells != n_cells:
+            self.close()
+            rows = n_cells if self._facts.whole else self._facts.shape.rows
+            self._context = self._make(n_cells)
+            self._batch = Batch(rows)
+            self._batch.wants_logits[:] = 1
+            self._n_cells = n_cells
+            log.info("embedding context cells=%d rows=%d", n_cells, rows)
+        return self._context
+
+    def _write(self, work: EmbedSlice) -> None:
+        batch, at = self._batch, 0
+        for piece in work.pieces:
+            end = at + piece.tokens.size
+            batch.token[at:end] = piece.tokens
+            batch.pos[at:end] = np.arange(piece.start, piece.start + piece.tokens.size)
+            batch.seq[at:end] = piece.seq
+            at = end
+        batch.set_rows(at)
+
+    def _pooled(self, context: Context, work: EmbedSlice) -> list[NDArray[np.float32]]:
+        """Of each piece its vector, or what adds up to one; waits for the device."""
+        width = self._facts.width
+        if self._facts.context_pooling != "none":
+            return [context.seq_vector(piece.seq, width) for piece in work.pieces]
+        rows = context.row_vectors(work.n_rows, width)
+        ends = np.cumsum([piece.tokens.size for piece in work.pieces])
+        parts = np.split(rows, ends[:-1])
+        if self._facts.pooling == "cls":
+            return [part[0] for part in parts]
+        return [part.sum(axis=0) for part in parts]
+
+    def _tidy(self, context: Context, work: EmbedSlice, *, was_cut: bool) -> None:
+        for piece in work.pieces:
+            if was_cut or piece.ends or self._facts.whole:
+                context.trim(piece.seq, piece.start if was_cut else 0)
+
+    def _take(self, piece: EmbedPiece, vector: NDArray[np.float32], told: Embedded) -> None:
+        job = self._jobs[piece.call]
+        if self._facts.pooling == "mean" and not self._facts.whole:
+            job.sum = vector.copy() if job.sum is None or not piece.start else job.sum + vector
+            vector = job.sum / np.float32(piece.start + piece.tokens.size)
+        elif self._facts.pooling == "cls" and not self._facts.whole:
+            job.sum = vector.copy() if not piece.start or job.sum is None else job.sum
+            vector = job.sum
+        if not piece.ends:
+            return
+        wanted = job.wanted
+        job.vectors[piece.index] = _finished(vector[: wanted.width], normalize=wanted.normalize)
+        job.n_left -= 1
+        if job.n_left == 0:
+            del self._jobs[piece.call]
+            told.replies.append(EngineReply(call=piece.call, value=_answer(job)))
+
+    def _give_up(self, work: EmbedSlice, error: UmadError) -> Embedded:
+        failed = list(dict.fromkeys(piece.call for piece in work.pieces))
+        for call in failed:
+            self.forget(call)
+        failure = (error.code, error.message, error.field)
+        replies = [EngineReply(call=call, error=failure) for call in failed]
+        return Embedded(was_cut=True, replies=replies, failed=failed)
+
+
+def _finished(vector: NDArray[np.float32], *, normalize: bool) -> NDArray[np.float32]:
+    length = float(np.linalg.norm(vector)) if normalize else 0.0
+    return vector / np.float32(length) if length else vector
+
+
+def _answer(job: _Job) -> dict[str, Any]:
+    """The value of the reply, plain, as it goes out (`umad.protocol.embed_fields`)."""
+    wanted, vectors = job.wanted, job.vectors
+    n_tokens = sum(wanted.sizes)
+    if wanted.ranks:
+        scores = vectors[:, 0]
+        best = np.argsort(-scores, kind="stable")[: wanted.top].tolist()
+        return {
+            "ranked": [(index, float(scores[index])) for index in best],
+            "prompt_tokens": n_tokens,
+        }
+    return {
+        "dimensions": wanted.width,
+        "vectors": np.ascontiguousarray(vectors, "<f4").tobytes(),
+        "prompt_tokens": n_tokens,
+    }

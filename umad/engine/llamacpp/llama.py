@@ -1,0 +1,332 @@
+"""llama.cpp, typed and as thin as ctypes allows. Only this module and `llama_vocab` import
+`llama_cpp`.
+
+Not here: policy, plans, text of users' errors. Nothing in here decides; a failure is a return
+code or a `LlamaError` with llama.cpp's own last words.
+Owner: a `Model` is read-only once open and safe from any thread (llama.cpp's vocabulary is const
+after load: `llama_vocab::impl` is only read by tokenize and token_to_piece). A `Context` belongs
+to the step thread.
+"""
+
+import ctypes
+import os
+from contextlib import AbstractContextManager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llama_cpp import llama_cpp as lib
+from llama_cpp._ggml import libggml as libggml
+from numpy.typing import NDArray
+
+from umad.engine.llamacpp.abort_flag import AbortFlag
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.devices import Device, devices_of
+from umad.engine.llamacpp.header_copy import header_copy
+from umad.engine.llamacpp.llama_log import LlamaLog
+from umad.engine.llamacpp.llama_vocab import LlamaVocab
+
+MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
+
+
+class LlamaError(Exception):
+    """llama.cpp refused; the text is its own last error lines, joined."""
+
+
+_tap = LlamaLog()
+
+
+def start() -> None:
+    """Route llama.cpp's log and initialise its backends. Once a process, before any `Model`."""
+    # A debugger's backtrace takes seconds and buries the reason of an abort under forty lines.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    lib.llama_log_set(_tap.callback, ctypes.c_void_p(0))
+    lib.llama_backend_init()
+
+
+def listening() -> AbstractContextManager[list[str]]:
+    """The lines llama.cpp says meanwhile."""
+    return _tap.listening()
+
+
+def without_vocabulary(path: Path, *, data_bytes: int) -> AbstractContextManager[Path | None]:
+    """A copy of a file's header, quick to open without weights; `header_copy` says more."""
+    return header_copy(libggml, path, data_bytes=data_bytes)
+
+
+def devices() -> tuple[Device, ...]:
+    """Every device the loaded backends offer."""
+    return devices_of(libggml)
+
+
+def build() -> str:
+    """The binding's version, and what the library was built for."""
+    features: bytes = lib.llama_print_system_info()
+    return f"{metadata.version('llama-cpp-python')}; {features.decode('utf-8', 'replace').strip()}"
+
+
+class Model(LlamaVocab):
+    """A GGUF file's weights and vocabulary."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        gpu_layers: int = -1,
+        mmap: bool = True,
+        mlock: bool = False,
+        repack: bool = False,
+        vocab_only: bool = False,
+        weights: bool = True,
+    ) -> None:
+        """weights: False reads the header alone. Nothing can be decoded then, but a context says in
+        llama.cpp's log what it would take, and takes only its sequences' states."""
+        params = lib.llama_model_default_params()
+        params.no_alloc = not weights
+        params.n_gpu_layers = gpu_layers
+        params.load_mode = (
+            lib.LLAMA_LOAD_MODE_NONE
+            if not weights
+            else lib.LLAMA_LOAD_MODE_MMAP_MLOCK
+            if mmap and mlock
+            else lib.LLAMA_LOAD_MODE_MMAP
+            if mmap
+            else lib.LLAMA_LOAD_MODE_MLOCK
+            if mlock
+            else lib.LLAMA_LOAD_MODE_NONE
+        )
+        # Repacking is faster but a second copy of the weights (measured: 766 MB for 531).
+        params.use_extra_bufts = repack
+        params.vocab_only = vocab_only
+        _tap.errors.clear()
+        self.handle: Any = lib.llama_model_load_from_file(path.encode(), params)
+        if not self.handle:
+            raise LlamaError(_tap.reason())
+        super().__init__(lib.llama_model_get_vocab(self.handle))
+
+    @property
+    def description(self) -> str:
+        """llama.cpp's short description, such as "qwen2 1B Q8_0"."""
+        return self._text(lib.llama_model_desc)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(lib.llama_model_size(self.handle))
+
+    @property
+    def n_params(self) -> int:
+        """Weights, all experts counted."""
+        return int(lib.llama_model_n_params(self.handle))
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Some or all layers keep a state instead of cells."""
+        return bool(
+            lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        )
+
+    @property
+    def sliding_window(self) -> int:
+        """Positions some of the layers look back over; 0 where all look back over everything."""
+        return int(lib.llama_model_n_swa(self.handle))
+
+    @property
+    def has_encoder(self) -> bool:
+        """True where a text has to go through an encoder of its own first."""
+        return bool(lib.llama_model_has_encoder(self.handle))
+
+    @property
+    def has_decoder(self) -> bool:
+        """False for encoders, which can embed and not generate."""
+        return bool(lib.llama_model_has_decoder(self.handle))
+
+    @property
+    def n_embd_out(self) -> int:
+        """Numbers of a vector."""
+        return int(lib.llama_model_n_embd_out(self.handle))
+
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The source in the file, Jinja unless it has a `name` of its own; or None."""
+        template = lib.llama_model_chat_template(self.handle, name and name.encode())
+        return None if template is None else template.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Free the weights; contexts first."""
+        if self.handle:
+            lib.llama_model_free(self.handle)
+            self.handle = None
+
+    def _text(self, function: Any) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        function(self.handle, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+
+class Batch:
+    """A llama_batch over numpy arrays: fill a prefix of them, set `n_rows`, decode.
+
+    token, pos: int32 (capacity,). seq: int32 (capacity,), the one sequence of each row.
+    wants_logits: int8 (capacity,).
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.token = np.zeros(capacity, np.int32)
+        self.pos = np.zeros(capacity, np.int32)
+        self.seq = np.zeros(capacity, np.int32)
+        self.wants_logits = np.zeros(capacity, np.int8)
+        self._n_seq = np.ones(capacity, np.int32)
+        # Row i's sequence list is the one element seq[i]; the pointers never change.
+        self._seq_pointers = self.seq.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
+        i32, i8 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
+        struct: Any = lib.llama_batch()  # Any: the binding declares arrays where C has pointers
+        struct.token = self.token.ctypes.data_as(i32)
+        struct.pos = self.pos.ctypes.data_as(i32)
+        struct.n_seq_id = self._n_seq.ctypes.data_as(i32)
+        struct.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(i32))
+        struct.logits = self.wants_logits.ctypes.data_as(i8)
+        self.struct = struct
+
+    def set_rows(self, n_rows: int) -> None:
+        """How many of the rows the next decode computes."""
+        self.struct.n_tokens = n_rows
+
+
+class Context:
+    """One llama_context with a unified KV pool and a way to cut a running decode."""
+
+    def __init__(
+        self, model: Model, options: ContextOptions, *, abort: AbortFlag | None = None
+    ) -> None:
+        params = lib.llama_context_default_params()
+        params.n_ctx = options.n_cells
+        params.n_seq_max = options.max_seqs
+        params.n_batch = options.batch
+        params.n_ubatch = options.ubatch
+        # At most one row of logits a sequence; by default llama.cpp reserves one a batch row.
+        params.n_outputs_max = min(options.max_seqs, options.batch)
+        if options.pooling is not None:
+            params.embeddings = True
+            params.pooling_type = options.pooling
+            params.n_outputs_max = options.batch
+        params.n_threads = params.n_threads_batch = options.threads
+        params.type_k, params.type_v = options.type_k, options.type_v
+        params.flash_attn_type = (
+            lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if options.flash_attention
+            else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        params.kv_unified = True
+        # With fewer cells in layers with a window all lose their beginnings
+        # (`scheduler.memory.windows`).
+        params.swa_full = True
+        params.no_perf = True
+        _tap.errors.clear()
+        self._handle: Any = lib.llama_init_from_model(model.handle, params)
+        if not self._handle:
+            raise LlamaError(_tap.reason())
+        self._memory: Any = lib.llama_get_memory(self._handle)
+        self._n_vocab = model.n_vocab
+        self._none: NDArray[np.float32] = np.empty((0, model.n_vocab), np.float32)
+        self._rows = self._none
+        self._rows_at = 0
+        self._max_rows = params.n_outputs_max
+        self._decode = lib.llama_decode
+        self._get_logits = _address_of_logits()
+        self.n_cells: int = lib.llama_n_ctx(self._handle)
+        self.abort_flag = flag = abort or AbortFlag()
+        lib.llama_set_abort_callback(self._handle, flag.callback, flag.argument)
+
+    @property
+    def has_memory(self) -> bool:
+        """False for models that keep nothing from one decode to the next: encoders."""
+        return bool(self._memory)
+
+    def decode(self, batch: Batch) -> int:
+        """Run the batch, the GIL released. 0 done, 1 no cells, 2 aborted, below 0 an error."""
+        code: int = self._decode(self._handle, batch.struct)
+        return code
+
+    def logits(self, n_rows: int) -> NDArray[np.float32]:
+        """float32 (n_rows, n_vocab) of the last decode's output rows, in batch order: a view into
+        llama.cpp's own buffer, good until the next decode. Waits for the device."""
+        at = self._get_logits(self._handle)
+        if at != self._rows_at:
+            # llama.cpp moves its buffer only when more rows are asked for than ever before.
+            shape = (self._max_rows, self._n_vocab)
+            raw = (ctypes.c_float * (shape[0] * shape[1])).from_address(at)
+            self._rows = np.frombuffer(raw, np.float32).reshape(shape)
+            self._rows_at = at
+        return self._rows[:n_rows]
+
+    def logits_of_none(self) -> NDArray[np.float32]:
+        """float32 (0, n_vocab): what a decode without output rows gives."""
+        return self._none
+
+    def row_vectors(self, n_rows: int, width: int) -> NDArray[np.float32]:
+        """float32 (n_rows, width) where nothing is pooled, good until the next decode."""
+        return np.ctypeslib.as_array(lib.llama_get_embeddings(self._handle), (n_rows, width))
+
+    def seq_vector(self, seq: int, width: int) -> NDArray[np.float32]:
+        """float32 (width,) where a context pools, good until the next decode."""
+        return np.ctypeslib.as_array(lib.llama_get_embeddings_seq(self._handle, seq), (width,))
+
+    def trim(self, seq: int, keep_tokens: int) -> bool:
+        """Drop positions from `keep_tokens` on; False where the model cannot."""
+        return bool(lib.llama_memory_seq_rm(self._memory, seq, keep_tokens, -1))
+
+    def copy(self, source: int, target: int, end: int, *, start: int = 0) -> None:
+        """Share positions [start, end) of `source` with `target`; no bytes move."""
+        lib.llama_memory_seq_cp(self._memory, source, target, start, end)
+
+    def length(self, seq: int) -> int:
+        """Positions a sequence holds, counted from 0."""
+        return int(lib.llama_memory_seq_pos_max(self._memory, seq)) + 1
+
+    def state(self, seq: int) -> bytes:
+        """The cells of one sequence as llama.cpp saves them: positions, keys and values."""
+        size = lib.llama_state_seq_get_size(self._handle, seq)
+        buffer = (ctypes.c_uint8 * size)()
+        written = lib.llama_state_seq_get_data(self._handle, buffer, size, seq)
+        return bytes(memoryview(buffer)[:written])
+
+    def begin(self, seq: int) -> int:
+        """The first position that every layer holds of a sequence; -1 when it is empty."""
+        return int(lib.llama_memory_seq_pos_min(self._memory, seq))
+
+    def save(self, seq: int, memory: NDArray[np.uint8]) -> int:
+        """Write `state` into `memory`; its bytes, 0 when that is too small. Releases the GIL."""
+        at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return int(lib.llama_state_seq_get_data(self._handle, at, memory.size, seq))
+
+    def load(self, seq: int, memory: NDArray[np.uint8], n_bytes: int) -> bool:
+        """Replace the cells of `seq` by what `save` wrote; False when there are not enough free,
+        and then it is empty. Releases the GIL."""
+        at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return bool(lib.llama_state_seq_set_data(self._handle, at, n_bytes, seq))
+
+    def clear(self) -> None:
+        """Empty the whole pool."""
+        lib.llama_memory_clear(self._memory, False)
+
+    def set_warmup(self, on: bool) -> None:
+        """While on, a decode touches every expert of a MoE, so that all weights are paged in."""
+        lib.llama_set_warmup(self._handle, on)
+
+    def last_words(self) -> str:
+        """llama.cpp's last error lines."""
+        return _tap.reason()
+
+    def close(self) -> None:
+        """Free the context; before its model."""
+        if self._handle:
+            lib.llama_free(self._handle)
+            self._handle = None
+
+
+def _address_of_logits() -> Any:
+    # The binding's own prototype builds a POINTER object a call; an address is all we need.
+    prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+    return prototype(("llama_get_logits", lib._lib))

@@ -1,0 +1,64 @@
+"""llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
+
+Owner: the process, which has one; called by llama.cpp on whatever thread it logs from.
+"""
+
+import ctypes
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger("umad.engine.llamacpp.llama")
+
+_LEVEL_ERROR, _LEVEL_CONT = 4, 5  # ggml_log_level
+_LAST_LINES = 8
+# What llama.cpp calls errors when a step is cut: GGML_STATUS_ABORTED is 1, llama_decode's 2.
+_OF_A_CUT = ("failed with error 1", "compute status: 1", "failed to decode, ret = 2")
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+class LlamaLog:
+    """Receives llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
+
+    Everything below an error goes to DEBUG, for llama.cpp is chatty at load; so does what it says
+    at every cut, which is no news here.
+    """
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=_LAST_LINES)
+        self._partial = ""
+        self._level = 0
+        self._heard: list[str] | None = None
+        # Kept for the life of the process: llama.cpp holds the bare pointer.
+        self.callback = _CALLBACK(self._on_text)
+
+    def _on_text(self, level: int, text: bytes, _data: object) -> None:
+        if level != _LEVEL_CONT:
+            self._level = level
+        self._partial += text.decode("utf-8", "replace")
+        *lines, self._partial = self._partial.split("\n")
+        for line in lines:
+            if self._heard is not None:
+                self._heard.append(line)
+            if self._level == _LEVEL_ERROR and not line.endswith(_OF_A_CUT):
+                self.errors.append(line.strip())
+                log.warning("%s", line)
+            else:
+                log.debug("%s", line)
+
+    def reason(self) -> str:
+        """The kept lines, oldest first, and forget them."""
+        text = "; ".join(line for line in self.errors if line)
+        self.errors.clear()
+        return text or "llama.cpp gave no reason"
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        """Every line said meanwhile, whatever its level. One listener at a time."""
+        heard: list[str] = []
+        self._heard = heard
+        try:
+            yield heard
+        finally:
+            self._heard = None

@@ -1,0 +1,258 @@
+"""Opens a model: weights and context, warm-up, first measurements, and what it turns out to be.
+
+What is wrong with a file or too large for the machine has been found before (`fitting`); what only
+llama.cpp can tell is told in its own words. Owner: the main thread.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from umad.config import EngineSettings
+from umad.engine.embedding.facts import EmbedFacts
+from umad.engine.facts import ModelFacts
+from umad.engine.launch import EngineOptions
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_memory import ContextMemory
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.devices import Device
+from umad.engine.llamacpp.fitting import Fitting, fit
+from umad.engine.llamacpp.llama import Context, LlamaError, Model
+from umad.engine.llamacpp.opened_model import OpenedModel, window_of
+from umad.engine.llamacpp.parked_cells import can_park
+from umad.engine.llamacpp.warm_up import Observation, WarmUp
+from umad.engine.process import locked_bytes
+from umad.engine.sessions.folder import SessionFolder
+from umad.engine.sessions.identity import open_sessions
+from umad.engine.steps.cost_file import CostFile
+from umad.errors import ModelLoadFailed
+from umad.models.gguf import parts
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.memory.windows import Window
+from umad.units import NS_PER_MS
+
+log = logging.getLogger("umad.engine")
+
+_MB = 1e6
+# What is shared with nobody but a page's end may be left out.
+_LOCKED_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model ready to serve. context: None of a model that only embeds. embeds: what it makes of
+    texts; embed_options: of its embedding context, but for the cells. cost: what its steps cost, as
+    far as is known. window: of the layers that do not look back over everything, None without.
+    parking: slabs in host memory. sessions: where they are saved. What is parked and rows of nobody
+    go through a scratch sequence, the one behind `facts.max_seqs`."""
+
+    model: Model
+    context: Context | None
+    facts: ModelFacts
+    embeds: EmbedFacts
+    embed_options: ContextOptions
+    cost: CostModel
+    cost_file: CostFile | None
+    window: Window | None = None
+    parking: ParkShape | None = None
+    sessions: SessionFolder | None = None
+
+
+def load(
+    options: EngineOptions,
+    devices: tuple[Device, ...],
+    now_ns: Callable[[], int],
+    *,
+    costs_folder: Path | None = None,
+) -> LoadedModel:
+    """Open `options.path`. costs_folder: where what steps cost is remembered; None for nowhere.
+    Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
+    began_ns = now_ns()
+    fitting = fit(options, devices)
+    model, context = _open(options.engine, fitting)
+    if options.engine.mlock:
+        _say_what_is_locked(model, devices)
+    opened = OpenedModel(
+        options=options,
+        path=fitting.path,
+        header=fitting.header,
+        model=model,
+        weights=fitting.weights,
+        devices=devices,
+        kv=fitting.kv,
+        threads=fitting.context.threads,
+        load_ms=(now_ns() - began_ns) / NS_PER_MS,
+    )
+    generates = context.has_memory and fitting.header.own("attention.causal") is not False
+    if not generates:
+        n_cells = context.n_cells - fitting.n_spare
+        context.close()
+        return _encoder(opened, n_cells)
+    file = None
+    if costs_folder is not None:
+        file = CostFile(costs_folder, _about(opened))
+    return _generator(opened, context, fitting, file, now_ns)
+
+
+def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
+    try:
+        model = Model(
+            str(fitting.path),
+            gpu_layers=settings.gpu_layers,
+            mmap=settings.mmap,
+            mlock=settings.mlock,
+            repack=settings.repack,
+        )
+        context = Context(model, fitting.context)
+    except LlamaError as error:
+        raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error
+    return model, context
+
+
+def _encoder(opened: OpenedModel, n_cells: int) -> LoadedModel:
+    """A model that only embeds. n_cells: as many as its longest text may have tokens."""
+    embeds = opened.embeds(n_cells=n_cells, generates=False)
+    log.info(
+        "loaded encoder model=%s pooling=%s threads=%d",
+        opened.options.name,
+        embeds.pooling,
+        opened.threads,
+    )
+    return LoadedModel(
+        model=opened.model,
+        context=None,
+        facts=opened.facts(embeds, n_cells=0, max_seqs=0, memory=ContextMemory()),
+        embeds=embeds,
+        embed_options=opened.embed_options(embeds),
+        cost=CostModel(),
+        cost_file=None,
+    )
+
+
+def _generator(
+    opened: OpenedModel,
+    context: Context,
+    fitting: Fitting,
+    file: CostFile | None,
+    now_ns: Callable[[], int],
+) -> LoadedModel:
+    """A model that answers: warmed up, its first steps measured, tried for what it cannot do."""
+    options, model = opened.options, opened.model
+    n_cells = context.n_cells - fitting.n_spare
+    embeds = opened.embeds(n_cells=n_cells, generates=True)
+    warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
+    warmup_ms = warm.first_ms()
+    can_share = not model.is_recurrent and warm.can_share_prefix()
+    cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
+    parking = fitting.parking
+    if parking is not None and not (
+        can_share and _can_park(opened, context, parking, scratch=fitting.n_streams)
+    ):
+        log.info("sequences of this model cannot be parked model=%s", options.name)
+        parking = None
+    facts = opened.facts(
+        embeds,
+        n_cells=n_cells,
+        max_seqs=fitting.n_streams,
+        memory=fitting.memory,
+        n_seqs=fitting.context.max_seqs,
+        can_share_prefix=can_share,
+        park_bytes=0 if parking is None else parking.capacity_bytes,
+        warmup_ms=warmup_ms,
+        decode_ms=observed[0][2],
+    )
+    _say_what_is_loaded(facts, observed)
+    return LoadedModel(
+        model=model,
+        context=context,
+        facts=facts,
+        embeds=embeds,
+        embed_options=opened.embed_options(embeds),
+        cost=cost,
+        cost_file=file,
+        window=window_of(model, opened.header),
+        parking=parking,
+        sessions=open_sessions(
+            options,
+            facts,
+            parking,
+            parts(fitting.path, fitting.header),
+            fitting.headers,
+            library=llama.build(),
+        ),
+    )
+
+
+def _can_park(opened: OpenedModel, context: Context, shape: ParkShape, *, scratch: int) -> bool:
+    # Of a layer with a sliding window llama.cpp saves only what is in the window, and what lies
+    # before it could not be shared by another turn.
+    model = opened.model
+    return not model.sliding_window and can_park(
+        context, shape, scratch=scratch, token=max(model.bos, 0)
+    )
+
+
+def _say_what_is_loaded(facts: ModelFacts, observed: tuple[Observation, ...]) -> None:
+    log.info(
+        "loaded model=%s cells=%d kv=%s threads=%d load_ms=%.0f warmup_ms=%.0f decode_ms=%.2f",
+        facts.name,
+        facts.n_cells,
+        facts.kv_type,
+        facts.threads,
+        facts.load_ms,
+        facts.warmup_ms,
+        facts.decode_ms,
+    )
+    log.info(
+        "costs model=%s %s",
+        facts.name,
+        " ".join(f"{rows}+{tokens}={ms:.1f}ms" for rows, tokens, ms in observed),
+    )
+
+
+def _costs(
+    warm: WarmUp, file: CostFile | None, *, tiles: bool
+) -> tuple[CostModel, tuple[Observation, ...]]:
+    """Costs as remembered or, where that is nothing or wrong by now, as measured."""
+    remembered = None if file is None else file.read()
+    known = None
+    if remembered is not None:
+        known = CostModel(tiles=tiles)
+        known.restore(remembered)
+    observed = warm.measure(known)
+    if known is not None and len(observed) > 1:
+        log.info("costs remembered are not those of now; measured anew")
+    cost = known if known is not None and len(observed) == 1 else CostModel(tiles=tiles)
+    cost.learn_all(observed)
+    return cost, observed
+
+
+def _about(opened: OpenedModel) -> str:
+    """All that what a step costs depends on."""
+    settings, model = opened.options.engine, opened.model
+    return "; ".join(
+        [
+            *(f"{device.backend} {device.description}" for device in opened.devices),
+            f"{opened.threads} of {os.cpu_count()} threads",
+            f"{model.description}, {model.n_params} parameters, {model.size_bytes} bytes",
+            f"kv {opened.kv.name}, batch {settings.batch}/{settings.ubatch}",
+            f"gpu_layers {settings.gpu_layers}, flash_attention {settings.flash_attention}",
+            f"repack {settings.repack}",
+        ]
+    )
+
+
+def _say_what_is_locked(model: Model, devices: tuple[Device, ...]) -> None:
+    """llama.cpp only warns where the kernel refuses, among much else that it warns of."""
+    locked = locked_bytes()
+    if locked is None or any(device.kind in ("gpu", "igpu") for device in devices):
+        return  # on an accelerator some of the weights are not here to be locked
+    if locked < _LOCKED_SHARE * model.size_bytes:
+        log.warning(
+            "mlock holds %.0f of %.0f MB of weights: raise the limit on locked memory (ulimit -l)",
+            locked / _MB,
+            model.size_bytes / _MB,
+        )

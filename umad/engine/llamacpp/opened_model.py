@@ -1,0 +1,178 @@
+"""A model whose weights are mapped: what can be said of it, and what it makes of texts.
+
+Not: opening it (`loading`). Owner: the main thread.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from umad.chat.formats import format_of
+from umad.engine.embedding.facts import (
+    HELD_SEQS,
+    POOLINGS,
+    RANK,
+    EmbedFacts,
+    embed_shape,
+    pooling_of,
+)
+from umad.engine.facts import ModelFacts
+from umad.engine.launch import EngineOptions
+from umad.engine.llamacpp.context_memory import ContextMemory
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.devices import Device, cuts_soon
+from umad.engine.llamacpp.kv_types import GgmlType
+from umad.engine.llamacpp.llama import Model
+from umad.models.gguf import GgufHeader
+from umad.models.positions import learnt_positions, long_factors_from
+from umad.models.sizes import WeightBytes
+from umad.scheduler.memory.windows import Window
+from umad.units import NS_PER_MS
+
+# A head of a layer passes over a masked cell in so long (0.5B model, 24 layers of 14 heads, two
+# cores of a Xeon: 3.2 ns where a row is alone, 2.0 where there are eight).
+_SKIP_NS = 2.5
+# Architectures whose window is a chunk (LLAMA_SWA_TYPE_CHUNKED), which llama.cpp does not tell.
+_IN_CHUNKS = frozenset({"llama4"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedModel:
+    """A model whose weights are mapped, and all that is known of it by then."""
+
+    options: EngineOptions
+    path: Path
+    header: GgufHeader
+    model: Model
+    weights: WeightBytes
+    devices: tuple[Device, ...]
+    kv: GgmlType
+    threads: int
+    load_ms: float
+
+    def embeds(self, *, n_cells: int, generates: bool) -> EmbedFacts:
+        """What the model makes of texts. n_cells: of its pool, which bound a text, too."""
+        header, model = self.header, self.model
+        pooling = pooling_of(header_number(header, "pooling_type"))
+        trained_tokens = header_number(header, "context_length") or n_cells
+        ranks = pooling == RANK
+        switch = long_factors_from(header)
+        return EmbedFacts(
+            pooling=pooling,
+            whole=not generates,
+            generates=generates,
+            most_tokens=min(n_cells, trained_tokens),
+            width=1 if ranks else model.n_embd_out,
+            # The same RoPE factors for a text of any length, and for the chats.
+            least_cells=switch + 1 if switch is not None and n_cells > switch else 0,
+            shape=embed_shape(
+                whole=not generates,
+                recurrent=model.is_recurrent,
+                n_vocab=model.n_vocab,
+                weights=self.weights,
+                batch=self.options.engine.batch,
+            ),
+        )
+
+    def embed_options(self, embeds: EmbedFacts) -> ContextOptions:
+        """Of a context for embeddings of the least size."""
+        rows = embeds.shape.rows
+        return ContextOptions(
+            n_cells=rows,
+            max_seqs=embeds.shape.seqs + HELD_SEQS,
+            batch=rows,
+            ubatch=rows,
+            threads=self.threads,
+            type_k=self.kv.number,
+            type_v=self.kv.number,
+            flash_attention=self.options.engine.flash_attention,
+            pooling=POOLINGS.index(embeds.context_pooling),
+        )
+
+    def facts(
+        self,
+        embeds: EmbedFacts,
+        *,
+        n_cells: int,
+        max_seqs: int,
+        memory: ContextMemory,
+        n_seqs: int = 0,
+        can_share_prefix: bool = True,
+        park_bytes: int = 0,
+        warmup_ms: float = 0.0,
+        decode_ms: float = 0.0,
+    ) -> ModelFacts:
+        """What `EngineReady` tells."""
+        header, model, settings = self.header, self.model, self.options.engine
+        devices = self.devices
+        return ModelFacts(
+            name=self.options.name,
+            path=str(self.path),
+            architecture=header.architecture,
+            description=model.description,
+            size_bytes=model.size_bytes,
+            n_params=model.n_params,
+            n_layer=header_number(header, "block_count"),
+            n_embd=header_number(header, "embedding_length"),
+            n_head_kv=header_number(header, "attention.head_count_kv"),
+            n_vocab=model.n_vocab,
+            n_ctx_train=header_number(header, "context_length"),
+            n_cells=n_cells,
+            max_seqs=max_seqs,
+            weights=self.weights,
+            kv_type=self.kv.name,
+            kv_type_asked=settings.kv_type,
+            kv_pack="unified",
+            kv_cell_bytes=memory.cell_bytes,
+            window_cell_bytes=memory.window_cell_bytes,
+            window_tokens=model.sliding_window,
+            state_bytes=memory.state_bytes,
+            seq_bytes=memory.seq_bytes,
+            context_bytes=memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs),
+            text_tokens=min(n_cells, learnt_positions(header) or n_cells),
+            can_share_prefix=can_share_prefix,
+            cuts_soon=can_share_prefix and cuts_soon(devices),
+            skip_ms=skip_ms(header, devices),
+            flash_attention=settings.flash_attention,
+            backends=tuple(dict.fromkeys(device.backend for device in devices)),
+            devices=tuple(device.description for device in devices),
+            threads=self.threads,
+            has_chat_template=model.chat_template() is not None,
+            chat_format=format_of(model.chat_template()),
+            bos_token=model.bos,
+            adds_bos=model.adds_bos,
+            eog_tokens=tuple(sorted(model.eog_tokens())),
+            fim_tokens=dict(model.fim_tokens()),
+            generates=embeds.generates,
+            pooling=embeds.pooling,
+            embed_tokens=embeds.most_tokens,
+            embed_width=embeds.width,
+            park_bytes=park_bytes,
+            load_ms=self.load_ms,
+            warmup_ms=warmup_ms,
+            decode_ms=decode_ms,
+        )
+
+
+def skip_ms(header: GgufHeader, devices: tuple[Device, ...]) -> float:
+    """What one row pays to pass over one cell of somebody else's."""
+    if any(device.kind in ("gpu", "igpu") for device in devices):
+        return 0.0  # their kernels skip whole blocks of them
+    heads = header_number(header, "attention.head_count")
+    return _SKIP_NS * header_number(header, "block_count") * heads / NS_PER_MS
+
+
+def window_of(model: Model, header: GgufHeader) -> Window | None:
+    """How far back some layers look; None where all look back over everything."""
+    # llama.cpp tells of none where the rest of the memory could not be rolled back (deepseek4).
+    n_tokens = model.sliding_window or header_number(header, "attention.sliding_window")
+    if n_tokens <= 0:
+        return None
+    return Window(n_tokens=n_tokens, in_chunks=header.architecture in _IN_CHUNKS)
+
+
+def header_number(header: GgufHeader, key: str) -> int:
+    """A number of the model's own metadata, the largest where there is one a layer; 0 without."""
+    value = header.own(key)
+    if isinstance(value, tuple):
+        return int(max(value, default=0))
+    return int(value) if isinstance(value, int | float) else 0

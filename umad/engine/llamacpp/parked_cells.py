@@ -1,0 +1,145 @@
+"""Cells of sequences in host memory: copied there and back, a slab at a time.
+
+llama.cpp saves and loads whole sequences, and loading empties the sequence it loads into. So a
+slab is first shared with a scratch sequence, which costs nothing, and that is saved; it is loaded
+into the scratch sequence and shared from there.
+A slab's memory is used again and again and never given back: a page's first use costs twenty times
+what a copy into it does afterwards (measured 0.6 ms and 0.03 ms a MB).
+Not: what is parked, and when (`umad.scheduler.memory.parking`). Owner: the step thread.
+"""
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.llamacpp.llama import Batch, Context
+from umad.engine.sessions.file import Slab
+from umad.scheduler.memory.parked_store import ParkShape
+from umad.step import SeqPark, SeqRestore
+
+log = logging.getLogger("umad.engine")
+
+# A slab is about this large: copied in well below a millisecond, and few of them a sequence.
+_SLAB_BYTES = 4 * 2**20
+_FEWEST_CELLS, _MOST_CELLS = 16, 256
+# Beside keys and values llama.cpp saves, of a cell, its position, its sequences, and for some
+# models where in a picture it lies; of a layer its types and sizes; of a sequence a few counts.
+_CELL_HEAD_BYTES, _LAYER_HEAD_BYTES, _HEAD_BYTES = 24, 64, 256
+
+
+def park_shape(*, capacity_bytes: int, cell_bytes: int, n_layer: int) -> ParkShape | None:
+    """Slabs for cells of this size; None when not even one has room."""
+    slice_cells = max(_FEWEST_CELLS, min(_MOST_CELLS, _SLAB_BYTES // max(1, cell_bytes)))
+    slab_bytes = (
+        slice_cells * (cell_bytes + _CELL_HEAD_BYTES) + n_layer * _LAYER_HEAD_BYTES + _HEAD_BYTES
+    )
+    if capacity_bytes < slab_bytes:
+        return None
+    return ParkShape(capacity_bytes=capacity_bytes, slice_cells=slice_cells, slab_bytes=slab_bytes)
+
+
+class ParkedCells:
+    """Slabs of one context. `scratch`: a sequence number nobody else uses."""
+
+    def __init__(self, context: Context, shape: ParkShape, *, scratch: int) -> None:
+        self._context = context
+        self._shape = shape
+        self._scratch = scratch
+        # Key, slab number: its memory and how many bytes of it count.
+        self._slabs: dict[int, dict[int, Slab]] = {}
+        self._free: list[NDArray[np.uint8]] = []
+        # By address, memory that somebody reads: whether its slab is still ours.
+        self._lent: dict[int, bool] = {}
+
+    def park(self, operation: SeqPark) -> int:
+        """Bytes copied; 0 when it failed, and then nothing has changed."""
+        context, scratch, slabs = self._context, self._scratch, self._slabs
+        held = slabs.get(operation.key, {}).get(operation.slab)
+        is_lent = held is not None and id(held[0]) in self._lent
+        try:
+            memory = held[0] if held and not is_lent else self.memory()
+        except MemoryError:
+            log.warning("no memory to park in bytes=%d", self._shape.slab_bytes)
+            return 0
+        end = operation.start + operation.n_tokens
+        context.copy(operation.seq, scratch, end, start=operation.start)
+        n_bytes = context.save(scratch, memory)
+        context.trim(scratch, 0)
+        if n_bytes:
+            slabs.setdefault(operation.key, {})[operation.slab] = (memory, n_bytes)
+            if held and is_lent:
+                self._lent[id(held[0])] = False
+        else:
+            log.warning("a sequence cannot be parked reason=%s", context.last_words())
+            if not held or is_lent:
+                self._free.append(memory)
+        return n_bytes
+
+    def restore(self, operation: SeqRestore) -> int:
+        """Bytes copied; 0 when it failed, and then the sequence is as it was."""
+        context, scratch = self._context, self._scratch
+        memory, n_bytes = self._slabs.get(operation.key, {}).get(operation.slab, (None, 0))
+        end = operation.start + operation.n_tokens
+        if memory is None or not context.load(scratch, memory, n_bytes):
+            log.warning("a sequence cannot be restored reason=%s", context.last_words())
+            return 0
+        is_there = context.begin(scratch) == operation.start and context.length(scratch) >= end
+        if is_there:
+            context.copy(scratch, operation.seq, end, start=operation.start)
+        else:
+            log.error("a restored slab is not what was parked positions=%d", operation.n_tokens)
+        context.trim(scratch, 0)
+        return n_bytes if is_there else 0
+
+    def drop(self, key: int) -> None:
+        """Forget a key; nothing happens when it is unknown."""
+        for memory, _ in self._slabs.pop(key, {}).values():
+            if id(memory) in self._lent:
+                self._lent[id(memory)] = False
+            else:
+                self._free.append(memory)
+
+    def lend(self, key: int) -> list[Slab]:
+        """The slabs of a key, for another thread to read: until `take_back` nothing is written
+        over them, whatever becomes of the key."""
+        slabs = [slab for _, slab in sorted(self._slabs.get(key, {}).items())]
+        self._lent.update((id(memory), True) for memory, _ in slabs)
+        return slabs
+
+    def take_back(self, slabs: list[Slab]) -> None:
+        """Nobody reads them any longer."""
+        for memory, _ in slabs:
+            if not self._lent.pop(id(memory)):
+                self._free.append(memory)
+
+    def put(self, key: int, slabs: list[Slab]) -> None:
+        """Slabs made by another engine come to be those of `key`."""
+        self._slabs[key] = dict(enumerate(slabs))
+
+    def memory(self) -> NDArray[np.uint8]:
+        """Room for one slab: uint8 (slab_bytes,)."""
+        return self._free.pop() if self._free else np.empty(self._shape.slab_bytes, np.uint8)
+
+
+def can_park(context: Context, shape: ParkShape, *, scratch: int, token: int) -> bool:
+    """Whether what is restored is what was parked, byte for byte; asked by doing it, on an empty
+    pool that is empty again afterwards."""
+    n_tokens = min(4, shape.slice_cells)
+    batch = Batch(n_tokens)
+    batch.token[:] = token
+    batch.pos[:] = np.arange(n_tokens)
+    batch.wants_logits[-1] = 1
+    batch.set_rows(n_tokens)
+    if context.decode(batch):
+        return False
+    parked = ParkedCells(context, shape, scratch=scratch)
+    before = context.state(0)
+    works = parked.park(SeqPark(seq=0, key=0, slab=0, start=0, n_tokens=n_tokens)) > 0
+    context.trim(0, 0)
+    works = works and bool(
+        parked.restore(SeqRestore(key=0, slab=0, seq=0, start=0, n_tokens=n_tokens))
+    )
+    works = works and context.state(0) == before
+    context.clear()
+    return works

@@ -1,0 +1,104 @@
+"""First decodes of a model that was just opened: what they cost, what its cells can do.
+
+Decodes of no consequence, on an empty pool that is empty again afterwards. Owner: the main thread.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.llama import Batch, Context, Model
+from umad.errors import ModelLoadFailed
+from umad.scheduler.costs.step_cost import CostModel
+from umad.units import NS_PER_MS
+
+# (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up; the cost
+# model fills in the rest and goes on learning. What is not tried is guessed from its neighbour.
+_PROBES = ((1, 0), (2, 0), (0, 4), (4, 0), (8, 0), (0, 16), (0, 64))
+_PROBE_MS = 1_500.0
+
+# What was remembered is believed if a row now takes at most this many times as long, and at least
+# that part of it; otherwise the machine is another one by now.
+_AGREES = 2.0
+
+Observation = tuple[int, int, float]
+
+
+class WarmUp:
+    """One model's, on its context."""
+
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        options: ContextOptions,
+        n_streams: int,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._context = context
+        self._now_ns = now_ns
+        self._batch = Batch(options.batch)
+        self._most_tokens = options.batch
+        self._most_rows = min(n_streams, options.batch)
+        self._token = max(model.bos, 0)
+
+    def first_ms(self) -> float:
+        """ms of the first decode, which pages in every weight."""
+        self._context.set_warmup(True)
+        warmup_ms = self._run(1, 0)
+        self._context.set_warmup(False)
+        return warmup_ms
+
+    def measure(self, known: CostModel | None) -> tuple[Observation, ...]:
+        """What steps cost. known: costs remembered of this machine; if the first shape agrees with
+        them, the others need not be tried."""
+        observed: list[Observation] = []
+        left_ms = _PROBE_MS
+        for n_rows, n_tokens in _PROBES:
+            if n_rows > self._most_rows or n_tokens > self._most_tokens:
+                continue
+            first_ms = self._run(n_rows, n_tokens)  # builds the graph of this shape as well
+            ms = min(self._run(n_rows, n_tokens) for _ in range(2))
+            observed.append((n_rows, n_tokens, ms))
+            if known is not None and 1 / _AGREES < ms / known.step_ms(n_rows, n_tokens) < _AGREES:
+                break
+            left_ms -= first_ms + 2 * ms
+            if left_ms < 8 * ms:  # the next may be dearer by so much
+                break
+        return tuple(observed)
+
+    def can_share_prefix(self) -> bool:
+        """Whether a sequence can give up its tail and share its beginning; asked by doing it."""
+        context = self._context
+        self._fill(min(4, self._most_tokens), together=True)
+        works = context.trim(0, 3) and context.length(0) == 3
+        if works and self._most_rows > 1:
+            context.copy(0, 1, 2)
+            works = context.length(1) == 2
+        context.clear()
+        return works
+
+    def _run(self, n_rows: int, n_tokens: int) -> float:
+        self._context.clear()
+        began_ns = self._now_ns()
+        self._fill(n_rows or n_tokens, together=not n_rows)
+        self._context.logits(n_rows or 1)  # waits for the device
+        elapsed_ms = (self._now_ns() - began_ns) / NS_PER_MS
+        self._context.clear()
+        return elapsed_ms
+
+    def _fill(self, n: int, *, together: bool) -> None:
+        """Decode `n` tokens: of one sequence, or one each of so many."""
+        batch = self._batch
+        batch.token[:n] = self._token
+        batch.pos[:n] = np.arange(n) if together else 0
+        batch.seq[:n] = 0 if together else np.arange(n)
+        batch.wants_logits[:n] = not together
+        batch.wants_logits[n - 1] = 1
+        batch.set_rows(n)
+        code = self._context.decode(batch)
+        if code:
+            raise ModelLoadFailed(
+                f"the first decode failed with {code}: {self._context.last_words()}"
+            )

@@ -1,0 +1,202 @@
+"""From a `Submit` to what the step thread needs: all that is slow or can fail for one request.
+
+Rendering, tokenizing and checking happen beside the decode, on the mailbox thread or, where they
+take longer than a moment, on one of `long_intake`. A resumed completion is brought to where it
+stood: its tokens join the prompt (to be computed again), and its text and its sampler's history are
+replayed, without anything being sent.
+"""
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.constraint import Constraint, ConstraintKind
+from umad.conversation import ChatOptions, from_json
+from umad.engine.chats.chat_template import ChatTemplate, Rendered
+from umad.engine.constraints.answer_rules import AnswerRules
+from umad.engine.logits.readers import LogitsReader
+from umad.engine.mail.step_mail import Arrival
+from umad.engine.steps.completion_stream import CompletionStream
+from umad.engine.vocab import Vocabulary
+from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
+from umad.protocol.link import Emitted, Ended, StepReport, Submit
+from umad.request import FinishReason
+from umad.sampling.detokenizer import Detokenizer
+from umad.sampling.sampler import Sampler
+from umad.scheduler.scheduled_request import Submission
+
+_NO_OPTIONS = ChatOptions()
+# Of a text that the mailbox thread tokenizes itself. llama.cpp takes 1.3 ms for as many of one
+# letter, which is the slowest there is (nano, two cores).
+SHORT_CHARS = 1024
+
+
+class Intake:
+    """Nothing in it changes: the mailbox thread uses it, and those of `long_intake`."""
+
+    def __init__(
+        self,
+        *,
+        vocab: Vocabulary,
+        template: ChatTemplate,
+        rules: AnswerRules,
+        guarded: frozenset[str],
+        most_prompt_tokens: int,
+        n_cells: int,
+        text_tokens: int | None = None,
+    ) -> None:
+        """text_tokens: most positions of one text, prompt and answer together; None for as many as
+        there are cells."""
+        self._vocab = vocab
+        self._template = template
+        self._rules = rules
+        self._guarded = guarded
+        self._n_cells = n_cells
+        self._text_tokens = n_cells if text_tokens is None else text_tokens
+        self._most_prompt_tokens = min(most_prompt_tokens, self._text_tokens)
+
+    @staticmethod
+    def takes_long(submit: Submit) -> bool:
+        """Whether to take it may take longer than a moment: a chat is rendered by another process,
+        a grammar compiled, a long text tokenized."""
+        if submit.constraint is not None or submit.chat is not None:
+            return True
+        return len(submit.prompt or submit.prompt_ids or ()) + len(submit.resume) > SHORT_CHARS
+
+    def take(self, submit: Submit) -> Arrival | StepReport:
+        """Ready for the scheduler; or, for a resumed completion that had reached its end when
+        its engine died, the report that says so. Raises `BadRequest`, `PromptTooLong`, and
+        `Unsupported` of a model that only embeds (it has no cells)."""
+        sampling = submit.sampling
+        if not self._n_cells:
+            raise Unsupported(
+                "this model is an encoder: it embeds texts and writes none; name another model",
+                field="model",
+            )
+        if sampling.seed is None or sampling.max_tokens is None:
+            raise InternalError("the daemon always sets seed and max_tokens")
+        vocab = self._vocab
+        rendered, opening, options = None, "", _NO_OPTIONS
+        piece = vocab.piece
+        if submit.chat is not None:
+            messages, options = from_json(submit.chat)
+            rendered = self._template.render(messages, options, vocab.guard)
+            if options.markup:
+                opening, piece = rendered.opened, vocab.marked_piece
+        prompt = self._prompt(submit, rendered)
+        max_new_tokens = sampling.max_tokens
+        if sampling.fit:
+            # The last token is never computed: it needs no cell.
+            max_new_tokens = max(1, min(max_new_tokens, self._text_tokens + 1 - prompt.size))
+        if self._text_tokens < min(self._n_cells, prompt.size + max_new_tokens - 1):
+            raise PromptTooLong(
+                f"{prompt.size} prompt tokens and {max_new_tokens} to generate are more than the "
+                f"{self._text_tokens} positions this model has: shorten the prompt or ask for "
+                "fewer tokens",
+                field="prompt",
+            )
+        resumed = vocab.checked(submit.resume)
+        tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
+        stream = CompletionStream(
+            rid=submit.rid,
+            sampler=Sampler(
+                sampling,
+                seed=sampling.seed,
+                n_vocab=vocab.n_vocab,
+                eog=vocab.eog,
+                history=tokens,
+                n_prompt=prompt.size,
+            ),
+            detokenizer=Detokenizer(piece, stops=sampling.stop),
+            eog=vocab.eog,
+            n_prompt=prompt.size,
+            n_generated=resumed.size,
+            text_decides=bool(sampling.stop),
+            guarded=submit.lane in self._guarded,
+            opening="" if resumed.size else opening,
+            reader=None if submit.logits is None else LogitsReader(submit.logits),
+            mask=self._rules.mask(_constraint(submit), options, rendered, submit.resume),
+        )
+        if resumed.size:
+            reason = _replay(stream, submit.resume, max_new_tokens)
+            if reason is not None:
+                return _already_ended(stream, reason)
+        return Arrival(
+            stream=stream,
+            admission=Submission(
+                rid=submit.rid,
+                tokens=tokens,
+                n_prompt=prompt.size,
+                max_new_tokens=max_new_tokens,
+                lane=submit.lane,
+                app=submit.app,
+                session=submit.session,
+                latency_cap=submit.latency_cap,
+                deadline_ms=submit.deadline_ms,
+                owner=submit.owner,
+                salt=submit.salt,
+                leaves_nothing=submit.leaves_nothing,
+            ),
+        )
+
+    def _prompt(self, submit: Submit, rendered: Rendered | None) -> NDArray[np.int32]:
+        vocab = self._vocab
+        if submit.prompt_ids is not None:
+            self._check_length(len(submit.prompt_ids))
+            prompt = vocab.checked(submit.prompt_ids)
+        elif rendered is not None:
+            vocab.check_size(rendered.text, self._most_prompt_tokens, field="prompt")
+            prompt = vocab.tokenize_rendered(rendered.text)
+        else:
+            text = submit.prompt or ""
+            vocab.check_size(text, self._most_prompt_tokens, field="prompt")
+            prompt = vocab.tokenize(text, special=submit.special, with_ends=True)
+        if not prompt.size:
+            raise BadRequest("the prompt has no tokens", field="prompt")
+        self._check_length(prompt.size)
+        return prompt
+
+    def _check_length(self, n_tokens: int) -> None:
+        if n_tokens > self._most_prompt_tokens:
+            raise PromptTooLong(
+                f"the prompt has {n_tokens} tokens and at most {self._most_prompt_tokens} are "
+                "taken: shorten it or serve with a larger --ctx-size",
+                field="prompt",
+            )
+
+
+def _constraint(submit: Submit) -> Constraint | None:
+    if submit.constraint is None:
+        return None
+    kind, text = submit.constraint
+    return Constraint(kind=cast(ConstraintKind, kind), text=text)
+
+
+def _replay(
+    stream: CompletionStream, tokens: tuple[int, ...], max_tokens: int
+) -> FinishReason | None:
+    """Bring the text to where it stood; how the completion had ended, if it had."""
+    for token in tokens:
+        stream.text_of(token)
+        if token in stream.eog or stream.detokenizer.stop is not None:
+            return "stop"
+    return "length" if len(tokens) >= max_tokens else None
+
+
+def _already_ended(stream: CompletionStream, reason: FinishReason) -> StepReport:
+    text = stream.last_text()
+    stop = stream.detokenizer.stop
+    return StepReport(
+        emitted=(Emitted(rid=stream.rid, ids=(), text=text),) if text else (),
+        ended=(
+            Ended(
+                rid=stream.rid,
+                reason="stop" if stop is not None else reason,
+                prompt_tokens=stream.n_prompt,
+                cached_tokens=0,
+                completion_tokens=stream.n_generated,
+                stop=stop,
+            ),
+        ),
+    )

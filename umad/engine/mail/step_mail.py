@@ -1,0 +1,118 @@
+"""What the mailbox hands to the step thread: a bounded queue with a cheap look for emptiness.
+
+The mailbox thread and those that compile grammars put, one takes. A full inbox stops the reader,
+and so, by and by, the daemon's writes.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from umad.engine.embedding.work import Wanted
+from umad.engine.logits.readers import Ring
+from umad.engine.steps.completion_stream import CompletionStream
+from umad.forgetting import ForgetScope
+from umad.protocol.link import Attached, CancelOrder, Choose, Pause, Resume, SetLane, Stop
+from umad.scheduler.embeds.queue import EmbedAdmission
+from umad.scheduler.scheduled_request import Submission
+from umad.step import DiskDone
+
+# More than the daemon ever has underway; a bound against a bug, not a policy.
+LIMIT = 8192
+_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A completion that passed every check which needs no scheduler."""
+
+    stream: CompletionStream
+    admission: Submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedMail:
+    """About texts to be embedded, one of the two that follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedArrival(EmbedMail):
+    """Texts to be embedded, or pairs to be judged, tokenized and checked."""
+
+    wanted: Wanted
+    admission: EmbedAdmission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropEmbed(EmbedMail):
+    """Nobody waits for the answer to this call any more."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetMail:
+    """The `forget` call, which only the scheduler can answer. before_rid: requests with a lower
+    number were there when it was asked, though they may arrive behind it."""
+
+    call: int
+    what: ForgetScope
+    before_rid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachRing:
+    """The `attach` call, with a ring made for it beside the decode."""
+
+    call: int
+    rid: int
+    choose: bool
+    ring: Ring
+
+
+Mail = (
+    Arrival
+    | EmbedMail
+    | CancelOrder
+    | SetLane
+    | Pause
+    | Resume
+    | Attached
+    | Choose
+    | ForgetMail
+    | AttachRing
+    | DiskDone
+    | Stop
+)
+
+
+class StepMail:
+    """Mail in order of arrival."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._mail: list[Mail] = []
+        self._changed = threading.Condition()
+
+    def put(self, mail: Mail) -> None:
+        """Add one; blocks while the inbox is full."""
+        with self._changed:
+            while len(self._mail) >= self._limit:
+                self._changed.wait(_WAIT_S)
+            self._mail.append(mail)
+            self._changed.notify_all()
+
+    def drain(self) -> list[Mail]:
+        """Everything there is. Costs nothing where there is nothing: no lock is taken."""
+        if not self._mail:
+            return []
+        with self._changed:
+            mail, self._mail = self._mail, []
+            self._changed.notify_all()
+        return mail
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until there is mail, or the time is over; whether there is any."""
+        with self._changed:
+            if not self._mail:
+                self._changed.wait(timeout_s)
+            return bool(self._mail)

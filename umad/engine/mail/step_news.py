@@ -1,0 +1,136 @@
+"""What a step brought, and how it becomes a report.
+
+Pure. `text` None: the stream's text is still to be made, with the report.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from umad.engine.steps.completion_stream import CompletionStream
+from umad.errors import UmadError
+from umad.protocol.events import tokens_tail
+from umad.protocol.link import (
+    Emitted,
+    Ended,
+    Prefilled,
+    Rejected,
+    StepReport,
+    StepStats,
+    encode,
+    encode_step_tokens,
+)
+from umad.service import TokenLogprob
+from umad.step import Finished
+
+LinkLogprob = tuple[float, tuple[tuple[int, float], ...]]
+
+
+class DrawnToken(NamedTuple):
+    """One new token of one stream."""
+
+    stream: CompletionStream
+    token: int
+    logprob: TokenLogprob | None
+    text: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class News:
+    """All of one step, or of the mail between two. solo_ms: what readers would have waited for the
+    step with its interactive work alone; 0 where there was none. carried: it had other work."""
+
+    drawn: list[DrawnToken] = field(default_factory=list)
+    ended: list[tuple[Finished, CompletionStream]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    prefilled: list[Prefilled] = field(default_factory=list)
+    logits: list[tuple[int, int]] = field(default_factory=list)
+    stats: StepStats | None = None
+    solo_ms: float = 0.0
+    carried: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.drawn
+            or self.ended
+            or self.rejected
+            or self.prefilled
+            or self.logits
+            or self.stats is not None
+        )
+
+
+def rejection(rid: int, error: UmadError) -> Rejected:
+    """A completion that ends with an error of its own."""
+    return Rejected(rid=rid, code=error.code, message=error.message, field=error.field)
+
+
+def encode_news(news: News) -> bytes:
+    """Body of the message: the short form for a step that brought tokens and nothing else."""
+    drawn = news.drawn
+    if (
+        news.ended
+        or news.rejected
+        or news.prefilled
+        or news.logits
+        or news.stats is not None
+        or any(one.logprob is not None for one in drawn)
+    ):
+        return encode(report(news))
+    rows: list[int | bytes] = []
+    for stream, token, _, text in drawn:
+        if text is None:
+            text = stream.text_of(token)
+        rows += (stream.rid, token, tokens_tail(text, token))
+    return encode_step_tokens(news.solo_ms, rows, carried=news.carried)
+
+
+def report(news: News) -> StepReport:
+    """Detokenize what is left to and put everything into the link's form."""
+    texts = {
+        one.stream.rid: one.stream.text_of(one.token) if one.text is None else one.text
+        for one in news.drawn
+    }
+    ended = []
+    for finished, stream in news.ended:
+        if finished.reason != "cancelled":
+            texts[finished.rid] = texts.get(finished.rid, "") + stream.last_text()
+        ended.append(_ended(finished, stream))
+    emitted = [
+        Emitted(
+            rid=one.stream.rid,
+            ids=(one.token,),
+            text=texts.pop(one.stream.rid),
+            logprobs=None if one.logprob is None else (_link_logprob(one.logprob),),
+        )
+        for one in news.drawn
+    ]
+    # Text that was held back by a completion which ended without a token of this step.
+    emitted += [Emitted(rid=rid, ids=(), text=text) for rid, text in texts.items() if text]
+    return StepReport(
+        emitted=tuple(emitted),
+        ended=tuple(ended),
+        rejected=tuple(news.rejected),
+        prefilled=tuple(news.prefilled),
+        logits=tuple(news.logits),
+        stats=news.stats,
+        solo_ms=news.solo_ms,
+        carried=news.carried,
+    )
+
+
+def _ended(finished: Finished, stream: CompletionStream) -> Ended:
+    stop = stream.detokenizer.stop
+    # A stop string may come to light only with the last text, when "length" ended the rest.
+    reason = "stop" if stop is not None and finished.reason == "length" else finished.reason
+    return Ended(
+        rid=finished.rid,
+        reason=reason,
+        prompt_tokens=finished.prompt_tokens,
+        cached_tokens=finished.cached_tokens,
+        completion_tokens=finished.completion_tokens,
+        stop=stop if reason == "stop" else None,
+    )
+
+
+def _link_logprob(logprob: TokenLogprob) -> LinkLogprob:
+    return (logprob.logprob, logprob.top)

@@ -1,0 +1,78 @@
+"""What saved cells are good for: one model's weights, one shape of cells, one llama.cpp.
+
+Cells are numbers without a name. Put back under other weights or in another layout they would give
+text that looks like an answer, so all they depend on is written down and compared before.
+Owner: the main thread, once at load.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from umad.engine.facts import ModelFacts
+from umad.engine.launch import EngineOptions
+from umad.engine.sessions.file import About
+from umad.engine.sessions.folder import SessionFolder
+from umad.models.gguf import GgufHeader
+from umad.scheduler.memory.parked_store import ParkShape
+
+log = logging.getLogger("umad.engine")
+
+FORMAT = 1
+
+
+def fingerprint(paths: Sequence[Path], headers: Sequence[GgufHeader]) -> str:
+    """Of a model's files: size, time of change, and all before the weights, the vocabulary with
+    it. The weights themselves would take as long to read as the model to load."""
+    digest = hashlib.sha256()
+    for path, header in zip(paths, headers, strict=True):
+        stat = path.stat()
+        digest.update(f"{stat.st_size} {stat.st_mtime_ns} ".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(header.data_at))
+    return digest.hexdigest()
+
+
+def about(facts: ModelFacts, shape: ParkShape, model: str, library: str) -> About:
+    """Everything that has to be the same. library: the version and build that made the cells."""
+    return {
+        "format": FORMAT,
+        "model": model,
+        "llama.cpp": library,
+        "kv type": facts.kv_type,
+        "kv packing": facts.kv_pack,
+        "flash attention": facts.flash_attention,
+        "slab": [shape.slice_cells, shape.slab_bytes],
+    }
+
+
+def open_sessions(
+    options: EngineOptions,
+    facts: ModelFacts,
+    shape: ParkShape | None,
+    paths: Sequence[Path],
+    headers: Sequence[GgufHeader],
+    *,
+    library: str,
+) -> SessionFolder | None:
+    """The folder of this model's sessions; None, with a line in the log, where none are saved."""
+    settings = options.engine
+    if settings.session_dir is None:
+        return None
+    if shape is None:
+        log.warning("sessions are not saved: there is no memory to park them in first")
+        return None
+    root = Path(settings.session_dir).expanduser().absolute()
+    try:
+        folder = SessionFolder(
+            root,
+            model=Path(options.path).absolute(),
+            about=about(facts, shape, fingerprint(paths, headers), library),
+            most_bytes=settings.session_bytes,
+        )
+    except OSError as error:
+        log.warning("sessions are not saved path=%s reason=%s", root, error)
+        return None
+    log.info("sessions are saved path=%s found=%d", folder.path, len(folder.found))
+    return folder

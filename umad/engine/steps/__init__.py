@@ -1,0 +1,12 @@
+"""The step thread: plan, decode, sample, send, again.
+
+    loop               StepLoop: the only one to touch scheduler, runner and streams
+    completion_stream  CompletionStream: one completion's sampler, text and counts
+    token_drawing      TokenDrawing: rows of logits to tokens
+    cutter             Cutter: ends a decode that only background work is in
+    rehearsal          Rehearsal: learns at load what streams feel here, through the real loop
+    cost_file          CostFile: remembers what steps cost for the next start
+    spinning           SpinWatch: lets decode threads spin or sleep while they wait for cores
+
+Owner: the step thread, which is the process's main thread.
+"""

@@ -1,0 +1,377 @@
+"""The step loop: mail, plan, decode, sample, apply, news; again.
+
+Owner: the step thread, which is the process's main thread. It alone touches the scheduler, the
+llama.cpp context and the streams; others hand it mail and take its news.
+"""
+
+import gc
+from collections.abc import Callable
+
+from umad.engine.backend import EmbedRunner
+from umad.engine.board.seat import BoardSeat
+from umad.engine.embedding.desk import EmbedDesk
+from umad.engine.execution import StepRunner, bytes_moved_by, no_decode
+from umad.engine.facts import StepTraffic
+from umad.engine.logits.readers import Readers
+from umad.engine.mail.step_mail import Arrival, AttachRing, EmbedMail, ForgetMail, Mail, StepMail
+from umad.engine.mail.step_news import News, rejection
+from umad.engine.mail.step_tally import StepTally, Totals
+from umad.engine.sessions.forget_desk import ForgetDesk
+from umad.engine.steps.completion_stream import CompletionStream
+from umad.engine.steps.spinning import SpinWatch
+from umad.engine.steps.token_drawing import TokenDrawing
+from umad.errors import UmadError
+from umad.protocol.link import (
+    Attached,
+    CancelOrder,
+    Choose,
+    FromEngine,
+    Pause,
+    Prefilled,
+    Resume,
+    SetLane,
+    Stop,
+)
+from umad.protocol.link import StepStats as Stats
+from umad.scheduler import Scheduler, SchedulerSnapshot
+from umad.scheduler.steps.neighbours import NOBODY
+from umad.step import DiskDone, Finished, Sampled, StepPlan, StepResult
+from umad.units import MS_PER_S, NS_PER_MS
+
+# Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
+IDLE_S = 1.0
+STANDING_NS = 20 * NS_PER_MS
+# How often an engine that is about to end looks whether its last sessions are written.
+LAST_SAVES_LOOK_MS = 50.0
+# How often the daemon is told why requests wait, for each of them: `umad ps` is read by people, and
+# a thousand reasons are 20 KB.
+TELL_WAITS_NS = 200 * NS_PER_MS
+TELL_EACH_WAIT_NS = 2 * NS_PER_MS
+CHOICE_S = 10.0
+# How often it is looked whether a late mask is there, while nothing else is to be done.
+MASK_LOOK_MS = 1.0
+
+
+class StepLoop:
+    """Runs until it is told to stop and nothing is left to do."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        runner: StepRunner,
+        inbox: StepMail,
+        emit: Callable[[News | FromEngine], None],
+        traffic: StepTraffic,
+        guarded: frozenset[str],
+        now_ns: Callable[[], int],
+        seat: BoardSeat | None = None,
+        spin_watch: SpinWatch | None = None,
+        choice_s: float = CHOICE_S,
+        at_rest: Callable[[], None] | None = None,
+        tally: StepTally | None = None,
+        embedder: EmbedRunner | None = None,
+    ) -> None:
+        """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
+        called whenever work has ended and no more has come for a while. embedder: None where no
+        texts are embedded."""
+        self._scheduler = scheduler
+        self._runner = runner
+        self._inbox = inbox
+        self._emit = emit
+        self._traffic = traffic
+        self._guarded = guarded
+        self._now_ns = now_ns
+        self._seat = seat or BoardSeat.alone()
+        self._spin_watch = spin_watch
+        self._streams: dict[int, CompletionStream] = {}
+        self._readers = Readers(scheduler, n_vocab=traffic.n_vocab, wait_s=choice_s)
+        self._totals = Totals()
+        self._drawing = TokenDrawing(self._streams, self._readers, self._totals, now_ns, scheduler)
+        self._tally = tally or StepTally()
+        self._last_standing: SchedulerSnapshot | None = None
+        self._standing_at_ns = 0
+        # When the daemon is to be told again why requests wait.
+        self._waits_due_ns = 0
+        self._told_waits: dict[int, str] = {}
+        # When the latest step's tokens left; 0 once the loop has rested.
+        self._left_ns = 0
+        self._stopping = False
+        self._has_garbage = False
+        self._at_rest = at_rest
+        self._embeds = EmbedDesk(scheduler.embeds, embedder, emit)
+        self._forgetting = ForgetDesk(emit)
+
+    def is_guarded(self, rid: int) -> bool:
+        """Whether a live completion's lane is a guarded one. A single look-up: any thread."""
+        stream = self._streams.get(rid)
+        return stream is not None and stream.guarded
+
+    def run(self) -> None:
+        """Serve. Raises `EngineFailed` when llama.cpp cannot go on."""
+        while True:
+            news = News()
+            for mail in self._inbox.drain():
+                self._read(mail, news)
+            began_ns = self._now_ns()
+            if self._readers:
+                for rid in self._readers.overdue(began_ns):
+                    self._let_go(rid, news)
+            if self._drawing:
+                for sampled in self._drawing.late(news):
+                    self._take(sampled, news)
+            neighbours = self._seat.others(began_ns)
+            if neighbours is not NOBODY:
+                self._scheduler.heard(neighbours, began_ns)
+            plan = self._scheduler.plan(began_ns)
+            if not plan.is_idle:
+                self._step(plan, news, began_ns)
+                continue
+            self._left_ns = 0
+            kept = self._runner.keep_house(plan.memory)
+            goes_on = self._scheduler.kept_house(plan, kept, began_ns)
+            # The daemon takes a silent engine for one that hangs: where work is held back for long,
+            # it is told how things stand all the same.
+            is_held = plan.wait_ms >= IDLE_S * MS_PER_S or (
+                plan.wait_ms > 0 and began_ns >= self._waits_due_ns
+            )
+            if plan.memory or news or is_held:
+                # Cells were given back without a step: the scorecard must not show them as used.
+                self._last_standing = None
+                news.stats = self._tell(began_ns)
+                self._emit(news)
+            if self._stopping and not self._streams:
+                if not self._scheduler.is_saving(began_ns):
+                    return
+                wait_ms = LAST_SAVES_LOOK_MS
+            else:
+                wait_ms = plan.wait_ms
+            if goes_on:
+                continue
+            if self._drawing:  # a mask comes without mail
+                wait_ms = min(wait_ms or MASK_LOOK_MS, MASK_LOOK_MS)
+            held_ns = int(plan.wait_ms * NS_PER_MS)
+            self._seat.waits(began_ns + held_ns if held_ns else 0)
+            self._rest(wait_ms)
+
+    def _rest(self, wait_ms: float) -> None:
+        self._embeds.rest(self._now_ns())
+        if wait_ms:
+            self._inbox.wait(min(IDLE_S, wait_ms / MS_PER_S))
+            return
+        # The collector is off while work is done: its pauses would be stalls.
+        if self._inbox.wait(IDLE_S):
+            return
+        if self._readers:
+            # It waits for clients and does not hang, which is what silence would mean.
+            self._emit(News(stats=self._tell(self._now_ns())))
+        if not self._has_garbage:
+            return
+        self._has_garbage = False
+        gc.collect()
+        if self._at_rest is not None:
+            self._at_rest()
+
+    # -- mail -----------------------------------------------------------------------------------
+
+    def _read(self, mail: Mail, news: News) -> None:
+        scheduler = self._scheduler
+        match mail:
+            case Arrival():
+                self._admit(mail, news)
+            case EmbedMail():
+                self._embeds.read(mail, self._now_ns())
+            case CancelOrder():
+                self._let_go(mail.rid, news)
+            case SetLane():
+                scheduler.set_lane(mail.rid, mail.lane)
+                stream = self._streams.get(mail.rid)
+                if stream is not None:
+                    stream.guarded = mail.lane in self._guarded
+                    self._show_standing()
+            case Pause():
+                if not self._drawing.pause(mail.rid):
+                    self._readers.pause(mail.rid, self._streams.get(mail.rid))
+            case Resume():
+                if not self._drawing.resume(mail.rid):
+                    self._readers.resume(mail.rid, self._streams.get(mail.rid))
+            case Attached():
+                self._readers.attached(self._streams.get(mail.rid))
+            case Choose():
+                self._choose(mail, news)
+            case AttachRing():
+                stream = self._streams.get(mail.rid)
+                self._emit(self._readers.answer(mail.call, stream, mail.ring, choose=mail.choose))
+            case ForgetMail():
+                self._forgetting.begin(mail, scheduler.forget(mail.what))
+            case DiskDone():
+                self._runner.disk_done(mail)
+                scheduler.disk_done(mail)
+                self._forgetting.disk_done(mail)
+            case Stop():
+                self._stopping = True
+
+    def _admit(self, arrival: Arrival, news: News) -> None:
+        try:
+            self._scheduler.submit(self._forgetting.arriving(arrival.admission), self._now_ns())
+        except UmadError as error:
+            news.rejected.append(rejection(arrival.admission.rid, error))
+            return
+        self._streams[arrival.admission.rid] = arrival.stream
+        self._readers.admitted(arrival.stream, self._now_ns())
+        self._last_standing = None
+        self._show_standing()
+
+    def _let_go(self, rid: int, news: News) -> None:
+        finished = self._scheduler.cancel(rid)
+        if finished is not None:
+            self._end(finished, news)
+
+    def _choose(self, choice: Choose, news: News) -> None:
+        """A client's token. What cannot be meant ends its request, and no other."""
+        stream = self._streams.get(choice.rid)
+        if stream is None:
+            return
+        try:
+            self._readers.chosen(stream, choice.position, choice.token)
+        except UmadError as error:
+            stream.error = error
+            self._let_go(choice.rid, news)
+            return
+        self._totals.sampled += 1
+        self._totals.copied += 1
+        self._take(self._drawing.accept(stream, choice.token, None, news), news)
+
+    def _take(self, sampled: Sampled, news: News) -> None:
+        """Book a token that came after its step."""
+        finished = self._scheduler.take(sampled, self._now_ns())
+        if finished is not None:
+            self._end(finished, news)
+
+    def _show_standing(self) -> None:
+        n_interactive = sum([stream.guarded for stream in self._streams.values()])
+        self._seat.standing(n_interactive, self._now_ns())
+
+    # -- the step -------------------------------------------------------------------------------
+
+    def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
+        runner = self._runner
+        # Texts come first, so that the time they take is felt, and booked, as this step's.
+        embedded = self._embeds.run(plan, began_ns)
+        decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
+        sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
+        now_ns = self._now_ns()
+        felt_ms = (now_ns - self._left_ns) / NS_PER_MS if self._left_ns else 0.0
+        self._left_ns = now_ns
+        news.solo_ms, house = plan.solo_ms, decoded.house
+        bytes_moved = bytes_moved_by(plan, decoded, self._traffic)
+        result = StepResult(
+            outcome=decoded.outcome,
+            sampled=sampled,
+            device_ms=decoded.device_ns / NS_PER_MS,
+            felt_ms=felt_ms,
+            bytes_moved=bytes_moved,
+            seq_lengths=runner.lengths(plan) if decoded.outcome == "cut" else (),
+            house=decoded.house,
+            embed_ms=embedded.ns / NS_PER_MS,
+            embed_cut=embedded.was_cut,
+        )
+        self._totals.cuts += embedded.was_cut
+        if decoded.outcome == "cut":
+            news.stats = self._tell(began_ns)
+            self._totals.cuts += 1
+        elif decoded.outcome == "done":
+            for piece in plan.prefill:
+                self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
+        n_background = self._count_background(plan)
+        news.carried = n_background > 0 or plan.embed is not None or house.copied_bytes > 0
+        # Where somebody was let go of since the last step, cells were given back: that is told at
+        # once. Otherwise tokens do not wait for statistics, least of all a first token, which comes
+        # after a rest, when statistics are always due.
+        is_due = self._tally.is_due(now_ns)
+        if news.ended or (is_due and not news.drawn):
+            news.stats = self._tell(now_ns)
+            is_due = False
+        # Tokens leave before the books are done: daemon and clients work on other cores meanwhile.
+        if news:
+            self._emit(news)
+        self._tally.add(
+            plan,
+            decoded,
+            n_background=n_background,
+            bytes_moved=bytes_moved,
+            began_ns=began_ns,
+            embedded=embedded,
+        )
+        self._seat.stepped(
+            bytes_moved,
+            now_ns,
+            background=plan.background,
+            bytes_per_s=self._scheduler.bytes_per_s,
+        )
+        last = News()
+        for finished in self._scheduler.apply(plan, result, now_ns):
+            self._end(finished, last)
+        if last or is_due or decoded.outcome == "cut":
+            # A cut's time must not be taken for that of steps which brought something.
+            last.stats = self._tell(now_ns)
+            self._emit(last)
+        self._has_garbage = True
+        self._embeds.answer(embedded)
+        if self._spin_watch is not None:
+            self._spin_watch.look(now_ns)
+
+    def _end(self, finished: Finished, news: News) -> None:
+        stream = self._streams.pop(finished.rid)
+        self._readers.ended(stream)
+        self._drawing.forget(finished.rid)
+        self._last_standing = None
+        self._show_standing()
+        if stream.error is not None:
+            news.rejected.append(rejection(finished.rid, stream.error))
+        else:
+            news.ended.append((finished, stream))
+
+    def _note_progress(self, rid: int, done_tokens: int, news: News) -> None:
+        n_prompt = self._streams[rid].n_prompt
+        # What a resumed or preempted stream computes again beyond its prompt is no progress.
+        done_tokens = min(done_tokens, n_prompt)
+        news.prefilled.append(Prefilled(rid=rid, done_tokens=done_tokens, total_tokens=n_prompt))
+
+    def _count_background(self, plan: StepPlan) -> int:
+        streams = self._streams
+        count = sum([not streams[piece.rid].guarded for piece in plan.decode])
+        for piece in plan.prefill:
+            if not streams[piece.rid].guarded:
+                count += piece.n_tokens
+        return count
+
+    def _standing(self, now_ns: int) -> SchedulerSnapshot:
+        """The scheduler's books, looked at anew once they are `STANDING_NS` old or somebody has
+        come or gone: counting them costs a tenth of what the loop may take on a small model."""
+        age_ns = now_ns - self._standing_at_ns
+        if self._last_standing is None or age_ns > STANDING_NS:
+            self._last_standing = self._scheduler.snapshot()
+            self._standing_at_ns = now_ns
+        return self._last_standing
+
+    def _tell(self, now_ns: int) -> Stats:
+        return self._tally.told(
+            self._standing(now_ns),
+            cuts=self._totals.cuts,
+            sampled=self._totals.sampled,
+            copied=self._totals.copied,
+            now_ns=now_ns,
+            waits=self._waits(now_ns),
+        )
+
+    def _waits(self, now_ns: int) -> dict[int, str] | None:
+        """Why requests wait; None where that was told a moment ago."""
+        if now_ns < self._waits_due_ns:
+            return None
+        waits = self._scheduler.waits(now_ns)
+        self._waits_due_ns = now_ns + TELL_WAITS_NS + TELL_EACH_WAIT_NS * len(waits)
+        if not waits and not self._told_waits:
+            return None
+        self._told_waits = waits
+        return waits

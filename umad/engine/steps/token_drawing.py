@@ -1,0 +1,170 @@
+"""From a step's rows of logits to tokens: shown to clients that read them, drawn for all others.
+
+A row whose mask is not ready is put aside and drawn from later: nobody else waits for a grammar.
+Not: how one is drawn (`umad.sampling`), or which requests end (the scheduler).
+Owner: the step thread.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.constraints.answer_mask import MASK_S, PATIENCE_S
+from umad.engine.execution import Decoded
+from umad.engine.logits.readers import Pausable, Readers
+from umad.engine.mail.step_news import DrawnToken, News
+from umad.engine.mail.step_tally import Totals
+from umad.engine.steps.completion_stream import CompletionStream
+from umad.errors import UmadError
+from umad.request import FinishReason
+from umad.service import TokenLogprob
+from umad.step import Sampled
+
+log = logging.getLogger("umad.engine")
+
+_MASK_NS = int(MASK_S * 1e9)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Late:
+    """A completion whose mask is not made yet. row: float32 (1, n_vocab), its own copy. unread: its
+    client does not read either."""
+
+    stream: CompletionStream
+    row: NDArray[np.float32]
+    since_ns: int
+    unread: bool = False
+
+
+class TokenDrawing:
+    """streams: the live ones by rid. totals: where tokens drawn and rows copied are counted.
+    scheduler: passes over those whose masks are late."""
+
+    def __init__(
+        self,
+        streams: Mapping[int, CompletionStream],
+        readers: Readers,
+        totals: Totals,
+        now_ns: Callable[[], int],
+        scheduler: Pausable,
+    ) -> None:
+        self._streams = streams
+        self._readers = readers
+        self._totals = totals
+        self._now_ns = now_ns
+        self._scheduler = scheduler
+        self._late: dict[int, _Late] = {}
+
+    def __bool__(self) -> bool:
+        """Somebody waits for a mask."""
+        return bool(self._late)
+
+    def sample(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
+        """A token for every row, but for those that a client chooses from, or whose masks are
+        late."""
+        sampled = []
+        patience_s = PATIENCE_S
+        streams, logits = self._streams, decoded.logits
+        for row, rid in enumerate(decoded.rids):
+            stream = streams[rid]
+            if stream.reader is not None and self._show(stream, logits[row], news):
+                continue
+            if stream.mask is not None and not stream.mask.is_ready(patience_s):
+                patience_s = 0.0
+                self._put_aside(stream, logits[row])
+                continue
+            sampled.append(self._draw(stream, row, logits, news))
+        self._totals.sampled += len(sampled)
+        return tuple(sampled)
+
+    def late(self, news: News) -> Iterator[Sampled]:
+        """Tokens of those whose masks have been made meanwhile; book each before the next. After
+        `MASK_S` a completion ends with an error."""
+        now_ns = self._now_ns()
+        for rid, late in list(self._late.items()):
+            stream, mask = late.stream, late.stream.mask
+            if mask is not None and not mask.is_made:
+                if now_ns - late.since_ns < _MASK_NS:
+                    continue
+                stream.error = mask.give_up()
+                del self._late[rid]
+                yield Sampled(rid=rid, token=0, finish="error")
+                continue
+            del self._late[rid]
+            self._totals.sampled += 1
+            yield self._draw(stream, 0, late.row, news)
+            if late.unread:
+                self._scheduler.pause(rid)
+            else:
+                self._scheduler.resume(rid)
+
+    def pause(self, rid: int) -> bool:
+        """Its client does not read; whether it waits for a mask anyway."""
+        late = self._late.get(rid)
+        if late is not None:
+            late.unread = True
+            self._scheduler.pause(rid)
+        return late is not None
+
+    def resume(self, rid: int) -> bool:
+        """Its client reads again; whether it waits for a mask still."""
+        late = self._late.get(rid)
+        if late is not None:
+            late.unread = False
+            self._scheduler.pause(rid, gives_way=False)
+        return late is not None
+
+    def forget(self, rid: int) -> None:
+        """It has ended."""
+        self._late.pop(rid, None)
+
+    def _put_aside(self, stream: CompletionStream, row: NDArray[np.float32]) -> None:
+        self._late[stream.rid] = _Late(
+            stream=stream, row=row.copy()[np.newaxis], since_ns=self._now_ns()
+        )
+        self._totals.copied += 1
+        self._scheduler.pause(stream.rid, gives_way=False)
+
+    def _show(self, stream: CompletionStream, row: NDArray[np.float32], news: News) -> bool:
+        """Put a row where its client sees it; whether the client is to choose from it."""
+        is_choice = self._readers.write(stream, row, self._now_ns())
+        news.logits.append((stream.rid, stream.n_generated))
+        self._totals.copied += not is_choice
+        return is_choice
+
+    def _draw(
+        self, stream: CompletionStream, row: int, logits: NDArray[np.float32], news: News
+    ) -> Sampled:
+        try:
+            mask = stream.mask
+            allowed = None if mask is None else mask.allowed()
+            copied_rows = stream.sampler.copied_rows
+            token, logprob = stream.sampler.sample(logits[row], stream.n_generated, allowed)
+            if stream.reader is None:  # else it is counted already
+                self._totals.copied += stream.sampler.copied_rows - copied_rows
+        except UmadError as error:
+            # This completion's own logits or parameters; its neighbours are none the worse.
+            stream.error = error
+            log.warning("sampling failed rid=%d code=%s", stream.rid, error.code)
+            return Sampled(rid=stream.rid, token=0, finish="error")
+        return self.accept(stream, token, logprob, news)
+
+    def accept(
+        self, stream: CompletionStream, token: int, logprob: TokenLogprob | None, news: News
+    ) -> Sampled:
+        """A stream has a token, drawn here or chosen by its client: book it, and make it news."""
+        stream.sampler.accept(token)
+        if stream.mask is not None:
+            stream.mask.accept(token)
+        stream.n_generated += 1
+        finish: FinishReason | None = "stop" if token in stream.eog else None
+        text = None
+        if stream.text_decides:
+            text = stream.text_of(token)
+            if stream.detokenizer.stop is not None:
+                finish = "stop"
+        news.drawn.append(DrawnToken(stream, token, logprob, text))
+        return Sampled(rid=stream.rid, token=token, finish=finish)

@@ -1,0 +1,40 @@
+"""The parts of an answer, and the reader for a model's family of formats.
+
+The one place of the gateway that knows where they come from (`umad.chat`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from umad.chat.events import (
+    CallArguments,
+    CallBegan,
+    CallEnded,
+    Content,
+    Reasoning,
+    ReplyEvent,
+)
+from umad.chat.formats import format_of_facts
+from umad.chat.reader import ReplyReader
+from umad.conversation import Tool
+
+AnswerPart = ReplyEvent
+AnswerReader = ReplyReader
+
+
+def reader_of(facts: Mapping[str, Any], tools: Sequence[Tool]) -> AnswerReader:
+    """The reader of one answer of the model with these facts, to which `tools` were offered."""
+    # Without tools on offer, what looks like a call is the answer's text.
+    return ReplyReader(format_of_facts(facts), calls=bool(tools), tools=tools)
+
+
+__all__ = [
+    "AnswerPart",
+    "AnswerReader",
+    "CallArguments",
+    "CallBegan",
+    "CallEnded",
+    "Content",
+    "Reasoning",
+    "reader_of",
+]

@@ -1,0 +1,13 @@
+"""OpenAI's API: chat completions, completions, responses, embeddings, models.
+
+    chat, chat_stream                      POST /v1/chat/completions, whole and in pieces
+    completions                            POST /v1/completions
+    embeddings                             POST /v1/embeddings and /v1/rerank
+    models                                 GET /v1/models
+    responses                              POST /v1/responses; responses_items: its conversation as
+                                           turns; responses_writer: its events; responses_kept:
+                                           those that are asked for again
+    turns, usage, logprobs, error_shape    shapes that these have in common
+
+It imports nothing from another dialect.
+"""

@@ -1,0 +1,145 @@
+"""POST /v1/chat/completions: a body to a chat, its answer whole.
+
+Not: the streamed answer (`openai_chat_stream`).
+"""
+
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.constraint import Constraint
+from umad.conversation import ChatOptions
+from umad.errors import BadRequest
+from umad.gateway import sse
+from umad.gateway.bodies.answers import ChatCompletion
+from umad.gateway.bodies.openai_chat import ChatCompletionBody, ResponseFormat
+from umad.gateway.dialects.openai.chat_stream import ChatChunks
+from umad.gateway.dialects.openai.error_shape import OPENAI
+from umad.gateway.dialects.openai.logprobs import chat_logprobs
+from umad.gateway.dialects.openai.turns import begins_answer, choice_of, tools_of, turn_of
+from umad.gateway.dialects.openai.usage import now_s, reason_of, usage_of
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.replies import GatewayReply
+from umad.request import GenerateRequest
+
+# Where a fault of umad's fields stands in this dialect's body.
+_NAMES = {
+    "json_schema": "response_format",
+    "tool_name": "tool_choice",
+    "logprobs": "top_logprobs",
+}
+_JSON_OBJECT: dict[str, Any] = {"type": "object"}
+
+
+def constraint_of(
+    given: ResponseFormat | None, field: str = "response_format.json_schema.schema"
+) -> Constraint | None:
+    """What `response_format` asks for. field: where its schema stands in the body."""
+    if given is None or given.type == "text":
+        return None
+    if given.type == "json_object":
+        return Constraint.json_schema(_JSON_OBJECT)
+    schema = None if given.json_schema is None else given.json_schema.schema_
+    if schema is None:
+        raise BadRequest(f"{field} is missing", field=field)
+    if schema is False:
+        raise BadRequest(f"{field} is false, which no text at all fits", field=field)
+    return Constraint.json_schema(_JSON_OBJECT if schema is True else schema)
+
+
+def request_of(body: ChatCompletionBody) -> GenerateRequest:
+    """The body as a request. Raises `BadRequest` naming the body's field."""
+    turns = tuple(turn_of(one, f"messages.{at}") for at, one in enumerate(body.messages))
+    functions = [one.function for one in body.tools or () if one.type == "function"]
+    offered = [one for one in (*functions, *(body.functions or ())) if one is not None]
+    tools = tools_of((one.name, one.description, one.parameters) for one in offered)
+    choice = choice_of(body.tool_choice or body.function_call, tools, "tool_choice")
+    place = body.place()
+    constraint = constraint_of(body.response_format)
+    if constraint is not None:
+        place["constraint"] = constraint
+    kwargs = dict(body.chat_template_kwargs or {})
+    if body.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
+        if body.reasoning_effort in ("none", "minimal"):
+            kwargs.setdefault("enable_thinking", False)
+    options = ChatOptions(**{"tools": tools, "template_kwargs": kwargs, **choice})
+    if begins_answer(turns) and not options.forces_call:
+        options = ChatOptions(
+            **{"tools": tools, "template_kwargs": kwargs, **choice, "continue_final": True}
+        )
+    most = body.max_completion_tokens
+    return GenerateRequest(
+        messages=turns,
+        chat=options,
+        sampling=body.sampling(
+            max_tokens=body.max_tokens if most is None else most,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        ),
+        **place,
+    )
+
+
+async def _chat(call: GatewayCall) -> ASGIApp:
+    body = call.body(ChatCompletionBody)
+    reply = await call.chat(request_of(body))
+    if body.stream:
+        options = body.stream_options
+        include_usage = options is not None and options.include_usage
+        chunks = ChatChunks(call, reply, include_usage=include_usage)
+        return call.stream(chunks.all(), shortcut=reply.shortcut(chunks.said))
+    replies = await reply.collect()
+    model = reply.accepted.model
+    return answer(
+        {
+            "id": f"chatcmpl-{call.id}",
+            "object": "chat.completion",
+            "created": now_s(),
+            "model": model,
+            "choices": [await _choice(call, model, one) for one in replies],
+            "usage": usage_of(one.usage for one in replies),
+        }
+    )
+
+
+async def _choice(call: GatewayCall, model: str, reply: GatewayReply) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
+    if reply.calls:
+        message["content"] = reply.text or None
+        message["tool_calls"] = [
+            {
+                "id": one.id,
+                "type": "function",
+                "function": {"name": one.name, "arguments": one.arguments},
+            }
+            for one in reply.calls
+        ]
+    logprobs = None
+    if reply.logprobs:
+        content = await chat_logprobs(call.shared.token_bytes, model, reply.logprobs)
+        logprobs = {"content": content, "refusal": None}
+    return {
+        "index": reply.index,
+        "message": message,
+        "logprobs": logprobs,
+        "finish_reason": reason_of(reply.finish_reason, has_calls=bool(reply.calls)),
+    }
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/chat/completions",
+        handle=_chat,
+        dialect=OPENAI,
+        summary="Answer a chat",
+        answer=ChatCompletion,
+        streams=sse.EVENTS,
+        body=ChatCompletionBody,
+        is_work=True,
+        names=_NAMES,
+    ),
+)

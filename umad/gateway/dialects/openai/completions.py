@@ -1,0 +1,277 @@
+"""POST /v1/completions: texts go on where they end, or between two ends (`suffix`).
+
+Control tokens written in a prompt are meant: editors put fill-in-the-middle marks there.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.errors import BadRequest, Unsupported
+from umad.gateway import sse
+from umad.gateway.bodies.answers import TextCompletion
+from umad.gateway.bodies.openai_completions import CompletionBody, OnePrompt
+from umad.gateway.dialects.openai.error_shape import OPENAI
+from umad.gateway.dialects.openai.logprobs import legacy_logprobs
+from umad.gateway.dialects.openai.usage import now_s, reason_of, sum_usage
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.generation import Completion, GatewayGeneration, Shortcut, collect
+from umad.gateway.merging import merged
+from umad.request import GenerateRequest, Usage
+from umad.service import Done, Progress, TokenLogprob, Tokens
+
+_NAMES = {"prompt_ids": "prompt", "ids": "prompt"}
+_EMPTY = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One prompt's generation. before: the prompt's text, where it is to be echoed."""
+
+    generation: GatewayGeneration
+    before: str
+
+
+def _check(body: CompletionBody) -> None:
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise BadRequest("best_of: other than n is not supported", field="best_of")
+    if body.echo and body.logprobs is not None:
+        raise Unsupported(
+            "echo with logprobs: those of the prompt's own tokens are not computed; "
+            "ask for one of the two",
+            field="echo",
+        )
+    if body.echo and body.suffix:
+        raise BadRequest("echo and suffix exclude each other", field="echo")
+
+
+async def _run(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> _Run:
+    """Start the generation of one prompt."""
+    text = prompt if isinstance(prompt, str) else None
+    ids = None if isinstance(prompt, str) else prompt
+    if body.suffix:
+        ids, text = await _between(call, body, prompt), None
+    request = GenerateRequest(
+        prompt=text,
+        prompt_ids=ids,
+        sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs),
+        **body.place(),
+    )
+    generation = await call.open(request)
+    before = ""
+    if body.echo:
+        before = text or await call.detokenize(ids or (), generation.accepted.model)
+    return _Run(generation=generation, before=before)
+
+
+async def _between(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
+    """Prompt and suffix with the model's marks around them, the middle to be written."""
+    service, model = call.service, call.shared.aliases.local(body.model)
+    rows = await service.models()
+    facts = next((row for row in rows if model in (None, row["name"])), None)
+    marks = {} if facts is None else facts.get("fim_tokens") or {}
+    if facts is not None and not {"prefix", "suffix", "middle"} <= set(marks):
+        raise Unsupported(
+            f"the model {facts['name']} has no marks for text between two ends", field="suffix"
+        )
+    before = (
+        await call.tokenize(prompt, model=model, special=False)
+        if isinstance(prompt, str)
+        else prompt
+    )
+    after = await call.tokenize(body.suffix or "", model=model, special=False)
+    return (marks["prefix"], *before, marks["suffix"], *after, marks["middle"])
+
+
+async def _completions(call: GatewayCall) -> ASGIApp:
+    body = call.body(CompletionBody)
+    _check(body)
+    prompts = body.prompts()
+    if body.max_tokens == 0:
+        return await _nothing(call, body, prompts)
+    # Side by side: each waits a moment for what may be wrong with it.
+    runs = await _all(_run(call, body, prompt) for prompt in prompts)
+    n = body.n or 1
+    if body.stream:
+        options = body.stream_options
+        include_usage = options is not None and options.include_usage
+        chunks = _Chunks(call, runs, n, include_usage=include_usage)
+        return call.stream(chunks.all(), shortcut=chunks.shortcut())
+    collected = await _all(collect(run.generation, n) for run in runs)
+    choices = [
+        await _choice(call, run, at * n + one.index, one)
+        for at, (run, row) in enumerate(zip(runs, collected, strict=True))
+        for one in row
+    ]
+    return answer(
+        {
+            **_same(call, runs[0].generation.accepted.model),
+            "choices": choices,
+            "usage": sum_usage([one.usage for one in row] for row in collected),
+        }
+    )
+
+
+async def _all(work: Any) -> list[Any]:
+    """All of it at once; the first failure ends the rest and is raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _nothing(
+    call: GatewayCall, body: CompletionBody, prompts: Sequence[OnePrompt]
+) -> ASGIApp:
+    """No token asked for: the prompt itself, which programs that score prompts ask for."""
+    # What is wrong with the rest of the body is wrong for no tokens, too.
+    sampling = body.sampling(max_tokens=None, logprobs=body.logprobs)
+    GenerateRequest(prompt="-", sampling=sampling, **body.place()).check()
+    model = await call.model(body.model)
+    n, choices, prompt_tokens = body.n or 1, [], 0
+    for at, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            text = prompt
+            prompt_tokens += len(await call.tokenize(prompt, model=model))
+        else:
+            text = await call.detokenize(prompt, model)
+            prompt_tokens += len(prompt)
+        said = text if body.echo else ""
+        choices += [_entry(at * n + index, said, None, "length") for index in range(n)]
+    usage = sum_usage([[replace(_EMPTY, prompt_tokens=prompt_tokens)]])
+    if body.stream:
+        return call.stream(_events(_same(call, model), choices, _wanted_usage(body, usage)))
+    return answer({**_same(call, model), "choices": choices, "usage": usage})
+
+
+def _wanted_usage(body: CompletionBody, usage: dict[str, Any]) -> dict[str, Any] | None:
+    options = body.stream_options
+    return usage if options is not None and options.include_usage else None
+
+
+async def _events(
+    same: dict[str, Any], choices: Sequence[dict[str, Any]], usage: dict[str, Any] | None
+) -> AsyncGenerator[bytes, None]:
+    """Choices that are known already, as a stream. usage: where it was asked for."""
+    unknown: dict[str, Any] = {} if usage is None else {"usage": None}
+    for one in choices:
+        yield sse.data({**same, "choices": [one], **unknown})
+    if usage is not None:
+        yield sse.data({**same, "choices": [], "usage": usage})
+    yield sse.DONE
+
+
+def _same(call: GatewayCall, model: str) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{call.id}",
+        "object": "text_completion",
+        "created": now_s(),
+        "model": model,
+    }
+
+
+def _entry(
+    index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None
+) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+
+
+async def _choice(call: GatewayCall, run: _Run, index: int, one: Completion) -> dict[str, Any]:
+    logprobs = None
+    if one.logprobs:
+        model = run.generation.accepted.model
+        tokens = call.shared.token_bytes
+        logprobs = await legacy_logprobs(tokens, model, one.logprobs, offset=len(run.before))
+    return _entry(index, run.before + one.text, logprobs, reason_of(one.finish_reason))
+
+
+class _Chunks:
+    """Server-sent events of every completion."""
+
+    def __init__(
+        self, call: GatewayCall, runs: Sequence[_Run], n: int, *, include_usage: bool
+    ) -> None:
+        self._call = call
+        self._runs = runs
+        self._n = n
+        self._model = runs[0].generation.accepted.model
+        self._same = _same(call, self._model)
+        self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
+        self._templates: dict[int, sse.Template] = {}
+        # Characters so far, by completion.
+        self._written = [len(run.before) for run in runs for _ in range(n)]
+
+    def shortcut(self) -> Shortcut | None:
+        """Of a single prompt: those of several are heard through a queue."""
+        if len(self._runs) > 1:
+            return None
+
+        def piece(event: Tokens) -> bytes | None:
+            return None if event.logprobs is not None else self._said(event.index, event.text)
+
+        return Shortcut(generation=self._runs[0].generation, piece_of=piece)
+
+    async def all(self) -> AsyncGenerator[bytes, None]:
+        """All of them, `[DONE]` last."""
+        usages: list[list[Usage]] = [[] for _ in self._runs]
+        for at, run in enumerate(self._runs):
+            for index in range(at * self._n, (at + 1) * self._n):
+                if run.before:
+                    yield self._chunk(_entry(index, run.before, None, None))
+        async for at, heard in merged([run.generation for run in self._runs]):
+            if isinstance(heard, Progress):
+                yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
+                continue
+            index = at * self._n + heard.index
+            if isinstance(heard, Done):
+                usages[at].append(heard.usage)
+                yield self._chunk(_entry(index, "", None, reason_of(heard.finish_reason)))
+            elif heard.logprobs:
+                yield await self._scored(index, heard.text, heard.logprobs)
+            elif heard.text:  # else half a character, or what may become a stop string
+                yield self._said(index, heard.text)
+        if self._usage:
+            yield sse.data({**self._same, "choices": [], "usage": sum_usage(usages)})
+        yield sse.DONE
+
+    def _said(self, index: int, text: str) -> bytes:
+        if not text:
+            return b""
+        self._written[index] += len(text)
+        template = self._templates.get(index)
+        if template is None:
+            template = sse.Template(self._chunk(_entry(index, sse.HOLE, None, None)))
+            self._templates[index] = template
+        return template.with_text(text)
+
+    async def _scored(self, index: int, text: str, rows: Sequence[TokenLogprob]) -> bytes:
+        tokens, offset = self._call.shared.token_bytes, self._written[index]
+        logprobs = await legacy_logprobs(tokens, self._model, rows, offset=offset)
+        self._written[index] += len(text)
+        return self._chunk(_entry(index, text, logprobs, None))
+
+    def _chunk(self, entry: dict[str, Any]) -> bytes:
+        return sse.data({**self._same, "choices": [entry], **self._usage})
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/completions",
+        handle=_completions,
+        dialect=OPENAI,
+        summary="Continue a text",
+        answer=TextCompletion,
+        streams=sse.EVENTS,
+        body=CompletionBody,
+        is_work=True,
+        names=_NAMES,
+    ),
+)

@@ -1,0 +1,89 @@
+"""POST /v1/embeddings and /v1/rerank.
+
+The `openai` package asks for base64 unless told otherwise and unpacks it itself: a quarter of the
+bytes, and no number is written in decimal.
+"""
+
+import base64
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from umad.embedding import EmbedRequest, RerankRequest
+from umad.gateway.bodies.openai_embeddings import EmbeddingsBody, RerankBody
+from umad.gateway.dialects.openai.error_shape import OPENAI
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.vectors import rows_response
+
+
+async def _embeddings(call: GatewayCall) -> ASGIApp:
+    body = call.body(EmbeddingsBody)
+    found = await call.embed(
+        EmbedRequest(
+            inputs=body.inputs(),
+            model=body.model,
+            dimensions=body.dimensions,
+            lane=body.lane,
+        )
+    )
+    usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
+    if body.encoding_format == "base64":
+        rows = [
+            {"object": "embedding", "index": at, "embedding": base64.b64encode(one).decode()}
+            for at, one in enumerate(found.vectors.astype("<f4"))
+        ]
+        return answer({"object": "list", "data": rows, "model": found.model, "usage": usage})
+
+    def row(at: int, numbers: list[float]) -> dict[str, Any]:
+        return {"object": "embedding", "index": at, "embedding": numbers}
+
+    rest = {"object": "list", "model": found.model, "usage": usage}
+    return rows_response(found.vectors, name="data", row=row, rest=rest)
+
+
+async def _rerank(call: GatewayCall) -> ASGIApp:
+    body = call.body(RerankBody)
+    documents = body.texts()
+    found = await call.rerank(
+        RerankRequest(
+            query=body.query,
+            documents=documents,
+            top_n=body.top_n,
+            model=body.model,
+            lane=body.lane,
+        )
+    )
+    results: list[dict[str, Any]] = [
+        {"index": one.index, "relevance_score": one.score} for one in found.ranked
+    ]
+    if body.return_documents:
+        for result in results:
+            result["document"] = {"text": documents[result["index"]]}
+    usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
+    return answer({"object": "list", "model": found.model, "results": results, "usage": usage})
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/embeddings",
+        handle=_embeddings,
+        dialect=OPENAI,
+        summary="Embed texts",
+        body=EmbeddingsBody,
+        is_work=True,
+    ),
+    *(
+        Endpoint(
+            method="POST",
+            path=path,
+            handle=_rerank,
+            dialect=OPENAI,
+            summary="Documents in the order in which they answer a query",
+            body=RerankBody,
+            is_work=True,
+        )
+        for path in ("/v1/rerank", "/rerank")
+    ),
+)

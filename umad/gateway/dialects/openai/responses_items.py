@@ -1,0 +1,74 @@
+"""Items of a response's conversation as a chat's turns.
+
+An assistant's turn is a run of items: thinking, text, calls. Types that are not known here are
+passed over: agents send those of tools that only their maker has.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from umad.conversation import ChatMessage, ToolCall
+from umad.errors import BadRequest
+from umad.gateway.bodies.openai_responses import Item
+from umad.gateway.dialects.openai.turns import text_of
+
+_RESULTS = ("function_call_output", "custom_tool_call_output")
+
+
+def turns_of(items: Iterable[Item], instructions: str | None) -> tuple[ChatMessage, ...]:
+    """The chat. Raises `BadRequest` naming the item that is wrong."""
+    turns: list[ChatMessage] = []
+    if instructions:
+        turns.append(ChatMessage(role="system", content=instructions))
+    names: dict[str, str] = {}
+    thinking: str | None = None
+    for at, item in enumerate(items):
+        field = f"input.{at}"
+        if item.type == "message":
+            turn = _message(item, field)
+            if turn.role == "assistant":
+                turn, thinking = replace(turn, reasoning=thinking), None
+            turns.append(turn)
+        elif item.type == "reasoning":
+            if isinstance(item.content, list):
+                thinking = "".join(part.text or "" for part in item.content) or None
+        elif (call := _call(item, field)) is not None:
+            names[call.id or ""] = call.name
+            if turns and turns[-1].role == "assistant":
+                turns[-1] = replace(turns[-1], tool_calls=(*turns[-1].tool_calls, call))
+            else:
+                turn = ChatMessage(
+                    role="assistant", content="", tool_calls=(call,), reasoning=thinking
+                )
+                turns.append(turn)
+                thinking = None
+        elif item.type in _RESULTS:
+            turns.append(
+                ChatMessage(
+                    role="tool",
+                    content=text_of(item.output, f"{field}.output"),
+                    tool_call_id=item.call_id,
+                    name=names.get(item.call_id or ""),
+                )
+            )
+    return tuple(turns)
+
+
+def _message(item: Item, field: str) -> ChatMessage:
+    if item.role is None:
+        raise BadRequest(f"{field}: a message has a role", field=f"{field}.role")
+    role = "system" if item.role == "developer" else item.role
+    return ChatMessage(role=role, content=text_of(item.content, f"{field}.content"))
+
+
+def _call(item: Item, field: str) -> ToolCall | None:
+    if item.type == "function_call":
+        arguments = item.arguments or "{}"
+    elif item.type == "custom_tool_call":
+        arguments = json.dumps({"input": item.input or ""}, ensure_ascii=False)
+    else:
+        return None
+    if not item.name:
+        raise BadRequest(f"{field}: a call has a name", field=f"{field}.name")
+    return ToolCall(name=item.name, arguments=arguments, id=item.call_id or item.id)

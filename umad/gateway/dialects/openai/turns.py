@@ -1,0 +1,107 @@
+"""OpenAI's messages and tools as umad's: what chat completions and responses have in common."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from umad.conversation import TOOL_CHOICES, ChatMessage, Tool, ToolCall
+from umad.errors import BadRequest
+from umad.gateway.bodies.openai_chat import ChatTurn, ContentPart
+
+_TEXTS = ("text", "input_text", "output_text")
+_ROLES = {"developer": "system", "function": "tool"}
+
+
+def text_of(content: str | Sequence[ContentPart] | None, field: str) -> str:
+    """A message's text. Raises `BadRequest` for an image, a sound or a file."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    pieces: list[str] = []
+    for at, part in enumerate(content):
+        if part.type in _TEXTS and part.text is not None:
+            pieces.append(part.text)
+        elif part.type == "refusal":
+            pieces.append(part.refusal or "")
+        elif part.type in _TEXTS:
+            raise BadRequest(f"{field}.{at}: a text is missing", field=f"{field}.{at}.text")
+        else:
+            raise BadRequest(
+                f"{field}.{at}: this model reads text, not {part.type[:32]!r}",
+                field=f"{field}.{at}.type",
+            )
+    return "".join(pieces)
+
+
+def turn_of(message: ChatTurn, field: str) -> ChatMessage:
+    """One turn as umad's."""
+    calls = [
+        ToolCall(name=call.function.name, arguments=call.function.arguments, id=call.id)
+        for call in message.tool_calls or ()
+    ]
+    if message.function_call is not None:
+        call = message.function_call
+        calls.append(ToolCall(name=call.name, arguments=call.arguments))
+    return ChatMessage(
+        role=_ROLES.get(message.role, message.role),
+        content=text_of(message.content, f"{field}.content"),
+        name=message.name,
+        tool_calls=tuple(calls),
+        tool_call_id=message.tool_call_id,
+        reasoning=message.reasoning_content,
+    )
+
+
+def begins_answer(turns: Sequence[ChatMessage]) -> bool:
+    """Whether the last turn is an answer to go on with: an assistant's, and not a call."""
+    last = turns[-1]
+    return last.role == "assistant" and bool(last.content) and not last.tool_calls
+
+
+def tools_of(given: Iterable[tuple[str, str | None, Mapping[str, Any] | None]]) -> tuple[Tool, ...]:
+    """(name, description, parameters) as tools."""
+    return tuple(
+        Tool(name=name, description=description or "", parameters=parameters or {"type": "object"})
+        for name, description, parameters in given
+    )
+
+
+def choice_of(
+    given: str | Mapping[str, Any] | None, tools: tuple[Tool, ...], field: str
+) -> dict[str, Any]:
+    """`tool_choice` in any of its shapes, as fields of `ChatOptions`."""
+    if given is None or not tools:
+        # Forced, but every tool was of a type that is passed over: nothing can be called.
+        return {}
+    if isinstance(given, str):
+        if given not in TOOL_CHOICES:
+            raise BadRequest(
+                f"{field} is one of {', '.join(TOOL_CHOICES)}, or names a function", field=field
+            )
+        return {"tool_choice": given}
+    if given.get("type") == "allowed_tools":
+        return _allowed(given.get("allowed_tools", given), tools, field)
+    name = _name_of(given)
+    if name is None:
+        raise BadRequest(f"{field} names a function", field=field)
+    return {"tool_name": name}
+
+
+def _name_of(given: Any) -> str | None:
+    """Of a function that is named as chat completions do or as responses do."""
+    function = given.get("function", given) if isinstance(given, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def _allowed(given: Any, tools: tuple[Tool, ...], field: str) -> dict[str, Any]:
+    """Some of the tools on offer, the rest only shown."""
+    if not isinstance(given, Mapping):
+        raise BadRequest(f"{field} names the tools allowed", field=field)
+    rows = given.get("tools")
+    names = [_name_of(row) for row in (rows if isinstance(rows, list) else [])]
+    mode = given.get("mode", "auto")
+    return {
+        "tools": tuple(tool for tool in tools if tool.name in names),
+        "tool_choice": mode if mode in ("auto", "required") else "auto",
+    }

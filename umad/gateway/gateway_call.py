@@ -1,0 +1,256 @@
+"""One HTTP request as its handler sees it: body, caller, generations, streams.
+
+Made by `umad.gateway.dispatch`, which also closes it: whatever a handler opened is let go of when
+the answer was sent or the client has gone. Not: anything of one dialect.
+"""
+
+import difflib
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
+from umad.errors import BadRequest, UmadError, UnknownModel
+from umad.gateway.door.keys import Caller
+from umad.gateway.door.quotas import Meter
+from umad.gateway.endpoint import Endpoint
+from umad.gateway.errors import in_terms_of
+from umad.gateway.generation import GatewayGeneration, Generator, Shortcut, open_generation
+from umad.gateway.listening import Listened, Listener
+from umad.gateway.metering import Metered, embed_estimate, text_estimate, tokenized_share
+from umad.gateway.replies import ChatReply
+from umad.gateway.shared import Shared
+from umad.gateway.spans import RequestSpan
+from umad.gateway.sse import EVENTS, AnswerStream, encode_json
+from umad.gateway.text_log import TextLog
+from umad.request import GenerateRequest
+from umad.service import Done, Service
+
+B = TypeVar("B", bound=BaseModel)
+_QUOTED_CHARS = 64
+_TYPE_NAMES = frozenset({"str", "int", "float", "bool", "none"})
+
+
+class GatewayCall:
+    """Belongs to the task that runs the handler. raw: the whole body."""
+
+    def __init__(
+        self,
+        *,
+        request: Request,
+        raw: bytes,
+        endpoint: Endpoint,
+        shared: Shared,
+        caller: Caller,
+        request_id: str,
+        span: RequestSpan | None,
+        exits: AsyncExitStack,
+        meter: Meter | None = None,
+    ) -> None:
+        self.request = request
+        self.raw = raw
+        self.endpoint = endpoint
+        self.shared = shared
+        self.caller = caller
+        # The daemon, which holds what is asked of it against who asks.
+        self.service: Service = shared.service.on_behalf(caller.asker)
+        self.id = request_id
+        self._span = span
+        self._meter = meter
+        self._exits = exits
+
+    @property
+    def owner(self) -> str:
+        """Who owns what is kept for the caller; "-" for the machine's user."""
+        return self.caller.asker.owner or "-"
+
+    def body(self, kind: type[B]) -> B:
+        """The body as `kind`. Raises `BadRequest` naming the first field that is wrong."""
+        try:
+            return kind.model_validate_json(self.raw or b"{}")
+        except ValidationError as error:
+            raise bad_request_of(error, kind) from None
+        except RecursionError:
+            raise BadRequest("the body is nested too deep") from None
+
+    async def open(self, request: GenerateRequest) -> GatewayGeneration:
+        """Start a generation for this caller; closed with the call, in whatever state it is.
+
+        Aliases of models are resolved; which lane it runs in the daemon decides.
+        Raises what the daemon and, within a moment, the engine say against it.
+        """
+        request = replace(
+            request, model=self.shared.aliases.local(request.model), app=self.caller.app
+        )
+        try:
+            request.check()
+            service = self._service(request)
+            generation = await open_generation(
+                service, request, settle_s=self.shared.settings.settle_s
+            )
+        except UmadError as error:
+            raise self.named(error) from None
+        generation.named = self.named
+        self._exits.push_async_callback(generation.close)
+        generation.on_done = self._count
+        return generation
+
+    def named(self, error: UmadError) -> UmadError:
+        """`error` with its field as this dialect calls it."""
+        return in_terms_of(error, self.endpoint.names)
+
+    def _service(self, request: GenerateRequest) -> Generator:
+        """The daemon, with somebody listening where that was asked for. Raises `TooMany`."""
+        listeners: list[Listener] = []
+        counted = None
+        if self._meter is not None:
+            most = self.shared.quotas.most_tokens
+            metered = Metered(self._meter, request, most_tokens=most)
+            listeners.append(metered)
+            counted = metered.counted
+        if self.shared.verbose:
+            listeners.append(TextLog(self.id, request))
+        if self._span is not None:
+            listeners.append(self._span.generation(request))
+        return Listened(self.service, listeners, counted) if listeners else self.service
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Vectors for this caller; given up when the client goes."""
+        request = replace(request, **self._place(request.model, request.lane))
+        self._pay(embed_estimate(request))
+        try:
+            found = await self.service.embed(request)
+        except UmadError as error:
+            raise self.named(error) from None
+        self._pay(found.prompt_tokens - embed_estimate(request))
+        self._count_prompt(found.prompt_tokens)
+        return found
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """Documents in order, in the same way."""
+        request = replace(request, **self._place(request.model, request.lane))
+        self._pay(embed_estimate(request))
+        found = await self.service.rerank(request)
+        self._pay(found.prompt_tokens - embed_estimate(request))
+        self._count_prompt(found.prompt_tokens)
+        return found
+
+    def _place(self, model: str | None, lane: str | None) -> dict[str, Any]:
+        return {
+            "model": self.shared.aliases.local(model),
+            "lane": lane,
+            "app": self.caller.app,
+        }
+
+    async def model(self, asked: str | None) -> str:
+        """The local name of the model meant, the first loaded where none was named."""
+        local = self.shared.aliases.local(asked)
+        if local:
+            return local
+        rows = await self.service.models()
+        if not rows:
+            raise UnknownModel("no model is loaded", field="model")
+        return str(rows[0]["name"])
+
+    async def tokenize(
+        self, text: str, *, model: str | None = None, special: bool = True
+    ) -> tuple[int, ...]:
+        """Tokens of a body's text."""
+        self._pay(tokenized_share(text_estimate(text)))
+        return await self.service.tokenize(text, model=model, special=special)
+
+    def _pay(self, tokens: int) -> None:
+        """Work that is no generation: paid before it is done, and corrected when it is known.
+        Raises `TooMany`."""
+        if self._meter is not None:
+            self._meter.pay(tokens)
+
+    async def detokenize(self, ids: tuple[int, ...], model: str) -> str:
+        """The text of a body's token ids."""
+        self._pay(tokenized_share(len(ids)))
+        try:
+            return await self.service.detokenize(ids, model=model)
+        except UmadError as error:
+            raise self.named(error) from None
+
+    def _count_prompt(self, n_tokens: int) -> None:
+        self.shared.counts.tokens.labels("prompt").inc(n_tokens)
+
+    async def chat(self, request: GenerateRequest) -> ChatReply:
+        """The same for `messages`, with the answer taken apart as it comes."""
+        request = replace(request, chat=replace(request.chat, markup=True))
+        generation = await self.open(request)
+        facts = await self.shared.models.facts(generation.accepted.model)
+        offered = request.chat.tools if request.chat.tool_choice != "none" else ()
+        return ChatReply(generation, facts, request.n, offered)
+
+    def _count(self, done: Done) -> None:
+        """A completion ended: tokens for metrics."""
+        usage, counts = done.usage, self.shared.counts
+        counts.tokens.labels("prompt").inc(usage.prompt_tokens)
+        counts.tokens.labels("cached").inc(usage.cached_tokens)
+        counts.tokens.labels("completion").inc(usage.completion_tokens)
+        counts.first_token_s.observe(done.timings.first_token_ms / 1e3)
+
+    def stream(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        *,
+        media_type: str = EVENTS,
+        shortcut: Shortcut | None = None,
+    ) -> AnswerStream:
+        """The answer that sends `pieces`, kept alive in the dialect's way."""
+        dialect = self.endpoint.dialect
+        return AnswerStream(
+            pieces,
+            dialect=dialect,
+            request_id=self.id,
+            quiet_s=self.shared.settings.keep_alive_s,
+            media_type=media_type,
+            ping=dialect.ping if media_type == EVENTS else None,
+            shortcut=shortcut,
+        )
+
+
+def answer(value: BaseModel | dict[str, Any] | list[Any], status: int = 200) -> Response:
+    """A JSON answer."""
+    if isinstance(value, BaseModel):
+        content = value.model_dump_json(by_alias=True)
+    else:
+        content = encode_json(value)
+    return Response(content, status, media_type="application/json")
+
+
+def bad_request_of(error: ValidationError, kind: type[BaseModel]) -> BadRequest:
+    """The first thing wrong with a body, in one sentence and with its field."""
+    details = error.errors(include_url=False, include_context=True, include_input=False)
+    # Of a union every alternative complains; the one that got furthest into the value is meant.
+    first = max(details, key=lambda one: len(one["loc"]))
+    if first["type"] == "json_invalid":
+        reason = str(first.get("ctx", {}).get("error", "")).strip()
+        return BadRequest(f"the body is not JSON{f': {reason}' if reason else ''}")
+    field = _dotted(first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])[:_QUOTED_CHARS]
+        near = difflib.get_close_matches(name, list(kind.model_fields), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return BadRequest(f"there is no field {name!r}{hint}", field=name)
+    if not field:
+        return BadRequest(f"the body is wrong: {reason}")
+    return BadRequest(f"{field}: {reason}", field=field)
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    parts: list[str] = []
+    for one in loc:
+        text = str(one)
+        if isinstance(one, str) and (not text.isidentifier() or text in _TYPE_NAMES):
+            continue  # an alternative of a union, which no client wrote
+        parts.append(text[:_QUOTED_CHARS])
+    return ".".join(parts)

@@ -1,0 +1,44 @@
+"""Prompts and completions in the log, for who asked for it with `UMAD_VERBOSE=1`.
+
+One line when a generation is asked for and one for every completion when it is over, as JSON, so
+that no text breaks a line. Not: when (`umad.gateway.gateway_call`). Owner: its request.
+"""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from typing_extensions import override
+
+from umad.errors import UmadError
+from umad.gateway.listening import Listener
+from umad.gateway.sse import encode_json
+from umad.request import GenerateRequest
+from umad.service import Accepted, Done, Tokens
+
+log = logging.getLogger(__name__)
+
+
+class TextLog(Listener):
+    """Of one generation. request_id: the HTTP request's."""
+
+    def __init__(self, request_id: str, request: GenerateRequest) -> None:
+        self._id = request_id
+        self._said: list[list[str]] = [[] for _ in range(request.n)]
+        log.info("prompt id=%s %s", request_id, encode_json(_prompt(request)))
+
+    @override
+    def hear(self, event: Accepted | Tokens | Done) -> None:
+        if isinstance(event, Tokens):
+            self._said[event.index].append(event.text)
+
+    @override
+    def end(self, error: UmadError | None) -> None:
+        for index, pieces in enumerate(self._said):
+            log.info("completion id=%s index=%d %s", self._id, index, encode_json("".join(pieces)))
+
+
+def _prompt(request: GenerateRequest) -> Any:
+    if request.messages is not None:
+        return [asdict(one) for one in request.messages]
+    return request.prompt if request.prompt_ids is None else request.prompt_ids

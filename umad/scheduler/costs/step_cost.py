@@ -1,0 +1,218 @@
+"""What a step costs in milliseconds, from its shape, learnt while serving.
+
+A step's cost is that of its decode rows, read off a curve over their number, plus that of its
+prefill tokens, read off a second curve (a third where they run beside decode rows, and the fixed
+cost is already paid); to each comes what its rows spend on the KV cells they read, which is far
+less where they fill a tile of the attention kernel. What readers wait for is a little more, the
+host's part of it (`pace`).
+Pure; owner: the step thread.
+"""
+
+from collections.abc import Sequence
+
+from umad.scheduler.costs.cell_cost import CellCost
+from umad.scheduler.costs.cost_curve import CostCurve
+from umad.scheduler.costs.solo_pace import Pace
+from umad.scheduler.costs.tiles import ATTENTION_ROWS, in_whole_tiles
+
+# The pace's name among the curves.
+PACE = "pace"
+# However many cells were read, rows are not free.
+LEAST_ROWS_SHARE = 0.1
+# The cells that a short prompt reads follow from its number of rows, so that beside decode rows the
+# price of a cell cannot be told from that of a row: such prompts teach nothing about it.
+SHORT_PROMPT_CELLS = 256
+# The largest slice beside decode rows that is tried while none has been measured.
+FIRST_TRIED = 8
+# Padding rows must save at least this share of a step: computing them costs power.
+PADDING_SAVES = 0.1
+
+
+def slice_cells(n_tokens: int, start: int) -> int:
+    """Cells that the rows of a prefill slice read: on average its start and half of itself."""
+    return n_tokens * (start + n_tokens // 2)
+
+
+# By curve, and of the pace: (milliseconds, times seen) of every point of `curve.ROWS`, and the
+# price of a cell.
+CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
+
+
+class ShapeCost:
+    """Milliseconds of a number of rows that together read a number of cells.
+
+    beside: rows of the step that are not this shape's, but fill tiles with them.
+    """
+
+    def __init__(
+        self,
+        initial_ms_each: float,
+        *,
+        least_depth: int = 0,
+        cells: CellCost | None = None,
+        few: CellCost | None = None,
+    ) -> None:
+        """least_depth: how many cells each row of a step must read, on average, before the step
+        teaches anything about the price of one. cells: that price. few: the price in steps whose
+        rows do not fill a tile; None where it is the same."""
+        self._least_depth = least_depth
+        self.rows = CostCurve(initial_ms_each)
+        self.cells = cells or CellCost()
+        self._few = few
+
+    def at(self, n: int, n_cells: int = 0, beside: int = 0) -> float:
+        """Expected milliseconds; 0 for no rows."""
+        return self.rows.at(n) + self._cell_ms(n + beside) * n_cells if n > 0 else 0.0
+
+    def slice_ms(self, n_tokens: int, start: int, beside: int = 0) -> float:
+        """Expected milliseconds of a prefill slice that begins at position `start`."""
+        return self.at(n_tokens, slice_cells(n_tokens, start), beside)
+
+    def most(self, budget_ms: float, n_max: int, start: int, beside: int = 0) -> int:
+        """The largest slice from `start`, up to `n_max` tokens, whose cost is within budget."""
+        # Costs rise with the tokens, so that halving finds the bound; but for one place, where a
+        # whole tile may cost less than half of one.
+        tile = max(1, ATTENTION_ROWS - beside)
+        if n_max >= tile and self.slice_ms(tile, start, beside) <= budget_ms:
+            low, high = tile, n_max
+        else:
+            low, high = 0, min(n_max, tile - 1)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.slice_ms(middle, start, beside) <= budget_ms:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def learn(self, n: int, n_cells: int, ms: float, beside: int = 0) -> None:
+        """`n` rows that read `n_cells` took `ms`."""
+        if n <= 0 or ms <= 0:
+            return
+        if n_cells > self._least_depth * n and self.rows.is_known:
+            rows_ms = self.rows.at(n)
+            if self._few is None or n + beside >= ATTENTION_ROWS:
+                self.cells.learn(n_cells, rows_ms, ms, n_rows=n)
+            else:
+                self._few.learn(n_cells, rows_ms, ms, n_rows=n)
+                self.cells.at_most(ms / n_cells)
+        cells_ms = self._cell_ms(n + beside) * n_cells
+        self.rows.learn(n, max(ms - cells_ms, LEAST_ROWS_SHARE * ms))
+
+    def _cell_ms(self, n_rows: int) -> float:
+        ms_each = self.cells.ms_each
+        if self._few is None or n_rows >= ATTENTION_ROWS:
+            return ms_each
+        # Outside of a tile a cell never costs less.
+        return max(ms_each, self._few.ms_each)
+
+
+class CostModel:
+    """The costs of one engine. The first guesses hold until the first observation.
+
+    tiles: a step whose rows do not fill a tile of the attention kernel may pay far more for a cell,
+    and steps may have rows of nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        decode_ms_each: float = 10.0,
+        prefill_ms_per_token: float = 5.0,
+        tiles: bool = False,
+    ) -> None:
+        self.tiles = tiles
+        self.decode = ShapeCost(decode_ms_each, cells=CellCost(plain=True))
+        # Decode rows, and prompts too short for a tile, read their cells in the same slow way: they
+        # share a price. A slice beside streams has one price for all sizes: it rarely fills a tile,
+        # and all that is known of it is what a step took above its decode rows.
+        few = self.decode.cells if tiles else None
+        self.prefill = ShapeCost(prefill_ms_per_token, few=few)
+        self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
+        self.pace = Pace()
+
+    def step_ms(
+        self, n_decode: int, n_prefill: int, *, decode_cells: int = 0, prefill_cells: int = 0
+    ) -> float:
+        """Expected milliseconds of one decode call."""
+        if not n_decode:
+            return self.prefill.at(n_prefill, prefill_cells)
+        slices_ms = self.mixed.at(n_prefill, prefill_cells, beside=n_decode)
+        return self.decode.at(n_decode, decode_cells) + slices_ms
+
+    def padding(self, n_tokens: int, n_cells: int, depth: int) -> int:
+        """How many rows that are nobody's to add to a step which has `n_tokens` of prompts and no
+        other rows, because a full tile is quicker; 0 where it is not. n_cells: cells those tokens
+        read; depth: positions their last rows look at."""
+        if not self.tiles or not 0 < n_tokens < ATTENTION_ROWS:
+            return 0
+        padded_ms = self.prefill.at(ATTENTION_ROWS, ATTENTION_ROWS * depth)
+        saves = padded_ms < (1 - PADDING_SAVES) * self.prefill.at(n_tokens, n_cells)
+        return ATTENTION_ROWS - n_tokens if saves else 0
+
+    def solo_ms(self, n_rows: int, n_cells: int) -> float:
+        """What readers of so many rows feel between two tokens with nobody else about."""
+        return self.decode.at(n_rows, n_cells) + self.pace.above_ms(n_rows)
+
+    def learn_solo(self, n_rows: int, n_cells: int, felt_ms: float) -> None:
+        """A step of these rows alone took `felt_ms`, from the last step's tokens to its own."""
+        self.pace.learn(n_rows, felt_ms - self.decode.at(n_rows, n_cells))
+
+    def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
+        """Most prefill tokens from position `start` on whose extra cost beside `beside` decode
+        rows is within budget, in whole tiles."""
+        shape, within_reach = self.prefill, n_max
+        if beside:
+            # Never much more than what has been measured: where a few tokens cost nothing beside
+            # the rows (a GPU that waits for memory anyway), that says nothing about hundreds of
+            # them, and the streams would wait for the mistake.
+            shape = self.mixed
+            within_reach = min(n_max, max(FIRST_TRIED, shape.rows.next_untried()))
+        return in_whole_tiles(
+            shape.most(budget_ms, within_reach, start, beside),
+            beside=beside,
+            fits=lambda n: n <= n_max and shape.slice_ms(n, start, beside) <= budget_ms,
+        )
+
+    def learn(
+        self,
+        n_decode: int,
+        n_prefill: int,
+        ms: float,
+        *,
+        decode_cells: int = 0,
+        prefill_cells: int = 0,
+    ) -> None:
+        """A step of this shape took `ms`."""
+        if not n_prefill:
+            self.decode.learn(n_decode, decode_cells, ms)
+        elif not n_decode:
+            self.prefill.learn(n_prefill, prefill_cells, ms)
+        else:
+            # Only what is above the decode rows' own cost is the prefill's.
+            own_ms = self.decode.at(n_decode, decode_cells)
+            slices_ms = max(ms - own_ms, 0.05)
+            self.mixed.learn(n_prefill, prefill_cells, slices_ms, beside=n_decode)
+
+    def snapshot(self) -> CostSnapshot:
+        """What is known, as plain values."""
+        costs: CostSnapshot = {
+            name: (shape.rows.snapshot(), shape.cells.ms_each)
+            for name, shape in self._shapes().items()
+        }
+        return costs | {PACE: (self.pace.snapshot(), 0.0)}
+
+    def restore(self, costs: CostSnapshot) -> None:
+        """Take up what `snapshot` gave."""
+        for name, shape in self._shapes().items():
+            points, shape.cells.ms_each = costs[name]
+            shape.rows.restore(points)
+        self.pace.restore(costs[PACE][0])
+
+    def _shapes(self) -> dict[str, ShapeCost]:
+        return {"decode": self.decode, "prefill": self.prefill, "mixed": self.mixed}
+
+    def learn_all(self, observed: Sequence[tuple[int, int, float]]) -> None:
+        """Several observations: (decode rows, prefill tokens, milliseconds)."""
+        for n_decode, n_prefill, ms in observed:
+            self.learn(n_decode, n_prefill, ms)

@@ -1,0 +1,71 @@
+"""Decides when embedding work runs beside everything else of a step, and for how long.
+
+Beside interactive rows it is background work and nothing more: it takes what the guard allows, in
+the place of other such work, so that a whole library being embedded costs a stream no more than the
+cap. Where nothing interactive decodes, short requests take turns with newcomers' prompts and go
+before background work; bulk takes turns with background work.
+Not: which texts (`embeds`). Pure; owner: the step thread.
+"""
+
+from umad.scheduler.embeds.queue import EmbedQueue
+from umad.scheduler.steps.candidates import Candidates, Hold, Reason
+from umad.scheduler.steps.composer import LEAST_MS, BackgroundTerms
+from umad.scheduler.steps.latency_guard import LatencyGuard
+from umad.scheduler.steps.limits import StepLimits
+from umad.step import EmbedSlice
+
+# An arrival waits for the end of a slice where it cannot be cut: about as long as anybody notices.
+SLICE_MS = 50.0
+
+
+class EmbedTurns:
+    """One engine's. floor: the share of the device's time that background work always gets."""
+
+    def __init__(self, queue: EmbedQueue, *, guard: LatencyGuard, floor: float) -> None:
+        self._queue = queue
+        self._guard = guard
+        self._floor = floor
+        self._was_ours = False
+
+    def take(
+        self, candidates: Candidates, limits: StepLimits, terms: BackgroundTerms, now_ns: int
+    ) -> tuple[EmbedSlice | None, Hold | None]:
+        """The slice that the next step carries, and what gives way to it; None where there is
+        none."""
+        if not (candidates.embeds or self._queue.has_short):
+            return None, None
+        if candidates.decode:
+            within_ms, careful = self._beside_ms(candidates, limits, now_ns), True
+        else:
+            within_ms, careful = self._alone_ms(candidates, terms), False
+        if within_ms <= 0:
+            return None, None
+        embed = self._queue.next(within_ms, now_ns, careful=careful)
+        return embed, Hold(reason=Reason.EMBEDDINGS, newcomers=True, background=True)
+
+    def _alone_ms(self, candidates: Candidates, terms: BackgroundTerms) -> float:
+        """Milliseconds of a slice with nothing interactive decoding; 0 for none now."""
+        is_short = self._queue.has_short
+        if candidates.prefill and not is_short:
+            return 0.0
+        others = candidates.prefill if is_short else candidates.has_background
+        floor_is_owed = self._guard.background_share < self._floor
+        if is_short and not others and candidates.has_background and floor_is_owed:
+            # Short requests may come for ever; the floor is background work's all the same.
+            return 0.0
+        if others and not self._is_our_turn():
+            return 0.0
+        return SLICE_MS if terms.most_ms is None else min(SLICE_MS, terms.most_ms)
+
+    def _beside_ms(self, candidates: Candidates, limits: StepLimits, now_ns: int) -> float:
+        """Milliseconds of a slice beside interactive rows; 0 for none now."""
+        is_short = self._queue.has_short
+        if candidates.prefill and not (is_short and self._is_our_turn()):
+            return 0.0
+        if candidates.has_background and not is_short and not self._is_our_turn():
+            return 0.0
+        return limits.allowance_ms(max(LEAST_MS, self._queue.least_ms(now_ns)))
+
+    def _is_our_turn(self) -> bool:
+        self._was_ours = not self._was_ours
+        return self._was_ours

@@ -1,0 +1,267 @@
+"""Which conversations are kept on disk beyond the engine's life, and who waits for one of them.
+
+    take_ops(now_ns)   what is to be written, read or removed
+    look_up(entry)     a request has come: is more of its session on disk than anywhere else?
+    done(report)       what became of a save or a fetch
+    let_go(now_ns)     a disk that answers late is waited for no longer
+    hurry(now_ns)      the engine is about to end: what is not yet written is written now
+
+What a session leaves in the pool is copied to host memory as if it were to be evicted (`parking`),
+a guarded piece a step, and written from there by a thread of the engine's. A file is read the same
+way round: into host memory, and from there put back like anything that was parked. So a file is
+never needed for an answer to be right; one that cannot be read in time is done without.
+Not: files, threads, what is in a file (`umad.engine.sessions.disk`). Pure; owner: the step thread.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.forgetting import ForgetScope
+from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.memory.parked_store import ParkedStore
+from umad.scheduler.memory.parking import Parker
+from umad.scheduler.memory.prefix_index import KEY_TOKENS, common_prefix
+from umad.scheduler.memory.residency import Residency
+from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.step import DiskDone, SessionFetch, SessionForget, SessionOp, SessionSave
+from umad.units import BYTES_PER_MB
+
+# A conversation that goes on at once is written once, at its next pause.
+SAVE_AFTER_NS = 2_000_000_000
+# A request waits no longer than this for a disk; and an ending engine for its last files.
+FETCH_NS = 5_000_000_000
+LAST_SAVES_NS = 5_000_000_000
+# Until the first file is read: a plain SATA disk, and a checksum over all of it.
+FIRST_READ_MS_PER_MB = 3.0
+LEARNING_RATE = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """tokens: the very array that `seq` was retained with."""
+
+    seq: int
+    tokens: NDArray[np.int32]
+    since_ns: int
+    salt: str
+
+
+@dataclass(slots=True, eq=False)
+class _Fetch:
+    operation: SessionFetch
+    n_tokens: int
+    waiting: list[ScheduledRequest] = field(default_factory=list)
+
+
+class SessionSaver:
+    """The books of one folder. saved: tokens of each session it holds; None where nothing is to be
+    saved."""
+
+    def __init__(
+        self,
+        *,
+        saved: Mapping[str, NDArray[np.int32]] | None,
+        store: ParkedStore,
+        parker: Parker,
+        residency: Residency,
+        copying: CopyCost,
+    ) -> None:
+        self._is_on = saved is not None and store.shape.capacity_bytes > 0
+        self._saved = dict(saved or {})
+        self._store = store
+        self._parker = parker
+        self._residency = residency
+        self._copying = copying
+        self._pending: dict[str, _Pending] = {}
+        # What each session had when it was last dealt with, so that it is not dealt with again.
+        self._settled: dict[str, NDArray[np.int32]] = {}
+        self._saving: SessionSave | None = None
+        self._fetches: dict[int, _Fetch] = {}
+        self._ops: list[SessionOp] = []
+        self._seen_version = -1
+        self._read_ms_per_mb = FIRST_READ_MS_PER_MB
+        self._last_ns: int | None = None
+
+    @property
+    def n_saved(self) -> int:
+        """Sessions on disk."""
+        return len(self._saved)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def take_ops(self, now_ns: int) -> tuple[SessionOp, ...]:
+        """What the engine's threads are to do next; asked with every plan."""
+        if not self._is_on:
+            return ()
+        self._look_for_new(now_ns)
+        if self._pending and self._saving is None:
+            self._save_next(now_ns)
+        if not self._ops:
+            return ()
+        ops = tuple(self._ops)
+        self._ops.clear()
+        return ops
+
+    def hurry(self, now_ns: int) -> bool:
+        """Wait no longer with what is to be written; whether there is still something."""
+        if not self._is_on:
+            return False
+        self._look_for_new(now_ns)
+        if self._last_ns is None:
+            self._last_ns = now_ns + LAST_SAVES_NS
+        return now_ns < self._last_ns and bool(self._pending or self._saving)
+
+    def forget(self, what: ForgetScope) -> set[str]:
+        """Have the files that `what` takes removed; whose they are."""
+        if self._saving is not None and what.takes_file(self._saving.session):
+            self._saved[self._saving.session] = self._saving.tokens
+            self._saving = None
+        for session in [one for one in self._pending if what.takes_file(one)]:
+            del self._pending[session]
+        known = {session for session in self._saved if what.takes_file(session)}
+        for session in known:
+            del self._saved[session]
+            self._ops.append(SessionForget(session=session))
+        return known
+
+    def _look_for_new(self, now_ns: int) -> None:
+        if self._seen_version == self._residency.retained_version:
+            return
+        self._seen_version = self._residency.retained_version
+        settled: dict[str, NDArray[np.int32]] = {}
+        for seq in self._residency.retained():
+            session, tokens = self._residency.session_of(seq), self._residency.retained_tokens(seq)
+            if session is None or tokens is None:
+                continue
+            if self._settled.get(session) is tokens:
+                settled[session] = tokens
+                continue
+            pending = self._pending.get(session)
+            if pending is None or pending.tokens is not tokens:
+                self._pending[session] = _Pending(seq, tokens, now_ns, self._residency.salt_of(seq))
+        self._settled = settled
+
+    def _save_next(self, now_ns: int) -> None:
+        for session, pending in list(self._pending.items()):
+            if self._last_ns is None and now_ns - pending.since_ns < SAVE_AFTER_NS:
+                continue
+            tokens = pending.tokens
+            saved = self._saved.get(session)
+            if saved is not None and np.array_equal(saved[: tokens.size], tokens):
+                self._settle(session, tokens)
+                continue
+            key, n_parked = self._store.longest(tokens, pending.salt)
+            if n_parked == tokens.size:
+                self._settle(session, tokens)
+                self._saving = SessionSave(session=session, key=key, tokens=self._store.tokens(key))
+                self._ops.append(self._saving)
+                return
+            if self._residency.retained_tokens(pending.seq) is not tokens or not (
+                self._parker.ask(pending.seq)
+            ):
+                # It went on, or it is computed sooner than copied, or there is no room.
+                self._settle(session, tokens)
+
+    def _settle(self, session: str, tokens: NDArray[np.int32]) -> None:
+        del self._pending[session]
+        self._settled[session] = tokens
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def look_up(self, entry: ScheduledRequest, now_ns: int) -> None:
+        """Let `entry`, which waits, wait for its session's file where that is the cheapest way."""
+        saved = None if entry.session is None else self._saved.get(entry.session)
+        if not self._is_on or saved is None or entry.session is None:
+            return
+        tokens = entry.tokens[: entry.n_tokens - 1]
+        matched = common_prefix(saved, tokens)
+        parked = self._store.longest(tokens, entry.salt)[1]
+        known = max(self._residency.longest_prefix(entry)[1], parked)
+        if matched < known + KEY_TOKENS:
+            return
+        fetch = next(
+            (one for one in self._fetches.values() if one.operation.session == entry.session), None
+        )
+        if fetch is None:
+            fetch = self._begin(entry, entry.session, saved, matched, known)
+        if fetch is not None:
+            fetch.waiting.append(entry)
+            entry.reads_until_ns = now_ns + FETCH_NS
+
+    def _begin(
+        self,
+        entry: ScheduledRequest,
+        session: str,
+        saved: NDArray[np.int32],
+        matched: int,
+        known: int,
+    ) -> _Fetch | None:
+        shape = self._store.shape
+        n_slabs = shape.slabs(matched)
+        read_ms = n_slabs * shape.slab_bytes / BYTES_PER_MB * self._read_ms_per_mb
+        rebuild_ms = self._copying.rebuild_ms(matched - known, start=known)
+        if read_ms + self._copying.copy_ms(matched) >= rebuild_ms:
+            return None
+        tokens = saved[: n_slabs * shape.slice_cells]
+        key = self._store.reserve(
+            tokens,
+            session=session,
+            rebuild_ms=rebuild_ms,
+            protected=frozenset(),
+            salt=entry.salt,
+            owner=entry.owner,
+        )
+        if key is None:
+            return None
+        self._store.pin(key, rebuild_ms=rebuild_ms)
+        operation = SessionFetch(session=session, key=key, n_slabs=n_slabs, tokens=saved)
+        self._ops.append(operation)
+        fetch = self._fetches[key] = _Fetch(operation, tokens.size)
+        return fetch
+
+    def let_go(self, now_ns: int) -> bool:
+        """Whether some have waited long enough for a file: they may be placed without it."""
+        overdue = [
+            (fetch, entry)
+            for fetch in self._fetches.values()
+            for entry in fetch.waiting
+            if now_ns >= entry.reads_until_ns
+        ]
+        for fetch, entry in overdue:
+            fetch.waiting.remove(entry)
+        return bool(overdue)
+
+    # -- what became of it ----------------------------------------------------------------------
+
+    def done(self, report: DiskDone) -> None:
+        """A save or a fetch has ended."""
+        operation = report.operation
+        if isinstance(operation, SessionForget):
+            return
+        if isinstance(operation, SessionFetch):
+            self._fetched(operation, report)
+            return
+        for session in report.evicted:
+            self._saved.pop(session, None)
+        # One that was dropped meanwhile is being removed.
+        if self._saving is operation:
+            self._saving = None
+            if report.ok:
+                self._saved[operation.session] = operation.tokens
+
+    def _fetched(self, operation: SessionFetch, report: DiskDone) -> None:
+        fetch = self._fetches.pop(operation.key)
+        if report.ok:
+            self._store.advance(operation.key, fetch.n_tokens)
+        self._store.unpin(operation.key)
+        if report.ok:
+            rate = report.ms / max(1, report.n_bytes) * BYTES_PER_MB
+            self._read_ms_per_mb += LEARNING_RATE * (rate - self._read_ms_per_mb)
+        else:
+            self._store.drop(operation.key)
+            self._saved.pop(operation.session, None)
+        for entry in fetch.waiting:
+            entry.reads_until_ns = 0

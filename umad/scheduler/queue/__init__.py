@@ -1,0 +1,9 @@
+"""The requests that wait for a place in the pool, and the order in which they get one.
+
+    waiting_line    WaitingLine: every waiting request, by lane, owner and app
+    orders          Order: the sort keys of every "who goes first"; one class for each order
+    token_counters  TokenCounters: tokens served to each owner and app (VTC)
+    placement       Placer: lets waiting requests in, and preempts others for them
+
+Not: what a step computes (`steps`). Owner: the step thread.
+"""

@@ -1,0 +1,77 @@
+"""The orders in which requests are served, each as one class.
+
+Every "who goes first" of the scheduler asks its `Order` for a sort key; the smallest key is first.
+`scheduler.order` chooses the class by its name. A new order is one class and one row in `ORDERS`.
+
+Not: lanes. A lane with a higher priority goes first in every order, and so does a request that has
+waited for `waiting.AGING_NS`, so that nobody starves. Pure; nothing here has a state.
+"""
+
+from typing import Protocol
+
+from typing_extensions import override
+
+from umad.scheduler.scheduled_request import ScheduledRequest
+
+Key = tuple[float, ...]
+
+
+class Order(Protocol):
+    """Sort keys. Each method is called once for each request that is compared."""
+
+    def waiting(self, entry: ScheduledRequest) -> Key:
+        """Of the requests of one lane that wait for a place."""
+        ...
+
+    def newcomer(self, entry: ScheduledRequest) -> Key:
+        """Of the interactive requests in the pool whose prompts are not read yet."""
+        ...
+
+    def background(self, entry: ScheduledRequest, priority: int) -> Key:
+        """Of the background requests in the pool. priority: of its lane."""
+        ...
+
+    def gives_way(self, entry: ScheduledRequest, priority: int) -> Key:
+        """Of the requests that could be preempted for one of a higher lane."""
+        ...
+
+
+class FairOrder(Order):
+    """Owners share a lane by the tokens they were served, and apps what is their owner's. A
+    deadline counts within its app only."""
+
+    @override
+    def waiting(self, entry: ScheduledRequest) -> Key:
+        return (*entry.account.turn, entry.arrived_ns)
+
+    @override
+    def newcomer(self, entry: ScheduledRequest) -> Key:
+        # A short prompt delays a long one by next to nothing. The other way round it is seconds.
+        return (entry.deadline_ns, entry.n_pending)
+
+    @override
+    def background(self, entry: ScheduledRequest, priority: int) -> Key:
+        return (-priority, entry.deadline_ns)
+
+    @override
+    def gives_way(self, entry: ScheduledRequest, priority: int) -> Key:
+        # The youngest has the least to compute again.
+        return (priority, -entry.arrived_ns)
+
+
+class DeadlineOrder(FairOrder):
+    """The earliest deadline goes first, whichever app it is of (EDF, Liu and Layland 1973).
+
+    Requests without a deadline come after those that have one, in the fair order.
+    """
+
+    @override
+    def waiting(self, entry: ScheduledRequest) -> Key:
+        return (entry.deadline_ns, *entry.account.turn, entry.arrived_ns)
+
+    @override
+    def gives_way(self, entry: ScheduledRequest, priority: int) -> Key:
+        return (priority, -entry.deadline_ns, -entry.arrived_ns)
+
+
+ORDERS: dict[str, Order] = {"fair": FairOrder(), "deadline": DeadlineOrder()}

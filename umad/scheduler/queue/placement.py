@@ -1,0 +1,205 @@
+"""Lets waiting requests into the pool: who comes in, who gives way, who waits for a copy.
+
+Aged ones first, then by lane, then the owner and app served least, then by arrival (`waiting`).
+One that does not fit makes those give way whose clients do not read, then lower lanes, if that
+helps, and what must be evicted for it is copied to host memory first where that is worth it
+(`parking`).
+Not: what a step is made of (`compose`). Pure; owner: the step thread.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from umad.scheduler.memory.parking import Parker
+from umad.scheduler.memory.residency import Residency
+from umad.scheduler.queue.orders import Order
+from umad.scheduler.queue.token_counters import PROMPT_WEIGHT
+from umad.scheduler.queue.waiting_line import AGING_NS, WaitingLine
+from umad.scheduler.scheduled_request import NEVER_NS, RequestEvent, ScheduledRequest
+
+# An aged request that is still shut out holds back younger ones after this long.
+BLOCKING_NS = 3 * AGING_NS
+# Computed again within a second where a processor decodes; kept, 8,000 cells of such prompts cost
+# all streams 7 to 10 % of their speed (0.5B model, 2 cores, 1 and 8 streams).
+SHORT_TOKENS = 256
+
+
+class Tried(Enum):
+    """What came of trying to place a request."""
+
+    PLACED = "placed"
+    AFTER_COPIES = "after copies"  # it fits once what must go for it has been copied
+    NO_ROOM = "no room"
+
+
+class Placer:
+    """The door between the waiting line and the pool.
+
+    running: in the order they were placed, which is the order prompts are computed in.
+    may_place: something has changed since somebody who did not fit was tried.
+    """
+
+    def __init__(
+        self,
+        *,
+        residency: Residency,
+        parker: Parker,
+        waiting: WaitingLine,
+        priority: Mapping[str, int],
+        guarded: frozenset[str],
+        leaves_soon: bool,
+        order: Order,
+    ) -> None:
+        self._residency = residency
+        self._parker = parker
+        self._waiting = waiting
+        self._priority = priority
+        self._guarded = guarded
+        self._leaves_soon = leaves_soon
+        self._order = order
+        # What came of each request that was tried last and has no place.
+        self._outcomes: dict[int, Tried] = {}
+        self.outcomes: Mapping[int, Tried] = self._outcomes
+        # Every sequence number is taken by a request that gives way to nobody who waits.
+        self.lacks_number = False
+        self._running: dict[int, ScheduledRequest] = {}
+        self.running: Mapping[int, ScheduledRequest] = self._running
+        self.may_place = True
+        # The lowest priority that runs, at this look at the line: whoever waits and is not above it
+        # need not ask who could give way.
+        self._lowest_running = 0
+        # Somebody runs whose client does not read; as of the same look.
+        self._anybody_gives_way = False
+        self._highest = max(priority.values())
+        self.preemptions = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+
+    def leave(self, entry: ScheduledRequest, *, keep: bool) -> None:
+        """A running request has ended; keep: its cells stay as a prefix while nobody needs them."""
+        self._parker.forget(entry)
+        if keep and not entry.leaves_nothing:
+            self._residency.retain(entry, passing=self._leaves_soon and self._is_passing(entry))
+        else:
+            self._residency.release(entry)
+        del self._running[entry.rid]
+
+    def _is_passing(self, entry: ScheduledRequest) -> bool:
+        """What it leaves behind is not worth every row's look at it once its app has gone on."""
+        if entry.session is not None:
+            return False
+        return entry.lane not in self._guarded or entry.n_computed < SHORT_TOKENS
+
+    def place(self, now_ns: int) -> None:
+        """Let in whoever may come."""
+        placed, awaits_copies = True, False
+        while placed:
+            placed, awaits_copies = False, False
+            self._outcomes.clear()
+            self.lacks_number = False
+            self._lowest_running = min(
+                [self._priority[other.lane] for other in self._running.values()], default=0
+            )
+            self._anybody_gives_way = any(other.gives_way for other in self._running.values())
+            if (
+                not self._residency.has_number
+                and self._lowest_running >= self._highest
+                and not self._anybody_gives_way
+            ):
+                self.lacks_number = True
+                break  # nobody could come in, whoever waits
+            for entry in self._waiting.heads(now_ns):
+                if awaits_copies and entry.lane not in self._guarded:
+                    # Room is being made for somebody: whoever came in now would have to go again.
+                    continue
+                tried = self._try_to_place(entry)
+                if tried is Tried.NO_ROOM:
+                    tried = self._make_way(entry, now_ns)
+                if tried is not Tried.PLACED:
+                    self._outcomes[entry.rid] = tried
+                if tried is Tried.AFTER_COPIES:
+                    awaits_copies = True
+                    if entry.lane in self._guarded:
+                        break
+                    continue
+                if tried is Tried.PLACED:
+                    self._enter(entry, now_ns)
+                    placed = True
+                    break
+                if now_ns - entry.waiting_since_ns >= BLOCKING_NS:
+                    break
+        # Every head was asked, and time alone makes nothing fit, unless somebody is held.
+        self.may_place = awaits_copies or any(
+            now_ns < entry.held_until_ns for entry in self._running.values()
+        )
+
+    def _try_to_place(self, entry: ScheduledRequest) -> Tried:
+        """Place `entry` if it fits as things are; nobody gives way."""
+        entry.restore = self._parker.offer(entry)
+        if not self._residency.could_fit(entry):
+            return Tried.NO_ROOM
+        evictions = self._residency.evictions(entry) if self._parker.has_room else ()
+        if evictions and self._parker.copies_first(
+            evictions,
+            guarded=entry.lane in self._guarded,
+            keep=None if entry.restore is None else entry.restore.key,
+        ):
+            return Tried.AFTER_COPIES
+        return Tried.PLACED if self._residency.place(entry) else Tried.NO_ROOM
+
+    def _make_way(self, entry: ScheduledRequest, now_ns: int) -> Tried:
+        """Preempt for `entry`, if that places it: whoever computes nothing since nobody reads it,
+        whatever its lane, then lower lanes; of each the youngest goes first."""
+        priority = self._priority[entry.lane]
+        if priority <= self._lowest_running and not self._anybody_gives_way:
+            return Tried.NO_ROOM
+        victims = [
+            other
+            for other in self._running.values()
+            if other.gives_way
+            or (
+                self._priority[other.lane] < priority
+                and (other.paused or now_ns >= other.held_until_ns)
+            )
+        ]
+        if not victims or not self._residency.could_fit(entry, tuple(victims)):
+            return Tried.NO_ROOM
+        victims.sort(
+            key=lambda other: (
+                not other.gives_way,
+                *self._order.gives_way(other, self._priority[other.lane]),
+            )
+        )
+        for victim in victims:
+            self._preempt(victim, now_ns)
+            tried = self._try_to_place(entry)
+            if tried is not Tried.NO_ROOM:
+                return tried
+        return Tried.NO_ROOM
+
+    def _preempt(self, victim: ScheduledRequest, now_ns: int) -> None:
+        victim.on(RequestEvent.PREEMPTED)
+        self._parker.forget(victim)
+        if victim.leaves_nothing:
+            self._residency.release(victim)
+        else:
+            self._residency.retain(victim)
+        del self._running[victim.rid]
+        victim.n_computed = 0
+        victim.waiting_since_ns = now_ns
+        self._waiting.insert_by_arrival(victim)
+        self.preemptions += 1
+
+    def _enter(self, entry: ScheduledRequest, now_ns: int) -> None:
+        self._waiting.remove(entry)
+        entry.on(RequestEvent.PLACED)
+        has_aged = now_ns - entry.waiting_since_ns >= AGING_NS
+        entry.held_until_ns = NEVER_NS if has_aged else 0
+        self._running[entry.rid] = entry
+        self._parker.begin(entry)
+        if entry.n_cached is None:
+            known = entry.n_computed if entry.restore is None else entry.restore.end
+            entry.n_cached = min(known, entry.n_prompt)
+            self.prompt_tokens += entry.n_prompt
+            self.cached_tokens += entry.n_cached
+            entry.account.charge(PROMPT_WEIGHT * (entry.n_prompt - entry.n_cached))

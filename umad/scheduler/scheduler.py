@@ -1,0 +1,311 @@
+"""The scheduler: every live request from its arrival to its end, and the parts that decide for it.
+
+The rules, in the order they are applied:
+1. Waiting requests are placed while they fit: aged ones first, then by lane, then the owner and
+   of its apps the one served least, then by arrival. One that does not fit makes others give way
+   if that helps (they keep their tokens and are placed again later): those whose clients do not
+   read, of any lane, then lower lanes; else it waits. What has to be evicted for it and is worth
+   keeping is copied to host memory first (`parking`), a bounded piece a step.
+2. The step is composed of the placed ones under guard and budget (`governor`).
+3. What the step came to is booked (`books`), its tokens are taken, ends are decided.
+
+Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread.
+"""
+
+from collections.abc import Mapping
+
+from umad.errors import BadRequest, InternalError, PromptTooLong
+from umad.forgetting import ForgetScope, Forgotten
+from umad.request import FinishReason
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.copy_allowance import CopyAllowance
+from umad.scheduler.memory.parking import Parker
+from umad.scheduler.memory.rent import Rent
+from umad.scheduler.memory.residency import Residency
+from umad.scheduler.memory.session_saving import SessionSaver
+from umad.scheduler.queue.orders import Order
+from umad.scheduler.queue.placement import Placer
+from umad.scheduler.queue.token_counters import GENERATED_WEIGHT, TokenCounters
+from umad.scheduler.queue.waiting_line import WaitingLine
+from umad.scheduler.reasons import reasons
+from umad.scheduler.scheduled_request import (
+    NEVER_NS,
+    RequestEvent,
+    RequestState,
+    ScheduledRequest,
+    Submission,
+)
+from umad.scheduler.snapshot import SchedulerSnapshot
+from umad.scheduler.spec import SchedulerSpec
+from umad.scheduler.steps.accounting import StepAccounting
+from umad.scheduler.steps.candidates import candidates_of
+from umad.scheduler.steps.governor import StepGovernor
+from umad.scheduler.steps.neighbours import Neighbours
+from umad.step import DiskDone, Finished, HouseKept, Sampled, StepPlan, StepResult
+
+# One that had to age to get in stays this long, and until it has a new token: if it could be
+# preempted at once by the next arrival, and its cells taken, it would never get anywhere.
+HOLD_NS = 500_000_000
+
+
+class Scheduler:
+    """All of one engine's requests. Use `assembly.assemble` to make one."""
+
+    def __init__(
+        self,
+        *,
+        spec: SchedulerSpec,
+        order: Order,
+        guarded: frozenset[str],
+        cost: CostModel,
+        entries: dict[int, ScheduledRequest],
+        counters: Mapping[str, TokenCounters],
+        waiting: WaitingLine,
+        residency: Residency,
+        governor: StepGovernor,
+        books: StepAccounting,
+        parker: Parker,
+        saver: SessionSaver,
+        freight: CopyAllowance,
+        placer: Placer,
+        rent: Rent,
+    ) -> None:
+        """entries: every live request by its number; shared with `books`."""
+        self.cost = cost
+        self.embeds = governor.embeds
+        self.guard, self.slices = governor.guard, governor.slices
+        self._throttle = governor.throttle
+        self._n_cells = spec.n_cells
+        self._priority = spec.priority
+        self._order = order
+        self._guarded = guarded
+        self._entries = entries
+        self._counters = counters
+        self._waiting = waiting
+        self._residency = residency
+        self._governor = governor
+        self._books = books
+        self._parker = parker
+        self._saver = saver
+        self._freight = freight
+        self._placer = placer
+        self._rent = rent
+        self._last_plan = StepPlan()
+        self._planned_ns = 0
+
+    # -- requests come and go -------------------------------------------------------------------
+
+    def submit(self, admission: Submission, now_ns: int) -> None:
+        """Take a request on. Raises `PromptTooLong` when no empty pool could hold it."""
+        if admission.lane not in self._priority:
+            raise BadRequest(f"no lane is called {admission.lane!r}", field="lane")
+        entry = ScheduledRequest.of(admission, now_ns)
+        if entry.cells_at_most > self._n_cells:
+            raise PromptTooLong(
+                f"{admission.n_prompt} prompt tokens and {admission.max_new_tokens} to generate "
+                f"do not fit the {self._n_cells} cells of this model's context: shorten the "
+                "prompt, ask for fewer tokens or serve with a larger --ctx-size",
+                field="prompt",
+            )
+        if admission.rid in self._entries:
+            raise InternalError(f"request {admission.rid} is here already")
+        self._entries[admission.rid] = entry
+        entry.account = self._counters[entry.lane].enter(entry.owner, entry.app)
+        self._waiting.append(entry)
+        self._saver.look_up(entry, now_ns)
+        self._placer.may_place = True
+
+    def cancel(self, rid: int) -> Finished | None:
+        """Let go of a request; None when it is unknown or has ended."""
+        entry = self._entries.get(rid)
+        if entry is None:
+            return None
+        return self._end(entry, RequestEvent.CANCELLED, "cancelled")
+
+    def set_lane(self, rid: int, lane: str) -> None:
+        """Move a request to another lane; it takes effect at the next step."""
+        entry = self._entries.get(rid)
+        if entry is None or entry.lane == lane or lane not in self._priority:
+            return
+        is_waiting = entry.state is RequestState.WAITING
+        if is_waiting:
+            self._waiting.remove(entry)
+        self._counters[entry.lane].leave(entry.owner, entry.app)
+        entry.lane = lane
+        entry.account = self._counters[lane].enter(entry.owner, entry.app)
+        if is_waiting:
+            self._waiting.insert_by_arrival(entry)
+        self._placer.may_place = True
+
+    def pause(self, rid: int, *, gives_way: bool = True) -> None:
+        """Compute nothing more for a request until `resume`. gives_way: its cells stay only while
+        nobody else waits for them, of whatever lane; it is computed again, or put back."""
+        entry = self._entries.get(rid)
+        if entry is None:
+            return
+        entry.paused, entry.gives_way = True, gives_way
+        if gives_way:
+            self._placer.may_place = True
+
+    def resume(self, rid: int) -> None:
+        """Go on with a paused request. If it had to give way, it waits from now on: the time in
+        which nobody read was its client's own."""
+        entry = self._entries.get(rid)
+        if entry is None:
+            return
+        entry.paused = entry.gives_way = False
+        entry.waiting_since_ns = max(entry.waiting_since_ns, self._planned_ns)
+        self._placer.may_place = True
+
+    def forget(self, what: ForgetScope) -> Forgotten:
+        """Give up what is kept; live requests go on, and leave nothing when they end."""
+        self._placer.may_place = True
+        in_use: set[str] = set()
+        for entry in self._entries.values():
+            if what.takes(entry.session, entry.owner):
+                in_use |= {entry.session} if entry.session is not None else set()
+                entry.session, entry.leaves_nothing = None, True
+        files = self._saver.forget(what)
+        kept = self._parker.forget_kept(what) | self._residency.forget(what) | files
+        return Forgotten(
+            sessions=frozenset(kept - in_use), in_use=frozenset(in_use), files=frozenset(files)
+        )
+
+    def disk_done(self, report: DiskDone) -> None:
+        """A session was written or read, or could not be."""
+        self._saver.done(report)
+        self._placer.may_place = True
+
+    def is_saving(self, now_ns: int) -> bool:
+        """Asked by an engine that is about to end: whether sessions are still to be written. After
+        some seconds (`saving.LAST_SAVES_NS`) it is answered with no."""
+        return self._saver.hurry(now_ns)
+
+    # -- the step -------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """Something runs, waits, or is to be told to llama.cpp."""
+        return bool(self._entries) or len(self.embeds) > 0 or self._residency.has_ops
+
+    def plan(self, now_ns: int) -> StepPlan:
+        """The next step."""
+        self._planned_ns = now_ns
+        if self._saver.let_go(now_ns):
+            self._placer.may_place = True
+        if self._rent.collect():
+            self._placer.may_place = True
+        if self._placer.may_place and len(self._waiting):
+            self._placer.place(now_ns)
+        candidates = candidates_of(
+            self._placer.running.values(),
+            guarded=self._guarded,
+            priority=self._priority,
+            order=self._order,
+            embeds=len(self.embeds) > 0,
+        )
+        limits = self._governor.limits(candidates)
+        copies, hold = self._freight.load(candidates, limits)
+        if copies:
+            # Whoever waits for a copy may be placed once it is made.
+            self._placer.may_place = True
+        files = self._saver.take_ops(now_ns)
+        memory = (*self._residency.take_ops(), *copies, *files)
+        self._last_plan = self._governor.step(candidates, limits, memory, now_ns, copies=hold)
+        return self._last_plan
+
+    def waits(self, now_ns: int) -> dict[int, str]:
+        """Why requests wait, in words, by their numbers. Those that the last plan serves are left
+        out."""
+        return reasons(
+            self._entries.values(),
+            waiting=self._waiting,
+            placer=self._placer,
+            guarded=self._guarded,
+            holds=self._governor.holds,
+            plan=self._last_plan,
+            now_ns=now_ns,
+        )
+
+    def kept_house(self, plan: StepPlan, kept: HouseKept | None, now_ns: int) -> bool:
+        """Book what an idle plan's memory operations came to; `apply` does it for the others.
+
+        Whether the next plan should be asked for at once: a copy may have been waited for.
+        """
+        goes_on = self._parker.settle(kept)
+        if kept is not None and kept.copied_bytes:
+            # Every byte is read and written.
+            self._throttle.budget.spend(2 * kept.copied_bytes, now_ns, background=plan.background)
+        return goes_on
+
+    def apply(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
+        """Book what a step brought; the requests that ended with it."""
+        self.kept_house(plan, result.house, now_ns)
+        self._throttle.settle(plan, result, now_ns)
+        if plan.embed is not None:
+            self.embeds.settle(plan.embed, result.embed_ms, now_ns, was_cut=result.embed_cut)
+        self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
+        self._rent.charge(plan.n_rows + plan.n_padding)
+        ended: list[Finished] = []
+        for drawn in result.sampled:
+            finished = self.take(drawn, now_ns)
+            if finished is not None:
+                ended.append(finished)
+        return tuple(ended)
+
+    def take(self, drawn: Sampled, now_ns: int) -> Finished | None:
+        """Book a token of a request; how the request ended, if it ends with it. `apply` does it for
+        all tokens of a step but those that clients choose: they come later, and until then their
+        requests are paused."""
+        entry = self._entries.get(drawn.rid)
+        if entry is None:
+            return None
+        # One that was preempted meanwhile is computed again, this token with it.
+        if entry.state is not RequestState.WAITING:
+            entry.on(RequestEvent.SAMPLED)
+        if entry.held_until_ns == NEVER_NS:
+            entry.held_until_ns = now_ns + HOLD_NS
+        entry.tokens[entry.n_tokens] = drawn.token
+        entry.n_tokens += 1
+        entry.account.charge(GENERATED_WEIGHT)
+        reason: FinishReason | None = drawn.finish
+        if reason is None and entry.n_tokens >= entry.limit:
+            reason = "length"
+        return None if reason is None else self._end(entry, RequestEvent.FINISHED, reason)
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """The budget's rate as it stands: a measured one rises with better measurements."""
+        return self._throttle.budget.bytes_per_s
+
+    def heard(self, neighbours: Neighbours, now_ns: int) -> None:
+        """What engines of other models did since the last time; call it before `plan`."""
+        self._throttle.heard(neighbours, now_ns)
+
+    def snapshot(self) -> SchedulerSnapshot:
+        """Where things stand."""
+        return SchedulerSnapshot(
+            cells_live=self._residency.cells_live,
+            cells_retained=self._residency.cells_retained,
+            cells_total=self._n_cells,
+            running=len(self._placer.running),
+            waiting=self.embeds.added_to(self._waiting.counts()),
+            preemptions_total=self._placer.preemptions,
+            parked=self._parker.n_parked,
+            parked_bytes=self._parker.parked_bytes,
+            restores_total=self._parker.restores_total,
+            saved=self._saver.n_saved,
+            prompt_tokens_total=self._placer.prompt_tokens + self.embeds.tokens_total,
+            cached_tokens_total=self._placer.cached_tokens,
+        )
+
+    def _end(self, entry: ScheduledRequest, event: RequestEvent, reason: FinishReason) -> Finished:
+        if entry.state is RequestState.WAITING:
+            self._waiting.remove(entry)
+        else:
+            self._placer.leave(entry, keep=event is RequestEvent.FINISHED and reason != "error")
+        entry.on(event)
+        del self._entries[entry.rid]
+        self._counters[entry.lane].leave(entry.owner, entry.app)
+        self._placer.may_place = True
+        return entry.finished(reason)

@@ -1,0 +1,107 @@
+"""What a step came to: cells its requests hold now, costs learnt, the guard's and the cuts' books.
+
+Not: the tokens it brought and who ended with them (`policy`). Pure; owner: the step thread.
+"""
+
+from collections.abc import Mapping
+
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.residency import Residency
+from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.steps.latency_guard import LatencyGuard
+from umad.scheduler.steps.slice_size import SlicePicker
+from umad.step import StepPlan, StepResult
+
+
+class StepAccounting:
+    """entries: every live request by its rid; one that has gone meanwhile is passed over."""
+
+    def __init__(
+        self,
+        *,
+        entries: Mapping[int, ScheduledRequest],
+        residency: Residency,
+        cost: CostModel,
+        guard: LatencyGuard,
+        slices: SlicePicker,
+        guarded: frozenset[str],
+    ) -> None:
+        self._entries = entries
+        self._residency = residency
+        self._cost = cost
+        self._guard = guard
+        self._slices = slices
+        self._guarded = guarded
+        self._turn = 0
+
+    def book(self, plan: StepPlan, result: StepResult, *, copied_ms: float) -> None:
+        """A step has run, wholly or not. copied_ms: what background copies before it took."""
+        if plan.cuttable and plan.prefill:
+            self._slices.cuts.ran(result.device_ms, was_cut=result.outcome == "cut")
+        if result.outcome == "done":
+            self._book_done(plan, result, copied_ms)
+        elif result.outcome == "cut":
+            self._book_cut(plan, result)
+        else:
+            # llama.cpp found no cells, which the ledger is meant to make impossible. Whatever is
+            # only kept gives way, and the step is made again.
+            self._residency.evict_all()
+
+    def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:
+        embed = plan.embed
+        carried = self._grow(plan) or copied_ms > 0
+        if embed is not None:
+            # Beside a stream's rows texts to embed are somebody else's work, however short.
+            carried = carried or embed.bulk or len(plan.decode) > 0
+        decode_cells = plan.n_cells_read - plan.n_cells_prefill
+        self._cost.learn(
+            len(plan.decode),
+            plan.n_rows - len(plan.decode) + plan.n_padding,
+            result.device_ms,
+            decode_cells=decode_cells,
+            prefill_cells=plan.n_cells_prefill,
+        )
+        self._guard.settle(
+            solo_ms=plan.solo_ms,
+            within_ms=plan.within_ms,
+            step_ms=result.felt_ms or result.device_ms + copied_ms + result.embed_ms,
+            carried=carried,
+        )
+        copied = result.house is not None and result.house.copied_bytes > 0
+        if plan.solo_ms and result.felt_ms and not (carried or plan.prefill or copied):
+            self._cost.learn_solo(len(plan.decode), decode_cells, result.felt_ms)
+
+    def _grow(self, plan: StepPlan) -> bool:
+        """Count the cells that were filled; whether background work filled some."""
+        background = False
+        for row in plan.decode:
+            entry = self._entries.get(row.rid)
+            if entry is None:
+                continue
+            self._residency.grow(entry, 1)
+            self._turn += 1
+            entry.turn = self._turn
+            background = background or entry.lane not in self._guarded
+        for piece in plan.prefill:
+            entry = self._entries.get(piece.rid)
+            if entry is None:
+                continue
+            self._residency.grow(entry, piece.n_tokens)
+            background = background or entry.lane not in self._guarded
+        return background
+
+    def _book_cut(self, plan: StepPlan, result: StepResult) -> None:
+        lengths = dict(result.seq_lengths)
+        for piece in plan.prefill:
+            entry = self._entries.get(piece.rid)
+            if entry is None:
+                continue
+            kept = min(lengths.get(piece.seq, piece.start) - piece.start, piece.n_tokens)
+            # The last row's logits are gone with the cut, so it must be computed once more.
+            kept = max(0, min(kept, entry.n_pending - 1))
+            self._residency.grow(entry, kept)
+            self._residency.rolled_back(entry)
+        for row in plan.decode:
+            entry = self._entries.get(row.rid)
+            if entry is not None:
+                self._residency.rolled_back(entry)

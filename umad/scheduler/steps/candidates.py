@@ -1,0 +1,130 @@
+"""The requests that could run in the next step, as one immutable value.
+
+Each rule of a plan (copies, budget, neighbours, embeddings, guard) looks at the `Candidates` and
+returns a `Hold` where it keeps some of them back. `Candidates.without(hold)` is what is left. A
+hold has a reason in words, so `umad ps` can say why a request does not run.
+
+Not: requests that have no place in the pool yet (`placing` knows why they wait).
+Pure; owner: the step thread.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from umad.scheduler.queue.orders import Order
+from umad.scheduler.scheduled_request import RequestState, ScheduledRequest
+
+
+class Reason(Enum):
+    """A reason why a request does not run now, as `umad ps` prints it."""
+
+    # It has no place in the pool yet.
+    NO_CELLS = "no cells"
+    NO_NUMBER = "as many run as may at once"
+    APP_LINE = "behind {n} of its app"
+    OLDER_REQUEST = "behind an older request"
+    COPIES_OUT = "cells are being copied out"
+    SESSION_FILE = "its session is being read from disk"
+    # It has its place, and is not computed.
+    COPIES_BACK = "its cells are being copied back"
+    CLIENT = "its client"
+    BUDGET = "budget"
+    NEIGHBOUR = "another model is busy"
+    COPIES = "copies take its turn"
+    EMBEDDINGS = "embeddings take its turn"
+    GUARD = "guard"
+    NEWCOMERS = "a prompt of an interactive request"
+    STREAMS = "interactive requests run"
+    FULL_STEP = "the step is full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One rule keeps some candidates out of the next step."""
+
+    reason: Reason
+    # Prompts of interactive requests wait.
+    newcomers: bool = False
+    # Background rows and prompts wait.
+    background: bool = False
+    # Background rows that run in spite of `background`.
+    riders: tuple[ScheduledRequest, ...] = ()
+    # Bulk embedding work waits.
+    embeds: bool = False
+    # Milliseconds after which background work may run, where nothing else does; 0 for unknown.
+    wait_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Requests that could run now. Each group stands in the order in which it is served."""
+
+    # Interactive requests that have a token to decode.
+    decode: tuple[ScheduledRequest, ...] = ()
+    # Interactive requests whose prompts are not read yet (newcomers).
+    prefill: tuple[ScheduledRequest, ...] = ()
+    background_decode: tuple[ScheduledRequest, ...] = ()
+    background_prefill: tuple[ScheduledRequest, ...] = ()
+    # There is bulk embedding work.
+    embeds: bool = False
+
+    @property
+    def has_interactive(self) -> bool:
+        """Some interactive request could run."""
+        return bool(self.decode or self.prefill)
+
+    @property
+    def has_background(self) -> bool:
+        """Some background request could run; embeddings do not count."""
+        return bool(self.background_decode or self.background_prefill)
+
+    def without(self, hold: Hold | None) -> "Candidates":
+        """These candidates less those that `hold` keeps back."""
+        if hold is None:
+            return self
+        held = self
+        if hold.newcomers and held.prefill:
+            held = replace(held, prefill=())
+        if hold.background and held.has_background:
+            held = replace(held, background_decode=hold.riders, background_prefill=())
+        if hold.embeds and held.embeds:
+            held = replace(held, embeds=False)
+        return held
+
+
+def candidates_of(
+    running: Iterable[ScheduledRequest],
+    *,
+    guarded: frozenset[str],
+    priority: Mapping[str, int],
+    order: Order,
+    embeds: bool = False,
+) -> Candidates:
+    """Every placed request that could run now.
+
+    Background requests stand in `order`; interactive ones in the order in which they were placed.
+    """
+    decode: list[ScheduledRequest] = []
+    prefill: list[ScheduledRequest] = []
+    background_decode: list[ScheduledRequest] = []
+    background_prefill: list[ScheduledRequest] = []
+    for entry in running:
+        if entry.paused or entry.restore is not None:
+            continue
+        if entry.lane in guarded:
+            (decode if entry.state is RequestState.DECODE else prefill).append(entry)
+        elif entry.state is RequestState.DECODE:
+            background_decode.append(entry)
+        else:
+            background_prefill.append(entry)
+    for group in (background_prefill, background_decode):
+        if len(group) > 1:
+            group.sort(key=lambda entry: order.background(entry, priority[entry.lane]))
+    return Candidates(
+        decode=tuple(decode),
+        prefill=tuple(prefill),
+        background_decode=tuple(background_decode),
+        background_prefill=tuple(background_prefill),
+        embeds=embeds,
+    )

@@ -1,0 +1,270 @@
+"""Makes up one step from the candidates: whose rows, whose slices, how large.
+
+Interactive decode rows always run. Beside them newcomers' prompts run in bounded slices
+(`newcomers`), or background work within the guard's allowance. With nothing interactive decoding,
+newcomers have the device to themselves; with nothing interactive at all, background rows and slices
+run at full speed, in pieces a cut does not hurt much.
+Not: who is in the pool (`policy`, `residency`), what is held back before (`governor`).
+Pure; owner: the step thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from umad.config import SchedulerSettings
+from umad.scheduler.costs.step_cost import CostModel, slice_cells
+from umad.scheduler.costs.tiles import ATTENTION_ROWS
+from umad.scheduler.queue.orders import Order
+from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.steps.candidates import Candidates, Hold, Reason
+from umad.scheduler.steps.limits import StepLimits, cells_read, longest_waiting
+from umad.scheduler.steps.newcomers import NewcomerLine, prefill_slice
+from umad.scheduler.steps.slice_size import SlicePicker
+from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
+
+# On an accelerator one more row may cost nothing at all, and nothing is what a refusal looks like.
+LEAST_MS = 0.01
+NO_BOUND_MS = float("inf")
+# Of a slice of a lone newcomer's long prompt: so often its app hears how far it is, and so much is
+# lost at most when somebody comes.
+LONE_NEWCOMER_MS = 1_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundTerms:
+    """The terms on which background work may run in this step."""
+
+    # What the budget or a busy neighbour keeps back; None for nothing.
+    hold: Hold | None = None
+    # The longest background-only step in milliseconds; None for no bound but the settings'.
+    most_ms: float | None = None
+    # Bytes are scarce: a step makes the most of the weights it reads, with the longest slice that
+    # `slice_ms` and `most_ms` allow.
+    thrifty: bool = False
+
+
+FREE = BackgroundTerms()
+
+
+class StepComposer:
+    """Turns `Candidates` into a `StepPlan`."""
+
+    def __init__(
+        self,
+        *,
+        cost: CostModel,
+        settings: SchedulerSettings,
+        slices: SlicePicker,
+        batch_tokens: int,
+        order: Order,
+    ) -> None:
+        self._cost = cost
+        self._settings = settings
+        self._batch_tokens = batch_tokens
+        self._slices = slices
+        self._can_pad = cost.tiles and batch_tokens >= ATTENTION_ROWS
+        self._line = NewcomerLine(
+            cost=cost, settings=settings, batch_tokens=batch_tokens, order=order
+        )
+        # The guard, or interactive work, left no room for background work in the last plan.
+        self.hold: Hold | None = None
+
+    def compose(
+        self,
+        candidates: Candidates,
+        limits: StepLimits,
+        terms: BackgroundTerms,
+        memory: tuple[MemoryOp, ...],
+        embed: EmbedSlice | None = None,
+    ) -> StepPlan:
+        """The next step, with `embed` in it; idle when nobody is ready."""
+        self.hold = None
+        plan = self._streams(candidates, limits, terms, memory)
+        if embed is None:
+            return plan
+        return replace(
+            plan,
+            embed=embed,
+            background=embed.bulk and not plan.n_rows,
+            cuttable=embed.cuttable and not plan.n_rows,
+        )
+
+    def _streams(
+        self,
+        candidates: Candidates,
+        limits: StepLimits,
+        terms: BackgroundTerms,
+        memory: tuple[MemoryOp, ...],
+    ) -> StepPlan:
+        if candidates.decode:
+            return self._beside_interactive(candidates, limits, memory)
+        if candidates.prefill:
+            # Nothing interactive decodes yet, so a newcomer's first token is all that counts.
+            if candidates.has_background:
+                self.hold = Hold(reason=Reason.NEWCOMERS, background=True)
+            slices, cuttable = self._newcomers_only(candidates.prefill)
+            return self._plan([], slices, memory, cuttable=cuttable)
+        if candidates.has_background:
+            return self._background_only(candidates, terms, memory)
+        return StepPlan(memory=memory)
+
+    def _newcomers_only(
+        self, newcomers: Sequence[ScheduledRequest]
+    ) -> tuple[list[PrefillSlice], bool]:
+        """Their slices, and whether another arrival may cut them."""
+        slices = self._line.alone(newcomers)
+        first = newcomers[0]
+        if len(newcomers) > 1 or not self._slices.can_cut:
+            return slices, False
+        # A long prompt with nobody beside it is read sooner in larger slices, and whoever comes
+        # meanwhile has the device sooner by a cut than at the end of a small one.
+        n_tokens = self._slices.pick(
+            room=min(self._batch_tokens, first.n_pending),
+            start=first.n_computed,
+            within_ms=LONE_NEWCOMER_MS,
+        )
+        if n_tokens <= slices[0].n_tokens:
+            return slices, False
+        return [prefill_slice(first, n_tokens)], True
+
+    def _beside_interactive(
+        self, candidates: Candidates, limits: StepLimits, memory: tuple[MemoryOp, ...]
+    ) -> StepPlan:
+        rows: Sequence[ScheduledRequest] = limits.rows
+        n_own, solo_ms, within_ms = len(rows), limits.solo_ms, limits.within_ms
+        slices: list[PrefillSlice] = []
+        if candidates.prefill:
+            if candidates.has_background:
+                self.hold = Hold(reason=Reason.NEWCOMERS, background=True)
+            slices = self._line.beside(candidates.prefill, n_rows=n_own, solo_ms=solo_ms)
+            # Interactive work too: what it takes is no background's doing.
+            solo_ms += self._cost.mixed.at(*_tokens_and_cells(slices), beside=n_own)
+            within_ms = limits.guard.within_ms(solo_ms, limits.caps)
+        elif candidates.has_background:
+            rows, slices = self._within_allowance(candidates, limits)
+            if len(rows) == n_own and not slices:
+                self.hold = Hold(reason=Reason.GUARD, background=True)
+        return self._plan(rows, slices, memory, solo_ms=solo_ms, within_ms=within_ms)
+
+    def _within_allowance(
+        self, candidates: Candidates, limits: StepLimits
+    ) -> tuple[Sequence[ScheduledRequest], list[PrefillSlice]]:
+        """The interactive rows and the background rows beside them, and background slices."""
+        decode, n_own, own_cells = self._cost.decode, len(limits.rows), limits.n_cells
+        own_ms = decode.at(n_own, own_cells)
+        room = self._batch_tokens - n_own
+        guests = longest_waiting(candidates.background_decode, room)
+        prompts = candidates.background_prefill
+        pieces_ms = []
+        if guests:
+            pieces_ms.append(decode.at(n_own + 1, own_cells + guests[0].n_tokens) - own_ms)
+        start = prompts[0].n_computed if prompts else 0
+        if prompts:
+            pieces_ms.append(self._cost.mixed.slice_ms(1, start, n_own))
+        if not pieces_ms:
+            return limits.rows, []
+        allowance_ms = limits.allowance_ms(max(LEAST_MS, min(pieces_ms)))
+        if allowance_ms <= 0 or room <= 0:
+            return limits.rows, []
+        n_guests, spent_ms, cells = 0, 0.0, own_cells
+        for guest in guests:
+            cells += guest.n_tokens
+            extra_ms = decode.at(n_own + n_guests + 1, cells) - own_ms
+            if extra_ms > allowance_ms:
+                break
+            n_guests, spent_ms = n_guests + 1, extra_ms
+        room -= n_guests
+        slices: list[PrefillSlice] = []
+        if prompts and room:
+            n_tokens = self._cost.prefill_within(
+                allowance_ms - spent_ms, beside=n_own + n_guests, n_max=room, start=start
+            )
+            slices = _cut_slices(prompts, n_tokens, room)
+        return [*limits.rows, *guests[:n_guests]], slices
+
+    def _background_only(
+        self, candidates: Candidates, terms: BackgroundTerms, memory: tuple[MemoryOp, ...]
+    ) -> StepPlan:
+        rows = longest_waiting(candidates.background_decode, self._batch_tokens)
+        room = self._batch_tokens - len(rows)
+        slices: list[PrefillSlice] = []
+        if candidates.background_prefill and room:
+            start = candidates.background_prefill[0].n_computed
+            n_tokens = self._slices.pick(
+                room=room, start=start, within_ms=terms.most_ms, beside=len(rows)
+            )
+            if terms.thrifty:
+                within_ms = min(self._settings.slice_ms, terms.most_ms or NO_BOUND_MS)
+                longest = self._cost.prefill_within(within_ms, beside=0, n_max=room, start=start)
+                n_tokens = max(n_tokens, longest)
+            slices = _cut_slices(candidates.background_prefill, n_tokens, room)
+        return self._plan(rows, slices, memory, background=True, cuttable=True)
+
+    def _plan(
+        self,
+        rows: Sequence[ScheduledRequest],
+        slices: list[PrefillSlice],
+        memory: tuple[MemoryOp, ...],
+        *,
+        background: bool = False,
+        cuttable: bool = False,
+        solo_ms: float = 0.0,
+        within_ms: float = 0.0,
+    ) -> StepPlan:
+        decode = tuple(
+            [
+                DecodeSlice(entry.rid, entry.seq, at, entry.tokens.item(at))
+                for entry in rows
+                for at in (entry.n_computed,)
+            ]
+        )
+        n_prefill, prefill_cells = _tokens_and_cells(slices)
+        decode_cells = cells_read(rows)
+        n_padding = 0
+        if self._can_pad and not decode:
+            depth = sum([piece.start + piece.n_tokens for piece in slices])
+            n_padding = self._cost.padding(n_prefill, prefill_cells, depth)
+            if n_padding:
+                prefill_cells = ATTENTION_ROWS * depth
+        return StepPlan(
+            memory=memory,
+            decode=decode,
+            prefill=tuple(slices),
+            n_padding=n_padding,
+            background=background,
+            cuttable=cuttable,
+            n_cells_read=decode_cells + prefill_cells,
+            n_cells_prefill=prefill_cells,
+            predicted_ms=self._cost.step_ms(
+                len(decode),
+                n_prefill + n_padding,
+                decode_cells=decode_cells,
+                prefill_cells=prefill_cells,
+            ),
+            solo_ms=solo_ms,
+            within_ms=within_ms,
+        )
+
+
+def _tokens_and_cells(slices: Sequence[PrefillSlice]) -> tuple[int, int]:
+    """Tokens of all slices, and KV cells they read."""
+    n_tokens = n_cells = 0
+    for piece in slices:
+        n_tokens += piece.n_tokens
+        n_cells += slice_cells(piece.n_tokens, piece.start)
+    return n_tokens, n_cells
+
+
+def _cut_slices(
+    entries: Sequence[ScheduledRequest], n_tokens: int, room: int
+) -> list[PrefillSlice]:
+    """Up to `n_tokens` prompt tokens, first come first served."""
+    slices: list[PrefillSlice] = []
+    left = min(n_tokens, room)
+    for entry in entries:
+        if left <= 0:
+            break
+        n = min(left, entry.n_pending)
+        slices.append(prefill_slice(entry, n))
+        left -= n
+    return slices

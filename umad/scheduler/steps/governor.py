@@ -1,0 +1,96 @@
+"""Decides how much a step carries, and of whose work: the rules of a plan, applied in order.
+
+    limits   the interactive rows of the step and what they allow
+    hold     copies, then budget and neighbours, then embeddings keep candidates back
+    compose  the rows and slices of those that are left
+
+Not: who is in the pool (`placing`), what came of a step (`books`). Pure; owner: the step thread.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from umad.config import LaneSettings, SchedulerSettings
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.embeds.queue import EmbedQueue, EmbedShape
+from umad.scheduler.embeds.turns import EmbedTurns
+from umad.scheduler.queue.orders import Order
+from umad.scheduler.steps.background_throttle import BackgroundThrottle
+from umad.scheduler.steps.candidates import Candidates, Hold
+from umad.scheduler.steps.composer import StepComposer
+from umad.scheduler.steps.latency_guard import LatencyGuard
+from umad.scheduler.steps.limits import StepLimits, limits_of
+from umad.scheduler.steps.slice_size import SlicePicker
+from umad.scheduler.steps.traffic_budget import TrafficBudget, TrafficModel
+from umad.step import MemoryOp, StepPlan
+
+
+class StepGovernor:
+    """Makes the plans. Its `guard`, `slices`, `throttle` and `embeds` are public for those who tell
+    them what became of a step (`books`, `policy`)."""
+
+    def __init__(
+        self,
+        *,
+        cost: CostModel,
+        settings: SchedulerSettings,
+        lanes: Mapping[str, LaneSettings],
+        guarded: frozenset[str],
+        latency_cap: float,
+        batch_tokens: int,
+        cuts_soon: bool,
+        traffic: TrafficModel | None,
+        budget: TrafficBudget | None,
+        embeds: EmbedShape,
+        order: Order,
+    ) -> None:
+        self._cost = cost
+        self._most_rows = min(settings.max_merge, batch_tokens)
+        self._floor = max((lanes[name].floor for name in lanes if name not in guarded), default=0.0)
+        self.guard = LatencyGuard(cap=latency_cap, floor=self._floor)
+        self.slices = SlicePicker(cost.prefill, bound_ms=None if cuts_soon else settings.slice_ms)
+        self.throttle = BackgroundThrottle(budget=budget, traffic=traffic, floor=self._floor)
+        self._composer = StepComposer(
+            cost=cost,
+            slices=self.slices,
+            settings=settings,
+            batch_tokens=batch_tokens,
+            order=order,
+        )
+        priority = {name: lane.priority for name, lane in lanes.items()}
+        self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)
+        self._turns = EmbedTurns(self.embeds, guard=self.guard, floor=self._floor)
+        # Every rule's hold of the last plan, in the order of the rules.
+        self.holds: tuple[Hold, ...] = ()
+
+    def limits(self, candidates: Candidates) -> StepLimits:
+        """Of the next step."""
+        return limits_of(candidates, cost=self._cost, guard=self.guard, most_rows=self._most_rows)
+
+    def step(
+        self,
+        candidates: Candidates,
+        limits: StepLimits,
+        memory: tuple[MemoryOp, ...],
+        now_ns: int,
+        *,
+        copies: Hold | None = None,
+    ) -> StepPlan:
+        """The next step, its bytes booked; an idle one says when background work may run.
+
+        copies: what the copies of this step keep back.
+        """
+        left = candidates.without(copies)
+        floor_is_owed = self.guard.background_share < self._floor
+        terms = self.throttle.terms(left, limits, now_ns, floor_is_owed=floor_is_owed)
+        left = left.without(terms.hold)
+        embed, embedding = self._turns.take(left, limits, terms, now_ns)
+        left = left.without(embedding)
+        plan = self._composer.compose(left, limits, terms, memory, embed)
+        found = (copies, terms.hold, embedding, self._composer.hold)
+        self.holds = tuple([hold for hold in found if hold is not None])
+        if not plan.is_idle:
+            self.throttle.charge(plan, now_ns)
+        elif terms.hold is not None and terms.hold.wait_ms:
+            return replace(plan, wait_ms=terms.hold.wait_ms)
+        return plan

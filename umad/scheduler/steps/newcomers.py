@@ -1,0 +1,129 @@
+"""Cuts the slices of interactive newcomers: whose prompt a step reads next, and how much of it.
+
+Order (`orders`): the earliest deadline, then the least left to compute. A completion does not wait
+for an agent's long prompt, which it delays by next to nothing; first come, first served would
+freeze every app for as long as one of them reads. One step in `FIRST_COMES_EVERY` is the first
+come's all the same, so that a long prompt keeps its share however many short ones arrive.
+
+Size: with nothing interactive decoding, `slice_ms`, or a tile where less would be slower;
+beside running streams, equal slices of at most `newcomer_steps` of their step. Nobody's first
+token waits for a part of another's prompt, unless waiting costs all of them less than it saves.
+Not: when newcomers run at all (`compose`). Pure; owner: the step thread.
+"""
+
+import math
+from collections.abc import Sequence
+
+from umad.config import SchedulerSettings
+from umad.scheduler.costs.step_cost import CostModel, ShapeCost, slice_cells
+from umad.scheduler.costs.tiles import ATTENTION_ROWS, in_whole_tiles
+from umad.scheduler.queue.orders import Order
+from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.step import PrefillSlice
+
+FIRST_COMES_EVERY = 4
+# However many newcomers there are, their slice is never longer than so many times that of one.
+MOST_CROWD = 4.0
+
+
+class NewcomerLine:
+    """Cuts the slices of those who wait for their first token."""
+
+    def __init__(
+        self, *, cost: CostModel, settings: SchedulerSettings, batch_tokens: int, order: Order
+    ) -> None:
+        self._cost = cost
+        self._settings = settings
+        self._batch_tokens = batch_tokens
+        self._order = order
+        self._turns = 0
+
+    def alone(self, newcomers: Sequence[ScheduledRequest]) -> list[PrefillSlice]:
+        """With the device to themselves."""
+        line = self._in_turn(newcomers)
+        n_tokens = self._cost.prefill_within(
+            self._settings.slice_ms, beside=0, n_max=self._batch_tokens, start=line[0].n_computed
+        )
+        if self._cost.tiles:
+            # Less than a tile takes longer a token, and brings the first token no sooner.
+            n_tokens = max(n_tokens, ATTENTION_ROWS)
+        n_tokens = min(max(1, n_tokens), self._batch_tokens)
+        return self._cut(line, n_tokens, self._cost.prefill, beside=0, own_ms=0.0)
+
+    def beside(
+        self, newcomers: Sequence[ScheduledRequest], *, n_rows: int, solo_ms: float
+    ) -> list[PrefillSlice]:
+        """Beside `n_rows` running streams, whose step takes `solo_ms`."""
+        line = self._in_turn(newcomers)
+        # Where more wait for their first token than have theirs, a fixed bound would protect
+        # the few from the many (imp #1950).
+        crowd = min(MOST_CROWD, max(1.0, len(line) / n_rows))
+        first = line[0]
+        n_most = self._cost.prefill_within(
+            self._settings.newcomer_steps * crowd * solo_ms,
+            beside=n_rows,
+            n_max=self._batch_tokens - n_rows,
+            start=first.n_computed,
+        )
+        n_tokens = n_most = max(1, n_most)
+        if first.n_pending > n_most:
+            # In as many steps, but equal ones: full slices and a rest would stall the running
+            # streams longer and bring the first token no sooner.
+            equal = math.ceil(first.n_pending / math.ceil(first.n_pending / n_most))
+            n_tokens = max(equal, in_whole_tiles(equal, beside=n_rows, fits=lambda n: n <= n_most))
+        n_tokens = min(n_tokens, self._batch_tokens - n_rows)
+        return self._cut(line, n_tokens, self._cost.mixed, beside=n_rows, own_ms=solo_ms)
+
+    def _in_turn(self, newcomers: Sequence[ScheduledRequest]) -> list[ScheduledRequest]:
+        """The one whose turn it is, then the others in order."""
+        if len(newcomers) == 1:
+            return [*newcomers]
+        line = sorted(newcomers, key=self._order.newcomer)
+        self._turns += 1
+        if self._turns % FIRST_COMES_EVERY == 0:
+            first_come = min(line, key=lambda entry: entry.arrived_ns)
+            line.remove(first_come)
+            line.insert(0, first_come)
+        return line
+
+    def _cut(
+        self,
+        line: Sequence[ScheduledRequest],
+        n_tokens: int,
+        cost: ShapeCost,
+        *,
+        beside: int,
+        own_ms: float,
+    ) -> list[PrefillSlice]:
+        """Up to `n_tokens` of prompts; own_ms: what another step would take besides."""
+        slices: list[PrefillSlice] = []
+        taken = n_cells = n_done = 0
+        for entry in line:
+            n = min(n_tokens - taken, entry.n_pending)
+            if n <= 0:
+                break
+            cells = slice_cells(n, entry.n_computed)
+            if n_done:
+                # With this prompt in it the step is longer for it and for the n_done others whose
+                # first tokens it brings; the price of a step of its own falls on it alone.
+                longer_ms = cost.at(taken + n, n_cells + cells, beside)
+                longer_ms -= cost.at(taken, n_cells, beside)
+                if (n_done + 1) * longer_ms >= own_ms + cost.at(n, cells, beside):
+                    break
+            slices.append(prefill_slice(entry, n))
+            taken += n
+            n_cells += cells
+            n_done += n == entry.n_pending
+        return slices
+
+
+def prefill_slice(entry: ScheduledRequest, n_tokens: int) -> PrefillSlice:
+    """The next `n_tokens` of what is known of it and not computed."""
+    end = entry.n_computed + n_tokens
+    return PrefillSlice(
+        rid=entry.rid,
+        seq=entry.seq,
+        start=entry.n_computed,
+        tokens=entry.tokens[entry.n_computed : end],
+        wants_logits=end == entry.n_tokens,
+    )
