@@ -5,7 +5,8 @@ Not tests. The same prompt cut into other slices gives other last bits, and of a
 are float16 other log-probabilities. So an answer is as good as cold when its first token's
 log-probabilities are within the bound of the cold ones, and no token is worse than the cold choice
 at its place by more than twice the bound: it is the best one, or tied with it as far as the library
-can tell, which may think less of one and more of the other by the bound. Each token is judged on the tokens before it, so that a tie decides nothing behind it.
+can tell, which may think less of one and more of the other by the bound. Each token is judged on
+the tokens before it, so that a tie decides nothing behind it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

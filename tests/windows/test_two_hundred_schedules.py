@@ -21,7 +21,7 @@ POOLS = (
 )
 N_BLOCKS, N_EACH = 10, 20
 # Prompts and slicings of each that the bound is found with: some ten thousand log-probabilities.
-N_PROMPTS, N_SLICINGS = 120, 4
+N_PROMPTS, N_SLICINGS = 600, 5
 N_OWN_SLICINGS = 200
 
 pytestmark = pytest.mark.timeout(1800)
