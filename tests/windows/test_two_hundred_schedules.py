@@ -23,6 +23,9 @@ N_BLOCKS, N_EACH = 10, 20
 # Prompts and slicings of each that the bound is found with: some ten thousand log-probabilities.
 N_PROMPTS, N_SLICINGS = 600, 5
 N_OWN_SLICINGS = 200
+# What a sample may miss: 120 slicings of a prompt were up to 1.6 times as far apart as four (0.204
+# nats at most). What is answered from cells that are gone is mostly more than half a nat off.
+MISSED = 1.5
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -63,8 +66,8 @@ def test_no_answer_is_further_from_the_cold_one_than_slicings_are_apart(
     # A few prompts are worse than all of the sample: they are held to slicings of their own.
     drawn = np.random.default_rng(block)
     own = {at: cold.slicings(asked[at], N_LOGPROBS, drawn, N_OWN_SLICINGS) for at in beyond}
-    wrong = [at for at in beyond if judged[at].first > own[at]]
-    wrong += [at for at, one in enumerate(judged) if one.worst > 2 * bound]
+    wrong = [at for at in beyond if judged[at].first > MISSED * max(bound, own[at])]
+    wrong += [at for at, one in enumerate(judged) if one.worst > 2 * MISSED * bound]
     print(
         f"\n{N_EACH} schedules, {len(judged)} answers, {len(wrong)} wrong, {len(beyond)} "
         f"beyond the bound with own slicings {[round(one, 3) for one in own.values()]} apart, "
