@@ -26,7 +26,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
     folder = tmp_path_factory.mktemp("unread")
     with live_daemon(
         folder,
-        *("--ctx-size", "1200"),
+        # So a CPU computes the same bits however tokens are batched (bench/determinism.py).
+        *("--ctx-size", "1200", "--threads", "2", "--kv-type", "q8"),
         environment={"UMAD_LIMITS_SEND_QUEUE_BYTES": "2048"},
     ) as one:
         yield one
