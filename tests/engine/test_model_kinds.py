@@ -124,3 +124,16 @@ def test_unless_told_a_model_with_small_states_gets_as_many_streams_as_any(mamba
         facts = running.ready()
 
     assert facts["max_seqs"] == 64
+
+
+@pytest.mark.parametrize("kind", ["cells", "states"])
+def test_there_may_be_more_streams_than_a_step_has_tokens(
+    nano_path: Path, mamba: Path, kind: str
+) -> None:
+    model = nano_path if kind == "cells" else mamba
+    with engine(model, batch=16, ubatch=8, max_seqs=64) as running:
+        running.ready()
+        running.send(*(submit(rid, prompt_ids=PROMPT[: 5 + rid]) for rid in range(1, 25)))
+        done = running.finish(*range(1, 25))
+
+    assert all(one.ending.reason in ("length", "stop") for one in done)

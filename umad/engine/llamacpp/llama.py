@@ -205,12 +205,13 @@ class Context:
         params.n_seq_max = options.max_seqs
         params.n_batch = options.batch
         params.n_ubatch = options.ubatch
-        # At most one row of logits a sequence; by default llama.cpp reserves one a batch row.
-        params.n_outputs_max = min(options.max_seqs, options.batch)
+        # At most one row of logits a sequence; by default llama.cpp reserves one a batch row. For
+        # fewer rows than sequences it ends the process, however few a batch has.
+        params.n_outputs_max = options.max_seqs
         if options.pooling is not None:
             params.embeddings = True
             params.pooling_type = options.pooling
-            params.n_outputs_max = options.batch
+            params.n_outputs_max = max(options.batch, options.max_seqs)
         params.n_threads = params.n_threads_batch = options.threads
         params.type_k, params.type_v = options.type_k, options.type_v
         params.flash_attn_type = (
