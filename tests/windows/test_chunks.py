@@ -11,6 +11,8 @@ from tests.memory_kinds import CHUNK, write
 
 N_LOGPROBS = 20
 SIZES = (64, 128, 512)
+# Such slices may all be computed in one way; others differ in their last bits at least.
+LAST_BITS = 1e-3
 
 
 @pytest.mark.timeout(1200)
@@ -38,7 +40,7 @@ def test_a_beginning_is_shared_while_the_chunk_it_ends_in_is_whole(
     with cold_answers(model, n_cells=10_240) as cold:
         first = dict(edited.logprobs[0][1])
         judged = cold.judge(chat[:at] + tail, edited.ids, first)
-        bound = cold.slicings(chat[:at] + tail, N_LOGPROBS, drawn, 3, SIZES)
+        bound = LAST_BITS + cold.slicings(chat[:at] + tail, N_LOGPROBS, drawn, 3, SIZES)
     assert edited.ending.cached_tokens == shared
     assert judged.first <= 2 * bound
     assert judged.worst <= 2 * bound
