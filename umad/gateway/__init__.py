@@ -1,27 +1,30 @@
-"""HTTP for everybody who does not speak umad's socket: four dialects in front of one core.
+"""Serves HTTP to clients that do not speak umad's socket: several dialects in front of one core.
 
-A process of its own (`umad gateway`, spawned by `umad serve --http`) and one more client of the
-socket: it knows `umad.service` and the client behind it, nothing of engines, lanes or KV. It may be
-killed and started again; who uses the socket does not notice.
+The gateway is a process of its own (`umad gateway`, started by `umad serve --http`) and one more
+client of the socket. It knows `umad.service` and the client behind that, and nothing of engines,
+lanes or KV. It may be killed and started again without effect on the socket's other clients.
 
-    app         the ASGI application, put together from endpoints
+    app         puts the ASGI application together from endpoints
     endpoint    what a dialect writes: an entry of a table and a handler taking a `GatewayCall`
-    call        one HTTP request inside a handler: its body, its caller, its generations
-    dispatch    one HTTP request from door to log line; cancels the handler when the client goes
-    arriving    the body of a request, read whole: how large, how slow
-    replies     a chat's answer taken apart: content, reasoning, tool calls
-    vectors     vectors as JSON, a row at a time
-    generation  one generation of the daemon: opened, iterated, closed in every state
-    sse         streams: headers at once, keep-alive while nothing is said
-    errors      error -> status and kind, once; each dialect gives them its shape
-    door/       who may come in and under which name: connections (reading: their
+    gateway_call  one HTTP request inside a handler: its body, its caller, its generations
+    dispatch    takes one HTTP request from the door to its log line; cancels the handler when
+                the client leaves
+    arriving    reads the whole body of a request, within limits of size and time
+    replies     splits a chat's answer into content, reasoning and tool calls
+    vectors     writes vectors as JSON, one row at a time
+    generation  opens, iterates and closes one generation of the daemon, in every state
+    sse         streams: headers at once, keep-alive while no token comes
+    errors      maps each error to a status and a kind; each dialect gives them its shape
+    door/       decides who may come in and under which name: connections (reading: their
                 bytes), keys, hosts and origins, quotas, places
-    bodies/     pydantic models of what is sent and answered, a file per dialect
+    bodies/     pydantic models of requests and answers, a file per dialect
     dialects/   a file per family of endpoints
-    listening   the log (words), traces (spans, otel) and quotas (metering) hear of a generation
+    listening   lets the log (text_log), traces (spans, otel) and quotas (metering) hear a
+                generation
     serving     the process: listening socket, uvicorn, signals
 
-Not: chat templates, tools, reasoning or grammars, which are the engine's; nor which lane a request
-runs in, which is the daemon's. No prompt text is logged unless `UMAD_VERBOSE` asks for it. Owner of
-all state: the process's one event loop; the SQLite store of responses works on a thread of its own.
+Not: chat templates, tools, reasoning or grammars, which belong to the engine; nor the choice of a
+request's lane, which belongs to the daemon. The gateway logs prompt text only if `UMAD_VERBOSE`
+asks for it. Owner of all state: the process's one event loop; the SQLite store of responses works
+on a thread of its own.
 """

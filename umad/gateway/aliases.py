@@ -1,7 +1,7 @@
-"""Names that agents were built with, and the local models that answer to them.
+"""Maps model names that agents have built in to local models.
 
-A pattern is a shell wildcard (`gpt-*`), the first that fits wins. A name that no pattern fits goes
-to the daemon as it is. Pure.
+A pattern is a shell wildcard (`gpt-*`). The first pattern that fits wins. A name that no pattern
+fits goes to the daemon unchanged. Pure.
 """
 
 from fnmatch import fnmatchcase

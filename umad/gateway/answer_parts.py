@@ -1,6 +1,6 @@
-"""The parts of an answer, and the reader for a model's family of formats.
+"""Names the parts of an answer, and makes the reader for a model's family of chat formats.
 
-The one place of the gateway that knows where they come from (`umad.chat`).
+This is the only module of the gateway that imports them from `umad.chat`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The ASGI application: endpoints of every dialect behind one door.
+"""Builds the ASGI application: the endpoints of every dialect behind one door.
 
     app = create_app(HttpSettings(), AsyncClient(socket))
 

@@ -1,6 +1,6 @@
-"""The body of a request, read whole before anything is made of it: how large, how slow, in all.
+"""Reads the whole body of a request before its handler starts, within limits of size and time.
 
-Not: how much all bodies may take together (`door.places`). Belongs to the task of its request.
+Not: how many bytes all bodies may take together (`door.places`). Owner: the request's task.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What the gateway counts of itself, for Prometheus: requests, how long, first token, tokens.
+"""Counts the gateway's own work for Prometheus: requests, durations, first-token times, tokens.
 
-Not: the daemon's scorecard, which is asked for when it is wanted (`dialects.native`).
+Not: the daemon's scorecard, which is read when a client asks for it (`dialects.native`).
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

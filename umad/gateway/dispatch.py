@@ -1,10 +1,10 @@
-"""One HTTP request from the door to its line in the log.
+"""Takes one HTTP request from the door to its line in the log.
 
     host -> key -> quota -> body -> place -> handler -> answer
 
-Starlette cancels neither a handler nor a stream when its client goes, so a watcher reads on after
-the body: `http.disconnect` cancels the handler's task, which closes its generations in whatever
-state they are. Not: routing (Starlette), nor what a dialect answers.
+Starlette cancels neither a handler nor a stream when the client leaves. So a watcher reads on after
+the body: `http.disconnect` cancels the handler's task, and that closes the task's generations in
+whatever state they are. Not: routing (Starlette), nor a dialect's answers.
 """
 
 import asyncio

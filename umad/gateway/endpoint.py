@@ -1,4 +1,4 @@
-"""What a dialect writes down: its error shape, and a table of its endpoints.
+"""Defines what a dialect writes down: its error shape, and a table of its endpoints.
 
 Values only; `umad.gateway.app` serves them, `umad.gateway.openapi` describes them.
 """

@@ -1,4 +1,4 @@
-"""Every error as HTTP: one table from `UmadError` to a status and a kind.
+"""Maps every error to HTTP: one table from `UmadError` to a status and a kind.
 
 A dialect turns a `Problem` into its own body (`umad.gateway.endpoint.Dialect`). Not: error frames
 of the socket (`umad.protocol.errors`) or exit codes (`umad.cli.exits`).

@@ -1,7 +1,7 @@
-"""One HTTP request as its handler sees it: body, caller, generations, streams.
+"""Gives a handler its HTTP request: body, caller, generations, streams.
 
-Made by `umad.gateway.dispatch`, which also closes it: whatever a handler opened is let go of when
-the answer was sent or the client has gone. Not: anything of one dialect.
+`umad.gateway.dispatch` makes it and closes it: once the answer was sent, or the client has left,
+everything that the handler opened is closed. Not: anything of one dialect.
 """
 
 import difflib

@@ -1,11 +1,11 @@
-"""One generation of the daemon behind an HTTP request: opened, iterated, closed in every state.
+"""Opens, iterates and closes one generation of the daemon behind an HTTP request, in every state.
 
     generation = await open_generation(service, request, settle_s=0.25)
     async for event in generation: ...        # Progress, Tokens, Done; raises what ends it early
     await generation.close()                  # cancels it where it has not ended
 
-`umad.gateway.gateway_call.GatewayCall.open` does the first and the last by itself. Not: what events
-look like in a dialect. Belongs to the task of its HTTP request.
+`umad.gateway.gateway_call.GatewayCall.open` does the first and the last by itself. Not: how a
+dialect shows events. Owner: the task of its HTTP request.
 """
 
 import asyncio

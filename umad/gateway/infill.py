@@ -1,11 +1,11 @@
-"""A fill-in-the-middle prompt out of the model's own tokens, as llama-server puts it together.
+"""Builds a fill-in-the-middle prompt from the model's own tokens, as llama-server does.
 
     [repo] name, ([separator] file name, text)*, [separator] file,
     [prefix] before the cursor + typed [suffix] after it [middle]
 
 Source: `format_prompt_infill` in llama.cpp's tools/server; the pattern over several files is
-Qwen2.5-Coder's (arXiv 2409.12186). Text is made tokens piece by piece and without control tokens:
-what stands in somebody's file is never a mark. Pure, but for the tokenizer it is given.
+Qwen2.5-Coder's (arXiv 2409.12186). Each piece of text is tokenized by itself and without control
+tokens, so a user's file can never contain a mark. Pure, but for the tokenizer it is given.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -1,7 +1,8 @@
-"""Listening in on a generation for the log or a trace, without being in its way.
+"""Lets listeners (the log, a trace, a quota) hear a generation without delaying it.
 
-Only where somebody listens is anything of this made: `umad.gateway.gateway_call` asks the daemon
-itself otherwise. Not: who listens (`umad.gateway.text_log`, `umad.gateway.spans`).
+Only a generation with listeners goes through this module; for others `umad.gateway.gateway_call`
+asks the daemon directly. Not: the listeners (`umad.gateway.text_log`, `umad.gateway.spans`,
+`umad.gateway.metering`).
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence

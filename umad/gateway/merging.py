@@ -1,7 +1,7 @@
-"""Several running generations heard as one, in the order things are said.
+"""Merges several running generations into one stream of events, in the order of arrival.
 
-For bodies with a list of prompts. Not: starting them (`GatewayCall.open`). Belongs to one task,
-with one more for each generation until it ends.
+Serves bodies with a list of prompts. Not: starting them (`GatewayCall.open`). Owner: one task, with
+one more for each generation until it ends.
 """
 
 import asyncio

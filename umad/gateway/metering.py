@@ -1,8 +1,7 @@
-"""Charges a generation to its key as it goes on: its prompt when it is accepted, tokens as they
-come.
+"""Charges a generation to its key: the prompt when it is accepted, each token as it comes.
 
-Listens in (`umad.gateway.listening`), so generations of keys without a quota of tokens cost
-nothing. Not: buckets (`umad.gateway.door.quotas`). Belongs to the task of its HTTP request.
+It is a listener (`umad.gateway.listening`), so generations of keys without a quota of tokens cost
+nothing. Not: buckets (`umad.gateway.door.quotas`). Owner: the task of its HTTP request.
 """
 
 from typing_extensions import override

@@ -1,7 +1,7 @@
-"""What the daemon says of its models, asked for again only when it may have changed.
+"""Caches the daemon's facts about its models, and asks again only when they may have changed.
 
-A model's template and families of formats belong to its file; a name comes to mean another file
-only when it is loaded anew. One event loop.
+A model's template and families of formats belong to its file. A name means another file only after
+it is loaded again. Owner: one event loop.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""The OpenAPI document of every endpoint, and a page that shows it without anything from outside.
+"""Makes the OpenAPI document of every endpoint, and a page that shows it without outside assets.
 
-Made from the tables of endpoints and pydantic's schemas, once.
+Both are made once, from the tables of endpoints and pydantic's schemas.
 """
 
 import html

@@ -1,9 +1,9 @@
-"""Spans by OpenTelemetry: one for an HTTP request, inside of it one for every generation.
+"""Makes OpenTelemetry spans: one for an HTTP request, and in it one for every generation.
 
 Names are those of the semantic conventions for HTTP servers and for generative AI
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/); what they have no word for
-begins with `umad.`. W3C `traceparent` and `tracestate` are honoured. Not: where
-they go (`umad.gateway.otel_export`).
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/). Names that the conventions lack
+begin with `umad.`. W3C `traceparent` and `tracestate` are honoured. Not: sending spans
+(`umad.gateway.otel_export`).
 """
 
 from typing import Any

@@ -1,6 +1,7 @@
-"""Where OpenTelemetry's spans go: OTLP over HTTP, or the console. Imported only by
-`umad.gateway.spans`, and only where it was asked for; which address, which service's name and how
-often are OpenTelemetry's own variables.
+"""Sends OpenTelemetry's spans: by OTLP over HTTP, or to the console.
+
+Only `umad.gateway.spans` imports it, and only if spans were asked for. OpenTelemetry's own
+variables set the address, the service's name and how often spans are sent.
 """
 
 import os

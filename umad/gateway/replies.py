@@ -1,11 +1,11 @@
-"""A chat's answer taken apart while it comes, for every dialect: content, reasoning, tool calls.
+"""Splits a chat's answer while it comes, for every dialect: content, reasoning, tool calls.
 
     reply = await call.chat(request)
     async for heard in reply: ...      # Progress, Said(index, part), Done
     replies = await reply.collect()    # or all of it at once
 
-Which marks a family of models writes is `umad.chat`'s. Ids of calls are made here. Not: any
-dialect's shape.
+`umad.chat` knows the marks of each family of models. Ids of calls are made here. Not: any dialect's
+shape.
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""The one id that runs through a request's header, log line and error."""
+"""Chooses the one id that a request has in its header, its log line and its error."""
 
 import re
 import secrets

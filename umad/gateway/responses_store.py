@@ -1,8 +1,8 @@
-"""Responses that a later one may go on from (`previous_response_id`), in SQLite.
+"""Stores responses in SQLite, so that a later one may continue them (`previous_response_id`).
 
-Bounded by bytes: the oldest make room. Each belongs to the key that made it. What is kept is a
-conversation's text, so the file is its owner's alone. SQLite blocks, so everything runs on one
-thread of the store's own; the file is opened at the first use.
+The store has a limit in bytes: the oldest responses make room. Each belongs to the key that made
+it. A response holds a conversation's text, so only the file's owner may read it. SQLite blocks, so
+everything runs on one thread of the store's own; the file is opened at the first use.
 """
 
 import asyncio

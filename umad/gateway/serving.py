@@ -1,9 +1,9 @@
-"""The gateway's process: a listening socket, uvicorn around the application, signals, the end.
+"""Runs the gateway's process: a listening socket, uvicorn around the application, signals, the end.
 
-Not: what is served (`umad.gateway.app`). The main thread and one loop.
+Not: what is served (`umad.gateway.app`). Owner: the main thread and one loop.
 
-First SIGTERM or SIGINT: nothing new is taken, running answers may end within `DRAIN_S`. Second: at
-once.
+After the first SIGTERM or SIGINT it accepts nothing new, and running answers may end within
+`DRAIN_S`. After the second it ends at once.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What all requests of one gateway share: settings, the daemon, who may come in, counts.
+"""Holds what all requests of one gateway share: settings, the daemon, the door, counts.
 
-Made once by `umad.gateway.app`; the parts own their own state. One event loop.
+`umad.gateway.app` makes it once; the parts own their own state. Owner: one event loop.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
-"""Traces: who makes spans of HTTP requests, if anybody does.
+"""Decides whether HTTP requests are traced, and says what a maker of traces must offer.
 
 With the extra `otel` and a variable that says where spans go (`OTEL_EXPORTER_OTLP_ENDPOINT`,
-`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_TRACES_EXPORTER` as otlp or console) that is
-`umad.gateway.otel`; otherwise nobody, and nothing of OpenTelemetry is imported. Spans tell of
-models, tokens and times, never of what was said.
+`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_TRACES_EXPORTER` as otlp or console)
+`umad.gateway.otel` makes the spans. Otherwise there are no spans, and nothing of OpenTelemetry is
+imported. Spans tell of models, tokens and times, never of what was said.
 """
 
 import importlib

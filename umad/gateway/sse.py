@@ -1,7 +1,7 @@
-"""Streamed answers: headers at once, keep-alive while nothing is said, an error as the last word.
+"""Streams an answer: headers at once, keep-alive while no piece comes, an error as the last piece.
 
 Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html) and newline-
-delimited JSON. Not: what is in them. Belongs to the task of its HTTP request.
+delimited JSON. Not: the content of the pieces. Owner: the task of its HTTP request.
 """
 
 import asyncio

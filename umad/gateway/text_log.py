@@ -1,7 +1,8 @@
-"""Prompts and completions in the log, for who asked for it with `UMAD_VERBOSE=1`.
+"""Logs prompts and completions, if `UMAD_VERBOSE=1` asks for them.
 
-One line when a generation is asked for and one for every completion when it is over, as JSON, so
-that no text breaks a line. Not: when (`umad.gateway.gateway_call`). Owner: its request.
+It writes one line when a generation is asked for and one for every completion at its end. Lines are
+JSON, so that a line break in a text does not break a line of the log. Not: the decision to log
+(`umad.gateway.gateway_call`). Owner: its request.
 """
 
 import logging

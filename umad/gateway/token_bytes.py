@@ -1,6 +1,6 @@
-"""Bytes of single tokens, for lists of logprobs: asked of the daemon once each.
+"""Caches the bytes of single tokens for lists of log-probabilities: each is asked for once.
 
-Bounded per model; a model's vocabulary does not change. One event loop.
+The cache has a limit per model; a model's vocabulary does not change. Owner: one event loop.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,7 @@
-"""Vectors as JSON, a row at a time: numbers in decimal take a second a library, and streams of
-others must not wait for that.
+"""Writes vectors as JSON, one row at a time.
+
+The numbers of a whole library of texts take a second to write in decimal, and other streams must
+not wait for that.
 """
 
 import asyncio

@@ -1,1 +1,4 @@
-"""What clients send, as pydantic models: a file per dialect. Not: what it means (`dialects/`)."""
+"""Describes what clients send as pydantic models: a file per dialect.
+
+Not: what a body means (`dialects/`).
+"""

@@ -1,7 +1,7 @@
-"""What is answered, for the OpenAPI document: required fields, and those that may be there.
+"""Describes answers for the OpenAPI document: required fields and optional ones.
 
-Answers are made by their dialects; tests hold them against these, and against the packages' own
-types. Not here: pieces of streams, which OpenAPI has no word for.
+The dialects make the answers. Tests hold the answers against these models and against the types of
+the clients' own packages. Not: pieces of streams, because OpenAPI cannot describe them.
 """
 
 from typing import Any, Literal

@@ -1,8 +1,8 @@
-"""Bodies that Anthropic's Messages API accepts, as far as a local model can mean something by them.
+"""Describes the bodies of Anthropic's Messages API, as far as a local model can use them.
 
-Source: the parameter types of the `anthropic` package. What steers billing, caching or Anthropic's
-own tools is accepted and has no effect; a block or a tool of an unknown type is kept as `Unknown`
-for the translator to skip or refuse. Not: what any of it becomes (`conversation`).
+Source: the parameter types of the `anthropic` package. Fields for billing, caching or Anthropic's
+own tools are accepted and have no effect. A block or a tool of an unknown type is kept as
+`Unknown`; the translator skips or refuses it. Not: the translation of a body (`conversation`).
 """
 
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""How long Ollama's clients want a model kept: seconds, or a duration as Go writes it. Pure."""
+"""Reads how long Ollama's clients want to keep a model: seconds, or a Go duration. Pure."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Errors in each dialect's shape, for the OpenAPI document."""
+"""Describes errors in each dialect's shape, for the OpenAPI document."""
 
 from typing import Literal
 

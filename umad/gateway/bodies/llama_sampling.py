@@ -1,6 +1,7 @@
-"""Sampling under the names of llama.cpp's programs, which Ollama took over.
+"""Describes sampling fields under the names of llama.cpp's programs, which Ollama also uses.
 
-Not: OpenAI's names (`sampling`), nor how long an answer may be: each dialect has its own word.
+Not: OpenAI's names (`sampling`), nor the length limit of an answer: each dialect names it
+differently.
 """
 
 from typing import Any

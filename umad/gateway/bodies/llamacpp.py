@@ -1,6 +1,6 @@
-"""Bodies of llama.cpp's own endpoints, as llama-server takes them (its tools/server/README.md).
+"""Describes the bodies of llama.cpp's own endpoints, as in its tools/server/README.md.
 
-Fields that steer its slots, caches and exotic samplers are accepted and have no effect.
+Fields for its slots, its caches and its rare samplers are accepted and have no effect.
 """
 
 from typing import Annotated, Any

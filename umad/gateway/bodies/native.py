@@ -1,4 +1,4 @@
-"""Bodies of the native endpoints: the fields of the socket's requests, and no others."""
+"""Describes the native endpoints' bodies: the fields of the socket's requests, and no others."""
 
 from typing import Any
 

@@ -1,8 +1,9 @@
-"""Bodies that Ollama's API accepts.
+"""Describes the bodies of Ollama's API.
 
-Source: the request types of the `ollama` package and Ollama's `api/types.go`. Options that shape
-a runner (num_ctx, num_gpu, num_thread, …) are accepted and have no effect: apps that disagree
-about them would otherwise reload each other's model. Not: what a body becomes (`requests`).
+Source: the request types of the `ollama` package and Ollama's `api/types.go`. Options that
+configure a runner (num_ctx, num_gpu, num_thread, …) are accepted and have no effect: with an
+effect, apps that disagree about them would reload each other's model. Not: the translation of a
+body (`requests`).
 """
 
 from typing import Annotated, Any, Literal

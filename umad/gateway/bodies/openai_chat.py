@@ -1,4 +1,4 @@
-"""Body of POST /v1/chat/completions.
+"""Describes the body of POST /v1/chat/completions.
 
 https://platform.openai.com/docs/api-reference/chat/create
 """

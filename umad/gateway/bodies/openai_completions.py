@@ -1,4 +1,4 @@
-"""Body of POST /v1/completions.
+"""Describes the body of POST /v1/completions.
 
 https://platform.openai.com/docs/api-reference/completions/create
 """

@@ -1,4 +1,4 @@
-"""Bodies of POST /v1/embeddings and /v1/rerank.
+"""Describes the bodies of POST /v1/embeddings and /v1/rerank.
 
 https://platform.openai.com/docs/api-reference/embeddings/create
 https://api.jina.ai/redoc#tag/rerank (Cohere's and llama-server's are alike)

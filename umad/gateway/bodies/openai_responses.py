@@ -1,4 +1,4 @@
-"""Body of POST /v1/responses.
+"""Describes the body of POST /v1/responses.
 
 https://platform.openai.com/docs/api-reference/responses/create
 """

@@ -1,6 +1,6 @@
-"""Fields that several dialects share: how tokens are drawn, and umad's own beside a dialect's.
+"""Describes the fields that several dialects share: sampling, and umad's own fields.
 
-Everything not given keeps umad's defaults. Ranges are checked in one place, `umad.request`.
+A field that is not given keeps umad's default. Only `umad.request` checks ranges.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""What GET /metrics answers as JSON, and POST /load. For the OpenAPI document.
+"""Describes the JSON answers of GET /metrics and POST /load, for the OpenAPI document.
 
-docs/decisions/0022-scorecard.md says what each figure means. None: nothing was measured in the
+docs/decisions/0022-scorecard.md explains each figure. None means that nothing was measured in the
 window.
 """
 

@@ -1,6 +1,6 @@
-"""Every endpoint there is: one table per file, put together here.
+"""Lists every endpoint: each dialect's file has one table, and they are put together here.
 
-A dialect's file turns bodies into `GenerateRequest`s and events into the dialect's answers; it
+A dialect's file turns bodies into `GenerateRequest`s and events into the dialect's answers. It
 imports nothing from another dialect's file.
 """
 

@@ -1,6 +1,6 @@
-"""GET /metrics: the scorecard as JSON, or with the gateway's own counts as Prometheus text.
+"""Serves GET /metrics: the scorecard as JSON, or with the gateway's own counts as Prometheus text.
 
-Which one: what the client accepts; Prometheus asks for text/plain or OpenMetrics.
+The client's Accept header chooses: Prometheus asks for text/plain or OpenMetrics.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""umad's own endpoints: /generate, /load, /unload, /priority, /cancel, /forget,
+"""Serves umad's own endpoints: /generate, /load, /unload, /priority, /cancel, /forget,
 /status, /health, /diag.
 
 Errors have OpenAI's shape. Not: /metrics (`dialects.metrics`).

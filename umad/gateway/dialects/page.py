@@ -1,7 +1,8 @@
-"""GET /: one small page to look at, with a chat and the live scorecard.
+"""Serves GET /: one small web page with a chat and the live scorecard.
 
-A single file without a build or outside assets, read once. What it shows it asks for like any
-other client, so it needs no key itself, and the policy sent with it lets nothing else in.
+The page is a single file without a build or outside assets, read once. It gets its data as any
+other client does, so the page itself needs no key. The content security policy sent with it lets it
+load nothing else.
 """
 
 import base64

@@ -1,12 +1,12 @@
-"""A name for a caller without a key: the product its User-Agent begins with (RFC 9110, 10.1.5).
+"""Names a caller without a key by the product its User-Agent begins with (RFC 9110, 10.1.5).
 
     claude-cli/2.1.197 (external, cli)  -> claude-cli
     OpenAI/Python 3.52.0                -> OpenAI-Python
     Mozilla/5.0 (X11; Linux x86_64) …   -> Mozilla
 
-So callers share a lane's time by tool and not as one, and rules of apps find them. Anybody may
-send any name: it decides nothing that could not be asked for anyway, and a key's own name wins.
-Names are few, since each is a row of the scorecard. Pure.
+With such names, callers share a lane's time by tool instead of as one caller, and rules of `apps:`
+apply to them. Anybody may send any name, so a name gives no right that could not be had without it.
+A key's own name wins. The number of names is limited, because each is a row of the scorecard. Pure.
 """
 
 import re

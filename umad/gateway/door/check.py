@@ -1,4 +1,4 @@
-"""Whether an address may be listened on, before anything is started. Not: listening."""
+"""Checks that the gateway may listen on an address, before anything starts. Not: listening."""
 
 from pathlib import Path
 

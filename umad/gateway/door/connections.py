@@ -1,16 +1,17 @@
-"""Connections before and between requests: how long, how large, how many.
+"""Limits connections before and between requests: their time, their size, their number.
 
-uvicorn waits for ever for a request's head and holds as much of one as is sent. So here a head has
-a time and a size, a connection that idles has a time, and there are so many connections at most.
-When one more comes, room is made by one that has nothing under way: no request yet, half of one,
-an answer that is not read, or none since its last. It is the oldest of whoever has most
-(`umad.crowd`): a key once one was given, before that an address. Where all are at work the new one
-is told to come back (503).
+uvicorn waits for ever for a request's head, and holds as many of its bytes as are sent. So here a
+head has a limit of time and size, an idle connection has a limit of time, and the number of
+connections has a limit. When one more comes, a connection that does no work is closed for it: one
+without a request yet, with half a request, with an answer that its client does not read, or
+without a request since the last one. Of these the oldest goes that belongs to the caller with most
+connections (`umad.crowd`); a caller is a key, or an address before it has shown a key. Where all
+connections are at work, the new one is told to come back (503).
 
-Who shuts down his sending side after a request (`nc -N`) looks like who has gone. As with Go's
-server an answer that is short is still given; a generation ends, since nobody may be there to read
-it. Not: what the bytes say (`door.reading`), nor bodies (`umad.gateway.dispatch`), which have the
-gateway's own answers. One event loop.
+A client that shuts down its sending side after a request (`nc -N`) looks like one that has left. As
+with Go's server it still gets a short answer. Its generation ends, since perhaps nobody reads it.
+Not: the meaning of the bytes (`door.reading`), nor bodies (`umad.gateway.dispatch`), which get the
+gateway's own answers. Owner: one event loop.
 """
 
 import asyncio

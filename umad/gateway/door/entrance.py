@@ -1,15 +1,15 @@
-"""Settles who a request is: by its Host and Origin, its key, and whose its connection is.
+"""Decides who sent a request: by its Host and Origin, its key, and the owner of its connection.
 
     a key                         the key's own: admin or user, as its file says
     no keys are set, and it is
-      a process of this user      the machine's user; root too, who can do anything anyway
-      a page of another origin    that `--cors-origin` lets in: a user, one for each origin
+      a process of this user      the machine's user; root too, because root can do anything anyway
+      a page of another origin    accepted if `--cors-origin` names it: a user, one for each origin
       another user                refused; with `--gateway-all-users`, or on a Unix socket whose
-                                  file it may open, a user, one for each uid
-      another machine             let in by `--gateway-exposed` only: a user, one for each address
+                                  file that user may open: a user, one for each uid
+      another machine             accepted only with `--gateway-exposed`: a user, one per address
       nobody can tell             refused, with what to do
 
-The daemon decides what each may do (`umad.daemon.authority`). Pure.
+Not: what each may do; the daemon decides that (`umad.daemon.authority`). Pure.
 """
 
 import os

@@ -1,15 +1,15 @@
-"""Host and Origin: a web page must not use a gateway that it does not belong to.
+"""Checks Host and Origin, so that no foreign web page can use the gateway.
 
-DNS rebinding: a page's own name comes to point at this gateway, and the browser sends that name as
-Host. So Host has to be a name or address this gateway is known by: this machine's own, those of
-`--gateway-hosts`, and, where it listens beyond this machine, any address written as numbers, which
-no name can be made to be.
+DNS rebinding: a page's own name is made to point at this gateway, and the browser sends that name
+as Host. So Host must be a name or address of this gateway: one of this machine's own, one of
+`--gateway-hosts`, or, where it listens beyond this machine, any numeric address: no DNS name can be
+made to look like one.
 
-Origin, which browsers send with everything a page asks of another one and with every POST, has to
-be the very place that is asked, port and all, or one of the CORS list. Another page on localhost,
-that of a dev server on port 3000 say, is another origin like any other. A page can send a GET
-without Origin, as an image or a script; browsers say where such a one comes from in Sec-Fetch-Site.
-Pure.
+Browsers send Origin with every POST and with everything a page asks of another origin. Origin must
+be exactly the address that is asked, port included, or be on the CORS list. Another page on
+localhost, for example a dev server on port 3000, is a foreign origin like any other. A page can
+send a GET without Origin, as an image or a script; browsers then name its source in
+Sec-Fetch-Site. Pure.
 """
 
 import ipaddress

@@ -1,17 +1,17 @@
-"""API keys: a file of them, and who stands behind each.
+"""Reads the file of API keys, and finds the owner of a key.
 
     keys:                       # or simply one key a line
       - name: laptop
         key: sk-...
-        app: zed                # whose work it counts as; default: the name
+        app: zed                # the app its work counts for; default: the name
         lane: background        # the highest its work may run in; default: any
         role: admin             # default: user, who sees and touches only what is its own
         requests_per_minute: 60
         tokens_per_minute: 100000
 
-Keys are kept as digests and compared in constant time, each with every one. What a key owns, its
-digest owns: names may be given to others, and lines of a file move. Not: quotas' counting
-(`door.quotas`). Read once at start.
+Keys are kept as digests. A key is compared with every one of them in constant time. What a key owns
+belongs to its digest, because names may be given to others and lines of a file move. Not: counting
+quotas (`door.quotas`). Read once at start.
 """
 
 import difflib

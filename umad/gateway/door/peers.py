@@ -1,7 +1,8 @@
-"""Who is at the other end of a connection: from which address, and of which user of this machine.
+"""Finds the other end of a connection: its address, and its user on this machine.
 
-Asked once for a connection, when it is accepted: who has it then is who made it. Not: what that one
-may do (`umad.gateway.door.entrance`), nor the kernel's tables (`socket_owners`). One event loop.
+The question is asked once for a connection, when it is accepted: at that moment its holder is the
+process that made it. Not: what that user may do (`umad.gateway.door.entrance`), nor the kernel's
+tables (`socket_owners`). Owner: one event loop.
 """
 
 import asyncio

@@ -1,9 +1,10 @@
-"""Room for requests at work, and for the bodies that arrive before they are.
+"""Limits the requests at work, and the bytes of bodies that are still arriving.
 
-A request takes its place once all of its body is there, so a slow one keeps nobody from working.
-The last eighth of the places is for callers that hold few: whoever sends much cannot take them all.
-Bytes of bodies are bounded in all; where they are not enough, the caller that holds most loses the
-oldest that is still arriving. Pure: who is to be stopped is told to stop.
+A request takes its place once its whole body is there, so a slow body keeps no other request from
+working. The last eighth of the places is for callers that hold few, so a caller that sends much
+cannot take them all. The bytes of all bodies together have a limit. At the limit, the caller that
+holds most loses its oldest body that is still arriving. Pure: it only tells that body's reader to
+stop.
 """
 
 from collections.abc import Callable, Iterator

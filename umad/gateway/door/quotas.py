@@ -1,13 +1,13 @@
-"""How much each key may ask for in a minute.
+"""Limits the requests and tokens of each key per minute.
 
-A bucket per key and quota, filled at the quota's rate up to one minute's worth. A request takes one
-of the one; of the other it takes tokens as they come about: those of its prompt when the daemon has
-accepted it, by an estimate until they are counted, those of its answer as they are sent. So who
-hangs up has paid for what was done.
+There is a bucket per key and quota, filled at the quota's rate up to one minute's worth. A request
+takes one from the bucket of requests. From the bucket of tokens it takes its prompt's tokens when
+the daemon has accepted it (an estimate until they are counted), and its answer's tokens as they are
+sent. So a client that hangs up has paid for the work that was done.
 
-Tokens that are not yet there cannot be taken, so each request also *holds* what it may still use.
-It comes in while more than nothing is left beside what others hold, and so a key overdraws its
-bucket by no more than one request's worth, however many it sends side by side.
+Tokens that do not exist yet cannot be taken, so each request also *holds* those it may still use. A
+request comes in while the bucket has more than the other requests hold. So a key overdraws its
+bucket by at most one request's worth, however many requests it sends side by side.
 Pure: time enters as `now_s`.
 """
 

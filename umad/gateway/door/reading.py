@@ -1,17 +1,17 @@
-"""The bytes of one connection, taken for the same requests however they were cut.
+"""Reads the requests of one connection, the same ones however its bytes are cut.
 
-uvicorn's protocol around httptools, with what both leave to chance settled:
+It is uvicorn's protocol around httptools. It settles cases that both leave to chance:
 
 - A request that asks for another protocol is answered in this one and is its connection's last:
   the parser would take its body, or what follows, for the other protocol.
-- What cannot be read ends the connection with a 400, behind the answers to whole requests before
-  it and never in the middle of one. So does what two servers may read in two ways: `Host` twice,
-  a transfer coding besides `chunked`, or any in HTTP/1.0.
-- After a request that is its connection's last nothing is read.
-- Fields behind a body (trailers) are not the request's: they change nothing and have a bound.
-- A head has a size, and so have the requests that are sent before the first is answered.
+- Bytes that cannot be read end the connection with a 400. The 400 comes after the answers to the
+  whole requests before it and never inside one. The same holds for a request that two servers may
+  read in two ways: `Host` twice, a transfer coding besides `chunked`, or any in HTTP/1.0.
+- After the last request of a connection nothing is read.
+- Fields behind a body (trailers) change nothing in the request, and their size has a limit.
+- A head has a limit of size, and so have the requests sent before the first is answered.
 
-Not: how long a connection may take, and how many there are (`door.connections`). One event loop.
+Not: limits on a connection's time, and on their number (`door.connections`). Owner: one event loop.
 """
 
 from collections.abc import Callable

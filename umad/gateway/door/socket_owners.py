@@ -1,13 +1,13 @@
-"""Whose a TCP connection on this machine is, as the kernel's tables have it: the platform seam.
+"""Finds the owner of a TCP connection on this machine in the kernel's tables: the platform seam.
 
     Linux   sock_diag(7), one question for one connection; else /proc/net/tcp and tcp6
     macOS   sysctl net.inet.tcp.pcblist64 (netinet/in_pcb.h, sys/socketvar.h); written from the
             headers and not run
 
-A table is used only once it has been right about a connection of our own, so a kernel that lacks
-it, or has it laid out differently, means "nobody can tell" and never a wrong user.
-Not: what follows from it (`umad.gateway.door.entrance`). Any thread; microseconds where sock_diag
-answers, and a read of the whole table elsewhere.
+A table is used only after it was right about a connection of our own. So a kernel that lacks the
+table, or lays it out differently, gives "nobody can tell" and never a wrong user.
+Not: what follows from the owner (`umad.gateway.door.entrance`). Any thread; it takes microseconds
+where sock_diag answers, and a read of the whole table elsewhere.
 """
 
 import ctypes

@@ -1,9 +1,9 @@
-"""Take Claude Code's attribution line out of a system prompt.
+"""Removes Claude Code's attribution line from a system prompt.
 
 Claude Code begins its system prompt with a line for Anthropic's billing,
-`x-anthropic-billing-header: cc_version=…; cc_entrypoint=…; cch=…;`, whose values change with every
-request. The model has no use for it, and what follows a changed line is a prompt never seen
-before: left in, it would cost every turn of an agent its whole prefix cache.
+`x-anthropic-billing-header: cc_version=…; cc_entrypoint=…; cch=…;`. Its values change with every
+request, and the model has no use for them. A prefix cache ends at the first changed token. So this
+line, left in, would cost an agent its whole prefix cache in every turn.
 """
 
 import re

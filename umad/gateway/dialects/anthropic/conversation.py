@@ -1,8 +1,8 @@
-"""What a Messages body asks for, as one of umad's requests.
+"""Translates a Messages body into a `GenerateRequest`.
 
-Where Anthropic's turns and a chat template's differ: a turn is a list of blocks, tool results
-stand in a user's turn, system turns may come in the middle, and a last turn of the assistant is
-the beginning of the answer. Pure. Not: rendering the model's template, nor parsing its answer.
+Anthropic's turns differ from a chat template's: a turn is a list of blocks, tool results stand in a
+user's turn, system turns may come in the middle, and a last turn of the assistant is the beginning
+of the answer. Pure. Not: rendering the model's template, nor parsing its answer.
 """
 
 import json

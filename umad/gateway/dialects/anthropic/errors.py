@@ -1,4 +1,4 @@
-"""An error as Anthropic's clients expect it: `{"type": "error", "error": {"type", "message"}}`.
+"""Shapes an error for Anthropic's clients: `{"type": "error", "error": {"type", "message"}}`.
 
 https://docs.anthropic.com/en/api/errors
 """

@@ -1,7 +1,8 @@
-"""POST /v1/messages and /v1/messages/count_tokens.
+"""Serves POST /v1/messages and /v1/messages/count_tokens.
 
-Not: what a body means (`conversation`) or how an answer looks (`stream`). Any `anthropic-beta` and
-`anthropic-version` header is welcome: what it brings is accepted or passed over in the body.
+Not: the translation of a body (`conversation`) or of an answer (`stream`). Every `anthropic-beta`
+and `anthropic-version` header is accepted. The body models accept or ignore the fields that such a
+version adds.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator

@@ -1,12 +1,13 @@
-"""An answer in Anthropic's shapes: the events of a stream in their fixed order, or one message.
+"""Shapes an answer for Anthropic: the events of a stream in their fixed order, or one message.
 
     message_start, (content_block_start, content_block_delta*, content_block_stop)*,
     message_delta, message_stop; ping anywhere between; error in place of the rest.
 
-A stream is told the parts of an answer as they come and says which events they are; one message is
-the same told at once. The prompt's tokens are not counted yet when a stream must begin (its client
-is to see headers while the prompt is still read), so `message_start` says 0 and `message_delta`
-the truth, which is what clients keep. Pure. Owner: the one request it belongs to.
+`MessageStream` takes the parts of an answer as they come and returns the events to send. One whole
+message is made from the same events. A stream begins before its prompt's tokens are counted,
+because its client is to see headers while the prompt is still read. So `message_start` says 0
+tokens and `message_delta` has the true counts, which clients keep. Pure. Owner: the task of one
+request.
 """
 
 import secrets

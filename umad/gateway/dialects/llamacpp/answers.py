@@ -1,4 +1,4 @@
-"""An answer in llama-server's shapes: pieces of a stream, and the whole. Pure.
+"""Shapes an answer as llama-server does: the pieces of a stream, and the whole answer. Pure.
 
 Source: `server_task_result_cmpl_*::to_json_non_oaicompat` in llama.cpp's tools/server.
 """

@@ -1,4 +1,4 @@
-"""An error as llama-server says it: `{"error": {"code": status, "message", "type"}}`.
+"""Shapes an error as llama-server does: `{"error": {"code": status, "message", "type"}}`.
 
 Source: `format_error_response` in llama.cpp's tools/server.
 """

@@ -1,4 +1,4 @@
-"""POST /infill, /embedding, /tokenize and /detokenize."""
+"""Serves POST /infill, /embedding, /tokenize and /detokenize."""
 
 from collections.abc import AsyncGenerator
 

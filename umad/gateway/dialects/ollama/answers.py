@@ -1,7 +1,7 @@
-"""A running answer as Ollama's lines, for chats and for raw prompts.
+"""Streams a running answer as Ollama's lines, for chats and for raw prompts.
 
-A first line goes out at once and one while each part of a long prompt is read, both without text:
-a client sees headers and life before there is anything to say. Belongs to the task of its request.
+A line without text goes out at once, and another one while each part of a long prompt is read. So
+the client sees headers and signs of life before the first token. Owner: the request's task.
 """
 
 from collections.abc import AsyncGenerator, Sequence

@@ -1,4 +1,4 @@
-"""An error as Ollama says it: `{"error": "…"}`, in a stream as its last line."""
+"""Shapes an error as Ollama does: `{"error": "…"}`. In a stream the error is the last line."""
 
 from umad.gateway import sse
 from umad.gateway.bodies.errors import OllamaError

@@ -1,7 +1,7 @@
-"""Models as Ollama describes them: rows of tags and ps, and what show says. Pure.
+"""Describes models as Ollama does: the rows of tags and ps, and the answer of show. Pure.
 
-Facts come from the daemon's `models`. What umad does not know of a model (when its file was made,
-a license) is left empty rather than made up.
+Facts come from the daemon's `models`. A fact that umad does not know (when a model's file was made,
+its license) stays empty; nothing is made up.
 """
 
 import hashlib

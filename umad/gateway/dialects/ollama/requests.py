@@ -1,7 +1,7 @@
-"""What Ollama's bodies ask for, as umad's requests. Pure.
+"""Translates Ollama's bodies into umad's requests. Pure.
 
-An option that was not given stays umad's default. The options that shape a runner (num_ctx,
-num_gpu, …) have no effect: apps that disagree about them share one loaded model.
+An option that was not given keeps umad's default. The options that configure a runner (num_ctx,
+num_gpu, …) have no effect, so apps that disagree about them share one loaded model.
 """
 
 import json

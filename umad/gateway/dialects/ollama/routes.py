@@ -1,7 +1,8 @@
-"""Ollama's endpoints. Names may carry its tag for the newest: `nano:latest` is `nano`.
+"""Serves Ollama's endpoints. Names may carry its tag for the newest: `nano:latest` is `nano`.
 
-Models are umad's to keep: `keep_alive` is read and has no effect, but for an empty request with 0,
-which lets an idle model go. Pulling, copying and deleting are not served yet, and say so.
+umad decides how long a model stays loaded. So `keep_alive` is read and has no effect, with one
+exception: an empty request with `keep_alive: 0` unloads a model that nobody uses. Pulling, copying
+and deleting models are not served yet, and the answer says so.
 """
 
 import asyncio

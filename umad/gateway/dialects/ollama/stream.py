@@ -1,7 +1,7 @@
-"""An answer in Ollama's shapes: lines of a stream, or one object. Pure.
+"""Shapes an answer as Ollama does: the lines of a stream, or one object. Pure.
 
-Every line carries the model and the time; the last one also why it ended, and counts. A call of
-a tool is told whole, its arguments as an object, as Ollama's clients expect it.
+Every line has the model and the time. The last line also has counts and the reason why the answer
+ended. A tool call is sent whole, with its arguments as an object, as Ollama's clients expect.
 """
 
 import json

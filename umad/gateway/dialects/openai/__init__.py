@@ -1,4 +1,4 @@
-"""OpenAI's API: chat completions, completions, responses, embeddings, models.
+"""Serves OpenAI's API: chat completions, completions, responses, embeddings, models.
 
     chat, chat_stream                      POST /v1/chat/completions, whole and in pieces
     completions                            POST /v1/completions
@@ -6,8 +6,8 @@
     models                                 GET /v1/models
     responses                              POST /v1/responses; responses_items: its conversation as
                                            turns; responses_writer: its events; responses_kept:
-                                           those that are asked for again
+                                           reads, lists and deletes stored responses
     turns, usage, logprobs, error_shape    shapes that these have in common
 
-It imports nothing from another dialect.
+Not: other dialects; nothing of theirs is imported.
 """

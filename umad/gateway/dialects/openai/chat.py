@@ -1,6 +1,6 @@
-"""POST /v1/chat/completions: a body to a chat, its answer whole.
+"""Serves POST /v1/chat/completions: translates the body into a chat, and answers it whole.
 
-Not: the streamed answer (`openai_chat_stream`).
+Not: the streamed answer (`chat_stream`).
 """
 
 from typing import Any

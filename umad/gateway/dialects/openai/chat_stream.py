@@ -1,4 +1,4 @@
-"""The streamed answer of /v1/chat/completions: a chunk for everything that was said."""
+"""Streams the answer of /v1/chat/completions: one chunk for each thing that the model said."""
 
 from collections.abc import AsyncGenerator
 from typing import Any

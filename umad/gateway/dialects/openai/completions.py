@@ -1,6 +1,7 @@
-"""POST /v1/completions: texts go on where they end, or between two ends (`suffix`).
+"""Serves POST /v1/completions: continues a text, or fills the gap before its `suffix`.
 
-Control tokens written in a prompt are meant: editors put fill-in-the-middle marks there.
+A prompt's control tokens count as control tokens, because editors write fill-in-the-middle marks
+there.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""POST /v1/embeddings and /v1/rerank.
+"""Serves POST /v1/embeddings and /v1/rerank.
 
-The `openai` package asks for base64 unless told otherwise and unpacks it itself: a quarter of the
-bytes, and no number is written in decimal.
+By default the `openai` package asks for base64 and unpacks it itself. Base64 takes a quarter of the
+bytes of decimal numbers, and the gateway need not write any.
 """
 
 import base64

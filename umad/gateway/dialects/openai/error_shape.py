@@ -1,4 +1,4 @@
-"""OpenAI's error shape, for all of its endpoints and the native ones.
+"""Shapes an error as OpenAI does, for all of its endpoints and the native ones.
 
 https://platform.openai.com/docs/guides/error-codes
 """

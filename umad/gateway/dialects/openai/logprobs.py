@@ -1,4 +1,4 @@
-"""Lists of logprobs in both of OpenAI's shapes."""
+"""Shapes lists of log-probabilities in both of OpenAI's forms."""
 
 from collections.abc import Sequence
 from typing import Any

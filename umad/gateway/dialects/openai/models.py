@@ -1,6 +1,6 @@
-"""GET /v1/models and /v1/models/{model}: what is loaded, and the plain aliases of it.
+"""Serves GET /v1/models and /v1/models/{model}: loaded models, and their aliases without wildcards.
 
-OpenAI and Anthropic have the same paths; an answer has the fields of both.
+OpenAI and Anthropic use the same paths, so an answer has the fields of both.
 """
 
 from collections.abc import Mapping

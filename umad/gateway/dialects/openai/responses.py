@@ -1,7 +1,7 @@
-"""/v1/responses: a chat whose turns are kept here, so that the next one only names the last.
+"""Serves POST /v1/responses: a chat whose turns are stored, so that the next turn only names it.
 
-Not: the order of events (`responses_writer`), what items mean (`responses_items`), nor asking for
-what is kept (`responses_kept`).
+Not: the order of events (`responses_writer`), the meaning of items (`responses_items`), nor reading
+stored responses (`responses_kept`).
 """
 
 import json

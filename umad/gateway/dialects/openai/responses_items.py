@@ -1,7 +1,7 @@
-"""Items of a response's conversation as a chat's turns.
+"""Translates the items of a response's conversation into a chat's turns.
 
-An assistant's turn is a run of items: thinking, text, calls. Types that are not known here are
-passed over: agents send those of tools that only their maker has.
+An assistant's turn is a run of items: thinking, text, calls. Items of unknown types are skipped:
+agents send those of tools that only OpenAI has.
 """
 
 import json

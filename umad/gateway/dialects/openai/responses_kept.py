@@ -1,6 +1,6 @@
-"""Responses that are kept: asked for again, listed with what they answered, forgotten.
+"""Serves stored responses: reads one, lists its input items, deletes it.
 
-Not: keeping them (`openai_responses`, `umad.gateway.responses_store`).
+Not: storing them (`responses`, `umad.gateway.responses_store`).
 """
 
 import json

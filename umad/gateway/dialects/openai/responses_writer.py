@@ -1,11 +1,11 @@
-"""A response while it is written: its items, and the event of every change, in OpenAI's order.
+"""Writes a response while it runs: its items, and the event of every change, in OpenAI's order.
 
     created, in_progress
     per item   output_item.added, [content_part.added,] delta*, done, [content_part.done,]
                output_item.done
     completed | incomplete
 
-One writer serves both kinds of answer: without a stream nobody sends its events. Pure.
+One writer serves both kinds of answer: an answer that is not streamed drops the events. Pure.
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 

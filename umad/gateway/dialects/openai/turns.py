@@ -1,4 +1,4 @@
-"""OpenAI's messages and tools as umad's: what chat completions and responses have in common."""
+"""Translates OpenAI's messages and tools into umad's, for chat completions and responses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Usage, reasons and times as OpenAI's endpoints say them."""
+"""Shapes usage, finish reasons and times as OpenAI's endpoints do."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
