@@ -1,4 +1,4 @@
-"""The KV pool and what leaves it: who sits where, what is shared, kept, parked and saved.
+"""Manages the KV pool, and the cells that leave the pool for host memory or disk.
 
     residency       Residency: places requests, shares prefixes, keeps and evicts sequences
     cell_ledger     KvLedger: counts which cells belong to which sequences
@@ -6,9 +6,9 @@
     windows         Beginnings: the prefixes that layers with a sliding window still have
     rent            Rent: evicts idle cells once rows have passed over them for too long
     parking         Parker: copies cells to host memory before they are evicted, and puts them back
-    parked_store    ParkedStore: the books of host memory, and what goes when it is full
+    parked_store    ParkedStore: accounts for host memory, and drops something when it is full
     copy_allowance  CopyAllowance: how many copies one step carries
-    session_saving  SessionSaver: sessions that are on disk, or are to be
+    session_saving  SessionSaver: writes sessions to disk and reads them back
 
 Not: the copying itself (`umad.engine`). Pure; owner: the step thread.
 """

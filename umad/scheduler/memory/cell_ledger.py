@@ -1,8 +1,11 @@
-"""Which KV cells belong to which sequences, counted exactly as llama.cpp's unified pool does.
+"""Counts which KV cells belong to which sequences, exactly as llama.cpp's unified pool does.
 
-A sequence is a chain of segments; a segment is a run of positions whose cells are shared by its
-holders (`llama_memory_seq_cp` shares, it does not copy). Cells are free when nobody holds them.
-Not: who deserves cells (`residency`). Owner: the step thread.
+A sequence is a chain of segments. A segment is a run of positions whose cells are shared by its
+holders: `llama_memory_seq_cp` shares cells, it does not copy them. A cell is free when no sequence
+holds it.
+
+Not: which request gets cells (`residency`).
+Owner: the step thread.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +14,7 @@ from umad.errors import InternalError
 
 
 class LedgerViolation(InternalError):
-    """Cells would be taken that are not there, or a sequence used that is not empty."""
+    """A caller asked for more cells than there are, or copied into a sequence that is not empty."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +24,7 @@ class _Segment:
 
 
 class KvLedger:
-    """Books of one pool of `n_cells` cells."""
+    """Accounts for the cells of one pool of `n_cells` cells."""
 
     def __init__(self, n_cells: int) -> None:
         self.n_cells = n_cells
@@ -31,11 +34,11 @@ class KvLedger:
 
     @property
     def free_cells(self) -> int:
-        """Cells nobody holds."""
+        """Cells that no sequence holds."""
         return self.n_cells - self.used_cells
 
     def length(self, seq: int) -> int:
-        """Tokens `seq` holds, shared ones included."""
+        """How many tokens `seq` holds, including those it shares."""
         return self._lengths.get(seq, 0)
 
     def sequences(self) -> tuple[int, ...]:
@@ -43,7 +46,7 @@ class KvLedger:
         return tuple(self._chains)
 
     def grow(self, seq: int, n_cells: int) -> None:
-        """`seq` takes `n_cells` free cells at its end."""
+        """Give `seq` `n_cells` free cells at its end."""
         if n_cells > self.free_cells:
             raise LedgerViolation(f"{n_cells} cells wanted, {self.free_cells} free")
         if n_cells <= 0:
@@ -57,7 +60,8 @@ class KvLedger:
         self.used_cells += n_cells
 
     def share(self, source: int, target: int, n_cells: int) -> None:
-        """`target`, empty, comes to hold the first `n_cells` of `source` too. Costs no cell."""
+        """Let the empty sequence `target` hold the first `n_cells` of `source` too. Takes no free
+        cell."""
         if self._chains.get(target):
             raise LedgerViolation(f"sequence {target} is not empty")
         if n_cells > self.length(source):
@@ -71,7 +75,8 @@ class KvLedger:
         self._lengths[target] = n_cells
 
     def trim(self, seq: int, keep_cells: int) -> int:
-        """`seq` gives up everything behind its first `keep_cells`; how many cells became free."""
+        """Take everything after its first `keep_cells` from `seq`; return how many cells became
+        free."""
         if keep_cells >= self.length(seq):
             return 0
         chain = self._chains[seq]
@@ -101,7 +106,7 @@ class KvLedger:
         return total
 
     def reclaimable_prefix(self, seq: int, n_cells: int, sequences: set[int]) -> int:
-        """Of the first `n_cells` of `seq`, those that only members of `sequences` hold."""
+        """How many of the first `n_cells` of `seq` are held by members of `sequences` only."""
         total, left = 0, n_cells
         for segment in self._chains.get(seq, ()):
             if left <= 0:
@@ -112,7 +117,7 @@ class KvLedger:
         return total
 
     def _split(self, seq: int, at_cells: int) -> int:
-        """Make a segment border at `at_cells` of `seq`'s chain; its index in the chain."""
+        """Make a segment border at `at_cells` of `seq`'s chain; return its index in the chain."""
         if at_cells <= 0:
             return 0
         reached = 0

@@ -1,8 +1,9 @@
-"""Copies between pool and host memory as freight of the steps: how many one may carry.
+"""Limits how many copies between the KV pool and host memory one step carries.
 
-Beside interactive rows copies take the place of background work, for as long as the guard allows
-that; a copy that a newcomer waits for may take as long as a slice of the newcomer's prompt. Where
-nothing interactive decodes, copies have a few milliseconds of each step.
+Beside interactive rows, copies take the place of background work, and only as many milliseconds as
+the guard allows. A copy that a newcomer waits for may take as long as a slice of the newcomer's
+prompt. While no interactive request decodes, copies get a few milliseconds of each step.
+
 Not: what is copied, and whether that is worth it (`parking`).
 Pure; owner: the step thread.
 """
@@ -14,12 +15,13 @@ from umad.scheduler.steps.candidates import Candidates, Hold, Reason
 from umad.scheduler.steps.limits import StepLimits
 from umad.step import MemoryOp, StepResult
 
-# For the copies of a step without interactive rows: what arrives meanwhile hardly feels it.
+# For the copies of a step without interactive rows. A request that arrives meanwhile hardly notices
+# so short a wait.
 COPY_MS = 8.0
 
 
 class CopyAllowance:
-    """Of one engine's steps. slab_cells: of the smallest copy."""
+    """The copies of one engine's steps. slab_cells: how many cells the smallest copy has."""
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class CopyAllowance:
     def load(
         self, candidates: Candidates, limits: StepLimits
     ) -> tuple[tuple[MemoryOp, ...], Hold | None]:
-        """The copies of the next step, and the background work whose place they take."""
+        """Return the copies of the next step, and a hold on the background work they replace."""
         self._for_background = False
         if not self._parker.has_work:
             return (), None
@@ -53,13 +55,13 @@ class CopyAllowance:
         return copies, Hold(reason=Reason.COPIES, background=bool(candidates.decode), embeds=True)
 
     def background_ms(self, result: StepResult) -> float:
-        """Of what a step's copies took, the part that was background work; 0 for none."""
+        """How many milliseconds of a step's copies count as background work; 0 for none."""
         if not self._for_background or result.house is None:
             return 0.0
         return result.house.copy_ms
 
     def _room_ms(self, candidates: Candidates, limits: StepLimits) -> tuple[float, float]:
-        """Milliseconds for copies that a newcomer waits for, and for all others."""
+        """Return the milliseconds for copies that a newcomer waits for, and for all others."""
         if not limits.rows:
             return COPY_MS, 0.0 if candidates.prefill else COPY_MS
         return (

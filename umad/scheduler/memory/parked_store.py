@@ -1,11 +1,13 @@
-"""The books of what is parked in host memory: whose tokens, how many slabs, who goes first.
+"""Keeps account of the sequences parked in host memory, and drops some when it is full.
 
-A parked sequence lies in slabs of `slice_cells` cells each, so that it can be copied a slab at a
-time. When another one needs room, the one goes that would cost least to rebuild for the room it
-takes, counted from when it was last of use (GreedyDual, Cao and Irani 1997); sessions go after all
-others.
+A parked sequence lies in slabs of `slice_cells` cells each, so that it can be copied one slab at a
+time. When another sequence needs room, the store drops the one that costs least to rebuild per
+slab, counted from when it was last of use (GreedyDual, Cao and Irani 1997). Sequences kept for a
+session are dropped after all others.
+
 Not: what is worth parking, or when (`parking`); the bytes themselves
-(`umad.engine.llamacpp.parked_cells`). Pure; owner: the step thread.
+(`umad.engine.llamacpp.parked_cells`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Iterator, Set
@@ -20,39 +22,44 @@ from umad.scheduler.memory.prefix_index import PrefixIndex
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkShape:
-    """capacity_bytes: of host memory for everything parked. slice_cells: cells of a slab.
-    slab_bytes: host memory of one slab, full or not."""
+    """How much host memory there is for parking, and how it is divided into slabs."""
 
+    # Host memory for everything that is parked.
     capacity_bytes: int
+    # Cells of one slab.
     slice_cells: int
+    # Host memory of one slab, full or not.
     slab_bytes: int
 
     def slabs(self, n_tokens: int) -> int:
-        """Slabs that so many tokens take."""
+        """How many slabs `n_tokens` tokens take."""
         return -(-n_tokens // self.slice_cells)
 
 
 @dataclass(slots=True, eq=False)
 class _Parked:
-    """tokens: all that are to be parked; the first n_parked are there. n_slabs: room taken, used or
-    reserved. worth: the store's clock when it was last of use, and what it would cost to rebuild
-    for each slab. pins: how many requests are being given it back. salt: under which it may be
-    found (`prefixes`)."""
+    """One sequence in host memory, or on its way there."""
 
+    # All tokens that are to be parked.
     tokens: NDArray[np.int32]
     session: str | None
+    # How many of `tokens`, from the first on, are in host memory already.
     n_parked: int
+    # The room it takes, used or reserved.
     n_slabs: int
+    # The store's clock when it was last of use, plus the milliseconds to rebuild it per slab.
     worth: float
+    # How many requests are getting it back now.
     pins: int = 0
+    # The salt under which it may be found (`prefixes`).
     salt: str = ""
     owner: str = ""
-    # To be dropped as soon as nobody is given it back any more.
+    # It is dropped as soon as no request is getting it back any more.
     goes: bool = False
 
 
 class ParkedStore:
-    """Keys 0, 1, 2 … of what is, or is about to be, in host memory."""
+    """The sequences that are, or are about to be, in host memory, by their keys 0, 1, 2 …"""
 
     def __init__(self, shape: ParkShape) -> None:
         self.shape = shape
@@ -75,7 +82,7 @@ class ParkedStore:
 
     @property
     def used_bytes(self) -> int:
-        """Host memory taken or spoken for."""
+        """Host memory that is taken or reserved."""
         return self._n_slabs * self.shape.slab_bytes
 
     @property
@@ -84,7 +91,8 @@ class ParkedStore:
         return bool(self._dropped)
 
     def take_dropped(self) -> tuple[int, ...]:
-        """Keys dropped since the last call: their memory is free once that has been told."""
+        """Return the keys dropped since the last call. Their memory is free once the engine has
+        been told."""
         dropped = tuple(self._dropped)
         self._dropped.clear()
         return dropped
@@ -94,12 +102,12 @@ class ParkedStore:
         return self._parked[key].n_parked
 
     def tokens(self, key: int) -> NDArray[np.int32]:
-        """Those of `key` that are in host memory."""
+        """The tokens of `key` that are in host memory."""
         parked = self._parked[key]
         return parked.tokens[: parked.n_parked]
 
     def is_pinned(self, key: int) -> bool:
-        """Somebody is being given it back."""
+        """Whether some request is getting `key` back now."""
         return self._parked[key].pins > 0
 
     def longest(self, tokens: NDArray[np.int32], salt: str = "") -> tuple[int, int]:
@@ -107,7 +115,7 @@ class ParkedStore:
         return self._index.longest(tokens, salt)
 
     def slab_cells(self, key: int, slab: int) -> int:
-        """Cells slab number `slab` of `key` takes while it is put back."""
+        """How many cells slab number `slab` of `key` takes while it is put back."""
         n_before = slab * self.shape.slice_cells
         return min(self.shape.slice_cells, self._parked[key].n_parked - n_before)
 
@@ -121,9 +129,10 @@ class ParkedStore:
         salt: str = "",
         owner: str = "",
     ) -> int | None:
-        """A new key with room for all of `tokens`, none of which is there yet; None for no room.
+        """Return a new key with room for all of `tokens`, or None when there is no room.
 
-        protected: keys that must not be dropped for it.
+        None of the tokens is in host memory yet.
+        protected: keys that must not be dropped to make that room.
         """
         n_slabs = self.shape.slabs(tokens.size)
         if not self._make_room(n_slabs, protected):
@@ -151,7 +160,8 @@ class ParkedStore:
         rebuild_ms: float,
         protected: Set[int],
     ) -> bool:
-        """Make room for the rest of `tokens`, of which `key` holds the beginning."""
+        """Make room for the rest of `tokens`, of which `key` holds the beginning. Return False when
+        there is no room."""
         parked = self._parked[key]
         n_slabs = self.shape.slabs(tokens.size)
         if not self._make_room(n_slabs - parked.n_slabs, protected | {key}):
@@ -164,14 +174,14 @@ class ParkedStore:
         return True
 
     def advance(self, key: int, n_parked: int) -> None:
-        """So many of its tokens are in host memory now."""
+        """Book that the first `n_parked` tokens of `key` are in host memory now."""
         parked = self._parked[key]
         parked.n_parked = n_parked
         if not parked.goes:
             self._index.put(key, parked.tokens, n_parked, parked.salt)
 
     def settle(self, key: int) -> None:
-        """Nothing more will come: give up the room that was for it."""
+        """Give up the room that is still reserved for `key`: no more of it will be copied."""
         parked = self._parked[key]
         if not parked.n_parked:
             self.drop(key)
@@ -181,13 +191,13 @@ class ParkedStore:
         parked.n_slabs = n_slabs
 
     def pin(self, key: int, *, rebuild_ms: float) -> None:
-        """Keep `key` while somebody is given it back; it has been of use."""
+        """Keep `key` while a request gets it back, and count it as of use now."""
         parked = self._parked[key]
         parked.pins += 1
         parked.worth = self._clock + rebuild_ms / max(1, parked.n_slabs)
 
     def unpin(self, key: int) -> None:
-        """One of those is done."""
+        """One of the requests that got `key` back is done."""
         parked = self._parked.get(key)
         if parked is not None:
             parked.pins -= 1
@@ -203,7 +213,7 @@ class ParkedStore:
             self._dropped.append(key)
 
     def forget(self, what: ForgetScope) -> set[str]:
-        """Drop what `what` takes; the sessions it was kept for."""
+        """Drop everything that `what` covers; return the sessions it was kept for."""
         names: set[str] = set()
         for key, parked in list(self._parked.items()):
             if not what.takes(parked.session, parked.owner):
@@ -211,7 +221,8 @@ class ParkedStore:
             names |= {parked.session} if parked.session is not None else set()
             parked.session = None
             if parked.pins:
-                # What is just being put back, or read, stays until it is; nobody finds it.
+                # It is being put back, or read, right now. It stays until that is done, but no
+                # other request finds it.
                 parked.goes = True
                 self._index.drop(key)
             else:
@@ -221,7 +232,7 @@ class ParkedStore:
     def has_room_beside_sessions(
         self, tokens: NDArray[np.int32], protected: Set[int], salt: str = ""
     ) -> bool:
-        """Whether `tokens` could be kept without dropping what is kept for a session."""
+        """Whether `tokens` could be kept without dropping a sequence kept for a session."""
         key, matched = self._index.longest(tokens, salt)
         known = self._parked.get(key)
         n_slabs = self.shape.slabs(tokens.size)

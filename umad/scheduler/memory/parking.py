@@ -1,14 +1,17 @@
-"""Parks what the pool has to give up in host memory, and gives it back: a slab at a time.
+"""Copies cells that the KV pool must give up to host memory, and puts them back, slab by slab.
 
-    copies_first(seqs)  before retained sequences are evicted: are some to be copied still?
-    offer / begin       a request that is placed: what it gets back instead of computing it
-    next_ops            the copies of the next step, within the milliseconds it has for them
-    settle              what became of them
+    copies_first(seqs)  tells whether some sequences must be copied before they are evicted
+    offer / begin       what a request gets back from host memory instead of computing it
+    next_ops            the copies of the next step, within the milliseconds the step has for them
+    settle              books whether those copies were made
 
-Only what is retained is copied (a preempted request is retained first), and it stays usable while
-it is; evicting it afterwards costs nothing. While the pool is short of room, what will be evicted
-next is copied ahead of need. Whether a copy is worth its time is the cost model's to say.
-Not: who is evicted (`residency`), who comes in (`policy`). Pure; owner: the step thread.
+Only retained sequences are copied; a preempted request is retained first. A sequence stays usable
+while it is copied, and evicting it afterwards costs nothing. While the pool is short of room, the
+sequence that will be evicted next is copied ahead of need. The cost model decides whether a copy is
+worth its time.
+
+Not: which sequence is evicted (`residency`), which request comes in (`policy`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Container
@@ -25,23 +28,27 @@ from umad.scheduler.memory.residency import Residency
 from umad.scheduler.scheduled_request import Restore, ScheduledRequest
 from umad.step import HouseKept, MemoryOp, ParkDrop, SeqPark, SeqRestore
 
-# Copies that failed so often will go on failing; what is computed anew is right as well.
+# After so many failures copies are given up: they would go on failing, and computing the cells
+# again is just as correct.
 MOST_FAILURES = 3
 _NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Copy:
-    """Of a retained sequence. tokens: as it was retained with, so that another that got the same
-    number is not taken for it. key: `_NOWHERE` when it is not worth it or there is no room."""
+    """The copy of one retained sequence."""
 
+    # The array that the sequence was retained with. It tells this sequence from another one that
+    # got the same number later.
     tokens: NDArray[np.int32]
+    # `_NOWHERE` when a copy is not worth its time, or there is no room.
     key: int
 
 
 @dataclass(slots=True)
 class _Purse:
-    """Milliseconds of copying that a step may still spend; some of it always buys one slab."""
+    """Milliseconds of copying that a step may still spend. If there are any, they buy at least one
+    slab."""
 
     left_ms: float
     spent: bool = False
@@ -55,35 +62,35 @@ class _Purse:
 
 
 class Parker:
-    """Copies between one pool and one store."""
+    """Decides on the copies between one pool and one store."""
 
     def __init__(self, *, store: ParkedStore, residency: Residency, copying: CopyCost) -> None:
         self._store = store
         self._residency = residency
         self._copying = copying
         self._copies: dict[int, _Copy] = {}
-        # Sequences to copy before they are evicted: whether for a guarded request.
+        # Sequences to copy before they are evicted, and whether a guarded request needs the room.
         self._urgent: dict[int, bool] = {}
-        # Sequences to copy when there is time for it, though nobody needs their place.
+        # Sequences to copy when there is time, though no request needs their room.
         self._asked: set[int] = set()
         self._restoring: dict[int, ScheduledRequest] = {}
-        # Of the plan under way: tokens each request had before what is being put back.
+        # How many tokens each request had before the plan under way put some back.
         self._before: dict[int, int] = {}
         self._swept_version = -1
         self._ahead_version = -1
         self._failures = 0
-        # A key that is about to be put back, and not to be dropped to make room.
+        # A key that is about to be put back. It must not be dropped to make room.
         self._kept = _NOWHERE
         self.restores_total = 0
 
     @property
     def has_room(self) -> bool:
-        """There is host memory to park in, and copies do not always fail."""
+        """Whether there is host memory to park in, and copies have not failed too often."""
         return self._store.shape.capacity_bytes > 0 and self._failures < MOST_FAILURES
 
     @property
     def has_work(self) -> bool:
-        """There may be something to copy or to drop."""
+        """Whether there may be something to copy or to drop."""
         return bool(
             self._restoring
             or self._urgent
@@ -98,7 +105,7 @@ class Parker:
 
     @property
     def n_parked(self) -> int:
-        """Sequences of which only host memory still has the cells."""
+        """How many sequences have their cells in host memory only."""
         self._sweep()
         resident = {copy.key for copy in self._copies.values()}
         return sum(key not in resident for key in self._store)
@@ -109,13 +116,14 @@ class Parker:
         return self._store.used_bytes
 
     def forget_kept(self, what: ForgetScope) -> set[str]:
-        """Drop what is parked and `what` takes; the sessions it was parked for."""
+        """Drop every parked sequence that `what` covers; return the sessions they were kept for."""
         return self._store.forget(what)
 
     # -- giving back ----------------------------------------------------------------------------
 
     def offer(self, entry: ScheduledRequest) -> Restore | None:
-        """What `entry` would get back if it were placed now, where that is the cheapest way."""
+        """Return what `entry` would get back if it were placed now; None where nothing fits or
+        computing it again is as cheap."""
         if not len(self._store):
             return None
         key, end = self._store.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
@@ -130,7 +138,7 @@ class Parker:
         return Restore(key=key, start=start, end=end)
 
     def begin(self, entry: ScheduledRequest) -> None:
-        """`entry` was placed with a `restore`."""
+        """Start to put back what `entry` was placed with as its `restore`, if it has one."""
         restore = entry.restore
         if restore is not None:
             self._store.pin(restore.key, rebuild_ms=self._copying.rebuild_ms(restore.end))
@@ -138,7 +146,7 @@ class Parker:
             self.restores_total += 1
 
     def forget(self, entry: ScheduledRequest) -> None:
-        """`entry` has left or was preempted, or has all back."""
+        """Stop putting cells back for `entry`: it left, was preempted, or has them all."""
         if self._restoring.pop(entry.rid, None) is not None and entry.restore is not None:
             self._store.unpin(entry.restore.key)
         entry.restore = None
@@ -147,9 +155,9 @@ class Parker:
     # -- taking out -----------------------------------------------------------------------------
 
     def copies_first(self, seqs: tuple[int, ...], *, guarded: bool, keep: int | None) -> bool:
-        """Whether some of `seqs`, which are to be evicted, must be copied before; they will be.
+        """Whether some of `seqs` must be copied before they are evicted. Those will be copied.
 
-        guarded: they go to make room for a guarded request, which would get `keep` back.
+        guarded: a guarded request needs their room. keep: the key that the request gets back.
         """
         self._kept = _NOWHERE if keep is None else keep
         self._sweep()
@@ -164,8 +172,8 @@ class Parker:
         return waits
 
     def ask(self, seq: int) -> bool:
-        """Have a retained sequence copied too, after all that is needed; False when that is not
-        worth it, or there is no room."""
+        """Have a retained sequence copied after all copies that are needed. Return False when that
+        is not worth it, or there is no room."""
         self._sweep()
         if self._is_wanted(seq):
             self._asked.add(seq)
@@ -173,8 +181,8 @@ class Parker:
         return False
 
     def has_room_for(self, seq: int) -> bool:
-        """Whether a retained sequence could be copied, or is being, and no conversation that only
-        host memory has would be lost for it."""
+        """Whether a retained sequence is being copied, or could be, without dropping a conversation
+        that only host memory has."""
         self._sweep()
         tokens = self._residency.retained_tokens(seq)
         if tokens is None:
@@ -199,10 +207,11 @@ class Parker:
     def next_ops(
         self, *, guarded: Container[str], newcomer_ms: float, background_ms: float
     ) -> tuple[tuple[MemoryOp, ...], bool]:
-        """Copies of the next step, and whether some were background work.
+        """Return the copies of the next step, and whether some were background work.
 
-        newcomer_ms: for what a guarded request waits for; background_ms: for everything else; a
-        purse that is not empty buys at least one slab.
+        newcomer_ms: milliseconds for the copies that a guarded request waits for.
+        background_ms: milliseconds for all other copies.
+        If one of them is above 0, it buys at least one slab.
         """
         self._sweep()
         ops: list[MemoryOp] = []
@@ -224,7 +233,8 @@ class Parker:
         return (*dropped, *ops), background.spent
 
     def settle(self, kept: HouseKept | None) -> bool:
-        """The last `next_ops` were carried out; whether somebody may go on for it."""
+        """Book that the last `next_ops` were carried out. Return whether some request may go on
+        because of it."""
         if kept is not None:
             self._copying.learn(kept.copied_bytes, kept.copy_ms)
             for key in kept.failed:
@@ -258,7 +268,8 @@ class Parker:
             n_tokens = min(slice_cells, restore.end - start)
             slab = start // slice_cells
             if self._store.slab_cells(restore.key, slab) > self._residency.ledger.free_cells:
-                # Part of a slab is wanted, but it is put back whole before the rest is given up.
+                # Only part of the slab is wanted, but the whole slab is put back before the rest
+                # of it is given up; and there are not enough free cells for the whole.
                 entry.restore = replace(restore, end=start)
                 return
             if not purse.buys(self._copying.copy_ms(n_tokens)):
@@ -298,7 +309,7 @@ class Parker:
         self._ahead_version = residency.retained_version
 
     def _is_wanted(self, seq: int) -> bool:
-        """A retained sequence is worth a copy, has room for it, and is not wholly copied yet."""
+        """Whether a retained sequence is worth a copy, has room, and is not wholly copied yet."""
         tokens = self._residency.retained_tokens(seq)
         if tokens is None:
             return False
@@ -308,7 +319,7 @@ class Parker:
         return copy.key in self._store and self._store.n_parked(copy.key) < tokens.size
 
     def _key_for(self, seq: int, tokens: NDArray[np.int32]) -> int:
-        """Where the copy of `tokens` goes: a key that holds their beginning, or a new one."""
+        """Return the key for the copy of `tokens`: one that holds their beginning, or a new one."""
         n_tokens = tokens.size
         if n_tokens < KEY_TOKENS or not (
             self.has_room and self._copying.is_worth_parking(n_tokens)
@@ -342,7 +353,7 @@ class Parker:
         return _NOWHERE if reserved is None else reserved
 
     def _sweep(self) -> None:
-        """Forget copies of sequences that are retained no longer; what they got to is kept."""
+        """Forget copies of sequences that are no longer retained. The slabs already copied stay."""
         if self._residency.retained_version == self._swept_version:
             return
         self._swept_version = self._residency.retained_version

@@ -3,9 +3,11 @@
 Sequences are bucketed by their first tokens, so a look-up compares only likely ones. A match that
 is shorter than those first tokens is not worth sharing and is not found.
 
-A salt separates those who may not learn of each other: a sequence is found only under the salt it
-was put in with. Without it the time to a first token, or `cached_tokens`, would tell one key what
-stands in another's prompt. What a salt means is the daemon's to say. Owner: the step thread.
+A salt separates callers who must not learn of each other: a sequence is found only under the salt
+it was put in with. Without the salt, the time to a first token, or `cached_tokens`, would tell one
+key what stands in another key's prompt. The daemon decides what a salt means.
+
+Owner: the step thread.
 """
 
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Below this a copy's bookkeeping costs more than the tokens it saves.
+# For fewer tokens the bookkeeping of a copy costs more than computing them.
 KEY_TOKENS = 16
 
 
@@ -44,7 +46,8 @@ class PrefixIndex:
         return len(self._known)
 
     def put(self, seq: int, tokens: NDArray[np.int32], n_computed: int, salt: str = "") -> None:
-        """`seq` holds the KV of the first `n_computed` of `tokens` (kept, not copied)."""
+        """Note that `seq` holds the KV of the first `n_computed` of `tokens`. The index keeps the
+        array itself, not a copy."""
         known = self._known.get(seq)
         if known is not None and known.tokens is tokens and known.key is not None:
             known.n_computed = n_computed
@@ -73,9 +76,11 @@ class PrefixIndex:
         *,
         can_share: Callable[[int, int], bool] | None = None,
     ) -> tuple[int, int]:
-        """(seq, matched tokens) of the best match, (-1, 0) when there is none. can_share: whether
-        so many tokens of a sequence can be had, asked only of one that would be the best; None
-        where all can."""
+        """Return (seq, matched tokens) of the best match, (-1, 0) when there is none.
+
+        can_share: tells whether the first n tokens of a sequence can be shared. It is asked only
+        about a sequence that would be the best match. None where every sequence can be shared.
+        """
         best_seq, best = -1, 0
         if tokens.size < KEY_TOKENS:
             return best_seq, best

@@ -1,12 +1,14 @@
-"""What everybody pays for what is only kept in the pool, and when it has to move out for it.
+"""Evicts idle KV cells once scanning past them has cost more than moving them to host memory.
 
-ggml's attention on a CPU passes every row over every cell up to the highest in use, its own or not:
-beside 8,100 cells of others a row takes 20 % longer, eight rows 39 %, a prompt 37 % (0.5B model,
-two cores). So what an ended request leaves behind owes rent: for every row of every step, what
-passing over its cells took. Once it owes as much as moving out and back would cost, it moves out,
-to host memory where that is cheaper than computing it again (`parking`). Who comes back soon has
-owed little, and who never does has cost no more than twice the best that could have been known
-before (the ski-rental bound, Karlin et al. 1988). An engine that rests owes nothing.
+ggml's attention on a CPU scans every cell up to the highest in use for every row, also the cells of
+other sequences. Beside 8,100 cells of others a row takes 20 % longer, eight rows 39 %, a prompt
+37 % (0.5B model, two cores). So the cells that an ended request leaves behind owe rent: the time
+that each row of each step spends on scanning past them. Once a sequence owes as much as a copy to
+host memory and back would cost, it is moved there (`parking`), or dropped where computing it again
+is cheaper. A sequence that is used again soon has owed little. One that is never used again has
+cost at most twice what the best choice would have cost, had it been known beforehand (the
+ski-rental bound, Karlin et al. 1988). While the engine rests, no rent is owed.
+
 Pure; owner: the step thread.
 """
 
@@ -15,14 +17,18 @@ from umad.scheduler.costs.tiles import ATTENTION_ROWS
 from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.residency import Residency
 
-# Where rows fill the attention's tiles, each passes over a cell in this share of the time.
+# Where rows fill the attention's tiles, each row scans past a cell in this share of the time.
 TILED_SHARE = 0.3
-# Accounts are looked at after so many rows; in so few nobody owes much.
+# The accounts are looked at once in so many rows. In fewer rows no sequence comes to owe much.
 LOOK_EVERY_ROWS = 32.0
 
 
 class Rent:
-    """skip_ms: what one row pays to pass over one cell; 0 where devices skip them by the block."""
+    """Charges rent for idle cells, and collects it.
+
+    skip_ms: milliseconds that one row takes to scan past one cell; 0 on a device that skips cells
+    by the block.
+    """
 
     def __init__(
         self, *, skip_ms: float, residency: Residency, parker: Parker, copying: CopyCost
@@ -34,13 +40,14 @@ class Rent:
         self._looked_rows = 0.0
 
     def charge(self, n_rows: int) -> None:
-        """A step of so many rows has run."""
+        """Book that a step of `n_rows` rows has run."""
         if self._skip_ms:
             share = TILED_SHARE if n_rows >= ATTENTION_ROWS else 1.0
             self._residency.rows_passed += share * n_rows
 
     def collect(self) -> bool:
-        """Have those that owe too much copied, and evict who has been; whether some were."""
+        """Have the sequences that owe too much copied, and evict those that are copied. Return
+        whether some were evicted."""
         residency = self._residency
         if residency.rows_passed < self._looked_rows + LOOK_EVERY_ROWS:
             return False
@@ -63,7 +70,8 @@ class Rent:
             elif residency.session_of(seq) is None and owed_ms >= self._copying.rebuild_ms(
                 tokens.size
             ):
-                # A conversation is never computed again for the room it takes.
+                # Only sequences without a session are dropped like this: a conversation must not
+                # be computed again just because of the room it takes.
                 leaving.append(seq)
         for seq in leaving:
             residency.evict(seq)

@@ -1,9 +1,11 @@
-"""Who sits in the KV pool: placing requests, sharing prefixes, retaining and evicting sequences.
+"""Places requests in the KV pool, shares prefixes, and retains and evicts sequences.
 
-A request is placed only when every cell it may ever need is there or can be reclaimed, so one
-that runs never fails for memory and never fails a peer. What ended stays as a prefix for the
-next turn until its cells or its sequence number are needed.
-Not: which request is placed (`policy`). Owner: the step thread.
+A request is placed only when every cell it may ever need is free or can be reclaimed. So a running
+request never fails for lack of memory, and never makes another one fail. The cells of an ended
+request stay as a prefix for the next turn until the cells or the sequence number are needed.
+
+Not: which request is placed (`policy`).
+Owner: the step thread.
 """
 
 from collections import OrderedDict
@@ -20,29 +22,32 @@ from umad.scheduler.memory.windows import Beginnings
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.step import MemoryOp, SeqCopy, SeqTrim
 
-# Fewer free than this share of the cells, or of the sequence numbers, is pressure.
+# The pool is under pressure when less than this share of cells or of sequence numbers is free.
 PRESSED_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class _Retained:
-    """A sequence that nobody runs. passing: (lane, app) whose next request, of the same owner, ends
-    it. salt: under which its prefix may be found."""
+    """A sequence that is kept although its request has left."""
 
     tokens: NDArray[np.int32]
     session: str | None
+    # The next request of this (lane, app), if its owner is the same, evicts the sequence.
     passing: tuple[str, str] | None = None
     owner: str = ""
+    # The salt under which its prefix may be found.
     salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _LastUse:
-    """When a retained sequence was last of use. n_retained: how many had been retained; cell_ms:
-    what a cell of it cost then; rows_passed: over every cell of the pool."""
+    """The pool's counters at the moment when a retained sequence was last of use."""
 
+    # How many sequences had been retained since the start.
     n_retained: int
+    # Milliseconds to rebuild the sequence, per cell.
     cell_ms: float
+    # How many rows had passed over every cell of the pool.
     rows_passed: float
 
 
@@ -58,8 +63,9 @@ class Residency:
         rebuild_ms: Callable[[int], float] = float,
         beginnings: Beginnings | None = None,
     ) -> None:
-        """rebuild_ms: of so many tokens from the first on; unless given, all cost the same.
-        beginnings: of a model whose sequences may lose theirs; None where they do not."""
+        """rebuild_ms: the milliseconds to compute the first n tokens of a sequence. Unless given,
+        every token costs the same.
+        beginnings: for a model whose sequences may lose their beginnings; None for any other."""
         self.ledger = KvLedger(n_cells)
         self.max_seqs = max_seqs
         self._can_share_prefix = can_share_prefix
@@ -77,28 +83,28 @@ class Residency:
         self._ops: list[MemoryOp] = []
         # Counting shared cells walks every chain, so the count is kept until something changes.
         self._n_retained_cells: int | None = 0
-        # Counts up whenever somebody is retained or no longer is.
+        # Counts up whenever a sequence becomes retained or stops being retained.
         self.retained_version = 0
-        # Rows that have passed over every cell; counted by who knows (`rent`).
+        # Rows that have passed over every cell. `rent` counts them.
         self.rows_passed = 0.0
 
     # -- what is where --------------------------------------------------------------------------
 
     @property
     def cells_live(self) -> int:
-        """Cells held by running requests (shared ones once)."""
+        """Cells held by running requests. A shared cell counts once."""
         return self.ledger.used_cells - self.cells_retained
 
     @property
     def cells_retained(self) -> int:
-        """Cells that only retained sequences hold: free for the asking."""
+        """Cells that only retained sequences hold. Eviction makes them free at once."""
         if self._n_retained_cells is None:
             self._n_retained_cells = self.ledger.reclaimable(set(self._retained))
         return self._n_retained_cells
 
     @property
     def is_pressed(self) -> bool:
-        """Cells or sequence numbers are running short: what is retained will soon be evicted."""
+        """Whether cells or sequence numbers run short, so that evictions are near."""
         return (
             self.ledger.free_cells < PRESSED_SHARE * self.ledger.n_cells
             or len(self._free_seqs) < PRESSED_SHARE * self.max_seqs
@@ -106,21 +112,21 @@ class Residency:
 
     @property
     def has_number(self) -> bool:
-        """A sequence number is free, or can be had from what is retained."""
+        """Whether a sequence number is free, or a retained sequence can give up its own."""
         return bool(self._free_seqs or self._retained)
 
     def retained(self) -> Iterator[int]:
-        """Retained sequences, the next to be evicted first."""
+        """Yield the retained sequences in the order in which they will be evicted."""
         yield from sorted(self._retained, key=self._rank)
 
     def retained_tokens(self, seq: int) -> NDArray[np.int32] | None:
-        """Tokens a retained sequence holds (the very array it was retained with), else None."""
+        """The very array that `seq` was retained with; None when `seq` is not retained."""
         kept = self._retained.get(seq)
         return None if kept is None else kept.tokens
 
     def passed_over(self, seq: int) -> float:
-        """Cells that rows of others passed over because `seq`, retained, has been kept since it was
-        last of use; cells that somebody shares with it are not counted."""
+        """How many cells other sequences' rows have passed over since retained `seq` was last of
+        use, because it is kept. Cells that it shares with another sequence are not counted."""
         rows = self.rows_passed - self._used[seq].rows_passed
         return rows * self.ledger.reclaimable({seq}) if rows else 0.0
 
@@ -129,7 +135,7 @@ class Residency:
         return self._retained[seq].session
 
     def owner_of(self, seq: int) -> str:
-        """Whose request a retained sequence is left from."""
+        """The owner of the request that left a retained sequence."""
         return self._retained[seq].owner
 
     def salt_of(self, seq: int) -> str:
@@ -137,7 +143,7 @@ class Residency:
         return self._retained[seq].salt
 
     def take_ops(self) -> tuple[MemoryOp, ...]:
-        """Memory operations llama.cpp has yet to be told, in order."""
+        """Return the memory operations that llama.cpp has not been told of yet, in order."""
         ops = tuple(self._ops)
         self._ops.clear()
         if self._beginnings is not None:
@@ -146,7 +152,7 @@ class Residency:
 
     @property
     def has_ops(self) -> bool:
-        """Some are waiting to be told."""
+        """Whether `take_ops` has something to return."""
         return bool(self._ops)
 
     # -- coming in ------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ class Residency:
     def could_fit(
         self, entry: ScheduledRequest, giving_up: tuple[ScheduledRequest, ...] = ()
     ) -> bool:
-        """Would `entry` fit if `giving_up` were preempted? Changes nothing."""
+        """Whether `entry` would fit if all of `giving_up` were preempted. Changes nothing."""
         if not (self._free_seqs or self._retained or giving_up):
             return False
         evictable = set(self._retained)
@@ -169,7 +175,8 @@ class Residency:
         return need <= spare or need <= spare + self.ledger.reclaimable(evictable) - held
 
     def evictions(self, entry: ScheduledRequest) -> tuple[int, ...]:
-        """Retained sequences that `place` would evict for `entry`, which fits. Changes nothing."""
+        """The retained sequences that `place` would evict for `entry`, which must fit. Changes
+        nothing."""
         source, matched = self._match(entry)
         adopts = self._is_adoptable(entry, source, matched)
         wants_seq = not adopts and not self._free_seqs
@@ -188,9 +195,9 @@ class Residency:
         return tuple(chosen)
 
     def place(self, entry: ScheduledRequest) -> bool:
-        """Give `entry` a sequence and its longest known prefix, evicting what must go.
+        """Give `entry` a sequence and its longest known prefix; evict the sequences in its way.
 
-        False, with nothing changed, when it does not fit.
+        Return False, with nothing changed, when it does not fit.
         """
         if not self.could_fit(entry):
             return False
@@ -218,14 +225,16 @@ class Residency:
         self._promised_cells += entry.cells_at_most - matched
         self._index.put(seq, entry.tokens, matched, entry.salt)
         while self._promised_cells > self.ledger.free_cells:
-            # The prefix it came from goes last: evicted, it frees only what lies behind the prefix.
+            # `source` is evicted last, because it shares its prefix with `entry`: its eviction
+            # frees only the cells behind that prefix.
             self._make_room(besides=source)
         self._n_retained_cells = None
         return True
 
     def _is_adoptable(self, entry: ScheduledRequest, source: int, matched: int) -> bool:
-        """Wholly a prefix of the newcomer and nobody else's, or the only sequence number left: it
-        becomes the newcomer's, and no number is spent on a copy."""
+        """Whether `entry` can take over the retained sequence `source`, which saves the sequence
+        number of a copy: all of `source` is a prefix of `entry` and is no other session's, or
+        `source` has the only sequence number left."""
         kept = self._retained.get(source)
         if kept is None:
             return False
@@ -234,32 +243,32 @@ class Residency:
         return self.ledger.length(source) == matched and kept.session in (None, entry.session)
 
     def longest_prefix(self, entry: ScheduledRequest) -> tuple[int, int]:
-        """(sequence, tokens) of the longest prefix of `entry` that can be shared; (-1, 0) for
-        none."""
+        """(sequence, tokens) of the longest prefix `entry` can share; (-1, 0) for none."""
         if not self._can_share_prefix:
             return -1, 0
-        # The last known token is always computed: its logits are what is sampled.
+        # The last known token is always computed: the next one is sampled from its logits.
         known = entry.tokens[: entry.n_tokens - 1]
         return self._index.longest(known, entry.salt, can_share=self._still_has)
 
     def _match(self, entry: ScheduledRequest) -> tuple[int, int]:
         source, matched = self.longest_prefix(entry)
         if entry.restore is not None and entry.restore.start < matched:
-            # What is restored begins at a slab's border, a little before that.
+            # Restored cells begin at a slab's border, a little before the end of the match.
             matched = entry.restore.start
         return (source, matched) if matched else (-1, 0)
 
     # -- staying --------------------------------------------------------------------------------
 
     def grow(self, entry: ScheduledRequest, n_tokens: int) -> None:
-        """`n_tokens` more of `entry` were computed."""
+        """Book that `n_tokens` more of `entry` were computed."""
         self.ledger.grow(entry.seq, n_tokens)
         entry.n_computed += n_tokens
         self._promised_cells -= n_tokens
         self._index.put(entry.seq, entry.tokens, entry.n_computed, entry.salt)
 
     def take_back(self, entry: ScheduledRequest, keep_tokens: int) -> None:
-        """What was booked behind the first `keep_tokens` of a running entry never came."""
+        """Undo what was booked for a running entry behind its first `keep_tokens`: those cells were
+        never filled."""
         self._promised_cells += entry.n_computed - keep_tokens
         entry.n_computed = keep_tokens
         self.ledger.trim(entry.seq, keep_tokens)
@@ -268,16 +277,17 @@ class Residency:
         self._n_retained_cells = None
 
     def rolled_back(self, entry: ScheduledRequest) -> None:
-        """A cut step may have left more of `entry` in the cells than is accounted for."""
+        """Trim `entry` to what is booked, because a cut step may have left more of it in the
+        cells."""
         self._ops.append(SeqTrim(seq=entry.seq, keep_tokens=entry.n_computed))
 
     # -- going out ------------------------------------------------------------------------------
 
     def retain(self, entry: ScheduledRequest, *, passing: bool = False) -> None:
-        """`entry` leaves; its cells stay as a prefix while nobody needs them.
+        """Let `entry` leave, and keep its cells as a prefix until another request needs them.
 
-        passing: and not beyond the next request of its app and lane, which has by then taken over
-        what the two have in common.
+        passing: keep them no longer than until the next request of its app and lane is placed. By
+        then that request has taken over the prefix that the two share.
         """
         seq = self._leave(entry)
         tokens = entry.tokens[: entry.n_computed]
@@ -285,14 +295,15 @@ class Residency:
             self._empty(seq)
             return
         for other, retained in list(self._retained.items()):
-            # A conversation's turn before is part of this one: one of them is enough.
+            # This turn contains the conversation's turn before it, so only this one is kept.
             is_turn_before = entry.session is not None and retained.session == entry.session
             if is_turn_before or (
                 retained.session is None
                 and retained.salt == entry.salt
                 and retained.tokens.size <= tokens.size
                 and common_prefix(retained.tokens, tokens) == retained.tokens.size
-                # The longer one stands for the shorter one only while it still has its beginning.
+                # The longer sequence replaces the shorter one only while it still has its
+                # beginning.
                 and (self._still_has is None or self._still_has(seq, retained.tokens.size))
             ):
                 self._evict(other)
@@ -316,11 +327,11 @@ class Residency:
                 self._evict(seq)
 
     def release(self, entry: ScheduledRequest) -> None:
-        """`entry` leaves and its cells are free at once."""
+        """Let `entry` leave, and free its cells at once."""
         self._empty(self._leave(entry))
 
     def forget(self, what: ForgetScope) -> set[str]:
-        """Evict what `what` takes; the sessions it was retained for."""
+        """Evict every sequence that `what` covers; return the sessions they were retained for."""
         names: set[str] = set()
         for seq, kept in list(self._retained.items()):
             if what.takes(kept.session, kept.owner):
@@ -329,7 +340,7 @@ class Residency:
         return names
 
     def evict(self, seq: int) -> None:
-        """Give up what is retained as `seq`."""
+        """Evict the retained sequence `seq`."""
         self._evict(seq)
 
     def evict_all(self) -> None:
@@ -352,16 +363,16 @@ class Residency:
         )
 
     def _rank(self, seq: int) -> tuple[bool, float]:
-        """The least goes first: sessions when all else has gone, and of the others what would cost
-        least to rebuild for its room and the longer it has been of no use. Where a cell of one
-        costs twice what a cell of another does, it is kept for twice as long; where all cost the
-        same, that is who was used longest ago."""
+        """The sort key of eviction, lowest first. Sessions are evicted after all others. Of the
+        rest, a sequence goes the earlier, the cheaper its cells are to rebuild and the longer it
+        was not used: at twice the cost it is kept twice as long. Where all cells cost the same, the
+        sequence used longest ago goes first."""
         used = self._used[seq]
         since = self._n_retained - used.n_retained
         return self._retained[seq].session is not None, used.cell_ms / (1 + since)
 
     def _make_room(self, *, besides: int) -> None:
-        """Evict whoever is to go first, `besides` last."""
+        """Evict the retained sequence with the lowest rank; `besides` only if it is the last."""
         if not self._retained:
             raise LedgerViolation("cells are promised that nobody can give up")
         seq = min(self._retained, key=lambda one: (one == besides, *self._rank(one)))

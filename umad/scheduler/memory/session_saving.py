@@ -1,16 +1,19 @@
-"""Which conversations are kept on disk beyond the engine's life, and who waits for one of them.
+"""Decides which sessions are written to disk and read back, so that they outlive the engine.
 
-    take_ops(now_ns)   what is to be written, read or removed
-    look_up(entry)     a request has come: is more of its session on disk than anywhere else?
-    done(report)       what became of a save or a fetch
-    let_go(now_ns)     a disk that answers late is waited for no longer
-    hurry(now_ns)      the engine is about to end: what is not yet written is written now
+    take_ops(now_ns)   returns what is to be written, read or removed
+    look_up(entry)     lets a new request wait for its session's file where reading it is cheapest
+    done(report)       books that a save or a fetch has ended
+    let_go(now_ns)     stops requests from waiting for a disk that answers late
+    hurry(now_ns)      has the rest written at once, because the engine is about to end
 
-What a session leaves in the pool is copied to host memory as if it were to be evicted (`parking`),
-a guarded piece a step, and written from there by a thread of the engine's. A file is read the same
-way round: into host memory, and from there put back like anything that was parked. So a file is
-never needed for an answer to be right; one that cannot be read in time is done without.
-Not: files, threads, what is in a file (`umad.engine.sessions.disk`). Pure; owner: the step thread.
+The cells that a session leaves in the pool are copied to host memory as if they were to be evicted
+(`parking`), a piece per step that the guard allows. A thread of the engine writes them to disk from
+there. Reading goes the same way back: from the file into host memory, and from there into the pool
+like anything that was parked. So no answer depends on a file: a request whose file cannot be read
+in time is computed without it.
+
+Not: files, threads, what is in a file (`umad.engine.sessions.disk`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Mapping
@@ -29,21 +32,25 @@ from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.step import DiskDone, SessionFetch, SessionForget, SessionOp, SessionSave
 from umad.units import BYTES_PER_MB
 
-# A conversation that goes on at once is written once, at its next pause.
+# A session is written once it has rested for so long. One that goes on at once is not written twice
+# but once, at its next pause.
 SAVE_AFTER_NS = 2_000_000_000
-# A request waits no longer than this for a disk; and an ending engine for its last files.
+# How long a request waits for a file at most, and how long an ending engine waits for its last
+# files.
 FETCH_NS = 5_000_000_000
 LAST_SAVES_NS = 5_000_000_000
-# Until the first file is read: a plain SATA disk, and a checksum over all of it.
+# The rate assumed until the first file is read: a plain SATA disk, and a checksum over the whole
+# file.
 FIRST_READ_MS_PER_MB = 3.0
 LEARNING_RATE = 0.2
 
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """tokens: the very array that `seq` was retained with."""
+    """A session that is to be written."""
 
     seq: int
+    # The very array that `seq` was retained with.
     tokens: NDArray[np.int32]
     since_ns: int
     salt: str
@@ -57,8 +64,10 @@ class _Fetch:
 
 
 class SessionSaver:
-    """The books of one folder. saved: tokens of each session it holds; None where nothing is to be
-    saved."""
+    """Accounts for the session files of one folder.
+
+    saved: the tokens of each session that is in the folder; None where no session is to be saved.
+    """
 
     def __init__(
         self,
@@ -76,7 +85,8 @@ class SessionSaver:
         self._residency = residency
         self._copying = copying
         self._pending: dict[str, _Pending] = {}
-        # What each session had when it was last dealt with, so that it is not dealt with again.
+        # The tokens of each session when it was last dealt with, so that it is not dealt with again
+        # unless they have changed.
         self._settled: dict[str, NDArray[np.int32]] = {}
         self._saving: SessionSave | None = None
         self._fetches: dict[int, _Fetch] = {}
@@ -87,13 +97,13 @@ class SessionSaver:
 
     @property
     def n_saved(self) -> int:
-        """Sessions on disk."""
+        """How many sessions are on disk."""
         return len(self._saved)
 
     # -- writing --------------------------------------------------------------------------------
 
     def take_ops(self, now_ns: int) -> tuple[SessionOp, ...]:
-        """What the engine's threads are to do next; asked with every plan."""
+        """Return what the engine's threads are to do next. Every plan asks for it."""
         if not self._is_on:
             return ()
         self._look_for_new(now_ns)
@@ -106,7 +116,8 @@ class SessionSaver:
         return ops
 
     def hurry(self, now_ns: int) -> bool:
-        """Wait no longer with what is to be written; whether there is still something."""
+        """Start writing at once, without waiting for a pause. Return whether some sessions are
+        still to be written."""
         if not self._is_on:
             return False
         self._look_for_new(now_ns)
@@ -115,7 +126,7 @@ class SessionSaver:
         return now_ns < self._last_ns and bool(self._pending or self._saving)
 
     def forget(self, what: ForgetScope) -> set[str]:
-        """Have the files that `what` takes removed; whose they are."""
+        """Have the files that `what` covers removed; return the names of their sessions."""
         if self._saving is not None and what.takes_file(self._saving.session):
             self._saved[self._saving.session] = self._saving.tokens
             self._saving = None
@@ -162,7 +173,8 @@ class SessionSaver:
             if self._residency.retained_tokens(pending.seq) is not tokens or not (
                 self._parker.ask(pending.seq)
             ):
-                # It went on, or it is computed sooner than copied, or there is no room.
+                # Nothing will be written: the session went on, or computing it is quicker than
+                # copying it, or there is no room.
                 self._settle(session, tokens)
 
     def _settle(self, session: str, tokens: NDArray[np.int32]) -> None:
@@ -172,7 +184,8 @@ class SessionSaver:
     # -- reading --------------------------------------------------------------------------------
 
     def look_up(self, entry: ScheduledRequest, now_ns: int) -> None:
-        """Let `entry`, which waits, wait for its session's file where that is the cheapest way."""
+        """Let the waiting `entry` wait for its session's file where reading it is the cheapest
+        way to get its cells."""
         saved = None if entry.session is None else self._saved.get(entry.session)
         if not self._is_on or saved is None or entry.session is None:
             return
@@ -223,7 +236,8 @@ class SessionSaver:
         return fetch
 
     def let_go(self, now_ns: int) -> bool:
-        """Whether some have waited long enough for a file: they may be placed without it."""
+        """Stop requests from waiting that have waited long enough for a file; they may be placed
+        without it. Return whether there were some."""
         overdue = [
             (fetch, entry)
             for fetch in self._fetches.values()
@@ -237,7 +251,7 @@ class SessionSaver:
     # -- what became of it ----------------------------------------------------------------------
 
     def done(self, report: DiskDone) -> None:
-        """A save or a fetch has ended."""
+        """Book that a save, a fetch or a removal has ended."""
         operation = report.operation
         if isinstance(operation, SessionForget):
             return
@@ -246,7 +260,7 @@ class SessionSaver:
             return
         for session in report.evicted:
             self._saved.pop(session, None)
-        # One that was dropped meanwhile is being removed.
+        # If the session was forgotten meanwhile, its file is being removed and is not booked.
         if self._saving is operation:
             self._saving = None
             if report.ok:

@@ -1,4 +1,4 @@
-"""Tells whether the beginning of a sequence can still be shared, where layers look back over a
+"""Tells whether a sequence's beginning can be shared in a model whose layers look back over a
 window only.
 
 llama.cpp protects a cell of such a layer while the next token of its sequence looks at it, and
@@ -11,8 +11,9 @@ next token there looks at has not been written over.
 Every decode may move the place where a sequence begins, and nobody can say beforehand which one
 does. So llama.cpp is asked, while the plan is made in which the cells are shared, and no answer is
 kept for the next plan.
-Not: who shares with whom (`residency`). Models without windows have no `Beginnings` and pay
-nothing. Owner: the step thread.
+Not: which sequence shares with which (`residency`). Models without windows have no `Beginnings` and
+pay nothing.
+Owner: the step thread.
 """
 
 from dataclasses import dataclass
@@ -21,13 +22,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """How far back the layers with a window look.
+    """How far back the layers with a window look."""
 
-    n_tokens: a token looks at so many, itself included. in_chunks: not at the last `n_tokens`, but
-    at those of its own chunk, which begins at a multiple of `n_tokens` (Llama 4).
-    """
-
+    # How many tokens a token looks at, itself included.
     n_tokens: int
+    # A token looks not at the last `n_tokens`, but at those of its own chunk. A chunk begins at a
+    # multiple of `n_tokens` (Llama 4).
     in_chunks: bool = False
 
     def first_seen(self, position: int) -> int:
@@ -38,16 +38,16 @@ class Window:
 
 
 class BeginOf(Protocol):
-    """llama.cpp's books."""
+    """Asks llama.cpp where a sequence begins."""
 
     def __call__(self, seq: int, /) -> int:
-        """The first position that every layer still holds of `seq`; -1 when it is empty. Called on
-        the step thread between two decodes; it answers at once (below a microsecond)."""
+        """Return the first position of `seq` that every layer still holds; -1 when it is empty.
+        Called on the step thread between two decodes; it answers at once (below a microsecond)."""
         ...
 
 
 class Beginnings:
-    """Of all sequences of one pool."""
+    """The beginnings of all sequences of one pool."""
 
     def __init__(self, window: Window, begin_of: BeginOf) -> None:
         self._window = window
@@ -56,15 +56,16 @@ class Beginnings:
         self._planned: dict[int, int] = {}
 
     def can_share(self, seq: int, n_tokens: int) -> bool:
-        """Whether a token behind the first `n_tokens` of `seq` finds there all that it looks at."""
+        """Whether a token right behind the first `n_tokens` of `seq` finds all cells that it looks
+        at."""
         return 0 <= self._begin(seq) <= self._window.first_seen(n_tokens)
 
     def planned_copy(self, source: int, target: int) -> None:
-        """`target` will begin where `source` does, once llama.cpp is told."""
+        """Note that `target` will begin where `source` does, once llama.cpp is told."""
         self._planned[target] = self._begin(source)
 
     def told(self) -> None:
-        """llama.cpp is told of all that was planned before anybody asks again."""
+        """Forget the planned copies: llama.cpp will be told of them before the next question."""
         self._planned.clear()
 
     def _begin(self, seq: int) -> int:
