@@ -1,8 +1,8 @@
-"""Makes reports of the steps' news and writes them to the daemon, on whichever thread has news.
+"""Encodes the steps' news as reports and writes them to the daemon, on the thread that has them.
 
-Not a thread of its own: handing a step's news to one and waking it cost more than the news, and
-the core it then took was missed by the decode (2 cores, tiny model: 0.1 ms of 2.5 a token).
-The daemon never leaves its end unread for long; a send is bounded all the same.
+It is no thread of its own: handing a step's news to another thread and waking it cost more than the
+news, and the decode missed the core which that thread then took (2 cores, tiny model: 0.1 ms of
+2.5 a token). The daemon never leaves its end unread for long; a send is bounded all the same.
 Any thread may `put`; order is kept.
 """
 
@@ -18,9 +18,9 @@ from umad.protocol.link import FromEngine, encode
 
 log = logging.getLogger("umad.engine")
 
-# Bytes the daemon may be behind before a step waits for it: some thousand steps' news.
+# The daemon may be this many bytes behind before a step waits for it: some thousand steps' news.
 BACKLOG_BYTES = 4 * 2**20
-# The daemon leaves nothing unread for so long unless it hangs; then nobody is served anyway.
+# A daemon that leaves news unread for so long hangs, and then no client is served anyway.
 SEND_S = 60
 
 
@@ -30,13 +30,14 @@ class Emitter:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BACKLOG_BYTES)
-        # Python's own time limit would hold for receiving too. A struct timeval.
+        # Python's own time limit would hold for receiving too. The value is a struct timeval.
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
         self._lock = threading.Lock()
 
     def put(self, message: News | FromEngine) -> None:
-        """Send; waits only while the daemon is `BACKLOG_BYTES` behind. Ends the process where the
-        daemon has gone: nobody is left to work for."""
+        """Send a message. It waits only while the daemon is `BACKLOG_BYTES` behind. Where the
+        daemon has gone it ends the process, because an engine without its daemon serves nobody.
+        """
         body = encode_news(message) if isinstance(message, News) else encode(message)
         try:
             with self._lock:

@@ -1,9 +1,9 @@
-"""Work that takes long, done by a few threads in a fair order.
+"""Shares a few threads fairly among apps whose work takes long.
 
-Of those who have some waiting, the one is next that was served least
-(`scheduler.queue.token_counters`: by owner, then by app), and one app has one thread at a time:
-whoever hands in much, or what takes very long, makes only itself wait. Within an app the order
-stays. Threads: any.
+Of the apps with waiting jobs, the one that was served least is next
+(`scheduler.queue.token_counters`: by owner, then by app). One app has one thread at a time. So an
+app that hands in many jobs, or a job that takes very long, makes only itself wait. Within an app
+the order stays. Threads: any.
 """
 
 import threading
@@ -19,24 +19,28 @@ J = TypeVar("J")
 
 @dataclass(slots=True, eq=False)
 class _Line(Generic[J]):
-    """An app's jobs by their names, in order. busy: one of them is being done."""
+    """The jobs of one app."""
 
     account: Account
+    # By name, in the order they came.
     jobs: "OrderedDict[Hashable, J]" = field(default_factory=OrderedDict)
+    # One of them is being done.
     busy: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket(Generic[J]):
-    """A job that is being done. name: it was put under; whose: (owner, app)."""
+    """A job that is being done."""
 
     job: J
+    # The name it was put under.
     name: Hashable
+    # (owner, app).
     whose: tuple[str, str]
 
 
 class FairQueue(Generic[J]):
-    """Jobs that wait. How many there may be is the bound of whoever puts them."""
+    """Jobs that wait. Whoever puts them has to bound their number."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, str], _Line[J]] = {}
@@ -48,7 +52,7 @@ class FairQueue(Generic[J]):
         return len(self._whose)
 
     def put(self, name: Hashable, job: J, *, owner: str, app: str) -> None:
-        """Add one; `name` is not taken."""
+        """Add a job; no other may have this `name`."""
         whose = (owner, app)
         with self._changed:
             account = self._counters.enter(owner, app)
@@ -58,7 +62,7 @@ class FairQueue(Generic[J]):
             self._changed.notify()
 
     def drop(self, name: Hashable) -> bool:
-        """Take one out that nobody wants any more; whether it still waited."""
+        """Take out a job whose result nobody wants any more. Returns whether it still waited."""
         with self._changed:
             whose = self._whose.pop(name, None)
             if whose is None:
@@ -68,7 +72,7 @@ class FairQueue(Generic[J]):
             return True
 
     def take(self) -> Ticket[J]:
-        """The next job; waits for one. Tell `done` afterwards."""
+        """The next job; waits for one. Call `done` when it is done."""
         with self._changed:
             while True:
                 ready = [
@@ -87,7 +91,7 @@ class FairQueue(Generic[J]):
             return Ticket(job, name, whose)
 
     def done(self, ticket: Ticket[J], took_us: int) -> None:
-        """It is done, and took so many microseconds of a thread."""
+        """The job is done, and took so many microseconds of a thread."""
         with self._changed:
             line = self._lines[ticket.whose]
             line.busy = False

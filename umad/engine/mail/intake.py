@@ -1,9 +1,9 @@
-"""From a `Submit` to what the step thread needs: all that is slow or can fail for one request.
+"""Turns a `Submit` into what the step thread needs; all that is slow or can fail happens here.
 
-Rendering, tokenizing and checking happen beside the decode, on the mailbox thread or, where they
-take longer than a moment, on one of `long_intake`. A resumed completion is brought to where it
+Rendering, tokenizing and checking happen beside the decode: on the mailbox thread or, where they
+take longer than a moment, on a thread of `long_intake`. A resumed completion is brought to where it
 stood: its tokens join the prompt (to be computed again), and its text and its sampler's history are
-replayed, without anything being sent.
+replayed without anything being sent. Not: the order of requests (the scheduler).
 """
 
 from typing import cast
@@ -27,13 +27,15 @@ from umad.sampling.sampler import Sampler
 from umad.scheduler.scheduled_request import Submission
 
 _NO_OPTIONS = ChatOptions()
-# Of a text that the mailbox thread tokenizes itself. llama.cpp takes 1.3 ms for as many of one
-# letter, which is the slowest there is (nano, two cores).
+# The mailbox thread tokenizes a text of up to so many characters itself. llama.cpp takes 1.3 ms for
+# a text of this length that is one letter over and over, the slowest kind (nano, two cores).
 SHORT_CHARS = 1024
 
 
 class Intake:
-    """Nothing in it changes: the mailbox thread uses it, and those of `long_intake`."""
+    """Checks and tokenizes requests. It never changes: the mailbox thread and those of
+    `long_intake` use it.
+    """
 
     def __init__(
         self,
@@ -58,16 +60,18 @@ class Intake:
 
     @staticmethod
     def takes_long(submit: Submit) -> bool:
-        """Whether to take it may take longer than a moment: a chat is rendered by another process,
-        a grammar compiled, a long text tokenized."""
+        """Whether taking the request in may take longer than a moment: another process renders a
+        chat, a grammar is compiled, a long text is tokenized.
+        """
         if submit.constraint is not None or submit.chat is not None:
             return True
         return len(submit.prompt or submit.prompt_ids or ()) + len(submit.resume) > SHORT_CHARS
 
     def take(self, submit: Submit) -> Arrival | StepReport:
-        """Ready for the scheduler; or, for a resumed completion that had reached its end when
-        its engine died, the report that says so. Raises `BadRequest`, `PromptTooLong`, and
-        `Unsupported` of a model that only embeds (it has no cells)."""
+        """Prepare a request for the scheduler. A resumed completion may have reached its end when
+        its engine died; then return the report that says so. Raises `BadRequest`, `PromptTooLong`,
+        and `Unsupported` for a model that only embeds (it has no cells).
+        """
         sampling = submit.sampling
         if not self._n_cells:
             raise Unsupported(
@@ -87,7 +91,7 @@ class Intake:
         prompt = self._prompt(submit, rendered)
         max_new_tokens = sampling.max_tokens
         if sampling.fit:
-            # The last token is never computed: it needs no cell.
+            # The last token is never computed, so it needs no cell.
             max_new_tokens = max(1, min(max_new_tokens, self._text_tokens + 1 - prompt.size))
         if self._text_tokens < min(self._n_cells, prompt.size + max_new_tokens - 1):
             raise PromptTooLong(
@@ -176,7 +180,7 @@ def _constraint(submit: Submit) -> Constraint | None:
 def _replay(
     stream: CompletionStream, tokens: tuple[int, ...], max_tokens: int
 ) -> FinishReason | None:
-    """Bring the text to where it stood; how the completion had ended, if it had."""
+    """Bring the text to where it stood. Returns the reason the completion had ended, if it had."""
     for token in tokens:
         stream.text_of(token)
         if token in stream.eog or stream.detokenizer.stop is not None:

@@ -1,8 +1,8 @@
-"""What takes long to take in, on threads of its own: long texts, chats, grammars.
+"""Takes in long texts, chats and grammars on threads of its own, so other mail does not wait.
 
-A text of megabytes takes seconds to be tokenized and a bad grammar seconds to be compiled, and the
-mail of others must not wait for that. Whose turn it is decides `fair_queue`. What comes about such
-a request meanwhile is held back and handled behind its arrival; a cancellation is answered at once.
+Tokenizing a text of megabytes takes seconds, and so does compiling a bad grammar. `fair_queue`
+decides whose turn it is. Mail about such a request that comes meanwhile is held back, and handled
+after the request has arrived; a cancellation is answered at once.
 Not: what is done with a request (`umad.engine.mail.intake`). Threads: `put`, `ask`, `holds`, `drop`
 and `drop_call` are the mailbox thread's.
 """
@@ -14,19 +14,22 @@ from umad.engine.mail.fair_queue import FairQueue
 from umad.engine.process import name_thread, start_deep_thread
 from umad.protocol.link import EngineCall, Submit, ToEngine
 
-# One that is busy with a bad grammar leaves another for everybody else.
+# While one thread is busy with a bad grammar, the other serves everybody else.
 N_THREADS = 2
-# How often an engine that only does this says that it is alive.
+# An engine that does nothing but this says this often that it is alive.
 ALIVE_NS = 1_000_000_000
 
-# What is to be done with a request once it is taken in, and with the mail that was held back.
+# Delivers a request that has been taken in.
 Deliver = Callable[[], None]
 
 
 class LongIntake:
-    """take: takes a request in and says how to deliver it; may take seconds, raises nothing.
-    answer: the same for a question. handle: what is done with mail that was held back. alive:
-    called now and then, so that an engine which only does this is not silent."""
+    """Takes in one engine's long requests and questions.
+
+    take: takes a request in and returns how to deliver it; it may take seconds and raises nothing.
+    answer: the same for a question. handle: handles mail that was held back. alive: called now and
+    then, so that an engine which only does this is not silent.
+    """
 
     def __init__(
         self,
@@ -42,24 +45,24 @@ class LongIntake:
         self._handle = handle
         self._alive = alive
         self._now_ns = now_ns
-        # Bounded by the daemon's journal, and by the questions it has at once.
+        # Bounded by the daemon's journal, and by the number of questions it asks at once.
         self._jobs: FairQueue[Submit | EngineCall] = FairQueue()
         self._held: dict[int, list[ToEngine]] = {}
-        # Questions that somebody waits for the answer of.
+        # Questions whose answer is still wanted.
         self._answering: set[int] = set()
         self._lock = threading.Lock()
         self._started = False
         self._alive_ns = 0
 
     def put(self, submit: Submit) -> None:
-        """Take on a request."""
+        """Take in a request."""
         with self._lock:
             self._held[submit.rid] = []
         self._start()
         self._jobs.put(("rid", submit.rid), submit, owner=submit.owner, app=submit.app)
 
     def ask(self, call: EngineCall) -> None:
-        """Take on a question."""
+        """Answer a question."""
         with self._lock:
             self._answering.add(call.call)
         self._start()
@@ -67,7 +70,9 @@ class LongIntake:
         self._jobs.put(("call", call.call), call, owner=owner, app=app)
 
     def holds(self, rid: int, message: ToEngine) -> bool:
-        """Whether the request is here still; then the message waits for it."""
+        """Keep `message` until its request is taken in. Returns False where the request is not
+        here.
+        """
         if not self._held:
             return False
         with self._lock:
@@ -78,18 +83,18 @@ class LongIntake:
             return True
 
     def drop(self, rid: int) -> bool:
-        """Forget a request that was cancelled; whether it was here."""
+        """Forget a request that was cancelled. Returns whether it was here."""
         if not self._held:
             return False
         with self._lock:
             mail = self._held.pop(rid, None)
         self._jobs.drop(("rid", rid))
         for message in mail or ():
-            self._handle(message)  # it is answered as one that comes too late
+            self._handle(message)  # the answer says that the request has gone
         return mail is not None
 
     def drop_call(self, call: int) -> bool:
-        """Nobody waits for this answer any more; whether it was here."""
+        """Nobody waits for this answer any more. Returns whether the question was here."""
         with self._lock:
             if call not in self._answering:
                 return False
@@ -123,7 +128,7 @@ class LongIntake:
         if submit.rid not in self._held:
             return
         deliver = self._take(submit)
-        # Under the lock: what comes now has to stand behind what was held back.
+        # Under the lock: mail that comes now must be handled after the mail that was held back.
         with self._lock:
             mail = self._held.pop(submit.rid, None)
             if mail is None:

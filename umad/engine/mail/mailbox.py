@@ -1,9 +1,9 @@
-"""The reader thread: frames from the daemon to mail for the step thread.
+"""Reads frames from the daemon and turns them into mail for the step thread, on its own thread.
 
-What one request needs and only its own is done here (`intake`) where that takes a millisecond;
-chats, long texts and grammars have threads of their own (`long_intake`). So have long questions
-about the vocabulary; short ones are answered here, and work that must not wait cuts a background
-decode short from here.
+Work that concerns one request alone is done here (`intake`) where it takes a millisecond. Chats,
+long texts and grammars have threads of their own (`long_intake`), and so have long questions about
+the vocabulary; short questions are answered here. Work that must not wait cuts a background decode
+short from here.
 When the socket ends, the process ends: an engine without its daemon serves nobody.
 """
 
@@ -58,19 +58,16 @@ from umad.protocol.link import (
 log = logging.getLogger("umad.engine")
 
 _RECEIVE_BYTES = 256 * 1024
-# Tokens of one question, where a context has fewer: an answer of so many is quickly passed on.
+# One question may have so many tokens, even where a context has fewer: such an answer is quickly
+# passed on.
 MOST_ANSWERED = 2**16
-# Nothing is sent to an engine that is not ready; the bound only keeps a bug from lasting.
+# Nothing is sent to an engine that is not ready. The bound only keeps a bug from lasting for ever.
 _READY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What mail is handled with, once the model is there.
-
-    most_tokens: that a text may have.
-    is_guarded: whether a live completion is in one of the `guarded` lanes; safe from this thread.
-    """
+    """The parts that mail is handled with, once the model is loaded."""
 
     intake: Intake
     embeds: EmbedIntake
@@ -79,19 +76,21 @@ class Desk:
     emitter: Emitter
     cutter: Cutter
     guarded: frozenset[str]
+    # Whether a live completion is in one of the `guarded` lanes. Safe from this thread.
     is_guarded: Callable[[int], bool]
     seat: BoardSeat
     now_ns: Callable[[], int]
+    # The most tokens that a text may have.
     most_tokens: int
 
     def hurry(self) -> None:
-        """Guarded work has come: no background step, here or next door, may stand in its way."""
+        """Guarded work has come: cut the background step that runs here or in another engine."""
         self.seat.arrived(self.now_ns())
         self.cutter.cut()
 
 
 class Mailbox:
-    """Reads from the start, so that a daemon's end is noticed while a model loads, too."""
+    """Reads from the start, so that the daemon's end is noticed even while a model loads."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -105,7 +104,7 @@ class Mailbox:
         self._thread.start()
 
     def open(self, desk: Desk) -> None:
-        """From here on mail is handled."""
+        """Handle mail from now on."""
         self._desk = desk
         self._long = LongIntake(
             take=lambda submit: _taken(desk, submit),
@@ -129,10 +128,10 @@ class Mailbox:
         except OSError as error:
             log.info("link failed error=%s", error)
         except Exception:
-            # A thread's boundary: an engine that cannot hear must not go on.
+            # A thread's boundary: an engine that cannot read its mail must not go on.
             log.exception("mailbox failed")
             os._exit(1)
-        # Not sys.exit: a decode may be running, and its memory is the kernel's to take back.
+        # Not sys.exit: a decode may be running. The kernel takes its memory back.
         os._exit(0)
 
 
@@ -158,12 +157,12 @@ def route(desk: Desk, long: LongIntake, message: ToEngine | FromEngine) -> None:
 
 
 def _cancelled(rid: int) -> Ended:
-    """Before it had begun."""
+    """The end of a request that was cancelled before it began."""
     return Ended(rid=rid, reason="cancelled", prompt_tokens=0, cached_tokens=0, completion_tokens=0)
 
 
 def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
-    """Do what one message asks, or pass it on."""
+    """Do what a message asks, or pass it on."""
     match message:
         case Submit():
             _taken(desk, message)()
@@ -190,14 +189,15 @@ def handle(desk: Desk, message: ToEngine | FromEngine) -> None:
 
 
 def _taken(desk: Desk, submit: Submit) -> Deliver:
-    """Take a request; what remains to be done is to say so."""
+    """Take a request in. Returns the function that tells the outcome."""
     try:
         taken = desk.intake.take(submit)
     except UmadError as error:
         refusal = StepReport(rejected=(rejection(submit.rid, error),))
         return lambda: desk.emitter.put(refusal)
-    except BaseException:  # a panic in a library of Rust is no Exception
-        # One request's boundary: whatever it trips over must not cost the others their engine.
+    except BaseException:  # a panic in a Rust library is not an Exception
+        # One request's boundary: whatever goes wrong with it must not end the engine for the
+        # others.
         log.exception("request cannot be taken rid=%d", submit.rid)
         flaw = InternalError("the engine could not take the request; its log says why")
         failure = StepReport(rejected=(rejection(submit.rid, flaw),))
@@ -208,7 +208,7 @@ def _taken(desk: Desk, submit: Submit) -> Deliver:
 
 
 def _arrived(desk: Desk, arrival: Arrival) -> None:
-    # First the mail, then the cut: the next plan must already know why it was made.
+    # First the mail, then the cut: the next plan must already know the reason for the cut.
     desk.inbox.put(arrival)
     if arrival.stream.guarded:
         desk.hurry()
@@ -246,7 +246,7 @@ def _takes_long(call: EngineCall) -> bool:
 
 
 def _answered(desk: Desk, call: EngineCall) -> Deliver:
-    """Answer a question about the vocabulary; what remains to be done is to send it."""
+    """Answer a question about the vocabulary. Returns the function that sends the answer."""
     try:
         reply = EngineReply(call=call.call, value=_value(desk, call.op, call.args))
     except UmadError as error:

@@ -1,7 +1,7 @@
-"""What the mailbox hands to the step thread: a bounded queue with a cheap look for emptiness.
+"""Carries mail from other threads to the step thread: a bounded queue, cheap to find empty.
 
-The mailbox thread and those that compile grammars put, one takes. A full inbox stops the reader,
-and so, by and by, the daemon's writes.
+The mailbox thread and the threads that compile grammars put mail; the step thread takes it. A full
+queue stops the reader, and so, after a while, the daemon's writes.
 """
 
 import threading
@@ -16,7 +16,7 @@ from umad.scheduler.embeds.queue import EmbedAdmission
 from umad.scheduler.scheduled_request import Submission
 from umad.step import DiskDone
 
-# More than the daemon ever has underway; a bound against a bug, not a policy.
+# More than the daemon ever has underway. It is a bound against a bug, not a policy.
 LIMIT = 8192
 _WAIT_S = 1.0
 
@@ -31,7 +31,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedMail:
-    """About texts to be embedded, one of the two that follow."""
+    """Mail about texts to be embedded: an `EmbedArrival` or a `DropEmbed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +51,12 @@ class DropEmbed(EmbedMail):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetMail:
-    """The `forget` call, which only the scheduler can answer. before_rid: requests with a lower
-    number were there when it was asked, though they may arrive behind it."""
+    """The `forget` call, which only the scheduler can answer."""
 
     call: int
     what: ForgetScope
+    # Requests with a lower number were there when the call was made, even where they arrive after
+    # it.
     before_rid: int = 0
 
 
@@ -94,7 +95,7 @@ class StepMail:
         self._changed = threading.Condition()
 
     def put(self, mail: Mail) -> None:
-        """Add one; blocks while the inbox is full."""
+        """Add one piece of mail; blocks while the queue is full."""
         with self._changed:
             while len(self._mail) >= self._limit:
                 self._changed.wait(_WAIT_S)
@@ -102,7 +103,7 @@ class StepMail:
             self._changed.notify_all()
 
     def drain(self) -> list[Mail]:
-        """Everything there is. Costs nothing where there is nothing: no lock is taken."""
+        """Take all mail. An empty queue costs nothing, because no lock is taken."""
         if not self._mail:
             return []
         with self._changed:
@@ -111,7 +112,7 @@ class StepMail:
         return mail
 
     def wait(self, timeout_s: float) -> bool:
-        """Until there is mail, or the time is over; whether there is any."""
+        """Wait until there is mail or the time is over. Returns whether there is any."""
         with self._changed:
             if not self._mail:
                 self._changed.wait(timeout_s)

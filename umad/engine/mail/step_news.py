@@ -1,6 +1,7 @@
-"""What a step brought, and how it becomes a report.
+"""Collects what a step brought and encodes it as a report to the daemon. Pure.
 
-Pure. `text` None: the stream's text is still to be made, with the report.
+A `DrawnToken` whose `text` is None gets its text when the report is made.
+Not: sending it (`umad.engine.mail.emitter`).
 """
 
 from dataclasses import dataclass, field
@@ -36,8 +37,7 @@ class DrawnToken(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class News:
-    """All of one step, or of the mail between two. solo_ms: what readers would have waited for the
-    step with its interactive work alone; 0 where there was none. carried: it had other work."""
+    """The news of one step, or of the mail between two steps."""
 
     drawn: list[DrawnToken] = field(default_factory=list)
     ended: list[tuple[Finished, CompletionStream]] = field(default_factory=list)
@@ -45,7 +45,10 @@ class News:
     prefilled: list[Prefilled] = field(default_factory=list)
     logits: list[tuple[int, int]] = field(default_factory=list)
     stats: StepStats | None = None
+    # How long readers would have waited for the step with its interactive work alone; 0 where it
+    # had none.
     solo_ms: float = 0.0
+    # The step had other work besides interactive work.
     carried: bool = False
 
     def __bool__(self) -> bool:
@@ -60,12 +63,12 @@ class News:
 
 
 def rejection(rid: int, error: UmadError) -> Rejected:
-    """A completion that ends with an error of its own."""
+    """The message for a completion that ends with an error of its own."""
     return Rejected(rid=rid, code=error.code, message=error.message, field=error.field)
 
 
 def encode_news(news: News) -> bytes:
-    """Body of the message: the short form for a step that brought tokens and nothing else."""
+    """Encode the message's body. A step that brought tokens and nothing else has a short form."""
     drawn = news.drawn
     if (
         news.ended
@@ -85,7 +88,7 @@ def encode_news(news: News) -> bytes:
 
 
 def report(news: News) -> StepReport:
-    """Detokenize what is left to and put everything into the link's form."""
+    """Put all news into the link's form; text that is not made yet is detokenized here."""
     texts = {
         one.stream.rid: one.stream.text_of(one.token) if one.text is None else one.text
         for one in news.drawn
@@ -104,7 +107,7 @@ def report(news: News) -> StepReport:
         )
         for one in news.drawn
     ]
-    # Text that was held back by a completion which ended without a token of this step.
+    # Text that was held back for a completion which ended without a token of this step.
     emitted += [Emitted(rid=rid, ids=(), text=text) for rid, text in texts.items() if text]
     return StepReport(
         emitted=tuple(emitted),
@@ -120,7 +123,7 @@ def report(news: News) -> StepReport:
 
 def _ended(finished: Finished, stream: CompletionStream) -> Ended:
     stop = stream.detokenizer.stop
-    # A stop string may come to light only with the last text, when "length" ended the rest.
+    # The last text may complete a stop string only now, after "length" has ended the completion.
     reason = "stop" if stop is not None and finished.reason == "length" else finished.reason
     return Ended(
         rid=finished.rid,

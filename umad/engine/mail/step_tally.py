@@ -1,7 +1,7 @@
-"""What steps did, added up until it is worth telling the daemon.
+"""Adds up what steps did, until the sums are worth telling the daemon.
 
-A `StepStats` with every step cost engine and daemon a twentieth of a small model's step, for a
-scorecard that is looked at once a second. Owner: the step thread.
+A `StepStats` with every step cost engine and daemon a twentieth of a small model's step, and the
+scorecard is looked at only once a second. Owner: the step thread.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,17 +14,18 @@ from umad.scheduler import SchedulerSnapshot
 from umad.step import StepPlan
 from umad.units import NS_PER_MS
 
-# How old what the scorecard knows may be. An engine that comes to rest tells at once.
+# The scorecard's figures may be this old. An engine that comes to rest tells at once.
 TELL_NS = 200_000_000
 
 
 @dataclass(slots=True)
 class Totals:
-    """Counts from the engine's start. copied: tokens whose row of logits was copied first, because
-    their client reads it or a mask lies on it; all others are sampled in place."""
+    """Counts from the engine's start."""
 
     cuts: int = 0
     sampled: int = 0
+    # Tokens whose row of logits was copied first, because their client reads it or a mask lies on
+    # it. All others are sampled in place.
     copied: int = 0
 
 
@@ -45,7 +46,8 @@ class StepTally:
 
     def __init__(self, *, threads: int = 1, waited_ns: Callable[[], int] | None = None) -> None:
         """threads: those of a decode. waited_ns: how long all the process's threads were ready and
-        had no core, ever growing; None where the platform does not tell."""
+        had no core, ever growing; None where the platform does not tell.
+        """
         self._threads = threads
         self._waited_ns = waited_ns
         self._waited_from_ns = waited_ns() if waited_ns is not None else 0
@@ -57,7 +59,7 @@ class StepTally:
         self._bytes_moved = 0
 
     def is_due(self, now_ns: int) -> bool:
-        """There is something to tell, and it has waited long enough."""
+        """Whether there is something to tell that has waited for `TELL_NS`."""
         return self._began_ns > 0 and now_ns - self._began_ns >= TELL_NS
 
     def add(
@@ -70,7 +72,7 @@ class StepTally:
         began_ns: int,
         embedded: Embedded = NOTHING,
     ) -> None:
-        """A step ran; of one that was cut only its time and its bytes count."""
+        """Count a step that ran. Of a step that was cut, only its time and its bytes count."""
         self._began_ns = self._began_ns or began_ns
         self._device_ns += decoded.device_ns + embedded.ns
         self._bytes_moved += bytes_moved
@@ -93,7 +95,9 @@ class StepTally:
         now_ns: int,
         waits: Mapping[int, str] | None = None,
     ) -> StepStats:
-        """The sums and where things stand; counting begins anew. waits: as in `StepStats`."""
+        """Return the sums and the scheduler's standing, and begin to count anew. waits: as in
+        `StepStats`.
+        """
         stats = StepStats(
             began_ns=self._began_ns or now_ns,
             ended_ns=now_ns,
@@ -124,5 +128,5 @@ class StepTally:
         if self._waited_ns is None:
             return 0.0
         before_ns, self._waited_from_ns = self._waited_from_ns, self._waited_ns()
-        # The sum is over living threads, so it falls when one ends.
+        # The sum is over living threads, so it falls when a thread ends.
         return max(0, self._waited_from_ns - before_ns) / self._threads / NS_PER_MS

@@ -1,6 +1,6 @@
-"""One completion inside the engine: what samples it, what makes its text, what it has so far.
+"""Holds one completion inside the engine: its sampler, its text and its counts.
 
-Owner: the step thread.
+Not: how its tokens are drawn (`umad.engine.steps.token_drawing`). Owner: the step thread.
 """
 
 from umad.engine.constraints.answer_mask import AnswerMask
@@ -11,17 +11,7 @@ from umad.sampling.sampler import Sampler
 
 
 class CompletionStream:
-    """A completion. Only what the engine needs for its next token and its text.
-
-    n_generated: tokens drawn so far, those of a dead engine included: the position of the next
-    draw. So a resumed stream draws the very random numbers it would have drawn.
-    text_decides: it has stop strings, so its text is made on the step thread.
-    guarded: its lane is protected by the latency guard (for the books of background work).
-    opening: what the template has begun of the answer; stands before its first text.
-    reader: its client reads its logits, and may choose its tokens; None for nearly all.
-    mask: which tokens may be drawn, where the answer has to keep to a grammar.
-    error: set when its own logits or parameters failed it.
-    """
+    """A completion: only what the engine needs for its next token and its text."""
 
     __slots__ = (
         "detokenizer",
@@ -58,21 +48,29 @@ class CompletionStream:
         self.detokenizer = detokenizer
         self.eog = eog
         self.n_prompt = n_prompt
+        # Tokens drawn so far, those of an engine that died included. The number is the position of
+        # the next draw, so a resumed stream draws the same random numbers it would have drawn.
         self.n_generated = n_generated
+        # It has stop strings, so the step thread must make its text at once.
         self.text_decides = text_decides
+        # The latency guard protects its lane. The books of background work need to know.
         self.guarded = guarded
+        # The part of the answer that the chat template has begun. It stands before the first text.
         self.opening = opening
+        # Set where its client reads its logits, and may choose its tokens; None for nearly all.
         self.reader = reader
+        # The tokens that may be drawn, where the answer has to keep to a grammar.
         self.mask = mask
+        # Set when its own logits or parameters made it fail.
         self.error: UmadError | None = None
 
     def text_of(self, token: int) -> str:
-        """What `token` adds to the text for certain. An end token is no text."""
+        """The text that `token` adds for certain. An end token adds none."""
         text = "" if token in self.eog else self.detokenizer.push(token).text
         if self.opening:
             text, self.opening = self.opening + text, ""
         return text
 
     def last_text(self) -> str:
-        """What was held back; afterwards `detokenizer.stop` is final."""
+        """The text that was held back. Afterwards `detokenizer.stop` is final."""
         return self.detokenizer.flush()

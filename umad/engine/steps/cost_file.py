@@ -1,9 +1,9 @@
-"""What steps cost here, remembered per machine and model: one small JSON file in the cache folder.
+"""Remembers the costs of steps per machine and model, in one small JSON file in the cache folder.
 
-A file is read at load, where it spares most of the probing, and written while the engine rests and
-when it ends. One that is damaged, of another version or of another machine is passed over with a
-line in the log, and never costs more than a probe. Not: the costs themselves (`umad.scheduler`).
-Owner: the step thread.
+The engine reads the file at load, which spares most of the probing. It writes the file while it
+rests and when it ends. A file that is damaged, or of another version or machine, is ignored with a
+line in the log, so a bad file costs one round of probing at most.
+Not: the costs themselves (`umad.scheduler`). Owner: the step thread.
 """
 
 import hashlib
@@ -21,14 +21,17 @@ from umad.scheduler.costs.step_cost import PACE, CostModel, CostSnapshot
 log = logging.getLogger("umad.engine")
 
 VERSION = 4
-# There are many idle moments; what was learnt in less time than this is not worth a write.
+# An engine is idle often. What it learnt in less time than this is not worth a write.
 WRITE_EVERY_NS = 60_000_000_000
 MAX_FILE_BYTES = 2**16
 
 
 class CostFile:
-    """One model's file on one machine. about: whatever costs depend on, as text; the file keeps it,
-    so that what a name's digest hides can be checked."""
+    """One model's file on one machine.
+
+    about: everything that costs depend on, as text. The file's name is a digest of this text, so
+    the file also holds the text itself, and `read` can check that they agree.
+    """
 
     def __init__(self, folder: Path, about: str) -> None:
         self._about = about
@@ -37,7 +40,7 @@ class CostFile:
         self._written_ns = 0
 
     def read(self) -> CostSnapshot | None:
-        """What was remembered; None where nothing can be used."""
+        """The remembered costs; None where the file is missing or cannot be used."""
         try:
             found = checked(json.loads(read_own(self._path, MAX_FILE_BYTES)), self._about)
         except FileNotFoundError:
@@ -49,13 +52,15 @@ class CostFile:
         return found
 
     def write_now_and_then(self, cost: CostModel, now_ns: int) -> None:
-        """Write, unless that was done a moment ago."""
+        """Write, unless the last write was less than `WRITE_EVERY_NS` ago."""
         if now_ns - self._written_ns >= WRITE_EVERY_NS:
             self._written_ns = now_ns
             self.write(cost)
 
     def write(self, cost: CostModel) -> None:
-        """Replace the file, whole or not at all; a failure is logged and costs a probe later."""
+        """Replace the file as a whole or not at all. A failure is logged, and
+        costs a probe later.
+        """
         costs = cost.snapshot()
         if costs == self._written:
             return
@@ -97,7 +102,8 @@ def _points(name: str, points: Any) -> list[tuple[float, int]]:
         if not isinstance(point, Sequence) or len(point) != 2:
             raise ValueError(f"{name} has a point that is none")
         ms, seen = point
-        # A pace of 0 is a measurement (nothing above the device's own time), a cost of 0 is none.
+        # A pace of 0 is a measurement: the step took no more than the device's own time. A cost of
+        # 0 is no measurement.
         if not _is_number(ms) or (ms == 0 and name != PACE) or type(seen) is not int or seen < 0:
             raise ValueError(f"{name} has a point that is none")
         read.append((float(ms), seen))

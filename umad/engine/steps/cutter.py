@@ -1,7 +1,7 @@
-"""Aborts a decode in the middle when better work has come and only background work is in it.
+"""Aborts a running decode that holds only background work, because better work has come.
 
-Any thread may ask; only the step thread arms. A request that comes too late, when the decode it
-meant has ended, must never hit the next one: that is what the lock is for.
+Any thread may ask for a cut; only the step thread arms the switch. A request may come too late,
+after the decode it meant has ended. The lock keeps such a request from hitting the next decode.
 """
 
 import threading
@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 class Cutter:
-    """One engine's switch."""
+    """The switch of one engine."""
 
     def __init__(self, *, abort: Callable[[], None], clear: Callable[[], None]) -> None:
-        """`abort` makes the running decode return early, `clear` takes that back."""
+        """abort: makes the running decode return early. clear: takes that back."""
         self._abort = abort
         self._clear = clear
         self._lock = threading.Lock()
@@ -24,13 +24,13 @@ class Cutter:
             self._armed = True
 
     def disarm(self) -> None:
-        """It has ended, cut or not."""
+        """The decode has ended, cut or not."""
         with self._lock:
             self._armed = False
             self._clear()
 
     def cut(self) -> bool:
-        """Abort the running decode if it may be; whether it was."""
+        """Abort the running decode if it may be cut. Returns whether it was."""
         with self._lock:
             if self._armed:
                 self._abort()

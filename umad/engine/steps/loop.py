@@ -1,7 +1,8 @@
-"""The step loop: mail, plan, decode, sample, apply, news; again.
+"""Runs the step loop: read mail, plan, decode, sample, apply, send news; then again.
 
+Not: which work runs (`umad.scheduler`), or how a backend decodes (`umad.engine.backend`).
 Owner: the step thread, which is the process's main thread. It alone touches the scheduler, the
-llama.cpp context and the streams; others hand it mail and take its news.
+llama.cpp context and the streams; other threads hand it mail and take its news.
 """
 
 import gc
@@ -38,22 +39,22 @@ from umad.scheduler.steps.neighbours import NOBODY
 from umad.step import DiskDone, Finished, Sampled, StepPlan, StepResult
 from umad.units import MS_PER_S, NS_PER_MS
 
-# Nothing but mail ends idleness; the bound is there so that no wait lasts for ever.
+# Only mail ends an idle wait. This bound keeps any wait from lasting for ever.
 IDLE_S = 1.0
 STANDING_NS = 20 * NS_PER_MS
-# How often an engine that is about to end looks whether its last sessions are written.
+# An engine that is about to end looks this often whether its last sessions are written.
 LAST_SAVES_LOOK_MS = 50.0
-# How often the daemon is told why requests wait, for each of them: `umad ps` is read by people, and
-# a thousand reasons are 20 KB.
+# The daemon is told why requests wait at most this often; the second time is added for each of
+# them. People read `umad ps`, and a thousand reasons are 20 KB.
 TELL_WAITS_NS = 200 * NS_PER_MS
 TELL_EACH_WAIT_NS = 2 * NS_PER_MS
 CHOICE_S = 10.0
-# How often it is looked whether a late mask is there, while nothing else is to be done.
+# While nothing else is to be done, the loop looks this often whether a late mask has been made.
 MASK_LOOK_MS = 1.0
 
 
 class StepLoop:
-    """Runs until it is told to stop and nothing is left to do."""
+    """Runs until it is told to stop and no work is left."""
 
     def __init__(
         self,
@@ -73,8 +74,9 @@ class StepLoop:
         embedder: EmbedRunner | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
-        called whenever work has ended and no more has come for a while. embedder: None where no
-        texts are embedded."""
+        called whenever work has ended and no new work has come for a while. embedder: None where
+        the engine embeds no texts.
+        """
         self._scheduler = scheduler
         self._runner = runner
         self._inbox = inbox
@@ -91,10 +93,10 @@ class StepLoop:
         self._tally = tally or StepTally()
         self._last_standing: SchedulerSnapshot | None = None
         self._standing_at_ns = 0
-        # When the daemon is to be told again why requests wait.
+        # When the daemon must be told again why requests wait.
         self._waits_due_ns = 0
         self._told_waits: dict[int, str] = {}
-        # When the latest step's tokens left; 0 once the loop has rested.
+        # When the tokens of the latest step were sent; 0 once the loop has rested.
         self._left_ns = 0
         self._stopping = False
         self._has_garbage = False
@@ -103,7 +105,7 @@ class StepLoop:
         self._forgetting = ForgetDesk(emit)
 
     def is_guarded(self, rid: int) -> bool:
-        """Whether a live completion's lane is a guarded one. A single look-up: any thread."""
+        """Whether a live completion is in a guarded lane. Any thread: it is a single look-up."""
         stream = self._streams.get(rid)
         return stream is not None and stream.guarded
 
@@ -130,13 +132,13 @@ class StepLoop:
             self._left_ns = 0
             kept = self._runner.keep_house(plan.memory)
             goes_on = self._scheduler.kept_house(plan, kept, began_ns)
-            # The daemon takes a silent engine for one that hangs: where work is held back for long,
-            # it is told how things stand all the same.
+            # The daemon takes a silent engine for one that hangs. So where work is held back for
+            # long, the engine still reports its standing.
             is_held = plan.wait_ms >= IDLE_S * MS_PER_S or (
                 plan.wait_ms > 0 and began_ns >= self._waits_due_ns
             )
             if plan.memory or news or is_held:
-                # Cells were given back without a step: the scorecard must not show them as used.
+                # Cells were given back without a step. The scorecard must not show them as used.
                 self._last_standing = None
                 news.stats = self._tell(began_ns)
                 self._emit(news)
@@ -159,11 +161,11 @@ class StepLoop:
         if wait_ms:
             self._inbox.wait(min(IDLE_S, wait_ms / MS_PER_S))
             return
-        # The collector is off while work is done: its pauses would be stalls.
+        # The garbage collector is off while work is done, because its pauses would stall streams.
         if self._inbox.wait(IDLE_S):
             return
         if self._readers:
-            # It waits for clients and does not hang, which is what silence would mean.
+            # The engine waits for clients. Silence would tell the daemon that it hangs.
             self._emit(News(stats=self._tell(self._now_ns())))
         if not self._has_garbage:
             return
@@ -228,7 +230,7 @@ class StepLoop:
             self._end(finished, news)
 
     def _choose(self, choice: Choose, news: News) -> None:
-        """A client's token. What cannot be meant ends its request, and no other."""
+        """Accept a client's token. An impossible choice ends its own request and no other."""
         stream = self._streams.get(choice.rid)
         if stream is None:
             return
@@ -243,7 +245,7 @@ class StepLoop:
         self._take(self._drawing.accept(stream, choice.token, None, news), news)
 
     def _take(self, sampled: Sampled, news: News) -> None:
-        """Book a token that came after its step."""
+        """Book a token that was drawn or chosen after its step had ended."""
         finished = self._scheduler.take(sampled, self._now_ns())
         if finished is not None:
             self._end(finished, news)
@@ -256,7 +258,7 @@ class StepLoop:
 
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
         runner = self._runner
-        # Texts come first, so that the time they take is felt, and booked, as this step's.
+        # Texts are embedded first, so their time counts as part of this step.
         embedded = self._embeds.run(plan, began_ns)
         decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
         sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
@@ -285,9 +287,9 @@ class StepLoop:
                 self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
         n_background = self._count_background(plan)
         news.carried = n_background > 0 or plan.embed is not None or house.copied_bytes > 0
-        # Where somebody was let go of since the last step, cells were given back: that is told at
-        # once. Otherwise tokens do not wait for statistics, least of all a first token, which comes
-        # after a rest, when statistics are always due.
+        # A completion that was let go since the last step gave its cells back, so statistics are
+        # sent at once. Otherwise tokens do not wait for statistics. A first token must wait least:
+        # it comes after a rest, when statistics are always due.
         is_due = self._tally.is_due(now_ns)
         if news.ended or (is_due and not news.drawn):
             news.stats = self._tell(now_ns)
@@ -313,7 +315,7 @@ class StepLoop:
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, last)
         if last or is_due or decoded.outcome == "cut":
-            # A cut's time must not be taken for that of steps which brought something.
+            # A cut brought no tokens, so its time is told apart from that of steps which did.
             last.stats = self._tell(now_ns)
             self._emit(last)
         self._has_garbage = True
@@ -334,7 +336,8 @@ class StepLoop:
 
     def _note_progress(self, rid: int, done_tokens: int, news: News) -> None:
         n_prompt = self._streams[rid].n_prompt
-        # What a resumed or preempted stream computes again beyond its prompt is no progress.
+        # A resumed or preempted stream computes tokens beyond its prompt again; they are no
+        # progress.
         done_tokens = min(done_tokens, n_prompt)
         news.prefilled.append(Prefilled(rid=rid, done_tokens=done_tokens, total_tokens=n_prompt))
 
@@ -347,8 +350,10 @@ class StepLoop:
         return count
 
     def _standing(self, now_ns: int) -> SchedulerSnapshot:
-        """The scheduler's books, looked at anew once they are `STANDING_NS` old or somebody has
-        come or gone: counting them costs a tenth of what the loop may take on a small model."""
+        """The scheduler's counts. They are counted again once they are older than `STANDING_NS`, or
+        a request has come or gone, because counting takes a tenth of the time that the loop may
+        take on a small model.
+        """
         age_ns = now_ns - self._standing_at_ns
         if self._last_standing is None or age_ns > STANDING_NS:
             self._last_standing = self._scheduler.snapshot()
@@ -366,7 +371,7 @@ class StepLoop:
         )
 
     def _waits(self, now_ns: int) -> dict[int, str] | None:
-        """Why requests wait; None where that was told a moment ago."""
+        """The reasons why requests wait; None where the daemon was told a moment ago."""
         if now_ns < self._waits_due_ns:
             return None
         waits = self._scheduler.waits(now_ns)

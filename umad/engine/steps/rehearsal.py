@@ -1,13 +1,13 @@
-"""A rehearsal before anybody can come: a few streams that nobody reads, through a step loop.
+"""Runs a few streams that nobody reads through a real step loop, before the model is ready.
 
-A probe of bare decodes tells what the device costs (`warmup`). What an interactive stream feels
-between two tokens has the host's part in it too, and what a slice beside it costs shows only beside
-it: both are learnt here, by the very loop, scheduler and samplers that will serve, so that the
-first request already meets slices of the right size. Only the cost model keeps what was learnt: no
-count shows the rehearsal, and whoever ran it clears the pool. It is bounded: small models get
-`STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`; where the pace is remembered
-from an earlier start, a few steps only warm the code up.
-Owner: the main thread, before the model is ready.
+A probe of bare decodes tells what the device costs (`warmup`). It misses two things: the host's
+share of the time between two tokens of an interactive stream, and the cost of a prefill slice
+beside such a stream. The rehearsal measures both with the loop, scheduler and samplers that will
+serve, so the first request already meets slices of the right size. Only the cost model keeps what
+was learnt: no count shows the rehearsal, and its caller clears the pool. It is bounded: small
+models get `STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`. Where the pace is
+remembered from an earlier start, a few steps only warm the code up. Owner: the main thread, before
+the model is ready.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,9 +31,9 @@ from umad.units import NS_PER_MS
 
 REHEARSAL_MS = 400.0
 STEPS = 40
-# Streams and whether a long prompt runs beside them; what is usual comes first.
+# (streams, whether a long prompt runs beside them), the most usual first.
 _SCENES = ((1, False), (1, True), (3, False), (3, True))
-# Where the pace is known.
+# The bounds of a rehearsal where the pace is known already.
 _WAKING_MS = 50.0
 _WAKING_SCENES = ((1, True),)
 _SHORT_TOKENS = 8
@@ -41,7 +41,7 @@ _LONG_TOKENS = 512
 
 
 class Rehearsal:
-    """One model's."""
+    """The rehearsal of one model."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Rehearsal:
             if n_streams + beside <= facts.max_seqs
         ]
         self._short_tokens = min(_SHORT_TOKENS, most_prompt_tokens)
-        # All streams of a scene and what they write fit into the pool.
+        # All streams of a scene and their answers fit into the pool.
         self._long_tokens = min(_LONG_TOKENS, most_prompt_tokens, facts.n_cells // 2)
         self._reply_tokens = max(1, min(2 * STEPS, facts.n_cells // 8 - _SHORT_TOKENS))
         self._inbox = StepMail()
@@ -115,7 +115,7 @@ class Rehearsal:
         self._loop.run()
 
     def _heard(self, message: News | FromEngine) -> None:
-        """In place of the daemon: news are made as for it, and dropped."""
+        """Receive news in place of the daemon: encode it as for the daemon, then drop it."""
         if not isinstance(message, News) or self._stopping:
             return
         encode_news(message)

@@ -1,18 +1,18 @@
-"""How long OpenMP's threads spin at the barriers of a graph: long while they have cores of their
-own, hardly at all while other programs want those cores.
+"""Lets OpenMP's threads spin at a graph's barriers for long, or hardly at all.
 
-llama.cpp's threads wait for each other some 300 times a token. Those that spin until the last one
-has come go on at once; but when that one has lost its core to another program (a compiler, a test
-run), the others spin in vain, hundreds of times a token. Measured on two cores, tiny model, one
-stream, tokens/s spinning for 3,000 rounds and for 100: nobody else 350 and 200, beside one busy
-program 80 and 290.
+They spin for long while they have cores of their own, and hardly at all while other programs want
+those cores. llama.cpp's threads wait for each other some 300 times a token. Threads that spin until
+the last one has come go on at once. But when that last thread has lost its core to another program
+(a compiler, a test run), the others spin in vain, hundreds of times a token. Measured on two cores,
+tiny model, one stream, tokens/s spinning for 3,000 rounds and for 100: no other program 350 and
+200, beside one busy program 80 and 290.
 
-libgomp reads its patience once, before main. But it spins for 100 rounds at most while the process
+libgomp reads its setting once, before main. But it spins for 100 rounds at most while the process
 has more OpenMP threads than cores (`gomp_throttled_spin_count_var`, libgomp's
-config/linux/wait.h). So a second team that sleeps and does nothing makes the working one polite,
-and its end makes it eager again. Where there is no libgomp, where the kernel does not say how long
-threads had to wait for a core, and where the user has chosen (GOMP_SPINCOUNT, OMP_WAIT_POLICY),
-nothing is done.
+config/linux/wait.h). So this module starts a second team that sleeps and does nothing, and the
+working team spins briefly ("polite"); when the second team ends, the working team spins for long
+again ("eager"). Nothing is done where there is no libgomp, where the kernel does not say how long
+threads had to wait for a core, or where the user has chosen (GOMP_SPINCOUNT, OMP_WAIT_POLICY).
 
 Owner: the step thread.
 """
@@ -30,20 +30,22 @@ from umad.engine.process import spins_are_ours, tells_waits
 log = logging.getLogger("umad.engine")
 
 LOOK_NS = 50_000_000
-# Share of the decode threads' time spent waiting for a core, from which on others want the cores.
-# Alone it is below 0.06 nine times of ten and never above 0.22 (the daemon and the clients work,
-# too); beside one busy program 0.35 to 0.52, whether threads spin or sleep.
+# From this share of the decode threads' time spent waiting for a core, other programs want the
+# cores. Without other programs the share is below 0.06 nine times of ten and never above 0.22 (the
+# daemon and the clients work, too); beside one busy program it is 0.35 to 0.52, whether threads
+# spin or sleep.
 CROWDED_SHARE = 0.28
-# A compiler's pauses between files are no reason to turn eager.
+# A compiler pauses between files. Such a pause is too short to turn eager.
 LEAST_CALM_NS, MOST_CALM_NS = 1_000_000_000, 30_000_000_000
 _TASKS = "/proc/self/task"
 _START_S = 5.0
 
 
 class Patience:
-    """When to be polite. Pure: shares of time in, a choice out.
+    """Decides when to be polite. Pure: shares of time in, a choice out.
 
-    Being eager is tried after a time of calm; where it was a mistake, after twice that time.
+    It turns eager after a time of calm. Where that was a mistake, it waits twice that time before
+    it turns eager again.
     """
 
     __slots__ = ("_calm_ns", "_crowded_at_ns", "_eager_since_ns", "polite")
@@ -55,8 +57,9 @@ class Patience:
         self._calm_ns = LEAST_CALM_NS
 
     def saw(self, share: float, now_ns: int) -> bool:
-        """Since the last look the threads waited for `share` of their time; whether to be polite
-        from now on."""
+        """Whether to be polite from now on. share: of their time since the last look, how much the
+        threads waited for a core.
+        """
         if share > CROWDED_SHARE:
             if not self.polite and self._eager_since_ns is not None:
                 was_short = now_ns - self._eager_since_ns < self._calm_ns
@@ -72,7 +75,7 @@ class Patience:
 class IdleTeam:
     """An OpenMP team of one thread more than there are cores, which sleeps until it is dismissed.
 
-    Its threads cost a stack each and no time. libgomp counts them until their master ends.
+    Each of its threads costs a stack and no time. libgomp counts them until their master ends.
     """
 
     def __init__(self, libgomp: ctypes.CDLL, cores: int) -> None:
@@ -82,7 +85,7 @@ class IdleTeam:
         self._master: threading.Thread | None = None
 
     def gather(self) -> None:
-        """Returns once libgomp counts the team."""
+        """Start the team. Returns once libgomp counts it."""
         if self._master is not None:
             return
         gathered = threading.Event()
@@ -94,12 +97,13 @@ class IdleTeam:
         gathered.wait(_START_S)
 
     def dismiss(self) -> None:
-        """Returns at once; its threads end soon after."""
+        """End the team. Returns at once; its threads end soon after."""
         self._dismissed.set()
         self._master = None
 
     def _sleep(self, gathered: threading.Event, dismissed: threading.Event) -> None:
-        # A team is gathered by work: the C library's free(NULL) does nothing, in every thread.
+        # Only work gathers a team: every thread calls the C library's free(NULL), which does
+        # nothing.
         work = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
         run = self._libgomp.GOMP_parallel
         run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
@@ -111,12 +115,14 @@ class IdleTeam:
 
 
 class SpinWatch:
-    """Looks at how long the process's threads waited for cores, and gathers or dismisses."""
+    """Measures how long the process's threads waited for cores; gathers or dismisses the team."""
 
     def __init__(
         self, team: IdleTeam, *, threads: int, waited_ns: Callable[[], int], now_ns: int
     ) -> None:
-        """threads: those of a decode. waited_ns: of all the process's threads, ever growing."""
+        """threads: those of a decode. waited_ns: the wait of all the process's threads, ever
+        growing.
+        """
         self._team = team
         self._threads = threads
         self._waited_ns = waited_ns
@@ -125,12 +131,12 @@ class SpinWatch:
         self._last_ns = waited_ns()
 
     def look(self, now_ns: int) -> None:
-        """After a step; does something every `LOOK_NS` only."""
+        """Call after a step. It does something only every `LOOK_NS`."""
         passed_ns = now_ns - self._looked_ns
         if passed_ns < LOOK_NS:
             return
         waited_ns = self._waited_ns()
-        # The sum is over living threads, so it falls when one ends.
+        # The sum is over living threads, so it falls when a thread ends.
         share = max(0, waited_ns - self._last_ns) / (passed_ns * self._threads)
         self._looked_ns, self._last_ns = now_ns, waited_ns
         was_polite = self._patience.polite
@@ -144,7 +150,7 @@ class SpinWatch:
 
 
 def watch(threads: int, now_ns: int) -> SpinWatch | None:
-    """The watch of this process once llama.cpp has run, or None where there is nothing to do."""
+    """The watch of this process, once llama.cpp has run; None where there is nothing to do."""
     libgomp = _libgomp()
     if threads < 2 or libgomp is None or not (spins_are_ours() and tells_waits()):
         return None
@@ -170,7 +176,7 @@ def waited_ns() -> int:
 
 
 def _libgomp() -> ctypes.CDLL | None:
-    """The library that llama.cpp came with: wheels carry one under a name of their own."""
+    """The libgomp that llama.cpp has loaded: wheels carry one under a name of their own."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:

@@ -1,7 +1,9 @@
-"""From a step's rows of logits to tokens: shown to clients that read them, drawn for all others.
+"""Turns a step's rows of logits into tokens: clients that read a row are shown it, the rest is
+drawn.
 
-A row whose mask is not ready is put aside and drawn from later: nobody else waits for a grammar.
-Not: how one is drawn (`umad.sampling`), or which requests end (the scheduler).
+A completion whose mask is late is put aside and drawn from later, so that no other completion waits
+for its grammar.
+Not: how a token is drawn (`umad.sampling`), or which requests end (the scheduler).
 Owner: the step thread.
 """
 
@@ -30,18 +32,22 @@ _MASK_NS = int(MASK_S * 1e9)
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Late:
-    """A completion whose mask is not made yet. row: float32 (1, n_vocab), its own copy. unread: its
-    client does not read either."""
+    """A completion whose mask is not made yet."""
 
     stream: CompletionStream
+    # float32 (1, n_vocab), a copy of its own.
     row: NDArray[np.float32]
     since_ns: int
+    # Its client has stopped reading, too.
     unread: bool = False
 
 
 class TokenDrawing:
-    """streams: the live ones by rid. totals: where tokens drawn and rows copied are counted.
-    scheduler: passes over those whose masks are late."""
+    """Draws the tokens of one step loop.
+
+    streams: the live ones by rid. totals: counts the tokens drawn and the rows copied. scheduler:
+    is told to pass over completions whose masks are late.
+    """
 
     def __init__(
         self,
@@ -59,12 +65,13 @@ class TokenDrawing:
         self._late: dict[int, _Late] = {}
 
     def __bool__(self) -> bool:
-        """Somebody waits for a mask."""
+        """Whether a completion waits for a mask."""
         return bool(self._late)
 
     def sample(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
-        """A token for every row, but for those that a client chooses from, or whose masks are
-        late."""
+        """Draw a token for every row. Rows that a client chooses from, and rows whose masks are
+        late, get none.
+        """
         sampled = []
         patience_s = PATIENCE_S
         streams, logits = self._streams, decoded.logits
@@ -81,8 +88,9 @@ class TokenDrawing:
         return tuple(sampled)
 
     def late(self, news: News) -> Iterator[Sampled]:
-        """Tokens of those whose masks have been made meanwhile; book each before the next. After
-        `MASK_S` a completion ends with an error."""
+        """Tokens of completions whose late masks have been made meanwhile; book each before the
+        next. After `MASK_S` a completion ends with an error.
+        """
         now_ns = self._now_ns()
         for rid, late in list(self._late.items()):
             stream, mask = late.stream, late.stream.mask
@@ -102,7 +110,7 @@ class TokenDrawing:
                 self._scheduler.resume(rid)
 
     def pause(self, rid: int) -> bool:
-        """Its client does not read; whether it waits for a mask anyway."""
+        """The client does not read. Returns whether its completion waits for a mask anyway."""
         late = self._late.get(rid)
         if late is not None:
             late.unread = True
@@ -110,7 +118,7 @@ class TokenDrawing:
         return late is not None
 
     def resume(self, rid: int) -> bool:
-        """Its client reads again; whether it waits for a mask still."""
+        """The client reads again. Returns whether its completion still waits for a mask."""
         late = self._late.get(rid)
         if late is not None:
             late.unread = False
@@ -118,7 +126,7 @@ class TokenDrawing:
         return late is not None
 
     def forget(self, rid: int) -> None:
-        """It has ended."""
+        """The completion has ended."""
         self._late.pop(rid, None)
 
     def _put_aside(self, stream: CompletionStream, row: NDArray[np.float32]) -> None:
@@ -129,7 +137,7 @@ class TokenDrawing:
         self._scheduler.pause(stream.rid, gives_way=False)
 
     def _show(self, stream: CompletionStream, row: NDArray[np.float32], news: News) -> bool:
-        """Put a row where its client sees it; whether the client is to choose from it."""
+        """Put a row where its client sees it. Returns whether the client chooses from it."""
         is_choice = self._readers.write(stream, row, self._now_ns())
         news.logits.append((stream.rid, stream.n_generated))
         self._totals.copied += not is_choice
@@ -146,7 +154,7 @@ class TokenDrawing:
             if stream.reader is None:  # else it is counted already
                 self._totals.copied += stream.sampler.copied_rows - copied_rows
         except UmadError as error:
-            # This completion's own logits or parameters; its neighbours are none the worse.
+            # The fault lies in this completion's own logits or parameters; the others go on.
             stream.error = error
             log.warning("sampling failed rid=%d code=%s", stream.rid, error.code)
             return Sampled(rid=stream.rid, token=0, finish="error")
@@ -155,7 +163,7 @@ class TokenDrawing:
     def accept(
         self, stream: CompletionStream, token: int, logprob: TokenLogprob | None, news: News
     ) -> Sampled:
-        """A stream has a token, drawn here or chosen by its client: book it, and make it news."""
+        """Book a stream's token, drawn here or chosen by its client, and make it news."""
         stream.sampler.accept(token)
         if stream.mask is not None:
             stream.mask.accept(token)
