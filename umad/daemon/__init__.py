@@ -1,34 +1,35 @@
 """The daemon: one process that owns the socket, the clients' requests and the engines' lives.
 
-Never imports llama.cpp and never blocks: one thread, one event loop (uvloop). An engine may die at
-any time; what its clients are owed stands in the journal, and the next engine goes on from there.
+It never imports llama.cpp and never blocks: it has one thread and one event loop (uvloop). An
+engine may die at any time. The journal holds every token its clients have, so the next engine
+continues each stream where it stopped.
 
-    server         run_daemon: from claiming the socket to the last drain; wires the rest
-    socket_file    folder, lock file and listening socket, owned by one daemon
-    descriptors    as many connections as the system has descriptors for
-    connections    how many there are, who gives way, room for the owner's tools
+    server         run_daemon: claims the socket, wires the modules below, serves, drains
+    socket_file    owns the folder, the lock file and the listening socket
+    descriptors    limits connections to the file descriptors that the system allows
+    connections    counts connections, closes idle ones for others, keeps room for the tools
     session        one connection: frames in, frames out, limits, slow readers
-    peer           who the kernel says is connected (the platform seam); identity: app, lane
-    authority      who may ask for what: one table, and the place that decides by it
-    verbs          what each request does; listing: rows of `models` and `sessions`
-    admission      from a client's request to an engine's order: limits, lane, seed
+    peer           asks the system which program is connected; identity: its app and its lane
+    authority      decides who may ask for what, from one table
+    verbs          carries out each request; listing: rows of `models` and `sessions`
+    admission      makes an engine's order of a client's request: limits, lane, seed
     completions    every live request: accepted, cancelled, moved, paused, ended
-    forgetting     what is kept of a session, given up by everybody who keeps it
-    saved_sessions  files of sessions, also of models that are not loaded
-    embeddings     requests to embed and to rerank, each one call of its engine
-    generation     one request; journal: its completions, with every token they have
-    fanout         what engines say, to the clients it concerns (the hot path)
+    forgetting     deletes a session wherever it is kept
+    saved_sessions  removes files of sessions, also those of models that are not loaded
+    embeddings     requests to embed and to rerank, each one call to its engine
+    generation     one request; journal: its completions and every token they have
+    fanout         carries engines' news to the clients it concerns (the hot path)
     supervisor     the table of models; keeper: one engine over any number of processes
-    engine_events  who is told what engines do; watchdog: one that hangs
-    crashes        what a death means: another process, or the end
-    engine         one model's state table, questions and way to its process
+    engine_events  the interface through which keepers report; watchdog: finds a hanging engine
+    crashes        decides whether a dead engine is started again
+    engine         one model's state table, its open questions and its link to the process
     engine_link    frames to and from a process; engine_process: the process itself
-    launcher       the real engine's command line; names: which file a model's name means
-    bandwidth      what this machine reads, probed once; the budget that follows; read_probe
-    handover       shared memory, to the process that may read it; readers: who reads logits
-    companion      the gateway's process, kept alive beside the daemon
-    device_board   the page on which engines of different models see each other
-    memory         what processes hold; scorecard_log: the scorecard, written down
+    launcher       builds the real engine's command line; names: finds the file of a model's name
+    bandwidth      the machine's read rate and the budget from it; read_probe: measures the rate
+    handover       sends a file descriptor to a client; readers: clients that read logits
+    companion      keeps the gateway's process alive beside the daemon
+    device_board   the shared page on which engines of different models see each other
+    memory         memory that the processes hold; scorecard_log: writes the scorecard down
 
     client ─▶ session ─▶ verbs ─▶ completions ─▶ engine_link ─▶ engine process
     client ◀─ session ◀──────────── fanout ◀──── engine_link ◀─┘

@@ -18,13 +18,13 @@ from umad.protocol.link import Submit
 from umad.request import SEED_BITS, GenerateRequest, SamplingParams
 
 DEFAULT_MAX_TOKENS = 512
-# Alternatives to tokens, all completions of a request together. Who collects an answer before it is
-# sent (the gateway) holds a hundred bytes for each: 30 MB.
+# Most log-probabilities (alternatives to tokens) of one request, all its completions together. The
+# gateway collects an answer before it sends it, and holds about a hundred bytes for each: 30 MB.
 MOST_LOGPROBS = 2**18
-# One less than a seed may have: completion i of n draws with seed + i.
+# One bit less than a seed may have, because completion i of n draws with seed + i.
 CHOSEN_SEED_BITS = 63
-# Sessions whose lane is remembered, of one owner, and owners that have some; the least recently
-# used are forgotten.
+# How many sessions of one owner have their lane remembered, and for how many owners. The least
+# recently used are forgotten first.
 MAX_SESSIONS = 1024
 MAX_OWNERS = 256
 
@@ -32,7 +32,7 @@ MAX_OWNERS = 256
 class Admission:
     """The rules of one daemon, and the lanes its sessions were moved to.
 
-    shares_prefixes: among all owners, as `Settings.share_prefixes`.
+    shares_prefixes: all owners share prefixes, as in `Settings.share_prefixes`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Admission:
 
     @property
     def most_of_app(self) -> int:
-        """Completions of one app at once: the rest of the queue is for others."""
+        """Most completions one app may have at once; the rest of the queue is for others."""
         return self._limits.queue - self._limits.queue // 4
 
     def lane(
@@ -56,8 +56,11 @@ class Admission:
         path: str | None = None,
         asker: Asker = MACHINE_USER,
     ) -> str:
-        """The lane `request` runs in. path: of the app's executable, where it is the peer's own.
-        Raises `BadRequest` for one that is not there, `Refused` for one above the asker's."""
+        """The lane in which `request` runs.
+
+        path: the path of the app's executable; None unless the app is the connected process itself.
+        Raises `BadRequest` for an unknown lane and `Refused` for a lane above the asker's.
+        """
         of_session = None
         if request.session is not None:
             of_session = self._seen(asker.owner, request.session)
@@ -79,19 +82,21 @@ class Admission:
         )
 
     def check_lane(self, lane: str, asker: Asker) -> None:
-        """Raise `BadRequest` for a lane that is not there, `Refused` for one above the asker's."""
+        """Raise `BadRequest` for an unknown lane, `Refused` for a lane above the asker's."""
         self._lanes.below(self._lanes.check(lane), asker.lane)
 
     def move_session(self, owner: str, session: str, lane: str) -> bool:
-        """Remember `lane` for a session of `owner`'s that was seen; whether it was."""
+        """Remember `lane` for a session of `owner`; return whether that session was known."""
         known = session in self._sessions.get(owner, ())
         if known:
             self._sessions[owner][session] = lane
         return known
 
     def forget(self, asker: Asker, session: str | None) -> bool:
-        """Forget a session of `asker`'s, or all of them (an admin's are everybody's); whether there
-        was any."""
+        """Forget a session of `asker`, or all of them; return whether there was any.
+
+        All sessions of an admin are the sessions of everybody.
+        """
         if session is None and asker.is_admin:
             known = bool(self._sessions)
             self._sessions.clear()
@@ -105,11 +110,11 @@ class Admission:
         return known
 
     def owners(self) -> tuple[str, ...]:
-        """Those that have sessions."""
+        """The owners that have sessions."""
         return tuple(self._sessions)
 
     def _seen(self, owner: str, session: str) -> str | None:
-        """The lane a session was moved to; it is of use now."""
+        """The lane a session was moved to. Marks the session as just used."""
         sessions = self._sessions.setdefault(owner, OrderedDict())
         self._sessions.move_to_end(owner)
         lane = sessions.setdefault(session, None)
@@ -121,7 +126,7 @@ class Admission:
         return lane
 
     def latency_cap(self, app: str, *, path: str | None = None) -> float | None:
-        """The app's own cap, None for that of everybody."""
+        """The app's own latency cap; None where the daemon's general cap applies."""
         return self._lanes.latency_cap(app=app, path=path)
 
     def order(
@@ -134,7 +139,7 @@ class Admission:
         latency_cap: float | None = None,
         owner: str = "",
     ) -> Submit:
-        """The order for completion 0, its rid still 0.
+        """The order for completion 0, with rid 0 until `nth_order` sets it.
 
         Raises `QueueFull`, `BadRequest` or `PromptTooLong`, naming the limit.
         """
@@ -191,7 +196,10 @@ class Admission:
 
 
 def _within_news(sampling: SamplingParams, n: int) -> SamplingParams:
-    """`sampling` with no more log-probabilities than one request may bring. Raises `BadRequest`."""
+    """`sampling` with at most `MOST_LOGPROBS` log-probabilities in the whole request.
+
+    Raises `BadRequest` where the request may not be shortened.
+    """
     each = n * (sampling.logprobs or 0)
     max_tokens = sampling.max_tokens or 0
     if each * max_tokens <= MOST_LOGPROBS:

@@ -1,14 +1,15 @@
-"""Who may ask the daemon for what: one table, and the one place that decides by it.
+"""Decides who may ask the daemon for what, from one table.
 
     anybody   generate, chat, embed, rerank, tokenize, detokenize, models, load, ping
     own       cancel, priority, sessions, forget, logits.attach, logits.choose: of one's own only
     admin     unload, metrics
 
-Of what anybody may, a user gets less: `models` without files, processes and others' work
-(`umad.daemon.listing`), `load` by the names in `umad.daemon.names`, lanes up to its own
-(`umad.daemon.identity`). What belongs to somebody else is answered like what is not there.
-A request that has no row here is refused, so a new verb is nobody's until somebody decides.
-Not: who asks (`umad.asker`), which the kernel and the gateway's door settle. Pure.
+A user gets less of the "anybody" row than an admin: `models` without files, processes and others'
+work (`umad.daemon.listing`), `load` only by the names in `umad.daemon.names`, lanes up to the
+user's own (`umad.daemon.identity`). A thing that belongs to somebody else is answered as if it did
+not exist.
+A request that has no row here is refused to users, so a new verb is closed until somebody decides.
+Not: who the asker is (`umad.asker`); the kernel and the gateway's door establish that. Pure.
 """
 
 from collections.abc import Mapping
@@ -38,12 +39,12 @@ REACH: Mapping[type, Reach] = {
     messages.Unload: "admin",
     messages.Metrics: "admin",
 }
-# Joins an owner and its name for a session; no owner has it in it.
+# Joins an owner and its name for a session. No owner contains this character.
 _BETWEEN = "\x00"
 
 
 def admit(request: Request) -> Asker:
-    """For whom `request` is asked. Raises `Refused` where that one may not ask it at all."""
+    """The asker of `request`. Raises `Refused` where it may not send such a request at all."""
     asker = request.asker or MACHINE_USER
     if not asker.is_admin and REACH.get(type(request), "admin") == "admin":
         verb = type(request).__name__.lower()
@@ -52,9 +53,10 @@ def admit(request: Request) -> Asker:
 
 
 def session_key(owner: str, session: str | None) -> str | None:
-    """The name under which engines keep a session: that of its owner, and of nobody else.
+    """The name under which engines keep a session: unique to its owner.
 
-    The machine's user has plain names, as files of sessions from before there were owners.
+    The machine's user has plain names, so that session files from before owners existed keep
+    working.
     """
     if session is None or not owner:
         return session
@@ -62,7 +64,7 @@ def session_key(owner: str, session: str | None) -> str | None:
 
 
 def sessions_of(owner: str) -> str:
-    """What the engines' names of an owner's sessions begin with; "" is in none of them."""
+    """The prefix of the engines' names of an owner's sessions; "" for the machine's user."""
     return f"{owner}{_BETWEEN}" if owner else ""
 
 
@@ -72,7 +74,7 @@ def session_name(key: str) -> str:
 
 
 def told_to(asker: Asker, error: UmadError, model: str) -> UmadError:
-    """`error` about a model, as `asker` may hear it: a user learns nothing of files."""
+    """`error` about a model, in the form `asker` may see: a user learns nothing about files."""
     if asker.is_admin or not isinstance(error, ModelLoadFailed | EngineFailed):
         return error
     kind = ModelTooLarge if isinstance(error, ModelTooLarge) else type(error)

@@ -1,8 +1,8 @@
-"""The machine's read bandwidth, probed once and remembered, and the ΣBMT budget that follows.
+"""Measures the machine's read bandwidth once, remembers it, and sets the ΣBMT budget from it.
 
-Runs before the daemon's event loop and its engines: a probe takes half a second of all cores.
-Remembered per machine (processor, cores, threads) in the user's cache folder; a file that is
-damaged or cannot be written costs another probe, never a start. Not: the probe itself
+Runs before the daemon's event loop and its engines, because a probe takes half a second of all
+cores. The result is kept for each machine (processor, cores, threads) in the user's cache folder. A
+damaged or unwritable file costs another probe and never prevents a start. Not: the probe itself
 (`umad.daemon.read_probe`), nor keeping to the budget (`umad.scheduler.steps.traffic_budget`).
 """
 
@@ -28,28 +28,32 @@ log = logging.getLogger(__name__)
 PROBE_S = 30.0
 _GB = 1e9
 _FILE = "bandwidth.json"
-# A home folder moves between machines; more than this is rubbish.
+# A home folder may be used on several machines; more entries than this are rubbish.
 MAX_MACHINES = 64
 _MAX_FILE_BYTES = 2**16
-# What no machine reads; a file may say anything.
+# No machine reads faster; a file with a higher figure is wrong.
 _MOST_GBPS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Bytes all engines together may move. measured: the machine's own limit, found by probing."""
+    """The bytes that all engines together may move."""
 
     gbps: float
+    # Whether the budget is the machine's own limit, found by probing.
     measured: bool
 
     @property
     def bytes_per_s(self) -> float:
-        """For the engines."""
+        """The same rate in the engines' unit."""
         return self.gbps * _GB
 
 
 class BandwidthMemory:
-    """What was measured here before. probe: measures now, in GB/s; None where it cannot."""
+    """The bandwidth measured on this machine before.
+
+    probe: measures now, in GB/s; returns None where it cannot.
+    """
 
     def __init__(self, path: Path, machine: str, probe: Callable[[], float | None]) -> None:
         self._path = path
@@ -57,13 +61,15 @@ class BandwidthMemory:
         self._probe = probe
 
     def known(self) -> float | None:
-        """GB/s as remembered, else measured and remembered."""
+        """GB/s as remembered; measured now and remembered where there is nothing yet."""
         found = self._read().get(self._machine)
         return found if found is not None else self.measured()
 
     def measured(self) -> float | None:
-        """GB/s measured anew; the better of it and what was known, since a probe is only ever
-        disturbed downwards."""
+        """Measure GB/s anew, and keep the better of the new and the remembered figure.
+
+        The better one is right, because other work can only make a probe slower.
+        """
         fresh = self._probe()
         machines = self._read()
         known = machines.get(self._machine)
@@ -94,9 +100,10 @@ class BandwidthMemory:
 def settle_budget(
     wanted: float | Literal["auto"], memory: BandwidthMemory, *, origin: str
 ) -> Budget | None:
-    """The budget in force; None where nothing is known to hold anybody to.
+    """The budget in force; None where no bandwidth is known.
 
-    Raises `BadConfig` naming `origin` for a rate the machine cannot reach: it would hold nothing.
+    Raises `BadConfig` naming `origin` for a rate above the machine's, because such a budget would
+    limit nothing.
     """
     bandwidth_gbps = memory.known()
     if wanted == "auto":
@@ -104,7 +111,7 @@ def settle_budget(
             return None
         return Budget(gbps=round(bandwidth_gbps, 2), measured=True)
     if bandwidth_gbps is not None and wanted > bandwidth_gbps:
-        # Nobody is turned away for a probe that something else disturbed months ago.
+        # Something else may have disturbed the probe months ago, so measure again before refusing.
         bandwidth_gbps = memory.measured() or bandwidth_gbps
         if wanted > bandwidth_gbps:
             raise BadConfig(
@@ -116,7 +123,7 @@ def settle_budget(
 
 
 def machine_memory(threads: int | None, environ: Mapping[str, str]) -> BandwidthMemory:
-    """What is remembered of this machine, for engines with so many threads."""
+    """The bandwidth remembered for this machine, for engines with `threads` threads."""
     n_threads = threads or decode_threads()
     return BandwidthMemory(
         cache_folder(environ, sys.platform) / _FILE,

@@ -1,9 +1,10 @@
-"""A front end's process kept running beside the daemon: the HTTP gateway.
+"""Keeps a front end's process (the HTTP gateway) running beside the daemon.
 
-It is a client like any other, so its death costs its own clients a moment and nobody else; it is
-started again, sooner when it had run well. Why it ended it says itself: its stderr is the daemon's.
-Its stdin is a pipe that closes with the daemon, killed or not. Not: what it does.
-One task on the daemon's loop.
+The process is a client like any other: when it dies, only its own clients lose a moment. It is
+started again, with a short pause if it had run well. It writes to the daemon's stderr, so its own
+error message says why it ended. Its stdin is a pipe that closes when the daemon ends, even when the
+daemon is killed. Not: what the process does.
+Owner: one task on the daemon's loop.
 """
 
 import asyncio
@@ -17,16 +18,19 @@ from umad.clock import Clock
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.2
-# An address that is taken, or not there yet while a machine starts, may be free by then.
+# An address may be taken, or missing while a machine starts. It may be free by then.
 LONGEST_PAUSE_S = 30.0
-# Having run that long it is no longer failing to start.
+# A process that ran this long did not fail to start.
 RAN_WELL_NS = 30 * 10**9
-# For answers that are under way; the daemon has drained before.
+# Time for answers that are under way. The daemon has drained before.
 END_S = 5.0
 
 
 class Companion:
-    """command: what to run. `run` until cancelled."""
+    """Runs one process again and again until `run` is cancelled.
+
+    command: the command line of the process.
+    """
 
     def __init__(self, name: str, command: Sequence[str], clock: Clock) -> None:
         self._name = name
@@ -34,7 +38,7 @@ class Companion:
         self._clock = clock
 
     async def run(self) -> None:
-        """Keep it running; on cancellation end it."""
+        """Keep the process running; on cancellation end it."""
         pause_s = FIRST_PAUSE_S
         while True:
             began_ns = self._clock.now_ns()
@@ -46,7 +50,7 @@ class Companion:
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
     async def _once(self) -> int | str:
-        """Start it and wait for its end: its status, or why it could not be started."""
+        """Start the process and wait for its end. Returns its status, or why it could not start."""
         try:
             # A session of its own: Ctrl-C in the daemon's terminal is the daemon's to handle.
             process = await asyncio.create_subprocess_exec(
@@ -86,7 +90,7 @@ def open_companions(
 
 
 async def close_companions(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End them all, side by side."""
+    """End all of them at the same time."""
     for task in tasks:
         task.cancel()
     if tasks:

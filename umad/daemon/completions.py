@@ -1,8 +1,9 @@
-"""Every live request for tokens: accepted, cancelled, moved, paused, ended.
+"""Keeps every live request for tokens: accepts, cancels, moves, pauses and ends it.
 
     client frame ─▶ accept ─▶ journal ─▶ engine ─▶ `umad.daemon.fanout` ─▶ frames of connections
 
-Not: bytes of a connection (`umad.daemon.session`), nor what engines say (`umad.daemon.fanout`).
+Not: bytes of a connection (`umad.daemon.session`), nor the engines' messages
+(`umad.daemon.fanout`).
 Owner: the daemon's event loop.
 """
 
@@ -31,25 +32,23 @@ from umad.protocol.messages import (
 from umad.request import FinishReason, Timings, Usage
 from umad.service import Accepted, Done
 
-# Completions of an app that may be asked for while it does not read those before. Each is held
-# twice, in the journal and in the engine.
+# Most completions of an app while its client leaves earlier answers unread. Each is held twice, in
+# the journal and in the engine.
 MOST_UNREAD = 64
 
 
 class Completions:
-    """The live requests of one daemon, by the daemon's name for them.
-
-    rids: numbers of what the scorecard counts, never used twice.
-    """
+    """The live requests of one daemon, by the daemon's name for them."""
 
     def __init__(self, *, admission: Admission, scorecard: Scorecard, clock: Clock) -> None:
         self._admission = admission
         self._scorecard = scorecard
         self._clock = clock
         self._live: dict[str, LiveGeneration] = {}
-        # Completions by app; those of nobody are not kept.
+        # Number of completions by app or owner; entries at 0 are removed.
         self._n_of: dict[str, int] = {}
         self._engines: set[Engine] = set()
+        # Numbers of the completions that the scorecard counts; no number is used twice.
         self.rids = itertools.count(1)
         self._names = itertools.count(1)
         self._unflushed: list[Recipient] = []
@@ -62,7 +61,7 @@ class Completions:
         return len(self._live)
 
     async def idle(self) -> None:
-        """Wait until nothing is live."""
+        """Wait until no request is live."""
         if self._live:
             if self._idle is None or self._idle.done():
                 self._idle = asyncio.get_running_loop().create_future()
@@ -75,7 +74,7 @@ class Completions:
         request = message.request
         asker = message.asker or MACHINE_USER
         app = request.app or recipient.identity.app
-        # A front end that asks for somebody else lends its name to nobody, nor its path.
+        # The rules for the front end's own path do not apply where it asks for another app.
         path = recipient.identity.path if request.app is None else None
         journal = engine.journal
         lane = self._admission.lane(app, request, path=path, asker=asker)
@@ -138,8 +137,11 @@ class Completions:
         self.flush()
 
     def _check_app(self, recipient: Recipient, app: str, whose: str, n: int) -> None:
-        """Raise `QueueFull` where one app would have more than its part of everything. whose: the
-        key behind it, however many names it has; of the machine's user the app itself."""
+        """Raise `QueueFull` where one app would have more than its part of the queue.
+
+        whose: the owner, however many app names the owner uses; for the machine's user the app
+        itself.
+        """
         most, n_live = self._admission.most_of_app, self._n_of.get(whose, 0)
         if n_live + n > most:
             raise QueueFull(
@@ -163,7 +165,9 @@ class Completions:
             del self._n_of[app]
 
     def find(self, request: str, asker: Asker = MACHINE_USER) -> LiveGeneration:
-        """The live request of that name, which `asker` may touch. Raises `UnknownRequest`."""
+        """The live request of that name. Raises `UnknownRequest` also where `asker` may not touch
+        it.
+        """
         generation = self._live.get(request)
         if generation is None or not asker.may_touch(generation.owner):
             raise UnknownRequest(
@@ -172,7 +176,7 @@ class Completions:
         return generation
 
     def cancel(self, generation: LiveGeneration) -> None:
-        """End a request: its completions end as "cancelled" once the engine has let go of them."""
+        """End a request. Its completions end as "cancelled" once the engine has confirmed that."""
         engine = generation.engine
         for entry in _running(generation):
             engine.journal.advance(entry, LifecycleEvent.CANCEL)
@@ -184,16 +188,16 @@ class Completions:
         self.flush()
 
     def cancel_all(self) -> None:
-        """End every request that way."""
+        """Cancel every request."""
         for generation in list(self):
             self.cancel(generation)
 
     def move(self, target: str, lane: str, asker: Asker = MACHINE_USER) -> int:
-        """Move a session's or a request's work to `lane`; how many requests moved. A session is the
-        asker's own of that name; an admin who has none means everybody's.
+        """Move the work of a session or a request to `lane`; return how many requests moved.
 
-        Raises `UnknownRequest` where there is neither, `BadRequest` for an unknown lane, `Refused`
-        for one above the asker's.
+        A session is the asker's own of that name. An admin without a session of that name moves the
+        sessions of that name of all owners. Raises `UnknownRequest` where there is neither,
+        `BadRequest` for an unknown lane, `Refused` for a lane above the asker's.
         """
         self._admission.check_lane(lane, asker)
         owners: tuple[str, ...] = (asker.owner,)
@@ -221,13 +225,13 @@ class Completions:
         return len(moved)
 
     def pause(self, recipient: Recipient) -> None:
-        """Its client reads too slowly: let its completions rest."""
+        """Pause the completions of a client that reads too slowly."""
         for generation in recipient.generations.values():
             for entry in _running(generation):
                 self._pause(entry)
 
     def resume(self, recipient: Recipient) -> None:
-        """Its client has caught up."""
+        """Resume the completions of a client that has caught up."""
         for generation in recipient.generations.values():
             engine = generation.engine
             owed = engine.owes_news
@@ -239,14 +243,14 @@ class Completions:
                 engine.watch()
 
     def drop(self, recipient: Recipient) -> None:
-        """Its connection has gone: let go of everything it asked for, at once and unheard."""
+        """End every request of a connection that has closed, at once and without a message."""
         for generation in list(recipient.generations.values()):
             self._let_go(generation, "cancelled")
 
     # -- how they end -----------------------------------------------------------------------------
 
     def end(self, entry: JournalEntry[LiveGeneration], ended: Ended, now_ns: int) -> None:
-        """A completion ended as the engine says; `flush` sends the news."""
+        """End a completion as the engine reports; `flush` sends the message."""
         generation = entry.owner
         generation.engine.journal.advance(entry, LifecycleEvent.ENDED)
         self._scorecard.ended(entry.rid, ended.reason, now_ns)
@@ -260,7 +264,7 @@ class Completions:
             self._forget(generation)
 
     def fail(self, generation: LiveGeneration, error: UmadError) -> None:
-        """End a request with an error; its engine lets go of it. `flush` sends the news."""
+        """End a request with an error and cancel it in its engine; `flush` sends the message."""
         error = told_to(generation.asker, error, generation.engine.name)
         self.tell(generation.recipient, encode_error(error, generation.client_id))
         self._let_go(generation, "error")
@@ -274,13 +278,17 @@ class Completions:
     def await_client(
         self, entry: JournalEntry[LiveGeneration], position: int | None = None
     ) -> None:
-        """It goes on once its client has attached its logits, or has chosen the token of
-        `position`; `flush` sends the news."""
+        """Note that a completion waits for its client, and tell the client; `flush` sends the
+        message.
+
+        The completion continues once its client has attached its logits, or has chosen the token of
+        `position`.
+        """
         self._scorecard.awaits_client(entry.rid, self._clock.now_ns())
         self.show(entry, position)
 
     def show(self, entry: JournalEntry[LiveGeneration], position: int | None) -> None:
-        """Its client may read the logits of `position`; `flush` sends the news."""
+        """Tell a client that it may read the logits of `position`; `flush` sends the message."""
         owner = entry.owner
         self.tell(owner.recipient, encode_logits(owner.client_id, entry.index, position))
 
@@ -290,7 +298,7 @@ class Completions:
             self._unflushed.append(recipient)
 
     def flush(self) -> None:
-        """Write what is queued: once for every connection that has news."""
+        """Write the queued messages: one write for each connection that has some."""
         unflushed, self._unflushed = self._unflushed, []
         for recipient in unflushed:
             recipient.flush()
@@ -342,7 +350,8 @@ def _done(entry: JournalEntry[LiveGeneration], ended: Ended, now_ns: int) -> Don
         finish_reason=ended.reason,
         stop=ended.stop,
         usage=Usage(
-            # A restarted engine counts what it was handed as prompt; the journal knows better.
+            # A restarted engine counts the tokens it was handed as prompt; the journal has the
+            # right number.
             prompt_tokens=entry.prompt_tokens if entry.resumed else ended.prompt_tokens,
             cached_tokens=ended.cached_tokens,
             completion_tokens=len(entry.ids) if entry.resumed else ended.completion_tokens,

@@ -1,8 +1,8 @@
-"""How many connections there are, and who gives way: by process, with room kept for the tools.
+"""Limits the number of connections, shares them between processes, and keeps room for the tools.
 
-Where all are taken, the one goes that has been idle longest, of the process that has most
-(`umad.crowd`). Where none of those is idle, a process that has no other connection gets one that
-may only look and cancel: the owner's own tools (`umad ps`, `metrics`, `cancel`) always get in. Not:
+When all connections are taken, the process that has most loses the one that has been idle longest
+(`umad.crowd`). When none of those is idle, a process that has no other connection gets one that may
+only look and cancel, so the owner's own tools (`umad ps`, `metrics`, `cancel`) always get in. Not:
 what a connection says (`umad.daemon.session`). Owner: the daemon's event loop.
 """
 
@@ -12,23 +12,23 @@ from typing import Protocol
 from umad.crowd import Crowd
 from umad.errors import LimitExceeded
 
-# Connections beyond the limit for tools; each is there for one answer.
+# Connections beyond the limit, kept for tools. Each of them serves one answer.
 TOOLS = 16
-# Of the connections, for other processes than the one that has most; with those for tools enough,
-# since idle ones give way.
+# One connection in `_RESERVE` is kept for other processes than the one that has most. With the
+# connections for tools that is enough, because idle ones are closed for newcomers.
 _RESERVE = 64
 
 
 class Guest(Hashable, Protocol):
-    """A connection."""
+    """A connection, as far as this module uses it."""
 
     def give_way(self) -> None:
-        """Say why, and end: it is idle, and another process needs the room."""
+        """Tell the client why, and close the idle connection: another process needs the room."""
         ...
 
 
 class OpenConnections:
-    """limit: at once, but for `TOOLS`."""
+    """The open connections of one daemon: at most `limit` at once, and `TOOLS` more for tools."""
 
     def __init__(self, limit: int) -> None:
         self._most_each = limit - limit // _RESERVE
@@ -39,9 +39,10 @@ class OpenConnections:
         return len(self._crowd) + len(self._tools)
 
     def admit(self, guest: Guest, pid: int) -> bool:
-        """Take one of process `pid` in; whether it may do more than look and cancel.
+        """Take in a connection of process `pid`; return whether it may do more than look and
+        cancel.
 
-        Raises `LimitExceeded`.
+        Raises `LimitExceeded` where there is no room.
         """
         crowd = self._crowd
         n_own = crowd.count(pid)
@@ -63,7 +64,7 @@ class OpenConnections:
         return False
 
     def settle(self, guest: Guest, *, is_idle: bool) -> None:
-        """Something of it has begun or ended."""
+        """Note whether the connection is idle now: a request of it has begun or ended."""
         for crowd in (self._crowd, self._tools):
             if is_idle:
                 crowd.rest(guest)
@@ -71,7 +72,7 @@ class OpenConnections:
                 crowd.work(guest)
 
     def leave(self, guest: Guest) -> None:
-        """It has gone."""
+        """Remove a connection that has closed."""
         self._crowd.leave(guest)
         self._tools.leave(guest)
 

@@ -1,8 +1,8 @@
-"""What the death of an engine's process means: another one, or the end. Pure.
+"""Decides whether an engine whose process died is started again. Pure.
 
-A process that fails on its own account before its model was ever ready has failed to load. A kill
-from outside is tried again even then. After that every death is a crash, and three within a
-minute, or three in a row with no readiness between them, are enough.
+A process that fails by itself before its model was ever ready has failed to load. A process killed
+from outside is started again even then. After the model was ready once, every death is a crash.
+Three crashes within a minute, or three in a row without the model becoming ready, end the engine.
 Owner: the keeper of the engine.
 """
 
@@ -18,7 +18,7 @@ from umad.protocol.link import Fatal
 CRASHES = 3
 CRASH_WINDOW_NS = 60 * 10**9
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
-# It is compiled for the processor it is built on, so a copy from elsewhere may not run at all.
+# llama.cpp is compiled for the processor it is built on, so a copy from elsewhere may not run.
 _OTHER_BUILD = (
     "llama.cpp uses an instruction that does not work on this machine; build it here: pip install "
     "--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
@@ -27,20 +27,21 @@ _OTHER_BUILD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """One process's end. status: as `subprocess` has it, None where it could not be reaped.
+    """The end of one process."""
 
-    was_ready: its model was. fatal: what the engine said of it, or the daemon that killed it.
-    """
-
+    # The exit status as `subprocess` gives it; None where the process could not be reaped.
     status: int | None
+    # Whether the process's model was ready.
     was_ready: bool
     now_ns: int
+    # What the engine said about its end, or the daemon that killed it.
     fatal: Fatal | None = None
+    # The last line that the process wrote.
     last_words: str = ""
 
     @property
     def how(self) -> str:
-        """In words, for the log and for error messages."""
+        """The cause of death in words, for the log and for error messages."""
         if self.fatal is not None:
             return self.fatal.message
         how = _status_in_words(self.status)
@@ -50,12 +51,13 @@ class Death:
 
 
 class CrashRecord:
-    """The deaths of one engine since it was loaded. ever_ready: it was, since then."""
+    """The deaths of one engine since it was loaded."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._crashes_ns: deque[int] = deque(maxlen=CRASHES)
         self._starts_in_vain = 0
+        # Whether the model was ready at any time since it was loaded.
         self.ever_ready = False
 
     def ready(self) -> None:
@@ -64,7 +66,9 @@ class CrashRecord:
         self._starts_in_vain = 0
 
     def died(self, death: Death) -> UmadError | None:
-        """None where another process is to be started, else why not."""
+        """Note a death. Returns None where another process is to be started, else the reason why
+        not.
+        """
         model, fatal = self._model, death.fatal
         self._crashes_ns.append(death.now_ns)
         self._starts_in_vain += not death.was_ready
@@ -92,7 +96,7 @@ class CrashRecord:
 
 
 def _status_in_words(status: int | None) -> str:
-    """exit status 1, signal SIGKILL."""
+    """Words such as "exit status 1" or "signal SIGKILL"."""
     if status is None:
         return "no exit status"
     if status >= 0:

@@ -1,8 +1,8 @@
-"""Room for file descriptors: as many connections as the system lets this process have.
+"""Limits connections to the file descriptors that the system gives this process.
 
-A daemon out of descriptors could not start an engine again, and everybody would lose what runs. So
-the soft limit is raised as far as it takes, and where that is not enough fewer connections are
-taken. macOS gives a process 256 unless it asks for more.
+A daemon without free descriptors could not start an engine again, and everybody would lose their
+running requests. So the soft limit is raised as far as needed; where that is not enough, fewer
+connections are taken. macOS gives a process 256 descriptors unless it asks for more.
 Called once, before the event loop.
 """
 
@@ -11,14 +11,16 @@ import resource
 
 log = logging.getLogger(__name__)
 
-# Of a daemon with a few engines at work, each with a link, a pipe and what starting one needs; 19
-# were counted with one engine.
+# Descriptors of a daemon with a few engines at work: each engine needs a link, a pipe and what its
+# start takes. 19 were counted with one engine.
 RESERVED = 48
 
 
 def fitting_connections(wanted: int, *, besides: int = 0) -> int:
-    """How many of `wanted` connections there is room for; raises the process's limit to fit.
-    besides: others, which there is always room for."""
+    """How many of `wanted` connections there is room for; raises the process's limit to fit them.
+
+    besides: further connections, for which room is always kept.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     reserved = RESERVED + besides
     needed = wanted + reserved

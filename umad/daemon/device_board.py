@@ -1,7 +1,7 @@
-"""Makes the device board and seats the engines on it. Read and written by engines alone.
+"""Makes the device board and gives the engines seats on it. Only engines read and write it.
 
-The page is an unnamed file: it goes when its last user does, whatever ended that. What is on it and
-why stands in `umad.engine.board.seat`. Owner: the daemon's event loop.
+The board is an unnamed file: it disappears with its last user, however that user ended.
+`umad.engine.board.seat` says what is on the board and why. Owner: the daemon's event loop.
 """
 
 import fcntl
@@ -20,9 +20,10 @@ _SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 1, 2, 4
 
 
 class DeviceBoard:
-    """fd: of the page, for engines to inherit. Close it by leaving the `with`."""
+    """The page that all engines share. Leaving the `with` block closes it."""
 
     def __init__(self) -> None:
+        # The page's descriptor, which engines inherit.
         self.fd = _unnamed_file()
         os.ftruncate(self.fd, BOARD_BYTES)
         _keep_size(self.fd)
@@ -42,10 +43,11 @@ class DeviceBoard:
         os.close(self.fd)
 
     def seat(self, model: str) -> int:
-        """The seat of a model's engine that is about to start; wiped if somebody sat there.
+        """The seat of a model's engine that is about to start; the seat is wiped before use.
 
-        A model keeps its seat over restarts. Past `SEATS` models of one daemon's life the one that
-        started longest ago is asked to move over: if it still runs, two engines count as one.
+        A model keeps its seat over restarts. After `SEATS` models in one daemon's life, the model
+        that started longest ago loses its seat to the new one. If that model still runs, the two
+        engines count as one.
         """
         found = self._seats.pop(model, None)
         if found is None and len(self._seats) < SEATS:
@@ -65,7 +67,10 @@ def _unnamed_file() -> int:
 
 
 def _keep_size(fd: int) -> None:
-    """An engine that made the page smaller would end whoever looks at it next, this process too.
-    Only Linux can rule that out."""
+    """Forbid a change of the page's size.
+
+    An engine that made the page smaller would end every process that reads it next, this one too.
+    Only Linux can forbid that.
+    """
     if sys.platform == "linux":
         fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_SEAL | _SEAL_SHRINK | _SEAL_GROW)

@@ -1,7 +1,8 @@
-"""Requests to embed and to rerank: accepted, listed, cancelled, answered once.
+"""Answers requests to embed and to rerank: accepts, lists and cancels them.
 
-Each is one call of its engine, which stands in for a journal: an engine that died is asked anew by
-the next. Not: bytes of a connection (`umad.daemon.session`) or streams (`completions`).
+Each request is one call to its engine. The open call takes the place of a journal: when an engine
+dies, the next one receives the call again. Not: bytes of a connection (`umad.daemon.session`) or
+streams (`completions`).
 Owner: the daemon's event loop.
 """
 
@@ -24,23 +25,30 @@ from umad.request import FinishReason
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Embedding:
-    """One live request. request: the daemon's name for it. task: whoever waits for its answer."""
+    """One live request to embed or to rerank."""
 
+    # The daemon's name for it.
     request: str
+    # Its number on the scorecard.
     rid: int
     recipient: Recipient
     engine: Engine
+    # embed or rerank.
     op: str
     lane: str
     app: str
     owner: str
     n_inputs: int
     accepted_ns: int
+    # The task that waits for the engine's answer; `cancel` cancels it.
     task: "asyncio.Task[Any] | None"
 
 
 class EmbeddingRequests:
-    """The live ones of one daemon. most: of them at once. rids: numbers for the scorecard."""
+    """The live requests to embed or to rerank of one daemon.
+
+    most: how many may be live at once. rids: numbers for the scorecard.
+    """
 
     def __init__(
         self,
@@ -68,11 +76,13 @@ class EmbeddingRequests:
         return len(self._live)
 
     async def idle(self) -> None:
-        """Wait until nothing is live."""
+        """Wait until no request is live."""
         await self._idle.wait()
 
     def cancel(self, request: str, asker: Asker = MACHINE_USER) -> bool:
-        """End one by the daemon's name for it; whether there is one that `asker` may touch."""
+        """Cancel a request by the daemon's name for it. Returns False where there is none that
+        `asker` may touch.
+        """
         live = self._live.get(request)
         if live is None or live.task is None or not asker.may_touch(live.owner):
             return False
@@ -86,8 +96,11 @@ class EmbeddingRequests:
         asked: EmbedRequest | RerankRequest,
         asker: Asker = MACHINE_USER,
     ) -> Mapping[str, Any]:
-        """The value that answers `asked`. Raises what the engine says against it, `QueueFull`,
-        `BadRequest` for a lane that is not there, and `DeadlineExceeded`."""
+        """The value that answers `asked`.
+
+        Raises the engine's error, `QueueFull`, `BadRequest` for an unknown lane, and
+        `DeadlineExceeded`.
+        """
         live = self._accept(recipient, engine, asked, asker)
         reason: FinishReason = "error"
         args = {**_args(asked), "lane": live.lane, "app": live.app, "owner": live.owner}
@@ -144,7 +157,7 @@ class EmbeddingRequests:
 
 
 def _args(asked: EmbedRequest | RerankRequest) -> dict[str, Any]:
-    """What the engine is told of it."""
+    """The arguments of the engine's call."""
     if isinstance(asked, EmbedRequest):
         return {
             "inputs": asked.inputs,

@@ -1,7 +1,7 @@
-"""One loaded model as the daemon sees it: its state, its journal, its way to the process.
+"""Holds one loaded model as the daemon sees it: its state, its journal, its link to the process.
 
-Not: starting and restarting the process (`umad.daemon.supervisor`), nor what its news mean to
-clients (`umad.daemon.completions`). Owner: the daemon's event loop.
+Not: starting and restarting the process (`umad.daemon.supervisor`), nor passing its news to clients
+(`umad.daemon.completions`). Owner: the daemon's event loop.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ MAX_CALLS_EACH = 192
 
 
 class EngineState(enum.Enum):
-    """Where an engine's life stands; the values are what `models` shows."""
+    """The states of an engine; `models` shows the values."""
 
     STARTING = "starting"
     READY = "ready"
@@ -37,7 +37,7 @@ class EngineState(enum.Enum):
 
 
 class EngineEvent(enum.Enum):
-    """What can happen to an engine."""
+    """The events that can happen to an engine."""
 
     LOAD = "load"
     READY = "ready"
@@ -66,32 +66,33 @@ LIFE = StateTable("an engine", NEXT)
 
 
 class EngineSender(Protocol):
-    """The way to the process."""
+    """The sending end of the link to the process."""
 
     def send(self, *messages: ToEngine) -> None:
-        """Hand over messages in order, together; lost where the engine has gone. Never blocks."""
+        """Send messages in order and together; they are lost when the engine has gone. Never
+        blocks.
+        """
         ...
 
 
 class Engine:
-    """State, journal and outstanding questions of one model.
-
-    loaded: done when the model is ready, or has failed; what `load` waits for.
-    error: why the state is `failed`. stats: of the latest step. waits: why completions wait, in
-    words, by their numbers, as the engine told last.
-    watch: called when work is given to an engine that owed no news (its keeper's, once it has one).
-    """
+    """State, journal and open questions of one model."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.path = path
         self.state = EngineState.STARTING
         self.journal: Journal[LiveGeneration] = Journal()
+        # Called when work is given to an engine that owed no news; the keeper sets it.
         self.watch: Callable[[], None] = _unwatched
         self.facts: Mapping[str, Any] = {}
+        # The figures of the latest step.
         self.stats: StepStats | None = None
+        # Why completions wait, in words, by rid, as the engine reported last.
         self.waits: Mapping[int, str] = {}
+        # Done when the model is ready or has failed; `load` waits for it.
         self.loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Why the state is `failed`.
         self.error: UmadError | None = None
         self.pid: int | None = None
         self.restarts = 0
@@ -103,49 +104,53 @@ class Engine:
         self._numbers = itertools.count(1)
 
     def advance(self, event: EngineEvent) -> None:
-        """Take one step of `NEXT`. Raises `ImpossibleTransition` for one that is not in it."""
+        """Take one step of `NEXT`. Raises `ImpossibleTransition` for a pair that is not in the
+        table.
+        """
         self.state = LIFE.after(self.state, event)
 
     @property
     def connected(self) -> bool:
-        """There is a process that takes messages."""
+        """Whether there is a process that takes messages."""
         return self._link is not None
 
     @property
     def is_idle(self) -> bool:
-        """Nobody waits for anything of it."""
+        """Whether nobody waits for anything from this engine."""
         return not len(self.journal) and not self._calls
 
     @property
     def owes_news(self) -> bool:
-        """It has something to do that no slow reader holds up, so silence means it hangs. What is
-        paused holds up nobody else: it gives its cells to those who wait.
+        """Whether the engine has work that no slow reader holds up, so that silence means it hangs.
+
+        A paused completion holds up nobody else: it gives its cells to those that wait.
         """
         return bool(self._calls) or len(self.journal) > self.journal.n_paused
 
     def connect(self, link: EngineSender) -> None:
-        """The process is ready: messages go to it from here on, unanswered calls first."""
+        """Send messages to the new process from now on, unanswered calls first."""
         self._link = link
         for call, _ in self._calls.values():
             link.send(call)
 
     def disconnect(self) -> None:
-        """The process has gone; calls wait for the next one."""
+        """Note that the process has gone; calls wait for the next one."""
         self._link = None
 
     def send(self, *messages: ToEngine) -> None:
-        """Hand messages to the process; dropped where there is none (the journal has them).
+        """Send messages to the process; without a process they are dropped (the journal has them).
 
-        Together: it looks at all of them before it runs another step.
+        The process looks at all of them before it runs another step.
         """
         if self._link is not None:
             self._link.send(*messages)
 
     async def call(self, op: str, args: Mapping[str, Any], *, whose: str = "") -> Any:
-        """Ask and wait for the answer, across a restart too; whoever stops to wait lets go of it.
+        """Ask the engine and wait for the answer, across a restart too.
 
-        whose: who may have a part of all questions and no more. Raises the engine's error, or
-        `EngineFailed` after `CALL_S` or with too many asked.
+        Cancelling the wait drops the call. whose: the asker, who may have at most `MAX_CALLS_EACH`
+        open questions. Raises the engine's error, or `EngineFailed` after `CALL_S` or with too many
+        open questions.
         """
         n_own = self._n_of.get(whose, 0)
         if self._n_questions >= MAX_CALLS or n_own >= MAX_CALLS_EACH:
@@ -169,10 +174,10 @@ class Engine:
                 del self._n_of[whose]
 
     async def work(self, op: str, args: Mapping[str, Any]) -> Any:
-        """Have texts worked on, for as long as that takes, across a restart too: what the engine
-        that died had done of it is done again. Whoever stops to wait for it lets go of it.
+        """Have the engine work on texts, however long that takes, across a restart too.
 
-        Raises the engine's error. How much there may be at once is the caller's to bound.
+        When an engine dies, the next one repeats its part of the work. Cancelling the wait drops
+        the call. Raises the engine's error. The caller limits how many of these run at once.
         """
         return await self._ask(op, args, drops=True)
 
@@ -192,7 +197,7 @@ class Engine:
                 self.send(Drop(call=number))
 
     def replied(self, reply: EngineReply) -> None:
-        """Answer the question of that number; late answers are dropped."""
+        """Give the answer to the call of that number; late answers are dropped."""
         _, answer = self._calls.pop(reply.call, (None, None))
         if answer is None or answer.done():
             return
@@ -203,7 +208,7 @@ class Engine:
             answer.set_exception(error_of(code, message, field))
 
     def fail_calls(self, error: UmadError) -> None:
-        """Nobody will answer any more."""
+        """End every open call with `error`, because no answer will come."""
         for _, answer in self._calls.values():
             if not answer.done():
                 answer.set_exception(error)
@@ -211,4 +216,4 @@ class Engine:
 
 
 def _unwatched() -> None:
-    """An engine without a keeper is nobody's to kill."""
+    """Do nothing: an engine without a keeper is not watched."""

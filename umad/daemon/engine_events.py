@@ -1,4 +1,4 @@
-"""Who is told what engines do: the seam between their keepers and the requests they run."""
+"""Defines the interface through which keepers report what their engines do."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,24 +9,27 @@ from umad.protocol.link import StepReport
 
 
 class EngineEvents(Protocol):
-    """Who is told what engines do. Called on the daemon's loop; must not block."""
+    """Receives what engines do. Called on the daemon's loop; must not block."""
 
     def engine_ready(self, engine: Engine) -> None:
-        """It takes messages, for the first time or again after a restart."""
+        """The engine takes messages, for the first time or again after a restart."""
         ...
 
     def engine_report(self, engine: Engine, report: StepReport, now_ns: int) -> None:
-        """News of one step. now_ns: when they were read; one time for all that was read at once."""
+        """One step brought news.
+
+        now_ns: when the news was read; news read together has the same time.
+        """
         ...
 
     def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
-        """A step brought tokens and nothing else; as `umad.protocol.link.unpack` gives them."""
+        """A step brought tokens and nothing else, as `umad.protocol.link.unpack` gives them."""
         ...
 
     def engine_died(self, engine: Engine) -> None:
-        """Its process has gone; unless `engine_ended` follows, another one is being started."""
+        """The engine's process has gone. Another one is started unless `engine_ended` follows."""
         ...
 
     def engine_ended(self, engine: Engine, error: UmadError) -> None:
-        """It is not coming back: its requests end with `error`."""
+        """The engine is not started again: its requests end with `error`."""
         ...

@@ -1,6 +1,6 @@
-"""Messages to and from one engine process over its end of a socket pair.
+"""Carries messages to and from one engine process over the daemon's end of a socket pair.
 
-Not: what they mean. Owner: the daemon's event loop; ends with the process it talks to.
+Not: what the messages mean. Owner: the daemon's event loop; ends with the process it talks to.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class EngineLink(asyncio.Protocol):
-    """The daemon's end. lost: done once nothing more can be heard.
+    """The daemon's end of the link.
 
-    Unbounded towards the engine by itself: the journal bounds what can be underway.
+    It does not limit what is sent to the engine: the journal limits what can be under way.
     """
 
     def __init__(
@@ -29,11 +29,13 @@ class EngineLink(asyncio.Protocol):
         heard_tokens: Callable[[Sequence[Any], int], None],
         now_ns: Callable[[], int],
     ) -> None:
-        """heard_tokens: called with a step's tokens as `link.unpack` gives them.
+        """heard: called with every other message. heard_tokens: called with a step's tokens as
+        `link.unpack` gives them.
 
-        Both are told when it was read: one time for all that was read at once, since whoever waits
-        for it has waited once.
+        Both also get the time of the read. Everything read together has the same time, because
+        whoever waits for it has waited once.
         """
+        # Done once no more message can arrive.
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._heard = heard
         self._heard_tokens = heard_tokens
@@ -42,12 +44,12 @@ class EngineLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def send(self, *messages: ToEngine) -> None:
-        """Hand over messages, in order and together; lost where the engine has gone."""
+        """Send messages in order and together; they are lost when the engine has gone."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join([encode_frame(encode(one)) for one in messages]))
 
     def close(self) -> None:
-        """Hang up; nothing is heard from here on."""
+        """Close the link; nothing is received from here on."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -70,7 +72,7 @@ class EngineLink(asyncio.Protocol):
                 else:
                     self._heard(check_words(message_of(unpacked)), now_ns)
         except Exception:
-            # A process boundary: an engine gone mad must cost its own life, not the daemon's.
+            # A process boundary: an engine that sends nonsense must end itself, not the daemon.
             log.exception("engine news cannot be handled; the engine is given up")
             self.close()
 

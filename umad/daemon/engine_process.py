@@ -1,6 +1,6 @@
-"""One engine's process: started with one end of a socket pair, its words kept, always reaped.
+"""Runs one engine's process: starts it with one end of a socket pair, keeps its output, reaps it.
 
-Not: what the engine says over the link (`umad.daemon.engine_link`) or when it is started again
+Not: the messages on the link (`umad.daemon.engine_link`) or when the process is started again
 (`umad.daemon.supervisor`). Owner: the task of the engine it belongs to, on the daemon's loop.
 """
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 TAIL_LINES = 20
 LINE_CHARS = 400
-# SIGKILL needs no consent; a process that is still there after this sits in the kernel.
+# SIGKILL needs no consent. A process that is still there after this is stuck in the kernel.
 REAP_S = 10.0
-# The pipe can outlive the process in a grandchild's hands.
+# A grandchild may hold the pipe open after the process has ended.
 PIPE_S = 1.0
 _NOBODYS_FOLDER = "/"
 
@@ -30,7 +30,7 @@ Launcher = Callable[[ModelFile, int], Sequence[str]]
 
 
 class EngineProcess:
-    """A running engine. `wait` must be awaited in the end; that is what reaps it."""
+    """A running engine. Always await `wait` in the end, because it reaps the process."""
 
     def __init__(self, model: str, process: Process, words: asyncio.StreamReader) -> None:
         self._model = model
@@ -46,10 +46,11 @@ class EngineProcess:
         link: socket.socket,
         inherited: tuple[int, ...] = (),
     ) -> Self:
-        """Start `command`, which inherits `link` under the same number; the caller closes its own.
-        inherited: further descriptors it gets, likewise.
+        """Start `command`, which inherits `link` under the same number; the caller closes its own
+        copy.
 
-        Raises `OSError` where the program cannot be started.
+        inherited: further descriptors that the process inherits in the same way. Raises `OSError`
+        where the program cannot be started.
         """
         # A session of its own: Ctrl-C in the daemon's terminal is the daemon's to handle.
         process = await asyncio.create_subprocess_exec(
@@ -57,7 +58,8 @@ class EngineProcess:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
-            # A llama.cpp whose backends are libraries of their own looks for them where it stands.
+            # A llama.cpp whose backends are separate libraries looks for them in the working
+            # folder.
             cwd=_NOBODYS_FOLDER,
             pass_fds=(link.fileno(), *inherited),
             start_new_session=True,
@@ -74,24 +76,27 @@ class EngineProcess:
 
     @property
     def last_words(self) -> str:
-        """The last line it wrote, for an error message; empty where it wrote none."""
+        """The last line the process wrote, for an error message; empty where it wrote none."""
         return self._tail[-1] if self._tail else ""
 
     def kill(self) -> None:
-        """End it at once; no effect once it has ended."""
+        """End the process at once; no effect once it has ended."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def wait(self) -> int:
-        """Reap it: its exit status, negative for a signal. Bounded only by the process itself."""
+        """Reap the process and return its exit status, negative for a signal.
+
+        This takes as long as the process lives.
+        """
         status = await self._process.wait()
         await asyncio.wait({self._pump}, timeout=PIPE_S)
         self._pump.cancel()
         return status
 
     async def end(self) -> int | None:
-        """Kill and reap it, within `REAP_S`; None where even that did not end it."""
+        """Kill and reap the process within `REAP_S`; None where even that did not end it."""
         self.kill()
         try:
             async with asyncio.timeout(REAP_S):

@@ -1,7 +1,7 @@
-"""What engines say, carried to the clients it concerns.
+"""Carries what engines report to the clients it concerns.
 
 Hot path: `engine_tokens`, once a step for all streams. A token's frame is the completion's own head
-and the tail that the engine packed; the transport joins a step's frames into one write for each
+and the tail that the engine packed. The transport joins a step's frames into one write for each
 connection, and no task is switched.
 Not: how a request begins or is given up (`umad.daemon.completions`). Owner: the event loop.
 """
@@ -34,7 +34,7 @@ class Fanout:
         self._clock = clock
 
     def engine_ready(self, engine: Engine) -> None:
-        """Hand it everything that is live: new requests, and old ones with what they have."""
+        """Send a new process every live completion, with the tokens it already has."""
         if engine.restarts:
             self._scorecard.engine_restarted(engine.name)
         for entry in engine.journal:
@@ -50,7 +50,7 @@ class Fanout:
         self._completions.flush()
 
     def engine_died(self, engine: Engine) -> None:
-        """Its completions wait for the next process; those with nothing left to do end here."""
+        """Let its completions wait for the next process, and end those with nothing left to do."""
         now_ns = self._clock.now_ns()
         engine.waits = {}
         for ended in engine.journal.engine_lost():
@@ -60,7 +60,7 @@ class Fanout:
         self._completions.flush()
 
     def engine_ended(self, engine: Engine, error: UmadError) -> None:
-        """It is not coming back: what ran on it ends with `error`."""
+        """End everything that ran on the engine with `error`: it is not started again."""
         for generation in [one for one in self._completions if one.engine is engine]:
             self._completions.fail(generation, error)
         self._completions.flush()
@@ -68,16 +68,17 @@ class Fanout:
             self._scorecard.forget(engine.name)
 
     def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
-        """Fan out a step that brought tokens only: number, what it would have cost alone, whether
-        it carried other work, then rid, token, tail of each stream.
+        """Pass on a step that brought tokens only.
 
-        A rid that is not live was let go of before the step ended.
+        unpacked: the message's number, the step's length had it run alone, whether it carried other
+        work, then rid, token and tail of each stream. An unknown rid belongs to a completion that
+        ended before the step did.
         """
         journal, note = engine.journal, self._scorecard.tokens
         values = iter(unpacked)
         next(values)
         solo_ms, carried = next(values), next(values)
-        if not 0 <= solo_ms < MOST_MS:  # of text it is an error too
+        if not 0 <= solo_ms < MOST_MS:  # a text fails here too
             raise ProtocolViolation("a step's length is no length of time")
         for rid, token, tail in zip(values, values, values, strict=True):
             entry = journal.get(rid)
@@ -101,7 +102,10 @@ class Fanout:
         entry.first_token_ns = entry.first_token_ns or now_ns
 
     def engine_report(self, engine: Engine, report: StepReport, now_ns: int) -> None:
-        """Fan one step's news out. A rid that is not live was let go of before the step ended."""
+        """Pass on the news of one step.
+
+        An unknown rid belongs to a completion that ended before the step did.
+        """
         journal, completions, scorecard = engine.journal, self._completions, self._scorecard
         if report.stats is not None:
             engine.stats = report.stats
@@ -110,8 +114,8 @@ class Fanout:
             scorecard.step(engine.name, report.stats)
         for prefilled in report.prefilled:
             self._prefilled(engine, prefilled, now_ns)
-        # A row that is only read comes before the token drawn from it, one to choose from behind
-        # the token that was chosen before.
+        # The order matters: a row that is only read comes before the token drawn from it. A row to
+        # choose from comes after the token that was chosen before.
         rows = [(journal.get(rid), position) for rid, position in report.logits]
         for entry, position in rows:
             if entry is not None and entry.submit.logits == "read":
@@ -153,7 +157,7 @@ class Fanout:
             return
         engine.journal.advance(entry, LifecycleEvent.PREFILLED)
         entry.begun_ns = entry.begun_ns or now_ns
-        if entry.ids:  # an engine catches up with what its client has: no news for anybody
+        if entry.ids:  # a restarted engine reads what its client already has
             return
         entry.prompt_tokens = prefilled.total_tokens
         progress = Progress(
@@ -166,6 +170,6 @@ class Fanout:
 
 
 def _too_many(entry: JournalEntry[LiveGeneration]) -> ProtocolViolation:
-    """An engine that does not stop: its clients have what they asked for, and no more of it."""
+    """The error for an engine that does not stop; its client keeps only the tokens it asked for."""
     del entry.ids[entry.most_tokens :]
     return ProtocolViolation(f"more than {entry.most_tokens} tokens of one completion")

@@ -1,11 +1,11 @@
-"""The `forget` verb: everything that is kept of a session, given up by everybody who keeps it.
+"""Carries out the `forget` verb: deletes what is kept of a session in every place that keeps it.
 
     engines    cells of the pool, host memory, files of their own models
     journals   a restarted engine must leave nothing of a live request either
     files      of models that are not loaded
     admission  the lane the session was moved to
 
-A request that runs in a session goes on; what it leaves is given up when it ends.
+A request that runs in the session continues; what it leaves is deleted when it ends.
 Not: who may ask (`umad.daemon.authority`). Owner: the daemon's event loop.
 """
 
@@ -25,7 +25,10 @@ from umad.protocol.messages import Forget
 
 
 class Forgetting:
-    """next_rid: no completion so far has that number or a higher one."""
+    """Forgets sessions in one daemon.
+
+    next_rid: returns a number higher than the rid of every completion so far.
+    """
 
     def __init__(
         self,
@@ -41,10 +44,12 @@ class Forgetting:
         self._next_rid = next_rid
 
     async def forget(self, request: Forget, asker: Asker) -> Mapping[str, Any]:
-        """Names of the sessions given up, and of those that go when their requests end.
+        """Forget what `request` names. Returns the names of the deleted sessions, and of those that
+        are deleted when their requests end.
 
-        A name is the asker's own; all of an admin's is everybody's. Raises `UnknownRequest` where
-        nothing is kept under the name, and what an engine could not do.
+        A name means the asker's own session; "all" of an admin means everybody's. Raises
+        `UnknownRequest` where nothing is kept under the name, and the error of an engine that could
+        not delete.
         """
         scope = scope_of(request, asker)
         known = self._admission.forget(asker, request.session)
@@ -56,7 +61,7 @@ class Forgetting:
             *(self._ask(engine, scope) for engine in engines), return_exceptions=True
         )
         try:
-            # After the engines: they may just have been writing.
+            # After the engines, because they may just have been writing a file.
             given_up = await asyncio.to_thread(self._saved.forget, scope)
         except OSError:
             raise InternalError("a file of a session cannot be removed") from None
@@ -88,7 +93,7 @@ class Forgetting:
 
 
 def scope_of(request: Forget, asker: Asker) -> ForgetScope:
-    """What `asker` means by `request`."""
+    """The sessions that `asker` means by `request`."""
     if request.session is not None:
         return ForgetScope(session=session_key(asker.owner, request.session))
     if asker.is_admin:
@@ -97,5 +102,5 @@ def scope_of(request: Forget, asker: Asker) -> ForgetScope:
 
 
 def _shown(keys: set[str]) -> list[str]:
-    """The names that their owners gave them, each once."""
+    """The names that the owners gave these sessions, each name once."""
     return sorted({session_name(key) for key in keys})

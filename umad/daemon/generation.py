@@ -1,7 +1,7 @@
-"""One client request for tokens: whom its news go to, and what is left of it.
+"""Describes one client request for tokens: who receives its news, and how much of it still runs.
 
-A request with n > 1 has n completions; each is an entry of its engine's journal. Values and
-counts only; `umad.daemon.completions` acts on them. Owner: the daemon's event loop.
+A request with n > 1 has n completions, and each of them is an entry of its engine's journal. Values
+and counts only; `umad.daemon.completions` acts on them. Owner: the daemon's event loop.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from umad.protocol.messages import RequestId
 
 
 class Recipient(Protocol):
-    """A connection, as far as the work done for it needs to know it. Nothing here blocks."""
+    """A connection, as far as its requests need to know it. Nothing here blocks."""
 
     @property
     def identity(self) -> Identity:
@@ -25,7 +25,7 @@ class Recipient(Protocol):
 
     @property
     def client(self) -> str:
-        """What it calls itself, for display."""
+        """The name the client gave itself, for display."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class Recipient(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Its client reads too slowly: what it asked for must rest."""
+        """Whether its client reads too slowly, so that its requests must pause."""
         ...
 
     def send(self, body: bytes) -> None:
@@ -43,7 +43,7 @@ class Recipient(Protocol):
         ...
 
     def queue(self, body: bytes) -> bool:
-        """Hold the body of a frame until `flush`; whether it is the first one held."""
+        """Hold the body of a frame until `flush`. Returns True for the first one held."""
         ...
 
     def flush(self) -> None:
@@ -57,26 +57,28 @@ class Recipient(Protocol):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveGeneration:
-    """client_id: the client's own name for it, on its connection. request: the daemon's name for
-    it, as in `umad ps`. app: as what it counts. session: the conversation whose KV is kept, as its
-    owner calls it. asker: for whom it is done.
-    n_left: completions that run.
-    """
+    """One live request for tokens."""
 
+    # The client's own name for it, on its connection.
     client_id: RequestId
+    # The daemon's name for it, as in `umad ps`.
     request: str
     recipient: Recipient
     engine: Engine
     lane: str
+    # The app whose work it counts as.
     app: str
+    # The conversation whose KV is kept, by the name its owner gave it.
     session: str | None
+    # The asker for whom it is done.
     asker: Asker
     accepted_ns: int
     entries: "list[JournalEntry[LiveGeneration]]" = field(default_factory=list)
+    # Completions that still run.
     n_left: int = 0
     deadline: asyncio.TimerHandle | None = None
 
     @property
     def owner(self) -> str:
-        """Whose it is."""
+        """The owner of the request."""
         return self.asker.owner

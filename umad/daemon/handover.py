@@ -1,7 +1,8 @@
-"""An answer that comes with a file descriptor (SCM_RIGHTS).
+"""Sends an answer together with a file descriptor (SCM_RIGHTS).
 
-Transports cannot send one, so it goes past them, straight to the socket: only where the transport
-has nothing left to send, for it may stand in the middle of a frame. Owner: the event loop.
+Transports cannot send a descriptor, so the answer goes straight to the socket. That is only allowed
+while the transport has nothing left to send, because it may otherwise stand in the middle of a
+frame. Owner: the event loop.
 """
 
 import asyncio
@@ -18,22 +19,27 @@ from umad.protocol.messages import RequestId, encode_result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """value: the answer. fd: goes to the client, and is closed here, by `send`. sent: called when
-    both are on their way."""
+    """An answer and the descriptor that goes with it."""
 
+    # The answer.
     value: Any
+    # Goes to the client; `send` closes this copy of it.
     fd: int
+    # Called when both are on their way.
     sent: Callable[[], None]
 
     def send(self, transport: asyncio.Transport | None, request_id: RequestId) -> None:
-        """The whole answer at once. Raises `LimitExceeded` where it does not fit in now."""
+        """Send the whole answer at once. Raises `LimitExceeded` where the socket cannot take it
+        now.
+        """
         try:
             if transport is None or transport.is_closing():
                 return
             if transport.get_write_buffer_size():
                 raise BlockingIOError
             frame = encode_frame(encode_result(request_id, self.value))
-            # Another object for the same socket: the transport's own may not be sent with.
+            # A second socket object for the same socket, because the transport's own cannot be used
+            # to send.
             own = transport.get_extra_info("socket").fileno()
             with socket.socket(fileno=os.dup(own)) as sock:
                 socket.send_fds(sock, [frame], [self.fd])

@@ -1,4 +1,4 @@
-"""Who a connection is, whether it may stay, and which lane its work runs in.
+"""Identifies a connection, refuses other users, and chooses the lane of its work.
 
 Not: asking the kernel (`umad.peer`). Called once a connection and once a request.
 """
@@ -18,12 +18,13 @@ UNKNOWN_APP = "unknown"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A connection's owner. app: the peer's process name; what it says of itself is not asked.
-    path: its executable's, where the system tells."""
+    """The process at the other end of a connection."""
 
     uid: int
     pid: int
+    # The peer's process name. A name that the client gives itself is not trusted.
     app: str
+    # The path of its executable, where the system tells it.
     path: str | None = None
 
 
@@ -42,11 +43,11 @@ def identify(peer: Peer, *, own_uid: int) -> Identity:
 
 
 class LaneRules:
-    """Chooses a lane: what the request asks for, else what its session was given, else the first
-    rule for the app that names one, else a default. And the app's own latency cap, if it has one.
+    """Chooses a lane, and finds the app's own latency cap.
 
-    A rule with a "/" is held against the path of the peer's executable, any other against the
-    app's name.
+    The first of these that exists decides the lane: the request's lane, the session's lane, the
+    first rule for the app that names a lane, the default. A rule with a "/" is compared with the
+    path of the peer's executable, any other rule with the app's name.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class LaneRules:
                 self.check(lane)
 
     def check(self, lane: str) -> str:
-        """`lane`, if there is one of that name. Raises `BadRequest` naming the nearest."""
+        """`lane`, if it exists. Raises `BadRequest` naming the nearest lane."""
         if lane in self._lanes:
             return lane
         near = difflib.get_close_matches(lane, self._lanes, n=1, cutoff=0.0)
@@ -81,8 +82,11 @@ class LaneRules:
         path: str | None = None,
         ceiling: str | None = None,
     ) -> str:
-        """The lane of a request: never above `ceiling`. Raises `BadRequest` where it asks for one
-        that is not there, `Refused` for one above the ceiling."""
+        """The lane of a request, never above `ceiling`.
+
+        Raises `BadRequest` where the request asks for an unknown lane, `Refused` where it asks for
+        a lane above the ceiling.
+        """
         if asked is not None:
             return self.below(self.check(asked), ceiling)
         chosen = of_session or self._of_app(app, path)
@@ -91,13 +95,13 @@ class LaneRules:
         return chosen
 
     def below(self, lane: str, ceiling: str | None) -> str:
-        """`lane`, which was asked for. Raises `Refused` where it is above `ceiling`."""
+        """`lane`, which a request asked for. Raises `Refused` where it is above `ceiling`."""
         if ceiling is not None and self._is_above(lane, self.check(ceiling)):
             raise Refused(f"this key's work runs in lane {ceiling} at the most", field="lane")
         return lane
 
     def _is_above(self, lane: str, ceiling: str) -> bool:
-        """Lanes of one priority have no ceiling between them."""
+        """Whether `lane` is above `ceiling`; lanes of equal priority are not."""
         return self._priority[lane] > self._priority[ceiling]
 
     def _of_app(self, app: str, path: str | None) -> str:
@@ -107,7 +111,7 @@ class LaneRules:
         return self._default
 
     def latency_cap(self, *, app: str, path: str | None = None) -> float | None:
-        """The cap of the first rule for the app that has one."""
+        """The latency cap of the first rule for the app that has one."""
         for rule in self._fitting(app, path):
             if rule.latency_cap is not None:
                 return rule.latency_cap

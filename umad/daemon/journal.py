@@ -1,7 +1,7 @@
-"""What every live completion is made of: the order as accepted and every token received so far.
+"""Keeps every live completion: its order as accepted and every token received so far.
 
-It is what a restarted engine is handed, so that a stream goes on with no token lost and none
-repeated. Pure data: no clock, no I/O, no engine. Owner: the daemon's event loop.
+A restarted engine gets these, so a stream continues with no token lost and none repeated. Pure
+data: no clock, no I/O, no engine. Owner: the daemon's event loop.
 """
 
 from array import array
@@ -17,40 +17,40 @@ from umad.request import LogitsUse
 
 T = TypeVar("T")
 
-# Prompts are held twice (here and in the engine) for as long as they live.
+# A live prompt is held twice, here and in the engine.
 MAX_PROMPT_BYTES = 2**30
 MAX_TOKENS = 2**31 - 1
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class JournalEntry(Generic[T]):
-    """One completion, number `index` of its request.
-
-    owner: whoever gets its news; the journal never looks inside.
-    most_tokens: as many as it asked for.
-    head: `events.tokens_head`, the part that its tokens messages have in common.
-    started: the engine has spoken of it, so it no longer waits.
-    begun_ns, first_token_ns: when it first did, and first with a token; 0 until then.
-    resumed: an engine died under it, so the next one's counts do not cover all of it.
-    """
+    """One completion."""
 
     submit: Submit
+    # The receiver of its news; the journal never looks inside.
     owner: T
+    # The completion's number within its request.
     index: int
     size_bytes: int
+    # As many tokens as it asked for.
     most_tokens: int = MAX_TOKENS
+    # `events.tokens_head`, the part that its tokens messages have in common.
     head: bytes = b""
     state: LifecycleState = LifecycleState.QUEUED
     ids: "array[int]" = field(default_factory=lambda: array("i"))
     prompt_tokens: int = 0
+    # The engine has reported on it, so it no longer waits.
     started: bool = False
+    # An engine died while it ran, so the next engine's counts do not cover all of it.
     resumed: bool = False
+    # When the engine first reported on it; 0 until then.
     begun_ns: int = 0
+    # When its first token came; 0 until then.
     first_token_ns: int = 0
 
     @property
     def rid(self) -> int:
-        """Unique for the daemon's life."""
+        """The completion's number, unique for the daemon's life."""
         return self.submit.rid
 
 
@@ -74,7 +74,7 @@ class Journal(Generic[T]):
         return self._entries.get(rid)
 
     def check_room(self, submit: Submit, n: int) -> None:
-        """Raise `QueueFull` where `n` such prompts more would be too many to hold."""
+        """Raise `QueueFull` where `n` more prompts of this size would be too many bytes to hold."""
         if self.prompt_bytes + n * _prompt_bytes(submit) > MAX_PROMPT_BYTES:
             raise QueueFull(
                 f"the prompts in flight would exceed {MAX_PROMPT_BYTES >> 20} MiB; try again later"
@@ -97,7 +97,7 @@ class Journal(Generic[T]):
         return entry
 
     def advance(self, entry: JournalEntry[T], event: LifecycleEvent) -> None:
-        """Walk the table of `protocol.lifecycle`; a completion in a final state is let go."""
+        """Walk the table of `protocol.lifecycle`; a completion in a final state is removed."""
         before = entry.state
         after = entry.state = advance(before, event)
         self.n_paused += (after is LifecycleState.PAUSED) - (before is LifecycleState.PAUSED)
@@ -110,13 +110,16 @@ class Journal(Generic[T]):
             self.n_waiting -= not entry.started
 
     def read_by_client(self, entry: JournalEntry[T], *, choose: bool) -> None:
-        """A restarted engine waits for its client to attach again."""
+        """Make a restarted engine wait until the client attaches again."""
         if choose or entry.submit.logits is None:
             use: LogitsUse = "choose" if choose else "read"
             entry.submit = replace(entry.submit, logits=use)
 
     def forget(self, scope: ForgetScope) -> set[str]:
-        """What `scope` takes leaves nothing, on a restarted engine too; its sessions."""
+        """Make the completions that `scope` covers leave nothing behind, on a restarted engine too.
+
+        Returns the names of their sessions.
+        """
         names = set[str]()
         for entry in self._entries.values():
             submit = entry.submit
@@ -126,13 +129,14 @@ class Journal(Generic[T]):
         return names
 
     def set_lane(self, entry: JournalEntry[T], lane: str) -> None:
-        """A restarted engine runs it in `lane` too."""
+        """Make a restarted engine run it in `lane` too."""
         entry.submit = replace(entry.submit, lane=lane)
 
     def ended(self, entry: JournalEntry[T]) -> Ended | None:
-        """Its end, where nothing is left to do: all tokens are there, or nobody wants them.
+        """The completion's end, where nothing is left to do: all tokens are there, or it was
+        cancelled.
 
-        The engine's own word is missing where it died between the last token and saying so, or
+        The engine's own report is missing when it died between the last token and the report, or
         before it could confirm a cancellation.
         """
         made = len(entry.ids)
@@ -148,11 +152,13 @@ class Journal(Generic[T]):
         )
 
     def replay(self, entry: JournalEntry[T]) -> Submit | Ended:
-        """What a new engine must do for it, or its end."""
+        """The order for a new engine, or the completion's end where nothing is left to do."""
         return self.ended(entry) or replace(entry.submit, resume=tuple(entry.ids))
 
     def engine_lost(self) -> list[Ended]:
-        """The engine died: everything waits again, but for what has ended by it, returned."""
+        """Make everything wait for the next engine. Returns the ends of what has nothing left to
+        do.
+        """
         ended = []
         for entry in list(self._entries.values()):
             end = self.ended(entry)

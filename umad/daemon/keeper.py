@@ -1,9 +1,10 @@
 """Keeps one engine alive: starts its process, watches it, starts it again at once when it dies.
 
-`umad.daemon.crashes` says when that is enough: the model is then `failed` until it is loaded
-again. A process with work to do that says nothing for `limits.stall_s` (`umad.daemon.watchdog`) is
-killed: a crash too. Not: the table of models (`umad.daemon.supervisor`). Owner: one task per engine
-on the daemon's loop; `load`, `unload` and `kill` are called from the same loop.
+`umad.daemon.crashes` decides when there were too many crashes: the model is then `failed` until it
+is loaded again. A process that has work but says nothing for `limits.stall_s`
+(`umad.daemon.watchdog`) is killed, which counts as a crash. Not: the table of models
+(`umad.daemon.supervisor`). Owner: one task per engine on the daemon's loop; `load`, `unload` and
+`kill` are called from the same loop.
 """
 
 import asyncio
@@ -28,9 +29,11 @@ log = logging.getLogger(__name__)
 
 # After `Stop` an engine frees its memory; one that takes longer is killed.
 STOP_S = 10.0
-# What was written before a death is still to be read; longer, and somebody else holds the link.
+# What the engine wrote before its death is still to be read. A link that stays open longer is held
+# by another process.
 LAST_WORDS_S = 2.0
-# Words of an engine without work: the news of steps that were under way, and a few at load.
+# Most messages of an engine that has no work: the news of steps that were under way, and a few at
+# load.
 MOST_IDLE_WORDS = 10_000
 
 
@@ -67,7 +70,7 @@ class Keeper:
         self._task = self._begin()
 
     def load(self) -> None:
-        """Start over a model that failed; no effect on one that lives."""
+        """Start a failed model again; no effect on one that lives."""
         if self.engine.state is EngineState.FAILED:
             self.engine.advance(EngineEvent.LOAD)
             self.engine.error = None
@@ -76,7 +79,7 @@ class Keeper:
             self._task = self._begin()
 
     def unload(self, error: UmadError) -> None:
-        """End it: its requests end with `error`, its process is stopped, then killed."""
+        """End the engine: its requests end with `error`, its process is stopped, then killed."""
         engine = self.engine
         before = engine.state
         if before in (EngineState.STOPPED, EngineState.DRAINING):
@@ -106,7 +109,7 @@ class Keeper:
         return task
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """A task's boundary: a bug here costs one model, and nobody waits for it for ever."""
+        """Handle a bug in the task: it costs one model, and nobody waits for it for ever."""
         if task.cancelled() or (bug := task.exception()) is None:
             return
         engine = self.engine
@@ -133,7 +136,7 @@ class Keeper:
         self._watchdog.stop()
 
     def _goes_on(self, error: UmadError | None) -> bool:
-        """Act on a death; whether another process is to be started."""
+        """Act on a death; return whether another process is to be started."""
         engine = self.engine
         engine.pid = None
         engine.disconnect()
@@ -146,18 +149,19 @@ class Keeper:
             return True
         engine.advance(EngineEvent.GIVE_UP)
         engine.error = error
-        # A model that never came up is reported to whoever asked for it; once is enough.
+        # A model that was never ready is reported to the client that asked for it, so the log need
+        # not repeat it as an error.
         level = logging.ERROR if self._crashes.ever_ready else logging.INFO
         log.log(level, "engine failed model=%s reason=%s", engine.name, error.message)
         self._end_requests(error)
         return False
 
     async def _one_process(self) -> int | None:
-        """Start a process, see it through, reap it: its exit status."""
+        """Start a process, follow it to its end, reap it; return its exit status."""
         engine = self.engine
         self._fatal = None
         self._n_idle = 0
-        # Before the process: its first word may come as soon as it lives.
+        # The link exists before the process, because the first message may come at once.
         self._link = link = EngineLink(self._heard, self._heard_tokens, self._clock.now_ns)
         try:
             self._process = process = await self._start(link)
@@ -176,7 +180,7 @@ class Keeper:
         return status
 
     async def _start(self, link: EngineLink) -> EngineProcess:
-        """Connect `link` to a new process. Raises `OSError` where there can be none."""
+        """Connect `link` to a new process. Raises `OSError` where the process cannot be started."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         with theirs:
@@ -186,7 +190,7 @@ class Keeper:
             return await EngineProcess.start(self.engine.name, command, theirs, self._inherited)
 
     async def _see_through(self, link: EngineLink, process: EngineProcess) -> None:
-        """Return when link and process are at their ends, or one is and patience with the other."""
+        """Return when link and process have ended, or one has and the other took too long."""
         loop = asyncio.get_running_loop()
         too_slow = loop.call_later(self._limits.load_s, self._load_timed_out)
         exited = asyncio.create_task(process.wait(), name=f"exit of {self.engine.name}")
@@ -229,7 +233,7 @@ class Keeper:
                 self._fatal = message
 
     def _check_is_news(self) -> None:
-        """Raises `ProtocolViolation` for an engine that talks on with nobody waiting for a word."""
+        """Raise `ProtocolViolation` for an engine that keeps talking while nobody waits."""
         self._n_idle = self._n_idle + 1 if self.engine.is_idle else 0
         if self._n_idle > MOST_IDLE_WORDS:
             raise ProtocolViolation("an engine that has nothing to do does not stop talking")
@@ -260,7 +264,9 @@ class Keeper:
         self.kill()
 
     def _died(self, status: int | None) -> UmadError | None:
-        """Note a death: None where another process is to be started, else why not."""
+        """Note a death. Returns None where another process is to be started, else the reason why
+        not.
+        """
         engine = self.engine
         death = Death(
             status=status,
@@ -282,4 +288,4 @@ class Keeper:
         self._events.engine_ended(engine, error)
         if not engine.loaded.done():
             engine.loaded.set_exception(error)
-            engine.loaded.exception()  # nobody has to wait for it
+            engine.loaded.exception()  # marks it as seen: nobody may be waiting for it

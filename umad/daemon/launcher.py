@@ -1,4 +1,4 @@
-"""The command line of the real engine for a model, from what the daemon has settled."""
+"""Builds the command line of the real engine for a model, from what the daemon has settled."""
 
 import os
 from collections.abc import Sequence
@@ -15,9 +15,12 @@ from umad.engine.launch import EngineOptions, command
 def engine_launcher(
     settings: Settings, *, budget: Budget | None = None, board: DeviceBoard | None = None
 ) -> Launcher:
-    """How this daemon starts engines. board: where each is given its seat; inherited by them."""
+    """The function by which this daemon starts engines.
+
+    board: gives each engine its seat; engines inherit its descriptor.
+    """
     if settings.engine.session_dir is not None:
-        # As the user wrote it, where the user wrote it: engines stand elsewhere.
+        # The path is relative to the user's working folder, and engines work in another folder.
         folder = os.path.abspath(os.path.expanduser(settings.engine.session_dir))
         settings = replace(settings, engine=replace(settings.engine, session_dir=folder))
 

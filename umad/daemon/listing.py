@@ -1,4 +1,6 @@
-"""Rows of what `models` and `sessions` list: plain maps for `umad ps` and its like. Pure."""
+"""Builds the rows that `models` and `sessions` list, plain maps for `umad ps` and its like.
+Pure.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +12,7 @@ from umad.daemon.engine import Engine, EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.protocol.lifecycle import LifecycleState as LifecycleState
 
-# With n completions the request is as far as the one that is furthest.
+# A request with n completions shows the state of the completion that is furthest.
 _FURTHEST = (
     LifecycleState.GENERATING,
     LifecycleState.PREFILL,
@@ -22,8 +24,8 @@ _FURTHEST = (
 )
 
 
-# What a user is told of a model: what a client needs to talk to it. Not where its file lies, which
-# process it is, or how busy others keep it.
+# What a user is told about a model: what a client needs to talk to it. Not the place of its file,
+# its process, or how busy others keep it.
 _FOR_USERS = (
     "name",
     "state",
@@ -59,7 +61,7 @@ _FOR_USERS = (
 
 
 def describe_model(engine: Engine, asker: Asker = MACHINE_USER) -> Mapping[str, Any]:
-    """One model. Facts of the engine are there from its first readiness on."""
+    """The row of one model. The engine's facts are in it once the engine was ready."""
     facts = _all_facts(engine)
     if asker.is_admin:
         return facts
@@ -97,7 +99,7 @@ def _all_facts(engine: Engine) -> Mapping[str, Any]:
 def describe_generation(
     generation: LiveGeneration, *, now_ns: int, asker: Asker = MACHINE_USER
 ) -> Mapping[str, Any]:
-    """One live request, with all its completions together."""
+    """The row of one live request, with all its completions together."""
     entries = generation.entries
     identity = generation.recipient.identity
     states = {entry.state for entry in entries}
@@ -121,7 +123,7 @@ def describe_generation(
 def describe_embedding(
     live: Embedding, *, now_ns: int, asker: Asker = MACHINE_USER
 ) -> Mapping[str, Any]:
-    """One live request to embed or to rerank; n: of its texts."""
+    """The row of one live request to embed or to rerank; n is the number of its texts."""
     return {
         "request": live.request,
         "app": live.app,
@@ -142,7 +144,7 @@ def describe_embedding(
 def waits_for(generation: LiveGeneration) -> str | None:
     """Why a request waits, in words; None where one of its completions runs, or nothing is known.
 
-    The engine says so some times a second at most, so it may be that old.
+    The engine reports this a few times a second at most, so the answer may be that old.
     """
     engine = generation.engine
     if engine.state is not EngineState.READY:

@@ -1,7 +1,7 @@
-"""What the daemon's own process and its engines hold in memory, asked at most every ten seconds.
+"""Reads how much memory the daemon's process and its engines hold, at most every ten seconds.
 
-The kernel walks every page of a process to say what it shares: ten milliseconds of a core for 500
-MB, so it happens on a thread, seldom, and only when somebody looks at the scorecard.
+The kernel walks every page of a process to say what it shares. That takes ten milliseconds of a
+core for 500 MB, so it happens on a thread, seldom, and only when somebody looks at the scorecard.
 Owner: the daemon's event loop.
 """
 
@@ -18,7 +18,7 @@ FRESH_NS = 10 * 10**9
 
 
 class ProcessMemory:
-    """Latest memory facts by model name, and of the daemon."""
+    """The latest memory facts of each model's engine and of the daemon."""
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
@@ -27,7 +27,7 @@ class ProcessMemory:
         self._facts: dict[str, MemoryFacts] = {}
 
     async def facts(self, engines: Iterable[Engine]) -> Mapping[str, MemoryFacts]:
-        """Facts by model, no older than `FRESH_NS`, and of the processes that live now."""
+        """Facts by model, at most `FRESH_NS` old, and only of processes that live now."""
         now_ns = self._clock.now_ns()
         pids = {engine.name: engine.pid for engine in engines if engine.pid is not None}
         pids[DAEMON] = os.getpid()

@@ -1,7 +1,7 @@
-"""Which file a model's name means, and which name a file gets.
+"""Finds the file that a model's name means, and the name that a file gets.
 
-Not: downloading or describing models (`umad.models`). Touches the file system only to ask whether
-a file is there, and never with a text that somebody sent who may only use names.
+Not: downloading or describing models (`umad.models`). It asks the file system only whether a file
+exists. A text from somebody who may use only names is never used as a path.
 """
 
 import difflib
@@ -20,15 +20,19 @@ _QUOTED_CHARS = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """A model that can be opened. name: what requests call it."""
+    """A model that can be opened."""
 
+    # The name that requests use.
     name: str
     path: Path
 
 
 class ModelNames:
-    """Names that anybody may load a model by: `nano`, the models of the configuration, and what is
-    in its folders. models: names and paths; folders: where GGUF files lie."""
+    """The names by which anybody may load a model.
+
+    These are `nano`, the models of the configuration, and the files in its folders. models: names
+    and paths. folders: the folders that hold GGUF files.
+    """
 
     def __init__(self, models: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
         self._named = {NANO: ModelFile(name=NANO, path=nano.path())}
@@ -39,8 +43,11 @@ class ModelNames:
         self._folders = tuple(Path(os.path.expanduser(one)).absolute() for one in folders)
 
     def find(self, name: str) -> ModelFile | None:
-        """The file of `name`, None for what is no name. The folders are looked through whole, so
-        that what was asked for makes no difference to how long it takes."""
+        """The file of `name`; None where nothing has that name.
+
+        All folders are always searched completely, so the time of the search tells nothing about
+        `name`.
+        """
         files: dict[str, ModelFile] = {}
         for folder in self._folders:
             try:
@@ -54,7 +61,9 @@ class ModelNames:
 
 
 def not_by_name(model: str) -> UnknownModel:
-    """The error for whatever is no name: a path, whether something is there or not."""
+    """The error for a text that is no name. It is the same for a path whether a file is there or
+    not.
+    """
     return UnknownModel(
         f"no model is called {model[:_QUOTED_CHARS]!r}; /v1/models lists those that are loaded, "
         "others are loaded by their names in the configuration, or by an admin",
@@ -89,12 +98,12 @@ def find_model_file(model: str) -> ModelFile:
 
 
 def load_command(model: str) -> str:
-    """What to type; a name is whatever somebody called a file, or asked for."""
+    """The command that loads `model`. The name is quoted, because it may hold any character."""
     return f"umad load {shlex.quote(model)}"
 
 
 def unknown_model(model: str, known: Iterable[str]) -> UnknownModel:
-    """The error for a name that no loaded model has; it names the nearest that one has."""
+    """The error for a name that no loaded model has; it lists the nearest loaded names."""
     near = difflib.get_close_matches(model, list(known), n=3, cutoff=0.0)
     if not near:
         return UnknownModel(

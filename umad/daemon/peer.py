@@ -1,7 +1,7 @@
-"""Which program a peer of the daemon is, by its process.
+"""Finds the program behind a peer of the daemon, from its process.
 
-Not: the kernel's word on a connection (`umad.peer`, whose names this module has too), nor what the
-peer may do or which lane it gets (`umad.daemon.identity`).
+Not: identifying the process of a connection (`umad.peer`, whose names this module has too), nor
+deciding what the peer may do or which lane it gets (`umad.daemon.identity`).
 """
 
 import psutil
@@ -12,7 +12,7 @@ __all__ = ["Peer", "peer_of", "process_name", "process_path"]
 
 
 def process_path(pid: int) -> str | None:
-    """Path of a process's executable, None where it has gone or may not be looked at."""
+    """The path of a process's executable; None where it has gone or may not be inspected."""
     try:
         return psutil.Process(pid).exe() or None
     except (psutil.Error, ValueError, OSError):
@@ -20,7 +20,7 @@ def process_path(pid: int) -> str | None:
 
 
 def process_name(pid: int) -> str | None:
-    """Name of a process, None where it has gone or may not be looked at."""
+    """The name of a process; None where it has gone or may not be inspected."""
     try:
         return psutil.Process(pid).name() or None
     except (psutil.Error, ValueError):

@@ -1,10 +1,10 @@
-"""Clients that read the logits of their requests, and those that choose the tokens.
+"""Serves clients that read the logits of their requests or choose the tokens themselves.
 
     logits.attach ─▶ the engine makes a ring ─▶ its descriptor, for reading, to the client
     logits.choose ─▶ the engine, which judges it
 
-What a client takes to attach or to choose is its own time, not the machine's: nothing is pending
-meanwhile, and no gap of it is the scheduler's. Owner: the daemon's event loop.
+The time a client takes to attach or to choose is its own. Nothing is pending meanwhile, and the
+scorecard does not count the gap against the scheduler. Owner: the daemon's event loop.
 """
 
 from umad.asker import MACHINE_USER
@@ -20,7 +20,7 @@ from umad.protocol.messages import AttachLogits, ChooseToken
 
 
 class LogitsReaders:
-    """Two verbs of one daemon."""
+    """Carries out `logits.attach` and `logits.choose` for one daemon."""
 
     def __init__(self, *, completions: Completions, scorecard: Scorecard, clock: Clock) -> None:
         self._completions = completions
@@ -28,7 +28,7 @@ class LogitsReaders:
         self._clock = clock
 
     async def attach(self, recipient: Recipient, message: AttachLogits) -> Handover:
-        """The ring of a live request. Raises what the engine says, or `UnknownRequest`."""
+        """The ring of a live request. Raises the engine's error, or `UnknownRequest`."""
         generation = self._own(recipient, message)
         if len(generation.entries) > 1:
             raise BadRequest("logits are of one completion: n must be 1", field="request")
@@ -51,7 +51,7 @@ class LogitsReaders:
         return Handover(value=facts, fd=fd, sent=sent)
 
     def choose(self, recipient: Recipient, message: ChooseToken) -> None:
-        """Pass a choice on. Raises `UnknownRequest`."""
+        """Pass a choice on to the engine. Raises `UnknownRequest`."""
         generation = self._own(recipient, message)
         (entry, *_) = generation.entries
         self._scorecard.goes_on(entry.rid, self._clock.now_ns())
@@ -62,8 +62,8 @@ class LogitsReaders:
     def _own(self, recipient: Recipient, message: AttachLogits | ChooseToken) -> LiveGeneration:
         asker = message.asker or MACHINE_USER
         generation = self._completions.find(message.request, asker)
-        # Several connections of one process are one client; but a front end's process asks for
-        # many, and even an admin reads no logits but its own.
+        # Several connections of one process are one client. But a front end's process asks for many
+        # owners, and even an admin reads only its own logits.
         is_same = generation.recipient.identity.pid == recipient.identity.pid
         if not is_same or generation.owner != asker.owner:
             raise UnknownRequest(

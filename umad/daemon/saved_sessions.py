@@ -1,7 +1,7 @@
-"""Files of saved sessions, of all models under one root: removed where no engine has them in hand.
+"""Removes files of saved sessions, also those of models that are not loaded.
 
-An engine removes those of its own model (`umad.engine.sessions.folder`); a model that is not loaded
-has files too. Not: writing or reading one. Blocks; any thread.
+The folders of all models lie under one root. A loaded engine removes the files of its own model
+(`umad.engine.sessions.folder`). Not: writing or reading sessions. Blocks; any thread.
 """
 
 import logging
@@ -16,21 +16,25 @@ log = logging.getLogger(__name__)
 
 
 class SavedSessions:
-    """root: the folder of all models' folders; None where no sessions are saved."""
+    """The saved sessions of all models.
+
+    root: the folder of all models' folders; None where no sessions are saved.
+    """
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
 
     def forget(self, scope: ForgetScope) -> set[str]:
-        """Remove the files that `scope` takes; names of their sessions, as far as they say.
+        """Remove the files that `scope` covers; return the names of their sessions, where a file
+        tells it.
 
-        Raises `OSError` for the first one that cannot be removed, once all have been tried.
+        Raises `OSError` for the first file that cannot be removed, after all have been tried.
         """
         names, failure = set[str](), None
         for path in self._files(scope):
             name = scope.session or _name(path)
             if not (scope.is_everything if name is None else scope.takes_file(name)):
-                continue  # somebody else's, or nobody knows whose
+                continue  # it belongs to somebody else, or to an unknown owner
             try:
                 path.unlink()
             except FileNotFoundError:

@@ -1,4 +1,5 @@
-"""Writes the scorecard down every few seconds: a line in the log, a row in a CSV file if named.
+"""Writes the scorecard every few seconds: a line in the log, and a row in a CSV file if one is
+named.
 
 Idle intervals are left out. Not: computing it (`umad.metrics`). Owner: one task on the loop.
 """
@@ -22,7 +23,10 @@ _LOGGED = ("tokens_per_s_at_cap", "p50_ms", "p95_ms", "p99_ms", "ttft_p95_ms", "
 async def write_scorecards(
     scorecard: Callable[[], Awaitable[Mapping[str, Any]]], settings: LoggingSettings
 ) -> None:
-    """Until cancelled. A file that cannot be written is said once and given up."""
+    """Write scorecards until cancelled.
+
+    A file that cannot be written is reported once and then no longer used.
+    """
     path = None if settings.scorecard_csv is None else Path(settings.scorecard_csv)
     while settings.scorecard_interval_s > 0:
         await asyncio.sleep(settings.scorecard_interval_s)

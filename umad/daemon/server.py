@@ -1,12 +1,12 @@
-"""The daemon from its start to its end: socket, engines, signals, drain.
+"""Runs the daemon from its start to its end: socket, engines, signals, drain.
 
 `run_daemon` is the process. Not: one connection (`umad.daemon.session`) or one engine
-(`umad.daemon.keeper`). One thread, one loop; what blocks (memory facts, a CSV row) goes to a
+(`umad.daemon.keeper`). One thread, one loop; work that blocks (memory facts, a CSV row) goes to a
 thread of the loop's pool.
 
-First SIGTERM, SIGINT or SIGHUP (the terminal it was started in has closed; not with nohup): new
-work is refused, running requests may end within `drain_s`, then they are cancelled. Second: engines
-are killed and the process ends at once.
+The first SIGTERM, SIGINT or SIGHUP (its terminal has closed; not with nohup) begins the drain: new
+work is refused, running requests may end within `drain_s`, then they are cancelled. The second one
+kills the engines and ends the process at once.
 """
 
 import asyncio
@@ -54,19 +54,20 @@ from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
 
-# Cancelled requests end within a step; a step is bounded, so is this.
+# Cancelled requests end within a step, and the length of a step is bounded.
 CANCEL_S = 5.0
-# For clients to read their last frames.
+# Time for clients to read their last frames.
 GOODBYE_S = 2.0
-# Objects between collections of the youngest, and collections of it between those of the older:
-# tokens make no cycles, so Python's own 700 would look hundreds of times for nothing. Closed
-# connections do, and are old by then: all is looked at as often as Python does (11,000 requests
-# left 22 MB otherwise).
+# New objects between collections of the youngest generation, then the number of collections of one
+# generation between collections of the next older one. Tokens make no reference cycles, so Python's
+# own 700 would search hundreds of times for nothing. Closed connections make cycles and are old by
+# then. So the oldest generation is searched as often as Python does it (11,000 requests left 22 MB
+# otherwise).
 GC_THRESHOLDS = (5_000, 5, 3)
 
 
 def _unlimited() -> None:
-    """No budget: background work may move what it likes."""
+    """No budget: background work may move as many bytes as it can."""
 
 
 def run_daemon(
@@ -77,14 +78,15 @@ def run_daemon(
     budget: Callable[[], Budget | None] = _unlimited,
     companions: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> int:
-    """Serve until told to stop; the exit code. ready: called once every model is loaded.
+    """Serve until told to stop; return the exit code.
 
-    budget: settles the ΣBMT budget; called once the socket is ours, before anything is started,
-    and may block (it may probe the machine). companions: (name, command) of front ends to keep
-    running beside it.
-    Raises the `UmadError` that keeps the daemon from starting: the socket is somebody else's
-    (`AlreadyRunning`) or nobody's (`BadConfig`), the budget is out of reach (`BadConfig`), or a
-    model cannot be loaded.
+    ready: called once every model is loaded. budget: settles the ΣBMT budget. It is called once the
+    socket is ours and before anything is started, and it may block (it may probe the machine).
+    companions: (name, command) of front ends to keep running beside the daemon.
+
+    Raises the `UmadError` that keeps the daemon from starting: another daemon has the socket
+    (`AlreadyRunning`), nobody can have it (`BadConfig`), the budget is out of reach (`BadConfig`),
+    or a model cannot be loaded.
     """
     path = Path(settings.socket or default_socket_path(os.environ, sys.platform))
     socket_file = SocketFile.claim(path.expanduser())
@@ -92,7 +94,8 @@ def run_daemon(
     stderr.open(settings.logging.level, verbose=settings.logging.verbose)
 
     def say_ready() -> None:
-        # What is there now stays: looking through it again would hold a step's tokens up.
+        # These objects stay for the daemon's life. Searching them again would delay a step's
+        # tokens.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -129,7 +132,7 @@ def _folder(path: str | None) -> Path | None:
 
 
 class Daemon:
-    """Everything of one daemon, wired. Made inside or outside of the loop, run once in it."""
+    """All parts of one daemon, connected. Made inside or outside of the loop, run once in it."""
 
     def __init__(
         self,
@@ -142,7 +145,7 @@ class Daemon:
         inherited: tuple[int, ...] = (),
         companions: Sequence[tuple[str, Sequence[str]]] = (),
     ) -> None:
-        """budget: shown on the scorecard. inherited: descriptors that engines get."""
+        """budget: shown on the scorecard. inherited: descriptors that engines inherit."""
         clock = clock or MonotonicClock()
         scorecard = Scorecard(
             latency_cap=settings.latency_cap,
@@ -193,18 +196,20 @@ class Daemon:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of what is loaded or loading, in order."""
+        """Names of the models that are loaded or loading, in order."""
         return tuple(engine.name for engine in self._supervisor)
 
     async def run(self, ready: Callable[[], None]) -> int:
-        """Serve until told to stop; the exit code. Raises what kept a model from loading."""
+        """Serve until told to stop; return the exit code. Raises the error of a model that failed
+        to load.
+        """
         loop = asyncio.get_running_loop()
         numbers = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._signalled, number)
-        # The loop listens once more, and would shorten the queue to a hundred.
+        # The loop calls listen() again, and would shorten the queue to a hundred without `backlog`.
         listener = await loop.create_unix_server(
             self._new_session, sock=self._socket_file.sock, backlog=BACKLOG
         )
@@ -242,12 +247,12 @@ class Daemon:
     # -- the end ----------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Begin to drain: what runs may end, nothing new begins."""
+        """Begin to drain: running requests may end, and no new ones begin."""
         self._verbs.draining = True
         self._told_to_stop.set()
 
     def stop_at_once(self) -> None:
-        """End everything without waiting for anybody."""
+        """End everything without waiting."""
         self.stop()
         self._told_twice.set()
         self._supervisor.kill()
@@ -273,7 +278,7 @@ class Daemon:
                     await self._unless(self._told_twice, self._completions.idle())
 
     async def _idle(self) -> None:
-        """Until no request is live."""
+        """Wait until no request is live."""
         await self._completions.idle()
         await self._embeddings.idle()
 
@@ -290,7 +295,7 @@ class Daemon:
             session.abort()
 
     async def _unless(self, event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-        """Await `work`, or give it up when `event` comes first; whether it was done."""
+        """Await `work`, or give it up when `event` comes first; return whether it was done."""
         task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,10 +1,11 @@
-"""One client connection: bytes to requests, answers to bytes, and when it must end.
+"""Serves one client connection: reads requests from bytes, writes answers, and ends it when it
+must.
 
 No task runs per connection and none is switched per token: everything happens in the transport's
-callbacks. What a request does is `umad.daemon.verbs`. Owner: the daemon's event loop.
+callbacks. Not: carrying out a request (`umad.daemon.verbs`). Owner: the daemon's event loop.
 
-A client that reads too slowly is slowed alone: above `send_queue_bytes` its own completions are
-paused at their engines until it has caught up.
+A client that reads too slowly delays only itself: above `send_queue_bytes` its own completions are
+paused in their engines until it has caught up.
 """
 
 import asyncio
@@ -46,28 +47,29 @@ from umad.version import __version__
 
 log = logging.getLogger(__name__)
 
-# Pausing an engine takes a step; answers to pings and lists are not paused at all. Beyond this
-# the client is not slow, it has stopped reading while asking on.
+# Most unread bytes, as a multiple of `send_queue_bytes`. Pausing an engine takes a step, and
+# answers to pings and lists are not paused at all. A client beyond this multiple is not slow: it
+# has stopped reading while it keeps asking.
 HARD_QUEUE_FACTOR = 16
-# A paused stream holds its cells; a client that has not caught up by then never will.
+# A paused stream holds its cells. A client that has not caught up after this time never will.
 UNREAD_S = 300.0
 # Time for an error frame to be read before the connection is cut.
 CLOSE_S = 5.0
 _NAME_CHARS = 64
-# Scorecards that a connection may wait for beyond its live requests.
+# Scorecards that a connection may wait for beyond its limit of live requests.
 _LOOKS = 4
 
 
 class Verbs(Protocol):
-    """What requests do. Called on the loop; must not block."""
+    """Carries out requests. Called on the loop; must not block."""
 
     def handle(self, session: "Session", request: Request) -> None:
-        """Carry out `request`, answering through `session`. Raises what it is refused with."""
+        """Carry out `request`, answering through `session`. Raises the error that refuses it."""
         ...
 
 
 class Session(asyncio.Protocol):
-    """A connection from its first byte to its last. Also the `Recipient` of its requests' news."""
+    """A connection from its first byte to its last. It is also the `Recipient` of its requests."""
 
     def __init__(
         self,
@@ -84,14 +86,14 @@ class Session(asyncio.Protocol):
         self._verbs = verbs
         self._sessions = sessions
         self._connections = connections
-        # There was room for it only to look and to cancel.
+        # Whether this connection may only look and cancel, because all others are taken.
         self._is_tool = False
         self._own_uid = own_uid
         self._reader = FrameReader(limits.frame_bytes)
         self._transport: asyncio.Transport | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held: list[bytes] = []
-        # Of an answer too long for the limit on what is unread; one at a time.
+        # The size of an answer longer than the limit on unread bytes. There is one at a time.
         self._long_bytes = 0
         self._readers: list[asyncio.Future[None]] = []
         self._greeted = False
@@ -171,7 +173,7 @@ class Session(asyncio.Protocol):
     # -- what requests are answered with ----------------------------------------------------------
 
     def send(self, body: bytes) -> None:
-        """Hand a frame to the transport, which writes what one turn of the loop gave it at once."""
+        """Hand a frame to the transport, which writes all frames of one loop turn at once."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -180,7 +182,7 @@ class Session(asyncio.Protocol):
             self._check_backlog(transport)
 
     def queue(self, body: bytes) -> bool:
-        """Hold the body of a frame until `flush`; whether it is the first one held."""
+        """Hold the body of a frame until `flush`. Returns True for the first one held."""
         held = self._held
         first = not held
         held.append(len(body).to_bytes(HEADER_BYTES, "big"))
@@ -204,14 +206,14 @@ class Session(asyncio.Protocol):
             self._give_up()
 
     def answer(self, request_id: RequestId, value: Any) -> None:
-        """The one answer to a request."""
+        """Send the one answer to a request."""
         self.queue(encode_result(request_id, value))
         self.flush()
 
     def answer_later(self, request_id: RequestId, value: Coroutine[Any, Any, Any]) -> None:
-        """The one answer to a request, when `value` is there or has failed."""
+        """Send the one answer to a request once `value` has a result or has failed."""
         task = asyncio.create_task(self._answer(request_id, value), name=f"answer {request_id}")
-        # Cancelled before its first step, it would never look at the value.
+        # A task that is cancelled before its first step never awaits `value`, so close it here.
         task.add_done_callback(lambda _: value.close())
         self._answers[request_id] = task
 
@@ -223,11 +225,11 @@ class Session(asyncio.Protocol):
             self._timers["close"] = asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
     def settled(self) -> None:
-        """One of its requests has begun or ended."""
+        """Note that one of its requests has begun or ended."""
         self._connections.settle(self, is_idle=not (self.generations or self._answers))
 
     def give_way(self) -> None:
-        """End an idle connection, for one of another process."""
+        """End this idle connection, so that another process gets its room."""
         self._end_with(
             LimitExceeded(
                 "this connection was idle, and its process has more than any other of the "
@@ -260,7 +262,8 @@ class Session(asyncio.Protocol):
             raise
         except UmadError as error:
             if error.request_id is None:
-                # Which request failed cannot be said, so the client could only wait for it.
+                # The error cannot name the request, so its client would wait for an answer for
+                # ever.
                 self._end_with(error)
             else:
                 self._refuse(error, error.request_id)
@@ -284,7 +287,7 @@ class Session(asyncio.Protocol):
             return
         n_live = len(self.generations) + len(self._answers)
         if isinstance(request, Metrics):
-            n_live -= _LOOKS  # whoever has as many as it may can still look
+            n_live -= _LOOKS  # a client at its limit can still look
         elif self._is_tool:
             raise LimitExceeded(
                 f"all {self._limits.connections} connections are at work: this one may look and "
@@ -329,16 +332,20 @@ class Session(asyncio.Protocol):
         self.settled()
 
     async def _has_read(self) -> None:
-        """Until the client has caught up: of answers as long as this one there is one at a time.
-        One that never reads is cut off, which cancels whoever waits here."""
+        """Wait until the client has caught up, so that only one long answer is unread at a time.
+
+        A client that never reads is cut off, which cancels this wait.
+        """
         while self.paused:
             reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._readers.append(reader)
             await reader
 
     def cancel_answer(self, request_id: RequestId) -> bool:
-        """Give up on an answer that is being worked on; whether there is one. It is answered with
-        `Cancelled`."""
+        """Cancel an answer that is being worked on; return whether there is one.
+
+        The client then receives `Cancelled`.
+        """
         task = self._answers.get(request_id)
         if task is None:
             return False
@@ -347,7 +354,7 @@ class Session(asyncio.Protocol):
         return True
 
     def _end_with(self, error: UmadError) -> None:
-        """An error that concerns the connection: say so and hang up."""
+        """Tell the client of an error that concerns the whole connection, and close it."""
         log.info(
             "connection ended app=%s pid=%d code=%s",
             self.identity.app,

@@ -1,8 +1,8 @@
-"""The daemon's place in the file system: folder, lock file and listening socket.
+"""Owns the daemon's place in the file system: folder, lock file and listening socket.
 
-The lock file beside the socket decides who owns it and is never unlinked (two daemons could
-otherwise lock two files of one name). Whoever holds the lock may replace a socket left behind
-by a daemon that died.
+The lock file beside the socket decides which daemon owns the socket. It is never unlinked, because
+two daemons could otherwise lock two files of one name. The holder of the lock may replace a socket
+that a dead daemon left behind.
 """
 
 import fcntl
@@ -17,8 +17,8 @@ from typing import Self
 from umad.errors import AlreadyRunning, BadConfig
 from umad.socket_path import check_socket_path
 
-# Clients that connect while the loop is busy: one more is told that there is no room, so as many
-# may wait as come with a test suite or a crowd of agents. The kernel takes what it allows of it.
+# Clients that may connect while the loop is busy; the next one is told that there is no room. So
+# the limit allows for a test suite or a crowd of agents. The kernel may shorten it.
 BACKLOG = 1024
 # Pids have 7 digits at most (PID_MAX_LIMIT, 4 million).
 _PID_BYTES = 12
@@ -38,7 +38,7 @@ class SocketFile:
     def claim(cls, path: Path) -> Self:
         """Own `path` and listen on it.
 
-        Raises `AlreadyRunning` where another daemon does, `BadConfig` where nobody could.
+        Raises `AlreadyRunning` where another daemon owns it, `BadConfig` where nobody can.
         """
         path = Path(os.path.abspath(path))
         check_socket_path(os.fspath(path), sys.platform)
@@ -52,7 +52,7 @@ class SocketFile:
             raise
 
     def close(self) -> None:
-        """Stop listening, remove the socket if it is still the one made here, let the lock go."""
+        """Stop listening, remove the socket if it is still the one made here, release the lock."""
         self.sock.close()
         try:
             found = os.lstat(self.path)
@@ -64,7 +64,10 @@ class SocketFile:
 
 
 def _make_folder(folder: Path) -> None:
-    """A folder made here is 0700; one that was there keeps its mode unless others may write."""
+    """Make the folder of the socket with mode 0700.
+
+    A folder that exists keeps its mode. It is refused where others may write to it.
+    """
     try:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ def _make_folder(folder: Path) -> None:
             f"the socket's folder cannot be made: {folder}: {error.strerror}", field="socket"
         ) from error
     if found.st_uid not in (os.getuid(), 0):
-        # Whoever owns the folder could put a socket of their own in our place.
+        # The owner of the folder could put another socket in our place.
         raise BadConfig(
             f"the socket's folder belongs to uid {found.st_uid}: {folder}; name another with "
             "--socket or UMAD_SOCKET",
@@ -85,7 +88,7 @@ def _make_folder(folder: Path) -> None:
     if found.st_uid == os.getuid() and folder.name == "umad" and mode != 0o700:
         folder.chmod(0o700)
     elif mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-        # So could whoever may write to it.
+        # Everybody who may write to the folder could do the same.
         raise BadConfig(
             f"others may write to the socket's folder: chmod go-w {shlex.quote(str(folder))}",
             field="socket",
@@ -102,7 +105,8 @@ def _lock(lock_path: Path, path: Path) -> int:
         ) from error
     found = os.fstat(fd)
     if found.st_uid != os.getuid() or found.st_nlink != 1:
-        # Planted where others may write, or a name of a file that is not to be written over.
+        # Another user may have put the file there, or the name may lead to a file that must not be
+        # overwritten.
         os.close(fd)
         raise BadConfig(
             f"the lock file is not this user's own: {lock_path}; name another socket with "
@@ -132,7 +136,11 @@ def _lock(lock_path: Path, path: Path) -> int:
 
 
 def _taken(path: Path, said: bytes) -> str:
-    """said: by the lock file. Whoever may write it does not get a word into a command."""
+    """The error text for a socket that another daemon owns.
+
+    said: the content of the lock file. It goes into the suggested command only as a number, because
+    others may have written the file.
+    """
     if not said.isdigit() or len(said) == _PID_BYTES or not int(said):
         return f"another daemon owns {path}; use it, or stop it"
     pid = int(said)

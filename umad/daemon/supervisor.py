@@ -1,6 +1,7 @@
-"""The table of models: finds, loads and unloads engines by name.
+"""Keeps the table of models: finds, loads and unloads engines by name.
 
-Not: keeping one alive (`umad.daemon.keeper`), nor what engines say (`umad.daemon.completions`).
+Not: keeping one engine alive (`umad.daemon.keeper`), nor handling its news
+(`umad.daemon.completions`).
 Owner: the daemon's event loop.
 """
 
@@ -42,7 +43,7 @@ class Supervisor:
         inherited: tuple[int, ...] = (),
         names: ModelNames | None = None,
     ) -> None:
-        """names: those that models are known by; unless given, only `nano`."""
+        """names: the names by which models are known; without it only `nano`."""
         self._names = names or ModelNames()
         self._launcher = launcher
         self._limits = limits
@@ -65,10 +66,10 @@ class Supervisor:
         return None if keeper is None else keeper.engine
 
     def find(self, model: str | None, asker: Asker = MACHINE_USER) -> Engine:
-        """The engine that serves `model`; None means the first one loaded. A name, or of an admin
-        a path.
+        """The engine that serves `model`, found by its name, or for an admin also by its path.
 
-        Raises `UnknownModel`, or the error that made the model fail.
+        None means the first one loaded. Raises `UnknownModel`, or the error that made the model
+        fail.
         """
         present = [engine for engine in self if engine.state not in _LEAVING]
         if model is None:
@@ -82,13 +83,14 @@ class Supervisor:
             if found is None:
                 raise unknown_model(model, [e.name for e in present])
         if found.error is not None:
-            # A new one each time: an exception keeps the frames it was raised through.
+            # A new exception each time, because an exception keeps the frames it was raised
+            # through.
             error = error_of(found.error.code, found.error.message, found.error.field)
             raise told_to(asker, error, found.name)
         return found
 
     def start(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
-        """Begin to load a model, or go on with the one of that name. Returns at once.
+        """Begin to load a model, or continue with the engine of that name. Returns at once.
 
         Raises `UnknownModel`, `ModelLoadFailed` or `BadRequest` where there is nothing to start.
         """
@@ -107,7 +109,7 @@ class Supervisor:
                 )
             keeper.load()
             return keeper.engine
-        # Last in the table: an old one that stopped may stand there under the same name.
+        # The new engine goes to the end of the table, so remove a stopped one of the same name.
         self._keepers.pop(file.name, None)
         self._keepers[file.name] = keeper = Keeper(
             Engine(file.name, file.path),
@@ -121,7 +123,7 @@ class Supervisor:
         return keeper.engine
 
     async def load(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
-        """Load a model and wait until it is ready. Raises what kept it from that."""
+        """Load a model and wait until it is ready. Raises the error that prevented it."""
         leaving = self._keepers.get(self._file(model, asker).name)
         if leaving is not None and leaving.engine.state is EngineState.DRAINING:
             await leaving.ended()
@@ -130,8 +132,11 @@ class Supervisor:
         return engine
 
     async def unload(self, model: str) -> None:
-        """Stop the engine of a model, given its name or its file's path; what runs on it ends with
-        an error. Raises `UnknownModel`."""
+        """Stop the engine of a model, given the model's name or path; its requests end with an
+        error.
+
+        Raises `UnknownModel`.
+        """
         present = [
             one for one in self._keepers.values() if one.engine.state is not EngineState.STOPPED
         ]
@@ -148,7 +153,7 @@ class Supervisor:
             await keeper.ended()
 
     def kill(self) -> None:
-        """End every process now; `stop` still has to reap them."""
+        """End every process now; `stop` must still reap them."""
         self._begin_to_stop()
         for keeper in self._keepers.values():
             keeper.kill()

@@ -1,7 +1,7 @@
-"""What each request of the socket does: one branch a verb.
+"""Carries out each request of the socket: one branch for each verb.
 
-Not: bytes (`umad.daemon.session`), nor tokens (`umad.daemon.completions`). Nothing here blocks;
-what has to wait becomes a task of its connection. Owner: the daemon's event loop.
+Not: bytes (`umad.daemon.session`), nor tokens (`umad.daemon.completions`). Nothing here blocks; a
+request that must wait becomes a task of its connection. Owner: the daemon's event loop.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from umad.protocol.messages import Request
 
 
 class DaemonVerbs:
-    """The verbs of one daemon. draining: set once no new work may begin."""
+    """The verbs of one daemon."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class DaemonVerbs:
         embeddings: EmbeddingRequests,
         forgetting: Forgetting,
     ) -> None:
+        # Set to True once no new work may begin.
         self.draining = False
         self._supervisor = supervisor
         self._completions = completions
@@ -49,7 +50,7 @@ class DaemonVerbs:
         self._clock = clock
 
     def handle(self, session: Session, request: Request) -> None:
-        """Carry out `request`, answering through `session`. Raises what it is refused with."""
+        """Carry out `request`, answering through `session`. Raises the error that refuses it."""
         asker = admit(request)
         match request:
             case messages.Generate():

@@ -1,6 +1,6 @@
 """Notices an engine that has work to do and says nothing for too long.
 
-Not: what is done about it (`umad.daemon.keeper`). Owner: the daemon's event loop.
+Not: acting on it (`umad.daemon.keeper`). Owner: the daemon's event loop.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from umad.daemon.engine import Engine, EngineState
 
 
 class Watchdog:
-    """Measures one engine's silence, from `last_news_ns`, while it owes news.
+    """Measures one engine's silence, from `last_news_ns`, while the engine owes news.
 
     hangs: called with the seconds of silence, at most once for each `watch`.
     """
@@ -26,13 +26,13 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
-        """Work was given to the engine: from now on its silence is measured."""
+        """Start to measure silence, because work was given to the engine."""
         self._engine.last_news_ns = self._clock.now_ns()
         if self._timer is None:
             self._arm(self._stall_s)
 
     def stop(self) -> None:
-        """There is nothing to watch any more."""
+        """Stop measuring: there is nothing to watch any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
