@@ -1,6 +1,7 @@
 """Models that are unlike most: what would end the engine is refused in a line, and states count."""
 
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +18,11 @@ from tests.engine.tiny_models import (
 from tests.live import live_daemon
 from tests.models.gguf_bytes import gguf
 from umad.client import Client
-from umad.errors import ModelLoadFailed
+from umad.config import EngineSettings
+from umad.engine.launch import EngineOptions
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.fitting import Fitting, fit
+from umad.errors import ModelLoadFailed, ModelTooLarge
 
 PROMPT = tuple(3 + at % (N_VOCAB - 3) for at in range(POSITIONS + 50))
 
@@ -137,3 +142,26 @@ def test_there_may_be_more_streams_than_a_step_has_tokens(
         done = running.finish(*range(1, 25))
 
     assert all(one.ending.reason in ("length", "stop") for one in done)
+
+
+def fitted(path: Path, **settings: Any) -> Fitting:
+    llama.start()
+    engine_settings = EngineSettings(ctx_size=1024, gpu_layers=0, threads=1, **settings)
+    return fit(EngineOptions(name="model", path=str(path), engine=engine_settings), ())
+
+
+def test_a_small_machine_chooses_fewer_streams_and_refuses_more_with_figures(
+    mamba: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umad.engine.llamacpp.fitting.memory_bytes", lambda: 150_000_000)
+
+    chosen = fitted(mamba)
+    with pytest.raises(ModelTooLarge) as caught:
+        fitted(mamba, max_seqs=200)
+
+    # A tenth of 150 MB, and no state for a sequence that is nobody's.
+    each = chosen.memory.seq_bytes + chosen.memory.seq_compute_bytes
+    assert chosen.n_streams == 15_000_000 // each
+    assert chosen.context.max_seqs == chosen.n_streams
+    assert "MB for the states of 200 streams (1.1 MB each)" in caught.value.message
+    assert "--max-seqs" in caught.value.message
