@@ -1,23 +1,24 @@
-"""What models write when they think and call tools: taken apart while it streams, or forced.
+"""Splits a model's reply into content, reasoning and tool calls while it streams, or forces a call.
 
-    formats   which family a model's template belongs to, and its marks of thinking and of calls
-    events    what a reply is made of: content, reasoning, calls
-    reader    `ReplyReader`: text in any pieces to events
+    formats   finds the family of a model's template, and its marks of thinking and of calls
+    events    the parts of a reply: content, reasoning, calls
+    reader    `ReplyReader`: turns text in any pieces into events
     call_forms  the marks and readers of each family's calls: as JSON (calls; json_scan: JSON that
-              is still being written) or between tags (tagged; argument_types: what a bare value
-              means); call_run: a call while it is read
-    call_ids  ids of calls where a template shows nothing else
-    grammars  calls that are forced, as Lark grammars (lark: their pieces; tagged_grammars: of
+              is still being written) or between tags (tagged; argument_types: the type of a value
+              without quotes); call_run: a call while it is read
+    call_ids  ids of calls for templates that show nothing else of a call
+    grammars  forced calls as Lark grammars (lark: their pieces; tagged_grammars: grammars of
               arguments between tags)
-    channels  harmony, where everything is a message on a channel; marks: where marks stand
+    channels  harmony, where every message has a channel; marks: finds marks in a text
 
-Pure: no I/O, no clock, no templates (`umad.engine.chats.chat_template` renders them); nobody's
+Pure: no I/O, no clock, no templates (`umad.engine.chats.chat_template` renders them). Owner: no
 thread. A front end makes a reader for each completion of a request with `markup`, from the model's
 facts:
 
     reader = ReplyReader(format_of_facts(facts), tools=tools)
     for event in (*reader.push(text), *reader.finish()): ...
 
-A malformed call is text again (its marks and all), never an error; one whose name has gone out
-already ends where it breaks. Any division of the text gives the same events, merged.
+A malformed call is never an error. It becomes text again, marks included; but if its name has
+already gone out, the call ends where it breaks. However the text is divided into pieces, the merged
+events are the same.
 """

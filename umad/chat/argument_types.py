@@ -1,6 +1,6 @@
-"""What an argument may be, from the JSON schema of a tool: for calls that write values bare.
+"""Finds an argument's types in its tool's JSON schema, for calls that write values without quotes.
 
-Between tags, 5 may be a number or a text and only the schema knows. Pure.
+Between tags, 5 may be a number or a text, and only the schema tells which. Pure.
 """
 
 import json

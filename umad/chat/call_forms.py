@@ -1,4 +1,4 @@
-"""Which marks announce a family's calls, and who reads them. A table."""
+"""Lists each family's marks that begin a call, and the reader for each mark. A table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

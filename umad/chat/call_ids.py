@@ -1,4 +1,4 @@
-"""Ids of calls where they carry a meaning: Kimi's templates show a call by its id alone.
+"""Numbers the ids of calls for Kimi, whose templates show nothing of a call but its id.
 
 Pure. https://huggingface.co/moonshotai/Kimi-K2-Instruct/blob/main/docs/tool_call_guidance.md
 """

@@ -1,7 +1,7 @@
-"""A call while it is read: what has been told of it, and what can still become text again.
+"""Runs a call's reader, and keeps what has been told of the call and what can become text again.
 
-Readers are generators over characters, as in `json_scan`: one begins behind the mark that
-announces calls and returns the first character that is not theirs. Nothing of a call is told
+Readers are generators over characters, as in `json_scan`. A reader begins behind the mark that
+announces calls and returns the first character that is not part of them. Nothing of a call is told
 before its name is known and its arguments begin. Not: how any family writes calls (`calls`,
 `tagged`).
 """

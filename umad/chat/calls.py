@@ -1,4 +1,4 @@
-"""Calls as JSON: the readers of Hermes, Llama 3, Mistral, DeepSeek, Kimi and of lists of objects.
+"""Reads calls written as JSON: Hermes, Llama 3, Mistral, DeepSeek, Kimi, and lists of objects.
 
 Sources: `umad.chat.formats`. How a reader works: `call_run`.
 """

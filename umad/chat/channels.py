@@ -1,10 +1,10 @@
-"""Harmony, the format of gpt-oss: messages on channels, each with a header of its own.
+"""Reads harmony, the format of gpt-oss: messages on channels, each with a header of its own.
 
     <|channel|>analysis<|message|>thinking<|end|><|start|>assistant<|channel|>commentary
     to=functions.NAME <|constrain|>json<|message|>{...}<|call|>
 
-The reply begins inside a header: the prompt ends with <|start|>assistant.
-https://cookbook.openai.com/articles/openai-harmony. Pure; one completion's own.
+The reply begins inside a header, because the prompt ends with <|start|>assistant.
+https://cookbook.openai.com/articles/openai-harmony. Pure. Owner: one completion.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What a reply is made of, in the order it was written. Values only."""
+"""Defines the parts of a reply, in the order in which the model wrote them. Values only."""
 
 from dataclasses import dataclass
 

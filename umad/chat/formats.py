@@ -1,6 +1,6 @@
-"""Families of chat formats, told from a model's template. Tables; pure.
+"""Finds a model's family of chat formats from its template. Tables; pure.
 
-A family is a way to write tool calls; thinking has marks of its own beside it.
+A family is one way to write tool calls; the marks of thinking are chosen apart from it.
 Sources: the templates in llama.cpp's models/templates and the models' cards; for harmony
 https://cookbook.openai.com/articles/openai-harmony.
 """

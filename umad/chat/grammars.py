@@ -1,5 +1,6 @@
-"""A tool call as a Lark grammar in llguidance's dialect, written the way the family writes calls.
+"""Writes the grammar of forced tool calls, in the form in which the model's family writes calls.
 
+The grammar is Lark in llguidance's dialect.
 https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md. Pure.
 """
 

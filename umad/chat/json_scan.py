@@ -1,8 +1,9 @@
-"""JSON that is still being written, character by character, as generators.
+"""Scans JSON that is still being written, one character at a time, with generators.
 
-A scanner is sent one character a time ("" at the end of the text) and holds the first one in its
-argument; it returns the first character that is not its own. So what it does cannot depend on how
-the text is divided. `Malformed` ends it. Not: values; who wants them reads the text (`json.loads`).
+A scanner takes its first character as its argument and then is sent one character at a time ("" at
+the end of the text). It returns the first character that is not part of its value. So its result
+cannot depend on how the text is divided. `Malformed` ends it. Not: values; a caller that needs one
+reads the text with `json.loads`.
 """
 
 from collections.abc import Callable, Generator

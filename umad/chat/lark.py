@@ -1,4 +1,4 @@
-"""The pieces that grammars are made of, in llguidance's dialect of Lark. Pure."""
+"""Writes the pieces of grammars in llguidance's dialect of Lark. Pure."""
 
 import json
 from collections.abc import Mapping

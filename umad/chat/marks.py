@@ -1,4 +1,4 @@
-"""Where marks stand in text that has not ended. Pure."""
+"""Finds marks in text that has not ended. Pure."""
 
 
 def first_mark(text: str, marks: tuple[str, ...]) -> tuple[int, str]:

@@ -1,7 +1,8 @@
-"""`ReplyReader`: a reply's text, in any pieces, to content, reasoning and tool calls.
+"""Turns a reply's text, in any pieces, into content, reasoning and tool calls: `ReplyReader`.
 
-Of a completion with `markup`. Text that may yet become a mark is held back, and so is whitespace
-that may stand before one: between marks it is layout and nobody's. Pure; one completion's own.
+It reads completions with `markup`. It holds back text that may yet become a mark, and whitespace
+that may stand before a mark: between marks, whitespace is layout and part of no text. Pure. Owner:
+one completion.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""Calls between tags: the readers of Qwen3-Coder and Seed-OSS, of GLM and of MiniMax.
+"""Reads calls written between tags: Qwen3-Coder and Seed-OSS, GLM, MiniMax.
 
     <function=NAME> <parameter=KEY>VALUE</parameter> … </function>
 
-Values stand there bare. What they mean the tool's schema says (`argument_types`); a text goes out
-while it is written, anything else when it is whole. Sources: `umad.chat.formats`.
+Values have no quotes there; the tool's schema tells their types (`argument_types`). A text goes out
+while it is written, any other value when it is whole. Sources: `umad.chat.formats`.
 """
 
 import json

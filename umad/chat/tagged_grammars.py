@@ -1,7 +1,7 @@
-"""Arguments between tags as a Lark grammar: what `tagged` reads back as an object of the schema.
+"""Writes arguments between tags as a Lark grammar; `tagged` reads them back as an object.
 
-Texts are kept to their enum and to nothing else (a pattern or a length of theirs is not looked
-at); every other value is kept to its whole schema. Arguments come in the schema's order. Pure.
+The grammar holds a text to its enum and to nothing else (not to its pattern or length). It holds
+every other value to its whole schema. Arguments come in the schema's order. Pure.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""The command line: words to service calls, events to text, errors to one line and an exit code.
+"""Runs the command line: words to service calls, events to text, errors to a line and an exit code.
 
-Not: anything a daemon decides. Every command but `serve`, `demo` and `config` is one more client
-of the socket.
+Not: decisions, which are the daemon's. Every command but `serve`, `demo` and `config` is one more
+client of the socket.
 
     app          the root command, and `main`
     exits        error -> line on stderr and exit code; the one place that knows the codes
@@ -11,10 +11,10 @@ of the socket.
     serve        serve (becomes the daemon)          gateway    gateway (HTTP in front of one)
     run          run: one prompt (stream: to stdout) chat       run: a conversation
     running      ps, cancel, priority, forget                models     load, unload
-    metrics      metrics                             config     config show, config check
-    bench        bench                               launch     launch; agents: what each is told
+    metrics      metrics                             config     config show, check, example
+    bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen
-    parent       a process that ends with whoever started it
+    parent       ends a process together with the one that started it
 
 Owner: the process's main thread.
 """

@@ -1,8 +1,8 @@
-"""What each agent has to be told so that it talks to umad: its variables and arguments. Pure.
+"""Lists the variables and arguments that make each agent talk to umad. Pure.
 
-Every agent gets the gateway's address, a key (they insist on one; without `UMAD_API_KEY` it says
-nothing) and one local model for all its roles: the small models that agents ask for titles and
-summaries would be unknown here. Not: starting them (`umad.cli.launch`).
+Every agent gets the gateway's address, a key (agents insist on one; without `UMAD_API_KEY` the key
+means nothing) and one local model for all its roles. The small models that agents ask for titles
+and summaries do not exist here. Not: starting agents (`umad.cli.launch`).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The root command and the process's entry.
+"""Defines the root command and the process's entry.
 
 Not: any command's own work; each is in the file named after it.
 """

@@ -1,6 +1,6 @@
-"""`umad bench`: the published benchmarks of a source checkout.
+"""Runs `umad bench`: the published benchmarks of a source checkout.
 
-They build peers, make models and compare, which is no part of what is installed: this command
+The benchmarks build peers, make models and compare; they are not installed with umad. This command
 finds the checkout it runs from and becomes `python -m bench`. Not: measuring.
 """
 

@@ -1,4 +1,4 @@
-"""The conversation of `umad run`: a prompt, a reply, and again.
+"""Holds the conversation of `umad run`: a prompt, a reply, and again.
 
 Ctrl-C ends the reply that is being written, Ctrl-D the conversation; `/new` begins another.
 Blocks the process's main thread while a person types; no event loop runs then.

@@ -1,4 +1,4 @@
-"""`umad config show` and `check`: the settings a daemon started here and now would use.
+"""Runs `umad config`: `show` and `check` the settings of a daemon that would start here and now.
 
 `umad config example` prints the whole configuration file with every default.
 """

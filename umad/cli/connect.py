@@ -1,4 +1,4 @@
-"""From a command's options to a client of the running daemon.
+"""Makes a client of the running daemon from a command's options.
 
 Not: the client itself (`umad.client`), nor starting a daemon. One connection per command.
 """

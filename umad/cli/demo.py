@@ -1,7 +1,7 @@
-"""`umad demo`: a daemon of its own, three chats and one long job, and what each of them felt.
+"""Runs `umad demo`: a daemon of its own, three chats and one long job, and what each of them felt.
 
-Everything runs in processes of its own that end when their stdin closes, so that none outlives
-the demo, not even when the demo is killed. Not: the apps (`umad.cli.demo_app`) or how they are
+Everything runs in processes of its own that end when their stdin closes. So none of them outlives
+the demo, not even when the demo is killed. Not: the apps (`umad.cli.demo_app`), nor how they are
 shown (`umad.cli.demo_view`).
 """
 

@@ -1,9 +1,9 @@
-"""One app of `umad demo`: a process with a name and a connection of its own.
+"""Plays one app of `umad demo`: a process with a name and a connection of its own.
 
     python -m umad.cli.demo_app NAME LANE SOCKET
 
-It asks, reads, thinks and asks again until its stdin closes, and writes what it felt to stdout as
-JSON lines (`Report`). Not: adding up or showing (`umad.cli.demo_view`).
+It asks, reads, thinks and asks again until its stdin closes. It writes what it felt to stdout as
+JSON lines (`Report`). Not: adding figures up, nor showing them (`umad.cli.demo_view`).
 Owner: its own process; one event loop.
 """
 

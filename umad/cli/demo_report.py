@@ -1,4 +1,4 @@
-"""What passes between the apps of `umad demo` and the demo: one JSON line per report."""
+"""Defines the report that an app of `umad demo` sends to the demo: one JSON line each."""
 
 from dataclasses import dataclass, field
 

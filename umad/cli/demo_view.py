@@ -1,6 +1,6 @@
-"""What `umad demo` shows: each app's own figures, live and at the end.
+"""Shows each app's own figures for `umad demo`, live and at the end.
 
-Not: starting or measuring anything. Pure but for the console it is handed.
+Not: starting or measuring anything. Pure but for the console it is given.
 """
 
 from collections.abc import Mapping, Sequence

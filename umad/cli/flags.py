@@ -1,7 +1,7 @@
-"""One click flag per option of `umad.configuration.options`, and back to texts by option name.
+"""Makes one click flag per option of `umad.configuration.options`, and texts by option name again.
 
-Values stay text until `umad.configuration` reads them, so that a wrong one is reported alike
-wherever it stands.
+Values stay text until `umad.configuration` reads them. So a wrong value gets the same message in
+whatever place it was given.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""`umad gateway`: HTTP in front of a running daemon, in a process of its own."""
+"""Runs `umad gateway`: HTTP in front of a running daemon, in a process of its own."""
 
 import os
 from pathlib import Path

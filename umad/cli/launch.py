@@ -1,7 +1,7 @@
-"""`umad launch AGENT`: start a coding agent that talks to umad instead of the cloud.
+"""Runs `umad launch AGENT`: starts a coding agent that talks to umad instead of the cloud.
 
-Looks for the gateway and a model first, so that what is missing is said here and not by an agent
-that keeps trying. Then this process becomes the agent. Writes no file.
+It looks for the gateway and a model first. So it can say at once what is missing; an agent would
+keep trying. Then this process becomes the agent. Writes no file.
 """
 
 import http.client

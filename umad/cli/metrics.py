@@ -1,4 +1,4 @@
-"""`umad metrics`: the scorecard, for a person, as JSON, or as CSV."""
+"""Runs `umad metrics`: prints the scorecard for a person, as JSON, or as CSV."""
 
 import datetime
 import json

@@ -1,4 +1,4 @@
-"""`umad load` and `umad unload`: which models have an engine."""
+"""Runs `umad load` and `umad unload`: starts and ends the engines of models."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A process that ends with whoever started it. Not: ending others."""
+"""Ends a process together with the one that started it. Not: ending others."""
 
 import os
 import signal

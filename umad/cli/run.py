@@ -1,7 +1,7 @@
-"""`umad run [MODEL] [PROMPT]`: one shot with a prompt or piped stdin, else a conversation.
+"""Runs `umad run [MODEL] [PROMPT]`: one answer to a prompt or to piped stdin, else a conversation.
 
-It is a client and nothing else: it starts no daemon, and Ctrl-C ends the request alone.
-The conversation itself is `umad.cli.chat`.
+It is only a client: it starts no daemon, and Ctrl-C ends the request alone. Not: the conversation
+itself (`umad.cli.chat`).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`umad ps`, `cancel`, `priority`, `forget`: what runs on the daemon, and changing it."""
+"""Runs `umad ps`, `cancel`, `priority` and `forget`: shows and changes what runs on the daemon."""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""`umad serve`: becomes the daemon. Every option of `umad.configuration.options` is a flag here."""
+"""Runs `umad serve`: this process becomes the daemon.
+
+Every option of `umad.configuration.options` is a flag here.
+"""
 
 import os
 from pathlib import Path

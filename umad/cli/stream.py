@@ -1,4 +1,4 @@
-"""One completion to stdout: its text as it comes, or its events as JSON lines.
+"""Prints one completion to stdout: its text as it comes, or its events as JSON lines.
 
 Not: choosing the request (`umad.cli.run`, `umad.cli.chat`).
 """

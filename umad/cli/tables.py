@@ -1,4 +1,4 @@
-"""Tables and figures as every command prints them. Not: what stands in them."""
+"""Prints tables and figures in the one style of all commands. Not: the contents of the tables."""
 
 import sys
 

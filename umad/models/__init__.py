@@ -1,10 +1,10 @@
-"""What a model's file says about itself, without loading it.
+"""Reads what a model's file says about the model, without loading it.
 
 Not: llama.cpp, engines, or where models are stored. Values and reads of a file's first bytes.
 
     gguf    GgufHeader: metadata and tensors of a GGUF file
-    positions  positions of a text: how many, and what a context must not change about them
-    sizes   what a model costs: bytes a token touches, bytes a KV cell takes
+    positions  positions of a text: how many there are, and from which context size they differ
+    sizes   a model's costs: bytes a token touches, bytes a KV cell takes
 
 Nothing here has state; any thread may call it.
 """

@@ -1,10 +1,10 @@
-"""Reads the header of a GGUF file: metadata and where its tensors lie. Never their data.
+"""Reads the header of a GGUF file: metadata and where its tensors lie. Never the tensors' data.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
-Long arrays (a vocabulary) are walked over and only counted. The file is somebody's download: what
-its header may hold is bounded well above every model's there is, so that reading one, here and in
-llama.cpp afterwards, costs a fraction of a second and some megabytes. Not a judge of what a model
-is: that an architecture is known is llama.cpp's to say.
+Long arrays (a vocabulary) are skipped and only counted. The file may be anybody's download. So its
+header has limits, far above every real model's: reading one, here and in llama.cpp afterwards,
+costs a fraction of a second and some megabytes. Not: deciding whether an architecture is known;
+llama.cpp decides that.
 """
 
 import mmap

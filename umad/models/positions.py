@@ -1,4 +1,4 @@
-"""What a model's header says of the positions of a text. Pure."""
+"""Reads what a model's header says about the positions of a text. Pure."""
 
 from umad.models.gguf import GgufHeader
 

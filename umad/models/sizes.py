@@ -1,8 +1,8 @@
-"""What a model costs in bytes: per token of weights, per cell of KV. Pure arithmetic.
+"""Computes a model's costs in bytes: weights per token, KV per cell. Pure arithmetic.
 
-Weights for the ΣBMT scorecard. Cells only for a llama.cpp that does not say itself what they take,
-as `umad.engine.llamacpp.context_memory` asks it: what is reckoned here knows layers with keys and
-values.
+The weights serve the ΣBMT scorecard. The cells serve only for a llama.cpp that cannot itself say
+what they take when `umad.engine.llamacpp.context_memory` asks it: the arithmetic here knows only
+layers with keys and values.
 """
 
 import re

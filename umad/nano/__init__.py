@@ -1,7 +1,7 @@
-"""The model that ships with umad: weights, model card, training script.
+"""Gives the paths of the model that ships with umad: weights and model card.
 
-Not a dependency on anything: importing this package reads nothing and needs neither torch nor
-llama.cpp; `umad.nano.train` needs the `train` extra. Owner: nobody's state, safe on any thread.
+Its training script is `umad.nano.train`, which needs the `train` extra. Importing this package
+reads no file and needs neither torch nor llama.cpp. It has no state; any thread may use it.
 """
 
 from __future__ import annotations
