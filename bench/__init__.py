@@ -2,47 +2,48 @@
 
 Not a part of the package that users install: it builds peers, generates models and compares.
 `umad bench NAME` becomes `python -m bench NAME` where umad runs from a source checkout.
-State: everything kept lies in the cache folder (`bench.cache`), which git never sees. Nothing
-here runs inside umad; contenders are processes that are reached over a socket.
+State: everything that is kept lies in the cache folder (`bench.cache`), which git never sees.
+Nothing here runs inside umad; contenders are processes that are reached over a socket.
 
     python -m bench             the published ones, one after another (`make bench`):
     python -m bench mixed       A  what interactive clients feel beside long prompts
     python -m bench longctx     B  decode speed deep in a context, by type of the KV cache
     python -m bench overhead    C  first token and CPU per token of a single stream
-    python -m bench four-apps   what four apps get together, and the memory it takes
+    python -m bench four-apps   throughput of four apps together, and the memory it takes
     python -m bench speed       decode speed side by side
     python -m bench gateway     what HTTP adds to the socket: time and CPU per token, a crowd
-    python -m bench masks       what a constrained answer costs in the time between two tokens
+    python -m bench masks       what a constraint adds to the time between two tokens
     python -m bench budget      whether a budget on memory traffic holds
     python -m bench memory      what a second app costs in memory
     python -m bench turns       how soon a second turn starts, also after it was parked
     python -m bench kept        what running streams pay for conversations that only wait
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
-    python -m bench sampling    a token drawn, beside llama.cpp's own chain
+    python -m bench sampling    time to draw a token, beside llama.cpp's own chain
     python -m bench determinism which ways of feeding tokens give the same bits
     python -m bench plan        how long planning a step takes
-    python -m bench predict     what the guard would keep to on machines that are not here
+    python -m bench predict     what the guard would do on machines that are not here
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
     python -m bench.peers       builds llama-server, llama-bench and llama-batched-bench
     python -m bench.shapes      writes models of real shapes with random weights
 
-Each takes --json FILE, --charts DIR, --threads N, and --ahead where others work. A document is
-{benchmark, machine, comparisons}; a comparison {kind, title, condition, unit, baseline, notes,
-rows}; a row {<condition>, contender, samples, median, low, high, ratio: {median, low, high}}.
+Each takes --json FILE, --charts DIR, --threads N, and --ahead for a machine with other work. A
+document is {benchmark, machine, comparisons}; a comparison {kind, title, condition, unit,
+baseline, notes, rows}; a row {<condition>, contender, samples, median, low, high, ratio: {median,
+low, high}}.
 
-    command     the options all have, results, ends
-    cache       what is kept between runs      machine     the facts above each table
+    command     shared options, results, ends
+    cache       files kept between runs        machine     the facts above each table
     models      finds the model asked for      prompts     random ones
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client
     python_server                              llama-cpp-python's, in an environment of its own
-    http_server                                what the servers over HTTP have in common
+    http_server                                the part that servers over HTTP share
     gateway_crowd  gateway_requests            a crowd through the gateway; one chat over both
     soak_clients  soak_forks  soak_holdings    the crowd, answers that differ, what is held
     targets     servers that are loaded        load        the clients that load them
-    exchange    one recorded request           latency     what its client felt
-    running     servers started together, taking turns, ended whatever happens
-    company     what ran while it waited
+    exchange    one recorded request           latency     the waits its client felt
+    running     servers started together, taking turns, always ended
+    company     prompt work done while a user waited
 """

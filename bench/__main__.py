@@ -1,7 +1,7 @@
-"""`python -m bench NAME …`: one benchmark by its name; without one, all that are published.
+"""Runs `python -m bench NAME …`: one benchmark by its name, or without a name all published ones.
 
-Not: what they measure, nor their options; each lists its own with --help. What is given without a
-name (`--charts DIR`, `--ahead`) goes to each of the published ones.
+Not: what they measure, nor their options; each lists its own with --help. Options given without a
+name (`--charts DIR`, `--ahead`) go to each of the published ones.
 Owner: the process's main thread.
 """
 

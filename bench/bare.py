@@ -1,7 +1,7 @@
-"""What decoding costs with nothing around it: llama-batched-bench's S_TG, and its CPU time.
+"""Measures decoding with nothing around it: llama-batched-bench's S_TG, and its CPU time.
 
-The ceiling for everybody else: it decodes random tokens, samples nothing, sends nothing.
-Owner: the caller; each measurement is a process of its own, bounded in time.
+This is the upper bound for every contender: it decodes random tokens, samples nothing and sends
+nothing. Owner: the caller; each measurement is a process of its own, with a time limit.
 """
 
 import json

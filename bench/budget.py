@@ -1,11 +1,12 @@
-"""Whether a budget on memory traffic holds, and what interactive clients feel of it.
+"""Measures whether a budget on memory traffic holds, and what interactive clients feel of it.
 
-Four windows on one model: background generation with nothing held; then, with a budget of half of
-what the machine can do (the probed bandwidth, or the rate of the first window where that is lower:
-a budget that nothing reaches shows nothing), the same background, interactive clients alone, and
-both. GB/s are the scorecard's: the bytes a step has to touch (weights once a micro-batch, KV,
-logits), not a counter in the memory controller. Beside them stands what a client can tell by itself
-of one stream alone: tokens a second times the weights' bytes. What waits are: `bench.latency`.
+There are four windows on one model: background generation without a budget; then, with a budget,
+the same background, interactive clients alone, and both together. The budget is half of what the
+machine can do: half of the probed bandwidth, or of the rate of the first window where that is
+lower, because a budget that nothing reaches shows nothing. GB/s are the scorecard's: the bytes a
+step has to touch (weights once per micro-batch, KV, logits), not a counter in the memory
+controller. Beside them stands a figure that a client can compute by itself for one stream alone:
+tokens per second times the weights' bytes. `bench.latency` defines the waits.
 """
 
 import argparse

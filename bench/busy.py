@@ -1,6 +1,6 @@
-"""Programs that compute for ever, as a compiler or a test run beside a server does.
+"""Runs programs that compute for ever, as a compiler or a test run beside a server does.
 
-Owner: the measuring process; they end with it, however it ends.
+Owner: the measuring process. The programs end with it, however it ends.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""Where built peers, generated models and logs are kept between runs.
+"""Keeps built peers, generated models and logs between runs.
 
 Not a store of results: those are printed or written where the caller says. Owner: whoever runs
-a benchmark; several may at once, so what takes long is done under `exclusive`.
+a benchmark. Several may run at once, so long work is done under `exclusive`.
 """
 
 import contextlib

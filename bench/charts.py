@@ -2,9 +2,9 @@
 
     python -m bench.charts mixed.json overhead.json --into bench/charts
 
-A chart for every table: a panel for each of its rows, a bar for each contender, the range as a
-whisker. Two tell a story of their own: what background work costs (`cost`), and speed against the
-bytes a token moves (`longctx`). Not: measuring; nothing is computed here but places on paper.
+Each table becomes a chart: a panel for each of its rows, a bar for each contender, the range as a
+whisker. Two charts differ: the cost of background work (`cost`), and speed against the bytes a
+token moves (`longctx`). Not: measuring; only places on paper are computed here.
 The same document gives the same SVG, byte for byte. Owner: the caller's main thread.
 """
 

@@ -1,11 +1,11 @@
-"""A minute on nano: are the ratios that umad is for still there? `make bench-check`
+"""Checks in a minute on nano that the ratios umad exists for still hold: `make bench-check`.
 
-Fails with exit code 1 when one is lost. Each is a count, or a ratio within one attempt, with a
-bound away from what is usual and far from what a lost guard, cache or batch would show, so that it
-holds on a noisy machine of two cores; what a busy moment spoils gets another attempt, up to three.
-Beside llama-server only where that has been built (`python -m bench.peers`); CPU time against it is
-not here, for threads that spin while others have the cores make any figure of it. Not a measurement
-to publish: that is `python -m bench mixed` and its like.
+It ends with exit code 1 when one does not. Each check is a count, or a ratio within one attempt.
+Its bound lies away from the usual value, and far from the value of a lost guard, cache or batch. So
+it holds on a noisy machine of two cores. A check that fails in a busy moment gets another attempt,
+up to three in all. llama-server is compared only where it has been built (`python -m bench.peers`).
+CPU time is not compared with it, because its threads spin while others have the cores, and then the
+figure means nothing. Not a measurement to publish: `python -m bench mixed` and its like are.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""The command line every benchmark has: shared options, where results go, how it ends.
+"""Gives every benchmark its command line: shared options, places of results, exit codes.
 
     parser(...)     --model --threads --ahead --json --charts; a benchmark adds its own
-    publish(...)    tables for people, one JSON document for everybody else, charts of it
+    publish(...)    tables for people, one JSON document for programs, charts of it
     main(...)       runs it; 0 done, 1 could not be measured, 2 wrong usage, 130 interrupted
 
 Not: what is measured. Owner: the process's main thread.

@@ -1,7 +1,8 @@
-"""How much of somebody else's long prompt was computed while a user waited for a token. Pure.
+"""Counts how much of another client's long prompt was computed while a user waited for a token.
 
-A count, not a time: on a machine so busy that milliseconds mean nothing it still tells a slice from
-a whole prompt. It needs a contender that tells of its prompts' progress step by step, as umad does.
+Pure. It is a count, not a time. So it tells a slice from a whole prompt even on a machine so busy
+that milliseconds mean nothing. It needs a contender that reports its prompts' progress step by
+step, as umad does.
 """
 
 import bisect

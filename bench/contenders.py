@@ -1,8 +1,8 @@
-"""What is compared in speed: bare llama.cpp, llama-server, a llama-server per stream, and umad.
+"""Runs the contenders in speed: bare llama.cpp, llama-server, a llama-server per stream, and umad.
 
-Each decodes the prompts it is given, all at once, and says how many tokens per second came out
-of all streams together while every one of them was decoding, prompts excluded. Not: how often
-and in which order they run (`bench.speed`). Owner: the process that measures.
+Each decodes the given prompts, all at once, and reports one figure: tokens per second of all
+streams together while every one of them was decoding, prompts excluded. Not: how often and in which
+order they run (`bench.speed`). Owner: the process that measures.
 """
 
 import asyncio

@@ -1,24 +1,24 @@
-"""Which ways of feeding the same tokens give the same bits. `python -m bench determinism`.
+"""Finds which ways of feeding the same tokens give the same bits. `python -m bench determinism`.
 
-Two questions decide how a crashed stream is replayed and whether "same seed, same output" holds
-beside other work: does it matter into which slices a prompt is cut, and does it matter what else
-shares the batch or the pool? Answered by comparing logits and saved KV states byte for byte.
+Two questions decide how a crashed stream is replayed, and whether "same seed, same output" holds
+beside other work. Do the slices into which a prompt is cut matter? Does it matter what else shares
+the batch or the pool? The answer comes from comparing logits and saved KV states byte for byte.
 Not a measure of speed or quality; random weights and random tokens serve. Owner: the caller.
 
-What came out (2-core AMD EPYC with AVX-512, llama-cpp-python 0.3.36, CPU backend, 2 threads),
-and the line of ggml-cpu that explains it:
+Results (2-core AMD EPYC with AVX-512, llama-cpp-python 0.3.36, CPU backend, 2 threads), with the
+line of ggml-cpu that explains each:
 
-- Q8_0 weights multiply exactly alike in every batch size; F16 weights do not (a lone row takes
-  another kernel than two: `llamafile_sgemm` wants n >= 2).
+- Q8_0 weights multiply exactly alike in every batch size. F16 weights do not: one row alone takes
+  another kernel than two rows (`llamafile_sgemm` wants n >= 2).
 - Flash attention over an F16 KV has three kernels: one row alone while the pool is used beyond
   512 cells (split over threads), up to 63 rows in the *batch* (not the slice), 64 and more
-  (tiled). Within one kernel, neither slicing nor company changes a bit; across them they do.
+  (tiled). Within one kernel, neither slicing nor other streams change a bit; across them they do.
 - Flash attention over a quantised KV has one kernel: Q8_0 weights with `kv_type: q8` give the
-  same bits for every slicing, beside anything, and so does a replay by prefill.
+  same bits for every slicing, beside any other streams, and after a replay by prefill.
 - Without flash attention a prompt fed row by row differs from any slicing.
-- Always: the order of a stream's cells in the pool is the order of summation, so a stream that
-  grows into holes left by others differs in its last bits (behind others, unbroken, it does not
-  with flash attention on).
+- Always: the order of a stream's cells in the pool is the order of summation. So a stream that
+  grows into holes left by others differs in its last bits. A stream whose cells lie behind the
+  others' without a hole does not differ, with flash attention on.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""One request at a time to umad or to llama-server, recorded as plainly as can be.
+"""Sends one request at a time to umad or to llama-server, and records it with little work.
 
-While tokens arrive, bytes and times are stored; umad's frames are cut to see the last one, and
-nothing is decoded. `trace` reads what was stored afterwards, also of a request that was cut off.
-Not the client apps use, and not for speed of many streams (`bench.peer_server`,
+While tokens arrive, bytes and times are stored. umad's frames are cut only to find the last one,
+and nothing is decoded. `trace` reads the stored bytes afterwards, also of a request that was cut
+off. Not the client that apps use, and not for the speed of many streams (`bench.peer_server`,
 `bench.umad_daemon`). Owner: one task of the measuring loop for each connection.
 """
 

@@ -1,7 +1,7 @@
-"""Four apps at once: what they get together, and what it takes to hold them.
+"""Measures four apps at once: their throughput together, and the memory that serving them takes.
 
 Every app asks again as soon as it is answered. One umad, one llama-server or one llama-cpp-python
-(a request at a time) serves them all; the other way is what happens when every app brings its own:
+(a request at a time) serves them all. The last contender is every app with a server of its own:
 four llama-servers, four times the threads, four times the model. Memory is the proportional set
 size of a contender's process tree while its apps are at work: a page that several processes map
 counts once. Contenders take turns, one at work at a time, all of them loaded. Not: what apps do to

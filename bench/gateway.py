@@ -1,17 +1,17 @@
-"""What HTTP costs: how much later a token comes than over the socket, CPU per token, a crowd.
+"""Measures what HTTP costs: each token's delay behind the socket, CPU per token, a crowd.
 
-Three measurements on one daemon with its gateway, taken in turns within each repetition:
+Three measurements run on one daemon with its gateway, in turns within each repetition:
 
     pairs   one chat over the socket and the same over HTTP, at once: they decode in the same
             steps, so each token's arrival over HTTP is compared with its step's over the socket,
-            on one clock; who is sent first alternates
+            on one clock; the one that is sent first alternates
     lone    one stream after another: over the socket, over HTTP, and llama-server's; time between
             tokens, and CPU of each server's whole process tree less that of bare llama.cpp
-            (llama-batched-bench), which is what decoding costs everybody
-    crowd   many streams at once over HTTP, each of which can say one token only, no two the same:
-            any word lost or astray is found
+            (llama-batched-bench), which is the cost of decoding for every contender
+    crowd   many streams at once over HTTP; each can say one token only, and no two the same one,
+            so any word that is lost or in the wrong stream is found
 
-All connections are Unix sockets. Not what apps do to each other (`bench.mixed`).
+All connections are Unix sockets. Not: what apps do to each other (`bench.mixed`).
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""A daemon's gateway, and a crowd of streams through it, each with words of its own.
+"""Runs a daemon's gateway, and a crowd of streams through it, each with words of its own.
 
-Not what one stream feels (`bench.gateway`). Owner: the process that measures.
+Not: what one stream feels (`bench.gateway`). Owner: the process that measures.
 """
 
 import asyncio

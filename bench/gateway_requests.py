@@ -1,4 +1,4 @@
-"""Requests to umad's gateway, the same over its socket, and what came back of them.
+"""Sends the same requests to umad's gateway and over its socket, and records their answers.
 
 As in `bench.exchange` bytes and times are stored while tokens arrive and read afterwards. Requests
 are OpenAI's: a chat for one stream; completions that can say one token only for a crowd, so that

@@ -1,7 +1,7 @@
-"""A server of somebody else's that speaks HTTP on a Unix socket: started, watched, ended.
+"""Starts, watches and ends another project's server that speaks HTTP on a Unix socket.
 
-Not what is asked of it (`bench.peer_server`, `bench.python_server`). Owner: the process that
-measures; the server lives and dies with its `HttpServer`.
+Not: the requests (`bench.peer_server`, `bench.python_server`). Owner: the process that measures;
+the server lives and dies with its `HttpServer`.
 """
 
 import abc

@@ -1,8 +1,8 @@
-"""Whether programs of others may use what this machine's processor names, asked once a process.
+"""Tells whether other programs may use the instructions that this machine's processor names.
 
-llama.cpp's own programs and its Python server repack weights unasked, for instructions that may not
-work here; `umad.engine.llamacpp.repack_check` finds that out without dying of it. Not: what is
-measured. Owner: the process that measures.
+llama.cpp's own programs and its Python server repack weights without being asked, for instructions
+that may not work here. `umad.engine.llamacpp.repack_check` finds that out without dying of it. The
+check runs once a process. Not: what is measured. Owner: the process that measures.
 """
 
 import functools

@@ -1,10 +1,10 @@
-"""What running streams pay for conversations that only wait for their users.
+"""Measures what running streams pay for conversations that only wait for their users.
 
-A day at a machine leaves long conversations in the KV cache of whoever serves them, and on a CPU
-every row of every step passes over their cells. Decode speed of short streams, on a server that has
-just started and on the same server once it has answered some long prompts, whose next turns may
-come: tokens per second of all streams together, in the window in which all of them decode
-(`bench.arrivals`). Ratios are of one server to itself. What a next turn then costs is
+A day at a machine leaves long conversations in the KV cache of its server, and on a CPU every row
+of every step passes over their cells. The figure is the decode speed of short streams: tokens per
+second of all streams together, in the window in which all of them decode (`bench.arrivals`). It is
+taken on a server that has just started, and on the same server after it has answered some long
+prompts, whose next turns may come. Ratios are of one server to itself. The cost of a next turn is
 `python -m bench turns`; speed beside other servers is `python -m bench speed`.
 """
 

@@ -1,12 +1,14 @@
-"""What a client felt, computed from when its tokens came. Pure: no clock, no I/O.
+"""Computes what a client felt from the times of its tokens. Pure: no clock, no I/O.
 
 The unit is the *wait*: the time between two messages that brought text. A message with several
-tokens ends one wait, and messages that were read at one moment end one between them, for that is
-when a user sees anything; nobody is credited with tokens that came in a bunch.
-A wait that was still open when the window closed counts at the length it had if it is longer than
-the median of those that ended: else a stream that stalled to the end would have no stall in its
-figures, and short open waits, which say nothing, would lower them. Where nobody got a second token,
-what they still waited for the first one at the end is all there is, and counts.
+tokens ends one wait, and messages that were read at one moment end one wait between them, because
+that is when a user sees something. So tokens that came in a bunch give nobody credit.
+
+A wait that was still open when the window closed counts with the length it had, if it is longer
+than the median of those that ended. Without this rule a stream that stalled to the end would have
+no stall in its figures. With all open waits, the short ones, which say nothing, would lower the
+figures. Where no client got a second token, only the waits for a first token that were open at the
+end exist, and they count.
 """
 
 import dataclasses

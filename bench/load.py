@@ -1,10 +1,10 @@
 """Loads a contender as its users would: people at editors, and one job that never ends.
 
-Each interactive client sends a prompt, reads all of the answer, thinks, and sends the next; the
-background client sends long prompts one after another. Every client has a connection of its own
-and all run on one loop. A window is cut when its time is over: what runs then is cancelled.
-Not here: figures (`bench.latency`), order and repetition (`bench.mixed`).
-Owner: the process that measures; everything blocks, bounded in time.
+Each interactive client sends a prompt, reads all of the answer, thinks, and sends the next. The
+background client sends long prompts one after another. Every client has a connection of its own,
+and all run on one loop. When a window's time is over, running requests are cancelled.
+Not: figures (`bench.latency`), order and repetition (`bench.mixed`).
+Owner: the process that measures; everything blocks, with a time limit.
 """
 
 import asyncio

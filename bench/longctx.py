@@ -1,12 +1,13 @@
-"""Decode speed deep in a long context, for every type of the KV cache.
+"""Measures decode speed deep in a long context, for every type of the KV cache.
 
-Benchmark B. At such depths a token reads more of the KV cache than of a small model's weights, so
+Benchmark B. At such depths a token reads more of the KV cache than of a small model's weights. So
 the cache's type decides what a token moves: weights + cells read and written + logits, as umad
 accounts for it (sum of BMT). For each type umad and llama-server load it, compute one long prompt
-a depth, and then take turns in decoding behind it; the prompt stays in either one's prefix cache,
-so a repetition costs a decode only. Asked-for types without an exact match in llama.cpp run as the
-nearest there is, on both sides, and the notes say which. Speed is tokens between a stream's first
-and last message. Not: how fast long prompts are computed beside others (`bench.mixed`).
+per depth, and then take turns in decoding behind it. The prompt stays in the prefix cache of both,
+so a repetition costs only a decode. A type without an exact match in llama.cpp runs as the nearest
+one there is, on both sides, and the notes say which. Speed is the number of tokens between a
+stream's first and last message, per second. Not: how fast long prompts are computed beside others
+(`bench.mixed`).
 """
 
 import argparse

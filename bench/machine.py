@@ -1,4 +1,4 @@
-"""What a table of measurements must say about where it was taken.
+"""Collects the facts about the machine that a table of measurements must state.
 
 Facts are read once, before measuring; nothing here changes the machine. Owner: the caller.
 """

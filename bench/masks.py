@@ -1,8 +1,8 @@
-"""What a constraint costs: the time between two tokens under a JSON schema, beside none.
+"""Measures what a constraint costs: the time between two tokens with a JSON schema and without.
 
-One daemon, one stream after another over its socket, in turns, by greedy and by default sampling.
-The schema is a list of objects with texts, numbers and choices, as long as the model likes: both
-places where few tokens are allowed and those where nearly all are. Not whether answers keep to it
+One daemon serves one stream after another over its socket, in turns, by greedy and by default
+sampling. The schema is a list of objects with texts, numbers and choices, as long as the model
+likes. So some places allow few tokens and others nearly all. Not: whether answers follow the schema
 (tests do that).
 """
 

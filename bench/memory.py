@@ -1,6 +1,6 @@
-"""What a second app costs in memory: proportional set size of umad with one app and with two.
+"""Measures what a second app costs in memory: umad's proportional set size with one app and two.
 
-PSS counts a shared page once, split among its users, so the sum over a process tree is what the
+PSS counts a shared page once, split among its users. So the sum over a process tree is what the
 tree really takes. Linux only. Not a leak test (tests/fault). `python -m bench memory`
 """
 

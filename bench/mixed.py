@@ -1,11 +1,11 @@
-"""What interactive clients feel while somebody else's long prompts are computed.
+"""Measures what interactive clients feel while another client's long prompts are computed.
 
-Benchmark A. Conditions, on one running server each: interactive clients alone; the same beside a
-client that sends long prompts again and again; those prompts alone; and one interactive request
-that arrives in the middle of a long prefill with nobody else there, against its like on an idle
-server. Contenders take turns, alone and beside follow each other and change order, so that drift
-of the machine falls on both; ratios are taken within a repetition. How waits are counted:
-`bench.latency`. What clients do: `bench.load`. Decode speed is `bench.speed`.
+Benchmark A. There are four conditions, on one running server each: interactive clients alone; the
+same beside a client that sends long prompts again and again; those prompts alone; and one
+interactive request that arrives in the middle of a long prefill with no other client there, against
+its like on an idle server. Contenders take turns. The runs alone and beside follow each other and
+change order, so that drift of the machine falls on both. Ratios are taken within a repetition.
+`bench.latency` defines the waits, `bench.load` what clients do. Not: decode speed (`bench.speed`).
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""What a single stream pays for the server around llama.cpp: first token, CPU per token.
+"""Measures what a single stream pays for the server around llama.cpp: first token, CPU per token.
 
-Benchmark C. One client, one short request after another, on a model so small that the server's
-own work shows. CPU is user and system time of the server's whole process tree, and of this
-process, which sends, records, and decodes every message as an app must (msgpack or JSON), all
-divided by the generated tokens. The model's own arithmetic is in it, the same for everybody: a
-table of its own sets the servers' CPU beside that of bare llama.cpp (llama-batched-bench, which
-samples nothing), the least any of them can need. Contenders take turns within each repetition.
-Not how many streams share a server (`bench.speed`), nor what they do to each other
-(`bench.mixed`).
+Benchmark C. One client sends one short request after another, on a model so small that the server's
+own work shows. CPU is user and system time of the server's whole process tree, and of this process,
+which sends, records, and decodes every message as an app must (msgpack or JSON); all of it is
+divided by the generated tokens. It includes the model's own arithmetic, the same for every
+contender. So another table sets the servers' CPU beside that of bare llama.cpp
+(llama-batched-bench, which samples nothing), the least any of them can need. Contenders take turns
+within each repetition. Not: how many streams share a server (`bench.speed`), nor what they do to
+each other (`bench.mixed`).
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Runs a llama-server on a Unix socket and streams completions from it.
 
-The client is kept plain so that it is not what is measured: while tokens arrive it stores bytes
+The client does little work, so that it is not what is measured: while tokens arrive it stores bytes
 and times and parses nothing. Not a general HTTP client: one request a connection, and only what
 llama-server answers to `POST /completion`. Owner: the process that measures; the server lives
 and dies with the `LlamaServer`.

@@ -1,9 +1,9 @@
 """Builds the programs umad is measured against: llama-server, llama-bench, llama-batched-bench.
 
 They come from the llama.cpp inside the source distribution of llama-cpp-python, the version the
-engine runs on, and are configured as that package configures it, so kernels are the same ones.
-`$CMAKE_ARGS` is honoured as the package honours it: build both with the same value. They are
-without AMX where it does not work for the engine's own llama.cpp, for they use it unasked.
+engine runs on. They are configured as that package configures it, so the kernels are the same.
+`$CMAKE_ARGS` is honoured as the package honours it: build both with the same value. They are built
+without AMX where AMX does not work for the engine's own llama.cpp, because they use it unasked.
 Not an installer: nothing leaves the cache folder. Owner: whoever holds the lock `peers`.
 """
 

@@ -1,4 +1,4 @@
-"""How long `Scheduler.plan()` takes with 64 streams running and 1,000 requests waiting.
+"""Measures how long `Scheduler.plan()` takes with 64 streams running and 1,000 requests waiting.
 
 Prints percentiles in microseconds over many steps, with arrivals, ends and placements among them.
 Not a test of what is planned. `python -m bench plan`

@@ -1,11 +1,11 @@
-"""Puts a measurement ahead of whatever else a shared machine runs, or behind what it measures, and
-takes it back after.
+"""Puts a measurement ahead of a shared machine's other work, or behind what it measures; undoes it
+afterwards.
 
 A nice value alone does little on Linux desktops and many servers: with autogroups each login
 session gets an equal share, whatever nice values are inside it. A neighbour that compiles then
-costs a decode of two threads not half its speed but nearly all of it, for each of some hundred
-barriers a token waits for the thread that was not running (measured: 411 to 16 tokens/s). Not a
-substitute for a quiet machine. Owner: the measuring process; its children inherit both settings,
+costs a decode of two threads not half its speed but nearly all of it (measured: 411 to 16
+tokens/s): at each of some hundred barriers a token waits for the thread that was not running. Not a
+substitute for a quiet machine. Owner: the measuring process. Its children inherit both settings,
 but those that open a session of their own begin a new group: see `include_children`.
 """
 

@@ -1,10 +1,11 @@
-"""What the guard would keep to on machines that are not here: the real scheduler, a device of sums.
+"""Predicts what the guard would keep waits to on machines that are not here.
 
-A step takes the longer of moving its bytes and doing its arithmetic, and a fixed cost; the device
-is told nothing else, and the scheduler nothing of the device: it learns from the steps. Three
-streams run beside prompts of 2,700 tokens, as in `bench.mixed` without think time. A prediction,
-not a measurement: what other programs do is one factor of noise, and kernels are taken to be as
-good at every size. `python -m bench predict`
+The real scheduler plans for a simulated device. A simulated step takes a fixed cost and the longer
+of two times: moving its bytes, and doing its arithmetic. The device is told nothing else. The
+scheduler is told nothing of the device: it learns from the steps. Three streams run beside prompts
+of 2,700 tokens, as in `bench.mixed` without think time. A prediction, not a measurement: other
+programs are one factor of noise, and kernels are assumed to be equally good at every size. `python
+-m bench predict`
 """
 
 import argparse

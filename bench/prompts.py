@@ -1,6 +1,6 @@
-"""Prompts that no cache can help with: random token ids, a seed for each benchmark.
+"""Makes prompts that no cache can help with: random token ids, a seed for each benchmark.
 
-Not text: what the words say does not matter to speed. Owner: the loop that sends them.
+Not text: the words do not matter to speed. Owner: the loop that sends them.
 """
 
 import random

@@ -1,9 +1,9 @@
-"""llama-cpp-python's own server, in a virtual environment of its own.
+"""Runs llama-cpp-python's own server, in a virtual environment of its own.
 
-What it needs beside the library (its `server` extra) is installed in the cache folder, never
-beside umad; the library is the one that umad's engine runs, seen from there through a .pth file, so
-that both decode with the same build. It takes prompts as text only, and serves one request at a
-time: told not to drop a running stream for a newcomer, which it does by default.
+Its packages beside the library (its `server` extra) are installed in the cache folder, never beside
+umad. The library is the one that umad's engine runs, found through a .pth file, so that both decode
+with the same build. It takes prompts as text only, and serves one request at a time. It is told not
+to drop a running stream for a newcomer, which it does by default.
 Owner: whoever holds the lock `python-server`; a server lives and dies with its `PythonServer`.
 """
 

@@ -1,4 +1,4 @@
-"""Contenders that run: started together, taking turns, ended whatever happens.
+"""Starts contenders together, lets them take turns, and ends them whatever happens.
 
 Not: what they are (`targets`, `contenders`). Owner: the process that measures.
 """

@@ -1,10 +1,10 @@
-"""Microseconds to sample one token: umad's numpy beside llama.cpp's own chain, on the same rows.
+"""Measures the microseconds to sample one token: umad's numpy and llama.cpp's own chain, same rows.
 
 Both read the logits buffer of one llama.cpp context, as they do in service: umad through a view,
 llama.cpp through `llama_sampler_sample`. The buffer is filled with rows that look like a language
-model's: Zipf's law, and a nearly even one for the worst case. Turns are taken within each
-repetition, so that what else the machine does falls on both alike. Before anything is timed,
-both must keep the same tokens, with the same odds. Not measured: decoding.
+model's: Zipf's law, and a nearly even one for the worst case. Both take turns within each
+repetition, so that the machine's other work falls on both alike. Before anything is timed, both
+must keep the same tokens, with the same odds. Not: decoding.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Generates GGUF models of real shapes with random weights and a real tokenizer.
 
-Speed depends on shapes and types, not on what the weights say, so nothing need be downloaded
-but llama.cpp's sources, whose Qwen2 vocabulary is copied into the file. The text such a model
-writes has no meaning. Not for measuring quality. Owner: whoever holds the lock `models`.
+Speed depends on shapes and types, not on the values of the weights. So only llama.cpp's sources are
+downloaded; their Qwen2 vocabulary is copied into the file. The text such a model writes has no
+meaning. Not for measuring quality. Owner: whoever holds the lock `models`.
 
 The scales are chosen so that a greedy stream does not fall into repeating one token: see
 `_LOGIT_STD` and `_QUERY_KEY_GAIN`. The same shape and seed give the same bytes.

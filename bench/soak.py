@@ -1,13 +1,14 @@
-"""A crowd that misbehaves, for as long as asked: is anything lost, does anything stay behind?
+"""Runs a crowd that misbehaves, for as long as asked, and checks that nothing is lost or left.
 
 64 clients with mixed lanes send prompts of all lengths to one daemon, cancel, hang up and change
-lanes at random (`bench.soak_clients`), while the engine is killed twice. At the end every request
-has to have had its due, an answer that left the reference to have left it at a near tie
-(`bench.soak_forks`), and the quiet daemon to hold what it held before: no cell, no session, no
-descriptor, no memory beyond what a first crowd of a few seconds left. The guard is watched outside
-the restarts and reported; the crowd, one process in the place of 64 apps, gives way to daemon and
-engine, which would else be short of cores for its sake. Fails with exit code 1 on any loss. Not a
-measurement of speed.
+lanes at random (`bench.soak_clients`), while the engine is killed twice. At the end three things
+must hold. Every request has got its due. An answer that left the reference has left it at a near
+tie (`bench.soak_forks`). The quiet daemon holds what it held before: no cell, no session, no
+descriptor, no memory beyond what a first crowd of a few seconds left.
+
+The guard is watched outside the restarts and reported. The crowd, one process in the place of 64
+apps, runs at a lower priority than daemon and engine, or its load would leave them short of cores.
+Fails with exit code 1 on any loss. Not a measurement of speed.
 """
 
 import argparse

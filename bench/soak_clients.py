@@ -1,8 +1,8 @@
-"""The clients of the soak: what each asks, what it does to its request midway, what it may not see.
+"""Plays the clients of the soak: each asks, disturbs its request midway, and checks its answer.
 
-A request that is let be must end with all its tokens, without a failure or a broken connection.
-What any request brought is held against the reference, the same prompt's answer on the quiet
-daemon, and the place where it leaves that is kept, for a question later (`bench.soak_forks`).
+A request that is not disturbed must end with all its tokens, without a failure or a broken
+connection. Whatever a request brought is compared with the reference, the same prompt's answer on
+the quiet daemon. The place where the two differ is kept, and checked later (`bench.soak_forks`).
 Not: the daemon, the killing of engines, the verdict (`bench.soak`).
 Owner: one task of the soaking loop for each client.
 """

@@ -1,9 +1,9 @@
-"""Where an answer under load took another token than on the quiet daemon: was it a near tie?
+"""Checks that answers under load left the quiet daemon's only where two tokens nearly tied.
 
-In a pool with holes sums are made in another order, their last bits differ, and where two tokens
-nearly tie that chooses the other one (docs/benchmarks.md, "Same seed, same output"). Nothing else
+In a pool with holes, sums are made in another order and their last bits differ. Where two tokens
+nearly tie, that chooses the other one (docs/benchmarks.md, "Same seed, same output"). Nothing else
 may do so: a lost, repeated or mixed up token would show as one that the model finds less likely
-there. So every such place is asked about on the quiet daemon, which tells how likely both are.
+there. So the quiet daemon is asked about every such place, and tells how likely both tokens are.
 Not: who got too few tokens (`bench.soak_clients`).
 """
 

@@ -1,4 +1,4 @@
-"""What a daemon holds, seen from outside.
+"""Reads what a daemon holds, from outside the daemon.
 
 Not: the crowd (`bench.soak_clients`), nor the verdict (`bench.soak`). Owner: the soaking loop.
 """

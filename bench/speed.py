@@ -1,10 +1,10 @@
-"""Decode speed of umad, llama-server and bare llama.cpp, side by side on one model.
+"""Measures the decode speed of umad, llama-server and bare llama.cpp, side by side on one model.
 
 Every contender reports the same figure: tokens per second of all streams together while all of
-them decode, prompts excluded. Bare: llama-batched-bench's own S_TG. The others: tokens as they
-reach a client over a Unix socket, in the window in which every stream decodes
-(`bench.arrivals`). Contenders take turns within each repetition, and the order turns too, so
-that what else the machine does falls on all of them alike. Latency is not measured here.
+them decode, prompts excluded. For bare llama.cpp it is llama-batched-bench's own S_TG. For the
+others it is tokens as they reach a client over a Unix socket, in the window in which every stream
+decodes (`bench.arrivals`). Contenders take turns within each repetition, and the order turns too,
+so that the machine's other work falls on all of them alike. Not: latency.
 """
 
 import argparse

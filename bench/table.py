@@ -1,6 +1,6 @@
-"""Tables of interleaved measurements: medians, spread, and ratios to one of the columns.
+"""Makes tables of interleaved measurements: medians, spread, and ratios to one of the columns.
 
-Pure but for rendering; holds samples, judges nothing. Ratios are paired: each repetition's
+Pure but for rendering; it holds samples and judges nothing. Ratios are paired: each repetition's
 value is divided by the baseline's of the same repetition, so slow drift of the machine
 cancels out. Owner: the caller.
 """

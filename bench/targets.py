@@ -1,6 +1,6 @@
-"""The servers that are loaded: umad, llama-server, one for every app, llama-cpp-python's own.
+"""Starts the servers that get loaded: umad, llama-server, one per app, llama-cpp-python's own.
 
-Each is started as a user would. Not how they are loaded (`bench.load`). Owner: the process that
+Each is started as a user would. Not: how they are loaded (`bench.load`). Owner: the process that
 measures; a target's server lives and dies with it.
 """
 

@@ -1,9 +1,10 @@
-"""How soon the second turn of a long conversation starts, against its cold first turn.
+"""Measures how soon the second turn of a long conversation starts, against its cold first turn.
 
-Three times for each conversation: its first turn, computed in full; its second, asked at once; its
-third, after so many other conversations that the KV pool, which holds little more than one of
-them, had to give its cells up. Ratios are of one conversation in one daemon, so what else the
-machine does weighs on both sides. Not a test of whether tokens are right. `python -m bench turns`
+Three times are taken for each conversation: its first turn, computed in full; its second, asked at
+once; and its third, after many other conversations. The KV pool holds little more than one
+conversation, so by then it had to give up this one's cells. Ratios are of one conversation in one
+daemon, so the machine's other work weighs on both sides. Not a test of whether tokens are right.
+`python -m bench turns`
 """
 
 import argparse

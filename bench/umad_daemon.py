@@ -1,7 +1,7 @@
 """Runs a umad daemon on a private socket and streams generations from it.
 
-The client is kept as plain as llama-server's (`bench.peer_server`): while tokens arrive it cuts
-frames to see the last one, stores bytes and times, and decodes nothing. All streams share one
+The client does as little work as llama-server's (`bench.peer_server`): while tokens arrive it cuts
+frames to find the last one, stores bytes and times, and decodes nothing. All streams share one
 connection, as the requests of one app do. Owner: the process that measures; the daemon lives and
 dies with the `UmadDaemon`.
 """
