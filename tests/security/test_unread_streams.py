@@ -16,6 +16,9 @@ from umad.service import Done, Failed, Tokens
 
 N_STREAMS = 40
 N_TOKENS = 250
+# Streams whose every token is the best by 0.04 nats and more. Cells that were given up come back
+# in another order, and a sum in another order is another one: number 39 has a tie of 0.004.
+CLEAR = (0, 5, 20)
 # 12 s and more before; the cut-off for clients that do not read is 300 s.
 SOON_S = 5.0
 
@@ -26,7 +29,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
     folder = tmp_path_factory.mktemp("unread")
     with live_daemon(
         folder,
-        # So a CPU computes the same bits however tokens are batched (bench/determinism.py).
+        # As near to the same bits however tokens are batched as there is (bench/determinism.py).
         *("--ctx-size", "1200", "--threads", "2", "--kv-type", "q8"),
         environment={"UMAD_LIMITS_SEND_QUEUE_BYTES": "2048"},
     ) as one:
@@ -84,7 +87,7 @@ def test_another_app_is_served_though_forty_streams_of_one_are_not_read(
                     ids[request_id] += message.ids
                 ended += isinstance(message, Done)
     with Client(daemon.socket) as alone:
-        for at in (0, 1, N_STREAMS // 2, N_STREAMS - 1):
+        for at in CLEAR:
             undisturbed = [
                 one
                 for event in alone.generate(asked(at))
