@@ -15,8 +15,9 @@ from tests.daemon.house import (
 )
 from umad.clock import MonotonicClock
 from umad.config import LimitSettings
-from umad.daemon.engine import Engine, EngineState
+from umad.daemon.engine import Engine
 from umad.daemon.engine_process import Launcher
+from umad.daemon.engine_state import EngineState
 from umad.daemon.names import ModelFile
 from umad.daemon.supervisor import Supervisor
 from umad.errors import EngineFailed, UmadError

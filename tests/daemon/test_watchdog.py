@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from umad.daemon.engine import Engine, EngineEvent
+from umad.daemon.engine import Engine
+from umad.daemon.engine_state import EngineEvent
 from umad.daemon.watchdog import Watchdog
 from umad.protocol import lifecycle
 from umad.protocol.link import Submit

@@ -15,7 +15,7 @@ from umad.client import AsyncClient
 from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
-from umad.gateway.endpoint import FLOW
+from umad.gateway.dialect import FLOW
 from umad.gateway.listening import Listened
 from umad.request import GenerateRequest, Timings, Usage
 from umad.service import Accepted, Done, Event, Progress, Take, TokenLogprob, Tokens

@@ -22,7 +22,8 @@ continues each stream where it stopped.
     supervisor     the table of models; keeper: one engine over any number of processes
     engine_events  the interface through which keepers report; watchdog: finds a hanging engine
     crashes        decides whether a dead engine is started again
-    engine         one model's state table, its open questions and its link to the process
+    engine         one model's open questions and its link to the process; engine_state: its
+                   state table
     engine_link    frames to and from a process; engine_process: the process itself
     launcher       builds the real engine's command line; names: finds the file of a model's name
     bandwidth      the machine's read rate and the budget from it; read_probe: measures the rate

@@ -5,64 +5,21 @@ Not: starting and restarting the process (`umad.daemon.supervisor`), nor passing
 """
 
 import asyncio
-import enum
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from umad.daemon.engine_state import LIFE, EngineEvent, EngineState
+from umad.daemon.generation import LiveGeneration
 from umad.daemon.journal import Journal
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.errors import error_of
 from umad.protocol.link import Drop, EngineCall, EngineReply, StepStats, ToEngine
-from umad.state_table import StateTable
-
-if TYPE_CHECKING:
-    from umad.daemon.generation import LiveGeneration
 
 CALL_S = 30.0
 MAX_CALLS = 256
 MAX_CALLS_EACH = 192
-
-
-class EngineState(enum.Enum):
-    """The states of an engine; `models` shows the values."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    DEAD = "dead"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
-class EngineEvent(enum.Enum):
-    """The events that can happen to an engine."""
-
-    LOAD = "load"
-    READY = "ready"
-    DIED = "died"
-    RESTART = "restart"
-    GIVE_UP = "give_up"
-    UNLOAD = "unload"
-
-
-# The whole life of an engine. A pair that is missing is a bug with a name.
-NEXT: dict[tuple[EngineState, EngineEvent], EngineState] = {
-    (EngineState.STARTING, EngineEvent.READY): EngineState.READY,
-    (EngineState.STARTING, EngineEvent.DIED): EngineState.DEAD,
-    (EngineState.STARTING, EngineEvent.UNLOAD): EngineState.DRAINING,
-    (EngineState.READY, EngineEvent.DIED): EngineState.DEAD,
-    (EngineState.READY, EngineEvent.UNLOAD): EngineState.DRAINING,
-    (EngineState.DEAD, EngineEvent.RESTART): EngineState.STARTING,
-    (EngineState.DEAD, EngineEvent.GIVE_UP): EngineState.FAILED,
-    (EngineState.DRAINING, EngineEvent.UNLOAD): EngineState.DRAINING,
-    (EngineState.DRAINING, EngineEvent.READY): EngineState.DRAINING,
-    (EngineState.DRAINING, EngineEvent.DIED): EngineState.STOPPED,
-    (EngineState.FAILED, EngineEvent.LOAD): EngineState.STARTING,
-    (EngineState.FAILED, EngineEvent.UNLOAD): EngineState.STOPPED,
-}
-LIFE = StateTable("an engine", NEXT)
 
 
 class EngineSender(Protocol):

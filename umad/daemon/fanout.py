@@ -12,7 +12,7 @@ from typing import Any
 from umad.clock import Clock
 from umad.daemon.completions import Completions
 from umad.daemon.engine import Engine
-from umad.daemon.engine import EngineState as EngineState
+from umad.daemon.engine_state import EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.daemon.journal import Journal, JournalEntry
 from umad.errors import ProtocolViolation, UmadError

@@ -5,13 +5,15 @@ and counts only; `umad.daemon.completions` acts on them. Owner: the daemon's eve
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from umad.asker import Asker
-from umad.daemon.engine import Engine
+from umad.daemon.engine_state import EngineState
 from umad.daemon.identity import Identity
-from umad.daemon.journal import JournalEntry
+from umad.daemon.journal import Journal, JournalEntry
+from umad.protocol.link import ToEngine
 from umad.protocol.messages import RequestId
 
 
@@ -55,6 +57,40 @@ class Recipient(Protocol):
         ...
 
 
+class ServingEngine(Protocol):
+    """The engine of a request, as far as the work done for the request needs to know it."""
+
+    name: str
+    journal: "Journal[LiveGeneration]"
+    # Why completions wait, in words, by their numbers.
+    waits: Mapping[int, str]
+    # Called when work is given to an engine that owed no news.
+    watch: Callable[[], None]
+
+    @property
+    def state(self) -> EngineState:
+        """Where its life stands."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """There is a process that takes messages."""
+        ...
+
+    @property
+    def owes_news(self) -> bool:
+        """It has work, so its process is expected to say something."""
+        ...
+
+    async def call(self, op: str, args: Mapping[str, Any], *, whose: str = "") -> Any:
+        """Ask the process a question, and wait for its answer."""
+        ...
+
+    def send(self, *messages: ToEngine) -> None:
+        """Hand messages to the process; lost where there is none."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveGeneration:
     """One live request for tokens."""
@@ -64,7 +100,7 @@ class LiveGeneration:
     # The daemon's name for it, as in `umad ps`.
     request: str
     recipient: Recipient
-    engine: Engine
+    engine: ServingEngine
     lane: str
     # The app whose work it counts as.
     app: str

@@ -16,10 +16,11 @@ from typing import Any
 from umad.clock import Clock
 from umad.config import LimitSettings
 from umad.daemon.crashes import CrashRecord, Death
-from umad.daemon.engine import Engine, EngineEvent, EngineState
+from umad.daemon.engine import Engine
 from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_link import EngineLink
 from umad.daemon.engine_process import EngineProcess, Launcher
+from umad.daemon.engine_state import EngineEvent, EngineState
 from umad.daemon.names import ModelFile
 from umad.daemon.watchdog import Watchdog
 from umad.errors import EngineFailed, ModelLoadFailed, ProtocolViolation, UmadError

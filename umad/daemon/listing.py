@@ -8,7 +8,8 @@ from typing import Any
 from umad.asker import MACHINE_USER, Asker
 from umad.daemon.authority import told_to
 from umad.daemon.embeddings import Embedding
-from umad.daemon.engine import Engine, EngineState
+from umad.daemon.engine import Engine
+from umad.daemon.engine_state import EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.protocol.lifecycle import LifecycleState as LifecycleState
 

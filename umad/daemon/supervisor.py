@@ -13,9 +13,10 @@ from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.config import LimitSettings
 from umad.daemon.authority import told_to
-from umad.daemon.engine import Engine, EngineState
+from umad.daemon.engine import Engine
 from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_process import Launcher
+from umad.daemon.engine_state import EngineState
 from umad.daemon.keeper import Keeper
 from umad.daemon.names import (
     ModelFile,

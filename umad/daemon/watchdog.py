@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable
 
 from umad.clock import Clock
-from umad.daemon.engine import Engine, EngineState
+from umad.daemon.engine import Engine
+from umad.daemon.engine_state import EngineState
 
 
 class Watchdog:

@@ -5,7 +5,8 @@ client of the socket. It knows `umad.service` and the client behind that, and no
 lanes or KV. It may be killed and started again without effect on the socket's other clients.
 
     app         puts the ASGI application together from endpoints
-    endpoint    what a dialect writes: an entry of a table and a handler taking a `GatewayCall`
+    dialect     how one family of clients is spoken to
+    endpoint    a row of a dialect's table: one method of one path, and its handler
     gateway_call  one HTTP request inside a handler: its body, its caller, its generations
     dispatch    takes one HTTP request from the door to its log line; cancels the handler when
                 the client leaves

@@ -20,9 +20,10 @@ from starlette.types import Message, Receive, Scope, Send
 from umad.asker import Asker
 from umad.errors import BadRequest, InternalError, Refused, UmadError
 from umad.gateway.arriving import ClientGone, whole_body
+from umad.gateway.dialect import CONNECTION, Dialect
 from umad.gateway.door.keys import ANYBODY, Caller
 from umad.gateway.door.peers import peer_of
-from umad.gateway.endpoint import CONNECTION, Dialect, Endpoint
+from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import CLIENT_GONE, Crowded, problem_of
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.request_ids import request_id_of

@@ -1,54 +1,17 @@
-"""Defines what a dialect writes down: its error shape, and a table of its endpoints.
+"""Defines a dialect's table of endpoints: each row is one method of one path and its handler.
 
 Values only; `umad.gateway.app` serves them, `umad.gateway.openapi` describes them.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Literal
 
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from umad.gateway.errors import Problem
-
-if TYPE_CHECKING:
-    from umad.gateway.gateway_call import GatewayCall
-
-
-# Name of the ASGI extension that an answer finds its connection's `Flow` under.
-FLOW = "umad.flow"
-# The same for its connection itself.
-CONNECTION = "umad.connection"
-
-
-class Flow(Protocol):
-    """Of one connection, as uvicorn counts it. write_paused: a write would wait for the client."""
-
-    write_paused: bool
-
-
-class Known(Protocol):
-    """A connection that is told who asks."""
-
-    def known_as(self, key: str) -> None:
-        """key: the name of whose it is; "-" where none is asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """How one family of clients is spoken to.
-
-    error: body of an error answer; problem: its model. stream_error: the same as a last piece of a
-    stream.
-    ping: what keeps a stream alive; None where clients cannot take anything extra.
-    """
-
-    name: str
-    error: Callable[[Problem], dict[str, Any]]
-    problem: type[BaseModel]
-    stream_error: Callable[[Problem], bytes]
-    ping: bytes | None = None
+from umad.gateway.dialect import Dialect
+from umad.gateway.gateway_call import GatewayCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +30,7 @@ class Endpoint:
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
     path: str
-    handle: "Callable[[GatewayCall], Awaitable[ASGIApp]]"
+    handle: Callable[[GatewayCall], Awaitable[ASGIApp]]
     dialect: Dialect
     summary: str
     body: type[BaseModel] | None = None

@@ -5,10 +5,10 @@ everything that the handler opened is closed. Not: anything of one dialect.
 """
 
 import difflib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import BadRequest, UmadError, UnknownModel
+from umad.gateway.dialect import Dialect
 from umad.gateway.door.keys import Caller
 from umad.gateway.door.quotas import Meter
-from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import in_terms_of
 from umad.gateway.generation import GatewayGeneration, Generator, Shortcut, open_generation
 from umad.gateway.listening import Listened, Listener
@@ -36,6 +36,25 @@ _QUOTED_CHARS = 64
 _TYPE_NAMES = frozenset({"str", "int", "float", "bool", "none"})
 
 
+class Answering(Protocol):
+    """The endpoint that answers a call, as far as the call needs to know it."""
+
+    @property
+    def path(self) -> str:
+        """The path as the dialect documents it."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its clients are spoken to."""
+        ...
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What the dialect calls fields of `GenerateRequest`."""
+        ...
+
+
 class GatewayCall:
     """Belongs to the task that runs the handler. raw: the whole body."""
 
@@ -44,7 +63,7 @@ class GatewayCall:
         *,
         request: Request,
         raw: bytes,
-        endpoint: Endpoint,
+        endpoint: Answering,
         shared: Shared,
         caller: Caller,
         request_id: str,

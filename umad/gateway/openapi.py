@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
-from umad.gateway.endpoint import Dialect, Endpoint
+from umad.gateway.dialect import Dialect
+from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall
 from umad.version import __version__
 

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from umad.errors import InternalError, UmadError
-from umad.gateway.endpoint import FLOW, Dialect, Flow
+from umad.gateway.dialect import FLOW, Dialect, Flow
 from umad.gateway.errors import problem_of
 from umad.gateway.generation import Shortcut
 from umad.service import Take, Tokens

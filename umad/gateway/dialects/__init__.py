@@ -4,6 +4,7 @@ A dialect's file turns bodies into `GenerateRequest`s and events into the dialec
 imports nothing from another dialect's file.
 """
 
+from umad.gateway.dialect import Dialect
 from umad.gateway.dialects import metrics, native, page
 from umad.gateway.dialects.anthropic import routes as anthropic
 from umad.gateway.dialects.anthropic.errors import ANTHROPIC
@@ -17,7 +18,7 @@ from umad.gateway.dialects.openai import models as openai_models
 from umad.gateway.dialects.openai import responses as openai_responses
 from umad.gateway.dialects.openai import responses_kept
 from umad.gateway.dialects.openai.error_shape import OPENAI
-from umad.gateway.endpoint import Dialect, Endpoint
+from umad.gateway.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *openai_chat.ENDPOINTS,

@@ -22,7 +22,7 @@ from typing_extensions import override
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from umad.gateway.endpoint import CONNECTION, FLOW
+from umad.gateway.dialect import CONNECTION, FLOW
 
 # Agents send cookies, tokens and beta flags, a few kilobytes; nginx takes 32 KiB, h11 64.
 HEAD_BYTES = 64 * 2**10

@@ -6,7 +6,7 @@ https://docs.anthropic.com/en/api/errors
 from umad.errors import PromptTooLong
 from umad.gateway import sse
 from umad.gateway.bodies.errors import AnthropicError
-from umad.gateway.endpoint import Dialect
+from umad.gateway.dialect import Dialect
 from umad.gateway.errors import Problem
 
 # Anthropic's own list; a status that is not here is of its class.

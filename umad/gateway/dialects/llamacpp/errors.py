@@ -5,7 +5,7 @@ Source: `format_error_response` in llama.cpp's tools/server.
 
 from umad.gateway import sse
 from umad.gateway.bodies.errors import LlamaCppError
-from umad.gateway.endpoint import Dialect
+from umad.gateway.dialect import Dialect
 from umad.gateway.errors import Problem
 
 _TYPES = {

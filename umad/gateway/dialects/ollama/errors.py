@@ -2,7 +2,7 @@
 
 from umad.gateway import sse
 from umad.gateway.bodies.errors import OllamaError
-from umad.gateway.endpoint import Dialect
+from umad.gateway.dialect import Dialect
 from umad.gateway.errors import Problem
 
 

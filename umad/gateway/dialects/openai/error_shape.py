@@ -7,7 +7,7 @@ from typing import Any
 
 from umad.gateway import sse
 from umad.gateway.bodies.errors import OpenAIError
-from umad.gateway.endpoint import Dialect
+from umad.gateway.dialect import Dialect
 from umad.gateway.errors import Problem
 
 # What the packages look at beside the status.
