@@ -6,14 +6,14 @@ Started by the daemon as `launch.command(options, fd)` makes it:
 
 N is an inherited, connected AF_UNIX stream socket; JSON is an `EngineOptions`. Frames of
 `umad.protocol.link` go both ways. The first message out is `EngineReady` or `Fatal`; after `Fatal`
-the process exits with status 1. It lives no longer than its daemon: the socket's end, and on Linux
-the parent's death itself, end it at once. Not here: clients, restarts, the journal (the daemon).
+the process exits with status 1. It lives no longer than its daemon: it ends at once when the socket
+ends and, on Linux, when its parent dies. Not here: clients, restarts, the journal (the daemon).
 
     mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
-    intake threads  chats, long texts and grammars; mail about such a request waits for it
-    token threads   tokenize what is long, behind whoever decodes
+    intake threads  take in chats, long texts and grammars; mail about such a request waits for it
+    token threads   tokenize long texts, at a lower priority than the decode threads
     embed threads   tokenize texts to be embedded and put them into the inbox
-    mask thread     which tokens a constrained answer may go on with, while the device decodes
+    mask thread     makes the masks of constrained answers while the device decodes
     disk threads    one writes saved sessions on idle cores, one reads them
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
                     sent as soon as the tokens are drawn
@@ -21,7 +21,7 @@ the parent's death itself, end it at once. Not here: clients, restarts, the jour
     launch        EngineOptions and the command line; importable without a backend
     main          the process from its arguments to its exit
     process       what the platform adds: parent's death, names of threads, memory, cores
-    wiring        every part made and put together
+    wiring        makes every part and puts them together
     backend       the seam to what computes; its parts are tokens (a vocabulary), slabs (cells in
                   host memory) and execution (plans carried out)
     llamacpp/     llama.cpp behind that seam

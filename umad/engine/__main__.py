@@ -5,6 +5,7 @@ import sys
 
 from umad.engine.process import share_cores
 
-# libgomp reads its settings once, when llama.cpp is loaded: so before that, and so not at the top.
+# libgomp reads its settings once, when llama.cpp is loaded. So they are set before that, and the
+# engine is imported only afterwards, not at the top of the file.
 share_cores()
 sys.exit(importlib.import_module("umad.engine.main").main(sys.argv[1:]))

@@ -1,7 +1,7 @@
-"""The seam between an engine and what computes for it.
+"""Defines the seam between an engine and the backend that computes for it.
 
-An engine loads a model, plans steps, samples and reports in the same way whatever computes. All it
-asks of that is here: a `Backend` opens a file, and an `OpenModel` hands out the parts.
+An engine loads a model, plans steps, samples and reports in the same way for every backend. All
+that it asks of a backend is here: a `Backend` opens a file, and an `OpenModel` hands out the parts.
 
     Backend.open(options) -> OpenModel
         .tokens      TokenTable: text to ids and back
@@ -14,8 +14,8 @@ asks of that is here: a `Backend` opens a file, and an `OpenModel` hands out the
 codes and types stay in its own modules. A second backend, in numpy alone, is in `umad.testing`: it
 proves the seam, and runs the whole stack without a model file.
 
-Threads: a `TokenTable` may be asked by any thread, an `AbortSwitch` too; everything else is the
-step thread's.
+Threads: any thread may ask a `TokenTable` or an `AbortSwitch`; everything else is the step
+thread's.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.memory.windows import Beginnings
 from umad.step import EmbedSlice
 
-# The module of each backend; it has one name, `BACKEND`.
+# The module of each backend. Each module has one public name, `BACKEND`.
 BACKENDS: Mapping[str, str] = {
     "llamacpp": "umad.engine.llamacpp.backend",
     "numpy": "umad.testing.numpy_backend",
@@ -51,17 +51,17 @@ BACKENDS: Mapping[str, str] = {
 class Capabilities:
     """The abilities of a backend with the model it has opened."""
 
-    # A sequence may take over the beginning of another one's cells.
+    # A sequence may share the beginning of another sequence's cells.
     can_share_prefix: bool
     # Cells can be copied to host memory and back.
     can_park: bool
-    # An arrival ends a running background step within milliseconds.
+    # A running background step can be ended within milliseconds of an arrival.
     cuts_soon: bool
-    # A step whose rows do not fill a tile of 64 may cost more than one that does.
+    # A step whose rows do not fill a tile of 64 may cost more than a step whose rows do.
     has_tiles: bool
-    # Milliseconds in which a row passes over a cell that is not its own.
+    # Milliseconds that a row takes to pass over one cell which is not its own.
     skip_ms: float
-    # Memory of the devices beside the machine's own, in bytes.
+    # Memory that devices have beside the machine's own, in bytes.
     device_bytes: int
 
 
@@ -78,22 +78,22 @@ class AbortSwitch(Protocol):
 
 
 class EmbedRunner(Protocol):
-    """Computes embedding slices and keeps the vectors that are not whole yet."""
+    """Computes embedding slices and keeps the vectors of requests that are not complete yet."""
 
     def expect(self, wanted: Wanted) -> None:
-        """Slices of this request will come."""
+        """Prepare for the slices of this request."""
         ...
 
     def forget(self, call: int) -> None:
-        """None of it will come any more."""
+        """Drop a request: no more of its slices will come."""
         ...
 
     def run(self, work: EmbedSlice, *, cuttable: bool) -> Embedded:
-        """One slice. Raises `EngineFailed` where there is no way on."""
+        """Compute one slice. Raises `EngineFailed` where the backend cannot go on."""
         ...
 
     def rest(self, now_ns: int) -> bool:
-        """Give memory back that was not used for a while; whether that was done."""
+        """Give memory back that was not used for a while. Returns whether any was given back."""
         ...
 
     def close(self) -> None:
@@ -107,16 +107,16 @@ class OpenModel(Protocol):
     facts: ModelFacts
     tokens: TokenTable
     embeds: EmbedFacts
-    # Costs of steps as far as they are known, and where they are remembered.
+    # The costs of steps as far as they are known, and the file that remembers them.
     cost: CostModel
     cost_file: CostFile | None
     # Slabs in host memory; None where nothing can be parked.
     parking: ParkShape | None
     # Saved conversations; None where none are saved.
     sessions: SessionFolder | None
-    # Which prefixes are whole, of a model with sliding windows; None where all are.
+    # Tells which prefixes are whole in a model with sliding windows; None where all are.
     beginnings: Beginnings | None
-    # Most tokens of one step.
+    # The most tokens of one step.
     batch_tokens: int
     abort: AbortSwitch
 
@@ -138,14 +138,15 @@ class OpenModel(Protocol):
         slabs: SlabStore | None = None,
         disk: SessionDisk | None = None,
     ) -> StepRunner:
-        """Carries plans out. watch: cuts background steps for other engines' work. Without it,
-        nothing is cut."""
+        """Make the part that carries plans out. watch: cuts background steps for other engines'
+        work; without it, no step is cut.
+        """
         ...
 
     def embedder(
         self, *, cutter: Cutter, now_ns: Callable[[], int], watch: BoardWatch
     ) -> EmbedRunner:
-        """Computes embeddings."""
+        """Make the part that computes embeddings."""
         ...
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""Engines of different models on one device: what they show each other.
+"""Lets engines of different models on one device see each other's work.
 
     seat   BoardSeat: this engine's place on the page of shared memory, and its look at the others
     watch  BoardWatch: ends a background step for the sake of another engine's interactive work

@@ -1,10 +1,10 @@
-"""The device board: a page of shared memory on which engines see what the others do.
+"""Keeps the device board: a page of shared memory on which engines see each other's work.
 
 Engines of different models share one device but no scheduler. Each has a seat of its own on the
 board, writes only there, and reads the others' before it plans; no lock, no broker, no message.
-Every field is one aligned 8-byte word with one writer, so the worst a reader can meet is a value of
-a step ago; what a dead engine left ages out by its times. The daemon makes the page and hands its
-descriptor to every engine (`umad.daemon.device_board`).
+Every field is one aligned 8-byte word with one writer, so a reader sees at worst a value that is
+one step old. The times in a dead engine's seat grow old, and then its values no longer count. The
+daemon makes the page and hands its descriptor to every engine (`umad.daemon.device_board`).
 Not: what to do about it (`umad.scheduler.steps.neighbours`). Threads: as each method says.
 """
 
@@ -13,21 +13,21 @@ from collections.abc import MutableSequence
 
 from umad.scheduler.steps.neighbours import NOBODY, Neighbours
 
-# Version of the layout; engines and daemon are one version of umad, so this only finds mistakes.
+# Version of the layout. Engines and daemon are one version of umad, so this only finds mistakes.
 LAYOUT = 2
 SEATS = 64
-# A seat is a cache line of its own, so that writers do not take each other's lines away.
+# Each seat is a cache line of its own, so that writers do not take each other's lines away.
 WORDS_PER_SEAT = 8
 BOARD_BYTES = (SEATS + 1) * WORDS_PER_SEAT * 8
-# An engine whose last interactive step was this long ago hangs or is dead: it counts as idle.
+# An engine whose last interactive step was this long ago hangs or is dead, so it counts as idle.
 STALE_NS = 2_000_000_000
-# An engine that was to wake this long ago and has not moved anything since still counts as waiting:
-# on a crowded machine it is woken late.
+# An engine that was to wake this long ago, and has moved nothing since, still counts as waiting: a
+# crowded machine wakes it late.
 LATE_NS = 100_000_000
 
-# Words of the head, before the seats.
+# Words of the page's head, which stands before the seats.
 _LAYOUT, _SEATS_TAKEN = 0, 1
-# Words of a seat. arrived_ns is the mailbox thread's, the others are the step thread's.
+# Words of a seat. The mailbox thread writes arrived_ns, the step thread the others.
 (
     _ARRIVED_NS,
     _STEPPED_NS,
@@ -47,7 +47,7 @@ def lay_out(words: BoardWords) -> None:
 
 
 def take_seat(words: BoardWords, seat: int) -> None:
-    """Seat an engine that is about to start; what the one before it left is wiped. Daemon only."""
+    """Seat an engine that is about to start, and wipe what the last one left. Daemon only."""
     at = (seat + 1) * WORDS_PER_SEAT
     for word in range(at, at + WORDS_PER_SEAT):
         words[word] = 0
@@ -64,36 +64,39 @@ class BoardSeat:
         self._words = words
         self._seat = seat
         self._at = (seat + 1) * WORDS_PER_SEAT
-        # Totals of the others when last looked at: interactive and background bytes by seat.
+        # (interactive, background) bytes of each other seat at the last look.
         self._seen: dict[int, tuple[int, int]] = {}
         self._looked_ns = 0
 
     @classmethod
     def opened(cls, fd: int, seat: int) -> "BoardSeat":
-        """The seat on the page behind `fd`, which is mapped and may be closed afterwards."""
+        """Take the seat on the page behind `fd`. The page is mapped, so `fd` may be closed
+        afterwards.
+        """
         return cls(words_of(mmap.mmap(fd, BOARD_BYTES)), seat)
 
     @classmethod
     def alone(cls) -> "BoardSeat":
-        """A seat on a private page: an engine with no neighbours."""
+        """Make a seat on a private page, for an engine with no neighbours."""
         words = words_of(bytearray(BOARD_BYTES))
         take_seat(words, 0)
         return cls(words, 0)
 
     def arrived(self, now_ns: int) -> None:
-        """Interactive work is on its way to the step thread. Mailbox thread."""
+        """Show that interactive work is on its way to the step thread. Mailbox thread."""
         self._words[self._at + _ARRIVED_NS] = now_ns
 
     def standing(self, n_interactive: int, now_ns: int) -> None:
-        """So many interactive completions are here. Step thread, when that changes."""
+        """Show how many interactive completions are here. Step thread, when that changes."""
         self._words[self._at + _INTERACTIVE] = n_interactive
         self._words[self._at + _STEPPED_NS] = now_ns
 
     def stepped(
         self, n_bytes: int, now_ns: int, *, background: bool, bytes_per_s: float | None = None
     ) -> None:
-        """A step has moved `n_bytes`. background: nothing interactive was in it. bytes_per_s: the
-        highest rate this engine thinks the machine can do. Step thread."""
+        """Show that a step has moved `n_bytes`. background: the step had nothing interactive.
+        bytes_per_s: the highest rate that this engine believes the machine can do. Step thread.
+        """
         words, at = self._words, self._at
         if bytes_per_s is not None:
             words[at + _RATE] = int(bytes_per_s)
@@ -104,11 +107,15 @@ class BoardSeat:
             words[at + _STEPPED_NS] = now_ns
 
     def waits(self, until_ns: int) -> None:
-        """Background work is here and may not move bytes before then; 0 for none. Step thread."""
+        """Show that background work may not move bytes before `until_ns`; 0 where none waits. Step
+        thread.
+        """
         self._words[self._at + _WAITS_UNTIL_NS] = until_ns
 
     def others(self, now_ns: int) -> Neighbours:
-        """What the other seats show; bytes since the last call. Step thread; microseconds."""
+        """Read the other seats; the bytes are those since the last call. Step
+        thread; microseconds.
+        """
         words = self._words
         self._looked_ns = now_ns
         n_taken = min(words[_SEATS_TAKEN], SEATS)
@@ -124,7 +131,8 @@ class BoardSeat:
             waiting = waiting or now_ns < words[at + _WAITS_UNTIL_NS] + LATE_NS
             bytes_per_s = max(bytes_per_s, words[at + _RATE])
             totals = (words[at + _INTERACTIVE_BYTES], words[at + _BACKGROUND_BYTES])
-            # Another engine may have sat down there and begun at zero; a first look owes nothing.
+            # Another engine may have taken that seat and begun at zero. The first look counts no
+            # bytes.
             before = self._seen.get(seat, totals)
             self._seen[seat] = totals
             n_interactive_bytes += max(0, totals[0] - before[0])
@@ -138,8 +146,9 @@ class BoardSeat:
         )
 
     def arrived_elsewhere(self) -> bool:
-        """Whether another engine was handed interactive work after the last look at `others`: the
-        step under way does not know of it. Any thread."""
+        """Whether another engine was handed interactive work after the last look at `others`. The
+        running step does not know of that work. Any thread.
+        """
         words, since_ns = self._words, self._looked_ns
         return any(
             words[(seat + 1) * WORDS_PER_SEAT + _ARRIVED_NS] > since_ns
@@ -149,7 +158,7 @@ class BoardSeat:
 
     @property
     def has_neighbours(self) -> bool:
-        """Whether there is, or was, another engine. Any thread."""
+        """Whether there is or was another engine. Any thread."""
         return self._words[_SEATS_TAKEN] > 1
 
     def _is_interactive(self, at: int, now_ns: int) -> bool:

@@ -1,7 +1,8 @@
 """Cuts a background-only step short when another model's engine is handed interactive work.
 
-Shared memory wakes nobody, so a thread looks at the board, but only while such a step runs and only
-where there is another engine. Owner: a thread of its own; `began`, `ended` are the step thread's.
+Shared memory wakes no thread, so a thread looks at the board, but only while such a step runs and
+only where there is another engine. Owner: a thread of its own; `began` and `ended` are the step
+thread's.
 """
 
 import threading
@@ -17,7 +18,7 @@ _WAIT_S = 1.0
 
 
 class BoardWatch:
-    """One thread, asleep unless a step may have to be cut."""
+    """Runs one thread, which sleeps unless a step may have to be cut."""
 
     def __init__(self, seat: BoardSeat, cutter: Cutter) -> None:
         self._seat = seat
@@ -27,7 +28,7 @@ class BoardWatch:
         self._thread = threading.Thread(target=self._run, name="umad-board", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def began(self) -> None:
@@ -37,7 +38,7 @@ class BoardWatch:
             self._armed.set()
 
     def ended(self) -> None:
-        """It is over."""
+        """The step is over."""
         self._armed.clear()
         self._ended.set()
 

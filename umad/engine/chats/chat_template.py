@@ -1,8 +1,8 @@
-"""Chat messages to text, with the model's own Jinja template.
+"""Renders chat messages to text with the model's own Jinja template.
 
-What a template is told of turns and tools, and where the answer begins. Not: how it runs
-(`umad.engine.chats.template_program`) and where (`umad.engine.chats.template_process`). Threads:
-those of `umad.engine.mail.long_intake`.
+It decides what the template is told of turns and tools, and where the answer begins. Not: how the
+template runs (`umad.engine.chats.template_program`) and where
+(`umad.engine.chats.template_process`). Threads: those of `umad.engine.mail.long_intake`.
 """
 
 import json
@@ -16,7 +16,7 @@ from umad.conversation import ChatMessage, ChatOptions
 from umad.engine.chats.template_program import Renderer, TemplateFailed, to_json
 from umad.errors import BadRequest
 
-# A few kilobytes are usual.
+# Templates usually have a few kilobytes.
 MAX_TEMPLATE_CHARS = 1_000_000
 
 Guard = Callable[[str], str]
@@ -24,13 +24,12 @@ Guard = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """The prompt as text. opened: the mark of thinking under which the answer begins, or "".
-
-    may_think: the answer may begin with thinking, opened or not.
-    """
+    """A chat rendered to the text of a prompt."""
 
     text: str
+    # The opening mark of the thinking in which the answer begins; "" where it begins in none.
     opened: str = ""
+    # The answer may begin with thinking, opened or not.
     may_think: bool = False
 
 
@@ -45,7 +44,9 @@ class ChatTemplate:
         eos_text: str,
         run: Callable[[str], Renderer],
     ) -> None:
-        """`source` None: the model has none, and `render` says so. run: what runs it."""
+        """source: None where the model has no template; then `render` says so. run: starts what
+        runs the template.
+        """
         self.format: ChatFormat = format_of(source)
         self._specials = {"bos_token": bos_text, "eos_token": eos_text}
         self._renderer: Renderer | None = None
@@ -68,7 +69,7 @@ class ChatTemplate:
         options: ChatOptions | None = None,
         guard: Guard = str,
     ) -> Rendered:
-        """The prompt, ending where the assistant's answer begins or goes on.
+        """Render the prompt. It ends where the assistant's answer begins or goes on.
 
         guard: applied to every string that came from outside before the template sees it.
         Raises `BadRequest` when there is no template or it refuses these messages.
@@ -82,7 +83,8 @@ class ChatTemplate:
             messages = numbered(messages)
         begun = messages[-1] if options.continue_final else None
         turns = messages[:-1] if begun is not None else messages
-        # A template gets arguments as objects, as Hugging Face does; some add them up as text.
+        # A template gets arguments as objects, as Hugging Face passes them. Some templates join
+        # them to text as strings and fail on objects; those get text.
         try:
             text = self._text(turns, options, guard, objects=True)
         except BadRequest:
@@ -108,10 +110,10 @@ class ChatTemplate:
             raise BadRequest(str(error), field="messages") from error
 
     def _begun(self, text: str, begun: ChatMessage | None, guard: Guard) -> Rendered:
-        """`text` and what of the answer is there already."""
+        """Add the part of the answer that exists already to `text`."""
         thinking = self.format.thinking
         if thinking is None:
-            # In harmony the model chooses its channels by itself, unless a turn has been begun.
+            # In harmony the model chooses its channels itself, unless a turn has been begun.
             may_think = self.format.family == "harmony" and begun is None
             if begun is None or self.format.family != "harmony":
                 return Rendered(
@@ -136,7 +138,7 @@ def _offers_tools(options: ChatOptions) -> bool:
     return bool(options.tools) and options.tool_choice != "none"
 
 
-# What Hermes' and Qwen's templates say, for models whose template has no word for tools.
+# The words of Hermes' and Qwen's templates, for models whose template cannot name tools.
 _TOOLS_TOLD = """# Tools
 
 You may call one or more functions to assist with the user query. These are their signatures:
@@ -151,7 +153,7 @@ For each function call, return a JSON object with its name and arguments within 
 
 
 def _told_of_tools(messages: Sequence[ChatMessage], options: ChatOptions) -> list[ChatMessage]:
-    """The turns with the tools in the system's, and calls and answers as text."""
+    """Put the tools into the system turn, and write calls and answers as text."""
     tools = "\n".join(to_json(tool) for tool in _tools(options, str) or ())
     told = _TOOLS_TOLD.format(tools=tools)
     turns = [_as_text(turn) for turn in messages]
@@ -177,13 +179,13 @@ def _as_text(turn: ChatMessage) -> ChatMessage:
 
 
 def _turn(turn: ChatMessage, guard: Guard, *, objects: bool) -> dict[str, Any]:
-    """As templates know turns; what is not set is not there."""
+    """Write a turn as templates know it. A field that is not set is left out."""
     values: dict[str, Any] = {"role": guard(turn.role), "content": guard(turn.content)}
     for name in ("name", "tool_call_id"):
         if (given := getattr(turn, name)) is not None:
             values[name] = guard(given)
     if turn.reasoning is not None:
-        # Qwen and DeepSeek call it the one, gpt-oss the other.
+        # Qwen and DeepSeek use the first name, gpt-oss the second.
         values["reasoning_content"] = values["thinking"] = guard(turn.reasoning)
     if turn.tool_calls:
         values["tool_calls"] = [

@@ -1,10 +1,10 @@
-"""Keeps what users write from becoming control tokens: "<|im_end|>" in a message is eight signs.
+"""Keeps what users write from becoming control tokens: "<|im_end|>" in a message stays plain text.
 
 Control tokens have a meaning in what the template writes and none in what came from outside.
 So strings from outside are guarded before they are rendered: each occurrence of a control token's
-text is put between two characters of Unicode that are for nobody's text (U+FDD0, U+FDD1), and the
+text is put between two characters that Unicode reserves and no text uses (U+FDD0, U+FDD1). The
 rendered prompt is divided there: the marked parts are tokenised as plain text, all others with
-control tokens. Text without such occurrences is tokenised in one piece, exactly as ever.
+control tokens. Text without such occurrences is tokenised in one piece, as before.
 Owner: immutable; the mailbox thread uses it.
 """
 
@@ -20,21 +20,21 @@ _Tree = dict[str, "_Tree"]
 
 
 class TextPart(NamedTuple):
-    """A stretch of the prompt. special: control tokens written in it are meant."""
+    """A stretch of the prompt. special: its control tokens are meant as such."""
 
     text: str
     special: bool
 
 
 class PlainText:
-    """Made of the texts of a model's control tokens."""
+    """Guards text against the control tokens of one model."""
 
     def __init__(self, controls: Iterable[str]) -> None:
         known = {text for text in controls if text}
         self._controls = _compiled(known) if known else None
 
     def guard(self, text: str) -> str:
-        """`text` with its control tokens marked. Marks that are in it already become U+FFFD."""
+        """Mark the control tokens in `text`. Marks that `text` already has become U+FFFD."""
         if _BEGIN in text or _END in text:
             text = text.translate(_FORGED)
         if self._controls is None:
@@ -43,8 +43,9 @@ class PlainText:
 
     @staticmethod
     def parts(rendered: str) -> Iterator[TextPart]:
-        """The prompt divided at the marks, which are gone. A template may have torn a pair apart:
-        what has not both marks around it is the template's."""
+        """Divide the prompt at the marks, which are removed. A template may have torn a pair of
+        marks apart: text without both marks around it counts as the template's.
+        """
         pieces = _EDGES.split(rendered)
         for at in range(0, len(pieces), 2):
             if pieces[at]:
@@ -62,10 +63,11 @@ def _compiled(texts: Iterable[str]) -> re.Pattern[str]:
 
 
 def _any_of(texts: Iterable[str]) -> str:
-    """A pattern of the longest of `texts` at a place: one may begin with another.
+    """A pattern that finds the longest of `texts` at a place, since one may begin with another.
 
-    By their letters as a tree. As a plain list of a thousand control tokens it is gone through for
-    every "<" of a text: a megabyte of those took minutes, and the interpreter with it.
+    The pattern is a tree by letters. A plain list of a thousand control tokens is searched for
+    every "<" of a text: a megabyte of those took minutes, and the interpreter was blocked
+    meanwhile.
     """
     tree: _Tree = {}
     for text in texts:
@@ -77,8 +79,9 @@ def _any_of(texts: Iterable[str]) -> str:
 
 
 def _pattern(tree: _Tree) -> str:
-    """Of what may follow. Letters that have no other beside them are gone through in a loop: a
-    token may be longer than Python's stack is deep."""
+    """The pattern of a tree. Letters without a branch are handled in a loop and not by recursion,
+    because a token may be longer than Python's stack is deep.
+    """
     run = ""
     while len(tree) == 1 and "" not in tree:
         ((letter, tree),) = tree.items()

@@ -1,13 +1,12 @@
-"""The process that runs a model's chat template: `python -m umad.engine.chats.template_child
-RUN_S`.
+"""Runs a model's chat template in a process: `python -m umad.engine.chats.template_child RUN_S`.
 
 A template comes out of a file somebody downloaded and is a program: it may loop for ever, or square
 a number until one multiplication takes hours, in a call that no thread can interrupt. Here the
-kernel ends it: by a timer of RUN_S seconds of processor time and a limit of memory.
+kernel ends it, by a timer of RUN_S seconds of processor time and a limit of memory.
 
-The first frame on stdin is the template, every other one is values to render; each of those is
-answered on stdout. Frames are a 4-byte big-endian length and JSON. The end of stdin is the end.
-Not: what is made of its end (`umad.engine.chats.template_process`).
+The first frame on stdin is the template. Every other frame holds values to render, and its answer
+goes to stdout. Frames are a 4-byte big-endian length and JSON. The process ends when stdin ends.
+Not: what follows from its end (`umad.engine.chats.template_process`).
 """
 
 import contextlib
@@ -20,7 +19,7 @@ from typing import IO, Any
 
 from umad.engine.chats.template_program import TemplateFailed, TemplateProgram
 
-# Python with jinja2 takes 20 MB; the largest text and what it is made of, some hundred.
+# Python with jinja2 takes 20 MB. Rendering the largest text takes some hundred more.
 MEMORY_BYTES = 2**30
 HEADER = struct.Struct(">I")
 
@@ -34,7 +33,7 @@ def main(run_s: float) -> int:
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     program: TemplateProgram | str | None = None
     while (frame := read_frame(asked)) is not None:
-        # Its default action ends the process, whatever runs in it.
+        # The signal's default action ends the process, whatever runs in it.
         signal.setitimer(signal.ITIMER_PROF, run_s)
         if program is None:
             program = _program(frame)
@@ -65,7 +64,7 @@ def _answer(program: TemplateProgram | str, values: dict[str, Any]) -> dict[str,
 
 
 def read_frame(stream: IO[bytes]) -> Any:
-    """The next value, None at the end."""
+    """Read the next value; None at the end."""
     head = stream.read(HEADER.size)
     if len(head) < HEADER.size:
         return None

@@ -1,8 +1,9 @@
-"""A model's chat template run in a process of its own, so that it can be ended at any moment.
+"""Runs a model's chat template in a process of its own, so that it can be ended at any moment.
 
-A template that takes too long costs its process and one request; the next one starts another. After
-`GIVE_UP` in a row it is not run any more: each costs whoever waits behind it. Threads: any; those
-of `long_intake` wait here for each other, as one process has one question at a time.
+A template that takes too long costs its process and one request; the next request starts another
+process. After `GIVE_UP` such requests in a row the template is not run any more, because each makes
+the requests behind it wait. Threads: any; those of `long_intake` wait here for each other, because
+one process answers one question at a time.
 """
 
 import contextlib
@@ -20,18 +21,21 @@ from umad.engine.chats.template_child import read_frame, write_frame
 from umad.engine.chats.template_program import Renderer, TemplateFailed
 from umad.isolated import python_module
 
-# Of processor time. Conversations of a megabyte render within 50 ms.
+# Processor time. Conversations of a megabyte render within 50 ms.
 RUN_S = 2.0
-# The child counts its own processor time; on a machine that gives it none, this is the bound.
+# The child counts its own processor time. On a machine that gives it none, this bound holds.
 WAIT_S = 30.0
 GIVE_UP = 3
-# A long conversation at once: both ends would otherwise take turns for every 64 KiB of it.
+# A long conversation fits into the pipe at once. With a smaller pipe both ends would take turns
+# for every 64 KiB of it.
 PIPE_BYTES = 2**20
 _ENDLESS = "this model has a chat template that does not end; send a prompt instead of messages"
 
 
 class TemplateProcess(Renderer):
-    """source: the template. Started at once, since Python takes a moment."""
+    """Runs one template. source: the template. The process starts at once, since Python takes a
+    moment.
+    """
 
     def __init__(self, source: str, *, run_s: float = RUN_S) -> None:
         self._source = source
@@ -82,7 +86,7 @@ class TemplateProcess(Renderer):
         return process
 
     def _asked(self, values: dict[str, Any]) -> dict[str, str] | None:
-        """The child's answer, None where it has ended instead."""
+        """The child's answer; None where the child has ended instead."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -97,7 +101,7 @@ class TemplateProcess(Renderer):
         return answer
 
     def _ended(self) -> TemplateFailed:
-        """Make sure that it has, and start another. What is to be said of it."""
+        """Make sure that the child has ended, and start another. Returns the error to raise."""
         before = self._process
         with contextlib.suppress(subprocess.TimeoutExpired):
             before.wait(0.1)

@@ -1,9 +1,9 @@
-"""A model's Jinja template as a program: values in, text out. Pure but for today's date.
+"""Compiles a model's Jinja template and renders values with it. Pure but for today's date.
 
-It runs in jinja2's immutable sandbox, its products and its output bounded. What templates expect to
-find is what Hugging Face's `apply_chat_template` gives them: raise_exception, strftime_now, tojson
-without HTML escapes, trim_blocks and lstrip_blocks. Not: how long it runs and how much memory it
-takes, which nothing inside of a process can bound (`umad.engine.chats.template_process`).
+It runs in jinja2's immutable sandbox; its products and its output are bounded. Templates find what
+Hugging Face's `apply_chat_template` gives them: raise_exception, strftime_now, tojson without HTML
+escapes, trim_blocks and lstrip_blocks. Not: bounds on its time and its memory, which nothing inside
+a process can enforce (`umad.engine.chats.template_process`).
 """
 
 import datetime
@@ -16,25 +16,27 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from typing_extensions import override
 
-# What a hostile template could multiply is bounded by this.
+# Bounds what a hostile template could multiply.
 MAX_PRODUCT = 1_000_000
 MAX_RENDERED_CHARS = 64 * 2**20
 MAX_POWER = 64
 
 
 class TemplateFailed(Exception):
-    """The template cannot be read, or not be run on these values; says why, for a person."""
+    """The template cannot be read, or cannot be run on these values. The text
+    tells a person why.
+    """
 
 
 class Renderer(Protocol):
     """Runs one template."""
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """The text. Raises `TemplateFailed`; blocks for as long as the template is let run."""
+        """Render `values`. Raises `TemplateFailed`; blocks for as long as the template may run."""
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Besides the sandbox's own rules: nothing is multiplied beyond all bounds."""
+    """Bounds what a template may multiply, besides the sandbox's own rules."""
 
     intercepted_binops = frozenset(("*", "**"))
 
@@ -52,7 +54,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 class TemplateProgram(Renderer):
-    """Compiled once. Raises `TemplateFailed` where it cannot be."""
+    """A template that is compiled once. Raises `TemplateFailed` where it cannot be compiled."""
 
     def __init__(self, source: str) -> None:
         environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
@@ -95,7 +97,7 @@ class TemplateProgram(Renderer):
             AttributeError,
             RecursionError,
         ) as error:
-            # Templates are programs; what they stumble over is these messages.
+            # Templates are programs, and these messages made this one fail.
             raise TemplateFailed(
                 f"the model's chat template fails on these messages: {error}"
             ) from error

@@ -1,10 +1,10 @@
-"""Answers that have to keep to a grammar, a schema or a tool call.
+"""Keeps answers to a grammar, a schema or a tool call.
 
     answer_rules  AnswerRules: from a request to the mask that its answer must keep to
     answer_mask   AnswerMask: the tokens that may come next, made while the device decodes
     guidance      Guidance: grammars compiled by llguidance; the only importer of it
     schema_bounds what a schema may hold before it is compiled
-    schema_fault  where in a schema the fault is that a compiler only names
+    schema_fault  finds the place of a fault in a schema that a compiler only names
 
 Not: the draw under a mask (`umad.sampling`).
 """

@@ -1,10 +1,11 @@
-"""The tokens an answer may go on with, made on a thread of its own while the device decodes.
+"""Makes the masks of constrained answers on a thread of its own, while the device decodes.
 
-A step ends with `accept`, which hands the token over; the next one's `allowed` finds the mask
-ready, as a mask takes 2 to 200 microseconds and a decode milliseconds. Before the constraint
-begins the model may think, and what it thinks is not constrained. An answer whose mask is late is
-passed over until it is there (`drawing`), and its peers go on: they wait `PATIENCE_S` for it, once.
-One that is not there within `MASK_S` ends its answer with an error.
+A mask holds the tokens that an answer may go on with. A step ends with `accept`, which hands the
+drawn token over; the next step's `allowed` finds the mask ready, as a mask takes 2 to 200
+microseconds and a decode milliseconds. The model may think before its constraint begins, and
+thinking is not constrained. An answer whose mask is late is passed over until the mask is there
+(`drawing`), and the other answers go on; they wait `PATIENCE_S` for it, once. An answer whose mask
+is not made within `MASK_S` ends with an error.
 Owner: the step thread, once an `AnswerMask` was started. Between `accept` and `allowed` its grammar
 is the mask thread's.
 """
@@ -22,28 +23,31 @@ from umad.sampling.allowed import Allowed
 
 log = logging.getLogger("umad.engine")
 
-# A mask takes microseconds, on a machine with other things to do some milliseconds; bad grammars
-# were seen to take 40 s, and a step waits for its masks.
+# A mask takes microseconds, or some milliseconds on a busy machine. Bad grammars were seen to take
+# 40 s, and a step waits for its masks.
 MASK_S = 1.0
-# What a step may wait for a mask that is not ready: a busy machine gives the thread a core late.
+# A step may wait so long for a mask that is not ready: a busy machine gives the thread a core late.
 PATIENCE_S = 0.005
-# Threads while masks are late; those of others are made beside them.
+# The most threads while masks are late. The masks of other answers are made on the further threads.
 MOST_THREADS = 4
 _TAIL_BYTES = 64
 
 
 class Phase(enum.Enum):
-    """How far an answer is: not begun, and it may begin with thinking; thinking; under its
-    grammar."""
+    """How far an answer has come."""
 
+    # Not begun; the answer may begin with thinking.
     BEFORE = enum.auto()
+    # Inside the thinking, which is not constrained.
     THINKING = enum.auto()
+    # Under the grammar.
     ANSWER = enum.auto()
 
 
 class MaskMaker:
-    """The mask thread, and more where some masks are late. Started with the first constrained
-    answer."""
+    """Runs the mask thread, and more threads where some masks are late. The first constrained
+    answer starts it.
+    """
 
     def __init__(self) -> None:
         self._jobs: _Jobs | None = None
@@ -51,20 +55,22 @@ class MaskMaker:
         self._lock = threading.Lock()
 
     def put(self, mask: "AnswerMask") -> None:
-        """Have its next mask made. At most one job an answer: bounded by the streams."""
+        """Have the answer's next mask made. One answer has at most one job, so the streams bound
+        them.
+        """
         with self._lock:
             jobs = self._jobs or self._begin()
             jobs.put(mask)
 
     def help(self) -> None:
-        """A mask is late: those behind it are made by another thread."""
+        """Start another thread for the masks behind one that is late."""
         with self._lock:
             if self._jobs is not None and self._n_threads < MOST_THREADS:
                 self._n_threads += 1
                 _start(self._jobs)
 
     def leave(self) -> None:
-        """A thread is stuck with one mask: new ones make those that wait behind it."""
+        """A thread is stuck with one mask. Make the masks behind it on a new thread."""
         with self._lock:
             stuck, n_stuck = self._jobs, self._n_threads
             jobs = self._begin()
@@ -73,7 +79,7 @@ class MaskMaker:
                     mask = stuck.get_nowait()
                 except queue.Empty:
                     for _ in range(n_stuck):
-                        stuck.put(None)  # ends a thread, once it is through
+                        stuck.put(None)  # ends a thread, once its mask is made
                     return
                 jobs.put(mask)
 
@@ -94,9 +100,12 @@ def _start(jobs: "_Jobs") -> None:
 
 
 class AnswerMask:
-    """One completion's. piece_of: a token's bytes, control tokens written out. opening: the token
-    that begins thinking, where there may be any; closing: bytes that end it. phase: where the
-    answer begins."""
+    """The mask of one completion.
+
+    piece_of: a token's bytes, control tokens written out. opening: the token that begins thinking,
+    where the answer may think; closing: the bytes that end thinking. phase: where the answer
+    begins.
+    """
 
     def __init__(
         self,
@@ -117,14 +126,15 @@ class AnswerMask:
         self._tail = b""
         self._fresh: tuple[int, ...] = ()
         self._made = threading.Event()
-        # It was late once; no step waits for it any more.
+        # The mask was late once. No step waits for it any more.
         self._is_slow = False
         self._mask: Allowed | None = None
         self._error: UmadError | None = None
 
     def start(self, taken: Iterable[int] = ()) -> None:
-        """Begin behind the tokens a dead engine had drawn. The first mask is made on the calling
-        thread. Raises `BadRequest` where there can be none."""
+        """Begin after the tokens that a dead engine had drawn (`taken`). The first mask is made on
+        the calling thread. Raises `BadRequest` where no mask can be made.
+        """
         self._fresh = tuple([token for token in taken if self._step(token)])
         if self._phase is not Phase.THINKING:
             self.make()
@@ -132,7 +142,7 @@ class AnswerMask:
             raise self._error
 
     def accept(self, token: int) -> None:
-        """`token` was drawn, or chosen by a client that reads logits."""
+        """Take on `token`, which was drawn, or chosen by a client that reads logits."""
         self._settle()
         if self._step(token):
             self._order((token,))
@@ -140,7 +150,7 @@ class AnswerMask:
             self._order(())
 
     def allowed(self) -> Allowed | None:
-        """The tokens that may come; None for any token. Waits for the mask thread, `MASK_S` at
+        """The tokens that may come next; None for any token. Waits for the mask thread, `MASK_S` at
         most.
 
         Raises `BadRequest` when the grammar has become too complex.
@@ -154,11 +164,11 @@ class AnswerMask:
 
     @property
     def is_made(self) -> bool:
-        """`allowed` has nothing to wait for."""
+        """Whether `allowed` has nothing to wait for."""
         return self._phase is Phase.THINKING or self._made.is_set()
 
     def is_ready(self, patience_s: float) -> bool:
-        """The same, if need be a little later; who was late once is not waited for again."""
+        """Whether the mask is made; waits `patience_s` for it, but not if it was late before."""
         if self.is_made:
             return True
         if not self._is_slow:
@@ -169,12 +179,12 @@ class AnswerMask:
         return False
 
     def give_up(self) -> UmadError:
-        """It takes too long: why its answer ends."""
+        """Give the mask up because it takes too long. Returns the error that ends its answer."""
         self._maker.leave()
         return too_complex(self._grammar.field, MASK_S)
 
     def make(self) -> None:
-        """On the mask thread."""
+        """Make the mask. On the mask thread."""
         try:
             self._grammar.consume(self._fresh)
             besides = self._opening if self._phase is Phase.BEFORE else None
@@ -182,13 +192,14 @@ class AnswerMask:
         except UmadError as error:
             self._error = error
         except Exception:
-            # A thread's boundary: one grammar's trouble must not cost the others their masks.
+            # A thread's boundary: a fault in one grammar must not cost the other answers their
+            # masks.
             log.exception("mask cannot be made")
             self._error = InternalError("the mask of the answer cannot be made; see the log")
         self._made.set()
 
     def _settle(self) -> None:
-        """Until the mask thread has let go of the grammar."""
+        """Wait until the mask thread has let go of the grammar."""
         if self._phase is not Phase.THINKING and not self._made.wait(MASK_S):
             self._maker.leave()
             raise too_complex(self._grammar.field, MASK_S)
@@ -201,7 +212,7 @@ class AnswerMask:
         self._maker.put(self)
 
     def _step(self, token: int) -> bool:
-        """Whether the token is the grammar's."""
+        """Move the phase on. Returns whether the grammar has to consume the token."""
         if self._phase is Phase.ANSWER:
             return True
         if self._phase is Phase.BEFORE:
@@ -218,7 +229,7 @@ class AnswerMask:
 
 
 def too_complex(field: str, waited_s: float) -> BadRequest:
-    """The error of an answer whose next tokens cannot be told in time."""
+    """The error for an answer whose next mask was not made in time."""
     return BadRequest(
         f"{field} is too complex: which tokens may come next was not known after {waited_s:g} s",
         field=field,

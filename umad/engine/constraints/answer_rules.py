@@ -1,7 +1,8 @@
-"""From a request to the mask its answer must keep to: a constraint, a forced call, thinking before.
+"""Makes the mask that a request's answer must keep to, from its constraint or its forced call.
 
-Owner: whoever takes the request in; where a grammar is compiled, a thread of
-`umad.engine.mail.long_intake`. Nothing in it changes, so several may use it at once.
+A model's thinking before the answer stays free. Owner: the thread that takes the request in; where
+a grammar is compiled, a thread of `umad.engine.mail.long_intake`. It never changes, so several
+threads may use it at once.
 """
 
 import json
@@ -45,8 +46,9 @@ class AnswerRules:
         rendered: Rendered | None,
         resumed: Sequence[int],
     ) -> AnswerMask | None:
-        """None where anything may be answered. Raises `BadRequest`, at once, for what cannot be
-        compiled; begins behind the tokens in `resumed`."""
+        """Make the mask of an answer; None where the answer is free. The mask begins after the
+        tokens in `resumed`. Raises `BadRequest` at once for a constraint that cannot be compiled.
+        """
         grammar = self._grammar(constraint, options)
         if grammar is None:
             return None
@@ -65,7 +67,7 @@ class AnswerRules:
         return mask
 
     def _check_pace(self, grammar: Grammar) -> None:
-        """Refuse a grammar that would keep every step waiting: better now than at its first."""
+        """Refuse a grammar that would make every step wait, before its first step."""
         began_ns = self._now_ns()
         grammar.allowed()
         if self._now_ns() - began_ns > MASK_S * NS_PER_S:
@@ -84,7 +86,7 @@ class AnswerRules:
             return None
         grammar = self._guidance.compiled(constraint)
         offered = bool(tools) and options.tool_choice != "none"
-        # The schemas true and false are no maps, and as good as none beside tools.
+        # The schemas true and false are no maps, and constrain nothing beside tools.
         is_map = constraint.kind == "json_schema" and constraint.text.lstrip().startswith("{")
         if not is_map or not offered:
             return grammar
@@ -108,7 +110,7 @@ class AnswerRules:
             self._guidance.check_schema(schema, place)
 
     def _mark(self, text: str) -> str:
-        """As a control token, where the model has one of that text, else as text."""
+        """Write `text` as a control token where the model has one for it, else as text."""
         ids = self._vocab.tokenize(text, special=True, with_ends=False)
         if ids.size == 1 and not self._vocab.piece(int(ids[0])):
             return f"<[{int(ids[0])}]>"
@@ -117,11 +119,11 @@ class AnswerRules:
     def _thinking(
         self, rendered: Rendered | None, *, forces_call: bool
     ) -> tuple[int | None, bytes, Phase]:
-        """(opening token, closing bytes, phase) of an answer behind this prompt."""
+        """The (opening token, closing bytes, phase) of an answer to this prompt."""
         if rendered is None or not rendered.may_think:
             return None, b"", Phase.ANSWER
         if self._format.family == "harmony":
-            # A forced call's grammar has the thinking in it.
+            # The grammar of a forced call already contains the thinking.
             phase = Phase.ANSWER if forces_call else Phase.THINKING
             return None, _HARMONY_ANSWER, phase
         if self._format.thinking is None:
@@ -130,6 +132,6 @@ class AnswerRules:
         if rendered.opened:
             return None, closing.encode(), Phase.THINKING
         ids = self._vocab.tokenize(opening, special=True, with_ends=False)
-        # A model for which the mark is no token of its own does not think unasked.
+        # A model that has no token of its own for the mark thinks only where the prompt opened it.
         first = int(ids[0]) if ids.size == 1 else None
         return first, closing.encode(), Phase.BEFORE

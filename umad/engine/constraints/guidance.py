@@ -1,7 +1,7 @@
-"""llguidance: grammars compiled for one model's tokens. The only module that imports it.
+"""Compiles grammars for one model's tokens with llguidance. The only module that imports it.
 
-Building its tokenizer takes the interpreter for itself: a second for 152k tokens. So that is
-done once, before the engine says that it is ready.
+Building its tokenizer blocks the interpreter: for a second with 152k tokens. So the engine builds
+it once, before it says that it is ready.
 https://github.com/guidance-ai/llguidance. Any thread.
 """
 
@@ -24,23 +24,23 @@ from umad.sampling.allowed import WORD_BITS, Allowed
 
 log = logging.getLogger("umad.engine")
 
-# What a hostile grammar may cost: compiling some seconds of one core. 60,000 values of an enum need
-# less; 1.5 KB of rules that double each other's length burnt 5,000,000 in 15 s.
+# The most that a hostile grammar may cost: some seconds of one core to compile. 60,000 values of an
+# enum need less; 1.5 KB of rules that double each other's length burnt 5,000,000 in 15 s.
 _LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000, step_lexer_fuel=200_000, step_max_items=50_000
 )
 _MOST_REASON_CHARS = 400
-# Grammars whose compiled form is kept, for those who ask again: some megabytes each at most.
+# So many compiled grammars are kept for later requests. Each takes some megabytes at most.
 MOST_KEPT = 4
-# To find the fault in a schema, parts of it are compiled: so many characters in all, at most.
+# Parts of a schema are compiled to find its fault, up to so many characters in all.
 _COMPILED_CHARS = 2 * 2**20
-# What llguidance appends for its own authors.
+# llguidance appends this mark and its internal state, for its own authors.
 _STATE = "<state>"
 _NO_ANSWER = "NoExtensionBias"
 
 
 class Guidance:
-    """Compiles for one model."""
+    """Compiles grammars for one model."""
 
     def __init__(self, model: TokenTable) -> None:
         self.n_vocab = model.n_vocab
@@ -49,19 +49,22 @@ class Guidance:
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._flaw_of_vocab: str | None = None
-        # At their beginning, the one used longest ago first.
+        # Matchers at their beginning. The one used longest ago stands first.
         self._compiled_before: OrderedDict[tuple[str, str], LLMatcher] = OrderedDict()
 
     def prepare(self) -> None:
-        """Build what takes long, unless it is there. A vocabulary that cannot be constrained is
-        told of to those who ask for that, and no reason to end."""
+        """Build the tokenizer, unless it is built. A vocabulary that cannot be constrained does not
+        end the engine: requests that ask for a constraint are refused.
+        """
         try:
             self._tokens()
         except Unsupported as error:
             log.warning("no constraints: %s", error.message)
 
     def check_schema(self, schema: str, field: str) -> None:
-        """Raise `BadRequest` unless a JSON schema can be compiled; names the place at fault."""
+        """Raise `BadRequest` unless a JSON schema can be compiled. The error names the faulty
+        place.
+        """
         too_much = flaw_of_multiples(schema)
         if too_much:
             raise _refusal(too_much, field)
@@ -76,9 +79,10 @@ class Guidance:
             raise _refusal(reason, f"{field}.{path}" if path else field)
 
     def compiled(self, constraint: Constraint) -> "Grammar":
-        """At its beginning. Raises `BadRequest` naming the field and the reason.
+        """Compile a grammar, at its beginning. Raises `BadRequest` naming the field and the reason.
 
-        The completions of one request, and the next with the same grammar, share what was compiled.
+        The completions of one request, and the next request with the same grammar, share the
+        result.
         """
         key = (constraint.kind, constraint.text)
         matcher = self._known(key)
@@ -116,7 +120,9 @@ class Guidance:
         return self._grammar(text, constraint.field)
 
     def compiled_lark(self, text: str, field: str) -> "Grammar":
-        """A grammar of our own making; `field` is what it was made for."""
+        """Compile a grammar that umad wrote itself. field: the request's field it
+        was written for.
+        """
         key = ("calls", text)
         matcher = self._known(key)
         if matcher is not None:
@@ -159,7 +165,7 @@ class Guidance:
 
 
 class Grammar:
-    """One answer's place in its grammar. Any one thread at a time."""
+    """The place of one answer in its grammar. Only one thread at a time."""
 
     def __init__(
         self, matcher: LLMatcher, *, n_vocab: int, eog: frozenset[int], field: str
@@ -170,22 +176,23 @@ class Grammar:
         self._eog = eog
         self._end = Allowed.only(np.array(sorted(eog), np.intp), n_vocab)
         self._words = np.zeros((n_vocab + WORD_BITS - 1) // WORD_BITS, np.int32)
-        # The last two that differ: within a text one mask is mostly the next one's, too.
+        # The last two masks that differ: within a text the next mask is mostly the same as the
+        # last.
         self._last: tuple[Allowed, ...] = ()
 
     def copied(self) -> LLMatcher:
-        """One that stands where this does, and goes on by itself."""
+        """Copy the matcher; the copy stands at the same place and moves independently."""
         return self._matcher.deep_copy()
 
     def consume(self, tokens: Iterable[int]) -> None:
-        """These were taken. Raises `BadRequest` where the grammar has become too complex."""
+        """Move on past `tokens`. Raises `BadRequest` where the grammar has become too complex."""
         inner = [token for token in tokens if token not in self._eog]
         if inner and not self._matcher.consume_tokens(inner):
             raise self._broken()
 
     def allowed(self, besides: int | None = None) -> Allowed:
-        """The tokens that may come next, ends of generation among them where it may end; besides:
-        one more.
+        """The tokens that may come next, with the ends of generation where the answer may end.
+        besides: one token more.
 
         Releases the interpreter for nearly all of its time.
         """

@@ -1,8 +1,8 @@
-"""What of a JSON schema costs far more to compile than it is long, told before. Pure.
+"""Finds numbers in a JSON schema that are short to write and very dear to compile. Pure.
 
-llguidance makes an automaton of as many states as the number behind `multipleOf` has units, of the
-least common multiple where several hold for one value: 40 characters took 18 s and 150 MB
-(300,007), and ten times the number thirty times that.
+For `multipleOf` llguidance builds an automaton with as many states as the number has units, or with
+the least common multiple where several numbers hold for one value: 40 characters took 18 s and
+150 MB (300,007), and ten times that number took thirty times as much.
 """
 
 import json
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-# A second, and some megabytes.
+# So many cost a second, and some megabytes.
 MOST_UNITS = 100_000
-# Written with more places than that, a number is finer than what is written as JSON.
+# A number with more decimal places is finer than the numbers that JSON texts hold.
 _MOST_PLACES = 30
 _IN_LARK = re.compile(r"%json\s*")
 _DECODER = json.JSONDecoder(parse_float=Decimal)
 
 
 def flaw_of_schemas(lark: str) -> str:
-    """The same of every schema that stands in a grammar (`%json {…}`)."""
+    """Apply `flaw_of_multiples` to every schema in a grammar (`%json {…}`)."""
     found = []
     for mark in _IN_LARK.finditer(lark):
         try:
@@ -32,8 +32,9 @@ def flaw_of_schemas(lark: str) -> str:
 
 
 def flaw_of_multiples(schema: str) -> str:
-    """Why the numbers in `multipleOf` are too much for a compiler; "" where they are not, and for
-    what is no JSON, which others refuse."""
+    """Say why the numbers in `multipleOf` are too much for a compiler; "" where they are not. A
+    text that is no JSON also gives "": other checks refuse it.
+    """
     try:
         return _flaw(_DECODER.decode(schema), schema)
     except (ValueError, ArithmeticError, RecursionError):
@@ -48,7 +49,7 @@ def _flaw(parsed: Any, schema: str) -> str:
     if places > _MOST_PLACES or max(numbers) > MOST_UNITS:
         return _said(max(numbers))
     alone = sum([_units(number, 0) for number in numbers])
-    # Parts of a schema are put together where one refers to another or several have to hold.
+    # Parts of a schema are combined where one refers to another, or several have to hold.
     may_meet = any(word in schema for word in ("allOf", "anyOf", "oneOf", "$ref"))
     together = math.lcm(*[_units(number, places) for number in numbers]) if may_meet else 0
     if alone > MOST_UNITS or together > MOST_UNITS:
@@ -61,7 +62,7 @@ def _said(number: Decimal) -> str:
 
 
 def _units(number: Decimal, places: int) -> int:
-    """A number in whole units of so many decimal places, or of its own."""
+    """Count a number in units of so many decimal places, or of its own places where it has more."""
     own = max(places, -int(number.as_tuple().exponent))
     return int(number.scaleb(own))
 

@@ -1,11 +1,11 @@
-"""Where in a JSON schema the fault is that a compiler only names. Pure."""
+"""Finds the place of a fault in a JSON schema, where the compiler only names the fault. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Flaw = Callable[[Any], str]
 
-# Each look is a compilation of a part.
+# Each look compiles a part of the schema.
 MAX_LOOKS = 300
 _SHARED = ("$defs", "definitions")
 _MAPS = ("properties", "patternProperties", *_SHARED)
@@ -29,7 +29,8 @@ def fault_path(schema: Any, reason: str, flaw_of: Flaw, *, max_looks: int = MAX_
             if looks < 0:
                 return ".".join(path)
             alone = {**shared, **inner} if isinstance(inner, Mapping) else inner
-            # A part that is shared cannot fail alone: it would be found in every other.
+            # A shared part is compiled without the shared parts, or its fault would show in every
+            # other.
             if step.partition(".")[0] in _SHARED:
                 alone = inner
             if flaw_of(alone) == reason:
