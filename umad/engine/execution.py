@@ -1,4 +1,4 @@
-"""What carries a plan out, and what came of it: the seam between the step loop and a backend.
+"""Defines the seam between the step loop and a backend: what carries a plan out, and its result.
 
 Not: how llama.cpp does it (`decode_runner`), sampling, or the scheduler's books. Owner: the step
 thread.
@@ -26,15 +26,18 @@ NOTHING_KEPT = HouseKept()
 
 @dataclass(slots=True)
 class Decoded:
-    """rids: the request of each row of `logits`, float32 (n, n_vocab), good until the next run.
-    device_ns: wall time of the decode call. n_rows: tokens in the batch. house: what the plan's
-    memory operations came to."""
+    """The result of one step's decode."""
 
     outcome: Literal["done", "cut", "no_memory"]
+    # The request of each row of `logits`.
     rids: list[int]
+    # float32 (n, n_vocab), valid until the next run.
     logits: NDArray[np.float32]
+    # Wall time of the decode call.
     device_ns: int
+    # Tokens in the batch.
     n_rows: int
+    # The results of the plan's memory operations.
     house: HouseKept = NOTHING_KEPT
 
 
@@ -42,19 +45,19 @@ NO_LOGITS: NDArray[np.float32] = np.empty((0, 0), np.float32)
 
 
 def no_decode(house: HouseKept) -> Decoded:
-    """What comes of a step without a row of any stream."""
+    """The result of a step in which no stream has a row."""
     return Decoded("done", [], NO_LOGITS, 0, 0, house)
 
 
 class StepRunner(Protocol):
-    """What carries plans out. On the step thread; `run` takes as long as a decode."""
+    """Carries plans out. On the step thread; `run` takes as long as a decode."""
 
     def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
         """Carry out memory operations, in order."""
         ...
 
     def run(self, plan: StepPlan) -> Decoded:
-        """One decode of a plan that has rows. Raises `EngineFailed`."""
+        """Run one decode of a plan that has rows. Raises `EngineFailed`."""
         ...
 
     def disk_done(self, report: DiskDone) -> None:
@@ -67,26 +70,26 @@ class StepRunner(Protocol):
 
 
 class NoStreams:
-    """The `StepRunner` of a model that only embeds: no plan has a row of a stream."""
+    """The `StepRunner` of a model that only embeds, whose plans have no rows of streams."""
 
     def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
-        """There is nothing to keep."""
+        """Does nothing: there are no cells."""
         return NOTHING_KEPT
 
     def run(self, plan: StepPlan) -> Decoded:
-        """Never called: nothing that generates is taken in."""
+        """Never called, because requests to generate are refused."""
         raise EngineFailed("a model that only embeds was given a stream to run")
 
     def disk_done(self, report: DiskDone) -> None:
-        """There are no sessions."""
+        """Does nothing: there are no sessions."""
 
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
-        """Of none."""
+        """Returns nothing: no plan has a prefill sequence."""
         return ()
 
 
 def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> int:
-    """What a step has moved; of a cut one about as much as it had time for."""
+    """Bytes that a step has moved. For a cut step it is the share that its time allowed."""
     whole = traffic.moved(
         n_rows=decoded.n_rows,
         n_cells_read=plan.n_cells_read,

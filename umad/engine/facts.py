@@ -1,4 +1,4 @@
-"""What a loaded model is and costs: the plain map of `EngineReady.facts`. Pure."""
+"""Describes a loaded model and its costs: the plain map of `EngineReady.facts`. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,23 +12,7 @@ LOGIT_BYTES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """Everything a user may want to know about the model that serves them.
-
-    weights: bytes a token touches. kv_type: the ggml type really used; kv_type_asked: our name
-    of what was asked for. can_share_prefix: False for models with a state instead of cells.
-    cuts_soon: a running background step gives the device back within milliseconds.
-    kv_cell_bytes: of one position of a text, window_cell_bytes the part of it whose layers look
-    back over `window_tokens` only. seq_bytes: of every stream, used or not; state_bytes: the part
-    of it that a step reads and writes as a whole. context_bytes: all that the context was reckoned
-    to take: cells, states, and what a step works in.
-    skip_ms: what a row's attention takes to pass over a cell of the pool that is not its own.
-    park_bytes: host memory for what the pool has no room for, 0 for none.
-    text_tokens: most of one text, prompt and answer together.
-    pooling, embed_tokens, embed_width: what becomes of a text's tokens when it is embedded ("rank":
-    a score of a pair), tokens of the longest text taken, numbers of a vector. generates: False for
-    encoders, which only embed.
-    warmup_ms: the first decode, which pages the weights in; decode_ms: one row after that.
-    """
+    """Everything that a user may want to know about the model that serves them."""
 
     name: str
     path: str
@@ -43,13 +27,21 @@ class ModelFacts:
     n_ctx_train: int
     n_cells: int
     max_seqs: int
+    # Bytes of weights that tokens touch.
     weights: WeightBytes
+    # The ggml type really used.
     kv_type: str
+    # Our name of the type that was asked for.
     kv_type_asked: str
     kv_pack: str
+    # Bytes of one position of a text.
     kv_cell_bytes: int
+    # False for models that keep a state instead of cells.
     can_share_prefix: bool
+    # A running background step gives the device back within milliseconds.
     cuts_soon: bool
+    # Milliseconds that a row's attention takes to pass over one cell of the pool that is not its
+    # own.
     skip_ms: float
     flash_attention: bool
     backends: tuple[str, ...]
@@ -61,28 +53,40 @@ class ModelFacts:
     adds_bos: bool
     eog_tokens: tuple[int, ...]
     fim_tokens: Mapping[str, int] = field(default_factory=dict)
+    # False for encoders, which only embed.
     generates: bool = True
+    # How the tokens of an embedded text are combined; "rank" for a score of a pair.
     pooling: str = "mean"
+    # Tokens of the longest text that is embedded.
     embed_tokens: int = 0
+    # Numbers of a vector.
     embed_width: int = 0
+    # Host memory for cells that the pool has no room for; 0 for none.
     park_bytes: int = 0
+    # The part of `kv_cell_bytes` whose layers look back over `window_tokens` only.
     window_cell_bytes: int = 0
     window_tokens: int = 0
+    # The part of `seq_bytes` that a step reads and writes as a whole.
     state_bytes: int = 0
+    # Bytes of every stream, used or not.
     seq_bytes: int = 0
+    # The most tokens of one text, prompt and answer together.
     text_tokens: int = 0
+    # All that the context was reckoned to take: cells, states, and what a step works in.
     context_bytes: int = 0
     load_ms: float = 0.0
+    # The first decode, which pages the weights in.
     warmup_ms: float = 0.0
+    # A decode of one row after that.
     decode_ms: float = 0.0
 
     @property
     def kv_pool_bytes(self) -> int:
-        """The whole KV pool."""
+        """Bytes of the whole KV pool."""
         return self.n_cells * self.kv_cell_bytes
 
     def as_map(self) -> dict[str, Any]:
-        """For the link: plain values only."""
+        """The facts as plain values, for the link."""
         values = asdict(self)
         del values["chat_format"]
         values |= self.chat_format.facts()
@@ -93,28 +97,32 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTraffic:
-    """Bytes a step moves: weights once a micro-batch, KV read and written, states read and written,
-    logits.
+    """Computes the bytes that a step moves: weights once a micro-batch, KV and states read and
+    written, and logits.
 
-    kv_cell_bytes: of a position; window_cell_bytes: the part of it that a row reads at most
-    `window_tokens` times. state_bytes: of a sequence of the step, of which there are `max_seqs` at
-    most.
-    An estimate that leaves out activations, which would add to it, and caches, which would save.
+    It is an estimate. It leaves out activations, which would add to it, and caches, which would
+    save.
     """
 
     weights: WeightBytes
+    # Bytes of one position.
     kv_cell_bytes: int
     n_vocab: int
     ubatch: int
+    # The part of `kv_cell_bytes` that a row reads at most `window_tokens` times.
     window_cell_bytes: int = 0
     window_tokens: int = 0
+    # Bytes of the state of one sequence of the step. There are at most `max_seqs` sequences.
     state_bytes: int = 0
     max_seqs: int = 0
 
     def moved(self, *, n_rows: int, n_cells_read: int, n_logit_rows: int) -> int:
-        """Of a step with these counts. A sequence is told by its row of logits: one whose prompt
-        goes on counts with the step that ends it, and the rows of an embedding, which are all
-        outputs, as far as there are sequences."""
+        """Bytes of a step with these counts.
+
+        Sequences are counted by their rows of logits. So a sequence whose prompt goes on counts
+        only with the step that ends the prompt. All rows of an embedding are outputs; they count as
+        far as there are sequences.
+        """
         whole, rest = divmod(n_rows, self.ubatch)
         weights = whole * self.weights.touched(self.ubatch) + self.weights.touched(rest)
         cells = (n_cells_read + n_rows) * self.kv_cell_bytes

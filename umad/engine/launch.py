@@ -1,4 +1,4 @@
-"""How an engine is started: its options as one JSON argument, its command line.
+"""Describes how an engine is started: its options as one JSON argument, and its command line.
 
 Pure, and importable without llama.cpp: the daemon uses it.
 """
@@ -15,33 +15,34 @@ PROGRAM = "umad.engine"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """Everything an engine needs to know before it starts.
+    """Everything an engine needs to know before it starts."""
 
-    name: what requests call the model. path: the GGUF file. prompt_tokens: the longest prompt
-    taken; None leaves that to the context's size. budget_bytes_per_s: of all engines together, None
-    for no limit; budget_measured: it is the machine's own bandwidth, not a wish. board_fd: the
-    inherited device board, None where there is none; board_seat: this engine's place on it.
-    choice_s: how long a completion waits for the client that chooses its tokens.
-    """
-
+    # The name that requests call the model by.
     name: str
+    # The GGUF file.
     path: str
     engine: EngineSettings = field(default_factory=EngineSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     lanes: Mapping[str, LaneSettings] = field(default_factory=lambda: Settings().qos)
     latency_cap: float = Settings().latency_cap
+    # The longest prompt that is accepted; None leaves that to the context's size.
     prompt_tokens: int | None = None
     log_level: str = "info"
     verbose: bool = False
+    # The budget of all engines together; None for no limit.
     budget_bytes_per_s: float | None = None
+    # The budget is the machine's own measured bandwidth and not a user's wish.
     budget_measured: bool = False
+    # The inherited device board; None where there is none.
     board_fd: int | None = None
+    # This engine's place on the board.
     board_seat: int = 0
+    # How long a completion waits for the client that chooses its tokens.
     choice_s: float = Settings().limits.choice_s
 
     @classmethod
     def of(cls, settings: Settings, *, name: str, path: str) -> "EngineOptions":
-        """The part of a daemon's settings that an engine for this model needs."""
+        """Pick the part of a daemon's settings that an engine for this model needs."""
         return cls(
             name=name,
             path=path,
@@ -56,12 +57,12 @@ class EngineOptions:
         )
 
     def to_json(self) -> str:
-        """One line; `from_json` is its inverse."""
+        """Encode as one line; `from_json` is its inverse."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "EngineOptions":
-        """Both ends are the same version of umad, so an unknown key is a bug and raises."""
+        """Decode. Both ends are the same version of umad, so an unknown key is a bug and raises."""
         values = json.loads(text)
         values["engine"] = EngineSettings(**values["engine"])
         values["scheduler"] = SchedulerSettings(**values["scheduler"])

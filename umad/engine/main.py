@@ -1,6 +1,6 @@
-"""The engine process from its arguments to its exit.
+"""Runs the engine process from its arguments to its exit.
 
-Not: what it is made of (`wiring`). Owner: the main thread, which becomes the step thread.
+Not: how its parts are made (`wiring`). Owner: the main thread, which becomes the step thread.
 """
 
 import argparse
@@ -23,14 +23,14 @@ log = logging.getLogger("umad.engine")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve one model over one socket; the exit status."""
+    """Serve one model over one socket. Returns the exit status."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description="umad's engine; not for the shell")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--options", type=EngineOptions.from_json, required=True)
     parsed = parser.parse_args(arguments)
     options: EngineOptions = parsed.options
     die_with_parent(os.getppid())
-    # Ctrl-C in the daemon's terminal is the daemon's to act on.
+    # Ctrl-C in the daemon's terminal is for the daemon to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     handler = logging.StreamHandler()
     handler.setFormatter(
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     except UmadError as error:
         return _fatal(link, Fatal(code=error.code, message=error.message))
     except Exception:
-        # The process's boundary: the daemon must hear a reason, the log the whole of it.
+        # The process's boundary: the daemon must be told a reason, and the log gets the full error.
         log.exception("engine failed")
         return _fatal(link, Fatal(code=EngineFailed.code, message="the engine failed; see its log"))
     return 0

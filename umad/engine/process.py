@@ -1,6 +1,6 @@
-"""What the platform adds to a process: its parent's death, thread names, cores, memory.
+"""Adds what the platform offers to a process: its parent's death, thread names, cores, memory.
 
-Each function does its best and says nothing where the platform has no such thing.
+Each function does its best, and does nothing where the platform has no such thing.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _LEAST_PRIORITY = 19
 _LOW_PRIORITY = 5
 SPINS = 3000
-# How a user chooses the way OpenMP threads wait.
+# A user who sets one of these chooses how OpenMP threads wait.
 WAIT_VARIABLES = frozenset({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
 # llguidance recurses along chains of references: 256 KiB of schema went 8,000 deep and overran 32
-# MiB. Only what is touched becomes memory.
+# MiB. Only the pages that are touched take memory.
 DEEP_STACK_BYTES = 256 * 2**20
 _starting = threading.Lock()
 _CGROUP = Path("/sys/fs/cgroup")
@@ -30,10 +30,11 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def die_with_parent(parent: int) -> None:
     """Ask the kernel for SIGKILL when the parent process `parent` ends, however it ends. On
-    platforms without that, the end of the socket does the same a little later."""
+    platforms without that, the end of the socket ends this process a little later.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it was gone before we asked
+        if os.getppid() != parent:  # the parent ended before we asked
             os._exit(1)
 
 
@@ -44,14 +45,15 @@ def name_thread(name: str) -> None:
 
 
 def start_deep_thread(run: Callable[[], None], name: str) -> None:
-    """Start a daemon thread whose stack takes what recurses deeply in libraries of others; a stack
-    of the usual size where there is no room for one."""
+    """Start a daemon thread with a stack for libraries that recurse deeply. Where there is no room
+    for such a stack, the thread gets one of the usual size.
+    """
     with _starting:
         usual = threading.stack_size(DEEP_STACK_BYTES)
         try:
             threading.Thread(target=run, name=name, daemon=True).start()
             return
-        except RuntimeError:  # an address space that is limited
+        except RuntimeError:  # the address space is limited
             pass
         finally:
             threading.stack_size(usual)
@@ -59,16 +61,17 @@ def start_deep_thread(run: Callable[[], None], name: str) -> None:
 
 
 def take_only_idle_cores() -> None:
-    """Let the calling thread run where nobody else wants to; only Linux can say that of one."""
+    """Let the calling thread run only on idle cores. Only Linux can set that for one thread."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
 
 
 def let_others_first() -> None:
-    """Let the calling thread have what decode threads leave, and a quarter of a core where they
-    leave nothing; only Linux can say that of one. Not for one that works with the interpreter's
-    lock: where others want the cores, all would wait for it."""
+    """Let the calling thread use the time that decode threads leave, and a quarter of a core where
+    they leave none. Only Linux can set that for one thread. Not for a thread that holds the
+    interpreter's lock while it works: on busy cores all threads would wait for that lock.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
@@ -79,36 +82,38 @@ def share_cores() -> None:
 
     libgomp spins for milliseconds, and then daemon and clients want a core that is spinning; a
     thread that sleeps at once costs as much. Tiny model over the socket, two quiet cores, tokens/s
-    of 1 / 8 streams: 332 / 1,328 as libgomp comes, 347 / 1,310 with 3,000 rounds, 357 / 1,291 with
-    1,000, 200 / 980 with 100. `umad.engine.steps.spinning` goes down to 100 where others want the
-    cores. Where somebody has chosen, theirs stays.
+    of 1 / 8 streams: 332 / 1,328 with libgomp's own setting, 347 / 1,310 with 3,000 rounds,
+    357 / 1,291 with 1,000, 200 / 980 with 100. `umad.engine.steps.spinning` goes down to 100 where
+    other programs want the cores. A user's own choice stays.
     """
     if not os.environ.keys() & WAIT_VARIABLES:
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def spins_are_ours() -> bool:
-    """Whether it was `share_cores` that chose how OpenMP threads wait."""
+    """Whether `share_cores` chose how OpenMP threads wait, and not the user."""
     return os.environ.get("GOMP_SPINCOUNT") == str(SPINS) and "OMP_WAIT_POLICY" not in os.environ
 
 
 def tells_waits() -> bool:
-    """Whether the kernel says how long threads waited for a core."""
+    """Whether the kernel tells how long threads waited for a core."""
     return Path("/proc/self/schedstat").is_file()
 
 
 def locked_bytes() -> int | None:
-    """Memory of this process that the kernel keeps from being paged out; None where it does not
-    say."""
+    """Bytes of this process that the kernel keeps from being paged out; None where it does not
+    tell.
+    """
     found = re.search(r"^VmLck:\s*(\d+) kB$", _read(Path("/proc/self/status")), re.MULTILINE)
     return None if found is None else int(found[1]) * 1024
 
 
 def decode_threads() -> int:
-    """Cores that do equal work: physical ones this process may use; on Apple the fast ones.
+    """The number of cores that do equal work: physical ones this process may use; on Apple the fast
+    ones.
 
-    Two threads on one core, or a fast core that waits for a slow one at each of a graph's
-    barriers, make llama.cpp slower, not faster.
+    llama.cpp gets slower when two threads share one core, or when a fast core waits for a slow one
+    at each of a graph's barriers.
     """
     if sys.platform == "darwin":
         fast = _sysctl("hw.perflevel0.physicalcpu")
@@ -122,7 +127,7 @@ def decode_threads() -> int:
 
 
 def memory_bytes() -> int:
-    """Memory this process could ever have: the machine's, or less where a cgroup says so."""
+    """Memory that this process could ever have: the machine's, or less where a cgroup limits it."""
     total: int = psutil.virtual_memory().total
     limit = _read(_CGROUP / "memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
@@ -152,7 +157,8 @@ def _sysctl(name: str) -> int | None:
 
 def trim_heap() -> None:
     """Give the pages of freed memory back to the system, where the C library has a call for it
-    (glibc): what was large and short-lived would stay resident for the life of the process."""
+    (glibc). Otherwise large, short-lived memory stays resident for the life of the process.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,6 +1,6 @@
-"""The seam to a model's vocabulary: text to token ids and back.
+"""Defines the seam to a model's vocabulary: text to token ids and back.
 
-Not: what an engine does with it (`vocab`). Any thread may ask: a vocabulary does not change.
+Not: how an engine uses it (`vocab`). Any thread may ask, because a vocabulary does not change.
 """
 
 from collections.abc import Callable
@@ -26,16 +26,16 @@ class TokenTable(Protocol):
 
     @property
     def covers_all_bytes(self) -> bool:
-        """Every byte of a text stands in a token of it."""
+        """Whether the tokens of a text together contain every byte of it."""
         ...
 
     @property
     def drops_blanks(self) -> bool:
-        """Some token takes the blanks beside it with it."""
+        """Whether some token swallows the blanks beside it."""
         ...
 
     def chat_template(self, name: str | None = None) -> str | None:
-        """The Jinja source in the model's file, or the one of that name; None without."""
+        """The Jinja source in the model's file, or the template called `name`; None without one."""
         ...
 
     def eog_tokens(self) -> frozenset[int]:
@@ -43,19 +43,21 @@ class TokenTable(Protocol):
         ...
 
     def control_tokens(self) -> frozenset[int]:
-        """Tokens that mean something and stand for no text."""
+        """Tokens that have a meaning and stand for no text."""
         ...
 
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
-        """Ids, int32 (n,). add_special: with the ends that the model wants around a text;
-        parse_special: control tokens are recognised in it."""
+        """Token ids, int32 (n,). add_special: add the ends that the model wants around a text.
+        parse_special: recognise control tokens in the text.
+        """
         ...
 
     def piece(self, token: int, *, special: bool) -> bytes:
-        """Bytes of one token; of a control token none unless `special`."""
+        """Bytes of one token. A control token gives no bytes unless `special`."""
         ...
 
     def guidance_tokenizer(self, make: Callable[..., T]) -> T:
-        """What `make` (`llguidance.LLTokenizer.from_llamacpp`) makes of the vocabulary. Raises
-        `ValueError` where it cannot be constrained."""
+        """Call `make` (`llguidance.LLTokenizer.from_llamacpp`) with the vocabulary and return the
+        result. Raises `ValueError` where the vocabulary cannot be constrained.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Text to token ids and back, for one model.
+"""Turns text into token ids and back, for one model.
 
 Any thread: llama.cpp's vocabulary is constant after load (its tokenizers keep their working state
 on the caller's stack), and the cache below is only ever filled with equal values.
@@ -16,19 +16,19 @@ from umad.engine.tokens import TokenTable
 from umad.errors import BadRequest, PromptTooLong
 
 _NO_BOUND = 0
-# A few milliseconds of a core (nano: 35 ms for 64 KB of prose, 111 of one letter); longer texts
-# leave the cores to streams that run.
+# Tokenizing so much takes a few milliseconds of a core (nano: 35 ms for 64 KB of prose, 111 for one
+# letter repeated). Longer texts leave the cores to streams that run.
 _AT_ONCE_BYTES = 8 * 2**10
 _LOW_THREADS = 2
-# Of a long text whose tokens are remembered until the next one.
+# The tokens of a long text up to this size are remembered until the next long text.
 _KEPT_BYTES = 4 * 2**20
 _BLANKS = " \n\t\r\v\f"
-# What UTF-8 is made of.
+# The bytes that UTF-8 texts consist of.
 _BYTES_OF_TEXT = frozenset(range(0xF5)) - {0xC0, 0xC1}
 
 
 class Vocabulary:
-    """A model's tokens. eog: those that end a generation."""
+    """The tokens of a model. eog: the tokens that end a generation."""
 
     def __init__(self, model: TokenTable) -> None:
         self._model = model
@@ -43,24 +43,26 @@ class Vocabulary:
         self._low = ThreadPoolExecutor(
             _LOW_THREADS, thread_name_prefix="umad-tokens", initializer=let_others_first
         )
-        # The last one: the completions of a request have the same prompt. Replaced, never changed.
+        # The last long text, because the completions of a request have the same prompt. The map is
+        # replaced, never changed.
         self._long_before: dict[tuple[bytes, bool, bool], NDArray[np.int32]] = {}
-        # Found out with the first long text: a look at every token takes a while.
+        # Computed with the first long text, because a look at every token takes a while.
         self._longest: int | None = None
         self._drops_blanks = False
         self._pieces: list[bytes | None] = [None] * model.n_vocab
 
     def check_size(self, text: str, most_tokens: int, *, field: str) -> None:
-        """Raise `PromptTooLong` for a text that has certainly more tokens than that, however it is
-        tokenized: what is sure from its size alone need not be tokenized. Cheap."""
-        if len(text) <= most_tokens:  # a character has a token at most, or some of its own
+        """Raise `PromptTooLong` for a text whose size alone proves that it has more than
+        `most_tokens` tokens. Such a text need not be tokenized. Cheap.
+        """
+        if len(text) <= most_tokens:  # too short to prove anything by its size
             return
         longest = self._longest_bytes()
         if longest is None:
             return
-        n_bytes = len(text)  # each character is at least one
+        n_bytes = len(text)  # each character has at least one byte
         if self._drops_blanks:
-            # Beside control tokens of some models blanks are no text.
+            # In some models, blanks beside control tokens are no text.
             n_bytes -= sum(text.count(blank) for blank in _BLANKS)
         if n_bytes > longest * most_tokens:
             raise PromptTooLong(
@@ -70,8 +72,9 @@ class Vocabulary:
             )
 
     def _longest_bytes(self) -> int | None:
-        """The most bytes of a text that one token stands for; None where that has no bound: a
-        token may stand for a word that is unknown, or bytes for nothing."""
+        """The most bytes of a text that one token stands for. None where that has no bound, because
+        a token may stand for an unknown word, or bytes for no token.
+        """
         if self._longest is None:
             model, longest, bytes_known = self._model, 0, set()
             for token in range(self.n_vocab):
@@ -85,15 +88,16 @@ class Vocabulary:
         return None if self._longest == _NO_BOUND else self._longest
 
     def tokenize(self, text: str, *, special: bool, with_ends: bool) -> NDArray[np.int32]:
-        """int32 (n,). special: recognise control tokens in the text; with_ends: add the
-        beginning (and for a few models the end) that the model wants around a text."""
+        """Token ids, int32 (n,). special: recognise control tokens in the text. with_ends: add the
+        beginning (and for a few models the end) that the model wants around a text.
+        """
         raw = text.encode("utf-8", "surrogatepass")
         if len(raw) <= _AT_ONCE_BYTES:
             return self._model.tokenize(raw, add_special=with_ends, parse_special=special)
         key = (raw, special, with_ends)
         tokens = self._long_before.get(key)
         if tokens is None:
-            # It takes a core for as long as a step or more, the interpreter's lock given up.
+            # It takes a core for as long as a step or more, with the interpreter's lock released.
             work = self._low.submit(
                 self._model.tokenize, raw, add_special=with_ends, parse_special=special
             )
@@ -104,9 +108,11 @@ class Vocabulary:
         return tokens
 
     def tokenize_rendered(self, text: str) -> NDArray[np.int32]:
-        """int32 (n,) of a rendered chat: control tokens where the template wrote them, none where
-        a string was `guard`ed, and the ends the model wants unless they are there."""
-        # Most templates write the beginning token themselves; two of them spoil the answer.
+        """Token ids of a rendered chat, int32 (n,). Text that the template wrote may hold control
+        tokens; a string that was `guard`ed may not. The ends that the model wants are added unless
+        they are there.
+        """
+        # Most templates write the beginning token themselves. A second one would spoil the answer.
         begun = bool(self.bos_text) and text.startswith(self.bos_text)
         parts = list(self._plain.parts(text))
         return np.concatenate(
@@ -118,15 +124,16 @@ class Vocabulary:
         )
 
     def truncated(self, tokens: NDArray[np.int32], most: int) -> NDArray[np.int32]:
-        """The first `most` tokens; the end that the model wants behind a text stays at the end."""
+        """The first `most` tokens. The end that the model wants behind a text stays at the end."""
         if not self._model.adds_eos and not self._model.adds_sep:
             return tokens[:most]
         return np.concatenate([tokens[: most - 1], tokens[-1:]])
 
     def pairs_with(self, query: str) -> Callable[[str], NDArray[np.int32]]:
-        """What makes the tokens of (query, document), for a reranking model: by the template of
-        that name where the file has one, else with the model's marks around both, as llama-server
-        does (`format_prompt_rerank` of its server-common.cpp)."""
+        """A function that makes the tokens of (query, document) for a reranking model. It uses the
+        template of the name "rerank" where the file has one. Else it puts the model's marks around
+        both, as llama-server does (`format_prompt_rerank` of its server-common.cpp).
+        """
         model = self._model
         template = model.chat_template("rerank")
         if template is not None:
@@ -142,8 +149,9 @@ class Vocabulary:
         return lambda document: np.concatenate([*head_ids, self._text(document), tail_ids])
 
     def _around(self, template: str, query: str) -> list[NDArray[np.int32]]:
-        """A part of a template with the query in its place; the template's marks are meant, what
-        stands in the query is text."""
+        """Tokens of a part of a template with the query in its place. Control tokens of the
+        template count as such; those in the query are text.
+        """
         before, marker, after = template.partition("{query}")
         parts = [self.tokenize(before, special=True, with_ends=False)]
         if marker:
@@ -155,8 +163,9 @@ class Vocabulary:
         return self.tokenize(text, special=False, with_ends=False)
 
     def checked(self, ids: Iterable[int], *, field: str = "prompt_ids") -> NDArray[np.int32]:
-        """The ids as int32 (n,). Raises `BadRequest` for one the model does not have; field: the
-        request's they came in."""
+        """The ids as int32 (n,). Raises `BadRequest` for an id that the model does not have. field:
+        the request's field that they came in.
+        """
         try:
             wide = np.fromiter(ids, np.int64)
         except (OverflowError, TypeError, ValueError) as error:
@@ -167,25 +176,27 @@ class Vocabulary:
         return wide.astype(np.int32)
 
     def piece(self, token: int) -> bytes:
-        """Bytes a generated token stands for; a control token stands for none."""
+        """The bytes that a generated token stands for; a control token has none."""
         piece = self._pieces[token]
         if piece is None:
             piece = self._pieces[token] = self._model.piece(token, special=False)
         return piece
 
     def marked_piece(self, token: int) -> bytes:
-        """The same with control tokens written out, for texts that are taken apart by them."""
+        """Bytes of a token as in `piece`, but control tokens are written out. For texts that are
+        split at control tokens.
+        """
         piece = self._marked.get(token)
         if piece is None:
             piece = self._marked[token] = self._model.piece(token, special=True)
         return piece
 
     def text(self, ids: Iterable[int]) -> str:
-        """Text of `ids`, control tokens written out, so that `tokenize` gives the ids again."""
+        """The text of `ids`. Control tokens are written out, so `tokenize` gives the ids again."""
         return b"".join(self.pieces(ids)).decode("utf-8", "replace")
 
     def pieces(self, ids: Iterable[int]) -> list[bytes]:
-        """Bytes of each of `ids`, control tokens written out."""
+        """The bytes of each of `ids`. Control tokens are written out."""
         tokens = self.checked(ids, field="ids").tolist()
         return [self._model.piece(token, special=True) for token in tokens]
 

@@ -1,4 +1,4 @@
-"""Puts an engine together: every part is made here, once, and knows only those it is handed.
+"""Puts an engine together: makes every part once, and gives each only the parts it needs.
 
 Owner: the main thread, which becomes the step thread.
 """
@@ -37,14 +37,14 @@ from umad.protocol.link import EngineReady
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
 from umad.scheduler.embeds.queue import is_short
 
-# How long a thread busy in Python may keep the step thread from going on after a decode: measured
-# 5.5 ms with Python's default of 5 ms, 0.7 with this. Longer than a step's own share of Python, so
-# that the step thread is not interrupted in turn.
+# The longest time that a thread busy in Python may keep the step thread from going on after a
+# decode: measured 5.5 ms with Python's default of 5 ms, 0.7 with this value. It is longer than a
+# step's own time in Python, so that the step thread itself is not interrupted.
 SWITCH_INTERVAL_S = 0.0005
 
 
 def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None:
-    """Load, then run the step loop until it is told to stop."""
+    """Load the model, then run the step loop until it is told to stop."""
     clock = MonotonicClock()
     model = backend_named(options.engine.backend).open(
         options,
@@ -56,7 +56,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     cutter = Cutter(abort=model.abort.set, clear=model.abort.clear)
     seat = _seat(options)
     vocab = Vocabulary(model.tokens)
-    # A process of its own, which starts while grammars are made ready.
+    # The template runs in a process of its own, which starts while grammars are prepared.
     template = ChatTemplate(
         model.tokens.chat_template(),
         bos_text=vocab.bos_text,
@@ -65,7 +65,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     )
     guidance = Guidance(model.tokens)
     if model.facts.generates:
-        # It holds the interpreter for up to a second: now, when nobody waits for a token.
+        # This holds the interpreter for up to a second, so it happens now, when no client waits for
+        # a token.
         guidance.prepare()
     guarded = guarded_lanes(options.lanes)
     n_cells = model.facts.n_cells
@@ -143,7 +144,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
             most_tokens=n_cells or model.embeds.most_tokens,
         )
     )
-    # What has been loaded stays for good; the collector need not look at it, nor run by itself.
+    # Loaded objects stay for good, so the garbage collector need not look at them. It does not run
+    # by itself, either.
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -156,7 +158,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
 
 
 def backend_named(name: str) -> Backend:
-    """The backend of that name; its libraries are loaded with it."""
+    """The backend of that name. Its libraries are loaded here."""
     backend: Backend = importlib.import_module(BACKENDS[name]).BACKEND
     return backend
 
@@ -191,7 +193,7 @@ def _rehearse(
     cutter: Cutter,
     clock: MonotonicClock,
 ) -> None:
-    """Learn what streams feel here, alone and beside a long prompt; the pool is empty again."""
+    """Learn what streams feel here, alone and beside a long prompt. Leaves the pool empty."""
     facts = model.facts
     Rehearsal(
         facts=facts,

@@ -1,4 +1,4 @@
-"""Embedding work between the mail and the scheduler's queue, and from its slices to answers.
+"""Moves embedding work from the mail to the scheduler's queue, and from its slices to answers.
 
 Not: when a slice runs (`umad.scheduler.embeds.turns`) or how (`embedder`). Owner: the step thread.
 """
@@ -15,7 +15,9 @@ from umad.step import StepPlan
 
 
 class EmbedDesk:
-    """Of one step loop. embedder: None where nothing is ever embedded (tests)."""
+    """The embedding work of one step loop. embedder: None where no texts are ever
+    embedded (tests).
+    """
 
     def __init__(
         self, queue: EmbedQueue, embedder: EmbedRunner | None, emit: Callable[[EngineReply], None]
@@ -25,7 +27,7 @@ class EmbedDesk:
         self._emit = emit
 
     def read(self, mail: EmbedMail, now_ns: int) -> None:
-        """Take a request on, or let go of one."""
+        """Take a request in, or drop one."""
         if isinstance(mail, EmbedArrival):
             self._admit(mail, now_ns)
         elif isinstance(mail, DropEmbed):
@@ -45,7 +47,9 @@ class EmbedDesk:
             self._embedder.expect(arrival.wanted)
 
     def run(self, plan: StepPlan, now_ns: int) -> Embedded:
-        """The embedding decode of a step; without one, see whether the context may go."""
+        """Run the embedding decode of a step. Without one, give the context back if it was idle for
+        long.
+        """
         embedder = self._embedder
         if plan.embed is None:
             self.rest(now_ns)
@@ -55,7 +59,7 @@ class EmbedDesk:
         return embedder.run(plan.embed, cuttable=plan.cuttable)
 
     def answer(self, embedded: Embedded) -> None:
-        """Send what is whole, once the scheduler has booked the step."""
+        """Send the answers that are complete, once the scheduler has booked the step."""
         for call in embedded.failed:
             self._queue.drop(call)
         for reply in embedded.replies:

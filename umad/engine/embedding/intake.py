@@ -1,8 +1,8 @@
-"""From an `embed` or `rerank` call to tokens: checks, tokenizing, on threads of its own.
+"""Turns `embed` and `rerank` calls into checked tokens, on threads of its own.
 
 A library of texts takes seconds to tokenize, and the mailbox thread has chats to take in meanwhile.
 Order is kept between a request and its `Drop`: whichever comes second finds what the first left.
-Whose turn it is decides `fair_queue`. Owner: the embed threads, but for `take` and `drop`, which
+`fair_queue` decides whose turn it is. Owner: the embed threads, but for `take` and `drop`, which
 are the mailbox thread's.
 """
 
@@ -28,15 +28,15 @@ from umad.scheduler.embeds.queue import EmbedAdmission
 log = logging.getLogger("umad.engine")
 
 TokenArray = NDArray[np.int32]
-# Of vectors in one answer: below what clients take as one frame (16 MiB).
+# Bytes of vectors in one answer. Clients take at most 16 MiB as one frame.
 MOST_ANSWER_BYTES = 15 * 2**20
 _FLOAT_BYTES = 4
-# An app with a library leaves one for another's question.
+# While one thread works on an app's library, the other answers another app's question.
 N_THREADS = 2
 
 
 class EmbedIntake:
-    """Takes calls and puts `EmbedArrival`s, or answers them with what is wrong."""
+    """Takes calls and puts `EmbedArrival`s, or answers the calls with an error."""
 
     def __init__(
         self,
@@ -49,8 +49,9 @@ class EmbedIntake:
         most_tokens: int | None = None,
         now_ns: Callable[[], int] | None = None,
     ) -> None:
-        """hurry: told the lane and the tokens of what has come. most_tokens: of one input, by the
-        daemon's limits."""
+        """hurry: is told the lane and the tokens of work that has come. most_tokens: the daemon's
+        limit for one input.
+        """
         self._facts = facts
         self._vocab = vocab
         self._inbox = inbox
@@ -58,7 +59,7 @@ class EmbedIntake:
         self._hurry = hurry
         self._now_ns = now_ns or MonotonicClock().now_ns
         self._most_tokens = min(facts.most_tokens, most_tokens or facts.most_tokens)
-        # Bounded by what the daemon lets in.
+        # Bounded by the number of calls that the daemon lets in.
         self._calls: FairQueue[EngineCall] = FairQueue()
         self._lock = threading.Lock()
         self._pending: set[int] = set()
@@ -76,7 +77,7 @@ class EmbedIntake:
         self._calls.put(call.call, call, owner=owner, app=app)
 
     def drop(self, call: int) -> None:
-        """Nobody waits for the answer any more."""
+        """Forget a call: nobody waits for its answer any more."""
         with self._lock:
             if call in self._pending:
                 self._pending.discard(call)
@@ -101,7 +102,7 @@ class EmbedIntake:
         except UmadError as error:
             self._refuse(call, error)
         except Exception:
-            # One request's boundary: whatever it trips over must not cost the others theirs.
+            # One request's boundary: whatever goes wrong with it must not cost the others theirs.
             log.exception("texts cannot be taken call=%d", call.call)
             self._refuse(call, InternalError("the engine's log says why"))
         else:
@@ -124,7 +125,7 @@ class EmbedIntake:
     # -- one call -------------------------------------------------------------------------------
 
     def arrival(self, call: EngineCall) -> EmbedArrival:
-        """Tokens of every input, checked. Raises what the client is to hear."""
+        """Check and tokenize every input. Raises the error that the client is told."""
         args = call.args
         if call.op == "rerank":
             inputs, wanted = self._pairs(call.call, args)
@@ -184,7 +185,7 @@ class EmbedIntake:
                 raise BadRequest(f"input {at}: {error.message}", field="input") from error
         if not truncate:
             self._vocab.check_size(one, self._most_tokens, field="input")
-        # What users write is text: a control token in it would be a stranger in the sentence.
+        # Users write text: a control token in it would be foreign to the sentence.
         return self._vocab.tokenize(one, special=False, with_ends=True)
 
     def _pairs(self, call: int, args: Mapping[str, Any]) -> tuple[tuple[TokenArray, ...], Wanted]:
@@ -194,7 +195,7 @@ class EmbedIntake:
                 "scores of it would be made up; load one, such as bge-reranker-v2-m3",
                 field="model",
             )
-        # It stands in every pair: what two thousand documents would be multiplied with.
+        # The query stands in every pair, so two thousand documents would multiply its length.
         query = self._vocab.tokenize(args["query"], special=False, with_ends=False)
         if query.size >= self._most_tokens:
             raise PromptTooLong(
@@ -216,7 +217,7 @@ class EmbedIntake:
         return inputs, wanted
 
     def _fitted(self, tokens: TokenArray, field: str, at: int, *, truncate: bool) -> TokenArray:
-        """Raises for input number `at` where it is empty or too long."""
+        """Check the length of input number `at`. Raises where it is empty or too long."""
         if not tokens.size:
             raise BadRequest(f"{field} {at} has no tokens", field=field)
         most = self._most_tokens
@@ -228,5 +229,5 @@ class EmbedIntake:
                 "ask for truncate",
                 field=field,
             )
-        # A copy: the rest may be a thousand times as long, and would be kept with it.
+        # A copy: the rest may be a thousand times as long, and a view would keep it in memory.
         return self._vocab.truncated(tokens, most).copy()

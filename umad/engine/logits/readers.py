@@ -1,9 +1,9 @@
-"""Completions whose clients read their logits, and those whose clients choose their tokens.
+"""Manages completions whose clients read their logits, and those whose clients choose their tokens.
 
-Such a completion has a ring in shared memory that its rows are copied to. It is held, which means
-that it takes no part in steps, until its client has attached the ring; with "choose" also after
-every row, until the client's token is there. Nobody else waits for it, and it waits only so long:
-then it ends with an error of its own.
+Such a completion has a ring in shared memory that its rows are copied to. A held completion takes
+no part in steps. The completion is held until its client has attached the ring; with "choose" it is
+also held after every row, until the client's token is there. No other completion waits for it, and
+its own wait is bounded: when that time is over, it ends with an error of its own.
 Not: how a ring is laid out (`umad.sampling.ring`). Owner: the step thread; a `Ring` is made on the
 mailbox thread and handed over.
 """
@@ -21,14 +21,14 @@ from umad.request import LogitsUse
 from umad.sampling.ring import RingLayout, RingWriter
 from umad.units import NS_PER_S
 
-# A ring of a large vocabulary is 5 MB.
+# A ring for a large vocabulary is 5 MB.
 MOST_RINGS = 32
-# In place of a position: what is awaited is not its token but that the ring is attached.
+# Stands in place of a position: the completion waits for its ring to be attached, not for a token.
 _ATTACHING = -1
 
 
 class Ring:
-    """Shared memory and its writer. facts: for who is to read it."""
+    """A piece of shared memory and its writer. facts: what a reader needs to find and read it."""
 
     def __init__(self, n_vocab: int) -> None:
         """Raises `LimitExceeded` where the system has no memory or descriptor for it."""
@@ -46,29 +46,34 @@ class Ring:
             self._writer.write(position, row)
 
     def close(self) -> None:
-        """Give it back here. Nobody can attach it any more; who has it mapped keeps it."""
-        self._writer = None  # memory that is looked at cannot be given back
+        """Give the memory back here. New readers cannot attach it; a reader that has it mapped
+        keeps it.
+        """
+        self._writer = None  # memory with views on it cannot be given back
         self._pages.close()
 
 
 class LogitsReader:
-    """One completion's reader. awaited: the position whose token its client must choose before it
-    goes on, `_ATTACHING` while the ring must first be attached, None while nothing is awaited.
-    due_ns: when waiting ends with an error. paused: its client does not read its socket either."""
+    """The reader of one completion."""
 
     __slots__ = ("awaited", "due_ns", "paused", "ring", "use")
 
     def __init__(self, use: LogitsUse) -> None:
         self.use = use
         self.ring: Ring | None = None
+        # The position whose token the client must choose before the completion goes on. It is
+        # `_ATTACHING` until the ring is attached, and None while nothing is awaited.
         self.awaited: int | None = None
+        # When the wait ends with an error.
         self.due_ns = 0
+        # The client does not read its socket either.
         self.paused = False
 
 
 class Read(Protocol):
-    """A completion, as far as its reader goes
-    (`umad.engine.steps.completion_stream.CompletionStream`)."""
+    """The part of a completion that its reader needs
+    (`umad.engine.steps.completion_stream.CompletionStream`).
+    """
 
     rid: int
     n_generated: int
@@ -77,19 +82,21 @@ class Read(Protocol):
 
 
 class Pausable(Protocol):
-    """The scheduler, as far as holding goes."""
+    """The part of the scheduler that holds completions."""
 
     def pause(self, rid: int, *, gives_way: bool = True) -> None:
-        """Compute nothing more for it. gives_way: its cells are for others who wait."""
+        """Compute nothing more for a completion. gives_way: others who wait may take its cells."""
         ...
 
     def resume(self, rid: int) -> None:
-        """Go on with it."""
+        """Compute the completion again."""
         ...
 
 
 class Readers:
-    """All of one engine. It stands between the scheduler and everybody who pauses a completion."""
+    """The readers of one engine. Everything that pauses a completion goes through it to the
+    scheduler.
+    """
 
     def __init__(self, scheduler: Pausable, *, n_vocab: int, wait_s: float) -> None:
         self._scheduler = scheduler
@@ -99,16 +106,16 @@ class Readers:
         self._n_rings = 0
 
     def __bool__(self) -> bool:
-        """Somebody is held."""
+        """Whether a completion is held."""
         return bool(self._held)
 
     def admitted(self, stream: Read, now_ns: int) -> None:
-        """It has come; with a reader, it begins once that has its ring."""
+        """A completion has come. One with a reader begins once its client has attached the ring."""
         if stream.reader is not None:
             self._hold(stream, stream.reader, _ATTACHING, now_ns)
 
     def answer(self, call: int, stream: Read | None, ring: Ring, *, choose: bool) -> EngineReply:
-        """What is said to a client that attaches; `ring` was made for it."""
+        """The reply to a client that attaches; `ring` was made for it."""
         try:
             if stream is None:
                 raise UnknownRequest("the request has ended", field="request")
@@ -118,7 +125,9 @@ class Readers:
             return EngineReply(call=call, error=(error.code, error.message, error.field))
 
     def attach(self, stream: Read, ring: Ring, *, choose: bool) -> Mapping[str, Any]:
-        """The facts of its ring, which is `ring` unless it has one. Raises `LimitExceeded`."""
+        """Attach `ring`, unless the completion has a ring already. Returns the facts of its ring.
+        Raises `LimitExceeded`.
+        """
         reader = stream.reader or LogitsReader("read")
         if reader.ring is None:
             if self._n_rings >= MOST_RINGS:
@@ -136,14 +145,16 @@ class Readers:
         return reader.ring.facts
 
     def attached(self, stream: Read | None) -> None:
-        """Its client has the ring's descriptor. Until then no row is written."""
+        """The client has the ring's descriptor. No row is written before that."""
         if stream is None or stream.reader is None or stream.reader.ring is None:
             return
         if stream.reader.awaited == _ATTACHING:
             self._let_go(stream, stream.reader)
 
     def write(self, stream: Read, row: NDArray[np.float32], now_ns: int) -> bool:
-        """Copy the row of its next token to its ring; whether its client is to choose that."""
+        """Copy the row of the next token to the ring. Returns whether the client chooses that
+        token.
+        """
         reader = stream.reader
         if reader is None or reader.ring is None:
             return False
@@ -154,7 +165,7 @@ class Readers:
         return False
 
     def chosen(self, stream: Read, position: int, token: int) -> None:
-        """Its client's choice. Raises `BadRequest` for one that cannot be meant."""
+        """Accept the client's choice. Raises `BadRequest` for a choice that makes no sense."""
         reader = stream.reader
         if reader is None or reader.use != "choose":
             raise BadRequest(
@@ -172,7 +183,7 @@ class Readers:
         self._let_go(stream, reader)
 
     def overdue(self, now_ns: int) -> list[int]:
-        """Completions whose client has let them wait too long; each has its error now."""
+        """Completions that have waited too long for their client. Each has its error set."""
         late = []
         for rid, stream in self._held.items():
             reader = stream.reader
@@ -188,13 +199,13 @@ class Readers:
         return late
 
     def pause(self, rid: int, stream: Read | None) -> None:
-        """Its client reads too slowly."""
+        """The client reads its socket too slowly."""
         self._scheduler.pause(rid)
         if stream is not None and stream.reader is not None:
             stream.reader.paused = True
 
     def resume(self, rid: int, stream: Read | None) -> None:
-        """Its client has caught up."""
+        """The client has caught up."""
         if stream is not None and stream.reader is not None:
             stream.reader.paused = False
         if rid not in self._held:
@@ -203,7 +214,7 @@ class Readers:
             self._scheduler.pause(rid, gives_way=False)
 
     def ended(self, stream: Read) -> None:
-        """It is over, however that came."""
+        """The completion is over, for whatever reason."""
         self._held.pop(stream.rid, None)
         if stream.reader is not None and stream.reader.ring is not None:
             stream.reader.ring.close()
@@ -213,7 +224,7 @@ class Readers:
         reader.awaited = awaited
         reader.due_ns = now_ns + round(self._wait_s * NS_PER_S)
         self._held[stream.rid] = stream
-        # Its client is at work on the row and answers soon: it keeps its cells.
+        # The client works on the row and answers soon, so the completion keeps its cells.
         self._scheduler.pause(stream.rid, gives_way=reader.paused)
 
     def _let_go(self, stream: Read, reader: LogitsReader) -> None:

@@ -1,8 +1,8 @@
-"""Memory that one process writes and others may only read: the platform seam of the logits ring.
+"""Shares memory that one process writes and others may only read: the platform seam of the ring.
 
-The engine makes it, the daemon opens it for reading by its handle and passes that descriptor on, a
-client maps it. Linux: a sealed memfd that nobody can grow, shrink, or open for writing once it is
-mapped. Elsewhere: POSIX shared memory whose name the daemon takes away.
+The engine makes it. The daemon opens it for reading by its handle and passes that descriptor on. A
+client maps it. Linux: a sealed memfd, which no process can grow, shrink, or open for writing once
+it is mapped. Elsewhere: POSIX shared memory whose name the daemon removes.
 Not: what lies in it (`umad.sampling.ring`).
 """
 
@@ -25,17 +25,19 @@ HAS_MEMFD = sys.platform == "linux"
 
 
 class SharedPages:
-    """Zeroed memory. handle: plain values with which `open_read_only` finds it, in whatever process
-    of this user. Its memory lasts as long as somebody has it mapped."""
+    """Zeroed memory, which lasts as long as some process has it mapped.
+
+    handle: plain values by which `open_read_only` finds it in any process of this user.
+    """
 
     def __init__(self, n_bytes: int, *, memfd: bool = HAS_MEMFD) -> None:
-        """Raises `OSError` where there is no memory or no descriptor left."""
+        """Raises `OSError` where no memory or no descriptor is left."""
         self.n_bytes = n_bytes
         self._name = ""
         self._fd = self._open_memfd() if memfd else self._open_named()
         try:
             os.ftruncate(self._fd, n_bytes)
-            # Pages are there before the first row: a fault in the middle of a step is a stall.
+            # All pages exist before the first row: a page fault in the middle of a step is a stall.
             self.memory = mmap.mmap(self._fd, n_bytes, flags=mmap.MAP_SHARED | _POPULATE)
             if memfd:
                 self._seal()
@@ -51,9 +53,10 @@ class SharedPages:
         }
 
     def close(self) -> None:
-        """Give it back here. Nobody can open it any more; who has it mapped keeps it.
+        """Give the memory back here. New readers cannot open it; a reader that has it mapped keeps
+        it.
 
-        Raises `BufferError` while somebody in this process still looks at it.
+        Raises `BufferError` while this process still has a view on it.
         """
         self._forget()
         self.memory.close()
@@ -74,12 +77,15 @@ class SharedPages:
         return int(shm_open(self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600))
 
     def _seal(self) -> None:
-        """What is mapped stays writable here; nothing else ever will be."""
+        """Seal the memory: what is mapped stays writable here, and no other
+        mapping ever will be.
+        """
         seals = _SEAL_SHRINK | _SEAL_GROW
         try:
             fcntl.fcntl(self._fd, _F_ADD_SEALS, seals | _SEAL_FUTURE_WRITE | _SEAL_SEAL)
         except OSError:
-            # An older kernel: readers get a descriptor for reading, which has to do.
+            # An older kernel has no seal against writing. There readers only get a descriptor for
+            # reading.
             fcntl.fcntl(self._fd, _F_ADD_SEALS, seals | _SEAL_SEAL)
 
 
@@ -87,9 +93,10 @@ _POPULATE = getattr(mmap, "MAP_POPULATE", 0)
 
 
 def open_read_only(handle: Mapping[str, Any]) -> int:
-    """A descriptor for reading of another process's `SharedPages`; its name goes away.
+    """Open another process's `SharedPages` for reading, and remove their name. Returns a
+    descriptor.
 
-    Raises `UnknownRequest` where they have gone.
+    Raises `UnknownRequest` where they are gone.
     """
     name, path = handle["name"], f"/proc/{handle['pid']}/fd/{handle['fd']}"
     try:
@@ -102,7 +109,7 @@ def open_read_only(handle: Mapping[str, Any]) -> int:
         raise UnknownRequest(
             "its logits have gone: the request has ended", field="request"
         ) from error
-    # The number may be that of another file by now.
+    # The descriptor's number may belong to another file by now.
     if os.fstat(fd).st_ino != handle["inode"]:
         os.close(fd)
         raise UnknownRequest("its logits have gone: the request has ended", field="request")
