@@ -1,12 +1,13 @@
-"""What one KV cell read adds to a step's milliseconds, learnt while serving.
+"""Learns, while serving, how many milliseconds each KV cell that is read adds to a step.
 
-A row of a long conversation reads thousands of cells, and so costs more than one at the start.
-The slope is that of a regression with a fading memory: of what steps took above the cost of their
-rows, over the cells they read. On a disturbed machine a few steps can show any slope, so it is
-believed only where it stands out of the noise; and all cells of a step together never cost more
-than the step. Where all rows are about as deep in their contexts there is no slope to be seen, even
-if each takes many times what it did at the start: then the least that the cells must have cost is
-believed without one.
+A row of a long conversation reads thousands of cells, so it costs more than a row at the start. The
+price of a cell is the slope of a regression with a fading memory: the milliseconds that steps took
+above the cost of their rows, over the cells they read. On a disturbed machine a few steps can show
+any slope, so a slope is believed only where it stands out of the noise. All cells of a step
+together never cost more than the step. Where all rows are about as deep in their contexts, no slope
+shows, even if each row takes many times what it took at the start. Then the least that the cells
+must have cost is believed without a slope.
+
 Pure; owner: the step thread.
 """
 
@@ -14,7 +15,7 @@ import math
 
 # The regression remembers about so many steps.
 MEMORY_STEPS = 100
-# Fewer than this show nothing.
+# Fewer steps than this show no slope.
 LEAST_STEPS = 8
 # How far the slope in use moves towards the regression's with every step: one prompt should
 # correct it, a dozen steps of a disturbed machine should not.
@@ -24,18 +25,19 @@ LEAST_SPREAD = 0.1
 # A rising slope must be this many times its own standard error (Student's t).
 LEAST_T = 4.0
 # PLAIN_STEPS steps in a row are no coincidence where each took PLAIN_TIMES what its rows alone cost
-# and had PLAIN_DEPTH cells to read for a row. A busy minute makes shallow steps as slow: not
-# counted.
+# and had PLAIN_DEPTH cells to read for a row. A busy minute makes shallow steps as slow, so shallow
+# steps are not counted.
 PLAIN_STEPS, PLAIN_TIMES, PLAIN_DEPTH = 8, 2.0, 1_000
 # A step that took longer than expected by more than this share was interrupted by something
-# outside: what lies above that is not learnt from.
+# outside. The time above that share teaches nothing.
 MOST_SURPRISE = 0.5
 
 
 class CellCost:
-    """ms_each: milliseconds per cell read, as far as is known.
+    """The price of one cell. ms_each: milliseconds per cell read, as far as is known.
 
-    plain: steps that all take many times what their rows do are believed without a slope.
+    plain: a price is also believed without a slope, once several steps in a row took many times
+    what their rows cost.
     """
 
     __slots__ = (
@@ -60,10 +62,10 @@ class CellCost:
         self._n_plain, self._least_each = 0, math.inf
 
     def learn(self, n_cells: int, rows_ms: float, ms: float, *, n_rows: int) -> None:
-        """A step of `n_rows` took `ms` and read `n_cells`; `rows_ms` is what its rows were thought
-        to cost."""
+        """Learn from a step of `n_rows` that took `ms` and read `n_cells`. `rows_ms` is the cost
+        expected of its rows."""
         # Too steep a slope makes slices so short that the regression learns nothing that would
-        # correct it; no step's cells can have cost more than the whole step.
+        # correct the slope. So it is bounded: a step's cells cannot cost more than the whole step.
         self.at_most(ms / n_cells)
         if self._plain and n_cells >= PLAIN_DEPTH * n_rows:
             self._see_what_is_plain(n_cells, rows_ms, ms)
@@ -87,7 +89,7 @@ class CellCost:
             self.ms_each += max(RATE, 1 / self._n) * (slope - self.ms_each)
 
     def at_most(self, ms_each: float) -> None:
-        """All that cells could have cost in a step."""
+        """Lower the price to `ms_each`, the most that a cell can have cost in some step."""
         self.ms_each = min(self.ms_each, ms_each)
 
     def _see_what_is_plain(self, n_cells: int, rows_ms: float, ms: float) -> None:

@@ -1,4 +1,4 @@
-"""What copying cells to host memory and back costs, learnt, beside what computing them anew costs.
+"""Learns what copying cells to host memory costs, and compares it with computing them again.
 
 Pure; owner: the step thread.
 """
@@ -6,13 +6,14 @@ Pure; owner: the step thread.
 from umad.scheduler.costs.step_cost import CostModel
 from umad.units import BYTES_PER_MB
 
-# Until the first copy: fresh pages (measured 0.6 ms a MB, and 0.05 once a page has been used).
+# The rate assumed until the first copy: that of fresh pages (measured 0.6 ms a MB, and 0.05 once a
+# page has been used).
 FIRST_MS_PER_MB = 0.6
 LEARNING_RATE = 0.2
-# A copy this many times dearer than expected was interrupted; it teaches at most that.
+# A copy this many times slower than expected was interrupted. It teaches at most this factor.
 OUTLIER = 4.0
-# Parking must be so many times cheaper than computing anew: the copies are certain, and whether
-# anybody comes back for what was copied is not.
+# Parking must be so many times cheaper than computing again: the copies are made for certain, but
+# nobody may come back for the cells.
 WORTH = 2.0
 
 
@@ -27,11 +28,11 @@ class CopyCost:
         self._has_learnt = False
 
     def copy_ms(self, n_tokens: int) -> float:
-        """Of the cells of so many tokens, one way."""
+        """Milliseconds to copy the cells of `n_tokens` tokens one way."""
         return n_tokens * self._cell_bytes / BYTES_PER_MB * self._ms_per_mb
 
     def rebuild_ms(self, n_tokens: int, *, start: int = 0) -> float:
-        """Of computing `n_tokens` from position `start` on with the device to itself."""
+        """Milliseconds to compute `n_tokens` from position `start` on while nothing else runs."""
         total_ms = 0.0
         for at in range(start, start + n_tokens, self._batch_tokens):
             n_slice = min(self._batch_tokens, start + n_tokens - at)
@@ -39,11 +40,11 @@ class CopyCost:
         return total_ms
 
     def is_worth_parking(self, n_tokens: int) -> bool:
-        """Whether there and back again is cheaper than computing anew, by a margin."""
+        """Whether copying `n_tokens` out and back is cheaper, by a margin, than computing them."""
         return WORTH * 2 * self.copy_ms(n_tokens) < self.rebuild_ms(n_tokens)
 
     def learn(self, n_bytes: int, ms: float) -> None:
-        """`n_bytes` were copied in `ms`."""
+        """Learn that `n_bytes` were copied in `ms`."""
         if n_bytes <= 0 or ms <= 0:
             return
         rate = ms / n_bytes * BYTES_PER_MB

@@ -1,26 +1,29 @@
-"""Milliseconds over a count, learnt while serving: a rising broken line through known points.
+"""Learns, while serving, how milliseconds rise with a count: a broken line through known points.
 
-On a CPU costs rise almost linearly from the first row; on a GPU they are flat at first: nothing is
-assumed but that they do not fall. Pure; owner: the step thread.
+On a CPU costs rise almost linearly from the first row. On a GPU they are flat at first. So the only
+assumption is that costs do not fall.
+
+Pure; owner: the step thread.
 """
 
 from bisect import bisect_left
 from collections.abc import Sequence
 
-# Shapes the curves are kept at; between them a straight line, beyond the last its slope.
+# The counts at which a curve has a point. Between two points it is a straight line; beyond the last
+# it goes on at that point's cost per count.
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
-# A step quicker than expected is believed, a slower one may only have been interrupted: what other
-# programs take from this machine must not feed back into ever smaller slices (oMLX #2633).
+# A quick step is believed sooner than a slow one, which may only have been interrupted. Time that
+# other programs take from this machine must not lead to ever smaller slices (oMLX #2633).
 LEARNING_RATE_DOWN = 0.3
 LEARNING_RATE_UP = 0.05
-# A step this many times dearer than expected was interrupted by something outside; once a shape
-# is known it may teach at most this factor.
+# A step this many times slower than expected was interrupted by something outside. Once a point is
+# known, a step teaches it at most this factor.
 OUTLIER = 2.0
 STRAIGHTEN_EVERY = 64
 
 
 class CostCurve:
-    """Milliseconds over a count, as a rising broken line through learnt points."""
+    """Expected milliseconds over a count, as a rising broken line through learnt points."""
 
     def __init__(self, initial_ms_each: float) -> None:
         self._ms = [initial_ms_each * n for n in ROWS]
@@ -29,7 +32,7 @@ class CostCurve:
 
     @property
     def is_known(self) -> bool:
-        """Something was observed."""
+        """Whether any step was observed."""
         return any(self._seen)
 
     def at(self, n: int) -> float:
@@ -46,7 +49,7 @@ class CostCurve:
         return self._ms[left] + share * (self._ms[right] - self._ms[left])
 
     def learn(self, n: int, ms: float) -> None:
-        """`n` took `ms`."""
+        """Learn that a step of `n` took `ms`."""
         if n <= 0 or ms <= 0:
             return
         expected = self.at(n)
@@ -61,26 +64,27 @@ class CostCurve:
                 rate = LEARNING_RATE_DOWN if ms < expected else LEARNING_RATE_UP
                 bounded = min(ms, OUTLIER * expected)
                 moved = self._ms[index] + rate * weight * (bounded - expected)
-                # Between a cheap point and a dear one more is expected than the cheap one costs,
-                # and the whole difference could take it below zero: it falls by its own share at
-                # most.
+                # Between a cheap point and a dear one the expected cost is above that of the cheap
+                # point, and subtracting the whole difference could take the cheap point below
+                # zero. So a point falls by its own share at most.
                 self._ms[index] = max(moved, (1 - rate * weight) * self._ms[index])
             else:
-                # The very first observation is believed whatever it is, a later one if it is
-                # quicker than its neighbours foretell. A slower one only up to a bound: a size that
-                # is taken to be slow is not tried again soon, so the mistake would stay.
+                # The very first observation is believed, whatever it is. A later one is believed
+                # if it is quicker than its neighbours foretell; if it is slower, only up to a
+                # bound. A size that is taken to be slow is not tried again soon, so a mistake would
+                # stay.
                 bounded = min(ms, OUTLIER * expected) if was_known else ms
                 self._ms[index] *= bounded / expected
                 is_news = True
             self._seen[index] += 1
-        # The whole curve follows a new point at once, a moved one only now and then: this runs
-        # between two steps.
+        # The whole curve follows a new point at once. It follows a moved point only now and then,
+        # because this runs between two steps.
         self._since_straight += 1
         if is_news or self._since_straight >= STRAIGHTEN_EVERY:
             self._straighten()
 
     def _straighten(self) -> None:
-        """Fill in the shapes never seen; no shape is cheaper than a smaller one."""
+        """Fill in the points never seen, and make no point cheaper than a smaller one."""
         self._since_straight = 0
         seen = [index for index, times in enumerate(self._seen) if times]
         for index, n in enumerate(ROWS):
@@ -88,10 +92,10 @@ class CostCurve:
                 continue
             at = bisect_left(seen, index)
             if at == len(seen):
-                # Above what is known, the known rate.
+                # Above the largest known point the curve goes on at the known rate.
                 self._ms[index] = self._ms[seen[-1]] / ROWS[seen[-1]] * n
             elif at == 0:
-                # Below, half of the known step is taken to be its fixed cost.
+                # Below the smallest known point, half of its cost is taken to be fixed.
                 self._ms[index] = self._ms[seen[0]] * (0.5 + 0.5 * n / ROWS[seen[0]])
             else:
                 left, right = seen[at - 1], seen[at]
@@ -101,7 +105,8 @@ class CostCurve:
             self._ms[index] = max(self._ms[index], self._ms[index - 1])
 
     def next_untried(self) -> int:
-        """The smallest count above all that were ever seen; beyond any when all were."""
+        """The smallest point of `ROWS` above all that were ever seen; more than the last point when
+        that one was seen."""
         for index in range(len(ROWS) - 1, -1, -1):
             if self._seen[index]:
                 return ROWS[index + 1] if index + 1 < len(ROWS) else ROWS[-1] + 1

@@ -1,11 +1,12 @@
-"""What a step of interactive rows alone takes beyond the device's best time, as readers feel it.
+"""Learns how much longer readers wait than the cost curve foretells for interactive rows alone.
 
 Between two tokens a reader also waits for the host: mail, planning, sampling, sending. And a usual
-step takes a little longer than the cost curves say, because they believe a quick step sooner than a
-slow one (else what other programs take would make slices smaller and smaller). Both together are
-measured as one: by how much the last such steps, from one step's tokens to the next one's, took
-longer than the curve foretold; the median counts. A rehearsal at load learns it first, then every
-step that carried nothing else.
+step takes a little longer than the cost curves say, because the curves believe a quick step sooner
+than a slow one (otherwise time taken by other programs would make slices smaller and smaller). Both
+parts are measured as one: the time from one step's tokens to the next one's, less the time that the
+curve foretold. The median of the last such steps counts. A rehearsal at load teaches it first, then
+every step that carried only interactive rows.
+
 Pure; owner: the step thread.
 """
 
@@ -17,14 +18,15 @@ from umad.scheduler.costs.cost_curve import ROWS
 
 # Steps a median is taken over: a second of a small model, half a minute of a large one.
 MEMORY_STEPS = 63
-# Fewer show nothing yet, unless nothing at all is known.
+# Fewer steps show nothing yet, unless nothing at all is known.
 LEAST_STEPS = 9
-# A median moves slowly; sorting that many floats at every step would be the dearest thing in it.
+# A median moves slowly, and sorting so many floats would be the slowest part of a step's booking.
+# So the median is taken once in so many steps.
 COUNT_EVERY = 8
 
 
 class _Usual:
-    """The median of the latest values, or what was remembered until there are enough of them."""
+    """The median of the latest values. Until there are enough of them, a remembered value."""
 
     __slots__ = ("_latest", "_since", "ms", "seen")
 
@@ -42,24 +44,24 @@ class _Usual:
         is_first = self.seen == n and n < LEAST_STEPS
         if is_first or (n >= LEAST_STEPS and self._since >= COUNT_EVERY):
             self._since = 0
-            # Between two steps nothing is quicker than the device foretold.
+            # A step that was quicker than foretold says nothing about the host: never below 0.
             self.ms = max(0.0, sorted(self._latest)[n // 2])
 
 
 class Pace:
-    """By number of rows, at the points of `ROWS`."""
+    """The usual extra wait by number of rows, at the points of `ROWS`."""
 
     def __init__(self) -> None:
         self._usual = [_Usual() for _ in ROWS]
 
     @property
     def is_known(self) -> bool:
-        """Something was observed, now or before an earlier end."""
+        """Whether any step was observed, by this engine or by one before it."""
         return any(one.seen for one in self._usual)
 
     def above_ms(self, n_rows: int) -> float:
-        """Usual milliseconds above the device's; where `n_rows` is not known, those of the nearest
-        number that is."""
+        """Usual milliseconds above the curve's for `n_rows` rows. Where that number was never
+        observed, those of the nearest number that was."""
         at = _point(n_rows)
         here = self._usual[at]
         if here.seen:
@@ -70,7 +72,8 @@ class Pace:
         return self._usual[min(known, key=lambda index: abs(index - at))].ms
 
     def learn(self, n_rows: int, above_ms: float) -> None:
-        """A step of so many interactive rows and nothing else took so much more than foretold."""
+        """Learn that a step of `n_rows` interactive rows and nothing else took `above_ms` more than
+        foretold."""
         self._usual[_point(n_rows)].learn(above_ms)
 
     def snapshot(self) -> list[tuple[float, int]]:

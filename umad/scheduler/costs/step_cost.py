@@ -1,10 +1,11 @@
-"""What a step costs in milliseconds, from its shape, learnt while serving.
+"""Estimates a step's milliseconds from its shape, and learns the estimate while serving.
 
-A step's cost is that of its decode rows, read off a curve over their number, plus that of its
-prefill tokens, read off a second curve (a third where they run beside decode rows, and the fixed
-cost is already paid); to each comes what its rows spend on the KV cells they read, which is far
-less where they fill a tile of the attention kernel. What readers wait for is a little more, the
-host's part of it (`pace`).
+A step's cost has two parts. The cost of its decode rows comes from a curve over their number. The
+cost of its prefill tokens comes from a second curve, or from a third one where they run beside
+decode rows and the fixed cost is already paid. Each part also pays for the KV cells that its rows
+read, which is far less where the rows fill a tile of the attention kernel. Readers wait a little
+longer than that, for the host's part (`pace`).
+
 Pure; owner: the step thread.
 """
 
@@ -17,10 +18,10 @@ from umad.scheduler.costs.tiles import ATTENTION_ROWS, in_whole_tiles
 
 # The pace's name among the curves.
 PACE = "pace"
-# However many cells were read, rows are not free.
+# The rows are taken to cost at least this share of a step, however many cells it read.
 LEAST_ROWS_SHARE = 0.1
-# The cells that a short prompt reads follow from its number of rows, so that beside decode rows the
-# price of a cell cannot be told from that of a row: such prompts teach nothing about it.
+# The cells that a short prompt reads follow from its number of rows. So beside decode rows the
+# price of a cell cannot be told from the price of a row, and such prompts teach nothing about it.
 SHORT_PROMPT_CELLS = 256
 # The largest slice beside decode rows that is tried while none has been measured.
 FIRST_TRIED = 8
@@ -29,12 +30,13 @@ PADDING_SAVES = 0.1
 
 
 def slice_cells(n_tokens: int, start: int) -> int:
-    """Cells that the rows of a prefill slice read: on average its start and half of itself."""
+    """Cells that the rows of a prefill slice read. On average a row reads all cells before the
+    slice and half of the slice."""
     return n_tokens * (start + n_tokens // 2)
 
 
-# By curve, and of the pace: (milliseconds, times seen) of every point of `curve.ROWS`, and the
-# price of a cell.
+# For each curve, and for the pace: (milliseconds, times seen) of every point of `curve.ROWS`, and
+# the price of a cell.
 CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
 
 
@@ -53,8 +55,10 @@ class ShapeCost:
         few: CellCost | None = None,
     ) -> None:
         """least_depth: how many cells each row of a step must read, on average, before the step
-        teaches anything about the price of one. cells: that price. few: the price in steps whose
-        rows do not fill a tile; None where it is the same."""
+        teaches anything about the price of a cell.
+        cells: the price of a cell.
+        few: the price of a cell in steps whose rows do not fill a tile; None where it is the
+        same."""
         self._least_depth = least_depth
         self.rows = CostCurve(initial_ms_each)
         self.cells = cells or CellCost()
@@ -70,8 +74,8 @@ class ShapeCost:
 
     def most(self, budget_ms: float, n_max: int, start: int, beside: int = 0) -> int:
         """The largest slice from `start`, up to `n_max` tokens, whose cost is within budget."""
-        # Costs rise with the tokens, so that halving finds the bound; but for one place, where a
-        # whole tile may cost less than half of one.
+        # Costs rise with the tokens, so halving finds the bound. The one exception is a whole tile,
+        # which may cost less than half a tile.
         tile = max(1, ATTENTION_ROWS - beside)
         if n_max >= tile and self.slice_ms(tile, start, beside) <= budget_ms:
             low, high = tile, n_max
@@ -86,7 +90,7 @@ class ShapeCost:
         return low
 
     def learn(self, n: int, n_cells: int, ms: float, beside: int = 0) -> None:
-        """`n` rows that read `n_cells` took `ms`."""
+        """Learn that `n` rows which read `n_cells` took `ms`."""
         if n <= 0 or ms <= 0:
             return
         if n_cells > self._least_depth * n and self.rows.is_known:
@@ -103,15 +107,15 @@ class ShapeCost:
         ms_each = self.cells.ms_each
         if self._few is None or n_rows >= ATTENTION_ROWS:
             return ms_each
-        # Outside of a tile a cell never costs less.
+        # A cell never costs less outside a tile than inside one.
         return max(ms_each, self._few.ms_each)
 
 
 class CostModel:
     """The costs of one engine. The first guesses hold until the first observation.
 
-    tiles: a step whose rows do not fill a tile of the attention kernel may pay far more for a cell,
-    and steps may have rows of nobody.
+    tiles: the attention kernel works in tiles. A step whose rows do not fill a tile may pay far
+    more for a cell, and a step may be filled up with padding rows that belong to no request.
     """
 
     def __init__(
@@ -123,9 +127,9 @@ class CostModel:
     ) -> None:
         self.tiles = tiles
         self.decode = ShapeCost(decode_ms_each, cells=CellCost(plain=True))
-        # Decode rows, and prompts too short for a tile, read their cells in the same slow way: they
-        # share a price. A slice beside streams has one price for all sizes: it rarely fills a tile,
-        # and all that is known of it is what a step took above its decode rows.
+        # Decode rows, and prompts too short for a tile, read their cells in the same slow way, so
+        # they share a price. A slice beside streams has one price for all sizes: it rarely fills a
+        # tile, and only the time that a step took above its decode rows is known.
         few = self.decode.cells if tiles else None
         self.prefill = ShapeCost(prefill_ms_per_token, few=few)
         self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
@@ -141,9 +145,12 @@ class CostModel:
         return self.decode.at(n_decode, decode_cells) + slices_ms
 
     def padding(self, n_tokens: int, n_cells: int, depth: int) -> int:
-        """How many rows that are nobody's to add to a step which has `n_tokens` of prompts and no
-        other rows, because a full tile is quicker; 0 where it is not. n_cells: cells those tokens
-        read; depth: positions their last rows look at."""
+        """How many padding rows to add to a step that has `n_tokens` of prompts and no other rows,
+        because a full tile is quicker; 0 where it is not quicker.
+
+        n_cells: the cells that those tokens read.
+        depth: how many positions the last rows of the prompts look at.
+        """
         if not self.tiles or not 0 < n_tokens < ATTENTION_ROWS:
             return 0
         padded_ms = self.prefill.at(ATTENTION_ROWS, ATTENTION_ROWS * depth)
@@ -151,21 +158,23 @@ class CostModel:
         return ATTENTION_ROWS - n_tokens if saves else 0
 
     def solo_ms(self, n_rows: int, n_cells: int) -> float:
-        """What readers of so many rows feel between two tokens with nobody else about."""
+        """Milliseconds that the readers of `n_rows` rows wait between two tokens while no other
+        work runs."""
         return self.decode.at(n_rows, n_cells) + self.pace.above_ms(n_rows)
 
     def learn_solo(self, n_rows: int, n_cells: int, felt_ms: float) -> None:
-        """A step of these rows alone took `felt_ms`, from the last step's tokens to its own."""
+        """Learn that a step of these rows alone took `felt_ms`, from the last step's tokens to its
+        own."""
         self.pace.learn(n_rows, felt_ms - self.decode.at(n_rows, n_cells))
 
     def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
-        """Most prefill tokens from position `start` on whose extra cost beside `beside` decode
-        rows is within budget, in whole tiles."""
+        """The most prefill tokens from position `start` on, in whole tiles, whose extra cost beside
+        `beside` decode rows is within budget."""
         shape, within_reach = self.prefill, n_max
         if beside:
-            # Never much more than what has been measured: where a few tokens cost nothing beside
-            # the rows (a GPU that waits for memory anyway), that says nothing about hundreds of
-            # them, and the streams would wait for the mistake.
+            # The slice is never much larger than what has been measured. Where a few tokens cost
+            # nothing beside the rows (a GPU that waits for memory anyway), hundreds may cost much,
+            # and the streams would wait for the mistake.
             shape = self.mixed
             within_reach = min(n_max, max(FIRST_TRIED, shape.rows.next_untried()))
         return in_whole_tiles(
@@ -183,19 +192,19 @@ class CostModel:
         decode_cells: int = 0,
         prefill_cells: int = 0,
     ) -> None:
-        """A step of this shape took `ms`."""
+        """Learn that a step of this shape took `ms`."""
         if not n_prefill:
             self.decode.learn(n_decode, decode_cells, ms)
         elif not n_decode:
             self.prefill.learn(n_prefill, prefill_cells, ms)
         else:
-            # Only what is above the decode rows' own cost is the prefill's.
+            # The prefill pays only for the time above the decode rows' own cost.
             own_ms = self.decode.at(n_decode, decode_cells)
             slices_ms = max(ms - own_ms, 0.05)
             self.mixed.learn(n_prefill, prefill_cells, slices_ms, beside=n_decode)
 
     def snapshot(self) -> CostSnapshot:
-        """What is known, as plain values."""
+        """Everything learnt so far, as plain values."""
         costs: CostSnapshot = {
             name: (shape.rows.snapshot(), shape.cells.ms_each)
             for name, shape in self._shapes().items()
@@ -213,6 +222,6 @@ class CostModel:
         return {"decode": self.decode, "prefill": self.prefill, "mixed": self.mixed}
 
     def learn_all(self, observed: Sequence[tuple[int, int, float]]) -> None:
-        """Several observations: (decode rows, prefill tokens, milliseconds)."""
+        """Learn from several observations: (decode rows, prefill tokens, milliseconds)."""
         for n_decode, n_prefill, ms in observed:
             self.learn(n_decode, n_prefill, ms)
