@@ -20,25 +20,25 @@ class Order(Protocol):
     """Sort keys. Each method is called once for each request that is compared."""
 
     def waiting(self, entry: ScheduledRequest) -> Key:
-        """Of the requests of one lane that wait for a place."""
+        """The key among the requests of one lane that wait for a place."""
         ...
 
     def newcomer(self, entry: ScheduledRequest) -> Key:
-        """Of the interactive requests in the pool whose prompts are not read yet."""
+        """The key among the interactive requests in the pool whose prompts are not read yet."""
         ...
 
     def background(self, entry: ScheduledRequest, priority: int) -> Key:
-        """Of the background requests in the pool. priority: of its lane."""
+        """The key among the background requests in the pool. priority: its lane's priority."""
         ...
 
     def gives_way(self, entry: ScheduledRequest, priority: int) -> Key:
-        """Of the requests that could be preempted for one of a higher lane."""
+        """The key among the requests that could be preempted for one of a higher lane."""
         ...
 
 
 class FairOrder(Order):
-    """Owners share a lane by the tokens they were served, and apps what is their owner's. A
-    deadline counts within its app only."""
+    """The owner that was served fewest tokens goes first, and of its apps the one that was served
+    fewest. A deadline counts within its app only."""
 
     @override
     def waiting(self, entry: ScheduledRequest) -> Key:

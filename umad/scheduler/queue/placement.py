@@ -1,10 +1,12 @@
-"""Lets waiting requests into the pool: who comes in, who gives way, who waits for a copy.
+"""Lets waiting requests into the KV pool, and preempts others for them.
 
-Aged ones first, then by lane, then the owner and app served least, then by arrival (`waiting`).
-One that does not fit makes those give way whose clients do not read, then lower lanes, if that
-helps, and what must be evicted for it is copied to host memory first where that is worth it
-(`parking`).
-Not: what a step is made of (`compose`). Pure; owner: the step thread.
+Requests that have aged come first, then higher lanes, then the owner and app served least, then the
+earliest arrival (`waiting`). For a request that does not fit, others are preempted if that helps:
+first those whose clients do not read, then those of lower lanes. Cells that must be evicted for it
+are copied to host memory first, where that is worth it (`parking`).
+
+Not: what a step is made of (`compose`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Mapping
@@ -17,27 +19,24 @@ from umad.scheduler.queue.token_counters import PROMPT_WEIGHT
 from umad.scheduler.queue.waiting_line import AGING_NS, WaitingLine
 from umad.scheduler.scheduled_request import NEVER_NS, RequestEvent, ScheduledRequest
 
-# An aged request that is still shut out holds back younger ones after this long.
+# An aged request that has still found no place after this long holds back younger ones.
 BLOCKING_NS = 3 * AGING_NS
-# Computed again within a second where a processor decodes; kept, 8,000 cells of such prompts cost
-# all streams 7 to 10 % of their speed (0.5B model, 2 cores, 1 and 8 streams).
+# A shorter prompt is not worth keeping: a CPU computes it again within a second, while 8,000 kept
+# cells of such prompts cost all streams 7 to 10 % of their speed (0.5B model, 2 cores, 1 and 8
+# streams).
 SHORT_TOKENS = 256
 
 
 class Tried(Enum):
-    """What came of trying to place a request."""
+    """The outcome of one try to place a request."""
 
     PLACED = "placed"
-    AFTER_COPIES = "after copies"  # it fits once what must go for it has been copied
+    AFTER_COPIES = "after copies"  # it fits once the cells in its way have been copied
     NO_ROOM = "no room"
 
 
 class Placer:
-    """The door between the waiting line and the pool.
-
-    running: in the order they were placed, which is the order prompts are computed in.
-    may_place: something has changed since somebody who did not fit was tried.
-    """
+    """Moves requests from the waiting line into the pool."""
 
     def __init__(
         self,
@@ -57,18 +56,20 @@ class Placer:
         self._guarded = guarded
         self._leaves_soon = leaves_soon
         self._order = order
-        # What came of each request that was tried last and has no place.
+        # The outcome of the last try for each request that was tried and has no place.
         self._outcomes: dict[int, Tried] = {}
         self.outcomes: Mapping[int, Tried] = self._outcomes
-        # Every sequence number is taken by a request that gives way to nobody who waits.
+        # Every sequence number is taken, and no running request can be preempted for a waiting one.
         self.lacks_number = False
         self._running: dict[int, ScheduledRequest] = {}
+        # In the order in which they were placed, which is the order in which prompts are computed.
         self.running: Mapping[int, ScheduledRequest] = self._running
+        # Something has changed since a request was tried that did not fit.
         self.may_place = True
-        # The lowest priority that runs, at this look at the line: whoever waits and is not above it
-        # need not ask who could give way.
+        # The lowest priority among the running requests when `place` last looked at the line. A
+        # waiting request that is not above it cannot preempt a lower lane.
         self._lowest_running = 0
-        # Somebody runs whose client does not read; as of the same look.
+        # At the same look, some request ran whose client does not read.
         self._anybody_gives_way = False
         self._highest = max(priority.values())
         self.preemptions = 0
@@ -76,7 +77,8 @@ class Placer:
         self.cached_tokens = 0
 
     def leave(self, entry: ScheduledRequest, *, keep: bool) -> None:
-        """A running request has ended; keep: its cells stay as a prefix while nobody needs them."""
+        """Take an ended request out of the pool. keep: its cells stay as a prefix until another
+        request needs them."""
         self._parker.forget(entry)
         if keep and not entry.leaves_nothing:
             self._residency.retain(entry, passing=self._leaves_soon and self._is_passing(entry))
@@ -85,13 +87,14 @@ class Placer:
         del self._running[entry.rid]
 
     def _is_passing(self, entry: ScheduledRequest) -> bool:
-        """What it leaves behind is not worth every row's look at it once its app has gone on."""
+        """Whether its cells are to be kept only until its app's next request: after that, every
+        row's scan past them costs more than they are worth."""
         if entry.session is not None:
             return False
         return entry.lane not in self._guarded or entry.n_computed < SHORT_TOKENS
 
     def place(self, now_ns: int) -> None:
-        """Let in whoever may come."""
+        """Place every waiting request that can be placed now."""
         placed, awaits_copies = True, False
         while placed:
             placed, awaits_copies = False, False
@@ -107,10 +110,11 @@ class Placer:
                 and not self._anybody_gives_way
             ):
                 self.lacks_number = True
-                break  # nobody could come in, whoever waits
+                break  # no request could be placed, whichever waits
             for entry in self._waiting.heads(now_ns):
                 if awaits_copies and entry.lane not in self._guarded:
-                    # Room is being made for somebody: whoever came in now would have to go again.
+                    # Room is being made for another request. One that came in now would be
+                    # preempted again.
                     continue
                 tried = self._try_to_place(entry)
                 if tried is Tried.NO_ROOM:
@@ -128,13 +132,14 @@ class Placer:
                     break
                 if now_ns - entry.waiting_since_ns >= BLOCKING_NS:
                     break
-        # Every head was asked, and time alone makes nothing fit, unless somebody is held.
+        # Every head was tried. Time alone makes none of them fit, unless a running request may
+        # not be preempted yet and will be later.
         self.may_place = awaits_copies or any(
             now_ns < entry.held_until_ns for entry in self._running.values()
         )
 
     def _try_to_place(self, entry: ScheduledRequest) -> Tried:
-        """Place `entry` if it fits as things are; nobody gives way."""
+        """Place `entry` if it fits without preempting another request."""
         entry.restore = self._parker.offer(entry)
         if not self._residency.could_fit(entry):
             return Tried.NO_ROOM
@@ -148,8 +153,12 @@ class Placer:
         return Tried.PLACED if self._residency.place(entry) else Tried.NO_ROOM
 
     def _make_way(self, entry: ScheduledRequest, now_ns: int) -> Tried:
-        """Preempt for `entry`, if that places it: whoever computes nothing since nobody reads it,
-        whatever its lane, then lower lanes; of each the youngest goes first."""
+        """Preempt other requests for `entry`, if that places it.
+
+        Requests that are paused because their client does not read go first, whatever their lane,
+        then those of lower lanes. Within each group `Order.gives_way` decides: in the fair order
+        the youngest of the lowest lane goes first.
+        """
         priority = self._priority[entry.lane]
         if priority <= self._lowest_running and not self._anybody_gives_way:
             return Tried.NO_ROOM

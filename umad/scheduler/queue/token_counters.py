@@ -1,11 +1,14 @@
-"""Virtual token counters: within a lane, owners share by tokens served, and the apps of an owner
-share what is theirs (VTC, arXiv 2401.00588).
+"""Counts the tokens served to each owner and app, so that a lane is shared fairly.
 
-An owner is whoever the daemon says stands behind a request: the machine's user, or one key. Whoever
-asks under a thousand names of apps has one owner's share, and divides it among them.
+Within a lane the owners share by tokens served, and the apps of an owner share what the owner gets
+(virtual token counters: VTC, arXiv 2401.00588). The daemon names the owner of each request: the
+machine's user, or one key. An owner that asks under a thousand app names still has one owner's
+share, divided among those names.
 
-An owner or app that comes back from idleness starts at the least counter of those who stayed, so it
-neither owes for the past nor cashes in on it. Owner: the step thread.
+An owner or app that comes back after being idle starts at the least counter of those that stayed.
+So its idle time gives it neither a debt nor a credit.
+
+Owner: the step thread.
 """
 
 from dataclasses import dataclass, field
@@ -19,28 +22,30 @@ MOST_IDLE = 256
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """What one app has been served in a lane. served: weighted tokens. live: its requests that wait
-    or run. owner: the account of whoever the app belongs to."""
+    """The account of one app, or of one owner, in a lane."""
 
+    # Weighted tokens served so far.
     served: int = 0
+    # How many of its requests wait or run.
     live: int = 0
+    # The account of the owner that the app belongs to.
     owner: "Account | None" = None
 
     def charge(self, n: int) -> None:
-        """It was served `n` weighted tokens."""
+        """Book that `n` weighted tokens were served."""
         self.served += n
         if self.owner is not None:
             self.owner.served += n
 
     @property
     def turn(self) -> tuple[int, int]:
-        """What was served to its owner and to itself; the least is next."""
+        """Tokens served to its owner and to itself; the account with the least is next."""
         return (0 if self.owner is None else self.owner.served, self.served)
 
 
 @dataclass(slots=True, eq=False)
 class _Names:
-    """Accounts of one level, by name. Those that are not live are few."""
+    """The accounts of all owners, or of one owner's apps, by name. Few idle ones are kept."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     n_live: int = 0
@@ -61,7 +66,8 @@ class _Names:
         if account.live:
             return
         self.n_live -= 1
-        # An idle one at or below everybody's level would be lifted there on return: forget it.
+        # An idle account at or below the least live one would be lifted to it on return, so it can
+        # be forgotten.
         least = self._least()
         if least is None:
             self.accounts.clear()
@@ -69,7 +75,7 @@ class _Names:
             del self.accounts[name]
         elif len(self.accounts) - self.n_live > MOST_IDLE:
             idle = [one for one, other in self.accounts.items() if not other.live]
-            # It loses the least that is nearest to being forgotten anyway.
+            # The idle account with the lowest counter would be forgotten next anyway.
             del self.accounts[min(idle, key=lambda one: self.accounts[one].served)]
 
     def _least(self) -> int | None:
@@ -84,12 +90,12 @@ class TokenCounters:
         self._apps: dict[str, _Names] = {}
 
     def enter(self, owner: str, app: str) -> Account:
-        """One more request of `app` waits or runs; its account until it leaves."""
+        """Book that one more request of `app` waits or runs; return its account."""
         account = self._owners.enter(owner)
         return self._apps.setdefault(owner, _Names()).enter(app, account)
 
     def leave(self, owner: str, app: str) -> None:
-        """One request of `app` ended or left the lane."""
+        """Book that one request of `app` ended or left the lane."""
         apps = self._apps[owner]
         apps.leave(app)
         self._owners.leave(owner)
@@ -97,6 +103,6 @@ class TokenCounters:
             del self._apps[owner]
 
     def __len__(self) -> int:
-        """Names that are remembered."""
+        """How many names are remembered."""
         n_apps = sum(len(apps.accounts) for apps in self._apps.values())
         return len(self._owners.accounts) + n_apps

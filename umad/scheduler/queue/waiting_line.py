@@ -1,11 +1,14 @@
-"""The requests that are not yet in the KV pool: lanes by priority, owners and their apps by what
-they were served, then order.
+"""Holds the requests that wait for a place in the KV pool, and tells which one is next.
 
-Of one app's requests in a lane those with a deadline go first, the earliest at the head: a deadline
-never takes a turn from another app.
+Lanes come by priority. Within a lane the `Order` decides between owners and their apps; the fair
+order goes by what they were served. Of one app's requests in a lane, those with a deadline go
+first, the earliest at the head; so in the fair order a deadline never takes a turn from another
+app.
 
-A request that has waited `AGING_NS` is offered before younger ones of any lane, so a busy lane
-never shuts out a quiet one. Owner: the step thread.
+A request that has waited `AGING_NS` is offered a place before younger ones of any lane, so a busy
+lane never shuts out a quiet one.
+
+Owner: the step thread.
 """
 
 from collections import deque
@@ -19,7 +22,8 @@ AGING_NS = 10_000_000_000
 
 
 class WaitingLine:
-    """Every waiting request. Within an app of a lane, first come is first served."""
+    """Every waiting request. Within an app of a lane, the earliest deadline is first, then the
+    earliest arrival."""
 
     def __init__(self, lanes: Mapping[str, LaneSettings], order: Order) -> None:
         self._order = order
@@ -37,7 +41,7 @@ class WaitingLine:
         return dict(self._n)
 
     def append(self, entry: ScheduledRequest) -> None:
-        """A newcomer joins its app's queue: at the end, or before those of a later deadline."""
+        """Add a new request to its app's queue: at the end, or before those of a later deadline."""
         queue = self._queues[entry.lane].setdefault(_app_of(entry), deque())
         if entry.deadline_ns == NEVER_NS:
             queue.append(entry)
@@ -46,8 +50,8 @@ class WaitingLine:
             self.insert_by_arrival(entry)
 
     def insert_by_arrival(self, entry: ScheduledRequest) -> None:
-        """A request that was here before (preempted, or moved to another lane) takes the place
-        its deadline and its arrival give it among its app's."""
+        """Add a request that was here before (preempted, or moved to another lane) at the place
+        that its deadline and its arrival give it in its app's queue."""
         queue = self._queues[entry.lane].setdefault(_app_of(entry), deque())
         mine = (entry.deadline_ns, entry.arrived_ns)
         at = sum(1 for other in queue if (other.deadline_ns, other.arrived_ns) <= mine)
@@ -55,7 +59,7 @@ class WaitingLine:
         self._n[entry.lane] += 1
 
     def remove(self, entry: ScheduledRequest) -> None:
-        """Take a request out, wherever it stands."""
+        """Take a request out of the line, wherever it stands."""
         app = _app_of(entry)
         queue = self._queues[entry.lane][app]
         queue.remove(entry)
@@ -64,7 +68,7 @@ class WaitingLine:
         self._n[entry.lane] -= 1
 
     def n_before(self, entry: ScheduledRequest) -> int:
-        """Requests of its own app that are offered a place before this one."""
+        """How many requests of its own app are offered a place before `entry`."""
         n = 0
         for other in self._queues[entry.lane].get(_app_of(entry), ()):
             if other is entry:
@@ -73,8 +77,8 @@ class WaitingLine:
         return n
 
     def heads(self, now_ns: int) -> Iterator[ScheduledRequest]:
-        """The first request of every app, the most deserving first. Do not mutate while
-        iterating."""
+        """Yield the first request of every app, in the order in which they may be placed. Do not
+        change the line while iterating."""
         if not len(self):
             return
         young: list[tuple[int, Key, int, ScheduledRequest]] = []
