@@ -1,4 +1,7 @@
-"""Puts a scheduler together: every part is made here, once, and knows only those it is handed."""
+"""Builds a scheduler from a `SchedulerSpec`.
+
+Every part is made here, once, and knows only the parts that it is handed.
+"""
 
 from umad.scheduler.costs.copy_cost import CopyCost
 from umad.scheduler.costs.step_cost import CostModel
@@ -22,7 +25,7 @@ _NO_ROOM = ParkShape(capacity_bytes=0, slice_cells=1, slab_bytes=1)
 
 
 def assemble(spec: SchedulerSpec) -> Scheduler:
-    """The scheduler that `spec` describes, with nothing in it."""
+    """Build the scheduler that `spec` describes, without any request in it."""
     cost = spec.cost or CostModel()
     guarded = guarded_lanes(spec.lanes)
     order = ORDERS[spec.settings.order]

@@ -1,6 +1,6 @@
-"""Says in words why requests wait, for `umad ps`.
+"""Tells in words why requests wait, for `umad ps`.
 
-Asked some times a second at most, never within a step. Pure; owner: the step thread.
+It is called a few times a second at most, never within a step. Pure; owner: the step thread.
 """
 
 from collections.abc import Iterable
@@ -27,9 +27,9 @@ def reasons(
     plan: StepPlan,
     now_ns: int,
 ) -> dict[int, str]:
-    """Why each of `entries` waits; those that `plan` serves are left out.
+    """Return why each of `entries` waits, by its number; those that `plan` serves are left out.
 
-    holds: of the last plan.
+    holds: the holds of the last plan.
     """
     served = {row.rid for row in plan.decode} | {piece.rid for piece in plan.prefill}
     found: dict[int, str] = {}

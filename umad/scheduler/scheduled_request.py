@@ -1,6 +1,7 @@
-"""One request as the scheduler sees it: its tokens, its place, its state.
+"""Holds one request as the scheduler sees it: its tokens, its place in the KV pool, its state.
 
-Not: what the tokens mean, how they are sampled, who is told. Owner: the step thread.
+Not: what the tokens mean, how they are sampled, or which client is told.
+Owner: the step thread.
 """
 
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ NEVER_NS = 2**63
 
 
 class RequestState(Enum):
-    """Where a request stands. A paused one keeps its state and is passed over; one that is paused
-    for its reader is the first to give way."""
+    """The states of a request. A paused request keeps its state and is passed over. One that is
+    paused because its client does not read is the first to be preempted."""
 
     WAITING = "waiting"
     PREFILL = "prefill"
@@ -46,7 +47,7 @@ NEXT: dict[tuple[RequestState, RequestEvent], RequestState] = {
     (RequestState.DECODE, RequestEvent.PREEMPTED): RequestState.WAITING,
     (RequestState.PREFILL, RequestEvent.FINISHED): RequestState.ENDED,
     (RequestState.DECODE, RequestEvent.FINISHED): RequestState.ENDED,
-    # Preempted while its client was choosing a token, which turned out to be the last.
+    # It was preempted while its client was choosing a token, and that token was its last.
     (RequestState.WAITING, RequestEvent.FINISHED): RequestState.ENDED,
     (RequestState.WAITING, RequestEvent.CANCELLED): RequestState.ENDED,
     (RequestState.PREFILL, RequestEvent.CANCELLED): RequestState.ENDED,
@@ -59,33 +60,32 @@ LIFE = StateTable("a scheduled request", NEXT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What the engine hands in.
-
-    tokens: int32 (n,), prompt first, then tokens generated before (a resumed stream).
-    max_new_tokens: tokens beyond the prompt in total; resumed ones count.
-    latency_cap: of its app; None for the engine's. deadline_ms: from now on; None for none.
-    leaves_nothing: its cells are given up when it ends.
-    owner: whose it is, opaque; lanes are shared by owner before they are by app.
-    salt: prefixes are shared among requests of one salt.
-    """
+    """A request as the engine hands it in."""
 
     rid: int
+    # int32 (n,): the prompt first, then the tokens generated before (a resumed stream).
     tokens: NDArray[np.int32]
     n_prompt: int
+    # The most tokens beyond the prompt; those generated before count too.
     max_new_tokens: int
     lane: str
     app: str
     session: str | None = None
+    # The latency cap of its app; None for the engine's.
     latency_cap: float | None = None
+    # Milliseconds from now on; None for no deadline.
     deadline_ms: int | None = None
+    # An opaque name. Lanes are shared by owner first, and then by app.
     owner: str = ""
+    # Only requests of the same salt share prefixes.
     salt: str = ""
+    # Its cells are given up when it ends.
     leaves_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """What a request gets back from host memory: positions [start, end), parked under `key`."""
+    """The positions [start, end) that a request gets back from host memory, parked under `key`."""
 
     key: int
     start: int
@@ -94,58 +94,56 @@ class Restore:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ScheduledRequest:
-    """A live request.
-
-    tokens: int32 (limit,), prompt and generated tokens; the first n_tokens are known.
-    cells_at_most: cells it needs when it runs to its limit; the last token is never computed.
-    n_computed: tokens whose KV is in the cells of `seq`.
-    n_cached: tokens that were there already when it was first placed.
-    waiting_since_ns: when it arrived or was last preempted.
-    held_until_ns: it is not preempted before then; 0 for at any time. One that had to age to be
-    placed begins with `NEVER_NS`, and has some more time once it has a new token.
-    deadline_ns: when it will be given up, `NEVER_NS` for never; the earlier goes first.
-    turn: number of its last run; the lowest has waited longest.
-    restore: what it gets back from host memory. While it waits, an offer; once it is placed, under
-    way, and nothing of it is computed until that is done.
-    reads_until_ns: until then it waits for its session's file and is not placed; 0 for none.
-    account: of its app in its lane (`fairness`).
-    gives_way: paused for a client that does not read: its cells are anybody's who waits.
-    leaves_nothing: its session was forgotten: its cells are given up when it ends.
-    """
+    """A live request."""
 
     rid: int
+    # int32 (limit,): the prompt and the generated tokens; the first `n_tokens` are known.
     tokens: NDArray[np.int32]
     n_tokens: int
     n_prompt: int
     limit: int
+    # The cells it needs when it runs to its limit. The last token is never computed.
     cells_at_most: int
     lane: str
     app: str
     session: str | None
     arrived_ns: int
     latency_cap: float | None = None
+    # When it will be given up; `NEVER_NS` for never. The earlier deadline goes first.
     deadline_ns: int = NEVER_NS
     state: RequestState = RequestState.WAITING
     seq: int = -1
+    # How many tokens have their KV in the cells of `seq`.
     n_computed: int = 0
+    # How many tokens were in the cells already when it was first placed.
     n_cached: int | None = None
     paused: bool = False
+    # It is paused because its client does not read; it may be preempted for any waiting request.
     gives_way: bool = False
+    # When it arrived or was last preempted.
     waiting_since_ns: int = 0
+    # It is not preempted before this time; 0 for no protection. A request that had to age to be
+    # placed begins with `NEVER_NS`; once it has a new token, some more time is left to it.
     held_until_ns: int = 0
+    # The number of its last run; the request with the lowest has waited longest.
     turn: int = 0
+    # What it gets back from host memory. While it waits, this is an offer. Once it is placed, the
+    # copies are under way, and none of its tokens is computed until they are done.
     restore: Restore | None = None
+    # Until this time it waits for its session's file and is not placed; 0 for no file.
     reads_until_ns: int = 0
     owner: str = ""
     salt: str = ""
+    # The account of its app in its lane (`fairness`).
     account: Account = field(default_factory=Account)
+    # Its session was forgotten: its cells are given up when it ends.
     leaves_nothing: bool = False
 
     @classmethod
     def of(cls, admission: Submission, now_ns: int) -> "ScheduledRequest":
-        """An entry with room for every token the request may ever hold."""
+        """Make an entry with room for every token that the request may ever hold."""
         limit = admission.n_prompt + admission.max_new_tokens
-        # A resumed stream may stand at its limit already; one more token still has its place.
+        # A resumed stream may stand at its limit already. It still needs room for one more token.
         tokens = np.empty(max(limit, admission.tokens.size + 1), dtype=np.int32)
         tokens[: admission.tokens.size] = admission.tokens
         return cls(
@@ -172,16 +170,16 @@ class ScheduledRequest:
         )
 
     def on(self, event: RequestEvent) -> None:
-        """Move to the next state."""
+        """Move to the state that follows `event`."""
         self.state = LIFE.after(self.state, event)
 
     @property
     def n_pending(self) -> int:
-        """Known tokens whose KV is not computed yet."""
+        """How many known tokens have no computed KV yet."""
         return self.n_tokens - self.n_computed
 
     def finished(self, reason: FinishReason) -> Finished:
-        """What is said of it at its end."""
+        """The report that the request has ended."""
         return Finished(
             rid=self.rid,
             reason=reason,

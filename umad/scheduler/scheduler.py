@@ -1,15 +1,16 @@
-"""The scheduler: every live request from its arrival to its end, and the parts that decide for it.
+"""Carries every live request from its arrival to its end, and plans each step.
 
-The rules, in the order they are applied:
-1. Waiting requests are placed while they fit: aged ones first, then by lane, then the owner and
-   of its apps the one served least, then by arrival. One that does not fit makes others give way
-   if that helps (they keep their tokens and are placed again later): those whose clients do not
-   read, of any lane, then lower lanes; else it waits. What has to be evicted for it and is worth
-   keeping is copied to host memory first (`parking`), a bounded piece a step.
-2. The step is composed of the placed ones under guard and budget (`governor`).
-3. What the step came to is booked (`books`), its tokens are taken, ends are decided.
+The rules, in the order in which they are applied:
+1. Waiting requests are placed while they fit: those that have aged first, then by lane, then the
+   owner served least and of its apps the one served least, then by arrival. For a request that
+   does not fit, others are preempted if that helps: first those whose clients do not read, of any
+   lane, then those of lower lanes. They keep their tokens and are placed again later. Otherwise
+   the request waits. Cells that are evicted for it and are worth keeping are copied to host memory
+   first (`parking`), a bounded piece per step.
+2. The step is composed of placed requests under guard and budget (`governor`).
+3. The step's results are booked (`books`), its tokens are taken, and ended requests are reported.
 
-Pure: time is handed in, nothing is sent or decoded here. Owner: the step thread.
+Pure: time is handed in; nothing is sent or decoded here. Owner: the step thread.
 """
 
 from collections.abc import Mapping
@@ -43,13 +44,13 @@ from umad.scheduler.steps.governor import StepGovernor
 from umad.scheduler.steps.neighbours import Neighbours
 from umad.step import DiskDone, Finished, HouseKept, Sampled, StepPlan, StepResult
 
-# One that had to age to get in stays this long, and until it has a new token: if it could be
-# preempted at once by the next arrival, and its cells taken, it would never get anywhere.
+# A request that had to age to be placed is safe from preemption until it has a new token, and this
+# long after that. If the next arrival could preempt it at once, it would never make progress.
 HOLD_NS = 500_000_000
 
 
 class Scheduler:
-    """All of one engine's requests. Use `assembly.assemble` to make one."""
+    """Schedules all requests of one engine. `assembly.assemble` makes one."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Scheduler:
         placer: Placer,
         rent: Rent,
     ) -> None:
-        """entries: every live request by its number; shared with `books`."""
+        """entries: every live request by its number. `books` uses the same mapping."""
         self.cost = cost
         self.embeds = governor.embeds
         self.guard, self.slices = governor.guard, governor.slices
@@ -116,7 +117,7 @@ class Scheduler:
         self._placer.may_place = True
 
     def cancel(self, rid: int) -> Finished | None:
-        """Let go of a request; None when it is unknown or has ended."""
+        """End a request; return None when it is unknown or has ended already."""
         entry = self._entries.get(rid)
         if entry is None:
             return None
@@ -138,8 +139,11 @@ class Scheduler:
         self._placer.may_place = True
 
     def pause(self, rid: int, *, gives_way: bool = True) -> None:
-        """Compute nothing more for a request until `resume`. gives_way: its cells stay only while
-        nobody else waits for them, of whatever lane; it is computed again, or put back."""
+        """Compute nothing more for a request until `resume`.
+
+        gives_way: its cells stay only until a waiting request of any lane needs them. When it is
+        resumed, they are computed again or put back from host memory.
+        """
         entry = self._entries.get(rid)
         if entry is None:
             return
@@ -148,8 +152,8 @@ class Scheduler:
             self._placer.may_place = True
 
     def resume(self, rid: int) -> None:
-        """Go on with a paused request. If it had to give way, it waits from now on: the time in
-        which nobody read was its client's own."""
+        """Go on with a paused request. If it was preempted, its waiting time counts from now on,
+        because its client chose not to read before."""
         entry = self._entries.get(rid)
         if entry is None:
             return
@@ -158,7 +162,8 @@ class Scheduler:
         self._placer.may_place = True
 
     def forget(self, what: ForgetScope) -> Forgotten:
-        """Give up what is kept; live requests go on, and leave nothing when they end."""
+        """Give up all kept cells and files that `what` covers. Its live requests go on, but leave
+        nothing when they end."""
         self._placer.may_place = True
         in_use: set[str] = set()
         for entry in self._entries.values():
@@ -172,24 +177,24 @@ class Scheduler:
         )
 
     def disk_done(self, report: DiskDone) -> None:
-        """A session was written or read, or could not be."""
+        """Book that a session was written or read, or could not be."""
         self._saver.done(report)
         self._placer.may_place = True
 
     def is_saving(self, now_ns: int) -> bool:
-        """Asked by an engine that is about to end: whether sessions are still to be written. After
-        some seconds (`saving.LAST_SAVES_NS`) it is answered with no."""
+        """Whether sessions are still to be written. An engine that is about to end asks this. After
+        some seconds (`saving.LAST_SAVES_NS`) the answer is False."""
         return self._saver.hurry(now_ns)
 
     # -- the step -------------------------------------------------------------------------------
 
     @property
     def has_work(self) -> bool:
-        """Something runs, waits, or is to be told to llama.cpp."""
+        """Whether a request runs or waits, or llama.cpp is to be told of memory operations."""
         return bool(self._entries) or len(self.embeds) > 0 or self._residency.has_ops
 
     def plan(self, now_ns: int) -> StepPlan:
-        """The next step."""
+        """Plan the next step."""
         self._planned_ns = now_ns
         if self._saver.let_go(now_ns):
             self._placer.may_place = True
@@ -207,7 +212,7 @@ class Scheduler:
         limits = self._governor.limits(candidates)
         copies, hold = self._freight.load(candidates, limits)
         if copies:
-            # Whoever waits for a copy may be placed once it is made.
+            # A request that waits for a copy may be placed once the copy is made.
             self._placer.may_place = True
         files = self._saver.take_ops(now_ns)
         memory = (*self._residency.take_ops(), *copies, *files)
@@ -215,8 +220,8 @@ class Scheduler:
         return self._last_plan
 
     def waits(self, now_ns: int) -> dict[int, str]:
-        """Why requests wait, in words, by their numbers. Those that the last plan serves are left
-        out."""
+        """Return why requests wait, in words, by their numbers. Those that the last plan serves are
+        left out."""
         return reasons(
             self._entries.values(),
             waiting=self._waiting,
@@ -228,9 +233,10 @@ class Scheduler:
         )
 
     def kept_house(self, plan: StepPlan, kept: HouseKept | None, now_ns: int) -> bool:
-        """Book what an idle plan's memory operations came to; `apply` does it for the others.
+        """Book the results of an idle plan's memory operations; `apply` does it for other plans.
 
-        Whether the next plan should be asked for at once: a copy may have been waited for.
+        Return whether the next plan should be made at once, because a request may have waited for
+        one of the copies.
         """
         goes_on = self._parker.settle(kept)
         if kept is not None and kept.copied_bytes:
@@ -239,7 +245,7 @@ class Scheduler:
         return goes_on
 
     def apply(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
-        """Book what a step brought; the requests that ended with it."""
+        """Book the results of a step; return the requests that ended with it."""
         self.kept_house(plan, result.house, now_ns)
         self._throttle.settle(plan, result, now_ns)
         if plan.embed is not None:
@@ -254,13 +260,15 @@ class Scheduler:
         return tuple(ended)
 
     def take(self, drawn: Sampled, now_ns: int) -> Finished | None:
-        """Book a token of a request; how the request ended, if it ends with it. `apply` does it for
-        all tokens of a step but those that clients choose: they come later, and until then their
-        requests are paused."""
+        """Book a token of a request. Return how the request ended, if that token ends it.
+
+        `apply` calls this for all tokens of a step, except those that clients choose. Those come
+        later, and their requests are paused until then.
+        """
         entry = self._entries.get(drawn.rid)
         if entry is None:
             return None
-        # One that was preempted meanwhile is computed again, this token with it.
+        # A request that was preempted meanwhile is computed again, together with this token.
         if entry.state is not RequestState.WAITING:
             entry.on(RequestEvent.SAMPLED)
         if entry.held_until_ns == NEVER_NS:
@@ -275,15 +283,15 @@ class Scheduler:
 
     @property
     def bytes_per_s(self) -> float | None:
-        """The budget's rate as it stands: a measured one rises with better measurements."""
+        """The budget's rate in force. A measured rate rises with better measurements."""
         return self._throttle.budget.bytes_per_s
 
     def heard(self, neighbours: Neighbours, now_ns: int) -> None:
-        """What engines of other models did since the last time; call it before `plan`."""
+        """Book what the engines of other models did since the last call. Call it before `plan`."""
         self._throttle.heard(neighbours, now_ns)
 
     def snapshot(self) -> SchedulerSnapshot:
-        """Where things stand."""
+        """Return the counts that the scorecard reads."""
         return SchedulerSnapshot(
             cells_live=self._residency.cells_live,
             cells_retained=self._residency.cells_retained,

@@ -1,4 +1,4 @@
-"""Where a scheduler's books stand, for the scorecard. A value; anybody may keep one."""
+"""Holds a scheduler's counts at one moment, for the scorecard. A value; anybody may keep one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSnapshot:
-    """Where things stand, for the scorecard. Totals count from the start."""
+    """A scheduler's counts at one moment, for the scorecard. Totals count from the start."""
 
     cells_live: int
     cells_retained: int

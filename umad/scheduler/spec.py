@@ -1,4 +1,4 @@
-"""The values a scheduler is made from. `assembly.assemble` makes it. Values only."""
+"""Holds the values that a scheduler is made from. `assembly.assemble` makes it. Values only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,30 +26,32 @@ class SchedulerSpec:
     # Most tokens of one step.
     batch_tokens: int
     settings: SchedulerSettings
-    # Interactive p95 over solo; apps may have their own.
+    # The interactive p95 may be so many times solo. An app may have its own cap.
     latency_cap: float
     lanes: Mapping[str, LaneSettings]
     # A request may take over the beginning of another sequence's cells.
     can_share_prefix: bool = True
-    # Which beginnings are still there, of a model with windows; None of one without.
+    # Tells which sequences still have their beginnings, for a model with windows; None for a model
+    # without.
     beginnings: Beginnings | None = None
-    # Costs learnt before; None begins with guesses.
+    # Costs learnt before; None to begin with guesses.
     cost: CostModel | None = None
     # Bytes that a step moves; None where that is not known.
     traffic: TrafficModel | None = None
     # The byte budget; None for none.
     budget: TrafficBudget | None = None
-    # An arrival takes the device back from a background step within milliseconds. Where it cannot,
-    # background steps are sized in time.
+    # An arrival can take the device back from a background step within milliseconds. Where it
+    # cannot, the length of background steps is bounded in milliseconds.
     cuts_soon: bool = True
     # Host memory for the cells that the pool gives up; None for none.
     parking: ParkShape | None = None
-    # Milliseconds in which a row passes over a cell that is not its own. Above 0, retained
-    # sequences pay rent, and what background work leaves goes with its app's next request.
+    # Milliseconds that a row takes to scan past a cell that is not its own. Above 0, retained
+    # sequences owe rent, and the cells that background work leaves are evicted at its app's next
+    # request.
     skip_ms: float = 0.0
     # Tokens of the sessions on disk by name; None where sessions are not saved.
     saved: Mapping[str, NDArray[np.int32]] | None = None
-    # The largest embedding decode.
+    # The most that one embedding decode may hold.
     embeds: EmbedShape = ONE_TEXT
 
     @property
