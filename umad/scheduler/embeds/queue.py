@@ -1,15 +1,18 @@
-"""Embedding requests that wait or run, and the next piece of work among them.
+"""Holds the embedding requests that wait or run, and cuts the next slice of their work.
 
-Texts of different requests share a slice. An input of a causal model is computed in as many slices
-as it takes, its cells kept meanwhile in a context that is not the streams'; one of an encoder,
-where every token looks at every other, is always whole.
+Texts of different requests share a slice. For a causal model, an input is computed in as many
+slices as it takes, and its cells stay meanwhile in a context apart from the streams'. For an
+encoder, where every token looks at every other, an input is always computed whole.
 
-A request of a guarded lane with at most `SHORT_TOKENS` is *short*: somebody waits for it, as for a
-question that is to be looked up. Everything longer is *bulk* and counts as background work whatever
-its lane, because an index being built must not be felt. Short ones go first, unless bulk has not
-had a turn for `AGING_NS`; of either kind the one that is in the middle of an input, then what has
-aged, then the higher lane, then the app served least, then the earlier.
-Not: how many milliseconds a slice may take (`embed_turns`). Pure; owner: the step thread.
+A request of a guarded lane with at most `SHORT_TOKENS` is *short*: a person waits for it, as for a
+question that is to be looked up. Everything else is *bulk* and counts as background work, whatever
+its lane, because no user should notice that an index is being built. Short requests go first,
+unless bulk has not had a turn for `AGING_NS`. Within either kind, a request in the middle of an
+input goes first, then one that has aged, then the higher lane, then the app served least, then the
+earlier arrival.
+
+Not: how many milliseconds a slice may take (`embed_turns`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Mapping
@@ -24,44 +27,45 @@ from umad.scheduler.queue.token_counters import PROMPT_WEIGHT, Account, TokenCou
 from umad.scheduler.queue.waiting_line import AGING_NS
 from umad.step import EmbedPiece, EmbedSlice
 
-# A chat's question, or a paragraph: a few steps of the streams beside it.
+# A chat's question, or a paragraph. It takes a few steps of the streams beside it.
 SHORT_TOKENS = 512
-# The least context that is made, so that a longer text does not mean another one at once.
+# The smallest context that is made, so that a slightly longer text does not need a new one at once.
 LEAST_CELLS = 512
-# Rows of a prompt from whose cost that of a first slice is guessed.
+# The cost of the first slice is guessed from the cost of a prompt of so many rows.
 LIKE_ROWS = 16
-# After so many cuts in a row the next slice may not be cut: else an input that is always computed
-# whole might never be done.
+# After so many cuts in a row the next slice may not be cut. Otherwise an input that is always
+# computed whole might never be done.
 MOST_CUTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedShape:
-    """What one decode of the embedding context may hold.
+    """What one decode of the embedding context may hold."""
 
-    rows: most tokens; one input of an encoder, alone, may have more. seqs: most inputs. whole: an
-    input cannot be computed in pieces.
-    """
-
+    # The most tokens. A single input of an encoder may have more.
     rows: int
+    # The most inputs.
     seqs: int
+    # An input cannot be computed in pieces.
     whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedAdmission:
-    """What the engine hands in. inputs: int32 (n,) each, none empty. owner: as of a stream."""
+    """An embedding request as the engine hands it in."""
 
     call: int
     lane: str
     app: str
+    # int32 (n,) each, none empty.
     inputs: tuple[NDArray[np.int32], ...]
+    # An opaque name, as in `Submission`.
     owner: str = ""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Work:
-    """at: the next input; start: how much of it is computed, in `seq`, -1 for none."""
+    """An embedding request that waits or runs."""
 
     call: int
     lane: str
@@ -72,8 +76,11 @@ class _Work:
     served_ns: int
     owner: str
     account: Account
+    # The index of the next input.
     at: int = 0
+    # How many tokens of that input are computed.
     start: int = 0
+    # The sequence that holds them; -1 for none.
     seq: int = -1
 
     @property
@@ -83,7 +90,7 @@ class _Work:
 
 @dataclass(slots=True)
 class _Draft:
-    """A slice being made up."""
+    """A slice that is being composed."""
 
     pieces: list[EmbedPiece] = field(default_factory=list)
     n_rows: int = 0
@@ -95,13 +102,17 @@ ONE_TEXT = EmbedShape(rows=1, seqs=1, whole=False)
 
 
 def is_short(n_tokens: int, *, guarded: bool) -> bool:
-    """Somebody waits for these texts: they are few, and of a guarded lane."""
+    """Whether a person waits for these texts: they are few, and their lane is guarded."""
     return guarded and n_tokens <= SHORT_TOKENS
 
 
 class EmbedQueue:
-    """Every embedding request of one engine. cost: what its slices cost, learnt; until the first
-    has run, what prompts of the streams do (`like`). tokens_total: computed so far."""
+    """Every embedding request of one engine.
+
+    cost: the learnt cost of slices. Until the first has run, it is guessed from the cost of the
+    streams' prompts (`like`).
+    tokens_total: how many tokens were computed so far.
+    """
 
     def __init__(
         self,
@@ -128,17 +139,18 @@ class EmbedQueue:
 
     @property
     def has_short(self) -> bool:
-        """Somebody waits for a few texts."""
+        """Whether there is a short request."""
         return any(work.is_short for work in self._works.values())
 
     def added_to(self, waiting: dict[str, int]) -> dict[str, int]:
-        """`waiting`, requests by lane, with these: what embeds waits until it is answered."""
+        """Add these requests to `waiting`, a count by lane. An embedding request counts as waiting
+        until it is answered."""
         for work in self._works.values():
             waiting[work.lane] += 1
         return waiting
 
     def submit(self, admission: EmbedAdmission, now_ns: int) -> None:
-        """Take a request on. Raises `BadRequest` for a lane that is not there."""
+        """Take a request on. Raises `BadRequest` for an unknown lane."""
         lane = admission.lane
         if lane not in self._priority:
             raise BadRequest(f"no lane is called {lane!r}", field="lane")
@@ -156,7 +168,7 @@ class EmbedQueue:
         )
 
     def drop(self, call: int) -> bool:
-        """Let go of a request; whether it was there."""
+        """Let go of a request; return whether it was there."""
         work = self._works.get(call)
         if work is None:
             return False
@@ -166,20 +178,22 @@ class EmbedQueue:
         return True
 
     def rest(self) -> None:
-        """The context is given back; nothing waits for it."""
+        """Book that the context was given back, because no request needs it."""
         self._cells = 0
         self._drop.clear()
 
     def least_ms(self, now_ns: int) -> float:
-        """What the smallest useful piece of the next slice costs."""
+        """Milliseconds of the smallest useful piece of the next slice."""
         first = self._order(now_ns)[0]
         n_least = first.inputs[first.at].size if self._shape.whole else 1
         return self.cost.slice_ms(n_least, first.start)
 
     def next(self, within_ms: float, now_ns: int, *, careful: bool) -> EmbedSlice:
-        """The next slice, which takes `within_ms` if it can; at least one token or, of an encoder,
-        one input. careful: what was never tried is tried in small steps. Only while there is
-        work."""
+        """Return the next slice, which takes `within_ms` if it can, but has at least one token or,
+        for an encoder, one input. Call it only while there is work.
+
+        careful: sizes that were never tried are tried in small steps.
+        """
         order = self._order(now_ns)
         bulk = not order[0].is_short
         self._make_room(order[0])
@@ -199,7 +213,7 @@ class EmbedQueue:
         )
 
     def settle(self, ran: EmbedSlice, ms: float, now_ns: int, *, was_cut: bool) -> None:
-        """A slice ran. What was cut is computed again."""
+        """Book that a slice ran. A slice that was cut is computed again."""
         if was_cut:
             self._cuts_in_a_row += 1
             return
@@ -229,8 +243,9 @@ class EmbedQueue:
         return [work for work in self._works.values() if work.is_begun]
 
     def _order(self, now_ns: int) -> list[_Work]:
-        """All of the kind whose turn it is, the most deserving first. One that is in the middle of
-        an input goes on before another is begun, so that few cells are held."""
+        """Return all requests of the kind whose turn it is, in the order in which they are served.
+        A request in the middle of an input goes on before another is begun, so that few cells are
+        held."""
         works = list(self._works.values())
         short = [work for work in works if work.is_short]
         bulk = [work for work in works if not work.is_short]
@@ -252,7 +267,7 @@ class EmbedQueue:
         return now_ns - waiting_since_ns >= AGING_NS
 
     def _make_room(self, first: _Work) -> None:
-        """See to it that the context can hold the first input, beside those that are begun."""
+        """Make the context large enough for the first input, beside the inputs already begun."""
         n_needed = first.inputs[first.at].size
         if not self._shape.whole:
             held = [work.inputs[work.at].size for work in self._begun() if work is not first]
@@ -273,7 +288,7 @@ class EmbedQueue:
         return max(1, self.cost.most(within_ms, n_max, start))
 
     def _add(self, draft: _Draft, work: _Work, most: int) -> bool:
-        """Inputs of `work` while they fit; whether there is room for more."""
+        """Add inputs of `work` while they fit; return whether there is room for more."""
         taken = {piece.seq for piece in draft.pieces} | {one.seq for one in self._begun()}
         at, start, seq = work.at, work.start, work.seq
         while at < len(work.inputs):
@@ -283,7 +298,8 @@ class EmbedQueue:
                 return False
             n = tokens.size - start if self._shape.whole else min(tokens.size - start, left)
             if not start:
-                # What is begun here may have to be held: its whole length must have its cells.
+                # The cells of an input that is begun here may be held until a later slice, so the
+                # context must have room for its whole length.
                 n_cells = draft.n_cells + tokens.size
                 if draft.pieces and (n > left or n_cells > self._cells):
                     return False

@@ -1,10 +1,12 @@
-"""Decides when embedding work runs beside everything else of a step, and for how long.
+"""Decides when embedding work runs beside the other work of a step, and for how long.
 
-Beside interactive rows it is background work and nothing more: it takes what the guard allows, in
-the place of other such work, so that a whole library being embedded costs a stream no more than the
-cap. Where nothing interactive decodes, short requests take turns with newcomers' prompts and go
+Beside interactive rows, embedding is background work: it takes the time that the guard allows, in
+place of other background work. So embedding a whole library costs a stream no more than the cap.
+While no interactive request decodes, short requests take turns with newcomers' prompts and go
 before background work; bulk takes turns with background work.
-Not: which texts (`embeds`). Pure; owner: the step thread.
+
+Not: which texts run (`embeds`).
+Pure; owner: the step thread.
 """
 
 from umad.scheduler.embeds.queue import EmbedQueue
@@ -14,12 +16,15 @@ from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.scheduler.steps.limits import StepLimits
 from umad.step import EmbedSlice
 
-# An arrival waits for the end of a slice where it cannot be cut: about as long as anybody notices.
+# Where a slice cannot be cut, an arrival waits for its end. A longer wait would be noticed.
 SLICE_MS = 50.0
 
 
 class EmbedTurns:
-    """One engine's. floor: the share of the device's time that background work always gets."""
+    """Decides on the embedding slices of one engine.
+
+    floor: the share of the device's time that background work always gets.
+    """
 
     def __init__(self, queue: EmbedQueue, *, guard: LatencyGuard, floor: float) -> None:
         self._queue = queue
@@ -30,8 +35,8 @@ class EmbedTurns:
     def take(
         self, candidates: Candidates, limits: StepLimits, terms: BackgroundTerms, now_ns: int
     ) -> tuple[EmbedSlice | None, Hold | None]:
-        """The slice that the next step carries, and what gives way to it; None where there is
-        none."""
+        """Return the slice that the next step carries, and a hold on the work that it replaces.
+        Both are None where the step carries no embedding work."""
         if not (candidates.embeds or self._queue.has_short):
             return None, None
         if candidates.decode:
@@ -44,21 +49,21 @@ class EmbedTurns:
         return embed, Hold(reason=Reason.EMBEDDINGS, newcomers=True, background=True)
 
     def _alone_ms(self, candidates: Candidates, terms: BackgroundTerms) -> float:
-        """Milliseconds of a slice with nothing interactive decoding; 0 for none now."""
+        """Milliseconds of a slice while no interactive request decodes; 0 for no slice now."""
         is_short = self._queue.has_short
         if candidates.prefill and not is_short:
             return 0.0
         others = candidates.prefill if is_short else candidates.has_background
         floor_is_owed = self._guard.background_share < self._floor
         if is_short and not others and candidates.has_background and floor_is_owed:
-            # Short requests may come for ever; the floor is background work's all the same.
+            # Short requests may keep coming, but background work must still get its floor.
             return 0.0
         if others and not self._is_our_turn():
             return 0.0
         return SLICE_MS if terms.most_ms is None else min(SLICE_MS, terms.most_ms)
 
     def _beside_ms(self, candidates: Candidates, limits: StepLimits, now_ns: int) -> float:
-        """Milliseconds of a slice beside interactive rows; 0 for none now."""
+        """Milliseconds of a slice beside interactive rows; 0 for no slice now."""
         is_short = self._queue.has_short
         if candidates.prefill and not (is_short and self._is_our_turn()):
             return 0.0
