@@ -8,15 +8,15 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
 
     spec               SchedulerSpec: the values that a scheduler is made from
     assembly           assemble: a spec to a Scheduler
-    scheduler          Scheduler: every request, from step to step
+    scheduler          Scheduler: carries every request from step to step
     scheduled_request  ScheduledRequest: one request as the scheduler sees it, and its state table
-    queue/             who waits for a place in the pool, and who gets one
+    queue/             the requests that wait for a place in the pool, and their order
     memory/            the pool: residency, prefixes, parking, sessions
     costs/             milliseconds, learnt while serving
     steps/             one step: candidates, guard, budget, slices, accounting
     embeds/            texts to be embedded
     reasons            why each request waits, in words
-    snapshot           SchedulerSnapshot: where things stand, for the scorecard
+    snapshot           SchedulerSnapshot: counts at one moment, for the scorecard
 
 Owner: the engine's step thread. Nothing here locks.
 """

@@ -1,4 +1,4 @@
-"""The requests that wait for a place in the pool, and the order in which they get one.
+"""Holds the requests that wait for a place in the KV pool, and places them in order.
 
     waiting_line    WaitingLine: every waiting request, by lane, owner and app
     orders          Order: the sort keys of every "who goes first"; one class for each order

@@ -1,4 +1,4 @@
-"""The orders in which requests are served, each as one class.
+"""Defines the orders in which requests are served, one class for each order.
 
 Every "who goes first" of the scheduler asks its `Order` for a sort key; the smallest key is first.
 `scheduler.order` chooses the class by its name. A new order is one class and one row in `ORDERS`.

@@ -1,6 +1,7 @@
-"""What a step came to: cells its requests hold now, costs learnt, the guard's and the cuts' books.
+"""Books a step that has run: the cells it filled, the costs it taught, its overrun, its cut.
 
-Not: the tokens it brought and who ended with them (`policy`). Pure; owner: the step thread.
+Not: the tokens that it brought, and which requests ended with them (`policy`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,10 @@ from umad.step import StepPlan, StepResult
 
 
 class StepAccounting:
-    """entries: every live request by its rid; one that has gone meanwhile is passed over."""
+    """Books steps, one after another.
+
+    entries: every live request by its rid. A request that has ended meanwhile is passed over.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,8 @@ class StepAccounting:
         self._turn = 0
 
     def book(self, plan: StepPlan, result: StepResult, *, copied_ms: float) -> None:
-        """A step has run, wholly or not. copied_ms: what background copies before it took."""
+        """Book a step that has run, wholly or in part. copied_ms: milliseconds that the background
+        copies before it took."""
         if plan.cuttable and plan.prefill:
             self._slices.cuts.ran(result.device_ms, was_cut=result.outcome == "cut")
         if result.outcome == "done":
@@ -43,15 +48,15 @@ class StepAccounting:
         elif result.outcome == "cut":
             self._book_cut(plan, result)
         else:
-            # llama.cpp found no cells, which the ledger is meant to make impossible. Whatever is
-            # only kept gives way, and the step is made again.
+            # llama.cpp found no cells, which the ledger is meant to make impossible. All retained
+            # sequences are evicted, and the step is made again.
             self._residency.evict_all()
 
     def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:
         embed = plan.embed
         carried = self._grow(plan) or copied_ms > 0
         if embed is not None:
-            # Beside a stream's rows texts to embed are somebody else's work, however short.
+            # Beside a stream's rows, embedding is other work, however short the texts are.
             carried = carried or embed.bulk or len(plan.decode) > 0
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
         self._cost.learn(
@@ -72,7 +77,7 @@ class StepAccounting:
             self._cost.learn_solo(len(plan.decode), decode_cells, result.felt_ms)
 
     def _grow(self, plan: StepPlan) -> bool:
-        """Count the cells that were filled; whether background work filled some."""
+        """Count the cells that were filled; return whether background work filled some."""
         background = False
         for row in plan.decode:
             entry = self._entries.get(row.rid)
@@ -97,7 +102,7 @@ class StepAccounting:
             if entry is None:
                 continue
             kept = min(lengths.get(piece.seq, piece.start) - piece.start, piece.n_tokens)
-            # The last row's logits are gone with the cut, so it must be computed once more.
+            # The cut lost the last row's logits, so the last row must be computed once more.
             kept = max(0, min(kept, entry.n_pending - 1))
             self._residency.grow(entry, kept)
             self._residency.rolled_back(entry)

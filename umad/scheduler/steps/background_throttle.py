@@ -1,13 +1,14 @@
 """Holds background work back for the ΣBMT budget, or for another model's interactive work.
 
-    plan    terms(candidates) says what background work has to wait, and how the rest may run;
-            charge(plan) books the bytes it is expected to move
-    apply   settle(plan, result) corrects that by what was really moved
-    between heard(neighbours) books what the other engines of the device moved
+    plan    terms(candidates) says which background work must wait, and how the rest may run;
+            charge(plan) books the bytes that the plan is expected to move
+    apply   settle(plan, result) corrects that number by the bytes that were really moved
+    between heard(neighbours) books the bytes that the other engines of the device moved
 
 The floor wins: beside interactive work, background work that has had less than its share runs
-whatever the budget says.
-Interactive work is never held. Pure; owner: the step thread.
+whatever the budget says. Interactive work is never held.
+
+Pure; owner: the step thread.
 """
 
 import math
@@ -22,22 +23,23 @@ from umad.step import EmbedSlice, StepPlan, StepResult
 from umad.units import MS_PER_S
 
 # Engines that wait for the same budget wake at the same moment, and the one that is a little
-# quicker would get it every time. So the engine that had the last turn waits TURN_MS longer, and
-# one that has moved more bytes than the others as long as its lead takes at the budget's rate, but
-# at most MOST_TURN_MS: on a crowded machine an engine that is woken late would else lose its turn
-# again and again. Nothing of the budget is lost by it, since more is saved up (`budget.BURST_MS`).
+# quicker would get it every time. So the engine that had the last turn waits TURN_MS longer. An
+# engine that has moved more bytes than the others waits as long as its lead takes at the budget's
+# rate, but at most MOST_TURN_MS. Without these waits, on a crowded machine, an engine that is woken
+# late would lose its turn again and again. The waits waste none of the budget, since unused bytes
+# are saved up for longer (`budget.BURST_MS`).
 TURN_MS, MOST_TURN_MS = 10.0, 40.0
-# Another engine that has neither made a background step nor waited for one for so long takes no
+# If another engine has neither made a background step nor waited for one for so long, it takes no
 # turns, and the lead over it fades as quickly.
 TAKES_TURNS_NS = 1_000_000_000
-# Background rows beside interactive ones, if together they add less than this share of the bytes,
-# are let through whatever the budget says: held back, they would read all the weights for
-# themselves.
+# Background rows beside interactive ones run whatever the budget says if together they add less
+# than this share of the bytes. If they were held back, a later step would read all the weights for
+# them alone.
 RIDERS_SHARE = 0.05
 
 
 class FadingSum:
-    """A sum whose parts count for less the longer ago they came: by e in `memory_ns`."""
+    """A sum whose parts fade with their age: by a factor of e in `memory_ns`."""
 
     def __init__(self, memory_ns: int) -> None:
         self._memory_ns = memory_ns
@@ -45,44 +47,45 @@ class FadingSum:
         self._at_ns = 0
 
     def add(self, value: float, now_ns: int) -> None:
-        """`value` comes now."""
+        """Add `value`, which comes now."""
         self._sum = self.at(now_ns) + value
         self._at_ns = now_ns
 
     def at(self, now_ns: int) -> float:
-        """What is left of it now."""
+        """Return what is left of the sum now."""
         return self._sum * math.exp((self._at_ns - now_ns) / self._memory_ns)
 
 
 class BackgroundThrottle:
-    """The books of one engine."""
+    """Holds back the background work of one engine."""
 
     def __init__(
         self, *, budget: TrafficBudget | None, traffic: TrafficModel | None, floor: float
     ) -> None:
-        """traffic: None where it is not known what a step moves; then only busy neighbours hold
-        background work back."""
+        """traffic: None where the bytes that a step moves are not known. Then only busy neighbours
+        hold background work back."""
         self.budget = budget or TrafficBudget()
         self._traffic = traffic
         self._courtesy = Courtesy(share=floor)
         self._charged_bytes = 0
 
-        # Whose background step was the last, when another engine last made or awaited one, and how
-        # many bytes of such steps we are ahead of all others.
+        # Whether this engine ran the last background step of all engines.
         self._last_was_ours = False
+        # When another engine last ran a background step or waited for one.
         self._theirs_ns = -TAKES_TURNS_NS
+        # How many more bytes this engine's background steps moved than those of all others.
         self._ahead = FadingSum(TAKES_TURNS_NS)
         self._has_waited = False
 
     def heard(self, neighbours: Neighbours, now_ns: int) -> None:
-        """What the other engines of the device did since the last time."""
+        """Book what the other engines of the device did since the last call."""
         self._courtesy.busy_next_door = neighbours.interactive
         self.budget.raise_to(neighbours.bytes_per_s)
         if neighbours.interactive_bytes:
             self.budget.owe(neighbours.interactive_bytes, background=False)
         if neighbours.waiting or neighbours.background_bytes:
             if not self._takes_turns(now_ns):
-                self._ahead = FadingSum(TAKES_TURNS_NS)  # nobody was left behind
+                self._ahead = FadingSum(TAKES_TURNS_NS)  # no other engine was waiting
             self._theirs_ns = now_ns
         if neighbours.background_bytes:
             self.budget.owe(neighbours.background_bytes, background=True)
@@ -92,11 +95,12 @@ class BackgroundThrottle:
     def terms(
         self, candidates: Candidates, limits: StepLimits, now_ns: int, *, floor_is_owed: bool
     ) -> BackgroundTerms:
-        """On what terms background work may run beside the others now."""
+        """Return the terms on which background work may run now."""
         if not (candidates.has_background or candidates.embeds):
             return FREE
         if candidates.has_interactive:
-            # Composed under the guard, which also sees to the floor; only the budget is new.
+            # The guard bounds background work beside interactive work and sees to the floor, so
+            # only the budget is checked here.
             if floor_is_owed or self.budget.wait_ms(now_ns) <= 0:
                 return FREE
             riders = self._riders(candidates, limits)
@@ -105,7 +109,8 @@ class BackgroundThrottle:
             )
         most_ms = None
         if self._courtesy.busy_next_door:
-            # Its share is small enough to be the floor: the neighbour's bytes do not forbid it.
+            # Background work gets only its small share here, which it is owed in any case. So the
+            # budget is not asked, although the neighbour may have emptied it.
             reason, most_ms = Reason.NEIGHBOUR, STEP_MS
             wait_ms = self._courtesy.wait_ms(now_ns)
         else:
@@ -118,8 +123,8 @@ class BackgroundThrottle:
         return BackgroundTerms(hold=hold, most_ms=most_ms)
 
     def _riders(self, candidates: Candidates, limits: StepLimits) -> tuple[ScheduledRequest, ...]:
-        """The background rows that cost interactive steps next to no bytes: they use the weights
-        which are read anyway."""
+        """Return the background rows that add next to no bytes to an interactive step, because they
+        use the weights which are read anyway."""
         if self._traffic is None or not limits.rows:
             return ()
         n_rows, n_cells = len(limits.rows), limits.n_cells
@@ -134,7 +139,7 @@ class BackgroundThrottle:
         return tuple(riders)
 
     def charge(self, plan: StepPlan, now_ns: int) -> None:
-        """`plan` is about to run."""
+        """Book the bytes that `plan`, which is about to run, is expected to move."""
         self._has_waited = False
         if self._traffic is None:
             return
@@ -147,7 +152,7 @@ class BackgroundThrottle:
         self.budget.spend(self._charged_bytes, now_ns, background=plan.background)
 
     def settle(self, plan: StepPlan, result: StepResult, now_ns: int) -> None:
-        """`plan` has run."""
+        """Correct the booked bytes by those that `plan` really moved."""
         if plan.background:
             self._courtesy.ran(result.device_ms + result.embed_ms, now_ns)
             self._last_was_ours = True
@@ -161,7 +166,8 @@ class BackgroundThrottle:
             self.budget.learn(result.bytes_moved, result.device_ms)
 
     def _leaves_ms(self, now_ns: int) -> float:
-        """How long a step of another engine has to begin, once the budget allows one."""
+        """How many milliseconds this engine leaves to another one to begin a step, once the budget
+        allows one."""
         rate = self.budget.bytes_per_s
         if rate is None or not self._takes_turns(now_ns):
             return 0.0
@@ -173,6 +179,6 @@ class BackgroundThrottle:
 
 
 def embed_bytes(traffic: TrafficModel, embed: EmbedSlice) -> int:
-    """What an embedding decode moves; llama.cpp makes logits of all its rows, too."""
+    """Bytes that an embedding decode moves. llama.cpp makes logits of all its rows, too."""
     n_rows = embed.n_rows
     return traffic.moved(n_rows=n_rows, n_cells_read=embed.n_cells_read, n_logit_rows=n_rows)

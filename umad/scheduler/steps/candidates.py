@@ -1,4 +1,4 @@
-"""The requests that could run in the next step, as one immutable value.
+"""Lists the requests that could run in the next step, as one immutable value.
 
 Each rule of a plan (copies, budget, neighbours, embeddings, guard) looks at the `Candidates` and
 returns a `Hold` where it keeps some of them back. `Candidates.without(hold)` is what is left. A

@@ -1,10 +1,11 @@
-"""Makes up one step from the candidates: whose rows, whose slices, how large.
+"""Composes one step from the candidates: it picks the rows, the slices, and the size of each slice.
 
-Interactive decode rows always run. Beside them newcomers' prompts run in bounded slices
-(`newcomers`), or background work within the guard's allowance. With nothing interactive decoding,
-newcomers have the device to themselves; with nothing interactive at all, background rows and slices
-run at full speed, in pieces a cut does not hurt much.
-Not: who is in the pool (`policy`, `residency`), what is held back before (`governor`).
+Interactive decode rows always run. Beside them run newcomers' prompts in bounded slices
+(`newcomers`), or background work within the guard's allowance. While no interactive request
+decodes, newcomers have the device to themselves. Without any interactive work, background rows and
+slices run at full speed, in pieces so small that a cut loses little.
+
+Not: which requests are in the pool (`policy`, `residency`), which are held back (`governor`).
 Pure; owner: the step thread.
 """
 
@@ -22,11 +23,12 @@ from umad.scheduler.steps.newcomers import NewcomerLine, prefill_slice
 from umad.scheduler.steps.slice_size import SlicePicker
 from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
 
-# On an accelerator one more row may cost nothing at all, and nothing is what a refusal looks like.
+# On an accelerator one more row may cost 0 ms, but an allowance of 0 ms means that nothing may run.
+# So the smallest piece is taken to cost at least this.
 LEAST_MS = 0.01
 NO_BOUND_MS = float("inf")
-# Of a slice of a lone newcomer's long prompt: so often its app hears how far it is, and so much is
-# lost at most when somebody comes.
+# The length of a slice of a lone newcomer's long prompt. So often its app hears how far the prompt
+# is, and so much is lost at most when another request cuts the slice.
 LONE_NEWCOMER_MS = 1_000.0
 
 
@@ -34,12 +36,12 @@ LONE_NEWCOMER_MS = 1_000.0
 class BackgroundTerms:
     """The terms on which background work may run in this step."""
 
-    # What the budget or a busy neighbour keeps back; None for nothing.
+    # The work that the budget or a busy neighbour keeps back; None for none.
     hold: Hold | None = None
-    # The longest background-only step in milliseconds; None for no bound but the settings'.
+    # The longest background-only step in milliseconds; None where only the settings bound it.
     most_ms: float | None = None
-    # Bytes are scarce: a step makes the most of the weights it reads, with the longest slice that
-    # `slice_ms` and `most_ms` allow.
+    # Bytes are scarce, so a step makes the most of the weights it reads: it takes the longest slice
+    # that `slice_ms` and `most_ms` allow.
     thrifty: bool = False
 
 
@@ -66,7 +68,7 @@ class StepComposer:
         self._line = NewcomerLine(
             cost=cost, settings=settings, batch_tokens=batch_tokens, order=order
         )
-        # The guard, or interactive work, left no room for background work in the last plan.
+        # Set when the guard or interactive work left no room for background work in the last plan.
         self.hold: Hold | None = None
 
     def compose(
@@ -77,7 +79,7 @@ class StepComposer:
         memory: tuple[MemoryOp, ...],
         embed: EmbedSlice | None = None,
     ) -> StepPlan:
-        """The next step, with `embed` in it; idle when nobody is ready."""
+        """Compose the next step, with `embed` in it. The plan is idle when no request can run."""
         self.hold = None
         plan = self._streams(candidates, limits, terms, memory)
         if embed is None:
@@ -99,7 +101,7 @@ class StepComposer:
         if candidates.decode:
             return self._beside_interactive(candidates, limits, memory)
         if candidates.prefill:
-            # Nothing interactive decodes yet, so a newcomer's first token is all that counts.
+            # No interactive request decodes yet, so only the newcomers' first tokens count.
             if candidates.has_background:
                 self.hold = Hold(reason=Reason.NEWCOMERS, background=True)
             slices, cuttable = self._newcomers_only(candidates.prefill)
@@ -111,13 +113,13 @@ class StepComposer:
     def _newcomers_only(
         self, newcomers: Sequence[ScheduledRequest]
     ) -> tuple[list[PrefillSlice], bool]:
-        """Their slices, and whether another arrival may cut them."""
+        """Return the newcomers' slices, and whether another arrival may cut them."""
         slices = self._line.alone(newcomers)
         first = newcomers[0]
         if len(newcomers) > 1 or not self._slices.can_cut:
             return slices, False
-        # A long prompt with nobody beside it is read sooner in larger slices, and whoever comes
-        # meanwhile has the device sooner by a cut than at the end of a small one.
+        # Larger slices read a lone long prompt sooner. A request that comes meanwhile cuts the
+        # slice, and so has the device sooner than at the end of a small slice.
         n_tokens = self._slices.pick(
             room=min(self._batch_tokens, first.n_pending),
             start=first.n_computed,
@@ -137,7 +139,7 @@ class StepComposer:
             if candidates.has_background:
                 self.hold = Hold(reason=Reason.NEWCOMERS, background=True)
             slices = self._line.beside(candidates.prefill, n_rows=n_own, solo_ms=solo_ms)
-            # Interactive work too: what it takes is no background's doing.
+            # The newcomers' slices are interactive work too, so their time counts as solo time.
             solo_ms += self._cost.mixed.at(*_tokens_and_cells(slices), beside=n_own)
             within_ms = limits.guard.within_ms(solo_ms, limits.caps)
         elif candidates.has_background:
@@ -149,7 +151,8 @@ class StepComposer:
     def _within_allowance(
         self, candidates: Candidates, limits: StepLimits
     ) -> tuple[Sequence[ScheduledRequest], list[PrefillSlice]]:
-        """The interactive rows and the background rows beside them, and background slices."""
+        """Return the rows, interactive ones first and background ones behind them, and background
+        slices, all within the guard's allowance."""
         decode, n_own, own_cells = self._cost.decode, len(limits.rows), limits.n_cells
         own_ms = decode.at(n_own, own_cells)
         room = self._batch_tokens - n_own
@@ -247,7 +250,7 @@ class StepComposer:
 
 
 def _tokens_and_cells(slices: Sequence[PrefillSlice]) -> tuple[int, int]:
-    """Tokens of all slices, and KV cells they read."""
+    """Return how many tokens all slices have, and how many KV cells they read."""
     n_tokens = n_cells = 0
     for piece in slices:
         n_tokens += piece.n_tokens
@@ -258,7 +261,7 @@ def _tokens_and_cells(slices: Sequence[PrefillSlice]) -> tuple[int, int]:
 def _cut_slices(
     entries: Sequence[ScheduledRequest], n_tokens: int, room: int
 ) -> list[PrefillSlice]:
-    """Up to `n_tokens` prompt tokens, first come first served."""
+    """Cut slices of up to `n_tokens` prompt tokens, first come first served."""
     slices: list[PrefillSlice] = []
     left = min(n_tokens, room)
     for entry in entries:

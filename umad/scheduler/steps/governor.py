@@ -1,10 +1,11 @@
-"""Decides how much a step carries, and of whose work: the rules of a plan, applied in order.
+"""Plans a step: applies the rules of a plan in order, and composes the work that they leave.
 
-    limits   the interactive rows of the step and what they allow
+    limits   the interactive rows of the step, and how much other work they allow
     hold     copies, then budget and neighbours, then embeddings keep candidates back
-    compose  the rows and slices of those that are left
+    compose  the rows and slices of the candidates that are left
 
-Not: who is in the pool (`placing`), what came of a step (`books`). Pure; owner: the step thread.
+Not: which requests are in the pool (`placing`), the results of a step (`books`).
+Pure; owner: the step thread.
 """
 
 from collections.abc import Mapping
@@ -26,8 +27,8 @@ from umad.step import MemoryOp, StepPlan
 
 
 class StepGovernor:
-    """Makes the plans. Its `guard`, `slices`, `throttle` and `embeds` are public for those who tell
-    them what became of a step (`books`, `policy`)."""
+    """Makes the plans. Its `guard`, `slices`, `throttle` and `embeds` are public because the parts
+    that book a step's results (`books`, `policy`) hand them on to these."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class StepGovernor:
         self.holds: tuple[Hold, ...] = ()
 
     def limits(self, candidates: Candidates) -> StepLimits:
-        """Of the next step."""
+        """Return the limits of the next step."""
         return limits_of(candidates, cost=self._cost, guard=self.guard, most_rows=self._most_rows)
 
     def step(
@@ -76,9 +77,9 @@ class StepGovernor:
         *,
         copies: Hold | None = None,
     ) -> StepPlan:
-        """The next step, its bytes booked; an idle one says when background work may run.
+        """Plan the next step and book its bytes. An idle plan says when background work may run.
 
-        copies: what the copies of this step keep back.
+        copies: the hold on the work that the copies of this step replace.
         """
         left = candidates.without(copies)
         floor_is_owed = self.guard.background_share < self._floor

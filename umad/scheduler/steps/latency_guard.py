@@ -1,14 +1,19 @@
-"""The latency guard: how many milliseconds of other work a step of interactive streams may carry.
+"""Limits how many milliseconds of other work a step of interactive streams may carry.
 
-*Solo* is what the step's readers would wait with its interactive work alone. Inter-token time is
-held to p95 <= cap x solo and p99 <= 2 x solo, so a step carries at most (cap - 1) x solo; where not
-even one token of the other work fits into that, one step in `CHUNK_EVERY` carries up to one solo.
-What a step ran over is a debt that the next ones pay before they carry anything.
-How far the cost model may be trusted is learnt: `trust` scales what a step carries, and falls 24
-times faster with a step over the cap than it rises with one within, so that it settles where one
-carrying step in 25 is over (stochastic approximation of a quantile, Robbins and Monro 1951).
-Background work always gets its floor: below that share of the device's time a step carries some
-whatever the guard says, but never more than one solo.
+*Solo* is the time that the step's readers would wait with its interactive work alone. The guard
+holds the time between tokens to p95 <= cap x solo and p99 <= 2 x solo. So a step carries other work
+of at most (cap - 1) x solo. Where not even one token of the other work fits into that, one step in
+`CHUNK_EVERY` carries up to one solo. The time by which a step exceeds its limit is a debt, and the
+next steps pay it before they carry other work again.
+
+The guard learns how far it may trust the cost model: `trust` scales what a step carries. It falls
+24 times faster with a step over the cap than it rises with a step within the cap. So it settles
+where one carrying step in 25 is over (stochastic approximation of a quantile, Robbins and Monro
+1951).
+
+Background work always gets its floor: while it has had less than that share of the device's time, a
+step carries some of it whatever the guard says, but never more than one solo.
+
 Pure; owner: the step thread.
 """
 
@@ -16,22 +21,25 @@ from collections.abc import Iterable
 
 # p95 leaves one step in twenty free to be longer; one in 25 keeps a margin for the machine's noise.
 CHUNK_EVERY = 25
-# One chunk in so many is the smallest piece only. Its cost may have been overestimated, and while
-# it is thought too dear for ordinary steps, nothing else would ever measure it again.
+# One chunk in so many is the smallest piece only. The cost of that piece may have been
+# overestimated, and as long as it seems too dear for ordinary steps, no other step would measure
+# it again.
 PIECE_EVERY = 4
-# Background work's share of the time is that of about the last so many milliseconds.
+# Background work's share of the time is measured over about the last so many milliseconds.
 SHARE_MEMORY_MS = 2_000.0
-# Trust gained by a step within the cap; lost so many times over by one above it.
+# A step within the cap gains so much trust. A step above the cap loses CHUNK_EVERY - 1 times that.
 TRUST_GAIN = 0.002
 TRUST_LOSS = (CHUNK_EVERY - 1) * TRUST_GAIN
-# A machine that others disturb is over the cap whatever is carried; the background goes on there.
+# On a machine that other programs disturb, steps are over the cap whatever they carry. Background
+# work goes on there with this trust.
 LEAST_TRUST = 0.25
 # A single freak step must not silence the background for longer than this many solo steps.
 MAX_DEBT_SOLOS = 20.0
 
 
 class LatencyGuard:
-    """Books of one engine. All values in milliseconds, from one step's tokens to the next one's."""
+    """Guards the streams of one engine. All times are milliseconds, from one step's tokens to the
+    next one's."""
 
     def __init__(self, *, cap: float, floor: float) -> None:
         self._cap = cap
@@ -44,25 +52,29 @@ class LatencyGuard:
 
     @property
     def trust(self) -> float:
-        """Share of the cap's slack that steps are given now, `LEAST_TRUST` to 1."""
+        """The share of the cap's slack that steps may use now, `LEAST_TRUST` to 1."""
         return self._trust
 
     @property
     def background_share(self) -> float:
-        """Share of the recent steps' time that went to background work, 0 to 1."""
+        """The share of the recent steps' time that went to background work, 0 to 1."""
         return self._background_share
 
     def within_ms(self, solo_ms: float, caps: Iterable[float | None]) -> float:
-        """How long a step may take that costs `solo_ms` alone. caps: of its rows, None for the
-        engine's own; the strictest holds for the step, since all its rows wait for it."""
+        """How long a step may take whose interactive work alone takes `solo_ms`.
+
+        caps: the latency caps of its rows, None for the engine's own. The strictest holds for the
+        whole step, since all its rows wait for it.
+        """
         strictest = min([self._cap if cap is None else cap for cap in caps], default=self._cap)
         return strictest * solo_ms
 
     def allowance_ms(self, solo_ms: float, within_ms: float, least_ms: float) -> float:
-        """What a step may carry beside `solo_ms` of interactive rows and is to end `within_ms`.
+        """Milliseconds of other work that a step may carry beside `solo_ms` of interactive rows.
 
-        least_ms: the cost of the smallest useful piece of the other work. 0 when not even that
-        may run; otherwise at least `least_ms`.
+        within_ms: how long the whole step may take.
+        least_ms: the cost of the smallest useful piece of the other work. The result is 0 when not
+        even that piece may run; otherwise it is at least `least_ms`.
         """
         if self._background_share < self._floor:
             return max(least_ms, min(solo_ms, 2 * least_ms))
@@ -76,8 +88,11 @@ class LatencyGuard:
         return 0.0
 
     def settle(self, *, solo_ms: float, within_ms: float, step_ms: float, carried: bool) -> None:
-        """A step ran that took `step_ms`, as its readers feel it. solo_ms: 0 where it had no
-        interactive work; carried: whether it had background work."""
+        """Book a step that took `step_ms`, as its readers feel it.
+
+        solo_ms: 0 where the step had no interactive work.
+        carried: whether the step had background work.
+        """
         regular_ms = within_ms - solo_ms
         extra_ms = max(0.0, step_ms - solo_ms)
         self._remember_share(extra_ms if carried else 0.0, step_ms)

@@ -1,7 +1,8 @@
-"""The limits of one step, computed once a plan: which interactive rows run, and what they allow.
+"""Computes, once per plan, a step's interactive rows and how much other work they allow.
 
 Copies, embeddings and the composer all ask how much other work a step may carry. They ask the same
-`StepLimits`, so they agree also where more streams run than a step takes.
+`StepLimits`, so they agree even where more streams run than fit into a step.
+
 Pure; owner: the step thread.
 """
 
@@ -22,9 +23,9 @@ class StepLimits:
     rows: tuple[ScheduledRequest, ...] = ()
     # KV cells that those rows read.
     n_cells: int = 0
-    # Their readers' wait with no other work in the step.
+    # How long the rows' readers wait with no other work in the step.
     solo_ms: float = 0.0
-    # Their latency caps, None for the engine's own.
+    # The rows' latency caps; None for the engine's own.
     caps: tuple[float | None, ...] = ()
     guard: LatencyGuard = field(repr=False)
 
@@ -36,8 +37,8 @@ class StepLimits:
     def allowance_ms(self, least_ms: float) -> float:
         """Milliseconds of background work that this step may carry beside its rows.
 
-        least_ms: the cost of the smallest useful piece of it; 0 is returned where even that has to
-        wait.
+        least_ms: the cost of the smallest useful piece of that work. The result is 0 where even
+        that piece has to wait.
         """
         return self.guard.allowance_ms(self.solo_ms, self.within_ms, least_ms)
 
@@ -45,7 +46,8 @@ class StepLimits:
 def limits_of(
     candidates: Candidates, *, cost: CostModel, guard: LatencyGuard, most_rows: int
 ) -> StepLimits:
-    """The limits of the step that serves these candidates. most_rows: decode rows it may have."""
+    """Compute the limits of the step that serves these candidates. most_rows: the most decode rows
+    it may have."""
     if not candidates.decode:
         return StepLimits(guard=guard)
     rows = longest_waiting(candidates.decode, most_rows)
@@ -65,7 +67,7 @@ def cells_read(entries: Sequence[ScheduledRequest]) -> int:
 
 
 def longest_waiting(entries: tuple[ScheduledRequest, ...], n: int) -> tuple[ScheduledRequest, ...]:
-    """All of them, or the `n` whose last step is longest ago."""
+    """Return all `entries`, or only the `n` whose last step is longest ago."""
     if len(entries) <= n:
         return entries
     return tuple(sorted(entries, key=lambda entry: entry.turn)[:n])

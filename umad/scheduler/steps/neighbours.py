@@ -1,9 +1,12 @@
-"""Courtesy to the engines of other models: they share the device, but not this scheduler's guard.
+"""Makes background work short and rare while another model's engine runs interactive work.
 
-While another engine serves somebody interactive, this one's background-only steps are short and
-rare: they take `SHARE` of the time, so that about one interactive step in 25 next door runs beside
-one. That stays inside what p95 leaves free, and background work never stops for good.
-Not: how engines see each other (the engine's board). Pure; owner: the step thread.
+The engines of other models share the device, but this scheduler's guard does not protect them. So
+while another engine runs interactive work, the background-only steps of this one take `SHARE` of
+the time. Then about one in 25 of the other engine's interactive steps runs beside a background
+step. That stays within what p95 leaves free, and background work never stops for good.
+
+Not: how engines see each other (the engine's board).
+Pure; owner: the step thread.
 """
 
 from dataclasses import dataclass
@@ -12,25 +15,24 @@ from umad.units import NS_PER_MS
 
 # p95 leaves one step in twenty free to be longer; as in `guard`, one in 25 keeps a margin.
 SHARE = 0.04
-# A step next to somebody's stream: as long as a token or two of most models.
+# The longest background-only step beside another engine's stream: as long as a token or two of most
+# models.
 STEP_MS = 30.0
-# The neighbour may fall idle at any time, and only looking tells.
+# How long to wait before looking at the neighbour again, which may fall idle at any time.
 LOOK_MS = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbours:
-    """What the other engines of the device did. Bytes are those since the last time of asking.
+    """What the other engines of the device did. Bytes count from the last time of asking."""
 
-    interactive: one of them runs interactive work, or has just been handed some.
-    waiting: background work of one of them waits until it may move bytes.
-    bytes_per_s: the highest rate one of them holds for possible on this machine; 0 for unknown.
-    """
-
+    # One of them runs interactive work, or has just been handed some.
     interactive: bool = False
+    # Background work of one of them waits until it may move bytes.
     waiting: bool = False
     interactive_bytes: int = 0
     background_bytes: int = 0
+    # The highest rate that one of them takes for possible on this machine; 0 for unknown.
     bytes_per_s: int = 0
 
 
@@ -38,7 +40,10 @@ NOBODY = Neighbours()
 
 
 class Courtesy:
-    """share: of the time, at least, that background steps get beside a busy neighbour."""
+    """Spaces background steps out beside a busy neighbour.
+
+    share: the share of the time that background steps get there; `SHARE` at least.
+    """
 
     def __init__(self, *, share: float) -> None:
         self._share = max(share, SHARE)
@@ -46,12 +51,13 @@ class Courtesy:
         self.busy_next_door = False
 
     def wait_ms(self, now_ns: int) -> float:
-        """Time until the next background step may begin, or until it is worth looking again."""
+        """Milliseconds until the next background step may begin, or until the neighbour is to be
+        looked at again."""
         if not self.busy_next_door:
             return 0.0
         return min(LOOK_MS, max(0.0, (self._next_ns - now_ns) / NS_PER_MS))
 
     def ran(self, device_ms: float, now_ns: int) -> None:
-        """A background-only step has ended that took so long."""
+        """Book that a background-only step of `device_ms` has ended."""
         pause_ms = device_ms * (1 - self._share) / self._share
         self._next_ns = now_ns + int(pause_ms * NS_PER_MS)

@@ -1,14 +1,18 @@
-"""Cuts the slices of interactive newcomers: whose prompt a step reads next, and how much of it.
+"""Cuts the slices of interactive newcomers: picks the prompts a step reads, and how much of each.
 
-Order (`orders`): the earliest deadline, then the least left to compute. A completion does not wait
-for an agent's long prompt, which it delays by next to nothing; first come, first served would
-freeze every app for as long as one of them reads. One step in `FIRST_COMES_EVERY` is the first
-come's all the same, so that a long prompt keeps its share however many short ones arrive.
+Order (`orders`): the earliest deadline goes first, then the least left to compute. So a completion
+does not wait for an agent's long prompt, which it delays by next to nothing. First come, first
+served would freeze every app for as long as one of them reads. Still, one step in
+`FIRST_COMES_EVERY` goes to the newcomer that came first, so that a long prompt keeps its share
+however many short ones arrive.
 
-Size: with nothing interactive decoding, `slice_ms`, or a tile where less would be slower;
-beside running streams, equal slices of at most `newcomer_steps` of their step. Nobody's first
-token waits for a part of another's prompt, unless waiting costs all of them less than it saves.
-Not: when newcomers run at all (`compose`). Pure; owner: the step thread.
+Size: while no interactive request decodes, a slice takes `slice_ms`, or a tile where less would be
+slower. Beside running streams, the slices are equal and take at most `newcomer_steps` of the
+streams' step. No first token waits for a part of another newcomer's prompt, unless that costs all
+of them less than it saves.
+
+Not: when newcomers run at all (`compose`).
+Pure; owner: the step thread.
 """
 
 import math
@@ -22,12 +26,13 @@ from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.step import PrefillSlice
 
 FIRST_COMES_EVERY = 4
-# However many newcomers there are, their slice is never longer than so many times that of one.
+# However many newcomers there are, their slice is at most so many times as long as the slice of
+# one.
 MOST_CROWD = 4.0
 
 
 class NewcomerLine:
-    """Cuts the slices of those who wait for their first token."""
+    """Cuts the slices of the requests that wait for their first token."""
 
     def __init__(
         self, *, cost: CostModel, settings: SchedulerSettings, batch_tokens: int, order: Order
@@ -39,13 +44,14 @@ class NewcomerLine:
         self._turns = 0
 
     def alone(self, newcomers: Sequence[ScheduledRequest]) -> list[PrefillSlice]:
-        """With the device to themselves."""
+        """Cut the slices of newcomers that have the device to themselves."""
         line = self._in_turn(newcomers)
         n_tokens = self._cost.prefill_within(
             self._settings.slice_ms, beside=0, n_max=self._batch_tokens, start=line[0].n_computed
         )
         if self._cost.tiles:
-            # Less than a tile takes longer a token, and brings the first token no sooner.
+            # A slice of less than a tile takes longer per token and brings the first token no
+            # sooner.
             n_tokens = max(n_tokens, ATTENTION_ROWS)
         n_tokens = min(max(1, n_tokens), self._batch_tokens)
         return self._cut(line, n_tokens, self._cost.prefill, beside=0, own_ms=0.0)
@@ -53,10 +59,11 @@ class NewcomerLine:
     def beside(
         self, newcomers: Sequence[ScheduledRequest], *, n_rows: int, solo_ms: float
     ) -> list[PrefillSlice]:
-        """Beside `n_rows` running streams, whose step takes `solo_ms`."""
+        """Cut the slices of newcomers beside `n_rows` running streams, whose step takes
+        `solo_ms`."""
         line = self._in_turn(newcomers)
-        # Where more wait for their first token than have theirs, a fixed bound would protect
-        # the few from the many (imp #1950).
+        # Where more requests wait for their first token than already have it, a fixed bound would
+        # protect the few from the many (imp #1950).
         crowd = min(MOST_CROWD, max(1.0, len(line) / n_rows))
         first = line[0]
         n_most = self._cost.prefill_within(
@@ -67,15 +74,17 @@ class NewcomerLine:
         )
         n_tokens = n_most = max(1, n_most)
         if first.n_pending > n_most:
-            # In as many steps, but equal ones: full slices and a rest would stall the running
-            # streams longer and bring the first token no sooner.
+            # The prompt takes as many steps as with full slices, but equal ones. Full slices and a
+            # short last one would stall the running streams longer and bring the first token no
+            # sooner.
             equal = math.ceil(first.n_pending / math.ceil(first.n_pending / n_most))
             n_tokens = max(equal, in_whole_tiles(equal, beside=n_rows, fits=lambda n: n <= n_most))
         n_tokens = min(n_tokens, self._batch_tokens - n_rows)
         return self._cut(line, n_tokens, self._cost.mixed, beside=n_rows, own_ms=solo_ms)
 
     def _in_turn(self, newcomers: Sequence[ScheduledRequest]) -> list[ScheduledRequest]:
-        """The one whose turn it is, then the others in order."""
+        """Return the newcomers in order, but the one that came first at the head when it is its
+        turn."""
         if len(newcomers) == 1:
             return [*newcomers]
         line = sorted(newcomers, key=self._order.newcomer)
@@ -95,7 +104,8 @@ class NewcomerLine:
         beside: int,
         own_ms: float,
     ) -> list[PrefillSlice]:
-        """Up to `n_tokens` of prompts; own_ms: what another step would take besides."""
+        """Cut slices of up to `n_tokens` of prompts. own_ms: milliseconds that one more step would
+        take besides its slices."""
         slices: list[PrefillSlice] = []
         taken = n_cells = n_done = 0
         for entry in line:
@@ -104,8 +114,9 @@ class NewcomerLine:
                 break
             cells = slice_cells(n, entry.n_computed)
             if n_done:
-                # With this prompt in it the step is longer for it and for the n_done others whose
-                # first tokens it brings; the price of a step of its own falls on it alone.
+                # With this prompt in it, the step is longer for this newcomer and for the n_done
+                # others whose first tokens the step brings. A step of its own costs only this
+                # newcomer.
                 longer_ms = cost.at(taken + n, n_cells + cells, beside)
                 longer_ms -= cost.at(taken, n_cells, beside)
                 if (n_done + 1) * longer_ms >= own_ms + cost.at(n, cells, beside):
@@ -118,7 +129,7 @@ class NewcomerLine:
 
 
 def prefill_slice(entry: ScheduledRequest, n_tokens: int) -> PrefillSlice:
-    """The next `n_tokens` of what is known of it and not computed."""
+    """Return the slice of the next `n_tokens` of `entry` that are known and not yet computed."""
     end = entry.n_computed + n_tokens
     return PrefillSlice(
         rid=entry.rid,

@@ -1,9 +1,11 @@
-"""The ΣBMT budget: a bucket of bytes that fills at the allowed rate and that all steps empty.
+"""Holds the average rate of memory traffic to a limit (the ΣBMT budget).
 
-Background work may begin a step while the bucket is not in debt; its last step may take it there,
-and the time until the debt is paid is the pause that holds the average to the rate. Interactive
-steps are never held, but their bytes count, so background pays for them.
-Not: how many bytes a step moves (`TrafficModel`, the engine's) or who waits (`throttle`).
+The budget is a bucket of bytes that fills at the allowed rate and that all steps empty. Background
+work may begin a step while the bucket is not in debt. That step may bring it into debt, and the
+pause until the debt is paid holds the average to the rate. Interactive steps are never held, but
+their bytes count, so background work pays for them.
+
+Not: how many bytes a step moves (`TrafficModel`, the engine's), or which work waits (`throttle`).
 Pure; owner: the step thread.
 """
 
@@ -11,16 +13,16 @@ from typing import Protocol
 
 from umad.units import MS_PER_S, NS_PER_S
 
-# What is not used is saved up, for at most so long, so that a late wake-up or a stalled step loses
-# nothing: with 20 ms a busy machine reached only 71 % of its budget. With more than 50, a second
-# that follows an idle one would exceed the rate by over 5 %.
+# Unused bytes are saved up, at most so many milliseconds of the rate, so that a late wake-up or a
+# stalled step loses nothing. With 20 ms a busy machine reached only 71 % of its budget. With more
+# than 50, a second that follows an idle one would exceed the rate by over 5 %.
 BURST_MS = 50.0
-# Interactive work puts the bucket into debt for at most so long a time of the rate; what it moves
-# beyond that is forgiven. So background work pays in full for an answer of some seconds, and an
-# interactive minute does not silence it for a minute more. With 1 s, interactive bursts of 2 s at
-# twice the budget, 3 s apart, let the machine move 1.54 times its budget.
+# Interactive work brings the bucket into debt by at most so many milliseconds of the rate; the
+# bytes beyond that are forgiven. So background work pays in full for an answer of some seconds, but
+# an interactive minute does not silence it for another minute. With 1 s, interactive bursts of 2 s
+# at twice the budget, 3 s apart, let the machine move 1.54 times its budget.
 MAX_DEBT_MS = 10_000.0
-# A step shorter than this is mostly the call itself, and its rate says nothing about memory.
+# A shorter step consists mostly of the call itself, and its rate says nothing about memory.
 LEAST_LEARNT_MS = 0.5
 
 
@@ -33,11 +35,13 @@ class TrafficModel(Protocol):
 
 
 class TrafficBudget:
-    """bytes_per_s: the rate allowed, None for no limit. Starts empty.
+    """The bucket of one engine. It starts empty.
 
-    measured: the rate is what a probe of the machine could read, not somebody's wish. A step that
-    moved its bytes faster (from a cache, or because the probe was disturbed) has then measured
-    better, and the rate follows: `auto` must not slow down a machine that is faster than thought.
+    bytes_per_s: the allowed rate; None for no limit.
+    measured: the rate was measured by a probe of the machine, and not set by a person. A step that
+    moved its bytes faster (from a cache, or because the probe was disturbed) has measured better
+    than the probe, and the rate rises to it: `auto` must not slow down a machine that is faster
+    than thought.
     """
 
     def __init__(self, *, bytes_per_s: float | None = None, measured: bool = False) -> None:
@@ -52,9 +56,10 @@ class TrafficBudget:
         return self._rate
 
     def wait_ms(self, now_ns: int, *, saved_ms: float = 0.0) -> float:
-        """Time until background work may move bytes again; 0 when it may now.
+        """Milliseconds until background work may move bytes again; 0 when it may now.
 
-        saved_ms: how much of the rate must have been saved up for that, at most `BURST_MS`.
+        saved_ms: how many milliseconds of the rate must have been saved up first, at most
+        `BURST_MS`.
         """
         if self._rate is None:
             return 0.0
@@ -62,15 +67,17 @@ class TrafficBudget:
         return max(0.0, saved_ms - self._balance / self._rate * MS_PER_S)
 
     def spend(self, n_bytes: int, now_ns: int, *, background: bool) -> None:
-        """`n_bytes` are being moved; negative where fewer were than had been thought."""
+        """Book `n_bytes` that are being moved; a negative number corrects one that was too high."""
         if self._rate is not None:
             self._fill(self._rate, now_ns)
             self.owe(n_bytes, background=background)
 
     def owe(self, n_bytes: int, *, background: bool) -> None:
-        """`n_bytes` were moved by other engines, at some time since the bucket was last filled.
-        They are taken out before it is filled, so that the time that has passed pays for them
-        first and only what is left of it is saved up."""
+        """Book `n_bytes` that other engines moved at some time since the bucket was last filled.
+
+        They are taken out before the bucket is filled. So the time that has passed pays for them
+        first, and only the rest of it is saved up.
+        """
         if self._rate is None:
             return
         before = self._balance
@@ -80,12 +87,12 @@ class TrafficBudget:
             self._balance = max(self._balance, min(before, -most_debt))
 
     def learn(self, n_bytes: int, device_ms: float) -> None:
-        """A whole step moved `n_bytes` in `device_ms`."""
+        """Learn that a whole step moved `n_bytes` in `device_ms`."""
         if device_ms >= LEAST_LEARNT_MS:
             self.raise_to(n_bytes / device_ms * MS_PER_S)
 
     def raise_to(self, bytes_per_s: float) -> None:
-        """Somebody on this machine was that fast."""
+        """Raise a measured rate to `bytes_per_s`, because a step on this machine was that fast."""
         if self._rate is not None and self._measured:
             self._rate = max(self._rate, bytes_per_s)
 
