@@ -11,14 +11,16 @@ from typing import Any, NoReturn
 Types = frozenset[str]
 TEXT: Types = frozenset({"string"})
 ANY_TYPE: Types = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
-# References lead to references; schemas that go deeper say nothing here.
+# References may lead to references; deeper ones are not followed, and then any type is allowed.
 _MAX_DEPTH = 16
 # The templates of some families show Python's words to the model.
 _PYTHONS = {"True": "true", "False": "false", "None": "null"}
 
 
 def types_of_argument(schema: Mapping[str, Any], key: str) -> Types:
-    """Of the property `key` of an object with this schema; any where it says nothing."""
+    """The types of the property `key` of an object with this schema; any type where the schema does
+    not say.
+    """
     properties = schema.get("properties")
     if not isinstance(properties, Mapping) or key not in properties:
         return ANY_TYPE
@@ -26,7 +28,9 @@ def types_of_argument(schema: Mapping[str, Any], key: str) -> Types:
 
 
 def types_of(given: object, root: Mapping[str, Any], depth: int = 0) -> Types:
-    """Of what the schema `given` describes; `root`: where its references lead."""
+    """The types that the schema `given` allows; `root` is the schema that its references point
+    into.
+    """
     given = resolved(given, root)
     if not isinstance(given, Mapping) or depth > _MAX_DEPTH:
         return ANY_TYPE
@@ -47,7 +51,7 @@ def types_of(given: object, root: Mapping[str, Any], depth: int = 0) -> Types:
 
 
 def resolved(given: object, root: Mapping[str, Any]) -> object:
-    """The schema itself, or the one that it refers to; None for one that is not in `root`."""
+    """The schema itself, or the one that it refers to; None if that is not in `root`."""
     for _ in range(_MAX_DEPTH):
         if not isinstance(given, Mapping) or not isinstance(given.get("$ref"), str):
             return given
@@ -85,7 +89,7 @@ def _types_of_value(value: object) -> Types:
 
 
 def as_json(text: str, types: Types) -> str:
-    """JSON of a bare value: what it means to one of `types`, else the text itself."""
+    """The JSON of a value without quotes: its meaning as one of `types`, else the text itself."""
     bare = text.strip()
     if bare in _PYTHONS and _types_of_value(json.loads(_PYTHONS[bare])) & types:
         return _PYTHONS[bare]
@@ -93,7 +97,7 @@ def as_json(text: str, types: Types) -> str:
         value = json.loads(bare, parse_constant=_no_json)
     except (ValueError, RecursionError):
         return json.dumps(text, ensure_ascii=False)
-    # A bare text has no quotes: any it has are its own.
+    # A bare text is written without quotes, so quotes in it belong to the text.
     is_meant = not isinstance(value, str) and bool(_types_of_value(value) & types)
     return bare if is_meant else json.dumps(text, ensure_ascii=False)
 

@@ -10,14 +10,16 @@ from umad.chat.formats import ChatFormat, Family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallForm:
-    """readers: of what stands behind each mark. dropped: marks of which nothing is left."""
+    """How one family writes its calls."""
 
+    # The reader of the text behind each mark.
     readers: Mapping[str, CallReader]
+    # Marks that are removed and leave nothing.
     dropped: tuple[str, ...] = ()
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Everything that has a meaning."""
+        """Every mark that has a meaning."""
         return (*self.readers, *self.dropped)
 
 

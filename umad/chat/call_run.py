@@ -17,14 +17,15 @@ MAX_NAME_CHARS = 256
 
 
 class CallTeller:
-    """Makes events of calls. began: a call is under way, so it cannot become text any more.
-    n_calls: how many are over."""
+    """Makes events of calls."""
 
     def __init__(self, tell: Callable[[ReplyEvent], None], tools: Sequence[Tool] = ()) -> None:
-        """`tools`: those on offer; none where that is not known."""
+        """`tools` are those on offer; it is empty where they are not known."""
         self._tell = tell
         self._tools = {tool.name: tool for tool in tools}
+        # How many calls are over.
         self.n_calls = 0
+        # A call is under way, so it cannot become text any more.
         self.began = False
 
     def offers(self, name: str) -> bool:
@@ -37,7 +38,7 @@ class CallTeller:
         return ANY_TYPE if tool is None else types_of_argument(tool.parameters, key)
 
     def begin(self, name: str) -> None:
-        """A call of `name`. Raises `Malformed` for what is no name."""
+        """Begin a call of `name`. Raises `Malformed` if that cannot be a name."""
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise Malformed
         self.began = True
@@ -48,7 +49,7 @@ class CallTeller:
         self._tell(CallArguments(self.n_calls, text))
 
     def end(self) -> None:
-        """The call is over, whole or broken; nothing if there is none."""
+        """End the call, whole or broken. Does nothing if no call is under way."""
         if self.began:
             self._tell(CallEnded(self.n_calls))
             self.n_calls += 1
@@ -61,12 +62,13 @@ CallReader = Callable[[CallTeller, str], Scan]
 class CallRun:
     """One reader at work, from behind its mark to where its calls end or break.
 
-    mark: what stood before, as it was written.
-    as_text: what has become text after all; left: what stands behind: both once it is over.
+    `mark` is the mark before the calls, as it was written.
     """
 
     def __init__(self, reader: CallReader, teller: CallTeller, mark: str) -> None:
+        # The part that has become text after all; set once the run is over.
         self.as_text = ""
+        # The text behind the calls; set once the run is over.
         self.left = ""
         self._reader = reader
         self._teller = teller
@@ -76,7 +78,7 @@ class CallRun:
         self._raw: list[str] = []
 
     def feed(self, text: str) -> bool:
-        """Read `text`, "" being the end; whether it is over."""
+        """Read `text` ("" at the end of the reply); return whether the run is over."""
         for at, c in enumerate(text or [""]):
             try:
                 self._take(c)
@@ -108,7 +110,7 @@ class CallRun:
 
 
 def text_until(c: str, end: str, most: int = MAX_NAME_CHARS) -> Generator[None, str, str]:
-    """The text before `end`, which is consumed. Raises `Malformed` when it is not near."""
+    """The text before `end`; `end` itself is consumed. Raises `Malformed` when it is not near."""
     text = c
     while not text.endswith(end):
         if not c or len(text) > most:

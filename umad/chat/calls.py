@@ -41,7 +41,9 @@ def _decoded(text: str) -> str:
 
 
 def call_object(call: CallTeller, c: str, *, bare: bool = False) -> Scan:
-    """{"name": …, "arguments": {…}}, in any order. bare: it may be no call but an answer."""
+    """Read {"name": …, "arguments": {…}}, in any order. `bare`: it may be an answer instead of a
+    call.
+    """
     c = yield from literal(c, "{")
     name: str | None = None
     early: list[str] = []
@@ -82,7 +84,7 @@ def call_object(call: CallTeller, c: str, *, bare: bool = False) -> Scan:
 
 
 def hermes(call: CallTeller, c: str) -> Scan:
-    """<tool_call>{…}</tool_call>, the end of which is not insisted on."""
+    """Read <tool_call>{…}</tool_call>; the closing tag may be missing."""
     c = yield from skip_spaces(c)
     c = yield from call_object(call, c)
     return (yield from skip_spaces(c))

@@ -33,13 +33,13 @@ class ChannelReader:
         self._is_reasoning = False
 
     def push(self, text: str) -> None:
-        """Tell what `text` adds for certain."""
+        """Tell the parts that are certain once `text` is added."""
         self._text += text
         while self._text and (self._header() if self._in_header else self._body()):
             pass
 
     def finish(self) -> None:
-        """The text has ended; a header nothing follows was nothing."""
+        """End the text. A header with nothing behind it tells nothing."""
         text, self._text = self._text, ""
         if not self._in_header:
             self._write(text)

@@ -28,24 +28,25 @@ FAMILIES: tuple[str, ...] = get_args(Family)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFormat:
-    """family: how calls are written; plain: none. thinking: (opening, closing) mark, or None.
+    """The chat format of one model."""
 
-    takes_tools: the template shows tools to the model.
-    """
-
+    # How the model writes calls; plain: it has no way of its own.
     family: Family = "plain"
+    # The (opening, closing) marks of thinking, or None.
     thinking: tuple[str, str] | None = None
+    # The template shows tools to the model.
     takes_tools: bool = False
 
     @property
     def shown(self) -> Family:
-        """The family whose way to write calls the model has been shown: its own, or, where its
-        template has no word for tools, that of plain ones."""
+        """The family whose form of calls the model has been shown: its own, or plain's where its
+        template does not show tools.
+        """
         # Harmony is read by its channels, whatever else is written.
         return self.family if self.takes_tools or self.family == "harmony" else "plain"
 
     def facts(self) -> dict[str, Any]:
-        """For a model's facts."""
+        """The format as entries of a model's facts."""
         return {
             "chat_family": self.family,
             "thinking": self.thinking,
@@ -72,7 +73,7 @@ _THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", 
 
 
 def format_of(template: str | None) -> ChatFormat:
-    """Of a Jinja template's source; plain where there is none."""
+    """The format of a Jinja template's source; plain where the template has no known mark."""
     if template is None:
         return ChatFormat()
     family: Family = next(
@@ -89,7 +90,7 @@ def format_of(template: str | None) -> ChatFormat:
 
 
 def format_of_facts(facts: Mapping[str, Any]) -> ChatFormat:
-    """Of a model as `models` describes it; plain for what an older daemon leaves out."""
+    """The format of a model as `models` describes it; plain where an older daemon does not tell it."""
     family = facts.get("chat_family")
     thinking = facts.get("thinking")
     return ChatFormat(

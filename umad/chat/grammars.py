@@ -26,7 +26,9 @@ Mark = Callable[[str], str]
 def call_grammar(
     format_: ChatFormat, tools: Sequence[Tool], mark: Mark, *, several: bool, or_schema: str = ""
 ) -> str:
-    """Calls of `tools`: one, or `several`; or an answer of the JSON schema `or_schema` instead."""
+    """A grammar for calls of `tools`: one, or `several`. With `or_schema`, an answer that follows
+    this JSON schema is allowed instead.
+    """
     rules = _RULES[format_.shown](mark)
     calls = rules.around.format(calls=_calls(rules, several))
     lines = [f"calls: {calls}" if or_schema else f"start: {calls}"]
@@ -34,7 +36,7 @@ def call_grammar(
         lines += ["start: calls | answer", f"answer: {json_value(json.loads(or_schema))}"]
     lines.append("one: " + " | ".join(f"call{at}" for at in range(len(tools))))
     for at, tool in enumerate(tools):
-        # Once more for JSON around it, once for the quotes of Lark.
+        # The name is escaped twice: for the JSON around it, and for the quotes of Lark.
         name = as_lark(tool.name if rules.is_bare else as_lark(tool.name)[1:-1])[1:-1]
         lines.append(f"call{at}: " + rules.call.format(name=name, arguments=f"args{at}"))
         lines += rules.arguments(f"args{at}", tool.parameters)
@@ -47,14 +49,17 @@ def _json_arguments(rule: str, schema: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """call: one, of {name} and {arguments}. around: what stands around all calls; between: what
-    stands between two, None where there is only ever one. is_bare: the name is not in JSON.
-    arguments: the lines that define the rule of a tool's arguments."""
+    """The Lark rules of one family's calls."""
 
+    # One call, with places for {name} and {arguments}.
     call: str
+    # The text around all calls.
     around: str = "{calls}"
+    # The text between two calls; None where there is only ever one.
     between: str | None = None
+    # The name is not inside JSON.
     is_bare: bool = False
+    # Makes the lines that define the rule of a tool's arguments.
     arguments: Callable[[str, Mapping[str, Any]], list[str]] = _json_arguments
 
 

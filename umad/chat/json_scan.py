@@ -17,7 +17,7 @@ MAX_DEPTH = 256
 
 
 class Malformed(Exception):
-    """What was written is not what it began as."""
+    """The text cannot be what its beginning promised."""
 
 
 def skip_spaces(c: str) -> Scan:
@@ -37,7 +37,7 @@ def literal(c: str, text: str) -> Scan:
 
 
 def string(c: str, out: Callable[[str], None]) -> Scan:
-    """Past a string, quotes and all given to `out`."""
+    """Read past a string; all of it, quotes included, goes to `out`."""
     if c != '"':
         raise Malformed
     out(c)
@@ -57,7 +57,7 @@ def string(c: str, out: Callable[[str], None]) -> Scan:
 
 
 def value(c: str, out: Callable[[str], None]) -> Scan:
-    """Past one value of any kind; brackets have to match, commas and colons are not looked at."""
+    """Read past one value of any kind. Brackets have to match; commas and colons are not checked."""
     if c == '"':
         return (yield from string(c, out))
     if c not in _CLOSES:

@@ -19,8 +19,8 @@ from umad.conversation import Tool
 class ReplyReader:
     """Use `push` for each piece and `finish` once.
 
-    calls: False where no tools were offered: then everything that looks like a call is text.
-    tools: those offered. Families that write arguments without quotes need their schemas.
+    `calls` is False where no tools were offered; then everything that looks like a call is text.
+    `tools` are those offered: families that write arguments without quotes need their schemas.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ReplyReader:
         self._mark_starts = frozenset([mark[0] for mark in marks])
 
     def push(self, text: str) -> list[ReplyEvent]:
-        """What `text` adds for certain."""
+        """The events that are certain once `text` is added."""
         if self._is_plain(text):
             return [Reasoning(text) if self._is_thinking else Content(text)]
         if self._channels is not None:
@@ -56,7 +56,7 @@ class ReplyReader:
         return self._told()
 
     def finish(self) -> list[ReplyEvent]:
-        """What was held back; the text has ended."""
+        """The events of the text that was held back; the reply has ended."""
         if self._channels is not None:
             self._channels.finish()
             return self._told()
@@ -68,8 +68,9 @@ class ReplyReader:
         return self._told()
 
     def _is_plain(self, text: str) -> bool:
-        """Whether nothing is undecided and nothing becomes so: most tokens, at a tenth of the work
-        of looking for each mark."""
+        """Whether all text is decided and `text` leaves nothing undecided. This holds for most
+        tokens, and costs a tenth of looking for each mark.
+        """
         return not (
             self._text
             or self._spaces
@@ -88,7 +89,7 @@ class ReplyReader:
         return events
 
     def _advance(self, *, last: bool) -> bool:
-        """Use up some of the text; False when more is needed for that."""
+        """Use up some of the text; return False when more text is needed for that."""
         if self._run is not None:
             return self._read_call(self._run)
         if self._at_start:
@@ -125,7 +126,7 @@ class ReplyReader:
         return True
 
     def _marks(self) -> tuple[str, ...]:
-        """What ends the text that is being read."""
+        """The marks that end the text that is being read."""
         if self._is_thinking:
             return () if self._thinking is None else (self._thinking[1],)
         return () if self._calls is None else self._calls.marks

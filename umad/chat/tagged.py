@@ -19,13 +19,15 @@ from umad.chat.json_scan import Malformed, Scan, literal, skip_spaces
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tags:
-    """key: reads on behind an opening tag to where the value begins. closing: behind a value.
-    ends: tags that end the call, without brackets. has_lines: values stand on lines of their own.
-    """
+    """How one family writes arguments between tags."""
 
+    # Reads from behind an opening tag to where the value begins, and returns the key.
     key: Callable[[str], Generator[None, str, str]]
+    # The tag behind a value.
     closing: str
+    # The tags that end the call, without brackets.
     ends: tuple[str, ...]
+    # Values stand on lines of their own.
     has_lines: bool = False
 
 
@@ -58,7 +60,7 @@ def _key_between_tags(tag: str) -> Generator[None, str, str]:
 _QWEN_CODER = _Tags(
     key=_key_in_tag(r"parameter=(.+)"),
     closing="</parameter>",
-    ends=("/function", "/tool_call"),  # the inner one is forgotten now and then
+    ends=("/function", "/tool_call"),  # models forget the inner tag now and then
     has_lines=True,
 )
 _GLM = _Tags(key=_key_between_tags, closing="</arg_value>", ends=("/tool_call",))
@@ -79,7 +81,9 @@ def qwen_coder(call: CallTeller, c: str) -> Scan:
 
 
 def bare_function(call: CallTeller, c: str) -> Scan:
-    """<function=NAME>…</function>, announced by nothing: taken for a call of a tool on offer."""
+    """Read <function=NAME>…</function> without a mark before it: it is a call only if NAME is a
+    tool on offer.
+    """
     name = (yield from text_until(c, ">")).strip()
     if not call.offers(name):
         raise Malformed
@@ -152,7 +156,7 @@ def _value(call: CallTeller, c: str, types: Types, tags: _Tags) -> Scan:
 
 
 def _bare(c: str, tags: _Tags, out: Callable[[str], None]) -> Scan:
-    """Past a value and the tag behind it; a line break at either end may be layout."""
+    """Read past a value and the tag behind it; a line break at either end may be layout."""
     if tags.has_lines and c == "\n":
         c = yield
     ends = (tags.closing, "\n" + tags.closing) if tags.has_lines else (tags.closing,)

@@ -12,7 +12,7 @@ from typing import Any
 from umad.chat.argument_types import resolved, types_of
 from umad.chat.lark import as_lark, json_value
 
-# Of an object whose schema names no properties: what a weak model writes ends some time.
+# The most arguments of an object whose schema names no properties: so a weak model's call ends.
 _MOST_UNNAMED = 16
 _ANY_TEXT = r"/(.|\n)*/"
 
@@ -58,7 +58,7 @@ def _value(given: object, root: Mapping[str, Any], tags: ArgumentTags, text: str
     """One value with its end."""
     given = resolved(given, root)
     if "string" not in types_of(given, root):
-        assert isinstance(given, Mapping)  # what is no mapping may be a text
+        assert isinstance(given, Mapping)  # a schema that is not a mapping allows a text
         shared = {name: root[name] for name in ("$defs", "definitions") if name in root}
         return f"{json_value({**shared, **given})} {tags.end}"
     values = given.get("enum") if isinstance(given, Mapping) else None

@@ -16,31 +16,34 @@ _ANSWER_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What an agent is pointed at. url: of the gateway, without a slash at its end.
+    """The gateway and the model that an agent is to use."""
 
-    cells: of the model's context, 0 where that is not known.
-    """
-
+    # The gateway's address, without a slash at its end.
     url: str
     model: str
     key: str
+    # The size of the model's context; 0 where that is not known.
     cells: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How an agent is started. without: variables it must not find; arguments: before others."""
+    """The variables and arguments to start an agent with."""
 
     variables: Mapping[str, str]
+    # They go before the user's own.
     arguments: tuple[str, ...] = ()
+    # Variables that the agent must not find in its environment.
     without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """program: on the PATH. install: the command that brings it."""
+    """How to find and start one agent."""
 
+    # Its name on the PATH.
     program: str
+    # The command that installs it.
     install: str
     setting: Callable[[Target], Setting] = field(repr=False)
 
@@ -52,7 +55,7 @@ def _claude(target: Target) -> Setting:
         "ANTHROPIC_BASE_URL": target.url,
         "ANTHROPIC_AUTH_TOKEN": target.key,
         "CLAUDE_CODE_SUBAGENT_MODEL": target.model,
-        # Nothing of it goes to umad, and a machine of one's own may have no network.
+        # This traffic does not go to umad, and the machine may have no network.
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
     return Setting(variables=variables, without=("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"))
@@ -110,7 +113,7 @@ def _aider(target: Target) -> Setting:
             "AIDER_WEAK_MODEL": name,
             "AIDER_EDITOR_MODEL": name,
             "AIDER_SHOW_MODEL_WARNINGS": "false",
-            # A machine of one's own may have no network to fetch prices from.
+            # The machine may have no network to fetch prices from.
             "LITELLM_LOCAL_MODEL_COST_MAP": "true",
         }
     )

@@ -52,8 +52,8 @@ for _command in (
 
 
 def open_missing_streams() -> None:
-    """Let stdin, stdout and stderr lead nowhere where whoever started this process closed them
-    (`umad serve 2>&-`). The next file or socket opened would get their numbers, and with them
+    """Opens stdin, stdout and stderr on the null device where the parent process closed them (`umad
+    serve 2>&-`). Otherwise the next file or socket opened would get their numbers, and with them
     whatever is written to stderr.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -71,7 +71,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
-        # A model may write what the terminal's encoding cannot: a `?` is better than the end.
+        # A model may write characters that the terminal's encoding lacks: `?` is better than an
+        # error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     return run_command(umad, sys.argv[1:] if args is None else args)

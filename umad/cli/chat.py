@@ -30,9 +30,9 @@ def converse(
     *,
     as_json: bool,
 ) -> None:
-    """Talk until Ctrl-D. first: turns that every conversation begins with.
+    """Talk until Ctrl-D. `first`: turns that every conversation begins with.
 
-    Raises what ends the conversation: a daemon that is gone.
+    Raises the error that ends the conversation, for example a daemon that is gone.
     """
     click.echo("Ctrl-C ends a reply, Ctrl-D the conversation, /new begins another.", err=True)
     turns = first
@@ -60,7 +60,9 @@ def _turn(
     *,
     as_json: bool,
 ) -> Turns:
-    """The conversation after this line: with line and reply, or as it was where there was none."""
+    """The conversation after this line: with the line and its reply, or unchanged if there was no
+    reply.
+    """
     asked = (*turns, ChatMessage(role="user", content=line))
     reply: list[str] = []
     try:

@@ -91,7 +91,7 @@ async def _daemon(socket: Path, model: str) -> AsyncIterator[None]:
         *("--config", os.devnull, "--until-stdin-closes"),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        # The user's own settings are for the user's own daemon.
+        # The user's settings are meant for the user's daemon, not for this one.
         env={name: text for name, text in os.environ.items() if not name.startswith("UMAD_")},
         start_new_session=True,
         limit=LINE_BYTES,
@@ -201,7 +201,7 @@ async def _show(
         return (clock.now_ns() - began_ns) / 1e9
 
     def goes_on() -> bool:
-        # A slow machine gets longer, so that nobody's row is empty.
+        # A slow machine gets more time, so that no row is empty.
         return elapsed_s() < seconds + (LONGER_S if idle(apps) else 0.0)
 
     if console.is_terminal:

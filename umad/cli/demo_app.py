@@ -33,7 +33,7 @@ THINK_S = (0.3, 1.2)
 REPLY_TOKENS = (24, 64)
 JOB_TOKENS = 200
 JOB_WORDS = 700
-# nano continues Python; any other model makes something of it too.
+# nano continues Python; any other model can continue it too.
 BEGINNINGS = (
     "def read_config(path):\n",
     "class Queue:\n    def __init__(self, maxsize=0):\n",
@@ -103,7 +103,7 @@ async def chat(client: AsyncClient, lane: str, dice: random.Random, reporter: Re
         prompt = dice.choice(BEGINNINGS)
         asked = GenerateRequest(prompt=prompt, lane=lane, sampling=sampling)
         await reporter.read(client.events(asked))
-        # The workload, not a wait for something: a person reads.
+        # This sleep is part of the workload: a person reads.
         await asyncio.sleep(dice.uniform(*THINK_S))
 
 

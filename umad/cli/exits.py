@@ -81,7 +81,7 @@ def _run(command: click.Command, args: Sequence[str]) -> int:
         if isinstance(error, OSError) and not _takes_output():
             _drop_output()
             return _say(f"stdout cannot be written: {error.strerror}", FAILED)
-        # The process's boundary: a bug is one line for the user, a traceback for who debugs.
+        # The process's boundary: a bug gives the user one line, and a traceback if it is debugged.
         _log.debug("command failed unexpectedly", exc_info=True)
         if os.environ.get("UMAD_LOG_LEVEL") == "debug":
             raise
@@ -94,9 +94,9 @@ def _run(command: click.Command, args: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _buffered_stdout() -> Iterator[None]:
-    """Gives stdout the buffer PYTHONUNBUFFERED took from it.
+    """Gives stdout the buffer that PYTHONUNBUFFERED took from it.
 
-    What a buffer could not write it keeps, which is how `_takes_output` knows whose error it was.
+    A buffer keeps what it could not write. From this `_takes_output` knows whose error it was.
     """
     out = sys.stdout
     if not (isinstance(out, io.TextIOWrapper) and isinstance(out.buffer, io.RawIOBase)):
@@ -111,7 +111,7 @@ def _buffered_stdout() -> Iterator[None]:
 
 
 def _takes_output() -> bool:
-    """Whether stdout can be written to; what it had buffered is written, or was not to be."""
+    """Whether stdout can be written to. Nothing stays buffered if so: it is written now."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -120,7 +120,7 @@ def _takes_output() -> bool:
 
 
 def _drop_output() -> None:
-    """What is still buffered for stdout must not raise once more when Python closes it."""
+    """Drops the rest of the buffer, so that it does not raise again when Python closes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -133,8 +133,8 @@ def _say(message: str, code: int) -> int:
 class NearestGroup(click.Group):
     """A group that answers an unknown command with the nearest one it has.
 
-    later: modules by the name of the command in them; imported when that command is asked for,
-    because what they import would cost every other one a tenth of a second.
+    `later` maps names of commands to modules. A module is imported when its command is asked for,
+    because its imports would cost every other command a tenth of a second.
     """
 
     def __init__(self, *args: Any, later: Mapping[str, str] | None = None, **more: Any) -> None:

@@ -78,7 +78,7 @@ def launch(
 
 
 def environment(setting: Setting, environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` with what the agent is told, and without what would speak against it."""
+    """`environ` with the agent's variables, and without those that would contradict them."""
     kept = {name: value for name, value in environ.items() if name not in setting.without}
     return {**kept, **setting.variables}
 
@@ -90,7 +90,7 @@ def _configured(path: Path | None) -> str:
             f"agents cannot reach a gateway at {listen}; let it listen at HOST:PORT", field="http"
         )
     host, _, port = listen.rpartition(":")
-    # Listening everywhere is no address to go to.
+    # A wildcard address is one to listen on, not one to connect to.
     return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]', '') else host}:{port}"
 
 
@@ -124,7 +124,9 @@ def _check_gateway(url: str) -> None:
 
 
 def _print(agent: Agent, setting: Setting, arguments: Sequence[str]) -> None:
-    """As a shell reads it. Raises `Unsupported` for what a terminal would obey."""
+    """Print the command as a shell reads it. Raises `Unsupported` for characters a terminal would
+    obey.
+    """
     texts = (*setting.variables.values(), *setting.arguments, *arguments)
     if not all(text.isprintable() for text in texts):
         raise Unsupported(

@@ -10,7 +10,7 @@ until_stdin_closes = click.option("--until-stdin-closes", is_flag=True, hidden=T
 
 
 def end_with_stdin() -> None:
-    """End this process as by SIGTERM once whoever holds its stdin is gone, killed or not."""
+    """End this process as by SIGTERM once the holder of its stdin is gone, killed or not."""
 
     def wait() -> None:
         while os.read(0, 4096):

@@ -40,7 +40,7 @@ async def stream(
                     if heard is not None:
                         heard(event.text)
                     if not as_json:
-                        # color: click would take out of a text what looks like a colour.
+                        # color: without it click removes what looks like a colour from the text.
                         click.echo(shown_text(event.text), nl=False, color=True)
                 case Failed():
                     raise error_of_failed(event)
@@ -55,7 +55,7 @@ async def stream(
 
 
 async def _close(events: AsyncIterator[Event]) -> None:
-    # An iterator that is left is closed here and now, which cancels its request.
+    # If the loop is left early, the iterator is closed at once, which cancels its request.
     close = getattr(events, "aclose", None)
     if close is not None:
         await close()

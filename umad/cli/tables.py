@@ -5,25 +5,25 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-# Into a pipe nothing is wrapped or cut: a line is a row.
+# In a pipe nothing is wrapped or cut: one line is one row.
 PIPE_COLUMNS = 500
 
 
 def open_console() -> Console:
     """A console on stdout."""
     is_terminal = sys.stdout.isatty()
-    # Names come from other programs: what looks like markup in them is a name's, not ours.
+    # Names come from other programs: text in them that looks like markup is part of the name.
     return Console(
         highlight=False, markup=False, emoji=False, width=None if is_terminal else PIPE_COLUMNS
     )
 
 
 def printable(name: str) -> str:
-    """A name that another program chose, with what a terminal would obey written out."""
+    """A name that another program chose; characters that a terminal would obey are written out."""
     return "".join([one if one.isprintable() else ascii(one)[1:-1] for one in name])
 
 
-# Beside what a terminal obeys: a return, which lets a later text write over an earlier one.
+# A return is printed too: it would let a later text overwrite an earlier one.
 _OBEYED: dict[int, str | None] = {
     **{code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))},
     13: None,
@@ -31,8 +31,9 @@ _OBEYED: dict[int, str | None] = {
 
 
 def shown_text(text: str) -> str:
-    """A text of several lines that a model wrote, for stdout: whole where a program reads it, with
-    what a terminal would obey written out where a person does."""
+    """A text of several lines that a model wrote, for stdout. A program gets it whole; for a
+    person, characters that a terminal would obey are written out.
+    """
     return text.translate(_OBEYED) if sys.stdout.isatty() else text
 
 
@@ -42,7 +43,7 @@ def plain_table(*, show_header: bool = True) -> Table:
 
 
 def number(value: object) -> str:
-    """A figure for a person: about three digits, all of a whole number, - where unknown."""
+    """A figure for a person: about three digits, or all digits of a whole number; - where unknown."""
     match value:
         case None:
             return "-"

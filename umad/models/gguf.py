@@ -89,16 +89,18 @@ BLOCKS: Mapping[int, tuple[int, int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """One tensor. offset: from the beginning of the data section. type_number: ggml's."""
+    """One tensor's entry in the header."""
 
     name: str
     shape: tuple[int, ...]
+    # ggml's number of the type.
     type_number: int
+    # In bytes, from the beginning of the data section.
     offset: int
 
     @property
     def size_bytes(self) -> int | None:
-        """Bytes of its data; None for a type newer than `BLOCKS`."""
+        """Bytes of the tensor's data; None for a type newer than `BLOCKS`."""
         block = BLOCKS.get(self.type_number)
         if block is None:
             return None
@@ -110,15 +112,15 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """Metadata by key, array lengths by key (also of arrays not kept), and the tensors.
-
-    data_at: where the data section begins. file_bytes: the whole file's length.
-    """
+    """The header of one GGUF file."""
 
     metadata: Mapping[str, Value]
+    # Lengths by key, also of arrays that are not kept.
     array_lengths: Mapping[str, int]
     tensors: tuple[Tensor, ...]
+    # Where the data section begins, in bytes.
     data_at: int
+    # The whole file's length.
     file_bytes: int
 
     @property
@@ -180,7 +182,7 @@ def parts(path: Path, header: GgufHeader) -> tuple[Path, ...]:
 
 
 class _Damaged(Exception):
-    """The bytes end, or say something impossible."""
+    """The bytes end too early, or say something impossible."""
 
 
 def _bounded(count: int, most: int, what: str) -> None:

@@ -8,8 +8,9 @@ _LEARNT = "position_embd.weight"
 
 
 def learnt_positions(header: GgufHeader) -> int | None:
-    """Positions that the model has a row for, as GPT-2 does: llama.cpp ends the process at one that
-    lies behind them. None for models that compute theirs."""
+    """How many positions the model has a row for, as GPT-2 has. llama.cpp ends the process at a
+    position behind the last row. None for models that compute their positions.
+    """
     for tensor in header.tensors:
         if tensor.name == _LEARNT and len(tensor.shape) > 1:
             return tensor.shape[1]
@@ -17,10 +18,11 @@ def learnt_positions(header: GgufHeader) -> int | None:
 
 
 def long_factors_from(header: GgufHeader) -> int | None:
-    """The context, in tokens, above which llama.cpp takes the long factors of LongRoPE (arXiv
+    """The context size, in tokens, above which llama.cpp takes the long factors of LongRoPE (arXiv
     2402.13753) for every position: Phi-3 and others. None for models that have no such factors.
 
-    llama.cpp's `llama_model::get_rope_factors`: nothing else in it looks at a context's size.
+    Source: llama.cpp's `llama_model::get_rope_factors`; nothing else in it looks at a context's
+    size.
     """
     names = [tensor.name for tensor in header.tensors]
     if _ends(names, _FREQUENCIES) or not _ends(names, _LONG):

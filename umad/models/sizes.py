@@ -21,17 +21,20 @@ _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightBytes:
-    """dense: touched by every step. experts: of all experts together; `used` of `count` of them
-    are chosen for each token of each layer."""
+    """Bytes of a model's weights, by how a step reads them."""
 
+    # Bytes that every step reads.
     dense: int
+    # Bytes of all experts together; each token of each layer chooses `experts_used` of
+    # `experts_count`.
     experts: int = 0
     experts_used: int = 0
     experts_count: int = 0
 
     def touched(self, n_rows: int) -> int:
-        """Bytes a micro-batch of `n_rows` tokens reads, experts chosen independently:
-        an expert stays untouched with probability (1 - used/count) ** n_rows."""
+        """Bytes that a micro-batch of `n_rows` tokens reads. Experts are assumed to be chosen
+        independently: an expert stays untouched with probability (1 - used/count) ** n_rows.
+        """
         if not self.experts or not n_rows:
             return self.dense if n_rows else 0
         untouched = 1.0 - self.experts_used / self.experts_count
@@ -39,7 +42,9 @@ class WeightBytes:
 
 
 def weight_bytes(header: GgufHeader) -> WeightBytes:
-    """From the tensors' sizes. Layers that only draft (multi-token prediction) are not touched."""
+    """Weight bytes from the tensors' sizes. No token reads layers that only draft (multi-token
+    prediction).
+    """
     n_layers = _number(header, "block_count", 0)
     drafts = _number(header, "nextn_predict_layers", 0)
     first_draft = n_layers - drafts if 0 < drafts < n_layers else None
