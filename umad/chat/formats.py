@@ -90,7 +90,7 @@ def format_of(template: str | None) -> ChatFormat:
 
 
 def format_of_facts(facts: Mapping[str, Any]) -> ChatFormat:
-    """The format of a model as `models` describes it; plain where an older daemon does not tell it."""
+    """The format of a model as `models` describes it; plain if an older daemon does not say."""
     family = facts.get("chat_family")
     thinking = facts.get("thinking")
     return ChatFormat(

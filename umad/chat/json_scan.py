@@ -57,7 +57,7 @@ def string(c: str, out: Callable[[str], None]) -> Scan:
 
 
 def value(c: str, out: Callable[[str], None]) -> Scan:
-    """Read past one value of any kind. Brackets have to match; commas and colons are not checked."""
+    """Read past one value of any kind. Brackets must match; commas and colons are not checked."""
     if c == '"':
         return (yield from string(c, out))
     if c not in _CLOSES:

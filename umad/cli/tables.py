@@ -43,7 +43,7 @@ def plain_table(*, show_header: bool = True) -> Table:
 
 
 def number(value: object) -> str:
-    """A figure for a person: about three digits, or all digits of a whole number; - where unknown."""
+    """A figure for a person: about three digits, or a whole number in full; - where unknown."""
     match value:
         case None:
             return "-"
