@@ -3,15 +3,15 @@
 Opening a file, in this order:
 
     backend          LlamaBackend, LlamaModel: what the seam asks for
-    fitting          whether a model can be served here, told from its headers
+    fitting          decides from a model's headers whether it can be served here
     context_memory   the memory a context takes, by llama.cpp's own account
     header_copy      a model's header alone, for asking what a context takes
     stream_count     how many streams memory has room for
     loading          weights and context opened, warm-up, first measurements
-    opened_model     what a model whose weights are mapped says of itself
-    warm_up          the first decodes, and what can be learnt from them
-    repack_check     whether repacked kernels work here, asked of repack_child, which tries them
-                     (repack_trial) and may die of it; processor: whose instructions those are
+    opened_model     the facts of a model whose weights are mapped
+    warm_up          the first decodes, and what they teach
+    repack_check     finds out whether repacked kernels work here: it asks repack_child, which tries
+                     them (repack_trial) and may die of it; processor names the instructions
 
 Serving:
 

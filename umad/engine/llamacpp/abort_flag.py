@@ -1,7 +1,8 @@
-"""The switch that makes a running llama.cpp decode give up, from any thread, with no Python in it.
+"""Makes a running llama.cpp decode give up, from any thread and with no Python code in the
+callback.
 
-The C library's strlen is llama.cpp's callback and a buffer its argument: a first byte that is not
-zero reads as "abort".
+llama.cpp calls the C library's strlen with a buffer as its argument. When the buffer's first byte
+is not zero, the result reads as "abort".
 """
 
 import ctypes
@@ -12,7 +13,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)
 
 
 class AbortFlag:
-    """Of all contexts made with it. Keep it as long as one of them."""
+    """The switch of all contexts made with it. Keep it alive as long as one of them."""
 
     def __init__(self) -> None:
         self._flag = ctypes.create_string_buffer(2)

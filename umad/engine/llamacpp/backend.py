@@ -1,4 +1,4 @@
-"""llama.cpp as a `Backend`: a GGUF file opened, and the parts that compute with it.
+"""Implements `Backend` with llama.cpp: opens a GGUF file and hands out the parts that compute.
 
 Not: how a file is opened (`loading`). Owner: the main thread opens it, the step thread uses it.
 """
@@ -75,7 +75,7 @@ class LlamaModel:
         slabs: SlabStore | None = None,
         disk: SessionDisk | None = None,
     ) -> StepRunner:
-        """Carries plans out on the model's context."""
+        """Make the part that carries plans out on the model's context."""
         context = self._loaded.context
         if context is None:
             return NoStreams()
@@ -92,7 +92,7 @@ class LlamaModel:
         )
 
     def embedder(self, *, cutter: Cutter, now_ns: Callable[[], int], watch: BoardWatch) -> Embedder:
-        """Computes embeddings in a context of its own."""
+        """Make the part that computes embeddings in a context of its own."""
         loaded = self._loaded
         options, whole = loaded.embed_options, loaded.embeds.whole
 
@@ -124,15 +124,15 @@ class LlamaModel:
 
 
 def _batch_tokens(settings: EngineSettings, loaded: LoadedModel) -> int:
-    """Most rows of a step."""
+    """The most rows of a step."""
     most_rows = settings.batch
     if loaded.window is not None:
         # llama.cpp finds cells for every micro-batch of a decode before it computes the first one.
-        # Cells of a window that the first still looks at are taken for a later one by then, or
+        # By then, cells of a window that the first one still looks at are taken for a later one, or
         # purged (`llama_kv_cache::prepare`): 9 of 60 prompts were answered wrongly, up to 8.7 nats
-        # off, and after a cut there would be holes that nobody knows of.
+        # off, and after a cut there would be holes that no book shows.
         most_rows = min(most_rows, settings.ubatch)
-    # A model that only embeds has no cells, and its steps no rows.
+    # A model that only embeds has no cells, and its steps have no rows.
     return min(most_rows, loaded.facts.n_cells or most_rows)
 
 
@@ -143,7 +143,7 @@ def _beginnings(loaded: LoadedModel) -> Beginnings | None:
 
 
 class LlamaBackend:
-    """Opens GGUF files with llama.cpp. Its backends are initialised with the first one."""
+    """Opens GGUF files with llama.cpp. The first file also initialises ggml's backends."""
 
     def open(
         self, options: EngineOptions, *, now_ns: Callable[[], int], costs_folder: Path | None

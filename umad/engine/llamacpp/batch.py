@@ -10,7 +10,7 @@ from umad.step import StepPlan
 
 
 class PlanWriter:
-    """Fills one preallocated `Batch`. scratch: the sequence that padding belongs to."""
+    """Fills one preallocated `Batch`. scratch: the sequence for padding rows."""
 
     def __init__(self, capacity: int, *, scratch: int) -> None:
         self._scratch = scratch
@@ -18,7 +18,9 @@ class PlanWriter:
         self._ramp = np.arange(capacity, dtype=np.int32)
 
     def write(self, plan: StepPlan) -> list[int]:
-        """Lay the plan out, decode rows first; the request of each output row, in row order."""
+        """Lay the plan out, decode rows first. Returns the request of each output row, in row
+        order.
+        """
         batch = self.batch
         decode = plan.decode
         at = len(decode)
@@ -42,7 +44,7 @@ class PlanWriter:
             at = end
         if plan.n_padding:
             end = at + plan.n_padding
-            # Any tokens will do; they look at nothing but each other.
+            # Any tokens will do: padding rows attend only to each other.
             batch.token[at:end] = batch.token[0]
             batch.pos[at:end] = self._ramp[: plan.n_padding]
             batch.seq[at:end] = self._scratch

@@ -1,11 +1,11 @@
-"""What a context takes of memory, by llama.cpp's own account.
+"""Measures the memory that a context takes, by llama.cpp's own account.
 
 llama.cpp has a dozen layouts for what it keeps of a text: keys and values of every layer or of
 some, compressed into one latent vector, shared between layers, an index beside them, a state of
-fixed size for each sequence, or several of these in one model. Working them out from a file's
-header was wrong by up to four times. So llama.cpp is asked: a model that was opened without weights
-makes a context that allocates nothing but its sequences' states, and its log says how large every
-part of it is (10 to 50 ms in all).
+fixed size for each sequence, or several of these in one model. Computing them from a file's header
+was wrong by up to four times. So llama.cpp is asked: a model that was opened without weights makes
+a context that allocates nothing but its sequences' states, and its log says how large every part of
+it is (10 to 50 ms in all).
 Not: whether that fits the machine (`fitting`). Owner: the main thread.
 """
 
@@ -33,20 +33,20 @@ from umad.models.sizes import kv_shape
 log = logging.getLogger("umad.engine")
 
 _MIB = 2**20
-# States are allocated in earnest, so they are measured on few sequences.
+# States are really allocated, so they are measured on few sequences.
 _FEW_SEQS = 2
-# The log rounds to 0.01 MiB. So many cells show the bytes of one to the byte, and so many states of
-# a small model theirs to 1 %; neither takes much of anything.
+# The log rounds to 0.01 MiB. So many cells show the bytes of one cell to the byte, and so many
+# states of a small model show a state's bytes to 1 %; neither takes much memory.
 _FINE_CELLS = 2**16
 _FINE_SEQS_CELLS = 256
-# With small states it is asked what a step of all sequences works in; more than this is not touched
-# for an answer.
+# With small states, llama.cpp is asked what a step of all sequences works in. No more than this
+# is allocated for the answer.
 _MOST_STATE_BYTES = 2**28
-# llama.cpp's list of a context's cells is made in earnest, too: some 60 bytes each. What a larger
-# one takes grows with it.
+# llama.cpp's list of a context's cells is really allocated, too: some 60 bytes each. The memory of
+# a context with more cells than this is extrapolated.
 _MOST_CELLS, _MANY_CELLS = 2**17, 2**20
 
-# llama-kv-cache.cpp, llama-kv-cache-*.cpp: which of several caches is made next.
+# llama-kv-cache.cpp, llama-kv-cache-*.cpp: the line that says which of several caches is made next.
 _WHICH = re.compile(r": creating +(non-SWA |SWA )?.*KV cache")
 _CELLS = re.compile(
     r"llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +\d+ layers, +\d+/(\d+) seqs\)"
@@ -55,44 +55,46 @@ _CELLS = re.compile(
 _STATES = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB \( *(\d+) cells")
 _STATE_LAYER = re.compile(r"llama_memory_recurrent, layer +\d+: dev")
 _STREAMS = re.compile(r"streams = (\d+), rs_seq = \d+, layers = \d+, size = +([\d.]+) MiB")
-# llama-context.cpp: one for each device.
+# llama-context.cpp: one line for each device.
 _COMPUTE = re.compile(r" (?:compute|output) buffer size = +([\d.]+) MiB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextMemory:
-    """Bytes of one context.
+    """The bytes that one context takes."""
 
-    pool: of the cells that all sequences share. seq: of each sequence, used or not; state: the part
-    of it that does not grow with a text, of which every step reads and writes the whole. cell: one
-    position of one sequence, wherever it is kept; window: the part of a cell whose layers look back
-    over a sliding window only. compute: what a step works in; seq_compute: what each sequence adds
-    to it, where that was not asked for all of them.
-    """
-
+    # The cells that all sequences share.
     pool_bytes: int = 0
+    # Each sequence, used or not.
     seq_bytes: int = 0
+    # The part of `seq_bytes` that does not grow with a text. Every step reads and writes all of it.
     state_bytes: int = 0
+    # One position of one sequence, wherever it is kept.
     cell_bytes: int = 0
+    # The part of a cell whose layers look back over a sliding window only.
     window_cell_bytes: int = 0
+    # The memory that a step works in.
     compute_bytes: int = 0
+    # The bytes that each sequence adds to `compute_bytes`, where that was not asked for all of
+    # them.
     seq_compute_bytes: int = 0
 
     def kept_bytes(self, n_seqs: int) -> int:
-        """Of texts and states, with so many sequences."""
+        """Bytes of texts and states, with so many sequences."""
         return self.pool_bytes + n_seqs * self.seq_bytes
 
     def working_bytes(self, n_seqs: int) -> int:
-        """What a step works in, with so many sequences."""
+        """Bytes that a step works in, with so many sequences."""
         return self.compute_bytes + n_seqs * self.seq_compute_bytes
 
 
 def memory_of_file(
     path: Path, headers: tuple[GgufHeader, ...], options: ContextOptions, *, gpu_layers: int
 ) -> tuple[ContextMemory, bool]:
-    """Of a context with these options on the model in `path`, and whether its sequences have
-    states. headers: of all its files. Raises `ModelLoadFailed` for what llama.cpp cannot open, and
-    for what is no model by itself."""
+    """The memory of a context with these options on the model in `path`, and whether its sequences
+    have states. headers: of all its files. Raises `ModelLoadFailed` for a file that llama.cpp
+    cannot open, and for one that is no model by itself.
+    """
 
     def ask(file: Path) -> tuple[ContextMemory | None, bool]:
         model = Model(str(file), gpu_layers=gpu_layers, weights=False)
@@ -121,9 +123,11 @@ def memory_of_file(
 
 
 def context_memory(model: Model, options: ContextOptions) -> ContextMemory | None:
-    """Of a context with these options on `model`, which has been opened without weights. None where
-    the log has none of the known lines though the model keeps something: a llama.cpp that words it
-    otherwise. Raises `LlamaError`."""
+    """The memory of a context with these options on `model`, which was opened without weights.
+
+    None where the model keeps something but the log has none of the known lines: this llama.cpp
+    words them in another way. Raises `LlamaError`.
+    """
     asked = _FEW_SEQS if model.is_recurrent else options.max_seqs
     n_cells = min(options.n_cells, _MOST_CELLS)
     whole = _said(model, replace(options, n_cells=n_cells, max_seqs=asked))
@@ -160,7 +164,7 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
 
 
 def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
-    """What these lines of llama.cpp's log say of a context of so many cells."""
+    """Read the memory of a context of `n_cells` from these lines of llama.cpp's log."""
     pool = own = state = cells = window = compute = 0.0
     n_state_layers = 0
     looks_back = False

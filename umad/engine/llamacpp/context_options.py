@@ -1,22 +1,21 @@
-"""The shape of a llama.cpp context. Values only."""
+"""Describes the shape of a llama.cpp context. Values only."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions:
-    """Shape of a context. type_k, type_v: ggml type numbers (`umad.engine.llamacpp.kv_types`).
-
-    pooling: None for a context that generates; else it embeds, every row is an output, and this
-    number (`umad.engine.embedding.facts.POOLINGS`) says what is made of them.
-    """
+    """The shape of a context."""
 
     n_cells: int
     max_seqs: int
     batch: int
     ubatch: int
     threads: int
+    # ggml type numbers of keys and values (`umad.engine.llamacpp.kv_types`).
     type_k: int
     type_v: int
     flash_attention: bool
+    # None for a context that generates. Otherwise the context embeds, every row is an output, and
+    # this number (`umad.engine.embedding.facts.POOLINGS`) says how the rows are combined.
     pooling: int | None = None

@@ -34,13 +34,13 @@ from umad.units import NS_PER_MS
 log = logging.getLogger("umad.engine")
 
 _DONE, _NO_MEMORY, _ABORTED = 0, 1, 2  # llama_decode's results; below 0 it is an error
-# The ledger makes "no cells" impossible. Once may be its slip, mended by eviction; more is a bug
-# that would turn for ever.
+# The ledger makes "no cells" impossible. The first times may be its slip, which an eviction mends;
+# more in a row are a bug that would go round for ever.
 _MOST_NO_MEMORY = 8
 
 
 class DecodeRunner:
-    """The context's user."""
+    """Runs plans on one context, which it alone uses."""
 
     def __init__(
         self,
@@ -55,12 +55,11 @@ class DecodeRunner:
         disk: SessionDisk | None = None,
         scratch: int,
     ) -> None:
-        """`can_cut` False: a state half rolled back would be wrong (recurrent models).
+        """can_cut: False where a state that is half rolled back would be wrong (recurrent models).
 
-        scratch: a sequence number that no plan's slices have, for rows of nobody.
-
-        watch: sees to it that the work of other engines cuts this one's background steps too.
-        parked: needed where plans park sequences; disk: where they save sessions.
+        scratch: a sequence number that no plan's slices have, for padding rows. watch: lets work of
+        other engines cut this engine's background steps, too. parked: needed where plans park
+        sequences. disk: needed where plans save sessions.
         """
         self._context = context
         self._writer = PlanWriter(capacity, scratch=scratch)
@@ -75,8 +74,9 @@ class DecodeRunner:
         self._no_memory_in_a_row = 0
 
     def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
-        """Carry out memory operations, in order. A copy to or from host memory that fails takes
-        the later ones of its key with it."""
+        """Carry out memory operations, in order. When a copy to or from host memory fails, later
+        operations of its key fail, too.
+        """
         if not operations:
             return NOTHING_KEPT
         failed: list[int] = []
@@ -120,8 +120,8 @@ class DecodeRunner:
 
     def _trim(self, operation: SeqTrim) -> None:
         if not self._context.trim(operation.seq, operation.keep_tokens):
-            # Only models that cannot share prefixes refuse, and only to trim to a middle;
-            # the whole sequence always goes, and is computed again.
+            # Only models that cannot share prefixes refuse, and only to trim to a middle. The whole
+            # sequence can always be removed, and is computed again.
             raise EngineFailed(
                 f"llama.cpp kept the cells of sequence {operation.seq} "
                 f"from {operation.keep_tokens} on"
@@ -133,7 +133,7 @@ class DecodeRunner:
             self._disk.done(report)
 
     def run(self, plan: StepPlan) -> Decoded:
-        """One step; `plan` is not idle. Raises `EngineFailed` when llama.cpp has no way on."""
+        """Run one step; `plan` is not idle. Raises `EngineFailed` when llama.cpp cannot go on."""
         house = self.keep_house(plan.memory)
         writer, context = self._writer, self._context
         rids = writer.write(plan)

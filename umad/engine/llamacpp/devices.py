@@ -1,4 +1,4 @@
-"""What ggml says about the devices it can compute on. Asked of the library it is handed.
+"""Lists the devices that ggml can compute on. It asks the library that it is handed.
 
 llama-cpp-python binds none of these functions, so they are looked up by name; ggml-backend.h has
 their prototypes.
@@ -12,21 +12,22 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One ggml device. kind: cpu, gpu, igpu or accel, as ggml calls it. memory_bytes: all it has,
-    which for some kinds is the machine's own memory."""
+    """One ggml device."""
 
     name: str
     description: str
+    # cpu, gpu, igpu or accel, as ggml calls it.
     kind: str
     backend: str
+    # All its memory, which for some kinds is the machine's own memory.
     memory_bytes: int
 
 
 def cuts_soon(devices: Iterable[Device]) -> bool:
     """Whether an abort reaches a running decode within milliseconds.
 
-    Only ggml's CPU backend looks before every node. Metal looks between its two command buffers,
-    the second of which holds most of the graph; the others do not look at all.
+    Only ggml's CPU backend checks before every node. Metal checks between its two command buffers,
+    the second of which holds most of the graph; the others do not check at all.
     """
     return all(device.kind not in ("gpu", "igpu") for device in devices)
 

@@ -1,8 +1,9 @@
-"""Computes embedding slices: a context of its own, one decode a slice, vectors out of its rows.
+"""Computes embedding slices in a context of its own: one decode a slice, vectors out of its rows.
 
-The context is made when the first slice comes, as large as that needs, and given back when no work
-has come for a while: who never embeds pays nothing. Not: which texts and when
-(`umad.scheduler.embeds.queue`), or what a client asked (`embed_intake`). Owner: the step thread.
+The context is made when the first slice comes, as large as that slice needs, and given back when no
+work has come for a while, so an engine that never embeds pays nothing. Not: which texts are
+embedded and when (`umad.scheduler.embeds.queue`), or what a client asked (`embed_intake`). Owner:
+the step thread.
 """
 
 import logging
@@ -31,16 +32,18 @@ KEPT_NS = 20_000_000_000
 
 @dataclass(slots=True)
 class _Job:
-    """vectors: float32 (inputs, width). sum: of the input that is begun, where a mean is made."""
+    """One request, and its vectors so far."""
 
     wanted: Wanted
+    # float32 (inputs, width).
     vectors: NDArray[np.float32]
     n_left: int
+    # The sum over the input that is begun, where a mean is computed.
     sum: NDArray[np.float32] | None = None
 
 
 class Embedder:
-    """The embedding context's user, and the vectors that are not whole yet."""
+    """Runs the embedding context, and keeps the vectors of requests that are not complete yet."""
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class Embedder:
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
     ) -> None:
-        """make: a context of so many cells. can_cut: as in `DecodeRunner`."""
+        """make: makes a context of so many cells. can_cut: as in `DecodeRunner`."""
         self._facts = facts
         self._make = make
         self._cutter = cutter
@@ -66,29 +69,31 @@ class Embedder:
         self._used_ns = 0
 
     def expect(self, wanted: Wanted) -> None:
-        """Slices of this request will come."""
+        """Prepare for the slices of this request."""
         shape = (len(wanted.sizes), wanted.width)
         self._jobs[wanted.call] = _Job(wanted, np.empty(shape, np.float32), len(wanted.sizes))
 
     def forget(self, call: int) -> None:
-        """None of it will come any more."""
+        """Drop a request: no more of its slices will come."""
         self._jobs.pop(call, None)
 
     def rest(self, now_ns: int) -> bool:
-        """Give the context back if it has not been used for a while; whether that was done."""
+        """Give the context back if it was not used for a while. Returns whether it
+        was given back.
+        """
         if self._context is None or self._jobs or now_ns - self._used_ns < KEPT_NS:
             return False
         self.close()
         return True
 
     def close(self) -> None:
-        """Give the context back; before the model."""
+        """Give the context back. Call it before the model is closed."""
         if self._context is not None:
             self._context.close()
             self._context, self._n_cells = None, 0
 
     def run(self, work: EmbedSlice, *, cuttable: bool) -> Embedded:
-        """One decode. Raises `EngineFailed` when llama.cpp has no way on."""
+        """Run one decode. Raises `EngineFailed` when llama.cpp cannot go on."""
         try:
             context = self._context_for(work.cells)
         except LlamaError as error:
@@ -147,7 +152,7 @@ class Embedder:
         batch.set_rows(at)
 
     def _pooled(self, context: Context, work: EmbedSlice) -> list[NDArray[np.float32]]:
-        """Of each piece its vector, or what adds up to one; waits for the device."""
+        """The vector of each piece, or its part of a sum. Waits for the device."""
         width = self._facts.width
         if self._facts.context_pooling != "none":
             return [context.seq_vector(piece.seq, width) for piece in work.pieces]
@@ -195,7 +200,7 @@ def _finished(vector: NDArray[np.float32], *, normalize: bool) -> NDArray[np.flo
 
 
 def _answer(job: _Job) -> dict[str, Any]:
-    """The value of the reply, plain, as it goes out (`umad.protocol.embed_fields`)."""
+    """The value of the reply, as plain values for the wire (`umad.protocol.embed_fields`)."""
     wanted, vectors = job.wanted, job.vectors
     n_tokens = sum(wanted.sizes)
     if wanted.ranks:

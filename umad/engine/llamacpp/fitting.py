@@ -1,8 +1,9 @@
-"""Whether a model can be served on this machine, told before llama.cpp maps a byte.
+"""Decides whether a model can be served on this machine, before llama.cpp maps a byte.
 
-From the headers of its files, what llama.cpp says a context of it would take, the settings and the
-machine's memory; what is wrong or too large is refused in one line that says what to do. Not:
-opening it (`loading`), or how many streams get a state (`stream_count`). Owner: the main thread.
+It uses the headers of the model's files, what llama.cpp says a context would take, the settings and
+the machine's memory. A model that is broken or too large is refused in one line that says what to
+do. Not: opening it (`loading`), or how many streams get a state (`stream_count`). Owner: the main
+thread.
 """
 
 import logging
@@ -30,11 +31,11 @@ from umad.units import BYTES_PER_MB
 log = logging.getLogger("umad.engine")
 
 
-# What the process, its compute buffers and the rest of the machine need beside model and KV.
+# Model and KV may take this share. The process, its compute buffers and the machine need the rest.
 _MEMORY_SHARE = 0.95
-# Of the machine's memory, for parked sequences, unless a size is asked for.
+# This share of the machine's memory is for parked sequences, unless a size is asked for.
 _PARK_SHARE = 0.1
-# For rows of nobody (`CostModel.padding`); llama.cpp's pools grow by so many.
+# Cells for padding rows (`CostModel.padding`). llama.cpp's pools grow by so many.
 SPARE_CELLS = 256
 _PAD_CELLS = 256
 _MOST_LAYERS = 512  # LLAMA_MAX_LAYERS
@@ -44,34 +45,37 @@ _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
-    """A model that fits. headers: of all its files; the first one's metadata is the model's.
-    context: of the context it gets; n_streams: of whose sequences the last may be nobody's.
-    memory: what that takes. n_spare: cells that the pool has and does not tell of. parking: slabs
-    that host memory has room for; None where there is none."""
+    """A model that fits this machine."""
 
     path: Path
+    # Headers of all its files. The first one's metadata is the model's.
     headers: tuple[GgufHeader, ...]
     kv: GgmlType
+    # The shape of the context it gets.
     context: ContextOptions
+    # The memory that the context takes.
     memory: ContextMemory
+    # Sequences of the context that requests may use. One more may be kept for padding and copies.
     n_streams: int
+    # Cells that the pool has and does not report.
     n_spare: int
+    # The slabs that host memory has room for; None where there is no room.
     parking: ParkShape | None
 
     @property
     def header(self) -> GgufHeader:
-        """The first file's."""
+        """The header of the first file."""
         return self.headers[0]
 
     @property
     def weights(self) -> WeightBytes:
-        """Of all files together."""
+        """The weights of all files together."""
         whole = self.header if len(self.headers) == 1 else _joined(self.headers)
         return weight_bytes(whole)
 
 
 def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
-    """Look at the model's files and at the machine. Raises `ModelLoadFailed` or `ModelTooLarge`."""
+    """Check the model's files and the machine. Raises `ModelLoadFailed` or `ModelTooLarge`."""
     settings = options.engine
     path = Path(options.path)
     headers = _checked_files(path)
@@ -88,8 +92,8 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
         flash_attention=settings.flash_attention,
     )
     memory, keeps_states = memory_of_file(path, headers, context, gpu_layers=settings.gpu_layers)
-    # Models with states share no beginnings and are not parked: no row of theirs is padded and no
-    # sequence is needed to copy through.
+    # Models with states share no prefixes and are not parked. So their rows are never padded, and
+    # they need no sequence to copy through.
     n_scratch = 0 if keeps_states else 1
     n_spare = 0
     if not keeps_states and _has_tiles(settings, devices):
@@ -141,9 +145,10 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
 
 
 def spare_cells(ctx_size: int, header: GgufHeader) -> int:
-    """For rows of nobody, unless they would change what the model computes: a context that is
-    longer than the one a model was first trained on makes llama.cpp take other RoPE factors, for
-    every token from the first on."""
+    """The number of cells for padding rows: none where they would change what the model computes.
+    In a context that is longer than the one a model was first trained on, llama.cpp uses other RoPE
+    factors for every token from the first on.
+    """
     switch = long_factors_from(header)
     if switch is not None and padded(ctx_size) <= switch < padded(ctx_size + SPARE_CELLS):
         log.info("no spare cells: with them every token's RoPE factors would be the long ones")
@@ -152,7 +157,7 @@ def spare_cells(ctx_size: int, header: GgufHeader) -> int:
 
 
 def padded(n_cells: int) -> int:
-    """As many as llama.cpp makes of them (`llama_context`, GGML_PAD)."""
+    """The number of cells that llama.cpp makes of `n_cells` (`llama_context`, GGML_PAD)."""
     return -(-n_cells // _PAD_CELLS) * _PAD_CELLS
 
 
@@ -167,7 +172,7 @@ def check_memory(
     n_seqs: int = 0,
     compute_bytes: int = 0,
 ) -> None:
-    """Raise `ModelTooLarge`, with figures, when not all of it can be in memory at once."""
+    """Raise `ModelTooLarge`, with figures, when all of it cannot be in memory at once."""
     room_bytes = _MEMORY_SHARE * available_bytes
     state_bytes = seq_bytes * n_seqs
     other_bytes = file_bytes + kv_bytes + compute_bytes
@@ -197,8 +202,9 @@ def _mb(n_bytes: float) -> str:
 
 
 def park_bytes(wanted: int | None, *, left_bytes: int, memory_bytes: int) -> int:
-    """Host memory for parking: what was asked for, or a share. Raises `ModelTooLarge` when weights
-    and KV leave less than was asked for."""
+    """Host memory for parking: what was asked for, or a share of the machine's. Raises
+    `ModelTooLarge` when weights and KV leave less than was asked for.
+    """
     left_bytes = max(0, left_bytes - int((1 - _MEMORY_SHARE) * memory_bytes))
     if wanted is None:
         return min(int(_PARK_SHARE * memory_bytes), left_bytes // 2)
@@ -230,7 +236,9 @@ def _checked_files(path: Path) -> tuple[GgufHeader, ...]:
 
 
 def _joined(headers: tuple[GgufHeader, ...]) -> GgufHeader:
-    """The first part's metadata with every part's tensors: sizes only, offsets mean nothing."""
+    """The first part's metadata with every part's tensors. Only sizes count;
+    offsets mean nothing.
+    """
     first = headers[0]
     return GgufHeader(
         metadata=first.metadata,
@@ -253,14 +261,15 @@ def _kv_type(settings: EngineSettings) -> GgmlType:
 
 
 def _has_tiles(settings: EngineSettings, devices: tuple[Device, ...]) -> bool:
-    """Whether a full tile of rows may be quicker than a part of one: in ggml's flash attention on a
-    CPU, which takes its slow way for fewer rows and for cells of a quantized type."""
+    """Whether a full tile of rows may be quicker than part of one. So it is in ggml's flash
+    attention on a CPU, which uses a slow path for fewer rows and for cells of a quantized type.
+    """
     on_cpu = not any(device.kind in ("gpu", "igpu") for device in devices)
     return on_cpu and settings.flash_attention and settings.kv_type == "f16"
 
 
 def device_bytes(devices: tuple[Device, ...]) -> int:
-    """Memory of devices that have their own beside the machine's."""
+    """Memory of the devices that have their own, beside the machine's."""
     return sum(
         device.memory_bytes
         for device in devices

@@ -1,8 +1,8 @@
-"""A model file's header once more, without its vocabulary, for when only shapes are wanted.
+"""Copies a model file's header without its vocabulary, for callers that only want shapes.
 
-llama.cpp takes a second over a vocabulary of 262,000 tokens, and a model opened to be asked what it
-takes needs none. The copy is the header with as many zeros behind it as there are weights, none of
-which takes room on a disk. Owner: the main thread.
+llama.cpp takes a second to read a vocabulary of 262,000 tokens, and a model that is opened only to
+ask for its memory needs none. The copy is the header, followed by as many zeros as there are
+weights; the zeros take no room on a disk. Owner: the main thread.
 """
 
 import ctypes
@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-# What llama.cpp reads of a vocabulary's tokens; how many there are it then takes from vocab_size.
+# The parts of a vocabulary that llama.cpp reads. Without them it takes the number of tokens from
+# vocab_size.
 _TOKENS = "tokenizer.ggml.tokens"
 _LONG = (_TOKENS, "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
 _NO_VOCABULARY = "none"
@@ -26,8 +27,10 @@ class _InitParams(ctypes.Structure):
 
 @contextmanager
 def header_copy(library: Any, path: Path, *, data_bytes: int) -> Iterator[Path | None]:
-    """library: ggml's. data_bytes: of the tensors. None where there can be no copy: a file whose
-    header ggml does not take, or no room for it."""
+    """Yield a copy of the header; None where ggml does not accept the header, or there is no room.
+
+    library: ggml's. data_bytes: bytes of the tensors.
+    """
     with ExitStack() as stack:
         try:
             copy = _new_file(stack)
@@ -38,7 +41,7 @@ def header_copy(library: Any, path: Path, *, data_bytes: int) -> Iterator[Path |
 
 
 def _new_file(stack: ExitStack) -> Path:
-    if sys.platform == "linux":  # one without a name: a process that is killed leaves none behind
+    if sys.platform == "linux":  # a file without a name, so a killed process leaves none behind
         descriptor = os.memfd_create("header")
         stack.callback(os.close, descriptor)
         return Path(f"/proc/self/fd/{descriptor}")

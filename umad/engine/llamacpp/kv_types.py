@@ -1,7 +1,7 @@
-"""Our names of KV types as ggml's. Pure.
+"""Maps our names of KV types to ggml's. Pure.
 
-q6 has no type of its own among those llama.cpp keeps a cache in; Q5_1 is the nearest: five bits,
-and with a scale and an offset a block six bits an element exactly.
+llama.cpp keeps no cache in a type of six bits, so q6 becomes Q5_1, the nearest: five bits, and
+with a scale and an offset for each block exactly six bits an element.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,16 @@ from umad.config import KvType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgmlType:
-    """A type llama.cpp keeps a KV cache in. exact: it is what our name says."""
+    """A type that llama.cpp can keep a KV cache in."""
 
     name: str
     number: int
+    # The type is what our name says.
     exact: bool = True
 
     @property
     def is_quantised(self) -> bool:
-        """A quantised V cache needs flash attention."""
+        """Whether it is quantised. A quantised V cache needs flash attention."""
         return self.name != "F16"
 
 

@@ -1,7 +1,7 @@
-"""Saves and reads sessions beside the steps: one thread writes, one reads, neither is waited for.
+"""Saves and reads sessions beside the steps: one thread writes, one reads, and no step waits.
 
-The step thread lends the writer the slabs that parking made; while they are lent nobody writes over
-them (`SlabStore.lend`), so a save costs the steps nothing. What comes of it arrives as mail.
+The step thread lends the writer the slabs that parking made. While they are lent, nothing is
+written over them (`SlabStore.lend`), so a save costs the steps nothing. The result arrives as mail.
 Not: when anything is saved or read (`umad.scheduler.memory.session_saving`). Owner: `SessionDisk`
 is the step thread's; its jobs run on threads of its own.
 """
@@ -25,7 +25,8 @@ log = logging.getLogger("umad.engine")
 
 def _be_the_writer() -> None:
     name_thread("umad-save")
-    # A checksum over megabytes beside a decode on all cores would be felt at every barrier.
+    # A checksum over megabytes beside a decode on all cores would delay the decode at every
+    # barrier.
     take_only_idle_cores()
 
 
@@ -34,7 +35,7 @@ def _be_the_reader() -> None:
 
 
 class SessionDisk:
-    """Between one folder and one engine's slabs. put: hands mail to the step thread."""
+    """Works between one folder and one engine's slabs. put: hands mail to the step thread."""
 
     def __init__(
         self,
@@ -48,15 +49,16 @@ class SessionDisk:
         self._parked = parked
         self._put = put
         self._now_ns = now_ns
-        # One each: a request that waits for a file does not wait for another's to be written.
+        # A thread each, so that a request that waits for a file does not wait for another file's
+        # write.
         self._writer = ThreadPoolExecutor(1, initializer=_be_the_writer)
         self._reader = ThreadPoolExecutor(1, initializer=_be_the_reader)
-        # What threads have: of a save the slabs lent, of a fetch the memory to read into.
+        # What the threads work with: the slabs lent to a save, and the slabs filled by a fetch.
         self._lent: dict[int, list[Slab]] = {}
         self._filled: dict[int, list[Slab]] = {}
 
     def begin(self, operation: SessionOp) -> None:
-        """Have it done; returns at once."""
+        """Start an operation on its thread; returns at once."""
         match operation:
             case SessionSave():
                 slabs = self._lent[id(operation)] = self._parked.lend(operation.key)
@@ -68,12 +70,14 @@ class SessionDisk:
                 self._writer.submit(self._forget, operation)
 
     def refuse(self, operation: SessionSave) -> None:
-        """What it was to be written from did not come about."""
+        """Refuse a save: the slabs that it was to be written from could not be made."""
         self._lent[id(operation)] = []
         self._put(DiskDone(operation=operation, ok=False))
 
     def done(self, report: DiskDone) -> None:
-        """The mail has come: slabs are taken back, or in."""
+        """Handle the mail of an operation that ended: take lent slabs back, or
+        take read slabs in.
+        """
         operation = report.operation
         if isinstance(operation, SessionSave):
             self._parked.take_back(self._lent.pop(id(operation)))
@@ -87,7 +91,7 @@ class SessionDisk:
         try:
             n_bytes, evicted = self._folder.write(operation.session, operation.tokens, slabs)
         except Exception:
-            # A thread's boundary: the scheduler must hear of it, whatever it was.
+            # A thread's boundary: the scheduler must be told of every failure.
             log.exception("a session cannot be saved")
         ms = (self._now_ns() - began_ns) / NS_PER_MS
         if n_bytes:
@@ -107,7 +111,7 @@ class SessionDisk:
         try:
             ok = self._folder.forget(operation.session)
         except Exception:
-            # A thread's boundary, as above: whoever waits for it must hear of it.
+            # A thread's boundary, as above: whoever waits for the removal must be told.
             log.exception("a saved session cannot be removed")
         self._put(DiskDone(operation=operation, ok=ok))
 

@@ -1,13 +1,14 @@
-"""One conversation's KV cells in a file: what is in it, and every check before it is believed.
+"""Reads and writes one conversation's KV cells in a file, and checks a file before it is believed.
 
     magic, length of the head (uint32), head (JSON), token ids (int32), digest of all that;
     then each slab, as llama.cpp saved it, and its digest
 
-All little-endian. A digest is BLAKE2b over the one before it and the bytes, so that no part can be
-of another file. What a file is good for stands in its head's `about`: a format, a model's weights,
-a cache's type, a version of llama.cpp; a file about anything else is refused, and so is one that is
-cut short, or differs in a bit. It is never tried out whether llama.cpp would take it.
-Not: where files lie and which go (`session_folder`). Owner: whoever calls; one thread at a time.
+All little-endian. A digest is BLAKE2b over the digest before it and the bytes, so no part can come
+from another file. The head's `about` says what the cells depend on: a format, a model's weights, a
+cache's type, a version of llama.cpp. A file about anything else is refused, and so is a file that
+is cut short or differs in a bit. llama.cpp is never given a file just to see whether it takes it.
+Not: where files lie and which are removed (`session_folder`). Owner: the calling thread; one at a
+time.
 """
 
 import hashlib
@@ -28,28 +29,33 @@ _MOST_TOKENS = 2**24
 _LENGTH_BYTES = 4
 
 About = dict[str, Any]
-# A slab's memory, uint8 (n,), and how many bytes of it count.
+# A slab's memory, uint8 (n,), and how many of its bytes are used.
 Slab = tuple[NDArray[np.uint8], int]
 
 
 class BadSessionFile(Exception):
-    """It must not be used; the text says why, after the words "it"."""
+    """The file must not be used. The text says why; it continues a sentence that
+    begins with "it".
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Head:
-    """What a file says of itself. tokens: int32 (n,). slabs: bytes of each. digest: of all that.
-    slabs_at: where the first begins."""
+    """The facts that a file states about itself."""
 
     session: str
+    # int32 (n,).
     tokens: NDArray[np.int32]
+    # Bytes of each slab.
     slabs: tuple[int, ...]
+    # Digest of everything before the slabs.
     digest: bytes
+    # Where the first slab begins.
     slabs_at: int
 
 
 def file_bytes(*, about: About, session: str, n_tokens: int, slabs: Sequence[Slab]) -> int:
-    """How long a file of this would be."""
+    """The length of the file that `write` would make of this."""
     head = len(_head(about, session, n_tokens, slabs)) + _LENGTH_BYTES + len(MAGIC) + 4 * n_tokens
     return head + _DIGEST_BYTES + sum(n_bytes + _DIGEST_BYTES for _, n_bytes in slabs)
 
@@ -62,7 +68,7 @@ def write(
     tokens: NDArray[np.int32],
     slabs: Sequence[Slab],
 ) -> None:
-    """Write all of it. Raises `OSError`."""
+    """Write the whole file. Raises `OSError`."""
     head = _head(about, session, tokens.size, slabs)
     begin = MAGIC + len(head).to_bytes(_LENGTH_BYTES, "little") + head + _le(tokens).tobytes()
     digest = _digest(b"", begin)
@@ -76,7 +82,7 @@ def write(
 
 
 def read_head(file: BufferedReader, about: About) -> Head:
-    """The beginning of a file, checked. Raises `BadSessionFile`, `OSError`."""
+    """Read and check the beginning of a file. Raises `BadSessionFile`, `OSError`."""
     length = os.fstat(file.fileno()).st_size
     begin = file.read(len(MAGIC) + _LENGTH_BYTES)
     if not begin.startswith(MAGIC) or len(begin) != len(MAGIC) + _LENGTH_BYTES:
@@ -105,8 +111,10 @@ def read_head(file: BufferedReader, about: About) -> Head:
 
 
 def read_name(file: BufferedReader) -> str | None:
-    """The name of the session that a file is of, whatever model it is about; None where it does not
-    say. Nothing else is checked: it is asked for a file that is to be removed. Raises `OSError`."""
+    """Read the name of a file's session, whatever model it is about; None where it names none.
+
+    Nothing else is checked, because the file is to be removed. Raises `OSError`.
+    """
     begin = file.read(len(MAGIC) + _LENGTH_BYTES)
     n_head = int.from_bytes(begin[len(MAGIC) :], "little")
     if not begin.startswith(MAGIC) or n_head > _MOST_HEAD_BYTES:
@@ -121,7 +129,7 @@ def read_name(file: BufferedReader) -> str | None:
 def read_slabs(
     file: BufferedReader, head: Head, memories: Sequence[NDArray[np.uint8]]
 ) -> list[Slab]:
-    """The first slabs, one into each of `memories`. Raises `BadSessionFile`, `OSError`."""
+    """Read the first slabs, one into each of `memories`. Raises `BadSessionFile`, `OSError`."""
     if len(memories) > len(head.slabs):
         raise BadSessionFile("has fewer slabs than were asked for")
     file.seek(head.slabs_at)
@@ -171,7 +179,7 @@ def _parsed(text: bytes, about: About) -> tuple[str, int, tuple[int, ...]]:
 
 
 def _is_utf8(text: str) -> bool:
-    """JSON may name halves of characters."""
+    """Whether the text can be encoded. JSON may contain halves of characters."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -184,7 +192,7 @@ def _le(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _digest(before: bytes, data: bytes | memoryview) -> bytes:
-    # Over two kilobytes hashlib releases the interpreter.
+    # For more than two kilobytes hashlib releases the interpreter.
     hashed = hashlib.blake2b(before, digest_size=_DIGEST_BYTES)
     hashed.update(data)
     return hashed.digest()

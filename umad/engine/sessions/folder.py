@@ -1,15 +1,16 @@
-"""The folder that conversations of one model are saved in: who owns it, what is in it, what goes.
+"""Owns the folder that conversations of one model are saved in, and removes the oldest files.
 
     ROOT/<model's file>-<digest of its path>/     0700; one engine's at a time, by a lock
         <digest of the session's name>.kv         0600; whole, or not there
         <the same>.half                           being written; removed when found at the start
 
-A file becomes one by a rename, so that an engine that is killed leaves an old file or none. All
-models under a root share a bound: the file that was used longest ago goes first, whoever's it is.
-Nothing is synced to the disk: what a power cut leaves half written fails its checksum.
+A written file gets its name by a rename, so an engine that is killed leaves the old file or none.
+All models under a root share one bound on bytes: the file that was used longest ago is removed
+first, whichever model it belongs to. Nothing is synced to the disk: what a power cut leaves half
+written fails its checksum.
 Not: what is in a file (`session_file`), nor which sessions are worth one
-(`umad.scheduler.memory.session_saving`). Owner: the main thread opens it; after that, reading is
-one thread's and writing another's.
+(`umad.scheduler.memory.session_saving`). Owner: the main thread opens it; after that, one thread
+reads and another writes.
 """
 
 import fcntl
@@ -37,17 +38,17 @@ from umad.private_file import open_own, own_folder
 log = logging.getLogger("umad.engine")
 
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
-# An engine that was killed may not have been reaped when the next one starts.
+# A killed engine may still hold the lock for a moment when the next one starts.
 _LOCK_S, _LOCK_LOOK_S = 2.0, 0.05
 
 
 def file_name(session: str) -> str:
-    """Name of the file that a session of this name is saved in, in any model's folder."""
+    """The name of the file for a session of this name, in any model's folder."""
     return f"{hashlib.sha256(session.encode()).hexdigest()[:32]}.kv"
 
 
 class SessionFolder:
-    """One model's. Raises `OSError` where the folder cannot be made, read, or had to oneself."""
+    """The folder of one model. Raises `OSError` where it cannot be made, read, or locked."""
 
     def __init__(self, root: Path, *, model: Path, about: About, most_bytes: int) -> None:
         self._root = root
@@ -55,7 +56,8 @@ class SessionFolder:
         self._most_bytes = most_bytes
         digest = hashlib.sha256(os.fsencode(model)).hexdigest()[:12]
         self.path = root / f"{model.stem[:40]}-{digest}"
-        # Whoever may write there decides what llama.cpp is handed: digests are no signatures.
+        # Only this user may write there: digests are no signatures, and llama.cpp loads what it is
+        # given.
         own_folder(root)
         own_folder(self.path)
         self.path.chmod(_FOLDER_MODE)
@@ -64,7 +66,7 @@ class SessionFolder:
         self.found = self._look()
 
     def close(self) -> None:
-        """Let another engine have it."""
+        """Release the lock, so that another engine can use the folder."""
         os.close(self._lock)
 
     def _locked(self) -> int:
@@ -83,7 +85,7 @@ class SessionFolder:
                 return lock
 
     def _look(self) -> Mapping[str, NDArray[np.int32]]:
-        """Tokens of every session whose file can be used; the others' are removed."""
+        """The tokens of every session whose file can be used. All other files are removed."""
         for half in self.path.glob("*.half"):
             self._unlink(half)
         found: dict[str, NDArray[np.int32]] = {}
@@ -110,8 +112,9 @@ class SessionFolder:
     def read(
         self, session: str, tokens: NDArray[np.int32], memories: list[NDArray[np.uint8]]
     ) -> list[Slab] | None:
-        """The first slabs of a session's file into `memories`; None, with a line in the log and the
-        file gone, where it is not what it was taken for."""
+        """Read the first slabs of a session's file into `memories`. A file that does not hold these
+        tokens is removed with a line in the log, and the result is None.
+        """
         path = self._file(session)
         try:
             with open(open_own(path), "rb") as file:
@@ -131,8 +134,11 @@ class SessionFolder:
     def write(
         self, session: str, tokens: NDArray[np.int32], slabs: list[Slab]
     ) -> tuple[int, list[str]]:
-        """Replace a session's file, whole or not at all: its bytes, 0 where it cannot be, with a
-        line in the log; and the sessions of this model whose files had to make room."""
+        """Replace a session's file as a whole or not at all.
+
+        Returns its bytes, and the sessions of this model whose files were removed for it. The bytes
+        are 0 where it could not be written; the log says why.
+        """
         path = self._file(session)
         n_bytes = file_bytes(about=self._about, session=session, n_tokens=tokens.size, slabs=slabs)
         if n_bytes > self._most_bytes:
@@ -161,19 +167,20 @@ class SessionFolder:
         return n_bytes, evicted
 
     def forget(self, session: str) -> bool:
-        """Remove a session's file, if there is one; whether there is none now."""
+        """Remove a session's file, if there is one. Returns whether it is gone."""
         path = self._file(session)
         self._sessions.pop(path, None)
         return self._unlink(path)
 
     def _make_room(self, n_bytes: int, path: Path) -> list[str]:
-        """Remove what was used longest ago until `n_bytes` more fit; a file that is about to be
-        replaced goes last."""
+        """Remove the files that were used longest ago until `n_bytes` more fit. A file that is
+        about to be replaced is removed last.
+        """
         files: list[tuple[bool, int, int, Path]] = []
         for found in self._root.glob("*/*.kv"):
             try:
                 stat = found.stat()
-            except OSError:  # gone meanwhile, or not ours to look at
+            except OSError:  # removed meanwhile, or another user's
                 continue
             files.append((found == path, stat.st_mtime_ns, stat.st_size, found))
         left = self._most_bytes - n_bytes - sum(size for _, _, size, _ in files)

@@ -1,7 +1,7 @@
-"""Answers to `forget` calls, which wait until the files are gone.
+"""Answers `forget` calls, once the files are gone.
 
-Whoever is told that something is forgotten may count on it: a daemon that is killed the moment
-after must not find it again. Not: what is given up (`umad.forgetting`).
+A client that is told that a session is forgotten may rely on it: a daemon that is killed the moment
+after must not find the session again. Not: what is given up (`umad.forgetting`).
 Owner: the step thread.
 """
 
@@ -16,8 +16,8 @@ from umad.protocol.link import EngineReply
 from umad.scheduler.scheduled_request import Submission
 from umad.step import DiskDone, SessionForget
 
-# Calls that requests still on their way are held against. A request is on its way for as long as it
-# takes to tokenize it or to compile its grammar, and nobody forgets so often.
+# Requests that still arrive are compared with so many calls. A request arrives within the time to
+# tokenize it or to compile its grammar, and no client forgets so often in that time.
 MOST_LATE = 64
 
 
@@ -41,9 +41,10 @@ class ForgetDesk:
         self._late: deque[ForgetMail] = deque(maxlen=MOST_LATE)
 
     def begin(self, mail: ForgetMail, forgotten: Forgotten) -> None:
-        """The scheduler has given up what it had; answer once the disk has, too."""
+        """The scheduler has given up its part. Answer once the files are removed, too."""
         self._late.append(mail)
-        # Files that an earlier call waits for are no longer known, and yet not gone.
+        # Files that an earlier call waits for are no longer known to the scheduler, and not yet
+        # removed.
         waits_for = {name for other in self._open for name in other.waits_for} | forgotten.files
         opened = _Open(call=mail.call, forgotten=forgotten, waits_for=waits_for)
         if waits_for:
@@ -52,7 +53,9 @@ class ForgetDesk:
             self._answer(opened)
 
     def arriving(self, admission: Submission) -> Submission:
-        """`admission`, which leaves nothing if it was on its way when its session was forgotten."""
+        """`admission`; it leaves nothing behind if its session was forgotten while it was on its
+        way.
+        """
         for mail in self._late:
             if admission.rid < mail.before_rid and mail.what.takes(
                 admission.session, admission.owner
@@ -61,7 +64,7 @@ class ForgetDesk:
         return admission
 
     def disk_done(self, report: DiskDone) -> None:
-        """A file is gone, or could not be removed."""
+        """A file was removed, or could not be."""
         operation = report.operation
         if not isinstance(operation, SessionForget):
             return

@@ -1,8 +1,9 @@
-"""What saved cells are good for: one model's weights, one shape of cells, one llama.cpp.
+"""Writes down everything that saved cells depend on: a model's weights, a shape of cells, a
+llama.cpp.
 
-Cells are numbers without a name. Put back under other weights or in another layout they would give
-text that looks like an answer, so all they depend on is written down and compared before.
-Owner: the main thread, once at load.
+Cells are numbers without a name. Under other weights or in another layout they would give text that
+looks like an answer. So all that they depend on is saved with them, and compared before they are
+used. Owner: the main thread, once at load.
 """
 
 import hashlib
@@ -23,8 +24,9 @@ FORMAT = 1
 
 
 def fingerprint(paths: Sequence[Path], headers: Sequence[GgufHeader]) -> str:
-    """Of a model's files: size, time of change, and all before the weights, the vocabulary with
-    it. The weights themselves would take as long to read as the model to load."""
+    """A digest of a model's files: their size, time of change, and everything before the weights,
+    which includes the vocabulary. Reading the weights would take as long as loading the model.
+    """
     digest = hashlib.sha256()
     for path, header in zip(paths, headers, strict=True):
         stat = path.stat()
@@ -35,7 +37,7 @@ def fingerprint(paths: Sequence[Path], headers: Sequence[GgufHeader]) -> str:
 
 
 def about(facts: ModelFacts, shape: ParkShape, model: str, library: str) -> About:
-    """Everything that has to be the same. library: the version and build that made the cells."""
+    """Everything that must be the same. library: the version and build that made the cells."""
     return {
         "format": FORMAT,
         "model": model,
@@ -56,7 +58,7 @@ def open_sessions(
     *,
     library: str,
 ) -> SessionFolder | None:
-    """The folder of this model's sessions; None, with a line in the log, where none are saved."""
+    """Open the folder of this model's sessions; None where none are saved, and the log says why."""
     settings = options.engine
     if settings.session_dir is None:
         return None
