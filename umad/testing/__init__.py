@@ -1,4 +1,4 @@
-"""Stand-ins for tests of everything around an engine, and a backend without a model file.
+"""Provides stand-ins for tests of everything around an engine, and a backend without a model file.
 
     fake_engine    FakeEngine: a process that speaks the real link and makes up tokens
     numpy_backend  NumpyBackend: a toy model behind the real engine process

@@ -1,4 +1,4 @@
-"""`python -m umad.testing FD MODEL`: a fake engine's process."""
+"""Runs a fake engine's process: `python -m umad.testing FD MODEL`."""
 
 import sys
 

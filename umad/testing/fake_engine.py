@@ -1,4 +1,4 @@
-"""A fake engine: a real process that speaks the real link and makes up predictable tokens.
+"""Runs a fake engine: a real process that speaks the real link and makes up predictable tokens.
 
 For tests of everything around an engine: restarts, streams, limits, signals. Started as
 `python -m umad.testing FD MODEL`, where MODEL is a file written by `FakeModel.write`.
@@ -60,27 +60,28 @@ def fake_token(seed: int, position: int) -> int:
 
 
 def fake_text(token: int) -> str:
-    """Its text."""
+    """The text of a token."""
     return f"{token} "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeModel:
-    """How a fake engine behaves. It stands in a file where a model's weights would.
+    """How a fake engine behaves. It is stored in a file, where a model's weights would be."""
 
-    pace_ms: between two steps. max_seqs: completions that run at once; others wait.
-    wait_for: a path that must exist before it is ready. fatal: (code, message) instead of ready.
-    exit_status: end with that status instead of being ready; -9 kills itself.
-    script: what a chat is answered (while tools are on offer and none has answered, else), told
-    in pieces to its end. family: how `script` writes its calls (`umad.chat`).
-    """
-
+    # Milliseconds between two steps.
     pace_ms: float = 1.0
+    # Completions that run at once; others wait.
     max_seqs: int = 64
+    # A path that must exist before the engine is ready.
     wait_for: str | None = None
+    # (code, message) of a `Fatal` that is sent instead of `EngineReady`.
     fatal: tuple[str, str] | None = None
+    # End with this status instead of being ready; -9 kills the process with SIGKILL.
     exit_status: int | None = None
+    # The answers to a chat, sent in pieces to their end. The first is for a chat that offers tools
+    # which have not answered yet, the second for every other chat.
     script: tuple[str, str] | None = None
+    # How `script` writes its calls (`umad.chat`).
     family: str = "plain"
 
     def write(self, path: Path) -> Path:
@@ -107,7 +108,7 @@ class _Stream:
 
 
 class FakeEngine:
-    """The process's one loop: read what there is, run a step when one is due."""
+    """Runs the process's one loop: read what there is, run a step when one is due."""
 
     def __init__(self, sock: socket.socket, model: FakeModel) -> None:
         self._sock = sock
@@ -121,7 +122,7 @@ class FakeEngine:
         self._sampled = 0
 
     def run(self) -> None:
-        """Serve until told to stop or hung up on."""
+        """Serve until told to stop, or until the daemon hangs up."""
         pace_ns = int(self._model.pace_ms * 1e6)
         due_ns = self._clock.now_ns()
         while not (self._stopping and not self._streams):
@@ -136,7 +137,7 @@ class FakeEngine:
                 due_ns = now_ns + pace_ns
 
     def send(self, message: FromEngine) -> None:
-        """Blocks until the daemon has taken it."""
+        """Send a message. Blocks until the daemon has taken it."""
         self._sock.sendall(encode_frame(encode(message)))
 
     def _runnable(self) -> list[_Stream]:
@@ -294,7 +295,7 @@ def _die() -> NoReturn:
 
 
 def _await_path(path: Path, sock: socket.socket) -> None:
-    """Until `path` is there, or the daemon has hung up."""
+    """Wait until `path` exists, or exit when the daemon has hung up."""
     while not path.exists():
         readable, _, _ = select.select([sock], [], [], 0.01)
         if readable and not sock.recv(1, socket.MSG_PEEK):
@@ -302,7 +303,7 @@ def _await_path(path: Path, sock: socket.socket) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`python -m umad.testing FD MODEL`."""
+    """Run `python -m umad.testing FD MODEL`."""
     link_fd, path = arguments
     model = FakeModel(**json.loads(Path(path).read_text()))
     with socket.socket(fileno=int(link_fd)) as sock:

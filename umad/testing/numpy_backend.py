@@ -1,9 +1,9 @@
-"""A backend in numpy alone: a toy model that answers at once and always the same.
+"""Implements a backend in numpy alone: a toy model that answers at once and always the same.
 
 It proves the seam `umad.engine.backend`, and runs the whole engine process without a model file.
 Its vocabulary is the 256 bytes and four marks of ChatML. The logits of a token follow from every
-token before it, by a hash that is kept in the cells: a cell that is shared, parked or restored
-wrongly gives another answer, and one that is missing ends the engine.
+token before it, by a hash that is kept in the cells. So a cell that is shared, parked or restored
+wrongly gives another answer, and a cell that is missing ends the engine.
 
 A model's file is JSON: `{"toy": 1, "step_ms": 2.0}`; `ToyModel.write` makes one.
 Not: a language model. Its answers mean nothing.
@@ -34,21 +34,20 @@ from umad.testing.toy_runner import Abort, ToyRunner
 from umad.testing.toy_tokens import ToyTokens
 
 CELL_BYTES = 12
-# Sequences where the settings leave their number to the engine.
+# The number of sequences, where the settings leave it to the engine.
 SEQS = 64
-# Cells that a text to embed may have.
+# The most tokens of a text to embed.
 EMBED_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyModel:
-    """How the toy behaves. It stands in a file where a model's weights would.
-
-    step_ms: a step takes at least so long. row_ms: and so much longer for every row.
-    """
+    """How the toy behaves. It is stored in a file, where a model's weights would be."""
 
     toy: int = 1
+    # A step takes at least so long.
     step_ms: float = 0.0
+    # Each row adds so much to a step.
     row_ms: float = 0.0
 
     def write(self, path: Path) -> Path:
@@ -58,7 +57,7 @@ class ToyModel:
 
     @classmethod
     def read(cls, path: Path) -> "ToyModel":
-        """Raises `ModelLoadFailed` for a file that is none."""
+        """Read the model's file. Raises `ModelLoadFailed` for any other file."""
         try:
             values = json.loads(path.read_text())
             if not isinstance(values, dict) or "toy" not in values:
@@ -102,7 +101,7 @@ class OpenToy:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything but the tiles of ggml's kernels."""
+        """The toy can do everything but the tiles of ggml's kernels."""
         return Capabilities(
             can_share_prefix=True,
             can_park=self.parking is not None,
@@ -113,7 +112,7 @@ class OpenToy:
         )
 
     def slabs(self) -> SlabStore | None:
-        """Host memory for cells; None where `park_bytes` leaves none."""
+        """The host memory for cells; None where `park_bytes` leaves none."""
         return None if self.parking is None else ToySlabs(self._cells, scratch=self._scratch)
 
     def runner(
@@ -125,7 +124,7 @@ class OpenToy:
         slabs: SlabStore | None = None,
         disk: SessionDisk | None = None,
     ) -> ToyRunner:
-        """Carries plans out."""
+        """Make the part that carries plans out."""
         return ToyRunner(
             self._cells,
             self.abort,
@@ -141,7 +140,7 @@ class OpenToy:
     def embedder(
         self, *, cutter: Cutter, now_ns: Callable[[], int], watch: BoardWatch
     ) -> ToyEmbedder:
-        """Makes vectors; nothing of it takes long enough to be cut."""
+        """Make the part that computes vectors. It is too quick to be cut."""
         return ToyEmbedder(now_ns)
 
     def clear(self) -> None:
@@ -149,7 +148,7 @@ class OpenToy:
         self._cells.clear()
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
 
 def _facts(

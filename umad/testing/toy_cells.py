@@ -1,7 +1,7 @@
-"""Cells of the toy model: what each sequence holds, exactly, and slabs of it in host memory.
+"""Keeps the toy model's cells: what each sequence holds, exactly, and slabs of it in host memory.
 
-A cell keeps its token and a hash of all tokens up to it. Sequences share cells as llama.cpp's pool
-does: a cell is used as long as one sequence has it. Owner: the step thread.
+A cell keeps its token and a hash of all tokens up to it. Sequences share cells as in llama.cpp's
+pool: a cell is used as long as one sequence holds it. Owner: the step thread.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def slab_bytes() -> int:
 
 
 class Cell:
-    """One token at one place, held by one or more sequences."""
+    """One token at one position, held by one or more sequences."""
 
     __slots__ = ("state", "token")
 
@@ -48,8 +48,9 @@ class ToyCells:
         return max(self._seqs.get(seq, ()), default=-1) + 1
 
     def extend(self, seq: int, start: int, tokens: list[int]) -> int:
-        """Put `tokens` behind position `start`; the hash of the last one. Raises `EngineFailed`
-        where the sequence does not end there or no cell is free."""
+        """Put `tokens` at the end of a sequence, from position `start` on. Returns the hash of the
+        last one. Raises `EngineFailed` where the sequence does not end there or no cell is free.
+        """
         held = self._seqs.setdefault(seq, {})
         if self.length(seq) != start:
             raise EngineFailed(f"sequence {seq} has {self.length(seq)} tokens and not {start}")
@@ -67,7 +68,7 @@ class ToyCells:
         held.update((at, self._seqs[source][at]) for at in range(start, end))
 
     def trim(self, seq: int, keep_tokens: int) -> None:
-        """Let go of everything from position `keep_tokens` on."""
+        """Release every cell from position `keep_tokens` on."""
         held = self._seqs.get(seq, {})
         self._seqs[seq] = {at: cell for at, cell in held.items() if at < keep_tokens}
 
@@ -78,7 +79,7 @@ class ToyCells:
         return np.array(rows, _CELL).view(np.uint8)
 
     def load(self, seq: int, data: NDArray[np.uint8]) -> None:
-        """Put saved cells behind those of a sequence."""
+        """Put saved cells at the end of a sequence."""
         held = self._seqs.setdefault(seq, {})
         for position, token, state in data.view(_CELL).tolist():
             held[position] = Cell(token, state)
@@ -89,21 +90,21 @@ class ToyCells:
 
 
 class ToySlabs:
-    """Slabs of one pool in host memory. `umad.engine.slabs.SlabStore` says what is asked of it."""
+    """Slabs of one pool in host memory. `umad.engine.slabs.SlabStore` says what it has to do."""
 
     def __init__(self, cells: ToyCells, *, scratch: int) -> None:
         self._cells = cells
         self._slabs: dict[int, dict[int, Slab]] = {}
 
     def park(self, operation: SeqPark) -> int:
-        """Copy cells out; their bytes."""
+        """Copy cells out. Returns their bytes."""
         end = operation.start + operation.n_tokens
         data = self._cells.saved(operation.seq, operation.start, end)
         self._slabs.setdefault(operation.key, {})[operation.slab] = (data, data.size)
         return data.size
 
     def restore(self, operation: SeqRestore) -> int:
-        """Copy cells back; their bytes, 0 where the slab is unknown."""
+        """Copy cells back. Returns their bytes; 0 where the slab is unknown."""
         memory, n_bytes = self._slabs.get(operation.key, {}).get(operation.slab, (None, 0))
         if memory is None:
             return 0
@@ -119,12 +120,12 @@ class ToySlabs:
         return [slab for _, slab in sorted(self._slabs.get(key, {}).items())]
 
     def take_back(self, slabs: list[Slab]) -> None:
-        """Nothing is to be done."""
+        """Does nothing: slabs are never written over."""
 
     def put(self, key: int, slabs: list[Slab]) -> None:
-        """Slabs read from a file become those of `key`."""
+        """Keep slabs that were read from a file as those of `key`."""
         self._slabs[key] = dict(enumerate(slabs))
 
     def memory(self) -> NDArray[np.uint8]:
-        """Room for one slab: uint8 (slab_bytes,)."""
+        """Memory for one slab: uint8 (slab_bytes,)."""
         return np.empty(slab_bytes(), np.uint8)

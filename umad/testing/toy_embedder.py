@@ -1,4 +1,6 @@
-"""Vectors of the toy model: they follow from a text's tokens alone. Owner: the step thread."""
+"""Makes the toy model's vectors, which follow from a text's tokens alone. Owner:
+the step thread.
+"""
 
 from collections.abc import Callable
 
@@ -22,18 +24,18 @@ class ToyEmbedder:
         self._left: dict[int, int] = {}
 
     def expect(self, wanted: Wanted) -> None:
-        """Slices of this request will come."""
+        """Prepare for the slices of this request."""
         self._wanted[wanted.call] = wanted
         self._left[wanted.call] = len(wanted.sizes)
 
     def forget(self, call: int) -> None:
-        """None of it will come any more."""
+        """Drop a request: no more of its slices will come."""
         if self._wanted.pop(call, None) is not None:
             del self._left[call]
             self._tokens = {at: one for at, one in self._tokens.items() if at[0] != call}
 
     def run(self, work: EmbedSlice, *, cuttable: bool) -> Embedded:
-        """One slice: tokens are kept until their text is whole."""
+        """Take one slice. Tokens are kept until their text is complete."""
         began_ns = self._now_ns()
         told = Embedded()
         for piece in work.pieces:
@@ -61,11 +63,11 @@ class ToyEmbedder:
         return EngineReply(call=call, value=value)
 
     def rest(self, now_ns: int) -> bool:
-        """There is no memory to give back."""
+        """Returns False: there is no memory to give back."""
         return False
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
 
 def _vector(tokens: list[int]) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ class Abort:
 
 
 class ToyRunner:
-    """Carries plans out on toy cells. `umad.engine.execution.StepRunner` says what is asked."""
+    """Carries plans out on toy cells. `umad.engine.execution.StepRunner` says what it has to do."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class ToyRunner:
         return self._slabs.restore(operation)
 
     def run(self, plan: StepPlan) -> Decoded:
-        """One step. Raises `EngineFailed` where a row has no cell before it."""
+        """Run one step. Raises `EngineFailed` where a row has no cell before it."""
         house = self.keep_house(plan.memory)
         can_cut = plan.cuttable and self._watch is not None
         if can_cut:
@@ -131,7 +131,7 @@ class ToyRunner:
         )
 
     def _compute(self, plan: StepPlan) -> tuple[list[int], list[int]]:
-        """The request of each row of logits, and the hash that its logits follow from."""
+        """The request of each row of logits, and the hash that the row's logits follow from."""
         rids, states = [], []
         for row in plan.decode:
             rids.append(row.rid)

@@ -1,4 +1,4 @@
-"""The toy's vocabulary and its logits: bytes, four marks, and a hash. Pure."""
+"""Defines the toy's vocabulary and its logits: bytes, four marks, and a hash. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -18,7 +18,7 @@ _TEMPLATE = (
 )
 FIRST_STATE = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
-# Bytes that a person can read are this much likelier than the others.
+# The logits of bytes that a person can read are higher by this much.
 _READABLE = 6.0
 
 
@@ -41,7 +41,7 @@ def toy_logits(states: Sequence[int]) -> NDArray[np.float32]:
 
 
 class ToyTokens:
-    """The vocabulary. `umad.engine.tokens.TokenTable` says what is asked of it."""
+    """The toy's vocabulary. `umad.engine.tokens.TokenTable` says what it has to do."""
 
     def __init__(self) -> None:
         self.n_vocab = N_VOCAB
@@ -55,7 +55,7 @@ class ToyTokens:
         self.drops_blanks = False
 
     def chat_template(self, name: str | None = None) -> str | None:
-        """ChatML; there is no other one."""
+        """The ChatML template; there are no others."""
         return _TEMPLATE if name is None else None
 
     def eog_tokens(self) -> frozenset[int]:
@@ -87,7 +87,7 @@ class ToyTokens:
         return MARKS[token - _N_BYTES] if special else b""
 
     def guidance_tokenizer(self, make: Callable[..., T]) -> T:
-        """Raises `ValueError`: there is no llama.cpp vocabulary to make one of."""
+        """Raises `ValueError`: llguidance needs a llama.cpp vocabulary, and there is none."""
         raise ValueError("the numpy backend has no vocabulary for grammars")
 
 

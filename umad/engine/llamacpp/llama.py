@@ -1,8 +1,8 @@
-"""llama.cpp, typed and as thin as ctypes allows. Only this module and `llama_vocab` import
+"""Wraps llama.cpp with types, as thin as ctypes allows. Only this module and `llama_vocab` import
 `llama_cpp`.
 
-Not here: policy, plans, text of users' errors. Nothing in here decides; a failure is a return
-code or a `LlamaError` with llama.cpp's own last words.
+Not here: policy, plans, error texts for users. Nothing in here decides; a failure is a return code
+or a `LlamaError` with llama.cpp's own last words.
 Owner: a `Model` is read-only once open and safe from any thread (llama.cpp's vocabulary is const
 after load: `llama_vocab::impl` is only read by tokenize and token_to_piece). A `Context` belongs
 to the step thread.
@@ -31,27 +31,27 @@ MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
 
 
 class LlamaError(Exception):
-    """llama.cpp refused; the text is its own last error lines, joined."""
+    """llama.cpp refused. The text is its own last error lines, joined."""
 
 
 _tap = LlamaLog()
 
 
 def start() -> None:
-    """Route llama.cpp's log and initialise its backends. Once a process, before any `Model`."""
-    # A debugger's backtrace takes seconds and buries the reason of an abort under forty lines.
+    """Route llama.cpp's log and initialise its backends. Once per process, before any `Model`."""
+    # A debugger's backtrace takes seconds, and hides the reason for an abort behind forty lines.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     lib.llama_log_set(_tap.callback, ctypes.c_void_p(0))
     lib.llama_backend_init()
 
 
 def listening() -> AbstractContextManager[list[str]]:
-    """The lines llama.cpp says meanwhile."""
+    """Collect the lines that llama.cpp logs meanwhile."""
     return _tap.listening()
 
 
 def without_vocabulary(path: Path, *, data_bytes: int) -> AbstractContextManager[Path | None]:
-    """A copy of a file's header, quick to open without weights; `header_copy` says more."""
+    """Yield a copy of a file's header that opens quickly without weights; see `header_copy`."""
     return header_copy(libggml, path, data_bytes=data_bytes)
 
 
@@ -61,7 +61,7 @@ def devices() -> tuple[Device, ...]:
 
 
 def build() -> str:
-    """The binding's version, and what the library was built for."""
+    """The binding's version, and the features that the library was built for."""
     features: bytes = lib.llama_print_system_info()
     return f"{metadata.version('llama-cpp-python')}; {features.decode('utf-8', 'replace').strip()}"
 
@@ -80,8 +80,9 @@ class Model(LlamaVocab):
         vocab_only: bool = False,
         weights: bool = True,
     ) -> None:
-        """weights: False reads the header alone. Nothing can be decoded then, but a context says in
-        llama.cpp's log what it would take, and takes only its sequences' states."""
+        """weights: False reads the header alone. Then nothing can be decoded, but a context writes
+        to llama.cpp's log how much memory it would take, and takes only its sequences' states.
+        """
         params = lib.llama_model_default_params()
         params.no_alloc = not weights
         params.n_gpu_layers = gpu_layers
@@ -96,7 +97,7 @@ class Model(LlamaVocab):
             if mlock
             else lib.LLAMA_LOAD_MODE_NONE
         )
-        # Repacking is faster but a second copy of the weights (measured: 766 MB for 531).
+        # Repacking is faster, but it makes a second copy of the weights (measured: 766 MB for 531).
         params.use_extra_bufts = repack
         params.vocab_only = vocab_only
         _tap.errors.clear()
@@ -117,43 +118,47 @@ class Model(LlamaVocab):
 
     @property
     def n_params(self) -> int:
-        """Weights, all experts counted."""
+        """The number of weights, with all experts."""
         return int(lib.llama_model_n_params(self.handle))
 
     @property
     def is_recurrent(self) -> bool:
-        """Some or all layers keep a state instead of cells."""
+        """Whether some or all layers keep a state instead of cells."""
         return bool(
             lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
         )
 
     @property
     def sliding_window(self) -> int:
-        """Positions some of the layers look back over; 0 where all look back over everything."""
+        """How many positions some of the layers look back over; 0 where all layers look back over
+        all.
+        """
         return int(lib.llama_model_n_swa(self.handle))
 
     @property
     def has_encoder(self) -> bool:
-        """True where a text has to go through an encoder of its own first."""
+        """True where an encoder must read a text first."""
         return bool(lib.llama_model_has_encoder(self.handle))
 
     @property
     def has_decoder(self) -> bool:
-        """False for encoders, which can embed and not generate."""
+        """False for encoders, which can embed and cannot generate."""
         return bool(lib.llama_model_has_decoder(self.handle))
 
     @property
     def n_embd_out(self) -> int:
-        """Numbers of a vector."""
+        """The length of a vector."""
         return int(lib.llama_model_n_embd_out(self.handle))
 
     def chat_template(self, name: str | None = None) -> str | None:
-        """The source in the file, Jinja unless it has a `name` of its own; or None."""
+        """The template's source in the file, Jinja unless it has a `name` of its own; None without
+        one.
+        """
         template = lib.llama_model_chat_template(self.handle, name and name.encode())
         return None if template is None else template.decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Free the weights; contexts first."""
+        """Free the weights. Close the contexts first."""
         if self.handle:
             lib.llama_model_free(self.handle)
             self.handle = None
@@ -165,20 +170,20 @@ class Model(LlamaVocab):
 
 
 class Batch:
-    """A llama_batch over numpy arrays: fill a prefix of them, set `n_rows`, decode.
-
-    token, pos: int32 (capacity,). seq: int32 (capacity,), the one sequence of each row.
-    wants_logits: int8 (capacity,).
-    """
+    """A llama_batch over numpy arrays: fill the first rows, set `n_rows`, decode."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        # int32 (capacity,).
         self.token = np.zeros(capacity, np.int32)
+        # int32 (capacity,).
         self.pos = np.zeros(capacity, np.int32)
+        # int32 (capacity,): the one sequence of each row.
         self.seq = np.zeros(capacity, np.int32)
+        # int8 (capacity,).
         self.wants_logits = np.zeros(capacity, np.int8)
         self._n_seq = np.ones(capacity, np.int32)
-        # Row i's sequence list is the one element seq[i]; the pointers never change.
+        # Row i's list of sequences is the one element seq[i]. The pointers never change.
         self._seq_pointers = self.seq.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
         i32, i8 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
         struct: Any = lib.llama_batch()  # Any: the binding declares arrays where C has pointers
@@ -190,7 +195,7 @@ class Batch:
         self.struct = struct
 
     def set_rows(self, n_rows: int) -> None:
-        """How many of the rows the next decode computes."""
+        """Set how many rows the next decode computes."""
         self.struct.n_tokens = n_rows
 
 
@@ -205,8 +210,8 @@ class Context:
         params.n_seq_max = options.max_seqs
         params.n_batch = options.batch
         params.n_ubatch = options.ubatch
-        # At most one row of logits a sequence; by default llama.cpp reserves one a batch row. For
-        # fewer rows than sequences it ends the process, however few a batch has.
+        # A sequence has at most one row of logits. By default llama.cpp reserves one for each batch
+        # row.
         params.n_outputs_max = options.max_seqs
         if options.pooling is not None:
             params.embeddings = True
@@ -220,8 +225,8 @@ class Context:
             else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         params.kv_unified = True
-        # With fewer cells in layers with a window all lose their beginnings
-        # (`scheduler.memory.windows`).
+        # Layers with a window would keep fewer cells otherwise, and then all layers lose their
+        # prefixes (`scheduler.memory.windows`).
         params.swa_full = True
         params.no_perf = True
         _tap.errors.clear()
@@ -242,17 +247,20 @@ class Context:
 
     @property
     def has_memory(self) -> bool:
-        """False for models that keep nothing from one decode to the next: encoders."""
+        """False for models that keep nothing between decodes: encoders."""
         return bool(self._memory)
 
     def decode(self, batch: Batch) -> int:
-        """Run the batch, the GIL released. 0 done, 1 no cells, 2 aborted, below 0 an error."""
+        """Run the batch with the GIL released. 0 done, 1 no cells, 2 aborted, below 0 an error."""
         code: int = self._decode(self._handle, batch.struct)
         return code
 
     def logits(self, n_rows: int) -> NDArray[np.float32]:
-        """float32 (n_rows, n_vocab) of the last decode's output rows, in batch order: a view into
-        llama.cpp's own buffer, good until the next decode. Waits for the device."""
+        """float32 (n_rows, n_vocab): the last decode's output rows, in batch order. Waits for the
+        device.
+
+        It is a view into llama.cpp's own buffer, valid until the next decode.
+        """
         at = self._get_logits(self._handle)
         if at != self._rows_at:
             # llama.cpp moves its buffer only when more rows are asked for than ever before.
@@ -263,19 +271,21 @@ class Context:
         return self._rows[:n_rows]
 
     def logits_of_none(self) -> NDArray[np.float32]:
-        """float32 (0, n_vocab): what a decode without output rows gives."""
+        """float32 (0, n_vocab): the logits of a decode without output rows."""
         return self._none
 
     def row_vectors(self, n_rows: int, width: int) -> NDArray[np.float32]:
-        """float32 (n_rows, width) where nothing is pooled, good until the next decode."""
+        """float32 (n_rows, width), valid until the next decode. For a context that
+        does not pool.
+        """
         return np.ctypeslib.as_array(lib.llama_get_embeddings(self._handle), (n_rows, width))
 
     def seq_vector(self, seq: int, width: int) -> NDArray[np.float32]:
-        """float32 (width,) where a context pools, good until the next decode."""
+        """float32 (width,), valid until the next decode. For a context that pools."""
         return np.ctypeslib.as_array(lib.llama_get_embeddings_seq(self._handle, seq), (width,))
 
     def trim(self, seq: int, keep_tokens: int) -> bool:
-        """Drop positions from `keep_tokens` on; False where the model cannot."""
+        """Drop positions from `keep_tokens` on. Returns False where the model cannot."""
         return bool(lib.llama_memory_seq_rm(self._memory, seq, keep_tokens, -1))
 
     def copy(self, source: int, target: int, end: int, *, start: int = 0) -> None:
@@ -283,7 +293,7 @@ class Context:
         lib.llama_memory_seq_cp(self._memory, source, target, start, end)
 
     def length(self, seq: int) -> int:
-        """Positions a sequence holds, counted from 0."""
+        """The number of positions that a sequence holds, counted from 0."""
         return int(lib.llama_memory_seq_pos_max(self._memory, seq)) + 1
 
     def state(self, seq: int) -> bytes:
@@ -294,17 +304,22 @@ class Context:
         return bytes(memoryview(buffer)[:written])
 
     def begin(self, seq: int) -> int:
-        """The first position that every layer holds of a sequence; -1 when it is empty."""
+        """The first position of a sequence that every layer holds; -1 when the
+        sequence is empty.
+        """
         return int(lib.llama_memory_seq_pos_min(self._memory, seq))
 
     def save(self, seq: int, memory: NDArray[np.uint8]) -> int:
-        """Write `state` into `memory`; its bytes, 0 when that is too small. Releases the GIL."""
+        """Write `state` into `memory`. Returns its bytes; 0 when `memory` is too small. Releases
+        the GIL.
+        """
         at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         return int(lib.llama_state_seq_get_data(self._handle, at, memory.size, seq))
 
     def load(self, seq: int, memory: NDArray[np.uint8], n_bytes: int) -> bool:
-        """Replace the cells of `seq` by what `save` wrote; False when there are not enough free,
-        and then it is empty. Releases the GIL."""
+        """Replace the cells of `seq` by those that `save` wrote. Returns False when too few cells
+        are free, and then the sequence is empty. Releases the GIL.
+        """
         at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         return bool(lib.llama_state_seq_set_data(self._handle, at, n_bytes, seq))
 
@@ -313,7 +328,9 @@ class Context:
         lib.llama_memory_clear(self._memory, False)
 
     def set_warmup(self, on: bool) -> None:
-        """While on, a decode touches every expert of a MoE, so that all weights are paged in."""
+        """While on, a decode touches every expert of a MoE model, so that all
+        weights are paged in.
+        """
         lib.llama_set_warmup(self._handle, on)
 
     def last_words(self) -> str:
@@ -321,13 +338,13 @@ class Context:
         return _tap.reason()
 
     def close(self) -> None:
-        """Free the context; before its model."""
+        """Free the context. Call it before the model is closed."""
         if self._handle:
             lib.llama_free(self._handle)
             self._handle = None
 
 
 def _address_of_logits() -> Any:
-    # The binding's own prototype builds a POINTER object a call; an address is all we need.
+    # The binding's own prototype builds a POINTER object at each call; an address is all we need.
     prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
     return prototype(("llama_get_logits", lib._lib))

@@ -1,4 +1,4 @@
-"""llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
+"""Sends llama.cpp's log lines to logging, and keeps the last errors to explain a failure.
 
 Owner: the process, which has one; called by llama.cpp on whatever thread it logs from.
 """
@@ -13,16 +13,16 @@ log = logging.getLogger("umad.engine.llamacpp.llama")
 
 _LEVEL_ERROR, _LEVEL_CONT = 4, 5  # ggml_log_level
 _LAST_LINES = 8
-# What llama.cpp calls errors when a step is cut: GGML_STATUS_ABORTED is 1, llama_decode's 2.
+# The errors that llama.cpp logs when a step is cut: GGML_STATUS_ABORTED is 1, llama_decode's 2.
 _OF_A_CUT = ("failed with error 1", "compute status: 1", "failed to decode, ret = 2")
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class LlamaLog:
-    """Receives llama.cpp's log lines: all to logging, the last bad ones kept for a reason.
+    """Receives llama.cpp's log lines.
 
-    Everything below an error goes to DEBUG, for llama.cpp is chatty at load; so does what it says
-    at every cut, which is no news here.
+    Lines below an error go to DEBUG, because llama.cpp logs a lot at load. So do the errors that it
+    logs at every cut, because a cut is no fault here.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class LlamaLog:
         self._partial = ""
         self._level = 0
         self._heard: list[str] | None = None
-        # Kept for the life of the process: llama.cpp holds the bare pointer.
+        # Kept for the life of the process, because llama.cpp holds the bare pointer.
         self.callback = _CALLBACK(self._on_text)
 
     def _on_text(self, level: int, text: bytes, _data: object) -> None:
@@ -48,14 +48,14 @@ class LlamaLog:
                 log.debug("%s", line)
 
     def reason(self) -> str:
-        """The kept lines, oldest first, and forget them."""
+        """Return the kept lines, oldest first, and forget them."""
         text = "; ".join(line for line in self.errors if line)
         self.errors.clear()
         return text or "llama.cpp gave no reason"
 
     @contextmanager
     def listening(self) -> Iterator[list[str]]:
-        """Every line said meanwhile, whatever its level. One listener at a time."""
+        """Collect every line logged meanwhile, whatever its level. One listener at a time."""
         heard: list[str] = []
         self._heard = heard
         try:

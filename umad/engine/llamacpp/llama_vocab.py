@@ -1,4 +1,4 @@
-"""A vocabulary of llama.cpp: text to ids and back, and what its tokens mean.
+"""Wraps a vocabulary of llama.cpp: text to ids and back, and the kinds of its tokens.
 
 Not: weights (`llama`). Any thread: llama.cpp's vocabulary does not change after the load.
 """
@@ -30,7 +30,9 @@ class LlamaVocab:
         self.sep: int = lib.llama_vocab_sep(self._vocab)
 
     def fim_tokens(self) -> Mapping[str, int]:
-        """Fill-in-the-middle tokens the model knows: prefix, suffix, middle, repo, separator."""
+        """The fill-in-the-middle tokens that the model knows: prefix, suffix, middle, repo,
+        separator.
+        """
         found = {
             "prefix": lib.llama_vocab_fim_pre(self._vocab),
             "suffix": lib.llama_vocab_fim_suf(self._vocab),
@@ -41,36 +43,41 @@ class LlamaVocab:
         return {name: token for name, token in found.items() if token >= 0}
 
     def eog_tokens(self) -> frozenset[int]:
-        """Every token that ends a generation. One call a token: milliseconds, ask once."""
+        """Every token that ends a generation. It calls llama.cpp for each token: milliseconds, ask
+        once.
+        """
         if self._eog is None:
             is_eog, vocab = lib.llama_vocab_is_eog, self._vocab
             self._eog = frozenset(token for token in range(self.n_vocab) if is_eog(vocab, token))
         return self._eog
 
     def control_tokens(self) -> frozenset[int]:
-        """Tokens that mean something and stand for no text, those for fill-in-the-middle among
-        them. One call a token: ask once."""
+        """Tokens that have a meaning and stand for no text; those for fill-in-the-middle are among
+        them. It calls llama.cpp for each token: ask once.
+        """
         is_control, vocab = lib.llama_vocab_is_control, self._vocab
         return frozenset(token for token in range(self.n_vocab) if is_control(vocab, token))
 
     @property
     def covers_all_bytes(self) -> bool:
-        """Every byte of a text stands in a token of it: so with byte pairs (BPE) and SentencePiece
-        (SPM). Others have one token for a whole word that they do not know."""
+        """Whether the tokens of a text contain every byte of it. They do with byte pairs (BPE) and
+        SentencePiece (SPM). Other kinds use one token for a whole word that they do not know.
+        """
         kind = lib.llama_vocab_type(self._vocab)
         return kind in (lib.LLAMA_VOCAB_TYPE_SPM, lib.LLAMA_VOCAB_TYPE_BPE)
 
     @property
     def drops_blanks(self) -> bool:
-        """Some token takes the blanks beside it with it, as many as there are
-        (`tokenizer_st_partition` of llama-vocab.cpp). One call a token: ask once."""
+        """Whether some token swallows all blanks beside it (`tokenizer_st_partition` of
+        llama-vocab.cpp). It calls llama.cpp for each token: ask once.
+        """
         attr_of, vocab = lib.llama_vocab_get_attr, self._vocab
         strips = lib.LLAMA_TOKEN_ATTR_LSTRIP | lib.LLAMA_TOKEN_ATTR_RSTRIP
         return any(attr_of(vocab, token) & strips for token in range(self.n_vocab))
 
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
         """Token ids, int32 (n,). Releases the GIL."""
-        # A token is at least a byte but for the added ends and a leading space.
+        # A token has at least one byte, but for the added ends and a leading space.
         room = len(text) + 8
         while True:
             out = np.empty(room, np.int32)
@@ -88,7 +95,7 @@ class LlamaVocab:
             room = -n
 
     def piece(self, token: int, *, special: bool) -> bytes:
-        """Bytes of one token; control tokens give b"" unless `special`."""
+        """The bytes of one token. Control tokens give b"" unless `special`."""
         room = _PIECE_BYTES
         while True:
             buffer = ctypes.create_string_buffer(room)
@@ -98,8 +105,9 @@ class LlamaVocab:
             room = -n
 
     def guidance_tokenizer(self, make: Callable[..., T]) -> T:
-        """What `llguidance.LLTokenizer.from_llamacpp` makes of the vocabulary: control tokens
-        begin with 0xff for it. Calls back into llama.cpp to tokenize."""
+        """Call `llguidance.LLTokenizer.from_llamacpp` (`make`) with the vocabulary. llguidance
+        expects 0xff before the bytes of a control token. It calls back into llama.cpp to tokenize.
+        """
         controls = self.control_tokens()
         tokens = [
             (b"\xff" if token in controls else b"") + self.piece(token, special=True)

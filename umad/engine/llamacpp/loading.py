@@ -1,7 +1,7 @@
-"""Opens a model: weights and context, warm-up, first measurements, and what it turns out to be.
+"""Opens a model: weights and context, warm-up, first measurements, and the model's facts.
 
-What is wrong with a file or too large for the machine has been found before (`fitting`); what only
-llama.cpp can tell is told in its own words. Owner: the main thread.
+A file that is broken or too large for the machine was refused before (`fitting`). An error that
+only llama.cpp can find is reported in its own words. Owner: the main thread.
 """
 
 import logging
@@ -37,27 +37,33 @@ from umad.units import NS_PER_MS
 log = logging.getLogger("umad.engine")
 
 _MB = 1e6
-# What is shared with nobody but a page's end may be left out.
+# Pages that hold the end of a tensor may be left out of the locked ones.
 _LOCKED_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model ready to serve. context: None of a model that only embeds. embeds: what it makes of
-    texts; embed_options: of its embedding context, but for the cells. cost: what its steps cost, as
-    far as is known. window: of the layers that do not look back over everything, None without.
-    parking: slabs in host memory. sessions: where they are saved. What is parked and rows of nobody
-    go through a scratch sequence, the one behind `facts.max_seqs`."""
+    """A model that is ready to serve.
+
+    Parked cells and padding rows go through a scratch sequence, the one after `facts.max_seqs`.
+    """
 
     model: Model
+    # None for a model that only embeds.
     context: Context | None
     facts: ModelFacts
+    # How the model embeds texts.
     embeds: EmbedFacts
+    # The shape of its embedding context, but for the number of cells.
     embed_options: ContextOptions
+    # The costs of its steps, as far as they are known.
     cost: CostModel
     cost_file: CostFile | None
+    # The window of layers that do not look back over everything; None without one.
     window: Window | None = None
+    # Slabs in host memory; None where nothing can be parked.
     parking: ParkShape | None = None
+    # Where sessions are saved; None where none are.
     sessions: SessionFolder | None = None
 
 
@@ -68,8 +74,9 @@ def load(
     *,
     costs_folder: Path | None = None,
 ) -> LoadedModel:
-    """Open `options.path`. costs_folder: where what steps cost is remembered; None for nowhere.
-    Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
+    """Open `options.path`. costs_folder: where the costs of steps are remembered; None for nowhere.
+    Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line.
+    """
     began_ns = now_ns()
     fitting = fit(options, devices)
     model, context = _open(options.engine, fitting)
@@ -113,7 +120,7 @@ def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
 
 
 def _encoder(opened: OpenedModel, n_cells: int) -> LoadedModel:
-    """A model that only embeds. n_cells: as many as its longest text may have tokens."""
+    """Load a model that only embeds. n_cells: the most tokens of its longest text."""
     embeds = opened.embeds(n_cells=n_cells, generates=False)
     log.info(
         "loaded encoder model=%s pooling=%s threads=%d",
@@ -139,7 +146,7 @@ def _generator(
     file: CostFile | None,
     now_ns: Callable[[], int],
 ) -> LoadedModel:
-    """A model that answers: warmed up, its first steps measured, tried for what it cannot do."""
+    """Load a model that generates: warm it up, measure its first steps, try what it can do."""
     options, model = opened.options, opened.model
     n_cells = context.n_cells - fitting.n_spare
     embeds = opened.embeds(n_cells=n_cells, generates=True)
@@ -187,8 +194,8 @@ def _generator(
 
 
 def _can_park(opened: OpenedModel, context: Context, shape: ParkShape, *, scratch: int) -> bool:
-    # Of a layer with a sliding window llama.cpp saves only what is in the window, and what lies
-    # before it could not be shared by another turn.
+    # For a layer with a sliding window, llama.cpp saves only the cells in the window. Another turn
+    # could not share what lies before it.
     model = opened.model
     return not model.sliding_window and can_park(
         context, shape, scratch=scratch, token=max(model.bos, 0)
@@ -216,7 +223,7 @@ def _say_what_is_loaded(facts: ModelFacts, observed: tuple[Observation, ...]) ->
 def _costs(
     warm: WarmUp, file: CostFile | None, *, tiles: bool
 ) -> tuple[CostModel, tuple[Observation, ...]]:
-    """Costs as remembered or, where that is nothing or wrong by now, as measured."""
+    """The remembered costs; measured costs where nothing is remembered or it is wrong by now."""
     remembered = None if file is None else file.read()
     known = None
     if remembered is not None:
@@ -231,7 +238,7 @@ def _costs(
 
 
 def _about(opened: OpenedModel) -> str:
-    """All that what a step costs depends on."""
+    """Everything that the cost of a step depends on, as text."""
     settings, model = opened.options.engine, opened.model
     return "; ".join(
         [
@@ -246,10 +253,10 @@ def _about(opened: OpenedModel) -> str:
 
 
 def _say_what_is_locked(model: Model, devices: tuple[Device, ...]) -> None:
-    """llama.cpp only warns where the kernel refuses, among much else that it warns of."""
+    """Warn where the kernel did not lock the weights. llama.cpp's own warning is one of many."""
     locked = locked_bytes()
     if locked is None or any(device.kind in ("gpu", "igpu") for device in devices):
-        return  # on an accelerator some of the weights are not here to be locked
+        return  # an accelerator holds some of the weights, so they cannot be locked here
     if locked < _LOCKED_SHARE * model.size_bytes:
         log.warning(
             "mlock holds %.0f of %.0f MB of weights: raise the limit on locked memory (ulimit -l)",

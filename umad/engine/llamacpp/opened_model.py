@@ -1,4 +1,4 @@
-"""A model whose weights are mapped: what can be said of it, and what it makes of texts.
+"""Collects the facts of a model whose weights are mapped, and how it embeds texts.
 
 Not: opening it (`loading`). Owner: the main thread.
 """
@@ -28,16 +28,16 @@ from umad.models.sizes import WeightBytes
 from umad.scheduler.memory.windows import Window
 from umad.units import NS_PER_MS
 
-# A head of a layer passes over a masked cell in so long (0.5B model, 24 layers of 14 heads, two
-# cores of a Xeon: 3.2 ns where a row is alone, 2.0 where there are eight).
+# One head of a layer takes so long to pass over a masked cell (0.5B model, 24 layers of 14 heads,
+# two cores of a Xeon: 3.2 ns where a row is alone, 2.0 where there are eight).
 _SKIP_NS = 2.5
-# Architectures whose window is a chunk (LLAMA_SWA_TYPE_CHUNKED), which llama.cpp does not tell.
+# Architectures whose window is a chunk (LLAMA_SWA_TYPE_CHUNKED). llama.cpp does not report that.
 _IN_CHUNKS = frozenset({"llama4"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedModel:
-    """A model whose weights are mapped, and all that is known of it by then."""
+    """A model whose weights are mapped, and everything that is known of it by then."""
 
     options: EngineOptions
     path: Path
@@ -50,7 +50,9 @@ class OpenedModel:
     load_ms: float
 
     def embeds(self, *, n_cells: int, generates: bool) -> EmbedFacts:
-        """What the model makes of texts. n_cells: of its pool, which bound a text, too."""
+        """How the model embeds texts. n_cells: of its pool, which bounds the
+        length of a text, too.
+        """
         header, model = self.header, self.model
         pooling = pooling_of(header_number(header, "pooling_type"))
         trained_tokens = header_number(header, "context_length") or n_cells
@@ -62,7 +64,7 @@ class OpenedModel:
             generates=generates,
             most_tokens=min(n_cells, trained_tokens),
             width=1 if ranks else model.n_embd_out,
-            # The same RoPE factors for a text of any length, and for the chats.
+            # Texts of any length, and the chats, must have the same RoPE factors.
             least_cells=switch + 1 if switch is not None and n_cells > switch else 0,
             shape=embed_shape(
                 whole=not generates,
@@ -74,7 +76,7 @@ class OpenedModel:
         )
 
     def embed_options(self, embeds: EmbedFacts) -> ContextOptions:
-        """Of a context for embeddings of the least size."""
+        """The shape of the smallest context for embeddings."""
         rows = embeds.shape.rows
         return ContextOptions(
             n_cells=rows,
@@ -101,7 +103,7 @@ class OpenedModel:
         warmup_ms: float = 0.0,
         decode_ms: float = 0.0,
     ) -> ModelFacts:
-        """What `EngineReady` tells."""
+        """The facts that `EngineReady` tells."""
         header, model, settings = self.header, self.model, self.options.engine
         devices = self.devices
         return ModelFacts(
@@ -154,16 +156,16 @@ class OpenedModel:
 
 
 def skip_ms(header: GgufHeader, devices: tuple[Device, ...]) -> float:
-    """What one row pays to pass over one cell of somebody else's."""
+    """The time that one row takes to pass over one cell of another sequence."""
     if any(device.kind in ("gpu", "igpu") for device in devices):
-        return 0.0  # their kernels skip whole blocks of them
+        return 0.0  # the kernels of GPUs skip whole blocks of such cells
     heads = header_number(header, "attention.head_count")
     return _SKIP_NS * header_number(header, "block_count") * heads / NS_PER_MS
 
 
 def window_of(model: Model, header: GgufHeader) -> Window | None:
-    """How far back some layers look; None where all look back over everything."""
-    # llama.cpp tells of none where the rest of the memory could not be rolled back (deepseek4).
+    """How far back some layers look; None where all layers look back over everything."""
+    # llama.cpp reports no window where the rest of the memory cannot be rolled back (deepseek4).
     n_tokens = model.sliding_window or header_number(header, "attention.sliding_window")
     if n_tokens <= 0:
         return None
@@ -171,7 +173,7 @@ def window_of(model: Model, header: GgufHeader) -> Window | None:
 
 
 def header_number(header: GgufHeader, key: str) -> int:
-    """A number of the model's own metadata, the largest where there is one a layer; 0 without."""
+    """A number of the model's own metadata: the largest where each layer has one, 0 without one."""
     value = header.own(key)
     if isinstance(value, tuple):
         return int(max(value, default=0))

@@ -1,10 +1,10 @@
-"""Cells of sequences in host memory: copied there and back, a slab at a time.
+"""Copies cells of sequences to host memory and back, a slab at a time.
 
-llama.cpp saves and loads whole sequences, and loading empties the sequence it loads into. So a
-slab is first shared with a scratch sequence, which costs nothing, and that is saved; it is loaded
-into the scratch sequence and shared from there.
-A slab's memory is used again and again and never given back: a page's first use costs twenty times
-what a copy into it does afterwards (measured 0.6 ms and 0.03 ms a MB).
+llama.cpp saves and loads whole sequences, and loading empties the sequence it loads into. So a slab
+is first shared with a scratch sequence, which costs nothing, and the scratch sequence is saved. To
+restore it, the slab is loaded into the scratch sequence and shared from there. A slab's memory is
+used again and again and never given back: a page's first use costs twenty times what a copy into it
+does afterwards (measured 0.6 ms and 0.03 ms a MB).
 Not: what is parked, and when (`umad.scheduler.memory.parking`). Owner: the step thread.
 """
 
@@ -20,16 +20,16 @@ from umad.step import SeqPark, SeqRestore
 
 log = logging.getLogger("umad.engine")
 
-# A slab is about this large: copied in well below a millisecond, and few of them a sequence.
+# A slab is about this large: it is copied in well below a millisecond, and a sequence has few.
 _SLAB_BYTES = 4 * 2**20
 _FEWEST_CELLS, _MOST_CELLS = 16, 256
-# Beside keys and values llama.cpp saves, of a cell, its position, its sequences, and for some
-# models where in a picture it lies; of a layer its types and sizes; of a sequence a few counts.
+# Beside keys and values, llama.cpp saves for a cell its position, its sequences, and for some
+# models its place in a picture; for a layer its types and sizes; for a sequence a few counts.
 _CELL_HEAD_BYTES, _LAYER_HEAD_BYTES, _HEAD_BYTES = 24, 64, 256
 
 
 def park_shape(*, capacity_bytes: int, cell_bytes: int, n_layer: int) -> ParkShape | None:
-    """Slabs for cells of this size; None when not even one has room."""
+    """The shape of slabs for cells of this size; None when not even one slab fits."""
     slice_cells = max(_FEWEST_CELLS, min(_MOST_CELLS, _SLAB_BYTES // max(1, cell_bytes)))
     slab_bytes = (
         slice_cells * (cell_bytes + _CELL_HEAD_BYTES) + n_layer * _LAYER_HEAD_BYTES + _HEAD_BYTES
@@ -40,20 +40,22 @@ def park_shape(*, capacity_bytes: int, cell_bytes: int, n_layer: int) -> ParkSha
 
 
 class ParkedCells:
-    """Slabs of one context. `scratch`: a sequence number nobody else uses."""
+    """The slabs of one context. scratch: a sequence number that nothing else uses."""
 
     def __init__(self, context: Context, shape: ParkShape, *, scratch: int) -> None:
         self._context = context
         self._shape = shape
         self._scratch = scratch
-        # Key, slab number: its memory and how many bytes of it count.
+        # By key and slab number: the slab's memory, and how many of its bytes are used.
         self._slabs: dict[int, dict[int, Slab]] = {}
         self._free: list[NDArray[np.uint8]] = []
-        # By address, memory that somebody reads: whether its slab is still ours.
+        # By address, memory that another thread reads: True while its slab is still in use here.
         self._lent: dict[int, bool] = {}
 
     def park(self, operation: SeqPark) -> int:
-        """Bytes copied; 0 when it failed, and then nothing has changed."""
+        """Copy cells out. Returns the bytes copied; 0 when it failed, and then
+        nothing has changed.
+        """
         context, scratch, slabs = self._context, self._scratch, self._slabs
         held = slabs.get(operation.key, {}).get(operation.slab)
         is_lent = held is not None and id(held[0]) in self._lent
@@ -77,7 +79,9 @@ class ParkedCells:
         return n_bytes
 
     def restore(self, operation: SeqRestore) -> int:
-        """Bytes copied; 0 when it failed, and then the sequence is as it was."""
+        """Copy cells back. Returns the bytes copied; 0 when it failed, and then the sequence is as
+        it was.
+        """
         context, scratch = self._context, self._scratch
         memory, n_bytes = self._slabs.get(operation.key, {}).get(operation.slab, (None, 0))
         end = operation.start + operation.n_tokens
@@ -93,7 +97,7 @@ class ParkedCells:
         return n_bytes if is_there else 0
 
     def drop(self, key: int) -> None:
-        """Forget a key; nothing happens when it is unknown."""
+        """Forget a key; an unknown key does nothing."""
         for memory, _ in self._slabs.pop(key, {}).values():
             if id(memory) in self._lent:
                 self._lent[id(memory)] = False
@@ -101,30 +105,32 @@ class ParkedCells:
                 self._free.append(memory)
 
     def lend(self, key: int) -> list[Slab]:
-        """The slabs of a key, for another thread to read: until `take_back` nothing is written
-        over them, whatever becomes of the key."""
+        """Lend the slabs of a key to another thread for reading. Nothing is written over them until
+        `take_back`, whatever happens to the key.
+        """
         slabs = [slab for _, slab in sorted(self._slabs.get(key, {}).items())]
         self._lent.update((id(memory), True) for memory, _ in slabs)
         return slabs
 
     def take_back(self, slabs: list[Slab]) -> None:
-        """Nobody reads them any longer."""
+        """The other thread reads these slabs no longer."""
         for memory, _ in slabs:
             if not self._lent.pop(id(memory)):
                 self._free.append(memory)
 
     def put(self, key: int, slabs: list[Slab]) -> None:
-        """Slabs made by another engine come to be those of `key`."""
+        """Keep slabs that another engine made as those of `key`."""
         self._slabs[key] = dict(enumerate(slabs))
 
     def memory(self) -> NDArray[np.uint8]:
-        """Room for one slab: uint8 (slab_bytes,)."""
+        """Memory for one slab: uint8 (slab_bytes,)."""
         return self._free.pop() if self._free else np.empty(self._shape.slab_bytes, np.uint8)
 
 
 def can_park(context: Context, shape: ParkShape, *, scratch: int, token: int) -> bool:
-    """Whether what is restored is what was parked, byte for byte; asked by doing it, on an empty
-    pool that is empty again afterwards."""
+    """Whether restored cells equal the parked ones, byte for byte. It tries that on an empty pool,
+    and leaves the pool empty.
+    """
     n_tokens = min(4, shape.slice_cells)
     batch = Batch(n_tokens)
     batch.token[:] = token

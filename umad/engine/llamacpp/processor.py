@@ -1,6 +1,7 @@
-"""The processor and whatever else decides which of its instructions work, named for files.
+"""Names the processor and everything else that decides which of its instructions work.
 
-Each function does its best and says nothing where the platform has no such thing.
+The names become part of files. Each function does its best, and returns nothing where the platform
+has no such thing.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ _ASK_S = 30.0
 
 
 def processor_name() -> str:
-    """The processor's name, as exactly as the platform tells."""
+    """The processor's name, as exactly as the platform tells it."""
     if sys.platform == "darwin":
         name = _sysctl("machdep.cpu.brand_string")
     else:
@@ -25,14 +26,16 @@ def processor_name() -> str:
 
 
 def has_instruction(flag: str) -> bool:
-    """Linux says that the processor has it, which does not mean that it works."""
+    """Whether Linux says that the processor has an instruction; it may still not work."""
     return flag in _cpuinfo().get("flags", "").split()
 
 
 def instructions_identity() -> str:
-    """Text that is another one where other instructions may work: the processor, the flags it is
-    said to have, its microcode, the kernel, and the boot, since a machine may be another virtual
-    one each time it starts."""
+    """A text that changes when other instructions may work.
+
+    It holds the processor, the flags it is said to have, its microcode, the kernel, and the boot,
+    because a virtual machine may run on other hardware each time it starts.
+    """
     facts = _cpuinfo()
     flags = facts.get("flags") or facts.get("Features") or _sysctl("machdep.cpu.features")
     parts = {
@@ -47,7 +50,7 @@ def instructions_identity() -> str:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the first core."""
+    """The facts that Linux tells of the first core."""
     first, _, _ = _read(Path("/proc/cpuinfo")).partition("\n\n")
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
@@ -61,7 +64,7 @@ def _read(path: Path) -> str:
 
 
 def _sysctl(name: str) -> str:
-    """macOS only: sysctl(8), and the names in sysctl(3)."""
+    """Ask sysctl(8), with a name of sysctl(3). macOS only."""
     if sys.platform != "darwin":
         return ""
     try:

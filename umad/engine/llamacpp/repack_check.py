@@ -1,10 +1,10 @@
-"""Whether llama.cpp's repacked kernels work on this machine: asked of a child process, remembered.
+"""Finds out whether llama.cpp's repacked kernels work on this machine, and remembers the result.
 
-An instruction that the processor names and that does not work, or a kernel that was compiled
-wrongly, kills the process that uses it. So a child tries them all
-(`umad.engine.llamacpp.repack_trial`) before an engine with `repack` loads anything; what it found
-is kept in the cache folder until the next boot or the next build of llama.cpp. Where anything
-fails, `repack` is left off, with one line in the log; the plain kernels need none of it.
+A kernel kills the process that runs it if it was compiled wrongly, or if it uses an instruction
+that the processor names but that does not work. So a child process tries all kernels
+(`umad.engine.llamacpp.repack_trial`) before an engine with `repack` loads anything. The result is
+kept in the cache folder until the next boot or the next build of llama.cpp. Where any kernel fails,
+`repack` is left off, with one line in the log; the plain kernels need none of these instructions.
 Owner: the engine's main thread, or a benchmark that starts somebody else's server.
 """
 
@@ -28,47 +28,49 @@ from umad.private_file import read_own, write_own
 
 log = logging.getLogger("umad.engine")
 
-# Under a second on two idle cores, most of it Python's imports.
+# A trial takes under a second on two idle cores, most of it Python's imports.
 TRIAL_S = 60.0
-# A home folder moves between machines, and they start again and again; more than this is rubbish.
+# A home folder moves between machines, and machines start again and again. More entries than this
+# are out of date.
 MAX_MACHINES = 64
 _MAX_FILE_BYTES = 2**18
 _FILE = "repack.json"
-# Somebody else ended the child; that says nothing about instructions.
+# Another process ended the child. That says nothing about instructions.
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
-# Known of the buffer type "AMX": GCC 12 leaves out the tiles' shapes, github.com/ggml-org/
-# llama.cpp/pull/26954, and some virtual machines name what they do not let work.
+# Known faults of the buffer type "AMX": GCC 12 leaves out the tiles' shapes, github.com/ggml-org/
+# llama.cpp/pull/26954, and some virtual machines name instructions that they do not let work.
 _AMX = "AMX"
 
 
 class RepackUnknown(Exception):
-    """The child could not say; the text is why."""
+    """The child could not find out. The text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repacking:
-    """How each of llama.cpp's extra buffer types did; "" where it works."""
+    """The result for each of llama.cpp's extra buffer types."""
 
+    # By buffer type: how it fails, in words; "" where it works.
     faults: Mapping[str, str]
 
     @property
     def works(self) -> bool:
-        """All do, so whatever llama.cpp chooses is fine."""
+        """Whether all buffer types work, so that llama.cpp may choose any."""
         return not any(self.faults.values())
 
     @property
     def amx_works(self) -> bool:
-        """llama.cpp was compiled with AMX, and it works."""
+        """Whether llama.cpp was compiled with AMX, and AMX works."""
         return self.faults.get(_AMX) == ""
 
     @property
     def fault(self) -> str:
-        """What fails and how, in words."""
+        """Which buffer types fail and how, in words."""
         return "; ".join(f"{name} fails by {how}" for name, how in self.faults.items() if how)
 
 
 class RepackMemory:
-    """What was found on this machine before. ask: finds out now; raises `RepackUnknown`."""
+    """Remembers the results of this machine. ask: finds out now; raises `RepackUnknown`."""
 
     def __init__(self, path: Path, machine: str, ask: Callable[[], Repacking]) -> None:
         self._path = path
@@ -76,7 +78,7 @@ class RepackMemory:
         self._ask = ask
 
     def known(self) -> Repacking:
-        """As remembered, else found out and remembered. Raises `RepackUnknown`."""
+        """The remembered result; else find out and remember. Raises `RepackUnknown`."""
         found = self._read().get(self._machine)
         if found is None:
             found = self._ask()
@@ -102,7 +104,7 @@ class RepackMemory:
 
 
 def repack_memory(environ: Mapping[str, str]) -> RepackMemory:
-    """What is remembered of this machine and this build of llama.cpp."""
+    """The memory for this machine and this build of llama.cpp."""
     return RepackMemory(
         cache_folder(environ, sys.platform) / _FILE,
         f"{instructions_identity()}; {llama.build()}; {_installed()}",
@@ -111,7 +113,9 @@ def repack_memory(environ: Mapping[str, str]) -> RepackMemory:
 
 
 def _installed() -> str:
-    """Another compiler makes other instructions of the same version."""
+    """Identify the library's file: another compiler makes other instructions of
+    the same version.
+    """
     stat = os.stat(llama.libggml._name)
     return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
 
@@ -134,8 +138,11 @@ def settled(settings: EngineSettings, memory: RepackMemory) -> EngineSettings:
 def ask(
     command: Callable[[Sequence[str]], Sequence[str]], *, within_s: float = TRIAL_S
 ) -> Repacking:
-    """Let children try until one has come to its end. command: a child's, which leaves out the
-    buffer types it is given, those that others before it died of. Raises `RepackUnknown`."""
+    """Let children try, until one gets to the end.
+
+    command: the command line of a child; it is given the buffer types that killed children before,
+    and the child leaves these out. Raises `RepackUnknown`.
+    """
     faults: dict[str, str] = {}
     while True:
         output, status = _child(command([name for name, how in faults.items() if how]), within_s)

@@ -1,8 +1,7 @@
-"""`umad.engine.llamacpp.repack_child [BUFFER TYPE]…`: does llama.cpp's repacking work on this
-machine?
+"""Tries llama.cpp's repacking on this machine: `umad.engine.llamacpp.repack_child [BUFFER TYPE]…`.
 
-A process of its own, since the answer may be its death. On stdout, one line each, words parted by
-tabs: `trying BUFFERS WEIGHTS` before they are tried, `wrong BUFFERS WEIGHTS` where their numbers
+It is a process of its own, because the trial may kill it. On stdout, one line each, words separated
+by tabs: `trying BUFFERS WEIGHTS` before they are tried, `wrong BUFFERS WEIGHTS` where their numbers
 are not the plain ones, `done` at the end. The buffer types among its arguments are left out.
 """
 
@@ -19,9 +18,9 @@ TRYING, WRONG, DONE = "trying", "wrong", "done"
 
 
 def main(without: Sequence[str]) -> int:
-    """Try, and say so."""
+    """Run the trial, and report it on stdout."""
     die_with_parent(os.getppid())
-    # Its death is an answer, and nobody wants to look into it.
+    # Its death is an answer, so no core file is needed.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     llama.start()
     RepackTrial(
@@ -34,7 +33,7 @@ def main(without: Sequence[str]) -> int:
 
 
 def _say(*words: str) -> None:
-    # At once: the next instruction may be the last.
+    # Flush at once, because the next instruction may kill the process.
     sys.stdout.write("\t".join(words) + "\n")
     sys.stdout.flush()
 

@@ -1,12 +1,13 @@
-"""Small products of matrices by the kernels that `repack` would use, held against the plain ones.
+"""Compares small products of matrices by the kernels that `repack` would use with the plain ones.
 
 llama.cpp's "extra buffer types" (AMX, KleidiAI, its own repacking) keep weights in another order,
-for instructions that plain kernels never use. A processor may name such instructions, and a virtual
-machine not let them work: then the process that uses them is killed. So this runs where that may
-happen (`umad.engine.llamacpp.repack_child`), and says what it is about to try before it tries it.
+for instructions that plain kernels never use. A processor may name such instructions while a
+virtual machine does not let them work; a process that uses them is then killed. So this runs in a
+process that may be killed (`umad.engine.llamacpp.repack_child`), and names each pair before it
+tries it.
 
-Asked of the library it is handed, as `umad.engine.llamacpp.devices` is; ggml.h, ggml-alloc.h and
-ggml-backend.h have the prototypes. Not: what follows from a fault
+It asks the library that it is handed, as `umad.engine.llamacpp.devices` does; ggml.h, ggml-alloc.h
+and ggml-backend.h have the prototypes. Not: what follows from a fault
 (`umad.engine.llamacpp.repack_check`).
 """
 
@@ -24,16 +25,16 @@ from umad.models.gguf import BLOCKS
 
 # Whole blocks of every type (256 weights) and whole tiles of every kernel (64 rows).
 WIDTH, ROWS = 512, 128
-# One token has kernels of its own; many have a rest that fills no tile of 16.
+# One token uses kernels of its own. 40 tokens leave a rest that fills no tile of 16.
 TOKENS = (1, 40)
-# Of the squares' sum; test-backend-ops of llama.cpp allows a product of matrices as much, for
-# kernels round differently.
+# The largest error, as a share of the sum of squares. Kernels round differently, and
+# test-backend-ops of llama.cpp allows as much for a product of matrices.
 MOST_ERROR = 5e-4
-# For what ggml notes about a few tensors; their numbers lie elsewhere.
+# Memory for ggml's notes about a few tensors. Their numbers lie elsewhere.
 _NOTES_BYTES = 2**20
 _F32, _F16, _BF16 = 0, 1, 30
 
-# Called with the names of a buffer type and of a type of weights.
+# Called with the name of a buffer type and the name of a type of weights.
 Said = Callable[[str, str], None]
 
 
@@ -89,7 +90,9 @@ def _alike(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Product:
-    """Tensors of `out = weights · tokens`, which have memory, and the graph that computes it."""
+    """The tensors of `out = weights · tokens`, with their memory, and the graph that computes
+    `out`.
+    """
 
     kind: int
     weights: int
@@ -120,7 +123,7 @@ class _Ggml:
         return value.decode("utf-8", "replace")
 
     def extra_buffer_types(self, device: int) -> Iterator[int]:
-        """As llama.cpp asks for them when it loads a model (`make_cpu_buft_list`)."""
+        """List them as llama.cpp does when it loads a model (`make_cpu_buft_list`)."""
         registry = self.call("ggml_backend_dev_backend_reg", c_void_p, c_void_p(device))
         wanted = b"ggml_backend_dev_get_extra_bufts"
         address = self.call(
@@ -135,10 +138,10 @@ class _Ggml:
                 index += 1
 
     def can_quantize(self, kind: int) -> bool:
-        """Whether weights of this type can be made of any numbers."""
+        """Whether any numbers can be made weights of this type."""
         if kind in (_F16, _BF16):
             return True
-        # Some can be made only with statistics of a model; no buffer type knows those.
+        # Some types need statistics of a model; no buffer type supports those.
         needs_more = self.call("ggml_quantize_requires_imatrix", c_bool, c_int(kind))
         return bool(self.call("ggml_is_quantized", c_bool, c_int(kind)) and not needs_more)
 
@@ -146,7 +149,9 @@ class _Ggml:
     def product(
         self, kind: int, n_tokens: int, *, weights_in: int, rest_in: int
     ) -> Iterator[_Product]:
-        """Tensors of a product, their memory in these buffer types; freed on the way out."""
+        """Make the tensors of a product, with memory in these buffer types; freed
+        on the way out.
+        """
         notes = [
             self.call("ggml_init", c_void_p, _InitParams(_NOTES_BYTES, None, True))
             for _ in range(2)
@@ -192,8 +197,10 @@ class _Ggml:
         weights: NDArray[np.float32],
         tokens: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """weights: float32 (ROWS, WIDTH), quantized here. tokens: float32 (n, WIDTH). Their
-        product, float32 (n, ROWS)."""
+        """Compute the product of `weights` and `tokens`: float32 (n, ROWS).
+
+        weights: float32 (ROWS, WIDTH), quantized here. tokens: float32 (n, WIDTH).
+        """
         row_bytes = self.call("ggml_row_size", c_size_t, c_int(product.kind), c_int64(WIDTH))
         quantized = np.zeros(row_bytes * ROWS, np.uint8)
         self.call(

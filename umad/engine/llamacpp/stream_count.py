@@ -1,9 +1,9 @@
-"""How many streams a model gets: as many as were asked for, or as memory has room for.
+"""Decides how many streams a model gets: as many as were asked for, or as memory has room for.
 
-A stream of most models costs nothing but the cells it uses. One of a model with recurrent layers
-has a state of its own, there from the start, used or not: 157 MB in a model of 27B. So where nobody
-says how many there are to be, their bytes do. Not: what a state takes (`context_memory`), or
-whether all of it fits (`fitting`). Pure.
+A stream of most models costs nothing but the cells it uses. A stream of a model with recurrent
+layers has a state of its own, allocated from the start, used or not: 157 MB in a model of 27B. So
+where no number is asked for, the size of the states decides. Not: what a state takes
+(`context_memory`), or whether all of it fits (`fitting`). Pure.
 """
 
 import logging
@@ -14,19 +14,20 @@ log = logging.getLogger("umad.engine")
 
 
 MOST_STREAMS = 64
-# Fewer would make people wait for one another who need not: so many are had while memory lasts.
+# With fewer streams, users would wait for one another without need. So many are given while memory
+# lasts.
 FEW_STREAMS = 4
-# Of the machine's memory, for states of streams that may never come; as much as is for parking.
+# The share of the machine's memory for states of streams that may never come; parking gets as much.
 STATE_SHARE = 0.1
 
 
 def stream_count(
     asked: int | None, *, seq_bytes: int, n_scratch: int, left_bytes: int, machine_bytes: int
 ) -> int:
-    """Streams for a model: `asked`, if anything was; else what memory has room for, at least one.
+    """The streams for a model: `asked`, if any; else as many as memory has room for, at least one.
 
-    seq_bytes: what each keeps, used or not. n_scratch: sequences that are nobody's, and keep as
-    much. left_bytes: of memory, beside weights and cells.
+    seq_bytes: the bytes each keeps, used or not. n_scratch: sequences that no request uses and that
+    keep as much. left_bytes: memory that weights and cells leave.
     """
     if asked is not None or not seq_bytes:
         return asked or MOST_STREAMS

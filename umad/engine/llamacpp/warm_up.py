@@ -1,6 +1,8 @@
-"""First decodes of a model that was just opened: what they cost, what its cells can do.
+"""Runs the first decodes of a model that was just opened, to learn their cost and its cells'
+abilities.
 
-Decodes of no consequence, on an empty pool that is empty again afterwards. Owner: the main thread.
+The decodes have no other effect: they run on an empty pool and leave it empty. Owner: the main
+thread.
 """
 
 from collections.abc import Callable
@@ -13,20 +15,20 @@ from umad.errors import ModelLoadFailed
 from umad.scheduler.costs.step_cost import CostModel
 from umad.units import NS_PER_MS
 
-# (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up; the cost
-# model fills in the rest and goes on learning. What is not tried is guessed from its neighbour.
+# (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up. The cost
+# model guesses the shapes that were not tried from their neighbours, and goes on learning.
 _PROBES = ((1, 0), (2, 0), (0, 4), (4, 0), (8, 0), (0, 16), (0, 64))
 _PROBE_MS = 1_500.0
 
-# What was remembered is believed if a row now takes at most this many times as long, and at least
-# that part of it; otherwise the machine is another one by now.
+# A remembered cost is believed if a row now takes at most this many times as long, and at least
+# the inverse share of it. Otherwise the machine has changed.
 _AGREES = 2.0
 
 Observation = tuple[int, int, float]
 
 
 class WarmUp:
-    """One model's, on its context."""
+    """The warm-up of one model, on its context."""
 
     def __init__(
         self,
@@ -44,15 +46,16 @@ class WarmUp:
         self._token = max(model.bos, 0)
 
     def first_ms(self) -> float:
-        """ms of the first decode, which pages in every weight."""
+        """Milliseconds of the first decode, which pages in every weight."""
         self._context.set_warmup(True)
         warmup_ms = self._run(1, 0)
         self._context.set_warmup(False)
         return warmup_ms
 
     def measure(self, known: CostModel | None) -> tuple[Observation, ...]:
-        """What steps cost. known: costs remembered of this machine; if the first shape agrees with
-        them, the others need not be tried."""
+        """Measure what steps cost. known: costs that were remembered for this machine. If the first
+        shape agrees with them, the others are not tried.
+        """
         observed: list[Observation] = []
         left_ms = _PROBE_MS
         for n_rows, n_tokens in _PROBES:
@@ -64,12 +67,14 @@ class WarmUp:
             if known is not None and 1 / _AGREES < ms / known.step_ms(n_rows, n_tokens) < _AGREES:
                 break
             left_ms -= first_ms + 2 * ms
-            if left_ms < 8 * ms:  # the next may be dearer by so much
+            if left_ms < 8 * ms:  # the next shape may cost so many times as much
                 break
         return tuple(observed)
 
     def can_share_prefix(self) -> bool:
-        """Whether a sequence can give up its tail and share its beginning; asked by doing it."""
+        """Whether a sequence can drop its tail and share its beginning. It is
+        found out by trying.
+        """
         context = self._context
         self._fill(min(4, self._most_tokens), together=True)
         works = context.trim(0, 3) and context.length(0) == 3
@@ -89,7 +94,7 @@ class WarmUp:
         return elapsed_ms
 
     def _fill(self, n: int, *, together: bool) -> None:
-        """Decode `n` tokens: of one sequence, or one each of so many."""
+        """Decode `n` tokens: all of one sequence, or one each of `n` sequences."""
         batch = self._batch
         batch.token[:n] = self._token
         batch.pos[:n] = np.arange(n) if together else 0
