@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         Tokens,
     )
 
-# By module, its names: those imported above, which only a type checker reads.
+# The names of each module: those imported above, which only a type checker reads.
 _HOMES = {
     "umad.client": ("AsyncClient", "Client", "ClientOptions"),
     "umad.request": ("GenerateRequest", "SamplingParams", "Timings", "Usage"),
@@ -206,5 +206,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What a prompt completes."""
+    """The names that an interactive prompt completes."""
     return sorted({*globals(), *__all__})

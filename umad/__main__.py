@@ -1,18 +1,18 @@
-"""`umad` and `python -m umad`: nothing but the way in to `umad.cli`."""
+"""Starts `umad.cli`, as `umad` and as `python -m umad`. Nothing else."""
 
 import sys
 
 from umad.exit_codes import INTERRUPTED
 from umad.isolated import leave_working_folder
 
-# Before anything else is imported: `python -m umad` would import it from where the user stands.
+# Before any other import: `python -m umad` would import from the user's working folder first.
 leave_working_folder()
 
 
 def main() -> int:
-    """Run this process's command line; its exit code."""
+    """Run this process's command line; return its exit code."""
     try:
-        # In here because it takes a while, and Ctrl-C meanwhile is no traceback.
+        # Imported here because it takes a while: Ctrl-C meanwhile must give no traceback.
         from umad.cli.app import main as run  # noqa: PLC0415
 
         return run()

@@ -1,4 +1,4 @@
-"""Who asks: one value, settled where a request comes in and held against everything it touches.
+"""Describes who asks: one value, set where a request comes in and checked against all it touches.
 
     the machine's user   a process of the user who runs umad: on the socket, or over HTTP where no
                          keys are set and the system says whose the connection is
@@ -7,11 +7,12 @@
     a page               of another origin, allowed without keys: as a user key
     another machine      let in without keys: as a user key, one for each address
 
-The door settles it (`umad.gateway.door.entrance`), every message to the daemon carries it, and the
-daemon decides by it (`umad.daemon.authority`): a gateway that forgets a check gives nothing away.
-A message that names nobody is its own process's, which the kernel says is the machine's user's. So
-naming somebody takes rights away and never gives any.
-Not: which lane work runs in (`umad.daemon.identity`), nor which app it counts as. Pure.
+The gateway's door sets it (`umad.gateway.door.entrance`), every message to the daemon carries it,
+and the daemon decides by it (`umad.daemon.authority`). So a gateway that forgets a check reveals
+nothing.
+A message without an asker counts as the connected process's own, and the kernel says that this
+process belongs to the machine's user. So naming an asker takes rights away and never gives any.
+Not: the lane of the work (`umad.daemon.identity`), nor the app it counts as. Pure.
 """
 
 from dataclasses import dataclass
@@ -23,19 +24,18 @@ ROLES: tuple[Role, ...] = ("admin", "user")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """One who asks.
+    """Somebody who sends requests."""
 
-    owner: opaque. Requests, sessions, stored responses and prefixes of one owner are one person's;
-    "" is the machine's user. lane: the highest lane its work may run in; None for any.
-    """
-
+    # Any text; it is only compared. Requests, sessions, stored responses and prefixes of one owner
+    # belong to one person. "" is the machine's user.
     owner: str = ""
     role: Role = "admin"
+    # The highest lane its work may run in; None for any.
     lane: str | None = None
 
     @property
     def is_admin(self) -> bool:
-        """It may touch what others own, name files, load and unload models."""
+        """Whether it may touch what others own, name files, load and unload models."""
         return self.role == "admin"
 
     def may_touch(self, owner: str) -> bool:

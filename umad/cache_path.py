@@ -1,10 +1,10 @@
-"""Where umad keeps what it has measured and could measure again: one folder per user.
+"""Finds the folder for measurements that umad can repeat at any time: one folder per user.
 
     $XDG_CACHE_HOME/umad, else
     macOS   ~/Library/Caches/umad
     others  ~/.cache/umad
 
-Pure: environment and platform are handed in. Not: what lies there or who writes it.
+Pure: the caller passes environment and platform in. Not: the files in the folder, or their writers.
 """
 
 from collections.abc import Mapping

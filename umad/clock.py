@@ -1,4 +1,4 @@
-"""Where time enters umad. Pure code is handed `now_ns`; shells own a `Clock`.
+"""Provides the time to umad. Pure code is handed `now_ns`; shells own a `Clock`.
 
 Not a calendar: `now_ns` is monotonic and comparable only within one boot of one machine.
 """

@@ -1,6 +1,6 @@
-"""What an answer has to look like: a grammar or a JSON schema, as a value.
+"""Describes the form an answer must have: a grammar or a JSON schema, as a value.
 
-Not: compiling it or making token masks of it (`umad.engine.constraints.guidance`).
+Not: compiling it or making token masks from it (`umad.engine.constraints.guidance`).
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from umad.errors import BadRequest
 
-# Compiling takes the square of it: 20 s at most. The hosted services stop at half of it.
+# Compile time grows with the square of this: 20 s at most. The hosted services allow half of it.
 MAX_GRAMMAR_CHARS = 2**18
 
 GrammarKind = Literal["gbnf", "lark", "regex"]
@@ -20,14 +20,16 @@ ConstraintKind = Literal["gbnf", "lark", "regex", "json_schema"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """kind: of `text`, which is a grammar or a JSON schema's JSON."""
+    """A grammar or a JSON schema that an answer must keep to."""
 
+    # The language of `text`.
     kind: ConstraintKind
+    # The grammar, or the JSON text of the schema.
     text: str
 
     @property
     def field(self) -> str:
-        """The request's field it came in."""
+        """The request's field in which it came."""
         return "json_schema" if self.kind == "json_schema" else "grammar"
 
     @classmethod
@@ -42,7 +44,7 @@ class Constraint:
         return cls(kind="json_schema", text=text)
 
     def check(self) -> None:
-        """Raise `BadRequest` for what is wrong whatever the model."""
+        """Raise `BadRequest` for a constraint that is wrong with every model."""
         if not self.text:
             raise BadRequest(f"{self.field} is empty", field=self.field)
         if len(self.text) > MAX_GRAMMAR_CHARS:

@@ -1,7 +1,7 @@
-"""What a chat is made of: turns, tool calls, the tools on offer, how the template is to treat them.
+"""Describes a chat: its turns, tool calls, tools on offer, and options for the template.
 
-Values only, checked once where they enter. Not: how they become a prompt
-(`umad.engine.chats.chat_template`) or how an answer is taken apart again (`umad.chat`).
+Values only, checked once where they enter. Not: rendering them into a prompt
+(`umad.engine.chats.chat_template`) or parsing an answer (`umad.chat`).
 """
 
 import json
@@ -13,12 +13,13 @@ from umad.errors import BadRequest
 
 MAX_TOOLS = 512
 MAX_TOOL_NAME_CHARS = 256
-# A schema's or the template's arguments' JSON; the largest tool sets of agents are a tenth of it.
+# Longest JSON text of a schema or of the template's arguments. The largest tool sets of agents are
+# a tenth of it.
 MAX_JSON_CHARS = 2**20
 
 ToolChoice = Literal["auto", "none", "required"]
 TOOL_CHOICES: tuple[str, ...] = get_args(ToolChoice)
-# Names a template's own variables have: no request may put others in their place.
+# Names of the template's own variables. No request may replace them.
 RESERVED_KWARGS = frozenset(
     ("messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "documents")
 )
@@ -26,63 +27,65 @@ RESERVED_KWARGS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call the assistant made. arguments: JSON text, as the model wrote it."""
+    """A call the assistant made."""
 
     name: str
+    # JSON text, as the model wrote it.
     arguments: str = "{}"
     id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
-    """One turn. `role` is what the model's template knows: system, user, assistant, tool.
+    """One turn of a chat."""
 
-    name: of the speaker, or of the tool that answers. tool_calls: an assistant's.
-    tool_call_id: which call a turn of role tool answers. reasoning: an assistant's thinking.
-    """
-
+    # A role the model's template knows: system, user, assistant, tool.
     role: str
     content: str
+    # The name of the speaker, or of the tool that answers.
     name: str | None = None
+    # The calls an assistant made.
     tool_calls: tuple[ToolCall, ...] = ()
+    # The call that a turn of role tool answers.
     tool_call_id: str | None = None
+    # An assistant's thinking.
     reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A function the model may call. parameters: JSON schema of its arguments."""
+    """A function the model may call."""
 
     name: str
     description: str = ""
+    # JSON schema of its arguments.
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOptions:
-    """How the turns are rendered and the answer is written; for `messages` only.
-
-    tool_choice: "required" forces a call by grammar; "none" hides the tools from the model.
-    tool_name: forces a call of that tool. template_kwargs: more variables for the template, such
-    as enable_thinking. continue_final: the last turn, an assistant's, is begun and goes on.
-    markup: write control tokens (of tool calls, of channels) into the text, beginning with the
-    mark of thinking that the template has opened, as `umad.chat` reads it.
-    """
+    """The options for rendering the turns and writing the answer; for `messages` only."""
 
     tools: tuple[Tool, ...] = ()
+    # "required" forces a call by grammar; "none" hides the tools from the model.
     tool_choice: ToolChoice = "auto"
+    # Forces a call of that tool.
     tool_name: str | None = None
+    # More variables for the template, such as enable_thinking.
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    # The last turn is an unfinished assistant's turn, and the answer continues it.
     continue_final: bool = False
+    # Write control tokens (of tool calls, of channels) into the text, as `umad.chat` reads it. The
+    # text begins with the mark of thinking that the template has opened.
     markup: bool = False
 
     @property
     def forces_call(self) -> bool:
-        """The answer has to be a tool call."""
+        """Whether the answer must be a tool call."""
         return self.tool_choice == "required" or self.tool_name is not None
 
     def check(self, messages: tuple[ChatMessage, ...]) -> None:
-        """Raise `BadRequest` naming the field for what no template could do."""
+        """Raise `BadRequest`, naming the field, for options that no template could follow."""
         if len(self.tools) > MAX_TOOLS:
             raise BadRequest(f"at most {MAX_TOOLS} tools", field="tools")
         names = [tool.name for tool in self.tools]
@@ -138,7 +141,7 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
 
 
 def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
-    """Of our own making, so it is trusted."""
+    """Inverse of `to_json`. umad wrote the text itself, so it is trusted."""
     turns, tools, tool_choice, tool_name, template_kwargs, continue_final, markup = json.loads(text)
     messages = tuple(
         ChatMessage(

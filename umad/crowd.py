@@ -1,8 +1,8 @@
-"""Many owners' members under one limit, and which of them gives way to one more.
+"""Shares one limit between the members of many owners, and chooses who leaves for a newcomer.
 
-A member rests (nothing is under way for it) or works. Where the limit is reached, the oldest of
-those that rest gives way, of the owner that has most; one that works never does. So whoever holds
-much pays for the crowd, and somebody who comes for the first time gets in.
+A member rests (nothing is under way for it) or works. When the limit is reached, one resting member
+leaves: the one that has rested longest, of the owner that has most members. A working member never
+leaves. So an owner that holds much makes room, and somebody who comes for the first time gets in.
 Not: what a member is (a connection to the daemon, to the gateway). Pure; owner: one event loop.
 """
 
@@ -16,17 +16,19 @@ M = TypeVar("M", bound=Hashable)
 
 @dataclass(slots=True)
 class _Owned(Generic[M]):
-    """One owner's. resting: the one that has rested longest first."""
+    """The members of one owner."""
 
     members: set[M] = field(default_factory=set)
+    # The one that has rested longest comes first.
     resting: "OrderedDict[M, None]" = field(default_factory=OrderedDict)
 
 
 class Crowd(Generic[M]):
-    """limit: members at once.
+    """The members of all owners.
 
-    own_give_way: an owner's newcomer may replace one of its own. False where its members would not
-    expect to be let go of: then the newcomer is the one that is turned away.
+    limit: the number of members at once. own_give_way: whether an owner's newcomer may replace a
+    resting member of the same owner. False where members would not expect to be closed; then the
+    newcomer is turned away.
     """
 
     def __init__(self, limit: int, *, own_give_way: bool) -> None:
@@ -48,13 +50,13 @@ class Crowd(Generic[M]):
 
     @property
     def is_full(self) -> bool:
-        """One more would be one too many."""
+        """Whether the limit is reached."""
         return len(self._owner_of) >= self.limit
 
     def who_gives_way(self, owner: Hashable) -> M | None:
-        """Who should leave so that one more of `owner` may come; None where nobody can.
+        """The member that should leave so that one more of `owner` may come; None where no one can.
 
-        An owner never grows at the cost of one that has no more than itself.
+        An owner never grows at the cost of an owner that has no more members than itself.
         """
         own = self.count(owner)
         greediest: _Owned[M] | None = None
@@ -67,14 +69,14 @@ class Crowd(Generic[M]):
         return None if greediest is None else next(iter(greediest.resting))
 
     def enter(self, member: M, owner: Hashable) -> None:
-        """A member comes; it rests."""
+        """Add a member; it rests at first."""
         self._owner_of[member] = owner
         owned = self._owned.setdefault(owner, _Owned())
         owned.members.add(member)
         owned.resting[member] = None
 
     def leave(self, member: M) -> None:
-        """A member goes; nothing where it has gone already."""
+        """Remove a member; no effect where it has gone already."""
         owner = self._owner_of.pop(member, None)
         if owner is None:
             return
@@ -85,7 +87,7 @@ class Crowd(Generic[M]):
             del self._owned[owner]
 
     def rest(self, member: M) -> None:
-        """Nothing is under way for it from now on; the youngest of those that rest."""
+        """Note that nothing is under way for the member; it becomes the last of those that rest."""
         owner = self._owner_of.get(member)
         if owner is not None:
             resting = self._owned[owner].resting
@@ -93,13 +95,13 @@ class Crowd(Generic[M]):
             resting.move_to_end(member)
 
     def work(self, member: M) -> None:
-        """Something is under way for it: it does not give way."""
+        """Note that something is under way for the member, so it does not leave."""
         owner = self._owner_of.get(member)
         if owner is not None:
             self._owned[owner].resting.pop(member, None)
 
     def belongs(self, member: M, owner: Hashable) -> None:
-        """It is known by now whose it is."""
+        """Move the member to `owner`, because its owner is known only now."""
         before = self._owner_of.get(member)
         if before is None or before == owner:
             return

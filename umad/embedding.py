@@ -1,4 +1,4 @@
-"""Texts to vectors, and documents in the order of a question: what is asked, what is answered.
+"""Describes requests for vectors of texts and for a ranking of documents, and their answers.
 
 Values only; pure. Not: the socket's messages (`umad.protocol`) or how a model makes vectors
 (`umad.engine`).
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umad.errors import BadRequest
 
-# As many as OpenAI's interface takes of one request.
+# As many inputs as OpenAI's interface takes in one request.
 MAX_INPUTS = 2048
 MAX_DIMENSIONS = 2**16
 
@@ -21,25 +21,27 @@ Input = str | tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedRequest:
-    """A vector for each of `inputs`, texts or token ids.
+    """A request for one vector for each of `inputs`.
 
-    dimensions: keep only the first so many numbers of each, for models trained to be cut
-    (Matryoshka, arXiv 2205.13147); None for all. normalize: scale each vector to length 1, after
-    the cut. truncate: of an input that is too long embed the beginning instead of refusing it.
-    lane, app, deadline_ms: as in `umad.request.GenerateRequest`.
+    `lane`, `app` and `deadline_ms` mean the same as in `umad.request.GenerateRequest`.
     """
 
+    # Texts or token ids.
     inputs: tuple[Input, ...]
     model: str | None = None
+    # Keep only the first so many numbers of each vector, for models trained to be cut (Matryoshka,
+    # arXiv 2205.13147); None for all.
     dimensions: int | None = None
+    # Scale each vector to length 1, after the cut.
     normalize: bool = True
+    # Embed the beginning of an input that is too long instead of refusing it.
     truncate: bool = False
     lane: str | None = None
     app: str | None = None
     deadline_ms: int | None = None
 
     def check(self) -> None:
-        """Raise `BadRequest` for what no model could do."""
+        """Raise `BadRequest` for a request that no model could answer."""
         check_count("input", self.inputs)
         for at, one in enumerate(self.inputs):
             if not one:
@@ -54,22 +56,21 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankRequest:
-    """How well each of `documents` answers `query`, best first. top_n: only so many of them.
-
-    truncate: of a pair that is too long judge the beginning instead of refusing it.
-    """
+    """A request to rank `documents` by how well they answer `query`, best first."""
 
     query: str
     documents: tuple[str, ...]
+    # Return only so many documents; None for all.
     top_n: int | None = None
     model: str | None = None
+    # Judge the beginning of a pair that is too long instead of refusing it.
     truncate: bool = False
     lane: str | None = None
     app: str | None = None
     deadline_ms: int | None = None
 
     def check(self) -> None:
-        """Raise `BadRequest` for what no model could do."""
+        """Raise `BadRequest` for a request that no model could answer."""
         if not self.query:
             raise BadRequest("query is empty: there is nothing to compare with", field="query")
         check_count("documents", self.documents)
@@ -80,26 +81,29 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embeddings:
-    """vectors: float32 (inputs, dimensions), in the order of the inputs. prompt_tokens: of all
-    inputs together, as they were computed."""
+    """The answer to an `EmbedRequest`."""
 
     model: str
+    # float32 (inputs, dimensions), in the order of the inputs.
     vectors: NDArray[np.float32]
+    # Tokens that were computed, all inputs together.
     prompt_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """A document by its place in the request. score: as the model gives it, higher is better; only
-    scores of one request can be compared, and most models' are no probabilities."""
+    """One document of a ranking."""
 
+    # The document's place in the request.
     index: int
+    # The model's own figure; higher is better. Only scores of one request can be compared, and most
+    # models' scores are no probabilities.
     score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Documents, best first."""
+    """The answer to a `RerankRequest`: documents, best first."""
 
     model: str
     ranked: tuple[Ranked, ...]
@@ -107,7 +111,7 @@ class Ranking:
 
 
 def check_count(field: str, values: Sequence[object]) -> None:
-    """Raise `BadRequest` unless there are 1 to `MAX_INPUTS` of them."""
+    """Raise `BadRequest` unless there are 1 to `MAX_INPUTS` values."""
     if not 1 <= len(values) <= MAX_INPUTS:
         raise BadRequest(f"{field} has {len(values)} texts, not 1 to {MAX_INPUTS}", field=field)
 

@@ -1,28 +1,26 @@
-"""Every error umad raises on purpose, as one tree.
+"""Defines every error that umad raises on purpose, as one tree.
 
-A code is stable and travels over the wire; a message is for a person and says what to do next.
-Not here: how an error becomes a frame (`umad.protocol.errors`) or an exit code (`umad.cli`).
+A code is stable and travels over the wire. A message is for a person and says what to do next. Not:
+turning an error into a frame (`umad.protocol.errors`) or an exit code (`umad.cli`).
 """
 
 from typing import ClassVar
 
 
 class UmadError(Exception):
-    """Root of the tree.
-
-    field: the request's or file's field at fault, dotted, where there is one.
-    retryable: the same call may succeed later without being changed.
-    request_id: the client's own id of the request at fault, where it is known; it says which
-    request an error frame ends.
-    """
+    """Root of the tree."""
 
     code: ClassVar[str] = "internal"
+    # Whether the same call may succeed later without a change.
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        # The field of the request or file that is wrong, dotted, where there is one.
         self.field = field
+        # The client's own id of the request that failed, where it is known. It says which request
+        # an error frame ends.
         self.request_id: int | str | None = None
 
 
@@ -68,7 +66,7 @@ class LimitExceeded(UmadError):
 
 
 class QueueFull(LimitExceeded):
-    """As many requests wait as may wait."""
+    """The largest allowed number of requests already waits."""
 
     code = "queue_full"
 

@@ -1,4 +1,4 @@
-"""Exit codes of umad's commands; README.md lists them for users. Values only."""
+"""Lists the exit codes of umad's commands; README.md lists them for users. Values only."""
 
 DONE = 0
 # The request failed.

@@ -1,25 +1,26 @@
-"""Python processes that import nothing from the folder the user happens to stand in.
+"""Starts Python processes that import nothing from the user's working folder.
 
-`python -m MODULE` puts the working folder first among the places it imports from, so a file
-`msgpack.py` in somebody's downloads would run as a part of umad. Every process that umad starts is
-started by the command line made here, and the process the user starts calls `leave_working_folder`
-first of all.
+`python -m MODULE` searches the working folder first, so a file `msgpack.py` in somebody's downloads
+would run as a part of umad. Every process that umad starts uses the command line made here, and the
+process the user starts calls `leave_working_folder` before anything else.
 
     python -I …/umad/isolated.py [FOLDERS as JSON] MODULE [ARGUMENT]…
 
-`-I` lets Python heed neither the working folder nor PYTHON* variables; FOLDERS are those its parent
-imports from, so that umad is found wherever the parent found it (PYTHONPATH, `pip install --user`).
+`-I` makes Python ignore the working folder and the PYTHON* variables. FOLDERS are the folders its
+parent imports from, so that umad is found wherever the parent found it (PYTHONPATH, `pip install
+--user`).
 
-Not: which processes there are, nor their environment beside what loads libraries. This file runs
-before the working folder is left, so at its top it imports only what Python has already loaded.
+Not: the list of processes, nor their environment except the variables that load libraries. This
+file runs before the working folder is left, so at its top it imports only what Python has already
+loaded.
 """
 
 import os
 import sys
 
-# The folder that `import umad` found; nobody is asked to distrust the one we run from.
+# The folder in which `import umad` was found. It is trusted, because this code came from it.
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# ld.so(8): an empty item is the working folder. dyld(1) has the others.
+# An empty item means the working folder: ld.so(8), and dyld(1) for the others.
 _LIBRARY_VARIABLES = (
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
@@ -47,7 +48,7 @@ def leave_working_folder() -> None:
 
 
 def import_folders() -> list[str]:
-    """`sys.path` without the working folder and what is named relative to it."""
+    """`sys.path` without the working folder and without folders named relative to it."""
     distrusted = _working_folders(os.environ.get("PYTHONPATH", ""))
     return [
         one
@@ -57,12 +58,14 @@ def import_folders() -> list[str]:
 
 
 def absolute_folders(listed: str) -> str:
-    """The absolute ones of a list of folders, written as in PATH."""
+    """Only the absolute folders of a list written as in PATH."""
     return os.pathsep.join(filter(os.path.isabs, listed.split(os.pathsep)))
 
 
 def _working_folders(python_path: str) -> set[str]:
-    """The working folder, and what PYTHONPATH names relative to it; Python makes those absolute."""
+    """The working folder, and the folders that PYTHONPATH names relative to it; Python makes those
+    absolute.
+    """
     try:
         working = os.getcwd()
     except OSError:  # it was removed
@@ -74,7 +77,7 @@ def _working_folders(python_path: str) -> set[str]:
 
 
 def _same(folder: str) -> str:
-    """One spelling of a folder, whatever links lead to it."""
+    """One spelling of a folder, with all links resolved."""
     return os.path.realpath(folder)
 
 

@@ -1,8 +1,9 @@
-"""What the kernel says of the process at the other end of a Unix socket, whichever end asks.
+"""Asks the kernel which process is at the other end of a Unix socket; either end may ask.
 
-Of a connecting process: who it is now. Of a listening one: who it was when it began to listen
-(unix(7), SO_PEERCRED; macOS: getpeereid(3), not run there).
-Not: what the peer may do (`umad.daemon.identity`) or whether it is spoken to (`umad.client.trust`).
+For a connecting process the answer is who it is now. For a listening process the answer is who it
+was when it began to listen (unix(7), SO_PEERCRED; macOS: getpeereid(3), not run there).
+Not: what the peer may do (`umad.daemon.identity`) or whether a client trusts it
+(`umad.client.trust`).
 """
 
 import os
@@ -21,9 +22,10 @@ _UCRED = struct.Struct("@3i")  # pid, uid, gid; unix(7), SO_PEERCRED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Who connected, as of the moment it did. pid: 0 where the kernel does not tell."""
+    """The user and process of a peer, at the moment it connected."""
 
     uid: int
+    # 0 where the kernel does not tell.
     pid: int
 
 

@@ -1,14 +1,15 @@
-"""Files and folders of this user alone: how they are made, what is looked at before one is read.
+"""Makes files and folders that only this user may use, and checks a file before it is read.
 
     read_named    a file the user named (configuration; keys, which are secret)
     read_own      a file umad made (what it measured, conversations it saved)
     write_own     replaces such a file, whole or not at all
     own_folder    makes the folder of such files
 
-What another user may write could be anything by now, and what another user may read is no secret;
-both are refused with the command that mends it. Everything is asked of the descriptor that is then
-read, not of a name that may lead elsewhere a moment later. Root is trusted: it can do anything.
-Every error is an `OSError` whose `strerror` is meant for people. Not: what is in a file.
+A file that another user may write could hold anything, and a file that another user may read is not
+secret. Both are refused with the command that repairs it. All checks look at the descriptor that is
+then read, because a name may lead elsewhere a moment later. Root is trusted, because it can do
+anything.
+Every error is an `OSError` whose `strerror` is written for people. Not: the content of a file.
 """
 
 import errno
@@ -45,7 +46,7 @@ def read_own(path: Path, most_bytes: int) -> bytes:
 
 
 def open_own(path: Path) -> int:
-    """A descriptor to read a file that umad made: no link, no pipe to wait at, nobody else's."""
+    """A descriptor to read a file that umad made. Refuses links, pipes and other users' files."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         found = os.fstat(fd)
@@ -74,7 +75,7 @@ def write_own(path: Path, data: bytes) -> None:
 
 
 def append_own(path: Path, data: bytes) -> None:
-    """Add to a file that the user named, which is made for this user alone where it is missing."""
+    """Add to a file that the user named; a missing file is made for this user alone."""
     _check_link(path)
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
     with open(fd, "ab") as file:
@@ -85,7 +86,7 @@ def append_own(path: Path, data: bytes) -> None:
 
 
 def own_folder(folder: Path) -> None:
-    """Make a folder that only this user may enter; one that is there must be nobody else's."""
+    """Make a folder that only this user may enter; an existing one must not be another user's."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(mode=_FOLDER_MODE, exist_ok=True)
@@ -97,7 +98,7 @@ def own_folder(folder: Path) -> None:
 
 
 def _check_link(path: Path) -> None:
-    """A link is as good as what it leads to, unless somebody else put it there."""
+    """Accept a link like the file it leads to, unless another user made the link."""
     found = os.lstat(path) if os.path.lexists(path) else None
     if found is not None and stat.S_ISLNK(found.st_mode):
         _check_owner(found, path)
@@ -118,7 +119,8 @@ def _check_writers(found: os.stat_result, path: Path) -> None:
 
 def _check_readers(found: os.stat_result, path: Path) -> None:
     others = found.st_mode & (_OTHERS_READ | _OTHERS_WRITE)
-    # As a service manager hands them over: root's, and read by the service's group.
+    # A service manager hands secrets over in this way: the file is root's, and the service's group
+    # may read it.
     if found.st_uid == _ROOT != os.geteuid() and others == stat.S_IRGRP:
         return
     if others:
@@ -126,7 +128,7 @@ def _check_readers(found: os.stat_result, path: Path) -> None:
 
 
 def _is_own_group(gid: int) -> bool:
-    """A group that has this user alone, as many systems give one to everybody."""
+    """Whether the group has this user alone, as many systems give every user such a group."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:

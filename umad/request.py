@@ -1,7 +1,7 @@
-"""What a user asks for: one generation, its sampling parameters, its place in the machine.
+"""Describes one request for a generation: its sampling parameters and its place in the machine.
 
-Values only, checked once where they enter (`protocol.messages`, `cli`); after that everybody
-may trust them. Pure: no clock, no I/O, no numpy.
+Values only, checked once where they enter (`protocol.messages`, `cli`); after that everybody may
+trust them. Pure: no clock, no I/O, no numpy.
 """
 
 import math
@@ -30,14 +30,10 @@ SEED_BITS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How tokens are drawn. `temperature == 0` is greedy and ignores every cut.
+    """The parameters for drawing tokens.
 
-    top_k, top_p, min_p, typical_p at 0 (top_k) or 1.0/0.0 are off, as in llama.cpp.
-    repetition_penalty divides or multiplies (CTRL, arXiv 1909.05858); frequency and presence
-    penalties subtract (OpenAI's definition); `penalty_last_n` tokens are looked at by the first.
-    logprobs: how many alternatives are reported beside each token's own; None reports none.
-    fit: `max_tokens` is only a ceiling (None: there is none): where the daemon's limit or the
-    context leave room for fewer, as many as that. Agents ask for more than local models have.
+    `temperature == 0` is greedy and ignores every cut. As in llama.cpp, top_k is off at 0, top_p
+    and typical_p are off at 1.0, and min_p is off at 0.0.
     """
 
     temperature: float = 0.8
@@ -45,15 +41,22 @@ class SamplingParams:
     top_p: float = 0.95
     min_p: float = 0.05
     typical_p: float = 1.0
+    # Divides or multiplies a logit (CTRL, arXiv 1909.05858).
     repetition_penalty: float = 1.0
+    # Frequency and presence penalties are subtracted (OpenAI's definition).
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    # The number of last tokens that the repetition penalty looks at.
     penalty_last_n: int = 64
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     max_tokens: int | None = None
+    # `max_tokens` is only a ceiling (None: there is none). Where the daemon's limit or the context
+    # leaves room for fewer tokens, generate as many as that. Agents ask for more than local models
+    # have.
     fit: bool = False
     stop: tuple[str, ...] = ()
+    # The number of alternatives reported beside each token's own; None reports none.
     logprobs: int | None = None
     ignore_eos: bool = False
 
@@ -102,34 +105,40 @@ SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
 class GenerateRequest:
     """One generation, as a client states it.
 
-    Exactly one of `prompt` (text), `prompt_ids` (token ids) and `messages` (chat turns, rendered
-    by the model's template) is given. model: None means the daemon's default. lane: None lets
-    the daemon's rules decide. app: whose work it is where a front end asks for somebody else; None
-    for the connection's own process. session: pins the KV under that name for the next turn.
-    n: independent completions of the same prompt; completion i draws with seed + i.
-    special: control tokens written in `prompt` are meant as such (editors put fill-in-the-middle
-    marks there); False makes them text. chat: how `messages` are rendered.
-    constraint: what the answer has to look like.
-    logits: the client reads every row of logits from shared memory, or also chooses every token.
+    Exactly one of `prompt`, `prompt_ids` and `messages` is given.
     """
 
+    # Text to continue.
     prompt: str | None = None
+    # Token ids to continue.
     prompt_ids: tuple[int, ...] | None = None
+    # Chat turns, rendered by the model's template.
     messages: tuple[ChatMessage, ...] | None = None
+    # Control tokens written in `prompt` are meant as such (editors put fill-in-the-middle marks
+    # there); False makes them text.
     special: bool = True
+    # The options for rendering `messages`.
     chat: ChatOptions = field(default_factory=ChatOptions)
+    # The form the answer must have.
     constraint: Constraint | None = None
+    # None means the daemon's default.
     model: str | None = None
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    # Independent completions of the same prompt; completion i draws with seed + i.
     n: int = 1
+    # None lets the daemon's rules decide.
     lane: str | None = None
+    # The app whose work it is, where a front end asks for somebody else; None for the connection's
+    # own process.
     app: str | None = None
+    # Pins the KV under that name for the next turn.
     session: str | None = None
     deadline_ms: int | None = None
+    # The client reads every row of logits from shared memory, or also chooses every token.
     logits: LogitsUse | None = None
 
     def check(self) -> None:
-        """Raise `BadRequest` naming the field for anything no model could serve."""
+        """Raise `BadRequest`, naming the field, for a request that no model could serve."""
         given = [
             name for name in ("prompt", "prompt_ids", "messages") if getattr(self, name) is not None
         ]
@@ -193,16 +202,17 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one completion. cached_tokens: prompt tokens whose KV was already there."""
+    """Tokens of one completion."""
 
     prompt_tokens: int
+    # Prompt tokens whose KV was already there.
     cached_tokens: int
     completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Where one completion's time went. All from the daemon's accepting the request."""
+    """The times of one completion, all counted from the moment the daemon accepted the request."""
 
     queued_ms: float
     first_token_ms: float

@@ -1,6 +1,7 @@
-"""The seam every front end uses: ask for work, receive events. Knows no socket and no HTTP.
+"""Defines the interface every front end uses: ask for work, receive events.
 
-`umad.client` implements `Service` over the Unix socket; the gateway and the CLI see only this.
+It knows no socket and no HTTP. `umad.client` implements `Service` over the Unix socket; the gateway
+and the CLI use only this interface.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,8 +15,9 @@ from umad.request import FinishReason, GenerateRequest, Timings, Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The request is in the queue. request: the daemon's own id, for `cancel` and `ps`."""
+    """The request is in the queue."""
 
+    # The daemon's own id, for `cancel` and `ps`.
     request: str
     model: str
     lane: str
@@ -33,19 +35,22 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
-    """Natural-log probability of a token before any cut or temperature; `top` best first."""
+    """The log-probability of one token, before any cut or temperature."""
 
     id: int
+    # Natural logarithm.
     logprob: float
+    # Alternatives, the best one first.
     top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """New tokens of completion `index`. text may lag behind ids: half characters and possible
-    stop strings are held back until they are decided."""
+    """New tokens of completion `index`."""
 
     index: int
+    # It may lag behind ids: half characters and possible stop strings are held back until they are
+    # decided.
     text: str
     ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] | None = None
@@ -53,12 +58,13 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Completion `index` ended. stop: the stop string that ended it, where one did."""
+    """Completion `index` ended."""
 
     index: int
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
+    # The stop string that ended it, where one did.
     stop: str | None = None
 
 
@@ -74,51 +80,59 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logits:
-    """The row of logits for token `position` (from 0) of the completion is in its ring.
-
-    position None: there is a ring, and nothing goes on before it is attached. It comes first, and
-    again when an engine was restarted, which has a ring of its own.
-    """
+    """The row of logits for a token of the completion is in its ring."""
 
     index: int
+    # The token's number, from 0. None: there is a ring, and the request continues only once the
+    # ring is attached. This event comes first, and again after an engine was restarted, because the
+    # new engine has a ring of its own.
     position: int | None
 
 
-# All that a generation which goes well brings.
+# All events of a generation that succeeds.
 GenerationEvent = Accepted | Progress | Tokens | Logits | Done
 Event = GenerationEvent | Failed
 
-# Whether it has dealt with these tokens. Called on the loop, between tasks: it cannot wait. What it
-# raises is a `UmadError` and ends the request.
+# Returns whether it has handled these tokens. Called on the loop, between tasks, so it cannot wait.
+# It may raise a `UmadError`, which ends the request.
 Take = Callable[[Tokens], bool]
 
 
 class Service(Protocol):
-    """What a front end may ask. Every other method is a coroutine or an async iterator on the
-    caller's loop; leaving an `events` iterator cancels the request."""
+    """The calls a front end may make.
+
+    Every other method than `on_behalf` is a coroutine or an async iterator on the caller's loop.
+    Leaving an `events` iterator cancels the request.
+    """
 
     def on_behalf(self, asker: Asker) -> "Service":
-        """The same, for `asker`: the daemon lets it see and touch what that one may."""
+        """The same service for `asker`: the daemon shows it only what that asker may see and
+        touch.
+        """
         ...
 
     def events(self, request: GenerateRequest, *, take: Take | None = None) -> AsyncIterator[Event]:
         """Stream the events of one request, ending with `Done` of every index or `Failed`.
 
-        For front ends, which pass a failure on as what it is; programs have the clients'
-        `generate`, which raises it.
-        take: a shorter way for tokens. It is offered those that arrive while the iterator is
-        waited on, and what it takes does not come out of the iterator; so order is kept.
+        For front ends, which pass a failure on as an event. Programs use the clients' `generate`,
+        which raises the failure. take: a shorter way for tokens. It is offered the tokens that
+        arrive while the iterator is awaited, and the tokens it takes do not come out of the
+        iterator; so the order is kept.
         """
         ...
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """A vector for each text; giving up on it cancels it. Raises `PromptTooLong` naming the
-        text, `Unsupported` of a model that has none."""
+        """A vector for each text. Cancelling the wait cancels the request.
+
+        Raises `PromptTooLong` naming the text, `Unsupported` where the model has no vectors.
+        """
         ...
 
     async def rerank(self, request: RerankRequest) -> Ranking:
-        """Documents in the order in which they answer a query. Raises `Unsupported` unless the
-        model is a reranker."""
+        """Documents in the order in which they answer a query.
+
+        Raises `Unsupported` unless the model is a reranker.
+        """
         ...
 
     async def tokenize(
@@ -132,7 +146,7 @@ class Service(Protocol):
         ...
 
     async def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:
-        """Bytes of each of `ids`; those of one token may be part of a character."""
+        """Bytes of each of `ids`; the bytes of one token may be part of a character."""
         ...
 
     async def cancel(self, request: str) -> None:
@@ -140,11 +154,11 @@ class Service(Protocol):
         ...
 
     async def set_priority(self, target: str, lane: str) -> int:
-        """Move a session's or request's work to `lane`; how many requests moved."""
+        """Move a session's or request's work to `lane`; return how many requests moved."""
         ...
 
     async def load(self, model: str) -> Mapping[str, Any]:
-        """Load a model and wait until it is ready; its facts."""
+        """Load a model and wait until it is ready; return its facts."""
         ...
 
     async def unload(self, model: str) -> None:
@@ -160,10 +174,13 @@ class Service(Protocol):
         ...
 
     async def forget(self, session: str | None = None, *, all: bool = False) -> Mapping[str, Any]:
-        """Give up what is kept of a session, or of all; {sessions, in_use}, names. Raises
-        `UnknownRequest` where nothing is kept under that name."""
+        """Delete what is kept of a session, or of all sessions; return the names as {sessions,
+        in_use}.
+
+        Raises `UnknownRequest` where nothing is kept under that name.
+        """
         ...
 
     async def metrics(self) -> Mapping[str, Any]:
-        """The scorecard: what every app felt, and what the device did (`umad.metrics`)."""
+        """The scorecard: the waiting times of every app, and the device's work (`umad.metrics`)."""
         ...

@@ -1,11 +1,12 @@
-"""Where the daemon's socket lies: one rule for the daemon and for everybody who looks for it.
+"""Finds the path of the daemon's socket: one rule for the daemon and for everybody who looks for
+it.
 
     $UMAD_SOCKET, else $XDG_RUNTIME_DIR/umad/umad.sock, else
     macOS   ~/Library/Application Support/umad/umad.sock
     others  ~/.local/state/umad/umad.sock
 
-Pure: environment and platform are handed in, no file is looked at. Not: the folder, its mode or
-the lock beside the socket (the daemon's).
+Pure: the caller passes environment and platform in, and no file is looked at. Not: the folder, its
+mode or the lock beside the socket (the daemon's).
 """
 
 from collections.abc import Mapping
@@ -24,9 +25,9 @@ def socket_path_limit_bytes(platform: str) -> int:
 
 
 def check_socket_path(path: str, platform: str) -> str:
-    """`path`, where the platform's sockets take it; otherwise `BadConfig`."""
+    """Return `path` if the platform's sockets take it; otherwise raise `BadConfig`."""
     limit_bytes = socket_path_limit_bytes(platform)
-    # Names of files may hold bytes that are no UTF-8; Python keeps them as surrogates.
+    # File names may hold bytes that are not UTF-8; Python keeps those as surrogates.
     length_bytes = len(path.encode("utf-8", "surrogateescape"))
     if not path or "\0" in path:
         raise BadConfig("the socket's path is empty or holds a NUL byte", field="socket")
@@ -42,7 +43,7 @@ def check_socket_path(path: str, platform: str) -> str:
 def default_socket_path(environ: Mapping[str, str], platform: str) -> str:
     """The socket's path where no option names one. environ: as `os.environ`.
 
-    Raises `BadConfig` where the path is too long or there is nowhere to put it.
+    Raises `BadConfig` where the path is too long or no variable says where to put the socket.
     """
     if named := environ.get("UMAD_SOCKET"):
         return check_socket_path(named, platform)

@@ -1,7 +1,7 @@
-"""Walks the state tables of umad: one for each kind of thing that has a life.
+"""Walks the state tables of umad: one table for each kind of thing that has a life.
 
-A table is data: (state, event) to the next state. A pair that is not in it is a bug, and gets a
-name here instead of doing something by accident. Pure.
+A table is data: (state, event) to the next state. A pair that is not in the table is a bug. It
+raises an error here instead of doing something by accident. Pure.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,14 @@ Event = TypeVar("Event", bound=Enum)
 
 
 class ImpossibleTransition(InternalError):
-    """An event reached something in a state that has no row for it."""
+    """An event came in a state that has no row for it."""
 
 
 class StateTable(Generic[State, Event]):
-    """The rows of one table. what: the kind of thing whose life it is, for the error."""
+    """The rows of one table.
+
+    what: the kind of thing whose life it is, for the error text.
+    """
 
     __slots__ = ("_rows", "_what")
 

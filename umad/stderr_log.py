@@ -1,7 +1,8 @@
-"""Lines to stderr without ever waiting for whoever reads it.
+"""Writes lines to stderr without ever waiting for the reader.
 
-A pipe that nobody reads fills up, and a daemon that then waits in a log call stops every stream.
-So lines go through a bounded queue to a thread of their own; when it is full they are dropped.
+A pipe that nobody reads fills up, and a daemon that then waits in a log call stops every stream. So
+lines go through a bounded queue to a thread of their own; when the queue is full, lines are
+dropped.
 """
 
 import logging
@@ -13,20 +14,24 @@ from typing import Any
 
 from typing_extensions import override
 
-# Not `sys.stderr`: what it had buffered for a stuck reader would hold up the end of the process.
+# Not `sys.stderr`: its buffer for a stuck reader would delay the end of the process.
 STDERR_FD = 2
 QUEUED_LINES = 4096
-# To write what is queued at the end; a reader that is stuck must not keep the process.
+# Time to write what is queued at the end. A stuck reader must not keep the process alive.
 CLOSE_S = 1.0
 MOST_CAUSES = 8
-# A model's file says its own names, and llama.cpp quotes them: no terminal obeys them.
+# A model's file chooses its own names, and llama.cpp quotes them. Control characters are escaped,
+# so that no terminal obeys them.
 _OBEYED = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Lines of `FORMAT`. Of an error that was not expected they tell its kind and where it came
-    from, and what it says only where that was asked for: it may quote a prompt."""
+    """Writes records in `FORMAT`, without the text of unexpected errors unless verbose.
+
+    The text of an unexpected error may quote a prompt. So only its kind and its place are written,
+    and its text only where that was asked for.
+    """
 
     def __init__(self, format_: str = FORMAT, *, verbose: bool) -> None:
         super().__init__(format_)
@@ -47,7 +52,7 @@ class DiscreetFormatter(logging.Formatter):
 
 
 class StderrLog(logging.Handler):
-    """The root logger's handler between `open` and `close`. `say` writes a line as it is."""
+    """The root logger's handler between `open` and `close`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,4 +102,4 @@ class StderrLog(logging.Handler):
                 while left:
                     left = left[os.write(STDERR_FD, left) :]
             except OSError:
-                return  # nobody will ever read it: closed at the other end, or at this one
+                return  # closed at one of the two ends: no one will ever read it

@@ -1,4 +1,4 @@
-"""Factors between units, so that each stands in one place. Values only."""
+"""Defines factors between units, so that each stands in one place. Values only."""
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
