@@ -1,4 +1,4 @@
-"""The field `asker` of a request: whom a front end asks for. Pure."""
+"""Reads and writes the field `asker` of a request: for whom a front end asks. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ _read_owner = fields.text_of(MAX_OWNER_CHARS)
 
 
 def write_asker(asker: Asker) -> Mapping[str, Any]:
-    """As it is sent; what is not said is the daemon's own default."""
+    """The field's value. What is left out takes the daemon's default."""
     body = {"owner": asker.owner, "role": asker.role}
     return body if asker.lane is None else {**body, "lane": asker.lane}
 
 
 def read_asker(name: str, value: Any) -> Asker:
-    """A map of `owner`, `role` and, optional, `lane`."""
+    """Read a map of `owner`, `role` and, optional, `lane`."""
     if not isinstance(value, dict):
         raise wrong(name, "a map", value)
     for field in value:

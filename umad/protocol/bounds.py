@@ -10,11 +10,12 @@ from umad.errors import ProtocolViolation
 
 # A request is a map of arrays of maps; 16 leaves room for a JSON schema.
 MAX_DEPTH = 16
-# One prompt of a million token ids, and some.
+# Room for one prompt of a million token ids, and some more.
 MAX_ITEMS = 2**20 + 2**16
 
-# By first byte: bytes of the whole item (0: depends on a length), width of the length that
-# follows (strings, binary, arrays, maps, ext), items inside for each announced one.
+# Tables by the first byte of an item: bytes of the whole item (0: it depends on a length), width of
+# the length that follows (strings, binary, arrays, maps, ext), items inside for each announced
+# entry.
 _WHOLE = [0] * 256
 _LENGTH_WIDTH = [0] * 256
 _PER_ENTRY = [0] * 256
@@ -47,7 +48,7 @@ _fill_tables()
 
 
 def check_shape(body: bytes) -> None:
-    """Raise `ProtocolViolation` unless `body` is one item, not too deep and not too many inside."""
+    """Raise `ProtocolViolation` unless `body` is one item that is not too deep or too large."""
     end = len(body)
     at = 0
     items = 0

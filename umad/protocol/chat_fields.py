@@ -1,8 +1,8 @@
-"""Readers of a chat's fields from outside, and how a client writes them: turns, tools, grammars.
+"""Reads a chat's fields from outside, and writes them for a client: turns, tools, grammars.
 
-As in `umad.protocol.fields`: (name, value) -> checked value, or a `BadRequest` that names the
-place and never quotes a value. Schemas may come as maps or as JSON text, which may be nested
-deeper than a message.
+As in `umad.protocol.fields`: (name, value) -> checked value, or a `BadRequest` that names the place
+and never quotes a value. A schema may come as a map or as JSON text. The text may be nested deeper
+than a message may be.
 """
 
 import json
@@ -104,7 +104,7 @@ def _one_of(name: str, value: Any, known: tuple[str, ...]) -> str:
 def _checked_map(
     name: str, value: Any, known: tuple[str, ...], required: tuple[str, ...]
 ) -> Mapping[str, Any]:
-    """`value` with nothing but `known` in it and null left out."""
+    """`value`, checked to hold only `known` keys, without those that are null."""
     if not isinstance(value, dict):
         raise wrong(name, f"a map of {', '.join(required)}", value)
     for key in value:
@@ -117,7 +117,7 @@ def _checked_map(
     for part in required:
         if part not in value:
             raise BadRequest(f"{name}.{part} is missing", field=f"{name}.{part}")
-    # A required one that is null is left for its reader to refuse.
+    # A required field that is null stays, so that its reader refuses it.
     return {key: one for key, one in value.items() if one is not None or key in required}
 
 
@@ -127,7 +127,7 @@ _TOOL = ("name", "description", "parameters")
 
 
 def read_turn(name: str, value: Any) -> ChatMessage:
-    """One turn; `name` is its place."""
+    """Read one turn; `name` is its place in the request."""
     turn = _checked_map(name, value, _TURN, ("role", "content"))
     parts: dict[str, Any] = {
         "role": _read_role(f"{name}.role", turn["role"]),
@@ -159,7 +159,7 @@ def _read_call(name: str, value: Any) -> ToolCall:
 
 
 def read_tool(name: str, value: Any) -> Tool:
-    """One tool; `name` is its place."""
+    """Read one tool; `name` is its place in the request."""
     tool = _checked_map(name, value, _TOOL, ("name",))
     parts: dict[str, Any] = {"name": read_name(f"{name}.name", tool["name"])}
     if "description" in tool:
@@ -214,7 +214,7 @@ def write_json(value: Mapping[str, Any], name: str) -> str:
 
 
 def write_constraint(constraint: Constraint) -> dict[str, Any]:
-    """The one field it stands in."""
+    """The one field that holds the constraint."""
     if constraint.kind == "json_schema":
         return {"json_schema": constraint.text}
     return {"grammar": {constraint.kind: constraint.text}}

@@ -1,4 +1,4 @@
-"""Fields of `embed` and `rerank`: reading what came from outside, writing, and their answers.
+"""Reads and writes the fields of `embed` and `rerank`, and their answers.
 
 A vector is binary on the wire: float32, little-endian. msgpack's own numbers would be more than
 twice as long, and an object each on both sides.
@@ -59,7 +59,9 @@ def _changed(value: Any, default: Any, names: tuple[str, ...]) -> dict[str, Any]
 
 
 def embeddings_of(value: Mapping[str, Any]) -> Embeddings:
-    """The answer to an `embed`. Raises `KeyError`, `TypeError` or `ValueError` for no such."""
+    """The answer to an `embed`. Raises `KeyError`, `TypeError` or `ValueError` for another
+    value.
+    """
     dimensions = int(value["dimensions"])
     vectors = np.frombuffer(value["vectors"], VECTOR_TYPE).reshape(-1, dimensions)
     return Embeddings(
@@ -70,7 +72,9 @@ def embeddings_of(value: Mapping[str, Any]) -> Embeddings:
 
 
 def ranking_of(value: Mapping[str, Any]) -> Ranking:
-    """The answer to a `rerank`. Raises `KeyError`, `TypeError` or `ValueError` for no such."""
+    """The answer to a `rerank`. Raises `KeyError`, `TypeError` or `ValueError` for another
+    value.
+    """
     return Ranking(
         model=str(value["model"]),
         ranked=tuple(

@@ -1,9 +1,9 @@
-"""Whether what an engine says has the types its messages have.
+"""Checks that an engine's messages have the types they should have.
 
-An engine runs somebody's download: what it says is looked at before the daemon acts on it, lists
-it or passes it on, so that nothing of it goes off later, in a request of somebody else. A step's
-tokens (`link.STEP_TOKENS`) are the hot path and not looked at here: only their completion's own
-client reads them (`umad.daemon.fanout`, `events.damaged_id`). Pure.
+An engine runs a model file from anywhere, so its messages are checked before the daemon acts on
+them, lists them or passes them on. A wrong value must not cause an error later, in somebody else's
+request. A step's tokens (`link.STEP_TOKENS`) are the hot path and are not checked here: only their
+completion's own client reads them (`umad.daemon.fanout`, `events.damaged_id`). Pure.
 """
 
 import math
@@ -25,9 +25,9 @@ from umad.protocol.link import (
 )
 from umad.request import FinishReason
 
-# What one frame of an engine may hold: the vectors of 2,048 texts, 32 KiB each, are the most.
+# Most bytes of one frame of an engine. The largest are the vectors of 2,048 texts, 32 KiB each.
 MAX_ENGINE_FRAME_BYTES = 2**28
-# Of codes, messages and names; whole tracebacks are no message.
+# Most characters of codes, messages and names; a message needs no whole traceback.
 _MOST_CHARS = 8192
 _MOST_LANES = 1024
 _MOST_COUNT = 2**63
@@ -39,7 +39,7 @@ Check = Callable[[Any], bool]
 
 
 def check_words(message: Any) -> FromEngine:
-    """`message`, if an engine may say it. Raises `ProtocolViolation` naming the field."""
+    """`message`, if it is one of an engine's. Raises `ProtocolViolation` naming the field."""
     checks = _CHECKS.get(type(message))
     if checks is None:
         raise ProtocolViolation(f"an engine says no {type(message).__name__}")
@@ -49,7 +49,7 @@ def check_words(message: Any) -> FromEngine:
 
 
 def _is_time_ms(value: Any) -> bool:
-    """A length of time."""
+    """Whether the value is a length of time in milliseconds."""
     return type(value) in (float, int) and 0 <= value < MOST_MS
 
 
@@ -142,7 +142,7 @@ def _is_error(value: Any) -> bool:
 
 
 def _are_facts(value: Any) -> bool:
-    """What the daemon itself reads of them is what it is read as; the rest is only listed."""
+    """Check the types of the facts that the daemon itself uses; the others are only listed."""
     if type(value) is not dict or not all(map(_is_word, value)):
         return False
     counts = (value.get(name) for name in ("size_bytes", "n_cells", "max_seqs"))

@@ -1,4 +1,4 @@
-"""`UmadError` <-> the fields of an error message. The one mapping between the two.
+"""Maps `UmadError` to the fields of an error message and back. The one mapping between the two.
 
 Not: the frame around it (`umad.protocol.events`), exit codes or HTTP statuses.
 """
@@ -7,23 +7,23 @@ from umad import errors
 from umad.errors import InternalError, UmadError
 from umad.service import Failed
 
-# What a stranger may know of an unexpected error; the log has the rest.
+# The only text a client gets about an unexpected error; the log has the rest.
 UNEXPECTED = "something unexpected went wrong in the daemon; its log has the detail"
 
 
 class ForeignError(UmadError):
-    """An error of a peer whose codes this version does not know, kept as it came."""
+    """An error with a code that this version does not know, kept as it came."""
 
     def __init__(
         self, code: str, message: str, *, field: str | None = None, retryable: bool = False
     ) -> None:
         super().__init__(message, field=field)
-        # One class stands for every such code, so here they belong to the instance.
+        # One class stands for all such codes, so the code belongs to the instance here.
         self.__dict__.update(code=code, retryable=retryable)
 
 
 def _classes_by_code() -> dict[str, type[UmadError]]:
-    """Every class of `umad.errors` that brings a code of its own."""
+    """Every class of `umad.errors` that defines a code of its own."""
     return {
         kind.code: kind
         for kind in vars(errors).values()
@@ -35,7 +35,7 @@ _BY_CODE = _classes_by_code()
 
 
 def failed_of(error: UmadError) -> Failed:
-    """The event that tells a client of `error`."""
+    """The event that reports `error` to a client."""
     unexpected = error.code == InternalError.code
     return Failed(
         code=error.code,
@@ -48,7 +48,7 @@ def failed_of(error: UmadError) -> Failed:
 def error_of(
     code: str, message: str, field: str | None = None, retryable: bool = False
 ) -> UmadError:
-    """The exception of an error message. A known code decides on `retryable` itself."""
+    """The exception for an error message. The class of a known code decides `retryable`."""
     kind = _BY_CODE.get(code)
     if kind is None:
         return ForeignError(code, message, field=field, retryable=retryable)
@@ -56,5 +56,5 @@ def error_of(
 
 
 def error_of_failed(failed: Failed) -> UmadError:
-    """The exception of a `Failed` event."""
+    """The exception for a `Failed` event."""
     return error_of(failed.code, failed.message, failed.field, failed.retryable)

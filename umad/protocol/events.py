@@ -1,7 +1,7 @@
-"""What the daemon says: encoding, and parsing in the client.
+"""Encodes the daemon's messages, and parses them in the client.
 
-Not: when it says it. Hot: one tokens message and one `parse_event` for every token frame. The
-engine packs what is new (`tokens_tail`), the daemon puts what never changes before it
+Not: deciding when to send one. Hot: one tokens message and one `parse_event` for every token frame.
+The engine packs the new part (`tokens_tail`), the daemon puts the constant part before it
 (`tokens_head`); the two joined are the body.
 
 On the wire a token's log-probability is [logprob, [[id, logprob], …]], in the order of `ids`.
@@ -26,17 +26,18 @@ WireLogprobs = Sequence[tuple[float, Sequence[tuple[int, float]]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
-    """The daemon's hello. frame_bytes: the longest body it takes."""
+    """The daemon's hello."""
 
     protocol: int = PROTOCOL_VERSION
     server: str = ""
     capabilities: tuple[str, ...] = ()
+    # The longest body the daemon takes.
     frame_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The answer to a request that has just one."""
+    """The answer to a request that has one answer."""
 
     value: Any
 
@@ -44,13 +45,13 @@ class Result:
 Message = Event | Welcome | Result
 
 
-# msgpack: a map of five; the keys of `tokens_tail` in a map that has begun.
+# The msgpack byte for a map of five. The keys of `tokens_tail` continue a map that has begun.
 _MAP_OF_5 = b"\x85"
-# A head with the longest id, in four-byte characters.
+# Bytes of a head with the longest id, in four-byte characters.
 _HEAD_BYTES = 1024
 _TEXT, _ONE_ID = b"\xa4text", b"\xa3ids\x91"
-# One packer for small values: making one costs more than they do. Kept by its thread: a value is
-# packed under the GIL in one call.
+# One packer for all small values, because making a packer costs more than packing them. Safe
+# between threads: a value is packed under the GIL in one call.
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
@@ -86,14 +87,14 @@ def encode_tokens(
 
 
 def tokens_head(id: RequestId, index: int) -> bytes:
-    """What the bodies of a completion's tokens messages without logprobs have in common."""
+    """The common beginning of a completion's tokens messages without logprobs."""
     return _MAP_OF_5 + b"".join(
         [msgpack.packb(part) for part in ("type", "tokens", "id", id, "index", index)]
     )
 
 
 def tokens_tail(text: str, token: int) -> bytes:
-    """The rest of such a body: one token and what it added to the text."""
+    """The rest of such a body: one token and the text it added."""
     return _TEXT + _pack(text) + _ONE_ID + _pack(token)
 
 
@@ -109,14 +110,14 @@ def encode_logits(id: RequestId, index: int, position: int | None) -> bytes:
 
 
 def encode_result(id: RequestId, value: Any) -> bytes:
-    """Body of the answer to a unary request. value: what msgpack knows, nothing else."""
+    """Body of the answer to a request with one answer. value: only types that msgpack knows."""
     return _packed({"type": "result", "id": id, "value": value})
 
 
 def encode_error(error: UmadError, id: RequestId | None = None) -> bytes:
-    """Body of an error message, for `id` or else for the request the error itself names.
+    """Body of an error message for `id`, or else for the request the error itself names.
 
-    With neither it concerns the connection.
+    With neither of them the error concerns the whole connection.
     """
     return encode_failed(error.request_id if id is None else id, failed_of(error))
 
@@ -288,10 +289,10 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
 
 
 def damaged_id(body: bytes) -> RequestId | None:
-    """The request a body belongs to that `parse_event` cannot read; None where it does not say so.
+    """The request of a body that `parse_event` cannot read; None where the body does not tell it.
 
-    An engine makes the end of a tokens message, and the daemon, which made its head, does not read
-    it: what is wrong with it is that request's trouble and not its neighbours' on the connection.
+    An engine makes the end of a tokens message, and the daemon makes its head and does not read the
+    end. So a damaged end must fail that request alone, and not the others on the connection.
     """
     unpacker = msgpack.Unpacker()
     unpacker.feed(body[:_HEAD_BYTES])
@@ -308,13 +309,13 @@ def damaged_id(body: bytes) -> RequestId | None:
 def parse_event(body: bytes) -> tuple[RequestId | None, Message]:
     """(request id, message) of a body from the daemon; the id is None in a hello.
 
-    The daemon is trusted to mean what it says, not to be of this version: fields that are not
-    known are ignored. Raises `ProtocolViolation` for everything that is no message.
+    The daemon is trusted but may be of another version: unknown fields are ignored. Raises
+    `ProtocolViolation` for everything that is no message.
     """
     try:
         message = msgpack.unpackb(body)
         request_id = message.get("id")
-        # A client looks its requests up by it.
+        # A client uses the id as a key to find its requests.
         hash(request_id)
         return request_id, _PARSERS[message["type"]](message)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

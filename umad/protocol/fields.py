@@ -1,7 +1,7 @@
-"""Readers of single fields from outside: (name, value) -> checked value, or `BadRequest`.
+"""Reads single fields from outside: (name, value) -> checked value, or `BadRequest`.
 
-Each one decides on the type and on what no later check would survive; ranges that have a meaning
-are checked by the request itself (`umad.request`). An error never quotes a value: it may be a
+Each reader checks the type, and the limits that later checks rely on. The request itself checks
+ranges that have a meaning (`umad.request`). An error never quotes a value, because it may be a
 prompt.
 """
 
@@ -18,7 +18,7 @@ FieldReader = Callable[[str, Any], Any]
 MAX_ID_CHARS = 128
 MAX_NAME_CHARS = 256
 MAX_MODEL_CHARS = 4096  # it may be a path
-# A name is quoted back to say what was meant; it comes from outside and may be anything.
+# Most characters of a name in an error message. It comes from outside and may be anything.
 QUOTED_CHARS = 64
 
 _KINDS: dict[type, str] = {
@@ -34,7 +34,7 @@ _KINDS: dict[type, str] = {
 
 
 def kind_of(value: Any) -> str:
-    """What a client would call the type of `value`."""
+    """The type of `value` in a client's words."""
     return _KINDS.get(type(value), "an extension type")
 
 
@@ -45,7 +45,7 @@ def quoted(name: Any) -> str:
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """A hint to end an error message with; empty where nothing known is like `name`."""
+    """A hint at the end of an error message; empty where no known name is similar to `name`."""
     if not isinstance(name, str):
         return ""
     near = difflib.get_close_matches(name[:QUOTED_CHARS], list(known), n=3)
@@ -53,7 +53,7 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 
 
 def wrong(name: str, wanted: str, value: Any) -> BadRequest:
-    """The error of a value that is of another type."""
+    """The error for a value of the wrong type."""
     return BadRequest(f"{name} must be {wanted}, not {kind_of(value)}", field=name)
 
 
@@ -92,14 +92,14 @@ def read_id(name: str, value: Any) -> int | str:
 
 
 def read_integer(name: str, value: Any) -> int:
-    """An integer; a boolean is none."""
+    """An integer; a boolean is not one."""
     if type(value) is not int:
         raise wrong(name, "an integer", value)
     return value
 
 
 def read_count(name: str, value: Any) -> int:
-    """An integer from 0 that fits what engines count with."""
+    """An integer from 0 to the largest that engines count with."""
     number = read_integer(name, value)
     if not 0 <= number <= MAX_TOKEN_ID:
         raise BadRequest(f"{name} is between 0 and {MAX_TOKEN_ID}", field=name)
@@ -144,10 +144,10 @@ def read_stop(name: str, value: Any) -> tuple[str, ...]:
 
 
 def read_token_ids(name: str, value: Any) -> tuple[int, ...]:
-    """An array of token ids. Whether a model has them all, its engine knows."""
+    """An array of token ids. The engine checks that the model has them."""
     if not isinstance(value, list):
         raise wrong(name, "an array of integers", value)
-    # Whole-array checks: a prompt may have a hundred thousand ids.
+    # Checks of the whole array are fast: a prompt may have a hundred thousand ids.
     if not set(map(type, value)) <= {int}:
         at = next(at for at, one in enumerate(value) if type(one) is not int)
         raise wrong(f"{name}[{at}]", "an integer", value[at])
@@ -157,7 +157,7 @@ def read_token_ids(name: str, value: Any) -> tuple[int, ...]:
 
 
 def read_token_id(name: str, value: Any) -> int:
-    """A token id. Whether a model has it, its engine knows."""
+    """A token id. The engine checks that the model has it."""
     return read_count(name, value)
 
 

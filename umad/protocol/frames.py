@@ -1,6 +1,6 @@
-"""Frames: a 4-byte big-endian length, then that many bytes of body.
+"""Cuts a byte stream into frames: a 4-byte big-endian length, then that many bytes of body.
 
-Not: what a body means. A `FrameReader` belongs to one connection; nothing here locks.
+Not: the meaning of a body. A `FrameReader` belongs to one connection; nothing here locks.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ MAX_FRAME_BYTES = 2 ** (8 * HEADER_BYTES) - 1
 
 
 def encode_frame(body: bytes) -> bytes:
-    """The frame of `body`. Raises `FrameTooLarge` for what no header can announce."""
+    """The frame of `body`. Raises `FrameTooLarge` for a length that no header can hold."""
     if len(body) > MAX_FRAME_BYTES:
         raise FrameTooLarge(f"a frame has at most {MAX_FRAME_BYTES} bytes, not {len(body)}")
     return len(body).to_bytes(HEADER_BYTES, "big") + body
 
 
 class FrameReader:
-    """Cuts a byte stream into bodies, however it was chunked.
+    """Cuts a byte stream into bodies, for any chunks in which it arrives.
 
-    Every byte is copied once or, at a frame that spans chunks, twice; at most one partial frame
-    of `limit_bytes` is held.
+    Every byte is copied once, or twice in a frame that spans chunks. At most one partial frame of
+    `limit_bytes` is held.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -36,17 +36,20 @@ class FrameReader:
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes held of a frame whose end has not come."""
+        """Bytes held of a frame that is not complete yet."""
         return len(self._header) + self._partial.tell()
 
     @property
     def has_partial(self) -> bool:
-        """Whether a frame has begun and not ended: the peer owes the rest of it."""
+        """Whether a frame has begun and not ended, so that the peer must send the rest."""
         return bool(self._header)
 
     def only(self, data: bytes) -> bytes | None:
-        """The body, where `data` is just one frame and none is pending: the usual case between
-        processes that send a frame at a time. Else None: `feed` it."""
+        """The body, where `data` is exactly one frame and none is pending; otherwise None, then
+        `feed` it.
+
+        One frame is the usual case between processes that send a frame at a time.
+        """
         length = len(data) - HEADER_BYTES
         if (
             self._header
@@ -60,8 +63,8 @@ class FrameReader:
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
         """Yield the bodies that `data` completes. Iterate to the end before feeding again.
 
-        Raises `FrameTooLarge` as soon as a header announces too much, after the bodies before
-        it were yielded, and at every call from then on: nobody knows where a frame begins.
+        Raises `FrameTooLarge` when a header announces too much, after yielding the bodies before
+        it. Every later call raises it again, because the beginning of the next frame is unknown.
         """
         if self._violation is not None:
             raise self._violation
@@ -88,7 +91,7 @@ class FrameReader:
             self._partial.write(view[at:])
 
     def _take_header(self, view: memoryview, at: int) -> int:
-        """Complete the header as far as `view` goes; where its body begins."""
+        """Complete the header from `view`; return the place where its body begins."""
         missing = HEADER_BYTES - len(self._header)
         if missing:
             self._header += bytes(view[at : at + missing])

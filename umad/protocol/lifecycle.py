@@ -1,6 +1,6 @@
-"""The life of one completion, as a table: the daemon walks it, `umad ps` shows it.
+"""Defines the life of one completion as a table: the daemon walks it, `umad ps` shows it.
 
-Not: what to do on the way. Pure; the state is a value and belongs to whoever holds it.
+Not: acting on a change of state. Pure; the state is a value and belongs to its holder.
 
     QUEUED ──▶ PREFILL ──▶ GENERATING ──▶ DONE
       ▲ └───────── any of them ──────────▶ FAILED
@@ -14,7 +14,7 @@ from umad.state_table import StateTable
 
 
 class LifecycleState(Enum):
-    """Where a completion stands."""
+    """The states of a completion."""
 
     QUEUED = "queued"
     PREFILL = "prefill"
@@ -26,22 +26,21 @@ class LifecycleState(Enum):
 
 
 class LifecycleEvent(Enum):
-    """What happens to it.
+    """The events that change a completion's state."""
 
-    PREFILLED, TOKENS, ENDED, REJECTED: news from the engine. PAUSE, RESUME: the client has
-    stopped reading, or reads again. CANCEL: somebody no longer wants it. ENGINE_LOST: the engine
-    died and a new one is handed the completion again. FAIL: the daemon gives it up (deadline,
-    engine beyond repair).
-    """
-
+    # PREFILLED, TOKENS, ENDED and REJECTED are news from the engine.
     PREFILLED = "prefilled"
     TOKENS = "tokens"
     ENDED = "ended"
     REJECTED = "rejected"
+    # PAUSE: the client has stopped reading. RESUME: it reads again.
     PAUSE = "pause"
     RESUME = "resume"
+    # The client no longer wants it.
     CANCEL = "cancel"
+    # The engine died, and a new one gets the completion again.
     ENGINE_LOST = "engine_lost"
+    # The daemon gives it up (deadline, engine beyond repair).
     FAIL = "fail"
 
 
@@ -53,7 +52,7 @@ NEXT: dict[tuple[LifecycleState, LifecycleEvent], LifecycleState] = {
     (LifecycleState.QUEUED, LifecycleEvent.ENDED): LifecycleState.DONE,
     (LifecycleState.QUEUED, LifecycleEvent.REJECTED): LifecycleState.FAILED,
     (LifecycleState.QUEUED, LifecycleEvent.PAUSE): LifecycleState.PAUSED,
-    # Pause and resume may cross: resuming what runs changes nothing.
+    # Pause and resume may cross on the way, so resuming a running completion changes nothing.
     (LifecycleState.QUEUED, LifecycleEvent.RESUME): LifecycleState.QUEUED,
     (LifecycleState.QUEUED, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
     (LifecycleState.QUEUED, LifecycleEvent.ENGINE_LOST): LifecycleState.QUEUED,
@@ -77,18 +76,18 @@ NEXT: dict[tuple[LifecycleState, LifecycleEvent], LifecycleState] = {
     (LifecycleState.GENERATING, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
     (LifecycleState.GENERATING, LifecycleEvent.ENGINE_LOST): LifecycleState.QUEUED,
     (LifecycleState.GENERATING, LifecycleEvent.FAIL): LifecycleState.FAILED,
-    # News of the step that ran while the pause was on its way.
+    # These are the news of the step that ran while the pause was on its way.
     (LifecycleState.PAUSED, LifecycleEvent.PREFILLED): LifecycleState.PAUSED,
     (LifecycleState.PAUSED, LifecycleEvent.TOKENS): LifecycleState.PAUSED,
     (LifecycleState.PAUSED, LifecycleEvent.ENDED): LifecycleState.DONE,
     (LifecycleState.PAUSED, LifecycleEvent.REJECTED): LifecycleState.FAILED,
     (LifecycleState.PAUSED, LifecycleEvent.PAUSE): LifecycleState.PAUSED,
-    # It waits for its turn again; the engine's next news says how far it is.
+    # The completion waits again; the engine's next news tells how far it is.
     (LifecycleState.PAUSED, LifecycleEvent.RESUME): LifecycleState.QUEUED,
     (LifecycleState.PAUSED, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
     (LifecycleState.PAUSED, LifecycleEvent.ENGINE_LOST): LifecycleState.PAUSED,
     (LifecycleState.PAUSED, LifecycleEvent.FAIL): LifecycleState.FAILED,
-    # News of the step that ran while the cancel was on its way.
+    # These are the news of the step that ran while the cancel was on its way.
     (LifecycleState.CANCELLING, LifecycleEvent.PREFILLED): LifecycleState.CANCELLING,
     (LifecycleState.CANCELLING, LifecycleEvent.TOKENS): LifecycleState.CANCELLING,
     (LifecycleState.CANCELLING, LifecycleEvent.ENDED): LifecycleState.DONE,
@@ -96,7 +95,7 @@ NEXT: dict[tuple[LifecycleState, LifecycleEvent], LifecycleState] = {
     (LifecycleState.CANCELLING, LifecycleEvent.PAUSE): LifecycleState.CANCELLING,
     (LifecycleState.CANCELLING, LifecycleEvent.RESUME): LifecycleState.CANCELLING,
     (LifecycleState.CANCELLING, LifecycleEvent.CANCEL): LifecycleState.CANCELLING,
-    # Nobody wants it any more, so the new engine never hears of it.
+    # The client no longer wants it, so the new engine does not get it.
     (LifecycleState.CANCELLING, LifecycleEvent.ENGINE_LOST): LifecycleState.DONE,
     (LifecycleState.CANCELLING, LifecycleEvent.FAIL): LifecycleState.FAILED,
 }
@@ -106,5 +105,5 @@ LIFE = StateTable("a completion", NEXT)
 
 
 def advance(state: LifecycleState, event: LifecycleEvent) -> LifecycleState:
-    """The state after `event`. Raises `ImpossibleTransition` where the table has none."""
+    """The state after `event`. Raises `ImpossibleTransition` where the table has no row."""
     return LIFE.after(state, event)

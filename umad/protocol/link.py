@@ -1,10 +1,11 @@
-"""Messages between the daemon and one engine: msgpack arrays, kind first, in the same frames.
+"""Encodes messages between the daemon and one engine: msgpack arrays, kind first, in the same
+frames.
 
-Not for clients (they get `umad.protocol.messages`): both ends are this version of umad, one has
-started the other. An engine trusts the daemon; what an engine says is looked at
-(`umad.protocol.engine_words`). One message a step
-carries every stream's news: a `StepReport`, or, hot, a token for each of some streams and nothing
-else, which is never made into objects (`encode_step_tokens`).
+Not for clients, which use `umad.protocol.messages`. Both ends are this version of umad, because the
+daemon starts the engine. An engine trusts the daemon; the daemon checks an engine's messages
+(`umad.protocol.engine_words`). One message a step carries every stream's news. It is a
+`StepReport`, or on the hot path a token for each of some streams and nothing else, which is never
+made into objects (`encode_step_tokens`).
 Pure: bytes and values.
 """
 
@@ -22,42 +23,44 @@ from umad.request import FinishReason, LogitsUse, SamplingParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Run one completion. Exactly one of prompt, prompt_ids, chat.
+    """Run one completion. Exactly one of prompt, prompt_ids and chat is set."""
 
-    rid: unique for the daemon's life; a restarted engine is handed the same one again.
-    sampling: `seed` and `max_tokens` are always set by the daemon.
-    chat: turns and options as `umad.conversation.to_json` writes them. special: recognise control
-    tokens in `prompt`. constraint: (kind, text) of a `umad.constraint.Constraint`.
-    resume: tokens already sent to the client by an engine that died: they are computed again,
-    not sampled and not reported, and the completion goes on behind them.
-    latency_cap: of its app, None for the engine's. deadline_ms: after which the daemon ends it.
-    logits: it is held until its ring of logits is attached; with "choose" for every token, too.
-    owner: whose it is, opaque (`umad.asker`); salt: prefixes are shared among requests of one salt.
-    leaves_nothing: its session was forgotten while it ran: its cells are given up when it ends.
-    """
-
+    # Unique for the daemon's life; a restarted engine gets the same number again.
     rid: int
+    # The daemon always sets `seed` and `max_tokens`.
     sampling: SamplingParams
     lane: str
     app: str
     prompt: str | None = None
     prompt_ids: tuple[int, ...] | None = None
+    # Turns and options as `umad.conversation.to_json` writes them.
     chat: str | None = None
+    # Recognise control tokens in `prompt`.
     special: bool = True
+    # (kind, text) of a `umad.constraint.Constraint`.
     constraint: tuple[str, str] | None = None
     session: str | None = None
+    # Tokens that an engine sent to the client before it died. They are computed again but not
+    # sampled or reported, and the completion continues after them.
     resume: tuple[int, ...] = ()
+    # The app's own cap; None for the engine's.
     latency_cap: float | None = None
+    # The daemon ends the completion after this time.
     deadline_ms: int | None = None
+    # The completion is held until its ring of logits is attached; with "choose" also for every
+    # token.
     logits: LogitsUse | None = None
+    # The owner, a text that is only compared (`umad.asker`).
     owner: str = ""
+    # Requests with the same salt share prefixes.
     salt: str = ""
+    # Its session was forgotten while it ran, so its cells are freed when it ends.
     leaves_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelOrder:
-    """Let go of a completion; the engine answers with a `Ended` of reason "cancelled"."""
+    """End a completion; the engine answers with an `Ended` of reason "cancelled"."""
 
     rid: int
 
@@ -72,8 +75,10 @@ class SetLane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """The client reads too slowly: compute nothing, and keep the cells only while nobody else
-    waits for them."""
+    """The client reads too slowly: compute nothing.
+
+    The completion keeps its cells only while no other completion waits for them.
+    """
 
     rid: int
 
@@ -87,7 +92,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
-    """The client has its ring of logits: a completion that was held for that goes on."""
+    """The client has its ring of logits: a completion that waited for that continues."""
 
     rid: int
 
@@ -103,10 +108,13 @@ class Choose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCall:
-    """A question with one `EngineReply`. op: tokenize {text, special}, detokenize {ids, pieces},
-    forget {session, owner, prefix, before_rid} (`umad.engine.sessions.forget_desk`), attach {rid,
-    choose}; embed {inputs, dimensions, normalize, truncate, lane, app, owner} and rerank {query,
-    documents, top_n, truncate, lane, app, owner}, which may take long."""
+    """A question with one `EngineReply`.
+
+    op and its args: tokenize {text, special}; detokenize {ids, pieces}; forget {session, owner,
+    prefix, before_rid} (`umad.engine.sessions.forget_desk`); attach {rid, choose}; embed {inputs,
+    dimensions, normalize, truncate, lane, app, owner}; rerank {query, documents, top_n, truncate,
+    lane, app, owner}. The last two may take long.
+    """
 
     call: int
     op: str
@@ -115,8 +123,10 @@ class EngineCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Nobody waits for the `EngineReply` to an embed or rerank `EngineCall` any more; there may be
-    none."""
+    """The daemon no longer waits for the `EngineReply` to an embed or rerank `EngineCall`.
+
+    The engine may send none.
+    """
 
     call: int
 
@@ -135,32 +145,35 @@ ToEngine = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineReady:
-    """The model is mapped and warm. facts: `umad.engine.facts` as a plain map."""
+    """The model is mapped and warm."""
 
+    # `umad.engine.facts` as a plain map.
     facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fatal:
-    """The engine cannot go on and exits; code is one of `umad.errors`."""
+    """The engine cannot continue and exits."""
 
+    # The code of a class of `umad.errors`.
     code: str
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emitted:
-    """News of one stream. logprobs: per id (logprob, ((id, logprob), …)), or None."""
+    """News of one stream."""
 
     rid: int
     ids: tuple[int, ...]
     text: str
+    # For each id (logprob, ((id, logprob), …)), or None.
     logprobs: tuple[tuple[float, tuple[tuple[int, float], ...]], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A completion ended; nothing of it follows. Its cells are free or retained."""
+    """A completion ended; no news of it follows. Its cells are free or retained."""
 
     rid: int
     reason: FinishReason
@@ -172,7 +185,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A completion could not be taken on (too long, a bad token id, a template error)."""
+    """The engine refused a completion (too long, a bad token id, a template error)."""
 
     rid: int
     code: str
@@ -191,29 +204,29 @@ class Prefilled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStats:
-    """Facts of the steps since the last such, for the scorecard. `_total` fields count from the
-    engine's start.
+    """Facts of the steps since the last `StepStats`, for the scorecard.
 
-    began_ns, ended_ns: from the first one's plan to now, on the machine's monotonic clock.
-    device_ms: the decode calls alone. coreless_ms: how long the engine's threads were ready to run
-    while others had the cores, summed and divided by the threads of a decode.
-    bytes_moved: weights touched, KV read and written, logits.
-    waiting: requests not yet admitted, by lane.
-    waits: why requests wait, in words, by their numbers; None where that was told a moment ago.
+    `_total` fields count from the engine's start.
     """
 
+    # From the first step's plan to now, on the machine's monotonic clock.
     began_ns: int = 0
     ended_ns: int = 0
+    # The decode calls alone.
     device_ms: float = 0.0
+    # How long the engine's threads were ready to run while other processes had the cores, summed
+    # and divided by the threads of a decode.
     coreless_ms: float = 0.0
     n_decode: int = 0
     n_prefill_tokens: int = 0
     n_background_tokens: int = 0
+    # Weights touched, KV read and written, logits.
     bytes_moved: int = 0
     cells_live: int = 0
     cells_retained: int = 0
     cells_total: int = 0
     running: int = 0
+    # Requests not yet admitted, by lane.
     waiting: Mapping[str, int] = field(default_factory=dict)
     parked: int = 0
     cuts_total: int = 0
@@ -222,34 +235,36 @@ class StepStats:
     cached_tokens_total: int = 0
     sampled_total: int = 0
     copied_rows_total: int = 0
+    # Why requests wait, in words, by rid; None where that was reported a moment ago.
     waits: Mapping[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """Everything one step brought, for all streams together; stats not with every one.
-
-    logits: (rid, position) of every row that was put into a ring. solo_ms: what its readers would
-    have waited for the step with its interactive work alone; 0 where it had none. carried: there
-    was other work in it.
-    """
+    """All news of one step, for all streams together."""
 
     emitted: tuple[Emitted, ...] = ()
     ended: tuple[Ended, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     prefilled: tuple[Prefilled, ...] = ()
+    # (rid, position) of every row that was put into a ring.
     logits: tuple[tuple[int, int], ...] = ()
+    # Not every report has them.
     stats: StepStats | None = None
+    # The time its readers would have waited for the step with its interactive work alone; 0 where
+    # it had none.
     solo_ms: float = 0.0
+    # The step also had other work.
     carried: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineReply:
-    """Answer to a `EngineCall`; error is (code, message, field)."""
+    """The answer to an `EngineCall`."""
 
     call: int
     value: Any = None
+    # (code, message, field).
     error: tuple[str, str, str | None] | None = None
 
 
@@ -318,7 +333,9 @@ def _build(kind: type, values: Any) -> Any:
 
 
 def unpack(body: bytes) -> Sequence[Any]:
-    """Kind number and values of a body; `message_of` makes the message of all but `STEP_TOKENS`."""
+    """Kind number and values of a body. `message_of` makes the message, except for
+    `STEP_TOKENS`.
+    """
     values: tuple[Any, ...] = msgpack.unpackb(body, use_list=False, strict_map_key=False)
     return values
 
@@ -339,7 +356,7 @@ def _emitted(rows: Sequence[Any]) -> Iterator[Emitted]:
 
 
 def message_of(unpacked: Sequence[Any]) -> ToEngine | FromEngine:
-    """The message of what `unpack` gave."""
+    """The message made from the values that `unpack` returned."""
     number, *values = unpacked
     kind = _KINDS[number]
     fields_of = _FIELDS[kind]

@@ -1,8 +1,8 @@
-"""Messages of the client socket: the names other packages use, gathered.
+"""Gathers the names of the client socket's messages that other packages use.
 
-The daemon: `parse_hello` for the first body of a connection, `parse_request` for every other;
-answers with `encode_welcome`, `encode_event`, `encode_tokens`, `encode_result`, `encode_error`.
-A client: `encode_request` and `parse_event`.
+The daemon uses `parse_hello` for the first body of a connection and `parse_request` for every
+other. It answers with `encode_welcome`, `encode_event`, `encode_tokens`, `encode_result`,
+`encode_error`. A client uses `encode_request` and `parse_event`.
 """
 
 from umad.protocol.events import (

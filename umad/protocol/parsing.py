@@ -1,8 +1,8 @@
-"""Body -> checked request: the only place where what came from outside is taken apart.
+"""Makes a checked request of a body: the only place that takes input from outside apart.
 
-`ProtocolViolation` ends the connection (the body is no message); every other `UmadError` ends one
-request and carries its `request_id` where that could be read. Nothing else is ever raised.
-Not: whether an id is taken, or a model known.
+`ProtocolViolation` ends the connection (the body is no message). Every other `UmadError` ends one
+request and carries its `request_id` where that could be read. No other exception is raised.
+Not: checking that an id is free, or that a model is known.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,10 +34,12 @@ MAX_CAPABILITIES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestKind:
-    """One type of request: its fields besides type and id, and what they make."""
+    """One type of request."""
 
+    # Its fields besides type and id, each with its reader.
     readers: Mapping[str, FieldReader]
     required: tuple[str, ...] = ()
+    # Makes the request from the checked values.
     build: Callable[..., Request]
 
 
@@ -89,7 +91,7 @@ def _generate(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Ge
 
 
 def read_one_constraint(constraints: Mapping[str, Constraint]) -> Constraint | None:
-    """The only one of the constraints given, by the field each came in; None for none."""
+    """The given constraint; None for none. Two exclude each other. Keys: the field of each."""
     if len(constraints) > 1:
         first, second = sorted(constraints)
         raise BadRequest(f"{first} and {second} exclude each other", field=second)
@@ -227,7 +229,7 @@ def _unpack(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ProtocolViolation("a string of the message is not UTF-8") from error
     except ValueError as error:
-        # Every failure of msgpack's own is a ValueError: a key of a wrong type, a bad timestamp.
+        # msgpack raises only ValueErrors: a key of a wrong type, a bad timestamp.
         raise ProtocolViolation("the body is not a msgpack map with string keys") from error
     if not isinstance(message, dict):
         raise ProtocolViolation(f"a message is a map, not {kind_of(message)}")
@@ -244,7 +246,7 @@ def _type_of(message: dict[str, Any]) -> str:
 def _read_fields(
     type_name: str, message: Mapping[str, Any], readers: Mapping[str, FieldReader]
 ) -> dict[str, Any]:
-    """Checked values of the fields that are given; null is the same as leaving one out."""
+    """The checked values of the given fields; null is the same as leaving a field out."""
     values = {}
     for name, value in message.items():
         reader = readers.get(name)
@@ -266,10 +268,10 @@ def _unknown_field(type_name: str, name: Any, readers: Iterable[str]) -> BadRequ
 
 
 def parse_hello(body: bytes) -> Hello:
-    """A connection's first message.
+    """Read a connection's first message.
 
-    Raises `UnsupportedVersion` for another version of the protocol, whatever else its hello says,
-    and `ProtocolViolation` for everything that is not a hello.
+    Raises `UnsupportedVersion` for another version of the protocol, before it checks the rest of
+    the hello, and `ProtocolViolation` for everything that is not a hello.
     """
     message = _unpack(body)
     type_name = _type_of(message)
@@ -296,10 +298,10 @@ def parse_hello(body: bytes) -> Hello:
 
 
 def parse_request(body: bytes) -> Request:
-    """Any message after the hello.
+    """Read any message after the hello.
 
-    Raises `ProtocolViolation` for what is no message, `BadRequest` for a request with something
-    wrong in it.
+    Raises `ProtocolViolation` for a body that is no message, `BadRequest` for a request with an
+    error in it.
     """
     message = _unpack(body)
     type_name = _type_of(message)
@@ -321,7 +323,7 @@ def _build(type_name: str, request_id: RequestId, message: dict[str, Any]) -> Re
         raise BadRequest(
             f"there is no request {quoted(type_name)}{nearest(type_name, KINDS)}", field="type"
         )
-    # Every request may say for whom it is asked.
+    # Every request may name its asker.
     said = message.pop("asker", None)
     asker = None if said is None else asker_fields.read_asker("asker", said)
     values = _read_fields(type_name, message, kind.readers)

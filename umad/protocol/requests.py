@@ -1,7 +1,7 @@
-"""What a client says, as values, and how a client writes it down.
+"""Describes a client's messages as values, and encodes them.
 
-Not: taking apart what came from outside (`umad.protocol.parsing`).
-A request's `id` is chosen by the client, unique among its connection's live requests.
+Not: parsing input from outside (`umad.protocol.parsing`).
+The client chooses a request's `id`; it is unique among the live requests of its connection.
 """
 
 from collections.abc import Mapping
@@ -25,25 +25,27 @@ RequestId = int | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """First on every connection. client: a name for logs; capabilities: none are defined yet."""
+    """The first message on every connection."""
 
     protocol: int = PROTOCOL_VERSION
+    # A name for logs.
     client: str = ""
+    # None are defined yet.
     capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """Every request. asker: for whom it is asked, by a front end that asks for somebody else; None
-    for the connection's own process."""
+    """The fields of every request."""
 
     id: RequestId
+    # The asker, where a front end asks for somebody else; None for the connection's own process.
     asker: Asker | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate(Asking):
-    """Run `request`; `generate` and `chat` on the wire, by what it holds. Events follow."""
+    """Run `request`. On the wire it is `generate` or `chat`, by its content. Events follow."""
 
     request: GenerateRequest
 
@@ -64,32 +66,31 @@ class Rerank(Asking):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenize(Asking):
-    """Result: the token ids of `text`. special: recognise control tokens in it."""
+    """Result: the token ids of `text`."""
 
     text: str
     model: str | None = None
+    # Recognise control tokens in it.
     special: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detokenize(Asking):
-    """Result: the text of `ids`; with `pieces` the bytes of each, which may be part of a
-    character."""
+    """Result: the text of `ids`."""
 
     ids: tuple[int, ...]
     model: str | None = None
+    # The result is the bytes of each token instead, which may be part of a character.
     pieces: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel(Asking):
-    """End a request. Exactly one of both is set. Result: null.
+    """End a request. Exactly one of the two fields is set. Result: null."""
 
-    request: the daemon's id (`Accepted.request`), of any connection.
-    own_id: the id this connection gave it, which is known before `Accepted` has come.
-    """
-
+    # The daemon's id (`Accepted.request`), of any connection.
     request: str | None = None
+    # The id this connection gave it, which is known before `Accepted` arrives.
     own_id: RequestId | None = None
 
 
@@ -130,9 +131,9 @@ class Sessions(Asking):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forget(Asking):
-    """Give up what is kept of a session, or of all: cells, host memory, files. One of both is set.
+    """Delete what is kept of one session, or of all: cells, host memory, files. One field is set.
 
-    Result: {sessions, in_use}: names of those given up, and of those that are when their requests
+    Result: {sessions, in_use}: names of those deleted now, and of those deleted when their requests
     end.
     """
 
@@ -147,20 +148,24 @@ class Metrics(Asking):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachLogits(Asking):
-    """Read a live request's logits (`request`: the daemon's id). Only for the process that made it.
+    """Read a live request's logits. Only for the process that made the request.
 
     Result: the ring's layout (`umad.sampling.ring`); its descriptor comes beside it (SCM_RIGHTS).
-    choose: from the next row on the client chooses the tokens.
     """
 
+    # The daemon's id of the request.
     request: str
+    # From the next row on the client chooses the tokens.
     choose: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChooseToken(Asking):
-    """`token` is to be number `position` of `request`. Result: null, when it has been passed on; if
-    it cannot be meant, the request it is for ends with an error."""
+    """Make `token` number `position` of `request`.
+
+    Result: null, once the choice has been passed on. An invalid choice ends its request with an
+    error.
+    """
 
     request: str
     position: int
@@ -191,8 +196,8 @@ Request = (
     | Ping
 )
 
-# Answered before the next request is looked at, so that none of them is ever live: whoever has as
-# many live requests as it may can still cancel one.
+# These are answered before the next request is read, so none of them is ever live. A client with as
+# many live requests as it may have can still cancel one.
 AT_ONCE = (Cancel, Priority, Models, Sessions, ChooseToken, Ping)
 
 TYPE_NAMES: dict[type, str] = {
@@ -219,7 +224,7 @@ _DEFAULT_REQUEST = GenerateRequest()
 
 
 def _changed(value: Any, default: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Fields that differ from the default: a daemon's defaults then count for the rest."""
+    """The fields that differ from the default; the daemon's defaults hold for the rest."""
     return {
         name: given for name in names if (given := getattr(value, name)) != getattr(default, name)
     }
@@ -268,7 +273,7 @@ def _fields(message: Hello | Request) -> Mapping[str, Any]:
 
 
 def encode_request(message: Hello | Request) -> bytes:
-    """Body of the frame of `message`. Raises `BadRequest` for what no frame can carry."""
+    """Body of the frame of `message`. Raises `BadRequest` for a value no frame can carry."""
     try:
         body: bytes = msgpack.packb(_fields(message))
     except UnicodeEncodeError as error:
