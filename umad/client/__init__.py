@@ -10,16 +10,16 @@
 `umad` itself has these names, and all others a program needs, in one place.
 
 `AsyncClient` is the `umad.service.Service` every front end uses: many requests on one connection,
-on the loop that first used it. `Client` blocks its thread, one request at a time, with neither a
-loop nor a thread behind it. Both connect at their first use, and again after a connection was
-lost. Not: starting a daemon, and not the protocol itself (`umad.protocol`).
+on the loop that first used it. `Client` blocks its thread and does one request at a time, without a
+loop or a second thread. Both connect at their first use, and again after a connection was lost.
+Not: starting a daemon, and not the protocol itself (`umad.protocol`).
 
-How a request fails: every method raises the `UmadError`, the daemon's as well as what the client
-finds out itself (`NoDaemon`, `ConnectionLost`, `DeadlineExceeded`, `LimitExceeded`). Only `events`,
-for front ends that pass a failure on, brings the daemon's as a last event, `Failed`.
+Every method raises a `UmadError` when a request fails: the daemon's error, or one the client finds
+itself (`NoDaemon`, `ConnectionLost`, `DeadlineExceeded`, `LimitExceeded`). Only `events`, for front
+ends that pass a failure on, brings the daemon's error as a last event, `Failed`.
 
     asynchronous  AsyncClient            connection  one connection on a loop
-    link          which connection, when
+    link          opens the connection when it is needed
     blocking      Client                 channel     one blocking connection
     verbs         every method, once     inbox       unread events of one request; the read gate
     methods       how a verb becomes a method of both clients
@@ -27,9 +27,9 @@ for front ends that pass a failure on, brings the daemon's as a last event, `Fai
     chats         a chat's answer, in pieces and whole
     results       single answers         rows        models, requests and the scorecard, typed
     options       timeouts and bounds    opening     the socket's path, hello, connect errors
-    logits        rows of logits to read, tokens to choose
-    trust         who may listen on the socket that is spoken to
-    attaching     where those rows are: a descriptor is fetched
+    logits        reads rows of logits, chooses tokens
+    attaching     fetches the descriptor of the memory that holds those rows
+    trust         checks which user listens on the socket
 
 State belongs to a client and to the loop or thread that uses it; nothing here locks.
 """

@@ -1,6 +1,6 @@
-"""`AsyncClient`: the daemon as a `umad.service.Service`, many requests on one connection.
+"""Provides `AsyncClient`: the daemon as a `umad.service.Service`, many requests on one connection.
 
-Its methods are made of the verbs (`umad.client.verbs`).
+Its methods are made from the verbs (`umad.client.verbs`).
 Not: the connection itself (`umad.client.connection`). Belongs to the loop that first used it.
 """
 
@@ -68,10 +68,10 @@ def _gathers(
 
 
 class AsyncClient:
-    """Connects at its first use and again after a loss; what ran on a lost connection is lost.
+    """Connects at its first use and again after a loss; requests on a lost connection are lost.
 
-    path: the daemon's socket; None for the default (`umad.socket_path`). Every method may raise
-    `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded` besides what it says.
+    path: the daemon's socket; None for the default (`umad.socket_path`). Besides the errors it
+    names, every method may raise `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded`.
     """
 
     def __init__(
@@ -100,14 +100,16 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. What runs on it is cancelled; the client is not used again."""
+        """Close the connection. Its requests are cancelled; do not use the client again."""
         await self._link.close()
 
     def on_behalf(self, asker: Asker) -> Self:
-        """A client that asks for `asker`: the daemon lets it see and touch what that one may. It
-        takes rights away and never gives any (`umad.asker`).
+        """A client that asks for `asker`: the daemon shows it only what that asker may see and
+        touch.
 
-        It shares the connection of this one."""
+        This takes rights away and never gives any (`umad.asker`). The new client shares this one's
+        connection.
+        """
         if asker == MACHINE_USER:
             return self
         other = copy.copy(self)
@@ -125,10 +127,10 @@ class AsyncClient:
     def events(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Events of one request, ending with `Done` of every index or `Failed`: for front ends,
-        which pass a failure on. `generate` raises it.
+        """Events of one request, ending with `Done` of every index or `Failed`.
 
-        Leaving the iterator cancels the request; where that must not wait for the iterator to be
+        For front ends, which pass a failure on as an event; `generate` raises it. Leaving the
+        iterator cancels the request. To cancel at once, without waiting until the iterator is
         collected, wrap it in `contextlib.aclosing`. Raises `LimitExceeded` where far too much was
         left unread (`umad.client.inbox`).
         """
@@ -157,9 +159,10 @@ class AsyncClient:
 
     async def attach(self, request: str, *, choose: bool = False) -> AttachedRing:
         """The ring of logits of a live request of this process, by the daemon's id
-        (`Accepted.request`). `umad.client.logits` does this by itself.
+        (`Accepted.request`).
 
-        choose: from the next row on the client chooses the tokens. Raises `UnknownRequest`.
+        `umad.client.logits` calls this by itself. choose: from the next row on the client chooses
+        the tokens. Raises `UnknownRequest`.
         """
         return await asyncio.to_thread(
             attach_ring,
@@ -172,8 +175,10 @@ class AsyncClient:
         )
 
     def choose(self, request: str, position: int, token: int) -> None:
-        """Let `token` be number `position` of a request that waits for it. Nothing is answered:
-        a choice that cannot be meant ends the request with an error. Raises `ConnectionLost`."""
+        """Make `token` number `position` of a request that waits for it. There is no answer.
+
+        An invalid choice ends the request with an error. Raises `ConnectionLost`.
+        """
         connection = self._link.connection
         if connection is None:
             raise ConnectionLost("this client is not connected, so none of its requests is live")
@@ -209,7 +214,7 @@ class AsyncClient:
     # -- how the kinds of verbs are carried out --------------------------------------------------
 
     async def _ask(self, question: Question[T]) -> T:
-        """The answer to one message. What would go on without anybody is cancelled."""
+        """The answer to one message. Work that nobody waits for any more is cancelled."""
         connection = await self._link.connected()
         carry_out = connection.work if question.wait == "embed" else connection.call
         request = question.message(connection.next_id())
@@ -218,7 +223,7 @@ class AsyncClient:
         return question.read(await carry_out(request, question.timeout_s(self._options)))
 
     async def _follow(self, flow: EventFlow[T]) -> AsyncGenerator[T, None]:
-        """What a generation brings; raises what it fails with."""
+        """Yield the pieces of a generation; raise the error it fails with."""
         read = flow.reader(await self.models() if flow.wants_models else ())
         async with aclosing(self.events(flow.request)) as events:
             async for event in events:
@@ -229,5 +234,5 @@ class AsyncClient:
 
 
 def _as_service(client: AsyncClient) -> Service:
-    """Only for the type checker, which would hold the methods' types to the seam's otherwise."""
+    """Let the type checker compare the client's methods with `Service`. Nothing calls this."""
     return client

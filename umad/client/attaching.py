@@ -1,8 +1,8 @@
 """Fetches the descriptor of a request's logits, over a connection of its own.
 
 A transport of an event loop cannot receive a descriptor, and the daemon cannot send one between the
-frames of a busy connection; this one carries nothing else and is closed again.
-Not: reading what is behind it (`umad.client.logits`). Blocks; any thread.
+frames of a busy connection. So this connection carries nothing else and is closed again.
+Not: reading the memory behind the descriptor (`umad.client.logits`). Blocks; any thread.
 """
 
 import os
@@ -23,9 +23,11 @@ from umad.service import Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachedRing:
-    """layout: where marks and rows lie (`umad.sampling.ring`). fd: for reading; the caller's."""
+    """A ring of logits that the client may read."""
 
+    # Where marks and rows lie (`umad.sampling.ring`).
     layout: Mapping[str, Any]
+    # Open for reading; the caller closes it.
     fd: int
 
 
@@ -40,7 +42,7 @@ def attach_ring(
 ) -> AttachedRing:
     """Attach to `request`, the daemon's id of a live request of this very process.
 
-    Raises `UnknownRequest` for any other, and what a connection may raise.
+    Raises `UnknownRequest` for any other request, and the errors of a connection.
     """
     channel = Channel.open(path, options, clock)
     try:

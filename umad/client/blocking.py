@@ -1,7 +1,8 @@
-"""`Client`: the daemon for a program without an event loop, one request at a time.
+"""Provides `Client`: the daemon for a program without an event loop, one request at a time.
 
-A socket of its own (`umad.client.channel`) and neither a loop nor a thread behind it. Its methods
-are those of `AsyncClient`, made of the same verbs (`umad.client.verbs`). Belongs to one thread.
+It has a socket of its own (`umad.client.channel`) and uses neither a loop nor a second thread. Its
+methods are those of `AsyncClient`, made from the same verbs (`umad.client.verbs`). Belongs to one
+thread.
 """
 
 import os
@@ -77,10 +78,10 @@ def _gathers(verb: Callable[P, Gathering[T, R]]) -> Callable[Concatenate["Client
 class Client:
     """Connects at its first use and again after a loss.
 
-    path: the daemon's socket; None for the default (`umad.socket_path`). Every method may raise
-    `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded` besides what it says, and
-    `LimitExceeded` while an iterator of this client is open or another thread uses it: two requests
-    at once are two clients.
+    path: the daemon's socket; None for the default (`umad.socket_path`). Besides the errors it
+    names, every method may raise `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded`. It
+    raises `LimitExceeded` while an iterator of this client is open or another thread uses the
+    client: use two clients for two requests at once.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Client:
         self._clock = clock or MonotonicClock()
         self._channel: Channel | None = None
         self._last_id = 0
-        # Held by the one request that may be under way: a second thread would take its answers.
+        # Held by the one request that may be under way. A second thread would take its answers.
         self._busy = threading.Lock()
         self._closed = False
         self._asker: Asker | None = None
@@ -114,17 +115,19 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection. What runs on it is cancelled; the client is not used again."""
+        """Close the connection. Its requests are cancelled; do not use the client again."""
         self._closed = True
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
     def on_behalf(self, asker: Asker) -> Self:
-        """A client that asks for `asker`: the daemon lets it see and touch what that one may. It
-        takes rights away and never gives any (`umad.asker`).
+        """A client that asks for `asker`: the daemon shows it only what that asker may see and
+        touch.
 
-        It has a connection of its own, to be closed for itself."""
+        This takes rights away and never gives any (`umad.asker`). The new client has a connection
+        of its own and must be closed separately.
+        """
         if asker == MACHINE_USER:
             return self
         other = type(self)(self._path, options=self._options, clock=self._clock)
@@ -132,7 +135,7 @@ class Client:
         return other
 
     def _connected(self) -> Channel:
-        """The connection, for one request, whose end releases `_busy`."""
+        """The connection, for one request. The request must release `_busy` at its end."""
         if self._closed:
             raise ConnectionLost("this client was closed")
         if not self._busy.acquire(blocking=False):
@@ -161,10 +164,10 @@ class Client:
     chat = _gathers(verbs.chat)
 
     def events(self, request: GenerateRequest) -> Generator[Event, None, None]:
-        """Events of one request, ending with `Done` of every index or `Failed`: for front ends,
-        which pass a failure on. `generate` raises it.
+        """Events of one request, ending with `Done` of every index or `Failed`.
 
-        Leaving the iterator, or Ctrl-C in it, cancels the request.
+        For front ends, which pass a failure on as an event; `generate` raises it. Leaving the
+        iterator, or Ctrl-C in it, cancels the request.
         """
         request.check()
         return self._events(request)
@@ -192,26 +195,29 @@ class Client:
                 self._busy.release()
 
     def _abandon(self, channel: Channel, request_id: RequestId) -> None:
-        """Cancel; what still comes for the request is dropped by the next one."""
+        """Cancel a request. The next request drops the messages that still arrive for it."""
         if not channel.is_alive():
             return
-        # A connection that is lost or full meanwhile is closed, which cancels its requests as well.
+        # A connection that is lost or full by now is closed, which also cancels its requests.
         with suppress(ConnectionLost, DeadlineExceeded):
             channel.send(Cancel(id=self._next_id(), own_id=request_id))
 
     def attach(self, request: str, *, choose: bool = False) -> AttachedRing:
         """The ring of logits of a live request of this process, by the daemon's id
-        (`Accepted.request`). `umad.client.logits` does this by itself.
+        (`Accepted.request`).
 
-        choose: from the next row on the client chooses the tokens. Raises `UnknownRequest`.
+        `umad.client.logits` calls this by itself. choose: from the next row on the client chooses
+        the tokens. Raises `UnknownRequest`.
         """
         return attach_ring(
             self._path, self._options, self._clock, request, choose=choose, asker=self._asker
         )
 
     def choose(self, request: str, position: int, token: int) -> None:
-        """Let `token` be number `position` of a request that waits for it. Nothing is answered:
-        a choice that cannot be meant ends the request with an error. Raises `ConnectionLost`."""
+        """Make `token` number `position` of a request that waits for it. There is no answer.
+
+        An invalid choice ends the request with an error. Raises `ConnectionLost`.
+        """
         if self._channel is None:
             raise ConnectionLost("this client is not connected, so none of its requests is live")
         self._channel.send(
@@ -247,7 +253,7 @@ class Client:
     # -- how the kinds of verbs are carried out --------------------------------------------------
 
     def _ask(self, question: Question[T]) -> T:
-        """The answer to one message. Ctrl-C cancels what would go on without anybody."""
+        """The answer to one message. Ctrl-C cancels work that nobody waits for any more."""
         request = question.message(self._next_id())
         if self._asker is not None:
             request = replace(request, asker=self._asker)
@@ -267,7 +273,7 @@ class Client:
         return question.read(value)
 
     def _follow(self, flow: EventFlow[T]) -> Generator[T, None, None]:
-        """What a generation brings; raises what it fails with."""
+        """Yield the pieces of a generation; raise the error it fails with."""
         read = flow.reader(self.models() if flow.wants_models else ())
         with closing(self.events(flow.request)) as events:
             for event in events:

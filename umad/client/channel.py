@@ -1,6 +1,7 @@
-"""One blocking connection to the daemon: whole messages out and in, every wait bounded.
+"""Sends and receives whole messages on one blocking connection to the daemon; every wait is
+bounded.
 
-Not: which request a message belongs to (`umad.client.blocking`). Belongs to one thread.
+Not: choosing the request a message belongs to (`umad.client.blocking`). Belongs to one thread.
 """
 
 import os
@@ -35,7 +36,7 @@ _READ_BYTES = 64 * 2**10
 
 
 class Channel:
-    """Use `open`. After any `ConnectionLost` it stays closed."""
+    """A blocking connection, made by `open`. After any `ConnectionLost` it stays closed."""
 
     def __init__(self, sock: socket.socket, options: ClientOptions, clock: Clock) -> None:
         self._sock = sock
@@ -44,14 +45,14 @@ class Channel:
         self._reader = FrameReader(options.frame_bytes)
         self._bodies: deque[bytes] = deque()
         self._welcome = Welcome()
-        # Why the connection ends, where that is known.
+        # The reason for the end of the connection, where it is known.
         self._farewell: Failed | None = None
-        # Descriptors that came; None while none is wanted, and the kernel drops what comes.
+        # Descriptors that arrived. None while none is wanted; the kernel then drops any.
         self._descriptors: list[int] | None = None
 
     @classmethod
     def open(cls, path: str, options: ClientOptions, clock: Clock) -> Self:
-        """Connect and be greeted. Raises `NoDaemon`, `Refused` or what the daemon says instead."""
+        """Connect and be greeted. Raises `NoDaemon`, `Refused` or the daemon's own error."""
         owners = trusted_owners(options.socket_owner, os.environ)
         check_folder(path, owners)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -77,7 +78,7 @@ class Channel:
         self._sock.close()
 
     def send(self, request: Request) -> None:
-        """Send a request, whole or not at all as far as this connection goes on."""
+        """Send a whole request; the connection is closed where only a part of it could be sent."""
         frame = request_frame(encode_request(request), self._welcome)
         sent = False
         try:
@@ -92,11 +93,13 @@ class Channel:
             raise self._loss() from error
         finally:
             if not sent:
-                # Also at Ctrl-C: half a frame may have left, nothing can follow it.
+                # Also at Ctrl-C: half a frame may have been sent, so nothing can follow it.
                 self.close()
 
     def receive(self, request_id: RequestId, timeout_s: float) -> Message:
-        """The next message for `request_id`; others are of requests nobody waits for any more."""
+        """The next message for `request_id`; messages for requests that nobody waits for are
+        dropped.
+        """
         deadline_ns = self._clock.now_ns() + round(timeout_s * 1e9)
         while True:
             while self._bodies:
@@ -108,7 +111,9 @@ class Channel:
     def receive_descriptor(
         self, request_id: RequestId, timeout_s: float
     ) -> tuple[Message, int | None]:
-        """The next message for `request_id` and the descriptor that came with it, the caller's."""
+        """The next message for `request_id`, and the descriptor that came with it, for the caller
+        to close.
+        """
         self._descriptors = []
         received = False
         try:
@@ -122,7 +127,7 @@ class Channel:
         return message, first[0] if first else None
 
     def is_alive(self) -> bool:
-        """Whether the daemon is still there; drops what came for abandoned requests."""
+        """Whether the daemon is still there. Drops messages for abandoned requests."""
         if self._sock.fileno() < 0:
             return False
         self._sock.setblocking(False)
@@ -148,12 +153,12 @@ class Channel:
     def _parse(self, body: bytes) -> tuple[RequestId | None, Message]:
         request_id, message = parse_event(body)
         if request_id is None and isinstance(message, Failed):
-            # About the connection; the daemon closes it next.
+            # This error is about the connection; the daemon closes it next.
             self._farewell = message
         return request_id, message
 
     def _fill(self, deadline_ns: int, timeout_s: float) -> None:
-        """Wait for bytes; at least one, not always a whole message."""
+        """Wait for at least one byte, which may be less than a whole message."""
         left_s = (deadline_ns - self._clock.now_ns()) / 1e9
         try:
             if left_s <= 0:

@@ -1,10 +1,10 @@
-"""A chat's answer: its pieces while it comes, and all of it at the end.
+"""Reads a chat's answer: its pieces while it arrives, and the whole of it at the end.
 
     for piece in client.stream("Why is the sky blue?"):
         if isinstance(piece, Content):
             print(piece.text, end="")
 
-Not: the marks that a family of models writes (`umad.chat`). One answer's own.
+Not: the marks that a family of models writes (`umad.chat`). Each reader serves one answer.
 """
 
 import json
@@ -29,13 +29,13 @@ from umad.service import Accepted, Done, GenerationEvent, TokenLogprob, Tokens
 class ChatResult:
     """A whole answer; `str()` of it is its text."""
 
-    # Without thinking and tool calls.
+    # The text without thinking and tool calls.
     text: str
-    # The thinking; empty where the model does none.
+    # The thinking; empty where the model does not think.
     reasoning: str
-    # In the order they were made. `arguments` is JSON text, as the model wrote it.
+    # The calls in the order they were made. `arguments` is JSON text, as the model wrote it.
     tool_calls: tuple[ToolCall, ...]
-    # length: it is not whole. cancelled: somebody ended it.
+    # "length": the answer is not complete. "cancelled": somebody ended it.
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
@@ -45,7 +45,7 @@ class ChatResult:
     request: str
     # The stop string that ended it, where one did.
     stop: str | None = None
-    # Of every token, where `logprobs` were asked for.
+    # For every token, where `logprobs` were asked for.
     logprobs: tuple[TokenLogprob, ...] = ()
 
     @override
@@ -63,8 +63,11 @@ class ChatResult:
         )
 
     def json(self) -> Any:
-        """The text's value, of an answer that kept to a schema. Raises `ValueError` where the text
-        is no JSON, as it is when the answer ended with "length"."""
+        """The value of the text, for an answer that kept to a schema.
+
+        Raises `ValueError` where the text is not JSON, for example when the answer ended with
+        "length".
+        """
         return json.loads(self.text)
 
 
@@ -72,11 +75,13 @@ Piece = Content | Reasoning | ToolCall | ChatResult
 
 
 class ChatReading:
-    """Events of one completion in, pieces out: texts as they come, a call once it is whole, and the
-    result last."""
+    """Turns the events of one completion into pieces.
+
+    Texts come out as they arrive, a call once it is complete, and the result last.
+    """
 
     def __init__(self, request: GenerateRequest, models: ModelFacts) -> None:
-        # Without tools on offer, what looks like a call is the answer's text.
+        # Without tools on offer, a text that looks like a call is the answer's text.
         self._tools = request.chat.tools if request.chat.tool_choice != "none" else ()
         self._models = {row["name"]: row for row in models}
         self._accepted: Accepted | None = None

@@ -1,7 +1,8 @@
-"""One connection to the daemon on an asyncio loop: frames in, each handed to its request.
+"""Carries one connection to the daemon on an asyncio loop and hands each message to its request.
 
-A Protocol class and not a stream: everything that one read brought is parsed in one call, and each
-waiting consumer is woken once. Not: what is asked, or when to connect anew (`AsyncClient`).
+It is a Protocol class and not a stream, so that everything one read brought is parsed in one call
+and each waiting consumer is woken once. Not: choosing what to ask, or when to reconnect
+(`AsyncClient`).
 Owner: the loop it was opened on.
 """
 
@@ -44,12 +45,12 @@ from umad.protocol.messages import (
 from umad.service import Failed, Take
 
 _READ_BYTES = 64 * 2**10
-# What an event weighs in memory beyond its frame's bytes: objects, their heads, the queue.
+# Memory of an event beyond its frame's bytes: objects, their heads, the queue.
 _EVENT_BYTES = 256
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Use `open_connection`. Ids are counted up and never used twice."""
+    """A connection, made by `open_connection`. It counts ids up and never uses one twice."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: ClientOptions) -> None:
         self._loop = loop
@@ -62,10 +63,10 @@ class Connection(asyncio.BufferedProtocol):
         self._welcome = Welcome()
         # The daemon's first message, or None where it closed the connection instead.
         self._greeting: asyncio.Future[Message | None] = loop.create_future()
-        # Set while the transport takes more; waited for by whoever sends.
+        # Set while the transport takes more bytes; senders wait for it.
         self._writable = asyncio.Event()
         self._writable.set()
-        # Why the connection ends, where that is known.
+        # The reason for the end of the connection, where it is known.
         self._farewell: Failed | None = None
         self._gone = asyncio.Event()
 
@@ -98,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
             del self._calls[request.id]
 
     async def work(self, request: Request, timeout_s: float) -> Any:
-        """The same for what may take long; who stops to wait for it cancels it."""
+        """As `call`, for work that may take long; cancelling the wait cancels the work."""
         answered = False
         try:
             value = await self.call(request, timeout_s)
@@ -139,7 +140,10 @@ class Connection(asyncio.BufferedProtocol):
         return inbox
 
     def finish(self, request_id: RequestId, inbox: EventInbox, *, cancel: bool) -> None:
-        """Nobody reads this request's events any more; cancel: it may not have ended either."""
+        """Stop reading the events of a request.
+
+        cancel: cancel the request too, if it has not ended yet.
+        """
         inbox.close()
         was_live = self._inboxes.pop(request_id, None) is not None
         if was_live and cancel:
@@ -165,14 +169,14 @@ class Connection(asyncio.BufferedProtocol):
             await self._writable.wait()
 
     def _cancel(self, request_id: RequestId) -> None:
-        # Nobody waits for the answer: the request may have ended meanwhile.
+        # The answer does not matter: the request may have ended meanwhile.
         if self.is_open:
             self._transport.write(self._frame(Cancel(id=self.next_id(), own_id=request_id)))
 
     # -- opening ---------------------------------------------------------------------------------
 
     async def greet(self) -> None:
-        """Say hello and wait for the daemon's."""
+        """Send the hello and wait for the daemon's."""
         self._transport.write(hello_frame(self._options.name))
         message = await self._greeting
         if message is None:
@@ -222,7 +226,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
 
     def _loss(self) -> UmadError:
-        """A new error for each who is told: a shared one would gather all their tracebacks."""
+        """A new error for each waiter, because a shared one would collect all their tracebacks."""
         if self._farewell is not None:
             return error_of_failed(self._farewell)
         return ConnectionLost("the daemon closed the connection before the answer was complete")
@@ -236,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(message, Welcome):
             self._greeted(message)
         elif request_id is None:
-            # About the connection; the daemon closes it next.
+            # This error is about the connection; the daemon closes it next.
             if isinstance(message, Failed):
                 self._farewell = message
                 self._greeted(message)
@@ -250,10 +254,13 @@ class Connection(asyncio.BufferedProtocol):
                 answer.set_result(message.value)
             elif isinstance(message, Failed):
                 answer.set_exception(error_of_failed(message))
-        # Anything else belongs to a request that nobody waits for any more.
+        # Every other message belongs to a request that nobody waits for any more.
 
     def _damaged(self, body: bytes, violation: ProtocolViolation) -> None:
-        """End the request whose tokens cannot be read. Raises where nobody knows whose they are."""
+        """End the request whose tokens cannot be read.
+
+        Raises the violation where the body does not tell its request.
+        """
         request_id = damaged_id(body)
         if request_id is None:
             raise violation
@@ -267,7 +274,7 @@ class Connection(asyncio.BufferedProtocol):
             self._greeting.set_result(message)
 
     def _give_up(self, request_id: RequestId, inbox: EventInbox) -> None:
-        """Rule 3 of `umad.client.inbox`."""
+        """Apply rule 3 of `umad.client.inbox`."""
         del self._inboxes[request_id]
         self._cancel(request_id)
         inbox.fail(
@@ -279,7 +286,7 @@ class Connection(asyncio.BufferedProtocol):
 
 
 async def open_connection(path: str, options: ClientOptions) -> Connection:
-    """Connect and be greeted. Raises `NoDaemon`, `Refused` or what the daemon says instead."""
+    """Connect and be greeted. Raises `NoDaemon`, `Refused` or the daemon's own error."""
     loop = asyncio.get_running_loop()
     transport: asyncio.Transport | None = None
     greeted = False

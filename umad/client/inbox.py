@@ -1,14 +1,14 @@
-"""Unread events of one request, and the rule that decides when the socket is read.
+"""Holds the unread events of one request, and decides when the socket is read.
 
-Many requests share one connection, and a client that stops reading it stops them all. The rule:
+Many requests share one connection, and a client that stops reading it stops them all. The rules:
 
-1.  The socket is left alone while more than `unread_bytes` lie unread *and nobody waits*. So
-    whoever waits is served: a consumer that reads slowly, or never, cannot hold up another one.
+1.  The socket is not read while more than `unread_bytes` lie unread *and nobody waits*. So
+    a waiting consumer is served: one that reads slowly, or never, cannot hold up another one.
 2.  As soon as somebody waits, or half of the unread has been read, the socket is read again.
 3.  While some wait, the unread of a slow one grows. At `unread_request_bytes` its request is given
-    up: it is cancelled, and its consumer gets `LimitExceeded` behind what lies unread.
+    up: it is cancelled, and its consumer gets `LimitExceeded` after its unread events.
 
-While a client leaves its socket alone, the daemon pauses that client's generations and nobody
+While a client does not read its socket, the daemon pauses that client's generations and nobody
 else's. A consumer that wants to be slow without rule 3 uses a client of its own.
 Owner: the connection; everything runs on its loop.
 """
@@ -31,27 +31,27 @@ class ReadGate:
         self._paused = False
 
     def arrived(self, size_bytes: int) -> None:
-        """Somebody has more to read."""
+        """Count bytes that some consumer has not read yet."""
         self._unread_bytes += size_bytes
 
     def read(self, size_bytes: int) -> None:
-        """Somebody has read, or let go of, what had arrived."""
+        """Count bytes that a consumer has read or thrown away."""
         self._unread_bytes -= size_bytes
         if self._paused and self._unread_bytes <= self._limit_bytes // 2:
             self._resume()
 
     def waits(self) -> None:
-        """Somebody waits for what is still in the socket."""
+        """Note that a consumer waits for data that is still in the socket."""
         self._waiting += 1
         if self._paused:
             self._resume()
 
     def served(self) -> None:
-        """Somebody no longer waits."""
+        """Note that a consumer no longer waits."""
         self._waiting -= 1
 
     def settle(self) -> None:
-        """After everything received was handed out: is there reason to read on?"""
+        """Stop reading if nobody needs more. Called once everything received was handed out."""
         if self._paused or self._waiting or self._unread_bytes <= self._limit_bytes:
             return
         if not self._transport.is_closing():
@@ -67,7 +67,7 @@ class ReadGate:
 class EventInbox:
     """Events of one request in order, for the one consumer that awaits `get`.
 
-    take: offered tokens that the consumer is waiting for, before they wake it.
+    take: is offered the tokens the consumer waits for, before they wake the consumer.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class EventInbox:
         self.unread_bytes = 0
 
     def put(self, event: Event, size_bytes: int) -> None:
-        """Add an event; a consumer that waits is woken once, however many follow."""
+        """Add an event; a waiting consumer is woken once for all events that follow."""
         if self._take is not None and isinstance(event, Tokens) and self._is_awaited:
             try:
                 if self._take(event):
@@ -106,17 +106,17 @@ class EventInbox:
 
     @property
     def _is_awaited(self) -> bool:
-        """Whether the consumer has read, and is done with, all that came."""
+        """Whether the consumer has read and handled everything that came."""
         return self._waiter is not None and not self._waiter.done()
 
     def fail(self, error: UmadError) -> None:
-        """Raise `error` in the consumer once it has read what is there. The first one counts."""
+        """Raise `error` in the consumer once it has read all events. The first error counts."""
         if self._error is None:
             self._error = error
         self._wake()
 
     async def get(self) -> Event:
-        """The next event. Raises what `fail` was told."""
+        """The next event. Raises the error given to `fail`."""
         while not self._events:
             if self._error is not None:
                 raise self._error
@@ -127,7 +127,7 @@ class EventInbox:
         return event
 
     def close(self) -> None:
-        """The consumer has left, or has had its last event."""
+        """Release everything: the consumer has left, or has had its last event."""
         self._watch.cancel()
         self._events.clear()
         self._gate.read(self.unread_bytes)
@@ -147,7 +147,8 @@ class EventInbox:
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
-            # It counts as served from here on: its task runs only after the gate has settled.
+            # The consumer counts as served from here on, because its task runs only after the gate
+            # has settled.
             self._gate.served()
             if not waiter.done():
                 waiter.set_result(None)

@@ -1,9 +1,10 @@
-"""The arguments of a generation, as a caller writes them, to a request.
+"""Makes a request from the arguments of a generation, as a caller writes them.
 
-No argument is dropped. A name that is unknown raises `TypeError` with the nearest one, and so does
-a whole `GenerateRequest` or `SamplingParams` beside keywords that it already decides. A value of
-the wrong type raises `BadRequest`, naming the keyword. None is the same as leaving a keyword out.
-Not: what the daemon makes of a request (`umad.request` has its fields). Values only.
+No argument is dropped. An unknown name raises `TypeError` with the nearest one. A whole
+`GenerateRequest` or `SamplingParams` beside keywords that it already decides raises `TypeError`
+too. A value of the wrong type raises `BadRequest`, naming the keyword. None is the same as leaving
+a keyword out.
+Not: the meaning of a request's fields (`umad.request`). Values only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,19 +20,22 @@ from umad.protocol.fields import FieldReader, nearest
 from umad.protocol.parsing import KINDS, read_one_constraint
 from umad.request import SAMPLING_FIELDS, GenerateRequest, LogitsUse, SamplingParams
 
-# A text to go on from, the turns of a chat, or a request that says everything itself.
+# A text to continue, the turns of a chat, or a request that is already complete.
 Prompt = str | Sequence[Turn] | GenerateRequest
 
 
 class RequestKeywords(TypedDict, total=False):
-    """What every generation takes. The fields of `SamplingParams` and `GenerateRequest` explain."""
+    """The keywords every generation takes.
+
+    The fields of `SamplingParams` and `GenerateRequest` explain them.
+    """
 
     model: str | None
     lane: str | None
     app: str | None
     session: str | None
     deadline_ms: int | None
-    # JSON schema the answer keeps to: a map, its JSON text, or a pydantic model.
+    # The JSON schema of the answer: a map, its JSON text, or a pydantic model.
     schema: Any
     # GBNF, or a map of one of gbnf, lark and regex.
     grammar: str | Mapping[str, str] | None
@@ -55,17 +59,18 @@ class RequestKeywords(TypedDict, total=False):
 
 
 class TextKeywords(RequestKeywords, total=False):
-    """What a generation takes whose answer is read as text."""
+    """The keywords of a generation whose answer is read as text."""
 
-    # Of a prompt: control tokens written in it are meant as such.
+    # For a prompt: control tokens written in it are meant as such.
     special: bool | None
-    # Of turns: more variables for the template; the last turn is begun and goes on.
+    # For turns: more variables for the template.
     template_kwargs: Mapping[str, Any] | None
+    # For turns: the last turn is unfinished, and the answer continues it.
     continue_final: bool | None
 
 
 class ChatKeywords(RequestKeywords, total=False):
-    """What a chat takes."""
+    """The keywords of a chat."""
 
     tools: Sequence[Tool | Mapping[str, Any]] | None
     # "required" forces a call; `tool_name` forces one of that tool.
@@ -76,7 +81,7 @@ class ChatKeywords(RequestKeywords, total=False):
 
 
 class GenerateKeywords(TextKeywords, total=False):
-    """What a generation takes whose events are read."""
+    """The keywords of a generation whose events are read."""
 
     n: int | None
     logits: LogitsUse | None
@@ -100,9 +105,10 @@ _READERS: Mapping[str, FieldReader] = {**KINDS["generate"].readers, **KINDS["cha
 def request_of(
     verb: str, prompt: Prompt, keywords: Mapping[str, Any], known: type, *, is_chat: bool = False
 ) -> GenerateRequest:
-    """The request of a call of `verb`, checked. known: the `TypedDict` of what it takes.
+    """The checked request of a call of `verb`.
 
-    is_chat: a text is a user's turn and not a prompt. Raises `TypeError` and `BadRequest`.
+    known: the `TypedDict` of the keywords it takes. is_chat: a text is a user's turn and not a
+    prompt. Raises `TypeError` and `BadRequest`.
     """
     given = given_of(verb, keywords, known)
     if isinstance(prompt, GenerateRequest):
@@ -139,7 +145,7 @@ def request_of(
 
 
 def given_of(verb: str, keywords: Mapping[str, Any], known: type) -> dict[str, Any]:
-    """The keywords that say something. Raises `TypeError` for one that `verb` does not take."""
+    """The keywords that are not None. Raises `TypeError` for one that `verb` does not take."""
     names = known.__annotations__
     for name in keywords:
         if name not in names:
@@ -148,21 +154,23 @@ def given_of(verb: str, keywords: Mapping[str, Any], known: type) -> dict[str, A
 
 
 def checked(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` as the protocol's readers take them, of a request of that kind. Raises
-    `BadRequest`."""
+    """`values` after the protocol's readers for requests of this kind have checked them.
+
+    Raises `BadRequest`.
+    """
     readers = KINDS[kind].readers
     return {name: readers[name](name, _plain(value)) for name, value in values.items()}
 
 
 def one_completion(request: GenerateRequest) -> GenerateRequest:
-    """`request`, whose one answer is wanted. Raises `BadRequest` where it asks for more."""
+    """`request`, which must ask for one completion. Raises `BadRequest` where it asks for more."""
     if request.n != 1:
         raise BadRequest("one text has room for one completion: n must be 1", field="n")
     return request
 
 
 def with_markup(request: GenerateRequest) -> GenerateRequest:
-    """`request`, its answer written so that `umad.chat` can take it apart."""
+    """`request`, with its answer written so that `umad.chat` can parse it."""
     if request.messages is None:
         raise BadRequest(
             "a chat has messages; a prompt is what text() goes on from", field="prompt"
@@ -206,7 +214,7 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as it would arrive over a socket: what Python and numpy have more of, they mean."""
+    """`value` as it would arrive over a socket: types of Python and numpy become plain ones."""
     if isinstance(value, bool | str) or value is None:
         return value
     if isinstance(value, Integral):

@@ -1,6 +1,7 @@
-"""The connection of an `AsyncClient`: made at its first use, and made again after a loss.
+"""Opens the connection of an `AsyncClient` at its first use, and again after a loss.
 
-Clients that ask on behalf of different people share one. Not: frames (`umad.client.connection`).
+Clients that ask on behalf of different people share one link. Not: frames
+(`umad.client.connection`).
 Belongs to the loop that first used it.
 """
 
@@ -12,11 +13,12 @@ from umad.errors import ConnectionLost, LimitExceeded
 
 
 class Link:
-    """At most one connection to the socket at `path`. connection: the last one, open or lost."""
+    """At most one connection to the socket at `path`."""
 
     def __init__(self, path: str, options: ClientOptions) -> None:
         self._path = path
         self._options = options
+        # The last connection, open or lost.
         self.connection: Connection | None = None
         self._opening = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -33,7 +35,7 @@ class Link:
             return self.connection
 
     async def close(self) -> None:
-        """Close it for good."""
+        """Close the link for good."""
         self._closed = True
         self._settle_on(asyncio.get_running_loop())
         async with self._opening:
@@ -42,9 +44,10 @@ class Link:
             await connection.close()
 
     def _settle_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to `loop`: the first one, or the next where that has ended (`asyncio.run` twice).
+        """Belong to `loop`: the first one, or the next after that has ended (`asyncio.run` twice).
 
-        Raises `LimitExceeded` where another one runs."""
+        Raises `LimitExceeded` while another loop runs.
+        """
         if self._loop is loop:
             return
         if self._loop is not None:

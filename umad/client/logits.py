@@ -1,15 +1,15 @@
-"""Read a request's logits where the engine has put them, and choose its tokens from them.
+"""Reads a request's logits in memory shared with the engine, and chooses its tokens from them.
 
     request = GenerateRequest(prompt="Once", logits="choose")
     for item in read_logits(client, request):
         if isinstance(item, LogitsRow):
             item.choose(int(item.values.argmax()))
 
-The rows lie in memory shared with the engine; `values` is a view of them and nothing is copied.
-With logits="read" the engine draws the tokens and goes on: whoever is too slow finds a row
-overwritten (`umad.sampling.ring.RowOverwritten`). With "choose" it waits for each choice, for ten
+`values` is a view of the shared memory, and nothing is copied. With logits="read" the engine draws
+the tokens and does not wait: a reader that is too slow finds a row overwritten
+(`umad.sampling.ring.RowOverwritten`). With "choose" the engine waits for each choice, for ten
 seconds unless configured otherwise.
-Not imported by `umad.client`: only who wants logits pays for numpy.
+Not imported by `umad.client`, so that only programs that want logits load numpy.
 """
 
 import mmap
@@ -41,28 +41,35 @@ class LogitsRow:
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """float32 (n_vocab,), read-only: the memory itself, as the model left it, before any
-        penalty or temperature. Raises `RowOverwritten` where it has gone; a copy is the caller's
-        to make."""
+        """float32 (n_vocab,), read-only: the shared memory itself, before any penalty or
+        temperature.
+
+        Raises `RowOverwritten` where the row is gone. Copy it to keep it.
+        """
         return self._ring.row(self.position)
 
     def check(self) -> None:
-        """After the last use of `values`, where the engine does not wait: raises `RowOverwritten`
-        if they changed meanwhile."""
+        """Raise `RowOverwritten` if `values` changed meanwhile.
+
+        Call it after the last use of `values`, where the engine does not wait.
+        """
         self._ring.check(self.position)
 
     def choose(self, token: int) -> None:
-        """Let `token` be the one. Once for each row, of a request that asked to choose; a token
-        the model does not have, or a second choice, ends the request with an error."""
+        """Choose `token`, once for each row, in a request that asked to choose.
+
+        A token the model does not have, or a second choice, ends the request with an error.
+        """
         self._choose(self.position, token)
 
 
 def read_logits(
     client: Client, request: GenerateRequest
 ) -> Generator[GenerationEvent | LogitsRow, None, None]:
-    """What `client.generate` yields, with the rows of logits in between, each before its token.
+    """The events of `client.generate`, with each row of logits before its token.
 
-    Raises what ends the request early, and `BadRequest` where `request.logits` is not set.
+    Raises the error that ends the request early, and `BadRequest` where `request.logits` is not
+    set.
     """
     _check(request)
     name, ring = "", None
@@ -85,7 +92,7 @@ def read_logits(
 async def read_logits_async(
     client: AsyncClient, request: GenerateRequest
 ) -> AsyncGenerator[GenerationEvent | LogitsRow, None]:
-    """The same of an `AsyncClient`."""
+    """As `read_logits`, for an `AsyncClient`."""
     _check(request)
     name, ring = "", None
 
@@ -110,7 +117,7 @@ def _check(request: GenerateRequest) -> None:
 
 
 def _reader(attached: AttachedRing) -> RingReader:
-    """Map it. The mapping goes with the last view of it."""
+    """Map the ring's memory. The mapping is freed with the last view of it."""
     try:
         layout = RingLayout.of_map(attached.layout)
         memory = mmap.mmap(attached.fd, layout.n_bytes, prot=mmap.PROT_READ)

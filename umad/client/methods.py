@@ -1,13 +1,13 @@
-"""The three kinds of verbs, and how a verb becomes a method of both clients.
+"""Defines the three kinds of verbs, and makes a verb a method of both clients.
 
 A verb is a function of `umad.client.verbs`. It takes the method's arguments and returns a value
-that says what to send and how to read what comes back:
+that says what to send and how to read the answer:
 
     Question    one message, one answer                       client.tokenize(...)
     Flow        one generation, read event by event           client.stream(...)
     Gathering   the same, read to its end into one value      client.chat(...)
 
-`umad.client.blocking` and `umad.client.asynchronous` each say once how a kind is carried out.
+`umad.client.blocking` and `umad.client.asynchronous` each define once how a kind is carried out.
 Not: any verb itself. Values only; nothing here blocks.
 """
 
@@ -34,11 +34,11 @@ ModelFacts = Sequence[Mapping[str, Any]]
 class Question(Generic[T]):
     """One message with one answer."""
 
-    # Makes the message, once the connection has given it an id.
+    # Makes the message from the id that the connection gives it.
     message: Callable[[RequestId], Request]
-    # Holds the answer to its shape; raises `ProtocolViolation`.
+    # Checks the answer's type; raises `ProtocolViolation`.
     read: Callable[[Any], T]
-    # The bound of `ClientOptions` that counts. An "embed" that is given up on is cancelled.
+    # The timeout of `ClientOptions` that applies. Giving up on an "embed" cancels it.
     wait: Wait = "call"
 
     def timeout_s(self, options: ClientOptions) -> float:
@@ -57,8 +57,8 @@ class EventFlow(Generic[T]):
     """One generation, read while it runs."""
 
     request: GenerateRequest
-    # Called once with the models' facts (none unless `wants_models`); what it returns is called
-    # with every event and says what the caller gets for it.
+    # Called once with the models' facts (none unless `wants_models`). The function it returns is
+    # called with every event and returns the caller's pieces for it.
     reader: Callable[[ModelFacts], Callable[[GenerationEvent], Iterable[T]]]
     # The facts have to be asked for before the request is sent.
     wants_models: bool = False
@@ -75,8 +75,8 @@ class Gathering(Generic[T, R]):
 def dressed(method: M, verb: Callable[..., Any], *, owner: str, returns: Callable[[Any], Any]) -> M:
     """`method` with the name, the documentation and the signature of `verb`.
 
-    owner: the class it is a method of. returns: the method's return type, of the type that the
-    verb's kind is made of.
+    owner: the class it is a method of. returns: makes the method's return type from the type inside
+    the verb's kind.
     """
     plain = inspect.signature(verb)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,4 +1,4 @@
-"""What a connection begins with: the socket's path, the hello, and why it did not come about.
+"""Provides the parts of opening a connection: the socket's path, the hello, the connect errors.
 
 Not: the connecting itself, which differs between a loop and a thread.
 """
@@ -25,7 +25,7 @@ from umad.version import __version__
 
 
 def socket_path(path: str | os.PathLike[str] | None) -> str:
-    """The path given, or the default one. Raises `BadConfig` where no socket can be there."""
+    """The given path, or the default one. Raises `BadConfig` where no socket can be there."""
     if path is None:
         return default_socket_path(os.environ, sys.platform)
     return check_socket_path(os.fspath(path), sys.platform)
@@ -60,7 +60,7 @@ def request_frame(body: bytes, welcome: Welcome) -> bytes:
 
 
 def connect_error(path: str, error: OSError) -> UmadError:
-    """What an `OSError` of connect(2) means for the user."""
+    """The error that tells the user what an `OSError` of connect(2) means."""
     match error:
         case FileNotFoundError() | ConnectionRefusedError():
             return NoDaemon(f"no daemon listens on {path}; start one: umad serve")
@@ -75,7 +75,7 @@ def connect_error(path: str, error: OSError) -> UmadError:
 
 
 def silent_daemon(path: str, waited_s: float) -> NoDaemon:
-    """The error for a socket that somebody holds and nobody answers."""
+    """The error for a socket that a process holds but does not answer."""
     return NoDaemon(
         f"the daemon on {path} did not answer within {waited_s:g} s; see its log, or end it: "
         f"its pid is in {path}.lock"

@@ -1,33 +1,33 @@
-"""How long a client waits and how much it holds. Values only."""
+"""Holds the timeouts and memory limits of a client. Values only."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """Bounds of one client. Seconds and bytes.
+    """The limits of one client, in seconds and bytes."""
 
-    name: what the daemon's log calls this client.
-    connect_s: to connect and be greeted. call_s: to send a request, and for a single answer.
-    load_s: for a model to be loaded. event_s: between two events of a request; a request that
-    waits behind others has none for long. embed_s: for all vectors of one request, or its ranking.
-    frame_bytes: longest message taken from the daemon.
-    unread_bytes: unread events of all requests together beyond which the socket is left alone,
-    as long as nobody waits (`umad.client.inbox`).
-    unread_request_bytes: unread events of one request beyond which it is given up.
-    socket_owner: a user, by name or number, whose daemon is spoken to besides this user's own and
-    root's; None for what UMAD_SOCKET_OWNER says.
-    """
-
+    # The client's name in the daemon's log.
     name: str = "python"
+    # To connect and be greeted.
     connect_s: float = 5.0
+    # To send a request, and to wait for a single answer.
     call_s: float = 30.0
+    # To wait until a model is loaded.
     load_s: float = 660.0
+    # Between two events of a request. A request that waits behind others gets none for long.
     event_s: float = 600.0
+    # For all vectors of one request, or its ranking.
     embed_s: float = 3600.0
+    # Longest message taken from the daemon.
     frame_bytes: int = 16 * 2**20
+    # Unread events of all requests together. Beyond it the socket is not read as long as nobody
+    # waits (`umad.client.inbox`).
     unread_bytes: int = 256 * 2**10
+    # Unread events of one request. Beyond it the request is given up.
     unread_request_bytes: int = 16 * 2**20
+    # A user, by name or number, whose daemon is trusted besides this user's own and root's; None
+    # for the value of UMAD_SOCKET_OWNER.
     socket_owner: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Single answers of the daemon, held to their shape. Each raises `ProtocolViolation`."""
+"""Checks the type of the daemon's single answers. Each function raises `ProtocolViolation`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -62,7 +62,7 @@ def as_rows(kind: type[R]) -> Callable[[Any], list[R]]:
 
 
 def as_nothing(value: Any) -> None:
-    """Word that it is done; a daemon may say more than this client knows of."""
+    """Accept any answer: a newer daemon may say more than this client knows."""
 
 
 def as_embeddings(value: Any) -> Embeddings:

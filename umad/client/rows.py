@@ -1,9 +1,9 @@
-"""The rows that `models`, `sessions`, `metrics` and `load` answer with, typed.
+"""Gives types to the rows that `models`, `sessions`, `metrics` and `load` answer with.
 
-A row is also the mapping the daemon sent: `row.state` and `row["state"]` say the same. A daemon
-that is newer than this client sends keys that have no attribute here; they are in the mapping. One
-that is older leaves keys out; their attributes are None, or empty.
-Not: what the daemon puts into them (`umad.daemon.listing`, `umad.metrics.summary`). Values only.
+A row is also the mapping the daemon sent: `row.state` and `row["state"]` are the same. A newer
+daemon sends keys that have no attribute here; they are in the mapping. An older daemon leaves keys
+out; their attributes are None, or empty.
+Not: the daemon's choice of values (`umad.daemon.listing`, `umad.metrics.summary`). Values only.
 """
 
 import types
@@ -51,7 +51,7 @@ class Row(Mapping[str, Any]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelRow(Row):
-    """One loaded or loading model. What its engine knows is there from its first readiness on."""
+    """One loaded or loading model. Its engine's facts are there once the engine was ready."""
 
     name: str = ""
     # starting, ready, draining, dead, failed or stopped.
@@ -66,27 +66,28 @@ class ModelRow(Row):
     # KV cells of the pool that all requests share, and how many sequences it holds at once.
     ctx: int | None = None
     seqs: int | None = None
-    # Tokens the model was trained to look back over.
+    # The context length in tokens that the model was trained with.
     n_ctx_train: int | None = None
     n_params: int | None = None
     n_vocab: int | None = None
     kv_type: str = ""
-    # False: it only embeds or ranks.
+    # False: the model only embeds or ranks.
     generates: bool | None = None
     # Its template shows tools to the model.
     takes_tools: bool | None = None
-    # What becomes of a text's tokens when it is embedded; "rank": it judges pairs instead.
+    # How a text's tokens become one vector; "rank": the model judges pairs instead.
     pooling: str = ""
-    # Tokens of the longest text that is embedded; numbers of a vector.
+    # Tokens of the longest text that it embeds.
     embed_tokens: int | None = None
+    # Numbers in one vector.
     embed_width: int | None = None
-    # Of the engine's process; None while there is none.
+    # The engine's process id; None while there is no process.
     pid: int | None = None
     restarts: int = 0
     # Completions that run or wait, and those of them that wait.
     live: int = 0
     waiting: int = 0
-    # {code, message} of why it failed.
+    # {code, message}: why it failed.
     error: Mapping[str, str] | None = None
 
 
@@ -94,21 +95,21 @@ class ModelRow(Row):
 class RequestRow(Row):
     """One live request."""
 
-    # The daemon's id of it: for `cancel` and `set_priority`.
+    # The daemon's id, for `cancel` and `set_priority`.
     request: str = ""
     app: str = ""
-    # What the client calls itself.
+    # The client's own name for itself.
     client: str = ""
-    # Of the client's process.
+    # The process id of the client.
     pid: int | None = None
     lane: str = ""
     session: str | None = None
     model: str = ""
     # queued, prefill, generating, paused or cancelling; embed or rerank.
     state: str = ""
-    # Why it waits, in words; None where it does not, or nothing is known.
+    # Why it waits, in words; None where it does not wait, or the reason is not known.
     waits_for: str | None = None
-    # Its completions, or its texts.
+    # The number of its completions, or of its texts.
     n: int = 0
     prompt_tokens: int = 0
     # Tokens of all completions so far.
@@ -118,7 +119,10 @@ class RequestRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeltRow(Row):
-    """What the readers of one lane or one app felt in the window. None: nothing was measured."""
+    """The waiting times that readers of one lane or one app had in the window.
+
+    None: nothing was measured.
+    """
 
     requests: int = 0
     running: int = 0
@@ -131,7 +135,7 @@ class FeltRow(Row):
     p95_ms: float | None = None
     p99_ms: float | None = None
     max_ms: float | None = None
-    # What would have been waited with no background work about.
+    # The time a reader would have waited without background work.
     solo_ms: float | None = None
     # Time to the first token.
     ttft_p50_ms: float | None = None
@@ -140,19 +144,20 @@ class FeltRow(Row):
     p95_over_solo: float | None = None
     p99_over_solo: float | None = None
     max_over_solo: float | None = None
-    # Of a hundred gaps, those longer than the cap allows.
+    # Percent of the gaps that are longer than the cap allows.
     over_cap_pct: float | None = None
     guard_held: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricsRow(FeltRow):
-    """The scorecard of a model, or of all: interactive readers' felt times, and the device's work.
+    """The scorecard of a model, or of all: waiting times of interactive readers, and the device's
+    work.
 
-    How each figure is computed stands in `umad.metrics.summary`.
+    `umad.metrics.summary` defines how each figure is computed.
     """
 
-    # The window that everything is of; absent from a single model's.
+    # Length of the measured window; absent from a single model's scorecard.
     window_s: float | None = None
     tokens_per_s_at_cap: float | None = None
     sum_bmt_mb_per_token: float | None = None
@@ -183,10 +188,10 @@ class MetricsRow(FeltRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ForgottenRow(Row):
-    """What `forget` gave up: names of sessions."""
+    """Names of the sessions that `forget` deleted."""
 
     sessions: tuple[str, ...] = ()
-    # Those that a request runs in: they go when it ends.
+    # Sessions in which a request runs: they are deleted when it ends.
     in_use: tuple[str, ...] = ()
 
 
@@ -195,7 +200,7 @@ _Read = Callable[[str, Any], Any]
 
 @cache
 def _readers(row: type[Row]) -> Mapping[str, _Read]:
-    """By field, what holds a value to the field's type."""
+    """The reader of each field, which checks a value against the field's type."""
     return {one.name: _reader(one.type) for one in fields(row) if one.name != "raw"}
 
 
@@ -216,7 +221,7 @@ def _reader(kind: Any) -> _Read:
 
 
 def _exact(kind: type) -> _Read:
-    # A figure that happens to be whole is still a figure; a boolean is no number.
+    # A float may arrive as a whole number; a boolean is not a number.
     taken = {int, float} if kind is float else {kind}
 
     def read(name: str, value: Any) -> Any:

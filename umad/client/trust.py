@@ -1,7 +1,7 @@
-"""Whether the process behind a socket may be told anything: asked before a client's first byte.
+"""Checks, before a client sends its first byte, that a trusted user listens on the socket.
 
-A prompt goes to whoever listens. The kernel says who that is; it must be this user or root, or the
-user that was named (a service's). Not: the daemon's side of it (`umad.daemon.identity`).
+A prompt goes to whichever process listens. The kernel names its user, who must be this user, root,
+or the user that was configured (a service's). Not: the daemon's own check (`umad.daemon.identity`).
 """
 
 import os
@@ -19,8 +19,11 @@ _UID_CHARS = 10
 
 
 def trusted_owners(named: str | None, environ: Mapping[str, str]) -> frozenset[int]:
-    """Users whose daemons are spoken to. named: one more, by name or number; None for the
-    variable's. Raises `BadConfig` where there is no such user."""
+    """The users whose daemons are trusted.
+
+    named: one more user, by name or number; None for the variable's value. Raises `BadConfig` where
+    there is no such user.
+    """
     own = {os.geteuid(), _ROOT}
     if owner := named or environ.get(OWNER_VARIABLE):
         own.add(_uid(owner))
@@ -28,8 +31,10 @@ def trusted_owners(named: str | None, environ: Mapping[str, str]) -> frozenset[i
 
 
 def check_folder(path: str, owners: frozenset[int]) -> None:
-    """Raises `Refused` where others may put a socket of their own in the place of `path`, or of
-    what it leads to. A folder that is not there is left to connect(2) to tell of."""
+    """Raise `Refused` where others may replace the socket at `path`, or the file it links to.
+
+    A missing folder is no error here; connect(2) reports it.
+    """
     for folder in {os.path.dirname(os.path.abspath(path)), os.path.dirname(os.path.realpath(path))}:
         try:
             found = os.stat(folder)
@@ -40,7 +45,7 @@ def check_folder(path: str, owners: frozenset[int]) -> None:
                 f"the socket's folder {folder} belongs to {_user(found.st_uid)}, so nothing was "
                 f"sent; set UMAD_SOCKET, or {OWNER_VARIABLE} to that user if you trust it"
             )
-        # In a sticky folder only its owner replaces a socket.
+        # In a sticky folder only a socket's owner may replace the socket.
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
             raise Refused(
                 f"others may write to the socket's folder, so nothing was sent: "
@@ -49,8 +54,10 @@ def check_folder(path: str, owners: frozenset[int]) -> None:
 
 
 def check_peer(fd: int, path: str, owners: frozenset[int]) -> None:
-    """Raises `Refused` where the process that listens is another user's; `OSError` where it has
-    gone. fd: connected."""
+    """Raise `Refused` where the listening process belongs to an untrusted user.
+
+    fd: connected. Raises `OSError` where the process has gone.
+    """
     uid = peer_of(fd).uid
     if uid not in owners:
         raise Refused(

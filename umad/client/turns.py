@@ -1,9 +1,9 @@
-"""The turns and tools of a chat, in any form that has one obvious meaning, to values.
+"""Converts the turns and tools of a chat to values, from any form that has one obvious meaning.
 
-A turn is a `ChatMessage`, or a map with the same fields; maps written for OpenAI's interface are
-taken too (parts of text as content, calls and tools inside a "function"). What is unknown or of the
+A turn is a `ChatMessage`, or a map with the same fields. Maps written for OpenAI's interface are
+taken too (parts of text as content, calls and tools inside a "function"). An unknown field or a
 wrong type is refused by name; nothing is dropped.
-Not: fields of the wire (`umad.protocol.chat_fields`), which checks what comes out of here as well.
+Not: fields of the wire (`umad.protocol.chat_fields`), which checks the result of this module too.
 """
 
 import json
@@ -19,7 +19,7 @@ Turn = ChatMessage | Mapping[str, Any]
 
 
 def turns_of(value: Sequence[Turn] | str) -> tuple[ChatMessage, ...]:
-    """The turns of a chat; a text is a user's first. Raises `BadRequest` naming the turn."""
+    """The turns of a chat; a text becomes a user's turn. Raises `BadRequest` naming the turn."""
     if isinstance(value, str):
         return (ChatMessage(role="user", content=value),)
     if isinstance(value, ChatMessage | Mapping) or not isinstance(value, Sequence):
@@ -88,7 +88,7 @@ def _tool(name: str, value: Any) -> Tool:
 
 
 def _unwrapped(name: str, value: Mapping[str, Any], beside: set[str]) -> dict[str, Any]:
-    """What stands inside "function" with what stands `beside` it, or the map itself."""
+    """The fields inside "function" together with those `beside` it, or the map itself."""
     if "function" not in value:
         return dict(value)
     inside = value["function"]

@@ -1,7 +1,7 @@
-"""Every verb of the clients, once: its arguments, its documentation, its message, its answer.
+"""Defines every verb of the clients once: its arguments, documentation, message and answer.
 
-`umad.client.blocking` and `umad.client.asynchronous` make their methods of these. To add a verb,
-write it here and name it in both.
+`umad.client.blocking` and `umad.client.asynchronous` make their methods from these functions. To
+add a verb, write it here and name it in both.
 Not: sending or waiting. Pure; each function only returns a value (`umad.client.methods`).
 """
 
@@ -44,19 +44,23 @@ from umad.service import GenerationEvent, Tokens
 
 def generate(prompt: Prompt, **keywords: Unpack[GenerateKeywords]) -> EventFlow[GenerationEvent]:
     """Events of one request: `Accepted`, then `Progress` and `Tokens`, and `Done` of each
-    completion. Raises what ends it early. Leaving the iterator cancels the request.
+    completion.
+
+    Raises the error that ends the request early. Leaving the iterator cancels the request.
     """
     request = request_of("generate", prompt, keywords, GenerateKeywords)
     return EventFlow(request=request, reader=lambda _: lambda event: (event,))
 
 
 def text(prompt: Prompt, **keywords: Unpack[TextKeywords]) -> EventFlow[str]:
-    """Pieces of the text that follows `prompt`, as they come. Raises what ends it early."""
+    """Pieces of the text that follows `prompt`, as they come. Raises the error that ends it
+    early.
+    """
     return _text("text", prompt, keywords)
 
 
 def complete(prompt: Prompt, **keywords: Unpack[TextKeywords]) -> Gathering[str, str]:
-    """The text that follows `prompt`; as far as it came when somebody cancelled it."""
+    """The text that follows `prompt`. When the request is cancelled, the text so far."""
     return Gathering(flow=_text("complete", prompt, keywords), fold="".join)
 
 
@@ -64,7 +68,9 @@ def stream(
     turns: str | Sequence[Turn] | GenerateRequest, **keywords: Unpack[ChatKeywords]
 ) -> EventFlow[Piece]:
     """Pieces of a chat's answer: `Content` and `Reasoning` as they come, a `ToolCall` once it is
-    whole, and the `ChatResult` last. Raises what ends it early.
+    complete, and the `ChatResult` last.
+
+    Raises the error that ends the answer early.
     """
     return _chat("stream", turns, keywords)
 
@@ -72,8 +78,10 @@ def stream(
 def chat(
     turns: str | Sequence[Turn] | GenerateRequest, **keywords: Unpack[ChatKeywords]
 ) -> Gathering[Piece, ChatResult]:
-    """The answer to a chat. A turn is a `ChatMessage` or a map such as
-    {"role": "user", "content": "…"}; a text is a user's turn.
+    """The answer to a chat.
+
+    A turn is a `ChatMessage` or a map such as {"role": "user", "content": "…"}; a text is a user's
+    turn.
     """
     return Gathering(flow=_chat("chat", turns, keywords), fold=_result)
 
@@ -110,7 +118,7 @@ def _result(pieces: list[Piece]) -> ChatResult:
 
 
 class WorkKeywords(TypedDict, total=False):
-    """What embedding and ranking take. The fields of `EmbedRequest` explain."""
+    """The keywords of embedding and ranking. The fields of `EmbedRequest` explain them."""
 
     model: str | None
     truncate: bool | None
@@ -120,14 +128,14 @@ class WorkKeywords(TypedDict, total=False):
 
 
 class EmbedKeywords(WorkKeywords, total=False):
-    """What embedding takes."""
+    """The keywords of embedding."""
 
     dimensions: int | None
     normalize: bool | None
 
 
 class RerankKeywords(WorkKeywords, total=False):
-    """What ranking takes."""
+    """The keywords of ranking."""
 
     top_n: int | None
 
@@ -135,8 +143,10 @@ class RerankKeywords(WorkKeywords, total=False):
 def embed(
     inputs: str | Sequence[Input] | Sequence[int] | EmbedRequest, **keywords: Unpack[EmbedKeywords]
 ) -> Question[Embeddings]:
-    """A vector for each of `inputs`: a text, texts, or token ids of one or of each. Giving up on it
-    cancels it. Raises `PromptTooLong` naming the text, `Unsupported` of a model without vectors.
+    """A vector for each of `inputs`: a text, texts, or token ids of one text or of each.
+
+    Giving up the wait cancels the request. Raises `PromptTooLong` naming the text, `Unsupported`
+    where the model has no vectors.
     """
     given = given_of("embed", keywords, EmbedKeywords)
     if isinstance(inputs, EmbedRequest):
@@ -158,8 +168,9 @@ def rerank(
     documents: Sequence[str] | None = None,
     **keywords: Unpack[RerankKeywords],
 ) -> Question[Ranking]:
-    """`documents` in the order in which they answer `query`. Raises `Unsupported` unless the model
-    is a reranker.
+    """`documents` in the order in which they answer `query`.
+
+    Raises `Unsupported` unless the model is a reranker.
     """
     given = given_of("rerank", keywords, RerankKeywords)
     if isinstance(query, RerankRequest):
@@ -205,7 +216,7 @@ def detokenize(ids: Sequence[int], *, model: str | None = None) -> Question[str]
 
 
 def pieces(ids: Sequence[int], *, model: str | None = None) -> Question[tuple[bytes, ...]]:
-    """Bytes of each of `ids`; those of one token may be part of a character."""
+    """Bytes of each of `ids`; the bytes of one token may be part of a character."""
     return Question(
         message=lambda id_: messages.Detokenize(id=id_, ids=tuple(ids), model=model, pieces=True),
         read=as_pieces,
@@ -218,15 +229,16 @@ def cancel(request: str) -> Question[None]:
 
 
 def set_priority(target: str, lane: str) -> Question[int]:
-    """Move a session's or request's work to `lane`; how many requests moved."""
+    """Move a session's or request's work to `lane`; return how many requests moved."""
     return Question(
         message=lambda id_: messages.Priority(id=id_, target=target, lane=lane), read=as_count
     )
 
 
 def load(model: str) -> Question[ModelRow]:
-    """Load a model and wait until it is ready; its facts. Raises `UnknownModel`,
-    `ModelLoadFailed`.
+    """Load a model and wait until it is ready; return its facts.
+
+    Raises `UnknownModel` or `ModelLoadFailed`.
     """
     return Question(
         message=lambda id_: messages.Load(id=id_, model=model), read=ModelRow.of, wait="load"
@@ -249,8 +261,9 @@ def sessions() -> Question[list[RequestRow]]:
 
 
 def forget(session: str | None = None, *, all: bool = False) -> Question[ForgottenRow]:
-    """Give up what is kept of a session, or of all: in the model's cells, in host memory, in files.
-    A request that runs goes on, and leaves nothing when it ends. Raises `UnknownRequest` where
+    """Delete what is kept of a session, or of all: in the model's cells, in host memory, in files.
+
+    A running request continues and leaves nothing when it ends. Raises `UnknownRequest` where
     nothing is kept under that name.
     """
     if (session is not None) == all:
@@ -262,7 +275,9 @@ def forget(session: str | None = None, *, all: bool = False) -> Question[Forgott
 
 
 def metrics() -> Question[MetricsRow]:
-    """The scorecard: what every app felt over the last seconds, and what the device did."""
+    """The scorecard: the waiting times of every app over the last seconds, and the device's
+    work.
+    """
     return Question(message=lambda id_: messages.Metrics(id=id_), read=MetricsRow.of)
 
 

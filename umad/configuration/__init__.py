@@ -1,17 +1,17 @@
-"""From flags, `UMAD_…` variables and a YAML file to one frozen `umad.config.Settings`.
+"""Turns flags, `UMAD_…` variables and a YAML file into one frozen `umad.config.Settings`.
 
 Not: the settings' values and defaults (`umad.config`), or the command line (`umad.cli.flags` makes
-its flags of the options told here).
+its flags from the options defined here).
 
-    sources  `load`: which source wins, and what is refused, with its place
-    options  every option once: name, kind, where it goes in `Settings`, its texts; those of
-             http_options (the gateway's) and limit_options in files of their own
+    sources  `load`: decides which source wins, and refuses errors with their place
+    options  every option once: name, kind, its place in `Settings`, its texts; http_options (the
+             gateway's) and limit_options are parts of it in files of their own
     option   Option: one of them
-    sample   config/umad.yaml, written from that table
+    sample   writes config/umad.yaml from that table
     kinds    the values an option accepts: read from text, written as text, and their unit
-    meanings words that are accepted and mean less here: one line each at start
+    meanings words that are accepted but mean less here: one line each at start
     rules    lanes and rules of apps, the two options with a structure of their own
-    nodes    YAML nodes: where they stand, what they say, what is near a wrong name
+    nodes    reads YAML nodes and suggests the nearest known name
 
-Nobody's thread: called once at start, holds no state. Only `sources` reads a file.
+Owner: none; called once at start, holds no state. Only `sources` reads a file.
 """

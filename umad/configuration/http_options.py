@@ -1,4 +1,4 @@
-"""Options of the HTTP gateway. Part of the table in `options`. Pure."""
+"""Lists the options of the HTTP gateway. A part of the table in `options`. Pure."""
 
 from umad.configuration.kinds import BYTES, LISTEN, ORIGIN, PATH, SECONDS, SWITCH, TEXT, count
 from umad.configuration.option import Option, gateway_option

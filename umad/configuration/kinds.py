@@ -1,8 +1,9 @@
-"""Kinds of values an option accepts: a number in bounds, a choice, a size, a rate, a path.
+"""Defines the kinds of values an option accepts: a number in bounds, a choice, a size, a rate, a
+path.
 
-A kind reads text and nothing else, so that one spelling means the same in a file, a variable and a
-flag. It also writes a value as that text and names its unit.
-Not: which option is of which kind (`umad.configuration.options`). Pure.
+A kind reads only text, so that one spelling means the same in a file, a variable and a flag. It
+also writes a value as that text and names its unit.
+Not: choosing an option's kind (`umad.configuration.options`). Pure.
 """
 
 import math
@@ -22,7 +23,7 @@ _IN_BYTES = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueKind:
-    """The values an option accepts, their unit, and how one is read and written as text."""
+    """The values an option accepts, their unit, and their conversion from and to text."""
 
     wants: str  # completes the sentence "must be …"
     metavar: str  # the value in `--flag VALUE`
@@ -54,7 +55,7 @@ def whole(
 
 
 def count(of: str) -> ValueKind:
-    """How many of something there may be: at least one."""
+    """A number of things, at least one."""
     return whole(1, 1_000_000, unit=of)
 
 

@@ -1,4 +1,6 @@
-"""Options under `limits`: bounds on what one daemon takes on. A part of `options`. Pure."""
+"""Lists the options under `limits`, which bound the work of one daemon. A part of `options`.
+Pure.
+"""
 
 from umad.configuration.kinds import BYTES, SECONDS, count, whole
 from umad.configuration.option import Option, nested_option

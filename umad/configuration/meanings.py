@@ -1,16 +1,16 @@
-"""Options that umad accepts by their published words and that mean less here than they say.
+"""Reports options whose published words umad accepts but does not fully carry out.
 
-Each gets one line at start, so that nobody counts on what is not there. Pure.
+Each gets one line at start, so that nobody relies on a missing function. Pure.
 """
 
 from umad.config import Settings
 
-# The ways a client may be told to connect. Only the first is there.
+# The ways to connect that a client may be given. Only the first one exists.
 IPC_WORDS = ("uds", "pipe")
 
 
 def said_at_start(settings: Settings, *, ipc: str) -> tuple[str, ...]:
-    """One line for each option in force that does not do what its words say."""
+    """One line for each option in force that does less than its words say."""
     lines = []
     if ipc != IPC_WORDS[0]:
         lines.append(f"--ipc {ipc} is not offered: clients connect over the Unix socket (uds)")

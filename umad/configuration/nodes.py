@@ -1,6 +1,6 @@
-"""YAML nodes as configuration: where they stand, what they say, what is near a wrong name.
+"""Reads YAML nodes as configuration: their place, their value, and the name nearest to a wrong one.
 
-Not: which options there are. Everything wrong is a `BadConfig` that begins with its place. Pure.
+Not: the list of options. Every error is a `BadConfig` that begins with its place. Pure.
 """
 
 import difflib
@@ -17,16 +17,17 @@ from umad.errors import BadConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """One option as some source gives it. at: the place to name when it is wrong; path: the file
-    whose lines the node's marks count, None for a variable or flag."""
+    """One option as one source gives it."""
 
     option: Option
     node: yaml.Node
+    # The place to name when the option is wrong.
     at: str
+    # The file whose lines the node's marks count; None for a variable or flag.
     path: Path | None = None
 
     def place(self, node: yaml.Node) -> str:
-        """Where a part of the value stands."""
+        """The place of a part of the value."""
         return self.at if self.path is None else line_of(self.path, node)
 
 

@@ -1,7 +1,7 @@
-"""One option: its name and what follows from it, what it accepts, where it goes, its texts.
+"""Defines one option: its name, the values it accepts, its place in `Settings`, its texts.
 
-An option cannot be made without `help` and `effect`: they are what a reader of config/umad.yaml
-has. Not: which options there are (`options`). Pure.
+An option cannot be made without `help` and `effect`, because a reader of config/umad.yaml has only
+these. Not: the list of options (`options`). Pure.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from umad.configuration.kinds import ValueKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option."""
+    """One option. The names of its variable and its flag follow from its name."""
 
     name: str
     target: tuple[str, ...]  # path in `Settings`
@@ -24,12 +24,12 @@ class Option:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of the environment variable, canonical first."""
+        """Names of the environment variable, the canonical one first."""
         return tuple("UMAD_" + n.replace(".", "_").upper() for n in self._names)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Spellings of the flag, canonical first."""
+        """Spellings of the flag, the canonical one first."""
         return tuple("--" + n.replace(".", "-").replace("_", "-") for n in self._names)
 
     @property

@@ -1,10 +1,9 @@
-"""Every option of umad, once: its name, what it accepts, where it goes in `Settings`, its texts.
+"""Lists every option of umad, once: its name, its values, its place in `Settings`, its texts.
 
 A name is the YAML key; dots nest (`scheduler.slice_ms`). The variable and the flag follow from it:
 `UMAD_SCHEDULER_SLICE_MS`, `--scheduler-slice-ms`. `--help` shows `help`; config/umad.yaml, which
 `sample` writes, shows `help`, the kind's unit, the default and `effect`.
-Not here: how a value's text is read (`kinds`), files, the environment, line numbers (`sources`).
-Pure.
+Not: reading a value's text (`kinds`), files, the environment, line numbers (`sources`). Pure.
 """
 
 from umad.configuration.http_options import HTTP, HTTP_LISTS

@@ -1,4 +1,4 @@
-"""Lanes and the rules of apps, read from YAML nodes.
+"""Reads lanes and the rules of apps from YAML nodes.
 
     qos:  {background: {priority: 1, floor: 0.02}}
     apps: {code: interactive, zed: {latency_cap: 1.1}, /opt/index/*: {lane: background}}
@@ -20,7 +20,7 @@ _RULE = {"lane": LANE, "latency_cap": CAP}
 
 
 def read_lanes(one: Given) -> dict[str, LaneSettings]:
-    """Lanes of the source laid over the default ones; a floor not stated stays as it was."""
+    """The default lanes, changed by the source; a floor that is not stated stays the same."""
     lanes = dict(Settings().qos)
     for key, value in pairs_of("qos", one.node, one):
         lane: str = scalar("a lane", LANE, key, one)
@@ -46,7 +46,7 @@ def read_lanes(one: Given) -> dict[str, LaneSettings]:
 
 
 def read_app_rules(one: Given) -> tuple[AppRule, ...]:
-    """Rules in the order they stand in, which is the order they are asked in."""
+    """The rules in the order of the file; the first rule that fits an app decides."""
     rules = []
     for key, value in pairs_of("apps", one.node, one):
         name = f"apps.{key.value}"
@@ -71,7 +71,7 @@ def read_app_rules(one: Given) -> tuple[AppRule, ...]:
 
 
 def check_app_lanes(one: Given, rules: tuple[AppRule, ...], lanes: Mapping[str, object]) -> None:
-    """Raise `BadConfig` at the line of the first rule whose lane is none of `lanes`."""
+    """Raise `BadConfig` at the line of the first rule whose lane is not in `lanes`."""
     for rule, (key, _) in zip(rules, pairs_of("apps", one.node, one), strict=True):
         if rule.lane is not None and rule.lane not in lanes:
             near = hint(rule.lane, list(lanes))

@@ -1,7 +1,7 @@
-"""config/umad.yaml, written from the table of options: each with its unit, default and effect.
+"""Writes config/umad.yaml from the table of options: each with its unit, default and effect.
 
-`umad config example` prints it, `make config` writes the file, and a test holds the two equal.
-Not: reading a file (`sources`). Pure.
+`umad config example` prints it, `make config` writes the file, and a test checks that both are
+equal. Not: reading a file (`sources`). Pure.
 """
 
 import textwrap
@@ -39,7 +39,7 @@ def sample_text() -> str:
 
 
 def default_text(option: Option) -> str | None:
-    """The default as YAML, on one line; None where the default is nothing at all."""
+    """The default as YAML, on one line; None where the option has no default value."""
     value: object = Settings()
     for name in option.target:
         value = getattr(value, name)

@@ -1,9 +1,9 @@
-"""Gather settings from flags, environment and file into one frozen `Settings`.
+"""Gathers settings from flags, environment and file into one frozen `Settings`.
 
     flags > UMAD_… variables > YAML file > defaults
 
-Everything wrong is a `BadConfig` of one line that says where (`umad.yaml:7`, `UMAD_CTX_SIZE`,
-`--ctx-size`) and names the nearest known key. What an option accepts is `options`.
+Every error is a `BadConfig` of one line that names the place (`umad.yaml:7`, `UMAD_CTX_SIZE`,
+`--ctx-size`) and the nearest known key. `options` says which values an option accepts.
 Reads the file once; holds no state.
 """
 
@@ -33,7 +33,7 @@ from umad.errors import BadConfig
 from umad.private_file import read_named
 
 MAX_FILE_BYTES = 2**20
-# Variables that are umad's but no option, read where they are used.
+# umad's variables that are no options; the code that uses them reads them.
 OTHER_VARIABLES = ("UMAD_CONFIG", "UMAD_MODELS", "UMAD_API_KEY")
 
 _NULL = "tag:yaml.org,2002:null"
@@ -46,15 +46,16 @@ _GROUPS = {name.split(".")[0] for name in _BY_NAME if "." in name}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSettings:
-    """Settings and where each option's value came from. path: the file that was read."""
+    """Settings, and the source of each option's value."""
 
     settings: Settings
     origins: Mapping[str, str] = field(default_factory=dict)
+    # The file that was read.
     path: Path | None = None
 
 
 def default_path(environ: Mapping[str, str], *, platform: str = sys.platform) -> Path:
-    """The platform's configuration file, whether it exists or not."""
+    """The path of the platform's configuration file, whether it exists or not."""
     home = Path(environ.get("HOME") or "~").expanduser()
     if platform == "darwin":
         return home / "Library" / "Application Support" / "umad" / "umad.yaml"
@@ -97,7 +98,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
         if option is not None:
             yield Given(option=option, node=_text_node(option, text, variable), at=variable)
         elif variable not in OTHER_VARIABLES:
-            # Only a likely slip is refused: others may use the prefix for their own.
+            # Only a likely typing error is refused, because other programs may use the prefix.
             near = difflib.get_close_matches(variable, _BY_VARIABLE, n=1, cutoff=0.85)
             if near:
                 raise BadConfig(f"{variable}: unknown variable; did you mean {near[0]}?")
@@ -142,7 +143,7 @@ def _from_file(path: Path, text: str) -> Iterator[Given]:
 
 
 def _entries(node: yaml.Node, path: Path, group: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-    """(option name, key node, value node) of a map, groups opened; unknown keys raise."""
+    """(option name, key node, value node) of a map and of the groups in it; unknown keys raise."""
     if not isinstance(node, yaml.MappingNode):
         raise BadConfig(
             f"{line_of(path, node)}: {group or 'the file'} must be a map of keys to values"
@@ -161,7 +162,7 @@ def _entries(node: yaml.Node, path: Path, group: str) -> Iterator[tuple[str, yam
 
 
 def _text_node(option: Option, text: str, at: str) -> yaml.Node:
-    """The node a variable's or flag's text stands for; only structured options are YAML."""
+    """The node for a variable's or flag's text; only options with structure are read as YAML."""
     if option in LISTS and not text.startswith("["):
         words = [yaml.ScalarNode("tag:yaml.org,2002:str", word.strip()) for word in text.split(",")]
         return yaml.SequenceNode("tag:yaml.org,2002:seq", words)
@@ -178,7 +179,7 @@ def _text_node(option: Option, text: str, at: str) -> yaml.Node:
 
 
 def _assemble(given: Mapping[str, Given]) -> Settings:
-    """Checked values laid over the defaults, group by group."""
+    """The defaults, with the checked values laid over them group by group."""
     top: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
     for one in given.values():
@@ -217,7 +218,7 @@ def _value(one: Given) -> Any:
 
 
 def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
-    """Rules that need more than one option."""
+    """Check the rules that involve more than one option."""
 
     def fail(option: str, message: str) -> BadConfig:
         at = given[option].at if option in given else "defaults"
