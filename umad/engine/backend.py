@@ -122,7 +122,7 @@ class OpenModel(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the scheduler may count on."""
+        """The abilities that the scheduler may rely on."""
         ...
 
     def slabs(self) -> SlabStore | None:

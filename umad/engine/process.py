@@ -91,12 +91,12 @@ def share_cores() -> None:
 
 
 def spins_are_ours() -> bool:
-    """Whether `share_cores` chose how OpenMP threads wait, and not the user."""
+    """True if `share_cores` chose how OpenMP threads wait, and not the user."""
     return os.environ.get("GOMP_SPINCOUNT") == str(SPINS) and "OMP_WAIT_POLICY" not in os.environ
 
 
 def tells_waits() -> bool:
-    """Whether the kernel tells how long threads waited for a core."""
+    """True if the kernel tells how long threads waited for a core."""
     return Path("/proc/self/schedstat").is_file()
 
 

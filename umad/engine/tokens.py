@@ -26,12 +26,12 @@ class TokenTable(Protocol):
 
     @property
     def covers_all_bytes(self) -> bool:
-        """Whether the tokens of a text together contain every byte of it."""
+        """True if the tokens of a text together contain every byte of it."""
         ...
 
     @property
     def drops_blanks(self) -> bool:
-        """Whether some token swallows the blanks beside it."""
+        """True if some token swallows the blanks beside it."""
         ...
 
     def chat_template(self, name: str | None = None) -> str | None:

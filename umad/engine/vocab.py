@@ -28,11 +28,12 @@ _BYTES_OF_TEXT = frozenset(range(0xF5)) - {0xC0, 0xC1}
 
 
 class Vocabulary:
-    """The tokens of a model. eog: the tokens that end a generation."""
+    """The tokens of a model."""
 
     def __init__(self, model: TokenTable) -> None:
         self._model = model
         self.n_vocab = model.n_vocab
+        # The tokens that end a generation.
         self.eog = model.eog_tokens()
         self.adds_bos = model.adds_bos
         self.bos_text = self._text_of(model.bos)

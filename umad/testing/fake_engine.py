@@ -66,7 +66,7 @@ def fake_text(token: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeModel:
-    """How a fake engine behaves. It is stored in a file, where a model's weights would be."""
+    """The behaviour of a fake engine. It is stored in a file, where a model's weights would be."""
 
     # Milliseconds between two steps.
     pace_ms: float = 1.0
@@ -81,7 +81,7 @@ class FakeModel:
     # The answers to a chat, sent in pieces to their end. The first is for a chat that offers tools
     # which have not answered yet, the second for every other chat.
     script: tuple[str, str] | None = None
-    # How `script` writes its calls (`umad.chat`).
+    # The chat family that says how `script` writes its calls (`umad.chat`).
     family: str = "plain"
 
     def write(self, path: Path) -> Path:

@@ -42,7 +42,7 @@ EMBED_TOKENS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyModel:
-    """How the toy behaves. It is stored in a file, where a model's weights would be."""
+    """The behaviour of the toy. It is stored in a file, where a model's weights would be."""
 
     toy: int = 1
     # A step takes at least so long.

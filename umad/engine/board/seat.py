@@ -146,7 +146,7 @@ class BoardSeat:
         )
 
     def arrived_elsewhere(self) -> bool:
-        """Whether another engine was handed interactive work after the last look at `others`. The
+        """True if another engine was handed interactive work after the last look at `others`. The
         running step does not know of that work. Any thread.
         """
         words, since_ns = self._words, self._looked_ns
@@ -158,7 +158,7 @@ class BoardSeat:
 
     @property
     def has_neighbours(self) -> bool:
-        """Whether there is or was another engine. Any thread."""
+        """True if there is or was another engine. Any thread."""
         return self._words[_SEATS_TAKEN] > 1
 
     def _is_interactive(self, at: int, now_ns: int) -> bool:

@@ -1,10 +1,10 @@
-"""Chat messages to the text of a prompt, by the template in the model's file.
+"""Renders chat messages to the text of a prompt, by the template in the model's file.
 
     chat_template     ChatTemplate: messages and tools to text
     template_program  the Jinja source as a program
     template_process  TemplateProcess: runs it where it can be ended at any moment
-    template_child    that process
+    template_child    the process that it runs in
     plain_text        PlainText: keeps what users write from becoming control tokens
 
-Not: replies taken apart (`umad.chat`).
+Not: parsing replies (`umad.chat`).
 """

@@ -34,7 +34,7 @@ class Rendered:
 
 
 class ChatTemplate:
-    """The template of one model. format: the family it belongs to."""
+    """The template of one model."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class ChatTemplate:
         """source: None where the model has no template; then `render` says so. run: starts what
         runs the template.
         """
+        # The family that the template belongs to.
         self.format: ChatFormat = format_of(source)
         self._specials = {"bos_token": bos_text, "eos_token": eos_text}
         self._renderer: Renderer | None = None

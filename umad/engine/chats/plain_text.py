@@ -20,9 +20,10 @@ _Tree = dict[str, "_Tree"]
 
 
 class TextPart(NamedTuple):
-    """A stretch of the prompt. special: its control tokens are meant as such."""
+    """A stretch of the prompt."""
 
     text: str
+    # Control tokens in it are meant as such.
     special: bool
 
 
@@ -57,7 +58,7 @@ class PlainText:
 def _compiled(texts: Iterable[str]) -> re.Pattern[str]:
     try:
         return re.compile(_any_of(texts))
-    except RecursionError:  # a file whose tokens are the beginnings of each other, by the thousand
+    except RecursionError:  # thousands of tokens of which each begins the next
         longest_first = sorted(texts, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)))
 

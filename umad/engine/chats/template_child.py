@@ -28,7 +28,7 @@ def main(run_s: float) -> int:
     """Serve stdin until it ends."""
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    # Ctrl-C in the daemon's terminal is the daemon's to act on.
+    # Ctrl-C in the daemon's terminal is for the daemon to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     program: TemplateProgram | str | None = None

@@ -113,5 +113,5 @@ def _strftime_now(format_: str) -> str:
 
 
 def to_json(value: Any, indent: int | None = None, **_ignored: Any) -> str:
-    """As Hugging Face's `tojson`: no HTML escapes, text as it is."""
+    """Write JSON as Hugging Face's `tojson` does: no HTML escapes, text as it is."""
     return json.dumps(value, ensure_ascii=False, indent=indent)

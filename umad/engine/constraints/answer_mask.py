@@ -34,7 +34,7 @@ _TAIL_BYTES = 64
 
 
 class Phase(enum.Enum):
-    """How far an answer has come."""
+    """The progress of an answer."""
 
     # Not begun; the answer may begin with thinking.
     BEFORE = enum.auto()
@@ -164,11 +164,11 @@ class AnswerMask:
 
     @property
     def is_made(self) -> bool:
-        """Whether `allowed` has nothing to wait for."""
+        """True if `allowed` has nothing to wait for."""
         return self._phase is Phase.THINKING or self._made.is_set()
 
     def is_ready(self, patience_s: float) -> bool:
-        """Whether the mask is made; waits `patience_s` for it, but not if it was late before."""
+        """True if the mask is made; waits `patience_s` for it, but not if it was late before."""
         if self.is_made:
             return True
         if not self._is_slow:
@@ -231,7 +231,7 @@ class AnswerMask:
 def too_complex(field: str, waited_s: float) -> BadRequest:
     """The error for an answer whose next mask was not made in time."""
     return BadRequest(
-        f"{field} is too complex: which tokens may come next was not known after {waited_s:g} s",
+        f"{field} is too complex: the next allowed tokens were not known after {waited_s:g} s",
         field=field,
     )
 

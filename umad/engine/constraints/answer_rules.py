@@ -101,8 +101,8 @@ class AnswerRules:
         n_chars = sum([len(schema) for schema in schemas])
         if n_chars > MAX_GRAMMAR_CHARS:
             raise BadRequest(
-                f"the parameters of all tools have {n_chars} characters and at most "
-                f"{MAX_GRAMMAR_CHARS} can be made a grammar of",
+                f"the parameters of all tools have {n_chars} characters together, and a "
+                f"grammar can be made of at most {MAX_GRAMMAR_CHARS}",
                 field="tools",
             )
         for tool, schema in zip(tools, schemas, strict=True):

@@ -55,7 +55,7 @@ class EmbedDesk:
             self.rest(now_ns)
             return NOTHING
         if embedder is None:
-            raise InternalError("texts were admitted that nobody can embed")
+            raise InternalError("texts were admitted, but this engine embeds nothing")
         return embedder.run(plan.embed, cuttable=plan.cuttable)
 
     def answer(self, embedded: Embedded) -> None:

@@ -32,7 +32,7 @@ _RECURRENT_SEQS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedFacts:
-    """How a model embeds texts."""
+    """Describes how a model embeds texts."""
 
     # One of `POOLINGS`, never "none".
     pooling: str
@@ -51,7 +51,7 @@ class EmbedFacts:
 
     @property
     def ranks(self) -> bool:
-        """Whether the model scores pairs of texts and makes no vectors."""
+        """True if the model scores pairs of texts and makes no vectors."""
         return self.pooling == RANK
 
     @property
@@ -71,7 +71,7 @@ def pooling_of(number: int) -> str:
 def embed_shape(
     *, whole: bool, recurrent: bool, n_vocab: int, weights: WeightBytes, batch: int
 ) -> EmbedShape:
-    """How much one embedding decode of a model may hold."""
+    """The most that one embedding decode of a model may hold."""
     output_bytes = max(_LEAST_OUTPUT_BYTES, _OUTPUT_SHARE * (weights.dense + weights.experts))
     rows = int(output_bytes // (_BYTES_PER_LOGIT * n_vocab))
     rows = min(max(rows, _LEAST_ROWS), _MOST_ROWS, max(batch, _LEAST_ROWS))

@@ -192,7 +192,7 @@ class EmbedIntake:
         if not self._facts.ranks:
             raise Unsupported(
                 f"this model is no reranker (its pooling is {self._facts.pooling}, not {RANK}): "
-                "scores of it would be made up; load one, such as bge-reranker-v2-m3",
+                "its scores would mean nothing; load a reranker, such as bge-reranker-v2-m3",
                 field="model",
             )
         # The query stands in every pair, so two thousand documents would multiply its length.

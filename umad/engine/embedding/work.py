@@ -24,7 +24,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Embedded:
-    """What one embedding slice brought."""
+    """The result of one embedding slice."""
 
     # Wall time of the decode.
     ns: int = 0

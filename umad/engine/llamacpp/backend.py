@@ -49,7 +49,7 @@ class LlamaModel:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the scheduler may count on."""
+        """The abilities that the scheduler may rely on."""
         return Capabilities(
             can_share_prefix=self.facts.can_share_prefix,
             can_park=self.parking is not None,

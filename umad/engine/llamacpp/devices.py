@@ -24,7 +24,7 @@ class Device:
 
 
 def cuts_soon(devices: Iterable[Device]) -> bool:
-    """Whether an abort reaches a running decode within milliseconds.
+    """True if an abort reaches a running decode within milliseconds.
 
     Only ggml's CPU backend checks before every node. Metal checks between its two command buffers,
     the second of which holds most of the graph; the others do not check at all.

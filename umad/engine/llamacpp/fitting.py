@@ -261,7 +261,7 @@ def _kv_type(settings: EngineSettings) -> GgmlType:
 
 
 def _has_tiles(settings: EngineSettings, devices: tuple[Device, ...]) -> bool:
-    """Whether a full tile of rows may be quicker than part of one. So it is in ggml's flash
+    """True if a full tile of rows may be quicker than part of one. So it is in ggml's flash
     attention on a CPU, which uses a slow path for fewer rows and for cells of a quantized type.
     """
     on_cpu = not any(device.kind in ("gpu", "igpu") for device in devices)

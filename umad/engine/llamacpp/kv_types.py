@@ -20,7 +20,7 @@ class GgmlType:
 
     @property
     def is_quantised(self) -> bool:
-        """Whether it is quantised. A quantised V cache needs flash attention."""
+        """True if it is quantised. A quantised V cache needs flash attention."""
         return self.name != "F16"
 
 

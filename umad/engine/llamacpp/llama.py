@@ -123,14 +123,14 @@ class Model(LlamaVocab):
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether some or all layers keep a state instead of cells."""
+        """True if some or all layers keep a state instead of cells."""
         return bool(
             lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
         )
 
     @property
     def sliding_window(self) -> int:
-        """How many positions some of the layers look back over; 0 where all layers look back over
+        """The positions that some layers look back over; 0 where all layers look back over
         all.
         """
         return int(lib.llama_model_n_swa(self.handle))

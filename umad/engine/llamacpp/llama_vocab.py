@@ -60,7 +60,7 @@ class LlamaVocab:
 
     @property
     def covers_all_bytes(self) -> bool:
-        """Whether the tokens of a text contain every byte of it. They do with byte pairs (BPE) and
+        """True if the tokens of a text contain every byte of it. They do with byte pairs (BPE) and
         SentencePiece (SPM). Other kinds use one token for a whole word that they do not know.
         """
         kind = lib.llama_vocab_type(self._vocab)
@@ -68,7 +68,7 @@ class LlamaVocab:
 
     @property
     def drops_blanks(self) -> bool:
-        """Whether some token swallows all blanks beside it (`tokenizer_st_partition` of
+        """True if some token swallows all blanks beside it (`tokenizer_st_partition` of
         llama-vocab.cpp). It calls llama.cpp for each token: ask once.
         """
         attr_of, vocab = lib.llama_vocab_get_attr, self._vocab

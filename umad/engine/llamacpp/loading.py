@@ -37,7 +37,7 @@ from umad.units import NS_PER_MS
 log = logging.getLogger("umad.engine")
 
 _MB = 1e6
-# Pages that hold the end of a tensor may be left out of the locked ones.
+# Not all of it: page ends at the borders of the weights may be left out of the lock.
 _LOCKED_SHARE = 0.9
 
 

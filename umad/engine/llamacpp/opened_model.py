@@ -50,7 +50,7 @@ class OpenedModel:
     load_ms: float
 
     def embeds(self, *, n_cells: int, generates: bool) -> EmbedFacts:
-        """How the model embeds texts. n_cells: of its pool, which bounds the
+        """Describe how the model embeds texts. n_cells: of its pool, which bounds the
         length of a text, too.
         """
         header, model = self.header, self.model
@@ -164,7 +164,7 @@ def skip_ms(header: GgufHeader, devices: tuple[Device, ...]) -> float:
 
 
 def window_of(model: Model, header: GgufHeader) -> Window | None:
-    """How far back some layers look; None where all layers look back over everything."""
+    """The window that some layers look back over; None where all look back over everything."""
     # llama.cpp reports no window where the rest of the memory cannot be rolled back (deepseek4).
     n_tokens = model.sliding_window or header_number(header, "attention.sliding_window")
     if n_tokens <= 0:

@@ -128,7 +128,7 @@ class ParkedCells:
 
 
 def can_park(context: Context, shape: ParkShape, *, scratch: int, token: int) -> bool:
-    """Whether restored cells equal the parked ones, byte for byte. It tries that on an empty pool,
+    """True if restored cells equal the parked ones, byte for byte. It tries that on an empty pool,
     and leaves the pool empty.
     """
     n_tokens = min(4, shape.slice_cells)

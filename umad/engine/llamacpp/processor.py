@@ -26,7 +26,7 @@ def processor_name() -> str:
 
 
 def has_instruction(flag: str) -> bool:
-    """Whether Linux says that the processor has an instruction; it may still not work."""
+    """True if Linux says that the processor has an instruction; it may still not work."""
     return flag in _cpuinfo().get("flags", "").split()
 
 

@@ -55,12 +55,12 @@ class Repacking:
 
     @property
     def works(self) -> bool:
-        """Whether all buffer types work, so that llama.cpp may choose any."""
+        """True if all buffer types work, so that llama.cpp may choose any."""
         return not any(self.faults.values())
 
     @property
     def amx_works(self) -> bool:
-        """Whether llama.cpp was compiled with AMX, and AMX works."""
+        """True if llama.cpp was compiled with AMX, and AMX works."""
         return self.faults.get(_AMX) == ""
 
     @property

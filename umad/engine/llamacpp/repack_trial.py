@@ -138,7 +138,7 @@ class _Ggml:
                 index += 1
 
     def can_quantize(self, kind: int) -> bool:
-        """Whether any numbers can be made weights of this type."""
+        """True if weights of this type can be made from any numbers."""
         if kind in (_F16, _BF16):
             return True
         # Some types need statistics of a model; no buffer type supports those.
@@ -183,7 +183,7 @@ class _Ggml:
         return made
 
     def supports(self, device: int, product: _Product) -> bool:
-        """Whether llama.cpp would keep weights of this type there."""
+        """True if llama.cpp would keep weights of this type there."""
         return bool(
             self.call(
                 "ggml_backend_dev_supports_op", c_bool, c_void_p(device), c_void_p(product.out)

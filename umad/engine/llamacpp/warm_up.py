@@ -72,7 +72,7 @@ class WarmUp:
         return tuple(observed)
 
     def can_share_prefix(self) -> bool:
-        """Whether a sequence can drop its tail and share its beginning. It is
+        """True if a sequence can drop its tail and share its beginning. It is
         found out by trying.
         """
         context = self._context

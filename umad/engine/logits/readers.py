@@ -28,7 +28,7 @@ _ATTACHING = -1
 
 
 class Ring:
-    """A piece of shared memory and its writer. facts: what a reader needs to find and read it."""
+    """A piece of shared memory and its writer."""
 
     def __init__(self, n_vocab: int) -> None:
         """Raises `LimitExceeded` where the system has no memory or descriptor for it."""
@@ -38,6 +38,7 @@ class Ring:
         except OSError as error:
             raise LimitExceeded(f"no memory to share logits in: {error.strerror}") from error
         self._writer: RingWriter | None = RingWriter(layout, self._pages.memory)
+        # All that a reader needs to find the memory and read it.
         self.facts: Mapping[str, Any] = {**layout.as_map(), "handle": self._pages.handle}
 
     def write(self, position: int, row: NDArray[np.float32]) -> None:
@@ -106,7 +107,7 @@ class Readers:
         self._n_rings = 0
 
     def __bool__(self) -> bool:
-        """Whether a completion is held."""
+        """True if a completion is held."""
         return bool(self._held)
 
     def admitted(self, stream: Read, now_ns: int) -> None:

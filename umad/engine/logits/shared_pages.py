@@ -25,10 +25,7 @@ HAS_MEMFD = sys.platform == "linux"
 
 
 class SharedPages:
-    """Zeroed memory, which lasts as long as some process has it mapped.
-
-    handle: plain values by which `open_read_only` finds it in any process of this user.
-    """
+    """Zeroed memory, which lasts as long as some process has it mapped."""
 
     def __init__(self, n_bytes: int, *, memfd: bool = HAS_MEMFD) -> None:
         """Raises `OSError` where no memory or no descriptor is left."""
@@ -44,6 +41,7 @@ class SharedPages:
         except OSError:
             self._forget()
             raise
+        # Plain values by which `open_read_only` finds the memory in any process of this user.
         self.handle = {
             "pid": os.getpid(),
             "fd": self._fd,
@@ -107,10 +105,10 @@ def open_read_only(handle: Mapping[str, Any]) -> int:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise UnknownRequest(
-            "its logits have gone: the request has ended", field="request"
+            "the request has ended, and its logits have gone", field="request"
         ) from error
     # The descriptor's number may belong to another file by now.
     if os.fstat(fd).st_ino != handle["inode"]:
         os.close(fd)
-        raise UnknownRequest("its logits have gone: the request has ended", field="request")
+        raise UnknownRequest("the request has ended, and its logits have gone", field="request")
     return fd

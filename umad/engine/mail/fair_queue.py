@@ -24,7 +24,7 @@ class _Line(Generic[J]):
     account: Account
     # By name, in the order they came.
     jobs: "OrderedDict[Hashable, J]" = field(default_factory=OrderedDict)
-    # One of them is being done.
+    # A thread is doing one of the jobs.
     busy: bool = False
 
 

@@ -60,7 +60,7 @@ class Intake:
 
     @staticmethod
     def takes_long(submit: Submit) -> bool:
-        """Whether taking the request in may take longer than a moment: another process renders a
+        """True if taking the request in may take longer than a moment: another process renders a
         chat, a grammar is compiled, a long text is tokenized.
         """
         if submit.constraint is not None or submit.chat is not None:

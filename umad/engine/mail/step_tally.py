@@ -59,7 +59,7 @@ class StepTally:
         self._bytes_moved = 0
 
     def is_due(self, now_ns: int) -> bool:
-        """Whether there is something to tell that has waited for `TELL_NS`."""
+        """True if there is something to tell that has waited for `TELL_NS`."""
         return self._began_ns > 0 and now_ns - self._began_ns >= TELL_NS
 
     def add(

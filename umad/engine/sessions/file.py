@@ -179,7 +179,7 @@ def _parsed(text: bytes, about: About) -> tuple[str, int, tuple[int, ...]]:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether the text can be encoded. JSON may contain halves of characters."""
+    """True if the text can be encoded. JSON may contain halves of characters."""
     try:
         text.encode()
     except UnicodeEncodeError:

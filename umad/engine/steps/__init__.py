@@ -1,9 +1,9 @@
-"""The step thread: plan, decode, sample, send, again.
+"""Runs the step thread: plan, decode, sample, send; then again.
 
     loop               StepLoop: the only one to touch scheduler, runner and streams
     completion_stream  CompletionStream: one completion's sampler, text and counts
     token_drawing      TokenDrawing: rows of logits to tokens
-    cutter             Cutter: ends a decode that only background work is in
+    cutter             Cutter: ends a decode that holds only background work
     rehearsal          Rehearsal: learns at load what streams feel here, through the real loop
     cost_file          CostFile: remembers what steps cost for the next start
     spinning           SpinWatch: lets decode threads spin or sleep while they wait for cores

@@ -44,8 +44,8 @@ IDLE_S = 1.0
 STANDING_NS = 20 * NS_PER_MS
 # An engine that is about to end looks this often whether its last sessions are written.
 LAST_SAVES_LOOK_MS = 50.0
-# The daemon is told why requests wait at most this often; the second time is added for each of
-# them. People read `umad ps`, and a thousand reasons are 20 KB.
+# The daemon is told why requests wait at most this often. The second time is added for each waiting
+# request: people read `umad ps`, and a thousand reasons are 20 KB.
 TELL_WAITS_NS = 200 * NS_PER_MS
 TELL_EACH_WAIT_NS = 2 * NS_PER_MS
 CHOICE_S = 10.0
@@ -105,7 +105,7 @@ class StepLoop:
         self._forgetting = ForgetDesk(emit)
 
     def is_guarded(self, rid: int) -> bool:
-        """Whether a live completion is in a guarded lane. Any thread: it is a single look-up."""
+        """True if a live completion is in a guarded lane. Any thread: it is a single look-up."""
         stream = self._streams.get(rid)
         return stream is not None and stream.guarded
 
@@ -315,7 +315,7 @@ class StepLoop:
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, last)
         if last or is_due or decoded.outcome == "cut":
-            # A cut brought no tokens, so its time is told apart from that of steps which did.
+            # A cut brought no tokens, so its time must not be counted with that of steps which did.
             last.stats = self._tell(now_ns)
             self._emit(last)
         self._has_garbage = True

@@ -109,7 +109,7 @@ class Rehearsal:
         )
 
     def run(self) -> None:
-        """Blocks for at most about `REHEARSAL_MS` and a step."""
+        """Run the rehearsal. Blocks for about `REHEARSAL_MS` and a step at most."""
         self._ends_ns = self._now_ns() + int(self._left_ms * NS_PER_MS)
         self._next_scene()
         self._loop.run()

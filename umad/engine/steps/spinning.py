@@ -57,8 +57,8 @@ class Patience:
         self._calm_ns = LEAST_CALM_NS
 
     def saw(self, share: float, now_ns: int) -> bool:
-        """Whether to be polite from now on. share: of their time since the last look, how much the
-        threads waited for a core.
+        """True if the threads should be polite from now on. share: the part of their time since the
+        last look that they waited for a core.
         """
         if share > CROWDED_SHARE:
             if not self.polite and self._eager_since_ns is not None:
@@ -110,7 +110,7 @@ class IdleTeam:
         run.restype = None
         run(work, None, self._size, 0)
         gathered.set()
-        # Ends with the process at the latest: a daemon thread.
+        # It ends with the process at the latest, because it is a daemon thread.
         dismissed.wait()
 
 

@@ -65,7 +65,7 @@ class TokenDrawing:
         self._late: dict[int, _Late] = {}
 
     def __bool__(self) -> bool:
-        """Whether a completion waits for a mask."""
+        """True if a completion waits for a mask."""
         return bool(self._late)
 
     def sample(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
