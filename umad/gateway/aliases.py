@@ -11,18 +11,21 @@ _WILD = frozenset("*?[")
 
 
 def _name_of(local: str) -> str:
-    """A model's path as its name: callers who may not name files may use an alias of one."""
+    """A model's path as its name: callers who may not name files may use an alias of a file."""
     return PurePath(local).stem if local.lower().endswith(".gguf") else local
 
 
 class Aliases:
-    """pairs: (pattern, local model), in the order of the configuration."""
+    """Maps names to local models.
+
+    `pairs` are (pattern, local model), in the order of the configuration.
+    """
 
     def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
         self._pairs = tuple((pattern, _name_of(local)) for pattern, local in pairs)
 
     def local(self, model: str | None) -> str | None:
-        """The model meant by `model`; None stays the daemon's default."""
+        """The local model for `model`; None stays None, the daemon's default."""
         if not model:
             return None
         for pattern, local in self._pairs:
@@ -31,5 +34,5 @@ class Aliases:
         return model
 
     def plain(self) -> tuple[tuple[str, str], ...]:
-        """Those without a wildcard, which lists of models can show."""
+        """The aliases without a wildcard, which lists of models can show."""
         return tuple(pair for pair in self._pairs if not _WILD & set(pair[0]))

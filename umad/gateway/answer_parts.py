@@ -23,7 +23,7 @@ AnswerReader = ReplyReader
 
 
 def reader_of(facts: Mapping[str, Any], tools: Sequence[Tool]) -> AnswerReader:
-    """The reader of one answer of the model with these facts, to which `tools` were offered."""
+    """A reader for one answer of the model with these facts, to which `tools` were offered."""
     # Without tools on offer, what looks like a call is the answer's text.
     return ReplyReader(format_of_facts(facts), calls=bool(tools), tools=tools)
 

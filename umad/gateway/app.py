@@ -57,11 +57,11 @@ def create_app(
     spans: Spans | None = None,
     most_tokens: int = LimitSettings().max_tokens,
 ) -> Starlette:
-    """One gateway. keys: those of `settings.api_key_file` where they are not given.
+    """Make one gateway's application. `keys` are those of `settings.api_key_file` if not given.
 
-    any_host, any_address: which Hosts are answered to (`door.hosts.HostRule`). verbose: whether
-    what prompts and completions say is logged. spans: who makes traces. most_tokens: the daemon's
-    limit of an answer.
+    `any_host` and `any_address` say which Hosts are accepted (`door.hosts.HostRule`). `verbose`:
+    log prompts and completions. `spans` makes traces. `most_tokens` is the daemon's limit of an
+    answer.
     """
     if keys is None:
         path = settings.api_key_file
@@ -92,7 +92,7 @@ def create_app(
         spans=spans,
         app_name=naming(),
     )
-    # Starlette's own list answers preflights; who may ask is the door's to say.
+    # Starlette answers preflights with this list; the door decides who may ask.
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -113,7 +113,7 @@ def create_app(
 
 
 def _own_names() -> tuple[str, ...]:
-    """What others on the network call this machine; no page of theirs has such a name."""
+    """The names of this machine on the network; no foreign page has such a name."""
     name = socket.gethostname().lower()
     return (name, f"{name.partition('.')[0]}.local")
 
@@ -125,7 +125,7 @@ def _store_path(settings: HttpSettings) -> Path:
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:
-    """No such path or method, in the shape of the dialect the path looks like."""
+    """Refuse an unknown path or method, in the shape of the dialect that the path looks like."""
     path = request.url.path
     dialect = next(one for prefix, one in DIALECT_OF_PREFIX if path.startswith(prefix))
     wrong_method = isinstance(error, HTTPException) and error.status_code == 405

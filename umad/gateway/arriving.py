@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope
 from umad.gateway.door.places import Bodies, Body
 from umad.gateway.errors import BodyTooLarge, Crowded, EncodedBody, SlowBody
 
-# A body may begin as it likes; after so long it has come at a modem's pace at least.
+# A body may begin slowly; after this time its pace must be at least a modem's.
 SLOW_AFTER_S = 5.0
 LEAST_BYTES_PER_S = 1024
 
@@ -29,7 +29,7 @@ async def whole_body(
     """A request's body, counted among all `bodies` for as long as the block lasts.
 
     Raises `BodyTooLarge` as soon as that is known, `EncodedBody`, `SlowBody`, `ClientGone`, and
-    `Crowded` where it had to go for others.
+    `Crowded` if it had to make room for others.
     """
     headers = Headers(scope=scope)
     encoding = headers.get("content-encoding", "identity")
@@ -39,7 +39,7 @@ async def whole_body(
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     patience = asyncio.timeout(within_s)
-    # Who is to stop while it arrives has waited too long, whatever its time.
+    # A body that is stopped while it arrives counts as too slow, whatever its time.
     with bodies.one(whose, lambda: patience.reschedule(0)) as body:
         yield await _read(receive, patience, bodies, body, limit=limit, within_s=within_s)
 

@@ -9,7 +9,9 @@ _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 1
 
 
 class Counts:
-    """One registry of its own: two gateways in one process (tests) do not add up."""
+    """The counters of one gateway, in a registry of its own, so that two gateways in one process
+    (tests) do not add up.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -81,7 +81,7 @@ class Served:
         except UmadError as error:
             await self._refuse(error, scope, receive, sender, request_id)
         except Exception:
-            # A request's boundary: a bug costs one answer, not the gateway.
+            # A request's boundary: a bug fails one answer, not the gateway.
             log.exception("request failed unexpectedly id=%s path=%s", request_id, path)
             await self._refuse(InternalError("see the log"), scope, receive, sender, request_id)
         finally:
@@ -102,7 +102,7 @@ class Served:
             )
 
     def _enter(self, headers: Headers, scope: Scope) -> Caller:
-        """Who it is. Raises what the door says."""
+        """The caller. Raises the door's refusal."""
         shared, endpoint = self._shared, self._endpoint
         caller = shared.entrance.caller(headers, peer_of(scope), needs_key=endpoint.needs_key)
         if endpoint.for_admins and not caller.asker.is_admin:
@@ -112,8 +112,9 @@ class Served:
         return caller
 
     def _app_of(self, asker: Asker, headers: Headers) -> str | None:
-        """An app for a caller without a key. Names are few, so only the machine's user has them by
-        User-Agent: strangers could use them up. They are called by what they are (page, uid, net).
+        """An app for a caller without a key. The number of names is limited, so only the machine's
+        user gets one by User-Agent: strangers could use them up. Others are named by their kind
+        (page, uid, net).
         """
         if asker.owner:
             return asker.owner.partition(":")[0]
@@ -188,12 +189,12 @@ class Served:
         self, error: UmadError, scope: Scope, receive: Receive, sender: _Sender, request_id: str
     ) -> None:
         if sender.status:
-            return  # half an answer is out; the connection's end says the rest
+            return  # half an answer was sent; only closing the connection can tell the failure
         await refuse(error, self._endpoint.dialect, request_id)(scope, receive, sender)
 
 
 def refuse(error: UmadError, dialect: Dialect, request_id: str) -> Response:
-    """The answer that tells of `error`, in a dialect's shape."""
+    """An answer that tells `error`, in a dialect's shape."""
     problem = problem_of(error, request_id)
     response = answer(dialect.error(problem), problem.status)
     if problem.retry_after_s is not None:
@@ -208,7 +209,7 @@ def refuse(error: UmadError, dialect: Dialect, request_id: str) -> Response:
 
 
 def _owner(caller: Caller, scope: Scope) -> str:
-    """Whose a request is where room is shared: a key's, or else an address's."""
+    """The owner that a request counts for where room is shared: its key, or else its address."""
     if caller.name != ANYBODY.name:
         return f"key {caller.name}"
     if caller.asker.owner:
@@ -223,6 +224,6 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _never() -> Message:
-    """What Starlette's own responses may read: nothing, the watcher does."""
+    """The `receive` of Starlette's own responses: it gives nothing, because the watcher reads."""
     await asyncio.get_running_loop().create_future()
     raise BadRequest("unreachable")

@@ -35,7 +35,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *page.ENDPOINTS,
 )
 
-# Whose error shape an unknown path gets: the first prefix that fits.
+# An unknown path gets the error shape of the first prefix that fits.
 DIALECT_OF_PREFIX: tuple[tuple[str, Dialect], ...] = (
     ("/v1/messages", ANTHROPIC),
     ("/api/", OLLAMA),

@@ -152,7 +152,7 @@ async def _health(call: GatewayCall) -> ASGIApp:
 
 
 async def _diag(call: GatewayCall) -> ASGIApp:
-    """What somebody who reports a problem is asked for; no prompts, keys or paths of files."""
+    """Facts for a report of a problem; no prompts, keys or paths of files."""
     found: dict[str, Any] = {
         "version": __version__,
         "python": platform.python_version(),

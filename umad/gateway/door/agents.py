@@ -18,8 +18,9 @@ _PRODUCT = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.+-]{0,47})(?:/([^\s/;(),]{1,32})
 
 
 def app_of(user_agent: str | None) -> str | None:
-    """The product, None where none is named. What stands behind its slash belongs to the name
-    unless it is a version."""
+    """The product, or None if none is named. The part behind its slash belongs to the name unless
+    it is a version.
+    """
     found = _PRODUCT.match(user_agent or "")
     if found is None:
         return None
@@ -28,7 +29,7 @@ def app_of(user_agent: str | None) -> str | None:
 
 
 def naming(most: int = MOST_NAMES) -> Callable[[str | None], str | None]:
-    """`app_of` that gives at most so many names; callers after that are `OTHERS`."""
+    """Makes an `app_of` that gives at most so many names; later callers are `OTHERS`."""
     known: set[str] = set()
 
     def name(user_agent: str | None) -> str | None:

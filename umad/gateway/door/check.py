@@ -11,10 +11,10 @@ UNIX = "unix:"
 
 
 def check_door(settings: HttpSettings) -> Keyring:
-    """The keys, once it is sure that they are enough for the address. Raises `BadConfig`.
+    """The keys, once they are sure to be enough for the address. Raises `BadConfig`.
 
-    Whoever reaches the gateway can use the machine: beyond this machine that takes a key, or the
-    user's saying so twice.
+    Whoever reaches the gateway can use the machine. So an address beyond this machine takes a key,
+    or the user must ask for it twice.
     """
     path = settings.api_key_file
     keys = Keyring() if path is None else read_keys(Path(path).expanduser())
@@ -32,7 +32,7 @@ def check_door(settings: HttpSettings) -> Keyring:
 
 
 def host_and_port(listen: str) -> tuple[str, int]:
-    """The two of `HOST:PORT`; brackets around an IPv6 address are left out."""
+    """Host and port of `HOST:PORT`; brackets around an IPv6 address are left out."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
 

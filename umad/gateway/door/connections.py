@@ -25,17 +25,18 @@ from umad.crowd import Crowd
 from umad.gateway.door.peers import PEER, Peers, TcpPeer
 from umad.gateway.door.reading import RequestReader
 
-# An answer that nobody reads holds a connection, and of a generation a place; as long as the daemon
-# waits for a client that does not read.
+# How long an answer may stay unread. It holds a connection, and a place if it is a generation. The
+# daemon waits as long for a client that does not read.
 UNREAD_S = 300.0
 
 
 class Connections:
-    """All of one gateway. limit: at once. head_s: for a request's head, from the connection's
-    beginning or the head's first byte. idle_s: between requests.
+    """All connections of one gateway.
 
-    is_work: whether an answer is a generation, by path. peers: tells whose a connection is, where
-    that matters.
+    `limit` is their number at once. `head_s` limits the time for a request's head, from the
+    connection's beginning or from the head's first byte. `idle_s` limits the time between requests.
+    `is_work` tells from a path whether its answer is a generation. `peers` tells a connection's
+    owner, where owners matter.
     """
 
     def __init__(
@@ -54,11 +55,11 @@ class Connections:
         self.crowd: Crowd[DoorProtocol] = Crowd(limit, own_give_way=True)
 
     def protocol(self) -> Callable[..., "DoorProtocol"]:
-        """What uvicorn makes a connection with."""
+        """The factory with which uvicorn makes a connection."""
         return functools.partial(DoorProtocol, connections=self)
 
     def room(self, owner: Hashable) -> bool:
-        """Whether one more of `owner` may come; whoever is to give way for it goes."""
+        """Make room for one more connection of `owner`, and return whether there is room."""
         if self.crowd.is_full:
             leaving = self.crowd.who_gives_way(owner)
             if leaving is not None:
@@ -96,7 +97,9 @@ class DoorProtocol(RequestReader):
         super().connection_lost(exc)
 
     def known_as(self, key: str) -> None:
-        """Somebody who may come in has asked something here. key: its name, "-" for none."""
+        """A caller that may come in has sent a request here. `key` is the key's name, "-" for
+        none.
+        """
         self._crowd.belongs(self, (key, self._address if key == "-" else ""))
 
     @override
@@ -104,7 +107,7 @@ class DoorProtocol(RequestReader):
         cycle = self.cycle
         is_whole = cycle is not None and not cycle.more_body and not cycle.response_complete
         if self.head_is_open or not is_whole or self._all.is_work(cycle.scope["path"]):
-            return None  # the transport closes, and whoever watches hears that the client has gone
+            return None  # the transport closes, and the watcher hears that the client has left
         cycle.keep_alive = False
         return True
 
@@ -155,12 +158,14 @@ class DoorProtocol(RequestReader):
             self._crowd.work(self)
 
     def leave(self) -> None:
-        """Close, for somebody else's sake: nothing is under way here, or it is not read."""
+        """Close this connection to make room: it has no request under way, or its answer is not
+        read.
+        """
         if self.flow.write_paused:
             self._forget()
             self.transport.abort()
         elif self.is_between and not self.head_is_open:
-            # A client that sends at this moment expects such an end of a connection that idles.
+            # A client that sends at this moment expects that an idle connection may end so.
             self._forget()
             self.transport.close()
         else:
@@ -201,7 +206,7 @@ class DoorProtocol(RequestReader):
         self._head_timer = None
         if not self.head_is_open:
             if self.is_between:
-                self.transport.close()  # it never began to ask
+                self.transport.close()  # no request has begun
         else:
             self.end_with(
                 b"408 Request Timeout",

@@ -29,17 +29,20 @@ _MAX_OWNER_CHARS = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrance:
-    """One gateway's. all_users: other users of this machine may come in without a key; exposed:
-    other machines, too."""
+    """The door of one gateway."""
 
     keys: Keyring
     hosts: HostRule
     own_uid: int
+    # Other users of this machine may come in without a key.
     all_users: bool = False
+    # Other machines may come in, too.
     exposed: bool = False
 
     def caller(self, headers: Headers, peer: TcpPeer | None, *, needs_key: bool = True) -> Caller:
-        """Who asks. Raises `Forbidden` or `Unauthorized`, each with what to do about it."""
+        """The caller of a request. Raises `Forbidden` or `Unauthorized`, each with advice what to
+        do.
+        """
         origin = headers.get("origin")
         host = headers.get("host")
         self.hosts.check(host, origin, headers.get("sec-fetch-site"), headers.get("sec-fetch-mode"))
@@ -61,7 +64,7 @@ class Entrance:
                 raise Unauthorized("this gateway takes no requests of other machines without a key")
             return Asker(owner=f"net:{peer.address}", role="user")
         if not peer.address and peer.uid is not None:
-            # A Unix socket: whom its file's mode lets in, its owner has let in.
+            # A Unix socket: its owner chose, by the file's mode, which users come in.
             return Asker(owner=f"uid:{peer.uid}", role="user")
         if self.all_users or self.exposed:
             who = f"net:{peer.address}" if peer.uid is None else f"uid:{peer.uid}"
@@ -81,14 +84,16 @@ class Entrance:
 def entrance(
     *, keys: Keyring, hosts: HostRule, all_users: bool = False, exposed: bool = False
 ) -> Entrance:
-    """That of this process's user."""
+    """The entrance of a gateway that this process's user runs."""
     return Entrance(
         keys=keys, hosts=hosts, own_uid=os.getuid(), all_users=all_users, exposed=exposed
     )
 
 
 def key_of(headers: Headers) -> str | None:
-    """As the packages send it: OpenAI and Ollama, Anthropic, Azure."""
+    """The key, from the header in which the packages send it: OpenAI and Ollama, Anthropic,
+    Azure.
+    """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key:
         return key.strip()

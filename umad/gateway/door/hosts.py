@@ -41,10 +41,12 @@ def host_of(header: str) -> str:
 
 
 class HostRule:
-    """names: Host names besides this machine's own. origins: pages that may ask, or `*`.
+    """Which Hosts and Origins are accepted.
 
-    any_host: a Unix socket, or keys, without which a rebound page gets nothing. any_address: it
-    listens beyond this machine, under addresses that nobody can list.
+    `names` are Host names besides this machine's own. `origins` are pages that may ask, or `*`.
+    `any_host`: accept every Host, on a Unix socket or with keys, because a rebound page has no key.
+    `any_address`: accept every address, because the gateway listens beyond this machine, under
+    addresses that cannot be listed.
     """
 
     def __init__(
@@ -67,8 +69,9 @@ class HostRule:
         site: str | None = None,
         mode: str | None = None,
     ) -> None:
-        """Raise `Forbidden` unless the request may be answered. site, mode: Sec-Fetch-Site and
-        Sec-Fetch-Mode, where a browser says them."""
+        """Raise `Forbidden` unless the request may be answered. `site` and `mode` are
+        Sec-Fetch-Site and Sec-Fetch-Mode, if the browser sends them.
+        """
         if not self._any_host and not self._is_own(host_of(host or "")):
             raise Forbidden(
                 f"this gateway does not answer to Host {(host or '')[:_QUOTED_CHARS]!r}; "
@@ -84,16 +87,18 @@ class HostRule:
             raise Forbidden("pages of other origins may not use this gateway unseen")
 
     def allows_origin(self, origin: str, host: str | None) -> bool:
-        """Whether a page of `origin` may ask what is asked at `host`. `null` is every sandboxed
-        page and never may."""
+        """Whether a page of `origin` may ask the gateway at `host`. `null` is the origin of every
+        sandboxed page and is never allowed.
+        """
         lowered = origin.lower().rstrip("/")
         if lowered == "null":
             return False
         return lowered in self._origins or "*" in self._origins or self.is_same_origin(origin, host)
 
     def is_same_origin(self, origin: str, host: str | None) -> bool:
-        """Whether the page came from the very place that it asks. The scheme is not looked at: a
-        proxy before the gateway may speak TLS."""
+        """Whether the page came from exactly the address that it asks. The scheme is not compared:
+        a proxy before the gateway may speak TLS.
+        """
         try:
             parts = urlsplit(origin.lower().rstrip("/"))
         except ValueError:

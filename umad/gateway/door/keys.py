@@ -37,24 +37,27 @@ _FIELDS = ("name", "key", "app", "lane", "role", "requests_per_minute", "tokens_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, as the gateway knows it. app: None lets the daemon name the gateway itself. asker:
-    the same as the daemon knows it, which decides what it may do."""
+    """The sender of a request, as the gateway knows it."""
 
     name: str
+    # None lets the daemon name the gateway itself.
     app: str | None = None
+    # The same sender as the daemon knows it; the daemon decides by it what the sender may do.
     asker: Asker = MACHINE_USER
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 
 
-# Where no keys are set.
+# The caller if no keys are set.
 ANYBODY = Caller(name="-")
-# Of what needs no key, such as whether a model answers.
+# The caller of endpoints that need no key, such as the health of the gateway.
 NOBODY = Caller(name="-", asker=Asker(owner="nobody", role="user"))
 
 
 def owner_of(key: str) -> str:
-    """The owner behind a key. Not the digest that it is compared by: this one is written down."""
+    """The owner behind a key. It is not the digest that keys are compared by, because it is written
+    to disk.
+    """
     return f"key:{hashlib.sha256(b'umad owner ' + key.encode()).hexdigest()[:32]}"
 
 
@@ -63,7 +66,7 @@ def _digest(key: str) -> bytes:
 
 
 class Keyring:
-    """Every key. Without any, everybody is let in as nobody in particular."""
+    """Every key. If there are none, every caller comes in as `ANYBODY`."""
 
     def __init__(self, keys: tuple[tuple[str, Caller], ...] = ()) -> None:
         self._callers = tuple((_digest(key), caller) for key, caller in keys)
@@ -74,7 +77,7 @@ class Keyring:
         return not self._callers
 
     def caller(self, key: str | None) -> Caller:
-        """Whose key it is. Raises `Unauthorized`."""
+        """The caller that a key belongs to. Raises `Unauthorized`."""
         if self.is_open:
             return ANYBODY
         if not key:
@@ -82,7 +85,7 @@ class Keyring:
         given = _digest(key)
         found = None
         for digest, caller in self._callers:
-            # No early end: the time taken tells nothing of which key came near.
+            # No early end: so the time taken does not tell which key was nearly right.
             if hmac.compare_digest(given, digest):
                 found = caller
         if found is None:
@@ -122,7 +125,7 @@ def read_keys(path: Path) -> Keyring:
 
 
 def _entry(path: Path, at: int, row: object) -> tuple[str, Caller]:
-    """One entry of the list. What is wrong with it is said without its values: one is the key."""
+    """One entry of the list. Its errors never quote its values, because one of them is the key."""
 
     def wrong(field: str, wants: str) -> BadConfig:
         return BadConfig(f"{path}: keys.{at}.{field} {wants}", field=f"keys.{at}.{field}")

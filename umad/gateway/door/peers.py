@@ -21,16 +21,21 @@ PEER = "umad.peer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpPeer:
-    """uid: the user of this machine who owns the other end, None where nobody can tell. address:
-    its own, as it is compared; empty for a Unix socket. is_local: it is on this machine."""
+    """The other end of a connection."""
 
+    # The user of this machine who owns the other end; None if that is not known.
     uid: int | None
+    # The other end's own, in the form in which addresses are compared; empty for a Unix socket.
     address: str
+    # The other end is on this machine.
     is_local: bool
 
 
 class Peers:
-    """lookup: the kernel's table of connections, None where there is none that works."""
+    """Finds peers of connections.
+
+    `lookup` reads the kernel's table of connections; None if no way to read it works.
+    """
 
     def __init__(self, lookup: Lookup | None) -> None:
         self._lookup = lookup
@@ -59,7 +64,7 @@ def _unix_uid(transport: asyncio.BaseTransport) -> int | None:
 
 
 def peer_of(scope: Scope) -> TcpPeer | None:
-    """The peer of a request's connection; None where the application is asked by this process."""
+    """The peer of a request's connection; None if this process itself asks the application."""
     extension: dict[str, Any] = scope.get("extensions", {}).get(PEER, {})
     peer: TcpPeer | None = extension.get("peer")
     return peer

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from umad.gateway.errors import Crowded, TooMany
 
-# Of the places, for callers with few; and how many those are.
+# One in so many places is kept for callers with few; a caller with fewer than _FEW has few.
 _RESERVE = 8
 _FEW = 4
 
 
 class Places:
-    """most: requests worked on at once."""
+    """Places for requests at work; `most` is their number."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -51,9 +51,10 @@ class Places:
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """One that arrives, or has, and is held. stop: called once, where it has to go."""
+    """A body that is arriving, or that is complete and held."""
 
     caller: str
+    # Called once, if the body has to make room.
     stop: Callable[[], None]
     size_bytes: int = 0
     arriving: bool = True
@@ -61,7 +62,7 @@ class Body:
 
 
 class Bodies:
-    """most_bytes: of all of them together."""
+    """All bodies, with at most `most_bytes` together."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -81,7 +82,7 @@ class Bodies:
             self._held_bytes -= body.size_bytes
 
     def add(self, body: Body, n_bytes: int) -> None:
-        """So many more have come. Raises `Crowded` where there is no room for them."""
+        """Count bytes that have come. Raises `Crowded` if there is no room for them."""
         body.size_bytes += n_bytes
         self._held_bytes += n_bytes
         while self._held_bytes > self._most_bytes:
@@ -95,7 +96,9 @@ class Bodies:
             going.stop()
 
     def _greediest(self) -> Body | None:
-        """The oldest that arrives, of whoever holds most among those that have one."""
+        """The oldest arriving body of the caller that holds most, among the callers that have an
+        arriving one.
+        """
         held: dict[str, int] = {}
         for body in self._bodies:
             held[body.caller] = held.get(body.caller, 0) + body.size_bytes

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from umad.gateway.door.keys import Caller
 from umad.gateway.errors import RETRY_AFTER_S, TooMany
 
-# A token of text has about so many bytes; the estimate of a prompt counts for a moment, and for
-# whoever goes in that moment.
+# Bytes of an average token of text. The estimate of a prompt counts for a moment, and for
+# a client that leaves in that moment.
 BYTES_PER_TOKEN = 4
 # To tokenize costs a fraction of what it costs to read a prompt.
 TOKENIZED_PER_TOKEN = 10
-# Of a minute: a bucket that is empty because others hold it may be full again at once.
+# The longest wait a client is told of: a bucket emptied by holds may be full again at once.
 _LONGEST_WAIT_S = 3600.0
 
 
@@ -39,14 +39,15 @@ class _Bucket:
         self.at_s = now_s
 
     def wait_s(self, wanted: float) -> float:
-        """Seconds until `wanted` is there; 0 where it is."""
+        """Seconds until the bucket has `wanted`; 0 if it has them now."""
         return max(0.0, (wanted - self.level) * 60.0 / self.per_minute)
 
 
 class Meter:
-    """The tokens of one request of a key with a quota of them. now_s: the loop's clock.
+    """Counts the tokens of one request whose key has a quota of them. `now_s` is the loop's clock.
 
-    A request may generate several times; each time it holds anew. `close` gives back what is held.
+    A request may generate several times, and holds tokens each time. `close` gives back the held
+    ones.
     """
 
     def __init__(self, caller: Caller, bucket: _Bucket, now_s: Callable[[], float]) -> None:
@@ -56,7 +57,7 @@ class Meter:
         self._held = 0.0
 
     def hold(self, tokens: int) -> None:
-        """Set aside what may be used. Raises `TooMany` where nothing is left beside others'."""
+        """Set aside tokens that may be used. Raises `TooMany` if others' holds leave nothing."""
         bucket = self._bucket
         bucket.fill(self._now_s())
         if bucket.level - (bucket.held - self._held) <= 0:
@@ -65,7 +66,9 @@ class Meter:
         bucket.held += tokens
 
     def take(self, tokens: int) -> None:
-        """Charge what has come about; negative where an estimate was too high."""
+        """Charge tokens that exist now; a negative number corrects an estimate that was too
+        high.
+        """
         self._bucket.fill(self._now_s())
         self._bucket.level -= tokens
         given_back = min(self._held, max(0, tokens))
@@ -79,16 +82,17 @@ class Meter:
         self.take(tokens)
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Give back the held tokens: the request has ended."""
         self._bucket.held -= self._held
         self._held = 0.0
 
 
 class Quotas:
-    """most_tokens: the most that one answer may have, which is what an answer without a limit of
-    its own holds.
+    """The buckets of all keys.
 
-    Buckets are few: those of the file of keys, each by what the key is and not by its name.
+    `most_tokens` is the most that one answer may have; an answer without a limit of its own holds
+    so many. Buckets are few: those of the file of keys, each by its key's owner and not by its
+    name.
     """
 
     def __init__(self, *, most_tokens: int = 2048) -> None:
@@ -96,7 +100,7 @@ class Quotas:
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
     def take(self, caller: Caller, now_s: float) -> None:
-        """One request. Raises `TooMany` with how long to wait."""
+        """Take one request. Raises `TooMany` with the time to wait."""
         requests = self._bucket(caller, "requests", caller.requests_per_minute, now_s)
         tokens = self._bucket(caller, "tokens", caller.tokens_per_minute, now_s)
         if requests is not None and requests.wait_s(1.0) > 0:
@@ -107,7 +111,7 @@ class Quotas:
             requests.level -= 1
 
     def meter(self, caller: Caller, now_s: Callable[[], float]) -> Meter | None:
-        """What counts the tokens of one request; None for a key without such a quota."""
+        """A meter for the tokens of one request; None for a key without a quota of tokens."""
         bucket = self._bucket(caller, "tokens", caller.tokens_per_minute, now_s())
         return None if bucket is None else Meter(caller, bucket, now_s)
 
@@ -126,7 +130,7 @@ class Quotas:
 
 
 def _too_many(caller: Caller, bucket: _Bucket, what: str, wanted: float = 0.0) -> TooMany:
-    # What is held may come back at any moment; what was used comes back with time.
+    # Held tokens may come back at any moment; used ones come back with time.
     wait_s = min(bucket.wait_s(wanted), _LONGEST_WAIT_S) or RETRY_AFTER_S
     return TooMany(
         f"the key {caller.name} may use {bucket.per_minute} {what} a minute", retry_after_s=wait_s

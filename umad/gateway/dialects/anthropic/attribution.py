@@ -8,10 +8,10 @@ line, left in, would cost an agent its whole prefix cache in every turn.
 
 import re
 
-# Only where it is sent: at the beginning. The same words further down are somebody's text.
+# Matches only at the beginning, where it is sent; further down the words are a user's text.
 _LINE = re.compile(r"\A\s*x-anthropic-billing-header:[^\n]*(?:\n+|\Z)", re.IGNORECASE)
 
 
 def without_attribution(system: str) -> str:
-    """`system` as it reads without the line."""
+    """`system` without the line."""
     return _LINE.sub("", system, count=1)

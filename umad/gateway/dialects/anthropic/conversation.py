@@ -15,7 +15,7 @@ from umad.gateway.bodies import anthropic as bodies
 from umad.gateway.dialects.anthropic.attribution import without_attribution
 from umad.request import GenerateRequest, SamplingParams
 
-# Anthropic's own default; umad's are for apps that say nothing of sampling.
+# Anthropic's own default; umad's defaults are for apps that say nothing about sampling.
 TEMPERATURE = 1.0
 BETWEEN_BLOCKS = "\n\n"
 NO_IMAGE = "[an image stood here; this model reads only text]"
@@ -45,7 +45,9 @@ def counting_request(body: bodies.CountTokensBody) -> GenerateRequest:
 
 
 def sampling_of(body: bodies.MessagesBody) -> SamplingParams:
-    """Fields that were not given stay umad's defaults, but for the temperature."""
+    """The body's sampling. A field that was not given keeps umad's default, except the
+    temperature.
+    """
     given: dict[str, float | int] = {}
     if body.top_k is not None:
         given["top_k"] = body.top_k
@@ -75,7 +77,7 @@ def options_of(body: bodies.CountTokensBody) -> ChatOptions:
         if choice is not None and choice.type == "any" and tools
         else "auto",
         tool_name=choice.name if choice is not None and choice.type == "tool" else None,
-        # The name the templates of Qwen, GLM and their like have agreed on; others do not look.
+        # The templates of Qwen, GLM and their like read this name; other templates ignore it.
         template_kwargs={"enable_thinking": thinking},
         continue_final=_is_begun(body.messages),
         markup=True,
@@ -96,7 +98,7 @@ def _check_named(choice: bodies.AnthropicToolChoice, tools: Sequence[Tool]) -> N
 
 
 def _is_begun(messages: Sequence[bodies.MessagesTurn]) -> bool:
-    """The last turn is an answer's beginning, which the model goes on with."""
+    """Whether the last turn is the beginning of the answer, which the model continues."""
     if not messages or messages[-1].role != "assistant":
         return False
     content = messages[-1].content
@@ -136,7 +138,8 @@ def _turns(
         case "assistant":
             yield _assistant(message.content, tool_names)
         case "system":
-            # Templates want their system turn first; agents mark such words for the model so.
+            # Templates want their system turn first; agents mark such words for the model in this
+            # way.
             said = _plain_text(message.content, field)
             yield ChatMessage(role="user", content=f"<system-reminder>\n{said}\n</system-reminder>")
         case "user":
@@ -146,7 +149,7 @@ def _turns(
 def _assistant(
     content: str | Sequence[bodies.ContentBlock], tool_names: dict[str, str]
 ) -> ChatMessage:
-    """What the assistant said; blocks of Anthropic's own tools are left out."""
+    """The assistant's turn, without the blocks of Anthropic's own tools."""
     if isinstance(content, str):
         return ChatMessage(role="assistant", content=content)
     calls: list[ToolCall] = []
@@ -189,8 +192,9 @@ def _user(
 
 
 def _tool_result(block: bodies.ToolResultBlock, tool_names: dict[str, str]) -> ChatMessage:
-    """A tool's answer. What the model cannot read in it is named instead of refused: the client
-    would send it again with every turn that follows."""
+    """A tool's answer. A block that the model cannot read is named instead of refused, because the
+    client would send it again with every turn that follows.
+    """
     content = block.content or ""
     text = content if isinstance(content, str) else _joined(_readable(one) for one in content)
     return ChatMessage(
@@ -236,7 +240,9 @@ def _plain_text(content: str | Sequence[bodies.ContentBlock], field: str) -> str
 
 
 def _merged(turns: Sequence[ChatMessage]) -> Iterator[ChatMessage]:
-    """Neighbouring turns of the user made one: some templates insist on taking turns."""
+    """The turns with neighbouring user turns joined: some templates insist that the roles
+    alternate.
+    """
     open_turn: ChatMessage | None = None
     for turn in turns:
         if open_turn is not None and turn.role == "user":

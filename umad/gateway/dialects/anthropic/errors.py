@@ -9,7 +9,7 @@ from umad.gateway.bodies.errors import AnthropicError
 from umad.gateway.dialect import Dialect
 from umad.gateway.errors import Problem
 
-# Anthropic's own list; a status that is not here is of its class.
+# Anthropic's own list; a status that is missing gets the kind of its class.
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -24,7 +24,7 @@ _TYPES = {
 
 
 def _error(problem: Problem) -> dict[str, object]:
-    """A field at fault stands before the message, where Anthropic puts it."""
+    """An error body. The field at fault stands before the message, where Anthropic puts it."""
     kind = _TYPES.get(problem.status)
     if kind is None:
         kind = "invalid_request_error" if problem.status < 500 else "api_error"

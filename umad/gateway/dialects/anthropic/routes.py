@@ -35,9 +35,9 @@ from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.replies import ChatReply, Said
 from umad.service import Done, Progress
 
-# Said while the prompt is read: agents give up on a silent stream.
+# Sent while the prompt is read: agents give up on a silent stream.
 PING: MessageEvent = {"type": "ping"}
-# Where a fault of umad's fields stands in this dialect's body.
+# This dialect's names for umad's fields, for errors.
 _NAMES = {
     "stop": "stop_sequences",
     "json_schema": "output_config.format.schema",
@@ -73,7 +73,9 @@ def _piece(event: MessageEvent) -> bytes:
 async def _events(
     stream: MessageStream, reply: ChatReply, *, one_call: bool
 ) -> AsyncGenerator[MessageEvent, None]:
-    """The whole answer. one_call: what follows its first call of a tool is left out."""
+    """The events of the whole answer. With `one_call`, everything after its first tool call is left
+    out.
+    """
     for event in stream.start():
         yield event
     async for heard in reply:
@@ -122,9 +124,10 @@ def _reason(done: Done, *, has_calls: bool) -> StopReason:
 
 
 async def _count_tokens(call: GatewayCall) -> ASGIApp:
-    """Counted by the engine, which alone has the template and the vocabulary: the generation is
-    let go of as soon as it has said how long its prompt is, and what it has read by then stays
-    for the request that usually follows."""
+    """Count the prompt's tokens in the engine, which alone has the template and the vocabulary. The
+    generation is cancelled as soon as it has told its prompt's length. The part of the prompt that
+    it has read by then stays in the cache for the request that usually follows.
+    """
     body = call.body(CountTokensBody)
     generation = await call.open(counting_request(body))
     async for event in generation:

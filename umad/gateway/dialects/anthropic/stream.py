@@ -22,7 +22,7 @@ from umad.request import Usage
 MessageEvent = Mapping[str, Any]
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"]
 
-# Real ones let Anthropic recognise its own thinking when it is sent back; a local model reads any.
+# A real signature lets Anthropic recognise its own thinking; a local model accepts any text.
 SIGNATURE = "umad"
 
 _EMPTY_BLOCKS: Mapping[str, Mapping[str, Any]] = {
@@ -64,13 +64,13 @@ def _message(
 
 @dataclass(slots=True, kw_only=True)
 class MessageStream:
-    """One answer as events. Call `start` first and `end` or `error` last; each returns what to
-    send, in order. Parts may come in pieces of any size; a part of another kind ends the block.
-
-    id_: of the message. model: the name the client asked for, which it expects to see again.
+    """One answer as events. Call `start` first and `end` or `error` last; each returns the events
+    to send, in order. Parts may come in pieces of any size; a part of another kind ends the block.
     """
 
+    # Of the message.
     id_: str
+    # The name the client asked for; the client expects to see it again.
     model: str
     _index: int = field(default=-1, init=False)
     _open: str | None = field(default=None, init=False)
@@ -146,9 +146,10 @@ class MessageStream:
 
 
 def message_of(events: Sequence[MessageEvent]) -> Mapping[str, Any]:
-    """The message a whole stream of `events` adds up to, as its own clients would add it up.
+    """The message that a whole stream of `events` adds up to, as Anthropic's own clients would add
+    it up.
 
-    So the answer that is sent at once cannot differ from the one that is streamed.
+    So an answer that is sent whole cannot differ from one that is streamed.
     """
     message: dict[str, Any] = {}
     partial: dict[int, list[str]] = {}
@@ -184,8 +185,9 @@ def _close(block: dict[str, Any], said: str) -> None:
 
 
 def input_of(arguments: str) -> dict[str, Any]:
-    """A call's arguments as an object: as far as they go where the answer was cut off, and empty
-    where a model wrote something else."""
+    """A call's arguments as an object: the complete part of them if the answer was cut off, and
+    empty if the model did not write an object.
+    """
     try:
         value = pydantic_core.from_json(arguments or "{}", allow_partial="trailing-strings")
     except ValueError:
@@ -194,5 +196,5 @@ def input_of(arguments: str) -> dict[str, Any]:
 
 
 def call_id() -> str:
-    """An id of a call, as Anthropic's look."""
+    """A new id of a call, in the form of Anthropic's."""
     return f"toolu_{secrets.token_hex(12)}"

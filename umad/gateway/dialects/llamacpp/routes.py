@@ -19,7 +19,7 @@ from umad.gateway.vectors import rows_response
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Done, Progress, Tokens
 
-# What llama-server's plugins ask for where they say nothing; an infill is short.
+# The default length of an answer for llama-server's plugins; an infill is short.
 N_PREDICT = 128
 _NAMES = {
     "repetition_penalty": "repeat_penalty",
@@ -118,7 +118,7 @@ async def _tokenize(call: GatewayCall) -> ASGIApp:
 
 
 def _piece(raw: bytes) -> str | list[int]:
-    """As llama-server has it: part of a character is its bytes."""
+    """A token's text as llama-server shows it: a token that is part of a character is its bytes."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -142,7 +142,7 @@ async def _embedding(call: GatewayCall) -> ASGIApp:
             normalize=body.embd_normalize >= 0,
         )
     )
-    # A list of lists: llama-server has a vector for each token where it pools nothing.
+    # A list of lists: without pooling llama-server has one vector per token.
     return rows_response(
         found.vectors, name=None, row=lambda at, one: {"index": at, "embedding": [one]}
     )

@@ -28,7 +28,7 @@ def _reason(done: Done) -> DoneReason:
 
 
 class ChatAnswer:
-    """Of a chat: text, thinking, and calls, each of which is told when it is whole."""
+    """The answer of a chat: text, thinking, and calls. A call is told when it is whole."""
 
     def __init__(
         self, call: GatewayCall, reply: ChatReply, lines: ChatLines | GenerateLines
@@ -77,7 +77,7 @@ class ChatAnswer:
 
 
 class RawAnswer:
-    """Of a prompt that no template was put around."""
+    """The answer to a prompt that no template was put around."""
 
     def __init__(
         self, call: GatewayCall, generation: GatewayGeneration, lines: GenerateLines

@@ -7,7 +7,7 @@ from umad.gateway.errors import Problem
 
 
 def _error(problem: Problem) -> dict[str, object]:
-    """Clients show only `error`; the rest is for who debugs."""
+    """An error body. Clients show only `error`; the other fields help to debug."""
     body: dict[str, object] = {"error": problem.message, "code": problem.code}
     if problem.field is not None:
         body["field"] = problem.field

@@ -10,7 +10,7 @@ from typing import Any
 
 from umad.gateway.dialects.ollama.requests import LATEST
 
-# Ollama unloads what is idle; umad keeps a model until it is told to let it go.
+# Ollama unloads idle models; umad keeps a model until it is told to unload it.
 NEVER = "9999-12-31T23:59:59Z"
 LONG_AGO = "1970-01-01T00:00:00Z"
 Facts = Mapping[str, Any]
@@ -30,7 +30,9 @@ def tag_row(model: Facts) -> dict[str, Any]:
 
 
 def running_row(model: Facts) -> dict[str, Any]:
-    """A row of `/api/ps`. size_vram: all of it where there is a device, which umad maps whole."""
+    """A row of `/api/ps`. `size_vram` is the whole size if there is a device, because umad maps the
+    whole model.
+    """
     row = tag_row(model)
     del row["modified_at"]
     on_device = bool(model.get("devices"))
@@ -65,7 +67,7 @@ def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:
 
 
 def details(model: Facts) -> dict[str, Any]:
-    """What Ollama calls details of a model."""
+    """The part of a model's description that Ollama calls details."""
     family = _family(model)
     return {
         "parent_model": "",
@@ -111,6 +113,8 @@ def _parameter_size(count: object) -> str:
 
 
 def _digest(model: Facts) -> str:
-    """Tells models apart, as Ollama's does; not of the weights, which are too long to read."""
+    """An id that tells models apart, as Ollama's does. It is not a digest of the weights, which
+    would take too long to read.
+    """
     which = f"{model.get('name')}:{model.get('size_bytes')}"
     return hashlib.sha256(which.encode()).hexdigest()

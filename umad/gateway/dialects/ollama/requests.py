@@ -16,7 +16,7 @@ from umad.gateway.bodies.llama_sampling import SAME_NAME
 from umad.request import GenerateRequest, SamplingParams
 
 LATEST = ":latest"
-# Where a fault of umad's fields stands in this dialect's bodies.
+# This dialect's names for umad's fields, for errors.
 NAMES = {
     "repetition_penalty": "options.repeat_penalty",
     "penalty_last_n": "options.repeat_last_n",
@@ -51,9 +51,9 @@ def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
 
 
 def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
-    """The generation of `/api/generate`: the prompt as one turn of a chat, or as it is with `raw`.
+    """The generation of `/api/generate`: the prompt as one turn of a chat, or unchanged with `raw`.
 
-    Raises `BadRequest`, and `Unsupported` for what would not be done as asked.
+    Raises `BadRequest`, and `Unsupported` for fields that umad cannot follow.
     """
     if body.images:
         raise BadRequest("this model reads only text", field="images")
@@ -85,7 +85,7 @@ def sampling_of(body: bodies.OllamaChatBody | bodies.OllamaGenerateBody) -> Samp
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
     wanted = options.num_predict
-    # Ollama's -1 and -2 are "until it ends", and so is nothing at all.
+    # Ollama's -1 and -2 mean "until it ends", and so does a missing value.
     if wanted is not None and wanted > 0:
         given["max_tokens"] = wanted
     return SamplingParams(fit=True, **given)
@@ -134,7 +134,7 @@ def _tools(tools: Sequence[bodies.OllamaTool]) -> Iterator[Tool]:
 
 
 def _thinking(think: bodies.Think | None) -> dict[str, Any]:
-    """As templates name it; without a word the model does as it was made."""
+    """The option as templates name it; where the client does not say, the model's default holds."""
     match think:
         case None:
             return {}

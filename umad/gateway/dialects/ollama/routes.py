@@ -76,7 +76,7 @@ async def _pieces(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, No
 
 
 async def _keep(call: GatewayCall, body: OllamaChatBody | OllamaGenerateBody, lines: Lines) -> Line:
-    """An empty request: have the model loaded, or let it go once nobody uses it."""
+    """Serve an empty request: load the model, or unload it once nobody uses it."""
     model = call.shared.aliases.local(local_name(body.model)) or ""
     if body.keep_alive != 0:
         await call.service.load(model)
@@ -85,7 +85,7 @@ async def _keep(call: GatewayCall, body: OllamaChatBody | OllamaGenerateBody, li
     rows = {str(row["name"]): row for row in await call.service.models()}
     if model not in rows:
         raise UnknownModel(_unknown(body.model, list(rows)), field="model")
-    # Work of others would fail with it; Ollama waits for that, too.
+    # Running requests of others would fail; Ollama waits for them, too.
     if not rows[model].get("live"):
         await call.service.unload(model)
         call.shared.models.forget()

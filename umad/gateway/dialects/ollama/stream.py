@@ -24,7 +24,7 @@ def _ns(ms: float) -> int:
 def final_fields(
     reason: DoneReason, usage: Usage | None = None, timings: Timings | None = None
 ) -> dict[str, Any]:
-    """What only a last line has. Reading the prompt ends with the first token."""
+    """The fields that only a last line has. Reading the prompt ends with the first token."""
     fields: dict[str, Any] = {"done": True, "done_reason": reason}
     if usage is None or timings is None:
         return fields
@@ -41,9 +41,11 @@ def final_fields(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatLines:
-    """Lines of `/api/chat`. model: as the client named it. created_at: RFC 3339, of the request."""
+    """The lines of `/api/chat`."""
 
+    # As the client named it.
     model: str
+    # RFC 3339, of the request.
     created_at: str
 
     def text(self, text: str) -> Line:
@@ -92,7 +94,7 @@ class GenerateLines:
         return self._line({"response": "", "thinking": text})
 
     def call(self, *, id_: str, name: str, arguments: str) -> Line:
-        """No tools were offered here: a call is text, as the model meant it."""
+        """A call as text: no tools were offered here, so the model meant it as text."""
         return self.text(json.dumps({"name": name, "arguments": arguments_of(arguments)}))
 
     def end(
@@ -106,8 +108,9 @@ class GenerateLines:
 
 
 def arguments_of(text: str) -> dict[str, Any]:
-    """Arguments as an object: as far as they go where the answer was cut off, and empty where a
-    model wrote something else."""
+    """A call's arguments as an object: the complete part of them if the answer was cut off, and
+    empty if the model did not write an object.
+    """
     try:
         value = pydantic_core.from_json(text or "{}", allow_partial="trailing-strings")
     except ValueError:
@@ -116,7 +119,7 @@ def arguments_of(text: str) -> dict[str, Any]:
 
 
 def whole_of(lines: Sequence[Line]) -> Line:
-    """The one object that all `lines` of an answer add up to: what `stream: false` gets."""
+    """The one object that all `lines` of an answer add up to, as `stream: false` sends it."""
     whole = dict(lines[-1])
     if logprobs := [one for line in lines for one in line.get("logprobs", ())]:
         whole["logprobs"] = logprobs

@@ -23,7 +23,7 @@ from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.replies import GatewayReply
 from umad.request import GenerateRequest
 
-# Where a fault of umad's fields stands in this dialect's body.
+# This dialect's names for umad's fields, for errors.
 _NAMES = {
     "json_schema": "response_format",
     "tool_name": "tool_choice",
@@ -35,7 +35,9 @@ _JSON_OBJECT: dict[str, Any] = {"type": "object"}
 def constraint_of(
     given: ResponseFormat | None, field: str = "response_format.json_schema.schema"
 ) -> Constraint | None:
-    """What `response_format` asks for. field: where its schema stands in the body."""
+    """The constraint that `response_format` asks for. `field` is the place of its schema in the
+    body.
+    """
     if given is None or given.type == "text":
         return None
     if given.type == "json_object":

@@ -36,7 +36,7 @@ class ChatChunks:
         self._templates: dict[tuple[int, str], sse.Template] = {}
 
     def said(self, index: int, parts: tuple[AnswerPart, ...]) -> bytes:
-        """Parts of the answer without log-probabilities, as most tokens come."""
+        """The chunks of parts without log-probabilities, as most tokens come."""
         return b"".join([self._piece(index, part) for part in parts])
 
     def _text(self, index: int, name: str, text: str) -> bytes:

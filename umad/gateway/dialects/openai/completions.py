@@ -31,9 +31,10 @@ _EMPTY = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """One prompt's generation. before: the prompt's text, where it is to be echoed."""
+    """One prompt's generation."""
 
     generation: GatewayGeneration
+    # The prompt's text, if the answer is to echo it.
     before: str
 
 
@@ -70,7 +71,7 @@ async def _run(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> _R
 
 
 async def _between(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
-    """Prompt and suffix with the model's marks around them, the middle to be written."""
+    """Prompt and suffix with the model's fill-in-the-middle marks around them."""
     service, model = call.service, call.shared.aliases.local(body.model)
     rows = await service.models()
     facts = next((row for row in rows if model in (None, row["name"])), None)
@@ -94,7 +95,7 @@ async def _completions(call: GatewayCall) -> ASGIApp:
     prompts = body.prompts()
     if body.max_tokens == 0:
         return await _nothing(call, body, prompts)
-    # Side by side: each waits a moment for what may be wrong with it.
+    # All at once: each waits a moment for an early error.
     runs = await _all(_run(call, body, prompt) for prompt in prompts)
     n = body.n or 1
     if body.stream:
@@ -118,7 +119,7 @@ async def _completions(call: GatewayCall) -> ASGIApp:
 
 
 async def _all(work: Any) -> list[Any]:
-    """All of it at once; the first failure ends the rest and is raised."""
+    """All generations whole; the first failure ends the others and is raised."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return list(await asyncio.gather(*tasks))
@@ -131,8 +132,10 @@ async def _all(work: Any) -> list[Any]:
 async def _nothing(
     call: GatewayCall, body: CompletionBody, prompts: Sequence[OnePrompt]
 ) -> ASGIApp:
-    """No token asked for: the prompt itself, which programs that score prompts ask for."""
-    # What is wrong with the rest of the body is wrong for no tokens, too.
+    """Answer a request for no tokens with the prompt itself; programs that score prompts send such
+    requests.
+    """
+    # The rest of the body is checked even if no tokens are asked for.
     sampling = body.sampling(max_tokens=None, logprobs=body.logprobs)
     GenerateRequest(prompt="-", sampling=sampling, **body.place()).check()
     model = await call.model(body.model)
@@ -160,7 +163,7 @@ def _wanted_usage(body: CompletionBody, usage: dict[str, Any]) -> dict[str, Any]
 async def _events(
     same: dict[str, Any], choices: Sequence[dict[str, Any]], usage: dict[str, Any] | None
 ) -> AsyncGenerator[bytes, None]:
-    """Choices that are known already, as a stream. usage: where it was asked for."""
+    """Choices that are known already, as a stream. `usage` is sent if it was asked for."""
     unknown: dict[str, Any] = {} if usage is None else {"usage": None}
     for one in choices:
         yield sse.data({**same, "choices": [one], **unknown})
@@ -210,7 +213,9 @@ class _Chunks:
         self._written = [len(run.before) for run in runs for _ in range(n)]
 
     def shortcut(self) -> Shortcut | None:
-        """Of a single prompt: those of several are heard through a queue."""
+        """The short way of a single prompt; several prompts are heard through a queue and have
+        none.
+        """
         if len(self._runs) > 1:
             return None
 
@@ -236,7 +241,7 @@ class _Chunks:
                 yield self._chunk(_entry(index, "", None, reason_of(heard.finish_reason)))
             elif heard.logprobs:
                 yield await self._scored(index, heard.text, heard.logprobs)
-            elif heard.text:  # else half a character, or what may become a stop string
+            elif heard.text:  # empty: half a character, or text that may become a stop string
                 yield self._said(index, heard.text)
         if self._usage:
             yield sse.data({**self._same, "choices": [], "usage": sum_usage(usages)})

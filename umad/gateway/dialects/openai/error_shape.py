@@ -10,7 +10,7 @@ from umad.gateway.bodies.errors import OpenAIError
 from umad.gateway.dialect import Dialect
 from umad.gateway.errors import Problem
 
-# What the packages look at beside the status.
+# The type of an error, which the packages read besides the status.
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",

@@ -14,7 +14,7 @@ from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
 
-# What Anthropic says of a model whose date nobody knows.
+# Anthropic's date for a model whose date is not known.
 _UNKNOWN = "1970-01-01T00:00:00Z"
 
 

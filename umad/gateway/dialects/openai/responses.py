@@ -34,7 +34,7 @@ from umad.gateway.responses_store import Stored
 from umad.request import GenerateRequest
 from umad.service import Progress, TokenLogprob
 
-# What `include` has to name for logprobs; other names add what only OpenAI's own tools make.
+# `include` names this for logprobs; its other names add data that only OpenAI's own tools make.
 _LOGPROBS = "message.output_text.logprobs"
 _NAMES = {
     "json_schema": "text.format",
@@ -99,7 +99,7 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
 
 
 async def _history(call: GatewayCall, body: ResponseBody) -> list[Item]:
-    """Everything said before. Raises `NotFound` where it is not kept (any more)."""
+    """The items of all earlier turns. Raises `NotFound` if they are not stored (any more)."""
     if body.previous_response_id is None:
         return []
     stored = await call.shared.store.get(body.previous_response_id, call.owner)
@@ -156,7 +156,7 @@ async def _events(
                 writer.finish(heard.finish_reason, heard.usage, reasoning_tokens=reasoning_tokens)
             )
             if body.store is not False:
-                # Before the client knows of it: its next request may come at once.
+                # Stored before the client hears of it, because its next request may come at once.
                 await _keep(call, items, writer)
             for said in last:
                 yield said

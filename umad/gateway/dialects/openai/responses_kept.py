@@ -68,7 +68,7 @@ def _limit(call: GatewayCall) -> int:
 
 
 def _item(at: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    """An item as clients sent it, in the one shape in which clients are told of it."""
+    """An item as a client sent it, in the form in which items are listed."""
     item = {"id": f"item_{at}", "status": "completed", **row}
     if item.get("type") == "message":
         is_answer = item.get("role") == "assistant"

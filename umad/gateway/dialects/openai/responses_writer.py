@@ -27,7 +27,10 @@ from umad.request import FinishReason, Usage
 
 
 class ResponseWriter:
-    """response: as it will be sent, without output; written into."""
+    """Writes one response and its events.
+
+    `response` is the response without output, as it will be sent; it is written into.
+    """
 
     def __init__(self, response: dict[str, Any]) -> None:
         self.response = response
@@ -39,7 +42,7 @@ class ResponseWriter:
         self._sequence = 0
 
     def begin(self) -> Iterator[bytes]:
-        """Before anything is said."""
+        """The events before the first part."""
         yield self._event("response.created", response=self.response)
         yield self._event("response.in_progress", response=self.response)
 

@@ -53,7 +53,7 @@ def turn_of(message: ChatTurn, field: str) -> ChatMessage:
 
 
 def begins_answer(turns: Sequence[ChatMessage]) -> bool:
-    """Whether the last turn is an answer to go on with: an assistant's, and not a call."""
+    """Whether the last turn is an answer to continue: an assistant's turn without a call."""
     last = turns[-1]
     return last.role == "assistant" and bool(last.content) and not last.tool_calls
 
@@ -71,7 +71,7 @@ def choice_of(
 ) -> dict[str, Any]:
     """`tool_choice` in any of its shapes, as fields of `ChatOptions`."""
     if given is None or not tools:
-        # Forced, but every tool was of a type that is passed over: nothing can be called.
+        # A call is forced, but every tool has a type that is skipped, so none can be called.
         return {}
     if isinstance(given, str):
         if given not in TOOL_CHOICES:
@@ -88,14 +88,14 @@ def choice_of(
 
 
 def _name_of(given: Any) -> str | None:
-    """Of a function that is named as chat completions do or as responses do."""
+    """A function's name, from the form of chat completions or from that of responses."""
     function = given.get("function", given) if isinstance(given, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     return name if isinstance(name, str) else None
 
 
 def _allowed(given: Any, tools: tuple[Tool, ...], field: str) -> dict[str, Any]:
-    """Some of the tools on offer, the rest only shown."""
+    """Some of the tools on offer are callable, the others only shown."""
     if not isinstance(given, Mapping):
         raise BadRequest(f"{field} names the tools allowed", field=field)
     rows = given.get("tools")

@@ -13,13 +13,13 @@ def now_s() -> int:
 
 
 def usage_of(usages: Iterable[Usage]) -> dict[str, Any]:
-    """Of all completions of one prompt: the prompt counts once."""
+    """Usage of all completions of one prompt; the prompt counts once."""
     rows = list(usages)
     return sum_usage([rows] if rows else [])
 
 
 def sum_usage(prompts: Iterable[list[Usage]]) -> dict[str, Any]:
-    """Of several prompts, each with its completions."""
+    """Usage of several prompts, each with its completions."""
     rows = [row for row in prompts if row]
     prompt = sum(row[0].prompt_tokens for row in rows)
     cached = sum(row[0].cached_tokens for row in rows)
@@ -33,7 +33,9 @@ def sum_usage(prompts: Iterable[list[Usage]]) -> dict[str, Any]:
 
 
 def reason_of(reason: FinishReason, *, has_calls: bool = False) -> str:
-    """`finish_reason`. What somebody cancelled has stopped; clients know no word for it."""
+    """`finish_reason`. A cancelled completion is told as stopped, because clients know no other
+    word.
+    """
     if reason == "length":
         return "length"
     return "tool_calls" if has_calls else "stop"
