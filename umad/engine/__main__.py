@@ -1,4 +1,4 @@
-"""`python -m umad.engine`: started by the daemon, see `umad.engine`."""
+"""Starts an engine process: `python -m umad.engine`, run by the daemon; see `umad.engine`."""
 
 import importlib
 import sys

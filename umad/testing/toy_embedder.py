@@ -1,5 +1,6 @@
-"""Makes the toy model's vectors, which follow from a text's tokens alone. Owner:
-the step thread.
+"""Makes the toy model's vectors, which follow from a text's tokens alone.
+
+Owner: the step thread.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ Control tokens have a meaning in what the template writes and none in what came 
 So strings from outside are guarded before they are rendered: each occurrence of a control token's
 text is put between two characters that Unicode reserves and no text uses (U+FDD0, U+FDD1). The
 rendered prompt is divided there: the marked parts are tokenised as plain text, all others with
-control tokens. Text without such occurrences is tokenised in one piece, as before.
+control tokens. Text without such occurrences is tokenised in one piece, as if unguarded.
 Owner: immutable; the mailbox thread uses it.
 """
 

@@ -1,8 +1,8 @@
 """Makes the mask that a request's answer must keep to, from its constraint or its forced call.
 
 A model's thinking before the answer stays free. Owner: the thread that takes the request in; where
-a grammar is compiled, a thread of `umad.engine.mail.long_intake`. It never changes, so several
-threads may use it at once.
+a grammar is compiled, a thread of `umad.engine.mail.long_intake`. An `AnswerRules` never
+changes, so several threads may use it at once.
 """
 
 import json

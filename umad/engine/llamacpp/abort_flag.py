@@ -1,5 +1,4 @@
-"""Makes a running llama.cpp decode give up, from any thread and with no Python code in the
-callback.
+"""Makes a running llama.cpp decode give up, from any thread; the callback runs no Python code.
 
 llama.cpp calls the C library's strlen with a buffer as its argument. When the buffer's first byte
 is not zero, the result reads as "abort".

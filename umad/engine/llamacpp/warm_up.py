@@ -1,5 +1,4 @@
-"""Runs the first decodes of a model that was just opened, to learn their cost and its cells'
-abilities.
+"""Runs the first decodes of an opened model, to learn what they cost and what its cells can do.
 
 The decodes have no other effect: they run on an empty pool and leave it empty. Owner: the main
 thread.

@@ -1,8 +1,9 @@
-"""Shares memory that one process writes and others may only read: the platform seam of the ring.
+"""Shares memory that one process writes and others may only read.
 
-The engine makes it. The daemon opens it for reading by its handle and passes that descriptor on. A
-client maps it. Linux: a sealed memfd, which no process can grow, shrink, or open for writing once
-it is mapped. Elsewhere: POSIX shared memory whose name the daemon removes.
+It is the platform seam of the logits ring. The engine makes the memory. The daemon opens it for
+reading by its handle and passes that descriptor on. A client maps it.
+Linux: a sealed memfd, which no process can grow, shrink, or open for writing once it is mapped.
+Elsewhere: POSIX shared memory whose name the daemon removes.
 Not: what lies in it (`umad.sampling.ring`).
 """
 

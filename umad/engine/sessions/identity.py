@@ -1,5 +1,4 @@
-"""Writes down everything that saved cells depend on: a model's weights, a shape of cells, a
-llama.cpp.
+"""Writes down what saved cells depend on: a model's weights, a shape of cells, a llama.cpp.
 
 Cells are numbers without a name. Under other weights or in another layout they would give text that
 looks like an answer. So all that they depend on is saved with them, and compared before they are

@@ -1,5 +1,4 @@
-"""Turns a step's rows of logits into tokens: clients that read a row are shown it, the rest is
-drawn.
+"""Turns a step's rows of logits into tokens: shows them to clients that read, draws all others.
 
 A completion whose mask is late is put aside and drawn from later, so that no other completion waits
 for its grammar.
