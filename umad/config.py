@@ -1,6 +1,7 @@
-"""Settings as frozen values, read once at start. Where they come from is `umad.configuration`.
+"""Defines the settings as frozen values. They are read once, at start.
 
 Every field is a YAML key, a `UMAD_…` variable and a flag of the same name.
+Not: where the settings are read from (`umad.configuration`).
 """
 
 from dataclasses import dataclass, field
@@ -13,67 +14,64 @@ KvType = Literal["f16", "q8", "q6", "q4"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSettings:
-    """One lane. A higher priority is served first; floor: share of device time it always gets."""
+    """One lane."""
 
+    # A lane with a higher priority is served first.
     priority: int
+    # The share of device time that the lane always gets.
     floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppRule:
-    """What an app's work gets where the request does not say.
+    """The lane and the latency cap of an app's requests that name none."""
 
-    app: a process name or a gateway key's app, or, with a "/" in it, the path of a process's
-    executable; * and ? match. latency_cap: the app's own, as `Settings.latency_cap`.
-    """
-
+    # A process name or a gateway key's app. With a "/" in it, it is the path of a process's
+    # executable. * and ? match.
     app: str
     lane: str | None = None
+    # The app's own cap, as `Settings.latency_cap`.
     latency_cap: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
-    """How steps are made up.
+    """How steps are composed."""
 
-    max_merge: interactive streams coalesced in one step before a round-robin sets in.
-    slice_ms: longest prefill slice while nothing interactive decodes, unless it can be cut soon or
-    is one tile of the attention kernel.
-    newcomer_steps: a newcomer's slice beside running interactive streams, in multiples of their
-    own step. Simulated (22 ms for a row, about 5 ms for each further token), three clients, p99
-    and first token as multiples of llama-server's: 0.25 and 1.52 with 1, 0.31 and 1.41 with 1.5,
-    0.36 and 1.42 with 2; with 2 s think time 0.24 and 1.41, 0.30 and 1.24, 0.38 and 1.17.
-    order: who goes first within a lane. "fair" shares it between apps by the tokens they were
-    served; "deadline" serves the earliest `deadline_ms` first, whichever app it is of.
-    """
-
+    # The most interactive streams in one step. Where more run, they take turns (round robin).
     max_merge: int = 64
     preempt_at_token: bool = True
+    # The longest prefill slice while no interactive request decodes, unless the slice can be cut
+    # soon or is one tile of the attention kernel.
     slice_ms: float = 250.0
+    # The length of a newcomer's slice beside running interactive streams, in multiples of their own
+    # step. Simulated (22 ms for a row, about 5 ms for each further token), three clients, p99 and
+    # first token as multiples of llama-server's: 0.25 and 1.52 with 1, 0.31 and 1.41 with 1.5, 0.36
+    # and 1.42 with 2; with 2 s think time 0.24 and 1.41, 0.30 and 1.24, 0.38 and 1.17.
     newcomer_steps: float = 1.5
+    # Which request goes first within a lane. "fair" shares the lane between apps by the tokens they
+    # were served. "deadline" serves the earliest `deadline_ms` first, whichever app it is of.
     order: Literal["fair", "deadline"] = "fair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """How a model is opened. None leaves the choice to umad.
+    """How a model is opened. None leaves the choice to umad."""
 
-    ctx_size: cells of the whole KV pool, all streams together; also the longest prompt.
-    max_seqs: streams and retained prefixes together (llama.cpp allows 256); None for 64, or fewer
-    where each takes memory that is not there.
-    batch: most tokens in one step. ubatch: tokens llama.cpp computes at once.
-    park_bytes: host memory for streams and prefixes the pool has no room for; 0 for none.
-    session_dir: where the context of named sessions is kept beyond the engine's life; None for
-    nowhere. session_bytes: of disk for it, all models together.
-    backend: what computes; "numpy" is a toy for tests of umad itself.
-    """
-
+    # Cells of the whole KV pool, for all streams together; also the longest prompt.
     ctx_size: int = 8192
+    # Streams and retained prefixes together (llama.cpp allows 256). None for 64, or fewer where
+    # there is not enough memory for each of them.
     max_seqs: int | None = None
+    # Host memory for streams and prefixes that the pool has no room for; 0 for none.
     park_bytes: int | None = None
+    # The folder in which the context of named sessions outlives the engine; None to keep none.
     session_dir: str | None = None
+    # Disk space for the sessions of all models together.
     session_bytes: int = 4 * 2**30
+    # The most tokens in one step.
     batch: int = 512
+    # How many tokens llama.cpp computes at once.
     ubatch: int = 512
     threads: int | None = None
     gpu_layers: int = -1
@@ -83,12 +81,13 @@ class EngineSettings:
     mlock: bool = False
     mmap: bool = True
     repack: bool = False
+    # The backend that computes. "numpy" is a toy for tests of umad itself.
     backend: Literal["llamacpp", "numpy"] = "llamacpp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """Bounds on what one daemon takes on. Bytes, counts and seconds."""
+    """Limits of one daemon, in bytes, counts and seconds."""
 
     frame_bytes: int = 16 * 2**20
     connections: int = 256
@@ -107,48 +106,51 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingSettings:
-    """Logs go to stderr; the scorecard also to a CSV file when one is named.
-
-    verbose: prompts and completions may stand in the log, which nothing else puts there.
-    """
+    """What is logged. Logs go to stderr."""
 
     level: str = "info"
+    # Prompts and completions may stand in the log. No other setting puts them there.
     verbose: bool = False
     scorecard_interval_s: float = 5.0
+    # The CSV file to which the scorecard is also written; None for none.
     scorecard_csv: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """The HTTP gateway. listen: HOST:PORT, `unix:PATH`, or None for none.
+    """The HTTP gateway."""
 
-    exposed: the second time of saying that an address beyond this machine needs no key. all_users:
-    other users of this machine need none, either; without it only processes of the user who runs
-    umad, and of root, come in without a key.
-    hosts: Host names answered to besides this machine's own. aliases: (pattern, local model).
-    connections: open at once; head_s: for a request's head to arrive; idle_s: between requests,
-    longer than clients keep theirs, so that they seldom send into one that is just closed.
-    body_bytes, body_s: largest and slowest body. concurrency: requests worked on at once.
-    keep_alive_s: longest silence of a stream. settle_s: how long an answer's status waits for an
-    engine to find fault with a request that was queued (it tokenizes in a few milliseconds).
-    store: where responses are kept for `previous_response_id`; store_bytes: how much of them.
-    """
-
+    # HOST:PORT, `unix:PATH`, or None for no gateway.
     listen: str | None = None
     api_key_file: str | None = None
+    # Says a second time, after `listen`, that an address beyond this machine needs no key.
     exposed: bool = False
+    # Other users of this machine need no key, either. Without it, only processes of the user who
+    # runs umad, and of root, come in without a key.
     all_users: bool = False
     cors_origins: tuple[str, ...] = ()
+    # Host names that are answered besides this machine's own.
     hosts: tuple[str, ...] = ()
+    # (pattern, local model).
     aliases: tuple[tuple[str, str], ...] = ()
+    # The most connections open at once.
     connections: int = 1024
+    # The longest time for a request's head to arrive.
     head_s: float = 10.0
+    # The longest time between two requests of a connection. It is longer than clients keep theirs,
+    # so that they seldom send into a connection that is just being closed.
     idle_s: float = 75.0
+    # The largest body, and the longest time for it to arrive.
     body_bytes: int = 32 * 2**20
     body_s: float = 30.0
+    # The most requests that are worked on at once.
     concurrency: int = 256
+    # The longest silence of a stream.
     keep_alive_s: float = 10.0
+    # How long an answer's status waits for the engine to refuse a request that was queued (the
+    # engine tokenizes in a few milliseconds).
     settle_s: float = 0.25
+    # The file in which responses are kept for `previous_response_id`, and how many bytes of them.
     store: str | None = None
     store_bytes: int = 256 * 2**20
 
@@ -163,15 +165,13 @@ def _default_lanes() -> dict[str, LaneSettings]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything a daemon needs to know before it starts.
-
-    model_folders: GGUF files in them may be loaded by name, by everybody who may ask at all.
-    share_prefixes: keys of different owners share what was computed of a prompt. Each can then find
-    out, by `cached_tokens` and by the time to a first token, what others have asked.
-    """
+    """Everything that a daemon needs to know before it starts."""
 
     models: tuple[str, ...] = ("nano",)
+    # GGUF files in these folders may be loaded by name, by every client that may ask at all.
     model_folders: tuple[str, ...] = ()
+    # Keys of different owners share the computed cells of a prompt. Each can then find out, by
+    # `cached_tokens` and by the time to a first token, what others have asked.
     share_prefixes: bool = False
     socket: str | None = None
     socket_owner: str | None = None

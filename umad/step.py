@@ -1,7 +1,9 @@
-"""The values that pass between the scheduler and the engine at each step.
+"""Defines the values that pass between the scheduler and the engine at each step.
 
-`StepPlan` says what the next `llama_decode` runs, `StepResult` what came of it. Values only:
-the scheduler makes plans, the engine carries them out, neither knows the other's inside.
+`StepPlan` says what the next `llama_decode` runs. `StepResult` says what that decode did. The
+scheduler makes plans and the engine carries them out; neither knows the inside of the other.
+
+Values only.
 """
 
 from dataclasses import dataclass
@@ -32,8 +34,8 @@ class SeqTrim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeqPark:
-    """Copy the cells of positions [start, start + n_tokens) of `seq` to host memory, where they are
-    slab number `slab` of `key`; what that slab held before is written over. The cells stay."""
+    """Copy the cells of positions [start, start + n_tokens) of `seq` to host memory, into slab
+    number `slab` of `key`. The slab's earlier contents are overwritten. The cells stay."""
 
     seq: int
     key: int
@@ -44,9 +46,11 @@ class SeqPark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeqRestore:
-    """Put slab number `slab` of `key`, or its first `n_tokens`, back: free cells become positions
-    [start, start + n_tokens) of `seq`, which ends at `start`. There are free cells for all of the
-    slab, whatever part of it is kept."""
+    """Put slab number `slab` of `key` back into the KV pool, or only its first `n_tokens`.
+
+    Free cells become positions [start, start + n_tokens) of `seq`, which ends at `start` before.
+    There are free cells for the whole slab, whatever part of it is kept.
+    """
 
     key: int
     slab: int
@@ -57,34 +61,30 @@ class SeqRestore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkDrop:
-    """Forget everything parked under `key`."""
+    """Free everything that is parked under `key`."""
 
     key: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSave:
-    """Write what is parked under `key` to the file of `session`, beside the steps to come.
-
-    tokens: int32 (n,), what the cells under `key` are of, all of them.
-    """
+    """Write the cells that are parked under `key` to the file of `session`, while steps go on."""
 
     session: str
     key: int
+    # int32 (n,): the tokens of all cells under `key`.
     tokens: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFetch:
-    """Read the first `n_slabs` slabs of the file of `session` into host memory, as `key`, beside
-    the steps to come.
-
-    tokens: int32 (n,), what the file is thought to be of; a file of anything else is refused.
-    """
+    """Read the first `n_slabs` slabs of the file of `session` into host memory, as `key`, while
+    steps go on."""
 
     session: str
     key: int
     n_slabs: int
+    # int32 (n,): the tokens that the file is expected to hold. A file of other tokens is refused.
     tokens: NDArray[np.int32]
 
 
@@ -97,16 +97,15 @@ class SessionForget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskDone:
-    """What became of a save, a fetch or a removal, whole or not at all.
-
-    n_bytes, ms: read or written, and how long it took. evicted: sessions whose files had to make
-    room.
-    """
+    """The end of a save, a fetch or a removal, which was done whole or not at all."""
 
     operation: "SessionOp"
     ok: bool
+    # Bytes read or written.
     n_bytes: int = 0
+    # How long it took.
     ms: float = 0.0
+    # Sessions whose files were removed to make room.
     evicted: tuple[str, ...] = ()
 
 
@@ -116,42 +115,39 @@ MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop | SessionOp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseKept:
-    """What the memory operations of one plan came to.
+    """The results of one plan's memory operations."""
 
-    copied_bytes, copy_ms: of parking and restoring alone; the others move no bytes.
-    failed: keys that could not be parked, or not restored; their operations changed nothing.
-    """
-
+    # Bytes moved by parking and restoring; the other operations move none.
     copied_bytes: int = 0
+    # Milliseconds that parking and restoring took.
     copy_ms: float = 0.0
+    # Keys that could not be parked or restored. Their operations changed nothing.
     failed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillSlice:
-    """`tokens` are computed at positions [start, start + n_tokens) of a sequence.
-
-    tokens: int32 (n_tokens,), a view the engine copies from and never keeps.
-    wants_logits: the slice ends the prompt, so its last position is sampled.
-    """
+    """Prompt tokens to be computed at positions [start, start + n_tokens) of a sequence."""
 
     rid: int
     seq: int
     start: int
+    # int32 (n_tokens,): a view that the engine copies from and never keeps.
     tokens: NDArray[np.int32]
+    # The slice ends the prompt, so a token is sampled from the logits of its last position.
     wants_logits: bool
 
     @property
     def n_tokens(self) -> int:
-        """Rows this slice takes in the batch."""
+        """How many rows this slice takes in the batch."""
         return self.tokens.size
 
 
 class DecodeSlice(NamedTuple):
-    """One sampled token, at `position`, is computed and the next one sampled from its logits.
+    """One sampled token to be computed at `position`. The next token is sampled from its logits.
 
-    A tuple, as one is made for every row of every step: a frozen dataclass takes three times as
-    long to make.
+    It is a tuple because one is made for every row of every step, and a frozen dataclass takes
+    three times as long to make.
     """
 
     rid: int
@@ -162,34 +158,36 @@ class DecodeSlice(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedPiece:
-    """`tokens` of input number `index` of the embedding request `call`, at positions from `start`
-    on of a sequence of the embedding context.
+    """Some tokens of one input of an embedding request, to be computed in one slice."""
 
-    tokens: int32 (n_tokens,), a view. ends: the input ends with them, and its cells may go.
-    """
-
+    # The number of the embedding request.
     call: int
+    # The number of the input within the request.
     index: int
+    # The sequence of the embedding context, and the position in it at which the tokens begin.
     seq: int
     start: int
+    # int32 (n_tokens,): a view.
     tokens: NDArray[np.int32]
+    # The input ends with these tokens, and its cells may be freed.
     ends: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedSlice:
-    """One decode of the embedding context, which needs `cells` cells for it (of an encoder: as many
-    rows); where it has fewer it is made anew and is empty, and every piece begins at 0.
-
-    drop: sequences whose cells go first. n_cells_read: as in `StepPlan`. bulk: it is background
-    work. cuttable: an arrival may abort it in the middle.
-    """
+    """One decode of the embedding context."""
 
     pieces: tuple[EmbedPiece, ...]
+    # How many cells the context needs for it; for an encoder, how many rows. A context with fewer
+    # is made anew. The new one is empty, and every piece begins at 0.
     cells: int
+    # Sequences whose cells are freed before the decode.
     drop: tuple[int, ...] = ()
+    # As in `StepPlan`.
     n_cells_read: int = 0
+    # It is background work.
     bulk: bool = False
+    # An arrival may abort it in the middle.
     cuttable: bool = False
 
     @property
@@ -200,87 +198,91 @@ class EmbedSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """One step. `memory` is carried out first, in order; then one decode of all slices, then, where
-    there is one, that of `embed`.
+    """One step: memory operations, then one decode of all slices, then the decode of `embed`.
 
-    Rows are laid out decode first, then prefill, in the order given here. n_padding: rows of nobody
-    behind them that make the step quicker, in cells which are free again when it is done.
-    background: no interactive work is in it. cuttable: what it loses when an interactive arrival
-    aborts it in the middle is worth less than what the arrival would wait.
-    n_cells_read: KV cells the attention of this step reads, summed over rows, padding's included;
-    n_cells_prefill: the part of it that prefill slices read.
-    predicted_ms: what the cost model expects; the guard's books are kept with it.
-    solo_ms: what its readers would wait for it with no background work in it, the host's part and
-    newcomers' slices included; within_ms: what the strictest latency cap of its interactive rows
-    makes of that; 0 for a step without any.
-    wait_ms: of an idle plan, when there is background work that may run after so long; 0: none.
+    The rows of the batch are those of `decode`, then those of `prefill`, in the order given here,
+    then the padding.
     """
 
+    # Carried out first, in this order.
     memory: tuple[MemoryOp, ...] = ()
     decode: tuple[DecodeSlice, ...] = ()
     prefill: tuple[PrefillSlice, ...] = ()
+    # How many padding rows follow. They belong to no request and make the step quicker. Their cells
+    # are free again when the step is done.
     n_padding: int = 0
+    # No interactive work is in the step.
     background: bool = False
+    # An interactive arrival may abort the step in the middle, because the work lost by that is
+    # worth less than the time that the arrival would wait.
     cuttable: bool = False
+    # How many KV cells the attention of this step reads, summed over all rows, padding included.
     n_cells_read: int = 0
+    # The part of `n_cells_read` that prefill slices read.
     n_cells_prefill: int = 0
+    # How long the step takes as the cost model expects it.
     predicted_ms: float = 0.0
+    # How long the step's readers would wait with no background work in it. The host's part and
+    # newcomers' slices are included. 0 for a step without interactive rows.
     solo_ms: float = 0.0
+    # How long the step may take under the strictest latency cap of its interactive rows. 0 for a
+    # step without interactive rows.
     within_ms: float = 0.0
+    # For an idle plan: the time after which some background work may run; 0 for no such work.
     wait_ms: float = 0.0
+    # The decode of the embedding context, where there is one.
     embed: EmbedSlice | None = None
 
     @property
     def n_rows(self) -> int:
-        """Tokens in the batch that are somebody's."""
+        """How many tokens the batch has, without padding."""
         return len(self.decode) + sum(s.n_tokens for s in self.prefill)
 
     @property
     def is_idle(self) -> bool:
-        """Nothing to decode (there may still be memory to release)."""
+        """Whether there is nothing to decode. There may still be memory to release."""
         return not self.decode and not self.prefill and self.embed is None
 
 
 class Sampled(NamedTuple):
-    """One token drawn for one request, and whether it ends it. A tuple for the same reason.
-
-    finish: "stop" for an end-of-generation token or a stop string; "length" is the scheduler's
-    own to decide and never set here.
-    """
+    """One token drawn for one request. It is a tuple for the same reason as `DecodeSlice`."""
 
     rid: int
     token: int
+    # "stop" if the token ends the request: it is an end-of-generation token or completes a stop
+    # string. "length" is never set here, because the scheduler decides it.
     finish: FinishReason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What one decode did.
+    """The results of one step."""
 
-    outcome: "done", or "cut" (aborted in the middle; `seq_lengths` tells how much each prefill
-    sequence kept), or "no_memory" (llama.cpp found no cells although the ledger had; nothing ran).
-    device_ms: wall time of the decode call alone. felt_ms: from the previous step's tokens to this
-    one's, the host's part of it included; 0 where no step came right before.
-    bytes_moved: weights touched, KV read and written, logits; of a cut step the part it got to.
-    seq_lengths: (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
-    house: what the plan's memory operations came to; None when nobody looked.
-    embed_ms: wall time of the embedding decode; embed_cut: it was aborted and brought nothing.
-    """
-
+    # "cut": the decode was aborted in the middle, and `seq_lengths` tells how much each prefill
+    # sequence kept. "no_memory": llama.cpp found no cells although the ledger had some; nothing
+    # ran.
     outcome: Literal["done", "cut", "no_memory"]
     sampled: tuple[Sampled, ...] = ()
+    # Wall time of the decode call alone.
     device_ms: float = 0.0
+    # Time from the previous step's tokens to this one's, the host's part included; 0 where no step
+    # came right before.
     felt_ms: float = 0.0
+    # Weights touched, KV read and written, and logits; for a cut step, the part that it got to.
     bytes_moved: int = 0
+    # (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
     seq_lengths: tuple[tuple[int, int], ...] = ()
+    # The results of the plan's memory operations; None when they were not measured.
     house: HouseKept | None = None
+    # Wall time of the embedding decode.
     embed_ms: float = 0.0
+    # The embedding decode was aborted and brought nothing.
     embed_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A request the scheduler has let go of; its cells are free or retained from here on."""
+    """A request that has ended. Its cells are free or retained from here on."""
 
     rid: int
     reason: FinishReason
