@@ -1,14 +1,16 @@
-"""What the machine did lately: the scorecard that `umad metrics`, the socket and HTTP return.
+"""Measures what the machine did lately, as the scorecard of `umad metrics`, the socket and HTTP.
 
 Not: collecting (the daemon calls in), printing (`umad.cli`), or deciding anything.
 
     scorecard  Scorecard: events in, one JSON-able object out, over a sliding window
-    summary    from rows to figures, and how each figure is computed
-    rows       what is kept of tokens, steps and endings; latest: what is a state of now
-    window     WindowRing: rows of numbers in time order, old ones overwritten
+    summary    turns rows into figures, and says how each figure is computed
+    rows       rows of tokens, steps and endings
+    latest     Latest: facts of this moment, which are not sums over the window
+    window     WindowRing: rows of numbers in time order; old ones are overwritten
     pending    PendingClock: wall time during which work was pending
-    memory     MemoryFacts: what a process holds, asked of the platform; faults: read back in
-    step_facts what an engine's report has to have
+    memory     MemoryFacts: the memory of a process, asked of the platform
+    faults     FaultWindow: bytes of a model that were read from disk again
+    step_facts the facts that an engine's report must have
     csv_rows   one flat row of the scorecard per line, with a header that never changes order
 
 Owner: the daemon's event loop. Nothing here locks or reads a clock; `memory` reads /proc.

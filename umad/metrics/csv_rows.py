@@ -1,4 +1,4 @@
-"""The scorecard as lines of CSV: the total of one snapshot per line. Pure.
+"""Writes the scorecard as lines of CSV, the total of one snapshot per line. Pure.
 
 Columns are only ever added at the end, so that files of different versions can be joined.
 """
@@ -63,7 +63,8 @@ def csv_header() -> str:
 
 
 def csv_row(snapshot: Mapping[str, Any], *, at: str) -> str:
-    """One line, with its line end; at: when, as the caller writes times. Unknown is empty."""
+    """One line, with its line end. at: the time, as the caller writes times. An unknown figure is
+    empty."""
     waiting: Mapping[str, int] = snapshot["queue_depth"]
     named = (INTERACTIVE, BACKGROUND)
     flat = {

@@ -1,5 +1,8 @@
-"""Page faults of a model's weights over a window: what the machine read again because memory was
-short. Pure: readings come in, made by whoever asks the platform. Owner: the scorecard."""
+"""Counts the bytes of a model's weights that the machine read again because memory was short.
+
+The bytes are those of page faults, over a sliding window.
+Not: asking the platform (`memory`). Pure; owner: the scorecard.
+"""
 
 from collections import deque
 
@@ -18,9 +21,10 @@ class FaultWindow:
         self._readings: deque[tuple[int, int, int]] = deque(maxlen=MOST_READINGS)
 
     def read(self, held: MemoryFacts | None, tokens: int, now_ns: int) -> tuple[int | None, int]:
-        """Bytes faulted back in since about a window ago, and the tokens made meanwhile.
+        """Return the bytes faulted back in since about a window ago, and the tokens made meanwhile.
 
-        tokens: made so far. The bytes are None where the platform does not tell them.
+        The bytes are None where the platform does not tell them.
+        tokens: how many tokens were made so far.
         """
         if held is None or held.faulted_bytes_total is None:
             return None, 0

@@ -1,4 +1,7 @@
-"""What of a model is a state and not a sum over the window: memory, cells, the queue. Pure."""
+"""Holds a model's facts of this moment, which are not sums over the window.
+
+They are its memory, its cells and its queue. Pure.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +11,7 @@ from umad.metrics.memory import MemoryFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latest:
-    """What is a state and not a sum over the window."""
+    """The facts of one model at this moment."""
 
     pending_ns: int
     rss_bytes: int | None = None
@@ -26,7 +29,7 @@ class Latest:
     def total(
         models: "Sequence[Latest]", others: Sequence[MemoryFacts], *, pending_ns: int
     ) -> "Latest":
-        """All models together, with processes that serve no one model."""
+        """Add up all models, and the memory of processes that serve no single model."""
         waiting: dict[str, int] = {}
         for one in models:
             for lane, n in one.waiting.items():

@@ -1,7 +1,7 @@
-"""What a process holds in memory and how often it had to wait for the disk to get it back.
+"""Reads how much memory a process holds, and how much of it had to be read from disk again.
 
-Not for llama.cpp's own view of its buffers (the engine's facts). Blocks for a fraction of a
-millisecond: smaps_rollup walks the process's mappings.
+Not: llama.cpp's own view of its buffers (the engine's facts). A reading blocks for a fraction of a
+millisecond, because smaps_rollup walks the process's mappings.
 """
 
 import contextlib
@@ -14,19 +14,18 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFacts:
-    """One process. pss_bytes: shared pages counted in parts, None where the platform does not say.
-
-    faulted_bytes_total: bytes of the page faults that had to wait for the disk since the process
-    began (the kernel may have read more around each); None where the platform does not say.
-    """
+    """The memory of one process."""
 
     rss_bytes: int
+    # Shared pages count in parts. None where the platform does not say.
     pss_bytes: int | None = None
+    # Bytes of the page faults that had to wait for the disk since the process began (the kernel may
+    # have read more around each). None where the platform does not say.
     faulted_bytes_total: int | None = None
 
 
 def read_memory(pid: int) -> MemoryFacts | None:
-    """Facts of a living process, or None when it is gone or not ours to look at."""
+    """Return the facts of a living process; None when it is gone or umad may not look at it."""
     try:
         rss = int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:

@@ -1,11 +1,12 @@
-"""Wall time during which at least one piece of work was pending. Pure.
+"""Counts the wall time during which at least one piece of work was pending. Pure.
 
 Idle time says nothing about a scheduler, so efficiency is measured against this clock.
 """
 
 from collections import deque
 
-# Spans of one window; beyond it (2,000 requests a second, one at a time) the oldest are lost.
+# The most spans that are kept. With more in a window (2,000 requests a second, one at a time) the
+# oldest are lost.
 MAX_SPANS = 2**16
 
 
@@ -40,7 +41,7 @@ class PendingClock:
                 self._spans.popleft()
 
     def wall_ns(self, now_ns: int) -> int:
-        """Nanoseconds of the window that ends now during which work was pending."""
+        """How many nanoseconds work was pending in the window that ends now."""
         from_ns = now_ns - self._window_ns
         closed = sum(max(0, end - max(began, from_ns)) for began, end in self._spans)
         open_ns = now_ns - max(self._began_ns, from_ns) if self._live else 0

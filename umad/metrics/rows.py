@@ -1,6 +1,6 @@
-"""The scorecard's books: one row for each arrival of tokens, step and ending, and parts of them.
+"""Defines the scorecard's rows: one for each arrival of tokens, each step and each ending.
 
-Not: what the figures are (`summary`), or how long rows are kept (`window`). Pure numpy.
+Not: the figures made from rows (`summary`), or how long rows are kept (`window`). Pure numpy.
 """
 
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ ENDING = np.dtype(
         ("app", np.int32),
     ]
 )
-# Names come from clients: past this many, newcomers are counted together.
+# Clients choose the names, so their number is bounded: further names are counted together.
 MAX_NAMES = 1024
 OTHERS = "(others)"
 
@@ -79,16 +79,19 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """Rows of one model, lane or app. live: requests of now, as rows of ENDING."""
+    """The rows of one model, lane or app."""
 
     arrivals: Rows
     steps: Rows
     endings: Rows
+    # The requests that are live now, as rows of ENDING.
     live: Rows
+    # The number of the interactive lane.
     interactive: int
 
     def of(self, column: str, number: int) -> "Slice":
-        """The rows whose `column` is `number`; steps belong to models, not to lanes or apps."""
+        """Return the rows whose `column` is `number`. Steps belong to models, not to lanes or apps,
+        so for those all steps stay."""
 
         def rows(all_rows: Rows) -> Rows:
             mine = all_rows[column] == number
@@ -103,6 +106,6 @@ class Slice:
         )
 
     def numbers(self, column: str) -> list[int]:
-        """Which lanes or apps occur."""
+        """Return the numbers that occur in `column`, which is "lane" or "app"."""
         seen = [part[column] for part in (self.arrivals, self.endings, self.live)]
         return [int(one) for one in np.unique(np.concatenate(seen))]

@@ -1,14 +1,14 @@
-"""The scorecard: what every model, lane and app felt over the last seconds. Pure.
+"""Records what every model, lane and app did over the last seconds, and makes the scorecard. Pure.
 
-Fields are those of the interface's Scorecard table; how each is computed stands in
-`umad.metrics.summary`. Called for every step and every stream of a step, so a call keeps one row
-and computes nothing; sums and quantiles are made in `snapshot`.
+The fields are those of the interface's Scorecard table; `umad.metrics.summary` says how each is
+computed. The scorecard is called for every step and every stream of a step. So a call keeps one row
+and computes nothing; `snapshot` makes the sums and quantiles.
 
-Inter-token time is what a reader waits. Tokens that arrive together, in one message or in messages
-read at once, were waited for once: they give one sample, the whole gap, and no zeros that would
-flatter the quantiles. The wait for a
-request's first token is its TTFT and no gap. A stream paused because its client does not read
-gives no sample from `paused` to the first token behind `resumed`, whatever comes meanwhile.
+Inter-token time is the time that a reader waits. A reader waits only once for tokens that arrive
+together, in one message or in messages read at once. So they give one sample, the whole gap, and no
+zeros that would flatter the quantiles. The wait for a request's first token is its TTFT and not a
+gap. A stream that is paused because its client does not read gives no sample from `paused` to the
+first token after `resumed`, whatever comes meanwhile.
 
 Owner: the daemon's event loop.
 """
@@ -30,42 +30,47 @@ from umad.metrics.window import WindowRing
 from umad.request import INTERACTIVE, FinishReason
 
 _NAN = float("nan")
-# No step of any model ends so soon after another: what comes closer was read from one buffer.
+# No step of any model ends so soon after another. Tokens that come closer together were read from
+# one buffer.
 TOGETHER_NS = 50_000
-# Tokens whose books are made together; an engine's `step` comes long before.
+# The most tokens that are noted before they are booked. An engine's `step` comes long before.
 MOST_NOTED = 4096
 
 
 @dataclass(slots=True, kw_only=True)
 class _Live:
-    """One request. last_ns: its latest token, 0 before the first; excused: the next gap is not
-    umad's doing."""
+    """One request that is not over."""
 
     model: int
     lane: int
     app: int
     accepted_ns: int
+    # When its latest token came; 0 before the first.
     last_ns: int = 0
     paused: bool = False
+    # The next gap is not caused by umad, so it gives no sample.
     excused: bool = False
     awaits_client: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class _Model:
-    """Running facts of one model. seen: the counters of the latest step."""
+    """The running facts of one model."""
 
     pending: PendingClock
     faults: FaultWindow
     tokens: int = 0
     restarts: int = 0
+    # The counters of the latest step.
     seen: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
     latest: StepFacts | None = None
 
 
 class Scorecard:
-    """Events in, one object out. latency_cap and budget_gbps are only reported and held against;
-    nothing here enforces them."""
+    """Takes events in and gives one object out.
+
+    latency_cap and budget_gbps are only reported and compared with; nothing here enforces them.
+    """
 
     def __init__(
         self,
@@ -100,12 +105,12 @@ class Scorecard:
         *,
         latency_cap: float | None = None,
     ) -> None:
-        """A completion entered the queue. latency_cap: its app's own, None for everybody's."""
+        """A completion entered the queue. latency_cap: its app's own; None for the common one."""
         if self._began_ns is None:
             self._began_ns = now_ns
         if latency_cap is not None:
             self._caps.app_caps[self._app_names.number(app)] = latency_cap
-        if rid in self._live:  # handed to a restarted engine: still the same wait for its client
+        if rid in self._live:  # handed to a restarted engine: its client's wait goes on
             return
         number, facts = self._model(model)
         self._live[rid] = _Live(
@@ -120,11 +125,12 @@ class Scorecard:
     def tokens(
         self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0, carried: bool = False
     ) -> None:
-        """`n` tokens of a completion went out together. solo_ms: what they would have been waited
-        for with no background work about; 0 for unknown. carried: there was some in their step.
+        """`n` tokens of a completion went out together.
 
-        Only noted: what follows from it is worked out for many at once, before anything else
-        happens to the books.
+        solo_ms: the wait for them as it would have been without background work; 0 for unknown.
+        carried: their step had background work.
+        The call only notes this. Rows are made for many notes at once, before anything else is
+        booked.
         """
         self._noted.append((rid, n, now_ns, solo_ms, carried))
         if len(self._noted) >= MOST_NOTED:
@@ -161,21 +167,22 @@ class Scorecard:
         live.excused = live.paused
 
     def paused(self, rid: int) -> None:
-        """The client reads too slowly: what is waited for from here on is its own doing."""
+        """The client reads too slowly. It causes the waits from here on itself."""
         self._digest()
         live = self._live.get(rid)
         if live is not None:
             live.paused = live.excused = True
 
     def resumed(self, rid: int) -> None:
-        """The client has caught up: the gap that is under way is still its own."""
+        """The client has caught up. It still caused the gap that is under way."""
         self._digest()
         live = self._live.get(rid)
         if live is not None:
             live.paused = False
 
     def awaits_client(self, rid: int, now_ns: int) -> None:
-        """Nothing of it is pending until the client has done its part; that gap is its own."""
+        """The request waits for its client, so none of its work is pending and umad does not cause
+        the gap."""
         self._digest()
         live = self._live.get(rid)
         if live is None or live.awaits_client:
@@ -194,7 +201,7 @@ class Scorecard:
         self._pending.began(now_ns)
 
     def moved(self, rid: int, lane: str) -> None:
-        """The completion changed lanes; what it waited before stays with the old one."""
+        """The completion changed lanes. Its earlier waits stay with the old lane."""
         self._digest()
         live = self._live.get(rid)
         if live is not None:
@@ -265,8 +272,11 @@ class Scorecard:
     # -- reading ------------------------------------------------------------------------------
 
     def snapshot(self, now_ns: int, memory: Mapping[str, MemoryFacts]) -> dict[str, Any]:
-        """The interface's scorecard object, JSON-able. memory: by model; other keys (the daemon)
-        count in the total only. A figure without a measurement is None."""
+        """Return the interface's scorecard object, JSON-able. A figure without a measurement is
+        None.
+
+        memory: the memory facts by model; other keys (the daemon) count in the total only.
+        """
         self._digest()
         from_ns = now_ns - self._window_ns
         began_ns = now_ns if self._began_ns is None else self._began_ns
@@ -317,7 +327,7 @@ class Scorecard:
             cells_retained=stats.cells_retained if stats else 0,
             cells_total=stats.cells_total if stats else 0,
             parked=stats.parked if stats else 0,
-            # An idle engine makes no steps: its last word on the queue is stale.
+            # An idle engine makes no steps, so its last report of the queue is stale.
             waiting=dict(stats.waiting) if stats and facts.pending.live else {},
         )
 

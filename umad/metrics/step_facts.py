@@ -1,11 +1,11 @@
-"""What the scorecard reads of a step's facts: the seam to whoever reports steps. Pure."""
+"""Declares the facts of a step that the scorecard reads: the seam to what reports steps. Pure."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 
 class StepFacts(Protocol):
-    """What of a step's facts the scorecard reads: `umad.protocol.link.StepStats` has all of it.
+    """The facts of a step that the scorecard reads; `umad.protocol.link.StepStats` has them all.
 
     Counters ending in `_total` count from the engine's start.
     """

@@ -2,27 +2,28 @@
 
 How each field is computed:
     quantiles        nearest rank: p99 of ten samples is the largest, never something in between
-    solo_ms          95th percentile, over the same tokens, of what would have been waited for them
-                     with no background work about: the device's and the host's part, and
-                     newcomers' slices, which are interactive work
-    *_over_solo      quantiles, and the most, of what each gap was of its own solo
+    solo_ms          95th percentile, over the same tokens, of the wait that each would have had
+                     without background work: the device's and the host's part, and newcomers'
+                     slices, which are interactive work
+    *_over_solo      quantiles, and the largest, of each gap divided by its own solo
     over_cap_pct     gaps longer than the cap allows (an app's own, if it has one), of a hundred
-    over_cap_alone_pct  the same of gaps whose step carried no background work: what the machine
-                     does to a stream by itself
-    guard_held       at most 5 of a hundred gaps are beyond the cap, 1 beyond 2 and none beyond 3
-                     times its own solo; what a gap may be above solo is counted in multiples of
-                     `SLACK_OF_MS` where solo is less; None without a sample of interactive work
+    over_cap_alone_pct  the same for gaps whose step carried no background work: the delays that
+                     the machine itself causes
+    guard_held       at most 5 of a hundred gaps are beyond the cap, 1 is beyond 2 and none beyond 3
+                     times its own solo. Where solo is less than `SLACK_OF_MS`, the time above solo
+                     is counted in multiples of `SLACK_OF_MS`. None without a sample of
+                     interactive work
     tokens_per_s_at_cap  tokens_per_s, or 0 while over_cap_pct is above 5
     ttft_*           interactive requests whose first token came in the window
     sum_bmt_mb_per_token bytes moved / tokens computed (decoded and prefilled), 10^6 bytes
     scheduler_efficiency device time of steps that were not cut / wall time while work was pending
     gpu_idle_pct     100 * (1 - device time, cut steps too / the same wall time)
     cores_lost_pct   100 * time in which an engine's threads were ready and others had the cores,
-                     for each thread of a decode / the same wall time (Linux; 0 elsewhere): the
-                     guard decides what umad runs, not what else runs
+                     for each thread of a decode / the same wall time (Linux; 0 elsewhere). The
+                     guard controls what umad runs, but not other programs
     background_share background rows / all rows computed
     requests         completions that were alive at some time in the window
-    restarts         since the daemon began; all else is of the window, or of now
+    restarts         since the daemon began; all other figures are of the window, or of this moment
 """
 
 import math
@@ -35,24 +36,26 @@ import numpy as np
 from umad.metrics.latest import Latest
 from umad.metrics.rows import Rows, Slice
 
-# What the guard keeps to beside the cap, in multiples of solo, and of how many gaps.
+# The limits that the guard keeps: the share of gaps that may be beyond the cap, beyond MOST_P99
+# times solo, and the multiple of solo that no gap may exceed.
 BEYOND_CAP = 0.05
 MOST_P99, BEYOND_P99 = 2.0, 0.01
 MOST_GAP = 3.0
-# A shorter step is judged with the slack of one that takes so long, 1 ms at a cap of 1.2. The cap
-# alone would leave a step of 1.5 ms 0.3 ms for everything a machine does beside; waking a process
-# takes longer, and nobody sees a token that is 0.3 ms late. Steps of 5 ms and more, every model of
-# use, are judged by their multiples alone; and this is for the machine's noise: the background work
-# that a step carries is bounded by its cap, however short it is.
+# A shorter step is judged with the slack of a step that takes so long: 1 ms at a cap of 1.2. The
+# cap alone would leave a step of 1.5 ms only 0.3 ms for everything else that a machine does. Waking
+# a process takes longer, and nobody sees a token that is 0.3 ms late. Steps of 5 ms and more, as in
+# every useful model, are judged by their multiples alone. The slack is for the machine's noise: the
+# background work that a step carries is bounded by its cap, however short the step is.
 SLACK_OF_MS = 5.0
 _EXACT_MS = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """What the figures are held against. app_caps: by number, of apps that have their own."""
+    """The limits that the figures are compared with."""
 
     latency_cap: float
+    # The caps of apps that have their own, by the app's number.
     app_caps: dict[int, float] = field(default_factory=dict)
     budget_gbps: float | None
 
@@ -66,7 +69,7 @@ def summarize(
     lanes: Sequence[str],
     apps: Sequence[str],
 ) -> dict[str, Any]:
-    """The scorecard's fields of a model, or of all."""
+    """Compute the scorecard's fields of one model, or of all models."""
     interactive = part.of("lane", part.interactive)
     felt = _felt(interactive)
     tokens_per_s = int(part.arrivals["n"].sum()) / elapsed_s
@@ -97,7 +100,7 @@ def summarize(
         "sum_bmt_mb_per_token": _ratio(moved / 1e6, rows),
         "bmt_gbps": _rounded(moved / 1e9 / elapsed_s),
         "bmt_budget_gbps": caps.budget_gbps,
-        # Engines of two models overlap, so the sum of their steps may pass the wall's time.
+        # The engines of two models run at once, so the sum of their steps may exceed the wall time.
         "scheduler_efficiency": _ratio(min(useful, pending_ms), pending_ms),
         "gpu_idle_pct": _ratio(100 * max(0.0, pending_ms - busy), pending_ms),
         "cores_lost_pct": _ratio(100 * float(steps["coreless_ms"].sum()), pending_ms),
@@ -128,7 +131,7 @@ def summarize(
 
 
 def _felt(part: Slice) -> dict[str, float | None]:
-    """What the readers of these tokens felt."""
+    """Compute how long the readers of these tokens waited."""
     gaps, ttft, solo = (part.arrivals[name] for name in ("gap_ms", "ttft_ms", "solo_ms"))
     waited = ~np.isnan(gaps)
     p50, p95, p99, longest = quantiles(gaps[waited], 0.5, 0.95, 0.99, 1.0)
@@ -146,7 +149,7 @@ def _felt(part: Slice) -> dict[str, float | None]:
 
 
 def _guard(part: Slice, cap: float) -> dict[str, Any]:
-    """How far each gap is from what it would have been alone, and whether that is kept to."""
+    """Compare each gap with its solo time, and tell whether the guard's limits held."""
     gaps, solo = part.arrivals["gap_ms"], part.arrivals["solo_ms"]
     known = ~(np.isnan(gaps) | np.isnan(solo))
     gaps, solo, alone = gaps[known], solo[known], ~part.arrivals["carried"][known]
@@ -191,7 +194,7 @@ def _shared(part: Slice, cap: float, elapsed_s: float) -> dict[str, Any]:
 
 
 def quantiles(values: Rows, *ranks: float) -> list[float | None]:
-    """Nearest rank, of the values that are known; None where none is."""
+    """Return the nearest-rank quantiles of the known values; None for each where none is known."""
     known = np.sort(values[~np.isnan(values)])
     if not known.size:
         return [None] * len(ranks)

@@ -1,8 +1,8 @@
-"""Rows of numbers of the last seconds, in preallocated numpy memory. Pure.
+"""Keeps rows of numbers of the last seconds, in preallocated numpy memory. Pure.
 
-A row costs well under a microsecond to keep and nothing to forget: it is overwritten. When rows
-of the window itself would be overwritten the ring doubles, up to a limit; beyond it the oldest
-are lost and the window is shorter than asked for.
+Keeping a row takes well under a microsecond. Forgetting a row costs nothing, because it is
+overwritten. When rows of the window itself would be overwritten, the ring doubles, up to a limit.
+Beyond that limit the oldest rows are lost, and the window is shorter than asked for.
 """
 
 from typing import Any
