@@ -1,9 +1,11 @@
-"""Tokens that may come next under a constraint, asked for in the way that costs a row least.
+"""Restricts a row to the tokens that a constraint allows, in the cheapest way for that row.
 
-Within a structure few tokens may come: only those are looked at. Within a text nearly all may, so
-the best of the row are mostly among them, and it is enough to ask which are. Only where neither
-helps is the whole row copied and barred (`bars`).
-Not: which tokens (`umad.engine.constraints.guidance`). Owner: one answer; one thread at a time.
+Within a structure few tokens are allowed, so only those are looked at. Within a text nearly all are
+allowed. The best tokens of the row are mostly among them, so only the best are tested. Where
+neither way helps, the whole row is copied and all other tokens are barred (`bars`).
+
+Not: which tokens are allowed (`umad.engine.constraints.guidance`).
+Owner: one answer; one thread at a time.
 """
 
 import numpy as np
@@ -13,21 +15,27 @@ MaskWords = NDArray[np.int32]
 TokenIds = NDArray[np.intp]
 
 WORD_BITS = 32
-# Picking tokens one by one takes 10 ns each; a pass over 152k logits 20 microseconds and more.
+# At most so many allowed tokens are picked one by one. That takes 10 ns for each, while a pass over
+# 152k logits takes 20 microseconds and more.
 _FEW = 1024
-# By a byte of the mask, the lowest bit first: what is added to the logits of its eight tokens.
+# For each value of a byte of the mask, lowest bit first: the numbers that are added to the logits
+# of the byte's eight tokens.
 _BARS: NDArray[np.float32] = np.where(
     np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0.0, -np.inf
 ).astype(np.float32)
 
 
 class Allowed:
-    """Of `n_vocab` tokens. few: those allowed, ascending; None where they are not few."""
+    """The allowed ones of `n_vocab` tokens.
+
+    few: the allowed tokens, ascending; None where there are many.
+    """
 
     __slots__ = ("_bars", "_bytes", "_n_vocab", "_words", "few")
 
     def __init__(self, words: MaskWords, n_vocab: int) -> None:
-        """words: int32 (n_vocab / 32, rounded up), a bit for each token, the lowest first; kept."""
+        """words: int32 (n_vocab / 32, rounded up), one bit for each token, lowest first. The array
+        itself is kept."""
         self._words = words
         self._bytes = words.view(np.uint8)
         self._n_vocab = n_vocab
@@ -36,7 +44,7 @@ class Allowed:
 
     @classmethod
     def only(cls, tokens: TokenIds, n_vocab: int) -> "Allowed":
-        """Just these."""
+        """Allow just `tokens`."""
         n_words = (n_vocab + WORD_BITS - 1) // WORD_BITS
         bits = np.zeros(n_words * WORD_BITS, np.bool_)
         bits[tokens] = True
@@ -46,21 +54,21 @@ class Allowed:
         return bool((int(self._bytes[token >> 3]) >> (token & 7)) & 1)
 
     def among(self, ids: TokenIds) -> NDArray[np.bool_]:
-        """Of each of `ids`, whether it is allowed."""
+        """Whether each of `ids` is allowed."""
         bits: NDArray[np.uint8] = np.right_shift(self._bytes[ids >> 3], ids & 7) & 1
         return bits.astype(np.bool_)
 
     @property
     def bars(self) -> NDArray[np.float32]:
-        """float32 (n_vocab,), 0 for each token allowed, -inf for all others. Made once: 150
-        microseconds for 152k tokens."""
+        """float32 (n_vocab,): 0 for each allowed token, -inf for all others. It is made once, in
+        150 microseconds for 152k tokens."""
         if self._bars is None:
             bars = np.take(_BARS, self._bytes, axis=0, mode="clip")
             self._bars = bars.reshape(-1)[: self._n_vocab]
         return self._bars
 
     def is_of(self, words: MaskWords) -> bool:
-        """Whether it was made of the same words."""
+        """Whether this was made of the same words."""
         return np.array_equal(self._words, words)
 
 

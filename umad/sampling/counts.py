@@ -1,7 +1,9 @@
-"""How often tokens were seen, as arrays that are always ready for numpy.
+"""Counts how often tokens were seen, in arrays that are always ready for numpy.
 
-A dictionary alone would cost a conversion for each sampled token. Here tokens lie packed in
-`ids[:n]` beside `counts[:n]`; the dictionary only says where. Owner: one `LogitEdits`.
+A dictionary alone would need a conversion for each sampled token. Here tokens lie packed in
+`ids[:n]` beside `counts[:n]`, and the dictionary only says at which index.
+
+Owner: one `LogitEdits`.
 """
 
 import numpy as np
@@ -25,11 +27,11 @@ class TokenCounts:
 
     @property
     def counts(self) -> NDArray[np.float32]:
-        """How often each of `ids` was seen, at least 1; a view, good until the next change."""
+        """The count of each of `ids`, at least 1; a view, good until the next change."""
         return self._counts[: len(self._slots)]
 
     def add(self, token: int) -> None:
-        """One more of `token`."""
+        """Count `token` once more."""
         slot = self._slots.get(token)
         if slot is not None:
             self._counts[slot] += 1.0
@@ -43,7 +45,7 @@ class TokenCounts:
         self._counts[slot] = 1.0
 
     def remove(self, token: int) -> None:
-        """One less of `token`, which must have been added."""
+        """Count `token` once less. It must have been added."""
         slot = self._slots[token]
         if self._counts[slot] > 1.0:
             self._counts[slot] -= 1.0

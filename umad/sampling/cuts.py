@@ -1,15 +1,18 @@
-"""From a row to a token: which tokens stay in, and which of them is drawn.
+"""Cuts a row down to its likely tokens, and draws one of them.
 
 The order is llama.cpp's default (`common_params_sampling::samplers`): top-k, typical, top-p,
-min-p, temperature, draw. So every cut but the first looks at the probabilities of what the one
-before has left, and none at the temperature. `min_keep` is llama.cpp's default too: at least one
-token stays. Where equal logits straddle a cut, llama.cpp's choice is that of its sort; here the
-lower token stays.
+min-p, temperature, draw. So every cut but the first looks at the probabilities of the tokens that
+the cut before has left, and no cut looks at the temperature. `min_keep` is llama.cpp's default too:
+at least one token stays. Where equal logits straddle a cut, llama.cpp's sort decides which stay;
+here the lower token stays.
 
-Every cut is exact. Thresholds find a superset, at first a small one; float64 decides on it; and
-where the superset cannot settle the matter (a flat distribution) the whole row is taken.
-The token is drawn by inverting the cumulated probabilities in an order of token ids, not of
-probability: two nearly equal logits that change places (as after a restart) change no draw.
+Every cut is exact. Thresholds find a superset of the tokens that stay, at first a small one. Then
+float64 decides within the superset. Where the superset is too small to decide (a flat
+distribution), the whole row is taken.
+
+The token is drawn by inverting the cumulated probabilities in the order of token ids, not of
+probability. So two nearly equal logits that change places (as after a restart) change no draw.
+
 Pure but for the workspace.
 """
 
@@ -32,9 +35,9 @@ _Few = tuple[Ids, NDArray[np.float64]]
 
 
 def draw(space: Workspace, peak: float, params: SamplingParams, number: float) -> int:
-    """The token for `number` in [0, 1) from the row `space` looks at, whose best logit is `peak`.
+    """Draw the token for `number` in [0, 1) from the row that `space` looks at.
 
-    `params.temperature` is above 0, and `peak` finite.
+    `peak`, the row's best logit, is finite, and `params.temperature` is above 0.
     """
     temperature = max(params.temperature, _COLDEST)
     typical, top_p, min_p = params.typical_p, params.top_p, params.min_p
@@ -58,8 +61,10 @@ def draw(space: Workspace, peak: float, params: SamplingParams, number: float) -
 def draw_among(
     ids: Ids, logits: LogitsArray, peak: float, params: SamplingParams, number: float
 ) -> int:
-    """The same where top-k has been seen to: from these tokens, ascending, `peak` the best of
-    their logits."""
+    """Draw like `draw`, but from the tokens `ids`, ascending, that top-k has already left.
+
+    `peak` is the best of their logits.
+    """
     temperature = max(params.temperature, _COLDEST)
     left = ids, logits.astype(np.float64) - peak
     return _draw_among(left, params.typical_p, params.top_p, params.min_p, temperature, number)
@@ -104,8 +109,8 @@ def _typical(left: _Few, typical: float) -> _Few:
 
 
 def _few_at_least(space: Workspace, peak: float, depth: float) -> _Few | None:
-    """All tokens at `depth` below the best or above it, and perhaps one more at the edge; None
-    when they are not few."""
+    """Return all tokens whose logit is at least `peak + depth`, and perhaps one more at the edge;
+    None when there are many."""
     floor = _floor(peak, depth)
     if space.is_crowded(floor):
         return None
@@ -114,7 +119,7 @@ def _few_at_least(space: Workspace, peak: float, depth: float) -> _Few | None:
 
 
 def _floor(peak: float, depth: float) -> float:
-    # One step down, so that rounding never leaves out whom the exact comparison lets in.
+    # One step down, so that rounding never leaves out a token that the exact comparison lets in.
     return math.nextafter(peak + depth, -math.inf)
 
 
@@ -127,10 +132,11 @@ def _min_p_of_row(space: Workspace, peak: float, min_p: float) -> _Few | Keep:
 def _typical_of_row(space: Workspace, peak: float, typical: float) -> _Few:
     depth, weights = space.exact(peak)
     total = float(weights.sum())
-    # Not a dot product: that is BLAS, whose threads would fight with the decoding ones.
+    # A dot product would call BLAS, whose threads would compete with the decoding threads.
     mean = float(np.einsum("i,i->", weights, depth)) / total
-    # All that are as near to the mean as the best token is, and then some: whoever is left out
-    # is further off than anybody let in, so when these hold enough, they hold the answer.
+    # These are all tokens that are as near to the mean as the best token is, and some more. Every
+    # token left out is further from the mean than any token let in. So when these hold enough of
+    # the probability, the answer is among them.
     few = _few_at_least(space, peak, mean - max(-mean, 0.5 * _GUESS))
     if few is not None:
         ids, near = few
@@ -144,10 +150,10 @@ def _typical_of_row(space: Workspace, peak: float, typical: float) -> _Few:
 
 
 def _top_p_of_row(space: Workspace, peak: float, top_p: float, min_p: float) -> _Few | Keep:
-    """Top-p of the whole vocabulary, of which min-p may leave no more than it keeps anyway.
+    """Apply top-p to the whole vocabulary, and min-p along with it.
 
-    Both keep the best tokens down to some depth, so where min-p cuts as well, what lies below its
-    depth need not be looked at, only weighed.
+    Both keep the best tokens down to some depth. So where min-p cuts as well, the tokens below its
+    depth need not be looked at one by one; only their sum of probabilities counts.
     """
     lowest = math.log(min_p) if min_p > 0.0 else -_GUESS
     few = _few_at_least(space, peak, lowest)
@@ -156,7 +162,7 @@ def _top_p_of_row(space: Workspace, peak: float, top_p: float, min_p: float) -> 
         order = np.argsort(-depth, kind="stable")
         sums = np.exp(depth[order]).cumsum()
         if min_p > 0.0 and _reach(sums, top_p * float(sums[-1])) >= ids.size:
-            return few  # it takes all of these alone, so all the more of the whole row
+            return few  # top-p keeps all of these by themselves, so also within the whole row
         mass = space.mass(peak)
         low = _reach(sums, top_p * mass * (1.0 - MASS_ERROR))
         high = _reach(sums, top_p * mass * (1.0 + MASS_ERROR))
@@ -171,5 +177,5 @@ def _top_p_of_row(space: Workspace, peak: float, top_p: float, min_p: float) -> 
 
 
 def _reach(sums: NDArray[np.float64], target: float) -> int:
-    """How many terms it takes to reach `target`; one more than there are when they do not."""
+    """How many terms it takes to reach `target`; one more than there are when all do not."""
     return int(sums.searchsorted(target)) + 1

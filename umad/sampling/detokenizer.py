@@ -1,8 +1,11 @@
-"""Text of one completion, as it becomes certain: whole characters, up to a stop string.
+"""Turns the tokens of one completion into text as it becomes certain, up to a stop string.
 
-Not: which bytes a token stands for (`piece` says), nor ending the completion. The text after n
-tokens is a function of those n tokens, so a resumed stream replays the ids it has, drops what
-comes out, and continues exactly. Owner: one completion; one thread at a time.
+Text is certain in whole characters, and once no stop string can begin in it. The text after n
+tokens is a function of those n tokens. So a resumed stream replays the ids it has, drops the text
+that comes out, and continues exactly.
+
+Not: the bytes of a token (`piece` gives them), or ending the completion.
+Owner: one completion; one thread at a time.
 """
 
 from codecs import utf_8_decode
@@ -13,19 +16,20 @@ from umad.sampling.stops import StopMatcher
 
 
 class Chunk(NamedTuple):
-    """Text that is certain now; stop: the stop string before which the text has ended.
+    """Text that is certain now.
 
-    A NamedTuple because one is made for each token: a third of a frozen dataclass's time.
+    It is a NamedTuple because one is made for each token, in a third of a frozen dataclass's time.
     """
 
     text: str
+    # The stop string before which the text has ended; None while it goes on.
     stop: str | None
 
 
 class Detokenizer:
-    """Incremental UTF-8 and stop strings.
+    """Decodes UTF-8 piece by piece, and looks for stop strings.
 
-    Invalid bytes become U+FFFD as `bytes.decode(errors="replace")` has it (the Unicode
+    Invalid bytes become U+FFFD in the way of `bytes.decode(errors="replace")` (the Unicode
     Standard, chapter 3, maximal subparts), however tokens cut the bytes.
     """
 
@@ -38,12 +42,13 @@ class Detokenizer:
 
     @property
     def stop(self) -> str | None:
-        """The stop string that has ended the text; `flush` may find one that `push` left open
-        because a longer or an earlier one could still have come."""
+        """The stop string that has ended the text; None for none yet. `flush` may find one that
+        `push` left open because a longer or an earlier one could still have come."""
         return self._matcher.stop if self._matcher else None
 
     def push(self, token: int) -> Chunk:
-        """What is certain with `token`. Once a stop was found: no text, and that stop again."""
+        """Return the text that `token` makes certain. Once a stop string was found, return no text,
+        and that stop string again."""
         data = self._piece(token)
         if self._partial:
             data = self._partial + data
@@ -56,8 +61,9 @@ class Detokenizer:
         return Chunk(text, matcher.stop)
 
     def flush(self) -> str:
-        """What was held back, at the end: half a character becomes U+FFFD, and what might have
-        become a stop string is text, unless it holds a shorter one (see `stop`)."""
+        """Return the text that was held back, at the end of the completion. Half a character
+        becomes U+FFFD. The beginning of a stop string is text, unless it holds a shorter one (see
+        `stop`)."""
         text, _ = utf_8_decode(self._partial, "replace", True)
         self._partial = b""
         if self._matcher is None:

@@ -1,8 +1,10 @@
-"""Changes to a row before anything is cut: logit bias, bans, penalties. Undone after the draw.
+"""Applies logit bias, bans and penalties to a row before it is cut, and undoes them after the draw.
 
-The row is llama.cpp's own memory. Only entries that change are read and written, and they are
-put back, so log-probabilities see what the model made and a row may be sampled twice.
-Order, as in llama.cpp's `common_sampler`: bias and bans, repetition, frequency and presence.
+The row is llama.cpp's own memory. Only entries that change are read and written, and they are put
+back. So log-probabilities see the row as the model made it, and a row may be sampled twice.
+The order is that of llama.cpp's `common_sampler`: bias and bans, repetition, frequency and
+presence.
+
 Owner: one `Sampler`.
 """
 
@@ -16,19 +18,20 @@ from umad.errors import BadRequest
 from umad.request import SamplingParams
 from umad.sampling.counts import TokenCounts
 
-# A bias of infinity means "this one": as good as certain, and still safe to add and compare.
+# A bias of infinity is replaced by this: the token is as good as certain, and the logit is still
+# safe to add and compare.
 _CERTAIN = 1e30
 
 Undo = list[tuple[NDArray[np.intp], NDArray[np.float32]]]
 
 
 class LogitEdits:
-    """Bias, bans and penalties of one completion.
+    """The bias, bans and penalties of one completion.
 
-    The repetition penalty (CTRL, arXiv 1909.05858, multiplying where the logit is negative)
-    looks at the last `penalty_last_n` tokens of prompt and completion; 0 turns it off.
-    Frequency and presence (OpenAI's definition: logit - count * frequency - presence) look at
-    every token of the completion and at none of the prompt.
+    The repetition penalty (CTRL, arXiv 1909.05858; it multiplies where the logit is negative) looks
+    at the last `penalty_last_n` tokens of prompt and completion; 0 turns it off. Frequency and
+    presence penalties (OpenAI's definition: logit - count * frequency - presence) look at every
+    token of the completion and at none of the prompt.
     """
 
     __slots__ = (
@@ -72,11 +75,11 @@ class LogitEdits:
             self._completion = TokenCounts()
             for token in history[n_prompt:]:
                 self._completion.add(int(token))
-        # False: `apply` would never change anything, so the sampler need not call it.
+        # When False, `apply` would never change anything, so the sampler need not call it.
         self.active = bool(biases) or (self._recent_counts or self._completion) is not None
 
-        # Where nothing but bans is ever changed: these tokens. The best of a row that is not one
-        # of them is the best of the changed row too.
+        # The banned tokens, if `apply` makes no other change; otherwise None. If the best token of
+        # a row is not banned, it is the best token of the changed row too.
         self.bans: frozenset[int] | None = None
         if all(bias == -np.inf for bias in biases.values()) and (
             self._recent_counts is self._completion is None
@@ -84,16 +87,16 @@ class LogitEdits:
             self.bans = frozenset(biases)
 
     def accept(self, token: int) -> None:
-        """`token` is now the last of the history."""
+        """Add `token` to the end of the history."""
         if self._recent_counts is not None:
             self._remember(self._recent_counts, token)
         if self._completion is not None:
             self._completion.add(token)
 
     def apply(self, row: NDArray[np.float32]) -> Undo:
-        """Change float32 (n_vocab,) in place; what `undo` needs to put it back."""
+        """Change `row`, float32 (n_vocab,), in place; return what `undo` needs to put it back."""
         changed: Undo = []
-        # Not-finite values are the sampler's to find, in one place, after the edits.
+        # The sampler looks for values that are not finite, in one place, after the edits.
         with np.errstate(over="ignore", invalid="ignore"):
             if self._biased.size:
                 was = row[self._biased]
@@ -125,7 +128,7 @@ class LogitEdits:
 
 
 def _biases(params: SamplingParams, *, n_vocab: int, eog: frozenset[int]) -> dict[int, float]:
-    """What is added to which token; several biases of one token add up, as in llama.cpp."""
+    """Return the bias of each token. Several biases of one token add up, as in llama.cpp."""
     biases: dict[int, float] = {}
     for token, bias in params.logit_bias:
         if not 0 <= token < n_vocab:

@@ -1,6 +1,7 @@
-"""Natural-log probabilities of a row as the model made it: no bias, penalty, cut, temperature.
+"""Computes natural-log probabilities of a row as the model made it.
 
-Owner: the calling thread, whose workspace it uses.
+Bias, penalties, cuts and temperature do not count.
+Owner: the calling thread, whose workspace is used.
 """
 
 import math
@@ -14,10 +15,10 @@ from umad.service import TokenLogprob
 def token_logprob(
     space: Workspace, row: LogitsArray, peak: float, token: int, n_top: int
 ) -> TokenLogprob:
-    """Of `token` and of the `n_top` most probable tokens, within 1e-5.
+    """Return the log-probabilities of `token` and of the `n_top` most probable tokens, within 1e-5.
 
     `space` looks at `row`, float32 (n_vocab,), whose best logit is `peak`. Equal probabilities
-    are listed in the order of token ids; a token of probability 0 is never among the top.
+    are listed in the order of token ids. A token of probability 0 is never among the top.
     """
     norm = peak + math.log(space.mass(peak))
     top: tuple[tuple[int, float], ...] = ()

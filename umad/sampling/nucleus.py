@@ -1,8 +1,10 @@
-"""The shortest best-first prefix of weighted items that holds a given mass, exactly.
+"""Finds the fewest best items whose weights together reach a given mass, exactly.
 
-Best first: the highest key, ties by the lower index. Few items are sorted; many are dealt into
-buckets by key, and only the bucket in which the mass is reached is looked into, again and again
-until it is small: a flat distribution over 150,000 tokens costs a few passes, never a sort.
+The best item has the highest key; of equal keys the lower index is better. Few items are sorted.
+Many items are dealt into buckets by key, and only the bucket in which the mass is reached is
+divided again, until it is small. So a flat distribution over 150,000 tokens costs a few passes,
+never a sort.
+
 Pure.
 """
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 # Sorting this many takes 0.1 ms, about as long as a round of buckets for ten times as many.
 SORTABLE = 2048
 _BUCKETS = 1024
-# Weights are exp(key - something): this far below the best they are 0 in float64.
+# Weights are exp(key - a constant). So far below the best key they are 0 in float64.
 _DEPTH = 800.0
 
 
@@ -25,10 +27,11 @@ def nucleus(
     *,
     strict: bool = False,
 ) -> NDArray[np.bool_]:
-    """Which items make the shortest best-first prefix with a sum of weights >= target.
+    """Mark the fewest best items with a sum of weights >= target.
 
-    keys, weights: float64 (n,), finite, n >= 1. strict: the sum must be > target. Everything
-    when even that does not reach the target; never nothing.
+    All items are marked when even all of them do not reach the target. At least one is marked.
+    keys, weights: float64 (n,), finite, n >= 1.
+    strict: the sum must be > target.
     """
     side: Literal["left", "right"] = "right" if strict else "left"
     keep = np.zeros(keys.size, dtype=np.bool_)
@@ -39,8 +42,8 @@ def nucleus(
         span = min(best - float(keys.min()), _DEPTH)
         if span == 0.0:
             break
-        # Rounding keeps the order of the keys, so no bucket holds anything better than the
-        # one before it; the best and the worst key never share one, so every round gains.
+        # Rounding keeps the order of the keys, so no bucket holds a better item than the bucket
+        # before it. The best and the worst key never share a bucket, so every round gains.
         depth = np.subtract(best, keys)
         depth *= _BUCKETS / span
         bucket = np.minimum(depth, _BUCKETS - 1, out=depth).astype(np.intp)

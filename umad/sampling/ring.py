@@ -1,4 +1,4 @@
-"""A ring of logits rows in shared memory: where everything lies, how it is written and read.
+"""Writes and reads a ring of logits rows in shared memory, and defines where the rows lie.
 
 One ring belongs to one completion. The row of position p (the p-th token of the completion, from
 0) lies in slot p % slots; the slot's mark says which row that is:
@@ -7,11 +7,12 @@ One ring belongs to one completion. The row of position p (the p-th token of the
                             0: nothing is there
     rows:  float32 (slots, n_vocab), each on a line of its own
 
-One writer, any number of readers, no lock. A reader looks at the mark before and after it used a
-row. The writer marks the slot that comes next as empty one row early, so a whole decode lies
-between that and its new numbers: also on processors that reorder stores nobody takes new numbers
-for old.
-Not: who makes the memory (`umad.engine.logits.shared_pages`), who tells whom that a row is there.
+There is one writer, any number of readers, and no lock. A reader looks at the mark before and after
+it used a row. The writer marks the next slot as empty one row early, so a whole decode lies between
+that mark and the slot's new numbers. So even on processors that reorder stores, no reader takes new
+numbers for old ones.
+
+Not: making the memory (`umad.engine.logits.shared_pages`), or telling a reader that a row is there.
 Pure.
 """
 
@@ -25,19 +26,19 @@ from numpy.typing import NDArray
 
 from umad.errors import LimitExceeded, ProtocolViolation
 
-# The one that is written next holds nothing, so a reader may be six rows behind.
+# The slot that is written next holds nothing, so a reader may be six rows behind.
 SLOTS = 8
 _ROWS_AT = 4096
 _LINE_BYTES = 64
 _ROW_ITEM_BYTES = 4
-# More than any model has, and any reader should map.
+# More than any model has, and the most that a reader should map.
 _MOST_VOCAB, _MOST_SLOTS = 2**24, 256
 
 Memory = mmap | memoryview | bytearray
 
 
 class RowOverwritten(LimitExceeded):
-    """The row was read too late: newer ones have taken its place."""
+    """A reader asked for a row too late: a newer row has taken its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +50,17 @@ class RingLayout:
 
     @property
     def row_bytes(self) -> int:
-        """From one row to the next; whole cache lines."""
+        """Bytes from one row to the next; whole cache lines."""
         return -(-self.n_vocab * _ROW_ITEM_BYTES // _LINE_BYTES) * _LINE_BYTES
 
     @property
     def n_bytes(self) -> int:
-        """Of the whole memory."""
+        """Bytes of the whole memory."""
         return _ROWS_AT + self.slots * self.row_bytes
 
     def as_map(self) -> dict[str, int]:
-        """For a reader who does not know this file. Offsets and sizes in bytes."""
+        """Describe the layout for a reader that does not know this file. Offsets and sizes are in
+        bytes."""
         return {
             "slots": self.slots,
             "n_vocab": self.n_vocab,
@@ -70,7 +72,8 @@ class RingLayout:
 
     @classmethod
     def of_map(cls, facts: Mapping[str, Any]) -> "RingLayout":
-        """Inverse of `as_map`. Raises `ProtocolViolation` for a ring laid out differently."""
+        """Make a layout of what `as_map` gave. Raises `ProtocolViolation` for a ring that is laid
+        out differently."""
         n_vocab, slots = facts.get("n_vocab"), facts.get("slots")
         if type(n_vocab) is int and type(slots) is int:
             layout = cls(n_vocab=n_vocab, slots=slots)
@@ -95,7 +98,7 @@ class RingLayout:
 
 
 class RingWriter:
-    """Owner: the step thread. Positions only grow."""
+    """Writes the rows of one ring. Positions only grow. Owner: the step thread."""
 
     __slots__ = ("_marks", "_n_slots", "_rows")
 
@@ -105,7 +108,7 @@ class RingWriter:
         self._rows = layout.rows(memory)
 
     def write(self, position: int, row: NDArray[np.float32]) -> None:
-        """Copy float32 (n_vocab,) to where the row of `position` belongs: the one copy there is."""
+        """Copy `row`, float32 (n_vocab,), to the slot of `position`. It is the only copy made."""
         slot = position % self._n_slots
         self._marks[slot] = 2 * position + 1
         self._rows[slot][:] = row
@@ -114,7 +117,7 @@ class RingWriter:
 
 
 class RingReader:
-    """A view of somebody else's ring. Nothing is copied. Any thread."""
+    """Reads a ring that another process writes. Nothing is copied. Any thread may use it."""
 
     __slots__ = ("_marks", "_n_slots", "_rows")
 
@@ -124,17 +127,18 @@ class RingReader:
         self._rows = layout.rows(memory)
 
     def holds(self, position: int) -> bool:
-        """Whether the row of `position` is there, whole."""
+        """Whether the whole row of `position` is there."""
         return int(self._marks[position % self._n_slots]) == 2 * position + 2
 
     def row(self, position: int) -> NDArray[np.float32]:
-        """float32 (n_vocab,), the memory itself. Raises `RowOverwritten` where it has gone."""
+        """Return the row of `position`, float32 (n_vocab,): the memory itself. Raises
+        `RowOverwritten` where the row is no longer there."""
         self.check(position)
         return self._rows[position % self._n_slots]
 
     def check(self, position: int) -> None:
-        """Call it after the last look at a row. Raises `RowOverwritten`: what was seen may be of
-        two rows."""
+        """Check a row again after the last look at it. Raises `RowOverwritten` when the numbers
+        seen may be of two rows."""
         if not self.holds(position):
             raise RowOverwritten(
                 f"the logits of position {position} have been overwritten: a ring holds "

@@ -1,8 +1,10 @@
-"""One completion's sampling: from its row of logits and its history to its next token.
+"""Samples one completion's next token from its row of logits and its history.
 
-Not: which row, when, or what becomes of the token. token = f(logits, params, seed, position,
-history): no state besides the history, so a completion goes on anywhere as if it had never
-been interrupted. Owner: one completion; any one thread at a time.
+token = f(logits, params, seed, position, history). There is no state besides the history, so a
+completion goes on anywhere as if it had never been interrupted.
+
+Not: choosing the row or the moment, or using the token.
+Owner: one completion; any one thread at a time.
 """
 
 import math
@@ -26,7 +28,7 @@ from umad.service import TokenLogprob
 class Drawn(NamedTuple):
     """A token, and its log-probability if the request asked for it.
 
-    A NamedTuple because one is made for each token: a third of a frozen dataclass's time.
+    It is a NamedTuple because one is made for each token, in a third of a frozen dataclass's time.
     """
 
     token: int
@@ -34,9 +36,9 @@ class Drawn(NamedTuple):
 
 
 class Sampler:
-    """One completion's sampling. Not thread-safe; any one thread at a time.
+    """Samples the tokens of one completion. Not thread-safe; any one thread at a time.
 
-    copied_rows: how many rows had to be copied to bar tokens in them.
+    copied_rows: how many rows had to be copied so that tokens could be barred in them.
     """
 
     __slots__ = ("_edits", "_key", "_n_vocab", "_params", "_plain_bans", "copied_rows")
@@ -51,11 +53,12 @@ class Sampler:
         history: Sequence[int] | NDArray[np.int32],
         n_prompt: int | None = None,
     ) -> None:
-        """`eog`: end-of-generation tokens, banned when `params.ignore_eos`.
+        """Raises `BadRequest` for a bias on a token that the model does not have.
 
-        history: the prompt and, of a resumed completion, the tokens it has already; `n_prompt`:
-        how many of these are the prompt (None: all), which frequency and presence penalties need
-        to know. Raises `BadRequest` for a bias on a token that the model does not have.
+        eog: the end-of-generation tokens, which are banned when `params.ignore_eos`.
+        history: the prompt and, for a resumed completion, the tokens that it has already.
+        n_prompt: how many tokens of the history are the prompt; None for all. Frequency and
+        presence penalties need it.
         """
         self._params = params
         self._n_vocab = n_vocab
@@ -68,7 +71,8 @@ class Sampler:
             history=history,
             n_prompt=len(history) if n_prompt is None else n_prompt,
         )
-        # Greedy, and all tokens as they are but for these: an argmax and nothing else.
+        # If sampling is greedy and only bans change a row, one argmax is enough. Then these are the
+        # banned tokens; otherwise None.
         self._plain_bans = (
             self._edits.bans if params.temperature == 0.0 and params.logprobs is None else None
         )
@@ -79,18 +83,18 @@ class Sampler:
         position: int,
         allowed: Allowed | None = None,
     ) -> Drawn:
-        """The token that follows at `position`, from float32 (n_vocab,), contiguous.
+        """Draw the token at `position` from `logits`, float32 (n_vocab,), contiguous.
 
-        allowed: the tokens that may be drawn; None: all. Log-probabilities are the model's all the
-        same.
+        allowed: the tokens that may be drawn; None for all. Log-probabilities are the model's in
+        either case.
 
-        The row is written to meanwhile, and left as it was found. Raises `InternalError` when it
-        is not a distribution (a NaN, +inf, or -inf throughout), `BadRequest` when bias and bans
-        leave no token: either concerns this completion alone.
+        The row is written to meanwhile, and left as it was found. Raises `InternalError` when the
+        row is not a distribution (a NaN, +inf, or -inf throughout), and `BadRequest` when bias and
+        bans leave no token. Either error concerns this completion alone.
         """
         is_few = allowed is not None and allowed.few is not None
         if self._plain_bans is not None and not is_few:
-            best = int(logits.argmax())  # of a NaN, where there is one
+            best = int(logits.argmax())  # the index of a NaN, where there is one
             if best not in self._plain_bans and (allowed is None or best in allowed):
                 self._check_peak(float(logits[best]))
                 return Drawn(best, None)
@@ -109,7 +113,7 @@ class Sampler:
         return Drawn(token, token_logprob(space, logits, space.look(logits), token, n_top))
 
     def accept(self, token: int) -> None:
-        """`token` was taken: it is the last of the history from now on."""
+        """Add `token`, which was taken, to the end of the history."""
         if self._edits.active:
             self._edits.accept(token)
 

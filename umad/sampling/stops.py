@@ -1,11 +1,13 @@
 """Finds the earliest stop string in a text that arrives in pieces of any size.
 
-Which text comes out, and which stop string ends it, depends on the text alone and not on how it
-was cut. The earliest match wins, of several that begin there the longest. Text leaves as soon as
-no stop string can begin in it any more: an Aho-Corasick automaton (Aho, Corasick: Efficient
-String Matching, CACM 18(6), 1975) always knows the longest suffix that is the beginning of one.
-Pure: characters, not bytes. Owner: one `Detokenizer`; a compiled automaton is shared and never
-changes.
+The text that comes out, and the stop string that ends it, depend on the text alone, and not on how
+it was cut into pieces. The earliest match wins; of several that begin at the same place, the
+longest wins. Text leaves as soon as no stop string can begin in it any more: an Aho-Corasick
+automaton (Aho, Corasick: Efficient String Matching, CACM 18(6), 1975) always knows the longest
+suffix that is the beginning of a stop string.
+
+Pure: characters, not bytes.
+Owner: one `Detokenizer`; a compiled automaton is shared and never changes.
 """
 
 import re
@@ -29,7 +31,7 @@ class _Automaton:
         for stop in stops:
             self._insert(stop)
         self._link()
-        # Most text holds no character that a stop string begins with: one scan in C says so.
+        # Most text holds no character with which a stop string begins. One scan in C shows that.
         self.first = re.compile("[" + re.escape("".join(self.next[0])) + "]")
 
     def _insert(self, stop: str) -> None:
@@ -54,12 +56,12 @@ class _Automaton:
                 for char, child in self.next[state].items():
                     self.fail[child] = self.step(self.fail[state], char)
                     deeper.append(child)
-                # A suffix's match counts only where the state itself is none: it is shorter.
+                # A suffix's match counts only where the state itself is no match, being shorter.
                 self.ends[state] = self.ends[state] or self.ends[self.fail[state]]
             level = deeper
 
     def step(self, state: int, char: str) -> int:
-        """The longest prefix of a stop string that `state` followed by `char` ends with."""
+        """Return the longest prefix of a stop string with which `state` followed by `char` ends."""
         while True:
             known = self.next[state].get(char)
             if known is not None:
@@ -76,7 +78,10 @@ def _automaton(stops: tuple[str, ...]) -> _Automaton:
 
 
 class StopMatcher:
-    """One text on its way out. `stop`: the stop string that ended it, once one has."""
+    """Passes one text on up to a stop string.
+
+    stop: the stop string that ended the text; None while none has.
+    """
 
     __slots__ = ("_automaton", "_found_end", "_found_start", "_held", "_state", "stop")
 
@@ -85,13 +90,13 @@ class StopMatcher:
         self._automaton = _automaton(stops)
         self._state = 0
         self._held = ""
-        # The best match so far, in `_held`; an earlier or longer one may still be on its way.
+        # The place in `_held` of the best match so far. An earlier or longer one may still come.
         self._found_start = 0
         self._found_end = 0
         self.stop: str | None = None
 
     def push(self, text: str) -> str:
-        """The text that is certain, given `text` on top of what came before. Linear in `text`."""
+        """Add `text` to the text so far; return the text that is certain now. Linear in `text`."""
         if self.stop is not None:
             return ""
         automaton = self._automaton
@@ -108,7 +113,7 @@ class StopMatcher:
                 start = at - ends
                 if not self._found_end or start <= self._found_start:
                     self._found_start, self._found_end = start, at
-            # A match stands once nothing that began before it, or with it, can still grow.
+            # A match is final once no possible match that began before it, or with it, can grow.
             if self._found_end:
                 oldest = at - automaton.depth[state]
                 if oldest > self._found_start or not automaton.next[state]:
@@ -121,7 +126,8 @@ class StopMatcher:
         return held[:certain]
 
     def flush(self) -> str:
-        """The text ends here: what was held back, up to the match that was not yet certain."""
+        """End the text; return the text that was held back, up to a match that was not yet
+        final."""
         if self.stop is not None:
             return ""
         if self._found_end:

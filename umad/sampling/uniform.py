@@ -1,4 +1,4 @@
-"""One random number for each (seed, position): a counter-based generator without state.
+"""Computes one random number for each (seed, position): a counter-based generator without state.
 
 Not for secrets. SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
 OOPSLA 2014; constants of Vigna's splitmix64.c) is a counter times an odd constant through a
@@ -22,7 +22,7 @@ def splitmix64(seed: int, index: int) -> int:
 
 
 def stream_key(seed: int) -> int:
-    """What `uniform` wants of a seed; made once for each completion."""
+    """Hash a seed into the key that `uniform` needs. It is made once for each completion."""
     return splitmix64(seed, 0)
 
 

@@ -1,11 +1,12 @@
-"""Scratch for one thread, and exact selections over a whole row without sorting it.
+"""Selects tokens from a whole row exactly, without sorting it, in scratch memory of one thread.
 
-A row of 152k logits is folded into 64 lines, and the maximum of each column (2,374 of them) says
-where the best tokens can be: the k-th best column is a lower bound for the k-th best token, so
-only the columns above it are opened. 16 microseconds for the 40 best, where a partition of the
-row takes 100 to 1,000. Nothing of the vocabulary's size is allocated for a token.
+A row of 152k logits is folded into 64 lines. The maximum of each column (2,374 of them) shows where
+the best tokens can be: the k-th best column is a lower bound for the k-th best token, so only the
+columns above it are opened. That takes 16 microseconds for the 40 best tokens, where a partition of
+the row takes 100 to 1,000. No memory of the vocabulary's size is allocated for a token.
 
-Owner: its thread (`Workspace.of_thread`). `look` first; the other methods answer about that row.
+Owner: its thread (`Workspace.of_thread`). Call `look` first; the other methods answer about the row
+that it was given.
 """
 
 import threading
@@ -19,13 +20,13 @@ Ids = NDArray[np.intp]
 LogitsArray = NDArray[np.float32]
 Keep = NDArray[np.bool_]
 
-# 64 lines: fewer make the partition of the maxima slow, more the columns that are opened.
+# Fewer lines make the partition of the maxima slow; more lines make the opened columns slow.
 _LINES = 64
-# Below this a fold gains nothing.
+# A smaller vocabulary gains nothing from a fold.
 _FOLDED = 4096
 # With an eighth of the columns above a floor, scanning the row is as fast as opening them.
 _CROWDED = 8
-# How many more of the best tokens are looked at where some of them may not be allowed.
+# How many more than the k best tokens are looked at where some of them may not be allowed.
 _SPARE = 32
 # `mass` is within this of the exact sum, relatively: 63 float32 additions round by at most
 # 63 * 2**-24 = 3.8e-6, exp by 3 units in the last place (4e-7) and its argument by 2**-20 at -16.
@@ -33,7 +34,7 @@ MASS_ERROR = 1e-5
 
 _LOWEST = float(np.finfo(np.float32).min)
 _INFINITE = np.float32(np.inf)
-# In place of -inf, where a product with 0 must be 0 and a difference finite.
+# It replaces -inf where a product with 0 must be 0 and a difference must be finite.
 _ABYSS = -1e300
 
 
@@ -77,21 +78,21 @@ class Workspace:
 
     @staticmethod
     def of_thread(n_vocab: int) -> "Workspace":
-        """The calling thread's workspace; a thread keeps one, that of its last `n_vocab`."""
+        """Return the calling thread's workspace. A thread keeps one, for its last `n_vocab`."""
         found = _OF_THREAD.workspace
         if found is None or found.n_vocab != n_vocab:
             found = _OF_THREAD.workspace = Workspace(n_vocab)
         return found
 
     def masked(self, row: LogitsArray, bars: LogitsArray) -> LogitsArray:
-        """`row` + `bars` (0 or -inf for each token); scratch. 30 microseconds for 152k tokens,
-        where copying by a mask of booleans took up to 1,600."""
+        """Return `row` + `bars` (0 or -inf for each token), in scratch memory. It takes 30
+        microseconds for 152k tokens, where copying by a mask of booleans took up to 1,600."""
         if self._masked is None:
             self._masked = np.empty(self.n_vocab, dtype=np.float32)
         return np.add(row, bars, out=self._masked)
 
     def look(self, row: LogitsArray) -> float:
-        """Take up a row; its highest logit. NaN if there is one anywhere in the row."""
+        """Take up a row; return its highest logit, or NaN if the row holds one anywhere."""
         self._row = row
         self._folded = row[: self._split].reshape(self._lines, self._columns)
         np.maximum.reduce(self._folded, axis=0, out=self._maxima)
@@ -106,11 +107,12 @@ class Workspace:
         return above * _CROWDED > self._columns
 
     def keep(self, floor: float) -> Keep:
-        """Whether each token of the row is >= `floor` and more than -inf; scratch."""
+        """Mark each token of the row that is >= `floor` and more than -inf, in scratch memory."""
         return np.greater_equal(self._row, _float32_at_least(floor), out=self._keep)
 
     def at_least(self, floor: float) -> tuple[Ids, LogitsArray]:
-        """Tokens, ascending, and logits of all that are >= `floor` and more than -inf."""
+        """Return the tokens, ascending, that are >= `floor` and more than -inf, and their
+        logits."""
         limit = _float32_at_least(floor)
         columns = np.flatnonzero(self._maxima >= limit)
         if columns.size * _CROWDED > self._columns:
@@ -128,9 +130,10 @@ class Workspace:
         return ids, logits
 
     def top_k(self, k: int) -> tuple[Ids, LogitsArray]:
-        """Tokens, ascending, and logits of the k highest; of equal ones the lower token wins.
+        """Return the k highest tokens, ascending, and their logits; of equal ones the lower token
+        wins.
 
-        Fewer than k only where the others are -inf.
+        There are fewer than k only where the others are -inf.
         """
         if k >= self.n_vocab:
             return self.at_least(-np.inf)
@@ -141,8 +144,11 @@ class Workspace:
     def top_k_allowed(
         self, row: LogitsArray, allowed: Allowed, k: int
     ) -> tuple[Ids, LogitsArray] | None:
-        """The same of the tokens allowed in `row`, which is taken up where that is needed; None
-        where looking at few does not tell, and for k 0, which is all of them."""
+        """Return the k highest of the allowed tokens of `row`, like `top_k`.
+
+        The row is taken up where that is needed. None where looking at few tokens is not enough,
+        and for k 0, which means all tokens.
+        """
         if not 0 < k < self.n_vocab:
             return None
         if allowed.few is not None:
@@ -158,14 +164,16 @@ class Workspace:
         return _highest(ids, logits, k) if ids.size >= k else None
 
     def mass(self, peak: float) -> float:
-        """Sum of exp(logit - peak), `peak` being the row's; within MASS_ERROR, relatively."""
+        """Return the sum of exp(logit - peak), within MASS_ERROR relatively. `peak` is the row's
+        highest logit."""
         powers, sums = self._exp_sums(peak, 1.0)
         return float(sums.sum(dtype=np.float64)) + float(powers[self._split :].sum())
 
     def exact(self, peak: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """logit - peak and its exp, of the whole row in float64; scratch. About 0.4 ms.
+        """Return logit - peak and its exp for the whole row, in float64, in scratch memory. It
+        takes about 0.4 ms.
 
-        For the rows where float32 or a few tokens cannot decide. -inf becomes a very low finite
+        It is for rows where float32 or a few tokens cannot decide. -inf becomes a very low finite
         value, so that its product with a weight of 0 is 0.
         """
         if self._exact is None:
@@ -176,10 +184,11 @@ class Workspace:
         return depth, np.exp(depth, out=weights)
 
     def draw(self, peak: float, temperature: float, number: float, keep: Keep | None = None) -> int:
-        """One token with probability ~ exp(logit / temperature), from `number` in [0, 1).
+        """Draw one token with probability ~ exp(logit / temperature), from `number` in [0, 1).
 
-        keep: which tokens may be drawn, all when None; the best token is always among them.
-        Column first, then within it: the vocabulary is summed once and never accumulated.
+        keep: the tokens that may be drawn; None for all. The best token is always among them.
+        The column is drawn first, then the token in it, so the vocabulary is summed once and never
+        accumulated.
         """
         powers, sums = self._exp_sums(peak, temperature, keep)
         rest = powers[self._split :]
@@ -195,7 +204,8 @@ class Workspace:
     def _exp_sums(
         self, peak: float, temperature: float, keep: Keep | None = None
     ) -> tuple[LogitsArray, LogitsArray]:
-        """exp((logit - peak) / temperature) of what is kept, and each column's sum; scratch."""
+        """Return exp((logit - peak) / temperature) of the kept tokens, and each column's sum, in
+        scratch memory."""
         powers = self._powers
         if powers is None:
             powers = self._powers = np.empty(self.n_vocab, dtype=np.float32)
@@ -211,7 +221,7 @@ class Workspace:
 
 
 def _highest(ids: Ids, logits: LogitsArray, k: int) -> tuple[Ids, LogitsArray]:
-    """The k highest of these; of equal ones the lower token wins."""
+    """Return the k highest of these tokens; of equal ones the lower token wins."""
     surplus = ids.size - k
     if surplus <= 0:
         return ids, logits
@@ -223,14 +233,15 @@ def _highest(ids: Ids, logits: LogitsArray, k: int) -> tuple[Ids, LogitsArray]:
 
 
 def first_above(sums: NDArray[np.float64], wanted: float) -> int:
-    """First index whose running sum is above `wanted`; where rounding has made `wanted` as large
-    as the total, the first that holds the total, so that no item of weight 0 is ever drawn."""
+    """Return the first index whose running sum is above `wanted`. Where rounding has made `wanted`
+    as large as the total, return the first index that holds the total, so that no item of weight 0
+    is ever drawn."""
     at = int(sums.searchsorted(wanted, side="right"))
     return at if at < sums.size else int(sums.searchsorted(sums[-1]))
 
 
 def _float32_at_least(floor: float) -> np.float32:
-    """The lowest finite float32 that is >= `floor`: what a float32 logit is compared with."""
+    """Return the lowest finite float32 that is >= `floor`; a float32 logit is compared with it."""
     limit = np.float32(max(floor, _LOWEST))
     # float(): numpy would round `floor` to float32 to compare it with one.
     return limit if float(limit) >= floor else np.nextafter(limit, _INFINITE)
