@@ -24,7 +24,7 @@ class LaneSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppRule:
-    """The lane and the latency cap of an app's requests that name none."""
+    """The lane and the latency cap of an app's requests, where a request names none itself."""
 
     # A process name or a gateway key's app. With a "/" in it, it is the path of a process's
     # executable. * and ? match.
@@ -106,7 +106,7 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingSettings:
-    """What is logged. Logs go to stderr."""
+    """Settings of the logs, which go to stderr, and of the scorecard."""
 
     level: str = "info"
     # Prompts and completions may stand in the log. No other setting puts them there.

@@ -1,6 +1,6 @@
 """Turns rows of a window into the scorecard's fields. Pure numpy; runs at a snapshot only.
 
-How each field is computed:
+Each field is computed as follows:
     quantiles        nearest rank: p99 of ten samples is the largest, never something in between
     solo_ms          95th percentile, over the same tokens, of the wait that each would have had
                      without background work: the device's and the host's part, and newcomers'

@@ -27,7 +27,7 @@ def reasons(
     plan: StepPlan,
     now_ns: int,
 ) -> dict[int, str]:
-    """Return why each of `entries` waits, by its number; those that `plan` serves are left out.
+    """Return why each of `entries` waits, by request number. Those that `plan` serves are left out.
 
     holds: the holds of the last plan.
     """

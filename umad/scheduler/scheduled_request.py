@@ -30,7 +30,7 @@ class RequestState(Enum):
 
 
 class RequestEvent(Enum):
-    """What can happen to a request."""
+    """The events that move a request from one state to another."""
 
     PLACED = "placed"
     SAMPLED = "sampled"

@@ -9,8 +9,8 @@ Pure; owner: the step thread.
 from bisect import bisect_left
 from collections.abc import Sequence
 
-# The counts at which a curve has a point. Between two points it is a straight line; beyond the last
-# it goes on at that point's cost per count.
+# The counts at which a curve has a point. Between two points the curve is a straight line. Beyond
+# the last point it goes on at that point's cost per count.
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
 # A quick step is believed sooner than a slow one, which may only have been interrupted. Time that
 # other programs take from this machine must not lead to ever smaller slices (oMLX #2633).

@@ -87,7 +87,7 @@ class ParkedStore:
 
     @property
     def has_dropped(self) -> bool:
-        """Some keys were dropped since the last `take_dropped`."""
+        """Whether some keys were dropped since the last `take_dropped`."""
         return bool(self._dropped)
 
     def take_dropped(self) -> tuple[int, ...]:

@@ -336,7 +336,7 @@ class Parker:
             key >= 0
             and matched == store.n_parked(key)
             and not store.is_pinned(key)
-            and key not in protected  # somebody else is being copied there
+            and key not in protected  # another sequence is being copied there
             and store.extend(
                 key, tokens, session=session, rebuild_ms=rebuild_ms, protected=protected
             )

@@ -248,7 +248,7 @@ class SessionSaver:
             fetch.waiting.remove(entry)
         return bool(overdue)
 
-    # -- what became of it ----------------------------------------------------------------------
+    # -- results --------------------------------------------------------------------------------
 
     def done(self, report: DiskDone) -> None:
         """Book that a save, a fetch or a removal has ended."""

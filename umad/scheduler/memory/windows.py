@@ -2,15 +2,15 @@
 window only.
 
 llama.cpp protects a cell of such a layer while the next token of its sequence looks at it, and
-while two sequences hold it. Any other cell it may write over, however many are free elsewhere, and
-then the sequence loses all that lies before that cell as well (`find_slot` and `apply_ubatch` of
+while two sequences hold it. It may overwrite any other cell, however many cells are free elsewhere.
+Then the sequence also loses all cells before that one (`find_slot` and `apply_ubatch` of
 llama-kv-cache.cpp; `swa_full` makes the pool large enough for all and does not change that). So a
-sequence can always go on at its end. A part of it that ends earlier can be shared only if what the
-next token there looks at has not been written over.
+sequence can always go on at its end. A part of it that ends earlier can be shared only if none of
+the cells that the next token there looks at was overwritten.
 
-Every decode may move the place where a sequence begins, and nobody can say beforehand which one
-does. So llama.cpp is asked, while the plan is made in which the cells are shared, and no answer is
-kept for the next plan.
+Every decode may move the place where a sequence begins, and it is not known beforehand which decode
+does. So llama.cpp is asked while the plan that shares the cells is made, and no answer is kept for
+the next plan.
 Not: which sequence shares with which (`residency`). Models without windows have no `Beginnings` and
 pay nothing.
 Owner: the step thread.

@@ -41,7 +41,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """One rule keeps some candidates out of the next step."""
+    """The candidates that one rule keeps out of the next step, and the rule's reason."""
 
     reason: Reason
     # Prompts of interactive requests wait.
@@ -71,16 +71,16 @@ class Candidates:
 
     @property
     def has_interactive(self) -> bool:
-        """Some interactive request could run."""
+        """Whether some interactive request could run."""
         return bool(self.decode or self.prefill)
 
     @property
     def has_background(self) -> bool:
-        """Some background request could run; embeddings do not count."""
+        """Whether some background request could run; embeddings do not count."""
         return bool(self.background_decode or self.background_prefill)
 
     def without(self, hold: Hold | None) -> "Candidates":
-        """These candidates less those that `hold` keeps back."""
+        """Return these candidates without those that `hold` keeps back."""
         if hold is None:
             return self
         held = self
@@ -101,7 +101,7 @@ def candidates_of(
     order: Order,
     embeds: bool = False,
 ) -> Candidates:
-    """Every placed request that could run now.
+    """Return every placed request that could run now.
 
     Background requests stand in `order`; interactive ones in the order in which they were placed.
     """

@@ -36,7 +36,7 @@ TRY_LARGER_EVERY = 8
 
 
 class CutRate:
-    """Cuts per millisecond of steps that may be cut, with a fading memory."""
+    """Learns the number of cuts per millisecond of steps that may be cut, with a fading memory."""
 
     def __init__(self) -> None:
         self._cuts = 0.0

@@ -27,10 +27,10 @@ LEAST_LEARNT_MS = 0.5
 
 
 class TrafficModel(Protocol):
-    """How many bytes a step moves. Pure arithmetic."""
+    """Tells how many bytes a step moves. Pure arithmetic."""
 
     def moved(self, *, n_rows: int, n_cells_read: int, n_logit_rows: int) -> int:
-        """Bytes of weights, KV and logits of a step with these counts."""
+        """The bytes of weights, KV and logits that a step with these counts moves."""
         ...
 
 
