@@ -1,6 +1,7 @@
 """Defines the settings as frozen values. They are read once, at start.
 
-Every field is a YAML key, a `UMAD_…` variable and a flag of the same name.
+Every field is a YAML key, a `UMAD_…` variable and a flag of the same name. The option table
+(`umad.configuration.options`) gives the effect of each to the user.
 Not: where the settings are read from (`umad.configuration`).
 """
 

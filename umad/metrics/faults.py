@@ -8,7 +8,8 @@ from collections import deque
 
 from umad.metrics.memory import MemoryFacts
 
-# Readings kept; they come a few a second at most, so this is far more than a window.
+# The most readings that are kept. A few come each second at most, so this is far more than a window
+# has.
 MOST_READINGS = 4096
 
 

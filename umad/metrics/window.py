@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 FIRST_ROWS = 1024
-# 30 s at 30,000 tokens/s; 56 MiB of arrivals, only on a machine that fast.
+# Enough for 30 s at 30,000 tokens/s. The arrivals take 56 MiB then, on a machine that fast only.
 MAX_ROWS = 2**20
 
 

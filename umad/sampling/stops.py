@@ -15,7 +15,7 @@ from functools import lru_cache
 
 
 class _Automaton:
-    """States are prefixes of stop strings; state 0 is the empty one.
+    """The automaton of some stop strings. Its states are their prefixes; state 0 is the empty one.
 
     depth: the prefix's length. fail: the longest proper suffix that is a prefix too.
     ends: the length of the longest stop string that the state ends with, or 0.

@@ -209,7 +209,7 @@ class Workspace:
         powers = self._powers
         if powers is None:
             powers = self._powers = np.empty(self.n_vocab, dtype=np.float32)
-        with np.errstate(over="ignore"):  # down to -inf, whose exp is the 0 that is meant
+        with np.errstate(over="ignore"):  # an overflow gives -inf, whose exp is 0 as wanted
             np.subtract(self._row, np.float32(peak), out=powers)
             if temperature != 1.0:
                 np.multiply(powers, np.float32(1.0 / temperature), out=powers)

@@ -240,7 +240,7 @@ class Scheduler:
         """
         goes_on = self._parker.settle(kept)
         if kept is not None and kept.copied_bytes:
-            # Every byte is read and written.
+            # A copy moves every byte twice: it is read and written.
             self._throttle.budget.spend(2 * kept.copied_bytes, now_ns, background=plan.background)
         return goes_on
 

@@ -18,7 +18,7 @@ WORTH = 2.0
 
 
 class CopyCost:
-    """Milliseconds of copies, against milliseconds of prefill."""
+    """Compares the milliseconds of copies with those of prefill."""
 
     def __init__(self, cost: CostModel, *, cell_bytes: float, batch_tokens: int) -> None:
         self._cost = cost

@@ -41,7 +41,7 @@ CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
 
 
 class ShapeCost:
-    """Milliseconds of a number of rows that together read a number of cells.
+    """Estimates the milliseconds of a number of rows that together read a number of cells.
 
     beside: rows of the step that are not this shape's, but fill tiles with them.
     """

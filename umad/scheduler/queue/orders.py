@@ -46,7 +46,8 @@ class FairOrder(Order):
 
     @override
     def newcomer(self, entry: ScheduledRequest) -> Key:
-        # A short prompt delays a long one by next to nothing. The other way round it is seconds.
+        # A short prompt delays a long one by next to nothing. A long prompt delays a short one by
+        # seconds.
         return (entry.deadline_ns, entry.n_pending)
 
     @override
@@ -55,7 +56,7 @@ class FairOrder(Order):
 
     @override
     def gives_way(self, entry: ScheduledRequest, priority: int) -> Key:
-        # The youngest has the least to compute again.
+        # The youngest request has the fewest tokens to compute again.
         return (priority, -entry.arrived_ns)
 
 

@@ -13,10 +13,11 @@ Owner: the step thread.
 
 from dataclasses import dataclass, field
 
-# A decoded token costs about a step's share, a prompt token a fraction: VTC's w_q = 2, w_p = 1.
+# A decoded token costs about a step's share; a prompt token costs a fraction of that. These are
+# VTC's weights w_q = 2, w_p = 1.
 PROMPT_WEIGHT = 1
 GENERATED_WEIGHT = 2
-# Idle names whose counters are remembered beside those that are live.
+# The most idle names whose counters are remembered, beside those of live names.
 MOST_IDLE = 256
 
 

@@ -26,7 +26,7 @@ class Reason(Enum):
     OLDER_REQUEST = "behind an older request"
     COPIES_OUT = "cells are being copied out"
     SESSION_FILE = "its session is being read from disk"
-    # It has its place, and is not computed.
+    # It has a place in the pool, but is not computed.
     COPIES_BACK = "its cells are being copied back"
     CLIENT = "its client"
     BUDGET = "budget"

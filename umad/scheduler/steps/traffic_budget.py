@@ -98,7 +98,7 @@ class TrafficBudget:
 
     def _fill(self, rate: float, now_ns: int) -> None:
         if self._filled_ns is not None and now_ns > self._filled_ns:
-            # Only savings are bounded; a debt is paid off in full.
+            # Only the saved-up bytes are bounded. A debt is paid in full.
             gained = rate * (now_ns - self._filled_ns) / NS_PER_S
             self._balance = min(self._balance + gained, rate * BURST_MS / MS_PER_S)
         self._filled_ns = now_ns if self._filled_ns is None else max(now_ns, self._filled_ns)
