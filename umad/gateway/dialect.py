@@ -1,4 +1,4 @@
-"""How one family of clients is spoken to, and what an answer finds of its connection.
+"""Defines a dialect (name, error shapes, ping), and what an answer sees of its connection.
 
 Values only. Not: the endpoints of a dialect (`umad.gateway.endpoint`).
 """
@@ -11,36 +11,36 @@ from pydantic import BaseModel
 
 from umad.gateway.errors import Problem
 
-# Name of the ASGI extension that an answer finds its connection's `Flow` under.
+# Name of the ASGI extension under which an answer finds its connection's `Flow`.
 FLOW = "umad.flow"
-# The same for its connection itself.
+# Name of the one under which it finds the connection itself.
 CONNECTION = "umad.connection"
 
 
 class Flow(Protocol):
-    """Of one connection, as uvicorn counts it. write_paused: a write would wait for the client."""
+    """Flow control of one connection, as uvicorn keeps it."""
 
+    # A write would wait for the client.
     write_paused: bool
 
 
 class Known(Protocol):
-    """A connection that is told who asks."""
+    """A connection that is told who its caller is."""
 
     def known_as(self, key: str) -> None:
-        """key: the name of whose it is; "-" where none is asked for."""
+        """`key` is the name of the caller's key; "-" where no key is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How one family of clients is spoken to.
-
-    error: body of an error answer; problem: its model. stream_error: the same as a last piece of a
-    stream.
-    ping: what keeps a stream alive; None where clients cannot take anything extra.
-    """
+    """How the gateway answers one family of clients."""
 
     name: str
+    # Makes the body of an error answer.
     error: Callable[[Problem], dict[str, Any]]
+    # The model of that body.
     problem: type[BaseModel]
+    # Makes the last piece of a stream that fails.
     stream_error: Callable[[Problem], bytes]
+    # The bytes that keep a stream alive; None where clients cannot take anything extra.
     ping: bytes | None = None

@@ -16,16 +16,11 @@ from umad.gateway.gateway_call import GatewayCall
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One method of one path. The handler's answer is any ASGI application, a Starlette response
-    or `umad.gateway.sse.AnswerStream`; it raises `UmadError`, and checks nothing of the door's.
+    """One method of one path.
 
-    body: what the handler reads by `GatewayCall.body`; answer: what it sends; types: its media
-    types; streams: that of the answer in pieces, where there is one. answers_503: what is not ready
-    is said by the answer itself. For the OpenAPI document.
-    needs_key: False lets everybody in who passes the Host check (health of a container).
-    names: what the dialect calls fields of `GenerateRequest` that the daemon may find fault with.
-    is_work: counts against concurrency and quotas; False for lists and facts.
-    for_admins: what it tells or does is of everybody's concern: not for keys of users.
+    The handler returns any ASGI application: a Starlette response or
+    `umad.gateway.sse.AnswerStream`. It raises `UmadError`, and leaves all checks of the door to the
+    door.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
@@ -33,12 +28,21 @@ class Endpoint:
     handle: Callable[[GatewayCall], Awaitable[ASGIApp]]
     dialect: Dialect
     summary: str
+    # What the handler reads by `GatewayCall.body`. For the OpenAPI document.
     body: type[BaseModel] | None = None
+    # What the handler sends. For the OpenAPI document.
     answer: type[BaseModel] | None = None
+    # The media type of the answer in pieces, if there is one. For the OpenAPI document.
     streams: str | None = None
+    # The answer itself says what is not ready. For the OpenAPI document.
     answers_503: bool = False
+    # The media types of the answer. For the OpenAPI document.
     types: tuple[str, ...] = ("application/json",)
+    # False lets in every caller who passes the Host check (health of a container).
     needs_key: bool = True
+    # The request counts against concurrency and quotas; False for lists and facts.
     is_work: bool = False
+    # It concerns everybody on the machine, so keys of users may not use it.
     for_admins: bool = False
+    # The dialect's names of fields of `GenerateRequest`, for errors of the daemon.
     names: Mapping[str, str] = field(default_factory=dict)

@@ -12,15 +12,17 @@ from umad import errors
 from umad.errors import InternalError, UmadError
 from umad.protocol.errors import UNEXPECTED
 
-# Sent as Retry-After where nothing better is known: a queue drains in about that.
+# Sent as Retry-After if no better time is known: a queue drains in about so long.
 RETRY_AFTER_S = 1
-# nginx's number for a client that left, in the log; and for work that somebody else cancelled.
+# nginx's number for a client that left, in the log; also for work cancelled by another caller.
 CLIENT_GONE = 499
 
 
 class HttpError(UmadError):
-    """Refused by the gateway itself, before the daemon was asked. kind: instead of a code, which
-    is for what crosses the socket."""
+    """Refused by the gateway itself, before the daemon was asked.
+
+    `kind` stands in place of a code, because codes are for errors that cross the socket.
+    """
 
     status: ClassVar[int] = 400
     kind: ClassVar[str] = "bad_request"
@@ -41,21 +43,21 @@ class Forbidden(HttpError):
 
 
 class NoSuchPath(HttpError):
-    """Nothing is served there."""
+    """No endpoint has this path."""
 
     status = 404
     kind = "not_found"
 
 
 class NotFound(HttpError):
-    """The thing named is not there (any more), a stored response for one."""
+    """The named thing, for example a stored response, does not exist (any more)."""
 
     status = 404
     kind = "not_found"
 
 
 class WrongMethod(HttpError):
-    """The path is there, for another method."""
+    """The path exists, but not for this method."""
 
     status = 405
     kind = "method_not_allowed"
@@ -69,21 +71,21 @@ class SlowBody(HttpError):
 
 
 class BodyTooLarge(HttpError):
-    """The body has more bytes than are taken."""
+    """The body has more bytes than the limit."""
 
     status = 413
     kind = "body_too_large"
 
 
 class EncodedBody(HttpError):
-    """The body is compressed; bodies are read as they are sent."""
+    """The body is compressed; the gateway does not decompress bodies."""
 
     status = 415
     kind = "unsupported_encoding"
 
 
 class Crowded(HttpError):
-    """There is no room for it now; what was taken of it is let go."""
+    """There is no room for the body now; its bytes so far are dropped."""
 
     status = 503
     kind = "overloaded"
@@ -91,14 +93,16 @@ class Crowded(HttpError):
 
 
 class StoreFailed(HttpError):
-    """Responses cannot be kept or found again."""
+    """Responses cannot be stored or found."""
 
     status = 500
     kind = "store_failed"
 
 
 class TooMany(HttpError):
-    """A quota of requests or tokens is used up. retry_after_s: when it no longer is."""
+    """A quota of requests or tokens is used up. `retry_after_s` is the time until it no longer
+    is.
+    """
 
     status = 429
     kind = "rate_limited"
@@ -111,7 +115,7 @@ class TooMany(HttpError):
         self.retry_after_s = retry_after_s
 
 
-# The most particular class of an error decides.
+# The most specific class of an error decides.
 STATUS: dict[type[UmadError], int] = {
     UmadError: 500,
     errors.InternalError: 500,
@@ -137,22 +141,23 @@ _RETRY_STATUS = (429, 503)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a dialect says of an error. code: umad's own, stable; field: dotted path in the body.
-
-    retry_after_s: whole seconds, None where trying again would not help.
-    """
+    """An error as HTTP, before a dialect gives it a shape."""
 
     status: int
+    # umad's own, stable.
     code: str
     message: str
+    # Dotted path in the body.
     field: str | None
+    # Whole seconds; None where trying again would not help.
     retry_after_s: int | None
     request_id: str
 
 
 def in_terms_of(error: UmadError, names: Mapping[str, str]) -> UmadError:
-    """`error` with the field at fault called as the client called it. names: a dialect's, by
-    umad's."""
+    """`error` with the field at fault under the client's name. `names` maps umad's names to a
+    dialect's.
+    """
     field = error.field or ""
     name = names.get(field)
     if name is not None:
@@ -163,7 +168,7 @@ def in_terms_of(error: UmadError, names: Mapping[str, str]) -> UmadError:
 
 
 def problem_of(error: UmadError, request_id: str) -> Problem:
-    """`error` as HTTP. The detail of an unexpected one stays in the log."""
+    """`error` as HTTP. Details of an unexpected error stay in the log."""
     if isinstance(error, HttpError):
         status, code, unexpected = error.status, error.kind, False
     else:

@@ -56,7 +56,10 @@ class Answering(Protocol):
 
 
 class GatewayCall:
-    """Belongs to the task that runs the handler. raw: the whole body."""
+    """One HTTP request inside a handler. Owner: the task that runs the handler.
+
+    `raw` is the whole body.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class GatewayCall:
         self.endpoint = endpoint
         self.shared = shared
         self.caller = caller
-        # The daemon, which holds what is asked of it against who asks.
+        # The daemon, asked in the caller's name, so that it checks the caller's rights.
         self.service: Service = shared.service.on_behalf(caller.asker)
         self.id = request_id
         self._span = span
@@ -85,7 +88,7 @@ class GatewayCall:
 
     @property
     def owner(self) -> str:
-        """Who owns what is kept for the caller; "-" for the machine's user."""
+        """The owner of everything kept for the caller; "-" for the machine's user."""
         return self.caller.asker.owner or "-"
 
     def body(self, kind: type[B]) -> B:
@@ -100,8 +103,8 @@ class GatewayCall:
     async def open(self, request: GenerateRequest) -> GatewayGeneration:
         """Start a generation for this caller; closed with the call, in whatever state it is.
 
-        Aliases of models are resolved; which lane it runs in the daemon decides.
-        Raises what the daemon and, within a moment, the engine say against it.
+        Aliases of models are resolved; the daemon decides the lane. Raises the errors of the daemon
+        and, for a moment, of the engine.
         """
         request = replace(
             request, model=self.shared.aliases.local(request.model), app=self.caller.app
@@ -124,7 +127,9 @@ class GatewayCall:
         return in_terms_of(error, self.endpoint.names)
 
     def _service(self, request: GenerateRequest) -> Generator:
-        """The daemon, with somebody listening where that was asked for. Raises `TooMany`."""
+        """The daemon, with listeners if the log, a trace or a quota needs them. Raises
+        `TooMany`.
+        """
         listeners: list[Listener] = []
         counted = None
         if self._meter is not None:
@@ -151,7 +156,7 @@ class GatewayCall:
         return found
 
     async def rerank(self, request: RerankRequest) -> Ranking:
-        """Documents in order, in the same way."""
+        """Documents in order, for this caller; given up when the client goes."""
         request = replace(request, **self._place(request.model, request.lane))
         self._pay(embed_estimate(request))
         found = await self.service.rerank(request)
@@ -167,7 +172,7 @@ class GatewayCall:
         }
 
     async def model(self, asked: str | None) -> str:
-        """The local name of the model meant, the first loaded where none was named."""
+        """The local name of the model that is meant; the first loaded one if none was named."""
         local = self.shared.aliases.local(asked)
         if local:
             return local
@@ -184,8 +189,9 @@ class GatewayCall:
         return await self.service.tokenize(text, model=model, special=special)
 
     def _pay(self, tokens: int) -> None:
-        """Work that is no generation: paid before it is done, and corrected when it is known.
-        Raises `TooMany`."""
+        """Charge work that is no generation: before it is done, and corrected once its cost is
+        known. Raises `TooMany`.
+        """
         if self._meter is not None:
             self._meter.pay(tokens)
 
@@ -201,7 +207,7 @@ class GatewayCall:
         self.shared.counts.tokens.labels("prompt").inc(n_tokens)
 
     async def chat(self, request: GenerateRequest) -> ChatReply:
-        """The same for `messages`, with the answer taken apart as it comes."""
+        """Start a generation for `messages`; its answer is split into parts as it comes."""
         request = replace(request, chat=replace(request.chat, markup=True))
         generation = await self.open(request)
         facts = await self.shared.models.facts(generation.accepted.model)
@@ -246,9 +252,9 @@ def answer(value: BaseModel | dict[str, Any] | list[Any], status: int = 200) -> 
 
 
 def bad_request_of(error: ValidationError, kind: type[BaseModel]) -> BadRequest:
-    """The first thing wrong with a body, in one sentence and with its field."""
+    """The first error of a body, in one sentence and with its field."""
     details = error.errors(include_url=False, include_context=True, include_input=False)
-    # Of a union every alternative complains; the one that got furthest into the value is meant.
+    # Every alternative of a union complains; the error that got furthest into the value is shown.
     first = max(details, key=lambda one: len(one["loc"]))
     if first["type"] == "json_invalid":
         reason = str(first.get("ctx", {}).get("error", "")).strip()

@@ -33,7 +33,9 @@ Heard = Progress | Tokens | Done
 
 
 class _Tap:
-    """Where a generation's tokens may be taken; closed until somebody iterates it."""
+    """The place where a generation's tokens may be taken; closed until the generation is
+    iterated.
+    """
 
     def __init__(self) -> None:
         self.take: Take | None = None
@@ -43,12 +45,7 @@ class _Tap:
 
 
 class GatewayGeneration:
-    """Iterate it once. `accepted` is there from the beginning; on_done hears of each end, and
-    `named` says an error in the words of who asked.
-
-    take: where set before it is iterated, offered tokens that need not come out of the iterator
-    (`umad.service.Take`).
-    """
+    """One generation. Iterate it once. `accepted` is there from the beginning."""
 
     def __init__(
         self,
@@ -61,17 +58,21 @@ class GatewayGeneration:
         self._events = events
         self._early = early
         self._tap = tap
+        # Set before the iteration: it is offered tokens that need not come out of the iterator
+        # (`umad.service.Take`).
         self.take: Take | None = None
+        # Hears of each end.
         self.on_done: Callable[[Done], None] | None = None
+        # Puts an error into the words of the caller's dialect.
         self.named: Callable[[UmadError], UmadError] = lambda error: error
 
     async def __aiter__(self) -> AsyncIterator[Heard]:
-        """Everything but `Accepted`. Raises the `UmadError` of a `Failed`."""
+        """Every event but `Accepted`. Raises the `UmadError` of a `Failed`."""
         if self._early is not None:
             first = await self._early
             self._early = None
             yield self._hear(first)
-        # Not before: what came first has to be dealt with first.
+        # Not earlier, because the first event must be handled first.
         self._tap.take = self.take
         async for event in self._events:
             yield self._hear(event)
@@ -88,10 +89,10 @@ class GatewayGeneration:
         return event
 
     async def close(self) -> None:
-        """Let go of it: a generation that has not ended is cancelled, whatever its state."""
+        """Close the generation; if it has not ended, it is cancelled, whatever its state."""
         if self._early is not None:
             self._early.cancel()
-            # It may also have failed by itself, unheard; it is over either way.
+            # It may have failed before with nobody listening; it is over in both cases.
             await asyncio.wait({self._early})
             if not self._early.cancelled():
                 self._early.exception()
@@ -108,13 +109,11 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcut:
-    """A token's way from the socket into the answer without a task between them.
-
-    piece_of: the bytes of some tokens, made without waiting; None, and nothing else has happened,
-    where they have to come out of the iterator.
-    """
+    """A token's way from the socket into the answer without a task between them."""
 
     generation: GatewayGeneration
+    # Makes the bytes of some tokens, without waiting. It returns None, and changes nothing, if the
+    # tokens have to come out of the iterator.
     piece_of: Callable[[Tokens], bytes | None]
 
 
@@ -123,8 +122,8 @@ async def open_generation(
 ) -> GatewayGeneration:
     """Start a generation and wait until it is known to run, or for `settle_s` after it was queued.
 
-    So what is wrong with the request is raised here, while a status can still be sent: what the
-    daemon refuses at once, and what the engine finds within `settle_s` (a prompt too long).
+    So errors of the request are raised here, while a status can still be sent: the daemon's at
+    once, and those the engine finds within `settle_s` (a prompt too long).
     """
     tap = _Tap()
     events = cast(AsyncGenerator[Event, None], service.events(request, take=tap))
@@ -176,7 +175,9 @@ class Completion:
 
 
 async def collect(generation: GatewayGeneration, n: int = 1) -> list[Completion]:
-    """Run a generation to its end; its `n` completions in order. Raises what ends it early."""
+    """Run a generation to its end; return its `n` completions in order. Raises what ends it
+    early.
+    """
     completions = [Completion(index=index) for index in range(n)]
     pieces: list[list[str]] = [[] for _ in range(n)]
     async for event in generation:

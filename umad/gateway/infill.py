@@ -16,7 +16,7 @@ from umad.errors import Unsupported
 
 TokenizeText = Callable[[str], Awaitable[tuple[int, ...]]]
 
-# llama-server's batch: as much around the cursor as helps, little enough to be quick.
+# llama-server's batch: enough text around the cursor to help, and little enough to be quick.
 WINDOW_TOKENS = 2048
 _NEEDED = ("prefix", "suffix", "middle")
 _SNIPPET = "\n\n--- snippet ---\n\n"
@@ -24,21 +24,23 @@ _SNIPPET = "\n\n--- snippet ---\n\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FimTokens:
-    """Marks of one model. repo and separator are None where it knows one file only.
-
-    bos: begins the prompt, where the model wants that.
-    """
+    """The fill-in-the-middle marks of one model, as token ids."""
 
     prefix: int
     suffix: int
     middle: int
+    # None where the model knows one file only.
     repo: int | None = None
+    # None where the model knows one file only.
     separator: int | None = None
+    # Begins the prompt, if the model wants that.
     bos: int | None = None
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> "FimTokens":
-        """Of a model as `models` describes it. Raises `Unsupported` where marks are missing."""
+        """The marks of a model as `models` describes it. Raises `Unsupported` if marks are
+        missing.
+        """
         known: Mapping[str, int] = facts.get("fim_tokens") or {}
         missing = [name for name in _NEEDED if name not in known]
         if missing:
@@ -58,21 +60,24 @@ class FimTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """What stands around a gap. typed: behind `before`, never cut. files: (name, text) of others,
-    the most important last."""
+    """The text around a gap."""
 
     before: str
     after: str
+    # The text behind `before`; it is never cut.
     typed: str = ""
+    # (name, text) of other files, the most important last.
     files: Sequence[tuple[str, str]] = ()
 
 
 async def prompt_ids(
     gap: Gap, marks: FimTokens, tokenize: TokenizeText, *, cells: int, n_predict: int
 ) -> tuple[int, ...]:
-    """The prompt, cut to what fits: of the files the end, around the cursor three parts before it
-    to one after it. cells: of the model's context. n_predict: tokens that will be generated."""
-    # One place is BOS's; the last token that is generated needs no cell.
+    """The prompt, cut to the room there is. Of the files the end is kept; around the cursor three
+    parts before it to one after it. `cells`: of the model's context. `n_predict`: tokens to be
+    generated.
+    """
+    # One cell is for BOS; the last generated token needs no cell.
     window = max(8, min(WINDOW_TOKENS, cells - n_predict - 1))
     typed = await tokenize(gap.typed)
     before = _last(await tokenize(gap.before), 3 * (window // 4))
@@ -86,7 +91,9 @@ async def prompt_ids(
 async def _file_ids(
     files: Sequence[tuple[str, str]], marks: FimTokens, tokenize: TokenizeText
 ) -> tuple[int, ...]:
-    """Nothing where there are no other files: a name without them helps nobody."""
+    """Tokens of the other files; empty if there are none, because a name without them does not
+    help.
+    """
     if not files:
         return ()
     ids: list[int] = []

@@ -16,18 +16,19 @@ from umad.service import Accepted, Done, Event, Failed, Progress, Service, Take,
 
 
 class Listener(Protocol):
-    """Hears of one generation, on the loop; must neither block nor raise."""
+    """Hears one generation, on the loop. It must neither block nor raise."""
 
     def hear(self, event: Accepted | Tokens | Done) -> None:
         """One event of it, in order."""
 
     def end(self, error: UmadError | None) -> None:
-        """It is over: whole, failed, or let go of by who asked. Called once."""
+        """The generation is over: whole, failed, or closed by its caller. Called once."""
 
 
 class Listened:
-    """The part of a `Service` that generates, with listeners. counted: hears how many tokens the
-    prompt has, as soon as the engine says so."""
+    """The part of a `Service` that generates, with listeners. `counted` hears how many tokens the
+    prompt has, as soon as the engine says so.
+    """
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Listened:
     async def events(
         self, request: GenerateRequest, *, take: Take | None = None
     ) -> AsyncGenerator[Event, None]:
-        """As the service's own."""
+        """The events of `Service.events`, heard by the listeners."""
         failure: UmadError | None = None
         heard = None if take is None else self._heard(take)
         events = cast(AsyncGenerator[Event, None], self._service.events(request, take=heard))
@@ -65,7 +66,9 @@ class Listened:
                 one.end(failure)
 
     def _heard(self, take: Take) -> Take:
-        """`take`, with what it takes heard; the rest is heard on its way out of the iterator."""
+        """Wraps `take`, so that listeners hear the tokens it takes; the others are heard on their
+        way out of the iterator.
+        """
 
         def heard(event: Tokens) -> bool:
             if not take(event):

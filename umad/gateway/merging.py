@@ -10,14 +10,14 @@ from collections.abc import AsyncGenerator, Sequence
 from umad.errors import UmadError
 from umad.gateway.generation import GatewayGeneration, Heard
 
-# A reader that is behind holds its own generations up, not the gateway's memory.
+# A slow reader delays its own generations, instead of filling the gateway's memory.
 QUEUED = 64
 
 
 async def merged(
     generations: Sequence[GatewayGeneration],
 ) -> AsyncGenerator[tuple[int, Heard], None]:
-    """(which generation, event) until all have ended. Raises what ends the first one early."""
+    """(index of the generation, event) until all have ended. Raises the first failure."""
     queue: asyncio.Queue[tuple[int, Heard | UmadError | None]] = asyncio.Queue(QUEUED)
 
     async def pump(at: int, generation: GatewayGeneration) -> None:

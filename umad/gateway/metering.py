@@ -15,10 +15,10 @@ from umad.service import Accepted, Done, Tokens
 
 
 class Metered(Listener):
-    """One generation. most_tokens: of an answer that says no number of its own."""
+    """Charges one generation. `most_tokens` is held for an answer without a limit of its own."""
 
     def __init__(self, meter: Meter, request: GenerateRequest, *, most_tokens: int) -> None:
-        """Holds what the generation may use. Raises `TooMany` where nothing is left."""
+        """Holds the tokens that the generation may use. Raises `TooMany` if none are left."""
         self._meter = meter
         self._estimate = prompt_estimate(request)
         self._is_counted = False
@@ -41,18 +41,18 @@ class Metered(Listener):
     @override
     def end(self, error: UmadError | None) -> None:
         if error is not None and not self._has_begun and not self._is_counted:
-            # Refused for its prompt, which was tokenized to find that out.
+            # The engine refused the prompt, and tokenized it to find that out.
             self.counted(tokenized_share(self._estimate))
 
     def counted(self, prompt_tokens: int) -> None:
-        """The prompt has so many tokens; it is charged once, however many answers it has."""
+        """Charge the prompt's tokens, now counted; once, however many answers it has."""
         if not self._is_counted:
             self._is_counted = True
             self._meter.take(prompt_tokens - self._estimate)
 
 
 def prompt_estimate(request: GenerateRequest) -> int:
-    """Tokens of a prompt before anybody has counted them; at least one."""
+    """Estimated tokens of a prompt that is not counted yet; at least one."""
     if request.prompt_ids is not None:
         return len(request.prompt_ids)
     if request.prompt is not None:
@@ -66,12 +66,12 @@ def prompt_estimate(request: GenerateRequest) -> int:
 
 
 def text_estimate(text: str) -> int:
-    """Tokens of a text; at least one."""
+    """Estimated tokens of a text; at least one."""
     return len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN + 1
 
 
 def embed_estimate(request: EmbedRequest | RerankRequest) -> int:
-    """Tokens of everything that is to be embedded or compared."""
+    """Estimated tokens of all texts that are to be embedded or compared."""
     if isinstance(request, RerankRequest):
         query = text_estimate(request.query)
         return sum(query + text_estimate(one) for one in request.documents)
@@ -79,5 +79,5 @@ def embed_estimate(request: EmbedRequest | RerankRequest) -> int:
 
 
 def tokenized_share(n_tokens: int) -> int:
-    """What tokenizing so many tokens, or the way back, is charged as."""
+    """The charge for tokenizing so many tokens, or for turning them back into text."""
     return n_tokens // TOKENIZED_PER_TOKEN + 1

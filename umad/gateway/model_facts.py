@@ -10,7 +10,7 @@ from typing import Any
 
 from umad.service import Service
 
-# A name loaded anew from another file is seen after that long.
+# If a name is loaded again from another file, the gateway sees it after so long.
 FRESH_S = 5.0
 
 
@@ -23,7 +23,7 @@ class ModelFactsCache:
         self._asked_s = float("-inf")
 
     async def facts(self, name: str) -> Mapping[str, Any]:
-        """Of the model called so; empty where it has just gone."""
+        """Facts of the model with this name; empty if it has just gone."""
         now_s = asyncio.get_running_loop().time()
         if name not in self._facts or now_s - self._asked_s > FRESH_S:
             rows = await self._service.models()

@@ -84,7 +84,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 
 def _done(one: Endpoint, refs: Any) -> dict[str, Any]:
-    """The answer where all went well, by media type."""
+    """The successful answer, by media type."""
     content: dict[str, Any] = {media_type: {} for media_type in one.types}
     if one.answer is not None:
         content["application/json"] = {"schema": refs[one.answer, "validation"]}
@@ -110,7 +110,7 @@ def docs_of(endpoints: Sequence[Endpoint], dialect: Dialect) -> tuple[Endpoint, 
     """/openapi.json and /docs about `endpoints`."""
     described = document(endpoints)
     page = _page(described)
-    # Once: 150 KB of JSON for everybody who asks, without a key too.
+    # Made once: it is 150 KB of JSON, and anybody may ask for it, without a key too.
     said = JSONResponse(described).body
 
     async def openapi(call: GatewayCall) -> ASGIApp:

@@ -25,7 +25,7 @@ from umad.units import NS_PER_S
 from umad.version import __version__
 
 PROVIDER = "umad"
-# Of what a client called itself, its model or its conversation.
+# The longest name that is kept of a client, its model or its conversation.
 _MOST_CHARS = 256
 _TRACE_HEADERS = ("traceparent", "tracestate")
 _SAMPLING = (
@@ -40,7 +40,7 @@ _SAMPLING = (
 
 
 class OtelSpans(Spans):
-    """provider: where finished spans go."""
+    """Makes spans with OpenTelemetry; `provider` takes the finished ones."""
 
     def __init__(self, provider: TracerProvider, clock: Clock | None = None) -> None:
         self._provider = provider
@@ -118,7 +118,7 @@ class _Request(RequestSpan):
 
 
 class _GenerationSpan(Listener):
-    """accepted, first_token and done are events of the span."""
+    """The span of one generation; accepted, first_token and done are its events."""
 
     def __init__(self, span: Any, operation: str, n: int, clock: Clock) -> None:
         self._span = span

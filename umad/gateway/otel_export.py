@@ -15,7 +15,7 @@ from umad.gateway.otel import OtelSpans
 
 
 def exporting(exporter: str) -> OtelSpans:
-    """exporter: otlp or console."""
+    """A provider that sends spans by `exporter`: otlp or console."""
     name = os.environ.get("OTEL_SERVICE_NAME", "umad")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
     sender: SpanExporter = OTLPSpanExporter() if exporter == "otlp" else ConsoleSpanExporter()

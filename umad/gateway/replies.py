@@ -28,14 +28,14 @@ from umad.service import Accepted, Done, Progress, TokenLogprob, Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """parts: of completion `index`, in order; none where the text is still undecided.
-
-    ids, logprobs: of the tokens that came with them.
-    """
+    """What one event added to a completion."""
 
     index: int
+    # Of completion `index`, in order; empty while the text is still undecided.
     parts: tuple[AnswerPart, ...]
+    # Of the tokens that came with the parts.
     ids: tuple[int, ...] = ()
+    # Of the same tokens.
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
@@ -61,11 +61,11 @@ class ChatReply:
 
     @property
     def accepted(self) -> Accepted:
-        """What the daemon said of it first."""
+        """The daemon's first event."""
         return self._generation.accepted
 
     async def __aiter__(self) -> AsyncIterator[Progress | Said | Done]:
-        """What comes, until every completion is `Done`. Raises what ends it early."""
+        """Its events, until every completion is `Done`. Raises what ends it early."""
         async for event in self._generation:
             if isinstance(event, Tokens):
                 parts = self._read(event)
@@ -80,10 +80,11 @@ class ChatReply:
                 yield event
 
     def shortcut(self, piece_of: Callable[[int, tuple[AnswerPart, ...]], bytes]) -> Shortcut:
-        """For `GatewayCall.stream`: what of completion (index) was said, to its bytes.
+        """A short way for `GatewayCall.stream`; `piece_of` makes the bytes of the parts of
+        completion `index`.
 
-        Parts with log-probabilities, for whose texts the daemon may be asked, come out of the
-        iterator.
+        Parts with log-probabilities come out of the iterator instead, because the daemon may have
+        to be asked for their texts.
         """
 
         def piece(event: Tokens) -> bytes | None:
@@ -135,5 +136,5 @@ class ChatReply:
 
 
 def new_call_id() -> str:
-    """An id for a tool call, as clients expect one to look."""
+    """A new id of a tool call, in the form that clients expect."""
     return f"call_{secrets.token_hex(12)}"

@@ -3,7 +3,7 @@
 import re
 import secrets
 
-# Taken over where it can stand in a header and a log line as it is.
+# A client's id is used if it can stand unchanged in a header and a log line.
 _USABLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 

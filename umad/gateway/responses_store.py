@@ -18,7 +18,7 @@ from umad.gateway.errors import StoreFailed
 from umad.private_file import own_folder
 
 T = TypeVar("T")
-# Another gateway on the same file writes for a moment only.
+# How long to wait for another gateway on the same file; it writes for a moment only.
 BUSY_S = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -34,14 +34,16 @@ CREATE TABLE IF NOT EXISTS responses (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """response: as it was answered. items: the conversation up to its end. Both JSON."""
+    """A stored response, as JSON texts."""
 
+    # As it was answered.
     response: str
+    # The conversation up to the response's end.
     items: str
 
 
 class ResponsesStore:
-    """path: the file; made with its folder where it is not there."""
+    """Stores responses in the file `path`, which is made with its folder if it does not exist."""
 
     def __init__(self, path: Path, *, limit_bytes: int) -> None:
         self._path = path
@@ -50,19 +52,21 @@ class ResponsesStore:
         self._connection: sqlite3.Connection | None = None
 
     async def put(self, response_id: str, owner: str, stored: Stored) -> None:
-        """Keep one; the oldest go until all fit. One that is too large alone is not kept."""
+        """Store a response; the oldest go until all fit. A response that is too large by itself is
+        not stored.
+        """
         await self._do(lambda db: self._put(db, response_id, owner, stored))
 
     async def get(self, response_id: str, owner: str) -> Stored | None:
-        """One of this owner's."""
+        """One of this owner's responses."""
         return await self._do(lambda db: _get(db, response_id, owner))
 
     async def delete(self, response_id: str, owner: str) -> bool:
-        """Forget one of this owner's; whether it was there."""
+        """Delete one of this owner's responses; return whether it existed."""
         return await self._do(lambda db: _delete(db, response_id, owner))
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for running writes."""
         self._thread.shutdown(wait=True)
         if self._connection is not None:
             self._connection.close()
@@ -85,7 +89,7 @@ class ResponsesStore:
         own_folder(self._path.parent)
         fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            # One that was there may be open to others. SQLite's other files have its mode.
+            # An existing file may be readable by others. SQLite's other files get its mode.
             os.fchmod(fd, 0o600)
         finally:
             os.close(fd)

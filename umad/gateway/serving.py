@@ -47,7 +47,9 @@ _WORK = frozenset(one.path for one in ENDPOINTS if one.is_work)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's own handling of signals ends the process before anything is put away."""
+    """A server without uvicorn's handling of signals, which ends the process before anything is
+    saved.
+    """
 
     @override
     @contextlib.contextmanager
@@ -66,7 +68,7 @@ def run_gateway(settings: Settings) -> int:
     keys = check_door(settings.http)
     stderr = StderrLog()
     stderr.open(settings.logging.level, verbose=settings.logging.verbose)
-    # What uvicorn says of single connections is not worth a line.
+    # uvicorn's messages about single connections are not worth a line in the log.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         with (
@@ -100,13 +102,13 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, listen:
         head_s=http.head_s,
         idle_s=http.idle_s,
         is_work=_WORK.__contains__,
-        # With keys nobody asks whose a connection is.
+        # With keys the owner of a connection does not matter.
         peers=Peers(socket_owners()) if keys.is_open else None,
     )
     try:
         config = uvicorn.Config(
             app,
-            # Made like a class, by a function that also says which connections there are.
+            # uvicorn calls this like a class; it is a function that also passes on the connections.
             http=cast(Any, connections.protocol()),
             timeout_keep_alive=cast(Any, http.idle_s),  # seconds, whole or not
             log_config=None,
@@ -131,11 +133,11 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, listen:
 
 
 def _connection_limit(wanted: int) -> int:
-    """As many as were asked for, or as the system lets one process have."""
+    """The number asked for, or the most that the system lets one process have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _OTHER_FILES
     if soft < needed:
-        with contextlib.suppress(ValueError, OSError):  # macOS has a lower bound of its own
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit of its own
             soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -148,7 +150,7 @@ def _connection_limit(wanted: int) -> int:
 
 @contextlib.contextmanager
 def _listening(listen: str) -> Iterator[tuple[socket.socket, str]]:
-    """A listening socket and how clients call it; a Unix socket's file goes with it."""
+    """A listening socket and the address for clients; a Unix socket's file is removed with it."""
     if listen.startswith(UNIX):
         path = Path(listen.removeprefix(UNIX)).expanduser()
         with _unix_socket(path) as sock:
@@ -173,7 +175,9 @@ def _listening(listen: str) -> Iterator[tuple[socket.socket, str]]:
 
 @contextlib.contextmanager
 def _unix_socket(path: Path) -> Iterator[socket.socket]:
-    """Mode 0600, as the daemon's own: who may connect may use the machine."""
+    """A socket with mode 0600, as the daemon's own, because whoever may connect may use the
+    machine.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             _remove_stale(path)
@@ -193,7 +197,7 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
 
 
 def _remove_stale(path: Path) -> None:
-    """A socket's file that nobody listens on any more, as a killed gateway leaves one."""
+    """Remove the socket file of a gateway that was killed, if no process listens on it."""
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise BadConfig(f"--http {UNIX}{path}: a file is there that is no socket")

@@ -21,15 +21,11 @@ from umad.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """One gateway's parts. service: the daemon, asked for the gateway itself; what is asked for a
-    caller goes through `GatewayCall.service`. verbose: what prompts and completions say may be
-    logged.
-
-    spans: who makes traces, where anybody does. app_name: a name for a caller without a key, by
-    its User-Agent.
-    """
+    """The parts of one gateway."""
 
     settings: HttpSettings
+    # The daemon, asked for the gateway itself; requests of a caller go through
+    # `GatewayCall.service`.
     service: Service
     aliases: Aliases
     entrance: Entrance
@@ -40,6 +36,9 @@ class Shared:
     models: ModelFactsCache
     token_bytes: TokenBytes
     store: ResponsesStore
+    # The log may show prompts and completions.
     verbose: bool
+    # Makes traces; None where there are none.
     spans: Spans | None
+    # A name for a caller without a key, from its User-Agent.
     app_name: Callable[[str | None], str | None]

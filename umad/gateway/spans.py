@@ -24,27 +24,27 @@ _EXPORTERS = ("otlp", "console")
 
 
 class RequestSpan(Protocol):
-    """One HTTP request. On the loop; never blocks."""
+    """The span of one HTTP request. Called on the loop; never blocks."""
 
     def generation(self, request: GenerateRequest) -> Listener:
-        """A span inside of it for a generation, which ends with that."""
+        """A span inside this one for a generation; it ends with the generation."""
 
     def end(self, status: int, app: str | None) -> None:
-        """It is over. status: as in the log."""
+        """The request is over. `status`: as in the log."""
 
 
 class Spans(Protocol):
     """Makes spans, and sends them from a thread of its own."""
 
     def request(self, method: str, route: str, headers: Headers, request_id: str) -> RequestSpan:
-        """A span that goes on with the trace the client's headers name, or begins one."""
+        """A span that continues the trace of the client's headers, or begins one."""
 
     def close(self) -> None:
         """Send what is left; blocks for some seconds at most."""
 
 
 def open_spans(environ: Mapping[str, str]) -> Spans | None:
-    """What `environ` asks for; None where that is nothing, or cannot be had."""
+    """The maker of traces that `environ` asks for; None if it asks for none, or none can be had."""
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if not exporter and any(environ.get(name) for name in _ENDPOINTS):
         exporter = "otlp"

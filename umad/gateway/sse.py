@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 EVENTS = "text/event-stream; charset=utf-8"
 LINES = "application/x-ndjson"
 DONE = b"data: [DONE]\n\n"
-# Where a `Template` is open. No value of ours has it in it.
+# Marks the hole of a `Template`. No value of ours contains it.
 HOLE = "\0"
 
 # `json.dumps` makes an encoder for every call that wants more than its defaults.
@@ -47,7 +47,7 @@ def event(name: str, value: Any) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """What a reader of events passes over. text: one line."""
+    """A comment, which readers of events skip. `text`: one line."""
     return f": {text}\n\n".encode()
 
 
@@ -57,9 +57,9 @@ def line(value: Any) -> bytes:
 
 
 class Template:
-    """A piece that is said again and again with another text in it, encoded once.
+    """A piece that is sent again and again with another text in it, encoded once.
 
-    piece: with `HOLE` as the value of the text's place.
+    In `piece`, `HOLE` is the value in the text's place.
     """
 
     def __init__(self, piece: bytes) -> None:
@@ -75,10 +75,10 @@ class Template:
 class AnswerStream:
     """An ASGI answer that sends `pieces` as they come.
 
-    An error of theirs becomes the dialect's own last piece: the status has been sent by then.
-    ping: what is sent after `quiet_s` without a piece; None sends nothing.
-    shortcut: of a generation that `pieces` iterates. Its tokens are sent as soon as they are read
-    from the socket while the client keeps up; `pieces` has all others, in order.
+    An error of the iterator becomes the dialect's own last piece, because the status was sent
+    before. `ping` is sent after `quiet_s` without a piece; None sends nothing. `shortcut` belongs
+    to the generation that `pieces` iterates. While the client keeps up, its tokens are sent as soon
+    as they are read from the socket; `pieces` has all others, in order.
     """
 
     def __init__(
@@ -119,14 +119,14 @@ class AnswerStream:
         self._said_s = loop.time()
         keeper = None
         if self._ping is not None:
-            # uvicorn sends the headers with the first piece; without one they would wait.
+            # uvicorn sends the headers with the first piece, so an empty one is sent at once.
             await send({"type": "http.response.body", "body": self._ping, "more_body": True})
             keeper = asyncio.create_task(self._keep_alive(send, self._ping), name="keep-alive")
         flow = scope.get("extensions", {}).get(FLOW)
         if self._shortcut is not None and flow is not None:
             self._shortcut.generation.take = self._short(self._shortcut, send, flow["flow"])
         try:
-            # Closed here, where it was cut short: what it runs must not outlive the answer.
+            # Closed here if it was cut short, because its generation must not outlive the answer.
             async with contextlib.aclosing(self._pieces) as pieces:
                 async for piece in pieces:
                     self._said_s = loop.time()
@@ -134,7 +134,7 @@ class AnswerStream:
         except UmadError as error:
             await self._fail(error, send)
         except Exception:
-            # The stream's boundary: the client gets an end it can read, the log the reason.
+            # The stream's boundary: the client gets a readable end, the log gets the reason.
             log.exception("stream failed unexpectedly id=%s", self._request_id)
             await self._fail(InternalError("see the log"), send)
         finally:
@@ -167,7 +167,9 @@ class AnswerStream:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _keep_alive(self, send: Send, ping: bytes) -> None:
-        """Each piece is one write of the server's, so a ping never lands inside of one."""
+        """Send pings. Each piece is one write to the server, so a ping never lands inside a
+        piece.
+        """
         loop = asyncio.get_running_loop()
         while True:
             quiet_s = loop.time() - self._said_s
@@ -179,6 +181,6 @@ class AnswerStream:
 
 
 def _now(sending: Awaitable[None]) -> None:
-    """Send where nothing has to be waited for."""
+    """Send at once, if that needs no waiting."""
     for _ in sending.__await__():
         raise InternalError("a write waits that was said not to")

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class TextLog(Listener):
-    """Of one generation. request_id: the HTTP request's."""
+    """Logs one generation under its HTTP request's id."""
 
     def __init__(self, request_id: str, request: GenerateRequest) -> None:
         self._id = request_id

@@ -11,19 +11,19 @@ MAX_TOKENS = 300_000  # the largest vocabularies
 
 
 def shown(piece: bytes) -> str:
-    """A token as text; part of a character is U+FFFD."""
+    """A token as text; bytes that are only part of a character become U+FFFD."""
     return piece.decode("utf-8", "replace")
 
 
 class TokenBytes:
-    """A memory of `Service.pieces`."""
+    """Remembers the answers of `Service.pieces`."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._pieces: dict[tuple[str, int], bytes] = {}
 
     async def of(self, model: str, ids: Iterable[int]) -> dict[int, bytes]:
-        """The bytes of each of `ids`; those of one token may be part of a character."""
+        """The bytes of each of `ids`; one token's bytes may be part of a character."""
         wanted = set(ids)
         missing = [one for one in wanted if (model, one) not in self._pieces]
         if len(self._pieces) + len(missing) > MAX_TOKENS:

@@ -26,7 +26,7 @@ from umad.gateway.dialect import CONNECTION, FLOW
 
 # Agents send cookies, tokens and beta flags, a few kilobytes; nginx takes 32 KiB, h11 64.
 HEAD_BYTES = 64 * 2**10
-# What is parsed at once: bounds what a head may have beyond its size before that is noticed.
+# Bytes parsed at once. A head may exceed its limit by so many before the excess is noticed.
 PIECE_BYTES = 16 * 2**10
 # Requests that wait for the answer before theirs. Browsers and packages send none; a read of 256
 # KiB could hold ten thousand.
@@ -38,18 +38,19 @@ _FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class RequestReader(HttpToolsProtocol):
-    """One connection's reading side. is_over: nothing it sends is looked at any more."""
+    """The reading side of one connection."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        # uvicorn reads on behind a request that ends its connection; one answer is all there is.
+        # uvicorn reads on behind a request that ends its connection; there is only one answer.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        # Bytes that come from now on are ignored.
         self.is_over = False
         self.head_is_open = False
-        # Of the head, or of what stands beside the body's bytes, that has been read so far.
+        # Bytes read so far of the head, or of the parts beside the body's bytes.
         self._extra_bytes = 0
         self._body_bytes = 0
-        # What is said, and the connection closed, once all whole requests have their answers.
+        # The last answer, sent before closing, once all whole requests have their answers.
         self._last_word: bytes | None = None
         # The request that is being answered; `cycle` is the latest that has come.
         self._answered: RequestResponseCycle | None = None
@@ -60,12 +61,12 @@ class RequestReader(HttpToolsProtocol):
         return self.cycle is None or bool(self.cycle.response_complete)
 
     def ending(self) -> None:
-        """The connection is about to be closed with a last word."""
+        """The connection is about to be closed with a last answer."""
 
     def end_with(self, status: bytes, text: bytes, *, retry: bool = False) -> None:
-        """Say that much and close, behind the answers to the requests that came whole.
+        """Answer `status` and close, behind the answers to the requests that came whole.
 
-        No dialect is known yet: plain text.
+        No dialect is known yet, so the answer is plain text.
         """
         self.is_over = True
         more = b"retry-after: 1\r\n" if retry else b""
@@ -81,7 +82,7 @@ class RequestReader(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        # uvicorn tells only the latest request, which may stand behind the one that is answered.
+        # uvicorn knows only the latest request, which may stand behind the one that is answered.
         answered = self._answered
         if answered is not None and not answered.response_complete:
             answered.disconnected = True
@@ -108,15 +109,16 @@ class RequestReader(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._read_body_of_last(piece[upgrade.args[0] :])
         except httptools.HttpParserError:
-            # Behind a request that is the last one the parser finds fault with every byte.
+            # Behind a connection's last request the parser refuses every byte.
             if not self.is_over:
                 self.end_with(b"400 Bad Request", b"this is not a request that can be read")
         if not self.is_over:
             self._count(piece, was_head=was_head, n_body=self._body_bytes - before)
 
     def _count(self, piece: bytes, *, was_head: bool, n_body: int) -> None:
-        """A head, and what stands beside a body, has a size. The piece in which it begins is not
-        counted: it is small, and something else may be in it."""
+        """Hold a head, and the bytes beside a body, to their limit. The piece in which it begins is
+        not counted: it is small, and may hold other bytes too.
+        """
         if self.head_is_open:
             if was_head:
                 self._extra_bytes += len(piece)
@@ -131,8 +133,9 @@ class RequestReader(HttpToolsProtocol):
                 self.end_with(b"400 Bad Request", b"there is too much in the body besides a body")
 
     def _read_body_of_last(self, rest: bytes) -> None:
-        """The parser has let go of a request that asked for another protocol: its body, if it has
-        one, is read by a parser that was not asked, and nothing behind it."""
+        """Read the body of a request that asked for another protocol. The first parser has let go
+        of it, so a fresh one reads its body, if it has one, and nothing behind it.
+        """
         fields = [b"%s: %s\r\n" % (name, value) for name, value in self.headers if name in _FRAMING]
         self.parser = httptools.HttpRequestParser(_BodyOnly(self.on_body, self._end_of_last))
         head = b"POST / HTTP/1.1\r\nconnection: close\r\n%s\r\n" % b"".join(fields)
@@ -201,9 +204,10 @@ class RequestReader(HttpToolsProtocol):
     # -- the end ----------------------------------------------------------------------------------
 
     def _drop_half_request(self) -> bool:
-        """Give up the request whose body is not all there; whether no other waits for its answer.
+        """Give up the request whose body is not complete; return whether no other waits for its
+        answer.
 
-        The last cycle is the only one that may be such a half.
+        Only the last cycle can be incomplete.
         """
         cycle = self.cycle
         if self.is_between:
@@ -211,7 +215,7 @@ class RequestReader(HttpToolsProtocol):
         if not cycle.more_body:
             return False
         if self.pipeline and self.pipeline[0][0] is cycle:
-            self.pipeline.popleft()  # it has not begun, and never will
+            self.pipeline.popleft()  # its handler has not begun, and never will
             return False
         return True
 
@@ -226,7 +230,7 @@ class RequestReader(HttpToolsProtocol):
 
 
 class _BodyOnly:
-    """Callbacks of a parser that is asked for nothing but a body."""
+    """Callbacks of a parser that is used for a body only."""
 
     def __init__(self, on_body: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
         self.on_body = on_body
@@ -234,7 +238,9 @@ class _BodyOnly:
 
 
 def _check_framing(headers: list[tuple[bytes, bytes]], http_version: str) -> None:
-    """Refuse what the parser lets pass and another may read differently (RFC 9112, 3.2 and 6.1)."""
+    """Refuse framing that the parser accepts and another server may read differently (RFC 9112, 3.2
+    and 6.1).
+    """
     n_hosts = 0
     for name, value in headers:
         if name == b"host":

@@ -23,12 +23,12 @@ from pathlib import Path
 
 # Address and port.
 End = tuple[str, int]
-# The user who owns the socket at the first end of the connection to the second; None: not told.
+# The owner of the socket at the first end of the connection to the second; None: not known.
 Lookup = Callable[[End, End], int | None]
 
 
 def socket_owners() -> Lookup | None:
-    """The way that works on this machine; None where there is none."""
+    """The lookup that works on this machine; None if there is none."""
     ways = (_pcblist,) if sys.platform == "darwin" else (_sock_diag, _proc_net)
     for lookup in ways:
         with suppress(OSError, ValueError, struct.error):
@@ -38,7 +38,9 @@ def socket_owners() -> Lookup | None:
 
 
 def _is_right(lookup: Lookup) -> bool:
-    """Whether it knows the two ends of a connection that is ours, and that another is not there."""
+    """Whether a lookup knows the two ends of a connection that is ours, and finds none for
+    another.
+    """
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as near,
@@ -46,13 +48,15 @@ def _is_right(lookup: Lookup) -> bool:
     ):
         client, server = near.getsockname(), far.getsockname()
         own = os.getuid()
-        # Nobody talks to the listener from there, though it listens.
+        # No connection comes from this address, though the listener listens.
         nobody = lookup(server, ("127.0.0.2", client[1]))
         return lookup(client, server) == own == lookup(server, client) and nobody is None
 
 
 def plain(address: str) -> str:
-    """An address as it is compared: an IPv4 address inside an IPv6 one is that IPv4 address."""
+    """An address in the form in which addresses are compared: an IPv4 address inside an IPv6 one
+    becomes that IPv4 address.
+    """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
     return str(mapped or parsed)
@@ -74,8 +78,9 @@ _DIAG_S = 1.0
 
 
 def _sock_diag(near: End, far: End) -> int | None:
-    """The kernel looks for exactly these two ends and, where nothing is there, for whoever listens
-    at the first, so what it answers is held against what was asked."""
+    """Ask the kernel for exactly these two ends. If there is no such connection it answers with a
+    listener at the first end, so its answer is compared with the question.
+    """
     mine, other = plain(near[0]), plain(far[0])
     family = socket.AF_INET6 if ":" in mine else socket.AF_INET
     ends = _packed(family, mine, near[1], other, far[1])
@@ -100,7 +105,9 @@ def _packed(family: int, near: str, near_port: int, far: str, far_port: int) -> 
 
 
 def _is_same(answer: bytes, ends: bytes, family: int) -> bool:
-    """An IPv6 socket that talks IPv4 is found by IPv4 addresses and told of with IPv6 ones."""
+    """Compare two addresses. The kernel finds an IPv6 socket that talks IPv4 by IPv4 addresses, and
+    answers with IPv6 ones.
+    """
     found = answer[_ID_AT : _ID_AT + len(ends)]
     if found == ends:
         return True
@@ -111,8 +118,9 @@ def _is_same(answer: bytes, ends: bytes, family: int) -> bool:
 
 
 def _of_open_socket(uid: int, inode: int) -> int | None:
-    """A socket whose process has closed it has no inode, and on many kernels the user 0: somebody
-    who asks and goes at once would be taken for root."""
+    """The owner, if the socket is open. A socket whose process has closed it has no inode, and on
+    many kernels the user 0: a caller that asks and leaves at once would be taken for root.
+    """
     return uid if inode else None
 
 
