@@ -40,7 +40,7 @@ class Constraint:
         try:
             text = json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise BadRequest("json_schema holds what is no JSON", field="json_schema") from error
+            raise BadRequest("json_schema holds a non-JSON value", field="json_schema") from error
         return cls(kind="json_schema", text=text)
 
     def check(self) -> None:

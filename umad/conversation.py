@@ -137,7 +137,7 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
     try:
         return json.dumps([turns, tools, *rest], separators=(",", ":"), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadRequest("tools and template_kwargs hold what JSON has", field="tools") from error
+        raise BadRequest("tools and template_kwargs hold JSON values", field="tools") from error
 
 
 def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:

@@ -172,7 +172,7 @@ class GenerateRequest:
         constraint.check()
         if self.sampling.ignore_eos:
             raise BadRequest(
-                f"{constraint.field} ends the answer and ignore_eos does not let it end",
+                f"{constraint.field} must be able to end the answer, and ignore_eos forbids it",
                 field="ignore_eos",
             )
         if self.messages is not None and self.chat.forces_call:
@@ -185,17 +185,17 @@ class GenerateRequest:
         if self.logits not in LOGITS_USES:
             raise BadRequest(f"logits is {' or '.join(LOGITS_USES)}", field="logits")
         if self.n > 1:
-            raise BadRequest("logits are of one completion: n must be 1", field="n")
+            raise BadRequest("logits are read for one completion: n must be 1", field="n")
         if self.logits != "choose":
             return
         if self.sampling.logprobs is not None:
             raise BadRequest(
-                "who chooses the tokens has the logits: logprobs are of the engine's own choice",
+                "logprobs describe the engine's own choice, and here the client chooses the tokens",
                 field="logprobs",
             )
         if self.constraint is not None:
             raise BadRequest(
-                f"{self.constraint.field} rules what the engine draws, not what its client chooses",
+                f"{self.constraint.field} limits the engine's draw, and here the client chooses",
                 field=self.constraint.field,
             )
 

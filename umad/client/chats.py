@@ -110,7 +110,7 @@ class ChatReading:
         facts = self._models.get(accepted.model)
         if facts is None:
             raise UnknownModel(
-                f"{accepted.model} was loaded just now; how it writes is not known yet: ask again",
+                f"{accepted.model} was loaded just now; its format is not known yet: ask again",
                 field="model",
             )
         self._accepted = accepted

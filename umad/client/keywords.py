@@ -114,7 +114,7 @@ def request_of(
     if isinstance(prompt, GenerateRequest):
         if given:
             raise TypeError(
-                f"{verb}() was given a whole GenerateRequest, which says everything itself, and "
+                f"{verb}() was given a whole GenerateRequest, which is already complete, and "
                 f"{_listed(given)}; set it in the request (dataclasses.replace)"
             )
         prompt.check()
@@ -132,7 +132,7 @@ def request_of(
         request = GenerateRequest(prompt=prompt, sampling=sampling, constraint=constraint, **place)
     else:
         if "special" in place:
-            raise BadRequest("special belongs to a prompt: what turns say is text", field="special")
+            raise BadRequest("special belongs to a prompt: turns are always text", field="special")
         request = GenerateRequest(
             messages=turns_of(prompt),
             chat=ChatOptions(**chat),
@@ -165,7 +165,7 @@ def checked(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def one_completion(request: GenerateRequest) -> GenerateRequest:
     """`request`, which must ask for one completion. Raises `BadRequest` where it asks for more."""
     if request.n != 1:
-        raise BadRequest("one text has room for one completion: n must be 1", field="n")
+        raise BadRequest("this call returns one completion: n must be 1", field="n")
     return request
 
 

@@ -128,5 +128,5 @@ def _reader(attached: AttachedRing) -> RingReader:
 
 def _attached(ring: RingReader | None) -> RingReader:
     if ring is None:
-        raise ProtocolViolation("the daemon told of logits before there was a ring of them")
+        raise ProtocolViolation("the daemon announced logits before their ring existed")
     return ring

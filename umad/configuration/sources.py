@@ -232,7 +232,7 @@ def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
     if not settings.models:
         raise fail("model", "model must name at least one model")
     if sum(one.floor for one in settings.qos.values()) >= 1:
-        raise fail("qos", "floors of all lanes must leave something: their sum is 1 or more")
+        raise fail("qos", "floors of all lanes must sum to less than 1: their sum is 1 or more")
     engine = settings.engine
     if engine.ubatch > engine.batch:
         option = "ubatch" if "ubatch" in given else "batch"

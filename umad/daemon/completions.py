@@ -155,8 +155,8 @@ class Completions:
         )
         if unread + n > MOST_UNREAD:
             raise QueueFull(
-                f"{unread} completions of {app} are not read, at most {MOST_UNREAD} may be: read "
-                "what has come, then ask on"
+                f"{unread} completions of {app} are unread, at most {MOST_UNREAD} may be: read the "
+                "answers that have come, then ask again"
             )
 
     def _count(self, app: str, n: int) -> None:

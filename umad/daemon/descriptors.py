@@ -17,7 +17,7 @@ RESERVED = 48
 
 
 def fitting_connections(wanted: int, *, besides: int = 0) -> int:
-    """How many of `wanted` connections there is room for; raises the process's limit to fit them.
+    """The number of `wanted` connections that fit; raises the process's limit to make them fit.
 
     besides: further connections, for which room is always kept.
     """

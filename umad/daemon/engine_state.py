@@ -1,4 +1,4 @@
-"""The life of one engine, as a table: the keeper walks it, `models` shows it. Pure."""
+"""Defines the life of one engine as a table: the keeper walks it, `models` shows it. Pure."""
 
 import enum
 
@@ -27,7 +27,7 @@ class EngineEvent(enum.Enum):
     UNLOAD = "unload"
 
 
-# The whole life of an engine. A pair that is missing is a bug with a name.
+# The whole life of an engine. A pair that is not in the table is a bug, and raises an error.
 NEXT: dict[tuple[EngineState, EngineEvent], EngineState] = {
     (EngineState.STARTING, EngineEvent.READY): EngineState.READY,
     (EngineState.STARTING, EngineEvent.DIED): EngineState.DEAD,

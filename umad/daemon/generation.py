@@ -22,7 +22,7 @@ class Recipient(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """Who is at the other end."""
+        """The process at the other end."""
         ...
 
     @property
@@ -53,33 +53,33 @@ class Recipient(Protocol):
         ...
 
     def settled(self) -> None:
-        """One of its requests has ended."""
+        """Note that one of its requests has ended."""
         ...
 
 
 class ServingEngine(Protocol):
-    """The engine of a request, as far as the work done for the request needs to know it."""
+    """The engine of a request, as far as the request's work needs to know it."""
 
     name: str
     journal: "Journal[LiveGeneration]"
-    # Why completions wait, in words, by their numbers.
+    # Why completions wait, in words, by rid.
     waits: Mapping[int, str]
     # Called when work is given to an engine that owed no news.
     watch: Callable[[], None]
 
     @property
     def state(self) -> EngineState:
-        """Where its life stands."""
+        """The state of the engine's life."""
         ...
 
     @property
     def connected(self) -> bool:
-        """There is a process that takes messages."""
+        """Whether there is a process that takes messages."""
         ...
 
     @property
     def owes_news(self) -> bool:
-        """It has work, so its process is expected to say something."""
+        """Whether the process has work, and so is expected to send messages."""
         ...
 
     async def call(self, op: str, args: Mapping[str, Any], *, whose: str = "") -> Any:
@@ -87,7 +87,7 @@ class ServingEngine(Protocol):
         ...
 
     def send(self, *messages: ToEngine) -> None:
-        """Hand messages to the process; lost where there is none."""
+        """Send messages to the process; without a process they are lost."""
         ...
 
 

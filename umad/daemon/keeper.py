@@ -237,7 +237,7 @@ class Keeper:
         """Raise `ProtocolViolation` for an engine that keeps talking while nobody waits."""
         self._n_idle = self._n_idle + 1 if self.engine.is_idle else 0
         if self._n_idle > MOST_IDLE_WORDS:
-            raise ProtocolViolation("an engine that has nothing to do does not stop talking")
+            raise ProtocolViolation("an engine without work keeps sending messages")
 
     def _ready(self, ready: EngineReady) -> None:
         engine = self.engine

@@ -25,8 +25,8 @@ _FURTHEST = (
 )
 
 
-# What a user is told about a model: what a client needs to talk to it. Not the place of its file,
-# its process, or how busy others keep it.
+# The facts of a model that a user sees: those a client needs to talk to it. The place of its file,
+# its process, and how busy others keep it are left out.
 _FOR_USERS = (
     "name",
     "state",

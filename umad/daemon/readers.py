@@ -31,7 +31,7 @@ class LogitsReaders:
         """The ring of a live request. Raises the engine's error, or `UnknownRequest`."""
         generation = self._own(recipient, message)
         if len(generation.entries) > 1:
-            raise BadRequest("logits are of one completion: n must be 1", field="request")
+            raise BadRequest("logits are read for one completion: n must be 1", field="request")
         (entry,) = generation.entries
         engine = generation.engine
         submit = entry.submit

@@ -232,8 +232,8 @@ class Session(asyncio.Protocol):
         """End this idle connection, so that another process gets its room."""
         self._end_with(
             LimitExceeded(
-                "this connection was idle, and its process has more than any other of the "
-                f"{self._limits.connections} that may be open: another one needed the room"
+                "this connection was idle and was closed to make room: its process has most of the "
+                f"{self._limits.connections} connections that may be open"
             )
         )
 

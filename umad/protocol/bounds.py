@@ -58,7 +58,7 @@ def check_shape(body: bytes) -> None:
         while left == 0:
             if not above:
                 if at != end:
-                    raise ProtocolViolation("the body goes on after its message")
+                    raise ProtocolViolation("the body continues after its message")
                 return
             left = above.pop()
         if at >= end:

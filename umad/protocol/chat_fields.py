@@ -210,7 +210,7 @@ def write_json(value: Mapping[str, Any], name: str) -> str:
     try:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadRequest(f"{name} holds what is no JSON", field=name) from error
+        raise BadRequest(f"{name} holds a non-JSON value", field=name) from error
 
 
 def write_constraint(constraint: Constraint) -> dict[str, Any]:

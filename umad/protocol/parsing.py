@@ -91,7 +91,10 @@ def _generate(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Ge
 
 
 def read_one_constraint(constraints: Mapping[str, Constraint]) -> Constraint | None:
-    """The given constraint; None for none. Two exclude each other. Keys: the field of each."""
+    """The only one of the given constraints; None for none. Keys: the field of each constraint.
+
+    Raises `BadRequest` for two.
+    """
     if len(constraints) > 1:
         first, second = sorted(constraints)
         raise BadRequest(f"{first} and {second} exclude each other", field=second)
