@@ -1,7 +1,7 @@
 """Defines the seam to host memory: slabs of cells that a backend copies out of its pool and back.
 
 Not: what is parked, and when (`umad.scheduler.memory.parking`), or the files of sessions
-(`session_file`). Owner: the step thread.
+(`sessions.file`). Owner: the step thread.
 """
 
 from typing import Protocol

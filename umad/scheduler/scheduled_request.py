@@ -134,7 +134,7 @@ class ScheduledRequest:
     reads_until_ns: int = 0
     owner: str = ""
     salt: str = ""
-    # The account of its app in its lane (`fairness`).
+    # The account of its app in its lane (`token_counters`).
     account: Account = field(default_factory=Account)
     # Its session was forgotten: its cells are given up when it ends.
     leaves_nothing: bool = False

@@ -8,7 +8,8 @@ The rules, in the order in which they are applied:
    the request waits. Cells that are evicted for it and are worth keeping are copied to host memory
    first (`parking`), a bounded piece per step.
 2. The step is composed of placed requests under guard and budget (`governor`).
-3. The step's results are booked (`books`), its tokens are taken, and ended requests are reported.
+3. The step's results are booked (`accounting`), its tokens are taken, and ended requests are
+reported.
 
 Pure: time is handed in; nothing is sent or decoded here. Owner: the step thread.
 """
@@ -183,7 +184,7 @@ class Scheduler:
 
     def is_saving(self, now_ns: int) -> bool:
         """Whether sessions are still to be written. An engine that is about to end asks this. After
-        some seconds (`saving.LAST_SAVES_NS`) the answer is False."""
+        some seconds (`session_saving.LAST_SAVES_NS`) the answer is False."""
         return self._saver.hurry(now_ns)
 
     # -- the step -------------------------------------------------------------------------------

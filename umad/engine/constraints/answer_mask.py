@@ -4,8 +4,8 @@ A mask holds the tokens that an answer may go on with. A step ends with `accept`
 drawn token over; the next step's `allowed` finds the mask ready, as a mask takes 2 to 200
 microseconds and a decode milliseconds. The model may think before its constraint begins, and
 thinking is not constrained. An answer whose mask is late is passed over until the mask is there
-(`drawing`), and the other answers go on; they wait `PATIENCE_S` for it, once. An answer whose mask
-is not made within `MASK_S` ends with an error.
+(`token_drawing`), and the other answers go on; they wait `PATIENCE_S` for it, once. An answer whose
+mask is not made within `MASK_S` ends with an error.
 Owner: the step thread, once an `AnswerMask` was started. Between `accept` and `allowed` its grammar
 is the mask thread's.
 """

@@ -2,8 +2,8 @@
 
 The context is made when the first slice comes, as large as that slice needs, and given back when no
 work has come for a while, so an engine that never embeds pays nothing. Not: which texts are
-embedded and when (`umad.scheduler.embeds.queue`), or what a client asked (`embed_intake`). Owner:
-the step thread.
+embedded and when (`umad.scheduler.embeds.queue`), or what a client asked (`embedding.intake`).
+Owner: the step thread.
 """
 
 import logging

@@ -7,7 +7,7 @@ All little-endian. A digest is BLAKE2b over the digest before it and the bytes, 
 from another file. The head's `about` says what the cells depend on: a format, a model's weights, a
 cache's type, a version of llama.cpp. A file about anything else is refused, and so is a file that
 is cut short or differs in a bit. llama.cpp is never given a file just to see whether it takes it.
-Not: where files lie and which are removed (`session_folder`). Owner: the calling thread; one at a
+Not: where files lie and which are removed (`sessions.folder`). Owner: the calling thread; one at a
 time.
 """
 

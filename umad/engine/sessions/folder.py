@@ -8,7 +8,7 @@ A written file gets its name by a rename, so an engine that is killed leaves the
 All models under a root share one bound on bytes: the file that was used longest ago is removed
 first, whichever model it belongs to. Nothing is synced to the disk: what a power cut leaves half
 written fails its checksum.
-Not: what is in a file (`session_file`), nor which sessions are worth one
+Not: what is in a file (`sessions.file`), nor which sessions are worth one
 (`umad.scheduler.memory.session_saving`). Owner: the main thread opens it; after that, one thread
 reads and another writes.
 """

@@ -1,6 +1,6 @@
 """Runs a few streams that nobody reads through a real step loop, before the model is ready.
 
-A probe of bare decodes tells what the device costs (`warmup`). It misses two things: the host's
+A probe of bare decodes tells what the device costs (`warm_up`). It misses two things: the host's
 share of the time between two tokens of an interactive stream, and the cost of a prefill slice
 beside such a stream. The rehearsal measures both with the loop, scheduler and samplers that will
 serve, so the first request already meets slices of the right size. Only the cost model keeps what

@@ -4,7 +4,7 @@ A step's cost has two parts. The cost of its decode rows comes from a curve over
 cost of its prefill tokens comes from a second curve, or from a third one where they run beside
 decode rows and the fixed cost is already paid. Each part also pays for the KV cells that its rows
 read, which is far less where the rows fill a tile of the attention kernel. Readers wait a little
-longer than that, for the host's part (`pace`).
+longer than that, for the host's part (`solo_pace`).
 
 Pure; owner: the step thread.
 """
@@ -35,8 +35,8 @@ def slice_cells(n_tokens: int, start: int) -> int:
     return n_tokens * (start + n_tokens // 2)
 
 
-# For each curve, and for the pace: (milliseconds, times seen) of every point of `curve.ROWS`, and
-# the price of a cell.
+# For each curve, and for the pace: (milliseconds, times seen) of every point of `cost_curve.ROWS`,
+# and the price of a cell.
 CostSnapshot = dict[str, tuple[list[tuple[float, int]], float]]
 
 

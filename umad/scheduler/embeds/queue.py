@@ -11,7 +11,7 @@ unless bulk has not had a turn for `AGING_NS`. Within either kind, a request in 
 input goes first, then one that has aged, then the higher lane, then the app served least, then the
 earlier arrival.
 
-Not: how many milliseconds a slice may take (`embed_turns`).
+Not: how many milliseconds a slice may take (`embeds.turns`).
 Pure; owner: the step thread.
 """
 

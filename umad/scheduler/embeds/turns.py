@@ -5,7 +5,7 @@ place of other background work. So embedding a whole library costs a stream no m
 While no interactive request decodes, short requests take turns with newcomers' prompts and go
 before background work; bulk takes turns with background work.
 
-Not: which texts run (`embeds`).
+Not: which texts run (`embeds.queue`).
 Pure; owner: the step thread.
 """
 

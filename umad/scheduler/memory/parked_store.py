@@ -51,7 +51,7 @@ class _Parked:
     worth: float
     # How many requests are getting it back now.
     pins: int = 0
-    # The salt under which it may be found (`prefixes`).
+    # The salt under which it may be found (`prefix_index`).
     salt: str = ""
     owner: str = ""
     # It is dropped as soon as no request is getting it back any more.

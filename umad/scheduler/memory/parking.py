@@ -10,7 +10,7 @@ while it is copied, and evicting it afterwards costs nothing. While the pool is 
 sequence that will be evicted next is copied ahead of need. The cost model decides whether a copy is
 worth its time.
 
-Not: which sequence is evicted (`residency`), which request comes in (`policy`).
+Not: which sequence is evicted (`residency`), which request comes in (`scheduler`).
 Pure; owner: the step thread.
 """
 

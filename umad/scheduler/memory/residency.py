@@ -4,7 +4,7 @@ A request is placed only when every cell it may ever need is free or can be recl
 request never fails for lack of memory, and never makes another one fail. The cells of an ended
 request stay as a prefix for the next turn until the cells or the sequence number are needed.
 
-Not: which request is placed (`policy`).
+Not: which request is placed (`scheduler`).
 Owner: the step thread.
 """
 

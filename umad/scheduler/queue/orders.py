@@ -4,7 +4,7 @@ Every "who goes first" of the scheduler asks its `Order` for a sort key; the sma
 `scheduler.order` chooses the class by its name. A new order is one class and one row in `ORDERS`.
 
 Not: lanes. A lane with a higher priority goes first in every order, and so does a request that has
-waited for `waiting.AGING_NS`, so that nobody starves. Pure; nothing here has a state.
+waited for `waiting_line.AGING_NS`, so that nobody starves. Pure; nothing here has a state.
 """
 
 from typing import Protocol

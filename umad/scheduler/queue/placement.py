@@ -1,11 +1,11 @@
 """Lets waiting requests into the KV pool, and preempts others for them.
 
 Requests that have aged come first, then higher lanes, then the owner and app served least, then the
-earliest arrival (`waiting`). For a request that does not fit, others are preempted if that helps:
-first those whose clients do not read, then those of lower lanes. Cells that must be evicted for it
-are copied to host memory first, where that is worth it (`parking`).
+earliest arrival (`waiting_line`). For a request that does not fit, others are preempted if that
+helps: first those whose clients do not read, then those of lower lanes. Cells that must be evicted
+for it are copied to host memory first, where that is worth it (`parking`).
 
-Not: what a step is made of (`compose`).
+Not: what a step is made of (`composer`).
 Pure; owner: the step thread.
 """
 

@@ -1,6 +1,6 @@
 """Books a step that has run: the cells it filled, the costs it taught, its overrun, its cut.
 
-Not: the tokens that it brought, and which requests ended with them (`policy`).
+Not: the tokens that it brought, and which requests ended with them (`scheduler`).
 Pure; owner: the step thread.
 """
 

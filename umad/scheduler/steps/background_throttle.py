@@ -27,7 +27,7 @@ from umad.units import MS_PER_S
 # engine that has moved more bytes than the others waits as long as its lead takes at the budget's
 # rate, but at most MOST_TURN_MS. Without these waits, on a crowded machine, an engine that is woken
 # late would lose its turn again and again. The waits waste none of the budget, since unused bytes
-# are saved up for longer (`budget.BURST_MS`).
+# are saved up for longer (`traffic_budget.BURST_MS`).
 TURN_MS, MOST_TURN_MS = 10.0, 40.0
 # If another engine has neither made a background step nor waited for one for so long, it takes no
 # turns, and the lead over it fades as quickly.

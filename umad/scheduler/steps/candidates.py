@@ -4,7 +4,7 @@ Each rule of a plan (copies, budget, neighbours, embeddings, guard) looks at the
 returns a `Hold` where it keeps some of them back. `Candidates.without(hold)` is what is left. A
 hold has a reason in words, so `umad ps` can say why a request does not run.
 
-Not: requests that have no place in the pool yet (`placing` knows why they wait).
+Not: requests that have no place in the pool yet (`placement` knows why they wait).
 Pure; owner: the step thread.
 """
 

@@ -5,7 +5,7 @@ Interactive decode rows always run. Beside them run newcomers' prompts in bounde
 decodes, newcomers have the device to themselves. Without any interactive work, background rows and
 slices run at full speed, in pieces so small that a cut loses little.
 
-Not: which requests are in the pool (`policy`, `residency`), which are held back (`governor`).
+Not: which requests are in the pool (`scheduler`, `residency`), which are held back (`governor`).
 Pure; owner: the step thread.
 """
 

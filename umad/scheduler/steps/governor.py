@@ -4,7 +4,7 @@
     hold     copies, then budget and neighbours, then embeddings keep candidates back
     compose  the rows and slices of the candidates that are left
 
-Not: which requests are in the pool (`placing`), the results of a step (`books`).
+Not: which requests are in the pool (`placement`), the results of a step (`accounting`).
 Pure; owner: the step thread.
 """
 
@@ -28,7 +28,7 @@ from umad.step import MemoryOp, StepPlan
 
 class StepGovernor:
     """Makes the plans. Its `guard`, `slices`, `throttle` and `embeds` are public because the parts
-    that book a step's results (`books`, `policy`) hand them on to these."""
+    that book a step's results (`accounting`, `scheduler`) hand them on to these."""
 
     def __init__(
         self,

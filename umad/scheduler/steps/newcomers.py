@@ -11,7 +11,7 @@ slower. Beside running streams, the slices are equal and take at most `newcomer_
 streams' step. No first token waits for a part of another newcomer's prompt, unless that costs all
 of them less than it saves.
 
-Not: when newcomers run at all (`compose`).
+Not: when newcomers run at all (`composer`).
 Pure; owner: the step thread.
 """
 

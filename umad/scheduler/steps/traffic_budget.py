@@ -5,8 +5,8 @@ work may begin a step while the bucket is not in debt. That step may bring it in
 pause until the debt is paid holds the average to the rate. Interactive steps are never held, but
 their bytes count, so background work pays for them.
 
-Not: how many bytes a step moves (`TrafficModel`, the engine's), or which work waits (`throttle`).
-Pure; owner: the step thread.
+Not: how many bytes a step moves (`TrafficModel`, the engine's), or which work waits
+(`background_throttle`). Pure; owner: the step thread.
 """
 
 from typing import Protocol
