@@ -20,7 +20,8 @@ import sys
 
 # The folder in which `import umad` was found. It is trusted, because this code came from it.
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# An empty item means the working folder: ld.so(8), and dyld(1) for the others.
+# ld.so(8) describes the first one; an empty item in it is the working folder. dyld(1) describes the
+# others.
 _LIBRARY_VARIABLES = (
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",

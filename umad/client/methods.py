@@ -60,7 +60,7 @@ class EventFlow(Generic[T]):
     # Called once with the models' facts (none unless `wants_models`). The function it returns is
     # called with every event and returns the caller's pieces for it.
     reader: Callable[[ModelFacts], Callable[[GenerationEvent], Iterable[T]]]
-    # The facts have to be asked for before the request is sent.
+    # Whether the client must ask for the facts before it sends the request.
     wants_models: bool = False
 
 

@@ -60,11 +60,12 @@ class ModelRow(Row):
     size_bytes: int | None = None
     architecture: str = ""
     description: str = ""
-    # Of llama.cpp, such as "CPU" or "Metal".
+    # llama.cpp's backend, such as "CPU" or "Metal".
     backend: str = ""
     devices: tuple[str, ...] = ()
-    # KV cells of the pool that all requests share, and how many sequences it holds at once.
+    # KV cells of the pool that all requests share.
     ctx: int | None = None
+    # How many sequences the pool holds at once.
     seqs: int | None = None
     # The context length in tokens that the model was trained with.
     n_ctx_train: int | None = None
@@ -84,8 +85,9 @@ class ModelRow(Row):
     # The engine's process id; None while there is no process.
     pid: int | None = None
     restarts: int = 0
-    # Completions that run or wait, and those of them that wait.
+    # Completions that run or wait.
     live: int = 0
+    # Completions that wait.
     waiting: int = 0
     # {code, message}: why it failed.
     error: Mapping[str, str] | None = None
@@ -105,7 +107,7 @@ class RequestRow(Row):
     lane: str = ""
     session: str | None = None
     model: str = ""
-    # queued, prefill, generating, paused or cancelling; embed or rerank.
+    # queued, prefill, generating, paused or cancelling; or embed or rerank.
     state: str = ""
     # Why it waits, in words; None where it does not wait, or the reason is not known.
     waits_for: str | None = None
@@ -127,7 +129,7 @@ class FeltRow(Row):
     requests: int = 0
     running: int = 0
     failed: int = 0
-    # Of a lane or an app.
+    # Tokens that were generated, for a lane or an app.
     tokens: int | None = None
     tokens_per_s: float | None = None
     # Quantiles of the time between two tokens, and the longest.

@@ -41,7 +41,7 @@ def _turn(name: str, value: Any) -> ChatMessage:
         raise wrong(name, "a map of role and content, or a ChatMessage", value)
     turn = dict(value)
     if turn.get("content") is None and turn.get("tool_calls"):
-        turn["content"] = ""  # a turn that only calls tools says nothing
+        turn["content"] = ""  # a turn that only calls tools has no text
     elif isinstance(turn.get("content"), Sequence) and not isinstance(turn["content"], str):
         turn["content"] = _text(f"{name}.content", turn["content"])
     calls = turn.get("tool_calls")
@@ -68,7 +68,7 @@ def _text(name: str, parts: Sequence[Any]) -> str:
 
 
 def _call(name: str, value: Any) -> Any:
-    if not isinstance(value, Mapping):  # a `ToolCall`, as an answer had it
+    if not isinstance(value, Mapping):  # a `ToolCall` from an earlier answer
         parts = ("name", "arguments", "id")
         if not all(hasattr(value, part) for part in parts):
             return value

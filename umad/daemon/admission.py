@@ -1,7 +1,7 @@
-"""Turns a client's request into an engine's order: limits, lane, seed, number of tokens.
+"""Makes an engine's order of a client's request: limits, lane, seed, number of tokens.
 
-Not: whether the model is there (`umad.daemon.supervisor`) or when the order is carried out (the
-engine's scheduler). Owner: the daemon's event loop.
+Not: finding the model (`umad.daemon.supervisor`) or the time at which the order runs (the engine's
+scheduler). Owner: the daemon's event loop.
 """
 
 import secrets
