@@ -12,7 +12,7 @@ AnswerFacts = dict[str, Any]
 
 
 class CompletionUsage(BaseModel):
-    """Tokens of one answer; those of the prompt that were read before are cached."""
+    """Tokens of one answer. Cached tokens are the part of the prompt that was in the cache."""
 
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
@@ -21,7 +21,7 @@ class CompletionUsage(BaseModel):
 
 
 class AnsweredFunction(BaseModel):
-    """arguments: JSON text."""
+    """The function that is called; `arguments` is JSON text."""
 
     name: str
     arguments: str
@@ -36,7 +36,7 @@ class CallMade(BaseModel):
 
 
 class AnswerMessage(BaseModel):
-    """content: None where the model only calls tools."""
+    """The message of an answer; `content` is None where the model only calls tools."""
 
     role: Literal["assistant"]
     content: str | None
@@ -86,7 +86,7 @@ class TextCompletion(BaseModel):
 
 
 class ResponseAnswer(BaseModel):
-    """POST /v1/responses. output: items by their `type`."""
+    """POST /v1/responses. `output` holds items, told apart by their `type`."""
 
     id: str
     object: Literal["response"]
@@ -135,7 +135,7 @@ class MessageUsage(BaseModel):
 
 
 class AnthropicMessage(BaseModel):
-    """POST /v1/messages. content: blocks by their `type`."""
+    """POST /v1/messages. `content` holds blocks, told apart by their `type`."""
 
     id: str
     type: Literal["message"]
@@ -154,7 +154,7 @@ class TokenCount(BaseModel):
 
 
 class OllamaAnswer(BaseModel):
-    """What Ollama's two ways to generate have in common."""
+    """The fields that Ollama's two ways to generate share."""
 
     model: str
     created_at: str
@@ -206,7 +206,7 @@ class Infilled(BaseModel):
 
 
 class TokenList(BaseModel):
-    """POST /tokenize. With pieces each token is an object."""
+    """POST /tokenize. With `with_pieces` each token is an object."""
 
     tokens: list[int | AnswerFacts]
 
@@ -235,13 +235,15 @@ class Unloaded(BaseModel):
 
 
 class Moved(BaseModel):
-    """POST /priority. moved: how many requests."""
+    """POST /priority. `moved` is the number of requests."""
 
     moved: int = Field(ge=0)
 
 
 class ForgottenSessions(BaseModel):
-    """POST /forget. Names; in_use: of those that go when the requests that run in them end."""
+    """POST /forget. `sessions` are names. `in_use` names those that are removed once the requests
+    running in them end.
+    """
 
     sessions: list[str]
     in_use: list[str]

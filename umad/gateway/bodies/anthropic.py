@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 
 class _AnthropicBody(BaseModel):
-    """Fields it does not know are ignored: beta headers bring new ones every month."""
+    """A body whose unknown fields are ignored, because beta headers bring new ones every month."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -66,9 +66,10 @@ class Unknown(_AnthropicBody):
 
 
 def _kind_in(*known: str) -> Discriminator:
-    """By the value of `type`; what is not known is `Unknown`, what has none is refused there.
+    """Choose the model by the value of `type`. An unknown value gives `Unknown`; a missing one is
+    refused there.
 
-    Tags have a space, so that the names of fields that errors tell do not have them in it.
+    The tags contain a space, so that they can be removed from the names of fields in errors.
     """
 
     def kind(value: Any) -> str:
@@ -144,7 +145,7 @@ class AnthropicToolChoice(_AnthropicBody):
 
 
 class ThinkingOption(_AnthropicBody):
-    """enabled and adaptive ask for thinking; how much of it is the model's own affair."""
+    """enabled and adaptive ask for thinking; the model decides how much."""
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: int | None = Field(default=None, ge=0)
@@ -173,7 +174,7 @@ class CountTokensBody(_AnthropicBody):
 
 
 class MessagesBody(CountTokensBody):
-    """`POST /v1/messages`. output_format: the beta spelling of `output_config.format`."""
+    """`POST /v1/messages`. `output_format` is the beta spelling of `output_config.format`."""
 
     max_tokens: int = Field(ge=1)
     stop_sequences: list[str] = []
@@ -186,7 +187,7 @@ class MessagesBody(CountTokensBody):
 
     @property
     def schema_wanted(self) -> dict[str, Any] | None:
-        """The JSON schema the answer must follow, where one was given."""
+        """The JSON schema that the answer must follow, if one was given."""
         config = self.output_config
         wanted = (config.format if config is not None else None) or self.output_format
         return wanted.json_schema if wanted is not None else None

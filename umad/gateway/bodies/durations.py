@@ -8,7 +8,7 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
 def seconds_of(value: float | str) -> float:
-    """Seconds of `value`; infinite where it is negative. Raises `ValueError`."""
+    """Seconds of `value`; infinite if it is negative. Raises `ValueError`."""
     if isinstance(value, str):
         return _parsed_s(value.strip())
     if math.isnan(value):

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class OpenAIErrorDetail(BaseModel):
-    """param: dotted path in the body."""
+    """An error; `param` is the dotted path of the field in the body."""
 
     message: str
     type: str
@@ -16,13 +16,13 @@ class OpenAIErrorDetail(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """Of OpenAI's and the native endpoints."""
+    """An error of OpenAI's and the native endpoints."""
 
     error: OpenAIErrorDetail
 
 
 class AnthropicErrorDetail(BaseModel):
-    """The field at fault stands before the message."""
+    """An error; its message begins with the field at fault."""
 
     type: str
     message: str
@@ -37,7 +37,7 @@ class AnthropicError(BaseModel):
 
 
 class OllamaError(BaseModel):
-    """error: for a person."""
+    """An error; `error` is a text for a person."""
 
     error: str
     code: str
@@ -46,7 +46,7 @@ class OllamaError(BaseModel):
 
 
 class LlamaCppErrorDetail(BaseModel):
-    """code: the status."""
+    """An error; `code` is the HTTP status."""
 
     code: int
     message: str
@@ -56,6 +56,6 @@ class LlamaCppErrorDetail(BaseModel):
 
 
 class LlamaCppError(BaseModel):
-    """As llama-server says it."""
+    """An error in llama-server's shape."""
 
     error: LlamaCppErrorDetail

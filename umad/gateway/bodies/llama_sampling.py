@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# -1: the whole prompt. As far as a repetition could be noticed at all.
+# Stands for -1, the whole prompt: no reader would notice a repetition farther back.
 _WHOLE_PROMPT_TOKENS = 1_000_000
 SAME_NAME = (
     "temperature",
@@ -22,7 +22,7 @@ SAME_NAME = (
 
 
 class LlamaSampling(BaseModel):
-    """What a body says of how tokens are drawn."""
+    """The sampling fields of a body."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -38,8 +38,9 @@ class LlamaSampling(BaseModel):
     seed: int | None = None
 
     def given(self) -> dict[str, Any]:
-        """Fields of `umad.request.SamplingParams` that were given; the others keep umad's
-        defaults. A negative seed asks for any."""
+        """The given fields under the names of `umad.request.SamplingParams`; the others keep umad's
+        defaults. A negative seed asks for any seed.
+        """
         given: dict[str, Any] = {
             name: value for name in SAME_NAME if (value := getattr(self, name)) is not None
         }

@@ -23,7 +23,7 @@ class ExtraFile(_LlamaCppBody):
 
 
 class InfillBody(LlamaSampling, _LlamaCppBody):
-    """`POST /infill`. prompt: what is already typed after input_prefix."""
+    """`POST /infill`. `prompt` is the text typed already, behind `input_prefix`."""
 
     input_prefix: str
     input_suffix: str
@@ -40,8 +40,9 @@ class InfillBody(LlamaSampling, _LlamaCppBody):
 
 
 class TokenizeBody(_LlamaCppBody):
-    """`POST /tokenize`. add_special: begin with the model's BOS. parse_special: control tokens
-    written in the content are meant as such. with_pieces: each token's text beside it."""
+    """`POST /tokenize`. `add_special`: begin with the model's BOS. `parse_special`: control tokens
+    written in the content count as control tokens. `with_pieces`: add each token's text.
+    """
 
     content: str
     model: str | None = None
@@ -58,8 +59,9 @@ class DetokenizeBody(_LlamaCppBody):
 
 
 class EmbeddingBody(_LlamaCppBody):
-    """`POST /embedding`. content: a text, a list of texts, or token ids. embd_normalize: below
-    zero leaves vectors as long as they are; all else makes their Euclidean length 1."""
+    """`POST /embedding`. `content` is a text, a list of texts, or token ids. `embd_normalize` below
+    zero leaves the vectors' length unchanged; any other value makes their Euclidean length 1.
+    """
 
     content: Any = Field(validation_alias=AliasChoices("content", "input"))
     model: str | None = None

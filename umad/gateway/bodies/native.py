@@ -31,7 +31,7 @@ class ModelBody(BaseModel):
 
 
 class PriorityBody(BaseModel):
-    """POST /priority. target: a session's name or a request's id."""
+    """POST /priority. `target` is a session's name or a request's id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,9 +40,10 @@ class PriorityBody(BaseModel):
 
 
 class ForgetBody(BaseModel):
-    """POST /forget. One of both: a session's name, or all that the caller has (an admin: anybody).
+    """POST /forget. Give one of the two: a session's name, or `all` for every session of the caller
+    (for an admin: of anybody).
 
-    Stored responses are not meant: DELETE /v1/responses/{id} removes those.
+    Stored responses are not removed; DELETE /v1/responses/{id} does that.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,7 +53,7 @@ class ForgetBody(BaseModel):
 
 
 class CancelBody(BaseModel):
-    """POST /cancel. request: as `/status` lists it."""
+    """POST /cancel. `request` is an id as `/status` lists it."""
 
     model_config = ConfigDict(extra="forbid")
 

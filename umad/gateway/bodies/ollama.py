@@ -18,13 +18,15 @@ class _OllamaBody(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-# Seconds, or a duration as Go writes it ("5m"); below zero is for ever.
+# Seconds, or a duration as Go writes it ("5m"); a negative one means for ever.
 KeepAlive = Annotated[float | str, AfterValidator(seconds_of)]
 Think = bool | Literal["low", "medium", "high", "max", "xhigh"]
 
 
 class Options(LlamaSampling):
-    """Sampling; -1 and -2 of num_predict mean as many tokens as fit, 0 of a seed is a seed."""
+    """Sampling options. -1 and -2 of `num_predict` mean as many tokens as fit; a `seed` of 0 is a
+    seed.
+    """
 
     num_predict: int | None = Field(default=None, ge=-2)
     stop: list[str] | str | None = None
@@ -57,7 +59,7 @@ class OllamaFunction(_OllamaBody):
 
 
 class OllamaTool(_OllamaBody):
-    """A tool of another type than "function" has no function, and is skipped."""
+    """A tool. One of another type than "function" has no function, and is skipped."""
 
     type: str = "function"
     function: OllamaFunction | None = None
@@ -75,14 +77,14 @@ class _OllamaGeneration(_OllamaBody):
 
 
 class OllamaChatBody(_OllamaGeneration):
-    """`POST /api/chat`. Without messages: load the model, or let it go."""
+    """`POST /api/chat`. Without messages it loads or unloads the model."""
 
     messages: list[OllamaTurn] | None = None
     tools: list[OllamaTool] | None = None
 
 
 class OllamaGenerateBody(_OllamaGeneration):
-    """`POST /api/generate`. Without a prompt: load the model, or let it go."""
+    """`POST /api/generate`. Without a prompt it loads or unloads the model."""
 
     prompt: str | None = None
     suffix: str | None = None
@@ -114,7 +116,7 @@ class OllamaEmbeddingsBody(_OllamaBody):
 
 
 class ShowBody(_OllamaBody):
-    """`POST /api/show`. name: the older spelling of model."""
+    """`POST /api/show`. `name` is the older spelling of `model`."""
 
     model: str = ""
     name: str = ""

@@ -21,7 +21,7 @@ class ContentPart(Lenient):
 
 
 class FunctionCall(Lenient):
-    """What an assistant called. arguments: JSON text."""
+    """The function that an assistant called; `arguments` is JSON text."""
 
     name: str
     arguments: str = "{}"
@@ -48,7 +48,7 @@ class ChatTurn(Lenient):
 
 
 class ChatFunction(Lenient):
-    """A function the model may call. parameters: JSON schema."""
+    """A function the model may call; `parameters` is a JSON schema."""
 
     name: str
     description: str | None = None
@@ -56,7 +56,7 @@ class ChatFunction(Lenient):
 
 
 class ChatToolEntry(Lenient):
-    """A tool on offer; types other than function are passed over."""
+    """A tool on offer; types other than function are skipped."""
 
     type: str = "function"
     function: ChatFunction | None = None
@@ -77,7 +77,7 @@ class ResponseFormat(Lenient):
 
 
 class StreamOptions(Lenient):
-    """include_usage: a last chunk tells it."""
+    """Options of a stream. With `include_usage` a last chunk tells the usage."""
 
     include_usage: StrictBool = False
 

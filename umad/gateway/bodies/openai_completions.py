@@ -17,7 +17,9 @@ OnePrompt = str | tuple[int, ...]
 
 
 class CompletionBody(SamplingFields):
-    """The whole body. prompt: a text, a list of texts, token ids, or a list of those."""
+    """The whole body. `prompt` is a text, a list of texts, token ids, or a list of lists of token
+    ids.
+    """
 
     prompt: Any = Field(
         default=None,

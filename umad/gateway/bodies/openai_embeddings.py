@@ -15,8 +15,9 @@ from umad.request import MAX_TOKEN_ID
 
 
 class EmbeddingsBody(Lenient):
-    """input: a text, a list of texts, token ids, or a list of those. dimensions: keep the first so
-    many numbers of each vector. lane: umad's own."""
+    """The whole body. `input` is a text, a list of texts, token ids, or a list of lists of token
+    ids. `dimensions`: keep so many numbers from each vector's beginning. `lane` is umad's own.
+    """
 
     model: str | None = None
     input: Any
@@ -31,7 +32,9 @@ class EmbeddingsBody(Lenient):
 
 
 class RerankBody(Lenient):
-    """documents: texts, or maps with one under "text". return_documents: repeat them."""
+    """The whole body. `documents` are texts, or maps with a text under "text". `return_documents`:
+    send them back in the answer.
+    """
 
     model: str | None = None
     query: str = Field(min_length=1)
@@ -46,7 +49,9 @@ class RerankBody(Lenient):
 
 
 def inputs_of(value: Any, field: str = "input") -> tuple[Input, ...]:
-    """What an `input` holds. field: its name in the body. Raises `BadRequest`."""
+    """The texts or token ids of an `input`; `field` is its name in the body. Raises
+    `BadRequest`.
+    """
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list):

@@ -12,7 +12,7 @@ from umad.gateway.bodies.sampling import Lenient, SamplingFields
 
 
 class Item(Lenient):
-    """One item of a conversation: a message, a call, what a call gave, or thinking."""
+    """One item of a conversation: a message, a call, a call's result, or thinking."""
 
     type: str = "message"
     id: str | None = None
@@ -27,7 +27,7 @@ class Item(Lenient):
 
 
 class ResponseToolEntry(Lenient):
-    """A tool on offer; types other than function are passed over."""
+    """A tool on offer; types other than function are skipped."""
 
     type: str
     name: str | None = None

@@ -13,13 +13,13 @@ from umad.request import SamplingParams
 
 
 class Lenient(BaseModel):
-    """A foreign dialect's body: fields that are not known here are passed over."""
+    """A foreign dialect's body: unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
 
 class SamplingFields(Lenient):
-    """OpenAI's sampling fields, and those of llama.cpp and vLLM that `extra_body` brings."""
+    """OpenAI's sampling fields, and those of llama.cpp and vLLM that come in `extra_body`."""
 
     model: str | None = None
     temperature: float | None = None
@@ -47,10 +47,11 @@ class SamplingFields(Lenient):
     def sampling(
         self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
     ) -> SamplingParams:
-        """How tokens are drawn; `GatewayCall.open` checks it. Raises `BadRequest` for a wrong bias.
+        """The sampling of the body; `GatewayCall.open` checks it. Raises `BadRequest` for a wrong
+        bias.
 
-        fit: more tokens than there is room for are as many as there is: clients ask for what a
-        model of their maker's could write.
+        `fit`: a limit above the room there is means all of the room, because clients ask for as
+        many tokens as their maker's model could write.
         """
         given: dict[str, Any] = {
             name: value for name in _SAME_NAME if (value := getattr(self, name)) is not None
@@ -70,7 +71,7 @@ class SamplingFields(Lenient):
         )
 
     def place(self) -> dict[str, Any]:
-        """Where the request runs, and what its answer has to look like."""
+        """The model, lane, session, deadline and count of the request, and its constraint."""
         return {
             "model": self.model,
             "n": 1 if self.n is None else self.n,

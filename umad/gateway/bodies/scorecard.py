@@ -59,14 +59,14 @@ class Section(BaseModel):
 
 
 class ScorecardAnswer(Section):
-    """GET /metrics. window_s: what the figures are of."""
+    """GET /metrics. `window_s` is the time that the figures cover."""
 
     window_s: float = Field(gt=0)
     models: dict[str, Section]
 
 
 class LoadedAnswer(BaseModel):
-    """POST /load: what is known of the model; more with every kind of model."""
+    """POST /load: the model's facts; each kind of model adds more."""
 
     model_config = ConfigDict(extra="allow")
 
