@@ -33,7 +33,7 @@ class CallTeller:
         return not self._tools or name in self._tools
 
     def types(self, name: str, key: str) -> Types:
-        """What the argument `key` of the tool `name` may be."""
+        """The types that the argument `key` of the tool `name` may have."""
         tool = self._tools.get(name)
         return ANY_TYPE if tool is None else types_of_argument(tool.parameters, key)
 
@@ -45,7 +45,7 @@ class CallTeller:
         self._tell(CallBegan(self.n_calls, name))
 
     def arguments(self, text: str) -> None:
-        """More of the arguments."""
+        """Tell more of the arguments."""
         self._tell(CallArguments(self.n_calls, text))
 
     def end(self) -> None:

@@ -35,7 +35,7 @@ class CallArguments:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """Nothing of this call follows."""
+    """The call has ended."""
 
     index: int
 

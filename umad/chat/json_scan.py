@@ -21,14 +21,14 @@ class Malformed(Exception):
 
 
 def skip_spaces(c: str) -> Scan:
-    """Past any whitespace."""
+    """Read past any whitespace."""
     while c in SPACES:
         c = yield
     return c
 
 
 def literal(c: str, text: str) -> Scan:
-    """Past `text`. Raises `Malformed` where something else stands."""
+    """Read past `text`. Raises `Malformed` if other text stands there."""
     for wanted in text:
         if c != wanted:
             raise Malformed

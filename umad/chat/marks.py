@@ -2,7 +2,7 @@
 
 
 def first_mark(text: str, marks: tuple[str, ...]) -> tuple[int, str]:
-    """Where the first of `marks` stands, and which; its length and "" for none."""
+    """The place and text of the first of `marks`; the text's length and "" if there is none."""
     found = [(at, mark) for mark in marks if (at := text.find(mark)) >= 0]
     return min(found) if found else (len(text), "")
 

@@ -70,7 +70,7 @@ class JsonSchema(Lenient):
 
 
 class ResponseFormat(Lenient):
-    """What the answer has to look like."""
+    """The form that the answer must have."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None

@@ -44,7 +44,7 @@ class RerankBody(Lenient):
     lane: str | None = None
 
     def texts(self) -> tuple[str, ...]:
-        """Of the documents. Raises `BadRequest` naming the first that has none."""
+        """Texts of the documents. Raises `BadRequest` naming the first document that has none."""
         return tuple([_text(one, at) for at, one in enumerate(self.documents)])
 
 

@@ -36,7 +36,7 @@ class ResponseToolEntry(Lenient):
 
 
 class Format(Lenient):
-    """What the answer's text has to look like."""
+    """The form that the answer's text must have."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str | None = None

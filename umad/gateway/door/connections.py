@@ -181,7 +181,7 @@ class DoorProtocol(RequestReader):
 
     @property
     def _address(self) -> str:
-        """Of the other end; "" on a Unix socket."""
+        """Address of the other end; "" on a Unix socket."""
         return self.client[0] if self.client else ""
 
     def _forget(self) -> None:
