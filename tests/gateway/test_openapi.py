@@ -47,7 +47,7 @@ def test_every_figure_of_the_scorecard_is_described(gateway: LiveGateway) -> Non
     assert card.keys() == schemas["ScorecardAnswer"]["properties"].keys()
     assert card["models"]["nano"].keys() == schemas["Section"]["properties"].keys()
     ScorecardAnswer.model_validate(card, strict=True)
-    assert schemas["Loaded"]["required"] == ["name"]
+    assert schemas["LoadedAnswer"]["required"] == ["name"]
     assert loaded["name"] == "nano"
 
 

@@ -37,7 +37,7 @@ class ModelNames:
     def __init__(self, models: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
         self._named = {NANO: ModelFile(name=NANO, path=nano.path())}
         for model in models:
-            if model != NANO:
+            if model != NANO and _is_path(Path(model)):
                 path = Path(os.path.expanduser(model)).absolute()
                 self._named.setdefault(path.stem, ModelFile(name=path.stem, path=path))
         self._folders = tuple(Path(os.path.expanduser(one)).absolute() for one in folders)
@@ -82,7 +82,7 @@ def find_model_file(model: str) -> ModelFile:
         path = Path(model).expanduser()
     except RuntimeError as error:  # ~somebody, and there is no such user
         raise ModelLoadFailed(f"no such file: {model}", field="model") from error
-    if path.suffix.lower() != ".gguf" and len(path.parts) == 1:
+    if not _is_path(path):
         raise UnknownModel(
             f"no model is called {model!r}; give the path of a GGUF file, or {NANO}", field="model"
         )
@@ -95,6 +95,11 @@ def find_model_file(model: str) -> ModelFile:
         what = "a folder or device, not a GGUF file" if is_there else "no such file"
         raise ModelLoadFailed(f"{what}: {path}", field="model")
     return ModelFile(name=path.stem, path=path)
+
+
+def _is_path(path: Path) -> bool:
+    """A single word that does not end in .gguf is a name, and no path."""
+    return path.suffix.lower() == ".gguf" or len(path.parts) > 1
 
 
 def load_command(model: str) -> str:
