@@ -82,8 +82,11 @@ def test_before_its_body_is_complete(gateway: LiveGateway) -> None:
     with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=30)) as connection:
         connection.sendall(
             b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nx-request-id: half\r\n"
-            b"Content-Length: 1000\r\n\r\n{"
+            b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n"
         )
+        # The gateway knows by then who asks, and waits for the body.
+        assert connection.recv(1024).startswith(b"HTTP/1.1 100")
+        connection.sendall(b"{")
 
     wait_until(
         lambda: "id=half key=- method=POST path=/v1/completions status=499" in gateway.daemon.log,
