@@ -216,8 +216,10 @@ class _Ggml:
         )
         self._copy("ggml_backend_tensor_set", product.weights, quantized)
         self._copy("ggml_backend_tensor_set", product.tokens, tokens)
+        # A kernel that writes nothing must not pass by the numbers of the product before.
+        out = np.full((len(tokens), ROWS), np.nan, np.float32)
+        self._copy("ggml_backend_tensor_set", product.out, out)
         self.call("ggml_backend_graph_compute", c_int, c_void_p(backend), c_void_p(product.graph))
-        out = np.zeros((len(tokens), ROWS), np.float32)
         self._copy("ggml_backend_tensor_get", product.out, out)
         return out
 
