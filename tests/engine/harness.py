@@ -119,8 +119,9 @@ class RunningEngine:
 
     @property
     def last_stats(self) -> StepStats:
-        """The latest facts of steps it has told."""
-        return next(r.stats for r in reversed(self.reports) if r.stats is not None)
+        """The latest facts of steps it has told; those of no step before it has told any."""
+        told = (report.stats for report in reversed(self.reports) if report.stats is not None)
+        return next(told, StepStats())
 
     def of(self, rid: int) -> Completion:
         return self.completions.setdefault(rid, Completion())
