@@ -32,7 +32,7 @@ def write(path: Path | None, cards: list[Mapping[str, Any]]) -> None:
         settings = LoggingSettings(
             scorecard_interval_s=INTERVAL_S, scorecard_csv=None if path is None else str(path)
         )
-        task = asyncio.create_task(write_scorecards(next_card, settings))
+        task = asyncio.create_task(write_scorecards(next_card, settings, asyncio.Event()))
         await asyncio.wait_for(asked_again.wait(), 20)
         task.cancel()
 
@@ -56,6 +56,25 @@ def test_the_file_gets_one_header_and_a_row_for_every_busy_interval(tmp_path: Pa
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["running"] for row in rows] == ["1", "1"]
     assert rows[0]["at"].endswith("+00:00")
+
+
+def test_a_run_shorter_than_the_interval_leaves_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "scorecard.csv"
+    settings = LoggingSettings(scorecard_interval_s=3600, scorecard_csv=str(path))
+
+    async def stop_at_once() -> None:
+        stopped = asyncio.Event()
+
+        async def only_card() -> Mapping[str, Any]:
+            return card(busy=True)
+
+        task = asyncio.create_task(write_scorecards(only_card, settings, stopped))
+        stopped.set()
+        await asyncio.wait_for(task, 20)
+
+    asyncio.run(stop_at_once())
+
+    assert len(list(csv.DictReader(path.read_text().splitlines()))) == 1
 
 
 def test_idle_intervals_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -145,7 +145,6 @@ def test_a_daemon_leaves_nothing_that_others_may_read(short_tmp_path: Path) -> N
     flags = [
         f"--session-dir={short_tmp_path}/sessions",
         f"--logging-scorecard-csv={short_tmp_path}/scores.csv",
-        "--logging-scorecard-interval-s=0.2",
         "--http=127.0.0.1:0",
         f"--gateway-store={short_tmp_path}/responses.db",
     ]

@@ -1,10 +1,13 @@
 """Writes the scorecard every few seconds: a line in the log, and a row in a CSV file if one is
 named.
 
-Idle intervals are left out. Not: computing it (`umad.metrics`). Owner: one task on the loop.
+Idle intervals are left out. A daemon that stops writes what its last interval held.
+
+Not: computing it (`umad.metrics`). Owner: one task on the loop.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -21,15 +24,20 @@ _LOGGED = ("tokens_per_s_at_cap", "p50_ms", "p95_ms", "p99_ms", "ttft_p95_ms", "
 
 
 async def write_scorecards(
-    scorecard: Callable[[], Awaitable[Mapping[str, Any]]], settings: LoggingSettings
+    scorecard: Callable[[], Awaitable[Mapping[str, Any]]],
+    settings: LoggingSettings,
+    stopped: asyncio.Event,
 ) -> None:
-    """Write scorecards until cancelled.
+    """Write scorecards until `stopped` is set, and then the last one: of the interval just cut.
 
     A file that cannot be written is reported once and then no longer used.
     """
     path = None if settings.scorecard_csv is None else Path(settings.scorecard_csv)
-    while settings.scorecard_interval_s > 0:
-        await asyncio.sleep(settings.scorecard_interval_s)
+    is_last = settings.scorecard_interval_s <= 0
+    while not is_last:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), settings.scorecard_interval_s)
+        is_last = stopped.is_set()
         facts = await scorecard()
         if not facts["requests"] and not facts["running"]:
             continue

@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 
 # Cancelled requests end within a step, and the length of a step is bounded.
 CANCEL_S = 5.0
+# Time to read the memory of the processes once more and to write one row.
+LAST_SCORECARD_S = 2.0
 # Time for clients to read their last frames.
 GOODBYE_S = 2.0
 # New objects between collections of the youngest generation, then the number of collections of one
@@ -213,8 +215,10 @@ class Daemon:
         listener = await loop.create_unix_server(
             self._new_session, sock=self._socket_file.sock, backlog=BACKLOG
         )
+        drained = asyncio.Event()
         writer = asyncio.create_task(
-            write_scorecards(self._verbs.scorecard, self._settings.logging), name="scorecards"
+            write_scorecards(self._verbs.scorecard, self._settings.logging, drained),
+            name="scorecards",
         )
         companions = open_companions(self._companions, self._clock)
         try:
@@ -222,6 +226,8 @@ class Daemon:
                 ready()
                 await self._told_to_stop.wait()
             await self._drain()
+            drained.set()
+            await asyncio.wait({writer}, timeout=LAST_SCORECARD_S)
         finally:
             writer.cancel()
             self._verbs.draining = True
