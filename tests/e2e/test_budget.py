@@ -82,10 +82,22 @@ def test_an_engine_with_background_work_steps_back_for_another_ones_interactive_
                 await background.enough.wait()
                 (engine,) = [row for row in await client.models() if row["name"] == "two"]
                 two = psutil.Process(engine["pid"] or 0)
+                # From a token to a token of the other stream, well before its end: the engine may
+                # be done long before a client without a core has read that it is.
+                ahead = Stream(enough_tokens=20)
+                other = asyncio.create_task(
+                    collect(client, greedy("x", 2000, model="one", lane=INTERACTIVE), ahead)
+                )
+                await ahead.enough.wait()
                 began_s, used_s = time.perf_counter(), sum(two.cpu_times()[:2])
-                await collect(client, greedy("x", 400, model="one", lane=INTERACTIVE))
+                ahead.enough.clear()
+                ahead.enough_tokens = 420
+                await ahead.enough.wait()
                 used_s = sum(two.cpu_times()[:2]) - used_s
                 share = used_s / (time.perf_counter() - began_s)
+                assert ahead.done is None
+                other.cancel()
+                await asyncio.gather(other, return_exceptions=True)
                 n_beside = len(background.ids)
                 background.enough.clear()
                 background.enough_tokens = n_beside + 100

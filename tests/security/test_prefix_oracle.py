@@ -1,6 +1,5 @@
 """What one key can find out about another's prompts: by counts, by time, by what is evicted."""
 
-import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from umad.service import Done
 STORY = "The quick brown fox jumps over the lazy dog and the dog sleeps on in the warm sun. " * 24
 SECRET = f"{STORY} The number of the safe is 4"
 POOL = ("--ctx-size", "16384")
+# At most so many prompts of each kind are timed; a dozen do on a quiet machine.
+ROUNDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +51,18 @@ def test_a_hit_is_not_told_from_a_miss_by_time(gateway: LiveGateway) -> None:
     def fresh(at: int) -> str:
         return f"Tale {at}. {STORY}"
 
+    # Other programs only ever add to a time, so the least of many is the answer's own. A leak never
+    # comes near its bound, however many rounds it gets; a busy machine does after some more.
     hits, hers, misses = [], [], []
     with gateway.http() as http:
-        for at in range(12):
+        for at in range(ROUNDS):
             heard(http, fresh(at), ALICE)
             hits.append(heard(http, fresh(at), BOB)[1])
-            misses.append(heard(http, fresh(100 + at), BOB)[1])
+            misses.append(heard(http, fresh(ROUNDS + at), BOB)[1])
             hers.append(heard(http, fresh(at), ALICE)[1])
-    hit, miss, own = (statistics.median(one) for one in (hits, misses, hers))
+            hit, miss, own = min(hits), min(misses), min(hers)
+            if at >= 11 and own < miss / 2 and 0.75 < hit / miss < 1.33:
+                break
     assert own < miss / 2, "her own second time is quick, so time does tell where it may"
     assert 0.75 < hit / miss < 1.33
 
