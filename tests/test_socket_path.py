@@ -3,7 +3,12 @@ from pathlib import PurePath
 import pytest
 
 from umad.errors import BadConfig
-from umad.socket_path import check_socket_path, default_socket_path, socket_path_limit_bytes
+from umad.socket_path import (
+    check_socket_path,
+    default_socket_path,
+    socket_path_limit_bytes,
+    socket_places,
+)
 
 LINUX, MAC = "linux", "darwin"
 
@@ -33,6 +38,50 @@ def test_the_socket_lies_where_the_interface_says(
     environ: dict[str, str], platform: str, wanted: str
 ) -> None:
     assert default_socket_path(environ, platform) == str(PurePath(wanted))
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "wanted"),
+    [
+        pytest.param({"UMAD_SOCKET": "/s", "HOME": "/h"}, LINUX, ["/s"], id="one that is named"),
+        pytest.param(
+            {"XDG_RUNTIME_DIR": "/run/user/7", "HOME": "/h"},
+            LINUX,
+            ["/run/user/7/umad/umad.sock", "/h/.local/state/umad/umad.sock"],
+            id="a login",
+        ),
+        pytest.param(
+            {"HOME": "/h"},
+            LINUX,
+            ["/h/.local/state/umad/umad.sock", "/run/user/7/umad/umad.sock"],
+            id="cron",
+        ),
+        pytest.param({}, LINUX, ["/run/user/7/umad/umad.sock"], id="env -i"),
+        pytest.param(
+            {"XDG_RUNTIME_DIR": "/run/user/8", "HOME": "/h"},
+            LINUX,
+            [
+                "/run/user/8/umad/umad.sock",
+                "/h/.local/state/umad/umad.sock",
+                "/run/user/7/umad/umad.sock",
+            ],
+            id="sudo that keeps the variables of who used it",
+        ),
+        pytest.param(
+            {"HOME": "/" + "h" * 100}, LINUX, ["/run/user/7/umad/umad.sock"], id="a deep home"
+        ),
+        pytest.param(
+            {"HOME": "/h"},
+            MAC,
+            ["/h/Library/Application Support/umad/umad.sock"],
+            id="macOS has one place",
+        ),
+    ],
+)
+def test_clients_look_wherever_a_daemon_of_this_user_may_listen(
+    environ: dict[str, str], platform: str, wanted: list[str]
+) -> None:
+    assert list(socket_places(environ, platform, 7)) == wanted
 
 
 def test_with_nowhere_to_put_it_the_error_says_what_to_set() -> None:

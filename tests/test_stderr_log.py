@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.daemon.house import PATIENCE_S, ROOT
 
 PROGRAM = """
@@ -75,3 +77,34 @@ def test_what_a_terminal_would_obey_is_written_out() -> None:
         _, errors = process.communicate(timeout=PATIENCE_S)
 
     assert errors.decode().splitlines()[0].endswith(r" \x1b[2J\x9b" + "\tl\xe9on 0")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has it")
+def test_a_log_on_a_full_disk_stops_neither_and_goes_on_when_there_is_room() -> None:
+    program = """
+import logging, os, time
+from umad.stderr_log import StderrLog
+log = StderrLog()
+log.open("info")
+logging.getLogger("test").info("lost")
+while not log._n_dropped:
+    time.sleep(0.01)
+os.dup2(1, 2)  # room again
+log.say("umad ready")
+log.close()
+"""
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    finally:
+        os.close(full)
+
+    assert ended.returncode == 0
+    assert ended.stdout.decode().splitlines() == ["1 lines were dropped here", "umad ready"]

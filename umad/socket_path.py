@@ -5,6 +5,10 @@ it.
     macOS   ~/Library/Application Support/umad/umad.sock
     others  ~/.local/state/umad/umad.sock
 
+A login, cron, ssh and sudo give one user different variables. So clients that are told of no socket
+look at every place where a daemon of this user may listen (`socket_places`), and a daemon in one of
+them leaves a link in the last (`umad.daemon.socket_places`).
+
 Pure: the caller passes environment and platform in, and no file is looked at. Not: the folder, its
 mode or the lock beside the socket (the daemon's).
 """
@@ -47,13 +51,46 @@ def default_socket_path(environ: Mapping[str, str], platform: str) -> str:
     """
     if named := environ.get("UMAD_SOCKET"):
         return check_socket_path(named, platform)
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    # "All paths set in these environment variables must be absolute" (XDG base directories).
-    if PurePath(runtime).is_absolute():
-        folder = PurePath(runtime)
-    elif home := environ.get("HOME"):
-        state = "Library/Application Support" if platform == "darwin" else ".local/state"
-        folder = PurePath(home, state)
-    else:
+    folder = _runtime(environ) or _state(environ, platform)
+    if folder is None:
         raise BadConfig("neither UMAD_SOCKET nor HOME is set: name a socket", field="socket")
-    return check_socket_path(str(folder / "umad" / "umad.sock"), platform)
+    return check_socket_path(_socket_in(folder), platform)
+
+
+def socket_places(environ: Mapping[str, str], platform: str, uid: int) -> tuple[str, ...]:
+    """Every path at which a daemon of the user `uid` may listen that was told of none, best first.
+
+    Raises `BadConfig` where there is no such path.
+    """
+    if named := environ.get("UMAD_SOCKET"):
+        return (check_socket_path(named, platform),)
+    # pam_systemd's folder, also where the variable is missing or another user's.
+    login = PurePath(f"/run/user/{uid}") if platform == "linux" else None
+    folders = (_runtime(environ), _state(environ, platform), login)
+    paths = dict.fromkeys(_socket_in(folder) for folder in folders if folder is not None)
+    fitting = tuple(path for path in paths if _fits(path, platform))
+    return fitting or (default_socket_path(environ, platform),)
+
+
+def _runtime(environ: Mapping[str, str]) -> PurePath | None:
+    # "All paths set in these environment variables must be absolute" (XDG base directories).
+    folder = PurePath(environ.get("XDG_RUNTIME_DIR", ""))
+    return folder if folder.is_absolute() else None
+
+
+def _state(environ: Mapping[str, str], platform: str) -> PurePath | None:
+    home = environ.get("HOME")
+    state = "Library/Application Support" if platform == "darwin" else ".local/state"
+    return PurePath(home, state) if home else None
+
+
+def _socket_in(folder: PurePath) -> str:
+    return str(folder / "umad" / "umad.sock")
+
+
+def _fits(path: str, platform: str) -> bool:
+    try:
+        check_socket_path(path, platform)
+    except BadConfig:
+        return False
+    return True

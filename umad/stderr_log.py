@@ -5,6 +5,7 @@ lines go through a bounded queue to a thread of their own; when the queue is ful
 dropped.
 """
 
+import errno
 import logging
 import os
 import queue
@@ -17,6 +18,8 @@ from typing_extensions import override
 # Not `sys.stderr`: its buffer for a stuck reader would delay the end of the process.
 STDERR_FD = 2
 QUEUED_LINES = 4096
+# stderr is a file on a disk that is full now, and may have room later.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Time to write what is queued at the end. A stuck reader must not keep the process alive.
 CLOSE_S = 1.0
 MOST_CAUSES = 8
@@ -101,5 +104,7 @@ class StderrLog(logging.Handler):
             try:
                 while left:
                     left = left[os.write(STDERR_FD, left) :]
-            except OSError:
-                return  # closed at one of the two ends: no one will ever read it
+            except OSError as error:
+                if error.errno not in _FULL:
+                    return  # closed at one of the two ends: no one will ever read it
+                self._n_dropped += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.gateways import LiveGateway, live_gateway
-from umad.cli.agents import AGENTS, Target
+from umad.cli.agents import AGENTS, Target, too_small
 from umad.cli.launch import environment
 
 TARGET = Target(url="http://127.0.0.1:8080", model="nano", key="secret", cells=4096)
@@ -70,6 +70,68 @@ def test_a_key_for_the_cloud_is_not_left_for_an_agent_to_prefer() -> None:
     assert "ANTHROPIC_API_KEY" not in found
     assert found["HOME"] == "/home/me"
     assert found["ANTHROPIC_AUTH_TOKEN"] == "secret"
+
+
+@pytest.mark.parametrize(
+    ("agent", "cells", "trained", "said"),
+    [
+        pytest.param(
+            "claude",
+            8192,
+            131_072,
+            "claude sends about 24,000 tokens before you have said anything, and nano has a "
+            "context of 8,192: start the daemon with --ctx-size 65536",
+            id="the default of umad serve",
+        ),
+        pytest.param(
+            "codex",
+            8192,
+            4096,
+            "codex sends about 13,000 tokens before you have said anything, and nano has a "
+            "context of 8,192: start the daemon with --ctx-size 65536 and a longer model (nano was "
+            "trained on 4,096)",
+            id="a model that cannot have more",
+        ),
+        pytest.param(
+            "opencode",
+            12_288,
+            0,
+            "opencode sends about 11,000 tokens before you have said anything, and nano has a "
+            "context of 12,288: start the daemon with --ctx-size 65536",
+            id="no room left for an answer",
+        ),
+        pytest.param("claude", 32_768, 0, None, id="enough for Claude Code"),
+        pytest.param("aider", 8192, 0, None, id="enough for aider"),
+        pytest.param("claude", 0, 0, None, id="a context nobody knows"),
+    ],
+)
+def test_a_context_smaller_than_the_agents_own_prompt_is_told_with_what_to_set(
+    agent: str, cells: int, trained: int, said: str | None
+) -> None:
+    target = Target(url="http://127.0.0.1:8080", model="nano", key="k", cells=cells)
+
+    assert too_small(agent, target, trained) == said
+
+
+def test_every_agent_has_room_in_the_context_that_it_is_advised() -> None:
+    for name, agent in AGENTS.items():
+        target = Target(url="http://x", model="m", key="k", cells=agent.wants_cells)
+
+        assert too_small(name, target, 0) is None
+
+
+def test_the_warning_is_given_and_the_agent_starts(running: LiveGateway, tmp_path: Path) -> None:
+    path = install(tmp_path, "claude")
+
+    started = launch(running, "claude", path=path)
+    printed = launch(running, "--print", "claude", path=path)
+
+    for done in (started, printed):
+        assert done.returncode == 0
+        assert done.stderr.startswith("umad: claude sends about 24,000 tokens")
+        assert "--ctx-size 65536" in done.stderr
+    assert json.loads(started.stdout)["environment"]["ANTHROPIC_MODEL"] == "nano"
+    assert printed.stdout.splitlines()[-1] == "claude"
 
 
 def test_an_agent_starts_with_its_own_arguments_and_umads_environment(

@@ -1,4 +1,4 @@
-"""The probe, what is remembered of it, and the budgets that are refused."""
+"""The probe, what is remembered of it, and the budgets that are warned of."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
 from umad.daemon.bandwidth import BandwidthMemory, Budget, machine_memory, settle_budget
 from umad.daemon.read_probe import read_bytes_per_s
-from umad.errors import BadConfig
 
 
 class Probe:
@@ -80,27 +79,28 @@ def test_where_nothing_can_be_measured_there_is_no_budget_unless_asked_for(
     assert settle_budget(5.0, remembering(probe), origin="--x") == Budget(gbps=5.0, measured=False)
 
 
-def test_a_budget_above_the_bandwidth_is_refused_and_says_where_it_stands(
-    remembering: Callable[[Probe], BandwidthMemory],
+def test_a_budget_above_the_bandwidth_is_taken_with_a_warning_that_says_where_it_stands(
+    remembering: Callable[[Probe], BandwidthMemory], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(BadConfig) as caught:
-        settle_budget(320.0, remembering(Probe(30.0, 33.5)), origin="umad.yaml:3")
+    budget = settle_budget(320.0, remembering(Probe(30.0, 33.5)), origin="umad.yaml:3")
 
-    assert caught.value.message == (
+    assert budget == Budget(gbps=320.0, measured=False)
+    (warning,) = caplog.messages
+    assert warning == (
         "umad.yaml:3: bmt_budget_gbps is 320 GB/s, and this machine was measured to read "
-        "33.5 GB/s: name a lower rate, or auto"
+        "33.5 GB/s, so it holds nothing back here; a lower rate would"
     )
-    assert caught.value.field == "bmt_budget_gbps"
 
 
-def test_nobody_is_refused_for_a_probe_that_was_disturbed(
-    remembering: Callable[[Probe], BandwidthMemory],
+def test_nobody_is_warned_for_a_probe_that_was_disturbed(
+    remembering: Callable[[Probe], BandwidthMemory], caplog: pytest.LogCaptureFixture
 ) -> None:
     probe = Probe(8.0, 33.5)
 
     budget = settle_budget(20.0, remembering(probe), origin="--bmt-budget-gbps")
 
     assert budget == Budget(gbps=20.0, measured=False)
+    assert caplog.messages == []
     assert remembering(probe).known() == 33.5
 
 

@@ -3,13 +3,15 @@
 Not: decisions, which are the daemon's. Every command but `serve`, `demo` and `config` is one more
 client of the socket.
 
-    app          the root command, and `main`
+    app          the root command, and `main`        commands   every command's words and help
     exits        error -> line on stderr and exit code; the one place that knows the codes
-    connect      from a command's options to a connected client
+    connect      a connected client                  printed    safe names and texts
     flags        one flag per option of the configuration
     tables       tables and figures as every command prints them
     serve        serve (becomes the daemon)          gateway    gateway (HTTP in front of one)
     run          run: one prompt (stream: to stdout) chat       run: a conversation
+    talk         its turns, settings and /commands   typed      what a person types or pastes
+    piped        text that is piped in               answer_form  --format
     running      ps, cancel, priority, forget                models     load, unload
     metrics      metrics                             config     config show, check, example
     bench        bench                               launch     launch; agents: settings of each

@@ -46,6 +46,10 @@ class Agent:
     # The command that installs it.
     install: str
     setting: Callable[[Target], Setting] = field(repr=False)
+    # Tokens of its first request: its own instructions and tools, before the user has said much.
+    prompt_tokens: int
+    # The context to work in that its makers, or those of local servers, advise.
+    wants_cells: int
 
 
 def _claude(target: Target) -> Setting:
@@ -119,11 +123,52 @@ def _aider(target: Target) -> Setting:
     )
 
 
+# 64k for agents with tools: https://ollama.com/blog/launch. 8k for aider:
+# https://aider.chat/docs/llms/ollama.html. Their own prompts, as people measured them:
 AGENTS: Mapping[str, Agent] = {
     "claude": Agent(
-        program="claude", install="npm install -g @anthropic-ai/claude-code", setting=_claude
+        program="claude",
+        install="npm install -g @anthropic-ai/claude-code",
+        setting=_claude,
+        prompt_tokens=24_000,  # https://github.com/janhq/jan/issues/8108
+        wants_cells=65_536,
     ),
-    "codex": Agent(program="codex", install="npm install -g @openai/codex", setting=_codex),
-    "opencode": Agent(program="opencode", install="npm install -g opencode-ai", setting=_opencode),
-    "aider": Agent(program="aider", install="pipx install aider-chat", setting=_aider),
+    "codex": Agent(
+        program="codex",
+        install="npm install -g @openai/codex",
+        setting=_codex,
+        prompt_tokens=13_000,  # https://github.com/openai/codex/issues/19212
+        wants_cells=65_536,
+    ),
+    "opencode": Agent(
+        program="opencode",
+        install="npm install -g opencode-ai",
+        setting=_opencode,
+        prompt_tokens=11_000,  # https://github.com/anomalyco/opencode/issues/8984
+        wants_cells=65_536,
+    ),
+    "aider": Agent(
+        program="aider",
+        install="pipx install aider-chat",
+        setting=_aider,
+        prompt_tokens=4_000,  # its instructions and a map of the repository
+        wants_cells=8_192,
+    ),
 }
+
+
+def too_small(name: str, target: Target, trained_tokens: int) -> str | None:
+    """What to set where the agent's own prompt does not fit into the model's context; else None.
+
+    trained_tokens: the longest text that the model was trained on; 0 where that is not known.
+    """
+    agent = AGENTS[name]
+    if not target.cells or target.cells >= agent.prompt_tokens + _ANSWER_TOKENS:
+        return None
+    advice = f"start the daemon with --ctx-size {agent.wants_cells}"
+    if 0 < trained_tokens < agent.prompt_tokens:
+        advice += f" and a longer model ({target.model} was trained on {trained_tokens:,})"
+    return (
+        f"{name} sends about {agent.prompt_tokens:,} tokens before you have said anything, and "
+        f"{target.model} has a context of {target.cells:,}: {advice}"
+    )

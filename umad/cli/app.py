@@ -1,6 +1,6 @@
 """Defines the root command and the process's entry.
 
-Not: any command's own work; each is in the file named after it.
+Not: the commands (`umad.cli.commands`), nor their work.
 """
 
 import os
@@ -10,20 +10,13 @@ from collections.abc import Sequence
 import click
 
 from umad.cli.bench import bench
-from umad.cli.config import config
-from umad.cli.demo import demo
+from umad.cli.commands import COMMANDS
 from umad.cli.exits import NearestGroup, run_command
-from umad.cli.metrics import metrics
-from umad.cli.models import load, unload
-from umad.cli.run import run
-from umad.cli.running import cancel, forget, priority, ps
-from umad.cli.serve import serve
 from umad.version import __version__
 
 
 @click.group(
     cls=NearestGroup,
-    later={"gateway": "umad.cli.gateway", "launch": "umad.cli.launch"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
@@ -34,20 +27,7 @@ def umad() -> None:
     """
 
 
-for _command in (
-    serve,
-    run,
-    ps,
-    metrics,
-    cancel,
-    priority,
-    forget,
-    load,
-    unload,
-    config,
-    demo,
-    bench,
-):
+for _command in (*COMMANDS, bench):
     umad.add_command(_command)
 
 

@@ -1,79 +1,75 @@
-"""Holds the conversation of `umad run`: a prompt, a reply, and again.
+"""Holds the conversation of `umad run`: a message, an answer, and again.
 
-Ctrl-C ends the reply that is being written, Ctrl-D the conversation; `/new` begins another.
+Ctrl-C ends the answer that is being written; a second one, or one at an empty prompt, leaves.
 Blocks the process's main thread while a person types; no event loop runs then.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable
 
 import click
 
+from umad.cli.printed import printable
 from umad.cli.stream import stream
-from umad.cli.tables import printable
+from umad.cli.talk import Left, Talk
+from umad.cli.typed import Dropped, read_message
 from umad.errors import ConnectionLost, NoDaemon, UmadError
-from umad.request import ChatMessage, GenerateRequest
 from umad.service import Service
 
-with contextlib.suppress(ImportError):
-    import readline  # noqa: F401  # gives `input` editing and a history, where it is built in
 
-Turns = tuple[ChatMessage, ...]
-
-
-def converse(
-    runner: asyncio.Runner,
-    client: Service,
-    request: Callable[[Turns], GenerateRequest],
-    first: Turns,
-    *,
-    as_json: bool,
-) -> None:
-    """Talk until Ctrl-D. `first`: turns that every conversation begins with.
+def converse(runner: asyncio.Runner, client: Service, talk: Talk, *, as_json: bool) -> None:
+    """Talk until the person leaves.
 
     Raises the error that ends the conversation, for example a daemon that is gone.
     """
-    click.echo("Ctrl-C ends a reply, Ctrl-D the conversation, /new begins another.", err=True)
-    turns = first
+    click.echo("Ctrl-C ends an answer, Ctrl-D or /bye the conversation; /help says more.", err=True)
     while True:
         try:
-            line = input("> ").strip()
-        except KeyboardInterrupt:
-            click.echo("\n(Ctrl-D leaves)", err=True)
-            continue
-        except EOFError:
+            text = read_message()
+        except Dropped:
             click.echo(err=True)
+            continue
+        except (EOFError, KeyboardInterrupt) as ended:
+            click.echo(err=True)
+            if isinstance(ended, KeyboardInterrupt):
+                raise
             return
-        if line == "/new":
-            turns = first
-        elif line:
-            turns = _turn(runner, client, request, turns, line, as_json=as_json)
+        try:
+            if _is_command(text):
+                click.echo(talk.obey(text), err=True)
+            elif text:
+                _turn(runner, client, talk, text, as_json=as_json)
+        except Left:
+            return
+        except (ConnectionLost, NoDaemon):
+            raise
+        except UmadError as error:
+            click.echo(f"umad: {printable(error.message)}", err=True)
 
 
-def _turn(
-    runner: asyncio.Runner,
-    client: Service,
-    request: Callable[[Turns], GenerateRequest],
-    turns: Turns,
-    line: str,
-    *,
-    as_json: bool,
-) -> Turns:
-    """The conversation after this line: with the line and its reply, or unchanged if there was no
-    reply.
-    """
-    asked = (*turns, ChatMessage(role="user", content=line))
-    reply: list[str] = []
+def _is_command(text: str) -> bool:
+    """Whether it is for this program. A path, and a text of several lines, are for the model."""
+    words = text.split(maxsplit=1)
+    is_one = text.startswith("/") and "/" not in words[0][1:]
+    return is_one and ("\n" not in text or words[0] == "/set")
+
+
+def _turn(runner: asyncio.Runner, client: Service, talk: Talk, text: str, *, as_json: bool) -> None:
+    """One message and its answer, which is kept as far as it came."""
+    answer: list[str] = []
+    # A list, because the coroutine below may be left in the middle.
+    ended: list[bool] = []
+
+    async def ask() -> None:
+        try:
+            await stream(client, talk.asking(text), answer.append, as_json=as_json)
+        finally:
+            ended.append(True)
+
     try:
-        runner.run(stream(client, request(asked), reply.append, as_json=as_json))
+        runner.run(ask())
     except KeyboardInterrupt:
+        if not ended:
+            raise  # the second one, before the first had ended the answer
         click.echo("(ended)", err=True)
-    except (ConnectionLost, NoDaemon):
-        raise
-    except UmadError as error:
-        click.echo(f"umad: {printable(error.message)}", err=True)
-        return turns
-    if not reply:
-        return turns
-    return (*asked, ChatMessage(role="assistant", content="".join(reply)))
+    finally:
+        talk.keep(text, "".join(answer))

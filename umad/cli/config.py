@@ -9,56 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from umad.cli.exits import NearestGroup
+from umad.cli.printed import printable
 from umad.config import Settings
 from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
 from umad.configuration.sample import sample_text
+from umad.configuration.shown import shown_line
 from umad.configuration.sources import LoadedSettings, default_path, load
 
 _LIST_TARGETS = tuple(option.target for option in LISTS)
 
-file_option = click.option(
-    "--config",
-    "path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Configuration file. [env: UMAD_CONFIG]",
-)
 
-
-@click.group(cls=NearestGroup)
-def config() -> None:
-    """Show or check the configuration, or print an example of it."""
-
-
-@config.command()
-@file_option
-@click.option("--json", "as_json", is_flag=True, help="Print stable JSON.")
-def show(path: Path | None, as_json: bool) -> None:
+def show(path: Path | None, *, as_json: bool) -> None:
     """Print every option with its value and where that comes from."""
     loaded = load(environ=os.environ, path=path)
     if as_json:
         click.echo(json.dumps(option_rows(loaded), indent=2))
         return
     source = loaded.path or f"none ({default_path(os.environ)} does not exist)"
-    click.echo(f"# file: {source}")
-    for row in option_rows(loaded):
-        text = yaml.safe_dump(row["value"], default_flow_style=True, width=10_000)
-        line = f"{row['name']}: {text.removesuffix('...' + chr(10)).strip()}"
-        click.echo(f"{line:<48} # {row['from']}")
+    click.echo(f"# file: {printable(str(source))}")
+    for option in OPTIONS:
+        origin = printable(loaded.origins.get(option.name, "default"))
+        click.echo(f"{shown_line(option, loaded.settings):<48} # {origin}")
 
 
-@config.command()
-@file_option
 def check(path: Path | None) -> None:
     """Exit 0 when the configuration is good; say what is wrong and exit 2 otherwise."""
     loaded = load(environ=os.environ, path=path)
     click.echo(f"{loaded.path or 'the built-in defaults'}: good")
 
 
-@config.command()
 def example() -> None:
     """Print a configuration file with every option, its unit, default and effect."""
     click.echo(sample_text(), nl=False)

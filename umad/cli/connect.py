@@ -1,4 +1,4 @@
-"""Makes a client of the running daemon from a command's options.
+"""Makes a client of the running daemon for a command.
 
 Not: the client itself (`umad.client`), nor starting a daemon. One connection per command.
 """
@@ -8,18 +8,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import click
-
 from umad.client import AsyncClient, ClientOptions
 from umad.service import Service
 
 T = TypeVar("T")
 _OPTIONS = ClientOptions(name="umad-cli")
-
-socket_option = click.option(
-    "--socket", metavar="PATH", help="Socket of the daemon. [env: UMAD_SOCKET]"
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print stable JSON.")
 
 
 @contextmanager

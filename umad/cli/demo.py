@@ -48,9 +48,6 @@ LONGER_S = 60.0
 LINE_S = 5.0
 
 
-@click.command()
-@click.option("--seconds", type=click.FloatRange(1, 3600), default=20.0, show_default=True)
-@click.option("--model", default="nano", show_default=True, help="Model to serve.")
 def demo(seconds: float, model: str) -> None:
     """Run three chats beside one long job and show what each of them felt."""
     with tempfile.TemporaryDirectory(prefix="umad-demo-", dir=_short_folder()) as folder:

@@ -91,21 +91,22 @@ def one_line(elapsed_s: float, apps: Sequence[AppFigures]) -> str:
 
 
 def verdict(scorecard: Mapping[str, Any]) -> str:
-    """Whether the guard held, and if not, what may be the reason."""
+    """One sentence: what held, and how much else the machine had to do."""
     beyond_pct, cap = scorecard["over_cap_pct"], scorecard["latency_cap"]
     if beyond_pct is None:
         return "Nobody interactive got two tokens, so nothing is known of the guard."
-    told = f"{number(beyond_pct)} % of the waits were longer than {cap:g} of what they are alone"
     if scorecard["guard_held"]:
-        return f"The guard held: {told}, and 5 may be."
+        return (
+            f"The guard held: {number(beyond_pct)} % of the waits were longer than {cap:g} of what "
+            "they are alone, and 5 may be."
+        )
+    held = f"{number(100.0 - beyond_pct)} % of the waits were"
+    alone = f"within {cap:g} of what they are alone"
     lost_pct = scorecard["cores_lost_pct"] or 0.0
     if lost_pct > BUSY_PCT:
-        return (
-            f"The guard did not hold: {told}. For {number(lost_pct)} % of the time others had the "
-            "cores that the model wanted, and the guard decides only what umad runs: try again "
-            "when the machine has less to do."
-        )
-    return f"The guard did not hold: {told}, or a few of them much longer."
+        others = f"For {number(lost_pct)} % of the time others had the cores"
+        return f"{others}, and {held} still {alone}."
+    return f"{held} {alone}; the rest were longer, or a few of them much longer."
 
 
 def idle(apps: Sequence[AppFigures]) -> list[str]:

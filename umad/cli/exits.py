@@ -8,18 +8,16 @@ The only place that maps errors to codes. Not: the errors themselves (`umad.erro
 
 import contextlib
 import difflib
-import importlib
 import io
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import click
 from typing_extensions import override
 
-from umad.cli.tables import printable
+from umad.cli.printed import printable
 from umad.errors import (
     BadConfig,
     BadRequest,
@@ -131,27 +129,7 @@ def _say(message: str, code: int) -> int:
 
 
 class NearestGroup(click.Group):
-    """A group that answers an unknown command with the nearest one it has.
-
-    `later` maps names of commands to modules. A module is imported when its command is asked for,
-    because its imports would cost every other command a tenth of a second.
-    """
-
-    def __init__(self, *args: Any, later: Mapping[str, str] | None = None, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._later = dict(later or {})
-
-    @override
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *self._later])
-
-    @override
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = self._later.get(cmd_name)
-        if module is not None:
-            command: click.Command = getattr(importlib.import_module(module), cmd_name)
-            return command
-        return super().get_command(ctx, cmd_name)
+    """A group that answers an unknown command with the nearest one it has."""
 
     @override
     def resolve_command(

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from umad.configuration.options import LISTS, SCALARS, Option
+from umad.configuration.options import LISTS, MODEL, OPTIONS, Option
 
-FLAGGED: tuple[Option, ...] = (*SCALARS, *LISTS)
+FLAGGED: tuple[Option, ...] = OPTIONS
 # What `umad gateway` needs to know of a daemon's options, and is handed by `umad serve`.
 _SHARED = ("socket", "socket_owner", "log_level", "verbose")
 GATEWAY: tuple[Option, ...] = tuple(
-    option for option in FLAGGED if option.target[0] == "http" or option.name in _SHARED
+    option for option in OPTIONS if option.target[0] == "http" or option.name in _SHARED
 )
 
 
@@ -30,7 +30,7 @@ def option_flags(
                 *_spellings(option),
                 _parameter(option.name),
                 default=None,
-                multiple=option in LISTS,
+                multiple=option is MODEL or option in LISTS,
                 metavar=option.kind.metavar or None,
                 help=f"{option.help} [env: {option.variables[0]}]",
                 hidden=not (option.shown or show_all),
@@ -45,12 +45,20 @@ def given_flags(options: Iterable[Option], given: Mapping[str, Any]) -> dict[str
     texts: dict[str, str] = {}
     for option in options:
         value = given[_parameter(option.name)]
-        if option in LISTS:
+        if option is MODEL:
+            if value:
+                texts[option.name] = models_text(value)
+        elif option in LISTS:
             if value:
                 texts[option.name] = ",".join(value)
         elif value is not None:
             texts[option.name] = str(value).lower() if isinstance(value, bool) else str(value)
     return texts
+
+
+def models_text(models: Iterable[str]) -> str:
+    """Models as one text. Their paths may have commas in them."""
+    return "[" + ", ".join("'" + one.replace("'", "''") + "'" for one in models) + "]"
 
 
 def as_arguments(options: Iterable[Option], flags: Mapping[str, str]) -> list[str]:

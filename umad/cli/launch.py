@@ -16,32 +16,18 @@ from urllib.parse import urlsplit
 
 import click
 
-from umad.cli.agents import AGENTS, KEY_VARIABLE, Agent, Setting, Target
-from umad.cli.config import file_option
-from umad.cli.connect import call, socket_option
+from umad.cli.agents import AGENTS, KEY_VARIABLE, Agent, Setting, Target, too_small
+from umad.cli.commands import DEFAULT_GATEWAY
+from umad.cli.connect import call
+from umad.cli.printed import printable
 from umad.configuration.sources import load
 from umad.errors import BadConfig, NoDaemon, UnknownModel, Unsupported
 from umad.isolated import absolute_folders
 
-LISTEN = "127.0.0.1:8080"
 NO_KEY = "umad"
 _HEALTH_S = 5.0
 
 
-@click.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog="What follows the agent's name is given to the agent: umad launch claude --continue",
-)
-@click.argument("agent", type=click.Choice(list(AGENTS)))
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("--model", help="Model for all the agent's roles.  [default: the first loaded]")
-@click.option(
-    "--url",
-    help=f"Address of the gateway.  [default: http of the configuration, else http://{LISTEN}]",
-)
-@click.option("--print", "only_print", is_flag=True, help="Print the environment, start nothing.")
-@file_option
-@socket_option
 def launch(
     agent: str,
     arguments: tuple[str, ...],
@@ -58,9 +44,12 @@ def launch(
     chosen = AGENTS[agent]
     key = os.environ.get(KEY_VARIABLE) or NO_KEY
     address = (url or _configured(path)).rstrip("/")
-    name, cells = _model(call(socket, lambda client: client.models()), model)
-    setting = chosen.setting(Target(url=address, model=name, key=key, cells=cells))
+    row = _model(call(socket, lambda client: client.models()), model)
+    target = Target(url=address, model=str(row["name"]), key=key, cells=_context(row))
+    setting = chosen.setting(target)
+    warning = too_small(agent, target, int(row.get("n_ctx_train") or 0))
     if only_print:
+        _warn(warning)
         _print(chosen, setting, arguments)
         return
     program = shutil.which(
@@ -69,6 +58,7 @@ def launch(
     if program is None:
         raise Unsupported(f"{agent} is not installed; {chosen.install} brings it")
     _check_gateway(address)
+    _warn(warning)
     sys.stdout.flush()
     os.execve(
         program,
@@ -84,7 +74,7 @@ def environment(setting: Setting, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _configured(path: Path | None) -> str:
-    listen = load(environ=os.environ, path=path).settings.http.listen or LISTEN
+    listen = load(environ=os.environ, path=path).settings.http.listen or DEFAULT_GATEWAY
     if listen.startswith("unix:"):
         raise BadConfig(
             f"agents cannot reach a gateway at {listen}; let it listen at HOST:PORT", field="http"
@@ -94,22 +84,29 @@ def _configured(path: Path | None) -> str:
     return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]', '') else host}:{port}"
 
 
-def _model(rows: Sequence[Mapping[str, Any]], wanted: str | None) -> tuple[str, int]:
-    """Name and cells of the model to use."""
+def _model(rows: Sequence[Mapping[str, Any]], wanted: str | None) -> Mapping[str, Any]:
+    """The row of the model to use."""
     names = [str(row["name"]) for row in rows]
     if not names:
         raise UnknownModel("no model is loaded; umad load MODEL loads one")
     if wanted is not None and wanted not in names:
         raise UnknownModel(f"no model {wanted!r} is loaded; there are {', '.join(names)}")
-    row = rows[names.index(wanted)] if wanted is not None else rows[0]
-    return str(row["name"]), int(row.get("ctx") or 0)
+    return rows[names.index(wanted)] if wanted is not None else rows[0]
+
+
+def _context(row: Mapping[str, Any]) -> int:
+    """The most tokens of one conversation; 0 where that is not known."""
+    known = [int(row[name]) for name in ("ctx", "text_tokens") if row.get(name)]
+    return min(known, default=0)
 
 
 def _check_gateway(url: str) -> None:
     """Raises `NoDaemon` where no gateway answers at `url`, `BadConfig` where it is no address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadConfig(f"{url} is no address; write one like http://{LISTEN}", field="url")
+        raise BadConfig(
+            f"{url} is no address; write one like http://{DEFAULT_GATEWAY}", field="url"
+        )
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=_HEALTH_S)
     try:
@@ -117,10 +114,16 @@ def _check_gateway(url: str) -> None:
         connection.getresponse().read()
     except (OSError, http.client.HTTPException) as error:
         raise NoDaemon(
-            f"no gateway answers at {url}; umad serve --http {LISTEN} has one"
+            f"no gateway answers at {url}; umad serve --http {DEFAULT_GATEWAY} has one"
         ) from error
     finally:
         connection.close()
+
+
+def _warn(warning: str | None) -> None:
+    """Say it on stderr: a shell may read stdout."""
+    if warning is not None:
+        click.echo(f"umad: {printable(warning)}", err=True)
 
 
 def _print(agent: Agent, setting: Setting, arguments: Sequence[str]) -> None:

@@ -9,8 +9,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from umad.cli.connect import call, json_option, socket_option
-from umad.cli.tables import number, open_console, plain_table, printable
+from umad.cli.connect import call
+from umad.cli.printed import printable
+from umad.cli.tables import number, open_console, plain_table
 from umad.metrics.csv_rows import csv_header, csv_row
 
 # Times are milliseconds; the columns fit a terminal of 80.
@@ -28,11 +29,7 @@ _SHARED = (
 )
 
 
-@click.command()
-@socket_option
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print a header and one line.")
-def metrics(socket: str | None, as_json: bool, as_csv: bool) -> None:
+def metrics(socket: str | None, *, as_json: bool, as_csv: bool) -> None:
     """Show what every app felt over the last seconds."""
     if as_json and as_csv:
         raise click.UsageError("choose one of --json and --csv.")

@@ -4,15 +4,11 @@ import json
 
 import click
 
-from umad.cli.connect import call, json_option, socket_option
-from umad.cli.tables import printable
+from umad.cli.connect import call
+from umad.cli.printed import printable
 
 
-@click.command()
-@click.argument("model")
-@socket_option
-@json_option
-def load(model: str, socket: str | None, as_json: bool) -> None:
+def load(model: str, socket: str | None, *, as_json: bool) -> None:
     """Load MODEL and wait until it answers."""
     facts = call(socket, lambda client: client.load(model))
     if as_json:
@@ -21,9 +17,6 @@ def load(model: str, socket: str | None, as_json: bool) -> None:
         click.echo(f"{printable(str(facts.get('name', model)))} is loaded")
 
 
-@click.command()
-@click.argument("model")
-@socket_option
 def unload(model: str, socket: str | None) -> None:
     """End MODEL's engine; requests that run on it fail."""
     call(socket, lambda client: client.unload(model))

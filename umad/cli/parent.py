@@ -4,10 +4,6 @@ import os
 import signal
 import threading
 
-import click
-
-until_stdin_closes = click.option("--until-stdin-closes", is_flag=True, hidden=True)
-
 
 def end_with_stdin() -> None:
     """End this process as by SIGTERM once the holder of its stdin is gone, killed or not."""

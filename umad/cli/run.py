@@ -1,4 +1,4 @@
-"""Runs `umad run [MODEL] [PROMPT]`: one answer to a prompt or to piped stdin, else a conversation.
+"""Runs `umad run [MODEL] [PROMPT]`: one answer to a prompt and what is piped in, or a conversation.
 
 It is only a client: it starts no daemon, and Ctrl-C ends the request alone. Not: the conversation
 itself (`umad.cli.chat`).
@@ -6,62 +6,32 @@ itself (`umad.cli.chat`).
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from umad.cli.answer_form import constraint_of
 from umad.cli.chat import converse
-from umad.cli.connect import connect, json_option, socket_option
+from umad.cli.connect import connect
+from umad.cli.piped import joined, piped_text
 from umad.cli.stream import stream
+from umad.cli.talk import Talk
 from umad.errors import BadRequest
 from umad.nano import NAME
-from umad.request import ChatMessage, GenerateRequest, SamplingParams
+from umad.request import GenerateRequest, SamplingParams
 from umad.service import Service
 
-# More than any model's context in text; what is longer is a mistake such as `umad run < disk.img`.
-MAX_STDIN_BYTES = 8 * 2**20
 
-_SAMPLING: tuple[tuple[str, type, str], ...] = (
-    ("max_tokens", int, "Stop after so many tokens."),
-    ("temperature", float, "0 always takes the likeliest token."),
-    ("top_k", int, "Draw from the K likeliest tokens; 0 is off."),
-    ("top_p", float, "Draw from the likeliest tokens that make up P; 1 is off."),
-    ("min_p", float, "Drop tokens below P times the likeliest; 0 is off."),
-    ("typical_p", float, "Draw from the most typical tokens that make up P; 1 is off."),
-    ("repetition_penalty", float, "Divide the logits of tokens seen lately; 1 is off."),
-    ("frequency_penalty", float, "Subtract per occurrence; 0 is off."),
-    ("presence_penalty", float, "Subtract once seen; 0 is off."),
-    ("seed", int, "Draw the same tokens again."),
-    ("logprobs", int, "Report so many alternatives per token (with --json)."),
-)
-
-
-def _sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for name, kind, text in reversed(_SAMPLING):
-        command = click.option("--" + name.replace("_", "-"), name, type=kind, help=text)(command)
-    return command
-
-
-@click.command()
-@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
-@_sampling_options
-@click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
-@click.option("--ignore-eos", is_flag=True, help="Go on past the model's own end.")
-@click.option("--chat", "as_chat", is_flag=True, help="Send PROMPT as a chat message.")
-@click.option("--system", metavar="TEXT", help="System message; implies --chat.")
-@click.option("--lane", metavar="LANE", help="interactive, background, or a configured lane.")
-@click.option("--session", metavar="NAME", help="Keep the context under this name.")
-@click.option("--deadline-ms", type=int, metavar="N", help="Give up after so long.")
-@socket_option
-@json_option
 def run(
     words: tuple[str, ...],
     stop: tuple[str, ...],
     ignore_eos: bool,
+    raw: bool,
     as_chat: bool,
     system: str | None,
+    answer_format: str | None,
     lane: str | None,
     session: str | None,
     deadline_ms: int | None,
@@ -69,60 +39,55 @@ def run(
     as_json: bool,
     **sampled: Any,
 ) -> None:
-    """Complete PROMPT, or text piped in; with neither, hold a conversation.
-
-    A single word is the MODEL when it is `nano`, the path of a GGUF file, or the name of a loaded
-    model; anything else is the PROMPT.
-    """
+    """Answer a prompt, what is piped in, or both; with neither, hold a conversation."""
     if len(words) > 2:
         raise click.UsageError("put the prompt in quotes: umad run [MODEL] [PROMPT].")
+    as_chat = as_chat or system is not None
+    if raw and as_chat:
+        raise click.UsageError("choose one of --raw and --chat (which --system implies).")
     sampling = SamplingParams(
         stop=stop,
         ignore_eos=ignore_eos,
         **{name: value for name, value in sampled.items() if value is not None},
     )
     sampling.check()
+    constraint = None if answer_format is None else constraint_of(answer_format)
 
     # A runner, not one `asyncio.run`: stdin is read between two runs, where Ctrl-C still works.
     with asyncio.Runner() as runner, connect(runner, socket) as client:
-        model, prompt = None, None
-        if words:
-            prompt = words[1] if words[1:] else None
-            # The daemon has a working folder of its own.
-            file = Path(words[0]).absolute()
-            path = str(file) if file.suffix == ".gguf" and file.is_file() else None
-            model, prompt = runner.run(_sort_out(client, words[0], prompt, path))
-        if prompt is None and not sys.stdin.isatty():
-            prompt = _read_stdin()
-
-        def request(messages: tuple[ChatMessage, ...] | None) -> GenerateRequest:
-            return GenerateRequest(
-                prompt=prompt if messages is None else None,
-                messages=messages,
+        model, prompt = runner.run(_sort_out(client, words))
+        if not sys.stdin.isatty():
+            prompt = joined(piped_text(has_prompt=prompt is not None), prompt)
+            if not prompt:
+                raise BadRequest("stdin is empty; pipe a prompt in or give one: umad run PROMPT")
+        template = None if raw or as_chat else runner.run(_has_template(client, model))
+        talk = Talk(
+            request=GenerateRequest(
                 model=model,
                 sampling=sampling,
+                constraint=constraint,
                 lane=lane,
                 session=session,
                 deadline_ms=deadline_ms,
-            )
-
-        first = () if system is None else (ChatMessage(role="system", content=system),)
+            ),
+            system=system,
+        )
         if prompt is None:
-            converse(runner, client, request, first, as_json=as_json)
+            talk.raw = raw or template is False
+            if template is False:
+                click.echo("It has no chat template: it goes on with each line.", err=True)
+            converse(runner, client, talk, as_json=as_json)
             return
-        chat = as_chat or system is not None
-        user = ChatMessage(role="user", content=prompt)
-        asked = request((*first, user) if chat else None)
-        runner.run(stream(client, asked, as_json=as_json))
+        talk.raw = not (as_chat or template)
+        runner.run(stream(client, talk.asking(prompt), as_json=as_json))
 
 
-async def _sort_out(
-    client: Service, word: str, prompt: str | None, path: str | None
-) -> tuple[str | None, str | None]:
-    """(model, prompt) of the words; a model that is named and not loaded is loaded.
-
-    path: the whole path where `word` is a GGUF file that is there.
-    """
+async def _sort_out(client: Service, words: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """(model, prompt) of the words; a model that is named and not loaded is loaded."""
+    if not words:
+        return None, None
+    word, prompt = words[0], words[1] if words[1:] else None
+    path = _file_of(word)
     loaded = {str(one["name"]) for one in await client.models()}
     if word in loaded:
         return word, prompt
@@ -132,14 +97,18 @@ async def _sort_out(
     return str(facts["name"]), prompt
 
 
-def _read_stdin() -> str:
-    raw = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
-    if len(raw) > MAX_STDIN_BYTES:
-        raise BadRequest(f"stdin holds more than {MAX_STDIN_BYTES} bytes; send a shorter prompt")
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest("stdin is not UTF-8 text; convert it first") from error
-    if not text:
-        raise BadRequest("stdin is empty; pipe a prompt in or give one: umad run PROMPT")
-    return text
+def _file_of(word: str) -> str | None:
+    """The whole path of a GGUF file that is there; the daemon has a working folder of its own."""
+    file = Path(word).absolute()
+    return str(file) if file.suffix == ".gguf" and file.is_file() else None
+
+
+async def _has_template(client: Service, model: str | None) -> bool | None:
+    """Whether the model has a chat template; None where that cannot be known."""
+    rows = [dict(row) for row in await client.models()]
+    serving = [row for row in rows if row.get("error") is None and model in (None, row["name"])]
+    row: Mapping[str, Any] = serving[0] if serving else {}
+    if "has_chat_template" not in row and row.get("state") not in (None, "ready"):
+        row = await client.load(str(row["name"]))  # which waits until its file is read
+    found = row.get("has_chat_template")
+    return None if found is None else bool(found)

@@ -8,8 +8,9 @@ from typing import Any
 import click
 from rich.table import Table
 
-from umad.cli.connect import call, json_option, socket_option
-from umad.cli.tables import number, open_console, plain_table, printable
+from umad.cli.connect import call
+from umad.cli.printed import printable
+from umad.cli.tables import number, open_console, plain_table
 from umad.service import Service
 
 ListedRows = Sequence[Mapping[str, Any]]
@@ -41,10 +42,7 @@ _REQUEST_COLUMNS = (
 )
 
 
-@click.command()
-@socket_option
-@json_option
-def ps(socket: str | None, as_json: bool) -> None:
+def ps(socket: str | None, *, as_json: bool) -> None:
     """Show loaded models, and the requests and sessions on them."""
     models, sessions = call(socket, _look)
     if as_json:
@@ -80,19 +78,12 @@ def _cell(value: object) -> str:
     return str(value) if isinstance(value, int) else number(value)
 
 
-@click.command()
-@click.argument("request")
-@socket_option
 def cancel(request: str, socket: str | None) -> None:
     """End REQUEST, as `umad ps` names it."""
     call(socket, lambda client: client.cancel(request))
     click.echo(f"{request} is cancelled")
 
 
-@click.command()
-@click.argument("session", required=False)
-@click.option("--all", "everything", is_flag=True, help="Everything that is kept, of everybody.")
-@socket_option
 def forget(session: str | None, everything: bool, socket: str | None) -> None:
     """Remove what is kept of SESSION from memory and disk.
 
@@ -115,10 +106,6 @@ def _sessions(n: int) -> str:
     return f"{n} session{'' if n == 1 else 's'}"
 
 
-@click.command()
-@click.argument("session")
-@click.argument("lane")
-@socket_option
 def priority(session: str, lane: str, socket: str | None) -> None:
     """Move SESSION, or a request, to LANE; it counts from the next token."""
     moved = call(socket, lambda client: client.set_priority(session, lane))

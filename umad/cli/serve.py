@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from umad.cli.config import file_option
-from umad.cli.flags import FLAGGED, GATEWAY, as_arguments, given_flags, option_flags
-from umad.cli.parent import end_with_stdin, until_stdin_closes
-from umad.configuration.meanings import IPC_WORDS, said_at_start
+from umad.cli.flags import FLAGGED, GATEWAY, as_arguments, given_flags, models_text
+from umad.cli.parent import end_with_stdin
+from umad.configuration.meanings import said_at_start
 from umad.configuration.sources import LoadedSettings, load
 from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
@@ -20,19 +19,13 @@ from umad.gateway.door.check import check_door
 from umad.isolated import python_module
 
 
-@click.command(epilog="Every key that `umad config show` lists is a flag too.")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
-@file_option
-@option_flags(FLAGGED)
-@click.option("--ipc", type=click.Choice(IPC_WORDS), default="uds", help="How clients connect.")
-@until_stdin_closes
 def serve(
     models: tuple[str, ...], path: Path | None, ipc: str, until_stdin_closes: bool, **given: Any
 ) -> int:
     """Serve MODELs (default: nano, which ships with umad) to every app of this user."""
     flags = given_flags(FLAGGED, given)
     if models:
-        flags["model"] = "[" + ", ".join(_quoted(one) for one in models) + "]"
+        flags["model"] = models_text([*models, *given["set_model"]])
     loaded = load(environ=os.environ, flags=flags, path=path)
     if until_stdin_closes:
         end_with_stdin()
@@ -61,7 +54,3 @@ def _budget(loaded: LoadedSettings) -> Budget | None:
         machine_memory(settings.engine.threads, os.environ),
         origin=loaded.origins.get("bmt_budget_gbps", "defaults"),
     )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

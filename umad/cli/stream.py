@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from umad.cli.tables import shown_text
+from umad.cli.printed import shown_text
 from umad.errors import UmadError
 from umad.protocol.errors import error_of_failed
 from umad.request import GenerateRequest

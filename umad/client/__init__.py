@@ -29,6 +29,7 @@ ends that pass a failure on, brings the daemon's error as a last event, `Failed`
     options       timeouts and bounds    opening     the socket's path, hello, connect errors
     logits        reads rows of logits, chooses tokens
     attaching     fetches the descriptor of the memory that holds those rows
+    finding       the socket among the places where it may be
     trust         checks which user listens on the socket
 
 State belongs to a client and to the loop or thread that uses it; nothing here locks.

@@ -16,9 +16,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from umad.asker import MACHINE_USER, Asker
 from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
+from umad.client.finding import find_socket
 from umad.client.link import Link
 from umad.client.methods import EventFlow, Gathering, Question, dressed
-from umad.client.opening import socket_path
+from umad.client.opening import places_of
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.clock import Clock, MonotonicClock
 from umad.errors import ConnectionLost
@@ -70,8 +71,9 @@ def _gathers(
 class AsyncClient:
     """Connects at its first use and again after a loss; requests on a lost connection are lost.
 
-    path: the daemon's socket; None for the default (`umad.socket_path`). Besides the errors it
-    names, every method may raise `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded`.
+    path: the daemon's socket; None for where this user's is (`umad.socket_path`). Besides the
+    errors it names, every method may raise `NoDaemon`, `Refused`, `ConnectionLost` and
+    `DeadlineExceeded`.
     """
 
     def __init__(
@@ -81,10 +83,10 @@ class AsyncClient:
         options: ClientOptions | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._path = socket_path(path)
+        self._places = places_of(path)
         self._options = options or DEFAULT_OPTIONS
         self._clock = clock or MonotonicClock()
-        self._link = Link(self._path, self._options)
+        self._link = Link(self._places, self._options)
         self._asker: Asker | None = None
 
     async def __aenter__(self) -> Self:
@@ -166,7 +168,7 @@ class AsyncClient:
         """
         return await asyncio.to_thread(
             attach_ring,
-            self._path,
+            find_socket(self._places, self._options.socket_owner),
             self._options,
             self._clock,
             request,

@@ -17,8 +17,9 @@ from umad.asker import MACHINE_USER, Asker
 from umad.client import verbs
 from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.channel import Channel
+from umad.client.finding import find_socket
 from umad.client.methods import EventFlow, Gathering, Question, dressed
-from umad.client.opening import socket_path
+from umad.client.opening import places_of
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.clock import Clock, MonotonicClock
 from umad.errors import (
@@ -78,10 +79,10 @@ def _gathers(verb: Callable[P, Gathering[T, R]]) -> Callable[Concatenate["Client
 class Client:
     """Connects at its first use and again after a loss.
 
-    path: the daemon's socket; None for the default (`umad.socket_path`). Besides the errors it
-    names, every method may raise `NoDaemon`, `Refused`, `ConnectionLost` and `DeadlineExceeded`. It
-    raises `LimitExceeded` while an iterator of this client is open or another thread uses the
-    client: use two clients for two requests at once.
+    path: the daemon's socket; None for where this user's is (`umad.socket_path`). Besides the
+    errors it names, every method may raise `NoDaemon`, `Refused`, `ConnectionLost` and
+    `DeadlineExceeded`. It raises `LimitExceeded` while an iterator of this client is open or
+    another thread uses the client: use two clients for two requests at once.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Client:
         options: ClientOptions | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._path = socket_path(path)
+        self._places = places_of(path)
         self._options = options or DEFAULT_OPTIONS
         self._clock = clock or MonotonicClock()
         self._channel: Channel | None = None
@@ -130,7 +131,8 @@ class Client:
         """
         if asker == MACHINE_USER:
             return self
-        other = type(self)(self._path, options=self._options, clock=self._clock)
+        other = type(self)(self._places[0], options=self._options, clock=self._clock)
+        other._places = self._places
         other._asker = asker
         return other
 
@@ -145,11 +147,14 @@ class Client:
             )
         try:
             if self._channel is None or not self._channel.is_alive():
-                self._channel = Channel.open(self._path, self._options, self._clock)
+                self._channel = Channel.open(self._found(), self._options, self._clock)
         except BaseException:
             self._busy.release()
             raise
         return self._channel
+
+    def _found(self) -> str:
+        return find_socket(self._places, self._options.socket_owner)
 
     def _next_id(self) -> int:
         self._last_id += 1
@@ -210,7 +215,7 @@ class Client:
         the tokens. Raises `UnknownRequest`.
         """
         return attach_ring(
-            self._path, self._options, self._clock, request, choose=choose, asker=self._asker
+            self._found(), self._options, self._clock, request, choose=choose, asker=self._asker
         )
 
     def choose(self, request: str, position: int, token: int) -> None:

@@ -6,17 +6,19 @@ Belongs to the loop that first used it.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from umad.client.connection import Connection, open_connection
+from umad.client.finding import find_socket
 from umad.client.options import ClientOptions
 from umad.errors import ConnectionLost, LimitExceeded
 
 
 class Link:
-    """At most one connection to the socket at `path`."""
+    """At most one connection to the daemon, whose socket is at one of `places`."""
 
-    def __init__(self, path: str, options: ClientOptions) -> None:
-        self._path = path
+    def __init__(self, places: Sequence[str], options: ClientOptions) -> None:
+        self._places = places
         self._options = options
         # The last connection, open or lost.
         self.connection: Connection | None = None
@@ -31,7 +33,8 @@ class Link:
             if self._closed:
                 raise ConnectionLost("this client was closed")
             if self.connection is None or not self.connection.is_open:
-                self.connection = await open_connection(self._path, self._options)
+                path = find_socket(self._places, self._options.socket_owner)
+                self.connection = await open_connection(path, self._options)
             return self.connection
 
     async def close(self) -> None:

@@ -20,15 +20,15 @@ from umad.protocol.errors import error_of_failed
 from umad.protocol.frames import encode_frame
 from umad.protocol.messages import Hello, Message, Welcome, encode_request
 from umad.service import Failed
-from umad.socket_path import check_socket_path, default_socket_path
+from umad.socket_path import check_socket_path, socket_places
 from umad.version import __version__
 
 
-def socket_path(path: str | os.PathLike[str] | None) -> str:
-    """The given path, or the default one. Raises `BadConfig` where no socket can be there."""
+def places_of(path: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """The given path, or every place to look at. Raises `BadConfig` where no socket can be."""
     if path is None:
-        return default_socket_path(os.environ, sys.platform)
-    return check_socket_path(os.fspath(path), sys.platform)
+        return socket_places(os.environ, sys.platform, os.getuid())
+    return (check_socket_path(os.fspath(path), sys.platform),)
 
 
 def hello_frame(name: str) -> bytes:

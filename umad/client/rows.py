@@ -159,6 +159,8 @@ class MetricsRow(FeltRow):
     `umad.metrics.summary` defines how each figure is computed.
     """
 
+    # The model's name; in the scorecard of all, every model's, with commas.
+    model: str | None = None
     # Length of the measured window; absent from a single model's scorecard.
     window_s: float | None = None
     tokens_per_s_at_cap: float | None = None

@@ -8,6 +8,7 @@ its flags from the options defined here).
              gateway's) and limit_options are parts of it in files of their own
     option   Option: one of them
     sample   writes config/umad.yaml from that table
+    shown    writes one option's value as a line of such a file
     kinds    the values an option accepts: read from text, written as text, and their unit
     meanings words that are accepted but mean less here: one line each at start
     rules    lanes and rules of apps, the two options with a structure of their own

@@ -36,10 +36,12 @@ class ValueKind:
 def whole(
     low: int, high: int, *, unit: str, word: str | None = None, means: int | None = None
 ) -> ValueKind:
-    """Integers from low to high, or `word`, which stands for `means`."""
+    """Integers from low to high, or `word`, which stands for `means`. A number that `means` is may
+    be written too, as llama.cpp's programs take it.
+    """
 
     def read(text: str) -> int | None:
-        if word is not None and text == word:
+        if word is not None and (text == word or (means is not None and text == str(means))):
             return means
         value = int(text)
         if not low <= value <= high:

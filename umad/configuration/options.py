@@ -37,7 +37,8 @@ SCALARS: tuple[Option, ...] = (
         kind=PATH,
         help="Unix socket to listen on.",
         effect="Unset, it is $XDG_RUNTIME_DIR/umad/umad.sock, without that variable "
-        "~/.local/state/umad/umad.sock, on macOS ~/Library/Application Support/umad/umad.sock.",
+        "~/.local/state/umad/umad.sock, on macOS ~/Library/Application Support/umad/umad.sock. "
+        "Clients look at all of these, and a user has one daemon there.",
         example="/run/user/1000/umad/umad.sock",
         shown=True,
     ),

@@ -19,7 +19,6 @@ from typing import Literal
 from umad.cache_path import cache_folder
 from umad.engine.llamacpp.processor import processor_name
 from umad.engine.process import decode_threads
-from umad.errors import BadConfig
 from umad.isolated import python_module
 from umad.private_file import read_own, write_own
 
@@ -102,8 +101,8 @@ def settle_budget(
 ) -> Budget | None:
     """The budget in force; None where no bandwidth is known.
 
-    Raises `BadConfig` naming `origin` for a rate above the machine's, because such a budget would
-    limit nothing.
+    A rate above the machine's own limits nothing. It is taken all the same, with a warning that
+    names `origin`, because one configuration may serve several machines.
     """
     bandwidth_gbps = memory.known()
     if wanted == "auto":
@@ -111,13 +110,15 @@ def settle_budget(
             return None
         return Budget(gbps=round(bandwidth_gbps, 2), measured=True)
     if bandwidth_gbps is not None and wanted > bandwidth_gbps:
-        # Something else may have disturbed the probe months ago, so measure again before refusing.
+        # Something else may have disturbed the probe months ago, so measure again before warning.
         bandwidth_gbps = memory.measured() or bandwidth_gbps
         if wanted > bandwidth_gbps:
-            raise BadConfig(
-                f"{origin}: bmt_budget_gbps is {wanted:g} GB/s, and this machine was measured to "
-                f"read {bandwidth_gbps:.1f} GB/s: name a lower rate, or auto",
-                field="bmt_budget_gbps",
+            log.warning(
+                "%s: bmt_budget_gbps is %g GB/s, and this machine was measured to read %.1f GB/s, "
+                "so it holds nothing back here; a lower rate would",
+                origin,
+                wanted,
+                bandwidth_gbps,
             )
     return Budget(gbps=wanted, measured=False)
 

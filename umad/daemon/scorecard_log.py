@@ -54,4 +54,4 @@ async def write_scorecards(
 def _append(path: Path, row: str) -> None:
     path = path.expanduser()
     is_new = not path.exists() or path.stat().st_size == 0
-    append_own(path, ((csv_header() if is_new else "") + row).encode("ascii"))
+    append_own(path, ((csv_header() if is_new else "") + row).encode())

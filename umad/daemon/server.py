@@ -44,12 +44,12 @@ from umad.daemon.saved_sessions import SavedSessions
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import BACKLOG, SocketFile
+from umad.daemon.socket_places import claim_socket
 from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
 from umad.exit_codes import INTERRUPTED
 from umad.metrics.scorecard import Scorecard
-from umad.socket_path import default_socket_path
 from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
@@ -87,11 +87,9 @@ def run_daemon(
     companions: (name, command) of front ends to keep running beside the daemon.
 
     Raises the `UmadError` that keeps the daemon from starting: another daemon has the socket
-    (`AlreadyRunning`), nobody can have it (`BadConfig`), the budget is out of reach (`BadConfig`),
-    or a model cannot be loaded.
+    (`AlreadyRunning`), nobody can have it (`BadConfig`), or a model cannot be loaded.
     """
-    path = Path(settings.socket or default_socket_path(os.environ, sys.platform))
-    socket_file = SocketFile.claim(path.expanduser())
+    socket_file = claim_socket(settings.socket, os.environ, sys.platform)
     stderr = StderrLog()
     stderr.open(settings.logging.level, verbose=settings.logging.verbose)
 

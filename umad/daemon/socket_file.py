@@ -5,6 +5,7 @@ two daemons could otherwise lock two files of one name. The holder of the lock m
 that a dead daemon left behind.
 """
 
+import contextlib
 import fcntl
 import os
 import shlex
@@ -30,6 +31,8 @@ class SocketFile:
     def __init__(self, path: Path, lock_fd: int, sock: socket.socket) -> None:
         self.path = path
         self.sock = sock
+        # A link to the socket, removed with it (`umad.daemon.socket_places`).
+        self.link: Path | None = None
         self._lock_fd = lock_fd
         made = os.stat(path)
         self._made = (made.st_dev, made.st_ino)
@@ -54,6 +57,10 @@ class SocketFile:
     def close(self) -> None:
         """Stop listening, remove the socket if it is still the one made here, release the lock."""
         self.sock.close()
+        if self.link is not None and self.link.is_symlink():
+            with contextlib.suppress(OSError):
+                if os.readlink(self.link) == os.fspath(self.path):
+                    self.link.unlink()
         try:
             found = os.lstat(self.path)
             if (found.st_dev, found.st_ino) == self._made:
@@ -118,7 +125,7 @@ def _lock(lock_path: Path, path: Path) -> int:
     except BlockingIOError as error:
         said = os.pread(fd, _PID_BYTES, 0).strip()
         os.close(fd)
-        raise AlreadyRunning(_taken(path, said)) from error
+        raise taken(path, said) from error
     except OSError as error:  # a file system that has no locks
         os.close(fd)
         raise BadConfig(
@@ -135,16 +142,18 @@ def _lock(lock_path: Path, path: Path) -> int:
     return fd
 
 
-def _taken(path: Path, said: bytes) -> str:
-    """The error text for a socket that another daemon owns.
+def taken(path: Path, said: bytes) -> AlreadyRunning:
+    """The error for a socket that another daemon owns.
 
-    said: the content of the lock file. It goes into the suggested command only as a number, because
-    others may have written the file.
+    said: its pid, as the lock file has it. It goes into the suggested command only as a number,
+    because others may have written the file.
     """
     if not said.isdigit() or len(said) == _PID_BYTES or not int(said):
-        return f"another daemon owns {path}; use it, or stop it"
+        return AlreadyRunning(f"another daemon owns {path}; use it, or stop it")
     pid = int(said)
-    return f"another daemon (pid {pid}) owns {path}; use it, or stop it with: kill {pid}"
+    return AlreadyRunning(
+        f"another daemon (pid {pid}) owns {path}; use it, or stop it with: kill {pid}"
+    )
 
 
 def _remove_stale(path: Path) -> None:

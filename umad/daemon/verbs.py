@@ -117,7 +117,9 @@ class DaemonVerbs:
     async def scorecard(self) -> Mapping[str, Any]:
         """The scorecard as of now."""
         memory = await self._memory.facts(self._supervisor)
-        return self._scorecard.snapshot(self._clock.now_ns(), memory)
+        card = self._scorecard.snapshot(self._clock.now_ns(), memory)
+        # Also models that nobody has asked yet, which the scorecard does not know.
+        return card | {"model": ", ".join(engine.name for engine in self._supervisor) or None}
 
     def _check_open(self) -> None:
         if self.draining:

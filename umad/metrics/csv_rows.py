@@ -54,6 +54,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "over_cap_pct",
     "over_cap_alone_pct",
     "cores_lost_pct",
+    "model",
 )
 
 

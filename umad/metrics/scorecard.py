@@ -306,12 +306,17 @@ class Scorecard:
         for number, facts in self._models.items():
             name = self._model_names.names[number]
             by_model[name] = latest = self._latest(facts, now_ns, memory.get(name))
-            models[name] = section(whole.of("model", number), latest)
+            models[name] = {"model": name, **section(whole.of("model", number), latest)}
         others = [held for name, held in memory.items() if name not in by_model]
         total = Latest.total(
             list(by_model.values()), others, pending_ns=self._pending.wall_ns(now_ns)
         )
-        return {"window_s": self._window_ns / 1e9, **section(whole, total), "models": models}
+        return {
+            "model": ", ".join(models) or None,
+            "window_s": self._window_ns / 1e9,
+            **section(whole, total),
+            "models": models,
+        }
 
     def _latest(self, facts: _Model, now_ns: int, held: MemoryFacts | None) -> Latest:
         faulted, over_tokens = facts.faults.read(held, facts.tokens, now_ns)

@@ -83,6 +83,8 @@ class FakeModel:
     script: tuple[str, str] | None = None
     # The chat family that says how `script` writes its calls (`umad.chat`).
     family: str = "plain"
+    # Whether it says that it has a chat template; None to say nothing of it.
+    chat_template: bool | None = None
 
     def write(self, path: Path) -> Path:
         """Make the model's file."""
@@ -319,12 +321,14 @@ def main(arguments: Sequence[str]) -> None:
                 os.kill(os.getpid(), -model.exit_status)
             sys.stderr.write("told to exit\n")
             sys.exit(model.exit_status)
-        facts = {
+        facts: dict[str, Any] = {
             "name": Path(path).stem,
             "n_ctx": 4096,
             "backend": "fake",
             "chat_family": model.family,
             "takes_tools": model.family != "plain",
         }
+        if model.chat_template is not None:
+            facts["has_chat_template"] = model.chat_template
         engine.send(EngineReady(facts=facts))
         engine.run()

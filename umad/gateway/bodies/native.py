@@ -31,11 +31,15 @@ class ModelBody(BaseModel):
 
 
 class PriorityBody(BaseModel):
-    """POST /priority. `target` is a session's name or a request's id."""
+    """POST /priority. Give one of the three: a session's name, a request's id, or a `target`, which
+    may be either.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    target: str = Field(min_length=1, max_length=256)
+    session: str | None = Field(default=None, min_length=1, max_length=256)
+    request: str | None = Field(default=None, min_length=1, max_length=256)
+    target: str | None = Field(default=None, min_length=1, max_length=256)
     lane: str = Field(min_length=1, max_length=256)
 
 

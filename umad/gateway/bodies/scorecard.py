@@ -13,8 +13,12 @@ Count = int
 
 
 class Section(BaseModel):
-    """One model, or all of them."""
+    """One model, or all of them.
 
+    `model` is its name, or the names of all with commas.
+    """
+
+    model: str | None
     tokens_per_s_at_cap: Measure
     tokens_per_s: Measure
     latency_cap: Measure

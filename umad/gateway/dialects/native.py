@@ -112,7 +112,12 @@ async def _unload(call: GatewayCall) -> ASGIApp:
 
 async def _priority(call: GatewayCall) -> ASGIApp:
     body = call.body(PriorityBody)
-    return answer({"moved": await call.service.set_priority(body.target, body.lane)})
+    named = [one for one in (body.session, body.request, body.target) if one is not None]
+    if len(named) != 1:
+        raise BadRequest(
+            "priority names a session, a request, or a target that is either", field="session"
+        )
+    return answer({"moved": await call.service.set_priority(named[0], body.lane)})
 
 
 async def _cancel(call: GatewayCall) -> ASGIApp:
