@@ -64,7 +64,7 @@ NAME = "qwen-coder-30b-q8"
 
 def words(kv_type: str) -> list[str]:
     """The command as a shell gives it to umad, less the program's name."""
-    said = COMMAND.replace("f16|q8|q6", kv_type)
+    said = COMMAND.replace("\\\n", "").replace("f16|q8|q6", kv_type)
     program, *arguments = shlex.split(said)
     assert program == "umad"
     return arguments
