@@ -1,12 +1,14 @@
 """A conversation of `umad run`: commands, messages of several lines, pastes, Ctrl-C."""
 
+import asyncio
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ import pytest
 from tests.cli.conftest import Fakes, Umad
 from tests.cli.test_run import LONG, Terminal, reply, running
 from tests.live import wait_until
+from umad.cli.chat import _turn
 from umad.cli.talk import HELP, Left, Talk
 from umad.cli.typed import unwrapped
 from umad.errors import BadRequest
 from umad.request import ChatMessage, GenerateRequest, SamplingParams
+from umad.service import Accepted, Event
 
 Open = Callable[..., Terminal]
 CTRL_C, CTRL_D = "\x03", "\x04"
@@ -150,6 +154,37 @@ def test_ctrl_c_ends_the_answer_and_the_next_message_is_answered(
     chat.until("> ")
     chat.type("and now?\n")
     chat.until(reply(7, 3))
+
+
+class StuckClient:
+    """A daemon whose answers cannot be ended: what waits for the end waits for ever."""
+
+    def __init__(self) -> None:
+        self.began, self.cancelled = threading.Event(), threading.Event()
+
+    async def events(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        yield Accepted(request="r1", model="m", lane="interactive", queue_position=0)
+        try:
+            self.began.set()
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+            await asyncio.Event().wait()
+
+
+def test_a_second_ctrl_c_leaves_where_the_first_cannot_end_the_answer() -> None:
+    client = StuckClient()
+
+    def press_twice() -> None:
+        for event in (client.began, client.cancelled):
+            event.wait(30)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    presses = threading.Thread(target=press_twice)
+    presses.start()
+    with asyncio.Runner() as runner, pytest.raises(KeyboardInterrupt):
+        _turn(runner, client, talk(), "hello", as_json=False)  # type: ignore[arg-type]
+    presses.join(30)
 
 
 def test_ctrl_c_at_the_prompt_leaves(terminal: Open) -> None:
