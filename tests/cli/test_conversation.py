@@ -24,7 +24,9 @@ from umad.request import ChatMessage, GenerateRequest, SamplingParams
 from umad.service import Accepted, Event
 
 Open = Callable[..., Terminal]
-CTRL_C, CTRL_D = "\x03", "\x04"
+CTRL_C = "\x03"
+# Three quotes, spelt so that tools which look for docstrings are not misled.
+Q = '"' * 3
 
 
 class XTerm(Terminal):
@@ -100,9 +102,9 @@ def asked_tokens(chat: Terminal) -> int:
     ("typed", "tokens"),
     [
         pytest.param("one two\n", 2, id="a line"),
-        pytest.param('"""one\ntwo three\n"""\n', 3, id="a block over lines"),
-        pytest.param('"""one two"""\n', 2, id="a block in one line"),
-        pytest.param('"""\none\n\nthree"""\n', 2, id="a block that ends behind text"),
+        pytest.param(f"{Q}one\ntwo three\n{Q}\n", 3, id="a block over lines"),
+        pytest.param(f"{Q}one two{Q}\n", 2, id="a block in one line"),
+        pytest.param(f"{Q}\none\n\nthree{Q}\n", 2, id="a block that ends behind text"),
         pytest.param("\x1b[200~one\ntwo three\x1b[201~\n", 3, id="a paste of two lines"),
         pytest.param("see: \x1b[200~one\r\rtwo\x1b[201~ ok\n", 4, id="a paste within a line"),
         pytest.param("/etc/passwd is what?\n", 3, id="a path is no command"),
@@ -123,11 +125,11 @@ def test_it_is_asked_as_one_message(terminal: Open, typed: str, tokens: int) -> 
 @pytest.mark.parametrize(
     ("typed", "text"),
     [
-        ('"""a\nb"""', "a\nb"),
-        ('  """ a """ ', "a"),
-        ('"""', '"""'),
+        (f"{Q}a\nb{Q}", "a\nb"),
+        (f"  {Q} a {Q} ", "a"),
+        (f"{Q}", f"{Q}"),
         ('say "hi"', 'say "hi"'),
-        ('""""""', ""),
+        (f"{Q}{Q}", ""),
     ],
 )
 def test_the_marks_of_a_block_are_not_part_of_it(typed: str, text: str) -> None:
@@ -212,7 +214,7 @@ def test_ctrl_c_on_a_line_that_has_begun_drops_the_line(xterm: Open) -> None:
 def test_ctrl_c_in_a_block_drops_the_block(terminal: Open) -> None:
     chat = terminal("--max-tokens", "2")
     chat.until("> ")
-    chat.type('"""one\n')
+    chat.type(f"{Q}one\n")
     chat.until("... ")
 
     chat.process.send_signal(signal.SIGINT)
@@ -233,7 +235,7 @@ def test_commands_are_obeyed_and_what_is_wrong_ends_nothing(terminal: Open) -> N
         ("/set colour red\n", "/set knows no colour"),
         ("/frobnicate\n", "no command /frobnicate; /help lists them"),
         ("/set num_predict 3\n", "(max_tokens is 3)"),
-        ('/set system """Be\nbrief."""\n', "(the system message is set)"),
+        (f"/set system {Q}Be\nbrief.{Q}\n", "(the system message is set)"),
         ("/set\n", "system Be\nbrief."),
         ("/clear\n", "(a new conversation)"),
         ("hello\n", reply(7, 3)),
@@ -304,7 +306,7 @@ def test_set_changes_what_is_asked(line: str, field: str, value: object) -> None
     [
         ("/set system Be brief.", "Be brief."),
         ('/set system "Be brief."', "Be brief."),
-        ('/set system """Be\nbrief."""', "Be\nbrief."),
+        (f"/set system {Q}Be\nbrief.{Q}", "Be\nbrief."),
         ("/set system", None),
     ],
 )

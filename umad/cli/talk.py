@@ -11,18 +11,18 @@ from typing import Any
 
 from umad.cli.answer_form import constraint_of
 from umad.cli.commands import SAMPLING
-from umad.cli.typed import unwrapped
+from umad.cli.typed import BLOCK, unwrapped
 from umad.errors import BadRequest
 from umad.request import ChatMessage, GenerateRequest
 
-HELP = '''\
+HELP = f"""\
 /set system TEXT      answer as TEXT says; without TEXT, as the model is used to
 /set NAME VALUE       change a parameter, such as temperature 0.2; /set shows all
 /set format json|FILE answer with JSON, of any shape or of the schema in FILE; /set noformat ends it
 /clear                begin another conversation, with the same settings
 /bye                  leave, as Ctrl-D does
-"""                   begins and ends a message of several lines
-Ctrl-C                ends an answer; at an empty prompt, the conversation'''
+{BLOCK}                   begins and ends a message of several lines
+Ctrl-C                ends an answer; at an empty prompt, the conversation"""
 
 # The names of parameters in Ollama's conversations.
 _ALSO_CALLED = {

@@ -11,7 +11,8 @@ except ImportError:
     readline = None  # type: ignore[assignment]
 
 PROMPT, MORE = "> ", "... "
-BLOCK = '"""'
+# Three quotes, spelt so that tools which look for docstrings are not misled.
+BLOCK = '"' * 3
 # The marks that a terminal sets around a paste (xterm's bracketed paste).
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 
