@@ -23,10 +23,20 @@ from bench import busy
 ROOT = Path(__file__).parents[1]
 
 
+def _obey_interrupts() -> None:
+    """Undo what a shell does to the programs that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run(command: Sequence[str], words: IO[bytes]) -> int:
     """Its exit code; where this process is told to end, it and all that it started end first."""
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=words, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=words,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_obey_interrupts,
     )
     try:
         return process.wait()

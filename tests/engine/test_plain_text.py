@@ -75,10 +75,10 @@ def test_a_thousand_control_tokens_are_found_as_soon_as_one() -> None:
     plain = PlainText([*names, "</s>", "<s>", "[INST]"])
     text = "<" * 200_000 + "<|reserved_7|>" + "<|reserved_" * 20_000
 
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     guarded = plain.guard(text)
 
-    assert time.perf_counter() - began_s < 2.0  # a minute as a plain list
+    assert time.process_time() - began_s < 2.0  # a minute as a plain list
     assert guarded.count("\ufdd0") == 1
 
 

@@ -66,7 +66,7 @@ _rids = iter(range(1, 1000))
 @pytest.mark.parametrize("kind", ["json_schema", "lark"])
 def test_numbers_that_make_an_automaton_of_as_many_states_are_refused(name: str, kind: str) -> None:
     text = text_of(MULTIPLES[name])
-    began_s = time.perf_counter()
+    began_s = time.process_time()
 
     with pytest.raises(BadRequest, match="multipleOf"):
         GUIDANCE.compiled(
@@ -75,7 +75,7 @@ def test_numbers_that_make_an_automaton_of_as_many_states_are_refused(name: str,
             else Constraint(kind="lark", text=f"start: %json {text}")
         )
 
-    assert time.perf_counter() - began_s < 1
+    assert time.process_time() - began_s < 1
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_what_is_no_json_is_for_others_to_refuse() -> None:
 
 def test_the_completions_of_one_request_share_a_compiled_grammar() -> None:
     kind, text = many_properties(300)
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     GUIDANCE.compiled(Constraint(kind="json_schema", text=text))
     alone_s = time.perf_counter() - began_s
 
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     others = [GUIDANCE.compiled(Constraint(kind="json_schema", text=text)) for _ in range(15)]
 
     assert kind == "json_schema"

@@ -245,9 +245,10 @@ def test_load_takes_as_long_for_a_file_that_is_there_as_for_one_that_is_not(
         http.post("/load", json={"model": path})
         return time.perf_counter() - began_s
 
+    # The least of many: other programs only ever add to a time.
     with gateway.http(headers=ALICE) as http:
-        pairs = [(took_s("/etc/passwd"), took_s("/no/such/file.gguf")) for _ in range(40)]
-    there, nowhere = (sorted(column)[len(column) // 2] for column in zip(*pairs, strict=True))
+        pairs = [(took_s("/etc/passwd"), took_s("/no/such/file.gguf")) for _ in range(60)]
+    there, nowhere = (min(column) for column in zip(*pairs, strict=True))
     assert max(there, nowhere) / min(there, nowhere) < 2.0
 
 
