@@ -1,7 +1,12 @@
 """Who goes first, by `scheduler.order`."""
 
+import pytest
+from typing_extensions import override
+
 from tests.scheduler.fake_device import Bench
 from umad.config import SchedulerSettings
+from umad.scheduler.queue.orders import ORDERS, FairOrder, Key
+from umad.scheduler.scheduled_request import ScheduledRequest
 
 DEADLINE = SchedulerSettings(order="deadline")
 
@@ -46,6 +51,56 @@ def test_a_request_without_a_deadline_is_not_shut_out_by_those_that_have_one() -
         bench.run(5)
 
     assert 1 in bench.ended
+
+
+@pytest.mark.parametrize("settings", [SchedulerSettings(), DEADLINE], ids=["fair", "deadline"])
+def test_its_own_apps_deadlines_do_not_shut_a_request_out(settings: SchedulerSettings) -> None:
+    bench = Bench(max_seqs=1, settings=settings)
+    bench.arrive(2, 20, 20)
+    bench.run(2)
+    bench.arrive(1, 20, 5)
+    rid = 100
+    while 1 not in bench.ended and rid < 2_000:
+        rid += 1
+        bench.arrive(rid, 20, 20, deadline_ms=1_000_000)
+        bench.run(5)
+
+    assert 1 in bench.ended
+
+
+def test_a_request_that_has_waited_long_is_behind_none_of_its_app() -> None:
+    bench = Bench(max_seqs=1)
+    bench.arrive(2, 20, 2_000)
+    bench.run(2)
+    bench.arrive(1, 20, 5)
+    while bench.now_ns < 11_000_000_000:
+        bench.step()
+    bench.arrive(3, 20, 5, deadline_ms=60_000)
+    bench.step()
+
+    waits = bench.scheduler.waits(bench.now_ns)
+
+    assert waits == {1: "as many run as may at once", 3: "behind 1 of its app"}
+
+
+class _LatestFirst(FairOrder):
+    @override
+    def within_app(self, entry: ScheduledRequest) -> Key:
+        return (-entry.arrived_ns, -entry.rid)
+
+
+def test_an_order_decides_between_the_requests_of_one_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ORDERS, "fair", _LatestFirst())
+    bench = Bench(max_seqs=1)
+    bench.arrive(1, 20, 5)
+    bench.run(2)
+    for rid in (2, 3, 4):
+        bench.arrive(rid, 20, 5)
+
+    while len(bench.ended) < 4:
+        bench.step()
+
+    assert list(bench.ended) == [1, 4, 3, 2]
 
 
 def test_for_a_higher_lane_the_latest_deadline_gives_way() -> None:

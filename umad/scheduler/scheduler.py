@@ -113,7 +113,7 @@ class Scheduler:
             raise InternalError(f"request {admission.rid} is here already")
         self._entries[admission.rid] = entry
         entry.account = self._counters[entry.lane].enter(entry.owner, entry.app)
-        self._waiting.append(entry)
+        self._waiting.add(entry)
         self._saver.look_up(entry, now_ns)
         self._placer.may_place = True
 
@@ -136,7 +136,7 @@ class Scheduler:
         entry.lane = lane
         entry.account = self._counters[lane].enter(entry.owner, entry.app)
         if is_waiting:
-            self._waiting.insert_by_arrival(entry)
+            self._waiting.add(entry)
         self._placer.may_place = True
 
     def pause(self, rid: int, *, gives_way: bool = True) -> None:

@@ -1,7 +1,8 @@
 """Defines the orders in which requests are served, one class for each order.
 
 Every "who goes first" of the scheduler asks its `Order` for a sort key; the smallest key is first.
-`scheduler.order` chooses the class by its name. A new order is one class and one row in `ORDERS`.
+`scheduler.order` chooses the class by its name. A new order is one class and one row in `ORDERS`: a
+subclass of `FairOrder` that overrides the keys in which it differs.
 
 Not: lanes. A lane with a higher priority goes first in every order, and so does a request that has
 waited for `waiting_line.AGING_NS`, so that nobody starves. Pure; nothing here has a state.
@@ -19,8 +20,19 @@ Key = tuple[float, ...]
 class Order(Protocol):
     """Sort keys. Each method is called once for each request that is compared."""
 
+    def within_app(self, entry: ScheduledRequest) -> Key:
+        """The key among the requests of one app and lane that wait for a place. It must not change
+        while the request waits."""
+        ...
+
     def waiting(self, entry: ScheduledRequest) -> Key:
-        """The key among the requests of one lane that wait for a place."""
+        """The key among the requests of one lane that wait for a place, each the first of its
+        app."""
+        ...
+
+    def aged(self, entry: ScheduledRequest) -> Key:
+        """The key among the requests of all lanes that have waited for `waiting_line.AGING_NS`,
+        each the oldest of its app."""
         ...
 
     def newcomer(self, entry: ScheduledRequest) -> Key:
@@ -41,7 +53,16 @@ class FairOrder(Order):
     fewest. A deadline counts within its app only."""
 
     @override
+    def within_app(self, entry: ScheduledRequest) -> Key:
+        return (entry.deadline_ns, entry.arrived_ns)
+
+    @override
     def waiting(self, entry: ScheduledRequest) -> Key:
+        return (*entry.account.turn, entry.arrived_ns)
+
+    @override
+    def aged(self, entry: ScheduledRequest) -> Key:
+        # No key here may rank a request last for ever: in an overload all that wait are aged.
         return (*entry.account.turn, entry.arrived_ns)
 
     @override

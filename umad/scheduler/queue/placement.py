@@ -196,7 +196,7 @@ class Placer:
         del self._running[victim.rid]
         victim.n_computed = 0
         victim.waiting_since_ns = now_ns
-        self._waiting.insert_by_arrival(victim)
+        self._waiting.add(victim)
         self.preemptions += 1
 
     def _enter(self, entry: ScheduledRequest, now_ns: int) -> None:
