@@ -4,13 +4,15 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from tests.daemon.house import Serve, asks, run, tokens_of, until
+from umad.embedding import EmbedRequest
 from umad.protocol.frames import encode_frame
-from umad.protocol.messages import Cancel, Generate, Hello, Models, Ping, Welcome
+from umad.protocol.messages import Cancel, Embed, Generate, Hello, Models, Ping, Sessions, Welcome
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Accepted, Failed
 from umad.testing import FakeModel
@@ -306,6 +308,39 @@ def test_one_app_leaves_room_in_the_queue_for_others(serve: Serve, tmp_path: obj
             assert (refused.failed.code, refused.failed.retryable) == ("queue_full", True)
             assert "greedy" in refused.failed.message
             assert isinstance((await wire.next())[1], Accepted)
+
+    run(test())
+
+
+def test_an_apps_embeddings_count_as_its_part_of_the_queue(serve: Serve, tmp_path: object) -> None:
+    def embeds(at: int, app: str) -> Embed:
+        return Embed(id=at, request=EmbedRequest(inputs=("a text",), app=app))
+
+    async def test() -> None:
+        async with serve(FakeModel(wait_for=f"{tmp_path}/never"), wait=False, queue=8) as house:
+            wire = await house.connect()
+
+            def live_of_greedy(n: int) -> Callable[[], Awaitable[bool]]:
+                async def are_live() -> bool:
+                    apps = [row["app"] for row in await wire.ask(Sessions(id="apps"))]
+                    return sorted(apps) == ["greedy"] * n + ["modest"]
+
+                return are_live
+
+            wire.send(asks(0, app="greedy"), *[embeds(at, "greedy") for at in range(1, 6)])
+
+            refused = await wire.ask(embeds(6, "greedy"))
+            wire.send(embeds(7, "modest"))
+
+            assert isinstance(refused, Failed)
+            assert (refused.code, refused.retryable) == ("queue_full", True)
+            assert "greedy" in refused.message
+            await until(live_of_greedy(6))
+
+            wire.send(*[Cancel(id=f"cancel {at}", own_id=at) for at in range(1, 6)])
+            await until(live_of_greedy(1))
+            wire.send(*[embeds(at, "greedy") for at in range(11, 16)])
+            await until(live_of_greedy(6))
 
     run(test())
 

@@ -14,6 +14,7 @@ continues each stream where it stopped.
     authority      decides who may ask for what, from one table
     verbs          carries out each request; listing: rows of `models` and `sessions`
     admission      makes an engine's order of a client's request: limits, lane, seed
+    app_shares     bounds what one app may have, so that the rest is left to the others
     completions    every live request: accepted, cancelled, moved, paused, ended
     forgetting     deletes a session wherever it is kept
     saved_sessions  removes files of sessions, also those of models that are not loaded

@@ -43,11 +43,6 @@ class Admission:
         self._shares_prefixes = shares_prefixes
         self._sessions: OrderedDict[str, OrderedDict[str, str | None]] = OrderedDict()
 
-    @property
-    def most_of_app(self) -> int:
-        """Most completions one app may have at once; the rest of the queue is for others."""
-        return self._limits.queue - self._limits.queue // 4
-
     def lane(
         self,
         app: str,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.daemon.admission import Admission, nth_order
+from umad.daemon.app_shares import AppShares
 from umad.daemon.authority import told_to
 from umad.daemon.engine import Engine
 from umad.daemon.generation import LiveGeneration, Recipient
@@ -40,13 +41,14 @@ MOST_UNREAD = 64
 class Completions:
     """The live requests of one daemon, by the daemon's name for them."""
 
-    def __init__(self, *, admission: Admission, scorecard: Scorecard, clock: Clock) -> None:
+    def __init__(
+        self, *, admission: Admission, shares: AppShares, scorecard: Scorecard, clock: Clock
+    ) -> None:
         self._admission = admission
+        self._shares = shares
         self._scorecard = scorecard
         self._clock = clock
         self._live: dict[str, LiveGeneration] = {}
-        # Number of completions by app or owner; entries at 0 are removed.
-        self._n_of: dict[str, int] = {}
         self._engines: set[Engine] = set()
         # Numbers of the completions that the scorecard counts; no number is used twice.
         self.rids = itertools.count(1)
@@ -89,7 +91,8 @@ class Completions:
             owner=asker.owner,
         )
         journal.check_room(first, request.n)
-        self._check_app(recipient, app, asker.owner or app, request.n)
+        self._shares.check(asker.owner or app, request.n, app=app)
+        self._check_unread(recipient, app, asker.owner or app, request.n)
 
         generation = LiveGeneration(
             client_id=message.id,
@@ -111,7 +114,7 @@ class Completions:
         )
         self.tell(recipient, encode_event(message.id, accepted))
         self._live[generation.request] = recipient.generations[message.id] = generation
-        self._count(asker.owner or app, request.n)
+        self._shares.began(generation.whose, request.n)
         self._engines.add(engine)
         owed = engine.owes_news
         for index in range(request.n):
@@ -136,33 +139,16 @@ class Completions:
             engine.watch()
         self.flush()
 
-    def _check_app(self, recipient: Recipient, app: str, whose: str, n: int) -> None:
-        """Raise `QueueFull` where one app would have more than its part of the queue.
-
-        whose: the owner, however many app names the owner uses; for the machine's user the app
-        itself.
-        """
-        most, n_live = self._admission.most_of_app, self._n_of.get(whose, 0)
-        if n_live + n > most:
-            raise QueueFull(
-                f"{app} has {n_live} completions live already, at most {most} of one app "
-                "may be; wait for some to end"
-            )
+    def _check_unread(self, recipient: Recipient, app: str, whose: str, n: int) -> None:
+        """Raise `QueueFull` where an app that leaves answers unread asks for too many more."""
         if not recipient.paused:
             return
-        unread = sum(
-            one.n_left for one in self if (one.owner or one.app) == whose and one.recipient.paused
-        )
+        unread = sum(one.n_left for one in self if one.whose == whose and one.recipient.paused)
         if unread + n > MOST_UNREAD:
             raise QueueFull(
                 f"{unread} completions of {app} are unread, at most {MOST_UNREAD} may be: read the "
                 "answers that have come, then ask again"
             )
-
-    def _count(self, app: str, n: int) -> None:
-        self._n_of[app] = self._n_of.get(app, 0) + n
-        if not self._n_of[app]:
-            del self._n_of[app]
 
     def find(self, request: str, asker: Asker = MACHINE_USER) -> LiveGeneration:
         """The live request of that name. Raises `UnknownRequest` also where `asker` may not touch
@@ -259,7 +245,7 @@ class Completions:
             encode_event(generation.client_id, _done(entry, ended, now_ns)),
         )
         generation.n_left -= 1
-        self._count(generation.owner or generation.app, -1)
+        self._shares.ended(generation.whose, 1)
         if generation.n_left == 0:
             self._forget(generation)
 
@@ -304,7 +290,7 @@ class Completions:
             recipient.flush()
 
     def _let_go(self, generation: LiveGeneration, reason: FinishReason) -> None:
-        self._count(generation.owner or generation.app, -generation.n_left)
+        self._shares.ended(generation.whose, generation.n_left)
         generation.n_left = 0
         engine = generation.engine
         now_ns = self._clock.now_ns()

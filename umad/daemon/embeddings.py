@@ -15,6 +15,7 @@ from typing import Any
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.daemon.admission import Admission
+from umad.daemon.app_shares import AppShares
 from umad.daemon.engine import Engine
 from umad.daemon.generation import Recipient
 from umad.embedding import EmbedRequest, RerankRequest
@@ -43,6 +44,11 @@ class Embedding:
     # The task that waits for the engine's answer; `cancel` cancels it.
     task: "asyncio.Task[Any] | None"
 
+    @property
+    def whose(self) -> str:
+        """By whom it is counted (`umad.daemon.app_shares`)."""
+        return self.owner or self.app
+
 
 class EmbeddingRequests:
     """The live requests to embed or to rerank of one daemon.
@@ -54,12 +60,14 @@ class EmbeddingRequests:
         self,
         *,
         admission: Admission,
+        shares: AppShares,
         scorecard: Scorecard,
         clock: Clock,
         most: int,
         rids: Iterator[int],
     ) -> None:
         self._admission = admission
+        self._shares = shares
         self._scorecard = scorecard
         self._clock = clock
         self._most = most
@@ -118,6 +126,7 @@ class EmbeddingRequests:
         finally:
             self._scorecard.ended(live.rid, reason, self._clock.now_ns())
             del self._live[live.request]
+            self._shares.ended(live.whose, 1)
             if not self._live:
                 self._idle.set()
         return {"model": engine.name, **value}
@@ -137,6 +146,7 @@ class EmbeddingRequests:
         app = asked.app or recipient.identity.app
         path = recipient.identity.path if asked.app is None else None
         lane = self._admission.lane_of(app, asked.lane, path=path, asker=asker)
+        self._shares.check(asker.owner or app, 1, app=app)
         live = Embedding(
             request=f"e{next(self._names)}",
             rid=next(self._rids),
@@ -151,6 +161,7 @@ class EmbeddingRequests:
             task=asyncio.current_task(),
         )
         self._live[live.request] = live
+        self._shares.began(live.whose, 1)
         self._idle.clear()
         self._scorecard.accepted(live.rid, engine.name, lane, app, live.accepted_ns)
         return live

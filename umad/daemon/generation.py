@@ -118,3 +118,8 @@ class LiveGeneration:
     def owner(self) -> str:
         """The owner of the request."""
         return self.asker.owner
+
+    @property
+    def whose(self) -> str:
+        """By whom it is counted (`umad.daemon.app_shares`)."""
+        return self.asker.owner or self.app

@@ -26,6 +26,7 @@ import uvloop
 from umad.clock import Clock, MonotonicClock
 from umad.config import Settings
 from umad.daemon.admission import Admission
+from umad.daemon.app_shares import AppShares
 from umad.daemon.bandwidth import Budget
 from umad.daemon.companion import close_companions, open_companions
 from umad.daemon.completions import Completions
@@ -159,9 +160,13 @@ class Daemon:
         admission = Admission(
             lanes=lanes, limits=settings.limits, shares_prefixes=settings.share_prefixes
         )
-        self._completions = Completions(admission=admission, scorecard=scorecard, clock=clock)
+        shares = AppShares(settings.limits)
+        self._completions = Completions(
+            admission=admission, shares=shares, scorecard=scorecard, clock=clock
+        )
         self._embeddings = EmbeddingRequests(
             admission=admission,
+            shares=shares,
             scorecard=scorecard,
             clock=clock,
             most=settings.limits.queue,

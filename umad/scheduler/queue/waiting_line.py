@@ -36,9 +36,7 @@ class _AppQueue:
         may be placed now."""
         if now_ns - self.since_ns >= AGING_NS:
             self.since_ns = min(one.waiting_since_ns for one in self.entries)
-            aged = [
-                one for one in self.entries if _is_ready(one, now_ns) and _is_aged(one, now_ns)
-            ]
+            aged = [one for one in self.entries if _is_ready(one, now_ns) and _is_aged(one, now_ns)]
             if aged:
                 return min(aged, key=lambda one: (one.waiting_since_ns, one.arrived_ns, one.rid))
         return next((one for one in self.entries if _is_ready(one, now_ns)), None)
@@ -105,7 +103,9 @@ class WaitingLine:
                     young.append((rank, self._order.waiting(head), head.rid, head))
         aged.sort()
         young.sort()
-        for *_, entry in (*aged, *young):
+        for *_, entry in aged:
+            yield entry
+        for *_, entry in young:
             yield entry
 
 
