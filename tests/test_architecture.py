@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from umad.engine.backend import BACKENDS
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "umad").rglob("*.py"))
 # The house keeps a file under about 300 lines; past this it surely holds two ideas.
@@ -60,6 +62,30 @@ def test_every_package_and_module_has_its_layer() -> None:
     present = {path.relative_to(ROOT / "umad").parts[0].removesuffix(".py") for path in SOURCES}
 
     assert present - {"__init__"} <= placed
+
+
+@pytest.mark.parametrize("module", BACKENDS.values())
+def test_a_backend_is_imported_by_its_name_alone(module: str) -> None:
+    """Where `umad.engine.wiring` opens it. Its own folder, if it has one, may know it."""
+    folder, _, name = module.rpartition(".")
+    own = ROOT / folder.replace(".", "/")
+
+    importers = [
+        name_of(path)
+        for path in SOURCES
+        if path.parent != own or folder == "umad.engine"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (
+                node.module == module
+                or (node.module == folder and name in [one.name for one in node.names])
+            )
+        )
+        or (isinstance(node, ast.Import) and module in [one.name for one in node.names])
+    ]
+
+    assert not importers
 
 
 def test_what_make_installs_is_pinned_and_names_no_place() -> None:

@@ -151,6 +151,28 @@ def test_a_page_names_only_what_there_is(path: Path) -> None:
     assert not problems, f"{this.path}: " + "; ".join(problems)
 
 
+# `StepPlan` (`umad/step.py`): where a page says that a thing stands. A word may be between the two.
+_STANDS_IN = re.compile(
+    r"`([A-Za-z_]\w*)(?:\.(\w+))?`\s+(?:\w+\s+)?\(`((?:umad|bench|tests)/[\w/]+\.py)`"
+)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_a_thing_stands_in_the_file_that_a_page_names(path: Path) -> None:
+    places = _STANDS_IN.findall(page(path).prose)
+
+    wrong = [
+        f"{name} in {file}"
+        for *names, file in places
+        for name in filter(None, names)
+        if not re.search(
+            rf"^\s*(?:class |def |async def |type )?{name}\b", (ROOT / file).read_text(), re.M
+        )
+    ]
+
+    assert not wrong
+
+
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_the_commands_of_a_page_can_be_typed(path: Path) -> None:
     this = page(path)

@@ -1,6 +1,8 @@
 from tests.gateway.gateways import LiveGateway
+from umad.gateway.bodies.native import GenerateBody
 from umad.gateway.bodies.scorecard import ScorecardAnswer
 from umad.gateway.dialects import ENDPOINTS
+from umad.request import SAMPLING_FIELDS
 
 
 def test_the_document_has_every_endpoint_and_every_reference_leads_somewhere(
@@ -67,3 +69,8 @@ def test_the_page_needs_nothing_from_outside(gateway: LiveGateway) -> None:
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert "/v1/chat/completions" in page.text
     assert "http" not in page.text.replace('"http', "").partition("<details>")[0].lower()
+
+
+def test_http_takes_every_sampling_parameter() -> None:
+    # `fit` is what a dialect says of itself.
+    assert set(SAMPLING_FIELDS) - set(GenerateBody.model_fields) == {"fit"}

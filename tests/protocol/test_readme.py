@@ -34,6 +34,7 @@ from umad.request import (
     MAX_N,
     MAX_STOP_CHARS,
     MAX_STOPS,
+    SAMPLING_FIELDS,
     ChatMessage,
     GenerateRequest,
     SamplingParams,
@@ -137,6 +138,15 @@ def test_every_field_of_a_generation_is_in_the_table() -> None:
     accepted = {name for kind in ("generate", "chat") for name in parsing.KINDS[kind].readers}
 
     assert named(section("generate, chat")) == accepted
+
+
+def test_the_default_of_a_number_stands_beside_it() -> None:
+    told = {row[0].strip("`"): row[2] for row in rows(section("generate, chat"))}
+    defaults = {name: getattr(SamplingParams(), name) for name in SAMPLING_FIELDS}
+    numbers = {name: value for name, value in defaults.items() if type(value) in (int, float)}
+
+    assert numbers
+    assert not [name for name in numbers if f"default {numbers[name]:g}" not in told[name]]
 
 
 def test_every_request_with_one_answer_is_in_the_table_with_its_fields() -> None:

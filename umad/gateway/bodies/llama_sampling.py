@@ -8,17 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from umad.request import SAMPLING_FIELDS
+
 # Stands for -1, the whole prompt: no reader would notice a repetition farther back.
 _WHOLE_PROMPT_TOKENS = 1_000_000
-SAME_NAME = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "presence_penalty",
-    "frequency_penalty",
-)
 
 
 class LlamaSampling(BaseModel):
@@ -52,3 +45,9 @@ class LlamaSampling(BaseModel):
         if self.seed is not None and self.seed >= 0:
             given["seed"] = self.seed
         return given
+
+
+# Fields under the name they have in `SamplingParams`, but for `seed`, whose -1 is no seed.
+SAME_NAME = tuple(
+    name for name in SAMPLING_FIELDS if name in LlamaSampling.model_fields and name != "seed"
+)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from umad.constraint import Constraint
 from umad.errors import BadRequest
-from umad.request import SamplingParams
+from umad.request import SAMPLING_FIELDS, SamplingParams
 
 
 class Lenient(BaseModel):
@@ -82,17 +82,12 @@ class SamplingFields(Lenient):
         }
 
 
-_SAME_NAME = (
-    "temperature",
-    "top_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "top_k",
-    "min_p",
-    "typical_p",
-    "repetition_penalty",
-    "penalty_last_n",
-    "ignore_eos",
+# Taken apart in `SamplingFields.sampling`; every other field of `SamplingParams` is taken as it is.
+_TAKEN_APART = frozenset({"logit_bias", "seed", "stop"})
+_SAME_NAME = tuple(
+    name
+    for name in SAMPLING_FIELDS
+    if name in SamplingFields.model_fields and name not in _TAKEN_APART
 )
 
 
