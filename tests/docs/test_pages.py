@@ -165,8 +165,11 @@ def test_a_thing_stands_in_the_file_that_a_page_names(path: Path) -> None:
         f"{name} in {file}"
         for *names, file in places
         for name in filter(None, names)
-        if not re.search(
-            rf"^\s*(?:class |def |async def |type )?{name}\b", (ROOT / file).read_text(), re.M
+        if name in defined()
+        and not re.search(
+            rf"^\s*(?:class |def |async def |type )?{name}\b",
+            (ROOT / file).read_text(),
+            re.MULTILINE,
         )
     ]
 
