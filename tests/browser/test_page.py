@@ -1,21 +1,16 @@
 """The page at / in a real browser: `make browser-test`.
 
-A Chromium of the machine's is used where there is one, else the one Playwright installs.
+What the other files here say is about the page, too: refused turns, Markdown, chats, looks.
 """
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 
-import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.browser.browsing import WAIT_MS
+from tests.gateway.gateways import LiveGateway
 from tests.live import wait_until
 
-_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-WAIT_MS = 30_000.0
 # From within the page: nano has said all it has to say before a click from here arrives.
 _STOP_AT_THE_FIRST_WORD = """() => new MutationObserver((_, observer) => {
     const said = document.querySelector(".turn[data-role=assistant] .said");
@@ -25,40 +20,6 @@ _STOP_AT_THE_FIRST_WORD = """() => new MutationObserver((_, observer) => {
     window.stopped = true;
     stop.click();
 }).observe(document.body, {childList: true, subtree: true, characterData: true})"""
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
-    with live_gateway(tmp_path_factory.mktemp("page")) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    own = next((found for name in _NAMES if (found := shutil.which(name))), None)
-    # Chromium's sandbox does not work for root, in containers above all.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=own, args=arguments)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser, gateway: LiveGateway) -> Iterator[Page]:
-    """The page, loaded; whatever it complains of fails the test."""
-    opened = browser.new_page()
-    opened.set_default_timeout(WAIT_MS)
-    complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
-    )
-    opened.goto(gateway.address)
-    expect(opened.locator("#model option")).to_have_text(["nano"], timeout=WAIT_MS)
-    yield opened
-    opened.close()
-    assert complaints == []
 
 
 def test_an_answer_streams_into_the_chat_and_goes_on_as_a_conversation(page: Page) -> None:

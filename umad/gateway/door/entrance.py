@@ -24,6 +24,9 @@ from umad.gateway.door.peers import TcpPeer
 from umad.gateway.errors import Forbidden, Unauthorized
 
 ROOT = 0
+# The app of the gateway's own page. All browsers call themselves Mozilla, and none lets a page
+# change that, so the page is known by the address that it comes from.
+OWN_PAGE = "page"
 _MAX_OWNER_CHARS = 128
 
 
@@ -43,18 +46,23 @@ class Entrance:
         """The caller of a request. Raises `Forbidden` or `Unauthorized`, each with advice what to
         do.
         """
-        origin = headers.get("origin")
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         host = headers.get("host")
-        self.hosts.check(host, origin, headers.get("sec-fetch-site"), headers.get("sec-fetch-mode"))
+        self.hosts.check(host, origin, site, headers.get("sec-fetch-mode"))
         if not needs_key:
             return NOBODY
         if not self.keys.is_open:
             return self.keys.caller(key_of(headers))
         asker = MACHINE_USER if peer is None else self._without_key(peer)
-        if origin is not None and not self.hosts.is_same_origin(origin, host):
-            owner = f"page:{origin.lower()}"
-            asker = replace(asker, owner=owner[:_MAX_OWNER_CHARS], role="user")
-        return replace(ANYBODY, asker=asker)
+        is_own_page = site == "same-origin"
+        if origin is not None:
+            is_own_page = self.hosts.is_same_origin(origin, host)
+            if not is_own_page:
+                owner = f"page:{origin.lower()}"
+                asker = replace(asker, owner=owner[:_MAX_OWNER_CHARS], role="user")
+        # A stranger could send these headers, too, so a stranger keeps the name of its kind.
+        app = OWN_PAGE if is_own_page and not asker.owner else None
+        return replace(ANYBODY, asker=asker, app=app)
 
     def _without_key(self, peer: TcpPeer) -> Asker:
         if peer.uid is not None and peer.uid in (self.own_uid, ROOT):

@@ -1,0 +1,92 @@
+"use strict";
+// The picker of the model: every model that the daemon knows, and what state it is in.
+
+// The daemon's words for an engine's state, and a person's.
+const STATES = {
+  ready: "loaded",
+  starting: "loading",
+  dead: "restarting",
+  draining: "unloading",
+  failed: "failed to load",
+  stopped: "not loaded",
+};
+const NOT_LOADED = "not loaded";
+
+const models = {
+  states: new Map(),  // by name, aliases too
+  silent: new Set(),  // those that only make vectors
+  wanted: "",  // what the chat is set to
+  seen: "",
+  isKnown: false,
+  onChoice: () => {},
+
+  stateOf(name) {
+    return STATES[this.states.get(name)] ?? this.states.get(name) ?? NOT_LOADED;
+  },
+
+  // Asks for the list, which has aliases too.
+  async list() {
+    const {data} = await gateway.get("/v1/models");
+    this.states = new Map(data.map((one) => [one.id, one.state]));
+    this.isKnown = true;
+    this.show();
+  },
+
+  // Takes the rows of /status, which come every second; the list is asked for when they change.
+  async heard(rows) {
+    const seen = JSON.stringify(rows.map((row) => [row.name, row.state, row.generates]));
+    if (seen === this.seen) return;
+    this.silent = new Set(rows.filter((row) => row.generates === false).map((row) => row.name));
+    await this.list();
+    this.seen = seen;
+  },
+
+  // Chooses a model for the chat that is shown. An empty name is the first that can answer.
+  choose(name) {
+    this.wanted = name;
+    this.show();
+  },
+
+  get chosen() {
+    return at("model").value;
+  },
+
+  show() {
+    const names = [...this.states.keys()];
+    const first = names.find((one) => this.stateOf(one) === "loaded" && !this.silent.has(one));
+    const chosen = this.wanted || first || names[0] || "";
+    if (chosen && !names.includes(chosen)) names.push(chosen);
+    const options = names.map((name) => {
+      const state = this.silent.has(name) ? "makes vectors only" : this.stateOf(name);
+      const option = new Option(state === "loaded" ? name : `${name} (${state})`, name);
+      option.disabled = this.silent.has(name) && name !== chosen;
+      return option;
+    });
+    const shown = (all) => JSON.stringify(Array.from(all, (one) => [one.text, one.disabled]));
+    // An open list would close if its rows were changed for the same ones.
+    if (shown(options) !== shown(at("model").options)) at("model").replaceChildren(...options);
+    at("model").value = chosen;
+    const none = this.isKnown && !names.length;
+    const state = none ? "no model is loaded" : chosen && this.stateOf(chosen);
+    if (at("state").textContent !== state) at("state").textContent = state;
+    at("state").dataset.state = none ? NOT_LOADED : state;
+    at("load").hidden = !chosen || ![NOT_LOADED, STATES.failed].includes(state);
+  },
+
+  async load() {
+    const name = this.chosen;
+    at("load").hidden = true;
+    at("state").textContent = "loading";
+    try {
+      await gateway.post("/load", {model: name});
+    } finally {
+      this.seen = "";
+      await this.list().catch(() => {});
+    }
+  },
+};
+
+at("model").addEventListener("change", () => {
+  models.choose(at("model").value);
+  models.onChoice(models.wanted);
+});
