@@ -43,7 +43,7 @@ def test_the_wheel_has_all_that_runs(wheel: zipfile.ZipFile) -> None:
         "umad/py.typed",
         "umad/nano/nano.gguf",
         "umad/nano/MODEL_CARD.md",
-        "umad/gateway/page/index.html",
+        *(str(one.relative_to(ROOT)) for one in (ROOT / "umad/gateway/page").rglob("*.*")),
     ):
         assert data in names
     assert not [name for name in names if name.startswith(("tests/", "bench/", "examples/"))]

@@ -185,6 +185,7 @@ def test_a_prompt_longer_than_the_context_is_refused_and_the_chat_goes_on(page: 
     page.wait_for_selector("#problem:visible")
 
     assert page.input_value("#prompt").startswith("word word")
+    Script(page).says("Hello")
     ask(page, "Hello there")
     assert roles(page) == ["user", "assistant"]
 

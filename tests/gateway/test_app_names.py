@@ -43,10 +43,10 @@ def test_callers_who_make_up_names_get_one_together() -> None:
     assert name("tool0/2.0") == "tool0"
 
 
-def row_of(gateway: LiveGateway, user_agent: str) -> tuple[str, str]:
+def row_of(gateway: LiveGateway, user_agent: str, **headers: str) -> tuple[str, str]:
     """App and lane of a request that runs."""
     with (
-        gateway.http(headers={"user-agent": user_agent}) as http,
+        gateway.http(headers={"user-agent": user_agent, **headers}) as http,
         http.stream("POST", "/v1/completions", json=BODY),
         Client(gateway.daemon.socket) as client,
     ):
@@ -63,3 +63,11 @@ def test_rules_of_lanes_find_callers_by_their_name(tmp_path: Path) -> None:
         assert row_of(one, "claude-cli/2.1 (external, cli)") == ("claude-cli", "interactive")
         # Nobody's name: the gateway's own process.
         assert row_of(one, "(none)")[1] == "interactive"
+
+
+def test_the_gateways_own_page_is_page_and_no_browser(gateway: LiveGateway) -> None:
+    browser = "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0"
+
+    assert row_of(gateway, browser, origin=gateway.address)[0] == "page"
+    assert row_of(gateway, browser, **{"sec-fetch-site": "same-origin"})[0] == "page"
+    assert row_of(gateway, browser)[0] == "Mozilla"

@@ -7,6 +7,13 @@ const KEEP_DRAFT_AFTER_MS = 400;
 const MOST_BOX_PX = 260;
 
 const tab = storageOf("sessionStorage");  // what this tab alone knows, until it is closed
+const remember = (place, value) => {
+  try {
+    tab?.setItem(place, value);
+  } catch {
+    // The browser keeps nothing: the page then begins anew each time.
+  }
+};
 const shelf = new Shelf((id) => changedElsewhere(id));
 const askings = new Map();  // by the chat's id
 const problems = new Map();  // {message, partial} by the chat's id
@@ -20,7 +27,7 @@ const showChat = (next, {focus = true} = {}) => {
   const before = chat && askings.get(chat.id);
   if (before) before.view = null;
   chat = next;
-  tab?.setItem(OPEN_PLACE, chat.id);
+  remember(OPEN_PLACE, chat.id);
   const asking = askings.get(chat.id);
   turns.show(chat, asking?.pending.at, deeds);
   at("spoken").replaceChildren();
@@ -253,7 +260,7 @@ gateway.key = at("key").value = tab?.getItem(KEY_PLACE) ?? "";
 gateway.onKeyWanted = () => (at("key").hidden = false);
 at("key").addEventListener("change", () => {
   gateway.key = at("key").value;
-  tab?.setItem(KEY_PLACE, gateway.key);
+  remember(KEY_PLACE, gateway.key);
   scorecard.loadedAgain();
   models.list().then(() => scorecard.say(""), (error) => scorecard.say(error.message));
 });

@@ -40,17 +40,23 @@ const readChat = (text) => {
   const isWhole = kept.turns.length % 2 === 0 && kept.turns.every((turn, at) =>
     turn?.role === (at % 2 ? "assistant" : "user") && typeof turn.content === "string");
   if (!isWhole) return null;
-  const chat = {...newChat(), ...kept};
+  const chat = newChat();
+  for (const [name, value] of Object.entries(chat)) {
+    if (typeof kept[name] === typeof value && value !== null) chat[name] = kept[name] ?? value;
+  }
+  if (isPlace(kept.editing, chat)) chat.editing = kept.editing;
   // The page was closed while it was being answered.
-  if (chat.pending && !chat.pending.isRetry) takeBack(chat, chat.pending);
-  chat.pending = null;
+  const {pending} = kept;
+  if (typeof pending?.typed === "string" && !pending.isRetry) takeBack(chat, pending);
   return chat;
 };
+
+const isPlace = (number, chat) => Number.isInteger(number) && number >= 0 && number < chat.turns.length;
 
 // Puts what was typed back into the box, before anything that has been typed since.
 const takeBack = (chat, {typed, at}) => {
   chat.draft = chat.draft ? `${typed}\n\n${chat.draft}` : typed;
-  chat.editing = at < chat.turns.length ? at : null;
+  chat.editing = isPlace(at, chat) ? at : null;
 };
 
 const titleOf = (text) => {

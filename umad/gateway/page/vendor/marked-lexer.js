@@ -1,6 +1,6 @@
 /* The lexer of marked 18.2.1, a Markdown parser, without its writer of HTML. README.md beside this
    file says how it was built. Copyright (c) 2018+, MarkedJS; copyright (c) 2011-2018, Christopher
-   Jeffrey. MIT, with the terms of Markdown by John Gruber: LICENSE-marked.md beside this file. */
+   Jeffrey. MIT, with the terms of Markdown by John Gruber: LICENSE-marked.txt beside this file. */
 var markdownLexer = (() => {
   var __defProp = Object.defineProperty;
   var __getOwnPropDesc = Object.getOwnPropertyDescriptor;
