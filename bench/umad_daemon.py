@@ -67,11 +67,14 @@ class UmadDaemon:
         configuration = self._folder / "defaults.yaml"  # not the one of whoever measures
         configuration.touch()
         self._log = self.log_path.open("wb")
+        n_cells = settings.streams * settings.stream_context_tokens
         command = [
             *(sys.executable, "-m", "umad", "serve", str(settings.model)),
             *("--config", str(configuration)),
             *("--socket", str(self.socket_path)),
-            *("--ctx-size", str(settings.streams * settings.stream_context_tokens)),
+            *("--ctx-size", str(n_cells)),
+            # Longer than small models were trained on: their words do not matter here.
+            *("--ctx-per-stream", str(n_cells)),
             *("--threads", str(settings.threads)),
             "--until-stdin-closes",  # whatever becomes of this process, its daemon ends too
             *settings.extra,

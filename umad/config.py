@@ -59,8 +59,11 @@ class SchedulerSettings:
 class EngineSettings:
     """How a model is opened. None leaves the choice to umad."""
 
-    # Cells of the whole KV pool, for all streams together; also the longest prompt.
+    # Cells of the whole KV pool, for all streams together.
     ctx_size: int = 8192
+    # The most tokens of one stream, prompt and answer together. None for the length that the model
+    # was trained on, or that its file stretches it to.
+    ctx_per_stream: int | None = None
     # Streams and retained prefixes together (llama.cpp allows 256). None for 64, or fewer where
     # there is not enough memory for each of them.
     max_seqs: int | None = None

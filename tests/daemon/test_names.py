@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from umad import nano
-from umad.daemon.names import find_model_file, unknown_model
+from umad.daemon.names import ModelNames, find_model_file
 from umad.errors import ModelLoadFailed, UnknownModel
+from umad.model_names import unknown_model
 
 
 def test_nano_is_the_model_that_ships() -> None:
@@ -61,3 +62,29 @@ def test_an_unknown_name_is_answered_with_the_nearest_loaded_ones_first() -> Non
 
 def test_with_nothing_loaded_the_message_says_how_to_load() -> None:
     assert "umad load x" in unknown_model("x", []).message
+
+
+def folder_of(tmp_path: Path, *files: str) -> ModelNames:
+    for file in files:
+        (tmp_path / file).touch()
+    return ModelNames(folders=[str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("qwen-0.5b", "qwen-0.5b"),
+        ("Qwen-0.5B:latest", "qwen-0.5b"),
+        ("qwen:0.5b", "qwen-0.5b"),
+        ("qwen-0.5b.gguf", "qwen-0.5b"),
+        ("NANO:latest", "nano"),
+        ("qwen", None),
+        ("mistral", None),
+    ],
+)
+def test_a_file_in_a_folder_is_known_by_its_whole_name(
+    tmp_path: Path, asked: str, name: str | None
+) -> None:
+    found = folder_of(tmp_path, "qwen-0.5b.gguf", "notes.txt").near(asked)
+
+    assert (found and found.name) == name

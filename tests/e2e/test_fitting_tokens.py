@@ -55,3 +55,10 @@ def test_without_it_too_many_are_refused(small: LiveDaemon) -> None:
     assert isinstance(endless, Failed)
     assert isinstance(too_long, Failed)
     assert endless.code == too_long.code == "prompt_too_long"
+
+
+def test_a_number_that_nobody_named_gives_way_to_a_long_prompt(small: LiveDaemon) -> None:
+    unnamed = ended(small, "word " * (CELLS - 20), None, fit=False)
+
+    assert isinstance(unnamed, Done)
+    assert unnamed.usage.completion_tokens == CELLS + 1 - unnamed.usage.prompt_tokens < MAX_TOKENS

@@ -42,6 +42,34 @@ def write_long_rope(path: Path) -> Path:
     return tiny.write()
 
 
+def write_llama(path: Path, *, context: int, scaling: Mapping[str, str | float] = {}) -> Path:
+    """Llama, which computes its positions. scaling: what stands behind `rope.scaling.`."""
+    tiny = _TinyModel(path, "llama", context=context)
+    tiny.writer.add_head_count_kv(_HEADS)
+    tiny.writer.add_rope_dimension_count(_WIDTH // _HEADS)
+    for key, value in scaling.items():
+        name = f"llama.rope.scaling.{key}"
+        if isinstance(value, str):
+            tiny.writer.add_string(name, value)
+        elif isinstance(value, int):
+            tiny.writer.add_uint32(name, value)
+        else:
+            tiny.writer.add_float32(name, value)
+    tiny.add("token_embd.weight", N_VOCAB, _WIDTH)
+    tiny.add_given("output_norm.weight", np.ones(_WIDTH))
+    tiny.add("output.weight", N_VOCAB, _WIDTH)
+    for layer in range(_LAYERS):
+        block = f"blk.{layer}."
+        for norm in ("attn_norm", "ffn_norm"):
+            tiny.add_given(f"{block}{norm}.weight", np.ones(_WIDTH))
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            tiny.add(f"{block}{name}.weight", _WIDTH, _WIDTH)
+        for name in ("ffn_gate", "ffn_up"):
+            tiny.add(f"{block}{name}.weight", _FFN, _WIDTH)
+        tiny.add(f"{block}ffn_down.weight", _WIDTH, _FFN)
+    return tiny.write()
+
+
 def write_gpt2(path: Path) -> Path:
     """GPT-2: a row of weights for each of `POSITIONS`."""
     tiny = _TinyModel(path, "gpt2", context=POSITIONS)

@@ -74,11 +74,6 @@ def test_tokens_without_end_are_as_many_as_fit(wanted: int | None) -> None:
     assert sampling.fit
 
 
-def test_the_newest_tag_is_the_model_itself() -> None:
-    assert generate().model == "nano"
-    assert chat(model="nano:q8").model == "nano:q8"
-
-
 def test_a_prompt_is_a_turn_of_a_chat_and_with_raw_it_is_text() -> None:
     spoken = generate(system="be brief")
     raw = generate(raw=True)

@@ -16,9 +16,9 @@ import pytest
 from tests.daemon.house import DAEMON_PROGRAM
 from umad.cli.agents import AGENTS, Target
 from umad.cli.launch import _print
-from umad.daemon.names import unknown_model
 from umad.daemon.socket_file import SocketFile
 from umad.errors import AlreadyRunning, BadConfig, Unsupported
+from umad.model_names import unknown_model
 from umad.testing import FakeModel
 
 

@@ -23,6 +23,7 @@ from umad.cli.printed import printable
 from umad.configuration.sources import load
 from umad.errors import BadConfig, NoDaemon, UnknownModel, Unsupported
 from umad.isolated import absolute_folders
+from umad.model_names import KnownModel, resolve
 
 NO_KEY = "umad"
 _HEALTH_S = 5.0
@@ -86,18 +87,20 @@ def _configured(path: Path | None) -> str:
 
 def _model(rows: Sequence[Mapping[str, Any]], wanted: str | None) -> Mapping[str, Any]:
     """The row of the model to use."""
-    names = [str(row["name"]) for row in rows]
-    if not names:
+    if not rows:
         raise UnknownModel("no model is loaded; umad load MODEL loads one")
-    if wanted is not None and wanted not in names:
+    if wanted is None:
+        return rows[0]
+    names = [str(row["name"]) for row in rows]
+    found = resolve(wanted, [KnownModel.of_row(row) for row in rows])
+    if found is None:
         raise UnknownModel(f"no model {wanted!r} is loaded; there are {', '.join(names)}")
-    return rows[names.index(wanted)] if wanted is not None else rows[0]
+    return rows[names.index(found.name)]
 
 
 def _context(row: Mapping[str, Any]) -> int:
     """The most tokens of one conversation; 0 where that is not known."""
-    known = [int(row[name]) for name in ("ctx", "text_tokens") if row.get(name)]
-    return min(known, default=0)
+    return int(row.get("ctx") or 0)
 
 
 def _check_gateway(url: str) -> None:

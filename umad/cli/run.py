@@ -19,6 +19,7 @@ from umad.cli.piped import joined, piped_text
 from umad.cli.stream import stream
 from umad.cli.talk import Talk
 from umad.errors import BadRequest
+from umad.model_names import KnownModel, resolve
 from umad.nano import NAME
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Service
@@ -88,9 +89,11 @@ async def _sort_out(client: Service, words: tuple[str, ...]) -> tuple[str | None
         return None, None
     word, prompt = words[0], words[1] if words[1:] else None
     path = _file_of(word)
-    loaded = {str(one["name"]) for one in await client.models()}
-    if word in loaded:
-        return word, prompt
+    rows = await client.models()
+    # Only a whole name: the beginning of one is more likely a word to answer.
+    loaded = resolve(word, [KnownModel.of_row(one) for one in rows], whole=True)
+    if loaded is not None:
+        return loaded.name, prompt
     if prompt is None and word != NAME and path is None:
         return None, word
     facts = await client.load(path or word)

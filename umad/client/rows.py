@@ -58,13 +58,17 @@ class ModelRow(Row):
     state: str = ""
     path: str = ""
     size_bytes: int | None = None
+    # When the file was last written, in seconds since 1970.
+    modified_s: int | None = None
     architecture: str = ""
     description: str = ""
     # llama.cpp's backend, such as "CPU" or "Metal".
     backend: str = ""
     devices: tuple[str, ...] = ()
-    # KV cells of the pool that all requests share.
+    # The most tokens of one stream, prompt and answer together.
     ctx: int | None = None
+    # KV cells of the pool that all requests share.
+    n_cells: int | None = None
     # How many sequences the pool holds at once.
     seqs: int | None = None
     # The context length in tokens that the model was trained with.

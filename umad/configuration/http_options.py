@@ -104,10 +104,12 @@ HTTP_LISTS: tuple[Option, ...] = (
         name="cors_origin",
         target=("http", "cors_origins"),
         kind=ORIGIN,
-        help="Web pages that may use the gateway; may be given several times.",
-        effect="A page of another origin, be it on localhost, is refused. * allows every page. "
-        "Without keys a page sees only what it asked for itself.",
-        example="[https://example.org]",
+        help="Web pages and apps that may use the gateway; may be given several times.",
+        effect="A page of another origin, be it on localhost, is refused. A * stands for the "
+        "beginning of a host (https://*.example.org), for a whole host (app://*), for a port "
+        "(http://localhost:*), or, alone, for every page. Without keys a page sees only what it "
+        "asked for itself.",
+        example="[https://example.org, app://obsidian.md]",
         shown=True,
     ),
     Option(

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from umad.web_origin import OriginPattern
+
 _LANE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 _GBPS = re.compile(r"([0-9]*\.?[0-9]+)\s*(?:(k|m|g|t)b(?:ps|/s))?", re.IGNORECASE)
 _BYTES = re.compile(r"([0-9]+)\s*(?:(ki|mi|gi|k|m|g)?b?)", re.IGNORECASE)
-_ORIGIN = re.compile(r"https?://[^/\s]+/?", re.IGNORECASE)
 _IN_GBPS = {None: 1.0, "k": 1e-6, "m": 1e-3, "g": 1.0, "t": 1e3}
 _IN_BYTES = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -168,8 +169,7 @@ def _read_listen(text: str) -> str | None:
 
 
 def _read_origin(text: str) -> str:
-    if text != "*" and not _ORIGIN.fullmatch(text):
-        raise ValueError(text)
+    OriginPattern.read(text)
     return text
 
 
@@ -204,7 +204,8 @@ LISTEN = ValueKind(
     write=_write_listen,
 )
 ORIGIN = ValueKind(
-    wants="an origin such as https://example.org",
+    wants="an origin such as https://example.org, app://obsidian.md, http://localhost:* or "
+    "https://*.example.org, or *",
     metavar="ORIGIN",
     unit="origins",
     read=_read_origin,

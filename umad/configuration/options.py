@@ -101,8 +101,18 @@ SCALARS: tuple[Option, ...] = (
     engine_option(
         "ctx_size",
         whole(256, 16_777_216, unit="KV cells"),
-        "KV cells of the pool all streams share; also the longest prompt.",
+        "KV cells of the pool all streams share.",
         "More cells hold longer and more conversations, and take more memory.",
+        shown=True,
+    ),
+    engine_option(
+        "ctx_per_stream",
+        whole(16, 16_777_216, unit="tokens", word="auto"),
+        "The most tokens of one stream, prompt and answer together.",
+        "auto is the length the model was trained on, or the one its file scales its positions to, "
+        "as far as the pool has cells. A number stands in its place: a smaller one keeps a single "
+        "conversation from taking the pool, a larger one goes beyond the training, where models "
+        "write worse.",
         shown=True,
     ),
     engine_option(

@@ -237,6 +237,13 @@ def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
     if engine.ubatch > engine.batch:
         option = "ubatch" if "ubatch" in given else "batch"
         raise fail(option, f"ubatch ({engine.ubatch}) must not be above batch ({engine.batch})")
+    if engine.ctx_per_stream is not None and engine.ctx_per_stream > engine.ctx_size:
+        option = "ctx_per_stream" if "ctx_per_stream" in given else "ctx_size"
+        raise fail(
+            option,
+            f"ctx_per_stream ({engine.ctx_per_stream}) must not be above ctx_size "
+            f"({engine.ctx_size}), the cells of all streams together",
+        )
     if engine.kv_type != "f16" and not engine.flash_attention:
         option = "flash_attention" if "flash_attention" in given else "kv_type"
         raise fail(option, f"kv_type {engine.kv_type} needs flash_attention: true")

@@ -154,9 +154,13 @@ class Admission:
                 field="prompt_ids",
             )
         messages, constraint = request.messages, request.constraint
+        sampling = _within_news(self._sampling(request.sampling), request.n)
+        if request.sampling.max_tokens is None:
+            # Nobody asked for just so many tokens, so the default gives way to a long prompt.
+            sampling = replace(sampling, fit=True)
         return Submit(
             rid=0,
-            sampling=_within_news(self._sampling(request.sampling), request.n),
+            sampling=sampling,
             lane=lane,
             app=app,
             prompt=request.prompt,

@@ -10,8 +10,8 @@ import signal
 from collections import deque
 from dataclasses import dataclass
 
-from umad.daemon.names import load_command
 from umad.errors import EngineFailed, ModelLoadFailed, UmadError
+from umad.model_names import load_command
 from umad.protocol.errors import error_of
 from umad.protocol.link import Fatal
 

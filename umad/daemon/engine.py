@@ -35,9 +35,11 @@ class EngineSender(Protocol):
 class Engine:
     """State, journal and open questions of one model."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, *, modified_s: int | None = None) -> None:
+        """modified_s: when the file was last written, in seconds since 1970."""
         self.name = name
         self.path = path
+        self.modified_s = modified_s
         self.state = EngineState.STARTING
         self.journal: Journal[LiveGeneration] = Journal()
         # Called when work is given to an engine that owed no news; the keeper sets it.

@@ -43,6 +43,7 @@ _FOR_USERS = (
     "max_seqs",
     "ctx",
     "seqs",
+    "modified_s",
     "kv_type",
     "backend",
     "devices",
@@ -76,6 +77,15 @@ def describe_model(engine: Engine, asker: Asker = MACHINE_USER) -> Mapping[str, 
     }
 
 
+def stream_tokens(facts: Mapping[str, Any]) -> int | None:
+    """The most tokens of one text: of a stream, or of an embedded text where the model only embeds.
+    None until the engine was ready.
+    """
+    if facts.get("generates", True):
+        return facts.get("text_tokens") or facts.get("n_cells")
+    return facts.get("embed_tokens")
+
+
 def _all_facts(engine: Engine) -> Mapping[str, Any]:
     facts = engine.facts
     error = engine.error
@@ -87,7 +97,8 @@ def _all_facts(engine: Engine) -> Mapping[str, Any]:
         "size_bytes": facts.get("size_bytes"),
         "backend": ", ".join(facts.get("backends", ())),
         "devices": facts.get("devices", ()),
-        "ctx": facts.get("n_cells"),
+        "ctx": stream_tokens(facts),
+        "modified_s": engine.modified_s,
         "seqs": facts.get("max_seqs"),
         "pid": engine.pid,
         "restarts": engine.restarts,

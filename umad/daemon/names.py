@@ -1,18 +1,18 @@
 """Finds the file that a model's name means, and the name that a file gets.
 
-Not: downloading or describing models (`umad.models`). It asks the file system only whether a file
+Not: the ways in which clients write a name (`umad.model_names`), nor downloading or describing
+models (`umad.models`). It asks the file system only whether a file
 exists. A text from somebody who may use only names is never used as a path.
 """
 
-import difflib
 import os
-import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from umad import nano
 from umad.errors import ModelLoadFailed, UnknownModel
+from umad.model_names import KnownModel, resolve
 
 NANO = "nano"
 _QUOTED_CHARS = 128
@@ -25,6 +25,13 @@ class ModelFile:
     # The name that requests use.
     name: str
     path: Path
+
+    def modified_s(self) -> int | None:
+        """When the file was last written, in seconds since 1970; None where it has gone."""
+        try:
+            return int(self.path.stat().st_mtime)
+        except OSError:
+            return None
 
 
 class ModelNames:
@@ -48,6 +55,18 @@ class ModelNames:
         All folders are always searched completely, so the time of the search tells nothing about
         `name`.
         """
+        return self.all().get(name)
+
+    def near(self, name: str) -> ModelFile | None:
+        """The file of a model whose whole name a client has written in its own way
+        (`umad.model_names`). Raises `UnknownModel` where several may be meant.
+        """
+        files = self.all()
+        found = resolve(name, [KnownModel(name=one) for one in files], whole=True)
+        return None if found is None else files[found.name]
+
+    def all(self) -> Mapping[str, ModelFile]:
+        """Every file that may be loaded by name. The folders are read again each time."""
         files: dict[str, ModelFile] = {}
         for folder in self._folders:
             try:
@@ -57,7 +76,7 @@ class ModelNames:
             for path in paths:
                 if path.suffix.lower() == ".gguf":
                     files.setdefault(path.stem, ModelFile(name=path.stem, path=path))
-        return (files | self._named).get(name)
+        return files | self._named
 
 
 def not_by_name(model: str) -> UnknownModel:
@@ -100,22 +119,3 @@ def find_model_file(model: str) -> ModelFile:
 def _is_path(path: Path) -> bool:
     """A single word that does not end in .gguf is a name, and no path."""
     return path.suffix.lower() == ".gguf" or len(path.parts) > 1
-
-
-def load_command(model: str) -> str:
-    """The command that loads `model`. The name is quoted, because it may hold any character."""
-    return f"umad load {shlex.quote(model)}"
-
-
-def unknown_model(model: str, known: Iterable[str]) -> UnknownModel:
-    """The error for a name that no loaded model has; it lists the nearest loaded names."""
-    near = difflib.get_close_matches(model, list(known), n=3, cutoff=0.0)
-    if not near:
-        return UnknownModel(
-            f"{model!r} is not loaded, nor is any other; load it: {load_command(model)}",
-            field="model",
-        )
-    return UnknownModel(
-        f"{model!r} is not loaded; loaded are {', '.join(near)}; load it: {load_command(model)}",
-        field="model",
-    )

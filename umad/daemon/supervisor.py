@@ -6,6 +6,7 @@ Owner: the daemon's event loop.
 """
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Iterator
 
@@ -23,9 +24,9 @@ from umad.daemon.names import (
     ModelNames,
     find_model_file,
     not_by_name,
-    unknown_model,
 )
-from umad.errors import BadRequest, ShuttingDown, UnknownModel
+from umad.errors import BadRequest, ModelLoadFailed, ShuttingDown, UnknownModel
+from umad.model_names import KnownModel, quantization_of, resolve, unknown_model
 from umad.protocol.errors import error_of
 
 _LEAVING = (EngineState.DRAINING, EngineState.STOPPED)
@@ -67,7 +68,8 @@ class Supervisor:
         return None if keeper is None else keeper.engine
 
     def find(self, model: str | None, asker: Asker = MACHINE_USER) -> Engine:
-        """The engine that serves `model`, found by its name, or for an admin also by its path.
+        """The engine that serves `model`, found by its name as clients write it
+        (`umad.model_names`), or for an admin also by its path.
 
         None means the first one loaded. Raises `UnknownModel`, or the error that made the model
         fail.
@@ -78,11 +80,9 @@ class Supervisor:
             if found is None:
                 raise UnknownModel("no model is loaded; load one: umad load nano", field="model")
         else:
-            found = next((e for e in present if model == e.name), None)
-            if found is None and asker.is_admin:
-                found = next((e for e in present if model == str(e.path)), None)
+            found = _meant(model, present, asker)
             if found is None:
-                raise unknown_model(model, [e.name for e in present])
+                raise self._not_loaded(model, present, asker)
         if found.error is not None:
             # A new exception each time, because an exception keeps the frames it was raised
             # through.
@@ -113,7 +113,7 @@ class Supervisor:
         # The new engine goes to the end of the table, so remove a stopped one of the same name.
         self._keepers.pop(file.name, None)
         self._keepers[file.name] = keeper = Keeper(
-            Engine(file.name, file.path),
+            Engine(file.name, file.path, modified_s=file.modified_s()),
             file,
             launcher=self._launcher,
             limits=self._limits,
@@ -138,12 +138,11 @@ class Supervisor:
 
         Raises `UnknownModel`.
         """
-        present = [
-            one for one in self._keepers.values() if one.engine.state is not EngineState.STOPPED
-        ]
-        keeper = next((k for k in present if model in (k.engine.name, str(k.engine.path))), None)
-        if keeper is None:
-            raise unknown_model(model, [engine.name for engine in self])
+        present = list(self)
+        engine = _meant(model, present, MACHINE_USER)
+        if engine is None:
+            raise unknown_model(model, [one.name for one in present])
+        keeper = self._keepers[engine.name]
         keeper.unload(UnknownModel(f"{keeper.engine.name} was unloaded", field="model"))
         await keeper.ended()
 
@@ -172,6 +171,58 @@ class Supervisor:
         named = self._names.find(model)
         if named is not None:
             return named
-        if not asker.is_admin:
+        if asker.is_admin:
+            try:
+                return find_model_file(model)
+            except (UnknownModel, ModelLoadFailed):
+                # No file is called so. It may be a name, written as clients write it.
+                near = self._near(model, asker)
+                if near is None:
+                    raise
+                return near
+        near = self._near(model, asker)
+        if near is None:
             raise not_by_name(model)
-        return find_model_file(model)
+        return near
+
+    def _near(self, model: str, asker: Asker) -> ModelFile | None:
+        """The file of a loaded model, or of one that may be loaded, by its name as clients write
+        it. A user has to give the whole name of a model that is not loaded, because what is in the
+        folders is not theirs to find out. Raises `UnknownModel` where several may be meant.
+        """
+        present = {one.name: one for one in self if one.state not in _LEAVING}
+        known = [_known(one, asker) for one in present.values()]
+        if not asker.is_admin:
+            found = resolve(model, known)
+            if found is None:
+                return self._names.near(model)
+        else:
+            names = [one for one in self._names.all() if one not in present]
+            found = resolve(model, [*known, *(KnownModel(name=one) for one in names)])
+            if found is None or found.name not in present:
+                return None if found is None else self._names.find(found.name)
+        return ModelFile(name=found.name, path=present[found.name].path)
+
+    def _not_loaded(self, model: str, present: list[Engine], asker: Asker) -> UnknownModel:
+        """The error for a model that does not run, with the command that loads it."""
+        load = None
+        if asker.is_admin:
+            with contextlib.suppress(UnknownModel):  # several begin so: none of them is advised
+                named = self._near(model, asker)
+                load = None if named is None else named.name
+        return unknown_model(model, [one.name for one in present], load=load)
+
+
+def _meant(model: str, engines: list[Engine], asker: Asker) -> Engine | None:
+    """The one of `engines` that a client means by `model`."""
+    found = resolve(model, [_known(one, asker) for one in engines])
+    return None if found is None else next(one for one in engines if one.name == found.name)
+
+
+def _known(engine: Engine, asker: Asker) -> KnownModel:
+    return KnownModel(
+        name=engine.name,
+        path=str(engine.path) if asker.is_admin else "",
+        n_params=engine.facts.get("n_params") or None,
+        quantization=quantization_of(engine.facts.get("description")),
+    )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from umad.chat.formats import ChatFormat
+from umad.models.positions import StreamBound
 from umad.models.sizes import WeightBytes
 
 LOGIT_BYTES = 4
@@ -72,6 +73,8 @@ class ModelFacts:
     seq_bytes: int = 0
     # The most tokens of one text, prompt and answer together.
     text_tokens: int = 0
+    # What sets `text_tokens`.
+    text_bound: StreamBound = "pool"
     # All that the context was reckoned to take: cells, states, and what a step works in.
     context_bytes: int = 0
     load_ms: float = 0.0

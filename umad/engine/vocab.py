@@ -23,6 +23,8 @@ _LOW_THREADS = 2
 # The tokens of a long text up to this size are remembered until the next long text.
 _KEPT_BYTES = 4 * 2**20
 _BLANKS = " \n\t\r\v\f"
+# How to have longer texts, in errors where nothing else bounds them.
+_LONGER = " or serve with a larger --ctx-size"
 # The bytes that UTF-8 texts consist of.
 _BYTES_OF_TEXT = frozenset(range(0xF5)) - {0xC0, 0xC1}
 
@@ -52,9 +54,10 @@ class Vocabulary:
         self._drops_blanks = False
         self._pieces: list[bytes | None] = [None] * model.n_vocab
 
-    def check_size(self, text: str, most_tokens: int, *, field: str) -> None:
+    def check_size(self, text: str, most_tokens: int, *, field: str, longer: str = _LONGER) -> None:
         """Raise `PromptTooLong` for a text whose size alone proves that it has more than
-        `most_tokens` tokens. Such a text need not be tokenized. Cheap.
+        `most_tokens` tokens. Such a text need not be tokenized. Cheap. longer: the end of the
+        error, which says how to have longer texts.
         """
         if len(text) <= most_tokens:  # too short to prove anything by its size
             return
@@ -68,7 +71,7 @@ class Vocabulary:
         if n_bytes > longest * most_tokens:
             raise PromptTooLong(
                 f"{field} has {len(text)} characters, which are more than the {most_tokens} tokens "
-                "that are taken: shorten it or serve with a larger --ctx-size",
+                f"that are taken: shorten it{longer}",
                 field=field,
             )
 

@@ -78,6 +78,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         most_prompt_tokens=options.prompt_tokens or n_cells,
         n_cells=n_cells,
         text_tokens=model.facts.text_tokens,
+        text_bound=model.facts.text_bound,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)

@@ -17,11 +17,13 @@ lanes or KV. It may be killed and started again without effect on the socket's o
     sse         streams: headers at once, keep-alive while no token comes
     errors      maps each error to a status and a kind; each dialect gives them its shape
     door/       decides who may come in and under which name: connections (reading: their
-                bytes), keys, hosts and origins, quotas, places
+                bytes), keys, hosts and origins (cross_origin: their headers), quotas, places
     bodies/     pydantic models of requests and answers, a file per dialect
     dialects/   a file per family of endpoints
     listening   lets the log (text_log), traces (spans, otel) and quotas (metering) hear a
                 generation
+    unrouted    refuses unknown paths and methods; near_path finds the path that was meant
+    file_time   when a model's file was written, as lists tell it
     serving     the process: listening socket, uvicorn, signals
 
 Not: chat templates, tools, reasoning or grammars, which belong to the engine; nor the choice of a

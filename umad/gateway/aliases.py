@@ -1,13 +1,14 @@
 """Maps model names that agents have built in to local models.
 
 A pattern is a shell wildcard (`gpt-*`). The first pattern that fits wins. A name that no pattern
-fits goes to the daemon unchanged. Pure.
+fits goes to the daemon unchanged, which finds the model that is meant (`umad.model_names`). Pure.
 """
 
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 _WILD = frozenset("*?[")
+_NEWEST = ":latest"
 
 
 def _name_of(local: str) -> str:
@@ -24,14 +25,22 @@ class Aliases:
     def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
         self._pairs = tuple((pattern, _name_of(local)) for pattern, local in pairs)
 
-    def local(self, model: str | None) -> str | None:
-        """The local model for `model`; None stays None, the daemon's default."""
-        if not model:
-            return None
+    def exact(self, model: str) -> str | None:
+        """The local model for `model` as it is written; None where no pattern fits."""
         for pattern, local in self._pairs:
             if fnmatchcase(model, pattern):
                 return local
-        return model
+        return None
+
+    def near(self, model: str) -> str | None:
+        """The local model for `model` without the case of letters and Ollama's tag for the newest;
+        None where no pattern fits.
+        """
+        folded = model.casefold().removesuffix(_NEWEST)
+        for pattern, local in self._pairs:
+            if fnmatchcase(folded, pattern.casefold().removesuffix(_NEWEST)):
+                return local
+        return None
 
     def plain(self) -> tuple[tuple[str, str], ...]:
         """The aliases without a wildcard, which lists of models can show."""

@@ -28,6 +28,7 @@ from umad.gateway.shared import Shared
 from umad.gateway.spans import RequestSpan
 from umad.gateway.sse import EVENTS, AnswerStream, encode_json
 from umad.gateway.text_log import TextLog
+from umad.model_names import KnownModel, resolve, unknown_model
 from umad.request import GenerateRequest
 from umad.service import Done, Service
 
@@ -106,9 +107,7 @@ class GatewayCall:
         Aliases of models are resolved; the daemon decides the lane. Raises the errors of the daemon
         and, for a moment, of the engine.
         """
-        request = replace(
-            request, model=self.shared.aliases.local(request.model), app=self.caller.app
-        )
+        request = replace(request, model=await self.local(request.model), app=self.caller.app)
         try:
             request.check()
             service = self._service(request)
@@ -145,7 +144,7 @@ class GatewayCall:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Vectors for this caller; given up when the client goes."""
-        request = replace(request, **self._place(request.model, request.lane))
+        request = replace(request, **await self._place(request.model, request.lane))
         self._pay(embed_estimate(request))
         try:
             found = await self.service.embed(request)
@@ -157,29 +156,56 @@ class GatewayCall:
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Documents in order, for this caller; given up when the client goes."""
-        request = replace(request, **self._place(request.model, request.lane))
+        request = replace(request, **await self._place(request.model, request.lane))
         self._pay(embed_estimate(request))
         found = await self.service.rerank(request)
         self._pay(found.prompt_tokens - embed_estimate(request))
         self._count_prompt(found.prompt_tokens)
         return found
 
-    def _place(self, model: str | None, lane: str | None) -> dict[str, Any]:
-        return {
-            "model": self.shared.aliases.local(model),
-            "lane": lane,
-            "app": self.caller.app,
-        }
+    async def _place(self, model: str | None, lane: str | None) -> dict[str, Any]:
+        return {"model": await self.local(model), "lane": lane, "app": self.caller.app}
+
+    async def local(self, asked: str | None) -> str | None:
+        """The name to ask the daemon for: an alias's model, or `asked` as it is. None stays None,
+        the daemon's default.
+        """
+        if not asked:
+            return None
+        aliases = self.shared.aliases
+        exact = aliases.exact(asked)
+        if exact is not None:
+            return exact
+        near = aliases.near(asked)
+        if near is None:
+            return asked
+        # A model of exactly this name is meant rather than an alias that is written otherwise.
+        names = {str(row["name"]) for row in await self.service.models()}
+        return asked if asked in names else near
+
+    async def row(self, asked: str | None) -> Mapping[str, Any]:
+        """The facts of the loaded model that is meant; of the first one if none was named. Raises
+        `UnknownModel`, as the daemon does.
+        """
+        local = await self.local(asked)
+        rows = {str(row["name"]): row for row in await self.service.models()}
+        if not local:
+            if not rows:
+                raise UnknownModel("no model is loaded", field="model")
+            return next(iter(rows.values()))
+        found = resolve(local, [KnownModel.of_row(row) for row in rows.values()])
+        if found is None:
+            raise unknown_model(asked or local, rows)
+        return rows[found.name]
 
     async def model(self, asked: str | None) -> str:
-        """The local name of the model that is meant; the first loaded one if none was named."""
-        local = self.shared.aliases.local(asked)
-        if local:
+        """The name of the loaded model that is meant; of the first one if none was named. Raises
+        `UnknownModel`.
+        """
+        local = await self.local(asked)
+        if local and await self.shared.models.facts(local):
             return local
-        rows = await self.service.models()
-        if not rows:
-            raise UnknownModel("no model is loaded", field="model")
-        return str(rows[0]["name"])
+        return str((await self.row(asked))["name"])
 
     async def tokenize(
         self, text: str, *, model: str | None = None, special: bool = True

@@ -3,7 +3,8 @@
 Not: llama.cpp, engines, or where models are stored. Values and reads of a file's first bytes.
 
     gguf    GgufHeader: metadata and tensors of a GGUF file
-    positions  positions of a text: how many there are, and from which context size they differ
+    positions  positions of a text: how many there are, how many one stream may use, and from which
+               context size they differ
     sizes   a model's costs: bytes a token touches, bytes a KV cell takes
 
 Nothing here has state; any thread may call it.

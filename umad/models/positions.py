@@ -1,10 +1,82 @@
-"""Reads what a model's header says about the positions of a text. Pure."""
+"""Reads what a model's header says about the positions of a text, and decides how long one text
+may be. Pure.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
 
 from umad.models.gguf import GgufHeader
 
 _LONG = "rope_factors_long.weight"
 _FREQUENCIES = "rope_freqs.weight"
 _LEARNT = "position_embd.weight"
+# Kinds of scaling whose factor stretches the context that the file names. LongRoPE's own context is
+# the long one already.
+_STRETCHING = frozenset({"linear", "yarn"})
+# Gemma 3's files name the stretched context beside the factor (convert_hf_to_gguf).
+_STRETCHED_ALREADY = ("gemma3", "gemma4")
+# What sets the length of one text.
+StreamBound = Literal["pool", "training", "asked", "positions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamContext:
+    """The most tokens of one text, prompt and answer together, and what bounds them.
+
+    pool: the cells that all streams share. training: the length the model was trained on.
+    asked: `ctx_per_stream` of the settings. positions: the rows of weights for positions.
+    """
+
+    tokens: int
+    bound: StreamBound
+
+
+def stream_context(header: GgufHeader, *, n_cells: int, asked: int | None = None) -> StreamContext:
+    """How long one text may be. asked: `ctx_per_stream`, which stands in place of the training's
+    length. Where a model has a row of weights for each position, nothing goes beyond the last one.
+    """
+    bounds: list[tuple[int, StreamBound]] = []
+    if (learnt := learnt_positions(header)) is not None:
+        bounds.append((learnt, "positions"))
+    if asked is not None:
+        bounds.append((asked, "asked"))
+    elif trained := trained_tokens(header):
+        bounds.append((trained, "training"))
+    # The pool comes last: of two equal bounds, a larger pool would not lift the other one.
+    bounds.append((n_cells, "pool"))
+    tokens, bound = min(bounds, key=lambda one: one[0])
+    return StreamContext(tokens=tokens, bound=bound)
+
+
+def trained_tokens(header: GgufHeader) -> int:
+    """The longest text that the file says the model can read: the context it was trained on, or
+    more where the file stretches its positions (linear scaling; YaRN, arXiv 2309.00071). 0 where
+    the file does not say.
+
+    llama.cpp stretches from `rope.scaling.original_context_length`, or from `context_length` in a
+    file without it. vLLM computes the same length for the same models (`_get_and_verify_max_len`).
+    """
+    trained = _count(header, "context_length")
+    factor = header.own("rope.scaling.factor")
+    if factor is None:
+        factor = header.own("rope.scale_linear")  # of older files
+    if not isinstance(factor, int | float) or not 1 < factor < math.inf:
+        return trained
+    # llama.cpp takes a file without a type to scale linearly.
+    if header.own("rope.scaling.type") not in (None, *_STRETCHING):
+        return trained
+    original = _count(header, "rope.scaling.original_context_length")
+    if not original:
+        if header.architecture.startswith(_STRETCHED_ALREADY):
+            return trained
+        original = trained
+    return max(trained, int(original * factor))
+
+
+def _count(header: GgufHeader, key: str) -> int:
+    value = header.own(key)
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def learnt_positions(header: GgufHeader) -> int | None:

@@ -141,11 +141,21 @@ def _is_error(value: Any) -> bool:
     return type(value) is tuple and len(value) == 3 and all(map(_is_word_or_none, value))
 
 
+_COUNTED_FACTS = (
+    "size_bytes",
+    "n_cells",
+    "max_seqs",
+    "text_tokens",
+    "embed_tokens",
+    "n_params",
+)
+
+
 def _are_facts(value: Any) -> bool:
     """Check the types of the facts that the daemon itself uses; the others are only listed."""
     if type(value) is not dict or not all(map(_is_word, value)):
         return False
-    counts = (value.get(name) for name in ("size_bytes", "n_cells", "max_seqs"))
+    counts = map(value.get, _COUNTED_FACTS)
     return all(one is None or _is_count(one) for one in counts) and all(
         _are_words(value.get(name, ())) for name in ("backends", "devices")
     )

@@ -29,6 +29,7 @@ from umad.engine.sessions.identity import open_sessions
 from umad.engine.steps.cost_file import CostFile
 from umad.errors import ModelLoadFailed
 from umad.models.gguf import parts
+from umad.models.positions import trained_tokens
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.memory.windows import Window
@@ -172,6 +173,7 @@ def _generator(
         decode_ms=observed[0][2],
     )
     _say_what_is_loaded(facts, observed)
+    _say_how_far_streams_go(opened, facts)
     return LoadedModel(
         model=model,
         context=context,
@@ -202,11 +204,35 @@ def _can_park(opened: OpenedModel, context: Context, shape: ParkShape, *, scratc
     )
 
 
+def _say_how_far_streams_go(opened: OpenedModel, facts: ModelFacts) -> None:
+    """Warn where `ctx_per_stream` asks for more than the model can do, or was made for."""
+    asked = opened.options.engine.ctx_per_stream
+    trained = trained_tokens(opened.header)
+    if asked is None:
+        return
+    if facts.text_bound == "positions":
+        log.warning(
+            "ctx_per_stream=%d but the weights of model=%s have %d positions; one stream has those",
+            asked,
+            facts.name,
+            facts.text_tokens,
+        )
+    elif trained and facts.text_tokens > trained:
+        log.warning(
+            "one stream of model=%s goes to %d tokens, beyond the %d of its training",
+            facts.name,
+            facts.text_tokens,
+            trained,
+        )
+
+
 def _say_what_is_loaded(facts: ModelFacts, observed: tuple[Observation, ...]) -> None:
     log.info(
-        "loaded model=%s cells=%d kv=%s threads=%d load_ms=%.0f warmup_ms=%.0f decode_ms=%.2f",
+        "loaded model=%s cells=%d stream=%d kv=%s threads=%d load_ms=%.0f warmup_ms=%.0f "
+        "decode_ms=%.2f",
         facts.name,
         facts.n_cells,
+        facts.text_tokens,
         facts.kv_type,
         facts.threads,
         facts.load_ms,

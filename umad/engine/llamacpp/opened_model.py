@@ -23,7 +23,7 @@ from umad.engine.llamacpp.devices import Device, cuts_soon
 from umad.engine.llamacpp.kv_types import GgmlType
 from umad.engine.llamacpp.llama import Model
 from umad.models.gguf import GgufHeader
-from umad.models.positions import learnt_positions, long_factors_from
+from umad.models.positions import StreamContext, long_factors_from, stream_context
 from umad.models.sizes import WeightBytes
 from umad.scheduler.memory.windows import Window
 from umad.units import NS_PER_MS
@@ -55,14 +55,13 @@ class OpenedModel:
         """
         header, model = self.header, self.model
         pooling = pooling_of(header_number(header, "pooling_type"))
-        trained_tokens = header_number(header, "context_length") or n_cells
         ranks = pooling == RANK
         switch = long_factors_from(header)
         return EmbedFacts(
             pooling=pooling,
             whole=not generates,
             generates=generates,
-            most_tokens=min(n_cells, trained_tokens),
+            most_tokens=self.stream_context(n_cells).tokens,
             width=1 if ranks else model.n_embd_out,
             # Texts of any length, and the chats, must have the same RoPE factors.
             least_cells=switch + 1 if switch is not None and n_cells > switch else 0,
@@ -74,6 +73,11 @@ class OpenedModel:
                 batch=self.options.engine.batch,
             ),
         )
+
+    def stream_context(self, n_cells: int) -> StreamContext:
+        """The length of one text, in a pool of `n_cells`."""
+        asked = self.options.engine.ctx_per_stream
+        return stream_context(self.header, n_cells=n_cells, asked=asked)
 
     def embed_options(self, embeds: EmbedFacts) -> ContextOptions:
         """The shape of the smallest context for embeddings."""
@@ -105,7 +109,7 @@ class OpenedModel:
     ) -> ModelFacts:
         """The facts that `EngineReady` tells."""
         header, model, settings = self.header, self.model, self.options.engine
-        devices = self.devices
+        devices, stream = self.devices, self.stream_context(n_cells)
         return ModelFacts(
             name=self.options.name,
             path=str(self.path),
@@ -130,7 +134,8 @@ class OpenedModel:
             state_bytes=memory.state_bytes,
             seq_bytes=memory.seq_bytes,
             context_bytes=memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs),
-            text_tokens=min(n_cells, learnt_positions(header) or n_cells),
+            text_tokens=stream.tokens,
+            text_bound=stream.bound,
             can_share_prefix=can_share_prefix,
             cuts_soon=can_share_prefix and cuts_soon(devices),
             skip_ms=skip_ms(header, devices),

@@ -6,7 +6,8 @@ stood: its tokens join the prompt (to be computed again), and its text and its s
 replayed without anything being sent. Not: the order of requests (the scheduler).
 """
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from umad.engine.mail.step_mail import Arrival
 from umad.engine.steps.completion_stream import CompletionStream
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
+from umad.models.positions import StreamBound
 from umad.protocol.link import Emitted, Ended, StepReport, Submit
 from umad.request import FinishReason
 from umad.sampling.detokenizer import Detokenizer
@@ -30,6 +32,15 @@ _NO_OPTIONS = ChatOptions()
 # The mailbox thread tokenizes a text of up to so many characters itself. llama.cpp takes 1.3 ms for
 # a text of this length that is one letter over and over, the slowest kind (nano, two cores).
 SHORT_CHARS = 1024
+# The end of an error about a text that is too long: how to have longer ones, by what bounds them.
+_LONGER: Mapping[StreamBound | Literal["limits"], str] = {
+    "pool": ", or serve with a larger --ctx-size",
+    "training": "; it is the length that the model was trained on. --ctx-per-stream goes beyond "
+    "it, as far as --ctx-size has cells ({cells})",
+    "asked": ", or serve with a larger --ctx-per-stream (--ctx-size has {cells} cells)",
+    "positions": "; the model has weights for no more positions",
+    "limits": ", or serve with a larger --limits-prompt-tokens",
+}
 
 
 class Intake:
@@ -47,9 +58,11 @@ class Intake:
         most_prompt_tokens: int,
         n_cells: int,
         text_tokens: int | None = None,
+        text_bound: StreamBound = "pool",
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
-        there are cells."""
+        there are cells. text_bound: what sets it, for errors that say how to have more.
+        """
         self._vocab = vocab
         self._template = template
         self._rules = rules
@@ -57,6 +70,10 @@ class Intake:
         self._n_cells = n_cells
         self._text_tokens = n_cells if text_tokens is None else text_tokens
         self._most_prompt_tokens = min(most_prompt_tokens, self._text_tokens)
+        self._longer = _LONGER[text_bound].format(cells=n_cells)
+        self._longer_prompt = self._longer
+        if most_prompt_tokens < self._text_tokens:
+            self._longer_prompt = _LONGER["limits"]
 
     @staticmethod
     def takes_long(submit: Submit) -> bool:
@@ -96,8 +113,8 @@ class Intake:
         if self._text_tokens < min(self._n_cells, prompt.size + max_new_tokens - 1):
             raise PromptTooLong(
                 f"{prompt.size} prompt tokens and {max_new_tokens} to generate are more than the "
-                f"{self._text_tokens} positions this model has: shorten the prompt or ask for "
-                "fewer tokens",
+                f"{self._text_tokens} positions of one stream: shorten the prompt, ask for fewer "
+                f"tokens{self._longer}",
                 field="prompt",
             )
         resumed = vocab.checked(submit.resume)
@@ -150,22 +167,27 @@ class Intake:
             self._check_length(len(submit.prompt_ids))
             prompt = vocab.checked(submit.prompt_ids)
         elif rendered is not None:
-            vocab.check_size(rendered.text, self._most_prompt_tokens, field="prompt")
+            self._check_size(rendered.text)
             prompt = vocab.tokenize_rendered(rendered.text)
         else:
             text = submit.prompt or ""
-            vocab.check_size(text, self._most_prompt_tokens, field="prompt")
+            self._check_size(text)
             prompt = vocab.tokenize(text, special=submit.special, with_ends=True)
         if not prompt.size:
             raise BadRequest("the prompt has no tokens", field="prompt")
         self._check_length(prompt.size)
         return prompt
 
+    def _check_size(self, text: str) -> None:
+        self._vocab.check_size(
+            text, self._most_prompt_tokens, field="prompt", longer=self._longer_prompt
+        )
+
     def _check_length(self, n_tokens: int) -> None:
         if n_tokens > self._most_prompt_tokens:
             raise PromptTooLong(
                 f"the prompt has {n_tokens} tokens and at most {self._most_prompt_tokens} are "
-                "taken: shorten it or serve with a larger --ctx-size",
+                f"taken: shorten it{self._longer_prompt}",
                 field="prompt",
             )
 

@@ -191,7 +191,16 @@ class OllamaModel(BaseModel):
 class Version(BaseModel):
     """GET /api/version"""
 
+    # Ollama's.
     version: str
+    # umad's own.
+    umad: str
+
+
+class Pulled(BaseModel):
+    """POST /api/pull, not streamed"""
+
+    status: Literal["success"]
 
 
 class Infilled(BaseModel):

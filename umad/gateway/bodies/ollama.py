@@ -115,6 +115,14 @@ class OllamaEmbeddingsBody(_OllamaBody):
     options: Options | None = None
 
 
+class PullBody(_OllamaBody):
+    """`POST /api/pull`. `name` is the older spelling of `model`."""
+
+    model: str = ""
+    name: str = ""
+    stream: bool | None = None
+
+
 class ShowBody(_OllamaBody):
     """`POST /api/show`. `name` is the older spelling of `model`."""
 

@@ -98,14 +98,15 @@ async def _events(generation: GatewayGeneration) -> AsyncGenerator[bytes, None]:
 
 
 async def _load(call: GatewayCall) -> ASGIApp:
-    facts = await call.service.load(call.body(ModelBody).model)
+    model = call.body(ModelBody).model
+    facts = await call.service.load(await call.local(model) or model)
     call.shared.models.forget()
     return answer(dict(facts))
 
 
 async def _unload(call: GatewayCall) -> ASGIApp:
     body = call.body(ModelBody)
-    await call.service.unload(call.shared.aliases.local(body.model) or body.model)
+    await call.service.unload(await call.local(body.model) or body.model)
     call.shared.models.forget()
     return answer({"model": body.model, "state": "unloaded"})
 

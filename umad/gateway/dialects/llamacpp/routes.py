@@ -48,7 +48,7 @@ async def _infill(call: GatewayCall) -> ASGIApp:
         gap,
         FimTokens.of_facts(facts),
         tokenize,
-        cells=int(facts.get("n_cells") or 0),
+        cells=int(facts.get("ctx") or 0),
         n_predict=n_predict,
     )
     generation = await call.open(_request(body, ids, model=model, n_predict=n_predict))

@@ -1,19 +1,29 @@
 """Describes models as Ollama does: the rows of tags and ps, and the answer of show. Pure.
 
-Facts come from the daemon's `models`. A fact that umad does not know (when a model's file was made,
-its license) stays empty; nothing is made up.
+Facts come from the daemon's `models`. A fact that umad does not know (a model's license) stays
+empty; nothing is made up. The context's length is that of one stream.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from umad.gateway.dialects.ollama.requests import LATEST
+from umad.gateway.file_time import written_at
+from umad.model_names import quantization_of
 
+# The tag that Ollama gives a name without one.
+LATEST = ":latest"
 # Ollama unloads idle models; umad keeps a model until it is told to unload it.
 NEVER = "9999-12-31T23:59:59Z"
-LONG_AGO = "1970-01-01T00:00:00Z"
 Facts = Mapping[str, Any]
+# The keys of a GGUF file that Ollama tells, behind the architecture, and umad's facts.
+_INFO = (
+    ("context_length", "ctx"),
+    ("block_count", "n_layer"),
+    ("embedding_length", "n_embd"),
+    ("attention.head_count_kv", "n_head_kv"),
+    ("vocab_size", "n_vocab"),
+)
 
 
 def tag_row(model: Facts) -> dict[str, Any]:
@@ -22,7 +32,7 @@ def tag_row(model: Facts) -> dict[str, Any]:
     return {
         "name": name,
         "model": name,
-        "modified_at": LONG_AGO,
+        "modified_at": written_at(model),
         "size": model.get("size_bytes") or 0,
         "digest": _digest(model),
         "details": details(model),
@@ -52,8 +62,11 @@ def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:
     """The answer of `/api/show`."""
     family = _family(model)
     info: dict[str, Any] = {"general.architecture": family, "general.basename": model["name"]}
-    if (context := model.get("ctx")) is not None:
-        info[f"{family}.context_length"] = context
+    if (count := model.get("n_params")) is not None:
+        info["general.parameter_count"] = count
+    for key, fact in _INFO:
+        if (value := model.get(fact)) is not None:
+            info[f"{family}.{key}"] = value
     return {
         "modelfile": f"FROM {model['name']}\n",
         "parameters": parameters,
@@ -62,7 +75,7 @@ def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:
         "details": details(model),
         "model_info": info,
         "capabilities": _capabilities(model),
-        "modified_at": LONG_AGO,
+        "modified_at": written_at(model),
     }
 
 
@@ -75,7 +88,7 @@ def details(model: Facts) -> dict[str, Any]:
         "family": family,
         "families": [family],
         "parameter_size": _parameter_size(model.get("n_params")),
-        "quantization_level": _quantization(model.get("description")),
+        "quantization_level": quantization_of(model.get("description")),
     }
 
 
@@ -95,12 +108,6 @@ def _capabilities(model: Facts) -> list[str]:
 
 def _family(model: Facts) -> str:
     return str(model.get("architecture") or "unknown")
-
-
-def _quantization(description: object) -> str:
-    """llama.cpp's description of a model ends with it: "qwen2 0.5B Q8_0"."""
-    words = description.split() if isinstance(description, str) else []
-    return words[-1] if len(words) > 1 else ""
 
 
 def _parameter_size(count: object) -> str:

@@ -15,7 +15,6 @@ from umad.gateway.bodies import ollama as bodies
 from umad.gateway.bodies.llama_sampling import SAME_NAME
 from umad.request import GenerateRequest, SamplingParams
 
-LATEST = ":latest"
 # This dialect's names for umad's fields, for errors.
 NAMES = {
     "repetition_penalty": "options.repeat_penalty",
@@ -24,11 +23,6 @@ NAMES = {
     "json_schema": "format",
     "logprobs": "top_logprobs",
 } | {name: f"options.{name}" for name in (*SAME_NAME, "seed", "stop")}
-
-
-def local_name(model: str) -> str:
-    """A model's name without Ollama's tag for the newest."""
-    return model.removesuffix(LATEST)
 
 
 def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
@@ -45,7 +39,7 @@ def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
             markup=True,
         ),
         constraint=_constraint(body.format),
-        model=local_name(body.model),
+        model=body.model,
         sampling=sampling_of(body),
     )
 
@@ -63,7 +57,7 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
         raise Unsupported("the model's own template is used; send raw instead", field="template")
     prompt = body.prompt or ""
     sampling = sampling_of(body)
-    constraint, model = _constraint(body.format), local_name(body.model)
+    constraint, model = _constraint(body.format), body.model
     if body.raw:
         return GenerateRequest(prompt=prompt, constraint=constraint, model=model, sampling=sampling)
     system = [ChatMessage(role="system", content=body.system)] if body.system else []

@@ -1,7 +1,8 @@
-"""Serves Ollama's endpoints. Names may carry its tag for the newest: `nano:latest` is `nano`.
+"""Serves Ollama's endpoints. Names may carry tags (`umad.model_names`), and answers repeat the name
+that was asked, as Ollama's do.
 
 umad decides how long a model stays loaded. So `keep_alive` is read and has no effect, with one
-exception: an empty request with `keep_alive: 0` unloads a model that nobody uses. Pulling, copying
+exception: an empty request with `keep_alive: 0` unloads a model that nobody uses. Fetching, copying
 and deleting models are not served yet, and the answer says so.
 """
 
@@ -14,29 +15,35 @@ from starlette.types import ASGIApp
 from umad.embedding import EmbedRequest
 from umad.errors import BadRequest, UnknownModel, Unsupported
 from umad.gateway import sse
-from umad.gateway.bodies.answers import OllamaChat, OllamaModel, OllamaModels, OllamaText, Version
+from umad.gateway.bodies.answers import (
+    OllamaChat,
+    OllamaModel,
+    OllamaModels,
+    OllamaText,
+    Pulled,
+    Version,
+)
 from umad.gateway.bodies.ollama import (
     EmbedBody,
     OllamaChatBody,
     OllamaEmbeddingsBody,
     OllamaGenerateBody,
+    PullBody,
     ShowBody,
 )
 from umad.gateway.dialects.ollama import listing
 from umad.gateway.dialects.ollama.answers import ChatAnswer, RawAnswer
 from umad.gateway.dialects.ollama.errors import OLLAMA
-from umad.gateway.dialects.ollama.requests import (
-    NAMES,
-    chat_request,
-    generate_request,
-    local_name,
-)
+from umad.gateway.dialects.ollama.requests import NAMES, chat_request, generate_request
 from umad.gateway.dialects.ollama.stream import ChatLines, GenerateLines, Line, whole_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.vectors import rows_response
 from umad.version import __version__
 
+# The Ollama whose published API this dialect follows; it is the first with /v1/messages. Clients
+# ask for at least 0.6.4 (VS Code) or 0.13.4 (Codex), and take umad's own number for a too old one.
+OLLAMA_VERSION = "0.14.1"
 Lines = ChatLines | GenerateLines
 
 
@@ -77,23 +84,16 @@ async def _pieces(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, No
 
 async def _keep(call: GatewayCall, body: OllamaChatBody | OllamaGenerateBody, lines: Lines) -> Line:
     """Serve an empty request: load the model, or unload it once nobody uses it."""
-    model = call.shared.aliases.local(local_name(body.model)) or ""
     if body.keep_alive != 0:
-        await call.service.load(model)
+        await call.service.load(await call.local(body.model) or "")
         call.shared.models.forget()
         return lines.end("load")
-    rows = {str(row["name"]): row for row in await call.service.models()}
-    if model not in rows:
-        raise UnknownModel(_unknown(body.model, list(rows)), field="model")
+    row = await call.row(body.model)
     # Running requests of others would fail; Ollama waits for them, too.
-    if not rows[model].get("live"):
-        await call.service.unload(model)
+    if not row.get("live"):
+        await call.service.unload(str(row["name"]))
         call.shared.models.forget()
     return lines.end("unload")
-
-
-def _unknown(asked: str, known: list[str]) -> str:
-    return f"model {asked[:128]!r} is not loaded; loaded are {', '.join(known) or 'none'}"
 
 
 def _now() -> str:
@@ -109,7 +109,7 @@ async def _embed(call: GatewayCall) -> ASGIApp:
     found = await call.embed(
         EmbedRequest(
             inputs=(body.input,) if isinstance(body.input, str) else tuple(body.input),
-            model=local_name(body.model),
+            model=body.model,
             dimensions=body.dimensions,
             truncate=body.truncate,
         )
@@ -128,9 +128,7 @@ async def _embed(call: GatewayCall) -> ASGIApp:
 
 async def _embeddings(call: GatewayCall) -> ASGIApp:
     body = call.body(OllamaEmbeddingsBody)
-    request = EmbedRequest(
-        inputs=(body.prompt,), model=local_name(body.model), normalize=False, truncate=True
-    )
+    request = EmbedRequest(inputs=(body.prompt,), model=body.model, normalize=False, truncate=True)
     found = await call.embed(request)
     return answer({"embedding": found.vectors[0].tolist()})
 
@@ -151,15 +149,33 @@ async def _show(call: GatewayCall) -> ASGIApp:
     asked = body.model or body.name
     if not asked:
         raise BadRequest("model is missing", field="model")
-    model = call.shared.aliases.local(local_name(asked))
-    rows = {str(row["name"]): row for row in await call.service.models()}
-    if model not in rows:
-        raise UnknownModel(_unknown(asked, list(rows)), field="model")
-    return answer(listing.shown(rows[model]))
+    return answer(listing.shown(await call.row(asked)))
 
 
 async def _version(call: GatewayCall) -> ASGIApp:
-    return answer({"version": __version__})
+    return answer({"version": OLLAMA_VERSION, "umad": __version__})
+
+
+async def _pull(call: GatewayCall) -> ASGIApp:
+    """Clients pull a model that is not in their list under exactly their name for it (Codex does).
+    A model that is here already needs nothing more, and the answer says so as Ollama does.
+    """
+    body = call.body(PullBody)
+    asked = body.model or body.name
+    if not asked:
+        raise BadRequest("model is missing", field="model")
+    try:
+        await call.row(asked)
+    except UnknownModel as error:
+        raise Unsupported(f"pull is not served yet, and {error.message}", field="model") from None
+    if body.stream is False:
+        return answer({"status": "success"})
+    return call.stream(_pulled(), media_type=sse.LINES)
+
+
+async def _pulled() -> AsyncGenerator[bytes, None]:
+    for status in ("pulling manifest", "success"):
+        yield sse.line({"status": status})
 
 
 # -- what is not served yet ------------------------------------------------------------------------
@@ -246,9 +262,19 @@ ENDPOINTS = (
         path="/api/version",
         handle=_version,
         dialect=OLLAMA,
-        summary="The version of umad",
+        summary="The version of Ollama whose API this is, and umad's own",
         answer=Version,
         needs_key=False,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/pull",
+        handle=_pull,
+        dialect=OLLAMA,
+        summary="Pull a model: nothing is fetched yet, a model that is here is pulled already",
+        answer=Pulled,
+        streams=sse.LINES,
+        body=PullBody,
     ),
     *(
         Endpoint(
@@ -258,6 +284,6 @@ ENDPOINTS = (
             dialect=OLLAMA,
             summary=f"{name.capitalize()} a model (not served yet)",
         )
-        for name in ("pull", "push", "create", "copy", "delete")
+        for name in ("push", "create", "copy", "delete")
     ),
 )

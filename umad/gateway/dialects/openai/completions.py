@@ -72,13 +72,11 @@ async def _run(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> _R
 
 async def _between(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
     """Prompt and suffix with the model's fill-in-the-middle marks around them."""
-    service, model = call.service, call.shared.aliases.local(body.model)
-    rows = await service.models()
-    facts = next((row for row in rows if model in (None, row["name"])), None)
-    marks = {} if facts is None else facts.get("fim_tokens") or {}
-    if facts is not None and not {"prefix", "suffix", "middle"} <= set(marks):
+    facts = await call.row(body.model)
+    model, marks = str(facts["name"]), facts.get("fim_tokens") or {}
+    if not {"prefix", "suffix", "middle"} <= set(marks):
         raise Unsupported(
-            f"the model {facts['name']} has no marks for text between two ends", field="suffix"
+            f"the model {model} has no marks for text between two ends", field="suffix"
         )
     before = (
         await call.tokenize(prompt, model=model, special=False)

@@ -4,6 +4,7 @@ OpenAI and Anthropic use the same paths, so an answer has the fields of both.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -12,10 +13,12 @@ from umad.errors import UnknownModel
 from umad.gateway.bodies.answers import ModelEntry, ModelList
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
+from umad.gateway.errors import NoSuchPath
+from umad.gateway.file_time import written_at, written_s
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.model_names import KnownModel, resolve
 
-# Anthropic's date for a model whose date is not known.
-_UNKNOWN = "1970-01-01T00:00:00Z"
+_QUOTED_CHARS = 128
 
 
 def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,11 +26,11 @@ def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
-        "created": 0,
+        "created": written_s(facts),
         "owned_by": "umad",
         "type": "model",
         "display_name": name,
-        "created_at": _UNKNOWN,
+        "created_at": written_at(facts),
         "lifecycle": "active",
         "max_input_tokens": facts.get("ctx"),
         "context_length": facts.get("ctx"),
@@ -38,7 +41,12 @@ def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _entries(call: GatewayCall) -> list[dict[str, Any]]:
     rows = {str(row["name"]): row for row in await call.service.models()}
-    aliases = [(name, rows[local]) for name, local in call.shared.aliases.plain() if local in rows]
+    known = [KnownModel.of_row(row) for row in rows.values()]
+    aliases = []
+    for name, local in call.shared.aliases.plain():
+        with suppress(UnknownModel):  # the alias may mean several by now
+            if (found := resolve(local, known)) is not None:
+                aliases.append((name, rows[found.name]))
     return [_entry(name, row) for name, row in (*rows.items(), *aliases)]
 
 
@@ -52,15 +60,21 @@ async def _list(call: GatewayCall) -> ASGIApp:
 
 
 async def _one(call: GatewayCall) -> ASGIApp:
+    """The model's real name is its id, as OpenAI has it. An alias is a name of its own, because it
+    is in the list.
+    """
     asked = call.request.path_params["model"]
-    entries = {one["id"]: one for one in await _entries(call)}
-    found = entries.get(asked) or entries.get(call.shared.aliases.local(asked) or "")
-    if found is None:
-        raise UnknownModel(
-            f"{asked[:128]!r} is not loaded; loaded are {', '.join(entries) or 'none'}",
-            field="model",
-        )
-    return answer({**found, "id": asked})
+    try:
+        row = await call.row(asked or "/")
+    except UnknownModel:
+        if asked and asked == asked.strip("/"):
+            raise
+        path = f"/v1/models/{asked.strip('/')}".rstrip("/")[:_QUOTED_CHARS]
+        raise NoSuchPath(
+            f"nothing is served at /v1/models/{asked[:_QUOTED_CHARS]}; did you mean GET {path}?"
+        ) from None
+    is_alias = call.shared.aliases.exact(asked) is not None
+    return answer(_entry(asked if is_alias else str(row["name"]), row))
 
 
 ENDPOINTS = (
