@@ -84,6 +84,13 @@ def test_clients_look_wherever_a_daemon_of_this_user_may_listen(
     assert list(socket_places(environ, platform, 7)) == wanted
 
 
+def test_clients_look_at_the_users_own_home_last_where_sudo_has_left_another() -> None:
+    places = socket_places({"HOME": "/Users/ada"}, MAC, 7, home="/Users/bob")
+
+    assert [place.split("/")[2] for place in places] == ["ada", "bob"]
+    assert socket_places({}, MAC, 7, home="/Users/bob") == places[1:]
+
+
 def test_with_nowhere_to_put_it_the_error_says_what_to_set() -> None:
     with pytest.raises(BadConfig, match="UMAD_SOCKET"):
         default_socket_path({}, LINUX)

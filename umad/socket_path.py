@@ -57,16 +57,20 @@ def default_socket_path(environ: Mapping[str, str], platform: str) -> str:
     return check_socket_path(_socket_in(folder), platform)
 
 
-def socket_places(environ: Mapping[str, str], platform: str, uid: int) -> tuple[str, ...]:
+def socket_places(
+    environ: Mapping[str, str], platform: str, uid: int, *, home: str | None = None
+) -> tuple[str, ...]:
     """Every path at which a daemon of the user `uid` may listen that was told of none, best first.
 
-    Raises `BadConfig` where there is no such path.
+    home: the user's own, where the environment may have another's (sudo). Raises `BadConfig` where
+    there is no such path.
     """
     if named := environ.get("UMAD_SOCKET"):
         return (check_socket_path(named, platform),)
     # pam_systemd's folder, also where the variable is missing or another user's.
     login = PurePath(f"/run/user/{uid}") if platform == "linux" else None
-    folders = (_runtime(environ), _state(environ, platform), login)
+    own = _state({"HOME": home or ""}, platform)
+    folders = (_runtime(environ), _state(environ, platform), login, own)
     paths = dict.fromkeys(_socket_in(folder) for folder in folders if folder is not None)
     fitting = tuple(path for path in paths if _fits(path, platform))
     return fitting or (default_socket_path(environ, platform),)

@@ -289,6 +289,10 @@ def test_a_new_conversation_keeps_the_settings(word: str) -> None:
         pytest.param("/set repeat_penalty 1.1", "repetition_penalty", 1.1, id="another of them"),
         pytest.param("/set repeat_last_n 10", "penalty_last_n", 10, id="and another"),
         pytest.param("/set seed 3", "seed", 3, id="a seed"),
+        pytest.param("/set seed 18446744073709551615", "seed", 2**64 - 1, id="a long seed"),
+        pytest.param("/set top_k 40.0", "top_k", 40, id="a whole number with a point"),
+        pytest.param("/set\ttop_k   40 ", "top_k", 40, id="any blanks"),
+        pytest.param("/set temperature default", "temperature", 0.8, id="the default again"),
         pytest.param('/set stop "a b" END', "stop", ("a b", "END"), id="texts to stop at"),
         pytest.param('/set stop ""', "stop", (), id="none any more"),
     ],
@@ -306,6 +310,7 @@ def test_set_changes_what_is_asked(line: str, field: str, value: object) -> None
     [
         ("/set system Be brief.", "Be brief."),
         ('/set system "Be brief."', "Be brief."),
+        ('/set system Say "hi"', 'Say "hi"'),
         (f"/set system {Q}Be\nbrief.{Q}", "Be\nbrief."),
         ("/set system", None),
     ],
@@ -334,6 +339,8 @@ def test_the_form_of_answers_is_set_and_given_up() -> None:
     ("line", "hint"),
     [
         ("/set top_k many", "top_k must be a whole number"),
+        ("/set top_k 1.5", "top_k must be a whole number"),
+        ("/set temperature nan", "temperature must be a finite number"),
         ("/set top_p 2", "top_p must be between 0 and 1"),
         ("/set num_ctx 4096", "umad serve --ctx-size N"),
         ("/set format no-such-file", "json or a file"),

@@ -41,6 +41,8 @@ def prompt_tokens(umad: Umad, *arguments: str) -> int:
         pytest.param(b"one two three", ["m", "sum it up"], 6, id="with a model's name"),
         pytest.param(b"one two three", ["m"], 3, id="a model's name alone"),
         pytest.param(b"one two three", [], 3, id="nothing else"),
+        pytest.param(b"one two three", ["-"], 3, id="a dash for stdin"),
+        pytest.param(b"one two three", ["m", "-"], 3, id="a model and a dash"),
         pytest.param(b"", ["sum it up"], 3, id="an empty pipe, as cron has it"),
         pytest.param(b"\n \n", ["sum it up"], 3, id="nothing but blanks"),
         pytest.param(b"\xef\xbb\xbfone two", ["sum"], 3, id="a file with a byte order mark"),

@@ -54,7 +54,7 @@ def _is_command(text: str) -> bool:
 
 
 def _turn(runner: asyncio.Runner, client: Service, talk: Talk, text: str, *, as_json: bool) -> None:
-    """One message and its answer, which is kept as far as it came."""
+    """One message and its answer, which is kept as far as it came; nothing of a turn that fails."""
     answer: list[str] = []
     # A list, because the coroutine below may be left in the middle.
     ended: list[bool] = []
@@ -71,5 +71,4 @@ def _turn(runner: asyncio.Runner, client: Service, talk: Talk, text: str, *, as_
         if not ended:
             raise  # the second one, before the first had ended the answer
         click.echo("(ended)", err=True)
-    finally:
-        talk.keep(text, "".join(answer))
+    talk.keep(text, "".join(answer))

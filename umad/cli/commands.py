@@ -140,7 +140,8 @@ def run(**given: Any) -> None:
     """Answer PROMPT and what is piped in; with neither, hold a conversation.
 
     A model that has a chat template is asked as in a chat; other models go on with the text, as
-    --raw makes all of them do. Text that is piped in stands before PROMPT.
+    --raw makes all of them do. Text that is piped in stands before PROMPT, or in its place where
+    PROMPT is missing or a dash.
 
     A single word is the MODEL when it is `nano`, the path of a GGUF file, or the name of a loaded
     model; anything else is the PROMPT.

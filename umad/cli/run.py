@@ -24,6 +24,9 @@ from umad.nano import NAME
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Service
 
+# A prompt that stands for what is piped in, as many programs have it.
+STDIN = "-"
+
 
 def run(
     words: tuple[str, ...],
@@ -57,7 +60,9 @@ def run(
     # A runner, not one `asyncio.run`: stdin is read between two runs, where Ctrl-C still works.
     with asyncio.Runner() as runner, connect(runner, socket) as client:
         model, prompt = runner.run(_sort_out(client, words))
-        if not sys.stdin.isatty():
+        wants_stdin = prompt == STDIN
+        prompt = None if wants_stdin else prompt
+        if wants_stdin or not sys.stdin.isatty():
             prompt = joined(piped_text(has_prompt=prompt is not None), prompt)
             if not prompt:
                 raise BadRequest("stdin is empty; pipe a prompt in or give one: umad run PROMPT")

@@ -13,11 +13,11 @@ from umad.cli.answer_form import constraint_of
 from umad.cli.commands import SAMPLING
 from umad.cli.typed import BLOCK, unwrapped
 from umad.errors import BadRequest
-from umad.request import ChatMessage, GenerateRequest
+from umad.request import ChatMessage, GenerateRequest, SamplingParams
 
 HELP = f"""\
 /set system TEXT      answer as TEXT says; without TEXT, as the model is used to
-/set NAME VALUE       change a parameter, such as temperature 0.2; /set shows all
+/set NAME VALUE       change a parameter, as temperature 0.2; default undoes it; /set shows all
 /set format json|FILE answer with JSON, of any shape or of the schema in FILE; /set noformat ends it
 /clear                begin another conversation, with the same settings
 /bye                  leave, as Ctrl-D does
@@ -33,6 +33,7 @@ _ALSO_CALLED = {
 _OF_THE_DAEMON = {"num_ctx": "--ctx-size", "num_gpu": "--gpu-layers", "num_thread": "--threads"}
 _KINDS: dict[str, type] = {name: kind for name, kind, _ in SAMPLING} | {"penalty_last_n": int}
 _STOP = "stop"
+_DEFAULT = "default"
 
 
 class Left(Exception):
@@ -72,7 +73,7 @@ class Talk:
 
         Raises `BadRequest` for what it cannot mean, and `Left` at the end.
         """
-        word, _, rest = line.partition(" ")
+        word, rest = _first_word(line)
         match word:
             case "/bye" | "/exit" | "/quit":
                 raise Left
@@ -82,23 +83,21 @@ class Talk:
                 self.turns = ()
                 return "(a new conversation)"
             case "/set" | "/show":
-                return self._set(rest.strip())
+                return self._set(rest)
             case _:
                 raise BadRequest(f"no command {word}; /help lists them")
 
     # -- /set ------------------------------------------------------------------------------------
 
     def _set(self, rest: str) -> str:
-        name, _, value = rest.partition(" ")
-        value = value.strip()
+        name, value = _first_word(rest)
         if name == "parameter" and value:
-            name, _, value = value.partition(" ")
-            value = value.strip()
+            name, value = _first_word(value)
         match name:
             case "" | "parameter" | "parameters":
                 return self._settings()
             case "system":
-                return self._set_system(unwrapped(value).strip("\"'"))
+                return self._set_system(_unquoted(unwrapped(value)))
             case "format" if value:
                 self.request = replace(self.request, constraint=constraint_of(value))
                 return f"(answers are {value})"
@@ -122,7 +121,9 @@ class Talk:
             raise BadRequest(f"/set knows no {said}; it knows {names}")
         if not value:
             return f"{name} {self._shown(name)}"
-        given: Any = _texts(value) if name == _STOP else _number(name, _KINDS[name], value)
+        given: Any = getattr(SamplingParams(), name)
+        if value != _DEFAULT:
+            given = _texts(value) if name == _STOP else _number(name, _KINDS[name], value)
         sampling = replace(self.request.sampling, **{name: given})
         sampling.check()
         self.request = replace(self.request, sampling=sampling)
@@ -137,16 +138,23 @@ class Talk:
         return "\n".join(lines)
 
     def _shown(self, name: str) -> str:
-        value = getattr(self.request.sampling, name)
-        if isinstance(value, tuple):
-            return shlex.join(value) or "none"
-        return (
-            "the daemon's"
-            if value is None
-            else f"{value:g}"
-            if isinstance(value, float)
-            else str(value)
-        )
+        match getattr(self.request.sampling, name):
+            case None:
+                return "the daemon's"
+            case tuple() as texts:
+                return shlex.join(texts) or "none"
+            case value:
+                return str(value)
+
+
+def _first_word(text: str) -> tuple[str, str]:
+    word, *rest = text.split(maxsplit=1) or [""]
+    return word, rest[0].rstrip() if rest else ""
+
+
+def _unquoted(text: str) -> str:
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
 
 
 def _texts(value: str) -> tuple[str, ...]:
@@ -158,8 +166,11 @@ def _texts(value: str) -> tuple[str, ...]:
 
 def _number(name: str, kind: type, value: str) -> int | float:
     try:
-        number: int | float = kind(value)
+        number = float(value)
+        if kind is int:
+            # 40.0 is 40, and a long number is not to lose its last digits.
+            return int(number) if "." in value and number.is_integer() else int(value)
+        return number
     except ValueError:
         what = "a whole number" if kind is int else "a number"
         raise BadRequest(f"{name} must be {what}, not {value!r}", field=name) from None
-    return number

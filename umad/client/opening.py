@@ -4,6 +4,7 @@ Not: the connecting itself, which differs between a loop and a thread.
 """
 
 import os
+import pwd
 import sys
 
 from umad.errors import (
@@ -27,8 +28,15 @@ from umad.version import __version__
 def places_of(path: str | os.PathLike[str] | None) -> tuple[str, ...]:
     """The given path, or every place to look at. Raises `BadConfig` where no socket can be."""
     if path is None:
-        return socket_places(os.environ, sys.platform, os.getuid())
+        return socket_places(os.environ, sys.platform, os.getuid(), home=_own_home())
     return (check_socket_path(os.fspath(path), sys.platform),)
+
+
+def _own_home() -> str | None:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a container's user without a name
+        return None
 
 
 def hello_frame(name: str) -> bytes:

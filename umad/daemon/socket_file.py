@@ -82,7 +82,9 @@ def _make_folder(folder: Path) -> None:
         found = folder.stat()
     except OSError as error:
         raise BadConfig(
-            f"the socket's folder cannot be made: {folder}: {error.strerror}", field="socket"
+            f"the socket's folder cannot be made: {folder}: {error.strerror}; name another socket "
+            "with --socket or UMAD_SOCKET",
+            field="socket",
         ) from error
     if found.st_uid not in (os.getuid(), 0):
         # The owner of the folder could put another socket in our place.
