@@ -94,3 +94,33 @@ def test_a_file_that_cannot_be_written_is_said_once(
 
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
+
+
+def test_a_disk_that_has_room_again_gets_whole_rows(tmp_path: Path) -> None:
+    path = tmp_path / "later" / "scorecard.csv"
+    settings = LoggingSettings(scorecard_interval_s=INTERVAL_S, scorecard_csv=str(path))
+
+    async def test() -> None:
+        n_cards, enough = 0, asyncio.Event()
+
+        async def next_card() -> Mapping[str, Any]:
+            nonlocal n_cards
+            n_cards += 1
+            if n_cards == 2:
+                path.parent.mkdir()
+            elif n_cards == 3:
+                path.write_bytes(path.read_bytes() + b"half a ro")
+            elif n_cards == 4:
+                enough.set()
+            return card(busy=True)
+
+        task = asyncio.create_task(write_scorecards(next_card, settings, asyncio.Event()))
+        await asyncio.wait_for(enough.wait(), 20)
+        task.cancel()
+
+    asyncio.run(test())
+
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert rows[0]["running"] == "1"
+    assert rows[1]["at"] == "half a ro"
+    assert rows[2]["running"] == "1"

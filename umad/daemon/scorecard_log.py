@@ -9,6 +9,7 @@ Not: computing it (`umad.metrics`). Owner: one task on the loop.
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +31,10 @@ async def write_scorecards(
 ) -> None:
     """Write scorecards until `stopped` is set, and then the last one: of the interval just cut.
 
-    A file that cannot be written is reported once and then no longer used.
+    A file that cannot be written is reported once, and tried again with every row: a full disk may
+    have room later.
     """
+    fails = False
     path = None if settings.scorecard_csv is None else Path(settings.scorecard_csv)
     is_last = settings.scorecard_interval_s <= 0
     while not is_last:
@@ -47,11 +50,22 @@ async def write_scorecards(
             try:
                 await asyncio.to_thread(_append, path, row)
             except OSError as error:
-                log.error("scorecard file cannot be written path=%s reason=%s", path, error)
-                path = None
+                if not fails:
+                    log.error("scorecard file cannot be written path=%s reason=%s", path, error)
+                fails = True
+            else:
+                fails = False
 
 
 def _append(path: Path, row: str) -> None:
     path = path.expanduser()
     is_new = not path.exists() or path.stat().st_size == 0
-    append_own(path, ((csv_header() if is_new else "") + row).encode())
+    # A disk that was full may have taken a part of a row.
+    lead = csv_header() if is_new else "" if _ends_a_line(path) else "\n"
+    append_own(path, (lead + row).encode())
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
