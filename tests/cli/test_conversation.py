@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.conftest import Fakes, Umad
@@ -85,6 +86,16 @@ def xterm(fakes: Fakes) -> Iterator[Open]:
     yield start
     for one in opened:
         one.close()
+
+
+def wait_for_typing(chat: Terminal) -> None:
+    """Until it waits for a person. A signal that comes between prompt and wait is seen late, by
+    Python's own way to read a line.
+    """
+    wait_until(
+        lambda: psutil.Process(chat.process.pid).status() == psutil.STATUS_SLEEPING,
+        what="a wait for input",
+    )
 
 
 def asked_tokens(chat: Terminal) -> int:
@@ -192,6 +203,7 @@ def test_a_second_ctrl_c_leaves_where_the_first_cannot_end_the_answer() -> None:
 def test_ctrl_c_at_the_prompt_leaves(terminal: Open) -> None:
     chat = terminal()
     chat.until("> ")
+    wait_for_typing(chat)
 
     chat.process.send_signal(signal.SIGINT)
 
@@ -203,6 +215,7 @@ def test_ctrl_c_on_a_line_that_has_begun_drops_the_line(xterm: Open) -> None:
     chat.until("> ")
     chat.type("half a tho")
     chat.until("half a tho")
+    wait_for_typing(chat)
 
     chat.type(CTRL_C)
 
@@ -216,6 +229,7 @@ def test_ctrl_c_in_a_block_drops_the_block(terminal: Open) -> None:
     chat.until("> ")
     chat.type(f"{Q}one\n")
     chat.until("... ")
+    wait_for_typing(chat)
 
     chat.process.send_signal(signal.SIGINT)
 
