@@ -1,6 +1,8 @@
 """Renders chat messages to the text of a prompt, by the template in the model's file.
 
     chat_template     ChatTemplate: messages and tools to text
+    turn_forms        the same turns in an order that stricter templates take
+    past_calls        calls of earlier turns: as objects for templates, or as text
     template_program  the Jinja source as a program
     template_process  TemplateProcess: runs it where it can be ended at any moment
     template_child    the process that it runs in

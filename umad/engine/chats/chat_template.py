@@ -5,21 +5,30 @@ template runs (`umad.engine.chats.template_program`) and where
 (`umad.engine.chats.template_process`). Threads: those of `umad.engine.mail.long_intake`.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import bisect
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from umad.chat.call_ids import numbered
 from umad.chat.formats import ChatFormat, format_of
 from umad.conversation import ChatMessage, ChatOptions
-from umad.engine.chats.template_program import Renderer, TemplateFailed, to_json
+from umad.engine.chats.past_calls import arguments_of, arguments_text, in_words
+from umad.engine.chats.template_program import (
+    MessagesRefused,
+    Renderer,
+    TemplateFailed,
+    to_json,
+)
+from umad.engine.chats.turn_forms import Guard, is_told, plainer_forms
 from umad.errors import BadRequest
 
 # Templates usually have a few kilobytes.
 MAX_TEMPLATE_CHARS = 1_000_000
-
-Guard = Callable[[str], str]
+# A template that refuses a chat is not run on further forms of it after so long. Usual ones take
+# some milliseconds for all of them.
+RETRY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,36 +88,67 @@ class ChatTemplate:
             raise BadRequest(self._flaw, field="messages")
         options = options or ChatOptions()
         if _offers_tools(options) and not self.format.takes_tools:
-            messages = _told_of_tools(messages, options)
-        if self.format.family == "kimi":
-            messages = numbered(messages)
+            messages = _told_of_tools(in_words(messages), options)
         begun = messages[-1] if options.continue_final else None
         turns = messages[:-1] if begun is not None else messages
-        # A template gets arguments as objects, as Hugging Face passes them. Some templates join
-        # them to text as strings and fail on objects; those get text.
         try:
-            text = self._text(turns, options, guard, objects=True)
-        except BadRequest:
-            if not any(turn.tool_calls for turn in turns):
-                raise
-            text = self._text(turns, options, guard, objects=False)
-        return self._begun(text, begun, guard)
-
-    def _text(
-        self, turns: Sequence[ChatMessage], options: ChatOptions, guard: Guard, *, objects: bool
-    ) -> str:
-        assert self._renderer is not None
-        values: dict[str, Any] = {
-            **_guarded(options.template_kwargs, guard),
-            "messages": [_turn(turn, guard, objects=objects) for turn in turns],
-            "add_generation_prompt": True,
-            "tools": _tools(options, guard),
-            **self._specials,
-        }
-        try:
-            return self._renderer.render(values)
+            text = self._text(turns, options, guard)
         except TemplateFailed as error:
             raise BadRequest(str(error), field="messages") from error
+        return self._begun(text, begun, guard)
+
+    def _text(self, turns: Sequence[ChatMessage], options: ChatOptions, guard: Guard) -> str:
+        """The turns as they are or, where the template does not take them or leaves some out, in
+        the first plainer form that it takes.
+        """
+        refusal: MessagesRefused | None = None
+        text: str | None = None
+        knows_calls = self.format.takes_tools
+        began_s = time.monotonic()
+        has_tools = _offers_tools(options)
+        for form in _forms(tuple(turns), knows_calls=knows_calls, has_tools=has_tools):
+            try:
+                text = self._run(form, options, guard)
+            except MessagesRefused as error:
+                refusal = refusal or error
+                if time.monotonic() - began_s > RETRY_S:
+                    raise refusal from None
+                continue
+            if form.is_plainer or is_told(turns, text, guard, knows_calls=knows_calls):
+                return text
+        if text is not None:  # with some words left out, and no other form was taken
+            return text
+        assert refusal is not None
+        raise MessagesRefused(f"{refusal}{self._place(turns, options, guard, str(refusal))}")
+
+    def _place(
+        self, turns: Sequence[ChatMessage], options: ChatOptions, guard: Guard, why: str
+    ) -> str:
+        """The turn that is the first to be refused with the words `why`, to be told to a person."""
+
+        def is_refused(n_turns: int) -> bool:
+            try:
+                self._run(_Form(turns[:n_turns]), options, guard)
+            except MessagesRefused as error:
+                return str(error) == why
+            return False
+
+        n_turns = bisect.bisect_left(range(1, len(turns) + 1), True, key=is_refused) + 1
+        role = turns[n_turns - 1].role if n_turns <= len(turns) else ""
+        return f" (at message {n_turns}, of role {role})" if role else ""
+
+    def _run(self, form: "_Form", options: ChatOptions, guard: Guard) -> str:
+        assert self._renderer is not None
+        turns = numbered(form.turns) if self.format.family == "kimi" else form.turns
+        tools = _tools(options, guard)
+        values: dict[str, Any] = {
+            **_guarded(options.template_kwargs, guard),
+            "messages": [_turn(turn, guard, objects=form.objects) for turn in turns],
+            "add_generation_prompt": True,
+            "tools": tools or [] if form.lists_tools else tools,
+            **self._specials,
+        }
+        return self._renderer.render(values)
 
     def _begun(self, text: str, begun: ChatMessage | None, guard: Guard) -> Rendered:
         """Add the part of the answer that exists already to `text`."""
@@ -135,6 +175,37 @@ class ChatTemplate:
         return Rendered(text=text + guard(begun.content))
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The turns in one form."""
+
+    turns: Sequence[ChatMessage]
+    # A template gets arguments as objects, as Hugging Face passes them. Some templates join them to
+    # text as strings and fail on objects; those get text.
+    objects: bool = True
+    # Hugging Face passes None for no tools, and some templates walk through them anyway.
+    lists_tools: bool = False
+    # The turns are not those that the client sent.
+    is_plainer: bool = False
+
+
+def _forms(turns: Sequence[ChatMessage], *, knows_calls: bool, has_tools: bool) -> Iterator[_Form]:
+    """The turns as they are, then in plainer forms, each with arguments as objects and as text.
+    knows_calls: the template has a way of its own to write calls.
+    """
+    before: list[Sequence[ChatMessage]] = []
+    words = turns if knows_calls else in_words(turns)
+    for at, form in enumerate([turns, turns, words, *plainer_forms(words)]):
+        again = has_tools if at == 1 else form in before
+        before.append(form)
+        if again:
+            continue
+        first = _Form(form, lists_tools=at > 0, is_plainer=at > 2)
+        yield first
+        if any(turn.tool_calls for turn in form):
+            yield replace(first, objects=False)
+
+
 def _offers_tools(options: ChatOptions) -> bool:
     return bool(options.tools) and options.tool_choice != "none"
 
@@ -154,29 +225,14 @@ For each function call, return a JSON object with its name and arguments within 
 
 
 def _told_of_tools(messages: Sequence[ChatMessage], options: ChatOptions) -> list[ChatMessage]:
-    """Put the tools into the system turn, and write calls and answers as text."""
+    """Put the tools into the system turn."""
     tools = "\n".join(to_json(tool) for tool in _tools(options, str) or ())
     told = _TOOLS_TOLD.format(tools=tools)
-    turns = [_as_text(turn) for turn in messages]
+    turns = list(messages)
     if turns and turns[0].role == "system":
         first = turns.pop(0)
         told = f"{first.content}\n\n{told}"
     return [ChatMessage(role="system", content=told), *turns]
-
-
-def _as_text(turn: ChatMessage) -> ChatMessage:
-    if turn.role == "tool":
-        return ChatMessage(
-            role="user", content=f"<tool_response>\n{turn.content}\n</tool_response>"
-        )
-    calls = [
-        f"<tool_call>\n"
-        f'{{"name": {json.dumps(call.name)}, "arguments": {call.arguments}}}'
-        f"\n</tool_call>"
-        for call in turn.tool_calls
-    ]
-    said = [turn.content] if turn.content else []
-    return replace(turn, content="\n".join([*said, *calls]), tool_calls=()) if calls else turn
 
 
 def _turn(turn: ChatMessage, guard: Guard, *, objects: bool) -> dict[str, Any]:
@@ -204,14 +260,7 @@ def _turn(turn: ChatMessage, guard: Guard, *, objects: bool) -> dict[str, Any]:
 
 
 def _arguments(text: str, guard: Guard, *, objects: bool) -> Any:
-    if objects:
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return guard(text)
-        if isinstance(value, dict):
-            return _guarded(value, guard)
-    return guard(text)
+    return _guarded(arguments_of(text), guard) if objects else guard(arguments_text(text))
 
 
 def _tools(options: ChatOptions, guard: Guard) -> list[dict[str, Any]] | None:

@@ -17,7 +17,7 @@ import struct
 import sys
 from typing import IO, Any
 
-from umad.engine.chats.template_program import TemplateFailed, TemplateProgram
+from umad.engine.chats.template_program import MessagesRefused, TemplateFailed, TemplateProgram
 
 # Python with jinja2 takes 20 MB. Rendering the largest text takes some hundred more.
 MEMORY_BYTES = 2**30
@@ -59,6 +59,8 @@ def _answer(program: TemplateProgram | str, values: dict[str, Any]) -> dict[str,
         return {"failed": program}
     try:
         return {"text": program.render(values)}
+    except MessagesRefused as error:
+        return {"refused": str(error)}
     except TemplateFailed as error:
         return {"failed": str(error)}
 

@@ -18,7 +18,7 @@ from typing import Any
 from typing_extensions import override
 
 from umad.engine.chats.template_child import read_frame, write_frame
-from umad.engine.chats.template_program import Renderer, TemplateFailed
+from umad.engine.chats.template_program import MessagesRefused, Renderer, TemplateFailed
 from umad.isolated import python_module
 
 # Processor time. Conversations of a megabyte render within 50 ms.
@@ -59,6 +59,8 @@ class TemplateProcess(Renderer):
         if answer is None:
             raise self._ended()
         self._n_overrun = 0
+        if "refused" in answer:
+            raise MessagesRefused(answer["refused"])
         if "failed" in answer:
             raise TemplateFailed(answer["failed"])
         return str(answer["text"])

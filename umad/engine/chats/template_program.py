@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from typing_extensions import override
 
@@ -26,6 +26,10 @@ class TemplateFailed(Exception):
     """The template cannot be read, or cannot be run on these values. The text
     tells a person why.
     """
+
+
+class MessagesRefused(TemplateFailed):
+    """The template runs and does not take these messages. It may take the same in another form."""
 
 
 class Renderer(Protocol):
@@ -53,11 +57,26 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
+class _Generation(Extension):
+    """Hugging Face's `{% generation %}`, which marks an assistant's words for training. Here it is
+    what stands in it.
+    """
+
+    tags = frozenset(("generation",))  # type: ignore[assignment]
+
+    @override
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class TemplateProgram(Renderer):
     """A template that is compiled once. Raises `TemplateFailed` where it cannot be compiled."""
 
     def __init__(self, source: str) -> None:
-        environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment = _Environment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+        )
         environment.filters["tojson"] = to_json
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = _strftime_now
@@ -83,7 +102,7 @@ class TemplateProgram(Renderer):
                     )
                 pieces.append(piece)
         except jinja2.TemplateError as error:
-            raise TemplateFailed(
+            raise MessagesRefused(
                 f"the model's chat template refuses these messages: {error}"
             ) from error
         except MemoryError:
@@ -98,7 +117,7 @@ class TemplateProgram(Renderer):
             RecursionError,
         ) as error:
             # Templates are programs, and these messages made this one fail.
-            raise TemplateFailed(
+            raise MessagesRefused(
                 f"the model's chat template fails on these messages: {error}"
             ) from error
         return "".join(pieces)
