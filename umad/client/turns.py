@@ -43,7 +43,8 @@ def _turn(name: str, value: Any) -> ChatMessage:
     if turn.get("content") is None and turn.get("tool_calls"):
         turn["content"] = ""  # a turn that only calls tools has no text
     elif isinstance(turn.get("content"), Sequence) and not isinstance(turn["content"], str):
-        turn["content"] = _text(f"{name}.content", turn["content"])
+        is_result = turn.get("role") == "tool"
+        turn["content"] = _text(f"{name}.content", turn["content"], is_result=is_result)
     calls = turn.get("tool_calls")
     if isinstance(calls, Sequence) and not isinstance(calls, str):
         turn["tool_calls"] = [
@@ -52,12 +53,16 @@ def _turn(name: str, value: Any) -> ChatMessage:
     return read_turn(name, turn)
 
 
-def _text(name: str, parts: Sequence[Any]) -> str:
+def _text(name: str, parts: Sequence[Any], *, is_result: bool) -> str:
+    """The text of all parts. In a tool's result, a part of another type is named."""
     texts = []
     for at, part in enumerate(parts):
         place = f"{name}[{at}]"
         if not isinstance(part, Mapping) or set(part) != {"type", "text"}:
             kind = part.get("type") if isinstance(part, Mapping) else None
+            if isinstance(kind, str) and kind != "text" and is_result:
+                texts.append(f"[a part of type {kind!r} stood here; this model reads only text]")
+                continue
             if isinstance(kind, str) and kind != "text":
                 raise Unsupported(f"{place} is of type {kind!r}; umad reads text", field=place)
             raise BadRequest(f"{place} must be a map of type and text", field=place)

@@ -129,9 +129,10 @@ _TOOL = ("name", "description", "parameters")
 def read_turn(name: str, value: Any) -> ChatMessage:
     """Read one turn; `name` is its place in the request."""
     turn = _checked_map(name, value, _TURN, ("role", "content"))
+    only_calls = turn["content"] is None and "tool_calls" in turn
     parts: dict[str, Any] = {
         "role": _read_role(f"{name}.role", turn["role"]),
-        "content": read_text(f"{name}.content", turn["content"]),
+        "content": "" if only_calls else read_text(f"{name}.content", turn["content"]),
     }
     for part in ("name", "tool_call_id"):
         if part in turn:
@@ -176,6 +177,8 @@ READERS = {
     "template_kwargs": read_json_map,
     "continue_final": read_flag,
     "markup": read_flag,
+    "parallel_tool_calls": read_flag,
+    "fenced_calls": read_flag,
 }
 
 

@@ -30,7 +30,8 @@ class ToolUseBlock(_AnthropicBody):
     type: Literal["tool_use"]
     id: str
     name: str
-    input: dict[str, Any] = {}
+    # An object. Clients that could not read what a model wrote send text or null.
+    input: Any = None
 
 
 class ImageBlock(_AnthropicBody):

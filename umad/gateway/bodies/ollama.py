@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from umad.gateway.bodies.durations import seconds_of
 from umad.gateway.bodies.llama_sampling import LlamaSampling
+from umad.gateway.bodies.past_turns import Arguments
 
 
 class _OllamaBody(BaseModel):
@@ -34,7 +35,7 @@ class Options(LlamaSampling):
 
 class OllamaCalledFunction(_OllamaBody):
     name: str
-    arguments: dict[str, Any] = {}
+    arguments: Arguments = "{}"
 
 
 class OllamaToolCall(_OllamaBody):

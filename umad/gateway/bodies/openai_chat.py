@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
+from umad.gateway.bodies.past_turns import Arguments
 from umad.gateway.bodies.sampling import Lenient, SamplingFields
 
 MAX_MESSAGES = 16384
@@ -24,15 +25,23 @@ class FunctionCall(Lenient):
     """The function that an assistant called; `arguments` is JSON text."""
 
     name: str
-    arguments: str = "{}"
+    arguments: Arguments = "{}"
+
+
+class CustomCall(Lenient):
+    """The tool that an assistant called with a text and no arguments."""
+
+    name: str
+    input: str | None = None
 
 
 class ChatToolCall(Lenient):
-    """A call an assistant made in an earlier turn."""
+    """A call an assistant made in an earlier turn, of a function or of a custom tool."""
 
     id: str | None = None
-    type: str = "function"
-    function: FunctionCall
+    type: str | None = "function"
+    function: FunctionCall | None = None
+    custom: CustomCall | None = None
 
 
 class ChatTurn(Lenient):
@@ -45,6 +54,8 @@ class ChatTurn(Lenient):
     tool_call_id: str | None = None
     function_call: FunctionCall | None = None
     reasoning_content: str | None = None
+    # The words with which an assistant refused, in place of content.
+    refusal: str | None = None
 
 
 class ChatFunction(Lenient):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, StrictBool, StrictInt
 
 from umad.gateway.bodies.openai_chat import ContentPart
+from umad.gateway.bodies.past_turns import Arguments
 from umad.gateway.bodies.sampling import Lenient, SamplingFields
 
 
@@ -20,9 +21,9 @@ class Item(Lenient):
     content: str | list[ContentPart] | None = None
     call_id: str | None = None
     name: str | None = None
-    arguments: str | None = None
+    arguments: Arguments | None = None
     input: str | None = None
-    output: str | list[ContentPart] | None = None
+    output: str | list[ContentPart] | dict[str, Any] | None = None
     status: str | None = None
 
 

@@ -28,7 +28,7 @@ from umad.gateway.bodies.answers import (
 from umad.gateway.bodies.native import CancelBody, ForgetBody, GenerateBody, ModelBody, PriorityBody
 from umad.gateway.bodies.scorecard import LoadedAnswer
 from umad.gateway.dialects.openai.error_shape import OPENAI
-from umad.gateway.dialects.openai.turns import turn_of
+from umad.gateway.dialects.openai.turns import turns_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import problem_of
 from umad.gateway.gateway_call import GatewayCall, answer
@@ -45,9 +45,7 @@ def request_of(body: GenerateBody) -> GenerateRequest:
         if body.grammar is not None:
             raise BadRequest("json_schema and grammar exclude each other", field="json_schema")
         place["constraint"] = Constraint.json_schema(body.json_schema)
-    turns = None
-    if body.messages is not None:
-        turns = tuple(turn_of(one, f"messages.{at}") for at, one in enumerate(body.messages))
+    turns = None if body.messages is None else turns_of(body.messages)
     return GenerateRequest(
         prompt=body.prompt,
         prompt_ids=None if body.prompt_ids is None else tuple(body.prompt_ids),

@@ -4,7 +4,6 @@ An option that was not given keeps umad's default. The options that configure a 
 num_gpu, …) have no effect, so apps that disagree about them share one loaded model.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies import ollama as bodies
 from umad.gateway.bodies.llama_sampling import SAME_NAME
+from umad.gateway.bodies.past_turns import asked_now, unread
 from umad.request import GenerateRequest, SamplingParams
 
 # This dialect's names for umad's fields, for errors.
@@ -28,7 +28,10 @@ NAMES = {
 def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
     """The generation of `/api/chat`. Raises `BadRequest` with a field of the body."""
     messages = body.messages or []
-    turns = tuple(_turn(one, f"messages.{at}") for at, one in enumerate(messages))
+    now = asked_now([one.role for one in messages])
+    turns = tuple(
+        _turn(one, f"messages.{at}", is_asked=at == now) for at, one in enumerate(messages)
+    )
     tools = tuple(_tools(body.tools or ()))
     return GenerateRequest(
         messages=turns,
@@ -85,8 +88,8 @@ def sampling_of(body: bodies.OllamaChatBody | bodies.OllamaGenerateBody) -> Samp
     return SamplingParams(fit=True, **given)
 
 
-def _turn(message: bodies.OllamaTurn, field: str) -> ChatMessage:
-    if message.images:
+def _turn(message: bodies.OllamaTurn, field: str, *, is_asked: bool) -> ChatMessage:
+    if message.images and is_asked:
         raise BadRequest("this model reads only text", field=f"{field}.images")
     if message.role not in ("system", "user", "assistant", "tool"):
         raise BadRequest(
@@ -96,14 +99,15 @@ def _turn(message: bodies.OllamaTurn, field: str) -> ChatMessage:
     calls = tuple(
         ToolCall(
             name=call.function.name,
-            arguments=json.dumps(call.function.arguments, ensure_ascii=False),
+            arguments=call.function.arguments,
             id=call.id,
         )
         for call in message.tool_calls or ()
     )
+    images = [unread("image") for _ in message.images or ()]
     return ChatMessage(
         role=message.role,
-        content=message.content or "",
+        content="\n".join([one for one in (message.content, *images) if one]),
         name=message.tool_name,
         tool_calls=calls,
         tool_call_id=message.tool_call_id,

@@ -4,29 +4,30 @@ An assistant's turn is a run of items: thinking, text, calls. Items of unknown t
 agents send those of tools that only OpenAI has.
 """
 
-import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from umad.conversation import ChatMessage, ToolCall
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_responses import Item
-from umad.gateway.dialects.openai.turns import text_of
+from umad.gateway.bodies.past_turns import asked_now, json_text
+from umad.gateway.dialects.openai.turns import given_text, text_of
 
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 
 
-def turns_of(items: Iterable[Item], instructions: str | None) -> tuple[ChatMessage, ...]:
+def turns_of(items: Sequence[Item], instructions: str | None) -> tuple[ChatMessage, ...]:
     """The chat. Raises `BadRequest` naming the item that is wrong."""
     turns: list[ChatMessage] = []
     if instructions:
         turns.append(ChatMessage(role="system", content=instructions))
     names: dict[str, str] = {}
     thinking: str | None = None
+    now = asked_now([one.role or "" if one.type == "message" else one.type for one in items])
     for at, item in enumerate(items):
         field = f"input.{at}"
         if item.type == "message":
-            turn = _message(item, field)
+            turn = _message(item, field, is_asked=at == now)
             if turn.role == "assistant":
                 turn, thinking = replace(turn, reasoning=thinking), None
             turns.append(turn)
@@ -47,7 +48,7 @@ def turns_of(items: Iterable[Item], instructions: str | None) -> tuple[ChatMessa
             turns.append(
                 ChatMessage(
                     role="tool",
-                    content=text_of(item.output, f"{field}.output"),
+                    content=_output(item, f"{field}.output"),
                     tool_call_id=item.call_id,
                     name=names.get(item.call_id or ""),
                 )
@@ -55,18 +56,25 @@ def turns_of(items: Iterable[Item], instructions: str | None) -> tuple[ChatMessa
     return tuple(turns)
 
 
-def _message(item: Item, field: str) -> ChatMessage:
+def _message(item: Item, field: str, *, is_asked: bool) -> ChatMessage:
     if item.role is None:
         raise BadRequest(f"{field}: a message has a role", field=f"{field}.role")
     role = "system" if item.role == "developer" else item.role
-    return ChatMessage(role=role, content=text_of(item.content, f"{field}.content"))
+    content = text_of(item.content, f"{field}.content", is_asked=is_asked)
+    return ChatMessage(role=role, content=content)
+
+
+def _output(item: Item, field: str) -> str:
+    if isinstance(item.output, dict):
+        return str(json_text(item.output))
+    return text_of(item.output, field, is_asked=False)
 
 
 def _call(item: Item, field: str) -> ToolCall | None:
     if item.type == "function_call":
         arguments = item.arguments or "{}"
     elif item.type == "custom_tool_call":
-        arguments = json.dumps({"input": item.input or ""}, ensure_ascii=False)
+        arguments = given_text(item.input)
     else:
         return None
     if not item.name:

@@ -1,18 +1,24 @@
 """Translates OpenAI's messages and tools into umad's, for chat completions and responses."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from umad.conversation import TOOL_CHOICES, ChatMessage, Tool, ToolCall
 from umad.errors import BadRequest
-from umad.gateway.bodies.openai_chat import ChatTurn, ContentPart
+from umad.gateway.bodies.openai_chat import ChatToolCall, ChatTurn, ContentPart
+from umad.gateway.bodies.past_turns import asked_now, unread
 
 _TEXTS = ("text", "input_text", "output_text")
 _ROLES = {"developer": "system", "function": "tool"}
 
 
-def text_of(content: str | Sequence[ContentPart] | None, field: str) -> str:
-    """A message's text. Raises `BadRequest` for an image, a sound or a file."""
+def text_of(
+    content: str | Sequence[ContentPart] | None, field: str, *, is_asked: bool = True
+) -> str:
+    """A message's text. An image, a sound or a file is named in it. is_asked: it is to be answered
+    now; then raise `BadRequest` for such a part.
+    """
     if content is None:
         return ""
     if isinstance(content, str):
@@ -23,33 +29,58 @@ def text_of(content: str | Sequence[ContentPart] | None, field: str) -> str:
             pieces.append(part.text)
         elif part.type == "refusal":
             pieces.append(part.refusal or "")
-        elif part.type in _TEXTS:
-            raise BadRequest(f"{field}.{at}: a text is missing", field=f"{field}.{at}.text")
-        else:
-            raise BadRequest(
-                f"{field}.{at}: this model reads text, not {part.type[:32]!r}",
-                field=f"{field}.{at}.type",
-            )
+        elif is_asked:
+            raise _unread(part, f"{field}.{at}")
+        elif part.type not in _TEXTS:
+            pieces.append(unread(part.type))
     return "".join(pieces)
 
 
-def turn_of(message: ChatTurn, field: str) -> ChatMessage:
-    """One turn as umad's."""
+def _unread(part: ContentPart, field: str) -> BadRequest:
+    if part.type in _TEXTS:
+        return BadRequest(f"{field}: a text is missing", field=f"{field}.text")
+    return BadRequest(
+        f"{field}: this model reads text, not {part.type[:32]!r}", field=f"{field}.type"
+    )
+
+
+def turns_of(messages: Sequence[ChatTurn]) -> tuple[ChatMessage, ...]:
+    """All turns as umad's. Raises `BadRequest` naming the message that is wrong."""
+    now = asked_now([one.role for one in messages])
+    return tuple(
+        _turn(one, f"messages.{at}", is_asked=at == now) for at, one in enumerate(messages)
+    )
+
+
+def _turn(message: ChatTurn, field: str, *, is_asked: bool) -> ChatMessage:
     calls = [
-        ToolCall(name=call.function.name, arguments=call.function.arguments, id=call.id)
-        for call in message.tool_calls or ()
+        _call(call, f"{field}.tool_calls.{at}") for at, call in enumerate(message.tool_calls or ())
     ]
     if message.function_call is not None:
         call = message.function_call
         calls.append(ToolCall(name=call.name, arguments=call.arguments))
+    content = text_of(message.content, f"{field}.content", is_asked=is_asked)
     return ChatMessage(
         role=_ROLES.get(message.role, message.role),
-        content=text_of(message.content, f"{field}.content"),
+        content=content or message.refusal or "",
         name=message.name,
         tool_calls=tuple(calls),
         tool_call_id=message.tool_call_id,
         reasoning=message.reasoning_content,
     )
+
+
+def _call(call: ChatToolCall, field: str) -> ToolCall:
+    if call.function is not None:
+        return ToolCall(name=call.function.name, arguments=call.function.arguments, id=call.id)
+    if call.custom is not None:
+        return ToolCall(name=call.custom.name, arguments=given_text(call.custom.input), id=call.id)
+    raise BadRequest(f"{field}: a call has a function", field=f"{field}.function")
+
+
+def given_text(text: str | None) -> str:
+    """The arguments of a tool that takes a text."""
+    return json.dumps({"input": text or ""}, ensure_ascii=False)
 
 
 def begins_answer(turns: Sequence[ChatMessage]) -> bool:
