@@ -154,6 +154,8 @@ class HttpSettings:
     # How long an answer's status waits for the engine to refuse a request that was queued (the
     # engine tokenizes in a few milliseconds).
     settle_s: float = 0.25
+    # A fenced block of JSON that is a call of a tool on offer counts as that call.
+    fenced_calls: bool = True
     # The file in which responses are kept for `previous_response_id`, and how many bytes of them.
     store: str | None = None
     store_bytes: int = 256 * 2**20

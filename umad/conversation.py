@@ -78,6 +78,10 @@ class ChatOptions:
     # Write control tokens (of tool calls, of channels) into the text, as `umad.chat` reads it. The
     # text begins with the mark of thinking that the template has opened.
     markup: bool = False
+    # False, with markup: the answer ends with its first tool call.
+    parallel_tool_calls: bool = True
+    # Whether a fenced block of JSON that is a call of one of `tools` counts as that call.
+    fenced_calls: bool = True
 
     @property
     def forces_call(self) -> bool:
@@ -133,6 +137,8 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
         options.template_kwargs,
         options.continue_final,
         options.markup,
+        options.parallel_tool_calls,
+        options.fenced_calls,
     ]
     try:
         return json.dumps([turns, tools, *rest], separators=(",", ":"), ensure_ascii=False)
@@ -142,7 +148,8 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
 
 def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
     """Inverse of `to_json`. umad wrote the text itself, so it is trusted."""
-    turns, tools, tool_choice, tool_name, template_kwargs, continue_final, markup = json.loads(text)
+    turns, tools, tool_choice, tool_name, template_kwargs, *flags = json.loads(text)
+    continue_final, markup, parallel_tool_calls, fenced_calls = flags
     messages = tuple(
         ChatMessage(
             role=role,
@@ -161,6 +168,8 @@ def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
         template_kwargs=template_kwargs,
         continue_final=continue_final,
         markup=markup,
+        parallel_tool_calls=parallel_tool_calls,
+        fenced_calls=fenced_calls,
     )
 
 

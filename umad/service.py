@@ -68,6 +68,11 @@ class Done:
     stop: str | None = None
 
 
+def was_cut(done: Done) -> bool:
+    """Whether the completion ended before the model had ended it."""
+    return done.finish_reason != "stop" or done.stop is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """The request ended with an error; nothing follows it."""

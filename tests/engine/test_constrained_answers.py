@@ -242,6 +242,49 @@ def test_a_forced_call_is_one(served: RunningEngine, choice: dict[str, Any]) -> 
         assert set(json.loads(text)) == ({"query"} if name == "search" else set())
 
 
+CALL = '{"name": "search", "arguments": {"query": "a"}}'
+WRITTEN = {
+    "marks": f"<tool_call>\n{CALL}\n</tool_call>",
+    "a fenced block": f"```json\n{CALL}\n```",
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_an_answer_of_one_call_really_ends_with_it(served: RunningEngine, written: str) -> None:
+    call = WRITTEN[written]
+    asked: dict[str, Any] = {
+        "messages": ASKED,
+        "constraint": ("regex", re.escape(f"{call}\n{call}\n And so on.")),
+        "max_tokens": 300,
+    }
+    options = ChatOptions(tools=(SEARCH,), markup=True, parallel_tool_calls=False)
+
+    one = served.generate(next(RIDS), chat=options, **asked)
+    all_ = served.generate(next(RIDS), chat=ChatOptions(tools=(SEARCH,), markup=True), **asked)
+
+    assert call.startswith(one.text.rstrip())
+    assert CALL in one.text
+    assert one.ending.reason == "stop"
+    assert len(one.ids) < len(all_.ids) / 2
+    ended = served.generate(next(RIDS), chat=options, resume=tuple(one.ids), **asked)
+    assert (ended.ids, ended.ending.reason) == ([], "stop")
+
+
+def test_a_forced_call_is_one_where_only_one_is_wanted(served: RunningEngine) -> None:
+    options = ChatOptions(
+        tools=(NOW, SEARCH), markup=True, tool_choice="required", parallel_tool_calls=False
+    )
+
+    found = served.generate(
+        next(RIDS), messages=ASKED, chat=options, temperature=1.0, max_tokens=300
+    )
+
+    reader = ReplyReader(ChatFormat())
+    events = merged([*reader.push(found.text), *reader.finish()])
+    assert sum(isinstance(event, CallBegan) for event in events) == 1
+    assert found.ending.reason == "stop"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_beside_tools_an_answer_of_a_schema_is_it_or_a_call(
     served: RunningEngine, seed: int

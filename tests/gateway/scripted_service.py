@@ -14,7 +14,7 @@ from umad.client import AsyncClient
 from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
-from umad.request import GenerateRequest, Timings, Usage
+from umad.request import FinishReason, GenerateRequest, Timings, Usage
 from umad.service import Accepted, Done, Event, Take, TokenLogprob, Tokens
 
 TOOL = {"name": "get_weather", "parameters": {"type": "object"}}
@@ -30,13 +30,25 @@ USAGE = Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=6)
 
 
 class Scripted(AsyncClient):
-    """Says `words` to everybody, one token each; keeps what it was asked."""
+    """Says `words` to everybody, one token each; keeps what it was asked.
 
-    def __init__(self, words: Sequence[str] = WORDS, family: str = "hermes") -> None:
+    The answer ends for `reason`, or by the stop string `stop`.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str] = WORDS,
+        family: str = "hermes",
+        *,
+        reason: FinishReason = "stop",
+        stop: str | None = None,
+    ) -> None:
         super().__init__("/nowhere.sock")
         self.asked: list[GenerateRequest] = []
         self._words = words
         self._family = family
+        self._reason: FinishReason = reason
+        self._stop = stop
 
     @override
     async def events(
@@ -50,7 +62,8 @@ class Scripted(AsyncClient):
             yield Tokens(index=0, text=words, ids=(at,), logprobs=logprobs)
         yield Done(
             index=0,
-            finish_reason="stop",
+            finish_reason=self._reason,
+            stop=self._stop,
             usage=USAGE,
             timings=Timings(queued_ms=0.0, first_token_ms=1.0, total_ms=2.0),
         )

@@ -5,7 +5,8 @@
     reader    `ReplyReader`: turns text in any pieces into events
     call_forms  the marks and readers of each family's calls: as JSON (calls; json_scan: JSON that
               is still being written) or between tags (tagged; argument_types: the type of a value
-              without quotes); call_run: a call while it is read
+              without quotes), or in a fenced block (fenced; schema_fit: whether arguments fit
+              their tool); call_run: a call while it is read
     call_ids  ids of calls for templates that show nothing else of a call
     grammars  forced calls as Lark grammars (lark: their pieces; tagged_grammars: grammars of
               arguments between tags)
@@ -16,9 +17,10 @@ thread. A front end makes a reader for each completion of a request with `markup
 facts:
 
     reader = ReplyReader(format_of_facts(facts), tools=tools)
-    for event in (*reader.push(text), *reader.finish()): ...
+    for event in (*reader.push(text), *reader.finish(cut=done.finish_reason == "length")): ...
 
 A malformed call is never an error. It becomes text again, marks included; but if its name has
-already gone out, the call ends where it breaks. However the text is divided into pieces, the merged
-events are the same.
+already gone out, the words up to its closing mark are its arguments, and it is told that it is not
+whole. A reply that was cut off has no half marks and no half calls in its text. However the text is
+divided into pieces, the merged events are the same.
 """

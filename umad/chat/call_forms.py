@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from umad.chat import calls, tagged
 from umad.chat.call_run import CallReader
+from umad.chat.fenced import FENCE
+from umad.chat.fenced import fenced as read_fenced
 from umad.chat.formats import ChatFormat, Family
 
 
@@ -62,17 +64,20 @@ CALL_FORMS: Mapping[Family, CallForm] = {
 }
 
 
-def call_form(format_: ChatFormat) -> CallForm | None:
-    """How calls of this format are read; None for harmony, where they are messages.
+def call_form(format_: ChatFormat, *, fenced: bool = False) -> CallForm | None:
+    """How calls of this format are read; None for harmony, where they are messages. `fenced`:
+    blocks of JSON may be calls, too.
 
     A model that was shown another family's way may still know its own.
     """
     own = CALL_FORMS.get(format_.family)
-    if own is None or format_.shown == format_.family:
+    if own is None or (format_.shown == format_.family and not fenced):
         return own
     shown = CALL_FORMS[format_.shown]
+    blocks = {FENCE: read_fenced} if fenced else {}
     return CallForm(
-        readers={**shown.readers, **own.readers}, dropped=(*shown.dropped, *own.dropped)
+        readers={**shown.readers, **own.readers, **blocks},
+        dropped=tuple(dict.fromkeys((*shown.dropped, *own.dropped))),
     )
 
 

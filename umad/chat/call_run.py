@@ -6,14 +6,19 @@ before its name is known and its arguments begin. Not: how any family writes cal
 `tagged`).
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
 
 from umad.chat.argument_types import ANY_TYPE, Types, types_of_argument
 from umad.chat.events import CallArguments, CallBegan, CallEnded, ReplyEvent
 from umad.chat.json_scan import Malformed, Scan
+from umad.chat.marks import first_mark
+from umad.chat.schema_fit import fits
 from umad.conversation import Tool
 
 MAX_NAME_CHARS = 256
+# A call that breaks goes on to the mark that closes it, if that is so near.
+MAX_BROKEN_CHARS = 4096
 
 
 class CallTeller:
@@ -27,6 +32,16 @@ class CallTeller:
         self.n_calls = 0
         # A call is under way, so it cannot become text any more.
         self.began = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tools on offer, as far as they are known."""
+        return tuple(self._tools)
+
+    def fits(self, name: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether `arguments` are known to be what the tool `name` takes."""
+        tool = self._tools.get(name)
+        return tool is not None and fits(arguments, tool.parameters)
 
     def offers(self, name: str) -> bool:
         """Whether there is a tool `name`, as far as is known."""
@@ -48,10 +63,10 @@ class CallTeller:
         """Tell more of the arguments."""
         self._tell(CallArguments(self.n_calls, text))
 
-    def end(self) -> None:
+    def end(self, *, is_whole: bool = True) -> None:
         """End the call, whole or broken. Does nothing if no call is under way."""
         if self.began:
-            self._tell(CallEnded(self.n_calls))
+            self._tell(CallEnded(self.n_calls, is_whole))
             self.n_calls += 1
             self.began = False
 
@@ -62,10 +77,19 @@ CallReader = Callable[[CallTeller, str], Scan]
 class CallRun:
     """One reader at work, from behind its mark to where its calls end or break.
 
-    `mark` is the mark before the calls, as it was written.
+    `mark` is the mark before the calls, as it was written; `closings` are the marks that may stand
+    behind them. `is_marked`: the mark can be nothing but a call's.
     """
 
-    def __init__(self, reader: CallReader, teller: CallTeller, mark: str) -> None:
+    def __init__(
+        self,
+        reader: CallReader,
+        teller: CallTeller,
+        mark: str,
+        *,
+        closings: tuple[str, ...] = (),
+        is_marked: bool = False,
+    ) -> None:
         # The part that has become text after all; set once the run is over.
         self.as_text = ""
         # The text behind the calls; set once the run is over.
@@ -73,12 +97,18 @@ class CallRun:
         self._reader = reader
         self._teller = teller
         self._mark = mark
+        self._closings = closings
+        self._is_marked = is_marked
         self._scan: Scan | None = None
         # Read since the mark or the last whole call, as long as no call has begun.
         self._raw: list[str] = []
+        # The text since a call broke whose name has gone out; None while none has.
+        self._broken: str | None = None
 
     def feed(self, text: str) -> bool:
         """Read `text` ("" at the end of the reply); return whether the run is over."""
+        if self._broken is not None:
+            return self._go_on_broken(text)
         for at, c in enumerate(text or [""]):
             try:
                 self._take(c)
@@ -87,13 +117,40 @@ class CallRun:
                 return True
             except Malformed:
                 if self._teller.began:
-                    self._teller.end()
-                    self.left = text[at:]
-                else:
-                    self.as_text = self._mark
-                    self.left = "".join(self._raw) + text[at + 1 :]
+                    self._broken = ""
+                    return self._go_on_broken(text[at:])
+                self.as_text = self._mark
+                self.left = "".join(self._raw) + text[at + 1 :]
                 return True
         return False
+
+    def cut(self) -> bool:
+        """The reply was cut off here. Return whether nothing of the run is text: a call without its
+        end is none, and its marks are nobody's words.
+        """
+        if self._teller.began:
+            if self._broken:
+                self._teller.arguments(self._broken)
+            self._teller.end(is_whole=False)
+            return True
+        return self._is_marked
+
+    def _go_on_broken(self, text: str) -> bool:
+        """A call broke whose name has gone out. Its words up to its closing mark are its arguments,
+        so that the client can say what is wrong with them; without that mark they are text.
+        """
+        self._broken = rest = (self._broken or "") + text
+        at, closing = first_mark(rest, self._closings)
+        if closing and at + len(closing) <= MAX_BROKEN_CHARS:
+            if words := rest[:at].rstrip():
+                self._teller.arguments(words)
+            self.left = rest[at:]
+        elif text and self._closings and len(rest) <= MAX_BROKEN_CHARS:
+            return False
+        else:
+            self.left = rest
+        self._teller.end(is_whole=False)
+        return True
 
     def _take(self, c: str) -> None:
         teller = self._teller

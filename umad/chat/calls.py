@@ -12,6 +12,9 @@ _ARGUMENTS = ("arguments", "parameters")
 # What a call may have besides; anything else in a bare object means that it is no call.
 _KEYS = ("name", "id", "type", *_ARGUMENTS)
 
+# How tags that close a call begin.
+_CLOSERS = ("tool", "function")
+
 DEEPSEEK_SEP = "<\uff5ctool\u2581sep\uff5c>"
 DEEPSEEK_END = "<\uff5ctool\u2581call\u2581end\uff5c>"
 KIMI_ARGUMENTS = "<|tool_call_argument_begin|>"
@@ -80,13 +83,41 @@ def call_object(call: CallTeller, c: str, *, bare: bool = False) -> Scan:
         call.arguments(_decoded(text) if text.startswith('"') else text)
     call.end()
     c = yield
+    while c == "}":  # small models lose count
+        c = yield
     return c
 
 
 def hermes(call: CallTeller, c: str) -> Scan:
-    """Read <tool_call>{…}</tool_call>; the closing tag may be missing."""
+    """Read <tool_call>{…}</tool_call>; the closing tag may be missing or misspelt."""
     c = yield from skip_spaces(c)
     c = yield from call_object(call, c)
+    c = yield from skip_spaces(c)
+    return (yield from closing_tag(c))
+
+
+def closing_tag(c: str) -> Scan:
+    """Read past a tag that closes a call, however it is spelt: </tool_call>, </tool>, and any of
+    them cut off. Other text is left as it is.
+    """
+    if c != "<":
+        return c
+    c = yield
+    if not c:
+        return c
+    if c != "/":
+        raise Malformed  # the next call, or text
+    name = ""
+    c = yield
+    while c.isalnum() or c in ("_", ":"):
+        name += c
+        c = yield
+    if c not in ("", ">") or not any(
+        one.startswith(name) or name.startswith(one) for one in _CLOSERS
+    ):
+        raise Malformed
+    if c:
+        c = yield
     return (yield from skip_spaces(c))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from umad.chat.call_run import MAX_NAME_CHARS, CallTeller
 from umad.chat.events import Content, Reasoning, ReplyEvent
-from umad.chat.marks import first_mark, may_be_mark
+from umad.chat.marks import first_mark, is_half_mark, may_be_mark
 
 _BODY = "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", "<|start|>", "<|channel|>")
@@ -38,14 +38,18 @@ class ChannelReader:
         while self._text and (self._header() if self._in_header else self._body()):
             pass
 
-    def finish(self) -> None:
-        """End the text. A header with nothing behind it tells nothing."""
+    def finish(self, *, cut: bool = False) -> None:
+        """End the text. A header with nothing behind it tells nothing. `cut`: not by the model;
+        then half a mark tells nothing, either.
+        """
         text, self._text = self._text, ""
+        if cut and not self._in_header and is_half_mark(text):
+            text = ""
         if not self._in_header:
             self._write(text)
         elif not text.lstrip().startswith("<|"):
             self._tell(Content(text)) if text.strip() else None
-        self._teller.end()
+        self._teller.end(is_whole=not cut)
 
     def _header(self) -> bool:
         at = self._text.find(_BODY)

@@ -1,6 +1,6 @@
 """Defines the parts of a reply, in the order in which the model wrote them. Values only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,9 @@ class CallEnded:
     """The call has ended."""
 
     index: int
+    # False where it was cut off or broken: its arguments are not what the model set out to write.
+    # Not compared: a reader of parts that only wants their order need not know.
+    is_whole: bool = field(default=True, compare=False)
 
 
 ReplyEvent = Content | Reasoning | CallBegan | CallArguments | CallEnded

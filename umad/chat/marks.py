@@ -15,3 +15,10 @@ def may_be_mark(text: str, marks: tuple[str, ...]) -> int:
         if any(mark.startswith(tail) for mark in marks):
             return length
     return 0
+
+
+def is_half_mark(held: str) -> bool:
+    """Whether `held`, which was kept back as the beginning of a mark, shows that it is one. "<"
+    alone is a sign that people write.
+    """
+    return any(c.isalpha() for c in held)

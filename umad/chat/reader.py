@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from umad.chat.call_forms import BARE, call_form
 from umad.chat.call_run import CallRun, CallTeller
 from umad.chat.channels import ChannelReader
-from umad.chat.events import Content, Reasoning, ReplyEvent, merged
+from umad.chat.events import CallEnded, Content, Reasoning, ReplyEvent, merged
+from umad.chat.fenced import FENCE
 from umad.chat.formats import ChatFormat
-from umad.chat.marks import first_mark, may_be_mark
+from umad.chat.marks import first_mark, is_half_mark, may_be_mark
 from umad.conversation import Tool
 
 
@@ -21,10 +22,18 @@ class ReplyReader:
 
     `calls` is False where no tools were offered; then everything that looks like a call is text.
     `tools` are those offered: families that write arguments without quotes need their schemas.
+    `fenced`: a fenced block that is a call of one of `tools` counts as one. `one_call`: the reply
+    ends with its first call (`is_over`), and nothing behind it is told.
     """
 
     def __init__(
-        self, format_: ChatFormat, *, calls: bool = True, tools: Sequence[Tool] = ()
+        self,
+        format_: ChatFormat,
+        *,
+        calls: bool = True,
+        tools: Sequence[Tool] = (),
+        fenced: bool = False,
+        one_call: bool = False,
     ) -> None:
         self._events: list[ReplyEvent] = []
         self._teller = CallTeller(self._events.append, tools)
@@ -32,8 +41,10 @@ class ReplyReader:
         if format_.family == "harmony":
             self._channels = ChannelReader(self._events.append, self._teller)
         self._thinking = format_.thinking
-        self._calls = call_form(format_) if calls else None
+        self._calls = call_form(format_, fenced=fenced and bool(tools)) if calls else None
         self._bare = BARE.get(format_.family) if calls else None
+        self._one_call = one_call
+        self.is_over = False
         self._text = ""
         self._spaces = ""
         self._at_start = self._thinking is not None or self._bare is not None
@@ -45,6 +56,8 @@ class ReplyReader:
 
     def push(self, text: str) -> list[ReplyEvent]:
         """The events that are certain once `text` is added."""
+        if self.is_over:
+            return []
         if self._is_plain(text):
             return [Reasoning(text) if self._is_thinking else Content(text)]
         if self._channels is not None:
@@ -55,17 +68,30 @@ class ReplyReader:
                 pass
         return self._told()
 
-    def finish(self) -> list[ReplyEvent]:
-        """The events of the text that was held back; the reply has ended."""
+    def finish(self, *, cut: bool = False) -> list[ReplyEvent]:
+        """The events of the text that was held back; the reply has ended. `cut`: not by the model;
+        then half a mark, and what stands behind the mark of a call, is no text.
+        """
+        if self.is_over:
+            return []
         if self._channels is not None:
-            self._channels.finish()
+            self._channels.finish(cut=cut)
             return self._told()
+        if cut and self._is_half():
+            self._text = self._spaces = ""
+            self._run = None
         # A call that is broken off becomes text, which may hold another: each turn uses some up.
         while self._text or self._run is not None:
             self._advance(last=True)
         self._out(self._spaces)
         self._spaces = ""
         return self._told()
+
+    def _is_half(self) -> bool:
+        """Whether what is held back is the beginning of a mark or of a call, and no text."""
+        if self._run is not None:
+            return self._run.cut()
+        return is_half_mark(self._text)
 
     def _is_plain(self, text: str) -> bool:
         """Whether all text is decided and `text` leaves nothing undecided. This holds for most
@@ -86,6 +112,10 @@ class ReplyReader:
     def _told(self) -> list[ReplyEvent]:
         events = merged(self._events)
         self._events.clear()
+        if self._one_call and self._teller.n_calls:
+            self.is_over = True
+            ended = next(at for at, one in enumerate(events) if isinstance(one, CallEnded))
+            del events[ended + 1 :]
         return events
 
     def _advance(self, *, last: bool) -> bool:
@@ -138,7 +168,13 @@ class ReplyReader:
             self._is_thinking, self._thinking = False, None
             self._at_start = self._bare is not None
         elif self._calls is not None and (reader := self._calls.readers.get(mark)) is not None:
-            self._run = CallRun(reader, self._teller, spaces + mark)
+            self._run = CallRun(
+                reader,
+                self._teller,
+                spaces + mark,
+                closings=self._calls.dropped,
+                is_marked=mark != FENCE,
+            )
 
     def _read_call(self, run: CallRun) -> bool:
         text, self._text = self._text, ""

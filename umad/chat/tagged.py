@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from umad.chat.argument_types import TEXT, Types, as_json
 from umad.chat.call_run import CallTeller, text_until
-from umad.chat.calls import call_object
+from umad.chat.calls import call_object, closing_tag
 from umad.chat.json_scan import Malformed, Scan, literal, skip_spaces
 
 
@@ -74,7 +74,8 @@ def qwen_coder(call: CallTeller, c: str) -> Scan:
     c = yield from skip_spaces(c)
     if c == "{":
         c = yield from call_object(call, c)
-        return (yield from skip_spaces(c))
+        c = yield from skip_spaces(c)
+        return (yield from closing_tag(c))
     c = yield from literal(c, "<function=")
     name = yield from text_until(c, ">")
     return (yield from _arguments(call, name.strip(), _QWEN_CODER))

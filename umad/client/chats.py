@@ -22,7 +22,7 @@ from umad.client.methods import ModelFacts
 from umad.conversation import ChatMessage, ToolCall
 from umad.errors import UnknownModel
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
-from umad.service import Accepted, Done, GenerationEvent, TokenLogprob, Tokens
+from umad.service import Accepted, Done, GenerationEvent, TokenLogprob, Tokens, was_cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ class ChatReading:
 
     def __init__(self, request: GenerateRequest, models: ModelFacts) -> None:
         # Without tools on offer, a text that looks like a call is the answer's text.
+        self._options = request.chat
         self._tools = request.chat.tools if request.chat.tool_choice != "none" else ()
         self._models = {row["name"]: row for row in models}
         self._accepted: Accepted | None = None
@@ -101,7 +102,8 @@ class ChatReading:
                 self._logprobs.extend(event.logprobs or ())
                 return self._pieces(self._reader.push(event.text))
             case Done() if self._reader is not None:
-                return (*self._pieces(self._reader.finish()), self._result(event))
+                last = self._reader.finish(cut=was_cut(event))
+                return (*self._pieces(last), self._result(event))
             case _:
                 pass
         return ()
@@ -115,7 +117,11 @@ class ChatReading:
             )
         self._accepted = accepted
         self._reader = ReplyReader(
-            format_of_facts(facts), calls=bool(self._tools), tools=self._tools
+            format_of_facts(facts),
+            calls=bool(self._tools),
+            tools=self._tools,
+            fenced=self._options.fenced_calls,
+            one_call=not self._options.parallel_tool_calls,
         )
 
     def _pieces(self, events: Iterable[ReplyEvent]) -> list[Piece]:

@@ -78,6 +78,10 @@ class ChatKeywords(RequestKeywords, total=False):
     tool_name: str | None
     template_kwargs: Mapping[str, Any] | None
     continue_final: bool | None
+    # False: the answer ends with its first tool call.
+    parallel_tool_calls: bool | None
+    # False: a fenced block of JSON is text, also if it is a call of one of `tools`.
+    fenced_calls: bool | None
 
 
 class GenerateKeywords(TextKeywords, total=False):
@@ -89,6 +93,8 @@ class GenerateKeywords(TextKeywords, total=False):
     tool_choice: ToolChoice | None
     tool_name: str | None
     markup: bool | None
+    parallel_tool_calls: bool | None
+    fenced_calls: bool | None
 
 
 _CHAT_FIELDS = (
@@ -98,6 +104,8 @@ _CHAT_FIELDS = (
     "template_kwargs",
     "continue_final",
     "markup",
+    "parallel_tool_calls",
+    "fenced_calls",
 )
 _READERS: Mapping[str, FieldReader] = {**KINDS["generate"].readers, **KINDS["chat"].readers}
 

@@ -85,6 +85,13 @@ HTTP: tuple[Option, ...] = (
         "Longer turns more late errors into a proper status; streams may begin later.",
     ),
     gateway_option(
+        "fenced_calls",
+        SWITCH,
+        "A fenced block of JSON that is a tool call counts as one.",
+        "Small models write calls this way. It counts if it has the name of a tool on offer and "
+        "arguments that fit its schema. false leaves it text.",
+    ),
+    gateway_option(
         "store",
         PATH,
         "File that responses are kept in.",

@@ -3,7 +3,7 @@
 This is the only module of the gateway that imports them from `umad.chat`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from umad.chat.events import (
@@ -16,16 +16,23 @@ from umad.chat.events import (
 )
 from umad.chat.formats import format_of_facts
 from umad.chat.reader import ReplyReader
-from umad.conversation import Tool
+from umad.conversation import ChatOptions
 
 AnswerPart = ReplyEvent
 AnswerReader = ReplyReader
 
 
-def reader_of(facts: Mapping[str, Any], tools: Sequence[Tool]) -> AnswerReader:
-    """A reader for one answer of the model with these facts, to which `tools` were offered."""
+def reader_of(facts: Mapping[str, Any], options: ChatOptions) -> AnswerReader:
+    """A reader for one answer of the model with these facts, to a chat with these options."""
     # Without tools on offer, what looks like a call is the answer's text.
-    return ReplyReader(format_of_facts(facts), calls=bool(tools), tools=tools)
+    tools = options.tools if options.tool_choice != "none" else ()
+    return ReplyReader(
+        format_of_facts(facts),
+        calls=bool(tools),
+        tools=tools,
+        fenced=options.fenced_calls,
+        one_call=not options.parallel_tool_calls,
+    )
 
 
 __all__ = [

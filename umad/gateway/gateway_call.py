@@ -234,11 +234,11 @@ class GatewayCall:
 
     async def chat(self, request: GenerateRequest) -> ChatReply:
         """Start a generation for `messages`; its answer is split into parts as it comes."""
-        request = replace(request, chat=replace(request.chat, markup=True))
+        fenced = request.chat.fenced_calls and self.shared.settings.fenced_calls
+        request = replace(request, chat=replace(request.chat, markup=True, fenced_calls=fenced))
         generation = await self.open(request)
         facts = await self.shared.models.facts(generation.accepted.model)
-        offered = request.chat.tools if request.chat.tool_choice != "none" else ()
-        return ChatReply(generation, facts, request.n, offered)
+        return ChatReply(generation, facts, request.n, request.chat)
 
     def _count(self, done: Done) -> None:
         """A completion ended: tokens for metrics."""

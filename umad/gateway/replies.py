@@ -9,21 +9,22 @@ shape.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from umad.conversation import Tool, ToolCall
+from umad.conversation import ChatOptions, ToolCall
 from umad.gateway.answer_parts import (
     AnswerPart,
     CallArguments,
     CallBegan,
+    CallEnded,
     Content,
     Reasoning,
     reader_of,
 )
 from umad.gateway.generation import Completion, GatewayGeneration, Shortcut
-from umad.service import Accepted, Done, Progress, TokenLogprob, Tokens
+from umad.service import Accepted, Done, Progress, TokenLogprob, Tokens, was_cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +46,20 @@ class GatewayReply(Completion):
 
     reasoning: str = ""
     calls: list[ToolCall] = field(default_factory=list)
+    # It ended with a call, and not with one that was cut off.
+    ends_with_call: bool = False
 
 
 class ChatReply:
     """A running chat. Iterate it once, or `collect` it."""
 
     def __init__(
-        self, generation: GatewayGeneration, facts: Mapping[str, Any], n: int, tools: Sequence[Tool]
+        self, generation: GatewayGeneration, facts: Mapping[str, Any], n: int, options: ChatOptions
     ) -> None:
         self._generation = generation
-        self._readers = [reader_of(facts, tools) for _ in range(n)]
+        self._readers = [reader_of(facts, options) for _ in range(n)]
         self.n = n
-        # By completion: whether a call was made, for the reason it finished.
+        # By completion: whether it ended with a call, for the reason it finished.
         self.has_calls = [False] * n
 
     @property
@@ -71,8 +74,11 @@ class ChatReply:
                 parts = self._read(event)
                 yield Said(index=event.index, parts=parts, ids=event.ids, logprobs=event.logprobs)
             elif isinstance(event, Done):
-                parts = tuple(self._readers[event.index].finish())
+                cut = was_cut(event)
+                parts = tuple(self._readers[event.index].finish(cut=cut))
                 self._note(event.index, parts)
+                if cut and any(isinstance(one, CallEnded) and not one.is_whole for one in parts):
+                    self.has_calls[event.index] = False  # its last call was cut off
                 if parts:
                     yield Said(index=event.index, parts=parts)
                 yield event
@@ -128,6 +134,7 @@ class ChatReply:
                 reply.usage = heard.usage
                 reply.timings = heard.timings
         for reply, made in zip(replies, calls, strict=True):
+            reply.ends_with_call = self.has_calls[reply.index]
             reply.calls = [
                 ToolCall(name=name, arguments="".join(pieces), id=new_call_id())
                 for name, pieces in made.values()

@@ -216,7 +216,14 @@ TYPE_NAMES: dict[type, str] = {
     ChooseToken: "logits.choose",
     Ping: "ping",
 }
-_CHAT_FIELDS = ("tool_choice", "tool_name", "continue_final", "markup")
+_CHAT_FIELDS = (
+    "tool_choice",
+    "tool_name",
+    "continue_final",
+    "markup",
+    "parallel_tool_calls",
+    "fenced_calls",
+)
 _DEFAULT_CHAT = ChatOptions()
 _PLACE_FIELDS = ("model", "n", "lane", "app", "session", "deadline_ms", "logits")
 _DEFAULT_SAMPLING = SamplingParams()

@@ -79,7 +79,7 @@ class AnswerRules:
             tools = tuple(tool for tool in tools if tool.name == options.tool_name)
         if options.forces_call:
             self._check_tools(options.tools, tools)
-            several = options.tool_name is None
+            several = options.tool_name is None and options.parallel_tool_calls
             text = call_grammar(self._format, tools, self._mark, several=several)
             return self._guidance.compiled_lark(text, "tools")
         if constraint is None:
@@ -92,7 +92,11 @@ class AnswerRules:
             return grammar
         self._check_tools(tools, tools)
         either = call_grammar(
-            self._format, tools, self._mark, several=True, or_schema=constraint.text
+            self._format,
+            tools,
+            self._mark,
+            several=options.parallel_tool_calls,
+            or_schema=constraint.text,
         )
         return self._guidance.compiled_lark(either, "tools")
 

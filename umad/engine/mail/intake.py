@@ -12,6 +12,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.chat.reader import ReplyReader
 from umad.constraint import Constraint, ConstraintKind
 from umad.conversation import ChatOptions, from_json
 from umad.engine.chats.chat_template import ChatTemplate, Rendered
@@ -119,6 +120,9 @@ class Intake:
             )
         resumed = vocab.checked(submit.resume)
         tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
+        one_call = self._one_call(options)
+        if one_call is not None and resumed.size:
+            one_call.push(opening)
         stream = CompletionStream(
             rid=submit.rid,
             sampler=Sampler(
@@ -133,7 +137,8 @@ class Intake:
             eog=vocab.eog,
             n_prompt=prompt.size,
             n_generated=resumed.size,
-            text_decides=bool(sampling.stop),
+            text_decides=bool(sampling.stop) or one_call is not None,
+            one_call=one_call,
             guarded=submit.lane in self._guarded,
             opening="" if resumed.size else opening,
             reader=None if submit.logits is None else LogitsReader(submit.logits),
@@ -159,6 +164,18 @@ class Intake:
                 salt=submit.salt,
                 leaves_nothing=submit.leaves_nothing,
             ),
+        )
+
+    def _one_call(self, options: ChatOptions) -> ReplyReader | None:
+        """The reader of an answer that ends with its first call; None for any other answer."""
+        may_call = options.markup and options.tools and options.tool_choice != "none"
+        if options.parallel_tool_calls or not may_call:
+            return None
+        return ReplyReader(
+            self._template.format,
+            tools=options.tools,
+            fenced=options.fenced_calls,
+            one_call=True,
         )
 
     def _prompt(self, submit: Submit, rendered: Rendered | None) -> NDArray[np.int32]:
@@ -204,8 +221,7 @@ def _replay(
 ) -> FinishReason | None:
     """Bring the text to where it stood. Returns the reason the completion had ended, if it had."""
     for token in tokens:
-        stream.text_of(token)
-        if token in stream.eog or stream.detokenizer.stop is not None:
+        if stream.is_over(stream.text_of(token)) or token in stream.eog:
             return "stop"
     return "length" if len(tokens) >= max_tokens else None
 

@@ -3,6 +3,7 @@
 Not: how its tokens are drawn (`umad.engine.steps.token_drawing`). Owner: the step thread.
 """
 
+from umad.chat.reader import ReplyReader
 from umad.engine.constraints.answer_mask import AnswerMask
 from umad.engine.logits.readers import LogitsReader
 from umad.errors import UmadError
@@ -21,6 +22,7 @@ class CompletionStream:
         "mask",
         "n_generated",
         "n_prompt",
+        "one_call",
         "opening",
         "reader",
         "rid",
@@ -42,6 +44,7 @@ class CompletionStream:
         opening: str = "",
         reader: LogitsReader | None = None,
         mask: AnswerMask | None = None,
+        one_call: ReplyReader | None = None,
     ) -> None:
         self.rid = rid
         self.sampler = sampler
@@ -51,7 +54,7 @@ class CompletionStream:
         # Tokens drawn so far, those of an engine that died included. The number is the position of
         # the next draw, so a resumed stream draws the same random numbers it would have drawn.
         self.n_generated = n_generated
-        # It has stop strings, so the step thread must make its text at once.
+        # It has stop strings or `one_call`, so the step thread must make its text at once.
         self.text_decides = text_decides
         # The latency guard protects its lane. The books of background work need to know.
         self.guarded = guarded
@@ -61,6 +64,8 @@ class CompletionStream:
         self.reader = reader
         # The tokens that may be drawn, where the answer has to keep to a grammar.
         self.mask = mask
+        # Reads the text of an answer that ends with its first tool call; None for nearly all.
+        self.one_call = one_call
         # Set when its own logits or parameters made it fail.
         self.error: UmadError | None = None
 
@@ -70,6 +75,14 @@ class CompletionStream:
         if self.opening:
             text, self.opening = self.opening + text, ""
         return text
+
+    def is_over(self, text: str) -> bool:
+        """Whether the answer ends with `text`, its newest: by a stop string or by its only call."""
+        if self.one_call is not None:
+            self.one_call.push(text)
+            if self.one_call.is_over:
+                return True
+        return self.detokenizer.stop is not None
 
     def last_text(self) -> str:
         """The text that was held back. Afterwards `detokenizer.stop` is final."""

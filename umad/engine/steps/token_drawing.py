@@ -171,7 +171,7 @@ class TokenDrawing:
         text = None
         if stream.text_decides:
             text = stream.text_of(token)
-            if stream.detokenizer.stop is not None:
+            if stream.is_over(text):
                 finish = "stop"
         news.drawn.append(DrawnToken(stream, token, logprob, text))
         return Sampled(rid=stream.rid, token=token, finish=finish)

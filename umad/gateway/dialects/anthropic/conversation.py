@@ -5,21 +5,19 @@ user's turn, system turns may come in the middle, and a last turn of the assista
 of the answer. Pure. Not: rendering the model's template, nor parsing its answer.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 
 from umad.constraint import Constraint
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.errors import BadRequest
 from umad.gateway.bodies import anthropic as bodies
+from umad.gateway.bodies.past_turns import asked_now, json_text, unread
 from umad.gateway.dialects.anthropic.attribution import without_attribution
 from umad.request import GenerateRequest, SamplingParams
 
 # Anthropic's own default; umad's defaults are for apps that say nothing about sampling.
 TEMPERATURE = 1.0
 BETWEEN_BLOCKS = "\n\n"
-NO_IMAGE = "[an image stood here; this model reads only text]"
-NO_DOCUMENT = "[a document stood here; this model reads only text]"
 
 
 def request_of(body: bodies.MessagesBody) -> GenerateRequest:
@@ -81,6 +79,7 @@ def options_of(body: bodies.CountTokensBody) -> ChatOptions:
         template_kwargs={"enable_thinking": thinking},
         continue_final=_is_begun(body.messages),
         markup=True,
+        parallel_tool_calls=choice is None or not choice.disable_parallel_tool_use,
     )
 
 
@@ -115,11 +114,13 @@ def turns_of(body: bodies.CountTokensBody) -> tuple[ChatMessage, ...]:
     tool_names: dict[str, str] = {}
     turns: list[ChatMessage] = []
     system = _system_text(body.system)
+    now = asked_now([one.role for one in body.messages])
     for at, message in enumerate(body.messages):
         if message.role == "system" and not turns:
-            system = _joined((system, _plain_text(message.content, f"messages.{at}.content")))
+            system = _joined((system, _plain_text(message.content)))
         else:
-            turns.extend(_turns(message, f"messages.{at}.content", tool_names))
+            field = f"messages.{at}.content" if at == now else None
+            turns.extend(_turns(message, field, tool_names))
     head = [ChatMessage(role="system", content=system)] if system else []
     return (*head, *_merged(turns))
 
@@ -132,15 +133,16 @@ def _system_text(system: str | Sequence[bodies.TextBlock] | None) -> str:
 
 
 def _turns(
-    message: bodies.MessagesTurn, field: str, tool_names: dict[str, str]
+    message: bodies.MessagesTurn, field: str | None, tool_names: dict[str, str]
 ) -> Iterator[ChatMessage]:
+    """The turns of one message. field: its content's place, where it is to be answered now."""
     match message.role:
         case "assistant":
             yield _assistant(message.content, tool_names)
         case "system":
             # Templates want their system turn first; agents mark such words for the model in this
             # way.
-            said = _plain_text(message.content, field)
+            said = _plain_text(message.content)
             yield ChatMessage(role="user", content=f"<system-reminder>\n{said}\n</system-reminder>")
         case "user":
             yield from _user(message.content, field, tool_names)
@@ -162,7 +164,7 @@ def _assistant(
             thoughts.append(block.thinking)
         elif isinstance(block, bodies.ToolUseBlock):
             tool_names[block.id] = block.name
-            arguments = json.dumps(block.input, ensure_ascii=False)
+            arguments = str(json_text(block.input))
             calls.append(ToolCall(name=block.name, arguments=arguments, id=block.id))
     return ChatMessage(
         role="assistant",
@@ -173,11 +175,13 @@ def _assistant(
 
 
 def _user(
-    content: str | Sequence[bodies.ContentBlock], field: str, tool_names: dict[str, str]
+    content: str | Sequence[bodies.ContentBlock], field: str | None, tool_names: dict[str, str]
 ) -> Iterator[ChatMessage]:
     if isinstance(content, str):
         yield ChatMessage(role="user", content=content)
         return
+    if any(isinstance(block, bodies.ToolResultBlock) for block in content):
+        field = None  # a tool has brought what stands beside its result
     texts: list[str] = []
     for at, block in enumerate(content):
         if isinstance(block, bodies.ToolResultBlock):
@@ -186,17 +190,15 @@ def _user(
                 texts = []
             yield _tool_result(block, tool_names)
         else:
-            texts.append(_read(block, f"{field}.{at}"))
+            texts.append(_read(block, None if field is None else f"{field}.{at}"))
     if texts:
         yield ChatMessage(role="user", content=_joined(texts))
 
 
 def _tool_result(block: bodies.ToolResultBlock, tool_names: dict[str, str]) -> ChatMessage:
-    """A tool's answer. A block that the model cannot read is named instead of refused, because the
-    client would send it again with every turn that follows.
-    """
+    """A tool's answer. A block that the model cannot read is named."""
     content = block.content or ""
-    text = content if isinstance(content, str) else _joined(_readable(one) for one in content)
+    text = content if isinstance(content, str) else _joined(_read(one) for one in content)
     return ChatMessage(
         role="tool",
         content=f"Error: {text}" if block.is_error else text,
@@ -205,22 +207,18 @@ def _tool_result(block: bodies.ToolResultBlock, tool_names: dict[str, str]) -> C
     )
 
 
-def _readable(part: bodies.ResultPart) -> str:
-    if isinstance(part, bodies.ImageBlock):
-        return NO_IMAGE
-    if isinstance(part, bodies.DocumentBlock) and not isinstance(part.source, bodies.TextSource):
-        return NO_DOCUMENT
-    return _text_in(part) or ""
-
-
-def _read(block: bodies.ContentBlock, field: str) -> str:
-    """The text of a block in a user's own words."""
+def _read(block: bodies.ContentBlock | bodies.ResultPart, field: str | None = None) -> str:
+    """The text of a block, or the name of what it is. With `field`, raise `BadRequest` for a block
+    that is no text.
+    """
     text = _text_in(block)
-    if text is None:
-        raise BadRequest(
-            f"this model reads only text, not a block of type {block.type[:64]}", field=field
-        )
-    return text
+    if text is not None:
+        return text
+    if field is None:
+        return unread(block.type)
+    raise BadRequest(
+        f"this model reads only text, not a block of type {block.type[:64]}", field=field
+    )
 
 
 def _text_in(block: bodies.ContentBlock | bodies.ResultPart) -> str | None:
@@ -233,10 +231,8 @@ def _text_in(block: bodies.ContentBlock | bodies.ResultPart) -> str | None:
     return None
 
 
-def _plain_text(content: str | Sequence[bodies.ContentBlock], field: str) -> str:
-    if isinstance(content, str):
-        return content
-    return _joined(_read(block, f"{field}.{at}") for at, block in enumerate(content))
+def _plain_text(content: str | Sequence[bodies.ContentBlock]) -> str:
+    return content if isinstance(content, str) else _joined(_read(block) for block in content)
 
 
 def _merged(turns: Sequence[ChatMessage]) -> Iterator[ChatMessage]:

@@ -49,13 +49,11 @@ async def _messages(call: GatewayCall) -> ASGIApp:
     body = call.body(MessagesBody)
     reply = await call.chat(request_of(body))
     stream = MessageStream(id_=f"msg_{call.id}", model=body.model)
-    choice = body.tool_choice
-    one_call = choice is not None and choice.disable_parallel_tool_use
-    events = _events(stream, reply, one_call=one_call)
+    events = _events(stream, reply)
     if body.stream:
 
         def said(_: int, parts: tuple[AnswerPart, ...]) -> bytes:
-            return b"".join(map(_piece, _said(stream, parts, one_call=one_call)))
+            return b"".join(map(_piece, _said(stream, parts)))
 
         return call.stream(_pieces(events), shortcut=reply.shortcut(said))
     return answer(dict(message_of([event async for event in events])))
@@ -70,17 +68,13 @@ def _piece(event: MessageEvent) -> bytes:
     return sse.event(event["type"], event)
 
 
-async def _events(
-    stream: MessageStream, reply: ChatReply, *, one_call: bool
-) -> AsyncGenerator[MessageEvent, None]:
-    """The events of the whole answer. With `one_call`, everything after its first tool call is left
-    out.
-    """
+async def _events(stream: MessageStream, reply: ChatReply) -> AsyncGenerator[MessageEvent, None]:
+    """The events of the whole answer."""
     for event in stream.start():
         yield event
     async for heard in reply:
         if isinstance(heard, Said):
-            for event in _said(stream, heard.parts, one_call=one_call):
+            for event in _said(stream, heard.parts):
                 yield event
         elif isinstance(heard, Progress):
             yield PING
@@ -90,15 +84,8 @@ async def _events(
                 yield event
 
 
-def _said(
-    stream: MessageStream, parts: tuple[AnswerPart, ...], *, one_call: bool
-) -> list[MessageEvent]:
-    return [
-        event
-        for part in parts
-        if not (one_call and isinstance(part, CallBegan | CallArguments) and part.index)
-        for event in _told(stream, part)
-    ]
+def _said(stream: MessageStream, parts: tuple[AnswerPart, ...]) -> list[MessageEvent]:
+    return [event for part in parts for event in _told(stream, part)]
 
 
 def _told(stream: MessageStream, part: AnswerPart) -> list[MessageEvent]:

@@ -185,11 +185,11 @@ def _close(block: dict[str, Any], said: str) -> None:
 
 
 def input_of(arguments: str) -> dict[str, Any]:
-    """A call's arguments as an object: the complete part of them if the answer was cut off, and
-    empty if the model did not write an object.
+    """A call's arguments as an object. Of an answer that was cut off, it has what was whole by
+    then; it is empty if the model did not write an object.
     """
     try:
-        value = pydantic_core.from_json(arguments or "{}", allow_partial="trailing-strings")
+        value = pydantic_core.from_json(arguments or "{}", allow_partial=True)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -12,7 +12,7 @@ from umad.gateway.dialects.openai.logprobs import chat_logprobs
 from umad.gateway.gateway_call import GatewayCall
 from umad.gateway.generation import GatewayGeneration
 from umad.gateway.replies import ChatReply, Said, new_call_id
-from umad.service import Done, TokenLogprob, Tokens
+from umad.service import Done, TokenLogprob, Tokens, was_cut
 
 
 async def _with_logprobs(
@@ -28,7 +28,9 @@ def _reason(done: Done) -> DoneReason:
 
 
 class ChatAnswer:
-    """The answer of a chat: text, thinking, and calls. A call is told when it is whole."""
+    """The answer of a chat: text, thinking, and calls. A call is told when it is whole: Ollama's
+    clients run it at once, and have no word for half a call. A broken one is text.
+    """
 
     def __init__(
         self, call: GatewayCall, reply: ChatReply, lines: ChatLines | GenerateLines
@@ -38,6 +40,8 @@ class ChatAnswer:
         self._lines = lines
         self._name = ""
         self._arguments: list[str] = []
+        # A call that is not whole.
+        self._broken = ""
 
     async def lines(self) -> AsyncGenerator[Line, None]:
         """Every line of it, the last one with counts."""
@@ -52,6 +56,8 @@ class ChatAnswer:
                     logprobs = None if at else heard.logprobs
                     yield await _with_logprobs(self._call, model, line, logprobs)
             elif isinstance(heard, Done):
+                if self._broken and not was_cut(heard):
+                    yield self._lines.text(self._broken)
                 yield self._lines.end(_reason(heard), heard.usage, heard.timings)
             else:
                 yield self._lines.text("")
@@ -59,6 +65,9 @@ class ChatAnswer:
     def _told(self, said: Said) -> list[Line]:
         told: list[Line] = []
         for part in said.parts:
+            if self._broken:
+                told.append(self._lines.text(self._broken))
+                self._broken = ""
             match part:
                 case Content(text):
                     told.append(self._lines.text(text))
@@ -68,6 +77,8 @@ class ChatAnswer:
                     self._name, self._arguments = name, []
                 case CallArguments(_, text):
                     self._arguments.append(text)
+                case CallEnded(_, False):
+                    self._broken = f"{self._name} {''.join(self._arguments)}"
                 case CallEnded():
                     arguments = "".join(self._arguments)
                     told.append(

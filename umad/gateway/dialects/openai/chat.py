@@ -3,6 +3,7 @@
 Not: the streamed answer (`chat_stream`).
 """
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -16,7 +17,7 @@ from umad.gateway.bodies.openai_chat import ChatCompletionBody, ResponseFormat
 from umad.gateway.dialects.openai.chat_stream import ChatChunks
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.dialects.openai.logprobs import chat_logprobs
-from umad.gateway.dialects.openai.turns import begins_answer, choice_of, tools_of, turn_of
+from umad.gateway.dialects.openai.turns import begins_answer, choice_of, tools_of, turns_of
 from umad.gateway.dialects.openai.usage import now_s, reason_of, usage_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
@@ -52,7 +53,7 @@ def constraint_of(
 
 def request_of(body: ChatCompletionBody) -> GenerateRequest:
     """The body as a request. Raises `BadRequest` naming the body's field."""
-    turns = tuple(turn_of(one, f"messages.{at}") for at, one in enumerate(body.messages))
+    turns = turns_of(body.messages)
     functions = [one.function for one in body.tools or () if one.type == "function"]
     offered = [one for one in (*functions, *(body.functions or ())) if one is not None]
     tools = tools_of((one.name, one.description, one.parameters) for one in offered)
@@ -66,11 +67,16 @@ def request_of(body: ChatCompletionBody) -> GenerateRequest:
         kwargs.setdefault("reasoning_effort", body.reasoning_effort)
         if body.reasoning_effort in ("none", "minimal"):
             kwargs.setdefault("enable_thinking", False)
-    options = ChatOptions(**{"tools": tools, "template_kwargs": kwargs, **choice})
+    options = ChatOptions(
+        **{
+            "tools": tools,
+            "template_kwargs": kwargs,
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
+            **choice,
+        }
+    )
     if begins_answer(turns) and not options.forces_call:
-        options = ChatOptions(
-            **{"tools": tools, "template_kwargs": kwargs, **choice, "continue_final": True}
-        )
+        options = replace(options, continue_final=True)
     most = body.max_completion_tokens
     return GenerateRequest(
         messages=turns,
@@ -127,7 +133,7 @@ async def _choice(call: GatewayCall, model: str, reply: GatewayReply) -> dict[st
         "index": reply.index,
         "message": message,
         "logprobs": logprobs,
-        "finish_reason": reason_of(reply.finish_reason, has_calls=bool(reply.calls)),
+        "finish_reason": reason_of(reply.finish_reason, has_calls=reply.ends_with_call),
     }
 
 

@@ -82,7 +82,11 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
         kwargs["reasoning_effort"] = effort
         if effort in ("none", "minimal"):
             kwargs["enable_thinking"] = False
-    options = {"tools": tools, "template_kwargs": kwargs}
+    options = {
+        "tools": tools,
+        "template_kwargs": kwargs,
+        "parallel_tool_calls": body.parallel_tool_calls is not False,
+    }
     place = body.place()
     constraint = _constraint(body)
     if constraint is not None:

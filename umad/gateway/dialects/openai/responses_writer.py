@@ -65,8 +65,8 @@ class ResponseWriter:
             case CallArguments(_, text):
                 if self._open is not None:
                     yield self._delta("response.function_call_arguments.delta", text)
-            case CallEnded():
-                yield from self._close()
+            case CallEnded(_, is_whole):
+                yield from self._close("completed" if is_whole else "incomplete")
 
     def finish(
         self, reason: FinishReason, usage: Usage, *, reasoning_tokens: int
@@ -131,7 +131,8 @@ class ResponseWriter:
         self._pieces.clear()
         item["status"] = status
         if item["type"] == "function_call":
-            item["arguments"] = text or "{}"
+            # The beginning of arguments is no JSON, and stays what it is.
+            item["arguments"] = text or ("{}" if status == "completed" else "")
             yield self._about(
                 "response.function_call_arguments.done",
                 arguments=item["arguments"],
