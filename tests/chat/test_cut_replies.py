@@ -132,6 +132,14 @@ def test_a_broken_call_has_all_its_words_and_none_of_them_is_text() -> None:
     assert not events[2].is_whole
 
 
+@pytest.mark.parametrize("behind", ["", "\n</tool_call>", " </tool_call>\n"])
+def test_a_call_without_its_last_brace_is_whole(behind: str) -> None:
+    events = read(f"<tool_call>\n{OSLO[:-1]}{behind}", cut=False)
+
+    assert events == [CallBegan(0, "look"), CallArguments(0, '{"city": "Oslo"}'), CallEnded(0)]
+    assert events[-1].is_whole
+
+
 def test_a_broken_call_is_not_waited_for_without_end() -> None:
     text = '<tool_call>{"name": "look", "arguments": {"a": 1]' + "x" * 10_000
 

@@ -194,6 +194,7 @@ def test_the_sandbox_holds_in_every_form() -> None:
         ("a list", '["Oslo"]', {"raw": ["Oslo"]}),
         ("a number", "5", {"raw": 5}),
         ("true", "true", {"raw": True}),
+        ("half a character", '{"a": "\\ud83d"}', {"raw": '{"a": "\\ud83d"}'}),
         ("brackets without end", "[" * 100_000, {"raw": "[" * 100_000}),
         ("a number without end", "9" * 10_000, {"raw": "9" * 10_000}),
     ],

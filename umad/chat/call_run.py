@@ -32,6 +32,8 @@ class CallTeller:
         self.n_calls = 0
         # A call is under way, so it cannot become text any more.
         self.began = False
+        # All its arguments have been told, whatever may be missing around them.
+        self.has_arguments = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,6 +59,7 @@ class CallTeller:
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise Malformed
         self.began = True
+        self.has_arguments = False
         self._tell(CallBegan(self.n_calls, name))
 
     def arguments(self, text: str) -> None:
@@ -131,7 +134,7 @@ class CallRun:
         if self._teller.began:
             if self._broken:
                 self._teller.arguments(self._broken)
-            self._teller.end(is_whole=False)
+            self._teller.end(is_whole=self._teller.has_arguments and not self._broken)
             return True
         return self._is_marked
 
@@ -141,6 +144,7 @@ class CallRun:
         """
         self._broken = rest = (self._broken or "") + text
         at, closing = first_mark(rest, self._closings)
+        words = ""
         if closing and at + len(closing) <= MAX_BROKEN_CHARS:
             if words := rest[:at].rstrip():
                 self._teller.arguments(words)
@@ -149,7 +153,7 @@ class CallRun:
             return False
         else:
             self.left = rest
-        self._teller.end(is_whole=False)
+        self._teller.end(is_whole=self._teller.has_arguments and not words)
         return True
 
     def _take(self, c: str) -> None:

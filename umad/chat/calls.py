@@ -23,13 +23,18 @@ KIMI_ARGUMENTS = "<|tool_call_argument_begin|>"
 def _arguments(call: CallTeller, name: str, c: str) -> Scan:
     """A call's arguments. A string is taken for arguments that were encoded twice."""
     if c != '"':
+        if c == "<":
+            raise Malformed  # the mark that closes the call
         call.begin(name)
-        return (yield from value(c, call.arguments))
+        c = yield from value(c, call.arguments)
+        call.has_arguments = True
+        return c
     pieces: list[str] = []
     c = yield from string(c, pieces.append)
     text = _decoded("".join(pieces))
     call.begin(name)
     call.arguments(text)
+    call.has_arguments = True
     return c
 
 

@@ -36,9 +36,12 @@ def arguments_text(text: str) -> str:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        # Half of a surrogate pair is JSON, and no character that could be tokenized.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return text
+    return value
 
 
 def in_words(turns: Iterable[ChatMessage]) -> tuple[ChatMessage, ...]:
