@@ -239,7 +239,8 @@ SCALARS: tuple[Option, ...] = (
         choice("fair", "deadline"),
         "Who goes first within a lane: apps by tokens served, or the earliest deadline.",
         "fair lets fifty requests of one app not starve the one of another. deadline serves the "
-        "earliest deadline_ms first, whichever app it is of.",
+        "earliest deadline_ms first, whichever app it is of. In both, what has waited ten seconds "
+        "goes before the rest.",
     ),
     Option(
         name="max_tokens",

@@ -1,6 +1,6 @@
 """Maps every error to HTTP: one table from `UmadError` to a status and a kind.
 
-A dialect turns a `Problem` into its own body (`umad.gateway.endpoint.Dialect`). Not: error frames
+A dialect turns a `Problem` into its own body (`umad.gateway.dialect.Dialect`). Not: error frames
 of the socket (`umad.protocol.errors`) or exit codes (`umad.cli.exits`).
 """
 
