@@ -171,6 +171,17 @@ def test_a_body_whose_pieces_are_mostly_framing_is_given_up() -> None:
     assert fields.answers.startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_large_body_does_not_count_against_the_request_behind_it() -> None:
+    """Clients that keep a connection send the head and the body of each turn by themselves."""
+    body = b"x" * 300_000
+    head = b"POST /b HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body)
+
+    one = heard([head, body, head, body, head + body[:9], body[9:] + head, body])
+
+    assert [len(body) for *_, body in one.requests] == [300_000] * 4
+    assert not one.closed
+
+
 def test_requests_sent_before_any_answer_have_a_bound() -> None:
     one = heard([GET * 200])
 

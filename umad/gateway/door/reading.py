@@ -47,6 +47,8 @@ class RequestReader(HttpToolsProtocol):
         # Bytes that come from now on are ignored.
         self.is_over = False
         self.head_is_open = False
+        # A request began in the piece that is being read.
+        self._has_begun = False
         # Bytes read so far of the head, or of the parts beside the body's bytes.
         self._extra_bytes = 0
         self._body_bytes = 0
@@ -104,6 +106,7 @@ class RequestReader(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         was_head, before = self.head_is_open, self._body_bytes
+        self._has_begun = False
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
@@ -112,12 +115,12 @@ class RequestReader(HttpToolsProtocol):
             # Behind a connection's last request the parser refuses every byte.
             if not self.is_over:
                 self.end_with(b"400 Bad Request", b"this is not a request that can be read")
-        if not self.is_over:
+        if not self.is_over and not self._has_begun:
             self._count(piece, was_head=was_head, n_body=self._body_bytes - before)
 
     def _count(self, piece: bytes, *, was_head: bool, n_body: int) -> None:
-        """Hold a head, and the bytes beside a body, to their limit. The piece in which it begins is
-        not counted: it is small, and may hold other bytes too.
+        """Hold a head, and the bytes beside a body, to their limit. The piece in which a request
+        begins is not counted: it is small, and holds bytes of the request before it too.
         """
         if self.head_is_open:
             if was_head:
@@ -130,7 +133,7 @@ class RequestReader(HttpToolsProtocol):
         elif not self.is_between and self.cycle.more_body and not was_head:
             self._extra_bytes += len(piece) - n_body
             if self._extra_bytes > HEAD_BYTES + _FRAMING_FACTOR * self._body_bytes:
-                self.end_with(b"400 Bad Request", b"there is too much in the body besides a body")
+                self.end_with(b"400 Bad Request", b"the body is sent in pieces that are too small")
 
     def _read_body_of_last(self, rest: bytes) -> None:
         """Read the body of a request that asked for another protocol. The first parser has let go
@@ -153,7 +156,7 @@ class RequestReader(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {FLOW: {"flow": self.flow}, CONNECTION: {"connection": self}}
-        self.head_is_open = True
+        self.head_is_open = self._has_begun = True
         self._extra_bytes = self._body_bytes = 0
 
     @override
