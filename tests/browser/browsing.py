@@ -70,9 +70,11 @@ def roles(page: Page) -> list[str | None]:
     return [turn.get_attribute("data-role") for turn in page.locator(".turn").all()]
 
 
-def stream(pieces: Iterable[str], *, end: str = "data: [DONE]\n\n") -> str:
+def stream(pieces: Iterable[str], *, thought: str = "", end: str = "data: [DONE]\n\n") -> str:
     """An answer as the gateway streams it."""
-    chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+    deltas = [{"reasoning_content": thought}] * bool(thought)
+    deltas += [{"content": piece} for piece in pieces]
+    chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
     return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + end
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.browsing import CHAT, WAIT_MS, Script, ask, opened, roles, say
+from tests.browser.browsing import CHAT, WAIT_MS, Script, ask, opened, roles, say, stream
 from tests.gateway.gateways import LiveGateway
 
 
@@ -85,6 +85,23 @@ def test_an_empty_answer_does_not_break_the_order_of_turns(page: Page, script: S
 
     sent = [one["role"] for one in script.sent[-1]["messages"]]
     assert sent == ["user", "assistant", "user"]
+
+
+def test_a_thought_is_folded_away_and_not_sent_again(page: Page, script: Script) -> None:
+    body = stream(["The sky ", "is blue."], thought="Is it?\nIt is.")
+    script.next(body=body, content_type="text/event-stream")
+    ask(page, "What colour?")
+    thought = page.locator(".turn[data-done] .thought")
+    expect(thought.locator("div")).to_be_hidden()
+    thought.locator("summary").click()
+    expect(thought.locator("div")).to_have_text("Is it? It is.")
+
+    expect(page.locator(".turn[data-done] .said")).to_have_text("The sky is blue.")
+    script.says("Yes")
+    ask(page, "Really?")
+    assert contents(script.sent[-1]) == ["What colour?", "The sky is blue.", "Really?"]
+    page.reload()
+    expect(page.locator(".thought")).to_have_count(1)
 
 
 # -- settings --------------------------------------------------------------------------------------

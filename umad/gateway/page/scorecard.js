@@ -20,7 +20,7 @@ const guardOf = (card) => {
   const pct = card.over_cap_pct;
   if (pct === null || pct === undefined || !tokens) return {state: "idle", words: "nobody reads", pct: 0};
   const late = Math.round((pct / 100) * tokens);
-  const words = `${percent(pct)} of ${tokens} tokens late`;
+  const words = `${percent(pct)} of ${tokens} late`;
   if (pct <= MOST_LATE_PCT) return {state: "held", words: `holds: ${words}`, pct};
   if (late < FEW_LATE) return {state: "held", words: `holds: ${late} slow of ${tokens} tokens`, pct};
   const alone = card.over_cap_alone_pct ?? 0;

@@ -13,6 +13,7 @@ class TurnView {
     this.whole.dataset.role = role;
     this.whole.setAttribute("aria-label", role === "user" ? "You" : `Answer of ${name}`);
     this.thought = null;
+    this.isThinking = false;
     this.markdown = null;
   }
 
@@ -20,14 +21,16 @@ class TurnView {
     this.said.textContent = text;
   }
 
-  thinking(text, isOpen) {
+  // Open while there is nothing else to see; after that as a person wants it.
+  thinking(text, isThinking) {
     if (!text) return;
     if (!this.thought) {
       this.thought = element("details", "thought", element("summary", "", "Thought"), element("div"));
       this.said.before(this.thought);
     }
-    this.thought.open = isOpen;
-    this.thought.lastElementChild.textContent = text;
+    if (this.isThinking !== isThinking) this.thought.open = this.isThinking = isThinking;
+    const shown = this.thought.lastElementChild;
+    if (shown.textContent !== text) shown.textContent = text;
   }
 
   answer(text, isWhole, heard) {
