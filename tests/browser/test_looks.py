@@ -168,7 +168,7 @@ def figures(page: Page) -> Iterator[dict[str, Any]]:
         pytest.param(1, 100.0, 0.0, "held", "holds: 1 slow of 1 ", id="the only token"),
         pytest.param(40, 10.0, 0.0, "held", "holds: 4 slow of 40", id="too few to say"),
         pytest.param(200, 12.0, 0.0, "over", "does not hold: 12 %", id="many of many"),
-        pytest.param(200, 12.0, 11.0, "machine", "12 % of 200 late: the machine is busy", id="other programs"),
+        pytest.param(200, 12.0, 11.0, "machine", "200 late: the machine is busy", id="others"),
     ],
 )
 def test_the_guard_is_judged_by_a_share_and_not_by_one_slow_token(
