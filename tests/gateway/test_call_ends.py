@@ -166,6 +166,26 @@ def test_a_call_that_the_limit_cut_off_is_never_a_whole_one(path: str, calls: li
     assert said(path, "So. ", HALF, reason="length") == ("So.", calls, CUT[path])
 
 
+@pytest.mark.parametrize(
+    ("written", "whole"),
+    [
+        ('{"city": "Oslo", "n": 1', {"city": "Oslo"}),
+        ('{"city": "Oslo", "n": 12, "m": -1.', {"city": "Oslo", "n": 12}),
+        ('{"city": "Oslo", "a": [1, 2', {"city": "Oslo", "a": [1]}),
+        ('{"city": "Oslo", "a": tr', {"city": "Oslo"}),
+        ('{"city": "Oslo 12', {}),
+        ('{"ci', {}),
+        ("", {}),
+    ],
+)
+def test_a_messages_input_has_only_what_was_whole(written: str, whole: dict[str, Any]) -> None:
+    call = f'<tool_call>\n{{"name": "look", "arguments": {written}'
+
+    _, calls, _ = said("/v1/messages", call, reason="length")
+
+    assert [json.loads(one[1]) for one in calls] == ([whole] if written else [])
+
+
 def test_a_responses_item_that_was_cut_off_says_so_itself() -> None:
     body = BODIES["/v1/responses"]
 

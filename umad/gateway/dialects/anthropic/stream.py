@@ -10,6 +10,7 @@ tokens and `message_delta` has the true counts, which clients keep. Pure. Owner:
 request.
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "ref
 # A real signature lets Anthropic recognise its own thinking; a local model accepts any text.
 SIGNATURE = "umad"
 
+_LAST_NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*$")
 _EMPTY_BLOCKS: Mapping[str, Mapping[str, Any]] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
@@ -189,7 +191,9 @@ def input_of(arguments: str) -> dict[str, Any]:
     then; it is empty if the model did not write an object.
     """
     try:
-        value = pydantic_core.from_json(arguments or "{}", allow_partial=True)
+        # A number at the end of a text that was cut off may be the beginning of another.
+        whole = _LAST_NUMBER.sub("", arguments)
+        value = pydantic_core.from_json(whole or "{}", allow_partial=True)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
