@@ -13,7 +13,7 @@ from umad.client import Client
 
 # Some tokens of work left when the client goes, whatever the machine.
 LONG = {"temperature": 0, "max_tokens": 2000, "ignore_eos": True}
-LONG_PROMPT = "one two three four " * 1200
+LONG_PROMPT = "one two three four " * 700
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ def test_while_it_waits_its_turn(narrow: LiveGateway, dialect: str, stream: bool
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_while_its_prompt_is_read(gateway: LiveGateway, dialect: str) -> None:
-    text = f"{dialect} " + "one two three four " * 1200
+    text = f"{dialect} " + "one two three four " * 700
     with closing(ask(gateway.port, dialect, text, model="nano", stream=dialect > "/v1/d")):
         wait_until(lambda: "prefill" in states(gateway), what="the reading")
 

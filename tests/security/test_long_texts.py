@@ -27,7 +27,7 @@ HOPELESS = "a" * 8_000_000
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[RunningEngine]:
-    with engine(nano.path(), ctx_size=8192) as running:
+    with engine(nano.path(), ctx_size=8192, ctx_per_stream=8192) as running:
         running.ready()
         yield running
 

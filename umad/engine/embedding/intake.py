@@ -184,7 +184,8 @@ class EmbedIntake:
             except BadRequest as error:
                 raise BadRequest(f"input {at}: {error.message}", field="input") from error
         if not truncate:
-            self._vocab.check_size(one, self._most_tokens, field="input")
+            longer = ", split it, or ask for truncate"
+            self._vocab.check_size(one, self._most_tokens, field="input", longer=longer)
         # Users write text: a control token in it would be foreign to the sentence.
         return self._vocab.tokenize(one, special=False, with_ends=True)
 

@@ -4,9 +4,9 @@ DNS rebinding: a page's own name is made to point at this gateway, and the brows
 as Host. So Host must be a name or address of this gateway: one of this machine's own, one of
 `--gateway-hosts`, or, where it listens beyond this machine, any numeric address: no DNS name can be
 made to look like one. This machine's own names are those that nobody on the internet can give a
-page: `localhost`, its host name, that name in `.local` (mDNS), and the names by which containers
-and virtual machines call their host, which end in `.internal`, a domain that is never delegated
-(ICANN, 2024).
+page: `localhost`, its host name, that name in the domains of networks at home (`.local`, `.lan`),
+and the names by which containers and virtual machines call their host, which end in `.internal`, a
+domain that is never delegated (ICANN, 2024).
 
 Browsers send Origin with every POST and with everything a page asks of another origin. Origin must
 be exactly the address that is asked, port included, or be on the CORS list. Another page on
@@ -35,6 +35,9 @@ _HOST_NAMES = frozenset(
         "host.rancher-desktop.internal",
     }
 )
+# Domains of networks at home, which nobody on the internet can have a name in: mDNS (RFC 6762), RFC
+# 8375, ICANN's for private use, and those of common routers, which are not delegated.
+_HOME_DOMAINS = ("local", "home.arpa", "internal", "lan", "localdomain")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _DEFAULT_PORTS = (":80", ":443")
 
@@ -59,11 +62,13 @@ def host_of(header: str) -> str:
 
 def names_of(host_name: str) -> tuple[str, ...]:
     """The names of the machine that is called `host_name`: this one, its first label, and that in
-    `.local`.
+    the domains of networks at home.
     """
     name = host_name.lower().rstrip(".")
     first = name.partition(".")[0]
-    return tuple(dict.fromkeys((name, first, f"{first}.local"))) if first else ()
+    if not first:
+        return ()
+    return tuple(dict.fromkeys((name, first, *(f"{first}.{one}" for one in _HOME_DOMAINS))))
 
 
 class HostRule:
