@@ -60,6 +60,8 @@ class Tool:
     description: str = ""
     # JSON schema of its arguments.
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
+    # Refuse the request where these parameters cannot be enforced, instead of taking any object.
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
         [m.role, m.content, m.name, _calls(m.tool_calls), m.tool_call_id, m.reasoning]
         for m in messages
     ]
-    tools = [[tool.name, tool.description, tool.parameters] for tool in options.tools]
+    tools = [[tool.name, tool.description, tool.parameters, tool.strict] for tool in options.tools]
     rest = [
         options.tool_choice,
         options.tool_name,
@@ -162,7 +164,7 @@ def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
         for role, content, name, calls, call_id, reasoning in turns
     )
     return messages, ChatOptions(
-        tools=tuple(Tool(name=n, description=d, parameters=p) for n, d, p in tools),
+        tools=tuple(Tool(name=n, description=d, parameters=p, strict=s) for n, d, p, s in tools),
         tool_choice=tool_choice,
         tool_name=tool_name,
         template_kwargs=template_kwargs,

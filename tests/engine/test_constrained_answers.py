@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ SEARCH = Tool(
     },
 )
 NOW = Tool(name='no"w', parameters={"type": "object", "additionalProperties": False})
+BAD = Tool(name="bad", parameters={"type": "object", "properties": {"x": {"type": "strin"}}})
 ASKED = (ChatMessage(role="user", content="Who is it?"),)
 
 
@@ -135,7 +137,7 @@ def test_whatever_the_schema_the_answer_is_of_it(
     text = json.dumps(schema)
     found = answer(served, "json_schema", text, seed=seed, temperature=2.0 if hot else 0.0)
 
-    if found.ending.reason == "stop":  # a model may write spaces for ever
+    if found.ending.reason == "stop":
         assert fits(schema, json.loads(found.text))
 
 
@@ -305,8 +307,67 @@ def test_beside_tools_an_answer_of_a_schema_is_it_or_a_call(
     assert found.text.startswith("<tool_call>") or is_person(json.loads(found.text))
 
 
+@pytest.mark.parametrize("choice", [{"tool_choice": "required"}, {"tool_name": "search"}])
+def test_a_tool_whose_schema_cannot_be_enforced_does_not_break_the_others(
+    served: RunningEngine, choice: dict[str, Any]
+) -> None:
+    options = ChatOptions(tools=(BAD, SEARCH), markup=True, **choice)
+
+    found = served.generate(
+        next(RIDS), messages=ASKED, chat=options, temperature=1.0, max_tokens=200
+    )
+
+    assert found.text.startswith("<tool_call>")
+
+
+def test_such_a_tool_takes_any_object(served: RunningEngine) -> None:
+    options = ChatOptions(tools=(SEARCH, BAD), tool_name="bad", markup=True)
+
+    found = served.generate(next(RIDS), messages=ASKED, chat=options, max_tokens=40)
+
+    assert '"name": "bad", "arguments": {' in found.text
+
+
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_json_has_no_white_space_between_its_parts(
+    served: RunningEngine, temperature: float
+) -> None:
+    found = answer(served, "json_schema", json.dumps(PERSON), temperature=temperature)
+
+    assert found.text == json.dumps(
+        json.loads(found.text), separators=(",", ":"), ensure_ascii=False
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "items",
+    [
+        {"enum": ["red", "green", "blue", "grey"]},
+        {"type": "integer", "minimum": 0, "maximum": 9999},
+    ],
+)
+def test_items_that_have_to_be_distinct_are(
+    served: RunningEngine, items: dict[str, Any], seed: int
+) -> None:
+    schema = {"type": "array", "items": items, "uniqueItems": True, "minItems": 4, "maxItems": 8}
+
+    found = answer(served, "json_schema", json.dumps(schema), seed=seed, temperature=0.3)
+
+    values = json.loads(found.text)
+    assert 4 <= len(set(values)) == len(values) <= 8
+
+
+def test_json_has_white_space_where_it_is_asked_for(served: RunningEngine) -> None:
+    schema = {**PERSON, "x-guidance": {"whitespace_flexible": True, "whitespace_pattern": " "}}
+
+    texts = [answer(served, "json_schema", json.dumps(schema), seed=seed).text for seed in range(4)]
+
+    assert any('": ' in text or '", ' in text for text in texts), texts
+
+
 def test_a_tool_whose_schema_cannot_be_compiled_is_named(served: RunningEngine) -> None:
-    bad = Tool(name="bad", parameters={"type": "object", "properties": {"x": {"type": "strin"}}})
+    bad = replace(BAD, strict=True)
     options = ChatOptions(tools=(NOW, bad), tool_choice="required")
 
     refusal = served.generate(next(RIDS), messages=ASKED, chat=options).refusal

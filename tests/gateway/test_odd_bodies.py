@@ -80,11 +80,11 @@ def test_a_schema_that_is_missing_is_looked_for_where_responses_have_it(
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        (RESPONSES, {"input": "a", "max_output_tokens": 0}, "max_output_tokens"),
+        (RESPONSES, {"input": "a", "max_output_tokens": -5}, "max_output_tokens"),
         (CHAT, {"messages": HELLO, "logprobs": True, "top_logprobs": 99}, "top_logprobs"),
         (COMPLETIONS, {"prompt": [10**30]}, "prompt"),
         (COMPLETIONS, {"prompt": [999999], "max_tokens": 0}, "prompt"),
-        ("/infill", {"input_prefix": "a", "input_suffix": "b", "n_predict": 10**9}, "n_predict"),
+        ("/infill", {"input_prefix": "a", "input_suffix": "b", "n_predict": -7}, "n_predict"),
         ("/detokenize", {"tokens": [10**30]}, "tokens.0"),
         ("/detokenize", {"tokens": [999999]}, "tokens"),
         ("/embedding", {"content": 5}, "content"),
@@ -107,8 +107,139 @@ def test_what_is_found_wrong_late_is_named_as_the_body_does(gateway: LiveGateway
     error = fault(gateway, CHAT, {"messages": HELLO, "response_format": form})
 
     # How far it is compiled before the fault shows depends on how quick the machine is.
-    assert error["param"] == "response_format"
-    assert error["message"].startswith("response_format ")
+    place = "response_format.json_schema.schema"
+    assert error["param"] == place
+    assert error["message"].startswith(f"{place} ")
+
+
+UNENFORCED = {"type": "object", "properties": {"a": {}, "d": {"anyOf": [{}, {"not": {}}]}}}
+GOOD_TOOL = {"name": "good", "parameters": {"type": "object"}}
+BAD_TOOL = {"name": "bad", "strict": True, "parameters": UNENFORCED}
+CLAUDE_TOOLS = [
+    {"name": "good", "input_schema": {"type": "object"}},
+    {"type": "web_search_20250305", "name": "web_search"},
+    {"name": "bad", "strict": True, "input_schema": UNENFORCED},
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        (
+            CHAT,
+            {
+                "messages": HELLO,
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": UNENFORCED},
+                },
+            },
+            "response_format.json_schema.schema",
+        ),
+        (
+            CHAT,
+            {"messages": HELLO, "response_format": {"type": "json_object", "schema": UNENFORCED}},
+            "response_format.schema",
+        ),
+        (CHAT, {"messages": HELLO, "guided_json": UNENFORCED}, "guided_json"),
+        (COMPLETIONS, {"prompt": "a", "json_schema": UNENFORCED}, "json_schema"),
+        (
+            COMPLETIONS,
+            {"prompt": "a", "structured_outputs": {"json": UNENFORCED}},
+            "structured_outputs.json",
+        ),
+        (
+            RESPONSES,
+            {
+                "input": "a",
+                "text": {"format": {"type": "json_schema", "name": "x", "schema": UNENFORCED}},
+            },
+            "text.format.schema",
+        ),
+        (
+            CHAT,
+            {
+                "messages": HELLO,
+                "tools": [
+                    {"type": "custom", "name": "other"},
+                    {"type": "function", "function": GOOD_TOOL},
+                    {"type": "function", "function": BAD_TOOL},
+                ],
+                "tool_choice": "required",
+            },
+            "tools.2.function.parameters",
+        ),
+        (
+            RESPONSES,
+            {
+                "input": "a",
+                "tools": [{"type": "web_search"}, {"type": "function", **BAD_TOOL}],
+                "tool_choice": "required",
+            },
+            "tools.1.parameters",
+        ),
+    ],
+)
+def test_what_cannot_be_enforced_is_named_by_its_path_in_the_body(
+    gateway: LiveGateway, path: str, body: dict[str, Any], place: str
+) -> None:
+    error = fault(gateway, path, body)
+
+    assert error["param"] == f"{place}.properties.d.anyOf.1"
+    assert error["message"].startswith(f"{place}.properties.d.anyOf.1 cannot be compiled: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        (
+            "/v1/messages",
+            {"output_config": {"format": {"type": "json_schema", "schema": UNENFORCED}}},
+            "output_config.format.schema",
+        ),
+        (
+            "/v1/messages",
+            {"tools": CLAUDE_TOOLS, "tool_choice": {"type": "any"}},
+            "tools.2.input_schema",
+        ),
+        ("/api/chat", {"format": UNENFORCED, "stream": False}, "format"),
+    ],
+)
+def test_other_dialects_name_it_in_their_words(
+    gateway: LiveGateway, path: str, body: dict[str, Any], place: str
+) -> None:
+    whole = {"model": "nano", "messages": HELLO, "max_tokens": 4, **body}
+
+    with gateway.http() as http:
+        answer = http.post(path, json=whole)
+
+    assert answer.status_code == 400
+    assert f"{place}.properties.d.anyOf.1 cannot be compiled" in answer.text
+
+
+WEATHER_ALONE = {"type": "function", "function": {"name": "get_weather"}}
+
+
+@pytest.mark.parametrize("choice", ["required", WEATHER_ALONE])
+def test_one_tool_that_cannot_be_enforced_does_not_break_the_others(
+    gateway: LiveGateway, choice: Any
+) -> None:
+    loose = {"type": "function", "function": {**BAD_TOOL, "strict": None}}
+    body = {"model": "nano", "messages": HELLO, "tools": [loose, *TOOLS], "tool_choice": choice}
+
+    with gateway.http() as http:
+        answer = http.post(CHAT, json={**body, "max_tokens": 40})
+
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_tokens_of_a_text_are_made_likely(gateway: LiveGateway) -> None:
+    body = {"model": "nano", "prompt": "x = ", "max_tokens": 3, "logit_bias": {"7": 0, "!": 100}}
+
+    with gateway.http() as http:
+        answer = http.post(COMPLETIONS, json=body)
+
+    assert answer.json()["choices"][0]["text"] == "!!!"
 
 
 def test_a_part_without_its_text_is_not_said_to_be_an_image(gateway: LiveGateway) -> None:

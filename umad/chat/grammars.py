@@ -12,7 +12,7 @@ from typing import Any
 
 from umad.chat.calls import DEEPSEEK_END, DEEPSEEK_SEP, KIMI_ARGUMENTS
 from umad.chat.formats import ChatFormat
-from umad.chat.lark import as_lark, json_value
+from umad.chat.lark import CALLS, as_lark, json_value
 from umad.chat.tagged_grammars import ArgumentTags, tagged_arguments
 from umad.conversation import Tool
 
@@ -44,7 +44,7 @@ def call_grammar(
 
 
 def _json_arguments(rule: str, schema: Mapping[str, Any]) -> list[str]:
-    return [f"{rule}: {json_value(schema)}"]
+    return [f"{rule}: {json_value(schema, CALLS)}"]
 
 
 @dataclass(frozen=True, slots=True)

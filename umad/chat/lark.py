@@ -4,7 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# Between the parts of JSON. Bounded: a weak model that may write spaces does so for ever.
+# llguidance's options for JSON without white space between its parts: a weak model that may write
+# spaces does so for ever.
+COMPACT: Mapping[str, Any] = {"whitespace_flexible": False}
+# The same for the arguments of calls: models learnt to write a blank behind colons and commas.
+CALLS: Mapping[str, Any] = {**COMPACT, "item_separator": ", ?", "key_separator": ": ?"}
+# White space for models that need it. Bounded for the same reason.
 JSON_WHITESPACE = r"[ \n\r\t]{1,24}"
 
 
@@ -13,7 +18,6 @@ def as_lark(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def json_value(schema: Mapping[str, Any]) -> str:
-    """Any JSON that fits the schema."""
-    spaced = {"x-guidance": {"whitespace_pattern": JSON_WHITESPACE}, **schema}
-    return f"%json {json.dumps(spaced, ensure_ascii=False)}"
+def json_value(schema: Mapping[str, Any], options: Mapping[str, Any] = COMPACT) -> str:
+    """Any JSON that fits the schema. The schema's own options stand before `options`."""
+    return f"%json {json.dumps({'x-guidance': options, **schema}, ensure_ascii=False)}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umad.chat.argument_types import resolved, types_of
-from umad.chat.lark import as_lark, json_value
+from umad.chat.lark import CALLS, as_lark, json_value
 
 # The most arguments of an object whose schema names no properties: so a weak model's call ends.
 _MOST_UNNAMED = 16
@@ -60,7 +60,7 @@ def _value(given: object, root: Mapping[str, Any], tags: ArgumentTags, text: str
     if "string" not in types_of(given, root):
         assert isinstance(given, Mapping)  # a schema that is not a mapping allows a text
         shared = {name: root[name] for name in ("$defs", "definitions") if name in root}
-        return f"{json_value({**shared, **given})} {tags.end}"
+        return f"{json_value({**shared, **given}, CALLS)} {tags.end}"
     values = given.get("enum") if isinstance(given, Mapping) else None
     if isinstance(given, Mapping) and "const" in given:
         values = [given["const"]]

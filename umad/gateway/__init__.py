@@ -8,6 +8,7 @@ lanes or KV. It may be killed and started again without effect on the socket's o
     dialect     how one family of clients is spoken to
     endpoint    a row of a dialect's table: one method of one path, and its handler
     gateway_call  one HTTP request inside a handler: its body, its caller, its generations
+    field_names  names the fields of errors as the body has them
     dispatch    takes one HTTP request from the door to its log line; cancels the handler when
                 the client leaves
     arriving    reads the whole body of a request, within limits of size and time

@@ -4,7 +4,8 @@ A dialect turns a `Problem` into its own body (`umad.gateway.dialect.Dialect`). 
 of the socket (`umad.protocol.errors`) or exit codes (`umad.cli.exits`).
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -137,6 +138,7 @@ STATUS: dict[type[UmadError], int] = {
     errors.BadConfig: 500,
 }
 _RETRY_STATUS = (429, 503)
+_INDEX = re.compile(r"\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,15 +158,26 @@ class Problem:
 
 def in_terms_of(error: UmadError, names: Mapping[str, str]) -> UmadError:
     """`error` with the field at fault under the client's name. `names` maps umad's names to a
-    dialect's.
+    dialect's. The path inside a field, such as a schema's, is kept behind its name.
     """
     field = error.field or ""
-    name = names.get(field)
-    if name is not None:
-        error.field = name
+    for own in _beginnings(field):
+        name = names.get(own)
+        if name is None:
+            continue
+        error.field = name + _INDEX.sub(r".\1", field.removeprefix(own))
         if error.message.startswith((f"{field} ", f"{field}:")):
-            error.message = name + error.message.removeprefix(field)
+            error.message = error.field + error.message.removeprefix(field)
+        break
     return error
+
+
+def _beginnings(field: str) -> Iterator[str]:
+    """The field, and every part of its path from the beginning, the longest first."""
+    yield field
+    for at in range(len(field) - 1, 0, -1):
+        if field[at] in ".[":
+            yield field[:at]
 
 
 def problem_of(error: UmadError, request_id: str) -> Problem:

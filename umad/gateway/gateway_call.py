@@ -4,7 +4,6 @@
 everything that the handler opened is closed. Not: anything of one dialect.
 """
 
-import difflib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,10 +15,11 @@ from starlette.responses import Response
 
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import BadRequest, UmadError, UnknownModel
+from umad.gateway.bodies.base import Written
 from umad.gateway.dialect import Dialect
 from umad.gateway.door.keys import Caller
 from umad.gateway.door.quotas import Meter
-from umad.gateway.errors import in_terms_of
+from umad.gateway.field_names import FieldNames, bad_request_of
 from umad.gateway.generation import GatewayGeneration, Generator, Shortcut, open_generation
 from umad.gateway.listening import Listened, Listener
 from umad.gateway.metering import Metered, embed_estimate, text_estimate, tokenized_share
@@ -33,8 +33,6 @@ from umad.request import GenerateRequest
 from umad.service import Done, Service
 
 B = TypeVar("B", bound=BaseModel)
-_QUOTED_CHARS = 64
-_TYPE_NAMES = frozenset({"str", "int", "float", "bool", "none"})
 
 
 class Answering(Protocol):
@@ -86,6 +84,7 @@ class GatewayCall:
         self._span = span
         self._meter = meter
         self._exits = exits
+        self._names = FieldNames(endpoint.names)
 
     @property
     def owner(self) -> str:
@@ -93,13 +92,23 @@ class GatewayCall:
         return self.caller.asker.owner or "-"
 
     def body(self, kind: type[B]) -> B:
-        """The body as `kind`. Raises `BadRequest` naming the first field that is wrong."""
+        """The body as `kind`. Raises `BadRequest` naming the first field that is wrong.
+
+        Errors that come later name its fields as it wrote them, too.
+        """
+        written = Written()
         try:
-            return kind.model_validate_json(self.raw or b"{}")
+            body = kind.model_validate_json(self.raw or b"{}", context=written)
         except ValidationError as error:
-            raise bad_request_of(error, kind) from None
+            raise bad_request_of(error, kind, written) from None
         except RecursionError:
             raise BadRequest("the body is nested too deep") from None
+        self._names.learn(body, written)
+        return body
+
+    def written(self, name: str) -> str:
+        """The name that the body has for a field."""
+        return self._names.written(name)
 
     async def open(self, request: GenerateRequest) -> GatewayGeneration:
         """Start a generation for this caller; closed with the call, in whatever state it is.
@@ -108,7 +117,9 @@ class GatewayCall:
         and, for a moment, of the engine.
         """
         request = replace(request, model=await self.local(request.model), app=self.caller.app)
+        self._names.offer(request.chat.tools)
         try:
+            request = await self._with_text_biases(request)
             request.check()
             service = self._service(request)
             generation = await open_generation(
@@ -122,8 +133,18 @@ class GatewayCall:
         return generation
 
     def named(self, error: UmadError) -> UmadError:
-        """`error` with its field as this dialect calls it."""
-        return in_terms_of(error, self.endpoint.names)
+        """`error` with its field as the body calls it."""
+        return self._names.named(error)
+
+    async def _with_text_biases(self, request: GenerateRequest) -> GenerateRequest:
+        """`request` with the biases that its body has for texts, at every token of each text."""
+        if not self._names.text_biases:
+            return request
+        biases = list(request.sampling.logit_bias)
+        for text, bias in self._names.text_biases:
+            ids = await self.tokenize(text, model=request.model, special=False)
+            biases += [(one, bias) for one in ids]
+        return replace(request, sampling=replace(request.sampling, logit_bias=tuple(biases)))
 
     def _service(self, request: GenerateRequest) -> Generator:
         """The daemon, with listeners if the log, a trace or a quota needs them. Raises
@@ -275,33 +296,3 @@ def answer(value: BaseModel | dict[str, Any] | list[Any], status: int = 200) -> 
     else:
         content = encode_json(value)
     return Response(content, status, media_type="application/json")
-
-
-def bad_request_of(error: ValidationError, kind: type[BaseModel]) -> BadRequest:
-    """The first error of a body, in one sentence and with its field."""
-    details = error.errors(include_url=False, include_context=True, include_input=False)
-    # Every alternative of a union complains; the error that got furthest into the value is shown.
-    first = max(details, key=lambda one: len(one["loc"]))
-    if first["type"] == "json_invalid":
-        reason = str(first.get("ctx", {}).get("error", "")).strip()
-        return BadRequest(f"the body is not JSON{f': {reason}' if reason else ''}")
-    field = _dotted(first["loc"])
-    reason = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])[:_QUOTED_CHARS]
-        near = difflib.get_close_matches(name, list(kind.model_fields), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return BadRequest(f"there is no field {name!r}{hint}", field=name)
-    if not field:
-        return BadRequest(f"the body is wrong: {reason}")
-    return BadRequest(f"{field}: {reason}", field=field)
-
-
-def _dotted(loc: tuple[int | str, ...]) -> str:
-    parts: list[str] = []
-    for one in loc:
-        text = str(one)
-        if isinstance(one, str) and (not text.isidentifier() or text in _TYPE_NAMES):
-            continue  # an alternative of a union, which no client wrote
-        parts.append(text[:_QUOTED_CHARS])
-    return ".".join(parts)

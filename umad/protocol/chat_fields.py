@@ -38,7 +38,7 @@ def read_messages(name: str, value: Any) -> tuple[ChatMessage, ...]:
 
 
 def read_tools(name: str, value: Any) -> tuple[Tool, ...]:
-    """An array of {name, description, parameters}."""
+    """An array of {name, description, parameters, strict}."""
     tools = _array(name, value, "{name, description, parameters}")
     return tuple([read_tool(f"{name}[{at}]", tool) for at, tool in enumerate(tools)])
 
@@ -123,7 +123,7 @@ def _checked_map(
 
 _TURN = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning")
 _CALL = ("name", "arguments", "id")
-_TOOL = ("name", "description", "parameters")
+_TOOL = ("name", "description", "parameters", "strict")
 
 
 def read_turn(name: str, value: Any) -> ChatMessage:
@@ -167,6 +167,8 @@ def read_tool(name: str, value: Any) -> Tool:
         parts["description"] = read_text(f"{name}.description", tool["description"])
     if "parameters" in tool:
         parts["parameters"] = read_json_map(f"{name}.parameters", tool["parameters"])
+    if "strict" in tool:
+        parts["strict"] = read_flag(f"{name}.strict", tool["strict"])
     return Tool(**parts)
 
 
@@ -203,6 +205,7 @@ def write_tools(tools: Iterable[Tool]) -> list[dict[str, Any]]:
             "name": tool.name,
             "description": tool.description,
             "parameters": write_json(tool.parameters, "tools"),
+            **({"strict": True} if tool.strict else {}),
         }
         for tool in tools
     ]

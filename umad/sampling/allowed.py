@@ -53,6 +53,14 @@ class Allowed:
     def __contains__(self, token: int) -> bool:
         return bool((int(self._bytes[token >> 3]) >> (token & 7)) & 1)
 
+    def without(self, tokens: TokenIds) -> "Allowed":
+        """The same without `tokens`; all of them where nothing else is allowed."""
+        bits = np.unpackbits(self._bytes, bitorder="little")
+        bits[tokens] = 0
+        if not bits.any():
+            return self
+        return Allowed(np.packbits(bits, bitorder="little").view(np.int32), self._n_vocab)
+
     def among(self, ids: TokenIds) -> NDArray[np.bool_]:
         """Whether each of `ids` is allowed."""
         bits: NDArray[np.uint8] = np.right_shift(self._bytes[ids >> 3], ids & 7) & 1

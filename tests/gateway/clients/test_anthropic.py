@@ -181,7 +181,7 @@ def test_tools_of_every_type_and_results_are_taken(client: Anthropic) -> None:
         ({"messages": []}, anthropic.BadRequestError, "messages"),
         ({"max_tokens": 0}, anthropic.BadRequestError, "max_tokens"),
         ({"extra_body": {"temperature": 500.0}}, anthropic.BadRequestError, "temperature"),
-        ({"stop_sequences": [""]}, anthropic.BadRequestError, "stop_sequences"),
+        ({"stop_sequences": ["x" * 600]}, anthropic.BadRequestError, "stop_sequences"),
         ({"model": "nono"}, anthropic.NotFoundError, "nano"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},

@@ -178,7 +178,7 @@ def test_more_tokens_than_the_daemon_allows_are_as_many_as_it_does(client: OpenA
         (openai.BadRequestError, "top_logprobs", {"logprobs": True, "top_logprobs": 99}),
         (openai.BadRequestError, "stop", {"stop": ["x"] * 99}),
         (openai.BadRequestError, "messages", {"messages": []}),
-        (openai.BadRequestError, "logit_bias", {"logit_bias": {"one": 1}}),
+        (openai.BadRequestError, "logit_bias", {"logit_bias": {"one": "much"}}),
         (openai.BadRequestError, "lane", {"extra_body": {"lane": "fast"}}),
         (openai.BadRequestError, "response_format.json_schema.schema", {
             "response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}),

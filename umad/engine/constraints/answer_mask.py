@@ -16,6 +16,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 
+from umad.engine.constraints.distinct_items import DistinctItems
 from umad.engine.constraints.guidance import Grammar
 from umad.engine.process import name_thread, start_deep_thread
 from umad.errors import BadRequest, InternalError, UmadError
@@ -104,7 +105,7 @@ class AnswerMask:
 
     piece_of: a token's bytes, control tokens written out. opening: the token that begins thinking,
     where the answer may think; closing: the bytes that end thinking. phase: where the answer
-    begins.
+    begins. distinct: keeps the items of its arrays apart, where the schema asks for that.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class AnswerMask:
         phase: Phase,
         opening: int | None = None,
         closing: bytes = b"",
+        distinct: DistinctItems | None = None,
     ) -> None:
         self._grammar = grammar
+        self._distinct = distinct
         self._maker = maker
         self._piece_of = piece_of
         self._phase = phase
@@ -189,6 +192,10 @@ class AnswerMask:
             self._grammar.consume(self._fresh)
             besides = self._opening if self._phase is Phase.BEFORE else None
             self._mask = self._grammar.allowed(besides)
+            if self._distinct is not None:
+                for token in self._fresh:
+                    self._distinct.push(token)
+                self._mask = self._distinct.narrowed(self._mask, self._grammar.after)
         except UmadError as error:
             self._error = error
         except Exception:

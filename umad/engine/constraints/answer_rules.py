@@ -7,6 +7,7 @@ changes, so several threads may use it at once.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from umad.chat.formats import ChatFormat
 from umad.chat.grammars import call_grammar
@@ -14,11 +15,19 @@ from umad.constraint import MAX_GRAMMAR_CHARS, Constraint
 from umad.conversation import ChatOptions, Tool
 from umad.engine.chats.chat_template import Rendered
 from umad.engine.constraints.answer_mask import MASK_S, AnswerMask, MaskMaker, Phase, too_complex
+from umad.engine.constraints.distinct_items import (
+    UNIQUE,
+    DistinctItems,
+    PieceTable,
+    has_distinct_items,
+)
 from umad.engine.constraints.guidance import Grammar, Guidance
+from umad.engine.constraints.plain_schema import plain_schema
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest
 from umad.units import NS_PER_S
 
+_ANY_OBJECT = {"type": "object"}
 _HARMONY_ANSWER = b"<|channel|>final<|message|>"
 
 
@@ -38,6 +47,8 @@ class AnswerRules:
         self._vocab = vocab
         self._format = format_
         self._maker = MaskMaker()
+        # Made once somebody needs it.
+        self._pieces: PieceTable | None = None
 
     def mask(
         self,
@@ -52,6 +63,7 @@ class AnswerRules:
         grammar = self._grammar(constraint, options)
         if grammar is None:
             return None
+        distinct = self._distinct(constraint, options)
         opening, closing, phase = self._thinking(rendered, forces_call=options.forces_call)
         mask = AnswerMask(
             grammar,
@@ -60,11 +72,29 @@ class AnswerRules:
             phase=phase,
             opening=opening,
             closing=closing,
+            distinct=distinct,
         )
         if not resumed:
             self._check_pace(grammar)
         mask.start(resumed)
         return mask
+
+    def _distinct(
+        self, constraint: Constraint | None, options: ChatOptions
+    ) -> DistinctItems | None:
+        """What keeps the items of the answer's arrays apart; None where nothing has to."""
+        offered = bool(options.tools) and options.tool_choice != "none"
+        if constraint is None or constraint.kind != "json_schema" or offered:
+            return None
+        if UNIQUE not in constraint.text:
+            return None
+        schema = plain_schema(json.loads(constraint.text))
+        if not has_distinct_items(schema):
+            return None
+        if self._pieces is None:
+            # Several threads may make it at once; all make the same.
+            self._pieces = PieceTable(self._guidance.n_vocab, self._vocab.marked_piece)
+        return DistinctItems(schema, self._pieces)
 
     def _check_pace(self, grammar: Grammar) -> None:
         """Refuse a grammar that would make every step wait, before its first step."""
@@ -78,7 +108,7 @@ class AnswerRules:
         if options.tool_name is not None:
             tools = tuple(tool for tool in tools if tool.name == options.tool_name)
         if options.forces_call:
-            self._check_tools(options.tools, tools)
+            tools = self._enforceable(options.tools, tools)
             several = options.tool_name is None and options.parallel_tool_calls
             text = call_grammar(self._format, tools, self._mark, several=several)
             return self._guidance.compiled_lark(text, "tools")
@@ -90,17 +120,21 @@ class AnswerRules:
         is_map = constraint.kind == "json_schema" and constraint.text.lstrip().startswith("{")
         if not is_map or not offered:
             return grammar
-        self._check_tools(tools, tools)
         either = call_grammar(
             self._format,
-            tools,
+            self._enforceable(tools, tools),
             self._mark,
             several=options.parallel_tool_calls,
-            or_schema=constraint.text,
+            or_schema=self._guidance.enforceable(constraint.text, constraint.field),
         )
         return self._guidance.compiled_lark(either, "tools")
 
-    def _check_tools(self, all_tools: tuple[Tool, ...], tools: tuple[Tool, ...]) -> None:
+    def _enforceable(
+        self, all_tools: tuple[Tool, ...], tools: tuple[Tool, ...]
+    ) -> tuple[Tool, ...]:
+        """The tools with schemas that can be enforced. A tool whose schema cannot be takes any
+        object, so that it does not break the others. Raises `BadRequest` for one that is strict.
+        """
         schemas = [json.dumps(tool.parameters, ensure_ascii=False) for tool in tools]
         n_chars = sum([len(schema) for schema in schemas])
         if n_chars > MAX_GRAMMAR_CHARS:
@@ -109,9 +143,17 @@ class AnswerRules:
                 f"grammar can be made of at most {MAX_GRAMMAR_CHARS}",
                 field="tools",
             )
+        found: list[Tool] = []
         for tool, schema in zip(tools, schemas, strict=True):
             place = f"tools[{all_tools.index(tool)}].parameters"
-            self._guidance.check_schema(schema, place)
+            try:
+                parameters = json.loads(self._guidance.enforceable(schema, place))
+            except BadRequest:
+                if tool.strict:
+                    raise
+                parameters = _ANY_OBJECT
+            found.append(replace(tool, parameters=parameters))
+        return tuple(found)
 
     def _mark(self, text: str) -> str:
         """Write `text` as a control token where the model has one for it, else as text."""

@@ -14,8 +14,10 @@ from collections.abc import Iterable
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
 
-from umad.chat.lark import JSON_WHITESPACE
+from umad.chat.lark import COMPACT
 from umad.constraint import Constraint
+from umad.engine.constraints.distinct_items import without_distinct_items
+from umad.engine.constraints.plain_schema import plain_schema
 from umad.engine.constraints.schema_bounds import flaw_of_multiples, flaw_of_schemas
 from umad.engine.constraints.schema_fault import MAX_LOOKS, fault_path
 from umad.engine.tokens import TokenTable
@@ -61,22 +63,29 @@ class Guidance:
         except Unsupported as error:
             log.warning("no constraints: %s", error.message)
 
-    def check_schema(self, schema: str, field: str) -> None:
-        """Raise `BadRequest` unless a JSON schema can be compiled. The error names the faulty
-        place.
+    def enforceable(self, schema: str, field: str, *, distinct: bool = False) -> str:
+        """A JSON schema in the compiler's words. Raises `BadRequest` naming the faulty place of one
+        that cannot be enforced. distinct: somebody else keeps the items of arrays apart.
         """
         too_much = flaw_of_multiples(schema)
         if too_much:
             raise _refusal(too_much, field)
-        reason = self._flaw(schema)
+        try:
+            plain = plain_schema(json.loads(schema))
+            plain = without_distinct_items(plain) if distinct else plain
+            text = json.dumps(plain, ensure_ascii=False)
+        except RecursionError as error:
+            raise _refusal("it is nested too deep", field) from error
+        reason = self._flaw(text)
         if reason:
             path = fault_path(
-                json.loads(schema),
+                plain,
                 reason,
                 lambda one: self._flaw(json.dumps(one)),
-                max_looks=min(MAX_LOOKS, _COMPILED_CHARS // len(schema)),
+                max_looks=min(MAX_LOOKS, _COMPILED_CHARS // len(text)),
             )
             raise _refusal(reason, f"{field}.{path}" if path else field)
+        return text
 
     def compiled(self, constraint: Constraint) -> "Grammar":
         """Compile a grammar, at its beginning. Raises `BadRequest` naming the field and the reason.
@@ -108,8 +117,8 @@ class Guidance:
 
     def _compiled(self, constraint: Constraint) -> "Grammar":
         if constraint.kind == "json_schema":
-            self.check_schema(constraint.text, constraint.field)
-            return self._grammar(_schema_grammar(constraint.text), constraint.field)
+            text = self.enforceable(constraint.text, constraint.field, distinct=True)
+            return self._grammar(_schema_grammar(text), constraint.field)
         too_much = flaw_of_schemas(constraint.text) if constraint.kind == "lark" else ""
         if too_much:
             raise _refusal(too_much, constraint.field)
@@ -211,14 +220,20 @@ class Grammar:
         self._last = (made, *self._last[:1])
         return made
 
+    def after(self, token: int) -> Allowed:
+        """The tokens that may come after `token`, which is not consumed."""
+        ahead = Grammar(
+            self._matcher.deep_copy(), n_vocab=self._n_vocab, eog=self._eog, field=self.field
+        )
+        ahead.consume((token,))
+        return ahead.allowed()
+
     def _broken(self) -> BadRequest:
         return _refusal(self._matcher.get_error(), self.field)
 
 
 def _schema_grammar(schema: str) -> str:
-    return LLMatcher.grammar_from_json_schema(
-        schema, defaults={"whitespace_pattern": JSON_WHITESPACE}
-    )
+    return LLMatcher.grammar_from_json_schema(schema, defaults=dict(COMPACT))
 
 
 def _refusal(reason: str, field: str) -> BadRequest:

@@ -1,4 +1,10 @@
 """Describes what clients send as pydantic models: a file per dialect.
 
-Not: what a body means (`dialects/`).
+    base         what holds for every body: null is absent, fields with several names
+    values       single values in the spellings of other servers
+    durations    Ollama's durations
+    sampling     how tokens are drawn, in every dialect
+    answer_form  where a schema or grammar of the answer may stand
+
+The rule is in docs/compatibility.md. Not: what a body means (`dialects/`).
 """

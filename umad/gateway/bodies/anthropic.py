@@ -5,12 +5,19 @@ own tools are accepted and have no effect. A block or a tool of an unknown type 
 `Unknown`; the translator skips or refuses it. Not: the translation of a body (`conversation`).
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, StrictInt, Tag
+from typing_extensions import override
+
+from umad.gateway.bodies.answer_form import FormFields
+from umad.gateway.bodies.base import Body, ToolPlace, tool_places
+from umad.gateway.bodies.sampling import Drawing
+from umad.gateway.bodies.values import AS_NUMBER, AS_WHOLE, Flag, PositiveLimit
 
 
-class _AnthropicBody(BaseModel):
+class _AnthropicBody(Body):
     """A body whose unknown fields are ignored, because beta headers bring new ones every month."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -57,7 +64,7 @@ class SearchResultBlock(_AnthropicBody):
     type: Literal["search_result"]
     title: str
     source: str
-    content: list[TextBlock] = []
+    content: list[TextBlock] = Field(default_factory=list)
 
 
 class Unknown(_AnthropicBody):
@@ -96,7 +103,7 @@ class ToolResultBlock(_AnthropicBody):
     type: Literal["tool_result"]
     tool_use_id: str
     content: str | list[ResultPart] | None = None
-    is_error: bool = False
+    is_error: Flag = False
 
 
 ContentBlock = Annotated[
@@ -126,6 +133,7 @@ class CustomTool(_AnthropicBody):
     name: str = Field(min_length=1, max_length=128)
     description: str | None = None
     input_schema: dict[str, Any]
+    strict: Flag = False
 
 
 def _tool_kind(value: Any) -> str:
@@ -142,25 +150,14 @@ AnthropicTool = Annotated[
 class AnthropicToolChoice(_AnthropicBody):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: Flag = False
 
 
 class ThinkingOption(_AnthropicBody):
     """enabled and adaptive ask for thinking; the model decides how much."""
 
     type: Literal["enabled", "disabled", "adaptive"]
-    budget_tokens: int | None = Field(default=None, ge=0)
-
-
-class OutputFormat(_AnthropicBody):
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
-
-    type: Literal["json_schema"]
-    json_schema: dict[str, Any] = Field(alias="schema")
-
-
-class OutputConfig(_AnthropicBody):
-    format: OutputFormat | None = None
+    budget_tokens: Annotated[StrictInt, Field(ge=0), AS_WHOLE] | None = None
 
 
 class CountTokensBody(_AnthropicBody):
@@ -169,26 +166,31 @@ class CountTokensBody(_AnthropicBody):
     model: str
     messages: list[MessagesTurn]
     system: str | list[TextBlock] | None = None
-    tools: list[AnthropicTool] = []
+    tools: list[AnthropicTool] = Field(default_factory=list)
     tool_choice: AnthropicToolChoice | None = None
     thinking: ThinkingOption | None = None
 
+    @override
+    def tool_places(self) -> Mapping[str, ToolPlace]:
+        """Where the body has each tool, by the tool's name."""
+        named = [
+            (one.name, f"tools.{at}")
+            for at, one in enumerate(self.tools)
+            if isinstance(one, CustomTool)
+        ]
+        return tool_places(named, "input_schema")
 
-class MessagesBody(CountTokensBody):
+
+class MessagesBody(FormFields, Drawing, CountTokensBody):
     """`POST /v1/messages`. `output_format` is the beta spelling of `output_config.format`."""
 
-    max_tokens: int = Field(ge=1)
-    stop_sequences: list[str] = []
-    stream: bool = False
-    temperature: float | None = Field(default=None, ge=0.0)
-    top_k: int | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, ge=0.0, le=1.0)
-    output_config: OutputConfig | None = None
-    output_format: OutputFormat | None = None
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **Drawing.other_names,
+        "stop": ("stop_sequences",),
+    }
 
-    @property
-    def schema_wanted(self) -> dict[str, Any] | None:
-        """The JSON schema that the answer must follow, if one was given."""
-        config = self.output_config
-        wanted = (config.format if config is not None else None) or self.output_format
-        return wanted.json_schema if wanted is not None else None
+    # -1 is no limit, as with llama-server.
+    max_tokens: PositiveLimit
+    stream: Flag = False
+    temperature: Annotated[float, Field(ge=0.0), AS_NUMBER] | None = None
+    top_p: Annotated[float, Field(ge=0.0, le=1.0), AS_NUMBER] | None = None

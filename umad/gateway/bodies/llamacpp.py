@@ -3,15 +3,19 @@
 Fields for its slots, its caches and its rare samplers are accepted and have no effect.
 """
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from umad.gateway.bodies.llama_sampling import LlamaSampling
+from umad.gateway.bodies.answer_form import FormFields
+from umad.gateway.bodies.base import Body
+from umad.gateway.bodies.sampling import Drawing
+from umad.gateway.bodies.values import Flag, LlamaLimit, Whole
 from umad.request import MAX_TOKEN_ID
 
 
-class _LlamaCppBody(BaseModel):
+class _LlamaCppBody(Body):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -22,21 +26,28 @@ class ExtraFile(_LlamaCppBody):
     text: str
 
 
-class InfillBody(LlamaSampling, _LlamaCppBody):
-    """`POST /infill`. `prompt` is the text typed already, behind `input_prefix`."""
+class InfillBody(FormFields, Drawing, _LlamaCppBody):
+    """`POST /infill`. `prompt` is the text typed already, behind `input_prefix`. An
+    `n_predict` of 0 only reads the prompt, so that the next request finds it read.
+    """
+
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **Drawing.other_names,
+        "n_predict": ("max_tokens", "max_completion_tokens"),
+    }
 
     input_prefix: str
     input_suffix: str
-    input_extra: list[ExtraFile] = []
+    input_extra: list[ExtraFile] = Field(default_factory=list)
     prompt: str = ""
     model: str | None = None
-    stream: bool = False
-    n_predict: int | None = Field(
-        default=None, ge=-2, validation_alias=AliasChoices("n_predict", "max_tokens")
-    )
-    stop: list[str] = []
-    ignore_eos: bool = False
-    return_tokens: bool = False
+    stream: Flag = False
+    n_predict: LlamaLimit = None
+    return_tokens: Flag = False
+
+    def most_tokens(self, default: int) -> int | None:
+        """The limit of the answer's tokens; None for no limit, `default` where none is given."""
+        return self.n_predict if "n_predict" in self.model_fields_set else default
 
 
 class TokenizeBody(_LlamaCppBody):
@@ -46,9 +57,9 @@ class TokenizeBody(_LlamaCppBody):
 
     content: str
     model: str | None = None
-    add_special: bool = False
-    parse_special: bool = True
-    with_pieces: bool = False
+    add_special: Flag = False
+    parse_special: Flag = True
+    with_pieces: Flag = False
 
 
 class DetokenizeBody(_LlamaCppBody):
@@ -63,6 +74,8 @@ class EmbeddingBody(_LlamaCppBody):
     zero leaves the vectors' length unchanged; any other value makes their Euclidean length 1.
     """
 
-    content: Any = Field(validation_alias=AliasChoices("content", "input"))
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"content": ("input",)}
+
+    content: Any
     model: str | None = None
-    embd_normalize: int = 2
+    embd_normalize: Whole = 2

@@ -1,11 +1,11 @@
 """Describes the native endpoints' bodies: the fields of the socket's requests, and no others."""
 
-from typing import Any
+from pydantic import ConfigDict, Field, StrictInt
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
-
+from umad.gateway.bodies.base import Body
 from umad.gateway.bodies.openai_chat import ChatTurn
 from umad.gateway.bodies.sampling import SamplingFields
+from umad.gateway.bodies.values import AnyLimit, Flag, Whole
 
 
 class GenerateBody(SamplingFields):
@@ -16,13 +16,12 @@ class GenerateBody(SamplingFields):
     prompt: str | None = None
     prompt_ids: list[StrictInt] | None = None
     messages: list[ChatTurn] | None = None
-    special: StrictBool | None = None
-    max_tokens: StrictInt | None = None
-    logprobs: StrictInt | None = None
-    json_schema: dict[str, Any] | None = None
+    special: Flag | None = None
+    max_tokens: AnyLimit = None
+    logprobs: Whole | None = None
 
 
-class ModelBody(BaseModel):
+class ModelBody(Body):
     """POST /load, /unload."""
 
     model_config = ConfigDict(extra="forbid")
@@ -30,7 +29,7 @@ class ModelBody(BaseModel):
     model: str = Field(min_length=1, max_length=4096)
 
 
-class PriorityBody(BaseModel):
+class PriorityBody(Body):
     """POST /priority. Give one of the three: a session's name, a request's id, or a `target`, which
     may be either.
     """
@@ -43,7 +42,7 @@ class PriorityBody(BaseModel):
     lane: str = Field(min_length=1, max_length=256)
 
 
-class ForgetBody(BaseModel):
+class ForgetBody(Body):
     """POST /forget. Give one of the two: a session's name, or `all` for every session of the caller
     (for an admin: of anybody).
 
@@ -53,10 +52,10 @@ class ForgetBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     session: str | None = Field(default=None, min_length=1, max_length=256)
-    all: StrictBool = False
+    all: Flag = False
 
 
-class CancelBody(BaseModel):
+class CancelBody(Body):
     """POST /cancel. `request` is an id as `/status` lists it."""
 
     model_config = ConfigDict(extra="forbid")

@@ -6,31 +6,37 @@ effect, apps that disagree about them would reload each other's model. Not: the 
 body (`requests`).
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
+from typing_extensions import override
 
-from umad.gateway.bodies.durations import seconds_of
-from umad.gateway.bodies.llama_sampling import LlamaSampling
+from umad.gateway.bodies.answer_form import FormFields
+from umad.gateway.bodies.base import Body, ToolPlace, tool_places
 from umad.gateway.bodies.past_turns import Arguments
+from umad.gateway.bodies.sampling import Drawing
+from umad.gateway.bodies.values import AS_WHOLE, Flag, KeepAlive, LlamaLimit
 
 
-class _OllamaBody(BaseModel):
+class _OllamaBody(Body):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-# Seconds, or a duration as Go writes it ("5m"); a negative one means for ever.
-KeepAlive = Annotated[float | str, AfterValidator(seconds_of)]
 Think = bool | Literal["low", "medium", "high", "max", "xhigh"]
 
 
-class Options(LlamaSampling):
-    """Sampling options. -1 and -2 of `num_predict` mean as many tokens as fit; a `seed` of 0 is a
-    seed.
+class Options(Drawing):
+    """Sampling options. -1, -2 and 0 of `num_predict` mean as many tokens as fit; a `seed` of 0 is
+    a seed.
     """
 
-    num_predict: int | None = Field(default=None, ge=-2)
-    stop: list[str] | str | None = None
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **Drawing.other_names,
+        "num_predict": ("n_predict", "max_tokens"),
+    }
+
+    num_predict: LlamaLimit = None
 
 
 class OllamaCalledFunction(_OllamaBody):
@@ -66,15 +72,14 @@ class OllamaTool(_OllamaBody):
     function: OllamaFunction | None = None
 
 
-class _OllamaGeneration(_OllamaBody):
+class _OllamaGeneration(FormFields, _OllamaBody):
     model: str = Field(min_length=1)
-    stream: bool | None = None
+    stream: Flag | None = None
     options: Options | None = None
-    format: Literal["", "json"] | dict[str, Any] | None = None
     keep_alive: KeepAlive | None = None
     think: Think | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    logprobs: Flag | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), AS_WHOLE] | None = None
 
 
 class OllamaChatBody(_OllamaGeneration):
@@ -82,6 +87,16 @@ class OllamaChatBody(_OllamaGeneration):
 
     messages: list[OllamaTurn] | None = None
     tools: list[OllamaTool] | None = None
+
+    @override
+    def tool_places(self) -> Mapping[str, ToolPlace]:
+        """Where the body has each tool, by the tool's name."""
+        named = [
+            (one.function.name, f"tools.{at}.function")
+            for at, one in enumerate(self.tools or ())
+            if one.function is not None
+        ]
+        return tool_places(named)
 
 
 class OllamaGenerateBody(_OllamaGeneration):
@@ -92,7 +107,7 @@ class OllamaGenerateBody(_OllamaGeneration):
     system: str | None = None
     template: str | None = None
     context: list[int] | None = None
-    raw: bool | None = None
+    raw: Flag | None = None
     images: list[str] | None = None
 
 
@@ -101,8 +116,8 @@ class EmbedBody(_OllamaBody):
 
     model: str = Field(min_length=1)
     input: str | list[str]
-    truncate: bool = True
-    dimensions: int | None = Field(default=None, ge=1)
+    truncate: Flag = True
+    dimensions: Annotated[StrictInt, Field(ge=1), AS_WHOLE] | None = None
     keep_alive: KeepAlive | None = None
     options: Options | None = None
 
@@ -121,7 +136,7 @@ class PullBody(_OllamaBody):
 
     model: str = ""
     name: str = ""
-    stream: bool | None = None
+    stream: Flag | None = None
 
 
 class ShowBody(_OllamaBody):
@@ -129,4 +144,4 @@ class ShowBody(_OllamaBody):
 
     model: str = ""
     name: str = ""
-    verbose: bool = False
+    verbose: Flag = False

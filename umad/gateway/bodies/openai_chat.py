@@ -3,17 +3,21 @@
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field
+from typing_extensions import override
 
+from umad.gateway.bodies.base import Body, ToolPlace, tool_places
 from umad.gateway.bodies.past_turns import Arguments
-from umad.gateway.bodies.sampling import Lenient, SamplingFields
+from umad.gateway.bodies.sampling import SamplingFields
+from umad.gateway.bodies.values import Flag, Limit, Whole
 
 MAX_MESSAGES = 16384
 
 
-class ContentPart(Lenient):
+class ContentPart(Body):
     """A piece of a message; only text has a meaning to a text model."""
 
     type: str = "text"
@@ -21,21 +25,21 @@ class ContentPart(Lenient):
     refusal: str | None = None
 
 
-class FunctionCall(Lenient):
+class FunctionCall(Body):
     """The function that an assistant called; `arguments` is JSON text."""
 
     name: str
     arguments: Arguments = "{}"
 
 
-class CustomCall(Lenient):
+class CustomCall(Body):
     """The tool that an assistant called with a text and no arguments."""
 
     name: str
     input: str | None = None
 
 
-class ChatToolCall(Lenient):
+class ChatToolCall(Body):
     """A call an assistant made in an earlier turn, of a function or of a custom tool."""
 
     id: str | None = None
@@ -44,7 +48,7 @@ class ChatToolCall(Lenient):
     custom: CustomCall | None = None
 
 
-class ChatTurn(Lenient):
+class ChatTurn(Body):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -58,55 +62,59 @@ class ChatTurn(Lenient):
     refusal: str | None = None
 
 
-class ChatFunction(Lenient):
-    """A function the model may call; `parameters` is a JSON schema."""
+class ChatFunction(Body):
+    """A function the model may call; `parameters` is a JSON schema. With `strict` it is refused
+    where it cannot be enforced.
+    """
 
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: Flag = False
 
 
-class ChatToolEntry(Lenient):
+class ChatToolEntry(Body):
     """A tool on offer; types other than function are skipped."""
 
     type: str = "function"
     function: ChatFunction | None = None
 
 
-class JsonSchema(Lenient):
-    """The schema of a json_schema format. `schema` is a method's name in pydantic."""
-
-    name: str | None = None
-    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
-
-
-class ResponseFormat(Lenient):
-    """The form that the answer must have."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-
-class StreamOptions(Lenient):
+class StreamOptions(Body):
     """Options of a stream. With `include_usage` a last chunk tells the usage."""
 
-    include_usage: StrictBool = False
+    include_usage: Flag = False
 
 
 class ChatCompletionBody(SamplingFields):
-    """The whole body."""
+    """The whole body. Of two limits `max_completion_tokens` counts, the newer name."""
+
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **SamplingFields.other_names,
+        "max_completion_tokens": ("max_tokens", "n_predict"),
+    }
+    first_name_counts: ClassVar[frozenset[str]] = frozenset({"max_completion_tokens"})
 
     messages: list[ChatTurn] = Field(min_length=1, max_length=MAX_MESSAGES)
-    max_tokens: StrictInt | None = None
-    max_completion_tokens: StrictInt | None = None
-    logprobs: StrictBool | None = None
-    top_logprobs: StrictInt | None = None
+    max_completion_tokens: Limit = None
+    logprobs: Flag | None = None
+    top_logprobs: Whole | None = None
     stream_options: StreamOptions | None = None
     tools: list[ChatToolEntry] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: StrictBool | None = None
+    parallel_tool_calls: Flag | None = None
     functions: list[ChatFunction] | None = None
     function_call: str | dict[str, Any] | None = None
-    response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+    @override
+    def tool_places(self) -> Mapping[str, ToolPlace]:
+        """Where the body has each tool, by the tool's name."""
+        tools = [
+            (one.function.name, f"tools.{at}.function")
+            for at, one in enumerate(self.tools or ())
+            if one.function is not None
+        ]
+        older = [(one.name, f"functions.{at}") for at, one in enumerate(self.functions or ())]
+        return tool_places([*tools, *older])

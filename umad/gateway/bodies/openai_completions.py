@@ -3,13 +3,15 @@
 https://platform.openai.com/docs/api-reference/completions/create
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field
 
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_chat import StreamOptions
 from umad.gateway.bodies.sampling import SamplingFields
+from umad.gateway.bodies.values import Alternatives, AnyLimit, Flag, Whole
 
 MAX_PROMPTS = 64
 # One prompt: a text, or token ids.
@@ -18,8 +20,13 @@ OnePrompt = str | tuple[int, ...]
 
 class CompletionBody(SamplingFields):
     """The whole body. `prompt` is a text, a list of texts, token ids, or a list of lists of token
-    ids.
+    ids. A `max_tokens` of 0 asks for no tokens: programs that score texts do.
     """
+
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **SamplingFields.other_names,
+        "max_tokens": ("max_completion_tokens", "n_predict"),
+    }
 
     prompt: Any = Field(
         default=None,
@@ -33,10 +40,10 @@ class CompletionBody(SamplingFields):
         },
     )
     suffix: str | None = None
-    max_tokens: StrictInt | None = None
-    logprobs: StrictInt | None = None
-    echo: StrictBool | None = None
-    best_of: StrictInt | None = None
+    max_tokens: AnyLimit = None
+    logprobs: Alternatives = None
+    echo: Flag | None = None
+    best_of: Whole | None = None
     stream_options: StreamOptions | None = None
 
     def prompts(self) -> tuple[OnePrompt, ...]:

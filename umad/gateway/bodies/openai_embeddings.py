@@ -6,15 +6,16 @@ https://api.jina.ai/redoc#tag/rerank (Cohere's and llama-server's are alike)
 
 from typing import Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field
 
 from umad.embedding import MAX_INPUTS, Input
 from umad.errors import BadRequest
-from umad.gateway.bodies.sampling import Lenient
+from umad.gateway.bodies.base import Body
+from umad.gateway.bodies.values import Flag, Whole
 from umad.request import MAX_TOKEN_ID
 
 
-class EmbeddingsBody(Lenient):
+class EmbeddingsBody(Body):
     """The whole body. `input` is a text, a list of texts, token ids, or a list of lists of token
     ids. `dimensions`: keep so many numbers from each vector's beginning. `lane` is umad's own.
     """
@@ -22,7 +23,7 @@ class EmbeddingsBody(Lenient):
     model: str | None = None
     input: Any
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: StrictInt | None = None
+    dimensions: Whole | None = None
     user: str | None = None
     lane: str | None = None
 
@@ -31,7 +32,7 @@ class EmbeddingsBody(Lenient):
         return inputs_of(self.input)
 
 
-class RerankBody(Lenient):
+class RerankBody(Body):
     """The whole body. `documents` are texts, or maps with a text under "text". `return_documents`:
     send them back in the answer.
     """
@@ -39,8 +40,8 @@ class RerankBody(Lenient):
     model: str | None = None
     query: str = Field(min_length=1)
     documents: list[str | dict[str, Any]]
-    top_n: StrictInt | None = None
-    return_documents: StrictBool = False
+    top_n: Whole | None = None
+    return_documents: Flag = False
     lane: str | None = None
 
     def texts(self) -> tuple[str, ...]:

@@ -3,16 +3,20 @@
 https://platform.openai.com/docs/api-reference/responses/create
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field
+from typing_extensions import override
 
+from umad.gateway.bodies.base import Body, ToolPlace, tool_places
 from umad.gateway.bodies.openai_chat import ContentPart
 from umad.gateway.bodies.past_turns import Arguments
-from umad.gateway.bodies.sampling import Lenient, SamplingFields
+from umad.gateway.bodies.sampling import SamplingFields
+from umad.gateway.bodies.values import Flag, Limit, Whole
 
 
-class Item(Lenient):
+class Item(Body):
     """One item of a conversation: a message, a call, a call's result, or thinking."""
 
     type: str = "message"
@@ -27,7 +31,7 @@ class Item(Lenient):
     status: str | None = None
 
 
-class ResponseToolEntry(Lenient):
+class ResponseToolEntry(Body):
     """A tool on offer; types other than function are skipped."""
 
     type: str
@@ -36,21 +40,7 @@ class ResponseToolEntry(Lenient):
     parameters: dict[str, Any] | None = None
 
 
-class Format(Lenient):
-    """The form that the answer's text must have."""
-
-    type: Literal["text", "json_object", "json_schema"] = "text"
-    name: str | None = None
-    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
-
-
-class Text(Lenient):
-    """Options of the answer's text."""
-
-    format: Format | None = None
-
-
-class ReasoningOption(Lenient):
+class ReasoningOption(Body):
     """Options of the thinking."""
 
     effort: str | None = None
@@ -59,20 +49,24 @@ class ReasoningOption(Lenient):
 class ResponseBody(SamplingFields):
     """The whole body."""
 
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **SamplingFields.other_names,
+        "max_output_tokens": ("max_completion_tokens", "max_tokens", "n_predict"),
+    }
+
     input: str | list[Item] | None = None
     instructions: str | None = None
-    max_output_tokens: StrictInt | None = None
+    max_output_tokens: Limit = None
     previous_response_id: str | None = Field(default=None, max_length=128)
-    store: StrictBool | None = None
+    store: Flag | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: StrictBool | None = None
-    text: Text | None = None
+    parallel_tool_calls: Flag | None = None
     reasoning: ReasoningOption | None = None
     metadata: dict[str, str] | None = None
     include: list[str] | None = None
-    top_logprobs: StrictInt | None = None
-    background: StrictBool | None = None
+    top_logprobs: Whole | None = None
+    background: Flag | None = None
     conversation: Any = None
     prompt: Any = None
 
@@ -81,3 +75,9 @@ class ResponseBody(SamplingFields):
         if isinstance(self.input, str):
             return [Item(role="user", content=self.input)]
         return list(self.input or ())
+
+    @override
+    def tool_places(self) -> Mapping[str, ToolPlace]:
+        """Where the body has each tool, by the tool's name."""
+        named = [(one.get("name"), f"tools.{at}") for at, one in enumerate(self.tools or ())]
+        return tool_places([(name, place) for name, place in named if isinstance(name, str)])

@@ -1,101 +1,103 @@
 """Describes the fields that several dialects share: sampling, and umad's own fields.
 
-A field that is not given keeps umad's default. Only `umad.request` checks ranges.
+A field that is not given keeps umad's default. Only `umad.request` checks ranges. Not: where a
+schema or a grammar for the answer may stand (`answer_form`).
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
-
-from umad.constraint import Constraint
-from umad.errors import BadRequest
+from umad.gateway.bodies.answer_form import FormFields
+from umad.gateway.bodies.base import Body
+from umad.gateway.bodies.values import Biases, Flag, Number, Stops, TopK, Whole, Window
 from umad.request import SAMPLING_FIELDS, SamplingParams
 
 
-class Lenient(BaseModel):
-    """A foreign dialect's body: unknown fields are ignored."""
+class Drawing(Body):
+    """The fields that say how tokens are drawn, in every dialect: OpenAI's, and those of llama.cpp,
+    Ollama and vLLM.
+    """
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "repetition_penalty": ("repeat_penalty",),
+        "penalty_last_n": ("repeat_last_n",),
+    }
 
+    temperature: Number | None = None
+    top_k: TopK | None = None
+    top_p: Number | None = None
+    min_p: Number | None = None
+    typical_p: Number | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    repetition_penalty: Number | None = None
+    penalty_last_n: Window | None = None
+    seed: Whole | None = None
+    stop: Stops | None = None
+    logit_bias: Biases | None = None
+    ignore_eos: Flag | None = None
 
-class SamplingFields(Lenient):
-    """OpenAI's sampling fields, and those of llama.cpp and vLLM that come in `extra_body`."""
-
-    model: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = Field(default=None, max_length=4096)
-    seed: StrictInt | None = None
-    n: StrictInt | None = None
-    stop: str | list[str] | None = None
-    stream: StrictBool | None = None
-    user: str | None = None
-    # umad's own, and other servers'
-    top_k: StrictInt | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    repetition_penalty: float | None = None
-    penalty_last_n: StrictInt | None = None
-    ignore_eos: StrictBool | None = None
-    grammar: str | None = None
-    lane: str | None = None
-    session: str | None = None
-    deadline_ms: StrictInt | None = None
-
-    def sampling(
-        self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
-    ) -> SamplingParams:
-        """The sampling of the body; `GatewayCall.open` checks it. Raises `BadRequest` for a wrong
-        bias.
-
-        `fit`: a limit above the room there is means all of the room, because clients ask for as
-        many tokens as their maker's model could write.
+    def drawing(self) -> dict[str, Any]:
+        """The given fields under the names of `umad.request.SamplingParams`. A negative seed asks
+        for any seed. Biases of texts are left out, as only a model knows their tokens
+        (`text_biases`).
         """
         given: dict[str, Any] = {
             name: value for name in _SAME_NAME if (value := getattr(self, name)) is not None
         }
-        if self.logit_bias:
-            given["logit_bias"] = _biases(self.logit_bias)
-        if self.seed is not None and self.seed >= 0:  # -1 is other servers' "any"
+        if self.seed is not None and self.seed >= 0:
             given["seed"] = self.seed
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return SamplingParams(
-            **given,
-            # Packages send an empty one where they mean none.
-            stop=tuple(one for one in stops if one),
-            max_tokens=max_tokens,
-            fit=fit,
-            logprobs=logprobs,
-        )
+        if self.stop:
+            given["stop"] = self.stop
+        ids = tuple([pair for pair in self.logit_bias or () if isinstance(pair[0], int)])
+        if ids:
+            given["logit_bias"] = ids
+        return given
+
+    def text_biases(self) -> tuple[tuple[str, float], ...]:
+        """The biases of every token of a text."""
+        return tuple([(one, bias) for one, bias in self.logit_bias or () if isinstance(one, str)])
+
+
+# Taken apart in `Drawing.drawing`; every other field of `SamplingParams` is taken as it is.
+_TAKEN_APART = frozenset({"logit_bias", "seed", "stop"})
+_SAME_NAME = tuple(
+    name for name in SAMPLING_FIELDS if name in Drawing.model_fields and name not in _TAKEN_APART
+)
+
+
+class SamplingFields(FormFields, Drawing):
+    """The fields of OpenAI's generating endpoints and of the native one."""
+
+    model: str | None = None
+    n: Whole | None = None
+    stream: Flag | None = None
+    user: str | None = None
+    # umad's own
+    lane: str | None = None
+    session: str | None = None
+    deadline_ms: Whole | None = None
+
+    def sampling(
+        self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
+    ) -> SamplingParams:
+        """The sampling of the body; `GatewayCall.open` checks it.
+
+        `fit`: a limit above the room there is means all of the room, because clients ask for as
+        many tokens as their maker's model could write.
+        """
+        return SamplingParams(**self.drawing(), max_tokens=max_tokens, fit=fit, logprobs=logprobs)
 
     def place(self) -> dict[str, Any]:
-        """The model, lane, session, deadline and count of the request, and its constraint."""
+        """The model, lane, session, deadline and count of the request, and its constraint. Raises
+        `BadRequest` for a form of the answer that cannot be kept.
+        """
+        form = self.form
         return {
             "model": self.model,
             "n": 1 if self.n is None else self.n,
             "lane": self.lane,
             "session": self.session,
             "deadline_ms": self.deadline_ms,
-            "constraint": Constraint(kind="gbnf", text=self.grammar) if self.grammar else None,
+            "constraint": None if form is None else form.constraint,
         }
-
-
-# Taken apart in `SamplingFields.sampling`; every other field of `SamplingParams` is taken as it is.
-_TAKEN_APART = frozenset({"logit_bias", "seed", "stop"})
-_SAME_NAME = tuple(
-    name
-    for name in SAMPLING_FIELDS
-    if name in SamplingFields.model_fields and name not in _TAKEN_APART
-)
-
-
-def _biases(given: dict[str, float]) -> tuple[tuple[int, float], ...]:
-    for token in given:
-        if not (token.isdecimal() and len(token) < 10):
-            raise BadRequest(
-                f"logit_bias: a token's id is a whole number, not {token[:32]!r}",
-                field="logit_bias",
-            )
-    return tuple((int(token), bias) for token, bias in given.items())

@@ -12,7 +12,6 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad.constraint import Constraint
 from umad.errors import BadRequest, UmadError
 from umad.gateway import sse
 from umad.gateway.bodies.answers import (
@@ -40,11 +39,6 @@ from umad.version import __version__
 
 def request_of(body: GenerateBody) -> GenerateRequest:
     """The body as a request. Raises `BadRequest`."""
-    place = body.place()
-    if body.json_schema is not None:
-        if body.grammar is not None:
-            raise BadRequest("json_schema and grammar exclude each other", field="json_schema")
-        place["constraint"] = Constraint.json_schema(body.json_schema)
     turns = None if body.messages is None else turns_of(body.messages)
     return GenerateRequest(
         prompt=body.prompt,
@@ -52,7 +46,7 @@ def request_of(body: GenerateBody) -> GenerateRequest:
         messages=turns,
         special=body.special is not False,
         sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs, fit=False),
-        **place,
+        **body.place(),
     )
 
 

@@ -7,7 +7,6 @@ of the answer. Pure. Not: rendering the model's template, nor parsing its answer
 
 from collections.abc import Iterator, Sequence
 
-from umad.constraint import Constraint
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.errors import BadRequest
 from umad.gateway.bodies import anthropic as bodies
@@ -22,11 +21,11 @@ BETWEEN_BLOCKS = "\n\n"
 
 def request_of(body: bodies.MessagesBody) -> GenerateRequest:
     """The generation `body` asks for. Raises `BadRequest` with a field of the body."""
-    schema = body.schema_wanted
+    form = body.form
     return GenerateRequest(
         messages=turns_of(body),
         chat=options_of(body),
-        constraint=None if schema is None else Constraint.json_schema(schema),
+        constraint=None if form is None else form.constraint,
         model=body.model,
         sampling=sampling_of(body),
     )
@@ -46,18 +45,8 @@ def sampling_of(body: bodies.MessagesBody) -> SamplingParams:
     """The body's sampling. A field that was not given keeps umad's default, except the
     temperature.
     """
-    given: dict[str, float | int] = {}
-    if body.top_k is not None:
-        given["top_k"] = body.top_k
-    if body.top_p is not None:
-        given["top_p"] = body.top_p
-    return SamplingParams(
-        temperature=TEMPERATURE if body.temperature is None else body.temperature,
-        max_tokens=body.max_tokens,
-        fit=True,
-        stop=tuple(body.stop_sequences),
-        **given,  # type: ignore[arg-type]
-    )
+    given = {"temperature": TEMPERATURE, **body.drawing()}
+    return SamplingParams(max_tokens=body.max_tokens, fit=True, **given)
 
 
 def options_of(body: bodies.CountTokensBody) -> ChatOptions:
@@ -84,7 +73,12 @@ def options_of(body: bodies.CountTokensBody) -> ChatOptions:
 
 
 def _tool(tool: bodies.CustomTool) -> Tool:
-    return Tool(name=tool.name, description=tool.description or "", parameters=tool.input_schema)
+    return Tool(
+        name=tool.name,
+        description=tool.description or "",
+        parameters=tool.input_schema,
+        strict=tool.strict,
+    )
 
 
 def _check_named(choice: bodies.AnthropicToolChoice, tools: Sequence[Tool]) -> None:

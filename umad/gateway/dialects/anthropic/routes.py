@@ -39,8 +39,6 @@ from umad.service import Done, Progress
 PING: MessageEvent = {"type": "ping"}
 # This dialect's names for umad's fields, for errors.
 _NAMES = {
-    "stop": "stop_sequences",
-    "json_schema": "output_config.format.schema",
     "tool_name": "tool_choice.name",
 }
 

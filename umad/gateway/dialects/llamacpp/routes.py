@@ -1,6 +1,7 @@
 """Serves POST /infill, /embedding, /tokenize and /detokenize."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from starlette.types import ASGIApp
 
@@ -16,16 +17,12 @@ from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.generation import GatewayGeneration, collect
 from umad.gateway.infill import FimTokens, Gap, prompt_ids
 from umad.gateway.vectors import rows_response
-from umad.request import GenerateRequest, SamplingParams
+from umad.request import GenerateRequest, SamplingParams, Usage
 from umad.service import Done, Progress, Tokens
 
 # The default length of an answer for llama-server's plugins; an infill is short.
 N_PREDICT = 128
-_NAMES = {
-    "repetition_penalty": "repeat_penalty",
-    "penalty_last_n": "repeat_last_n",
-    "max_tokens": "n_predict",
-}
+_NAMES = {"max_tokens": "n_predict"}
 
 
 async def _infill(call: GatewayCall) -> ASGIApp:
@@ -36,8 +33,8 @@ async def _infill(call: GatewayCall) -> ASGIApp:
     async def tokenize(text: str) -> tuple[int, ...]:
         return await call.tokenize(text, model=model, special=False) if text else ()
 
-    wanted = body.n_predict
-    n_predict = N_PREDICT if wanted is None or wanted < 1 else wanted
+    most = body.most_tokens(N_PREDICT)
+    reads_only = most == 0
     gap = Gap(
         before=body.input_prefix,
         after=body.input_suffix,
@@ -49,42 +46,47 @@ async def _infill(call: GatewayCall) -> ASGIApp:
         FimTokens.of_facts(facts),
         tokenize,
         cells=int(facts.get("ctx") or 0),
-        n_predict=n_predict,
+        n_predict=N_PREDICT if most is None else most,
     )
-    generation = await call.open(_request(body, ids, model=model, n_predict=n_predict))
+    # A generation has one token at least. It is not shown where none was asked for.
+    request = _request(body, ids, model=model, most=1 if reads_only else most)
+    generation = await call.open(request)
     if body.stream:
-        return call.stream(_pieces(generation))
+        return call.stream(_pieces(generation, reads_only=reads_only))
     (completion,) = await collect(generation)
     return answer(
         whole(
-            text=completion.text,
-            ids=completion.ids if body.return_tokens else (),
+            text="" if reads_only else completion.text,
+            ids=completion.ids if body.return_tokens and not reads_only else (),
             model=model,
             reason=completion.finish_reason,
             stop=completion.stop,
-            usage=completion.usage,
+            usage=_shown(completion.usage, reads_only=reads_only),
             timings=completion.timings,
         )
     )
 
 
 def _request(
-    body: InfillBody, ids: tuple[int, ...], *, model: str, n_predict: int
+    body: InfillBody, ids: tuple[int, ...], *, model: str, most: int | None
 ) -> GenerateRequest:
     """Fields that were not given stay umad's defaults."""
-    sampling = SamplingParams(
-        max_tokens=n_predict,
-        fit=True,
-        stop=tuple(body.stop),
-        ignore_eos=body.ignore_eos,
-        **body.given(),
-    )
-    return GenerateRequest(prompt_ids=ids, model=model, sampling=sampling)
+    sampling = SamplingParams(max_tokens=most, fit=True, **body.drawing())
+    constraint = None if body.form is None else body.form.constraint
+    return GenerateRequest(prompt_ids=ids, model=model, sampling=sampling, constraint=constraint)
 
 
-async def _pieces(generation: GatewayGeneration) -> AsyncGenerator[bytes, None]:
+def _shown(usage: Usage, *, reads_only: bool) -> Usage:
+    return replace(usage, completion_tokens=0) if reads_only else usage
+
+
+async def _pieces(
+    generation: GatewayGeneration, *, reads_only: bool
+) -> AsyncGenerator[bytes, None]:
     async for event in generation:
         match event:
+            case Tokens() if reads_only:
+                continue
             case Tokens():
                 yield sse.data(piece(event.text, event.ids))
             case Done():
@@ -95,7 +97,7 @@ async def _pieces(generation: GatewayGeneration) -> AsyncGenerator[bytes, None]:
                         model=generation.accepted.model,
                         reason=event.finish_reason,
                         stop=event.stop,
-                        usage=event.usage,
+                        usage=_shown(event.usage, reads_only=reads_only),
                         timings=event.timings,
                     )
                 )
@@ -137,7 +139,7 @@ async def _embedding(call: GatewayCall) -> ASGIApp:
     body = call.body(EmbeddingBody)
     found = await call.embed(
         EmbedRequest(
-            inputs=inputs_of(body.content, "content"),
+            inputs=inputs_of(body.content, call.written("content")),
             model=body.model,
             normalize=body.embd_normalize >= 0,
         )

@@ -7,22 +7,19 @@ num_gpu, …) have no effect, so apps that disagree about them share one loaded 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from umad.constraint import Constraint
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies import ollama as bodies
-from umad.gateway.bodies.llama_sampling import SAME_NAME
 from umad.gateway.bodies.past_turns import asked_now, unread
+from umad.gateway.bodies.sampling import Drawing
 from umad.request import GenerateRequest, SamplingParams
 
 # This dialect's names for umad's fields, for errors.
 NAMES = {
-    "repetition_penalty": "options.repeat_penalty",
-    "penalty_last_n": "options.repeat_last_n",
+    **{name: f"options.{name}" for name in Drawing.model_fields},
     "max_tokens": "options.num_predict",
-    "json_schema": "format",
     "logprobs": "top_logprobs",
-} | {name: f"options.{name}" for name in (*SAME_NAME, "seed", "stop")}
+}
 
 
 def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
@@ -41,7 +38,7 @@ def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
             continue_final=bool(turns) and _is_begun(turns[-1]),
             markup=True,
         ),
-        constraint=_constraint(body.format),
+        constraint=None if body.form is None else body.form.constraint,
         model=body.model,
         sampling=sampling_of(body),
     )
@@ -60,7 +57,8 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
         raise Unsupported("the model's own template is used; send raw instead", field="template")
     prompt = body.prompt or ""
     sampling = sampling_of(body)
-    constraint, model = _constraint(body.format), body.model
+    model, form = body.model, body.form
+    constraint = None if form is None else form.constraint
     if body.raw:
         return GenerateRequest(prompt=prompt, constraint=constraint, model=model, sampling=sampling)
     system = [ChatMessage(role="system", content=body.system)] if body.system else []
@@ -76,16 +74,11 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
 def sampling_of(body: bodies.OllamaChatBody | bodies.OllamaGenerateBody) -> SamplingParams:
     """Sampling of `options`, under umad's names."""
     options = body.options or bodies.Options()
-    given = options.given()
-    if options.stop is not None:
-        given["stop"] = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
+    given = options.drawing()
     if body.logprobs:
         given["logprobs"] = body.top_logprobs or 0
-    wanted = options.num_predict
-    # Ollama's -1 and -2 mean "until it ends", and so does a missing value.
-    if wanted is not None and wanted > 0:
-        given["max_tokens"] = wanted
-    return SamplingParams(fit=True, **given)
+    # 0 means "until it ends", too.
+    return SamplingParams(fit=True, max_tokens=options.num_predict or None, **given)
 
 
 def _turn(message: bodies.OllamaTurn, field: str, *, is_asked: bool) -> ChatMessage:
@@ -140,9 +133,3 @@ def _thinking(think: bodies.Think | None) -> dict[str, Any]:
             return {"enable_thinking": think}
         case _:
             return {"enable_thinking": True, "reasoning_effort": think}
-
-
-def _constraint(format_: str | dict[str, Any] | None) -> Constraint | None:
-    if format_ == "json":
-        return Constraint.json_schema({"type": "object"})
-    return Constraint.json_schema(format_) if isinstance(format_, dict) else None

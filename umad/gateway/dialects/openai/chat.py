@@ -8,12 +8,10 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad.constraint import Constraint
 from umad.conversation import ChatOptions
-from umad.errors import BadRequest
 from umad.gateway import sse
 from umad.gateway.bodies.answers import ChatCompletion
-from umad.gateway.bodies.openai_chat import ChatCompletionBody, ResponseFormat
+from umad.gateway.bodies.openai_chat import ChatCompletionBody
 from umad.gateway.dialects.openai.chat_stream import ChatChunks
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.dialects.openai.logprobs import chat_logprobs
@@ -26,29 +24,10 @@ from umad.request import GenerateRequest
 
 # This dialect's names for umad's fields, for errors.
 _NAMES = {
-    "json_schema": "response_format",
+    "max_tokens": "max_completion_tokens",
     "tool_name": "tool_choice",
     "logprobs": "top_logprobs",
 }
-_JSON_OBJECT: dict[str, Any] = {"type": "object"}
-
-
-def constraint_of(
-    given: ResponseFormat | None, field: str = "response_format.json_schema.schema"
-) -> Constraint | None:
-    """The constraint that `response_format` asks for. `field` is the place of its schema in the
-    body.
-    """
-    if given is None or given.type == "text":
-        return None
-    if given.type == "json_object":
-        return Constraint.json_schema(_JSON_OBJECT)
-    schema = None if given.json_schema is None else given.json_schema.schema_
-    if schema is None:
-        raise BadRequest(f"{field} is missing", field=field)
-    if schema is False:
-        raise BadRequest(f"{field} is false, which no text at all fits", field=field)
-    return Constraint.json_schema(_JSON_OBJECT if schema is True else schema)
 
 
 def request_of(body: ChatCompletionBody) -> GenerateRequest:
@@ -56,12 +35,8 @@ def request_of(body: ChatCompletionBody) -> GenerateRequest:
     turns = turns_of(body.messages)
     functions = [one.function for one in body.tools or () if one.type == "function"]
     offered = [one for one in (*functions, *(body.functions or ())) if one is not None]
-    tools = tools_of((one.name, one.description, one.parameters) for one in offered)
+    tools = tools_of((one.name, one.description, one.parameters, one.strict) for one in offered)
     choice = choice_of(body.tool_choice or body.function_call, tools, "tool_choice")
-    place = body.place()
-    constraint = constraint_of(body.response_format)
-    if constraint is not None:
-        place["constraint"] = constraint
     kwargs = dict(body.chat_template_kwargs or {})
     if body.reasoning_effort is not None:
         kwargs.setdefault("reasoning_effort", body.reasoning_effort)
@@ -77,15 +52,14 @@ def request_of(body: ChatCompletionBody) -> GenerateRequest:
     )
     if begins_answer(turns) and not options.forces_call:
         options = replace(options, continue_final=True)
-    most = body.max_completion_tokens
     return GenerateRequest(
         messages=turns,
         chat=options,
         sampling=body.sampling(
-            max_tokens=body.max_tokens if most is None else most,
+            max_tokens=body.max_completion_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         ),
-        **place,
+        **body.place(),
     )
 
 

@@ -11,15 +11,12 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad.constraint import Constraint
 from umad.conversation import ChatOptions, Tool
 from umad.errors import BadRequest, Unsupported
 from umad.gateway import sse
 from umad.gateway.answer_parts import Content, Reasoning
 from umad.gateway.bodies.answers import ResponseAnswer
-from umad.gateway.bodies.openai_chat import JsonSchema, ResponseFormat
 from umad.gateway.bodies.openai_responses import Item, ResponseBody
-from umad.gateway.dialects.openai.chat import constraint_of
 from umad.gateway.dialects.openai.error_shape import OPENAI_RESPONSES
 from umad.gateway.dialects.openai.logprobs import chat_logprobs
 from umad.gateway.dialects.openai.responses_items import turns_of
@@ -37,7 +34,6 @@ from umad.service import Progress, TokenLogprob
 # `include` names this for logprobs; its other names add data that only OpenAI's own tools make.
 _LOGPROBS = "message.output_text.logprobs"
 _NAMES = {
-    "json_schema": "text.format",
     "tool_name": "tool_choice",
     "max_tokens": "max_output_tokens",
     "logprobs": "top_logprobs",
@@ -55,16 +51,9 @@ def _tools(body: ResponseBody) -> tuple[Tool, ...]:
             raise BadRequest(
                 f"tools.{at}: parameters are a JSON schema", field=f"tools.{at}.parameters"
             )
-    return tools_of((one["name"], one.get("description"), one.get("parameters")) for one in offered)
-
-
-def _constraint(body: ResponseBody) -> Constraint | None:
-    given = None if body.text is None else body.text.format
-    if given is None:
-        return None
-    schema = JsonSchema(schema=given.schema_) if given.type == "json_schema" else None
-    return constraint_of(
-        ResponseFormat(type=given.type, json_schema=schema), field="text.format.schema"
+    return tools_of(
+        (one["name"], one.get("description"), one.get("parameters"), one.get("strict") is True)
+        for one in offered
     )
 
 
@@ -87,10 +76,6 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
         "template_kwargs": kwargs,
         "parallel_tool_calls": body.parallel_tool_calls is not False,
     }
-    place = body.place()
-    constraint = _constraint(body)
-    if constraint is not None:
-        place["constraint"] = constraint
     return GenerateRequest(
         messages=turns_of(items, body.instructions),
         chat=ChatOptions(**{**options, **choice_of(body.tool_choice, tools, "tool_choice")}),
@@ -98,7 +83,7 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
             max_tokens=body.max_output_tokens,
             logprobs=(body.top_logprobs or 0) if _LOGPROBS in (body.include or ()) else None,
         ),
-        **{**place, "n": 1},
+        **{**body.place(), "n": 1},
     )
 
 

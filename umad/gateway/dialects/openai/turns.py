@@ -89,11 +89,18 @@ def begins_answer(turns: Sequence[ChatMessage]) -> bool:
     return last.role == "assistant" and bool(last.content) and not last.tool_calls
 
 
-def tools_of(given: Iterable[tuple[str, str | None, Mapping[str, Any] | None]]) -> tuple[Tool, ...]:
-    """(name, description, parameters) as tools."""
+def tools_of(
+    given: Iterable[tuple[str, str | None, Mapping[str, Any] | None, bool]],
+) -> tuple[Tool, ...]:
+    """(name, description, parameters, strict) as tools."""
     return tuple(
-        Tool(name=name, description=description or "", parameters=parameters or {"type": "object"})
-        for name, description, parameters in given
+        Tool(
+            name=name,
+            description=description or "",
+            parameters=parameters or {"type": "object"},
+            strict=strict,
+        )
+        for name, description, parameters, strict in given
     )
 
 
