@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
@@ -233,7 +234,7 @@ class Grammar:
 
 
 def _schema_grammar(schema: str) -> str:
-    return LLMatcher.grammar_from_json_schema(schema, defaults=dict(COMPACT))
+    return LLMatcher.grammar_from_json_schema(schema, defaults=cast(Any, COMPACT))
 
 
 def _refusal(reason: str, field: str) -> BadRequest:
