@@ -43,8 +43,9 @@ SERVED = served_paths((one.method, one.path) for one in ENDPOINTS)
 )
 def test_the_path_that_was_meant_is_named(asked: str, meant: str) -> None:
     method, path = asked.split(" ")
+    others = [one for one in SERVED if one.path != path]
 
-    assert near_path(method, path, SERVED) == meant
+    assert near_path(method, path, others) == meant
 
 
 @pytest.mark.parametrize("path", ["/", "//", "/wp-login.php", "/.env", "/a" * 400, "/favicon.ico"])
