@@ -9,12 +9,13 @@ STAMP := $(VENV)/.installed
 STAMP_BENCH := $(VENV)/.installed-bench
 STAMP_CLIENTS := $(VENV)/.installed-clients
 STAMP_FUZZ := $(VENV)/.installed-fuzz
+STAMP_HARNESS := $(VENV)/.installed-harness
 STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test fuzz-http zoo-test zoo-table bench bench-check soak config dist dist-test release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test fuzz-http harness-test zoo-test zoo-table bench bench-check soak config dist dist-test release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,6 +63,10 @@ weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms
 
 fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answers held against it
 	SCHEMATHESIS="$(CURDIR)/$(VENV)/fuzz/bin/schemathesis" $(BIN)/python -m pytest -q tests/fuzz
+
+harness-test: $(STAMP_HARNESS) ## lm-evaluation-harness's log-likelihoods held against llama-server's (builds it first)
+	$(BIN)/python -m bench.peers
+	HARNESS_PYTHON="$(CURDIR)/$(VENV)/harness/bin/python" $(BIN)/python -m pytest -q tests/harness
 
 zoo-test: $(STAMP) ## every architecture llama.cpp runs, through the daemon (makes the models first)
 	$(BIN)/python -m pytest -q tests/zoo
@@ -142,6 +147,13 @@ $(STAMP_CLIENTS): $(STAMP)
 	$(BIN)/python -m venv $(VENV)/clients
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check \
 	  litellm==1.83.0 llm==0.36 langchain-openai==1.7.3 instructor==1.17.0 openai==3.3.0
+	@touch $@
+
+# Its packages would be the largest of umad's own tests.
+$(STAMP_HARNESS): $(STAMP_BENCH)
+	$(BIN)/python -m venv $(VENV)/harness
+	$(VENV)/harness/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'lm_eval[api]==0.4.13' 'transformers>=4.50'
 	@touch $@
 
 # Its plugin for pytest would change umad's own tests.

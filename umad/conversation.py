@@ -13,6 +13,7 @@ from umad.errors import BadRequest
 
 MAX_TOOLS = 512
 MAX_TOOL_NAME_CHARS = 256
+MAX_THINKING_TOKENS = 10_000_000
 # Longest JSON text of a schema or of the template's arguments. The largest tool sets of agents are
 # a tenth of it.
 MAX_JSON_CHARS = 2**20
@@ -84,6 +85,11 @@ class ChatOptions:
     parallel_tool_calls: bool = True
     # Whether a fenced block of JSON that is a call of one of `tools` counts as that call.
     fenced_calls: bool = True
+    # The most tokens of thinking. Behind them the thinking is closed in the model's own form. None:
+    # the model decides.
+    thinking_tokens: int | None = None
+    # Token ids of an earlier conversation, which stand before the rendered turns.
+    context: tuple[int, ...] = ()
 
     @property
     def forces_call(self) -> bool:
@@ -111,6 +117,12 @@ class ChatOptions:
             raise BadRequest("tool_choice required needs tools", field="tool_choice")
         if self.tool_name is not None and self.tool_name not in names:
             raise BadRequest("tool_name is none of the tools' names", field="tool_name")
+        most = self.thinking_tokens
+        if most is not None and not 0 <= most <= MAX_THINKING_TOKENS:
+            raise BadRequest(
+                f"thinking_tokens must be between 0 and {MAX_THINKING_TOKENS}",
+                field="thinking_tokens",
+            )
         for key in self.template_kwargs:
             if key in RESERVED_KWARGS:
                 raise BadRequest(
@@ -124,6 +136,17 @@ class ChatOptions:
             raise BadRequest(
                 "continue_final and a forced tool call exclude each other", field="continue_final"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatPrompt:
+    """The prompt that a model's template makes of a chat."""
+
+    # The template's own text; None where the model has none.
+    template: str | None
+    # "" where no messages were given, and `ids` is empty.
+    text: str = ""
+    ids: tuple[int, ...] = ()
 
 
 def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
@@ -141,6 +164,8 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
         options.markup,
         options.parallel_tool_calls,
         options.fenced_calls,
+        options.thinking_tokens,
+        options.context,
     ]
     try:
         return json.dumps([turns, tools, *rest], separators=(",", ":"), ensure_ascii=False)
@@ -150,8 +175,8 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
 
 def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
     """Inverse of `to_json`. umad wrote the text itself, so it is trusted."""
-    turns, tools, tool_choice, tool_name, template_kwargs, *flags = json.loads(text)
-    continue_final, markup, parallel_tool_calls, fenced_calls = flags
+    turns, tools, choice, tool_name, template_kwargs, *rest = json.loads(text)
+    continue_final, markup, parallel_tool_calls, fenced_calls, thinking_tokens, context = rest
     messages = tuple(
         ChatMessage(
             role=role,
@@ -165,13 +190,15 @@ def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
     )
     return messages, ChatOptions(
         tools=tuple(Tool(name=n, description=d, parameters=p, strict=s) for n, d, p, s in tools),
-        tool_choice=tool_choice,
+        tool_choice=choice,
         tool_name=tool_name,
         template_kwargs=template_kwargs,
         continue_final=continue_final,
         markup=markup,
         parallel_tool_calls=parallel_tool_calls,
         fenced_calls=fenced_calls,
+        thinking_tokens=thinking_tokens,
+        context=tuple(context),
     )
 
 

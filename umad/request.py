@@ -58,6 +58,8 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     # The number of alternatives reported beside each token's own; None reports none.
     logprobs: int | None = None
+    # The same for the tokens of the prompt, which are then computed anew, whatever is kept of them.
+    prompt_logprobs: int | None = None
     ignore_eos: bool = False
 
     def check(self) -> None:
@@ -97,6 +99,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("seed", 0, 2**SEED_BITS - 1),
     ("max_tokens", 1, 10_000_000),
     ("logprobs", 0, MAX_LOGPROBS),
+    ("prompt_logprobs", 0, MAX_LOGPROBS),
 )
 SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
 
@@ -192,6 +195,11 @@ class GenerateRequest:
             raise BadRequest(
                 "logprobs describe the engine's own choice, and here the client chooses the tokens",
                 field="logprobs",
+            )
+        if self.chat.thinking_tokens is not None:
+            raise BadRequest(
+                "thinking_tokens limits the engine's draw, and here the client chooses",
+                field="thinking_tokens",
             )
         if self.constraint is not None:
             raise BadRequest(

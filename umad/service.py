@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from umad.asker import Asker
+from umad.conversation import ChatMessage, ChatOptions, ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
 
@@ -42,6 +43,23 @@ class TokenLogprob:
     logprob: float
     # Alternatives, the best one first.
     top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLogprobs:
+    """Log-probabilities of some of the prompt's tokens, for requests with `prompt_logprobs`.
+
+    All of them come before the first `Tokens` of the completion, which is number 0: the prompt is
+    the same for all. After an engine was restarted, they may come again from the beginning.
+    """
+
+    index: int
+    # The place in the prompt of the first of `tokens`, at least 1: the prompt's first token has
+    # nothing before it, and so no probability.
+    start: int
+    # The token before them.
+    before: int
+    tokens: tuple[TokenLogprob, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +113,7 @@ class Logits:
 
 
 # All events of a generation that succeeds.
-GenerationEvent = Accepted | Progress | Tokens | Logits | Done
+GenerationEvent = Accepted | Progress | PromptLogprobs | Tokens | Logits | Done
 Event = GenerationEvent | Failed
 
 # Returns whether it has handled these tokens. Called on the loop, between tasks, so it cannot wait.
@@ -148,6 +166,16 @@ class Service(Protocol):
 
     async def detokenize(self, ids: tuple[int, ...], *, model: str | None = None) -> str:
         """Text of `ids`."""
+        ...
+
+    async def render(
+        self,
+        messages_: Sequence[ChatMessage] | None = None,
+        *,
+        chat: ChatOptions | None = None,
+        model: str | None = None,
+    ) -> ChatPrompt:
+        """The model's chat template, and the prompt that it makes of these turns."""
         ...
 
     async def pieces(self, ids: tuple[int, ...], *, model: str | None = None) -> tuple[bytes, ...]:

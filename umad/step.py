@@ -136,6 +136,9 @@ class PrefillSlice:
     tokens: NDArray[np.int32]
     # The slice ends the prompt, so a token is sampled from the logits of its last position.
     wants_logits: bool
+    # Every position has logits, because the request asks how probable its prompt's tokens are.
+    # These slices are the last ones of a plan.
+    scores: bool = False
 
     @property
     def n_tokens(self) -> int:

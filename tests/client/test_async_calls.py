@@ -12,6 +12,7 @@ import pytest
 
 from tests.client.scripted_daemon import FRAME_BYTES, Peer, daemon, daemon_thread, run
 from umad.client import AsyncClient, ClientOptions
+from umad.conversation import ChatMessage, ChatPrompt
 from umad.errors import (
     BadConfig,
     BadRequest,
@@ -50,6 +51,12 @@ def answering(*values: Any) -> Callable[[Peer], Awaitable[None]]:
         (lambda client: client.tokenize("hi"), [1, 2], (1, 2)),
         (lambda client: client.detokenize((1, 2)), "hi", "hi"),
         (lambda client: client.pieces((1, 2)), [b"h", b"\xc3"], (b"h", b"\xc3")),
+        (lambda client: client.render(), {"template": "{}"}, ChatPrompt(template="{}")),
+        (
+            lambda client: client.render([ChatMessage(role="user", content="hi")]),
+            {"template": "{}", "text": "<hi>", "ids": [7]},
+            ChatPrompt(template="{}", text="<hi>", ids=(7,)),
+        ),
         (lambda client: client.cancel("r-1"), None, None),
         (lambda client: client.set_priority("chat", "background"), 2, 2),
         (lambda client: client.load("m.gguf"), {"name": "m"}, {"name": "m"}),
@@ -74,6 +81,7 @@ def test_every_question_gets_its_answer(path: str, ask: Ask, answer: Any, wanted
         (lambda client: client.tokenize("hi"), [1, "2"]),
         (lambda client: client.detokenize((1,)), 7),
         (lambda client: client.pieces((1,)), ["a"]),
+        (lambda client: client.render(), {"template": 1}),
         (lambda client: client.set_priority("chat", "background"), True),
         (lambda client: client.metrics(), None),
         (lambda client: client.models(), [1]),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.client.scripted_daemon import PATIENCE_S, Peer, ask, daemon_thread, done, texts
 from umad.client import Client, ClientOptions
+from umad.conversation import ChatPrompt
 from umad.errors import (
     BadConfig,
     BadRequest,
@@ -81,6 +82,12 @@ def test_complete_wants_one_completion(path: str) -> None:
         (lambda client: client.tokenize("hi"), [1, 2], (1, 2)),
         (lambda client: client.detokenize((1, 2)), "hi", "hi"),
         (lambda client: client.pieces((1, 2)), [b"h", b"\xc3"], (b"h", b"\xc3")),
+        (lambda client: client.render(), {"template": "{}"}, ChatPrompt(template="{}")),
+        (
+            lambda client: client.render([ChatMessage(role="user", content="hi")]),
+            {"template": "{}", "text": "<hi>", "ids": [7]},
+            ChatPrompt(template="{}", text="<hi>", ids=(7,)),
+        ),
         (lambda client: client.cancel("r-1"), None, None),
         (lambda client: client.set_priority("chat", "background"), 2, 2),
         (lambda client: client.load("m.gguf"), {"name": "m"}, {"name": "m"}),

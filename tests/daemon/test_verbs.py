@@ -4,11 +4,13 @@ import asyncio
 
 from tests.daemon.house import Serve, asks, run, until
 from umad.config import AppRule
+from umad.conversation import ChatMessage
 from umad.protocol.messages import (
     Detokenize,
     Metrics,
     Ping,
     Priority,
+    Render,
     Sessions,
     Tokenize,
 )
@@ -24,6 +26,19 @@ def test_tokenize_and_detokenize_are_answered_by_the_engine(serve: Serve) -> Non
             assert await wire.ask(Tokenize(id=1, text="a bb ccc")) == [1, 2, 3]
             assert await wire.ask(Detokenize(id=2, ids=(4, 5))) == "4 5 "
             assert await wire.ask(Detokenize(id=3, ids=(4, 5), pieces=True)) == [b"4 ", b"5 "]
+
+    run(test())
+
+
+def test_a_chat_is_rendered_by_the_engine_and_its_template_told(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            wire = await house.connect()
+            turns = (ChatMessage(role="user", content="a bb"),)
+
+            assert await wire.ask(Render(id=1)) == {"template": "{{ messages }}"}
+            rendered = await wire.ask(Render(id=2, messages=turns))
+            assert (rendered["text"], rendered["ids"]) == ("a bb", [1, 2])
 
     run(test())
 

@@ -39,7 +39,7 @@ class LateMask:
 
 def constrained(rid: int, mask: LateMask, **more: Any) -> Any:
     one = arrival(rid, **more)
-    one.stream.mask = mask  # type: ignore[assignment]
+    one.stream.mask = mask
     return one
 
 

@@ -44,6 +44,7 @@ sampling = st.builds(
     max_tokens=st.none() | st.integers(1, 10_000_000),
     stop=st.lists(st.text(min_size=1, max_size=20), max_size=4).map(tuple),
     logprobs=st.none() | st.integers(0, MAX_LOGPROBS),
+    prompt_logprobs=st.none() | st.integers(0, MAX_LOGPROBS),
     ignore_eos=st.booleans(),
     fit=st.booleans(),
 )
@@ -110,6 +111,8 @@ chats = st.builds(
     tool_choice=st.sampled_from(["auto", "none"]),
     template_kwargs=_kwargs,
     markup=st.booleans(),
+    thinking_tokens=st.none() | st.integers(0, 100_000),
+    context=st.lists(token_ids, max_size=5).map(tuple),
 )
 
 
@@ -144,6 +147,13 @@ requests: st.SearchStrategy[messages.Request] = st.one_of(
         model=st.none() | names,
         pieces=st.booleans(),
     ),
+    st.builds(
+        messages.Render,
+        id=ids,
+        messages=st.none() | st.lists(_turns, min_size=1, max_size=3).map(tuple),
+        chat=chats,
+        model=st.none() | names,
+    ).map(lambda asked: asked if asked.messages else replace(asked, chat=ChatOptions())),
     st.builds(messages.Cancel, id=ids, request=names),
     st.builds(messages.Cancel, id=ids, own_id=ids),
     st.builds(messages.Priority, id=ids, target=names, lane=names),

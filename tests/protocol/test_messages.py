@@ -79,6 +79,7 @@ def test_every_sampling_field_can_be_asked_for() -> None:
         max_tokens=1,
         stop=("x",),
         logprobs=1,
+        prompt_logprobs=1,
         ignore_eos=True,
         fit=True,
     )

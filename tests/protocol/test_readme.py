@@ -164,6 +164,7 @@ def test_every_event_is_in_the_table() -> None:
     assert named(section("Events")) == {
         "accepted",
         "progress",
+        "prompt_logprobs",
         "tokens",
         "logits",
         "done",

@@ -30,6 +30,17 @@ BODIES: dict[str, Any] = {
     "POST /v1/embeddings": {"model": "nano", "input": "one"},
     "POST /v1/rerank": {"model": "nano", "query": "a", "documents": ["b"]},
     "POST /rerank": {"model": "nano", "query": "a", "documents": ["b"]},
+    "POST /v1/reranking": {"model": "nano", "query": "a", "documents": ["b"]},
+    "POST /reranking": {"model": "nano", "query": "a", "documents": ["b"]},
+    "POST /v1/chat/completions/input_tokens": {"model": "nano", "messages": TURN},
+    "POST /chat/completions/input_tokens": {"model": "nano", "messages": TURN},
+    "POST /v1/responses/input_tokens": {"model": "nano", "input": "Hi"},
+    "POST /responses/input_tokens": {"model": "nano", "input": "Hi"},
+    "POST /completion": {"prompt": "one", "n_predict": 2},
+    "POST /completions": {"prompt": "one", "n_predict": 2},
+    "POST /apply-template": {"messages": TURN},
+    "POST /models/load": {"model": "nano"},
+    "POST /models/unload": {"model": "no-such-model"},
     "POST /generate": {"prompt": "one", "max_tokens": 2, "stream": False},
     "POST /load": {"model": "nano"},
     "POST /unload": {"model": "no-such-model"},
@@ -60,7 +71,10 @@ def asked(http: httpx.Client, route: str, headers: dict[str, str]) -> httpx.Resp
     """The answer to a route, by its method and path."""
     method, _, path = route.partition(" ")
     concrete = path.replace("{id}", "resp_none").replace("{model:path}", "nano")
-    return http.request(method, concrete, json=BODIES.get(route), headers=headers)
+    with http.stream(method, concrete, json=BODIES.get(route), headers=headers) as answer:
+        if path != "/models/sse":  # which has no end
+            answer.read()
+    return answer
 
 
 @contextmanager

@@ -244,6 +244,7 @@ class Client:
 
     tokenize = _asks(verbs.tokenize)
     detokenize = _asks(verbs.detokenize)
+    render = _asks(verbs.render)
     pieces = _asks(verbs.pieces)
     cancel = _asks(verbs.cancel)
     set_priority = _asks(verbs.set_priority)

@@ -55,6 +55,7 @@ class RequestKeywords(TypedDict, total=False):
     fit: bool | None
     stop: str | Sequence[str] | None
     logprobs: int | None
+    prompt_logprobs: int | None
     ignore_eos: bool | None
 
 
@@ -67,6 +68,10 @@ class TextKeywords(RequestKeywords, total=False):
     template_kwargs: Mapping[str, Any] | None
     # For turns: the last turn is unfinished, and the answer continues it.
     continue_final: bool | None
+    # For turns: the most tokens of thinking.
+    thinking_tokens: int | None
+    # For turns: token ids of an earlier conversation.
+    context: Sequence[int] | None
 
 
 class ChatKeywords(RequestKeywords, total=False):
@@ -82,6 +87,8 @@ class ChatKeywords(RequestKeywords, total=False):
     parallel_tool_calls: bool | None
     # False: a fenced block of JSON is text, also if it is a call of one of `tools`.
     fenced_calls: bool | None
+    thinking_tokens: int | None
+    context: Sequence[int] | None
 
 
 class GenerateKeywords(TextKeywords, total=False):
@@ -106,6 +113,8 @@ _CHAT_FIELDS = (
     "markup",
     "parallel_tool_calls",
     "fenced_calls",
+    "thinking_tokens",
+    "context",
 )
 _READERS: Mapping[str, FieldReader] = {**KINDS["generate"].readers, **KINDS["chat"].readers}
 

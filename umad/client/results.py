@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from umad.client.rows import Row
+from umad.conversation import ChatPrompt
 from umad.embedding import Embeddings, Ranking
 from umad.errors import ProtocolViolation
 from umad.protocol.embed_fields import embeddings_of, ranking_of
@@ -27,6 +28,18 @@ def as_text(value: Any) -> str:
     if not isinstance(value, str):
         raise _wrong("a string")
     return value
+
+
+def as_chat_prompt(value: Any) -> ChatPrompt:
+    """A template, and a prompt that it made."""
+    if not isinstance(value, dict):
+        raise _wrong("a map of a template and a prompt")
+    template = value.get("template")
+    return ChatPrompt(
+        template=None if template is None else as_text(template),
+        text=as_text(value.get("text", "")),
+        ids=as_ids(value.get("ids", [])),
+    )
 
 
 def as_pieces(value: Any) -> tuple[bytes, ...]:

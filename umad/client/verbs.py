@@ -22,6 +22,7 @@ from umad.client.keywords import (
 )
 from umad.client.methods import EventFlow, Gathering, Question
 from umad.client.results import (
+    as_chat_prompt,
     as_count,
     as_embeddings,
     as_ids,
@@ -33,6 +34,7 @@ from umad.client.results import (
 )
 from umad.client.rows import ForgottenRow, MetricsRow, ModelRow, RequestRow
 from umad.client.turns import Turn
+from umad.conversation import ChatMessage, ChatOptions, ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Input, Ranking, RerankRequest
 from umad.errors import ProtocolViolation
 from umad.protocol import messages
@@ -220,6 +222,24 @@ def pieces(ids: Sequence[int], *, model: str | None = None) -> Question[tuple[by
     return Question(
         message=lambda id_: messages.Detokenize(id=id_, ids=tuple(ids), model=model, pieces=True),
         read=as_pieces,
+    )
+
+
+def render(
+    messages_: Sequence[ChatMessage] | None = None,
+    *,
+    chat: ChatOptions | None = None,
+    model: str | None = None,
+) -> Question[ChatPrompt]:
+    """The model's chat template, and the prompt that it makes of these turns, if there are any.
+
+    Raises `BadRequest` where the template refuses them.
+    """
+    turns = None if messages_ is None else tuple(messages_)
+    options = chat or ChatOptions()
+    return Question(
+        message=lambda id_: messages.Render(id=id_, messages=turns, chat=options, model=model),
+        read=as_chat_prompt,
     )
 
 

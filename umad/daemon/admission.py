@@ -218,4 +218,6 @@ def nth_order(first: Submit, index: int, rid: int) -> Submit:
     if index == 0:
         return replace(first, rid=rid)
     seed = ((first.sampling.seed or 0) + index) % 2**SEED_BITS
-    return replace(first, rid=rid, sampling=replace(first.sampling, seed=seed))
+    # The prompt is the same for all, so it is scored once.
+    sampling = replace(first.sampling, seed=seed, prompt_logprobs=None)
+    return replace(first, rid=rid, sampling=sampling)

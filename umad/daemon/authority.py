@@ -1,6 +1,7 @@
 """Decides who may ask the daemon for what, from one table.
 
-    anybody   generate, chat, embed, rerank, tokenize, detokenize, models, load, ping
+    anybody   generate, chat, embed, rerank, tokenize, detokenize, render, models, load,
+              ping
     own       cancel, priority, sessions, forget, logits.attach, logits.choose: of one's own only
     admin     unload, metrics
 
@@ -27,6 +28,7 @@ REACH: Mapping[type, Reach] = {
     messages.Rerank: "anybody",
     messages.Tokenize: "anybody",
     messages.Detokenize: "anybody",
+    messages.Render: "anybody",
     messages.Models: "anybody",
     messages.Load: "anybody",
     messages.Ping: "anybody",

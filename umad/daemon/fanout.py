@@ -20,8 +20,8 @@ from umad.metrics.scorecard import Scorecard
 from umad.protocol.engine_words import MOST_MS
 from umad.protocol.errors import error_of
 from umad.protocol.lifecycle import LifecycleEvent, LifecycleState
-from umad.protocol.link import Pause, Prefilled, StepReport, Submit
-from umad.protocol.messages import encode_event, encode_tokens
+from umad.protocol.link import Pause, Prefilled, Scored, StepReport, Submit
+from umad.protocol.messages import encode_event, encode_prompt_logprobs, encode_tokens
 from umad.service import Progress
 
 
@@ -114,6 +114,8 @@ class Fanout:
             scorecard.step(engine.name, report.stats)
         for prefilled in report.prefilled:
             self._prefilled(engine, prefilled, now_ns)
+        for scored in report.scored:
+            self._scored(engine, scored)
         # The order matters: a row that is only read comes before the token drawn from it. A row to
         # choose from comes after the token that was chosen before.
         rows = [(journal.get(rid), position) for rid, position in report.logits]
@@ -167,6 +169,23 @@ class Fanout:
         )
         owner = entry.owner
         self._completions.tell(owner.recipient, encode_event(owner.client_id, progress))
+
+    def _scored(self, engine: Engine, scored: Scored) -> None:
+        entry = engine.journal.get(scored.rid)
+        if entry is None:
+            return
+        owner = entry.owner
+        self._completions.tell(
+            owner.recipient,
+            encode_prompt_logprobs(
+                owner.client_id,
+                entry.index,
+                start=scored.start,
+                before=scored.before,
+                ids=scored.ids,
+                logprobs=scored.logprobs,
+            ),
+        )
 
 
 def _too_many(entry: JournalEntry[LiveGeneration]) -> ProtocolViolation:

@@ -9,6 +9,7 @@ from typing import Any
 
 from umad.asker import Asker
 from umad.clock import Clock
+from umad.conversation import to_json
 from umad.daemon.authority import admit, told_to
 from umad.daemon.completions import Completions
 from umad.daemon.embeddings import EmbeddingRequests
@@ -107,6 +108,14 @@ class DaemonVerbs:
                 engine = self._supervisor.find(request.model, asker)
                 args |= {"owner": asker.owner, "app": session.identity.app}
                 work = engine.call("detokenize", args, whose=asker.owner or session.identity.app)
+                session.answer_later(request.id, work)
+            case messages.Render():
+                self._check_open()
+                turns = request.messages
+                args = {"chat": None if turns is None else to_json(turns, request.chat)}
+                engine = self._supervisor.find(request.model, asker)
+                args |= {"owner": asker.owner, "app": session.identity.app}
+                work = engine.call("render", args, whose=asker.owner or session.identity.app)
                 session.answer_later(request.id, work)
             case messages.Load():
                 self._check_open()

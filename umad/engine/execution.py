@@ -17,6 +17,7 @@ from umad.step import (
     DiskDone,
     HouseKept,
     MemoryOp,
+    PrefillSlice,
     StepPlan,
 )
 from umad.units import NS_PER_MS
@@ -24,12 +25,39 @@ from umad.units import NS_PER_MS
 NOTHING_KEPT = HouseKept()
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """The rows of logits of a slice that scores its prompt."""
+
+    rid: int
+    # The position of the first row.
+    start: int
+    n_rows: int
+    # The row of `Decoded.logits` where they begin.
+    at: int
+    # A token is drawn from the last one.
+    draws: bool
+
+
+def scored_rows(piece: PrefillSlice, before: tuple[ScoredRows, ...], n_drawn: int) -> ScoredRows:
+    """The rows of `piece`, which follow the `n_drawn` rows that tokens are drawn from, and those of
+    the scored slices `before` it.
+    """
+    return ScoredRows(
+        rid=piece.rid,
+        start=piece.start,
+        n_rows=piece.n_tokens,
+        at=n_drawn + sum([one.n_rows for one in before]),
+        draws=piece.wants_logits,
+    )
+
+
 @dataclass(slots=True)
 class Decoded:
     """The result of one step's decode."""
 
     outcome: Literal["done", "cut", "no_memory"]
-    # The request of each row of `logits`.
+    # The request of each row of `logits` from which a token is drawn; other rows follow.
     rids: list[int]
     # float32 (n, n_vocab), valid until the next run.
     logits: NDArray[np.float32]
@@ -39,6 +67,8 @@ class Decoded:
     n_rows: int
     # The results of the plan's memory operations.
     house: HouseKept = NOTHING_KEPT
+    # The rest of the rows, where requests ask how probable their prompts are.
+    scored: tuple[ScoredRows, ...] = ()
 
 
 NO_LOGITS: NDArray[np.float32] = np.empty((0, 0), np.float32)
@@ -93,7 +123,7 @@ def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> in
     whole = traffic.moved(
         n_rows=decoded.n_rows,
         n_cells_read=plan.n_cells_read,
-        n_logit_rows=len(decoded.rids),
+        n_logit_rows=len(decoded.rids) + sum([one.n_rows for one in decoded.scored]),
     )
     if plan.embed is not None:
         whole += embed_bytes(traffic, plan.embed)

@@ -127,6 +127,18 @@ class Vocabulary:
             ]
         )
 
+    def unguarded(self, text: str) -> str:
+        """A rendered chat as people read it. Where the model puts its beginning token before every
+        text, the text is without it, so that it is not there twice when it comes back as a prompt.
+        """
+        plain = "".join([part.text for part in self._plain.parts(text)])
+        return plain.removeprefix(self.bos_text) if self.adds_bos else plain
+
+    def without_bos(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """`ids` without a beginning token at its head."""
+        begins = ids.size > 0 and int(ids[0]) == self._model.bos >= 0
+        return ids[1:] if begins else ids
+
     def truncated(self, tokens: NDArray[np.int32], most: int) -> NDArray[np.int32]:
         """The first `most` tokens. The end that the model wants behind a text stays at the end."""
         if not self._model.adds_eos and not self._model.adds_sep:

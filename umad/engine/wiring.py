@@ -36,6 +36,7 @@ from umad.engine.vocab import Vocabulary
 from umad.protocol.link import EngineReady
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
 from umad.scheduler.embeds.queue import is_short
+from umad.scheduler.steps.scoring import most_scored_rows
 
 # The longest time that a thread busy in Python may keep the step thread from going on after a
 # decode: measured 5.5 ms with Python's default of 5 ms, 0.7 with this value. It is longer than a
@@ -237,5 +238,6 @@ def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -
             parking=model.parking,
             saved=None if model.sessions is None else model.sessions.found,
             embeds=model.embeds.shape,
+            most_scored_rows=most_scored_rows(model.facts.n_vocab, model.facts.max_seqs),
         )
     )

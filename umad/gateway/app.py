@@ -37,6 +37,7 @@ from umad.gateway.shared import Shared
 from umad.gateway.spans import Spans
 from umad.gateway.token_bytes import TokenBytes
 from umad.gateway.unrouted import Unrouted
+from umad.gateway.watchers import Watchers
 from umad.service import Service
 
 # Bytes of all bodies at once, in the largest ones. A chat has a hundredth of that.
@@ -86,6 +87,7 @@ def create_app(
         models=ModelFactsCache(service),
         token_bytes=TokenBytes(service),
         store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
+        watchers=Watchers(),
         verbose=verbose,
         spans=spans,
         app_name=naming(),

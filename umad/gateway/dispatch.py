@@ -95,7 +95,7 @@ class Served:
                 "request id=%s key=%s method=%s path=%s status=%d ms=%.1f",
                 request_id,
                 caller.name,
-                self._endpoint.method,
+                scope["method"],  # HEAD is answered wherever GET is
                 path,
                 sender.status,
                 took_s * 1e3,

@@ -93,6 +93,14 @@ class Crowded(HttpError):
     retryable = True
 
 
+class NoSlot(HttpError):
+    """Every slot that the caller can see is busy."""
+
+    status = 503
+    kind = "unavailable"
+    retryable = True
+
+
 class StoreFailed(HttpError):
     """Responses cannot be stored or found."""
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from umad.conversation import ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import BadRequest, UmadError, UnknownModel
 from umad.gateway.bodies.base import Written
@@ -22,7 +23,13 @@ from umad.gateway.door.quotas import Meter
 from umad.gateway.field_names import FieldNames, bad_request_of
 from umad.gateway.generation import GatewayGeneration, Generator, Shortcut, open_generation
 from umad.gateway.listening import Listened, Listener
-from umad.gateway.metering import Metered, embed_estimate, text_estimate, tokenized_share
+from umad.gateway.metering import (
+    Metered,
+    embed_estimate,
+    prompt_estimate,
+    text_estimate,
+    tokenized_share,
+)
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
 from umad.gateway.spans import RequestSpan
@@ -234,6 +241,19 @@ class GatewayCall:
         """Tokens of a body's text."""
         self._pay(tokenized_share(text_estimate(text)))
         return await self.service.tokenize(text, model=model, special=special)
+
+    async def render(self, request: GenerateRequest) -> ChatPrompt:
+        """The prompt of a chat, without a generation. Raises what the template refuses."""
+        try:
+            request.check()
+            self._pay(tokenized_share(prompt_estimate(request)))
+            return await self.service.render(
+                request.messages,
+                chat=request.chat,
+                model=await self.local(request.model),
+            )
+        except UmadError as error:
+            raise self.named(error) from None
 
     def _pay(self, tokens: int) -> None:
         """Charge work that is no generation: before it is done, and corrected once its cost is

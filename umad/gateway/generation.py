@@ -24,6 +24,7 @@ from umad.service import (
     Failed,
     Logits,
     Progress,
+    PromptLogprobs,
     Take,
     TokenLogprob,
     Tokens,
@@ -61,6 +62,11 @@ class GatewayGeneration:
         # Set before the iteration: it is offered tokens that need not come out of the iterator
         # (`umad.service.Take`).
         self.take: Take | None = None
+        # How probable the prompt's tokens are, by their places, for a request that asks for it. All
+        # are there before the first token comes.
+        self.prompt_logprobs: dict[int, TokenLogprob] = {}
+        # The prompt's first token, once `prompt_logprobs` has one.
+        self.first_token: int | None = None
         # Hears of each end.
         self.on_done: Callable[[Done], None] | None = None
         # Puts an error into the words of the caller's dialect.
@@ -71,11 +77,22 @@ class GatewayGeneration:
         if self._early is not None:
             first = await self._early
             self._early = None
-            yield self._hear(first)
+            if not self._noted(first):
+                yield self._hear(first)
         # Not earlier, because the first event must be handled first.
         self._tap.take = self.take
         async for event in self._events:
-            yield self._hear(event)
+            if not self._noted(event):
+                yield self._hear(event)
+
+    def _noted(self, event: Event) -> bool:
+        """Keep what tells of the prompt. Returns whether the event was of that kind."""
+        if not isinstance(event, PromptLogprobs):
+            return False
+        if event.start == 1:
+            self.first_token = event.before
+        self.prompt_logprobs.update(enumerate(event.tokens, event.start))
+        return True
 
     def _hear(self, event: Event) -> Heard:
         if isinstance(event, Failed):
@@ -84,6 +101,8 @@ class GatewayGeneration:
             raise ConnectionLost("the daemon accepted one request twice")
         if isinstance(event, Logits):
             raise ConnectionLost("the daemon told of logits that nobody asked for")
+        if isinstance(event, PromptLogprobs):
+            raise ConnectionLost("the daemon told of a prompt that nobody asked about")
         if isinstance(event, Done) and self.on_done is not None:
             self.on_done(event)
         return event

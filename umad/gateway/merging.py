@@ -1,17 +1,30 @@
-"""Merges several running generations into one stream of events, in the order of arrival.
+"""Runs several generations side by side: their events in one stream, or all of them to their ends.
 
 Serves bodies with a list of prompts. Not: starting them (`GatewayCall.open`). Owner: one task, with
 one more for each generation until it ends.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 from umad.errors import UmadError
 from umad.gateway.generation import GatewayGeneration, Heard
 
 # A slow reader delays its own generations, instead of filling the gateway's memory.
 QUEUED = 64
+T = TypeVar("T")
+
+
+async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all of `work`, in order. The first failure ends the others and is raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def merged(

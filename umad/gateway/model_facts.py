@@ -14,6 +14,11 @@ from umad.service import Service
 FRESH_S = 5.0
 
 
+def context_tokens(facts: Mapping[str, Any]) -> int:
+    """The most tokens of one stream, prompt and answer together; 0 where it is not known yet."""
+    return int(facts.get("ctx") or 0)
+
+
 class ModelFactsCache:
     """A short memory of `Service.models`."""
 

@@ -122,8 +122,13 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, listen:
         )
         server = _Server(config)
         loop = asyncio.get_running_loop()
+
+        def end(number: int) -> None:
+            app.state.shared.watchers.closing.set()
+            server.handle_exit(number, None)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.handle_exit, number, None)
+            loop.add_signal_handler(number, end, number)
         await server.serve(sockets=[sock])
     finally:
         await client.close()

@@ -16,6 +16,7 @@ from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.spans import Spans
 from umad.gateway.token_bytes import TokenBytes
+from umad.gateway.watchers import Watchers
 from umad.service import Service
 
 
@@ -36,6 +37,7 @@ class Shared:
     models: ModelFactsCache
     token_bytes: TokenBytes
     store: ResponsesStore
+    watchers: Watchers
     # The log may show prompts and completions.
     verbose: bool
     # Makes traces; None where there are none.

@@ -116,6 +116,10 @@ class AnswerStream:
                 "headers": [(k.encode(), v.encode()) for k, v in self._headers.items()],
             }
         )
+        if scope.get("method") == "HEAD":
+            await self._pieces.aclose()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         self._said_s = loop.time()
         keeper = None
         if self._ping is not None:

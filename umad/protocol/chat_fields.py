@@ -16,8 +16,10 @@ from umad.protocol.fields import (
     nearest,
     quoted,
     read_flag,
+    read_integer,
     read_name,
     read_text,
+    read_token_ids,
     text_of,
     wrong,
 )
@@ -181,6 +183,8 @@ READERS = {
     "markup": read_flag,
     "parallel_tool_calls": read_flag,
     "fenced_calls": read_flag,
+    "thinking_tokens": read_integer,
+    "context": read_token_ids,
 }
 
 

@@ -20,6 +20,7 @@ from umad.protocol.link import (
     FromEngine,
     Prefilled,
     Rejected,
+    Scored,
     StepReport,
     StepStats,
 )
@@ -196,6 +197,13 @@ _PARTS: dict[type, Mapping[str, Check]] = {
         "message": _is_word,
         "field": _is_word_or_none,
     },
+    Scored: {
+        "rid": _is_count,
+        "start": _is_count,
+        "before": _is_id,
+        "ids": _are_ids,
+        "logprobs": lambda value: type(value) is tuple and all(map(_is_logprob, value)),
+    },
     Prefilled: {"rid": _is_count, "done_tokens": _is_count, "total_tokens": _is_count},
     StepStats: {
         **dict.fromkeys(StepStats.__dataclass_fields__, _is_count),
@@ -213,6 +221,7 @@ _CHECKS: dict[type, Mapping[str, Check]] = {
         "ended": _each(Ended),
         "rejected": _each(Rejected),
         "prefilled": _each(Prefilled),
+        "scored": _each(Scored),
         "logits": _are_rows,
         "stats": _is_stats,
         "solo_ms": _is_time_ms,

@@ -18,7 +18,17 @@ from umad.protocol import PROTOCOL_VERSION
 from umad.protocol.errors import failed_of
 from umad.protocol.requests import RequestId
 from umad.request import Timings, Usage
-from umad.service import Accepted, Done, Event, Failed, Logits, Progress, TokenLogprob, Tokens
+from umad.service import (
+    Accepted,
+    Done,
+    Event,
+    Failed,
+    Logits,
+    Progress,
+    PromptLogprobs,
+    TokenLogprob,
+    Tokens,
+)
 
 # (logprob, alternatives) for each id, as `umad.protocol.link.Emitted` has them.
 WireLogprobs = Sequence[tuple[float, Sequence[tuple[int, float]]]]
@@ -104,6 +114,29 @@ def parse_tokens_tail(tail: bytes) -> tuple[str, tuple[int, ...]]:
     return body["text"], body["ids"]
 
 
+def encode_prompt_logprobs(
+    id: RequestId,
+    index: int,
+    *,
+    start: int,
+    before: int,
+    ids: Sequence[int],
+    logprobs: WireLogprobs,
+) -> bytes:
+    """Body of a message with log-probabilities of the prompt's tokens."""
+    return _packed(
+        {
+            "type": "prompt_logprobs",
+            "id": id,
+            "index": index,
+            "start": start,
+            "before": before,
+            "ids": ids,
+            "logprobs": logprobs,
+        }
+    )
+
+
 def encode_logits(id: RequestId, index: int, position: int | None) -> bytes:
     """Body of a logits message."""
     return _packed({"type": "logits", "id": id, "index": index, "position": position})
@@ -153,6 +186,15 @@ def encode_event(id: RequestId, event: Event) -> bytes:
                     "done_tokens": event.done_tokens,
                     "total_tokens": event.total_tokens,
                 }
+            )
+        case PromptLogprobs():
+            return encode_prompt_logprobs(
+                id,
+                event.index,
+                start=event.start,
+                before=event.before,
+                ids=[one.id for one in event.tokens],
+                logprobs=[(one.logprob, one.top) for one in event.tokens],
             )
         case Logits():
             return encode_logits(id, event.index, event.position)
@@ -231,6 +273,15 @@ def _progress(body: Mapping[str, Any]) -> Progress:
     )
 
 
+def _prompt_logprobs(body: Mapping[str, Any]) -> PromptLogprobs:
+    return PromptLogprobs(
+        index=body["index"],
+        start=body["start"],
+        before=body["before"],
+        tokens=_logprobs(body["ids"], body["logprobs"]),
+    )
+
+
 def _logits(body: Mapping[str, Any]) -> Logits:
     return Logits(index=body["index"], position=body["position"])
 
@@ -279,6 +330,7 @@ def _result(body: Mapping[str, Any]) -> Result:
 _PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "tokens": _tokens,
     "logits": _logits,
+    "prompt_logprobs": _prompt_logprobs,
     "accepted": _accepted,
     "progress": _progress,
     "done": _done,

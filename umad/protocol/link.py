@@ -110,10 +110,10 @@ class Choose:
 class EngineCall:
     """A question with one `EngineReply`.
 
-    op and its args: tokenize {text, special}; detokenize {ids, pieces}; forget {session, owner,
-    prefix, before_rid} (`umad.engine.sessions.forget_desk`); attach {rid, choose}; embed {inputs,
-    dimensions, normalize, truncate, lane, app, owner}; rerank {query, documents, top_n, truncate,
-    lane, app, owner}. The last two may take long.
+    op and its args: tokenize {text, special}; detokenize {ids, pieces}; render {chat}; forget
+    {session, owner, prefix, before_rid} (`umad.engine.sessions.forget_desk`); attach {rid, choose};
+    embed {inputs, dimensions, normalize, truncate, lane, app, owner}; rerank {query, documents,
+    top_n, truncate, lane, app, owner}. The last two may take long.
     """
 
     call: int
@@ -203,6 +203,21 @@ class Prefilled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Log-probabilities of the tokens from `start` on of one stream's prompt.
+
+    The prompt's token before them is `before`.
+    """
+
+    rid: int
+    start: int
+    before: int
+    ids: tuple[int, ...]
+    # As in `Emitted`.
+    logprobs: tuple[tuple[float, tuple[tuple[int, float], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepStats:
     """Facts of the steps since the last `StepStats`, for the scorecard.
 
@@ -247,6 +262,7 @@ class StepReport:
     ended: tuple[Ended, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     prefilled: tuple[Prefilled, ...] = ()
+    scored: tuple[Scored, ...] = ()
     # (rid, position) of every row that was put into a ring.
     logits: tuple[tuple[int, int], ...] = ()
     # Not every report has them.
@@ -286,7 +302,7 @@ _KINDS: tuple[type, ...] = (
     StepReport,
     EngineReply,
 )
-_NESTED: tuple[type, ...] = (SamplingParams, Emitted, Ended, Rejected, Prefilled, StepStats)
+_NESTED: tuple[type, ...] = (SamplingParams, Emitted, Ended, Rejected, Prefilled, Scored, StepStats)
 _FIELDS: dict[type, tuple[str, ...]] = {
     kind: tuple(kind.__dataclass_fields__)  # type: ignore[attr-defined]
     for kind in (*_KINDS, *_NESTED)
@@ -298,6 +314,7 @@ _INNER: dict[tuple[type, str], type] = {
     (StepReport, "ended"): Ended,
     (StepReport, "rejected"): Rejected,
     (StepReport, "prefilled"): Prefilled,
+    (StepReport, "scored"): Scored,
     (StepReport, "stats"): StepStats,
 }
 

@@ -13,7 +13,7 @@ import msgpack
 
 from umad.asker import Asker
 from umad.constraint import Constraint
-from umad.conversation import ChatOptions
+from umad.conversation import ChatMessage, ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
 from umad.protocol import (
@@ -58,6 +58,7 @@ _SAMPLING: Mapping[str, FieldReader] = {
     "max_tokens": fields.read_integer,
     "stop": fields.read_stop,
     "logprobs": fields.read_integer,
+    "prompt_logprobs": fields.read_integer,
     "ignore_eos": fields.read_flag,
     "fit": fields.read_flag,
     "grammar": chat_fields.read_grammar,
@@ -99,6 +100,22 @@ def read_one_constraint(constraints: Mapping[str, Constraint]) -> Constraint | N
         first, second = sorted(constraints)
         raise BadRequest(f"{first} and {second} exclude each other", field=second)
     return next(iter(constraints.values()), None)
+
+
+def _render(
+    *,
+    id: RequestId,
+    asker: Asker | None = None,
+    messages: tuple[ChatMessage, ...] | None = None,
+    model: str | None = None,
+    **options: Any,
+) -> requests.Render:
+    chat = ChatOptions(**options)
+    if messages is not None:
+        if not messages:
+            raise BadRequest("messages is empty", field="messages")
+        chat.check(messages)
+    return requests.Render(id=id, asker=asker, messages=messages, chat=chat, model=model)
 
 
 def _cancel(*, id: RequestId, asker: Asker | None = None, **values: Any) -> requests.Cancel:
@@ -190,6 +207,10 @@ KINDS: Mapping[str, RequestKind] = {
         readers={"ids": fields.read_token_ids, "pieces": fields.read_flag, **_MODEL},
         required=("ids",),
         build=requests.Detokenize,
+    ),
+    "render": RequestKind(
+        readers={"messages": chat_fields.read_messages, **chat_fields.READERS, **_MODEL},
+        build=_render,
     ),
     "cancel": RequestKind(
         readers={"request": fields.read_name, "own_id": fields.read_id}, build=_cancel

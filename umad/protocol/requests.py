@@ -5,13 +5,13 @@ The client chooses a request's `id`; it is unique among the live requests of its
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgpack
 
 from umad.asker import Asker
-from umad.conversation import ChatOptions
+from umad.conversation import ChatMessage, ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest
 from umad.protocol import PROTOCOL_VERSION
@@ -82,6 +82,18 @@ class Detokenize(Asking):
     model: str | None = None
     # The result is the bytes of each token instead, which may be part of a character.
     pieces: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Render(Asking):
+    """Result: {template, text, ids}: the model's chat template, and the prompt it makes of
+    `messages`.
+    """
+
+    # None asks for the template alone.
+    messages: tuple[ChatMessage, ...] | None = None
+    chat: ChatOptions = field(default_factory=ChatOptions)
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +195,7 @@ Request = (
     | Rerank
     | Tokenize
     | Detokenize
+    | Render
     | Cancel
     | Priority
     | Load
@@ -204,6 +217,7 @@ TYPE_NAMES: dict[type, str] = {
     Hello: "hello",
     Tokenize: "tokenize",
     Detokenize: "detokenize",
+    Render: "render",
     Cancel: "cancel",
     Priority: "priority",
     Load: "load",
@@ -223,6 +237,8 @@ _CHAT_FIELDS = (
     "markup",
     "parallel_tool_calls",
     "fenced_calls",
+    "thinking_tokens",
+    "context",
 )
 _DEFAULT_CHAT = ChatOptions()
 _PLACE_FIELDS = ("model", "n", "lane", "app", "session", "deadline_ms", "logits")
@@ -248,16 +264,30 @@ def _generate_fields(message: Generate) -> dict[str, Any]:
     if request.prompt_ids is not None:
         body["prompt_ids"] = request.prompt_ids
     if request.messages is not None:
-        body["messages"] = [write_turn(turn) for turn in request.messages]
-        body |= _changed(request.chat, _DEFAULT_CHAT, _CHAT_FIELDS)
-        if request.chat.tools:
-            body["tools"] = write_tools(request.chat.tools)
-        if request.chat.template_kwargs:
-            body["template_kwargs"] = write_json(request.chat.template_kwargs, "template_kwargs")
+        body |= _chat_fields(request.messages, request.chat)
     if request.constraint is not None:
         body |= write_constraint(request.constraint)
     body |= _changed(request, _DEFAULT_REQUEST, _PLACE_FIELDS)
     body |= _changed(request.sampling, _DEFAULT_SAMPLING, SAMPLING_FIELDS)
+    return body
+
+
+def _chat_fields(turns: tuple[ChatMessage, ...], chat: ChatOptions) -> dict[str, Any]:
+    body: dict[str, Any] = {"messages": [write_turn(turn) for turn in turns]}
+    body |= _changed(chat, _DEFAULT_CHAT, _CHAT_FIELDS)
+    if chat.tools:
+        body["tools"] = write_tools(chat.tools)
+    if chat.template_kwargs:
+        body["template_kwargs"] = write_json(chat.template_kwargs, "template_kwargs")
+    return body
+
+
+def _render_fields(message: Render) -> dict[str, Any]:
+    body: dict[str, Any] = {"type": "render", "id": message.id}
+    if message.model is not None:
+        body["model"] = message.model
+    if message.messages is not None:
+        body |= _chat_fields(message.messages, message.chat)
     return body
 
 
@@ -268,12 +298,14 @@ def _fields(message: Hello | Request) -> Mapping[str, Any]:
         body = {"type": "embed", "id": message.id, **write_embed(message.request)}
     elif isinstance(message, Rerank):
         body = {"type": "rerank", "id": message.id, **write_rerank(message.request)}
+    elif isinstance(message, Render):
+        body = _render_fields(message)
     else:
         body = {"type": TYPE_NAMES[type(message)]}
-        for field in fields(message):
-            value = getattr(message, field.name)
-            if value is not None and field.name != "asker":
-                body[field.name] = value
+        for one in fields(message):
+            value = getattr(message, one.name)
+            if value is not None and one.name != "asker":
+                body[one.name] = value
     if isinstance(message, Asking) and message.asker is not None:
         body["asker"] = write_asker(message.asker)
     return body

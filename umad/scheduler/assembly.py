@@ -41,6 +41,8 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         budget=spec.budget,
         embeds=spec.embeds,
         order=order,
+        most_scored_rows=spec.most_scored_rows,
+        max_seqs=spec.max_seqs,
     )
     counters = {name: TokenCounters() for name in spec.lanes}
     waiting = WaitingLine(spec.lanes, order)

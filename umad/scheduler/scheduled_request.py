@@ -81,6 +81,8 @@ class Submission:
     salt: str = ""
     # Its cells are given up when it ends.
     leaves_nothing: bool = False
+    # Every position of its prompt is computed with logits.
+    scores_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,10 @@ class ScheduledRequest:
     account: Account = field(default_factory=Account)
     # Its session was forgotten: its cells are given up when it ends.
     leaves_nothing: bool = False
+    # It asks for the logits of so many of its first positions; 0 for nearly all requests.
+    n_to_score: int = 0
+    # Of so many of these, the logits were computed.
+    n_scored: int = 0
 
     @classmethod
     def of(cls, admission: Submission, now_ns: int) -> "ScheduledRequest":
@@ -167,7 +173,15 @@ class ScheduledRequest:
             owner=admission.owner,
             salt=admission.salt,
             leaves_nothing=admission.leaves_nothing,
+            # The logits of the last one are there anyway: the first token is drawn from them.
+            n_to_score=admission.n_prompt - 1 if admission.scores_prompt else 0,
         )
+
+    @property
+    def scores(self) -> bool:
+        """Whether logits of its prompt are still to be computed. Until then it shares no prefix,
+        because cells have no logits."""
+        return self.n_scored < self.n_to_score
 
     def on(self, event: RequestEvent) -> None:
         """Move to the state that follows `event`."""

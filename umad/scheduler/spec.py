@@ -54,6 +54,9 @@ class SchedulerSpec:
     # The most that one embedding decode may hold.
     embeds: EmbedShape = ONE_TEXT
 
+    # The most rows of one step whose logits tell how probable a prompt's tokens are.
+    most_scored_rows: int = 16
+
     @property
     def priority(self) -> dict[str, int]:
         """Priority of each lane."""

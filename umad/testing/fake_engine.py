@@ -279,10 +279,21 @@ def _detokenized(args: Any) -> str | list[bytes]:
     return [one.encode() for one in texts] if args.get("pieces") else "".join(texts)
 
 
+def _rendered(args: Any) -> dict[str, Any]:
+    """A template that puts the words of all turns in a row."""
+    prompt: dict[str, Any] = {"template": "{{ messages }}"}
+    if args["chat"] is None:
+        return prompt
+    turns, _ = from_json(args["chat"])
+    text = " ".join([turn.content for turn in turns])
+    return {**prompt, "text": text, "ids": [len(word) for word in text.split()]}
+
+
 def _answer(call: EngineCall) -> EngineReply:
     operations: dict[str, Callable[[Any], Any]] = {
         "tokenize": lambda args: [len(word) for word in args["text"].split()],
         "detokenize": _detokenized,
+        "render": _rendered,
         "forget": lambda args: {"sessions": [], "in_use": []},
     }
     operation = operations.get(call.op)

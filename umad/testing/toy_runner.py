@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from umad.engine.board.watch import BoardWatch
-from umad.engine.execution import NOTHING_KEPT, Decoded
+from umad.engine.execution import NOTHING_KEPT, Decoded, ScoredRows, scored_rows
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore
 from umad.engine.steps.cutter import Cutter
@@ -120,28 +120,42 @@ class ToyRunner:
         began_ns = self._now_ns()
         lasts = self._abort.passes(self._step_ms + self._row_ms * plan.n_rows)
         was_cut = can_cut and not lasts
-        rids, states = ([], []) if was_cut else self._compute(plan)
+        rids, states, scored = ([], [], ()) if was_cut else self._compute(plan)
         device_ns = self._now_ns() - began_ns
         if can_cut:
             if self._watch is not None and plan.background:
                 self._watch.ended()
             self._cutter.disarm()
         return Decoded(
-            "cut" if was_cut else "done", rids, toy_logits(states), device_ns, plan.n_rows, house
+            "cut" if was_cut else "done",
+            rids,
+            toy_logits(states),
+            device_ns,
+            plan.n_rows,
+            house,
+            scored,
         )
 
-    def _compute(self, plan: StepPlan) -> tuple[list[int], list[int]]:
-        """The request of each row of logits, and the hash that the row's logits follow from."""
+    def _compute(self, plan: StepPlan) -> tuple[list[int], list[int], tuple[ScoredRows, ...]]:
+        """The request of each row that a token is drawn from, the hash that each row's logits
+        follow from, and the rows of slices that score their prompts.
+        """
         rids, states = [], []
+        scored: tuple[ScoredRows, ...] = ()
         for row in plan.decode:
             rids.append(row.rid)
             states.append(self._cells.extend(row.seq, row.position, [row.token]))
         for piece in plan.prefill:
+            if piece.scores:
+                scored = (*scored, scored_rows(piece, scored, len(rids)))
+                for at, token in enumerate(piece.tokens.tolist()):
+                    states.append(self._cells.extend(piece.seq, piece.start + at, [token]))
+                continue
             state = self._cells.extend(piece.seq, piece.start, piece.tokens.tolist())
             if piece.wants_logits:
                 rids.append(piece.rid)
                 states.append(state)
-        return rids, states
+        return rids, states, scored
 
     def disk_done(self, report: DiskDone) -> None:
         """A session was written or read, or could not be."""

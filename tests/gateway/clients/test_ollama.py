@@ -165,3 +165,53 @@ def test_what_is_wrong_is_said_as_ollama_says_it(
 
     assert refusal.value.status_code == status
     assert says in refusal.value.error
+
+
+def test_a_gap_is_filled_where_the_model_says_that_it_can(client: Client) -> None:
+    assert "insert" in (client.show("nano").capabilities or [])
+
+    before, after = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))"
+    filled = client.generate("nano", before, suffix=after, options={"num_predict": 8, "seed": 1})
+
+    assert filled.done
+    assert filled.prompt_eval_count is not None
+    plain = client.generate("nano", before, raw=True, options={"num_predict": 8, "seed": 1})
+    assert plain.prompt_eval_count is not None
+    assert filled.prompt_eval_count > plain.prompt_eval_count, "the suffix is in the prompt"
+
+
+def test_a_conversation_goes_on_from_its_context(client: Client) -> None:
+    options = {"num_predict": 4, "temperature": 0}
+    first = client.generate("nano", "My name is Ann.", system="Be brief.", options=options)
+    assert first.context
+
+    second = client.generate("nano", "What is my name?", context=first.context, options=options)
+
+    assert second.prompt_eval_count is not None
+    assert second.prompt_eval_count > len(first.context)
+    assert list(second.context or [])[: len(first.context)] == list(first.context)
+    chunks = list(client.generate("nano", "Hi", stream=True, options=options))
+    assert chunks[-1].context
+    assert not any(one.context for one in chunks[:-1])
+
+
+def test_a_raw_prompt_has_no_context(client: Client) -> None:
+    assert not client.generate("nano", "Hi", raw=True, options={"num_predict": 2}).context
+
+
+@pytest.mark.parametrize(
+    ("meant", "more", "status"),
+    [
+        ("a template of the client's own", {"template": "{{ .Prompt }}"}, 501),
+        ("raw with a system prompt", {"raw": True, "system": "Be brief."}, 400),
+        ("raw with a context", {"raw": True, "context": [1, 2]}, 400),
+        ("a context of another model", {"context": [10**6]}, 400),
+    ],
+)
+def test_what_a_prompt_cannot_have_is_refused(
+    client: Client, meant: str, more: dict[str, object], status: int
+) -> None:
+    with pytest.raises(ollama.ResponseError) as caught:
+        client.generate("nano", "Hi", options={"num_predict": 2}, **more)  # type: ignore[call-overload]
+
+    assert caught.value.status_code == status

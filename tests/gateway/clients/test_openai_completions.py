@@ -100,11 +100,14 @@ def test_what_is_wrong_is_said_with_its_field(
     assert caught.value.param == field
 
 
-def test_what_the_prompts_own_tokens_were_worth_is_not_told_and_says_so(client: OpenAI) -> None:
-    with pytest.raises(openai.APIStatusError, match=r"of the prompt.s own tokens") as caught:
-        complete(client, max_tokens=0, echo=True, logprobs=1)
+def test_what_the_prompts_own_tokens_are_worth_is_told_with_the_echo(client: OpenAI) -> None:
+    (choice,) = complete(client, max_tokens=0, echo=True, logprobs=1).choices
 
-    assert caught.value.status_code == 501
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens is not None
+    assert "".join(choice.logprobs.tokens) == choice.text == PROMPT
+    # The package's type has no None, which OpenAI's API sends for the first token.
+    assert (choice.logprobs.token_logprobs or [])[1] < 0
 
 
 def test_a_suffix_is_written_up_to(client: OpenAI) -> None:

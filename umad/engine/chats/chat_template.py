@@ -56,6 +56,8 @@ class ChatTemplate:
         """source: None where the model has no template; then `render` says so. run: starts what
         runs the template.
         """
+        # The template's own text.
+        self.source = source
         # The family that the template belongs to.
         self.format: ChatFormat = format_of(source)
         self._specials = {"bos_token": bos_text, "eos_token": eos_text}

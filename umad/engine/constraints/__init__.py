@@ -2,6 +2,7 @@
 
     answer_rules  AnswerRules: from a request to the mask that its answer must keep to
     answer_mask   AnswerMask: the tokens that may come next, made while the device decodes
+    thinking_limit  ThinkingLimit: ends a thinking that has taken as many tokens as it may
     guidance      Guidance: grammars compiled by llguidance; the only importer of it
     plain_schema  a schema without what has no effect, in the compiler's words
     schema_formats  formats of texts as patterns

@@ -23,11 +23,13 @@ from umad.engine.constraints.distinct_items import (
 )
 from umad.engine.constraints.guidance import Grammar, Guidance
 from umad.engine.constraints.plain_schema import plain_schema
+from umad.engine.constraints.thinking_limit import ThinkingLimit, ThinkingMarks
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest
 from umad.units import NS_PER_S
 
 _ANY_OBJECT = {"type": "object"}
+_HARMONY_THINKING = b"<|channel|>analysis<|message|>"
 _HARMONY_ANSWER = b"<|channel|>final<|message|>"
 
 
@@ -49,6 +51,59 @@ class AnswerRules:
         self._maker = MaskMaker()
         # Made once somebody needs it.
         self._pieces: PieceTable | None = None
+
+    def limit(
+        self,
+        options: ChatOptions,
+        rendered: Rendered | None,
+        mask: AnswerMask | None,
+        resumed: Sequence[int],
+    ) -> AnswerMask | ThinkingLimit | None:
+        """`mask`, behind the limit on the thinking where the request has one and the model thinks.
+        It begins after the tokens in `resumed`.
+        """
+        most = options.thinking_tokens
+        if most is None or rendered is None or not rendered.may_think:
+            return mask
+        # Whether tools may be called matters only where a forced end chooses what comes next.
+        tools = bool(options.tools) and options.tool_choice != "none"
+        marks = self._marks(tools=tools, is_constrained=mask is not None)
+        if marks is None:
+            return mask
+        limit = ThinkingLimit(
+            marks,
+            most_tokens=most,
+            opened=bool(rendered.opened),
+            piece_of=self._vocab.marked_piece,
+            n_vocab=self._vocab.n_vocab,
+            after=mask,
+        )
+        limit.start(resumed)
+        return limit
+
+    def _marks(self, *, tools: bool, is_constrained: bool) -> ThinkingMarks | None:
+        if self._format.family == "harmony":
+            begin = "<|channel|>" if tools else "<|channel|>final<|message|>"
+            return ThinkingMarks(
+                opening=_HARMONY_THINKING,
+                closing=b"<|end|>",
+                end=self._ids(f"<|end|><|start|>assistant{begin}"),
+                instead=self._ids(begin),
+                then=(self._ids("final")[0], self._ids("commentary")[0]) if tools else (),
+                again=True,
+            )
+        if self._format.thinking is None:
+            return None
+        opening, closing = self._format.thinking
+        # The templates of models with this mark write it on a line of its own. Nothing may stand
+        # between the mark and an answer that is constrained.
+        end = closing
+        if closing == "</think>":
+            end = f"\n{closing}" if is_constrained else f"\n{closing}\n\n"
+        return ThinkingMarks(opening=opening.encode(), closing=closing.encode(), end=self._ids(end))
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._vocab.tokenize(text, special=True, with_ends=False).tolist())
 
     def mask(
         self,

@@ -5,6 +5,7 @@ Owner: the step thread.
 
 import numpy as np
 
+from umad.engine.execution import ScoredRows, scored_rows
 from umad.engine.llamacpp.llama import Batch
 from umad.step import StepPlan
 
@@ -16,11 +17,19 @@ class PlanWriter:
         self._scratch = scratch
         self.batch = Batch(capacity)
         self._ramp = np.arange(capacity, dtype=np.int32)
+        # The rows of the slices that score their prompts; a plan has them last.
+        self.scored: tuple[ScoredRows, ...] = ()
+
+    @property
+    def n_scored(self) -> int:
+        """How many rows of logits `scored` has."""
+        return sum([one.n_rows for one in self.scored])
 
     def write(self, plan: StepPlan) -> list[int]:
-        """Lay the plan out, decode rows first. Returns the request of each output row, in row
-        order.
+        """Lay the plan out, decode rows first. Returns the request of each output row from which a
+        token is drawn, in row order. Behind those come the rows of `scored`.
         """
+        self.scored = ()
         batch = self.batch
         decode = plan.decode
         at = len(decode)
@@ -37,6 +46,11 @@ class PlanWriter:
             batch.token[at:end] = piece.tokens
             np.add(self._ramp[:n], piece.start, out=batch.pos[at:end])
             batch.seq[at:end] = piece.seq
+            if piece.scores:
+                batch.wants_logits[at:end] = 1
+                self.scored = (*self.scored, scored_rows(piece, self.scored, len(rids)))
+                at = end
+                continue
             batch.wants_logits[at:end] = 0
             if piece.wants_logits:
                 batch.wants_logits[end - 1] = 1

@@ -145,7 +145,8 @@ class DecodeRunner:
         began_ns = self._now_ns()
         code = context.decode(writer.batch)
         if code == _DONE:
-            logits = context.logits(len(rids)) if rids else self._no_logits
+            n_logits = len(rids) + writer.n_scored if writer.scored else len(rids)
+            logits = context.logits(n_logits) if n_logits else self._no_logits
         device_ns = self._now_ns() - began_ns
         if plan.n_padding:
             context.trim(self._scratch, 0)
@@ -155,7 +156,7 @@ class DecodeRunner:
             self._cutter.disarm()
         if code == _DONE:
             self._no_memory_in_a_row = 0
-            return Decoded("done", rids, logits, device_ns, plan.n_rows, house)
+            return Decoded("done", rids, logits, device_ns, plan.n_rows, house, writer.scored)
         if code == _ABORTED:
             return Decoded("cut", [], self._no_logits, device_ns, plan.n_rows, house)
         self._no_memory_in_a_row += code == _NO_MEMORY

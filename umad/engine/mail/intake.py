@@ -7,7 +7,7 @@ replayed without anything being sent. Not: the order of requests (the scheduler)
 """
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.logits.readers import LogitsReader
 from umad.engine.mail.step_mail import Arrival
 from umad.engine.steps.completion_stream import CompletionStream
+from umad.engine.steps.prompt_scorer import PromptScorer
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
 from umad.models.positions import StreamBound
@@ -42,6 +43,9 @@ _LONGER: Mapping[StreamBound | Literal["limits"], str] = {
     "positions": "; the model has weights for no more positions",
     "limits": ", or serve with a larger --limits-prompt-tokens",
 }
+# Most log-probabilities (alternatives to tokens) of one prompt; the gateway holds them until its
+# answer is whole.
+MOST_PROMPT_LOGPROBS = 2**18
 
 
 class Intake:
@@ -106,7 +110,7 @@ class Intake:
             rendered = self._template.render(messages, options, vocab.guard)
             if options.markup:
                 opening, piece = rendered.opened, vocab.marked_piece
-        prompt = self._prompt(submit, rendered)
+        prompt = self._prompt(submit, rendered, options)
         max_new_tokens = sampling.max_tokens
         if sampling.fit:
             # The last token is never computed, so it needs no cell.
@@ -118,11 +122,20 @@ class Intake:
                 f"tokens{self._longer}",
                 field="prompt",
             )
+        # A resumed completion has drawn a token, so its prompt has been scored.
+        n_top = None if submit.resume else sampling.prompt_logprobs
+        if n_top is not None and prompt.size * max(1, n_top) > MOST_PROMPT_LOGPROBS:
+            raise PromptTooLong(
+                f"{prompt.size} prompt tokens with {n_top} alternatives each are more than "
+                f"{MOST_PROMPT_LOGPROBS} log-probabilities: shorten the prompt, or ask for fewer",
+                field="prompt_logprobs",
+            )
         resumed = vocab.checked(submit.resume)
         tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
         one_call = self._one_call(options)
         if one_call is not None and resumed.size:
             one_call.push(opening)
+        mask = self._rules.mask(_constraint(submit), options, rendered, submit.resume)
         stream = CompletionStream(
             rid=submit.rid,
             sampler=Sampler(
@@ -142,7 +155,10 @@ class Intake:
             guarded=submit.lane in self._guarded,
             opening="" if resumed.size else opening,
             reader=None if submit.logits is None else LogitsReader(submit.logits),
-            mask=self._rules.mask(_constraint(submit), options, rendered, submit.resume),
+            mask=self._rules.limit(options, rendered, mask, submit.resume),
+            scorer=None
+            if n_top is None
+            else PromptScorer(prompt, n_top=n_top, n_vocab=vocab.n_vocab),
         )
         if resumed.size:
             reason = _replay(stream, submit.resume, max_new_tokens)
@@ -163,6 +179,7 @@ class Intake:
                 owner=submit.owner,
                 salt=submit.salt,
                 leaves_nothing=submit.leaves_nothing,
+                scores_prompt=n_top is not None,
             ),
         )
 
@@ -178,14 +195,40 @@ class Intake:
             one_call=True,
         )
 
-    def _prompt(self, submit: Submit, rendered: Rendered | None) -> NDArray[np.int32]:
+    def render(self, chat: str | None) -> dict[str, Any]:
+        """The model's template, and the prompt that it makes of `chat`
+        (`umad.conversation.to_json`). Raises `BadRequest` and `PromptTooLong` as `take` does.
+        """
+        prompt: dict[str, Any] = {"template": self._template.source}
+        if chat is None:
+            return prompt
+        messages, options = from_json(chat)
+        rendered = self._template.render(messages, options, self._vocab.guard)
+        self._check_size(rendered.text)
+        ids = self._chat_prompt(rendered, options)
+        self._check_length(ids.size)
+        text = self._vocab.unguarded(rendered.text)
+        return {**prompt, "text": text, "ids": ids.tolist()}
+
+    def _chat_prompt(self, rendered: Rendered, options: ChatOptions) -> NDArray[np.int32]:
+        vocab = self._vocab
+        ids = vocab.tokenize_rendered(rendered.text)
+        if not options.context:
+            return ids
+        earlier = vocab.checked(options.context, field="context")
+        # The beginning token stands before the earlier conversation already.
+        return np.concatenate([earlier, vocab.without_bos(ids)])
+
+    def _prompt(
+        self, submit: Submit, rendered: Rendered | None, options: ChatOptions
+    ) -> NDArray[np.int32]:
         vocab = self._vocab
         if submit.prompt_ids is not None:
             self._check_length(len(submit.prompt_ids))
             prompt = vocab.checked(submit.prompt_ids)
         elif rendered is not None:
             self._check_size(rendered.text)
-            prompt = vocab.tokenize_rendered(rendered.text)
+            prompt = self._chat_prompt(rendered, options)
         else:
             text = submit.prompt or ""
             self._check_size(text)

@@ -140,7 +140,7 @@ def route(desk: Desk, long: LongIntake, message: ToEngine | FromEngine) -> None:
     match message:
         case Submit() if desk.intake.takes_long(message):
             long.put(message)
-        case EngineCall(op="tokenize" | "detokenize") if _takes_long(message):
+        case EngineCall(op="tokenize" | "detokenize" | "render") if _takes_long(message):
             long.ask(message)
         case Drop() if long.drop_call(message.call):
             pass
@@ -241,6 +241,8 @@ def _forget_mail(call: EngineCall) -> ForgetMail:
 
 
 def _takes_long(call: EngineCall) -> bool:
+    if call.op == "render":
+        return call.args.get("chat") is not None  # another process runs the template
     asked = call.args.get("text" if call.op == "tokenize" else "ids") or ()
     return len(asked) > SHORT_CHARS
 
@@ -270,6 +272,8 @@ def _value(desk: Desk, op: str, args: Mapping[str, Any]) -> Any:
             ids = args.get("ids", ())
             _check_answer(len(ids), desk.most_tokens, "ids")
             return vocab.pieces(ids) if args.get("pieces") else vocab.text(ids)
+        case "render":
+            return desk.intake.render(args.get("chat"))
         case _:
             raise Unsupported(f"an engine cannot {op}")
 

@@ -15,6 +15,7 @@ from umad.protocol.link import (
     Ended,
     Prefilled,
     Rejected,
+    Scored,
     StepReport,
     StepStats,
     encode,
@@ -35,6 +36,17 @@ class DrawnToken(NamedTuple):
     text: str | None
 
 
+class ScoredPrompt(NamedTuple):
+    """Log-probabilities of one prompt's tokens from `start` on; `before` is the token before
+    them.
+    """
+
+    rid: int
+    start: int
+    before: int
+    tokens: tuple[TokenLogprob, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class News:
     """The news of one step, or of the mail between two steps."""
@@ -43,6 +55,7 @@ class News:
     ended: list[tuple[Finished, CompletionStream]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     prefilled: list[Prefilled] = field(default_factory=list)
+    scored: list[ScoredPrompt] = field(default_factory=list)
     logits: list[tuple[int, int]] = field(default_factory=list)
     stats: StepStats | None = None
     # How long readers would have waited for the step with its interactive work alone; 0 where it
@@ -57,6 +70,7 @@ class News:
             or self.ended
             or self.rejected
             or self.prefilled
+            or self.scored
             or self.logits
             or self.stats is not None
         )
@@ -74,6 +88,7 @@ def encode_news(news: News) -> bytes:
         news.ended
         or news.rejected
         or news.prefilled
+        or news.scored
         or news.logits
         or news.stats is not None
         or any(one.logprob is not None for one in drawn)
@@ -114,6 +129,7 @@ def report(news: News) -> StepReport:
         ended=tuple(ended),
         rejected=tuple(news.rejected),
         prefilled=tuple(news.prefilled),
+        scored=tuple([_scored(one) for one in news.scored]),
         logits=tuple(news.logits),
         stats=news.stats,
         solo_ms=news.solo_ms,
@@ -132,6 +148,16 @@ def _ended(finished: Finished, stream: CompletionStream) -> Ended:
         cached_tokens=finished.cached_tokens,
         completion_tokens=finished.completion_tokens,
         stop=stop if reason == "stop" else None,
+    )
+
+
+def _scored(prompt: ScoredPrompt) -> Scored:
+    return Scored(
+        rid=prompt.rid,
+        start=prompt.start,
+        before=prompt.before,
+        ids=tuple([one.id for one in prompt.tokens]),
+        logprobs=tuple([_link_logprob(one) for one in prompt.tokens]),
     )
 
 

@@ -3,6 +3,7 @@
     loop               StepLoop: the only one to touch scheduler, runner and streams
     completion_stream  CompletionStream: one completion's sampler, text and counts
     token_drawing      TokenDrawing: rows of logits to tokens
+    prompt_scorer      PromptScorer: how probable the tokens of a prompt are
     cutter             Cutter: ends a decode that holds only background work
     rehearsal          Rehearsal: learns at load what streams feel here, through the real loop
     cost_file          CostFile: remembers what steps cost for the next start

@@ -4,8 +4,9 @@ Not: how its tokens are drawn (`umad.engine.steps.token_drawing`). Owner: the st
 """
 
 from umad.chat.reader import ReplyReader
-from umad.engine.constraints.answer_mask import AnswerMask
+from umad.engine.constraints.thinking_limit import Mask
 from umad.engine.logits.readers import LogitsReader
+from umad.engine.steps.prompt_scorer import PromptScorer
 from umad.errors import UmadError
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
@@ -27,6 +28,7 @@ class CompletionStream:
         "reader",
         "rid",
         "sampler",
+        "scorer",
         "text_decides",
     )
 
@@ -43,7 +45,8 @@ class CompletionStream:
         guarded: bool,
         opening: str = "",
         reader: LogitsReader | None = None,
-        mask: AnswerMask | None = None,
+        mask: Mask | None = None,
+        scorer: PromptScorer | None = None,
         one_call: ReplyReader | None = None,
     ) -> None:
         self.rid = rid
@@ -62,10 +65,13 @@ class CompletionStream:
         self.opening = opening
         # Set where its client reads its logits, and may choose its tokens; None for nearly all.
         self.reader = reader
-        # The tokens that may be drawn, where the answer has to keep to a grammar.
+        # The tokens that may be drawn, where the answer has to keep to a grammar, or its thinking
+        # to a limit.
         self.mask = mask
         # Reads the text of an answer that ends with its first tool call; None for nearly all.
         self.one_call = one_call
+        # Set where its client asks how probable the tokens of its prompt are.
+        self.scorer = scorer
         # Set when its own logits or parameters made it fail.
         self.error: UmadError | None = None
 

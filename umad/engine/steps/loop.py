@@ -262,6 +262,8 @@ class StepLoop:
         embedded = self._embeds.run(plan, began_ns)
         decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
         sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
+        if decoded.scored:
+            sampled = (*sampled, *self._drawing.score(decoded, news))
         now_ns = self._now_ns()
         felt_ms = (now_ns - self._left_ns) / NS_PER_MS if self._left_ns else 0.0
         self._left_ns = now_ns

@@ -8,7 +8,7 @@ Owner: the step thread.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from umad.engine.constraints.answer_mask import MASK_S, PATIENCE_S
 from umad.engine.execution import Decoded
 from umad.engine.logits.readers import Pausable, Readers
-from umad.engine.mail.step_news import DrawnToken, News
+from umad.engine.mail.step_news import DrawnToken, News, ScoredPrompt
 from umad.engine.mail.step_tally import Totals
 from umad.engine.steps.completion_stream import CompletionStream
 from umad.errors import UmadError
@@ -84,6 +84,28 @@ class TokenDrawing:
                 continue
             sampled.append(self._draw(stream, row, logits, news))
         self._totals.sampled += len(sampled)
+        return tuple(sampled)
+
+    def score(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
+        """Tell how probable the tokens of prompts are whose rows have logits, and draw a token for
+        each prompt that ends with this step.
+        """
+        sampled: list[Sampled] = []
+        for rows in decoded.scored:
+            stream = self._streams[rows.rid]
+            logits = decoded.logits[rows.at : rows.at + rows.n_rows]
+            if stream.scorer is not None:
+                try:
+                    start, before, told = stream.scorer.scored(logits, rows.start)
+                except UmadError as error:
+                    stream.error = error
+                    sampled.append(Sampled(rid=rows.rid, token=0, finish="error"))
+                    continue
+                if told:
+                    news.scored.append(ScoredPrompt(rows.rid, start, before, told))
+            if rows.draws:
+                last = replace(decoded, rids=[rows.rid], logits=logits[-1:], scored=())
+                sampled += self.sample(last, news)
         return tuple(sampled)
 
     def late(self, news: News) -> Iterator[Sampled]:

@@ -80,9 +80,10 @@ class OutputFormat(Body):
 
 
 class OutputConfig(Body):
-    """Anthropic's options of the answer."""
+    """Anthropic's options of the answer. `effort` is that of the thinking (`thinking`)."""
 
     format: OutputFormat | None = None
+    effort: str | None = None
 
 
 class StructuredOutputs(Body):

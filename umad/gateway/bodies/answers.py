@@ -123,6 +123,7 @@ class ModelList(BaseModel):
     has_more: Literal[False]
     first_id: str | None
     last_id: str | None
+    models: list[AnswerFacts]
 
 
 class MessageUsage(BaseModel):
@@ -224,6 +225,42 @@ class Detokenized(BaseModel):
     """POST /detokenize"""
 
     content: str
+
+
+class AppliedTemplate(BaseModel):
+    """POST /apply-template"""
+
+    prompt: str
+
+
+class Props(BaseModel):
+    """GET /props"""
+
+    default_generation_settings: AnswerFacts
+    total_slots: int = Field(ge=1)
+    model_path: str
+    chat_template: str
+    modalities: AnswerFacts
+
+
+class LlamaModels(BaseModel):
+    """GET /models"""
+
+    object: Literal["list"]
+    data: list[AnswerFacts]
+
+
+class Succeeded(BaseModel):
+    """POST /models/load, /models/unload"""
+
+    success: Literal[True]
+
+
+class InputTokens(BaseModel):
+    """POST /v1/responses/input_tokens, /v1/chat/completions/input_tokens"""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int = Field(ge=0)
 
 
 class Generated(BaseModel):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Field, StrictInt, Tag
 from typing_extensions import override
 
-from umad.gateway.bodies.answer_form import FormFields
+from umad.gateway.bodies.answer_form import FormFields, OutputConfig
 from umad.gateway.bodies.base import Body, ToolPlace, tool_places
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.values import AS_NUMBER, AS_WHOLE, Flag, PositiveLimit
@@ -154,7 +154,7 @@ class AnthropicToolChoice(_AnthropicBody):
 
 
 class ThinkingOption(_AnthropicBody):
-    """enabled and adaptive ask for thinking; the model decides how much."""
+    """enabled and adaptive ask for thinking, at most `budget_tokens` of it where they are given."""
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[StrictInt, Field(ge=0), AS_WHOLE] | None = None
@@ -169,6 +169,7 @@ class CountTokensBody(_AnthropicBody):
     tools: list[AnthropicTool] = Field(default_factory=list)
     tool_choice: AnthropicToolChoice | None = None
     thinking: ThinkingOption | None = None
+    output_config: OutputConfig | None = None
 
     @override
     def tool_places(self) -> Mapping[str, ToolPlace]:

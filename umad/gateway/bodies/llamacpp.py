@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body
+from umad.gateway.bodies.openai_chat import ChatCompletionBody
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.values import Flag, LlamaLimit, Whole
 from umad.request import MAX_TOKEN_ID
@@ -48,6 +49,18 @@ class InfillBody(FormFields, Drawing, _LlamaCppBody):
     def most_tokens(self, default: int) -> int | None:
         """The limit of the answer's tokens; None for no limit, `default` where none is given."""
         return self.n_predict if "n_predict" in self.model_fields_set else default
+
+
+class ApplyTemplateBody(ChatCompletionBody):
+    """`POST /apply-template`: a chat as OpenAI's clients write it."""
+
+    add_generation_prompt: bool | None = None
+
+
+class LoadBody(_LlamaCppBody):
+    """`POST /models/load`, `/models/unload`."""
+
+    model: str = Field(min_length=1, max_length=4096)
 
 
 class TokenizeBody(_LlamaCppBody):

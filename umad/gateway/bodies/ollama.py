@@ -17,13 +17,14 @@ from umad.gateway.bodies.base import Body, ToolPlace, tool_places
 from umad.gateway.bodies.past_turns import Arguments
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.values import AS_WHOLE, Flag, KeepAlive, LlamaLimit
+from umad.request import MAX_TOKEN_ID
 
 
 class _OllamaBody(Body):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-Think = bool | Literal["low", "medium", "high", "max", "xhigh"]
+Think = bool | Literal["none", "minimal", "low", "medium", "high", "max", "xhigh"]
 
 
 class Options(Drawing):
@@ -100,13 +101,13 @@ class OllamaChatBody(_OllamaGeneration):
 
 
 class OllamaGenerateBody(_OllamaGeneration):
-    """`POST /api/generate`. Without a prompt it loads or unloads the model."""
+    """`POST /api/generate`. Without a prompt and a suffix it loads or unloads the model."""
 
     prompt: str | None = None
     suffix: str | None = None
     system: str | None = None
     template: str | None = None
-    context: list[int] | None = None
+    context: list[Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]] | None = None
     raw: Flag | None = None
     images: list[str] | None = None
 

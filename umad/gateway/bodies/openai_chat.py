@@ -12,6 +12,7 @@ from typing_extensions import override
 from umad.gateway.bodies.base import Body, ToolPlace, tool_places
 from umad.gateway.bodies.past_turns import Arguments
 from umad.gateway.bodies.sampling import SamplingFields
+from umad.gateway.bodies.thinking import thinking_options
 from umad.gateway.bodies.values import Flag, Limit, Whole
 
 MAX_MESSAGES = 16384
@@ -86,6 +87,26 @@ class StreamOptions(Body):
     include_usage: Flag = False
 
 
+class ThinkingFields(Body):
+    """`thinking`, as Anthropic, DeepSeek and GLM write it."""
+
+    type: Literal["enabled", "disabled", "adaptive", "auto"] | None = None
+    budget_tokens: Whole | None = None
+
+    @property
+    def enabled(self) -> bool | None:
+        """None where the model decides."""
+        return None if self.type in (None, "adaptive", "auto") else self.type == "enabled"
+
+
+class ReasoningFields(Body):
+    """`reasoning`, as OpenRouter writes it for chats."""
+
+    effort: str | None = None
+    max_tokens: Whole | None = None
+    enabled: Flag | None = None
+
+
 class ChatCompletionBody(SamplingFields):
     """The whole body. Of two limits `max_completion_tokens` counts, the newer name."""
 
@@ -118,3 +139,34 @@ class ChatCompletionBody(SamplingFields):
         ]
         older = [(one.name, f"functions.{at}") for at, one in enumerate(self.functions or ())]
         return tool_places([*tools, *older])
+
+    # Other servers' names for the same (`thinking`).
+    reasoning: ReasoningFields | None = None
+    thinking: ThinkingFields | None = None
+    enable_thinking: Flag | None = None
+    reasoning_budget: Whole | None = None
+    reasoning_budget_tokens: Whole | None = None
+    thinking_budget: Whole | None = None
+    thinking_budget_tokens: Whole | None = None
+
+    def thinking_options(self) -> dict[str, Any]:
+        """How long the model may think, and what its template is told of it."""
+        reasoning, thinking = self.reasoning, self.thinking
+        switches = (
+            self.enable_thinking,
+            None if thinking is None else thinking.enabled,
+            None if reasoning is None else reasoning.enabled,
+        )
+        return thinking_options(
+            effort=self.reasoning_effort or (None if reasoning is None else reasoning.effort),
+            budgets={
+                "reasoning_budget": self.reasoning_budget,
+                "reasoning_budget_tokens": self.reasoning_budget_tokens,
+                "thinking_budget": self.thinking_budget,
+                "thinking_budget_tokens": self.thinking_budget_tokens,
+                "thinking.budget_tokens": None if thinking is None else thinking.budget_tokens,
+                "reasoning.max_tokens": None if reasoning is None else reasoning.max_tokens,
+            },
+            enabled=next((one for one in switches if one is not None), None),
+            template_kwargs=self.chat_template_kwargs,
+        )

@@ -46,6 +46,11 @@ class CompletionBody(SamplingFields):
     best_of: Whole | None = None
     stream_options: StreamOptions | None = None
 
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the prompt comes back with the log-probabilities of its tokens."""
+        return bool(self.echo) and self.logprobs is not None
+
     def prompts(self) -> tuple[OnePrompt, ...]:
         """Every prompt of the body. Raises `BadRequest`."""
         given = self.prompt

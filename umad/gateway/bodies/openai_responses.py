@@ -44,6 +44,7 @@ class ReasoningOption(Body):
     """Options of the thinking."""
 
     effort: str | None = None
+    max_tokens: Whole | None = None
 
 
 class ResponseBody(SamplingFields):
@@ -63,6 +64,8 @@ class ResponseBody(SamplingFields):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: Flag | None = None
     reasoning: ReasoningOption | None = None
+    reasoning_budget: Whole | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     metadata: dict[str, str] | None = None
     include: list[str] | None = None
     top_logprobs: Whole | None = None

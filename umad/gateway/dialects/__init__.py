@@ -14,6 +14,7 @@ from umad.gateway.dialects.ollama.errors import OLLAMA
 from umad.gateway.dialects.openai import chat as openai_chat
 from umad.gateway.dialects.openai import completions as openai_completions
 from umad.gateway.dialects.openai import embeddings as openai_embeddings
+from umad.gateway.dialects.openai import input_tokens as openai_input_tokens
 from umad.gateway.dialects.openai import models as openai_models
 from umad.gateway.dialects.openai import responses as openai_responses
 from umad.gateway.dialects.openai import responses_kept
@@ -25,6 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *openai_completions.ENDPOINTS,
     *openai_responses.ENDPOINTS,
     *responses_kept.ENDPOINTS,
+    *openai_input_tokens.ENDPOINTS,
     *openai_embeddings.ENDPOINTS,
     *openai_models.ENDPOINTS,
     *native.ENDPOINTS,

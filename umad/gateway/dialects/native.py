@@ -211,14 +211,17 @@ ENDPOINTS = (
         answer=ForgottenSessions,
     ),
     _native("GET", "/status", _status, "Models and live requests", answer=Status),
-    _native(
-        "GET",
-        "/health",
-        _health,
-        "Whether a model answers",
-        needs_key=False,
-        answer=Health,
-        answers_503=True,
+    *(
+        _native(
+            "GET",
+            path,
+            _health,
+            "Whether a model answers",
+            needs_key=False,
+            answer=Health,
+            answers_503=True,
+        )
+        for path in ("/health", "/v1/health")  # llama-server has both
     ),
     _native(
         "GET",

@@ -124,7 +124,7 @@ class Parker:
     def offer(self, entry: ScheduledRequest) -> Restore | None:
         """Return what `entry` would get back if it were placed now; None where nothing fits or
         computing it again is as cheap."""
-        if not len(self._store):
+        if not len(self._store) or entry.scores:
             return None
         key, end = self._store.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
         if key < 0:

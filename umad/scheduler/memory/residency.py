@@ -244,7 +244,7 @@ class Residency:
 
     def longest_prefix(self, entry: ScheduledRequest) -> tuple[int, int]:
         """(sequence, tokens) of the longest prefix `entry` can share; (-1, 0) for none."""
-        if not self._can_share_prefix:
+        if not self._can_share_prefix or entry.scores:
             return -1, 0
         # The last known token is always computed: the next one is sampled from its logits.
         known = entry.tokens[: entry.n_tokens - 1]

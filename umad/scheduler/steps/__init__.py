@@ -1,6 +1,7 @@
 """Composes one step from the requests that could run, and books its results.
 
     candidates           Candidates: requests that could run; Hold: a rule keeps some of them back
+    scoring              bounds the rows whose logits tell how probable a prompt's tokens are
     limits               StepLimits: what the interactive rows of the step allow
     governor             StepGovernor: applies the rules in order
     latency_guard        LatencyGuard: milliseconds of background work that a step may carry

@@ -59,13 +59,15 @@ class StepAccounting:
             # Beside a stream's rows, embedding is other work, however short the texts are.
             carried = carried or embed.bulk or len(plan.decode) > 0
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
-        self._cost.learn(
-            len(plan.decode),
-            plan.n_rows - len(plan.decode) + plan.n_padding,
-            result.device_ms,
-            decode_cells=decode_cells,
-            prefill_cells=plan.n_cells_prefill,
-        )
+        # Scored rows cost more than others (`scoring`), so their steps would teach wrong costs.
+        if not any(piece.scores for piece in plan.prefill):
+            self._cost.learn(
+                len(plan.decode),
+                plan.n_rows - len(plan.decode) + plan.n_padding,
+                result.device_ms,
+                decode_cells=decode_cells,
+                prefill_cells=plan.n_cells_prefill,
+            )
         self._guard.settle(
             solo_ms=plan.solo_ms,
             within_ms=plan.within_ms,
@@ -92,6 +94,8 @@ class StepAccounting:
             if entry is None:
                 continue
             self._residency.grow(entry, piece.n_tokens)
+            if piece.scores:
+                entry.n_scored = max(entry.n_scored, piece.start + piece.n_tokens)
             background = background or entry.lane not in self._guarded
         return background
 
@@ -102,8 +106,9 @@ class StepAccounting:
             if entry is None:
                 continue
             kept = min(lengths.get(piece.seq, piece.start) - piece.start, piece.n_tokens)
-            # The cut lost the last row's logits, so the last row must be computed once more.
-            kept = max(0, min(kept, entry.n_pending - 1))
+            # The cut lost the last row's logits, so the last row must be computed once more; of a
+            # slice that scores its prompt it lost those of every row.
+            kept = max(0, min(kept, entry.n_pending - 1)) if not piece.scores else 0
             self._residency.grow(entry, kept)
             self._residency.rolled_back(entry)
         for row in plan.decode:

@@ -20,6 +20,7 @@ from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.candidates import Candidates, Hold, Reason
 from umad.scheduler.steps.limits import StepLimits, cells_read, longest_waiting
 from umad.scheduler.steps.newcomers import NewcomerLine, prefill_slice
+from umad.scheduler.steps.scoring import with_bounded_scores
 from umad.scheduler.steps.slice_size import SlicePicker
 from umad.step import DecodeSlice, EmbedSlice, MemoryOp, PrefillSlice, StepPlan
 
@@ -59,7 +60,11 @@ class StepComposer:
         slices: SlicePicker,
         batch_tokens: int,
         order: Order,
+        most_scored_rows: int,
+        max_seqs: int,
     ) -> None:
+        self._most_scored_rows = most_scored_rows
+        self._max_seqs = max_seqs
         self._cost = cost
         self._settings = settings
         self._batch_tokens = batch_tokens
@@ -214,6 +219,13 @@ class StepComposer:
         solo_ms: float = 0.0,
         within_ms: float = 0.0,
     ) -> StepPlan:
+        if slices and any(piece.scores for piece in slices):
+            slices = with_bounded_scores(
+                slices,
+                n_decode=len(rows),
+                most_rows=self._most_scored_rows,
+                max_seqs=self._max_seqs,
+            )
         decode = tuple(
             [
                 DecodeSlice(entry.rid, entry.seq, at, entry.tokens.item(at))

@@ -44,6 +44,8 @@ class StepGovernor:
         budget: TrafficBudget | None,
         embeds: EmbedShape,
         order: Order,
+        most_scored_rows: int,
+        max_seqs: int,
     ) -> None:
         self._cost = cost
         self._most_rows = min(settings.max_merge, batch_tokens)
@@ -57,6 +59,8 @@ class StepGovernor:
             settings=settings,
             batch_tokens=batch_tokens,
             order=order,
+            most_scored_rows=most_scored_rows,
+            max_seqs=max_seqs,
         )
         priority = {name: lane.priority for name, lane in lanes.items()}
         self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)

@@ -137,4 +137,5 @@ def prefill_slice(entry: ScheduledRequest, n_tokens: int) -> PrefillSlice:
         start=entry.n_computed,
         tokens=entry.tokens[entry.n_computed : end],
         wants_logits=end == entry.n_tokens,
+        scores=entry.scores,
     )

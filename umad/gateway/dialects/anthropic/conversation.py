@@ -6,11 +6,13 @@ of the answer. Pure. Not: rendering the model's template, nor parsing its answer
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.errors import BadRequest
 from umad.gateway.bodies import anthropic as bodies
 from umad.gateway.bodies.past_turns import asked_now, json_text, unread
+from umad.gateway.bodies.thinking import thinking_options
 from umad.gateway.dialects.anthropic.attribution import without_attribution
 from umad.request import GenerateRequest, SamplingParams
 
@@ -55,7 +57,7 @@ def options_of(body: bodies.CountTokensBody) -> ChatOptions:
     choice = body.tool_choice
     if choice is not None and choice.type == "tool":
         _check_named(choice, tools)
-    thinking = body.thinking is not None and body.thinking.type != "disabled"
+    thinking = _thinking(body)
     return ChatOptions(
         tools=tools,
         tool_choice="none"
@@ -64,11 +66,24 @@ def options_of(body: bodies.CountTokensBody) -> ChatOptions:
         if choice is not None and choice.type == "any" and tools
         else "auto",
         tool_name=choice.name if choice is not None and choice.type == "tool" else None,
-        # The templates of Qwen, GLM and their like read this name; other templates ignore it.
-        template_kwargs={"enable_thinking": thinking},
         continue_final=_is_begun(body.messages),
         markup=True,
         parallel_tool_calls=choice is None or not choice.disable_parallel_tool_use,
+        **thinking,
+    )
+
+
+def _thinking(body: bodies.CountTokensBody) -> dict[str, Any]:
+    """How long the model may think. Where the client does not say, a template that can leave the
+    thinking out does so, and a model that thinks all the same may.
+    """
+    option, config = body.thinking, body.output_config
+    if option is None:
+        return {"template_kwargs": {"enable_thinking": False}}
+    return thinking_options(
+        effort=None if config is None else config.effort,
+        budgets={"thinking.budget_tokens": option.budget_tokens},
+        enabled=option.type != "disabled",
     )
 
 

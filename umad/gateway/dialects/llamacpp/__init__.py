@@ -1,9 +1,12 @@
-"""Serves llama.cpp's own endpoints, for its editors' plugins: /infill, /embedding, /tokenize,
-/detokenize.
+"""Serves llama.cpp's own endpoints, under the names of its llama-server.
 
-    answers  parts of an answer to llama-server's objects
-    errors   the dialect's error shape
-    routes   the endpoints
+    answers       parts of an answer to llama-server's objects
+    completion    /completion
+    errors        the dialect's error shape
+    models        /models: the list, loading, and the news of what happens to models
+    prompts       the forms in which its clients write prompts and biases
+    routes        the endpoints; /infill, /embedding, /tokenize, /detokenize
+    server_facts  /props, /slots, /apply-template
 
 Not: the prompt of an infill (`umad.gateway.infill`).
 """

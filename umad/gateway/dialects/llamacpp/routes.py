@@ -1,15 +1,36 @@
-"""Serves POST /infill, /embedding, /tokenize and /detokenize."""
+"""Serves POST /infill, /embedding, /tokenize and /detokenize, and has the table of the dialect.
+
+The rest of the table's handlers stand in `completion`, `server_facts` and `models`.
+"""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Any
 
 from starlette.types import ASGIApp
 
 from umad.embedding import EmbedRequest
 from umad.gateway import sse
-from umad.gateway.bodies.answers import Detokenized, Infilled, TokenList
-from umad.gateway.bodies.llamacpp import DetokenizeBody, EmbeddingBody, InfillBody, TokenizeBody
+from umad.gateway.bodies.answers import (
+    AppliedTemplate,
+    Detokenized,
+    Infilled,
+    LlamaModels,
+    Props,
+    Succeeded,
+    TokenList,
+)
+from umad.gateway.bodies.llama_completion import LlamaCompletionBody
+from umad.gateway.bodies.llamacpp import (
+    ApplyTemplateBody,
+    DetokenizeBody,
+    EmbeddingBody,
+    InfillBody,
+    LoadBody,
+    TokenizeBody,
+)
 from umad.gateway.bodies.openai_embeddings import inputs_of
+from umad.gateway.dialects.llamacpp import completion, models, server_facts
 from umad.gateway.dialects.llamacpp.answers import piece, whole
 from umad.gateway.dialects.llamacpp.errors import LLAMACPP
 from umad.gateway.endpoint import Endpoint
@@ -150,6 +171,12 @@ async def _embedding(call: GatewayCall) -> ASGIApp:
     )
 
 
+def _facts(method: Any, path: str, handle: Any, summary: str, **more: Any) -> Endpoint:
+    return Endpoint(
+        method=method, path=path, handle=handle, dialect=LLAMACPP, summary=summary, **more
+    )
+
+
 ENDPOINTS = (
     *(
         Endpoint(
@@ -196,5 +223,56 @@ ENDPOINTS = (
         body=DetokenizeBody,
         is_work=True,
         names={"ids": "tokens"},
+    ),
+    *(
+        Endpoint(
+            method="POST",
+            path=path,
+            handle=completion.completion,
+            dialect=LLAMACPP,
+            summary="Continue prompts, as llama-server does",
+            streams=sse.EVENTS,
+            body=LlamaCompletionBody,
+            is_work=True,
+            names=completion.NAMES,
+        )
+        for path in ("/completion", "/completions")
+    ),
+    Endpoint(
+        method="POST",
+        path="/apply-template",
+        handle=server_facts.apply_template,
+        dialect=LLAMACPP,
+        summary="The prompt of a chat",
+        answer=AppliedTemplate,
+        body=ApplyTemplateBody,
+        is_work=True,
+        names={"tool_name": "tool_choice"},
+    ),
+    _facts("GET", "/props", server_facts.props, "Properties of a model", answer=Props),
+    _facts("POST", "/props", server_facts.change_props, "Change properties (not served)"),
+    _facts("GET", "/slots", server_facts.slots, "The caller's live requests, as slots"),
+    _facts("POST", "/slots/{id}", server_facts.change_slot, "Save a slot (not served)"),
+    _facts("GET", "/lora-adapters", server_facts.adapters, "LoRA adapters: none"),
+    _facts("POST", "/lora-adapters", server_facts.change_adapters, "Set adapters (not served)"),
+    _facts("GET", "/models", models.models, "Models and their states", answer=LlamaModels),
+    _facts("POST", "/models", models.download, "Download a model (not served)"),
+    _facts("DELETE", "/models", models.download, "Delete a model (not served)"),
+    _facts("POST", "/models/load", models.load, "Load a model", body=LoadBody, answer=Succeeded),
+    _facts(
+        "POST",
+        "/models/unload",
+        models.unload,
+        "Unload a model",
+        body=LoadBody,
+        answer=Succeeded,
+        for_admins=True,
+    ),
+    _facts(
+        "GET",
+        "/models/sse",
+        models.news,
+        "What happens to models",
+        types=("text/event-stream",),
     ),
 )

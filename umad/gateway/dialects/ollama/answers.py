@@ -12,6 +12,7 @@ from umad.gateway.dialects.openai.logprobs import chat_logprobs
 from umad.gateway.gateway_call import GatewayCall
 from umad.gateway.generation import GatewayGeneration
 from umad.gateway.replies import ChatReply, Said, new_call_id
+from umad.request import GenerateRequest
 from umad.service import Done, TokenLogprob, Tokens, was_cut
 
 
@@ -33,8 +34,18 @@ class ChatAnswer:
     """
 
     def __init__(
-        self, call: GatewayCall, reply: ChatReply, lines: ChatLines | GenerateLines
+        self,
+        call: GatewayCall,
+        reply: ChatReply,
+        lines: ChatLines | GenerateLines,
+        *,
+        context_of: GenerateRequest | None = None,
     ) -> None:
+        """context_of: the request, where the last line has `context`: the tokens of the whole
+        conversation, which a client sends back to continue it.
+        """
+        self._context_of = context_of
+        self._ids: list[int] = []
         self._call = call
         self._reply = reply
         self._lines = lines
@@ -49,6 +60,8 @@ class ChatAnswer:
         yield self._lines.text("")
         async for heard in self._reply:
             if isinstance(heard, Said):
+                if self._context_of is not None:
+                    self._ids += heard.ids
                 said = self._told(heard)
                 if heard.logprobs and not said:
                     said = [self._lines.text("")]
@@ -58,9 +71,19 @@ class ChatAnswer:
             elif isinstance(heard, Done):
                 if self._broken and not was_cut(heard):
                     yield self._lines.text(self._broken)
-                yield self._lines.end(_reason(heard), heard.usage, heard.timings)
+                last = self._lines.end(_reason(heard), heard.usage, heard.timings)
+                yield {**last, **await self._context()}
             else:
                 yield self._lines.text("")
+
+    async def _context(self) -> dict[str, list[int]]:
+        request = self._context_of
+        if request is None:
+            return {}
+        prompt = await self._call.service.render(
+            request.messages, chat=request.chat, model=self._reply.accepted.model
+        )
+        return {"context": [*prompt.ids, *self._ids]}
 
     def _told(self, said: Said) -> list[Line]:
         told: list[Line] = []

@@ -12,6 +12,7 @@ from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies import ollama as bodies
 from umad.gateway.bodies.past_turns import asked_now, unread
 from umad.gateway.bodies.sampling import Drawing
+from umad.gateway.bodies.thinking import thinking_options
 from umad.request import GenerateRequest, SamplingParams
 
 # This dialect's names for umad's fields, for errors.
@@ -34,9 +35,9 @@ def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
         messages=turns,
         chat=ChatOptions(
             tools=tools,
-            template_kwargs=_thinking(body.think),
             continue_final=bool(turns) and _is_begun(turns[-1]),
             markup=True,
+            **_thinking(body.think),
         ),
         constraint=None if body.form is None else body.form.constraint,
         model=body.model,
@@ -51,10 +52,10 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
     """
     if body.images:
         raise BadRequest("this model reads only text", field="images")
-    if body.suffix:
-        raise Unsupported("suffix is for fill-in-the-middle, which /infill does", field="suffix")
     if body.template:
         raise Unsupported("the model's own template is used; send raw instead", field="template")
+    if body.raw:
+        _check_raw(body)
     prompt = body.prompt or ""
     sampling = sampling_of(body)
     model, form = body.model, body.form
@@ -64,10 +65,29 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
     system = [ChatMessage(role="system", content=body.system)] if body.system else []
     return GenerateRequest(
         messages=(*system, ChatMessage(role="user", content=prompt)),
-        chat=ChatOptions(template_kwargs=_thinking(body.think), markup=True),
+        chat=ChatOptions(markup=True, context=tuple(body.context or ()), **_thinking(body.think)),
         constraint=constraint,
         model=model,
         sampling=sampling,
+    )
+
+
+def _check_raw(body: bodies.OllamaGenerateBody) -> None:
+    """Refuse what Ollama refuses beside a raw prompt, because all of it is the template's."""
+    for name in ("system", "context"):
+        if getattr(body, name):
+            raise BadRequest(f"raw takes the prompt as it is, without {name}", field=name)
+
+
+def insert_request(
+    body: bodies.OllamaGenerateBody, ids: tuple[int, ...], *, model: str
+) -> GenerateRequest:
+    """The generation that fills the gap before `suffix`. ids: the prompt with the model's marks."""
+    return GenerateRequest(
+        prompt_ids=ids,
+        constraint=None if body.form is None else body.form.constraint,
+        model=model,
+        sampling=sampling_of(body),
     )
 
 
@@ -125,11 +145,7 @@ def _tools(tools: Sequence[bodies.OllamaTool]) -> Iterator[Tool]:
 
 
 def _thinking(think: bodies.Think | None) -> dict[str, Any]:
-    """The option as templates name it; where the client does not say, the model's default holds."""
-    match think:
-        case None:
-            return {}
-        case bool():
-            return {"enable_thinking": think}
-        case _:
-            return {"enable_thinking": True, "reasoning_effort": think}
+    """How long the model may think; where the client does not say, the model's default holds."""
+    if think is None or isinstance(think, bool):
+        return thinking_options(enabled=think)
+    return thinking_options(effort=think, enabled=think not in ("none", "minimal"))

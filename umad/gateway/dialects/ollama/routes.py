@@ -34,17 +34,27 @@ from umad.gateway.bodies.ollama import (
 from umad.gateway.dialects.ollama import listing
 from umad.gateway.dialects.ollama.answers import ChatAnswer, RawAnswer
 from umad.gateway.dialects.ollama.errors import OLLAMA
-from umad.gateway.dialects.ollama.requests import NAMES, chat_request, generate_request
+from umad.gateway.dialects.ollama.requests import (
+    NAMES,
+    chat_request,
+    generate_request,
+    insert_request,
+)
 from umad.gateway.dialects.ollama.stream import ChatLines, GenerateLines, Line, whole_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.infill import FimTokens, Gap, prompt_ids
+from umad.gateway.model_facts import context_tokens
 from umad.gateway.vectors import rows_response
+from umad.request import GenerateRequest
 from umad.version import __version__
 
 # The Ollama whose published API this dialect follows; it is the first with /v1/messages. Clients
 # ask for at least 0.6.4 (VS Code) or 0.13.4 (Codex), and take umad's own number for a too old one.
 OLLAMA_VERSION = "0.14.1"
 Lines = ChatLines | GenerateLines
+# So many tokens of the context are left for an insertion whose length was not said.
+INSERT_TOKENS = 128
 
 
 async def _chat(call: GatewayCall) -> ASGIApp:
@@ -59,14 +69,40 @@ async def _chat(call: GatewayCall) -> ASGIApp:
 async def _generate(call: GatewayCall) -> ASGIApp:
     body = call.body(OllamaGenerateBody)
     lines = GenerateLines(model=body.model, created_at=_now())
-    if not body.prompt:
+    if not body.prompt and not body.suffix:
         return answer(dict(await _keep(call, body, lines)))
-    request = generate_request(body)
-    if body.raw:
+    if body.suffix or body.raw:
+        request = await _insert(call, body) if body.suffix else generate_request(body)
         generation = await call.open(request)
         return await _answered(call, body, RawAnswer(call, generation, lines).lines())
+    request = generate_request(body)
     reply = await call.chat(request)
-    return await _answered(call, body, ChatAnswer(call, reply, lines).lines())
+    told = ChatAnswer(call, reply, lines, context_of=request)
+    return await _answered(call, body, told.lines())
+
+
+async def _insert(call: GatewayCall, body: OllamaGenerateBody) -> GenerateRequest:
+    """The text between `prompt` and `suffix`, asked for with the model's own marks."""
+    generate_request(body)  # refuses what it cannot follow
+    model = await call.model(body.model)
+    facts = await call.shared.models.facts(model)
+
+    async def tokenize(text: str) -> tuple[int, ...]:
+        return await call.tokenize(text, model=model, special=False) if text else ()
+
+    try:
+        marks = FimTokens.of_facts(facts)
+    except Unsupported as error:
+        raise Unsupported(error.message, field="suffix") from None
+    wanted = None if body.options is None else body.options.num_predict
+    ids = await prompt_ids(
+        Gap(before=body.prompt or "", after=body.suffix or ""),
+        marks,
+        tokenize,
+        cells=context_tokens(facts),
+        n_predict=wanted if wanted is not None and wanted > 0 else INSERT_TOKENS,
+    )
+    return insert_request(body, ids, model=model)
 
 
 async def _answered(

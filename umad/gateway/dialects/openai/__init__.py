@@ -1,8 +1,10 @@
 """Serves OpenAI's API: chat completions, completions, responses, embeddings, models.
 
     chat, chat_stream                      POST /v1/chat/completions, whole and in pieces
+    codex_models                           models as Codex reads them in GET /v1/models
     completions                            POST /v1/completions
     embeddings                             POST /v1/embeddings and /v1/rerank
+    input_tokens                           counts a prompt's tokens without an answer
     models                                 GET /v1/models
     responses                              POST /v1/responses; responses_items: its conversation as
                                            turns; responses_writer: its events; responses_kept:

@@ -23,8 +23,9 @@ from umad.gateway.replies import GatewayReply
 from umad.request import GenerateRequest
 
 # This dialect's names for umad's fields, for errors.
-_NAMES = {
+NAMES = {
     "max_tokens": "max_completion_tokens",
+    "thinking_tokens": "reasoning_budget",
     "tool_name": "tool_choice",
     "logprobs": "top_logprobs",
 }
@@ -37,16 +38,11 @@ def request_of(body: ChatCompletionBody) -> GenerateRequest:
     offered = [one for one in (*functions, *(body.functions or ())) if one is not None]
     tools = tools_of((one.name, one.description, one.parameters, one.strict) for one in offered)
     choice = choice_of(body.tool_choice or body.function_call, tools, "tool_choice")
-    kwargs = dict(body.chat_template_kwargs or {})
-    if body.reasoning_effort is not None:
-        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
-        if body.reasoning_effort in ("none", "minimal"):
-            kwargs.setdefault("enable_thinking", False)
     options = ChatOptions(
         **{
             "tools": tools,
-            "template_kwargs": kwargs,
             "parallel_tool_calls": body.parallel_tool_calls is not False,
+            **body.thinking_options(),
             **choice,
         }
     )
@@ -122,6 +118,6 @@ ENDPOINTS = (
         streams=sse.EVENTS,
         body=ChatCompletionBody,
         is_work=True,
-        names=_NAMES,
+        names=NAMES,
     ),
 )

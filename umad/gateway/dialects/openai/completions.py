@@ -4,7 +4,6 @@ A prompt's control tokens count as control tokens, because editors write fill-in
 there.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,11 +20,12 @@ from umad.gateway.dialects.openai.usage import now_s, reason_of, sum_usage
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.generation import Completion, GatewayGeneration, Shortcut, collect
-from umad.gateway.merging import merged
-from umad.request import GenerateRequest, Usage
+from umad.gateway.merging import gathered, merged
+from umad.gateway.token_bytes import shown
+from umad.request import GenerateRequest, SamplingParams, Usage
 from umad.service import Done, Progress, TokenLogprob, Tokens
 
-_NAMES = {"prompt_ids": "prompt", "ids": "prompt"}
+_NAMES = {"prompt_ids": "prompt", "ids": "prompt", "prompt_logprobs": "logprobs"}
 _EMPTY = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0)
 
 
@@ -36,16 +36,20 @@ class _Run:
     generation: GatewayGeneration
     # The prompt's text, if the answer is to echo it.
     before: str
+    # The echo has log-probabilities.
+    scores: bool = False
+    # The prompt came as a text, and the model may have put its beginning token before it.
+    is_text: bool = False
+    # No tokens behind the prompt are wanted; the one that comes is left out.
+    is_empty: bool = False
 
 
 def _check(body: CompletionBody) -> None:
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise BadRequest("best_of: other than n is not supported", field="best_of")
-    if body.echo and body.logprobs is not None:
+    if body.scores_prompt and body.stream and (body.n or 1) > 1:
         raise Unsupported(
-            "echo with logprobs: those of the prompt's own tokens are not computed; "
-            "ask for one of the two",
-            field="echo",
+            "n: a stream with echo and logprobs has one completion of each prompt", field="n"
         )
     if body.echo and body.suffix:
         raise BadRequest("echo and suffix exclude each other", field="echo")
@@ -60,14 +64,29 @@ async def _run(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> _R
     request = GenerateRequest(
         prompt=text,
         prompt_ids=ids,
-        sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs),
+        sampling=_sampling(body),
         **body.place(),
     )
     generation = await call.open(request)
     before = ""
     if body.echo:
         before = text or await call.detokenize(ids or (), generation.accepted.model)
-    return _Run(generation=generation, before=before)
+    return _Run(
+        generation=generation,
+        before=before,
+        scores=body.scores_prompt,
+        is_text=isinstance(prompt, str),
+        is_empty=body.max_tokens == 0,
+    )
+
+
+def _sampling(body: CompletionBody) -> SamplingParams:
+    """The sampling of one prompt. Where no tokens are wanted, reading a prompt still ends with
+    one.
+    """
+    most = body.max_tokens
+    sampling = body.sampling(max_tokens=1 if most == 0 else most, logprobs=body.logprobs)
+    return replace(sampling, prompt_logprobs=body.logprobs) if body.scores_prompt else sampling
 
 
 async def _between(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
@@ -91,17 +110,17 @@ async def _completions(call: GatewayCall) -> ASGIApp:
     body = call.body(CompletionBody)
     _check(body)
     prompts = body.prompts()
-    if body.max_tokens == 0:
+    if body.max_tokens == 0 and not body.scores_prompt:
         return await _nothing(call, body, prompts)
     # All at once: each waits a moment for an early error.
-    runs = await _all(_run(call, body, prompt) for prompt in prompts)
+    runs = await gathered(_run(call, body, prompt) for prompt in prompts)
     n = body.n or 1
     if body.stream:
         options = body.stream_options
         include_usage = options is not None and options.include_usage
         chunks = _Chunks(call, runs, n, include_usage=include_usage)
         return call.stream(chunks.all(), shortcut=chunks.shortcut())
-    collected = await _all(collect(run.generation, n) for run in runs)
+    collected = await gathered(collect(run.generation, n) for run in runs)
     choices = [
         await _choice(call, run, at * n + one.index, one)
         for at, (run, row) in enumerate(zip(runs, collected, strict=True))
@@ -111,20 +130,16 @@ async def _completions(call: GatewayCall) -> ASGIApp:
         {
             **_same(call, runs[0].generation.accepted.model),
             "choices": choices,
-            "usage": sum_usage([one.usage for one in row] for row in collected),
+            "usage": sum_usage(
+                [_usage(run, one.usage) for one in row]
+                for run, row in zip(runs, collected, strict=True)
+            ),
         }
     )
 
 
-async def _all(work: Any) -> list[Any]:
-    """All generations whole; the first failure ends the others and is raised."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+def _usage(run: _Run, usage: Usage) -> Usage:
+    return replace(usage, completion_tokens=0) if run.is_empty else usage
 
 
 async def _nothing(
@@ -186,12 +201,41 @@ def _entry(
 
 
 async def _choice(call: GatewayCall, run: _Run, index: int, one: Completion) -> dict[str, Any]:
+    rows = [] if run.is_empty else one.logprobs
+    text = run.before if run.is_empty else run.before + one.text
     logprobs = None
-    if one.logprobs:
-        model = run.generation.accepted.model
-        tokens = call.shared.token_bytes
-        logprobs = await legacy_logprobs(tokens, model, one.logprobs, offset=len(run.before))
-    return _entry(index, run.before + one.text, logprobs, reason_of(one.finish_reason))
+    if run.scores:
+        logprobs = await _scored(call, run, rows)
+    elif rows:
+        model, tokens = run.generation.accepted.model, call.shared.token_bytes
+        logprobs = await legacy_logprobs(tokens, model, rows, offset=len(run.before))
+    reason = "length" if run.is_empty else reason_of(one.finish_reason)
+    return _entry(index, text, logprobs, reason)
+
+
+async def _scored(call: GatewayCall, run: _Run, rows: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """`logprobs` of the prompt's tokens, and of the `rows` behind them. The beginning token that
+    the model puts before a text is no part of the echo.
+    """
+    generation = run.generation
+    model, tokens = generation.accepted.model, call.shared.token_bytes
+    facts = await call.shared.models.facts(model)
+    first, told = generation.first_token, generation.prompt_logprobs
+    has_bos = run.is_text and bool(facts.get("adds_bos")) and first == facts.get("bos_token")
+    prompt = [told[place] for place in sorted(told)]
+    logprobs = await legacy_logprobs(tokens, model, [*prompt, *rows], offset=0)
+    if has_bos:
+        return logprobs
+    if first is None:  # the prompt is one token
+        first = next(iter(await call.tokenize(run.before, model=model)), None)
+    piece = "" if first is None else shown((await tokens.of(model, [first]))[first])
+    return {
+        "tokens": [piece, *logprobs["tokens"]],
+        # Nothing stands before the first token, so it has no probability.
+        "token_logprobs": [None, *logprobs["token_logprobs"]],
+        "top_logprobs": [None, *logprobs["top_logprobs"]],
+        "text_offset": [0, *[len(piece) + one for one in logprobs["text_offset"]]],
+    }
 
 
 class _Chunks:
@@ -214,7 +258,7 @@ class _Chunks:
         """The short way of a single prompt; several prompts are heard through a queue and have
         none.
         """
-        if len(self._runs) > 1:
+        if len(self._runs) > 1 or self._runs[0].scores:
             return None
 
         def piece(event: Tokens) -> bytes | None:
@@ -225,18 +269,26 @@ class _Chunks:
     async def all(self) -> AsyncGenerator[bytes, None]:
         """All of them, `[DONE]` last."""
         usages: list[list[Usage]] = [[] for _ in self._runs]
+        # An echo with log-probabilities comes when they are all there.
+        echoes = {at: run for at, run in enumerate(self._runs) if run.scores}
         for at, run in enumerate(self._runs):
             for index in range(at * self._n, (at + 1) * self._n):
-                if run.before:
+                if run.before and not run.scores:
                     yield self._chunk(_entry(index, run.before, None, None))
         async for at, heard in merged([run.generation for run in self._runs]):
             if isinstance(heard, Progress):
                 yield sse.comment(f"prefill {heard.done_tokens}/{heard.total_tokens}")
                 continue
-            index = at * self._n + heard.index
+            index, run = at * self._n + heard.index, self._runs[at]
+            if echoes.pop(at, None) is not None:
+                echoed = await _scored(self._call, run, ())
+                yield self._chunk(_entry(index, run.before, echoed, None))
             if isinstance(heard, Done):
-                usages[at].append(heard.usage)
-                yield self._chunk(_entry(index, "", None, reason_of(heard.finish_reason)))
+                usages[at].append(_usage(run, heard.usage))
+                reason = "length" if run.is_empty else reason_of(heard.finish_reason)
+                yield self._chunk(_entry(index, "", None, reason))
+            elif run.is_empty:
+                continue
             elif heard.logprobs:
                 yield await self._scored(index, heard.text, heard.logprobs)
             elif heard.text:  # empty: half a character, or text that may become a stop string

@@ -84,6 +84,6 @@ ENDPOINTS = (
             body=RerankBody,
             is_work=True,
         )
-        for path in ("/v1/rerank", "/rerank")
+        for path in ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking")
     ),
 )

@@ -1,6 +1,6 @@
 """Serves GET /v1/models and /v1/models/{model}: loaded models, and their aliases without wildcards.
 
-OpenAI and Anthropic use the same paths, so an answer has the fields of both.
+OpenAI, Anthropic and Codex use the same paths, so an answer has the fields of all of them.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from umad.errors import UnknownModel
 from umad.gateway.bodies.answers import ModelEntry, ModelList
+from umad.gateway.dialects.openai.codex_models import codex_entry
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import NoSuchPath
@@ -21,7 +22,7 @@ from umad.model_names import KnownModel, resolve
 _QUOTED_CHARS = 128
 
 
-def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def entry_of(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """OpenAI's four fields, Anthropic's, and those that agents look for in other servers' lists."""
     return {
         "id": name,
@@ -39,7 +40,8 @@ def _entry(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _entries(call: GatewayCall) -> list[dict[str, Any]]:
+async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every model and alias that the caller may use, with the model's facts."""
     rows = {str(row["name"]): row for row in await call.service.models()}
     known = [KnownModel.of_row(row) for row in rows.values()]
     aliases = []
@@ -47,16 +49,19 @@ async def _entries(call: GatewayCall) -> list[dict[str, Any]]:
         with suppress(UnknownModel):  # the alias may mean several by now
             if (found := resolve(local, known)) is not None:
                 aliases.append((name, rows[found.name]))
-    return [_entry(name, row) for name, row in (*rows.items(), *aliases)]
+    return [*rows.items(), *aliases]
 
 
 async def _list(call: GatewayCall) -> ASGIApp:
-    entries = await _entries(call)
+    rows = await rows_of(call)
+    entries = [entry_of(name, row) for name, row in rows]
+    writers = [(name, row) for name, row in rows if row.get("generates", True)]
+    models = [codex_entry(name, row, priority=at) for at, (name, row) in enumerate(writers, 1)]
     ends = {
         "first_id": entries[0]["id"] if entries else None,
         "last_id": entries[-1]["id"] if entries else None,
     }
-    return answer({"object": "list", "data": entries, "has_more": False, **ends})
+    return answer({"object": "list", "data": entries, "has_more": False, **ends, "models": models})
 
 
 async def _one(call: GatewayCall) -> ASGIApp:
@@ -74,7 +79,7 @@ async def _one(call: GatewayCall) -> ASGIApp:
             f"nothing is served at /v1/models/{asked[:_QUOTED_CHARS]}; did you mean GET {path}?"
         ) from None
     is_alias = call.shared.aliases.exact(asked) is not None
-    return answer(_entry(asked if is_alias else str(row["name"]), row))
+    return answer(entry_of(asked if is_alias else str(row["name"]), row))
 
 
 ENDPOINTS = (

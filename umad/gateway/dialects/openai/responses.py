@@ -17,6 +17,7 @@ from umad.gateway import sse
 from umad.gateway.answer_parts import Content, Reasoning
 from umad.gateway.bodies.answers import ResponseAnswer
 from umad.gateway.bodies.openai_responses import Item, ResponseBody
+from umad.gateway.bodies.thinking import thinking_options
 from umad.gateway.dialects.openai.error_shape import OPENAI_RESPONSES
 from umad.gateway.dialects.openai.logprobs import chat_logprobs
 from umad.gateway.dialects.openai.responses_items import turns_of
@@ -33,7 +34,7 @@ from umad.service import Progress, TokenLogprob
 
 # `include` names this for logprobs; its other names add data that only OpenAI's own tools make.
 _LOGPROBS = "message.output_text.logprobs"
-_NAMES = {
+NAMES = {
     "tool_name": "tool_choice",
     "max_tokens": "max_output_tokens",
     "logprobs": "top_logprobs",
@@ -65,16 +66,19 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
     if not items:
         raise BadRequest("input: say something", field="input")
     tools = _tools(body)
-    kwargs: dict[str, Any] = {}
-    effort = None if body.reasoning is None else body.reasoning.effort
-    if effort is not None:
-        kwargs["reasoning_effort"] = effort
-        if effort in ("none", "minimal"):
-            kwargs["enable_thinking"] = False
+    reasoning = body.reasoning
+    thinking = thinking_options(
+        effort=None if reasoning is None else reasoning.effort,
+        budgets={
+            "reasoning.max_tokens": None if reasoning is None else reasoning.max_tokens,
+            "reasoning_budget": body.reasoning_budget,
+        },
+        template_kwargs=body.chat_template_kwargs,
+    )
     options = {
         "tools": tools,
-        "template_kwargs": kwargs,
         "parallel_tool_calls": body.parallel_tool_calls is not False,
+        **thinking,
     }
     return GenerateRequest(
         messages=turns_of(items, body.instructions),
@@ -87,7 +91,7 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
     )
 
 
-async def _history(call: GatewayCall, body: ResponseBody) -> list[Item]:
+async def history_of(call: GatewayCall, body: ResponseBody) -> list[Item]:
     """The items of all earlier turns. Raises `NotFound` if they are not stored (any more)."""
     if body.previous_response_id is None:
         return []
@@ -102,7 +106,7 @@ async def _history(call: GatewayCall, body: ResponseBody) -> list[Item]:
 
 async def _create(call: GatewayCall) -> ASGIApp:
     body = call.body(ResponseBody)
-    items = [*await _history(call, body), *body.items()]
+    items = [*await history_of(call, body), *body.items()]
     reply = await call.chat(request_of(body, items))
     writer = ResponseWriter(_blank(body, reply.accepted.model))
     if body.stream:
@@ -205,6 +209,6 @@ ENDPOINTS = (
         streams=sse.EVENTS,
         body=ResponseBody,
         is_work=True,
-        names=_NAMES,
+        names=NAMES,
     ),
 )

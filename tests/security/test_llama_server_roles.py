@@ -1,0 +1,43 @@
+"""llama-server's endpoints tell a user only what the daemon shows that user."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway.gateways import LiveGateway
+from tests.security.two_keys import ADMIN, ALICE, BOB, keyed_gateway, running
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    with keyed_gateway(tmp_path_factory.mktemp("llama")) as one:
+        yield one
+
+
+@pytest.mark.parametrize("path", ["/props", "/models", "/slots"])
+def test_a_user_is_told_no_file(gateway: LiveGateway, path: str) -> None:
+    with gateway.http() as http:
+        hers, admins = (http.get(path, headers=one) for one in (ALICE, ADMIN))
+
+    assert ".gguf" not in hers.text
+    assert path == "/slots" or ".gguf" in admins.text
+
+
+def test_a_slot_is_shown_to_its_own_user_and_to_admins(gateway: LiveGateway) -> None:
+    def busy(headers: dict[str, str]) -> int:
+        with gateway.http() as http:
+            return sum(one["is_processing"] for one in http.get("/slots", headers=headers).json())
+
+    with running(gateway, ALICE):
+        assert (busy(ALICE), busy(BOB), busy(ADMIN)) == (1, 0, 1)
+
+
+def test_the_news_are_the_same_for_all_but_name_no_file(gateway: LiveGateway) -> None:
+    with (
+        gateway.http(headers=BOB) as http,
+        http.stream("GET", "/models/sse") as answer,
+    ):
+        line = next(line for line in answer.iter_lines() if line.startswith("data: "))
+
+    assert '"loaded"' in line
+    assert ".gguf" not in line

@@ -1,0 +1,58 @@
+"""Reads the forms in which llama.cpp's clients write prompts, and makes tokens of them.
+
+A prompt is a text, an array of token ids, an array that mixes both, or an object with
+`prompt_string`; an array of these is several prompts.
+Source: `tokenize_input_prompts` in llama.cpp's tools/server.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from umad.errors import BadRequest, Unsupported
+
+MAX_PROMPTS = 64
+# Makes tokens of a text. Control tokens written in it count as such; no beginning token is added.
+TokenizeText = Callable[[str], Awaitable[tuple[int, ...]]]
+# One prompt: a text, or token ids.
+OnePrompt = str | tuple[int, ...]
+
+
+async def prompts_of(
+    given: Any, tokenize: TokenizeText, *, bos: int | None
+) -> tuple[list[OnePrompt], bool]:
+    """The prompts, and whether they came as one that is no array of prompts. Raises `BadRequest`
+    naming the place. bos: the token before an array whose first element is a text; None for none.
+    """
+    if not _is_several(given):
+        return [await _prompt(given, "prompt", tokenize, bos=bos)], True
+    if not 1 <= len(given) <= MAX_PROMPTS:
+        raise BadRequest(f"prompt: 1 to {MAX_PROMPTS} prompts are taken", field="prompt")
+    found = [await _prompt(one, f"prompt.{at}", tokenize, bos=bos) for at, one in enumerate(given)]
+    return found, False
+
+
+def _is_several(given: Any) -> bool:
+    """An array is one prompt where it has a token id in it."""
+    return isinstance(given, list) and not any(type(one) is int for one in given)
+
+
+async def _prompt(given: Any, field: str, tokenize: TokenizeText, *, bos: int | None) -> OnePrompt:
+    if isinstance(given, dict):
+        if given.get("multimodal_data"):
+            raise Unsupported("this model reads only text", field=f"{field}.multimodal_data")
+        given, field = given.get("prompt_string"), f"{field}.prompt_string"
+    if isinstance(given, str) and given:
+        return given
+    if not isinstance(given, list) or not given:
+        raise BadRequest(
+            f"{field}: a text, token ids or both in one array, and not empty", field=field
+        )
+    ids: list[int] = [bos] if bos is not None and isinstance(given[0], str) else []
+    for at, one in enumerate(given):
+        if type(one) is int:
+            ids.append(one)
+        elif isinstance(one, str):
+            ids += await tokenize(one) if one else ()
+        else:
+            raise BadRequest(f"{field}.{at}: a text or a token id", field=f"{field}.{at}")
+    return tuple(ids)
