@@ -72,5 +72,5 @@ def test_the_page_needs_nothing_from_outside(gateway: LiveGateway) -> None:
 
 
 def test_http_takes_every_sampling_parameter() -> None:
-    # `fit` is what a dialect says of itself.
-    assert set(SAMPLING_FIELDS) - set(GenerateBody.model_fields) == {"fit"}
+    # `fit` is what a dialect says of itself, and `echo` with `logprobs` asks for the prompt's.
+    assert set(SAMPLING_FIELDS) - set(GenerateBody.model_fields) == {"fit", "prompt_logprobs"}

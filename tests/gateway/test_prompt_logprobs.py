@@ -7,8 +7,9 @@ import pytest
 
 from tests.gateway.gateways import LiveGateway
 
-# llama.cpp's attention rounds otherwise for other numbers of rows in a step.
-NOISE = 0.05
+# llama.cpp has other kernels for a step of one row than for one of many, and they round otherwise:
+# 0.05 was seen. `make harness-test` compares like with like, to 1e-3.
+NOISE = 0.15
 STORY = "Once upon a time there was a little girl who lived in the woods."
 
 

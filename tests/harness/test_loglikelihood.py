@@ -82,6 +82,14 @@ def llama_server() -> Iterator[str]:
         process.wait(30)
 
 
+_BYTE_LEVEL = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": True,
+}
+
+
 def write_tokenizer(folder: Path) -> None:
     """Nano's tokenizer as Hugging Face's libraries read one."""
     reader = GGUFReader(NANO)
@@ -105,8 +113,8 @@ def write_tokenizer(folder: Path) -> None:
     whole = {
         "version": "1.0",
         "added_tokens": added,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
-        "decoder": {"type": "ByteLevel"},
+        "pre_tokenizer": _BYTE_LEVEL,
+        "decoder": _BYTE_LEVEL,
         "model": {
             "type": "BPE",
             "vocab": {token: at for at, token in enumerate(tokens)},
