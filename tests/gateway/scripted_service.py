@@ -13,6 +13,7 @@ from typing_extensions import override
 from umad.client import AsyncClient
 from umad.client.rows import ModelRow
 from umad.config import HttpSettings
+from umad.conversation import ChatMessage, ChatOptions, ChatPrompt
 from umad.gateway.app import create_app
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
 from umad.service import Accepted, Done, Event, Take, TokenLogprob, Tokens
@@ -67,6 +68,17 @@ class Scripted(AsyncClient):
             usage=USAGE,
             timings=Timings(queued_ms=0.0, first_token_ms=1.0, total_ms=2.0),
         )
+
+    @override
+    async def render(
+        self,
+        messages_: Sequence[ChatMessage] | None = None,
+        *,
+        chat: ChatOptions | None = None,
+        model: str | None = None,
+    ) -> ChatPrompt:
+        text = " ".join([turn.content for turn in messages_ or ()])
+        return ChatPrompt(template="{{ messages }}", text=text, ids=tuple(map(ord, text)))
 
     @override
     async def models(self) -> list[ModelRow]:

@@ -242,7 +242,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a grammar and a schema": (
         {"grammar": 'root ::= "x"', "json_schema": {}},
         400,
-        "json_schema",
+        "grammar",
     ),
     "too many alternatives": ({"n_probs": 1000}, 400, "n_probs"),
     "too many completions": ({"n_cmpl": 1000}, 400, "n_cmpl"),

@@ -39,6 +39,10 @@ SEEDS: dict[str, Any] = {
 BESIDES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "hi"},
     "/v1/responses": {"input": "hi"},
+    "/v1/responses/input_tokens": {"input": "hi"},
+    "/responses/input_tokens": {"input": "hi"},
+    "/completion": {"prompt": "hi"},
+    "/completions": {"prompt": "hi"},
     "/generate": {"prompt": "hi", "stream": False},
     "/forget": {"session": "s"},
     "/priority": {"session": "s"},

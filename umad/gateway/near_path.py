@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _ALIKE = 0.8
+_NEARLY_THE_SAME = 0.95
 _MOST_SEGMENTS = 16
 _QUOTED_CHARS = 128
 
@@ -45,12 +46,15 @@ def near_path(method: str, path: str, served: Sequence[ServedPath]) -> str | Non
             rank = (dropped, method not in one.methods, at)
             if best is None or rank < best:
                 best, meant = rank, (whole, one.methods)
-    if meant is None:
+    # A letter too few is a likelier slip than two segments too many.
+    if best is None or best[0] > 1:
         texts = {one.path: one.methods for one in served if "{" not in one.path}
-        alike = difflib.get_close_matches(f"/{'/'.join(asked)}".lower(), texts, 1, _ALIKE)
-        if not alike:
-            return None
-        meant = alike[0], texts[alike[0]]
+        least = _ALIKE if best is None else _NEARLY_THE_SAME
+        alike = difflib.get_close_matches(f"/{'/'.join(asked)}".lower(), texts, 1, least)
+        if alike:
+            meant = alike[0], texts[alike[0]]
+    if meant is None:
+        return None
     whole, methods = meant
     return f"{method if method in methods else methods[0]} {whole[:_QUOTED_CHARS]}"
 
