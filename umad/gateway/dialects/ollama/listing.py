@@ -67,14 +67,15 @@ def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:
     for key, fact in _INFO:
         if (value := model.get(fact)) is not None:
             info[f"{family}.{key}"] = value
+    capabilities = _capabilities(model)
     return {
         "modelfile": f"FROM {model['name']}\n",
         "parameters": parameters,
-        "template": "",
+        "template": _template(capabilities),
         "license": "",
         "details": details(model),
         "model_info": info,
-        "capabilities": _capabilities(model),
+        "capabilities": capabilities,
         "modified_at": written_at(model),
     }
 
@@ -104,6 +105,19 @@ def _capabilities(model: Facts) -> list[str]:
     if {"prefix", "suffix", "middle"} <= set(model.get("fim_tokens") or ()):
         found.append("insert")
     return found
+
+
+def _template(capabilities: Sequence[str]) -> str:
+    """Names what umad fills into a prompt, in Ollama's language. Clients look there for what a
+    model takes (Continue for `.Suffix`); the template that is run is the model's own, in Jinja.
+    """
+    if "completion" not in capabilities:
+        return ""
+    tools = "{{ .Tools }}" if "tools" in capabilities else ""
+    chat = "{{ .System }}" + tools + "{{ .Prompt }}"
+    if "insert" not in capabilities:
+        return chat
+    return "{{ if .Suffix }}{{ .Prompt }}{{ .Suffix }}{{ else }}" + chat + "{{ end }}"
 
 
 def _family(model: Facts) -> str:

@@ -6,9 +6,10 @@
     embeddings                             POST /v1/embeddings and /v1/rerank
     input_tokens                           counts a prompt's tokens without an answer
     models                                 GET /v1/models
-    responses                              POST /v1/responses; responses_items: its conversation as
-                                           turns; responses_writer: its events; responses_kept:
-                                           reads, lists and deletes stored responses
+    responses                              POST /v1/responses; responses_history: the items of its
+                                           conversation; responses_items: those as turns;
+                                           responses_writer: its events; responses_kept: reads,
+                                           lists and deletes stored responses
     turns, usage, logprobs, error_shape    shapes that these have in common
 
 Not: other dialects; nothing of theirs is imported.

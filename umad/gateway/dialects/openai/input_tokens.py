@@ -11,6 +11,7 @@ from umad.gateway.bodies.openai_chat import ChatCompletionBody
 from umad.gateway.bodies.openai_responses import ResponseBody
 from umad.gateway.dialects.openai import chat, responses
 from umad.gateway.dialects.openai.error_shape import OPENAI, OPENAI_RESPONSES
+from umad.gateway.dialects.openai.responses_history import conversation_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.request import GenerateRequest
@@ -27,7 +28,7 @@ async def _of_chat(call: GatewayCall) -> ASGIApp:
 
 async def _of_response(call: GatewayCall) -> ASGIApp:
     body = call.body(ResponseBody)
-    items = [*await responses.history_of(call, body), *body.items()]
+    items = await conversation_of(call, body)
     return await _counted(call, responses.request_of(body, items))
 
 

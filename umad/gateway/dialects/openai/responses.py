@@ -1,10 +1,10 @@
 """Serves POST /v1/responses: a chat whose turns are stored, so that the next turn only names it.
 
-Not: the order of events (`responses_writer`), the meaning of items (`responses_items`), nor reading
-stored responses (`responses_kept`).
+Not: the order of events (`responses_writer`), where the items of earlier turns come from
+(`responses_history`) and what they mean (`responses_items`), nor reading stored responses
+(`responses_kept`).
 """
 
-import json
 import secrets
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -20,12 +20,12 @@ from umad.gateway.bodies.openai_responses import Item, ResponseBody
 from umad.gateway.bodies.thinking import thinking_options
 from umad.gateway.dialects.openai.error_shape import OPENAI_RESPONSES
 from umad.gateway.dialects.openai.logprobs import chat_logprobs
+from umad.gateway.dialects.openai.responses_history import conversation_of
 from umad.gateway.dialects.openai.responses_items import turns_of
 from umad.gateway.dialects.openai.responses_writer import ResponseWriter
 from umad.gateway.dialects.openai.turns import choice_of, tools_of
 from umad.gateway.dialects.openai.usage import now_s
 from umad.gateway.endpoint import Endpoint
-from umad.gateway.errors import NotFound
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.replies import ChatReply, Said
 from umad.gateway.responses_store import Stored
@@ -91,22 +91,9 @@ def request_of(body: ResponseBody, items: list[Item]) -> GenerateRequest:
     )
 
 
-async def history_of(call: GatewayCall, body: ResponseBody) -> list[Item]:
-    """The items of all earlier turns. Raises `NotFound` if they are not stored (any more)."""
-    if body.previous_response_id is None:
-        return []
-    stored = await call.shared.store.get(body.previous_response_id, call.owner)
-    if stored is None:
-        raise NotFound(
-            f"no response {body.previous_response_id!r} is kept; send the whole conversation",
-            field="previous_response_id",
-        )
-    return [Item.model_validate(one) for one in json.loads(stored.items)]
-
-
 async def _create(call: GatewayCall) -> ASGIApp:
     body = call.body(ResponseBody)
-    items = [*await history_of(call, body), *body.items()]
+    items = await conversation_of(call, body)
     reply = await call.chat(request_of(body, items))
     writer = ResponseWriter(_blank(body, reply.accepted.model))
     if body.stream:

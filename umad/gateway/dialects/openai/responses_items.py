@@ -1,9 +1,11 @@
 """Translates the items of a response's conversation into a chat's turns.
 
 An assistant's turn is a run of items: thinking, text, calls. Items of unknown types are skipped:
-agents send those of tools that only OpenAI has.
+agents send those of tools that only OpenAI has. An item's id has that of its response in it, so
+that a reference to an item is followed without a list of all items.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +15,20 @@ from umad.gateway.bodies.openai_responses import Item
 from umad.gateway.bodies.past_turns import asked_now, json_text
 from umad.gateway.dialects.openai.turns import given_text, text_of
 
+_RESPONSE = "resp_"
+_ITEM_ID = re.compile(r"[a-z]+_([0-9a-f]{32})_[0-9]+")
 _RESULTS = ("function_call_output", "custom_tool_call_output")
+
+
+def item_id(kind: str, response_id: str, at: int) -> str:
+    """The id of the item `at` of a response's output; `kind` is how it begins."""
+    return f"{kind}_{response_id.removeprefix(_RESPONSE)}_{at}"
+
+
+def response_of(item_id: str) -> str | None:
+    """The id of the response that an item is of; None if umad did not make the item."""
+    found = _ITEM_ID.fullmatch(item_id)
+    return None if found is None else f"{_RESPONSE}{found[1]}"
 
 
 def turns_of(items: Sequence[Item], instructions: str | None) -> tuple[ChatMessage, ...]:

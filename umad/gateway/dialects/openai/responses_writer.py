@@ -9,7 +9,6 @@ One writer serves both kinds of answer: an answer that is not streamed drops the
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
-import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from umad.gateway.answer_parts import (
     Content,
     Reasoning,
 )
+from umad.gateway.dialects.openai.responses_items import item_id
 from umad.gateway.replies import new_call_id
 from umad.request import FinishReason, Usage
 
@@ -93,13 +93,13 @@ class ResponseWriter:
     # -- items ------------------------------------------------------------------------------------
 
     def _begin_message(self) -> Iterator[bytes]:
-        item = {"type": "message", "id": _id("msg"), "role": "assistant", "content": []}
+        item = {"type": "message", "id": self._next_id("msg"), "role": "assistant", "content": []}
         yield from self._begin_item(item)
         part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
         yield self._about("response.content_part.added", content_index=0, part=part)
 
     def _begin_reasoning(self) -> Iterator[bytes]:
-        item = {"type": "reasoning", "id": _id("rs"), "summary": [], "content": []}
+        item = {"type": "reasoning", "id": self._next_id("rs"), "summary": [], "content": []}
         yield from self._begin_item(item)
         part = {"type": "reasoning_text", "text": ""}
         yield self._about("response.content_part.added", content_index=0, part=part)
@@ -108,12 +108,15 @@ class ResponseWriter:
         yield from self._begin_item(
             {
                 "type": "function_call",
-                "id": _id("fc"),
+                "id": self._next_id("fc"),
                 "call_id": new_call_id(),
                 "name": name,
                 "arguments": "",
             }
         )
+
+    def _next_id(self, kind: str) -> str:
+        return item_id(kind, self.response["id"], len(self.output))
 
     def _begin_item(self, item: dict[str, Any]) -> Iterator[bytes]:
         yield from self._close()
@@ -169,7 +172,3 @@ class ResponseWriter:
         said = sse.event(kind, {"type": kind, "sequence_number": self._sequence, **fields})
         self._sequence += 1
         return said
-
-
-def _id(kind: str) -> str:
-    return f"{kind}_{secrets.token_hex(12)}"
