@@ -6,8 +6,10 @@ codex-rs/ollama/src/lib.rs and client.rs. Each test does what the source does wi
 """
 
 import json
+from typing import Any
 
 import httpx
+import pytest
 
 from tests.gateway.gateways import LiveGateway
 from umad.version import __version__
@@ -102,3 +104,21 @@ def test_umads_own_version_stands_beside_ollamas(gateway: LiveGateway) -> None:
     with gateway.http() as http:
         told: httpx.Response = http.get("/api/version")
     assert told.json()["umad"] == __version__
+
+
+@pytest.mark.parametrize("more", [{}, {"input": ""}, {"input": []}, {"input": None}])
+def test_vectors_of_nothing_load_the_model(gateway: LiveGateway, more: dict[str, Any]) -> None:
+    with gateway.http() as http:
+        told = http.post("/api/embed", json={"model": "nano", **more})
+        unknown = http.post("/api/embed", json={"model": "gpt-oss:20b", **more})
+    assert (told.status_code, told.json()) == (200, {"model": "nano", "embeddings": []})
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("more", [{}, {"prompt": ""}, {"prompt": None}])
+def test_the_older_vector_of_nothing_loads_it_too(
+    gateway: LiveGateway, more: dict[str, Any]
+) -> None:
+    with gateway.http() as http:
+        told = http.post("/api/embeddings", json={"model": "nano", **more})
+    assert (told.status_code, told.json()) == (200, {"embedding": []})

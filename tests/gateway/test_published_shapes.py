@@ -18,6 +18,7 @@ from openai.types import (
 )
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
+from openai.types.responses.input_token_count_response import InputTokenCountResponse
 from pydantic import BaseModel, TypeAdapter
 
 from tests.gateway.gateways import LiveGateway
@@ -25,6 +26,7 @@ from tests.gateway.scripted_service import TOOL, Scripted, post
 from umad.gateway.dialects import ENDPOINTS, metrics, native, page
 from umad.gateway.dialects.llamacpp import routes as llamacpp
 from umad.gateway.dialects.openai import embeddings as openai_embeddings
+from umad.gateway.dialects.openai import input_tokens
 
 Check = Callable[[Any], object]
 
@@ -121,6 +123,18 @@ SHAPES = [
             },
         ),
     ),
+    Shape(
+        method="POST",
+        path="/v1/responses/input_tokens",
+        body={"input": "Hello there"},
+        whole=InputTokenCountResponse.model_validate,
+    ),
+    Shape(
+        method="POST",
+        path="/v1/chat/completions/input_tokens",
+        body={"messages": TURNS},
+        whole=InputTokenCountResponse.model_validate,
+    ),
     Shape(method="GET", path="/v1/responses/{id}", whole=Response.model_validate),
     Shape(
         method="GET",
@@ -204,6 +218,8 @@ SHAPES = [
 NO_PACKAGE = (
     *(*native.ENDPOINTS, *metrics.ENDPOINTS, *page.ENDPOINTS, *llamacpp.ENDPOINTS),
     *[one for one in openai_embeddings.ENDPOINTS if "rerank" in one.path],
+    # llama-server's paths, which have no /v1.
+    *[one for one in input_tokens.ENDPOINTS if not one.path.startswith("/v1/")],
 )
 REFUSED = {
     ("POST", path) for path in (*("/api/pull", "/api/push", "/api/create", "/api/copy"),)

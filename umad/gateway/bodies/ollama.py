@@ -113,10 +113,10 @@ class OllamaGenerateBody(_OllamaGeneration):
 
 
 class EmbedBody(_OllamaBody):
-    """`POST /api/embed`."""
+    """`POST /api/embed`. Without an input it loads or unloads the model."""
 
     model: str = Field(min_length=1)
-    input: str | list[str]
+    input: str | list[str] = ""
     truncate: Flag = True
     dimensions: Annotated[StrictInt, Field(ge=1), AS_WHOLE] | None = None
     keep_alive: KeepAlive | None = None
@@ -124,10 +124,10 @@ class EmbedBody(_OllamaBody):
 
 
 class OllamaEmbeddingsBody(_OllamaBody):
-    """`POST /api/embeddings`, the older spelling with one text."""
+    """`POST /api/embeddings`, the older spelling with one text. Without it, it loads or unloads."""
 
     model: str = Field(min_length=1)
-    prompt: str
+    prompt: str = ""
     keep_alive: KeepAlive | None = None
     options: Options | None = None
 

@@ -9,6 +9,7 @@ and deleting models are not served yet, and the answer says so.
 import asyncio
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+from typing import Literal
 
 from starlette.types import ASGIApp
 
@@ -52,7 +53,7 @@ from umad.version import __version__
 # The Ollama whose published API this dialect follows; it is the first with /v1/messages. Clients
 # ask for at least 0.6.4 (VS Code) or 0.13.4 (Codex), and take umad's own number for a too old one.
 OLLAMA_VERSION = "0.14.1"
-Lines = ChatLines | GenerateLines
+Kept = OllamaChatBody | OllamaGenerateBody | EmbedBody | OllamaEmbeddingsBody
 # So many tokens of the context are left for an insertion whose length was not said.
 INSERT_TOKENS = 128
 
@@ -61,7 +62,7 @@ async def _chat(call: GatewayCall) -> ASGIApp:
     body = call.body(OllamaChatBody)
     lines = ChatLines(model=body.model, created_at=_now())
     if not body.messages:
-        return answer(dict(await _keep(call, body, lines)))
+        return answer(dict(lines.end(await _keep(call, body))))
     reply = await call.chat(chat_request(body))
     return await _answered(call, body, ChatAnswer(call, reply, lines).lines())
 
@@ -70,7 +71,7 @@ async def _generate(call: GatewayCall) -> ASGIApp:
     body = call.body(OllamaGenerateBody)
     lines = GenerateLines(model=body.model, created_at=_now())
     if not body.prompt and not body.suffix:
-        return answer(dict(await _keep(call, body, lines)))
+        return answer(dict(lines.end(await _keep(call, body))))
     if body.suffix or body.raw:
         request = await _insert(call, body) if body.suffix else generate_request(body)
         generation = await call.open(request)
@@ -118,18 +119,18 @@ async def _pieces(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, No
         yield sse.line(line)
 
 
-async def _keep(call: GatewayCall, body: OllamaChatBody | OllamaGenerateBody, lines: Lines) -> Line:
+async def _keep(call: GatewayCall, body: Kept) -> Literal["load", "unload"]:
     """Serve an empty request: load the model, or unload it once nobody uses it."""
     if body.keep_alive != 0:
         await call.service.load(await call.local(body.model) or "")
         call.shared.models.forget()
-        return lines.end("load")
+        return "load"
     row = await call.row(body.model)
     # Running requests of others would fail; Ollama waits for them, too.
     if not row.get("live"):
         await call.service.unload(str(row["name"]))
         call.shared.models.forget()
-    return lines.end("unload")
+    return "unload"
 
 
 def _now() -> str:
@@ -141,6 +142,9 @@ def _now() -> str:
 
 async def _embed(call: GatewayCall) -> ASGIApp:
     body = call.body(EmbedBody)
+    if not body.input:
+        await _keep(call, body)
+        return answer({"model": body.model, "embeddings": []})
     began_s = asyncio.get_running_loop().time()
     found = await call.embed(
         EmbedRequest(
@@ -164,6 +168,9 @@ async def _embed(call: GatewayCall) -> ASGIApp:
 
 async def _embeddings(call: GatewayCall) -> ASGIApp:
     body = call.body(OllamaEmbeddingsBody)
+    if not body.prompt:
+        await _keep(call, body)
+        return answer({"embedding": []})
     request = EmbedRequest(inputs=(body.prompt,), model=body.model, normalize=False, truncate=True)
     found = await call.embed(request)
     return answer({"embedding": found.vectors[0].tolist()})
