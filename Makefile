@@ -153,7 +153,7 @@ $(STAMP_CLIENTS): $(STAMP)
 $(STAMP_HARNESS): $(STAMP_BENCH)
 	$(BIN)/python -m venv $(VENV)/harness
 	$(VENV)/harness/bin/python -m pip install --quiet --disable-pip-version-check \
-	  'lm_eval[api]==0.4.13' 'transformers>=4.50'
+	  'lm_eval[api]==0.4.13' 'transformers==5.24.0'
 	@touch $@
 
 # Its plugin for pytest would change umad's own tests.

@@ -115,7 +115,7 @@ def test_an_engine_with_background_work_steps_back_for_another_ones_interactive_
     assert after >= 100
 
 
-@pytest.mark.parametrize("budget", ["0", "-1GBps", "900TBps"])
+@pytest.mark.parametrize("budget", ["0", "-1GBps"])
 def test_a_budget_that_cannot_be_is_refused_at_start_naming_the_line(
     short_tmp_path: Path, budget: str
 ) -> None:
@@ -141,7 +141,7 @@ def test_a_budget_that_cannot_be_is_refused_at_start_naming_the_line(
 def test_a_budget_on_the_command_line_is_refused_by_the_flags_name(short_tmp_path: Path) -> None:
     ended = subprocess.run(
         [
-            *(sys.executable, "-m", "umad", "serve", "--bmt-budget", "900TBps"),
+            *(sys.executable, "-m", "umad", "serve", "--bmt-budget", "-1GBps"),
             *("--socket", str(short_tmp_path / "u.sock")),
         ],
         capture_output=True,
@@ -152,4 +152,4 @@ def test_a_budget_on_the_command_line_is_refused_by_the_flags_name(short_tmp_pat
     )
 
     assert ended.returncode == 2
-    assert "--bmt-budget-gbps: bmt_budget_gbps is 900000 GB/s" in ended.stderr
+    assert "--bmt-budget-gbps: bmt_budget_gbps must be auto, or a rate above zero" in ended.stderr
