@@ -67,6 +67,37 @@ class ParkDrop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateSave:
+    """Copy the state of `seq`, which holds exactly `n_tokens` tokens, to host memory as checkpoint
+    `key`. A state is what recurrent layers, and layers with a small window, keep of a sequence. It
+    is true at the sequence's present end only."""
+
+    seq: int
+    key: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateLoad:
+    """Put checkpoint `key` into `seq`, which ends at `n_tokens` afterwards.
+
+    The cells of positions [0, n_tokens) are there already: a copy of cells brings the state of its
+    source along, so the state comes last.
+    """
+
+    key: int
+    seq: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDrop:
+    """Free checkpoint `key`."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSave:
     """Write the cells that are parked under `key` to the file of `session`, while steps go on."""
 
@@ -110,19 +141,25 @@ class DiskDone:
 
 
 SessionOp = SessionSave | SessionFetch | SessionForget
-MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop | SessionOp
+StateOp = StateSave | StateLoad | StateDrop
+MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop | StateOp | SessionOp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseKept:
     """The results of one plan's memory operations."""
 
-    # Bytes moved by parking and restoring; the other operations move none.
+    # Bytes moved by copies to and from host memory; the other operations move none.
     copied_bytes: int = 0
-    # Milliseconds that parking and restoring took.
+    # Milliseconds that those copies took.
     copy_ms: float = 0.0
     # Keys that could not be parked or restored. Their operations changed nothing.
     failed: tuple[int, ...] = ()
+    # (key, bytes) of every checkpoint that was saved.
+    saved_states: tuple[tuple[int, int], ...] = ()
+    # Keys of checkpoints that could not be saved or loaded. A save that failed left nothing. After
+    # a load that failed the sequence is empty.
+    failed_states: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
