@@ -99,24 +99,31 @@ class StateDrop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSave:
-    """Write the cells that are parked under `key` to the file of `session`, while steps go on."""
+    """Write the cells that are parked under `key` to the file of `session`, while steps go on, and
+    the checkpoints `states` with them."""
 
     session: str
+    # -1 for a model that keeps states alone: it has no cells to write.
     key: int
     # int32 (n,): the tokens of all cells under `key`.
     tokens: NDArray[np.int32]
+    # (key of a checkpoint, after how many of `tokens` it was taken), ascending by the second.
+    states: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFetch:
     """Read the first `n_slabs` slabs of the file of `session` into host memory, as `key`, while
-    steps go on."""
+    steps go on, and some of its states as checkpoints."""
 
     session: str
     key: int
+    # 0 for a model that keeps states alone.
     n_slabs: int
     # int32 (n,): the tokens that the file is expected to hold. A file of other tokens is refused.
     tokens: NDArray[np.int32]
+    # (new key, n): the file's state after `n` tokens becomes the checkpoint of that key.
+    states: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,15 +83,23 @@ class Submission:
     leaves_nothing: bool = False
     # Every position of its prompt is computed with logits.
     scores_prompt: bool = False
+    # How many tokens the prompt has up to the end of each of its turns, ascending and less than
+    # `n_prompt`. The last one is where the generation prompt begins. The model's state is worth
+    # keeping there: the next turn of the chat agrees with this one up to such a place.
+    marks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """The positions [start, end) that a request gets back from host memory, parked under `key`."""
+    """What a request gets back from host memory: the cells of the positions [start, end), which
+    are parked under `key`, and then the state of a checkpoint."""
 
+    # -1 where all cells are in the pool and only a state is put back.
     key: int
     start: int
     end: int
+    # The checkpoint whose state is put back last; None for a model without states.
+    state: int | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -1,7 +1,8 @@
 """Holds the values that a scheduler is made from. `assembly.assemble` makes it. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ class SchedulerSpec:
     lanes: Mapping[str, LaneSettings]
     # A request may take over the beginning of another sequence's cells.
     can_share_prefix: bool = True
+    # The places at which another sequence's beginning may end. "states": only at the sequence's
+    # present end, and where a checkpoint of its state was taken.
+    shares_at: Literal["anywhere", "states"] = "anywhere"
     # Tells which sequences still have their beginnings, for a model with windows; None for a model
     # without.
     beginnings: Beginnings | None = None
@@ -51,6 +55,9 @@ class SchedulerSpec:
     skip_ms: float = 0.0
     # Tokens of the sessions on disk by name; None where sessions are not saved.
     saved: Mapping[str, NDArray[np.int32]] | None = None
+    # After how many tokens the states in those sessions' files were taken, ascending. Sessions
+    # whose files hold no state may be missing.
+    saved_states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     # The most that one embedding decode may hold.
     embeds: EmbedShape = ONE_TEXT
 

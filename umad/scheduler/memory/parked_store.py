@@ -30,6 +30,10 @@ class ParkShape:
     slice_cells: int
     # Host memory of one slab, full or not.
     slab_bytes: int
+    # The most host memory that one checkpoint of a state takes; 0 for a model without states.
+    state_bytes: int = 0
+    # The model has cells to park beside its states. Where it has none, nothing lies in slabs.
+    has_cells: bool = True
 
     def slabs(self, n_tokens: int) -> int:
         """How many slabs `n_tokens` tokens take."""
