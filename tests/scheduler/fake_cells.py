@@ -23,6 +23,9 @@ from umad.step import (
     SessionFetch,
     SessionForget,
     SessionSave,
+    StateDrop,
+    StateLoad,
+    StateSave,
     StepPlan,
 )
 
@@ -80,6 +83,8 @@ class FakeCells:
                     self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
                     if not op.keep_tokens:
                         self.begins.pop(op.seq, None)
+                case StateSave() | StateLoad() | StateDrop():
+                    raise AssertionError("this pool has no states")
                 case ParkDrop():
                     self.slabs.pop(op.key, None)
                 case SessionSave():

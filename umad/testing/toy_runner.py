@@ -20,6 +20,9 @@ from umad.step import (
     SessionFetch,
     SessionForget,
     SessionSave,
+    StateDrop,
+    StateLoad,
+    StateSave,
     StepPlan,
 )
 from umad.testing.toy_cells import ToyCells
@@ -78,6 +81,7 @@ class ToyRunner:
         if not operations:
             return NOTHING_KEPT
         began_ns, copied_bytes, failed = self._now_ns(), 0, list[int]()
+        failed_states: list[int] = []
         for operation in operations:
             match operation:
                 case SeqCopy():
@@ -89,6 +93,10 @@ class ToyRunner:
                     copied_bytes += n_bytes
                     if not n_bytes:
                         failed.append(operation.key)
+                case StateSave() | StateLoad():
+                    failed_states.append(operation.key)
+                case StateDrop():
+                    pass  # no state was ever saved
                 case ParkDrop():
                     if self._slabs is not None:
                         self._slabs.drop(operation.key)
@@ -99,7 +107,10 @@ class ToyRunner:
                         self._disk.begin(operation)
         ms = (self._now_ns() - began_ns) / NS_PER_MS
         return HouseKept(
-            copied_bytes=copied_bytes, copy_ms=ms if copied_bytes else 0.0, failed=tuple(failed)
+            copied_bytes=copied_bytes,
+            copy_ms=ms if copied_bytes else 0.0,
+            failed=tuple(failed),
+            failed_states=tuple(failed_states),
         )
 
     def _copy(self, operation: SeqPark | SeqRestore) -> int:

@@ -27,6 +27,9 @@ from umad.step import (
     SessionForget,
     SessionOp,
     SessionSave,
+    StateDrop,
+    StateLoad,
+    StateSave,
     StepPlan,
 )
 from umad.units import NS_PER_MS
@@ -80,6 +83,7 @@ class DecodeRunner:
         if not operations:
             return NOTHING_KEPT
         failed: list[int] = []
+        failed_states: list[int] = []
         copied_bytes = copy_ns = 0
         for operation in operations:
             match operation:
@@ -87,6 +91,10 @@ class DecodeRunner:
                     self._context.copy(operation.source, operation.target, operation.n_tokens)
                 case SeqTrim():
                     self._trim(operation)
+                case StateSave() | StateLoad():
+                    failed_states.append(operation.key)
+                case StateDrop():
+                    pass  # no state was ever saved
                 case ParkDrop():
                     if self._parked is not None:
                         self._parked.drop(operation.key)
@@ -100,7 +108,10 @@ class DecodeRunner:
                     if not n_bytes:
                         failed.append(operation.key)
         return HouseKept(
-            copied_bytes=copied_bytes, copy_ms=copy_ns / NS_PER_MS, failed=tuple(failed)
+            copied_bytes=copied_bytes,
+            copy_ms=copy_ns / NS_PER_MS,
+            failed=tuple(failed),
+            failed_states=tuple(failed_states),
         )
 
     def _begin(self, operation: SessionOp, failed: list[int]) -> None:
