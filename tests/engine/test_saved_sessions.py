@@ -1,15 +1,20 @@
 """Conversations that outlive their engine: the real engine, real files, the model that ships."""
 
+import json
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.engine.harness import Completion, RunningEngine, engine
 from tests.live import wait_until
+from umad.engine.sessions.file import MAGIC, Slab, read_head, read_slabs, write
+from umad.engine.sessions.folder import mark_of
 from umad.protocol.link import Stop
 
 # With quantised KV the bits do not depend on how a prompt was sliced, so tokens can be compared.
@@ -114,6 +119,69 @@ def test_a_damaged_file_is_refused_and_the_turn_computed(
     assert turn.ending.cached_tokens == 0
     assert words.count("a saved session is not used") == 1
     assert not files(tmp_path)
+
+
+def rewritten(file: Path, change: Callable[[list[Slab]], None]) -> None:
+    """The file as somebody would write it whose digests are right."""
+    with file.open("rb") as old:
+        old.seek(len(MAGIC))
+        length = int.from_bytes(old.read(4), "little")
+        about = json.loads(old.read(length))["about"]
+        old.seek(0)
+        head = read_head(old, about)
+        slabs = read_slabs(old, head, [np.zeros(part.n_bytes, np.uint8) for part in head.slabs])
+    change(slabs)
+    with file.open("wb") as new:
+        write(new, about=about, session=head.session, tokens=head.tokens, slabs=slabs)
+
+
+def test_cells_of_other_positions_are_found_out_and_their_file_is_removed(
+    nano_path: Path, tmp_path: Path, undisturbed: tuple[list[int], list[int]]
+) -> None:
+    answer = saved_once(nano_path, tmp_path)
+    (file,) = files(tmp_path)
+    rewritten(file, list.reverse)
+
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+        running.ready()
+        turn = second_turn(running, answer)
+        wait_until(lambda: not files(tmp_path), what="the end of the file")
+        words = running.stderr
+
+    assert turn.ids == undisturbed[1]
+    assert words.count("a saved session could not be put back") == 1
+
+
+def test_a_file_is_not_tried_again_once_its_engine_has_ended_over_it(
+    nano_path: Path, tmp_path: Path, undisturbed: tuple[list[int], list[int]]
+) -> None:
+    answer = saved_once(nano_path, tmp_path)
+    (file,) = files(tmp_path)
+    mark_of(file).touch()  # as an engine leaves it that ends while it puts the file back
+
+    with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+        running.ready()
+        turn = second_turn(running, answer)
+        words = running.stderr
+
+    assert turn.ids == undisturbed[1]
+    assert turn.ending.cached_tokens == 0
+    assert words.count("was being put back when the engine ended") == 1
+
+
+def test_a_file_that_has_been_put_back_outlives_a_killed_engine(
+    nano_path: Path, tmp_path: Path
+) -> None:
+    answer = saved_once(nano_path, tmp_path)
+    for _ in range(2):
+        with engine(nano_path, **SMALL, session_dir=str(tmp_path)) as running:
+            running.ready()
+            turn = second_turn(running, answer)
+            wait_until(lambda: not list(tmp_path.glob("*/*.tried")), what="the end of the mark")
+            running.process.kill()
+            running.wait()
+
+        assert turn.ending.cached_tokens >= len(FIRST) + 19
 
 
 def test_cells_of_other_weights_or_another_cache_are_never_put_back(

@@ -52,6 +52,15 @@ FORGED: dict[str, bytes] = {
     "half a million slabs": forged(head(slabs=[1] * 500_000), TOKENS),
     "slabs that are none": forged(head(slabs={"a": 1}), TOKENS),
     "slabs of text": forged(head(slabs=["a"]), TOKENS),
+    "a state of 2**62 bytes": forged(head(states=[[4, 2**62]]), TOKENS),
+    "a state beyond the tokens": forged(head(states=[[5, 1]]), TOKENS),
+    "a state before the tokens": forged(head(states=[[0, 1]]), TOKENS),
+    "two states of one place": forged(head(states=[[4, 1], [4, 1]]), TOKENS),
+    "states without order": forged(head(states=[[4, 1], [3, 1]]), TOKENS),
+    "states that are none": forged(head(states=7), TOKENS),
+    "states of text": forged(head(states=["ab"]), TOKENS),
+    "a state of truth": forged(head(states=[[True, True]]), TOKENS),
+    "a state of nothing": forged(head(states=[[4, 0]]), TOKENS),
     "no tokens": forged(head(n_tokens=0)),
     "tokens without number": forged(head(n_tokens=float("nan"))),
     "about nothing": forged(head(about=[])),
@@ -80,7 +89,9 @@ def test_a_forged_file_is_refused_and_removed_for_next_to_nothing(
     again.close()
 
 
-@pytest.mark.parametrize("what", ["sixteen million tokens", "a slab of 2**62 bytes"])
+@pytest.mark.parametrize(
+    "what", ["sixteen million tokens", "a slab of 2**62 bytes", "a state of 2**62 bytes"]
+)
 def test_what_it_says_of_its_size_is_not_read_ahead(what: str, tmp_path: Path) -> None:
     path = tmp_path / "s.kv"
     path.write_bytes(FORGED[what])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from umad.engine.sessions.file import read_name
-from umad.engine.sessions.folder import file_name
+from umad.engine.sessions.folder import file_name, mark_of
 from umad.forgetting import ForgetScope
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class SavedSessions:
                 continue  # it belongs to somebody else, or to an unknown owner
             try:
                 path.unlink()
+                mark_of(path).unlink(missing_ok=True)
             except FileNotFoundError:
                 continue  # its engine was quicker
             except OSError as error:

@@ -1,4 +1,5 @@
-"""Defines the seam to host memory: slabs of cells that a backend copies out of its pool and back.
+"""Defines the seam to host memory: slabs of cells, and checkpoints of states, that a backend copies
+out of its pool and back.
 
 Not: what is parked, and when (`umad.scheduler.memory.parking`), or the files of sessions
 (`sessions.file`). Owner: the step thread.
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.sessions.file import Slab
-from umad.step import SeqPark, SeqRestore
+from umad.step import SeqPark, SeqRestore, StateLoad, StateSave
 
 
 class SlabStore(Protocol):
@@ -46,4 +47,42 @@ class SlabStore(Protocol):
 
     def memory(self) -> NDArray[np.uint8]:
         """Memory for one slab: uint8 (slab_bytes,)."""
+        ...
+
+
+class StateStore(Protocol):
+    """Keeps checkpoints in host memory. A checkpoint is one uint8 array."""
+
+    def save(self, operation: StateSave) -> int:
+        """Copy a state out. Returns the bytes copied; 0 where it failed, and then there is no such
+        checkpoint.
+        """
+        ...
+
+    def load(self, operation: StateLoad) -> int:
+        """Put a state back. Returns the bytes copied; 0 where it failed, and then the sequence is
+        empty.
+        """
+        ...
+
+    def drop(self, key: int) -> None:
+        """Forget a checkpoint; an unknown key does nothing."""
+        ...
+
+    def lend(self, key: int) -> Slab | None:
+        """Lend a checkpoint to another thread for reading, until `take_back`; None where there is
+        no such one.
+        """
+        ...
+
+    def take_back(self, state: Slab) -> None:
+        """The other thread reads this checkpoint no longer."""
+        ...
+
+    def put(self, key: int, state: Slab) -> None:
+        """Keep a checkpoint that was read from a file as that of `key`."""
+        ...
+
+    def memory(self, n_bytes: int) -> NDArray[np.uint8]:
+        """Memory for one checkpoint: uint8 (n_bytes,)."""
         ...

@@ -20,6 +20,7 @@ from umad.engine.chats.template_process import TemplateProcess
 from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.constraints.guidance import Guidance
 from umad.engine.embedding.intake import EmbedIntake
+from umad.engine.execution import StepRunner
 from umad.engine.facts import StepTraffic
 from umad.engine.launch import EngineOptions
 from umad.engine.mail.emitter import Emitter
@@ -28,6 +29,7 @@ from umad.engine.mail.mailbox import Desk, Mailbox
 from umad.engine.mail.step_mail import StepMail
 from umad.engine.mail.step_tally import StepTally
 from umad.engine.sessions.disk import SessionDisk
+from umad.engine.sessions.trials import TriedRunner
 from umad.engine.steps import spinning
 from umad.engine.steps.cutter import Cutter
 from umad.engine.steps.loop import StepLoop
@@ -91,6 +93,11 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     slabs, disk = model.slabs(), None
     if slabs is not None and model.sessions is not None:
         disk = SessionDisk(model.sessions, slabs, put=inbox.put, now_ns=clock.now_ns)
+    runner: StepRunner = model.runner(
+        cutter=cutter, now_ns=clock.now_ns, watch=watch, slabs=slabs, disk=disk
+    )
+    if disk is not None:
+        runner = TriedRunner(runner, disk.trials)
 
     def at_rest() -> None:
         if model.cost_file is not None:
@@ -98,9 +105,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
 
     loop = StepLoop(
         scheduler=_scheduler(options, model, traffic),
-        runner=model.runner(
-            cutter=cutter, now_ns=clock.now_ns, watch=watch, slabs=slabs, disk=disk
-        ),
+        runner=runner,
         inbox=inbox,
         emit=emitter.put,
         traffic=traffic,
@@ -153,6 +158,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     gc.disable()
     emitter.put(EngineReady(facts=model.facts.as_map()))
     loop.run()
+    if disk is not None:
+        disk.end()
     if model.cost_file is not None:
         model.cost_file.write(model.cost)
     embedder.close()
@@ -237,6 +244,7 @@ def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -
             skip_ms=able.skip_ms,
             parking=model.parking,
             saved=None if model.sessions is None else model.sessions.found,
+            saved_states={} if model.sessions is None else model.sessions.found_states,
             embeds=model.embeds.shape,
             most_scored_rows=most_scored_rows(model.facts.n_vocab, model.facts.max_seqs),
         )

@@ -1,12 +1,17 @@
-"""Reads and writes one conversation's KV cells in a file, and checks a file before it is believed.
+"""Reads and writes one conversation's memory in a file, and checks a file before it is believed.
 
-    magic, length of the head (uint32), head (JSON), token ids (int32), digest of all that;
-    then each slab, as llama.cpp saved it, and its digest
+    magic, length of the head (uint32), head (JSON), token ids (int32), digest of each part;
+    digest of all that; then the parts, as llama.cpp saved them: slabs of cells, then states
 
-All little-endian. A digest is BLAKE2b over the digest before it and the bytes, so no part can come
-from another file. The head's `about` says what the cells depend on: a format, a model's weights, a
-cache's type, a version of llama.cpp. A file about anything else is refused, and so is a file that
-is cut short or differs in a bit. llama.cpp is never given a file just to see whether it takes it.
+All little-endian. A digest is BLAKE2b. The one before the parts covers theirs, so no part can come
+from another file or stand in another's place, and a part can be read without those before it. The
+head's `about` says what the parts depend on: a format, a model's weights, a cache's type, a version
+of llama.cpp. A file about anything else is refused, and so is a file that is cut short or differs
+in a bit. llama.cpp is never given a file just to see whether it takes it.
+
+A model with recurrent layers, or with windows at their size, has states beside its cells: each is
+true after exactly so many tokens, and the head says after how many. A model of recurrent layers
+alone has no slabs.
 Not: where files lie and which are removed (`sessions.folder`). Owner: the calling thread; one at a
 time.
 """
@@ -17,7 +22,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +34,25 @@ _MOST_TOKENS = 2**24
 _LENGTH_BYTES = 4
 
 About = dict[str, Any]
-# A slab's memory, uint8 (n,), and how many of its bytes are used.
+# A part's memory, uint8 (n,), and how many of its bytes are used.
 Slab = tuple[NDArray[np.uint8], int]
+# After how many tokens a state was taken, and the state.
+StateAt = tuple[int, Slab]
 
 
 class BadSessionFile(Exception):
     """The file must not be used. The text says why; it continues a sentence that
     begins with "it".
     """
+
+
+class Part(NamedTuple):
+    """A slab or a state within a file."""
+
+    # Where it begins, in bytes.
+    at: int
+    n_bytes: int
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,18 +62,23 @@ class Head:
     session: str
     # int32 (n,).
     tokens: NDArray[np.int32]
-    # Bytes of each slab.
-    slabs: tuple[int, ...]
-    # Digest of everything before the slabs.
-    digest: bytes
-    # Where the first slab begins.
-    slabs_at: int
+    slabs: tuple[Part, ...]
+    # By the number of tokens after which it was taken; ascending.
+    states: dict[int, Part]
 
 
-def file_bytes(*, about: About, session: str, n_tokens: int, slabs: Sequence[Slab]) -> int:
+def file_bytes(
+    *,
+    about: About,
+    session: str,
+    n_tokens: int,
+    slabs: Sequence[Slab],
+    states: Sequence[StateAt] = (),
+) -> int:
     """The length of the file that `write` would make of this."""
-    head = len(_head(about, session, n_tokens, slabs)) + _LENGTH_BYTES + len(MAGIC) + 4 * n_tokens
-    return head + _DIGEST_BYTES + sum(n_bytes + _DIGEST_BYTES for _, n_bytes in slabs)
+    head = len(MAGIC) + _LENGTH_BYTES + len(_head(about, session, n_tokens, slabs, states))
+    parts = [n_bytes for _, n_bytes in _parts(slabs, states)]
+    return head + 4 * n_tokens + _DIGEST_BYTES * (len(parts) + 1) + sum(parts)
 
 
 def write(
@@ -67,18 +88,21 @@ def write(
     session: str,
     tokens: NDArray[np.int32],
     slabs: Sequence[Slab],
+    states: Sequence[StateAt] = (),
 ) -> None:
-    """Write the whole file. Raises `OSError`."""
-    head = _head(about, session, tokens.size, slabs)
+    """Write the whole file. states: ascending. Raises `OSError`."""
+    head = _head(about, session, tokens.size, slabs, states)
     begin = MAGIC + len(head).to_bytes(_LENGTH_BYTES, "little") + head + _le(tokens).tobytes()
-    digest = _digest(b"", begin)
-    file.write(begin)
-    file.write(digest)
-    for memory, n_bytes in slabs:
+    parts = _parts(slabs, states)
+    # The digests are written last, though they stand first, so that each part is read from memory
+    # once for both: its digest and its bytes.
+    file.seek(len(begin) + _DIGEST_BYTES * (len(parts) + 1))
+    for memory, n_bytes in parts:
         data = memory[:n_bytes].data
-        digest = _digest(digest, data)
+        begin += _digest(data)
         file.write(data)
-        file.write(digest)
+    file.seek(0)
+    file.write(begin + _digest(begin))
 
 
 def read_head(file: BufferedReader, about: About) -> Head:
@@ -91,22 +115,26 @@ def read_head(file: BufferedReader, about: About) -> Head:
     if n_head > _MOST_HEAD_BYTES:
         raise BadSessionFile("has a head that is too long")
     text = file.read(n_head)
-    session, n_tokens, slabs = _parsed(text, about)
-    if 4 * n_tokens + sum(slabs) > length:
+    session, n_tokens, slabs, states = _parsed(text, about)
+    sizes = [*slabs, *(n_bytes for _, n_bytes in states)]
+    if 4 * n_tokens + _DIGEST_BYTES * len(sizes) + sum(sizes) > length:
         raise BadSessionFile("is cut short")
     ids = file.read(4 * n_tokens)
-    digest = file.read(_DIGEST_BYTES)
-    if digest != _digest(b"", begin + text + ids):
+    digests = file.read(_DIGEST_BYTES * len(sizes))
+    if file.read(_DIGEST_BYTES) != _digest(begin + text + ids + digests):
         raise BadSessionFile("is damaged")
-    slabs_at = file.tell()
-    if length != slabs_at + sum(n_bytes + _DIGEST_BYTES for n_bytes in slabs):
+    at, parts = file.tell(), list[Part]()
+    for number, n_bytes in enumerate(sizes):
+        digest = digests[_DIGEST_BYTES * number : _DIGEST_BYTES * (number + 1)]
+        parts.append(Part(at, n_bytes, digest))
+        at += n_bytes
+    if at != length:
         raise BadSessionFile("is cut short, or longer than it should be")
     return Head(
         session=session,
         tokens=np.frombuffer(ids, "<i4").astype(np.int32),
-        slabs=slabs,
-        digest=digest,
-        slabs_at=slabs_at,
+        slabs=tuple(parts[: len(slabs)]),
+        states=dict(zip((place for place, _ in states), parts[len(slabs) :], strict=True)),
     )
 
 
@@ -132,50 +160,78 @@ def read_slabs(
     """Read the first slabs, one into each of `memories`. Raises `BadSessionFile`, `OSError`."""
     if len(memories) > len(head.slabs):
         raise BadSessionFile("has fewer slabs than were asked for")
-    file.seek(head.slabs_at)
-    digest, found = head.digest, list[Slab]()
-    for memory, n_bytes in zip(memories, head.slabs, strict=False):
-        if n_bytes > memory.size:
-            raise BadSessionFile("has slabs of another size")
-        data = memory[:n_bytes].data
-        if file.readinto(data) != n_bytes:
-            raise BadSessionFile("is cut short")
-        digest = _digest(digest, data)
-        if file.read(_DIGEST_BYTES) != digest:
-            raise BadSessionFile("is damaged")
-        found.append((memory, n_bytes))
-    return found
+    return [
+        _read_part(file, part, memory) for part, memory in zip(head.slabs, memories, strict=False)
+    ]
 
 
-def _head(about: About, session: str, n_tokens: int, slabs: Sequence[Slab]) -> bytes:
+def read_state(file: BufferedReader, head: Head, n_tokens: int, memory: NDArray[np.uint8]) -> Slab:
+    """Read the state after `n_tokens` tokens. Raises `BadSessionFile`, `OSError`."""
+    part = head.states.get(n_tokens)
+    if part is None:
+        raise BadSessionFile("has no state of the place that was asked for")
+    return _read_part(file, part, memory)
+
+
+def _read_part(file: BufferedReader, part: Part, memory: NDArray[np.uint8]) -> Slab:
+    if part.n_bytes > memory.size:
+        raise BadSessionFile("has parts of another size")
+    file.seek(part.at)
+    data = memory[: part.n_bytes].data
+    if file.readinto(data) != part.n_bytes:
+        raise BadSessionFile("is cut short")
+    if _digest(data) != part.digest:
+        raise BadSessionFile("is damaged")
+    return memory, part.n_bytes
+
+
+def _parts(slabs: Sequence[Slab], states: Sequence[StateAt]) -> list[Slab]:
+    return [*slabs, *(state for _, state in states)]
+
+
+def _head(
+    about: About,
+    session: str,
+    n_tokens: int,
+    slabs: Sequence[Slab],
+    states: Sequence[StateAt],
+) -> bytes:
     head = {
         "about": about,
         "session": session,
         "n_tokens": n_tokens,
         "slabs": [n_bytes for _, n_bytes in slabs],
+        "states": [[place, n_bytes] for place, (_, n_bytes) in states],
     }
     return json.dumps(head, separators=(",", ":")).encode()
 
 
-def _parsed(text: bytes, about: About) -> tuple[str, int, tuple[int, ...]]:
+def _parsed(
+    text: bytes, about: About
+) -> tuple[str, int, tuple[int, ...], tuple[tuple[int, int], ...]]:
     try:
         head = json.loads(text)
         theirs = head["about"]
-        session, n_tokens, slabs = head["session"], head["n_tokens"], tuple(head["slabs"])
         differing = [key for key in {**about, **theirs} if theirs.get(key) != about.get(key)]
         if differing:
             raise BadSessionFile(f"is of another {' and another '.join(differing)}")
+        session, n_tokens, slabs = head["session"], head["n_tokens"], tuple(head["slabs"])
+        states = tuple((place, n_bytes) for place, n_bytes in head.get("states", ()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadSessionFile("has a head that cannot be read") from None
+    places = [place for place, _ in states]
     if (
         not isinstance(session, str)
         or not _is_utf8(session)
-        or type(n_tokens) is not int
-        or not 0 < n_tokens <= _MOST_TOKENS
+        or not all(type(n) is int and n > 0 for n in (n_tokens, *places))
+        or not len(slabs) <= n_tokens <= _MOST_TOKENS
         or not all(type(n_bytes) is int and n_bytes > 0 for n_bytes in slabs)
+        or not all(type(n_bytes) is int and n_bytes > 0 for _, n_bytes in states)
+        or places != sorted(set(places))
+        or max(places, default=0) > n_tokens
     ):
         raise BadSessionFile("has a head that cannot be read")
-    return session, n_tokens, slabs
+    return session, n_tokens, slabs, states
 
 
 def _is_utf8(text: str) -> bool:
@@ -191,8 +247,6 @@ def _le(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
     return tokens.astype("<i4", copy=False)
 
 
-def _digest(before: bytes, data: bytes | memoryview) -> bytes:
+def _digest(data: bytes | memoryview) -> bytes:
     # For more than two kilobytes hashlib releases the interpreter.
-    hashed = hashlib.blake2b(before, digest_size=_DIGEST_BYTES)
-    hashed.update(data)
-    return hashed.digest()
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()

@@ -3,8 +3,12 @@
     ROOT/<model's file>-<digest of its path>/     0700; one engine's at a time, by a lock
         <digest of the session's name>.kv         0600; whole, or not there
         <the same>.half                           being written; removed when found at the start
+        <the same>.tried                          empty: the file is being put back, see below
 
 A written file gets its name by a rename, so an engine that is killed leaves the old file or none.
+No digest tells whether llama.cpp survives what is in a file. So a file is marked while it is put
+back, until a step has run on it. A mark that is found at the start is of an engine that ended in
+between. Its file is removed: it ends one engine at most, and never the next one again.
 All models under a root share one bound on bytes: the file that was used longest ago is removed
 first, whichever model it belongs to. Nothing is synced to the disk: what a power cut leaves half
 written fails its checksum.
@@ -18,7 +22,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +32,11 @@ from umad.engine.sessions.file import (
     About,
     BadSessionFile,
     Slab,
+    StateAt,
     file_bytes,
     read_head,
     read_slabs,
+    read_state,
     write,
 )
 from umad.private_file import open_own, own_folder
@@ -45,6 +51,11 @@ _LOCK_S, _LOCK_LOOK_S = 2.0, 0.05
 def file_name(session: str) -> str:
     """The name of the file for a session of this name, in any model's folder."""
     return f"{hashlib.sha256(session.encode()).hexdigest()[:32]}.kv"
+
+
+def mark_of(path: Path) -> Path:
+    """The mark of a session's file while it is put back."""
+    return path.with_suffix(".tried")
 
 
 class SessionFolder:
@@ -63,7 +74,11 @@ class SessionFolder:
         self.path.chmod(_FOLDER_MODE)
         self._lock = self._locked()
         self._sessions: dict[Path, str] = {}
-        self.found = self._look()
+        # The tokens of every session whose file can be used.
+        self.found: dict[str, NDArray[np.int32]] = {}
+        # After how many tokens the states in those files were taken, ascending.
+        self.found_states: dict[str, tuple[int, ...]] = {}
+        self._look()
 
     def close(self) -> None:
         """Release the lock, so that another engine can use the folder."""
@@ -84,13 +99,15 @@ class SessionFolder:
             else:
                 return lock
 
-    def _look(self) -> Mapping[str, NDArray[np.int32]]:
-        """The tokens of every session whose file can be used. All other files are removed."""
+    def _look(self) -> None:
+        """Find every session whose file can be used. All other files are removed."""
         for half in self.path.glob("*.half"):
             self._unlink(half)
-        found: dict[str, NDArray[np.int32]] = {}
+        tried = set(self.path.glob("*.tried"))
         for path in sorted(self.path.glob("*.kv")):
             try:
+                if mark_of(path) in tried:
+                    raise BadSessionFile("was being put back when the engine ended")
                 with open(open_own(path), "rb") as file:
                     head = read_head(file, self._about)
                 if path != self._file(head.session):
@@ -98,9 +115,13 @@ class SessionFolder:
             except (OSError, BadSessionFile) as error:
                 self._refuse(path, error)
             else:
-                found[head.session] = head.tokens
+                self.found[head.session] = head.tokens
+                self.found_states[head.session] = tuple(head.states)
                 self._sessions[path] = head.session
-        return found
+        for mark in tried:
+            # A file that could not be removed keeps its mark, or it would be tried again.
+            if not mark.with_suffix(".kv").exists():
+                self._unlink(mark)
 
     def _file(self, session: str) -> Path:
         return self.path / file_name(session)
@@ -110,10 +131,17 @@ class SessionFolder:
         self._unlink(path)
 
     def read(
-        self, session: str, tokens: NDArray[np.int32], memories: list[NDArray[np.uint8]]
+        self,
+        session: str,
+        tokens: NDArray[np.int32],
+        memories: list[NDArray[np.uint8]],
+        states: Sequence[tuple[int, NDArray[np.uint8]]] = (),
     ) -> list[Slab] | None:
-        """Read the first slabs of a session's file into `memories`. A file that does not hold these
-        tokens is removed with a line in the log, and the result is None.
+        """Read the first slabs of a session's file into `memories`, and states into memories of
+        their own. Returns the slabs, and then the states.
+
+        states: after how many tokens each was taken, and memory for it. A file that does not hold
+        these tokens and states is removed with a line in the log, and the result is None.
         """
         path = self._file(session)
         try:
@@ -121,7 +149,8 @@ class SessionFolder:
                 head = read_head(file, self._about)
                 if head.session != session or not np.array_equal(head.tokens, tokens):
                     raise BadSessionFile("is of another conversation")
-                slabs = read_slabs(file, head, memories)
+                parts = read_slabs(file, head, memories)
+                parts += [read_state(file, head, place, memory) for place, memory in states]
             os.utime(path)
         except FileNotFoundError:
             log.info("a saved session had to make room path=%s", path)
@@ -129,10 +158,14 @@ class SessionFolder:
         except (OSError, BadSessionFile) as error:
             self._refuse(path, error)
             return None
-        return slabs
+        return parts
 
     def write(
-        self, session: str, tokens: NDArray[np.int32], slabs: list[Slab]
+        self,
+        session: str,
+        tokens: NDArray[np.int32],
+        slabs: Sequence[Slab],
+        states: Sequence[StateAt] = (),
     ) -> tuple[int, list[str]]:
         """Replace a session's file as a whole or not at all.
 
@@ -140,7 +173,9 @@ class SessionFolder:
         are 0 where it could not be written; the log says why.
         """
         path = self._file(session)
-        n_bytes = file_bytes(about=self._about, session=session, n_tokens=tokens.size, slabs=slabs)
+        n_bytes = file_bytes(
+            about=self._about, session=session, n_tokens=tokens.size, slabs=slabs, states=states
+        )
         if n_bytes > self._most_bytes:
             log.info(
                 "a session is larger than session_bytes and not saved bytes=%d most=%d",
@@ -157,8 +192,16 @@ class SessionFolder:
                 half, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, _FILE_MODE
             )
             with os.fdopen(descriptor, "wb") as file:
-                write(file, about=self._about, session=session, tokens=tokens, slabs=slabs)
+                write(
+                    file,
+                    about=self._about,
+                    session=session,
+                    tokens=tokens,
+                    slabs=slabs,
+                    states=states,
+                )
             half.replace(path)
+            self._unlink(mark_of(path))  # it was of the file that is no longer there
         except OSError as error:
             log.warning("a session cannot be saved path=%s reason=%s", path, error)
             self._unlink(half)
@@ -170,7 +213,21 @@ class SessionFolder:
         """Remove a session's file, if there is one. Returns whether it is gone."""
         path = self._file(session)
         self._sessions.pop(path, None)
-        return self._unlink(path)
+        return self._unlink(path) and self._unlink(mark_of(path))
+
+    def try_out(self, session: str) -> None:
+        """Mark a session's file: what is in it is about to be put back. Raises `OSError`."""
+        flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(mark_of(self._file(session)), flags, _FILE_MODE))
+
+    def passed(self, session: str) -> None:
+        """Take the mark away: a step has run on what the file held."""
+        self._unlink(mark_of(self._file(session)))
+
+    def failed(self, session: str) -> None:
+        """Remove a file that llama.cpp did not take, or that was not what it says."""
+        log.warning("a saved session could not be put back path=%s", self._file(session))
+        self.forget(session)
 
     def _make_room(self, n_bytes: int, path: Path) -> list[str]:
         """Remove the files that were used longest ago until `n_bytes` more fit. A file that is

@@ -1,6 +1,6 @@
-"""Writes down what saved cells depend on: a model's weights, a shape of cells, a llama.cpp.
+"""Writes down what saved cells and states depend on: a model's weights, their shape, a llama.cpp.
 
-Cells are numbers without a name. Under other weights or in another layout they would give text that
+They are numbers without a name. Under other weights or in another layout they would give text that
 looks like an answer. So all that they depend on is saved with them, and compared before they are
 used. Owner: the main thread, once at load.
 """
@@ -19,7 +19,9 @@ from umad.scheduler.memory.parked_store import ParkShape
 
 log = logging.getLogger("umad.engine")
 
-FORMAT = 1
+# Files of format 1, which held no states, are refused like those of another llama.cpp: a saved
+# session is no document but computed work, and computing it again is always right.
+FORMAT = 2
 
 
 def fingerprint(paths: Sequence[Path], headers: Sequence[GgufHeader]) -> str:
@@ -36,7 +38,7 @@ def fingerprint(paths: Sequence[Path], headers: Sequence[GgufHeader]) -> str:
 
 
 def about(facts: ModelFacts, shape: ParkShape, model: str, library: str) -> About:
-    """Everything that must be the same. library: the version and build that made the cells."""
+    """Everything that must be the same. library: the version and build that made them."""
     return {
         "format": FORMAT,
         "model": model,
@@ -45,6 +47,8 @@ def about(facts: ModelFacts, shape: ParkShape, model: str, library: str) -> Abou
         "kv packing": facts.kv_pack,
         "flash attention": facts.flash_attention,
         "slab": [shape.slice_cells, shape.slab_bytes],
+        # A context with whole windows has no state of them, and its cells are others.
+        "state": [shape.state_bytes, shape.has_cells],
     }
 
 
