@@ -15,7 +15,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench masks       what a constraint adds to the time between two tokens
     python -m bench budget      whether a budget on memory traffic holds
     python -m bench memory      what a second app costs in memory
-    python -m bench turns       how soon a second turn starts, also after it was parked
+    python -m bench turns       how soon the next turn starts, on hybrids and windows
     python -m bench kept        what running streams pay for conversations that only wait
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
@@ -35,6 +35,11 @@ low, high}}.
     command     shared options, results, ends
     cache       files kept between runs        machine     the facts above each table
     models      finds the model asked for      prompts     random ones
+    shapes  model_shape  hybrid_shapes         models that are generated, and of what
+    weights                                    random ones in the forms of GGUF
+    real_weights                               a real model, for chats
+    chat_texts  chat_servers  talks            chats, turn by turn, and the servers of them
+    cold        answers of the bare library, to hold a server's against
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client

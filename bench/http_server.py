@@ -7,6 +7,7 @@ the server lives and dies with its `HttpServer`.
 import abc
 import contextlib
 import http.client
+import json
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from bench import cache, running
 from bench.errors import BenchError
 
 _STOP_S = 10.0
+_POST_S = 120.0
 
 
 class HttpServer(abc.ABC):
@@ -68,6 +70,19 @@ class HttpServer(abc.ABC):
         if self._process is None:
             raise BenchError(f"{self._name} was not started")
         return self._process.pid
+
+    def post(self, path: str, document: dict[str, object]) -> None:
+        """Asks for something outside of what is measured; raises BenchError when it is refused."""
+        with contextlib.closing(_UnixHttp(self.socket_path, timeout_s=_POST_S)) as connection:
+            try:
+                headers = {"Content-Type": "application/json"}
+                connection.request("POST", path, json.dumps(document), headers)
+                response = connection.getresponse()
+                said = response.read().decode(errors="replace")
+            except (OSError, http.client.HTTPException) as error:
+                raise BenchError(f"{self._name} does not answer {path}: {error}") from error
+        if response.status != http.client.OK:
+            raise BenchError(f"{self._name} refused {path}: {said[:300]}")
 
     def stop(self) -> None:
         """Ends the process (asked first, then killed) and removes the socket; may be repeated."""

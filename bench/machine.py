@@ -47,14 +47,15 @@ class Machine:
         ]
 
 
-def facts(peers: Peers) -> Machine:
-    """Reads the facts; takes about a second, most of it watching how busy the machine is."""
+def facts(peers: Peers | None) -> Machine:
+    """Reads the facts; takes about a second, most of it watching how busy the machine is. peers:
+    None where they are not built, and nobody can say what devices llama.cpp sees."""
     return Machine(
         cpu=_cpu(),
         cores=cores(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        backend=_backend(peers.bench),
+        backend="not known" if peers is None else _backend(peers.bench),
         llama_cpp=_llama_cpp(),
         python=platform.python_version(),
         umad=_umad(),

@@ -22,7 +22,7 @@ from bench.latency import Felt, felt, left_idle, prompt_tokens_per_s
 from bench.load import Load, Target
 from bench.prompts import Prompts
 from bench.table import Comparison
-from bench.targets import DEFAULT_TARGETS, TARGETS, Room
+from bench.targets import DEFAULT_TARGETS, TARGETS, Room, UmadTarget, targets_of
 
 ALONE, BESIDE, NOBODY_ELSE = "alone", "beside background", "background alone"
 IDLE, BUSY = "idle", "mid-prefill"
@@ -145,6 +145,18 @@ def comparisons(measured: Measured, *, title: str, names: Sequence[str]) -> list
     return tables
 
 
+def guard_line(measured: Measured, name: str) -> str:
+    """What the guard promises, in a line: the largest ratio of the 95th percentiles, and the
+    longest wait beside background in steps. A step is the median wait alone. "" where nothing of
+    `name` was measured."""
+    pairs = list(zip(*measured.felt.get(name, {}).values(), strict=True))
+    if not pairs:
+        return ""
+    p95 = max(beside.p95_ms / alone.p95_ms for alone, beside in pairs)
+    longest = max(beside.longest_ms / alone.p50_ms for alone, beside in pairs)
+    return f"{name}: p95 at most {p95:.2f} of alone, longest wait {longest:.1f} steps"
+
+
 def _add_window(
     measured: Measured,
     target: Target,
@@ -189,7 +201,8 @@ def _rows(columns: dict[str, list[Felt]]) -> dict[str, dict[str, list[float]]]:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Measures and prints (and writes) the tables."""
-    built = peers.build()
+    alone = set(options.contenders) == {UmadTarget.name}
+    built = peers.built() if alone else peers.build()
     facts = machine.facts(built)
     path = models.path(options.model)
     load = Load(
@@ -210,7 +223,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         stream_context_tokens=(longest // _ROOM_STEP + 1) * _ROOM_STEP,
         umad_arguments=tuple(shlex.split(options.umad)),
     )
-    targets = [TARGETS[key](built, room) for key in options.contenders]
+    targets = targets_of(options.contenders, built, room)
     with running.started(targets), console.status("") as status:
         measured = measure(
             targets,
@@ -235,6 +248,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             " a stalled wait that the window's end cut off counts at the length it had"
         ),
         "median (range) over repetitions; ratios are taken within each repetition",
+        *(line for target in targets if (line := guard_line(measured, target.name))),
         *(f"{target.name}: {target.method}" for target in targets),
     )
     tables = comparisons(measured, title=path.stem, names=[target.name for target in targets])

@@ -4,85 +4,130 @@ Speed depends on shapes and types, not on the values of the weights. So only lla
 downloaded; their Qwen2 vocabulary is copied into the file. The text such a model writes has no
 meaning. Not for measuring quality. Owner: whoever holds the lock `models`.
 
-The scales are chosen so that a greedy stream does not fall into repeating one token: see
-`_LOGIT_STD` and `_QUERY_KEY_GAIN`. The same shape and seed give the same bytes.
+The same shape and seed give the same bytes. What each architecture is made of, and how large its
+weights are, is in `bench.model_shape` and `bench.hybrid_shapes`; `bench.weights` draws them.
 """
 
 import argparse
-import dataclasses
-import math
 import sys
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from rich.console import Console
 
 from bench import cache, peers
 from bench.errors import BenchError
+from bench.hybrid_shapes import DeltaNetShape, GemmaShape, MambaShape, SinkShape
+from bench.model_shape import ModelShape
+from bench.weights import drawn
 
 VOCABULARY_TOKENS = 151_936
 _RECIPE = 1  # part of the file name: raise it when the bytes a seed gives change
-
-_BLOCK_WEIGHTS = 32  # Q8_0: one float16 scale, then 32 int8
-_BLOCK_BYTES = 34
-_INT8_STD = 127 / math.sqrt(3)  # of uniform int8 in [-127, 127]
-
-# Embeddings are tied: logits are (final state of size one) · embedding. Small embeddings beside
-# layer outputs of size one keep the last token from predicting itself, and logits of standard
-# deviation 3 give the likeliest of 151,936 tokens 5 to 20 %: neither certain nor lost in a tie.
-_LOGIT_STD = 3.0
-# Attention scores of standard deviation 4: a few positions win, so the whole context decides the
-# next token. With scores near 1 attention averages and greedy text soon runs in a circle.
-_QUERY_KEY_GAIN = 2.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ModelShape:
-    """The measures of a Qwen2 model with tied embeddings, stored as Q8_0."""
-
-    name: str
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    ffn_width: int
-    context_tokens: int = 32_768
-
-    @property
-    def kv_width(self) -> int:
-        """Elements of one token's key (or value) in one layer."""
-        return self.width // self.heads * self.kv_heads
-
 
 SHAPES = {
     shape.name: shape
     for shape in (
         ModelShape(name="qwen2-0.5b", layers=24, width=896, heads=14, kv_heads=2, ffn_width=4864),
         ModelShape(name="tiny", layers=4, width=256, heads=4, kv_heads=2, ffn_width=1024),
+        # Qwen3.5 0.8B with two thirds of its layers.
+        DeltaNetShape(
+            name="qwen35-0.5b",
+            layers=16,
+            width=1024,
+            heads=8,
+            kv_heads=2,
+            head_width=256,
+            ffn_width=3584,
+            state_heads=16,
+            state_head_width=128,
+        ),
+        # Granite 4 H 350M.
+        MambaShape(
+            name="granite-h-0.4b",
+            layers=32,
+            width=768,
+            heads=12,
+            kv_heads=4,
+            ffn_width=2048,
+            state_heads=48,
+            state_width=128,
+            attention=(10, 13, 17, 27),
+        ),
+        # Gemma 3 between its 270M and its 1B.
+        GemmaShape(
+            name="gemma3-0.4b",
+            layers=18,
+            width=1024,
+            heads=4,
+            kv_heads=1,
+            head_width=256,
+            ffn_width=4096,
+            window=512,
+        ),
+        # gpt-oss with a fifth of its width and half of its layers and experts.
+        SinkShape(
+            name="gpt-oss-0.6b",
+            layers=12,
+            width=768,
+            heads=16,
+            kv_heads=2,
+            head_width=64,
+            ffn_width=768,
+            window=128,
+            experts=16,
+            experts_used=4,
+        ),
+        DeltaNetShape(
+            name="tiny-qwen35",
+            layers=4,
+            width=128,
+            heads=2,
+            kv_heads=1,
+            head_width=64,
+            ffn_width=256,
+            state_heads=2,
+            state_head_width=64,
+        ),
+        MambaShape(
+            name="tiny-granite-h",
+            layers=4,
+            width=128,
+            heads=4,
+            kv_heads=2,
+            ffn_width=256,
+            state_heads=8,
+            state_width=32,
+            attention=(2,),
+        ),
+        GemmaShape(
+            name="tiny-gemma3",
+            layers=6,
+            width=128,
+            heads=2,
+            kv_heads=1,
+            head_width=64,
+            ffn_width=256,
+            window=64,
+        ),
+        SinkShape(
+            name="tiny-gpt-oss",
+            layers=4,
+            width=128,
+            heads=4,
+            kv_heads=2,
+            head_width=64,
+            ffn_width=128,
+            window=64,
+            experts=4,
+            experts_used=2,
+        ),
     )
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Tensor:
-    name: str
-    rows: int  # 1 for the float32 vectors
-    columns: int
-    std: float
-    mean: float = 0.0
-
-    @property
-    def quantized(self) -> bool:
-        return self.rows > 1
-
-    @property
-    def size_bytes(self) -> int:
-        weights = self.rows * self.columns
-        return weights // _BLOCK_WEIGHTS * _BLOCK_BYTES if self.quantized else 4 * weights
+# One of each kind of memory that is more than cells.
+HYBRIDS_AND_WINDOWS = ("qwen35-0.5b", "granite-h-0.4b", "gemma3-0.4b", "gpt-oss-0.6b")
+TINY_HYBRIDS_AND_WINDOWS = ("tiny-qwen35", "tiny-granite-h", "tiny-gemma3", "tiny-gpt-oss")
 
 
 def model(name: str, *, seed: int = 0) -> Path:
@@ -90,7 +135,7 @@ def model(name: str, *, seed: int = 0) -> Path:
     shape = SHAPES.get(name)
     if shape is None:
         raise BenchError(f"no shape is called {name!r}; there are {', '.join(SHAPES)}")
-    path = cache.folder("models") / f"{name}-q8_0-seed{seed}-v{_RECIPE}.gguf"
+    path = cache.folder("models") / f"{name}-{shape.form}-seed{seed}-v{_RECIPE}.gguf"
     with cache.exclusive("models"):
         if not path.exists():
             partial = path.with_suffix(".partial")
@@ -99,76 +144,34 @@ def model(name: str, *, seed: int = 0) -> Path:
     return path
 
 
-def write(shape: ModelShape, path: Path, *, seed: int) -> None:
-    """Writes the model; memory in use stays near that of its largest tensor."""
-    writer = GGUFWriter(path, "qwen2")
+def write(
+    shape: ModelShape,
+    path: Path,
+    *,
+    seed: int,
+    vocabulary: Callable[[GGUFWriter, int], None] | None = None,
+    n_vocab: int = VOCABULARY_TOKENS,
+) -> None:
+    """Writes the model; memory in use stays near that of its largest tensor. vocabulary: adds one
+    of `n_vocab` tokens; None for Qwen2's."""
+    writer = GGUFWriter(path, shape.architecture)
     writer.add_name(f"random {shape.name}")
-    writer.add_block_count(shape.layers)
-    writer.add_context_length(shape.context_tokens)
-    writer.add_embedding_length(shape.width)
-    writer.add_feed_forward_length(shape.ffn_width)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_rope_freq_base(1e6)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_file_type(7)  # LLAMA_FTYPE_MOSTLY_Q8_0
-    _copy_tokenizer(writer)
-    tensors = list(_tensors(shape))
+    shape.add_metadata(writer)
+    if vocabulary is None:
+        _copy_tokenizer(writer)
+    else:
+        vocabulary(writer, n_vocab)
+    tensors = list(shape.tensors(n_vocab))
     for tensor in tensors:
-        quantized = tensor.quantized
         writer.add_tensor_info(
-            tensor.name,
-            (tensor.rows, tensor.columns) if quantized else (tensor.columns,),
-            np.dtype(np.float32),
-            tensor.size_bytes,
-            GGMLQuantizationType.Q8_0 if quantized else GGMLQuantizationType.F32,
+            tensor.name, tensor.shape, np.dtype(np.float32), tensor.size_bytes, tensor.ggml_type
         )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor in tensors:
-        writer.write_tensor_data(_random(tensor, seed))
+        writer.write_tensor_data(drawn(tensor, seed))
     writer.close()
-
-
-def _tensors(shape: ModelShape) -> Iterator[_Tensor]:
-    width, kv_width, ffn = shape.width, shape.kv_width, shape.ffn_width
-    into, out_of_ffn = 1 / math.sqrt(width), 1 / math.sqrt(ffn)
-    embedding = into * _LOGIT_STD
-    yield _Tensor(name="token_embd.weight", rows=VOCABULARY_TOKENS, columns=width, std=embedding)
-    yield _Tensor(name="output_norm.weight", rows=1, columns=width, std=0.1, mean=1.0)
-    sharp = into * _QUERY_KEY_GAIN
-    for layer in range(shape.layers):
-        block = f"blk.{layer}."
-        for norm in ("attn_norm", "ffn_norm"):
-            yield _Tensor(name=f"{block}{norm}.weight", rows=1, columns=width, std=0.1, mean=1.0)
-        for name, rows, columns, std in (
-            ("attn_q", width, width, sharp),
-            ("attn_k", kv_width, width, sharp),
-            ("attn_v", kv_width, width, into),
-            ("attn_output", width, width, into),
-            ("ffn_gate", ffn, width, into),
-            ("ffn_up", ffn, width, into),
-            ("ffn_down", width, ffn, out_of_ffn),
-        ):
-            yield _Tensor(name=f"{block}{name}.weight", rows=rows, columns=columns, std=std)
-        for name, columns in (("attn_q", width), ("attn_k", kv_width), ("attn_v", kv_width)):
-            yield _Tensor(name=f"{block}{name}.bias", rows=1, columns=columns, std=0.1)
-
-
-def _random(tensor: _Tensor, seed: int) -> npt.NDArray[np.generic]:
-    """float32 (columns,), or the bytes of Q8_0 rows: uint8 (rows, columns / 32 * 34)."""
-    # Seeded by name, so that a tensor's values do not depend on which were drawn before it.
-    generator = np.random.default_rng([seed, zlib.crc32(tensor.name.encode())])
-    if not tensor.quantized:
-        drawn = generator.standard_normal(tensor.columns, dtype=np.float32)
-        return drawn * np.float32(tensor.std) + np.float32(tensor.mean)
-    raw = np.frombuffer(bytearray(generator.bytes(tensor.size_bytes)), dtype=np.uint8)
-    blocks = raw.reshape(-1, _BLOCK_BYTES)
-    blocks[blocks == 0x80] = 0x81  # -128 is no value a Q8_0 quantizer writes
-    scale = np.array([tensor.std / _INT8_STD], dtype="<f2")
-    blocks[:, :2] = scale.view(np.uint8)
-    return raw.reshape(tensor.rows, -1)
 
 
 def _copy_tokenizer(writer: GGUFWriter) -> None:

@@ -5,10 +5,11 @@ measures; a target's server lives and dies with it.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import peers
+from bench.errors import BenchError
 from bench.exchange import Connection, ServerConnection, UmadConnection
 from bench.load import Target
 from bench.peer_server import LlamaServer, ServerSettings
@@ -198,3 +199,16 @@ TARGETS: dict[str, Callable[[peers.Peers, Room], Target]] = {
 }
 # Ratios between contenders are taken to the last one named.
 DEFAULT_TARGETS = ("umad", "llama-cpp-python", "server-per-app", "llama-server")
+
+
+def targets_of(names: Sequence[str], built: peers.Peers | None, room: Room) -> list[Target]:
+    """The named ones, not started. built: may be None where umad alone is named."""
+    made: list[Target] = []
+    for name in names:
+        if name == UmadTarget.name:
+            made.append(UmadTarget(built, room))
+        elif built is None:
+            raise BenchError(f"{name} is not built: python -m bench.peers builds it")
+        else:
+            made.append(TARGETS[name](built, room))
+    return made

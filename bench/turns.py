@@ -1,207 +1,232 @@
-"""Measures how soon the second turn of a long conversation starts, against its cold first turn.
+"""Measures how soon the next turn of a long conversation starts, against its cold first turn.
 
-Three times are taken for each conversation: its first turn, computed in full; its second, asked at
-once; and its third, after many other conversations. The KV pool holds little more than one
-conversation, so by then it had to give up this one's cells. Ratios are of one conversation in one
-daemon, so the machine's other work weighs on both sides. Not a test of whether tokens are right.
-`python -m bench turns`
+Each repetition is one conversation of several turns, told to umad and to llama-server turn by turn,
+so that what else the machine does falls on both. Its system prompt is nearly all of its first turn,
+as an agent's is. Then come its second turn; the same with its last message edited; another app's
+chat with the same system prompt; a turn after many other conversations; one after a stranger has
+filled the KV pool, which holds little more than one conversation; and one after a restart. The
+models are one of each kind of memory that is more than cells: states of recurrent layers, and
+windows.
+
+All of umad's answers are then held against the bare library's on an empty context (`bench.cold`).
+Where one is not as good as cold, the benchmark says so and ends with exit code 1.
+`python -m bench turns`; `--models tiny` takes a minute.
 """
 
 import argparse
-import asyncio
+import dataclasses
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
-from bench import command, models
+from bench import cold, command, machine, models, peers, real_weights, running, shapes
+from bench.chat_servers import ChatRoom, ChatServer, ServerChats, UmadChats
+from bench.chat_texts import ChatTexts
+from bench.cold import Verdict
 from bench.errors import BenchError
-from bench.table import Comparison, render
-from bench.umad_daemon import DaemonSettings, UmadDaemon, greedy
-from umad.client import AsyncClient
-from umad.service import Done, Failed, Tokens
+from bench.table import Comparison
+from bench.talks import EDITED, FIRST, ROWS, Told, pool_cells, script, tell
+from umad.conversation import ChatMessage
 
-_ANSWER_TOKENS = 16
-_QUESTION_TOKENS = 24
-_MS_PER_S = 1e3
-# Of the issue: a second turn starts within this share of the cold prefill.
-GOAL = 0.05
+CONTENDERS = ("umad", "llama-server")
+# Of the cold turn's time.
+GOALS = {row: 0.15 if row == EDITED else 0.05 for row in ROWS if row != FIRST}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """first_ms: from the request to its first token. ids: the answer. n_cached: prompt tokens that
-    were not computed."""
-
-    first_ms: float
-    ids: tuple[int, ...]
-    n_cached: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """Milliseconds to the first token of its three turns, and the sequences parked before the
-    last."""
-
-    cold_ms: float
-    second_ms: float
-    after_others_ms: float
-    n_cached: int
-    n_tokens: int
-    parked: int
-
-
-async def take_turn(
-    client: AsyncClient, prompt: list[int], session: str, now_s: Callable[[], float]
-) -> Turn:
-    """One request of a session."""
-    ids: list[int] = []
-    first_ms: float | None = None
-    began_s = now_s()
-    request = replace(greedy(prompt, _ANSWER_TOKENS), session=session)
-    async for event in client.events(request):
-        if isinstance(event, Tokens):
-            if first_ms is None:
-                first_ms = (now_s() - began_s) * _MS_PER_S
-            ids.extend(event.ids)
-        elif isinstance(event, Done):
-            return Turn(
-                first_ms=first_ms or 0.0, ids=tuple(ids), n_cached=event.usage.cached_tokens
-            )
-        elif isinstance(event, Failed):
-            raise BenchError(f"a turn failed: {event.message}")
-    raise BenchError("a turn did not end")
-
-
-async def converse(
-    client: AsyncClient,
-    *,
-    number: int,
-    tokens: int,
-    others: int,
-    other_tokens: int,
-    now_s: Callable[[], float] = time.perf_counter,
-) -> Conversation:
-    """One conversation of three turns, `others` of one turn each before its last. now_s: the clock
-    that first tokens are timed by."""
-    rng = np.random.default_rng(number)
-
-    def words(n: int) -> list[int]:
-        return [int(token) for token in rng.integers(300, 3000, n)]
-
-    session = f"conversation-{number}"
-    prompt = words(tokens)
-    cold = await take_turn(client, prompt, session, now_s)
-    prompt += [*cold.ids, *words(_QUESTION_TOKENS)]
-    second = await take_turn(client, prompt, session, now_s)
-    prompt += [*second.ids, *words(_QUESTION_TOKENS)]
-    for other in range(others):
-        await take_turn(client, words(other_tokens), f"other-{number}-{other}", now_s)
-    parked = int((await client.metrics())["parked"])
-    after = await take_turn(client, prompt, session, now_s)
-    return Conversation(
-        cold_ms=cold.first_ms,
-        second_ms=second.first_ms,
-        after_others_ms=after.first_ms,
-        n_cached=after.n_cached,
-        n_tokens=len(prompt),
-        parked=parked,
-    )
-
-
-def measure(
-    model: Path, *, tokens: int, others: int, other_tokens: int, repeats: int, threads: int
-) -> list[Conversation]:
-    """Several conversations, one after the other, on one daemon."""
-    daemon = UmadDaemon(
-        DaemonSettings(
-            model=model,
-            streams=1,
-            stream_context_tokens=tokens + tokens // 4 + 256,
-            threads=threads,
-            log_name="turns",
-            start_timeout_s=600.0,
-        )
-    )
-
-    async def all_of_them() -> list[Conversation]:
-        async with AsyncClient(daemon.socket_path) as client:
-            return [
-                await converse(
-                    client, number=number, tokens=tokens, others=others, other_tokens=other_tokens
-                )
-                for number in range(repeats)
+def comparisons(told: Told, *, title: str, baseline: str) -> list[Comparison]:
+    """Milliseconds to the first text, and the same as shares of the cold turn's."""
+    times = {
+        row: {name: [turn.first_ms for turn in turns] for name, turns in columns.items()}
+        for row, columns in told.turns.items()
+    }
+    shares = {
+        row: {
+            name: [
+                value / cold_ms for value, cold_ms in zip(values, times[FIRST][name], strict=True)
             ]
+            for name, values in columns.items()
+        }
+        for row, columns in times.items()
+        if row != FIRST
+    }
 
-    try:
-        daemon.start()
-        return asyncio.run(all_of_them())
-    finally:
-        daemon.stop()
+    def table(kind: str, unit: str, samples: dict[str, dict[str, list[float]]]) -> Comparison:
+        return Comparison(
+            kind=kind,
+            title=title,
+            unit=unit,
+            condition="first text of",
+            baseline=baseline,
+            samples=samples,
+        )
+
+    return [table("turns", "ms", times), table("turns-share", "of the cold turn", shares)]
 
 
-def comparison(found: Sequence[Conversation], *, title: str, others: int) -> Comparison:
-    """Times to the first token beside the cold ones."""
-    last = found[-1]
-    return Comparison(
-        kind="turns",
-        title=title,
-        unit="ms",
-        condition="first token of",
-        baseline="first turn, cold",
-        samples={
-            "a conversation": {
-                "first turn, cold": [one.cold_ms for one in found],
-                "second, at once": [one.second_ms for one in found],
-                f"third, after {others} others": [one.after_others_ms for one in found],
-            }
-        },
-        notes=(
-            f"goal: {GOAL} of the cold time",
-            f"{last.n_cached} of {last.n_tokens} prompt tokens of the last turn were not computed",
-            f"{last.parked} sequences were parked before it",
-        ),
+def facts_of(told: Told, shares: Comparison) -> list[str]:
+    """Lines that say what was computed, and which goals are missed."""
+    lines = []
+    for row, columns in told.turns.items():
+        computed = ", ".join(
+            f"{name} {turns[-1].n_prompt - turns[-1].n_cached} of {turns[-1].n_prompt}"
+            for name, turns in columns.items()
+        )
+        before = f"; {told.parked[row][-1]} parked before" if row in told.parked else ""
+        lines.append(f"{row}: prompt tokens computed: {computed}{before}")
+    missed = [
+        f"{row} {max(columns['umad']):.3f} of {GOALS[row]}"
+        for row, columns in shares.samples.items()
+        if max(columns.get("umad", [0.0])) > GOALS[row]
+    ]
+    lines.append(f"umad misses: {'; '.join(missed)}" if missed else "umad reaches every goal")
+    return lines
+
+
+def questions(told: Told) -> list[tuple[str, cold.Question]]:
+    """Umad's answers, each with its row."""
+    return [
+        (row, cold.Question(prompt=turn.prompt, answer=turn.ids, first=turn.first))
+        for row, columns in told.turns.items()
+        for turn in columns.get("umad", ())
+    ]
+
+
+def judged(rows: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[str, list[str]]:
+    """What the bare library says of umad's answers: in a line, and those that are not as good."""
+    if not verdicts:
+        return "", []
+    same, n = (sum(getattr(one, field) for one in verdicts) for field in ("same", "n"))
+    line = (
+        f"umad's {len(verdicts)} answers beside the bare library's on an empty context: {same} of"
+        f" {n} tokens the same; first tokens' log-probabilities at most"
+        f" {max(one.first for one in verdicts):.3f} nats apart, where its own slicings are"
+        f" {max(one.bound for one in verdicts):.3f}"
     )
+    wrong = [
+        f"{row}: first token {one.first:.3f} nats off (bound {one.bound:.3f}), worst token"
+        f" {one.worst:.3f} below the likeliest"
+        for row, one in zip(rows, verdicts, strict=True)
+        if not one.holds
+    ]
+    return line, wrong
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    """Measures and prints (and writes) the table."""
-    model = models.path(options.model)
-    found = measure(
-        model,
-        tokens=options.tokens,
-        others=options.others,
-        other_tokens=options.other_tokens,
-        repeats=options.repeats,
+    """Measures and prints (and writes) the tables of all models."""
+    built = peers.build() if "llama-server" in options.contenders else peers.built()
+    facts = machine.facts(built)
+    tables: list[Comparison] = []
+    wrong: list[str] = []
+    for name in _model_names(options.models):
+        path = real_weights.gemma() if name == real_weights.GEMMA else models.path(name)
+        with console.status("") as status:
+            of_model, differing = _of_model(path, options, built, status.update)
+        tables += of_model
+        wrong += [f"{path.stem}, {one}" for one in differing]
+    notes = (
+        (
+            f"{options.repeats} conversations of {options.tokens} tokens, a pool of"
+            f" {pool_cells(options.tokens)}; {options.others} others of {options.other_tokens};"
+            f" {options.threads} threads; contenders take turns, row by row"
+        ),
+        *(f"{server.name}: {server.method}" for server in (UmadChats, ServerChats)),
+    )
+    command.publish(
+        options, console, benchmark="turns", facts=facts, comparisons=tables, notes=notes
+    )
+    if wrong:
+        raise BenchError(f"answers are not as good as cold: {'; '.join(wrong)}")
+
+
+def _of_model(
+    path: Path,
+    options: argparse.Namespace,
+    built: peers.Peers | None,
+    progress: Callable[[str], None],
+) -> tuple[list[Comparison], list[str]]:
+    room = ChatRoom(
+        model=path,
+        n_cells=pool_cells(options.tokens),
+        answer_tokens=options.answer_tokens,
         threads=options.threads,
+        umad_arguments=tuple(options.umad.split()),
     )
-    table = comparison(
-        found, title=f"{model.stem}, {options.tokens}-token conversations", others=options.others
+    servers: list[ChatServer] = []
+    if "umad" in options.contenders:
+        servers.append(UmadChats(room))
+    if "llama-server" in options.contenders and built is not None:
+        servers.append(ServerChats(built, room))
+    progress(f"{path.stem}  starts")
+    with running.started(servers):
+        factor = _words_per_token(servers[0])
+        scripts = [
+            script(
+                ChatTexts(seed=number, words_per_token=factor),
+                tokens=options.tokens,
+                others=options.others,
+                other_tokens=options.other_tokens,
+            )
+            for number in range(options.repeats)
+        ]
+        told = tell(
+            servers,
+            scripts,
+            rows=[row for row in ROWS if row == FIRST or row in options.rows],
+            progress=lambda stage: progress(f"{path.stem}  {stage}"),
+        )
+    times, shares = comparisons(told, title=path.stem, baseline=servers[-1].name)
+    asked = questions(told) if options.check else []
+    progress(f"{path.stem}  holds {len(asked)} answers against the bare library's")
+    verdicts = cold.judge(path, [one for _, one in asked], threads=options.threads) if asked else []
+    line, wrong = judged([row for row, _ in asked], verdicts)
+    notes = tuple(one for one in (*facts_of(told, shares), line) if one)
+    return [times, dataclasses.replace(shares, notes=notes)], wrong
+
+
+def _words_per_token(server: ChatServer) -> float:
+    """Found by asking for the answer to a text."""
+    few, many = (
+        server.turn(
+            (ChatMessage(role="user", content=ChatTexts(seed=-1).draw(n)),),
+            app="counter",
+            session=f"counted-{n}",
+        ).n_prompt
+        for n in (1, 201)
     )
-    console.print(render(table))
-    for note in table.notes:
-        console.print(note, style="dim", highlight=False, soft_wrap=True)
-    document: dict[str, object] = {
-        "benchmark": "turns",
-        "conversations": [asdict(one) for one in found],
-    }
-    command.write(options, document)
+    return 200 / (many - few)
+
+
+def _model_names(asked: Sequence[str]) -> list[str]:
+    return [
+        name
+        for one in asked
+        for name in (shapes.TINY_HYBRIDS_AND_WINDOWS if one == "tiny" else (one,))
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("turns", __doc__)
+    add, count = parser.add_argument, command.positive
+    told = f"shapes, nano, paths of GGUFs, {real_weights.GEMMA}, or tiny for four tiny shapes"
+    add("--models", nargs="+", default=shapes.HYBRIDS_AND_WINDOWS, metavar="MODEL", help=told)
+    add("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS, metavar="NAME")
+    add("--rows", nargs="+", choices=ROWS, default=ROWS, metavar="ROW", help=", ".join(ROWS))
+    add("--tokens", type=count, default=4000, help="of the first turn's prompt")
+    add("--answer-tokens", type=count, default=16)
+    add("--others", type=count, default=20, help="conversations before a later turn")
+    add("--other-tokens", type=count, default=200, help="of each of theirs")
+    add("--repeats", type=count, default=3)
+    add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")
+    held = "do not hold answers against the bare library's"
+    add("--no-check", dest="check", action="store_false", help=held)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = command.parser("turns", __doc__, model="nano")
-    add = parser.add_argument
-    count = command.positive
-    add("--tokens", type=count, default=4000, help="of the first turn's prompt")
-    add("--others", type=count, default=20, help="conversations before the last turn")
-    add("--other-tokens", type=count, default=1000, help="of each of theirs")
-    add("--repeats", type=count, default=3)
-    return command.main(parser, run, arguments)
+    return command.main(_parser(), run, arguments)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,20 @@
 """From samples to tables of the mixed-load benchmark."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.latency import Felt
-from bench.mixed import ALONE, BESIDE, BUSY, IDLE, NOBODY_ELSE, Measured, comparisons
+from bench.mixed import (
+    ALONE,
+    BESIDE,
+    BUSY,
+    IDLE,
+    NOBODY_ELSE,
+    Measured,
+    comparisons,
+    guard_line,
+)
 from bench.table import Spread
 
 
@@ -55,3 +66,18 @@ def test_a_peer_whose_long_prompts_got_nowhere_has_no_ratio() -> None:
     assert background.ratio(NOBODY_ELSE, "umad") == Spread(median=0.9, low=0.9, high=0.9)
     taken = left.samples["background's of it, %"]
     assert taken == {"umad": [pytest.approx(55.6, rel=0.01)], "peer": [0.0]}
+
+
+def test_the_guards_promise_is_a_line_of_the_worst_repetition() -> None:
+    calm, slow = felt(20), replace(felt(20), p95_ms=23, longest_ms=25)
+    measured = Measured(
+        felt={"umad": {ALONE: [calm, calm], BESIDE: [calm, slow]}},
+        background={},
+        idle={},
+        arrivals={},
+    )
+
+    line = guard_line(measured, "umad")
+
+    assert line == "umad: p95 at most 1.15 of alone, longest wait 4.0 steps"
+    assert guard_line(measured, "nobody") == ""
