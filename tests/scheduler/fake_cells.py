@@ -25,6 +25,7 @@ from umad.step import (
     SessionSave,
     StateDrop,
     StateLoad,
+    StateOp,
     StateSave,
     StepPlan,
 )
@@ -49,6 +50,8 @@ class FakeCells:
     n_restored: int = 0
     window: Window | None = None
     begins: dict[int, int] = field(default_factory=dict)
+    shape: ParkShape = PARKING
+    n_cells: int = N_CELLS
     disk: "FakeDisk" = field(default_factory=lambda: FakeDisk())
 
     def used(self) -> int:
@@ -66,7 +69,7 @@ class FakeCells:
             self.begins[seq] = max(lost, self.begins.get(seq, 0))
 
     def parked_bytes(self) -> int:
-        return PARKING.slab_bytes * sum(len(slabs) for slabs in self.slabs.values())
+        return self.shape.slab_bytes * sum(len(slabs) for slabs in self.slabs.values())
 
     def carry_out(self, plan: StepPlan) -> HouseKept:
         failed: set[int] = set()
@@ -74,37 +77,48 @@ class FakeCells:
         for op in plan.memory:
             match op:
                 case SeqCopy():
-                    assert not self.sequences.get(op.target), "copied onto a sequence in use"
-                    source = self.sequences.get(op.source, [])
-                    assert len(source) >= op.n_tokens, "copied more than is there"
-                    self.sequences[op.target] = source[: op.n_tokens]
-                    self.begins[op.target] = self.begins.get(op.source, 0)
+                    self.copy(op)
                 case SeqTrim():
-                    self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
-                    if not op.keep_tokens:
-                        self.begins.pop(op.seq, None)
+                    self.trim(op)
                 case StateSave() | StateLoad() | StateDrop():
-                    raise AssertionError("this pool has no states")
+                    n_bytes += self.move_state(op)
                 case ParkDrop():
                     self.slabs.pop(op.key, None)
                 case SessionSave():
-                    slabs = [] if op.key in failed else list(self.slabs[op.key].values())
-                    self.disk.writing.append((op, slabs))
+                    self.disk.writing.append((op, [] if op.key in failed else self.lend(op)))
                 case SessionFetch():
                     assert op.key not in self.slabs, "read over what is parked"
                     self.disk.reading.append(op)
                 case SessionForget():
                     self.disk.writing.append((op, []))
                 case SeqPark() | SeqRestore():
-                    assert 0 < op.n_tokens <= PARKING.slice_cells
-                    assert op.start == op.slab * PARKING.slice_cells
+                    assert 0 < op.n_tokens <= self.shape.slice_cells
+                    assert op.start == op.slab * self.shape.slice_cells
                     if (fails := self.failing.get(type(op))) and fails.pop():
                         failed.add(op.key)
                     if op.key not in failed:
-                        n_bytes += PARKING.slab_bytes
+                        n_bytes += self.shape.slab_bytes
                         self.park(op) if isinstance(op, SeqPark) else self.restore(op)
-        assert self.parked_bytes() <= PARKING.capacity_bytes
+        assert self.parked_bytes() <= self.shape.capacity_bytes
         return HouseKept(copied_bytes=n_bytes, copy_ms=n_bytes * 1e-4, failed=tuple(sorted(failed)))
+
+    def copy(self, op: SeqCopy) -> None:
+        assert not self.sequences.get(op.target), "copied onto a sequence in use"
+        source = self.sequences.get(op.source, [])
+        assert len(source) >= op.n_tokens, "copied more than is there"
+        self.sequences[op.target] = source[: op.n_tokens]
+        self.begins[op.target] = self.begins.get(op.source, 0)
+
+    def trim(self, op: SeqTrim) -> None:
+        self.sequences[op.seq] = self.sequences.get(op.seq, [])[: op.keep_tokens]
+        if not op.keep_tokens:
+            self.begins.pop(op.seq, None)
+
+    def move_state(self, op: StateOp) -> int:
+        raise AssertionError("this pool has no states")
+
+    def lend(self, op: SessionSave) -> list[list[int]]:
+        return list(self.slabs[op.key].values())
 
     def park(self, op: SeqPark) -> None:
         cells = self.sequences[op.seq][op.start : op.start + op.n_tokens]
@@ -114,7 +128,7 @@ class FakeCells:
     def restore(self, op: SeqRestore) -> None:
         tokens = self.slabs[op.key][op.slab]
         assert len(tokens) >= op.n_tokens, "more was to be put back than was parked"
-        assert self.used() + len(tokens) <= N_CELLS, "put back into cells that were not free"
+        assert self.used() + len(tokens) <= self.n_cells, "put back into cells that were not free"
         self.compute(op.seq, op.start, tokens[: op.n_tokens])
         self.n_restored += op.n_tokens
 

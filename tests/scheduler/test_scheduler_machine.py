@@ -152,6 +152,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             lane=lane,
             app=app,
             session=session,
+            marks=self.marks(prompt),
         )
         if len(prompt) + wanted - 1 > N_CELLS:
             with pytest.raises(PromptTooLong):
@@ -159,6 +160,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             return
         self.scheduler.submit(admission, self.now_ns)
         self.live[self.next_rid] = Client(prompt, wanted, lane, app)
+
+    def marks(self, prompt: list[int]) -> tuple[int, ...]:
+        """Where the prompt's turns end."""
+        return ()
 
     @rule(
         seed=st.integers(0, 5),
@@ -315,8 +320,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.cells.used() == snapshot.cells_live + snapshot.cells_retained
         assert snapshot.cells_live + snapshot.cells_retained <= N_CELLS
         assert self.scheduler._residency._promised_cells >= 0
-        assert snapshot.parked_bytes <= PARKING.capacity_bytes
-        assert self.cells.parked_bytes() <= PARKING.capacity_bytes
+        assert snapshot.parked_bytes <= self.cells.shape.capacity_bytes
+        assert self.cells.parked_bytes() <= self.cells.shape.capacity_bytes
 
     @override
     def teardown(self) -> None:
@@ -335,7 +340,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert not self.cells.disk.files, "a file outlived its session"
         assert self.scheduler.snapshot().saved == 0
         assert self.scheduler.snapshot().cells_live == 0
-        assert not self.scheduler._parker._restoring
+        assert not self.scheduler._restorer.has_work
         assert set(self.cells.slabs) == set(self.scheduler._parker._store), "slabs leaked"
         assert self.cells.used() == self.scheduler.snapshot().cells_retained
 

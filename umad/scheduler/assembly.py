@@ -5,12 +5,16 @@ Every part is made here, once, and knows only the parts that it is handed.
 
 from umad.scheduler.costs.copy_cost import CopyCost
 from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.checkpoints import Checkpoints
 from umad.scheduler.memory.copy_allowance import CopyAllowance
+from umad.scheduler.memory.park_budget import ParkBudget
 from umad.scheduler.memory.parked_store import ParkedStore, ParkShape
 from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.rent import Rent
 from umad.scheduler.memory.residency import Residency
+from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.session_saving import SessionSaver
+from umad.scheduler.memory.state_saving import StateSaver
 from umad.scheduler.queue.orders import ORDERS
 from umad.scheduler.queue.placement import Placer
 from umad.scheduler.queue.token_counters import TokenCounters
@@ -43,14 +47,25 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         order=order,
         most_scored_rows=spec.most_scored_rows,
         max_seqs=spec.max_seqs,
+        # A model with windows only can be cut: its cells can be given up one by one.
+        may_cut=spec.shares_at == "anywhere" or spec.beginnings is not None,
     )
     counters = {name: TokenCounters() for name in spec.lanes}
     waiting = WaitingLine(spec.lanes, order)
-    store = ParkedStore(spec.parking or _NO_ROOM)
+    shape = spec.parking or _NO_ROOM
+    needs_states = spec.shares_at == "states"
+    park_budget = ParkBudget(shape.capacity_bytes)
+    store = ParkedStore(shape, park_budget)
     copying = CopyCost(
         cost,
-        cell_bytes=store.shape.slab_bytes / store.shape.slice_cells,
+        cell_bytes=shape.slab_bytes / shape.slice_cells,
         batch_tokens=spec.batch_tokens,
+    )
+    checkpoints = Checkpoints(
+        state_bytes=shape.state_bytes if needs_states else 0,
+        unit_bytes=shape.slab_bytes,
+        budget=park_budget,
+        copying=copying,
     )
     residency = Residency(
         n_cells=spec.n_cells,
@@ -58,9 +73,12 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         can_share_prefix=spec.can_share_prefix,
         rebuild_ms=copying.rebuild_ms,
         beginnings=spec.beginnings,
+        needs_states=needs_states,
     )
     entries: dict[int, ScheduledRequest] = {}
-    parker = Parker(store=store, residency=residency, copying=copying)
+    states = StateSaver(checkpoints=checkpoints, store=store, residency=residency, copying=copying)
+    parker = Parker(store=store, states=states, residency=residency, copying=copying)
+    restorer = Restorer(store=store, checkpoints=checkpoints, residency=residency, copying=copying)
     return Scheduler(
         spec=spec,
         order=order,
@@ -80,24 +98,37 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
             guarded=guarded,
         ),
         parker=parker,
+        restorer=restorer,
+        checkpoints=checkpoints,
         saver=SessionSaver(
             saved=spec.saved, store=store, parker=parker, residency=residency, copying=copying
         ),
         freight=CopyAllowance(
             parker=parker,
+            restorer=restorer,
+            states=states,
+            store=store,
+            checkpoints=checkpoints,
             copying=copying,
-            slab_cells=store.shape.slice_cells,
             settings=spec.settings,
             guarded=guarded,
         ),
         placer=Placer(
             residency=residency,
             parker=parker,
+            restorer=restorer,
+            states=states,
             waiting=waiting,
             priority=spec.priority,
             guarded=guarded,
             leaves_soon=spec.skip_ms > 0,
             order=order,
         ),
-        rent=Rent(skip_ms=spec.skip_ms, residency=residency, parker=parker, copying=copying),
+        # A model that has states alone has no cells that rows could scan past.
+        rent=Rent(
+            skip_ms=spec.skip_ms if shape.has_cells else 0.0,
+            residency=residency,
+            parker=parker,
+            copying=copying,
+        ),
     )

@@ -70,6 +70,8 @@ def _placed(
             return hold.reason
         if hold.background and not is_guarded and entry not in hold.riders:
             return hold.reason
+        if entry in hold.prompts:
+            return hold.reason
     if is_guarded and entry.state is RequestState.PREFILL and plan.prefill:
         return Reason.NEWCOMERS
     return Reason.FULL_STEP

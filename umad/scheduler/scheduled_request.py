@@ -17,6 +17,8 @@ from umad.step import Finished
 from umad.units import NS_PER_MS
 
 NEVER_NS = 2**63
+# Stands for the key of parked cells where a request gets none back.
+NO_CELLS = -1
 
 
 class RequestState(Enum):
@@ -94,7 +96,7 @@ class Restore:
     """What a request gets back from host memory: the cells of the positions [start, end), which
     are parked under `key`, and then the state of a checkpoint."""
 
-    # -1 where all cells are in the pool and only a state is put back.
+    # `NO_CELLS` where all cells are in the pool and only a state is put back.
     key: int
     start: int
     end: int
@@ -152,6 +154,16 @@ class ScheduledRequest:
     n_to_score: int = 0
     # Of so many of these, the logits were computed.
     n_scored: int = 0
+    # Where the turns of its prompt end (`Submission.marks`).
+    marks: tuple[int, ...] = ()
+    # A slice of its prompt ends at this position, because the model's state is copied there; 0 for
+    # no such place. The places behind it follow in `stops` (`state_saving`).
+    stop: int = 0
+    stops: tuple[int, ...] = ()
+    # How many steps it has waited for the copy at `stop`.
+    n_waits: int = 0
+    # After so many of its tokens the last checkpoint of its beginning was taken; 0 for none.
+    kept_at: int = 0
 
     @classmethod
     def of(cls, admission: Submission, now_ns: int) -> "ScheduledRequest":
@@ -183,6 +195,7 @@ class ScheduledRequest:
             leaves_nothing=admission.leaves_nothing,
             # The logits of the last one are there anyway: the first token is drawn from them.
             n_to_score=admission.n_prompt - 1 if admission.scores_prompt else 0,
+            marks=admission.marks,
         )
 
     @property
@@ -198,6 +211,13 @@ class ScheduledRequest:
     @property
     def n_pending(self) -> int:
         """How many known tokens have no computed KV yet."""
+        return self.n_tokens - self.n_computed
+
+    @property
+    def n_in_slice(self) -> int:
+        """The most tokens that its next slice may have."""
+        if self.stop > self.n_computed:
+            return min(self.stop, self.n_tokens) - self.n_computed
         return self.n_tokens - self.n_computed
 
     def finished(self, reason: FinishReason) -> Finished:

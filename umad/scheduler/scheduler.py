@@ -20,10 +20,12 @@ from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.forgetting import ForgetScope, Forgotten
 from umad.request import FinishReason
 from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.memory.checkpoints import Checkpoints
 from umad.scheduler.memory.copy_allowance import CopyAllowance
 from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.rent import Rent
 from umad.scheduler.memory.residency import Residency
+from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.session_saving import SessionSaver
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.queue.placement import Placer
@@ -67,6 +69,8 @@ class Scheduler:
         governor: StepGovernor,
         books: StepAccounting,
         parker: Parker,
+        restorer: Restorer,
+        checkpoints: Checkpoints,
         saver: SessionSaver,
         freight: CopyAllowance,
         placer: Placer,
@@ -88,6 +92,8 @@ class Scheduler:
         self._governor = governor
         self._books = books
         self._parker = parker
+        self._restorer = restorer
+        self._checkpoints = checkpoints
         self._saver = saver
         self._freight = freight
         self._placer = placer
@@ -172,7 +178,8 @@ class Scheduler:
                 in_use |= {entry.session} if entry.session is not None else set()
                 entry.session, entry.leaves_nothing = None, True
         files = self._saver.forget(what)
-        kept = self._parker.forget_kept(what) | self._residency.forget(what) | files
+        kept = self._parker.forget_kept(what) | self._checkpoints.forget(what)
+        kept |= self._residency.forget(what) | files
         return Forgotten(
             sessions=frozenset(kept - in_use), in_use=frozenset(in_use), files=frozenset(files)
         )
@@ -239,11 +246,15 @@ class Scheduler:
         Return whether the next plan should be made at once, because a request may have waited for
         one of the copies.
         """
-        goes_on = self._parker.settle(kept)
-        if kept is not None and kept.copied_bytes:
+        restored = self._freight.settle(kept)
+        for entry in restored.broken:
+            self._placer.put_back(entry)
+        if kept is None:
+            return restored.goes_on
+        if kept.copied_bytes:
             # A copy moves every byte twice: it is read and written.
             self._throttle.budget.spend(2 * kept.copied_bytes, now_ns, background=plan.background)
-        return goes_on
+        return restored.goes_on or bool(kept.copied_bytes or kept.failed or kept.failed_states)
 
     def apply(self, plan: StepPlan, result: StepResult, now_ns: int) -> tuple[Finished, ...]:
         """Book the results of a step; return the requests that ended with it."""
@@ -302,7 +313,7 @@ class Scheduler:
             preemptions_total=self._placer.preemptions,
             parked=self._parker.n_parked,
             parked_bytes=self._parker.parked_bytes,
-            restores_total=self._parker.restores_total,
+            restores_total=self._restorer.restores_total,
             saved=self._saver.n_saved,
             prompt_tokens_total=self._placer.prompt_tokens + self.embeds.tokens_total,
             cached_tokens_total=self._placer.cached_tokens,

@@ -31,6 +31,10 @@ class CopyCost:
         """Milliseconds to copy the cells of `n_tokens` tokens one way."""
         return n_tokens * self._cell_bytes / BYTES_PER_MB * self._ms_per_mb
 
+    def bytes_ms(self, n_bytes: int) -> float:
+        """Milliseconds to copy so many bytes one way."""
+        return n_bytes / BYTES_PER_MB * self._ms_per_mb
+
     def rebuild_ms(self, n_tokens: int, *, start: int = 0) -> float:
         """Milliseconds to compute `n_tokens` from position `start` on while nothing else runs."""
         total_ms = 0.0
@@ -39,9 +43,11 @@ class CopyCost:
             total_ms += self._cost.prefill.slice_ms(n_slice, at)
         return total_ms
 
-    def is_worth_parking(self, n_tokens: int) -> bool:
-        """Whether copying `n_tokens` out and back is cheaper, by a margin, than computing them."""
-        return WORTH * 2 * self.copy_ms(n_tokens) < self.rebuild_ms(n_tokens)
+    def is_worth_parking(self, n_tokens: int, *, state_bytes: int = 0) -> bool:
+        """Whether copying `n_tokens` out and back is cheaper, by a margin, than computing them.
+        state_bytes: bytes of a state that go with them."""
+        copy_ms = self.copy_ms(n_tokens) + self.bytes_ms(state_bytes)
+        return WORTH * 2 * copy_ms < self.rebuild_ms(n_tokens)
 
     def learn(self, n_bytes: int, ms: float) -> None:
         """Learn that `n_bytes` were copied in `ms`."""

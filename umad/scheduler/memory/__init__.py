@@ -1,12 +1,18 @@
-"""Manages the KV pool, and the cells that leave the pool for host memory or disk.
+"""Manages the KV pool, and the cells and states that leave the pool for host memory or disk.
 
     residency       Residency: places requests, shares prefixes, keeps and evicts sequences
+    retained        RetainedSequences: those that stay without a request, and the next to go
     cell_ledger     KvLedger: counts which cells belong to which sequences
     prefix_index    PrefixIndex: the longest known prefix of a prompt
     windows         Beginnings: the prefixes that layers with a sliding window still have
     rent            Rent: evicts idle cells once rows have passed over them for too long
-    parking         Parker: copies cells to host memory before they are evicted, and puts them back
-    parked_store    ParkedStore: accounts for host memory, and drops something when it is full
+    parking         Parker: copies sequences to host memory before they are evicted
+    restoring       Restorer: puts cells and states back from there
+    parked_store    ParkedStore: accounts for the cells in host memory
+    checkpoints     Checkpoints: accounts for the states in host memory, and finds them by tokens
+    state_saving    StateSaver: chooses where a prompt's states are copied
+    park_budget     ParkBudget: drops the cheapest of both when host memory is full
+    purse           Purse: the milliseconds of copying that a step may still spend
     copy_allowance  CopyAllowance: how many copies one step carries
     session_saving  SessionSaver: writes sessions to disk and reads them back
 

@@ -4,16 +4,25 @@ Beside interactive rows, copies take the place of background work, and only as m
 the guard allows. A copy that a newcomer waits for may take as long as a slice of the newcomer's
 prompt. While no interactive request decodes, copies get a few milliseconds of each step.
 
-Not: what is copied, and whether that is worth it (`parking`).
+A prompt's state can be copied only before its next slice, so these copies come first. Then comes
+what requests wait for, and last what is copied before it is evicted.
+
+Not: what is copied, and whether that is worth it (`state_saving`, `restoring`, `parking`).
 Pure; owner: the step thread.
 """
 
 from umad.config import SchedulerSettings
 from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.memory.checkpoints import Checkpoints
+from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.parking import Parker
+from umad.scheduler.memory.purse import Purse
+from umad.scheduler.memory.restoring import Restored, Restorer
+from umad.scheduler.memory.state_saving import StateSaver
+from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.candidates import Candidates, Hold, Reason
 from umad.scheduler.steps.limits import StepLimits
-from umad.step import MemoryOp, StepResult
+from umad.step import HouseKept, MemoryOp, ParkDrop, StateDrop, StepResult
 
 # For the copies of a step without interactive rows. A request that arrives meanwhile hardly notices
 # so short a wait.
@@ -21,20 +30,26 @@ COPY_MS = 8.0
 
 
 class CopyAllowance:
-    """The copies of one engine's steps. slab_cells: how many cells the smallest copy has."""
+    """The copies of one engine's steps."""
 
     def __init__(
         self,
         *,
         parker: Parker,
+        restorer: Restorer,
+        states: StateSaver,
+        store: ParkedStore,
+        checkpoints: Checkpoints,
         copying: CopyCost,
-        slab_cells: int,
         settings: SchedulerSettings,
         guarded: frozenset[str],
     ) -> None:
         self._parker = parker
+        self._restorer = restorer
+        self._states = states
+        self._store = store
+        self._checkpoints = checkpoints
         self._copying = copying
-        self._slab_cells = slab_cells
         self._settings = settings
         self._guarded = guarded
         self._for_background = False
@@ -44,15 +59,54 @@ class CopyAllowance:
     ) -> tuple[tuple[MemoryOp, ...], Hold | None]:
         """Return the copies of the next step, and a hold on the background work they replace."""
         self._for_background = False
-        if not self._parker.has_work:
+        stopped = [
+            entry
+            for group in (candidates.prefill, candidates.background_prefill)
+            for entry in group
+            if entry.stop and entry.stop <= entry.n_computed
+        ]
+        if not (
+            stopped
+            or self._restorer.has_work
+            or self._parker.has_work
+            or self._checkpoints.has_dropped
+        ):
             return (), None
         newcomer_ms, background_ms = self._room_ms(candidates, limits)
-        copies, self._for_background = self._parker.next_ops(
-            guarded=self._guarded, newcomer_ms=newcomer_ms, background_ms=background_ms
-        )
-        if not self._for_background:
-            return copies, None
-        return copies, Hold(reason=Reason.COPIES, background=bool(candidates.decode), embeds=True)
+        newcomer, background = Purse(newcomer_ms), Purse(background_ms)
+        ops: list[MemoryOp] = []
+        waiting: tuple[ScheduledRequest, ...] = ()
+        if stopped:
+            saves, waiting = self._states.next_ops(
+                stopped, guarded=self._guarded, newcomer=newcomer, background=background
+            )
+            ops += saves
+        if self._restorer.has_work:
+            ops += self._restorer.next_ops(
+                guarded=self._guarded, newcomer=newcomer, background=background
+            )
+        ops += self._parker.next_ops(newcomer=newcomer, background=background)
+        self._for_background = background.spent
+        dropped: list[MemoryOp] = [ParkDrop(key=key) for key in self._store.take_dropped()]
+        dropped += [StateDrop(key=key) for key in self._checkpoints.take_dropped()]
+        return (*dropped, *ops), self._hold(candidates, waiting)
+
+    def settle(self, kept: HouseKept | None) -> Restored:
+        """Book the results of the last plan's copies."""
+        self._states.settle(kept)
+        restored = self._restorer.settle(kept)
+        self._parker.settle(kept)
+        return restored
+
+    def _hold(self, candidates: Candidates, waiting: tuple[ScheduledRequest, ...]) -> Hold | None:
+        if self._for_background:
+            return Hold(
+                reason=Reason.COPIES,
+                background=bool(candidates.decode),
+                embeds=True,
+                prompts=waiting,
+            )
+        return Hold(reason=Reason.COPIES, prompts=waiting) if waiting else None
 
     def background_ms(self, result: StepResult) -> float:
         """How many milliseconds of a step's copies count as background work; 0 for none."""
@@ -66,5 +120,11 @@ class CopyAllowance:
             return COPY_MS, 0.0 if candidates.prefill else COPY_MS
         return (
             self._settings.newcomer_steps * limits.solo_ms,
-            limits.allowance_ms(self._copying.copy_ms(self._slab_cells)),
+            limits.allowance_ms(self._piece_ms()),
         )
+
+    def _piece_ms(self) -> float:
+        """Milliseconds of the largest copy that cannot be made in pieces: a slab or a state."""
+        shape = self._store.shape
+        slab_ms = self._copying.copy_ms(shape.slice_cells) if shape.has_cells else 0.0
+        return max(slab_ms, self._copying.bytes_ms(shape.state_bytes))

@@ -1,9 +1,9 @@
 """Keeps account of the sequences parked in host memory, and drops some when it is full.
 
 A parked sequence lies in slabs of `slice_cells` cells each, so that it can be copied one slab at a
-time. When another sequence needs room, the store drops the one that costs least to rebuild per
-slab, counted from when it was last of use (GreedyDual, Cao and Irani 1997). Sequences kept for a
-session are dropped after all others.
+time. Host memory is shared with the checkpoints of states (`park_budget`): when there is no room,
+the thing goes that costs least to rebuild for its room, counted from when it was last of use.
+Sequences kept for a session are dropped after all others.
 
 Not: what is worth parking, or when (`parking`); the bytes themselves
 (`umad.engine.llamacpp.parked_cells`).
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
+from umad.scheduler.memory.park_budget import Least, ParkBudget
 from umad.scheduler.memory.prefix_index import PrefixIndex
 
 
@@ -37,7 +38,7 @@ class ParkShape:
 
     def slabs(self, n_tokens: int) -> int:
         """How many slabs `n_tokens` tokens take."""
-        return -(-n_tokens // self.slice_cells)
+        return -(-n_tokens // self.slice_cells) if self.has_cells else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +52,7 @@ class _Parked:
     n_parked: int
     # The room it takes, used or reserved.
     n_slabs: int
-    # The store's clock when it was last of use, plus the milliseconds to rebuild it per slab.
+    # The budget's clock when it was last of use, plus the milliseconds to rebuild it per slab.
     worth: float
     # How many requests are getting it back now.
     pins: int = 0
@@ -65,15 +66,19 @@ class _Parked:
 class ParkedStore:
     """The sequences that are, or are about to be, in host memory, by their keys 0, 1, 2 …"""
 
-    def __init__(self, shape: ParkShape) -> None:
+    def __init__(self, shape: ParkShape, budget: ParkBudget | None = None) -> None:
+        """budget: where others keep things in the same host memory; None for no others."""
         self.shape = shape
-        self._most_slabs = shape.capacity_bytes // shape.slab_bytes
+        self.budget = budget or ParkBudget(shape.capacity_bytes)
+        self.budget.join(self)
         self._n_slabs = 0
         self._next_key = 0
         self._parked: dict[int, _Parked] = {}
         self._index = PrefixIndex()
-        self._clock = 0.0
         self._dropped: list[int] = []
+        # Keys whose sequences are in the pool still, so that they may be written to. `parking`
+        # keeps this.
+        self.written: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -143,13 +148,13 @@ class ParkedStore:
             return None
         key = self._next_key
         self._next_key += 1
-        self._n_slabs += n_slabs
+        self._take(n_slabs)
         self._parked[key] = _Parked(
             tokens,
             session,
             0,
             n_slabs,
-            self._clock + rebuild_ms / max(1, n_slabs),
+            self.budget.clock + rebuild_ms / max(1, n_slabs),
             salt=salt,
             owner=owner,
         )
@@ -170,10 +175,10 @@ class ParkedStore:
         n_slabs = self.shape.slabs(tokens.size)
         if not self._make_room(n_slabs - parked.n_slabs, protected | {key}):
             return False
-        self._n_slabs += n_slabs - parked.n_slabs
+        self._take(n_slabs - parked.n_slabs)
         parked.tokens, parked.n_slabs = tokens, n_slabs
         parked.session = session or parked.session
-        parked.worth = self._clock + rebuild_ms / max(1, n_slabs)
+        parked.worth = self.budget.clock + rebuild_ms / max(1, n_slabs)
         self._index.put(key, tokens, parked.n_parked, parked.salt)
         return True
 
@@ -191,14 +196,14 @@ class ParkedStore:
             self.drop(key)
             return
         n_slabs = self.shape.slabs(parked.n_parked)
-        self._n_slabs -= parked.n_slabs - n_slabs
+        self._take(n_slabs - parked.n_slabs)
         parked.n_slabs = n_slabs
 
     def pin(self, key: int, *, rebuild_ms: float) -> None:
         """Keep `key` while a request gets it back, and count it as of use now."""
         parked = self._parked[key]
         parked.pins += 1
-        parked.worth = self._clock + rebuild_ms / max(1, parked.n_slabs)
+        parked.worth = self.budget.clock + rebuild_ms / max(1, parked.n_slabs)
 
     def unpin(self, key: int) -> None:
         """One of the requests that got `key` back is done."""
@@ -212,7 +217,7 @@ class ParkedStore:
         """Forget `key`, if it is known."""
         parked = self._parked.pop(key, None)
         if parked is not None:
-            self._n_slabs -= parked.n_slabs
+            self._take(-parked.n_slabs)
             self._index.drop(key)
             self._dropped.append(key)
 
@@ -234,32 +239,46 @@ class ParkedStore:
         return names
 
     def has_room_beside_sessions(
-        self, tokens: NDArray[np.int32], protected: Set[int], salt: str = ""
+        self,
+        tokens: NDArray[np.int32],
+        protected: Set[int],
+        salt: str = "",
+        *,
+        state_bytes: int = 0,
     ) -> bool:
-        """Whether `tokens` could be kept without dropping a sequence kept for a session."""
+        """Whether `tokens` could be kept without dropping what is kept for a session. state_bytes:
+        bytes of a state that go with them."""
         key, matched = self._index.longest(tokens, salt)
         known = self._parked.get(key)
         n_slabs = self.shape.slabs(tokens.size)
         if known is not None and matched == known.n_parked:
             n_slabs -= known.n_slabs
-        spare = self._most_slabs - self._n_slabs
-        for other, parked in self._parked.items():
-            if not (parked.session or parked.pins or other in protected or other == key):
-                spare += parked.n_slabs
-        return n_slabs <= spare
+        n_bytes = n_slabs * self.shape.slab_bytes + state_bytes
+        return n_bytes <= self.budget.spare_bytes(protected | {key})
+
+    # -- the budget's side ----------------------------------------------------------------------
+
+    def least(self, protected: Set[int]) -> Least | None:
+        """Return the sequence to be dropped first."""
+        candidates = [
+            Least(parked.session is not None, parked.worth, key)
+            for key, parked in self._parked.items()
+            if not parked.pins and key not in protected and parked.n_slabs
+        ]
+        return min(candidates, default=None)
+
+    def spare_bytes(self, protected: Set[int]) -> int:
+        """Bytes of the sequences that no session needs."""
+        n_slabs = 0
+        for key, parked in self._parked.items():
+            if not (parked.session or parked.pins or key in protected):
+                n_slabs += parked.n_slabs
+        return n_slabs * self.shape.slab_bytes
 
     def _make_room(self, n_slabs: int, protected: Set[int]) -> bool:
-        if n_slabs > self._most_slabs:
-            return False
-        while self._n_slabs + n_slabs > self._most_slabs:
-            candidates = [
-                (parked.session is not None, parked.worth, key)
-                for key, parked in self._parked.items()
-                if not parked.pins and key not in protected
-            ]
-            if not candidates:
-                return False
-            _, worth, key = min(candidates)
-            self._clock = max(self._clock, worth)
-            self.drop(key)
-        return True
+        return self.budget.make_room(n_slabs * self.shape.slab_bytes, protected)
+
+    def _take(self, n_slabs: int) -> None:
+        """Count slabs as taken, or given back."""
+        self._n_slabs += n_slabs
+        self.budget.used_bytes += n_slabs * self.shape.slab_bytes

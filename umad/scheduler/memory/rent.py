@@ -43,7 +43,7 @@ class Rent:
         """Book that a step of `n_rows` rows has run."""
         if self._skip_ms:
             share = TILED_SHARE if n_rows >= ATTENTION_ROWS else 1.0
-            self._residency.rows_passed += share * n_rows
+            self._residency.pass_rows(share * n_rows)
 
     def collect(self) -> bool:
         """Have the sequences that owe too much copied, and evict those that are copied. Return

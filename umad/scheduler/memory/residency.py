@@ -8,9 +8,7 @@ Not: which request is placed (`scheduler`).
 Owner: the step thread.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,37 +16,13 @@ from numpy.typing import NDArray
 from umad.forgetting import ForgetScope
 from umad.scheduler.memory.cell_ledger import KvLedger, LedgerViolation
 from umad.scheduler.memory.prefix_index import PrefixIndex, common_prefix
+from umad.scheduler.memory.retained import Retained, RetainedSequences
 from umad.scheduler.memory.windows import Beginnings
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.step import MemoryOp, SeqCopy, SeqTrim
 
 # The pool is under pressure when less than this share of cells or of sequence numbers is free.
 PRESSED_SHARE = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class _Retained:
-    """A sequence that is kept although its request has left."""
-
-    tokens: NDArray[np.int32]
-    session: str | None
-    # The next request of this (lane, app), if its owner is the same, evicts the sequence.
-    passing: tuple[str, str] | None = None
-    owner: str = ""
-    # The salt under which its prefix may be found.
-    salt: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _LastUse:
-    """The pool's counters at the moment when a retained sequence was last of use."""
-
-    # How many sequences had been retained since the start.
-    n_retained: int
-    # Milliseconds to rebuild the sequence, per cell.
-    cell_ms: float
-    # How many rows had passed over every cell of the pool.
-    rows_passed: float
 
 
 class Residency:
@@ -62,31 +36,33 @@ class Residency:
         can_share_prefix: bool,
         rebuild_ms: Callable[[int], float] = float,
         beginnings: Beginnings | None = None,
+        needs_states: bool = False,
     ) -> None:
         """rebuild_ms: the milliseconds to compute the first n tokens of a sequence. Unless given,
         every token costs the same.
-        beginnings: for a model whose sequences may lose their beginnings; None for any other."""
+        beginnings: for a model whose sequences may lose their beginnings; None for any other.
+        needs_states: sequences have states besides cells. Then a prefix is shared as it is only
+        where its sequence ends, and anywhere else only with a checkpoint (`restoring`)."""
         self.ledger = KvLedger(n_cells)
         self.max_seqs = max_seqs
+        self.needs_states = needs_states
         self._can_share_prefix = can_share_prefix
         self._beginnings = beginnings
         self._still_has = None if beginnings is None else beginnings.can_share
+        if needs_states:
+            self._still_has = self._goes_on
+        # A recurrent state stays that of all its tokens, whatever cells are given up.
+        self._cannot_cut = needs_states and beginnings is None
         self._free_seqs = list(range(max_seqs - 1, -1, -1))
         self._live: dict[int, ScheduledRequest] = {}
-        # Least recently used first.
-        self._retained: OrderedDict[int, _Retained] = OrderedDict()
-        self._used: dict[int, _LastUse] = {}
-        self._n_retained = 0
-        self._rebuild_ms = rebuild_ms
+        self._retained = RetainedSequences(rebuild_ms)
         self._index = PrefixIndex()
         self._promised_cells = 0
         self._ops: list[MemoryOp] = []
+        # Live sequences of which the device may hold more than is booked until it is told.
+        self._being_cut: set[int] = set()
         # Counting shared cells walks every chain, so the count is kept until something changes.
         self._n_retained_cells: int | None = 0
-        # Counts up whenever a sequence becomes retained or stops being retained.
-        self.retained_version = 0
-        # Rows that have passed over every cell. `rent` counts them.
-        self.rows_passed = 0.0
 
     # -- what is where --------------------------------------------------------------------------
 
@@ -115,9 +91,23 @@ class Residency:
         """Whether a sequence number is free, or a retained sequence can give up its own."""
         return bool(self._free_seqs or self._retained)
 
+    @property
+    def retained_version(self) -> int:
+        """Counts up whenever a sequence becomes retained or stops being retained."""
+        return self._retained.version
+
+    @property
+    def rows_passed(self) -> float:
+        """Rows that have passed over every cell."""
+        return self._retained.rows_passed
+
+    def pass_rows(self, n_rows: float) -> None:
+        """Count rows that have passed over every cell (`rent`)."""
+        self._retained.rows_passed += n_rows
+
     def retained(self) -> Iterator[int]:
         """Yield the retained sequences in the order in which they will be evicted."""
-        yield from sorted(self._retained, key=self._rank)
+        yield from self._retained.in_order()
 
     def retained_tokens(self, seq: int) -> NDArray[np.int32] | None:
         """The very array that `seq` was retained with; None when `seq` is not retained."""
@@ -127,7 +117,7 @@ class Residency:
     def passed_over(self, seq: int) -> float:
         """How many cells other sequences' rows have passed over since retained `seq` was last of
         use, because it is kept. Cells that it shares with another sequence are not counted."""
-        rows = self.rows_passed - self._used[seq].rows_passed
+        rows = self._retained.rows_since_use(seq)
         return rows * self.ledger.reclaimable({seq}) if rows else 0.0
 
     def session_of(self, seq: int) -> str | None:
@@ -146,6 +136,7 @@ class Residency:
         """Return the memory operations that llama.cpp has not been told of yet, in order."""
         ops = tuple(self._ops)
         self._ops.clear()
+        self._being_cut.clear()
         if self._beginnings is not None:
             self._beginnings.told()
         return ops
@@ -203,8 +194,7 @@ class Residency:
             return False
         source, matched = self._match(entry)
         if self._is_adoptable(entry, source, matched):
-            del self._retained[source], self._used[source]
-            self.retained_version += 1
+            self._retained.remove(source)
             self._cut(source, matched)
             seq = source
         else:
@@ -217,7 +207,7 @@ class Residency:
                     self._beginnings.planned_copy(source, seq)
                 self.ledger.share(source, seq, matched)
                 if source in self._retained:
-                    self._was_of_use(source)
+                    self._retained.was_of_use(source)
         entry.seq = seq
         entry.n_computed = matched
         self._live[seq] = entry
@@ -238,9 +228,12 @@ class Residency:
         kept = self._retained.get(source)
         if kept is None:
             return False
+        is_whole = self.ledger.length(source) == matched
+        if _has_state_to_come(entry) or (self._cannot_cut and not is_whole):
+            return False
         if not self._free_seqs and len(self._retained) == 1:
             return True
-        return self.ledger.length(source) == matched and kept.session in (None, entry.session)
+        return is_whole and kept.session in (None, entry.session)
 
     def longest_prefix(self, entry: ScheduledRequest) -> tuple[int, int]:
         """(sequence, tokens) of the longest prefix `entry` can share; (-1, 0) for none."""
@@ -250,8 +243,31 @@ class Residency:
         known = entry.tokens[: entry.n_tokens - 1]
         return self._index.longest(known, entry.salt, can_share=self._still_has)
 
+    def longest_cells(self, entry: ScheduledRequest) -> tuple[int, int]:
+        """(sequence, tokens) of the longest prefix whose cells `entry` can share, if it gets a
+        state that fits them; (-1, 0) for none."""
+        if not self._can_share_prefix or entry.scores:
+            return -1, 0
+        source, matched = self._index.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
+        if not self._free_seqs and len(self._retained) == 1 and source in self._retained:
+            # `entry` needs a number of its own, and the only one to be had is that of `source`.
+            return -1, 0
+        return source, matched
+
+    def _goes_on(self, seq: int, n_tokens: int) -> bool:
+        """Whether a copy of the first `n_tokens` of `seq` can be computed on as it is."""
+        live = self._live.get(seq)
+        if live is not None and _has_state_to_come(live):
+            return False
+        if self.ledger.length(seq) == n_tokens:
+            return True
+        return self._beginnings is not None and self._beginnings.can_share(seq, n_tokens)
+
     def _match(self, entry: ScheduledRequest) -> tuple[int, int]:
-        source, matched = self.longest_prefix(entry)
+        if _has_state_to_come(entry):
+            source, matched = self.longest_cells(entry)
+        else:
+            source, matched = self.longest_prefix(entry)
         if entry.restore is not None and entry.restore.start < matched:
             # Restored cells begin at a slab's border, a little before the end of the match.
             matched = entry.restore.start
@@ -280,6 +296,11 @@ class Residency:
         """Trim `entry` to what is booked, because a cut step may have left more of it in the
         cells."""
         self._ops.append(SeqTrim(seq=entry.seq, keep_tokens=entry.n_computed))
+        self._being_cut.add(entry.seq)
+
+    def is_being_cut(self, seq: int) -> bool:
+        """Whether the device may hold more of `seq` than is booked, until it is told."""
+        return seq in self._being_cut
 
     # -- going out ------------------------------------------------------------------------------
 
@@ -289,12 +310,13 @@ class Residency:
         passing: keep them no longer than until the next request of its app and lane is placed. By
         then that request has taken over the prefix that the two share.
         """
+        lacks_state = _has_state_to_come(entry)
         seq = self._leave(entry)
         tokens = entry.tokens[: entry.n_computed]
-        if not self._can_share_prefix or not tokens.size:
+        if not self._can_share_prefix or not tokens.size or lacks_state:
             self._empty(seq)
             return
-        for other, retained in list(self._retained.items()):
+        for other, retained in self._retained.items():
             # This turn contains the conversation's turn before it, so only this one is kept.
             is_turn_before = entry.session is not None and retained.session == entry.session
             if is_turn_before or (
@@ -302,29 +324,27 @@ class Residency:
                 and retained.salt == entry.salt
                 and retained.tokens.size <= tokens.size
                 and common_prefix(retained.tokens, tokens) == retained.tokens.size
-                # The longer sequence replaces the shorter one only while it still has its
-                # beginning.
+                # The longer sequence replaces the shorter one only where the beginning can still
+                # be shared.
                 and (self._still_has is None or self._still_has(seq, retained.tokens.size))
             ):
-                self._evict(other)
-        self._retained[seq] = _Retained(
+                self.evict(other)
+        kept = Retained(
             tokens,
             entry.session,
             (entry.lane, entry.app) if passing else None,
             entry.owner,
             entry.salt,
         )
-        self._n_retained += 1
-        self._was_of_use(seq)
-        self.retained_version += 1
+        self._retained.add(seq, kept)
         self._n_retained_cells = None
         self._index.put(seq, tokens, tokens.size, entry.salt)
 
     def _end_passing(self, entry: ScheduledRequest) -> None:
         app = (entry.lane, entry.app)
-        for seq, kept in list(self._retained.items()):
+        for seq, kept in self._retained.items():
             if kept.passing == app and kept.owner == entry.owner:
-                self._evict(seq)
+                self.evict(seq)
 
     def release(self, entry: ScheduledRequest) -> None:
         """Let `entry` leave, and free its cells at once."""
@@ -333,20 +353,16 @@ class Residency:
     def forget(self, what: ForgetScope) -> set[str]:
         """Evict every sequence that `what` covers; return the sessions they were retained for."""
         names: set[str] = set()
-        for seq, kept in list(self._retained.items()):
+        for seq, kept in self._retained.items():
             if what.takes(kept.session, kept.owner):
                 names |= {kept.session} if kept.session is not None else set()
-                self._evict(seq)
+                self.evict(seq)
         return names
-
-    def evict(self, seq: int) -> None:
-        """Evict the retained sequence `seq`."""
-        self._evict(seq)
 
     def evict_all(self) -> None:
         """Evict everything retained."""
         for seq in list(self._retained):
-            self._evict(seq)
+            self.evict(seq)
 
     def _leave(self, entry: ScheduledRequest) -> int:
         seq = entry.seq
@@ -355,33 +371,15 @@ class Residency:
         entry.seq = -1
         return seq
 
-    def _was_of_use(self, seq: int) -> None:
-        self._retained.move_to_end(seq)
-        n_tokens = self._retained[seq].tokens.size
-        self._used[seq] = _LastUse(
-            self._n_retained, self._rebuild_ms(n_tokens) / n_tokens, self.rows_passed
-        )
-
-    def _rank(self, seq: int) -> tuple[bool, float]:
-        """The sort key of eviction, lowest first. Sessions are evicted after all others. Of the
-        rest, a sequence goes the earlier, the cheaper its cells are to rebuild and the longer it
-        was not used: at twice the cost it is kept twice as long. Where all cells cost the same, the
-        sequence used longest ago goes first."""
-        used = self._used[seq]
-        since = self._n_retained - used.n_retained
-        return self._retained[seq].session is not None, used.cell_ms / (1 + since)
-
     def _make_room(self, *, besides: int) -> None:
         """Evict the retained sequence with the lowest rank; `besides` only if it is the last."""
         if not self._retained:
             raise LedgerViolation("cells are promised that nobody can give up")
-        seq = min(self._retained, key=lambda one: (one == besides, *self._rank(one)))
-        self._evict(seq)
+        self.evict(self._retained.first_to_go(besides=besides))
 
-    def _evict(self, seq: int) -> None:
-        del self._retained[seq]
-        del self._used[seq]
-        self.retained_version += 1
+    def evict(self, seq: int) -> None:
+        """Evict the retained sequence `seq`."""
+        self._retained.remove(seq)
         self._empty(seq)
 
     def _cut(self, seq: int, keep_tokens: int) -> None:
@@ -394,3 +392,9 @@ class Residency:
         self._cut(seq, 0)
         self._free_seqs.append(seq)
         self._n_retained_cells = None
+
+
+def _has_state_to_come(entry: ScheduledRequest) -> bool:
+    """Whether the state of `entry` is still to be put back, so that its cells cannot be computed
+    on."""
+    return entry.restore is not None and entry.restore.state is not None

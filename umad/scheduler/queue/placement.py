@@ -14,6 +14,8 @@ from enum import Enum
 
 from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.residency import Residency
+from umad.scheduler.memory.restoring import Restorer
+from umad.scheduler.memory.state_saving import StateSaver
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.queue.token_counters import PROMPT_WEIGHT
 from umad.scheduler.queue.waiting_line import AGING_NS, WaitingLine
@@ -43,6 +45,8 @@ class Placer:
         *,
         residency: Residency,
         parker: Parker,
+        restorer: Restorer,
+        states: StateSaver,
         waiting: WaitingLine,
         priority: Mapping[str, int],
         guarded: frozenset[str],
@@ -51,6 +55,8 @@ class Placer:
     ) -> None:
         self._residency = residency
         self._parker = parker
+        self._restorer = restorer
+        self._states = states
         self._waiting = waiting
         self._priority = priority
         self._guarded = guarded
@@ -72,6 +78,9 @@ class Placer:
         # At the same look, some request ran whose client does not read.
         self._anybody_gives_way = False
         self._highest = max(priority.values())
+        # Requests whose prompts were counted when they were placed, with a state that was still to
+        # be put back.
+        self._counted: set[int] = set()
         self.preemptions = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
@@ -79,11 +88,12 @@ class Placer:
     def leave(self, entry: ScheduledRequest, *, keep: bool) -> None:
         """Take an ended request out of the pool. keep: its cells stay as a prefix until another
         request needs them."""
-        self._parker.forget(entry)
         if keep and not entry.leaves_nothing:
             self._residency.retain(entry, passing=self._leaves_soon and self._is_passing(entry))
         else:
             self._residency.release(entry)
+        self._restorer.forget(entry)
+        self._counted.discard(entry.rid)
         del self._running[entry.rid]
 
     def _is_passing(self, entry: ScheduledRequest) -> bool:
@@ -140,7 +150,7 @@ class Placer:
 
     def _try_to_place(self, entry: ScheduledRequest) -> Tried:
         """Place `entry` if it fits without preempting another request."""
-        entry.restore = self._parker.offer(entry)
+        entry.restore = self._restorer.offer(entry)
         if not self._residency.could_fit(entry):
             return Tried.NO_ROOM
         evictions = self._residency.evictions(entry) if self._parker.has_room else ()
@@ -188,16 +198,31 @@ class Placer:
 
     def _preempt(self, victim: ScheduledRequest, now_ns: int) -> None:
         victim.on(RequestEvent.PREEMPTED)
-        self._parker.forget(victim)
         if victim.leaves_nothing:
             self._residency.release(victim)
         else:
             self._residency.retain(victim)
+        self._restorer.forget(victim)
+        self._counted.discard(victim.rid)
         del self._running[victim.rid]
         victim.n_computed = 0
         victim.waiting_since_ns = now_ns
         self._waiting.add(victim)
         self.preemptions += 1
+
+    def put_back(self, entry: ScheduledRequest) -> None:
+        """Put a running request whose cells or state could not be restored back into the line. It
+        keeps its age, and nothing counts as saved by what it did not get."""
+        entry.on(RequestEvent.PREEMPTED)
+        self._residency.release(entry)
+        del self._running[entry.rid]
+        entry.n_computed = 0
+        if entry.rid in self._counted:
+            self._counted.discard(entry.rid)
+            self._count(entry, -1)
+            entry.n_cached = None
+        self._waiting.add(entry)
+        self.may_place = True
 
     def _enter(self, entry: ScheduledRequest, now_ns: int) -> None:
         self._waiting.remove(entry)
@@ -205,10 +230,18 @@ class Placer:
         has_aged = now_ns - entry.waiting_since_ns >= AGING_NS
         entry.held_until_ns = NEVER_NS if has_aged else 0
         self._running[entry.rid] = entry
-        self._parker.begin(entry)
+        self._restorer.begin(entry)
+        self._states.enter(entry)
         if entry.n_cached is None:
             known = entry.n_computed if entry.restore is None else entry.restore.end
             entry.n_cached = min(known, entry.n_prompt)
-            self.prompt_tokens += entry.n_prompt
-            self.cached_tokens += entry.n_cached
-            entry.account.charge(PROMPT_WEIGHT * (entry.n_prompt - entry.n_cached))
+            self._count(entry, 1)
+            if entry.restore is not None and entry.restore.state is not None:
+                self._counted.add(entry.rid)
+
+    def _count(self, entry: ScheduledRequest, times: int) -> None:
+        """Count the prompt of `entry`: once, or with -1 once less."""
+        n_cached = entry.n_cached or 0
+        self.prompt_tokens += times * entry.n_prompt
+        self.cached_tokens += times * n_cached
+        entry.account.charge(times * PROMPT_WEIGHT * (entry.n_prompt - n_cached))

@@ -52,6 +52,8 @@ class Hold:
     riders: tuple[ScheduledRequest, ...] = ()
     # Bulk embedding work waits.
     embeds: bool = False
+    # These background prompts wait, whatever happens to others.
+    prompts: tuple[ScheduledRequest, ...] = ()
     # Milliseconds after which background work may run, where nothing else does; 0 for unknown.
     wait_ms: float = 0.0
 
@@ -88,6 +90,9 @@ class Candidates:
             held = replace(held, prefill=())
         if hold.background and held.has_background:
             held = replace(held, background_decode=hold.riders, background_prefill=())
+        if hold.prompts and held.background_prefill:
+            left = [entry for entry in held.background_prefill if entry not in hold.prompts]
+            held = replace(held, background_prefill=tuple(left))
         if hold.embeds and held.embeds:
             held = replace(held, embeds=False)
         return held

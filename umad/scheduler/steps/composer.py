@@ -62,7 +62,11 @@ class StepComposer:
         order: Order,
         most_scored_rows: int,
         max_seqs: int,
+        may_cut: bool,
     ) -> None:
+        """may_cut: a step that is cut leaves its sequences as they were before it, or a little
+        longer. A recurrent state is spoilt by a cut."""
+        self._may_cut = may_cut
         self._most_scored_rows = most_scored_rows
         self._max_seqs = max_seqs
         self._cost = cost
@@ -126,7 +130,7 @@ class StepComposer:
         # Larger slices read a lone long prompt sooner. A request that comes meanwhile cuts the
         # slice, and so has the device sooner than at the end of a small slice.
         n_tokens = self._slices.pick(
-            room=min(self._batch_tokens, first.n_pending),
+            room=min(self._batch_tokens, first.n_in_slice),
             start=first.n_computed,
             within_ms=LONE_NEWCOMER_MS,
         )
@@ -247,7 +251,7 @@ class StepComposer:
             prefill=tuple(slices),
             n_padding=n_padding,
             background=background,
-            cuttable=cuttable,
+            cuttable=cuttable and self._may_cut,
             n_cells_read=decode_cells + prefill_cells,
             n_cells_prefill=prefill_cells,
             predicted_ms=self._cost.step_ms(
@@ -279,7 +283,7 @@ def _cut_slices(
     for entry in entries:
         if left <= 0:
             break
-        n = min(left, entry.n_pending)
+        n = min(left, entry.n_in_slice)
         slices.append(prefill_slice(entry, n))
         left -= n
     return slices

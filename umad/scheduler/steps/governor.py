@@ -46,6 +46,7 @@ class StepGovernor:
         order: Order,
         most_scored_rows: int,
         max_seqs: int,
+        may_cut: bool,
     ) -> None:
         self._cost = cost
         self._most_rows = min(settings.max_merge, batch_tokens)
@@ -61,6 +62,7 @@ class StepGovernor:
             order=order,
             most_scored_rows=most_scored_rows,
             max_seqs=max_seqs,
+            may_cut=may_cut,
         )
         priority = {name: lane.priority for name, lane in lanes.items()}
         self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)

@@ -109,7 +109,7 @@ class NewcomerLine:
         slices: list[PrefillSlice] = []
         taken = n_cells = n_done = 0
         for entry in line:
-            n = min(n_tokens - taken, entry.n_pending)
+            n = min(n_tokens - taken, entry.n_in_slice)
             if n <= 0:
                 break
             cells = slice_cells(n, entry.n_computed)
