@@ -40,7 +40,11 @@ class Vocabulary:
         self.adds_bos = model.adds_bos
         self.bos_text = self._text_of(model.bos)
         self.eos_text = self._text_of(model.eos)
-        self._plain = PlainText([self._text_of(token) for token in sorted(model.control_tokens())])
+        controls = sorted(model.control_tokens())
+        self._control_of = {self._text_of(token): token for token in reversed(controls)}
+        self._is_control = np.zeros(model.n_vocab, np.bool_)
+        self._is_control[controls] = True
+        self._plain = PlainText(self._control_of)
         self.guard = self._plain.guard
         self._marked: dict[int, bytes] = {}
         self._low = ThreadPoolExecutor(
@@ -131,8 +135,23 @@ class Vocabulary:
         """A rendered chat as people read it. Where the model puts its beginning token before every
         text, the text is without it, so that it is not there twice when it comes back as a prompt.
         """
-        plain = "".join([part.text for part in self._plain.parts(text)])
+        plain = self.unguarded_part(text)
         return plain.removeprefix(self.bos_text) if self.adds_bos else plain
+
+    def unguarded_part(self, text: str) -> str:
+        """A part of a rendered chat, as it is tokenized."""
+        return self._plain.unguarded(text)
+
+    def controls_in(self, rendered: str) -> list[tuple[int, int, int]]:
+        """The control tokens that the template wrote into a rendered chat: the position of its
+        first character, that behind its last one, and the token.
+        """
+        spans = self._plain.controls_in(rendered)
+        return [(start, end, self._control_of[rendered[start:end]]) for start, end in spans]
+
+    def control_places(self, ids: NDArray[np.int32]) -> NDArray[np.intp]:
+        """The places of control tokens in `ids`, ascending."""
+        return np.flatnonzero(self._is_control[ids])
 
     def without_bos(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
         """`ids` without a beginning token at its head."""

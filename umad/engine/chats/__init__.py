@@ -2,6 +2,8 @@
 
     chat_template     ChatTemplate: messages and tools to text
     turn_forms        the same turns in an order that stricter templates take
+    turn_ends         the places in a rendered chat up to which its next turn agrees
+    turn_marks        the tokens of these places
     past_calls        calls of earlier turns: as objects for templates, or as text
     template_program  the Jinja source as a program
     template_process  TemplateProcess: runs it where it can be ended at any moment

@@ -21,6 +21,7 @@ from umad.engine.chats.template_program import (
     TemplateFailed,
     to_json,
 )
+from umad.engine.chats.turn_ends import NEXT_TURN, TurnEnd, turn_ends, with_signs
 from umad.engine.chats.turn_forms import Guard, is_told, plainer_forms
 from umad.errors import BadRequest
 
@@ -29,6 +30,9 @@ MAX_TEMPLATE_CHARS = 1_000_000
 # A template that refuses a chat is not run on further forms of it after so long. Usual ones take
 # some milliseconds for all of them.
 RETRY_S = 10.0
+# A chat that takes longer to render is not rendered once more to find the ends of its turns. The
+# largest ones that people have take a tenth of it.
+MARKED_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,8 @@ class Rendered:
     opened: str = ""
     # The answer may begin with thinking, opened or not.
     may_think: bool = False
+    # The places up to which the chat's next turn will agree with it, where they were asked for.
+    ends: tuple[TurnEnd, ...] = ()
 
 
 class ChatTemplate:
@@ -62,6 +68,7 @@ class ChatTemplate:
         self.format: ChatFormat = format_of(source)
         self._specials = {"bos_token": bos_text, "eos_token": eos_text}
         self._renderer: Renderer | None = None
+        self._finds_no_ends = False
         self._flaw = ""
         if source is None:
             self._flaw = "this model has no chat template; send a prompt instead of messages"
@@ -80,31 +87,64 @@ class ChatTemplate:
         messages: Sequence[ChatMessage],
         options: ChatOptions | None = None,
         guard: Guard = str,
+        *,
+        ends: bool = False,
     ) -> Rendered:
         """Render the prompt. It ends where the assistant's answer begins or goes on.
 
-        guard: applied to every string that came from outside before the template sees it.
+        guard: applied to every string that came from outside before the template sees it. ends:
+        find the ends of turns, too, which takes as long again.
         Raises `BadRequest` when there is no template or it refuses these messages.
         """
         if self._renderer is None:
             raise BadRequest(self._flaw, field="messages")
         options = options or ChatOptions()
+        asking = messages[:-1] if options.continue_final else messages
+        is_asked = bool(asking) and asking[-1].role == "user"
         if _offers_tools(options) and not self.format.takes_tools:
             messages = _told_of_tools(in_words(messages), options)
         begun = messages[-1] if options.continue_final else None
         turns = messages[:-1] if begun is not None else messages
+        began_s = time.monotonic()
         try:
-            text = self._text(turns, options, guard)
+            form, text = self._text(turns, options, guard)
         except TemplateFailed as error:
             raise BadRequest(str(error), field="messages") from error
-        return self._begun(text, begun, guard)
+        rendered = self._begun(text, begun, guard)
+        if ends and time.monotonic() - began_s < MARKED_S:
+            found = self._ends(form, text, options, guard, is_asked=is_asked)
+            rendered = replace(rendered, ends=found)
+        return rendered
 
-    def _text(self, turns: Sequence[ChatMessage], options: ChatOptions, guard: Guard) -> str:
+    def _ends(
+        self, form: "_Form", text: str, options: ChatOptions, guard: Guard, *, is_asked: bool
+    ) -> tuple[TurnEnd, ...]:
+        """The ends of turns in `text`, which `form` was rendered to. is_asked: the last turn is a
+        user's.
+        """
+        signed = with_signs(form.turns)
+        for behind in (NEXT_TURN, ()) if is_asked else ((),):
+            if self._finds_no_ends:
+                break
+            try:
+                other = self._run(replace(form, turns=(*signed, *behind)), options, guard)
+            except MessagesRefused:
+                continue
+            except TemplateFailed:
+                # It was ended for taking too long, on a chat that it has just rendered.
+                self._finds_no_ends = True
+                break
+            return turn_ends(text, other)
+        return ()
+
+    def _text(
+        self, turns: Sequence[ChatMessage], options: ChatOptions, guard: Guard
+    ) -> tuple["_Form", str]:
         """The turns as they are or, where the template does not take them or leaves some out, in
-        the first plainer form that it takes.
+        the first plainer form that it takes. Returns that form, and its text.
         """
         refusal: MessagesRefused | None = None
-        text: str | None = None
+        last: tuple[_Form, str] | None = None
         knows_calls = self.format.takes_tools
         began_s = time.monotonic()
         has_tools = _offers_tools(options)
@@ -116,10 +156,11 @@ class ChatTemplate:
                 if time.monotonic() - began_s > RETRY_S:
                     raise refusal from None
                 continue
+            last = form, text
             if form.is_plainer or is_told(turns, text, guard, knows_calls=knows_calls):
-                return text
-        if text is not None:  # with some words left out, and no other form was taken
-            return text
+                return last
+        if last is not None:  # with some words left out, and no other form was taken
+            return last
         assert refusal is not None
         raise MessagesRefused(f"{refusal}{self._place(turns, options, guard, str(refusal))}")
 

@@ -13,6 +13,8 @@ from umad.conversation import ChatMessage, ToolCall
 
 # The name under which a model is shown arguments that are no object.
 RAW = "raw"
+# The ends of a result as a user's words.
+RESULT_BEGINS, RESULT_ENDS = "<tool_response>\n", "\n</tool_response>"
 _NOTHING = ("", "null")
 
 
@@ -63,7 +65,7 @@ def _turn_in_words(turn: ChatMessage) -> ChatMessage:
 
 def result_in_words(turn: ChatMessage) -> ChatMessage:
     """A tool's result as a user's words."""
-    return ChatMessage(role="user", content=f"<tool_response>\n{turn.content}\n</tool_response>")
+    return ChatMessage(role="user", content=f"{RESULT_BEGINS}{turn.content}{RESULT_ENDS}")
 
 
 def _call_in_words(call: ToolCall) -> str:

@@ -54,6 +54,23 @@ class PlainText:
                 after = pieces[at + 1] if at + 1 < len(pieces) else ""
                 yield TextPart(pieces[at], special=not (before == _BEGIN and after == _END))
 
+    def controls_in(self, rendered: str) -> Iterator[tuple[int, int]]:
+        """The positions, begin and end, of the control tokens that the template wrote."""
+        if self._controls is None:
+            return
+        at = 0
+        for piece in _EDGES.split(rendered):
+            edges = rendered[max(0, at - 1) : at], rendered[at + len(piece) : at + len(piece) + 1]
+            if piece not in (_BEGIN, _END) and edges != (_BEGIN, _END):
+                for found in self._controls.finditer(rendered, at, at + len(piece)):
+                    yield found.span()
+            at += len(piece)
+
+    @staticmethod
+    def unguarded(rendered: str) -> str:
+        """The text without marks."""
+        return _EDGES.sub("", rendered)
+
 
 def _compiled(texts: Iterable[str]) -> re.Pattern[str]:
     try:
