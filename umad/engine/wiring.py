@@ -82,6 +82,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         n_cells=n_cells,
         text_tokens=model.facts.text_tokens,
         text_bound=model.facts.text_bound,
+        # A model with states can go on only from places where its state was saved.
+        marks_turns=model.facts.state_bytes > 0,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)

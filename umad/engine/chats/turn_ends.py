@@ -2,11 +2,11 @@
 
 A model that keeps a state can go on only from a place where its state was saved, so such places are
 worth saving at: the end of each user's turn and of each tool's, the end of the system's, and above
-all the place where the answer begins. A template is a program, and no rule tells where it puts what.
-So it is asked: it renders the chat once more with signs at the ends of the turns, followed by an
-answer and a question that stand for the next turn. The signs are characters that Unicode reserves
-and no text uses. A place counts only where both texts are equal up to it. Pure. Not: the tokens of
-these places (`turn_marks`).
+all the place where the answer begins. A template is a program, and no rule tells what it writes
+where. So it is asked: it renders the chat once more with signs at the ends of the turns, followed
+by an answer and a question that stand for the next turn. The signs are characters that Unicode
+reserves and no text uses. A place counts only where both texts are equal up to it. Pure. Not: the
+tokens of these places (`turn_marks`).
 """
 
 import re
@@ -47,6 +47,9 @@ class TurnEnd(NamedTuple):
     words: int
     # The next turn's text surely agrees up to here.
     agreed: int
+    # The template closes the turn with what it writes behind the words, so the next turn's text
+    # agrees up to the next control token, too.
+    closes: bool = False
 
 
 def with_signs(turns: Sequence[ChatMessage]) -> Turns:
@@ -95,7 +98,7 @@ def turn_ends(text: str, signed: str) -> tuple[TurnEnd, ...]:
         # The template shows the last turn in a way of its own: nothing behind this place lasts.
         last = TurnEnd(max(ends, default=max(0, n_equal - MOST_BETWEEN)), n_equal)
     elif ends:
-        last = TurnEnd(ends[-1], n_equal if is_next else ends[-1])
+        last = TurnEnd(ends[-1], n_equal) if is_next else TurnEnd(ends[-1], ends[-1], closes=True)
     else:
         return tuple(found)
     thought = _THOUGHT.search(text, last.words, last.agreed)
@@ -104,7 +107,8 @@ def turn_ends(text: str, signed: str) -> tuple[TurnEnd, ...]:
     tail = text[last.words : last.agreed]
     for at in ends:
         if at < last.words:
-            found.append(TurnEnd(at, at + _n_equal(text[at : at + len(tail)], tail)))
+            agreed = at + _n_equal(text[at : at + len(tail)], tail)
+            found.append(TurnEnd(at, agreed, closes=True))
     return (*found, last)
 
 

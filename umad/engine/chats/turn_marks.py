@@ -17,7 +17,7 @@ from umad.engine.vocab import Vocabulary
 
 # So much text before a place decides how its last words become tokens.
 _WINDOW_CHARS = 256
-# Different words that may follow a place. Tokens before it that stay the same with all of them hold.
+# Words that may follow a place. Tokens before it that stay the same with all of them hold.
 _MAY_FOLLOW = ("x", " x", "\n", "\n\nx", "1", ".", "<", "</")
 
 
@@ -58,8 +58,11 @@ class _Borders:
         """The borders; None where text and tokens do not have the same control tokens."""
         written = vocab.controls_in(text)
         places = vocab.control_places(ids)
-        if places.size > len(written):
-            places = places[places.size - len(written) :]  # the beginning token was added
+        n = min(places.size, len(written))
+        if max(places.size, len(written)) > n + 1:
+            return None
+        # The beginning token may have been added, or left out behind an earlier conversation.
+        written, places = written[len(written) - n :], places[places.size - n :]
         if ids[places].tolist() != [token for _, _, token in written]:
             return None
         known: list[tuple[int, int]] = []
@@ -72,9 +75,8 @@ class _Borders:
         after = bisect.bisect_right(self._at, end.agreed)
         if after and self._at[after - 1] >= end.words:
             return self._n_before[after - 1]
-        if after < len(self._at) and self._at[after] <= end.agreed + MOST_BETWEEN:
-            # What a template writes between a turn's words and the next control token belongs to
-            # the turn.
+        is_near = after < len(self._at) and self._at[after] <= end.agreed + MOST_BETWEEN
+        if end.closes and is_near:
             return self._n_before[after]
         return self._between_words(end.agreed, after)
 

@@ -16,6 +16,7 @@ from umad.chat.reader import ReplyReader
 from umad.constraint import Constraint, ConstraintKind
 from umad.conversation import ChatOptions, from_json
 from umad.engine.chats.chat_template import ChatTemplate, Rendered
+from umad.engine.chats.turn_marks import turn_marks
 from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.logits.readers import LogitsReader
 from umad.engine.mail.step_mail import Arrival
@@ -64,14 +65,17 @@ class Intake:
         n_cells: int,
         text_tokens: int | None = None,
         text_bound: StreamBound = "pool",
+        marks_turns: bool = False,
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
         there are cells. text_bound: what sets it, for errors that say how to have more.
+        marks_turns: tell the scheduler where the turns of a chat end.
         """
         self._vocab = vocab
         self._template = template
         self._rules = rules
         self._guarded = guarded
+        self._marks_turns = marks_turns
         self._n_cells = n_cells
         self._text_tokens = n_cells if text_tokens is None else text_tokens
         self._most_prompt_tokens = min(most_prompt_tokens, self._text_tokens)
@@ -107,7 +111,7 @@ class Intake:
         piece = vocab.piece
         if submit.chat is not None:
             messages, options = from_json(submit.chat)
-            rendered = self._template.render(messages, options, vocab.guard)
+            rendered = self._template.render(messages, options, vocab.guard, ends=self._marks_turns)
             if options.markup:
                 opening, piece = rendered.opened, vocab.marked_piece
         prompt = self._prompt(submit, rendered, options)
@@ -180,8 +184,18 @@ class Intake:
                 salt=submit.salt,
                 leaves_nothing=submit.leaves_nothing,
                 scores_prompt=n_top is not None,
+                marks=self._marks(rendered, prompt, len(options.context)),
             ),
         )
+
+    def _marks(
+        self, rendered: Rendered | None, prompt: NDArray[np.int32], n_context: int
+    ) -> tuple[int, ...]:
+        """The places at which the turns of a chat end. n_context: tokens before the turns."""
+        if rendered is None or not rendered.ends:
+            return ()
+        marks = turn_marks(self._vocab, rendered.text, prompt[n_context:], rendered.ends)
+        return tuple(n_context + mark for mark in marks)
 
     def _one_call(self, options: ChatOptions) -> ReplyReader | None:
         """The reader of an answer that ends with its first call; None for any other answer."""
