@@ -59,8 +59,9 @@ class SchedulerSettings:
 class EngineSettings:
     """How a model is opened. None leaves the choice to umad."""
 
-    # Cells of the whole KV pool, for all streams together.
-    ctx_size: int = 8192
+    # Cells of the whole KV pool, for all streams together. None for as many as agents need, where
+    # memory has room for them.
+    ctx_size: int | None = None
     # The most tokens of one stream, prompt and answer together. None for the length that the model
     # was trained on, or that its file stretches it to.
     ctx_per_stream: int | None = None
@@ -81,6 +82,9 @@ class EngineSettings:
     gpu_layers: int = -1
     kv_type: KvType = "f16"
     kv_pack: Literal["unified", "head-major"] = "unified"
+    # Layers with a sliding window get as many cells as the others ("on"), or the window of each
+    # stream ("off").
+    swa_full: Literal["auto", "on", "off"] = "auto"
     flash_attention: bool = True
     mlock: bool = False
     mmap: bool = True

@@ -1,5 +1,7 @@
 """Contexts of the model that ships, and steps on them, by hand."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,9 +13,10 @@ from umad.engine.llamacpp.kv_types import KV_TYPES
 TOKENS = (3 + np.arange(150) ** 2 % 4000).astype(np.int32)
 
 
-def new_context(model: llama.Model, **changes: int) -> llama.Context:
+def new_context(model: llama.Model, **changes: Any) -> llama.Context:
     q8 = KV_TYPES["q8"].number
-    options = {"n_cells": 1024, "max_seqs": 8, "batch": 256, "ubatch": 256, "threads": 1}
+    options: dict[str, Any] = {"n_cells": 1024, "max_seqs": 8, "threads": 1}
+    options |= {"batch": 256, "ubatch": 256}
     return llama.Context(
         model,
         ContextOptions(**{**options, **changes}, type_k=q8, type_v=q8, flash_attention=True),

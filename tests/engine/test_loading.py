@@ -4,7 +4,7 @@ import psutil
 import pytest
 
 from tests.engine.harness import engine
-from umad.engine.llamacpp.fitting import check_memory, park_bytes
+from umad.engine.llamacpp.memory_check import check_memory, park_bytes
 from umad.errors import ModelTooLarge
 
 PATH = Path("/models/big.gguf")

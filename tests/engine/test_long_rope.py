@@ -10,8 +10,8 @@ from tests.engine.nano_context import new_context, step
 from tests.engine.test_embedding import vectors
 from tests.engine.tiny_models import N_VOCAB, ORIGINAL, write_long_rope
 from umad.engine.llamacpp import llama
-from umad.engine.llamacpp.context_options import ContextOptions
-from umad.engine.llamacpp.fitting import SPARE_CELLS, padded, spare_cells
+from umad.engine.llamacpp.context_options import ContextOptions, padded
+from umad.engine.llamacpp.fitting import SPARE_CELLS, spare_cells
 from umad.engine.llamacpp.kv_types import KV_TYPES
 from umad.models.gguf import read_header
 

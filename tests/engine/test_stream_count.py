@@ -1,8 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from umad.engine.llamacpp.fitting import check_memory
+from umad.engine.llamacpp.memory_check import check_memory
 from umad.engine.llamacpp.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
 from umad.errors import ModelTooLarge
 
@@ -11,8 +12,8 @@ PATH = Path("/models/hybrid.gguf")
 STATE = 157 * MB  # of Qwen3.5-27B
 
 
-def count(asked: int | None = None, **changes: int) -> int:
-    values = {
+def count(asked: int | None = None, **changes: Any) -> int:
+    values: dict[str, Any] = {
         "seq_bytes": STATE,
         "n_scratch": 0,
         "left_bytes": 40 * GB,

@@ -141,7 +141,7 @@ def test_one_streams_context_is_what_the_model_was_trained_on_wherever_it_is_tol
     status = http.get("/status").json()["models"][0]
     too_long = http.post("/v1/completions", json={"prompt": "word " * 5000}).json()["error"]
 
-    assert status["n_cells"] == 8192
+    assert status["n_cells"] == 4 * 4096
     assert listed["max_model_len"] == listed["context_length"] == listed["max_input_tokens"] == 4096
     assert running["context_length"] == shown["llama.context_length"] == status["ctx"] == 4096
     assert "at most 4096 are taken" in too_long["message"]

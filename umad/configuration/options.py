@@ -100,9 +100,19 @@ SCALARS: tuple[Option, ...] = (
     ),
     engine_option(
         "ctx_size",
-        whole(256, 16_777_216, unit="KV cells"),
+        whole(256, 16_777_216, unit="KV cells", word="auto"),
         "KV cells of the pool all streams share.",
-        "More cells hold longer and more conversations, and take more memory.",
+        "More cells hold longer and more conversations, and take more memory. auto is 65536, or "
+        "four times the model's longest text where that is less; more within a quarter of the "
+        "memory, fewer where they do not fit.",
+        shown=True,
+    ),
+    engine_option(
+        "swa_full",
+        choice("auto", "on", "off"),
+        "Layers with a sliding window get cells for the whole pool.",
+        "off keeps each stream's window instead, a fraction of the memory (Gemma 3, gpt-oss). auto "
+        "is on, because prompts are shared from these cells.",
         shown=True,
     ),
     engine_option(
@@ -120,7 +130,8 @@ SCALARS: tuple[Option, ...] = (
         whole(1, 256, unit="sequences", word="auto"),
         "Streams and kept prefixes at once.",
         "Fewer make further requests wait, and fewer conversations stay ready in the pool. auto is "
-        "64, or fewer where each takes much memory: in models with recurrent layers.",
+        "64, or fewer where each takes much memory: in models with recurrent layers, and with "
+        "swa_full off.",
         shown=True,
     ),
     engine_option(

@@ -237,7 +237,11 @@ def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
     if engine.ubatch > engine.batch:
         option = "ubatch" if "ubatch" in given else "batch"
         raise fail(option, f"ubatch ({engine.ubatch}) must not be above batch ({engine.batch})")
-    if engine.ctx_per_stream is not None and engine.ctx_per_stream > engine.ctx_size:
+    if (
+        engine.ctx_per_stream is not None
+        and engine.ctx_size is not None
+        and engine.ctx_per_stream > engine.ctx_size
+    ):
         option = "ctx_per_stream" if "ctx_per_stream" in given else "ctx_size"
         raise fail(
             option,

@@ -67,6 +67,8 @@ class ModelFacts:
     # The part of `kv_cell_bytes` whose layers look back over `window_tokens` only.
     window_cell_bytes: int = 0
     window_tokens: int = 0
+    # Cells of the layers with a window: those of the whole pool, or the window of each stream.
+    window_cells: int = 0
     # The part of `seq_bytes` that a step reads and writes as a whole.
     state_bytes: int = 0
     # Bytes of every stream, used or not.
@@ -86,7 +88,10 @@ class ModelFacts:
     @property
     def kv_pool_bytes(self) -> int:
         """Bytes of the whole KV pool."""
-        return self.n_cells * self.kv_cell_bytes
+        if not self.window_cell_bytes:
+            return self.n_cells * self.kv_cell_bytes
+        others = self.n_cells * (self.kv_cell_bytes - self.window_cell_bytes)
+        return others + self.window_cells * self.window_cell_bytes
 
     def as_map(self) -> dict[str, Any]:
         """The facts as plain values, for the link."""

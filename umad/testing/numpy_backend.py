@@ -36,6 +36,8 @@ from umad.testing.toy_tokens import ToyTokens
 CELL_BYTES = 12
 # The number of sequences, where the settings leave it to the engine.
 SEQS = 64
+# The cells of the pool, likewise.
+N_CELLS = 8192
 # The most tokens of a text to embed.
 EMBED_TOKENS = 512
 
@@ -73,14 +75,15 @@ class OpenToy:
     def __init__(self, options: EngineOptions, model: ToyModel) -> None:
         settings = options.engine
         self._model = model
-        self._cells = ToyCells(settings.ctx_size)
+        n_cells = settings.ctx_size or N_CELLS
+        self._cells = ToyCells(n_cells)
         self._scratch = settings.max_seqs or SEQS
         self.tokens = ToyTokens()
         self.cost = CostModel(decode_ms_each=1.0, prefill_ms_per_token=0.1)
         self.cost_file = None
         self.sessions = None
         self.beginnings = None
-        self.batch_tokens = min(settings.batch, settings.ctx_size)
+        self.batch_tokens = min(settings.batch, n_cells)
         self.abort = Abort()
         self.parking = None
         if settings.park_bytes is None or settings.park_bytes >= slab_bytes():
@@ -155,6 +158,7 @@ def _facts(
     options: EngineOptions, tokens: ToyTokens, embeds: EmbedFacts, parking: ParkShape | None
 ) -> ModelFacts:
     settings = options.engine
+    n_cells = settings.ctx_size or N_CELLS
     template = tokens.chat_template()
     return ModelFacts(
         name=options.name,
@@ -167,10 +171,10 @@ def _facts(
         n_embd=EMBED_WIDTH,
         n_head_kv=1,
         n_vocab=tokens.n_vocab,
-        n_ctx_train=settings.ctx_size,
-        n_cells=settings.ctx_size,
+        n_ctx_train=n_cells,
+        n_cells=n_cells,
         max_seqs=settings.max_seqs or SEQS,
-        text_tokens=settings.ctx_per_stream or settings.ctx_size,
+        text_tokens=settings.ctx_per_stream or n_cells,
         text_bound="pool" if settings.ctx_per_stream is None else "asked",
         weights=WeightBytes(dense=0),
         kv_type="toy",

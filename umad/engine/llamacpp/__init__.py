@@ -6,7 +6,9 @@ Opening a file, in this order:
     fitting          decides from a model's headers whether it can be served here
     context_memory   the memory a context takes, by llama.cpp's own account
     header_copy      a model's header alone, for asking what a context takes
-    stream_count     how many streams memory has room for
+    memory_check     holds that against the machine's memory
+    pool_size        how many cells a pool has where nobody says
+    stream_count     how many streams memory has room for; window_cache: what each keeps of a window
     loading          weights and context opened, warm-up, first measurements
     opened_model     the facts of a model whose weights are mapped
     warm_up          the first decodes, and what they teach

@@ -18,9 +18,9 @@ from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.embedder import Embedder
-from umad.engine.llamacpp.fitting import device_bytes
 from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.loading import LoadedModel, load
+from umad.engine.llamacpp.memory_check import device_bytes
 from umad.engine.llamacpp.parked_cells import ParkedCells
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore

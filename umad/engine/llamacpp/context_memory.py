@@ -11,12 +11,13 @@ Not: whether that fits the machine (`fitting`). Owner: the main thread.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.context_options import ContextOptions, padded
 from umad.engine.llamacpp.llama import (
     MAX_SEQS,
     Context,
@@ -25,12 +26,14 @@ from umad.engine.llamacpp.llama import (
     listening,
     without_vocabulary,
 )
+from umad.engine.llamacpp.window_cache import WindowCache
 from umad.engine.process import trim_heap
 from umad.errors import ModelLoadFailed
 from umad.models.gguf import GgufHeader
 from umad.models.sizes import kv_shape
 
 log = logging.getLogger("umad.engine")
+Answer = TypeVar("Answer")
 
 _MIB = 2**20
 # States are really allocated, so they are measured on few sequences.
@@ -49,7 +52,7 @@ _MOST_CELLS, _MANY_CELLS = 2**17, 2**20
 # llama-kv-cache.cpp, llama-kv-cache-*.cpp: the line that says which of several caches is made next.
 _WHICH = re.compile(r": creating +(non-SWA |SWA )?.*KV cache")
 _CELLS = re.compile(
-    r"llama_kv_cache: size = +([\d.]+) MiB \( *\d+ cells, +\d+ layers, +\d+/(\d+) seqs\)"
+    r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells, +\d+ layers, +\d+/(\d+) seqs\)"
 )
 # llama-memory-recurrent.cpp, llama-kv-cache-dsv4.cpp
 _STATES = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB \( *(\d+) cells")
@@ -65,6 +68,8 @@ class ContextMemory:
 
     # The cells that all sequences share.
     pool_bytes: int = 0
+    # The cells of layers with a window where they are apart from the pool and fewer.
+    windows: WindowCache | None = None
     # Each sequence, used or not.
     seq_bytes: int = 0
     # The part of `seq_bytes` that does not grow with a text. Every step reads and writes all of it.
@@ -73,6 +78,9 @@ class ContextMemory:
     cell_bytes: int = 0
     # The part of a cell whose layers look back over a sliding window only.
     window_cell_bytes: int = 0
+    # The bytes that one more cell of the context adds to the pool, and to each sequence.
+    pool_cell_bytes: int = 0
+    seq_cell_bytes: int = 0
     # The memory that a step works in.
     compute_bytes: int = 0
     # The bytes that each sequence adds to `compute_bytes`, where that was not asked for all of
@@ -81,45 +89,91 @@ class ContextMemory:
 
     def kept_bytes(self, n_seqs: int) -> int:
         """Bytes of texts and states, with so many sequences."""
-        return self.pool_bytes + n_seqs * self.seq_bytes
+        windows = 0 if self.windows is None else self.windows.bytes(n_seqs)
+        return self.pool_bytes + windows + n_seqs * self.seq_bytes
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes that one more stream costs while there are few."""
+        return self.seq_bytes + (0 if self.windows is None else self.windows.seq_bytes)
 
     def working_bytes(self, n_seqs: int) -> int:
         """Bytes that a step works in, with so many sequences."""
         return self.compute_bytes + n_seqs * self.seq_compute_bytes
 
 
+class FileMemory:
+    """A model's file, opened without weights, which can be asked for the memory of any context."""
+
+    def __init__(self, header: GgufHeader, model: Model) -> None:
+        self._header = header
+        self._model = model
+
+    @property
+    def keeps_states(self) -> bool:
+        """True if some layers keep a state of each sequence instead of cells."""
+        return self._model.is_recurrent
+
+    def memory(self, options: ContextOptions) -> ContextMemory:
+        """The memory of a context with these options. Raises `LlamaError`."""
+        said = context_memory(self._model, options)
+        if said is not None:
+            return said
+        cell_bytes = kv_shape(self._header).cell_bytes(options.type_k, options.type_v)
+        log.warning("this llama.cpp does not say what a context takes; KV is reckoned, states not")
+        return ContextMemory(
+            cell_bytes=cell_bytes,
+            pool_bytes=cell_bytes * options.n_cells,
+            pool_cell_bytes=cell_bytes,
+        )
+
+
+def asked_of_file(
+    path: Path,
+    headers: tuple[GgufHeader, ...],
+    question: Callable[[FileMemory], Answer],
+    *,
+    gpu_layers: int,
+) -> Answer:
+    """The answer of the model in `path` to `question`, which may be put twice: to a copy that opens
+    quickly, and to the file itself where the copy will not do. headers: of all its files. Raises
+    `ModelLoadFailed` for a file that llama.cpp cannot open, and for one that is no model by itself.
+    """
+
+    def ask(file: Path) -> Answer:
+        model = Model(str(file), gpu_layers=gpu_layers, weights=False)
+        try:
+            _refuse_halves(path, headers[0], model)
+            return question(FileMemory(headers[0], model))
+        finally:
+            model.close()
+
+    try:
+        with _quick_to_open(path, headers) as copy:
+            try:
+                return ask(copy or path)
+            except LlamaError:
+                if copy is None:
+                    raise
+                return ask(path)
+    except LlamaError as error:
+        raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
+    finally:
+        trim_heap()
+
+
 def memory_of_file(
     path: Path, headers: tuple[GgufHeader, ...], options: ContextOptions, *, gpu_layers: int
 ) -> tuple[ContextMemory, bool]:
     """The memory of a context with these options on the model in `path`, and whether its sequences
-    have states. headers: of all its files. Raises `ModelLoadFailed` for a file that llama.cpp
-    cannot open, and for one that is no model by itself.
+    have states. As `asked_of_file`.
     """
-
-    def ask(file: Path) -> tuple[ContextMemory | None, bool]:
-        model = Model(str(file), gpu_layers=gpu_layers, weights=False)
-        try:
-            _refuse_halves(path, headers[0], model)
-            return context_memory(model, options), model.is_recurrent
-        finally:
-            model.close()
-
-    with _quick_to_open(path, headers) as copy:
-        try:
-            try:
-                memory, keeps_states = ask(copy or path)
-            except LlamaError:
-                if copy is None:
-                    raise
-                memory, keeps_states = ask(path)
-        except LlamaError as error:
-            raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
-    trim_heap()
-    if memory is None:
-        cell_bytes = kv_shape(headers[0]).cell_bytes(options.type_k, options.type_v)
-        log.warning("this llama.cpp does not say what a context takes; KV is reckoned, states not")
-        memory = ContextMemory(cell_bytes=cell_bytes, pool_bytes=cell_bytes * options.n_cells)
-    return memory, keeps_states
+    return asked_of_file(
+        path,
+        headers,
+        lambda file: (file.memory(options), file.keeps_states),
+        gpu_layers=gpu_layers,
+    )
 
 
 def context_memory(model: Model, options: ContextOptions) -> ContextMemory | None:
@@ -131,7 +185,7 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
     asked = _FEW_SEQS if model.is_recurrent else options.max_seqs
     n_cells = min(options.n_cells, _MOST_CELLS)
     whole = _said(model, replace(options, n_cells=n_cells, max_seqs=asked))
-    fine = _said(model, replace(options, n_cells=_FINE_CELLS, max_seqs=1))
+    fine = _said(model, replace(options, n_cells=_FINE_CELLS, max_seqs=1, swa_full=True))
     if whole is None or fine is None:
         return None
     state_bytes = whole.state_bytes
@@ -149,37 +203,57 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
         else:
             # A step gathers the states of one layer after the other.
             seq_compute_bytes = whole.seq_compute_bytes
+    windows = None
+    pool_bytes, growth = whole.pool_bytes, fine.cell_bytes
+    if fine.window_cell_bytes and not options.swa_full:
+        if pool_bytes:
+            windows = _windows(model, options, whole, fine, n_seqs=asked)
+            if whole.windows is None:
+                # So many sequences have as many cells for their windows as the pool has.
+                pool_bytes -= padded(n_cells) * fine.window_cell_bytes
+        growth -= fine.window_cell_bytes
     more_cells = options.n_cells - n_cells
-    more_bytes = more_cells * fine.cell_bytes
-    work_bytes = (whole.compute_bytes - fine.compute_bytes) / (_MOST_CELLS - _FINE_CELLS)
+    more_work_bytes = 0
+    if more_cells:
+        half = _said(model, replace(options, n_cells=n_cells // 2, max_seqs=asked)) or whole
+        more_work = max(0, whole.compute_bytes - half.compute_bytes) / (n_cells - n_cells // 2)
+        more_work_bytes = round(more_cells * more_work)
     return ContextMemory(
-        pool_bytes=whole.pool_bytes + (more_bytes if whole.pool_bytes else 0),
-        seq_bytes=own_bytes + (more_bytes if own_bytes else 0) + state_bytes,
+        pool_bytes=pool_bytes + (more_cells * growth if pool_bytes else 0),
+        windows=windows,
+        seq_bytes=own_bytes + (more_cells * growth if own_bytes else 0) + state_bytes,
         state_bytes=state_bytes,
         cell_bytes=fine.cell_bytes,
         window_cell_bytes=fine.window_cell_bytes,
-        compute_bytes=compute_bytes + round(more_cells * max(0.0, work_bytes)),
+        pool_cell_bytes=growth if pool_bytes else 0,
+        seq_cell_bytes=growth if own_bytes else 0,
+        compute_bytes=compute_bytes + more_work_bytes,
         seq_compute_bytes=seq_compute_bytes,
     )
 
 
 def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
     """Read the memory of a context of `n_cells` from these lines of llama.cpp's log."""
-    pool = own = state = cells = window = compute = 0.0
+    pool = own = state = cell = window = compute = 0.0
+    apart: tuple[float, int] | None = None
     n_state_layers = 0
     looks_back = False
     for line in lines:
         if found := _WHICH.search(line):
             looks_back = found[1] == "SWA "
         elif found := _CELLS.search(line):
-            mib, n_streams = float(found[1]), int(found[2])
-            if n_streams == 1:
-                pool += mib
-            else:
+            mib, n_here, n_streams = float(found[1]), int(found[2]), int(found[3])
+            is_small = looks_back and n_here < n_cells
+            if n_streams > 1:
                 mib /= n_streams
                 own += mib
-            cells += mib
-            window += mib if looks_back else 0.0
+            elif is_small:
+                apart = (mib, n_here)
+            else:
+                pool += mib
+            # Caches of compressed cells have fewer of them, and grow with the context all the same.
+            cell += mib / (n_here if is_small else n_cells)
+            window += mib / (n_here if is_small else n_cells) if looks_back else 0.0
         elif _STATE_LAYER.search(line):
             n_state_layers += 1
         elif found := _STATES.search(line):
@@ -188,15 +262,50 @@ def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
             state += float(found[2]) / int(found[1])
         elif found := _COMPUTE.search(line):
             compute += float(found[1])
+    windows = None
+    if apart is not None:
+        mib, n_here = apart
+        windows = WindowCache(
+            cell_bytes=round(mib * _MIB / n_here),
+            step_cells=n_here,
+            seq_cells=0,
+            pool_cells=n_cells,
+        )
     return ContextMemory(
         pool_bytes=round(pool * _MIB),
+        windows=windows,
         seq_bytes=round((own + state) * _MIB),
         state_bytes=round(state * _MIB),
-        cell_bytes=round(cells * _MIB / n_cells),
-        window_cell_bytes=round(window * _MIB / n_cells),
+        cell_bytes=round(cell * _MIB),
+        window_cell_bytes=round(window * _MIB),
         compute_bytes=round(compute * _MIB),
         seq_compute_bytes=round(state * _MIB / n_state_layers) if n_state_layers else 0,
     )
+
+
+def _windows(
+    model: Model,
+    options: ContextOptions,
+    whole: ContextMemory,
+    fine: ContextMemory,
+    *,
+    n_seqs: int,
+) -> WindowCache:
+    """The rule by which the windows' cells grow with the sequences. It is checked against the
+    number of cells in the log; where llama.cpp has another rule, that number stands.
+    """
+    asked_cells = padded(min(options.n_cells, _MOST_CELLS))
+    rule = WindowCache(
+        cell_bytes=fine.window_cell_bytes,
+        step_cells=min(options.ubatch, options.batch, options.n_cells),
+        seq_cells=model.sliding_window,
+        pool_cells=asked_cells,
+    )
+    said = asked_cells if whole.windows is None else whole.windows.cells(n_seqs)
+    if rule.cells(n_seqs) != said:
+        log.warning("this llama.cpp has another rule for windows: cells=%d are reckoned with", said)
+        rule = replace(rule, step_cells=said, seq_cells=0)
+    return replace(rule, pool_cells=padded(options.n_cells))
 
 
 def _said(model: Model, options: ContextOptions) -> ContextMemory | None:

@@ -2,45 +2,46 @@
 
 It uses the headers of the model's files, what llama.cpp says a context would take, the settings and
 the machine's memory. A model that is broken or too large is refused in one line that says what to
-do. Not: opening it (`loading`), or how many streams get a state (`stream_count`). Owner: the main
-thread.
+do. Not: opening it (`loading`), how many streams there are (`stream_count`) and how many cells
+(`pool_size`), or whether all of it has room (`memory_check`). Owner: the main thread.
 """
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from umad.config import EngineSettings
 from umad.engine.launch import EngineOptions
-from umad.engine.llamacpp.context_memory import ContextMemory, memory_of_file
-from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.context_memory import ContextMemory, FileMemory, asked_of_file
+from umad.engine.llamacpp.context_options import ContextOptions, padded
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.kv_types import KV_TYPES, GgmlType
 from umad.engine.llamacpp.llama import MAX_SEQS
+from umad.engine.llamacpp.memory_check import (
+    MEMORY_SHARE,
+    check_memory,
+    device_bytes,
+    mb,
+    park_bytes,
+)
 from umad.engine.llamacpp.opened_model import header_number
 from umad.engine.llamacpp.parked_cells import park_shape
-from umad.engine.llamacpp.stream_count import MOST_STREAMS, stream_count
+from umad.engine.llamacpp.pool_size import GOOD_CELLS, pool_cells
+from umad.engine.llamacpp.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
 from umad.engine.process import decode_threads, memory_bytes
-from umad.errors import ModelLoadFailed, ModelTooLarge
+from umad.errors import ModelLoadFailed
 from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
-from umad.models.positions import long_factors_from
+from umad.models.positions import long_factors_from, trained_tokens
 from umad.models.sizes import WeightBytes, weight_bytes
 from umad.scheduler.memory.parked_store import ParkShape
-from umad.units import BYTES_PER_MB
 
 log = logging.getLogger("umad.engine")
 
 
-# Model and KV may take this share. The process, its compute buffers and the machine need the rest.
-_MEMORY_SHARE = 0.95
-# This share of the machine's memory is for parked sequences, unless a size is asked for.
-_PARK_SHARE = 0.1
 # Cells for padding rows (`CostModel.padding`). llama.cpp's pools grow by so many.
 SPARE_CELLS = 256
-_PAD_CELLS = 256
 _MOST_LAYERS = 512  # LLAMA_MAX_LAYERS
-# Backends whose devices use the machine's own memory though ggml calls them GPUs.
-_SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,67 +81,166 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
     path = Path(options.path)
     headers = _checked_files(path)
     kv = _kv_type(settings)
-    wanted = settings.max_seqs or MOST_STREAMS
-    context = ContextOptions(
-        n_cells=settings.ctx_size,
-        max_seqs=min(wanted, MAX_SEQS - 1) + 1,
-        batch=settings.batch,
-        ubatch=min(settings.ubatch, settings.batch),
-        threads=settings.threads or decode_threads(),
-        type_k=kv.number,
-        type_v=kv.number,
-        flash_attention=settings.flash_attention,
-    )
-    memory, keeps_states = memory_of_file(path, headers, context, gpu_layers=settings.gpu_layers)
-    # Models with states share no prefixes and are not parked. So their rows are never padded, and
-    # they need no sequence to copy through.
-    n_scratch = 0 if keeps_states else 1
-    n_spare = 0
-    if not keeps_states and _has_tiles(settings, devices):
-        n_spare = spare_cells(settings.ctx_size, headers[0])
-    file_bytes = sum(one.file_bytes for one in headers)
-    kv_bytes = memory.pool_bytes + n_spare * memory.cell_bytes
     machine_bytes = memory_bytes()
-    available_bytes = machine_bytes + device_bytes(devices)
-    other_bytes = file_bytes + kv_bytes + memory.compute_bytes
-    n_streams = stream_count(
-        None if settings.max_seqs is None else context.max_seqs - 1,
-        seq_bytes=memory.seq_bytes + memory.seq_compute_bytes,
-        n_scratch=n_scratch,
-        left_bytes=int(_MEMORY_SHARE * available_bytes) - other_bytes,
+    settling = _Settling(
+        settings=settings,
+        headers=headers,
+        kv=kv,
+        has_tiles=_has_tiles(settings, devices),
         machine_bytes=machine_bytes,
+        available_bytes=machine_bytes + device_bytes(devices),
     )
-    n_seqs = n_streams + n_scratch
+    settled = asked_of_file(path, headers, settling.settled, gpu_layers=settings.gpu_layers)
+    context, memory = settled.context, settled.memory
+    file_bytes = settling.file_bytes
     check_memory(
         file_bytes=file_bytes,
-        kv_bytes=kv_bytes,
-        available_bytes=available_bytes,
+        kv_bytes=memory.pool_bytes,
+        available_bytes=settling.available_bytes,
         path=path,
-        cells=settings.ctx_size,
+        cells=context.n_cells - settled.n_spare,
         seq_bytes=memory.seq_bytes,
-        n_seqs=n_seqs,
-        compute_bytes=memory.working_bytes(n_seqs),
+        n_seqs=context.max_seqs,
+        compute_bytes=memory.working_bytes(context.max_seqs),
+        windows=memory.windows,
+        is_full=bool(memory.window_cell_bytes) and memory.windows is None,
+        n_scratch=context.max_seqs - settled.n_streams,
     )
+    kept_bytes = memory.kept_bytes(context.max_seqs) + memory.working_bytes(context.max_seqs)
     capacity_bytes = park_bytes(
         settings.park_bytes,
-        left_bytes=machine_bytes
-        - other_bytes
-        - n_seqs * (memory.seq_bytes + memory.seq_compute_bytes),
+        left_bytes=machine_bytes - file_bytes - kept_bytes,
         memory_bytes=machine_bytes,
     )
     return Fitting(
         path=path,
         headers=headers,
         kv=kv,
-        context=replace(context, n_cells=settings.ctx_size + n_spare, max_seqs=n_seqs),
+        context=context,
         memory=memory,
-        n_streams=n_streams,
-        n_spare=n_spare,
+        n_streams=settled.n_streams,
+        n_spare=settled.n_spare,
         parking=park_shape(
             capacity_bytes=capacity_bytes,
             cell_bytes=memory.cell_bytes,
             n_layer=header_number(headers[0], "block_count"),
         ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settled:
+    """The shape of a context, and what it takes."""
+
+    context: ContextOptions
+    memory: ContextMemory
+    n_streams: int
+    n_spare: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settling:
+    """Settles the shape of a model's context: cells, streams, windows."""
+
+    settings: EngineSettings
+    headers: tuple[GgufHeader, ...]
+    kv: GgmlType
+    has_tiles: bool
+    machine_bytes: int
+    available_bytes: int
+
+    @property
+    def file_bytes(self) -> int:
+        """The bytes of the weights."""
+        return sum(one.file_bytes for one in self.headers)
+
+    def settled(self, file: FileMemory) -> _Settled:
+        """Ask llama.cpp until everything that `auto` leaves open is known."""
+        settings = self.settings
+        # Models with states share no prefixes and are not parked. So their rows are never padded,
+        # and they need no sequence to copy through.
+        n_scratch = 0 if file.keeps_states else 1
+        context = self._context()
+        n_cells = settings.ctx_size or self._pool_cells(file, context, n_scratch)
+        n_spare = 0
+        if not file.keeps_states and self.has_tiles:
+            n_spare = spare_cells(n_cells, self.headers[0])
+        context = replace(context, n_cells=n_cells + n_spare)
+        memory = file.memory(context)
+        why = "asked for" if settings.swa_full == "on" else "so that beginnings can be shared"
+        few = (settings.max_seqs or FEW_STREAMS) + n_scratch
+        if memory.windows is not None and memory.windows.is_whole(few):
+            # So many windows have as many cells either way. As the pool's, they share beginnings
+            # without saved states, and no stream needs to be sure of a window of its own.
+            context = replace(context, swa_full=True)
+            memory = file.memory(context)
+            why = f"the windows of {few} sequences would take as much"
+        left_bytes = int(MEMORY_SHARE * self.available_bytes) - self.file_bytes
+        n_streams = stream_count(
+            None if settings.max_seqs is None else context.max_seqs - 1,
+            seq_bytes=memory.seq_bytes + memory.seq_compute_bytes,
+            n_scratch=n_scratch,
+            left_bytes=left_bytes - memory.pool_bytes - memory.compute_bytes,
+            machine_bytes=self.machine_bytes,
+            windows=memory.windows,
+        )
+        context = replace(context, max_seqs=n_streams + n_scratch)
+        if memory.window_cell_bytes:
+            _say_how_windows_are_kept(context, memory, why)
+        return _Settled(context=context, memory=memory, n_streams=n_streams, n_spare=n_spare)
+
+    def _context(self) -> ContextOptions:
+        settings = self.settings
+        wanted = settings.max_seqs or MOST_STREAMS
+        return ContextOptions(
+            n_cells=settings.ctx_size or GOOD_CELLS,
+            max_seqs=min(wanted, MAX_SEQS - 1) + 1,
+            batch=settings.batch,
+            ubatch=min(settings.ubatch, settings.batch),
+            threads=settings.threads or decode_threads(),
+            type_k=self.kv.number,
+            type_v=self.kv.number,
+            flash_attention=settings.flash_attention,
+            swa_full=is_swa_full(settings),
+        )
+
+    def _pool_cells(self, file: FileMemory, context: ContextOptions, n_scratch: int) -> int:
+        """The cells of the pool where the settings leave them open."""
+        n_seqs = (self.settings.max_seqs or FEW_STREAMS) + n_scratch
+
+        @cache
+        def context_bytes(n_cells: int) -> int:
+            memory = file.memory(replace(context, n_cells=n_cells))
+            return memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs)
+
+        chosen = pool_cells(
+            context_bytes,
+            trained_tokens=trained_tokens(self.headers[0]),
+            stream_tokens=self.settings.ctx_per_stream,
+            weights_bytes=self.file_bytes,
+            available_bytes=self.available_bytes,
+        )
+        log.info("ctx_size=%d chosen by memory and by the length of the model's texts", chosen)
+        return chosen
+
+
+def is_swa_full(settings: EngineSettings) -> bool:
+    """Whether layers with a window get as many cells as the others."""
+    return settings.swa_full != "off"
+
+
+def _say_how_windows_are_kept(context: ContextOptions, memory: ContextMemory, why: str) -> None:
+    """why: the windows have as many cells as the pool."""
+    full = mb(padded(context.n_cells) * memory.window_cell_bytes)
+    if memory.windows is None:
+        log.info("swa_full=on windows=%s: %s", full, why)
+        return
+    log.info(
+        "swa_full=off windows=%s instead of %s: %d cells for %d sequences",
+        mb(memory.windows.bytes(context.max_seqs)),
+        full,
+        memory.windows.cells(context.max_seqs),
+        context.max_seqs,
     )
 
 
@@ -154,66 +254,6 @@ def spare_cells(ctx_size: int, header: GgufHeader) -> int:
         log.info("no spare cells: with them every token's RoPE factors would be the long ones")
         return 0
     return SPARE_CELLS
-
-
-def padded(n_cells: int) -> int:
-    """The number of cells that llama.cpp makes of `n_cells` (`llama_context`, GGML_PAD)."""
-    return -(-n_cells // _PAD_CELLS) * _PAD_CELLS
-
-
-def check_memory(
-    *,
-    file_bytes: int,
-    kv_bytes: int,
-    available_bytes: int,
-    path: Path,
-    cells: int,
-    seq_bytes: int = 0,
-    n_seqs: int = 0,
-    compute_bytes: int = 0,
-) -> None:
-    """Raise `ModelTooLarge`, with figures, when all of it cannot be in memory at once."""
-    room_bytes = _MEMORY_SHARE * available_bytes
-    state_bytes = seq_bytes * n_seqs
-    other_bytes = file_bytes + kv_bytes + compute_bytes
-    if other_bytes + state_bytes <= room_bytes:
-        return
-    more = ""
-    if state_bytes:
-        each = f"{seq_bytes / BYTES_PER_MB:.1f} MB"
-        more += f", {_mb(state_bytes)} for the states of {n_seqs} streams ({each} each)"
-    if compute_bytes:
-        more += f", {_mb(compute_bytes)} to work in"
-    most = int((room_bytes - other_bytes) // seq_bytes) if seq_bytes else 0
-    if file_bytes > room_bytes:
-        advice = "choose a smaller model or quantisation"
-    elif 0 < most < n_seqs:
-        advice = f"serve with --max-seqs {most}, or without it"
-    else:
-        advice = "serve with a smaller --ctx-size or --kv-type q8"
-    raise ModelTooLarge(
-        f"{path} needs {_mb(file_bytes)} for weights and {_mb(kv_bytes)} for "
-        f"{cells} cells of KV{more}; this machine has {_mb(available_bytes)}: {advice}"
-    )
-
-
-def _mb(n_bytes: float) -> str:
-    return f"{n_bytes / BYTES_PER_MB:.0f} MB"
-
-
-def park_bytes(wanted: int | None, *, left_bytes: int, memory_bytes: int) -> int:
-    """Host memory for parking: what was asked for, or a share of the machine's. Raises
-    `ModelTooLarge` when weights and KV leave less than was asked for.
-    """
-    left_bytes = max(0, left_bytes - int((1 - _MEMORY_SHARE) * memory_bytes))
-    if wanted is None:
-        return min(int(_PARK_SHARE * memory_bytes), left_bytes // 2)
-    if wanted > left_bytes:
-        raise ModelTooLarge(
-            f"park_bytes of {_mb(wanted)} is more than the {_mb(left_bytes)} that "
-            "weights and KV leave of this machine's memory: ask for less, or for auto"
-        )
-    return wanted
 
 
 def _checked_files(path: Path) -> tuple[GgufHeader, ...]:
@@ -266,12 +306,3 @@ def _has_tiles(settings: EngineSettings, devices: tuple[Device, ...]) -> bool:
     """
     on_cpu = not any(device.kind in ("gpu", "igpu") for device in devices)
     return on_cpu and settings.flash_attention and settings.kv_type == "f16"
-
-
-def device_bytes(devices: tuple[Device, ...]) -> int:
-    """Memory of the devices that have their own, beside the machine's."""
-    return sum(
-        device.memory_bytes
-        for device in devices
-        if device.kind == "gpu" and device.backend not in _SHARED_MEMORY_BACKENDS
-    )

@@ -225,9 +225,7 @@ class Context:
             else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         params.kv_unified = True
-        # Layers with a window would keep fewer cells otherwise, and then all layers lose their
-        # prefixes (`scheduler.memory.windows`).
-        params.swa_full = True
+        params.swa_full = options.swa_full
         params.no_perf = True
         _tap.errors.clear()
         self._handle: Any = lib.llama_init_from_model(model.handle, params)

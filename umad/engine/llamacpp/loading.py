@@ -153,7 +153,10 @@ def _generator(
     embeds = opened.embeds(n_cells=n_cells, generates=True)
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     warmup_ms = warm.first_ms()
-    can_share = not model.is_recurrent and warm.can_share_prefix()
+    # A cell of a small window that two sequences hold is never free again.
+    can_share = (
+        not model.is_recurrent and fitting.memory.windows is None and warm.can_share_prefix()
+    )
     cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
     parking = fitting.parking
     if parking is not None and not (

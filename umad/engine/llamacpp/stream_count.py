@@ -1,13 +1,19 @@
 """Decides how many streams a model gets: as many as were asked for, or as memory has room for.
 
 A stream of most models costs nothing but the cells it uses. A stream of a model with recurrent
-layers has a state of its own, allocated from the start, used or not: 157 MB in a model of 27B. So
-where no number is asked for, the size of the states decides. Not: what a state takes
+layers has a state of its own, allocated from the start, used or not: 157 MB in a model of 27B.
+Where layers look back over a window, and their cells are apart from the pool, a stream has a window
+of its own: 436 MB in Gemma 3 27B, 4.7 MB in gpt-oss 120B. So where no number is asked for, the size
+of these decides.
+
+There are never so many that their windows would take as many cells as the pool has. Then nothing
+would be saved, and a stream could not be sure of a window. Not: what a state or a window takes
 (`context_memory`), or whether all of it fits (`fitting`). Pure.
 """
 
 import logging
 
+from umad.engine.llamacpp.window_cache import WindowCache
 from umad.units import BYTES_PER_MB
 
 log = logging.getLogger("umad.engine")
@@ -22,23 +28,44 @@ STATE_SHARE = 0.1
 
 
 def stream_count(
-    asked: int | None, *, seq_bytes: int, n_scratch: int, left_bytes: int, machine_bytes: int
+    asked: int | None,
+    *,
+    seq_bytes: int,
+    n_scratch: int,
+    left_bytes: int,
+    machine_bytes: int,
+    windows: WindowCache | None = None,
 ) -> int:
     """The streams for a model: `asked`, if any; else as many as memory has room for, at least one.
 
     seq_bytes: the bytes each keeps, used or not. n_scratch: sequences that no request uses and that
-    keep as much. left_bytes: memory that weights and cells leave.
+    keep as much. left_bytes: memory that weights and cells leave. windows: cells that are apart
+    from the pool's.
     """
-    if asked is not None or not seq_bytes:
+
+    def most(room_bytes: int) -> int:
+        """The most streams whose states and windows have room in so many bytes."""
+        for count in range(MOST_STREAMS, 0, -1):
+            n_seqs = count + n_scratch
+            window_bytes = 0
+            if windows is not None:
+                if windows.is_whole(n_seqs):
+                    continue
+                window_bytes = windows.bytes(n_seqs)
+            if n_seqs * seq_bytes + window_bytes <= room_bytes:
+                return count
+        return 0
+
+    each_bytes = seq_bytes + (0 if windows is None else windows.seq_bytes)
+    if asked is not None or not each_bytes:
         return asked or MOST_STREAMS
-    in_all = left_bytes // seq_bytes - n_scratch
-    in_share = int(STATE_SHARE * machine_bytes) // seq_bytes - n_scratch
-    count = max(1, min(MOST_STREAMS, in_all, max(in_share, FEW_STREAMS)))
+    in_share = most(int(STATE_SHARE * machine_bytes))
+    count = max(1, min(most(left_bytes), max(in_share, FEW_STREAMS)))
     if count < MOST_STREAMS:
         log.info(
             "streams=%d of %d: each keeps %.1f MB, used or not; with max_seqs you choose",
             count,
             MOST_STREAMS,
-            seq_bytes / BYTES_PER_MB,
+            each_bytes / BYTES_PER_MB,
         )
     return count
