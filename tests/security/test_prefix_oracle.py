@@ -1,5 +1,6 @@
 """What one key can find out about another's prompts: by counts, by time, by what is evicted."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ from umad.service import Done
 STORY = "The quick brown fox jumps over the lazy dog and the dog sleeps on in the warm sun. " * 24
 SECRET = f"{STORY} The number of the safe is 4"
 POOL = ("--ctx-size", "16384")
-# At most so many prompts of each kind are timed; a dozen do on a quiet machine.
-ROUNDS = 60
+# At least and at most so many prompts of each kind are timed.
+FEWEST_ROUNDS, MOST_ROUNDS = 16, 60
+# Two kinds of time are told apart if the sum of one kind's ranks lies so many standard deviations
+# from its mean. Times of one kind do so by chance once in 15,000 tries, whatever else runs on the
+# machine.
+TOLD = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +52,34 @@ def test_no_guess_at_anothers_prompt_is_told_from_another(gateway: LiveGateway) 
     assert len(set(cached[1:])) == 1
 
 
+def told_apart(some: list[float], others: list[float]) -> float:
+    """How surely two lists of one length are of two kinds: the statistic of Mann and Whitney in
+    standard deviations. It asks only which of two times is longer. So another program that
+    lengthens some of them at random makes it smaller, and larger only by chance."""
+    n = len(some)
+    wins = sum((one < other) + (one == other) / 2 for one in some for other in others)
+    return abs(wins - n * n / 2) / math.sqrt(n * n * (2 * n + 1) / 12)
+
+
 def test_a_hit_is_not_told_from_a_miss_by_time(gateway: LiveGateway) -> None:
     def fresh(at: int) -> str:
         return f"Tale {at}. {STORY}"
 
-    # Other programs only ever add to a time, so the least of many is the answer's own. A leak never
-    # comes near its bound, however many rounds it gets; a busy machine does after some more.
-    hits, hers, misses = [], [], []
+    hits: list[float] = []
+    hers: list[float] = []
+    misses: list[float] = []
     with gateway.http() as http:
-        for at in range(ROUNDS):
+        for at in range(MOST_ROUNDS):
             heard(http, fresh(at), ALICE)
-            hits.append(heard(http, fresh(at), BOB)[1])
-            misses.append(heard(http, fresh(ROUNDS + at), BOB)[1])
+            tries = [(hits, fresh(at), BOB), (misses, fresh(MOST_ROUNDS + at), BOB)]
+            # Neither kind always comes first, because the first of two may find another machine.
+            for times, prompt, key in tries if at % 2 else reversed(tries):
+                times.append(heard(http, prompt, key)[1])
             hers.append(heard(http, fresh(at), ALICE)[1])
-            hit, miss, own = min(hits), min(misses), min(hers)
-            if at >= 11 and own < miss / 2 and 0.75 < hit / miss < 1.33:
+            if at + 1 >= FEWEST_ROUNDS and told_apart(hers, misses) > TOLD:
                 break
-    assert own < miss / 2, "her own second time is quick, so time does tell where it may"
-    assert 0.75 < hit / miss < 1.33
+    assert told_apart(hers, misses) > TOLD, "her own second time is quick: here time does tell"
+    assert told_apart(hits, misses) < TOLD
 
 
 def test_the_machines_user_and_its_keys_know_nothing_of_each_other(gateway: LiveGateway) -> None:
