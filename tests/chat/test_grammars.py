@@ -25,6 +25,8 @@ WEATHER = Tool(
         "additionalProperties": False,
     },
 )
+DSML = "\uff5cDSML\uff5c"
+NS = "]<]minimax[>["
 # One call as the family writes it.
 CALLS: dict[Family, str] = {
     "plain": '<tool_call>\n{"name": "get_weather", "arguments": {"location": "x"}}\n</tool_call>',
@@ -40,6 +42,44 @@ CALLS: dict[Family, str] = {
     "kimi": (
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0"
         '<|tool_call_argument_begin|>{"location": "x"}<|tool_call_end|><|tool_calls_section_end|>'
+    ),
+    "mistral_args": '[TOOL_CALLS]get_weather[ARGS]{"location": "x"}',
+    "deepseek_v32": (
+        f'<{DSML}function_calls>\n<{DSML}invoke name="get_weather">\n'
+        f'<{DSML}parameter name="location" string="true">x</{DSML}parameter>\n'
+        f"</{DSML}invoke>\n</{DSML}function_calls>"
+    ),
+    "deepseek_v4": (
+        f'<{DSML}tool_calls>\n<{DSML}invoke name="get_weather">\n'
+        f'<{DSML}parameter name="location" string="true">x</{DSML}parameter>\n'
+        f"</{DSML}invoke>\n</{DSML}tool_calls>"
+    ),
+    "gemma4": '<|tool_call>call:get_weather{location:<|"|>x<|"|>}<tool_call|>',
+    "function_gemma": (
+        "<start_function_call>call:get_weather{location:<escape>x<escape>}<end_function_call>"
+    ),
+    "kimi_k3": (
+        '<|close|>response<|sep|><|open|>tools<|sep|><|open|>call tool="get_weather" index="1"'
+        '<|sep|><|open|>argument key="location" type="string"<|sep|>x<|close|>argument<|sep|>'
+        "<|close|>call<|sep|><|close|>tools<|sep|>"
+    ),
+    "hunyuan": (
+        '<tool_calls>[{"name": "get_weather", "arguments": {"location": "x"}}]</tool_calls>'
+    ),
+    "listed": (
+        '<tool_calls>[{"name": "get_weather", "arguments": {"location": "x"}}]</tool_calls>'
+    ),
+    "hunyuan_v3": (
+        "<tool_calls:opensource>\n<tool_call:opensource>get_weather<tool_sep:opensource>\n"
+        "<arg_key:opensource>location</arg_key:opensource>\n"
+        "<arg_value:opensource>x</arg_value:opensource>\n"
+        "</tool_call:opensource>\n</tool_calls:opensource>"
+    ),
+    "lfm2": '<|tool_call_start|>[get_weather(location="x")]<|tool_call_end|>',
+    "ernie": '<tool_call>\n{"name": "get_weather", "arguments": {"location": "x"}}\n</tool_call>',
+    "minimax_m3": (
+        f'{NS}<tool_call>\n{NS}<invoke name="get_weather">'
+        f"{NS}<location>x{NS}</location>{NS}</invoke>\n{NS}</tool_call>"
     ),
     "granite": '<|tool_call|>[{"name": "get_weather", "arguments": {"location": "x"}}]',
     "nemotron": '<TOOLCALL>[{"name": "get_weather", "arguments": {"location": "x"}}]</TOOLCALL>',

@@ -20,7 +20,7 @@ from umad.chat.events import (
     ReplyEvent,
     merged,
 )
-from umad.chat.formats import FAMILIES, ChatFormat, Family
+from umad.chat.formats import FAMILIES, OWN_THINKING, ChatFormat, Family
 from umad.chat.reader import ReplyReader
 from umad.conversation import Tool
 
@@ -28,13 +28,16 @@ SAMPLES: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "samples.json").read_text(encoding="utf-8")
 )
 THINK = ("<think>", "</think>")
+THINKING = {"": None, "think": THINK, "[THINK]": ("[THINK]", "[/THINK]")}
 
 
 def format_named(name: str) -> ChatFormat:
+    """A family; behind a plus its marks of thinking, which may be its own."""
     family, _, thinking = name.partition("+")
+    marks = OWN_THINKING.get(family, THINK) if thinking == "think" else THINKING[thinking]  # type: ignore[call-overload]
     return ChatFormat(
         family=family,  # type: ignore[arg-type]
-        thinking=THINK if thinking else None,
+        thinking=marks,
         takes_tools=True,
     )
 

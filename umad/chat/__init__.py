@@ -4,12 +4,13 @@
     events    the parts of a reply: content, reasoning, calls
     reader    `ReplyReader`: turns text in any pieces into events
     call_forms  the marks and readers of each family's calls: as JSON (calls; json_scan: JSON that
-              is still being written) or between tags (tagged; argument_types: the type of a value
-              without quotes), or in a fenced block (fenced; schema_fit: whether arguments fit
-              their tool); call_run: a call while it is read
+              is still being written), in notations close to it (calls_in_literals; literals: their
+              values), between tags (tagged; kimi_k3; nested_tags: MiniMax M3; argument_types: the
+              type of a value without quotes), or in a fenced block (fenced; schema_fit: whether
+              arguments fit their tool); call_run: a call while it is read
     call_ids  ids of calls for templates that show nothing else of a call
-    grammars  forced calls as Lark grammars (lark: their pieces; tagged_grammars: grammars of
-              arguments between tags)
+    grammars  forced calls as Lark grammars (call_rules: each family's; lark: their pieces;
+              tagged_grammars, value_grammars: grammars of arguments that are not JSON)
     channels  harmony, where every message has a channel; marks: finds marks in a text
 
 Pure: no I/O, no clock, no templates (`umad.engine.chats.chat_template` renders them). Owner: no

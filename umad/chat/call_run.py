@@ -6,10 +6,11 @@ before its name is known and its arguments begin. Not: how any family writes cal
 `tagged`).
 """
 
+import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from umad.chat.argument_types import ANY_TYPE, Types, types_of_argument
+from umad.chat.argument_types import Types, types_of_argument
 from umad.chat.events import CallArguments, CallBegan, CallEnded, ReplyEvent
 from umad.chat.json_scan import Malformed, Scan
 from umad.chat.marks import first_mark
@@ -34,6 +35,8 @@ class CallTeller:
         self.began = False
         # All its arguments have been told, whatever may be missing around them.
         self.has_arguments = False
+        # What looks like a call of another tool is none.
+        self.only_offered = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,14 +52,18 @@ class CallTeller:
         """Whether there is a tool `name`, as far as is known."""
         return not self._tools or name in self._tools
 
+    def parameters(self, name: str) -> Mapping[str, Any]:
+        """The schema of the arguments of the tool `name`; {} where it is not known."""
+        tool = self._tools.get(name)
+        return {} if tool is None else tool.parameters
+
     def types(self, name: str, key: str) -> Types:
         """The types that the argument `key` of the tool `name` may have."""
-        tool = self._tools.get(name)
-        return ANY_TYPE if tool is None else types_of_argument(tool.parameters, key)
+        return types_of_argument(self.parameters(name), key)
 
     def begin(self, name: str) -> None:
         """Begin a call of `name`. Raises `Malformed` if that cannot be a name."""
-        if not 0 < len(name) <= MAX_NAME_CHARS:
+        if not 0 < len(name) <= MAX_NAME_CHARS or (self.only_offered and not self.offers(name)):
             raise Malformed
         self.began = True
         self.has_arguments = False
@@ -65,6 +72,11 @@ class CallTeller:
     def arguments(self, text: str) -> None:
         """Tell more of the arguments."""
         self._tell(CallArguments(self.n_calls, text))
+
+    def text(self, text: str) -> None:
+        """Tell more of a text among the arguments, as it is without quotes."""
+        if text:
+            self._tell(CallArguments(self.n_calls, json.dumps(text, ensure_ascii=False)[1:-1]))
 
     def end(self, *, is_whole: bool = True) -> None:
         """End the call, whole or broken. Does nothing if no call is under way."""
@@ -179,3 +191,21 @@ def text_until(c: str, end: str, most: int = MAX_NAME_CHARS) -> Generator[None, 
         c = yield
         text += c
     return text.removesuffix(end)
+
+
+def text_before(c: str, end: str, out: Callable[[str], None]) -> Generator[None, str, None]:
+    """Give the text before `end` to `out` while it is read; `end` itself is consumed. Raises
+    `Malformed` when the text ends without it.
+    """
+    held = ""
+    while True:
+        if not c:
+            out(held)
+            raise Malformed
+        held += c
+        while held and not end.startswith(held):
+            out(held[0])
+            held = held[1:]
+        if held == end:
+            return
+        c = yield

@@ -149,9 +149,8 @@ def mistral(call: CallTeller, c: str) -> Scan:
     return (yield from _list(call, c))
 
 
-def _list(call: CallTeller, c: str) -> Scan:
-    """[{…}, {…}]"""
-    c = yield from literal(c, "[")
+def objects(call: CallTeller, c: str) -> Scan:
+    """Read {…}, {…}] behind the bracket that opens the list."""
     while True:
         c = yield from skip_spaces(c)
         c = yield from call_object(call, c)
@@ -162,12 +161,28 @@ def _list(call: CallTeller, c: str) -> Scan:
         c = yield from literal(c, ",")
 
 
+def _list(call: CallTeller, c: str) -> Scan:
+    """[{…}, {…}]"""
+    c = yield from literal(c, "[")
+    return (yield from objects(call, c))
+
+
 def listed(call: CallTeller, c: str) -> Scan:
     """[{…}, {…}] or only {…}, behind whatever mark."""
     c = yield from skip_spaces(c)
     if c != "[":
         return (yield from call_object(call, c))
     return (yield from _list(call, c))
+
+
+def listed_lines(call: CallTeller, c: str) -> Scan:
+    """[{…}, {…}], or objects one under the other."""
+    c = yield from listed(call, c)
+    c = yield from skip_spaces(c)
+    while c == "{":
+        c = yield from call_object(call, c)
+        c = yield from skip_spaces(c)
+    return c
 
 
 def deepseek(call: CallTeller, c: str) -> Scan:

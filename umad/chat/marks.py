@@ -2,9 +2,19 @@
 
 
 def first_mark(text: str, marks: tuple[str, ...]) -> tuple[int, str]:
-    """The place and text of the first of `marks`; the text's length and "" if there is none."""
-    found = [(at, mark) for mark in marks if (at := text.find(mark)) >= 0]
-    return min(found) if found else (len(text), "")
+    """The place and text of the first of `marks`, of the longest where one begins with another; the
+    text's length and "" if there is none.
+    """
+    found = [(at, -len(mark), mark) for mark in marks if (at := text.find(mark)) >= 0]
+    if not found:
+        return len(text), ""
+    at, _, mark = min(found)
+    return at, mark
+
+
+def may_go_on(text: str, marks: tuple[str, ...]) -> bool:
+    """Whether `text`, which is a mark, may yet become a longer one."""
+    return any(len(mark) > len(text) and mark.startswith(text) for mark in marks)
 
 
 def may_be_mark(text: str, marks: tuple[str, ...]) -> int:

@@ -7,13 +7,13 @@ one completion.
 
 from collections.abc import Sequence
 
-from umad.chat.call_forms import BARE, call_form
+from umad.chat.call_forms import AROUND, BARE, LAYOUT, call_form
 from umad.chat.call_run import CallRun, CallTeller
 from umad.chat.channels import ChannelReader
 from umad.chat.events import CallEnded, Content, Reasoning, ReplyEvent, merged
 from umad.chat.fenced import FENCE
 from umad.chat.formats import ChatFormat
-from umad.chat.marks import first_mark, is_half_mark, may_be_mark
+from umad.chat.marks import first_mark, is_half_mark, may_be_mark, may_go_on
 from umad.conversation import Tool
 
 
@@ -39,10 +39,13 @@ class ReplyReader:
         self._teller = CallTeller(self._events.append, tools)
         self._channels: ChannelReader | None = None
         if format_.family == "harmony":
-            self._channels = ChannelReader(self._events.append, self._teller)
+            self._channels = ChannelReader(self._events.append, self._teller, calls=calls)
         self._thinking = format_.thinking
         self._calls = call_form(format_, fenced=fenced and bool(tools)) if calls else None
         self._bare = BARE.get(format_.family) if calls else None
+        self._layout = LAYOUT.get(format_.family, ())
+        self._around: tuple[str, ...] = AROUND.get(format_.family, ())
+        self._again = self._thinking if format_.thinks_again else None
         self._one_call = one_call
         self.is_over = False
         self._text = ""
@@ -50,8 +53,12 @@ class ReplyReader:
         self._at_start = self._thinking is not None or self._bare is not None
         self._after_mark = False
         self._is_thinking = False
+        # The answer's text has begun, or the marks around it were opened.
+        self._is_answering = self._is_around = False
         self._run: CallRun | None = None
-        marks = (*(self._thinking or ()), *(() if self._calls is None else self._calls.marks))
+        self._n_calls = 0
+        self._marks = self._marks_of_answer()
+        marks = (*(self._thinking or ()), *self._marks)
         self._mark_starts = frozenset([mark[0] for mark in marks])
 
     def push(self, text: str) -> list[ReplyEvent]:
@@ -59,7 +66,10 @@ class ReplyReader:
         if self.is_over:
             return []
         if self._is_plain(text):
-            return [Reasoning(text) if self._is_thinking else Content(text)]
+            if self._is_thinking:
+                return [Reasoning(text)]
+            self._is_answering = True
+            return [Content(text)]
         if self._channels is not None:
             self._channels.push(text)
         else:
@@ -124,14 +134,14 @@ class ReplyReader:
             return self._read_call(self._run)
         if self._at_start:
             return self._begin(last=last)
-        marks = self._marks()
+        marks = self._marks
         at, mark = first_mark(self._text, marks)
-        if mark:
+        if mark and (last or not may_go_on(self._text[at:], marks)):
             self._write(self._text[:at])
             self._text = self._text[at + len(mark) :]
             self._cross(mark)
             return True
-        keep = 0 if last else may_be_mark(self._text, marks)
+        keep = 0 if last else len(self._text) - at or may_be_mark(self._text, marks)
         certain = self._text[: len(self._text) - keep]
         self._text = self._text[len(certain) :]
         self._write(certain)
@@ -140,34 +150,59 @@ class ReplyReader:
     def _begin(self, *, last: bool) -> bool:
         """Thinking, and calls without a mark, only stand at the beginning."""
         stripped = self._text.lstrip()
-        opening = self._thinking[0] if self._thinking is not None else ""
-        if not last and (
-            not stripped or (len(stripped) < len(opening) > 0 and opening.startswith(stripped))
-        ):
+        opening, closing = self._thinking or ("", "")
+        if not last and (not stripped or (opening and may_go_on(stripped, (opening, closing)))):
             return False
         self._at_start = False
         if opening and stripped.startswith(opening):
             self._text = stripped.removeprefix(opening)
-            self._is_thinking = self._after_mark = True
+            self._think()
+        elif closing and stripped.startswith(closing):
+            # Models that were told not to think close a thinking that nobody opened.
+            self._text = stripped.removeprefix(closing)
+            self._answer()
         elif self._bare is not None and stripped.startswith("{"):
             before = self._text[: len(self._text) - len(stripped)]
             self._text = stripped
             self._run = CallRun(self._bare, self._teller, "" if self._after_mark else before)
         return True
 
-    def _marks(self) -> tuple[str, ...]:
-        """The marks that end the text that is being read."""
-        if self._is_thinking:
-            return () if self._thinking is None else (self._thinking[1],)
-        return () if self._calls is None else self._calls.marks
+    def _think(self) -> None:
+        assert self._thinking is not None
+        self._is_thinking = self._after_mark = True
+        ends = () if self._calls is None else self._calls.end_thinking
+        # The marks of an answer's layout end a thinking that was not closed.
+        self._marks = (self._thinking[1], *ends, *(() if self._again else self._layout))
+
+    def _answer(self, *, stray: tuple[str, ...] = ()) -> None:
+        """The thinking is over. stray: marks that may yet come and then mean nothing."""
+        self._is_thinking, self._thinking = False, self._again
+        self._after_mark = True
+        self._layout += stray
+        self._marks = self._marks_of_answer()
+
+    def _marks_of_answer(self) -> tuple[str, ...]:
+        """The marks that end a piece of the answer."""
+        calls = () if self._calls is None else self._calls.marks
+        return (*calls, *self._layout, *self._around, *(self._again or ()))
 
     def _cross(self, mark: str) -> None:
         spaces, self._spaces = self._spaces, ""
+        reader = None if self._calls is None else self._calls.readers.get(mark)
+        if mark in self._around and self._is_words(mark):
+            self._spaces = spaces
+            self._write(mark)
+            return
         self._after_mark = True
-        if self._is_thinking:
-            self._is_thinking, self._thinking = False, None
-            self._at_start = self._bare is not None
-        elif self._calls is not None and (reader := self._calls.readers.get(mark)) is not None:
+        if self._thinking is not None and mark == self._thinking[1]:
+            if self._is_thinking:
+                self._answer()
+                self._at_start = self._bare is not None
+        elif self._again is not None and mark == self._again[0]:
+            self._think()
+        elif reader is not None and self._calls is not None:
+            self._n_calls = self._teller.n_calls
+            self._teller.only_offered = self._is_thinking
             self._run = CallRun(
                 reader,
                 self._teller,
@@ -175,6 +210,21 @@ class ReplyReader:
                 closings=self._calls.dropped,
                 is_marked=mark != FENCE,
             )
+        elif self._is_thinking:
+            self._end_unclosed()
+
+    def _is_words(self, mark: str) -> bool:
+        """Whether a mark around the answer belongs to the answer here."""
+        if mark == self._around[0]:
+            is_words = self._is_answering
+            self._is_around = self._is_around or not is_words
+            return is_words
+        return not self._is_around
+
+    def _end_unclosed(self) -> None:
+        """The thinking ends without its closing mark, which may come later."""
+        assert self._thinking is not None
+        self._answer(stray=(self._thinking[1],))
 
     def _read_call(self, run: CallRun) -> bool:
         text, self._text = self._text, ""
@@ -182,6 +232,9 @@ class ReplyReader:
             return False
         self._run = None
         self._text = run.left
+        self._teller.only_offered = False
+        if self._is_thinking and self._teller.n_calls > self._n_calls:
+            self._end_unclosed()
         if run.as_text:
             self._after_mark = False
             self._write(run.as_text)
@@ -194,8 +247,9 @@ class ReplyReader:
             if not text:
                 return
             self._after_mark = False
-        kept = text.rstrip() if self._marks() else text
+        kept = text.rstrip() if self._marks else text
         if kept:
+            self._is_answering = self._is_answering or not self._is_thinking
             self._out(self._spaces + kept)
             self._spaces = ""
         self._spaces += text[len(kept) :]

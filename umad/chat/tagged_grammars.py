@@ -5,11 +5,11 @@ every other value to its whole schema. Arguments come in the schema's order. Pur
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from umad.chat.argument_types import resolved, types_of
+from umad.chat.argument_types import TEXT, Types, resolved, types_of
 from umad.chat.lark import CALLS, as_lark, json_value
 
 # The most arguments of an object whose schema names no properties: so a weak model's call ends.
@@ -20,12 +20,17 @@ _ANY_TEXT = r"/(.|\n)*/"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgumentTags:
     """Lark of what stands before a key, after it, at the end of a value (one literal or control
-    token) and behind that."""
+    token) and behind that. after: may depend on the types that the value may have.
+    """
 
     before: str
-    after: str
+    after: str | Callable[[Types], str]
     end: str
     behind: str
+
+    def behind_key(self, types: Types) -> str:
+        """What stands after the key of a value of these types."""
+        return self.after if isinstance(self.after, str) else self.after(types)
 
 
 def tagged_arguments(tags: ArgumentTags, rule: str, schema: Mapping[str, Any]) -> list[str]:
@@ -41,14 +46,15 @@ def tagged_arguments(tags: ArgumentTags, rule: str, schema: Mapping[str, Any]) -
     if not isinstance(properties, Mapping) or not properties:
         most = 0 if schema.get("additionalProperties") is False else _MOST_UNNAMED
         key = r'/[^<>"\n]{1,64}/'
-        one = f"{tags.before} {key} {tags.after} {text} {tags.behind}"
+        one = f"{tags.before} {key} {tags.behind_key(TEXT)} {text} {tags.behind}"
         return [f"{rule}: ({one}){{0,{most}}}" if most else f'{rule}: ""', *lines]
     required = schema.get("required")
     parts: list[str] = []
     for at, (key, given) in enumerate(properties.items()):
         value = f"{rule}p{at}"
         lines.append(f"{value}: {_value(given, schema, tags, text)}")
-        part = f"{tags.before} {as_lark(key)} {tags.after} {value} {tags.behind}"
+        after = tags.behind_key(types_of(given, schema))
+        part = f"{tags.before} {as_lark(key)} {after} {value} {tags.behind}"
         is_required = isinstance(required, list) and key in required
         parts.append(part if is_required else f"({part})?")
     return [f"{rule}: {' '.join(parts)}", *lines]

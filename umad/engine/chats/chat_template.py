@@ -208,13 +208,14 @@ class ChatTemplate:
         stripped = text.rstrip()
         opened = text[text.rindex(opening) :] if stripped.endswith(opening) else ""
         if begun is None:
-            return Rendered(text=text, opened=opened, may_think=not stripped.endswith(closing))
+            is_over = stripped.endswith((closing, self.format.answer_opening or closing))
+            return Rendered(text=text, opened=opened, may_think=not is_over)
         if begun.reasoning is not None:
             text += ("" if opened else f"{opening}\n") + guard(begun.reasoning)
             if not begun.content:
                 return Rendered(text=text, opened=opened or opening, may_think=True)
         if opened or begun.reasoning is not None:
-            text += f"\n{closing}\n\n"
+            text += self.format.thinking_end()
         return Rendered(text=text + guard(begun.content))
 
 

@@ -95,12 +95,12 @@ class AnswerRules:
         if self._format.thinking is None:
             return None
         opening, closing = self._format.thinking
-        # The templates of models with this mark write it on a line of its own. Nothing may stand
-        # between the mark and an answer that is constrained.
-        end = closing
-        if closing == "</think>":
-            end = f"\n{closing}" if is_constrained else f"\n{closing}\n\n"
-        return ThinkingMarks(opening=opening.encode(), closing=closing.encode(), end=self._ids(end))
+        return ThinkingMarks(
+            opening=opening.encode(),
+            closing=closing.encode(),
+            end=self._ids(self._format.thinking_end(is_constrained=is_constrained)),
+            again=self._format.thinks_again,
+        )
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._vocab.tokenize(text, special=True, with_ends=False).tolist())
@@ -230,9 +230,11 @@ class AnswerRules:
         if self._format.thinking is None:
             return None, b"", Phase.ANSWER
         opening, closing = self._format.thinking
+        end = (closing + self._format.answer_opening).encode()
         if rendered.opened:
-            return None, closing.encode(), Phase.THINKING
+            return None, end, Phase.THINKING
         ids = self._vocab.tokenize(opening, special=True, with_ends=False)
-        # A model that has no token of its own for the mark thinks only where the prompt opened it.
-        first = int(ids[0]) if ids.size == 1 else None
-        return first, closing.encode(), Phase.BEFORE
+        # A model that has no token of its own for the mark, or for its beginning, thinks only where
+        # the prompt opened it.
+        is_token = ids.size == 1 or self._vocab.marked_piece(int(ids[0])).endswith((b">", b"]"))
+        return int(ids[0]) if is_token else None, end, Phase.BEFORE
