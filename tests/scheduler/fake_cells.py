@@ -85,12 +85,13 @@ class FakeCells:
                 case ParkDrop():
                     self.slabs.pop(op.key, None)
                 case SessionSave():
-                    self.disk.writing.append((op, [] if op.key in failed else self.lend(op)))
+                    slabs = [] if op.key in failed else self.lend(op)
+                    self.disk.writing.append((op, slabs, self.lend_states(op)))
                 case SessionFetch():
                     assert op.key not in self.slabs, "read over what is parked"
                     self.disk.reading.append(op)
                 case SessionForget():
-                    self.disk.writing.append((op, []))
+                    self.disk.writing.append((op, [], {}))
                 case SeqPark() | SeqRestore():
                     assert 0 < op.n_tokens <= self.shape.slice_cells
                     assert op.start == op.slab * self.shape.slice_cells
@@ -116,6 +117,13 @@ class FakeCells:
 
     def move_state(self, op: StateOp) -> int:
         raise AssertionError("this pool has no states")
+
+    def lend_states(self, op: SessionSave) -> dict[int, list[int]]:
+        assert not op.states, "this pool has no states"
+        return {}
+
+    def put_states(self, op: SessionFetch, states: dict[int, list[int]]) -> None:
+        assert not op.states, "this pool has no states"
 
     def lend(self, op: SessionSave) -> list[list[int]]:
         return list(self.slabs[op.key].values())
@@ -145,17 +153,22 @@ class FakeCells:
 
 @dataclass
 class FakeDisk:
-    """What has been asked of it, in order, and the slabs of each session's file."""
+    """What has been asked of it, in order, and the slabs and states of each session's file."""
 
-    writing: list[tuple[SessionSave | SessionForget, list[list[int]]]] = field(default_factory=list)
+    writing: list[tuple[SessionSave | SessionForget, list[list[int]], dict[int, list[int]]]] = (
+        field(default_factory=list)
+    )
     reading: list[SessionFetch] = field(default_factory=list)
     files: dict[str, list[list[int]]] = field(default_factory=dict)
+    # By the number of tokens after which each was taken.
+    states: dict[str, dict[int, list[int]]] = field(default_factory=dict)
 
     def written(self, *, fails: bool) -> DiskDone | None:
         """The next one is done with."""
-        op, slabs = self.writing.pop(0)
+        op, slabs, states = self.writing.pop(0)
         if isinstance(op, SessionForget):
             self.files.pop(op.session, None)
+            self.states.pop(op.session, None)
             return None
         if fails or not slabs:
             return DiskDone(operation=op, ok=False)
@@ -163,7 +176,9 @@ class FakeDisk:
         others = tuple(self.files)[:-1]  # now and then some have to make room
         for other in others:
             del self.files[other]
+            self.states.pop(other, None)
         self.files[op.session] = slabs
+        self.states[op.session] = states
         return DiskDone(operation=op, ok=True, n_bytes=100, ms=1.0, evicted=others)
 
     def read(self, cells: FakeCells, *, fails: bool) -> DiskDone:
@@ -174,4 +189,5 @@ class FakeDisk:
             return DiskDone(operation=op, ok=False)
         assert op.n_slabs <= len(slabs)
         cells.slabs[op.key] = dict(enumerate(slabs[: op.n_slabs]))
+        cells.put_states(op, self.states.get(op.session, {}))
         return DiskDone(operation=op, ok=True, n_bytes=100, ms=1.0)

@@ -21,6 +21,8 @@ from umad.step import (
     SeqCopy,
     SeqRestore,
     SeqTrim,
+    SessionFetch,
+    SessionSave,
     StateDrop,
     StateLoad,
     StateOp,
@@ -145,6 +147,23 @@ class FakeStates(FakeCells):
                 assert self.state_is_true(op.seq, op.n_tokens), "a wrong state was loaded"
                 self.n_loaded += 1
                 return _bytes_of(state)
+
+    @override
+    def lend(self, op: SessionSave) -> list[list[int]]:
+        if self.kind == "recurrent":
+            return [op.tokens.tolist()]  # it has no slabs, but a file knows its tokens
+        return super().lend(op)
+
+    @override
+    def lend_states(self, op: SessionSave) -> dict[int, list[int]]:
+        assert op.states, "a file without a state is of no use"
+        return {n_tokens: list(self.checkpoints[key]) for key, n_tokens in op.states}
+
+    @override
+    def put_states(self, op: SessionFetch, states: dict[int, list[int]]) -> None:
+        for key, n_tokens in op.states:
+            assert key not in self.checkpoints, "read over a checkpoint"
+            self.checkpoints[key] = list(states[n_tokens])
 
     def fails(self, kind: type) -> bool:
         failing = self.failing.get(kind)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from tests.scheduler.fake_cells import FakeDisk
 from tests.scheduler.fake_device import LANES, device_ms
 from tests.scheduler.fake_states import FakeStates, Kind
 from umad.config import SchedulerSettings
@@ -43,6 +44,8 @@ class Pool:
     max_seqs: int = 8
     capacity_bytes: int = 1 << 20
     state_ms: float = 0.1
+    # Where sessions are saved; None for nowhere.
+    disk: FakeDisk | None = None
     cells: FakeStates = field(init=False)
     now_ns: int = 0
     plans: list[StepPlan] = field(default_factory=list)
@@ -57,7 +60,13 @@ class Pool:
             state_bytes=120,
             has_cells=self.kind != "recurrent",
         )
-        self.cells = FakeStates(kind=self.kind, window=window, shape=shape, n_cells=self.n_cells)
+        self.cells = FakeStates(
+            kind=self.kind,
+            window=window,
+            shape=shape,
+            n_cells=self.n_cells,
+            disk=self.disk or FakeDisk(),
+        )
         cost = CostModel()
         cost.learn_all([(n, 0, 16.0 + 6.0 * n) for n in (1, 2, 4, 8, 16)])
         cost.learn_all([(0, n, 16.0 + 4.3 * n) for n in (1, 4, 16, 64, 256)])
@@ -75,6 +84,15 @@ class Pool:
                 beginnings=None if window is None else Beginnings(window, self.cells.begin_of),
                 shares_at="states",
                 cuts_soon=False,
+                saved=None
+                if self.disk is None
+                else {
+                    session: np.array([token for slab in slabs for token in slab], np.int32)
+                    for session, slabs in self.disk.files.items()
+                },
+                saved_states={}
+                if self.disk is None
+                else {session: tuple(sorted(of)) for session, of in self.disk.states.items()},
             )
         )
 
@@ -350,6 +368,26 @@ def test_a_background_prompt_waits_for_its_copy_and_an_interactive_one_does_not(
     assert {100, 200} <= set(saved)
 
 
+def test_copies_of_states_keep_running_streams_within_the_guard() -> None:
+    pool = Pool(state_ms=3.0, n_cells=12_000)
+    for rid in (1, 2, 3):
+        pool.submit(rid, said(rid, 20), n_new=2_000, app=f"app{rid}")
+    for rid in range(10, 14):
+        prompt = said(rid, 700)
+        pool.submit(rid, prompt, *range(100, 700, 100), lane="background", app=f"batch{rid}")
+    while 1 not in pool.ended:
+        pool.step()
+
+    copying = [
+        (pool.state_ms * len(ops([plan], StateSave)), plan)
+        for plan in pool.plans
+        if len(plan.decode) >= 3 and ops([plan], StateSave)
+    ]
+    assert len(copying) >= 10
+    slack = [0.2 * plan.solo_ms for _, plan in copying]
+    assert all(ms <= max(pool.state_ms, most) for (ms, _), most in zip(copying, slack, strict=True))
+
+
 def test_checkpoints_are_thinned_out_before_conversations_are_forgotten() -> None:
     pool = Pool("recurrent", capacity_bytes=120 * 4, max_seqs=2)
     for rid in (1, 2, 3):
@@ -359,3 +397,63 @@ def test_checkpoints_are_thinned_out_before_conversations_are_forgotten() -> Non
 
     assert len(kept) <= 4
     assert sum(n >= 390 for n in kept) >= 2, "the longest of each is worth most by now"
+
+
+def rest(pool: Pool) -> None:
+    """Nothing comes for some seconds, and the disk does what it was asked."""
+    for _ in range(8):
+        pool.now_ns += 1_000_000_000
+        pool.step()
+        while pool.cells.disk.writing:
+            report = pool.cells.disk.written(fails=False)
+            if report is not None:
+                pool.scheduler.disk_done(report)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_session_comes_back_from_disk_with_its_states(kind: Kind) -> None:
+    first = [*SYSTEM, *said(1, 100)]
+    before = Pool(kind, disk=FakeDisk())
+    before.turn(1, first, 400, 490, session="chat")
+    rest(before)
+    after = Pool(kind, disk=before.cells.disk)
+
+    after.submit(2, [*first, 7, 7, 7, *said(2, 40)], 400, 490, 543, session="chat")
+    after.step()
+    after.scheduler.disk_done(after.cells.disk.read(after.cells, fails=False))
+    plans = after.run(2)
+
+    assert computed(plans, 2) <= 40 + 13, "the last state but for a few tokens"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_edited_turn_of_a_session_on_disk_begins_where_the_turn_before_it_ended(
+    kind: Kind,
+) -> None:
+    first = [*SYSTEM, *said(1, 100)]
+    before = Pool(kind, disk=FakeDisk())
+    before.turn(1, first, 400, 490, session="chat")
+    rest(before)
+    after = Pool(kind, disk=before.cells.disk)
+
+    after.submit(2, [*SYSTEM, *said(2, 100)], 400, 490, session="chat")
+    after.step()
+    after.scheduler.disk_done(after.cells.disk.read(after.cells, fails=False))
+    plans = after.run(2)
+
+    assert computed(plans, 2) == 100
+
+
+def test_a_session_whose_file_cannot_be_read_is_computed() -> None:
+    first = [*SYSTEM, *said(1, 100)]
+    before = Pool(disk=FakeDisk())
+    before.turn(1, first, 400, session="chat")
+    rest(before)
+    after = Pool(disk=before.cells.disk)
+
+    after.submit(2, [*first, 7, 7], 400, session="chat")
+    after.step()
+    after.scheduler.disk_done(after.cells.disk.read(after.cells, fails=True))
+    plans = after.run(2)
+
+    assert computed(plans, 2) == 502

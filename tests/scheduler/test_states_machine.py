@@ -46,8 +46,9 @@ class StatesMachine(SchedulerMachine):
 
     @override
     def start(self, files: dict[str, list[list[int]]]) -> None:
+        states = self.cells.disk.states if files else {}
         self.cells = FakeStates(
-            disk=FakeDisk(files=files),
+            disk=FakeDisk(files=files, states=states),
             window=self.window,
             kind=self.kind,
             shape=STATE_SHAPES[self.kind],
@@ -68,6 +69,11 @@ class StatesMachine(SchedulerMachine):
                 shares_at="states",
                 cuts_soon=self.kind == "window",
                 skip_ms=self.skip_ms,
+                saved={
+                    session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
+                    for session, slabs in files.items()
+                },
+                saved_states={session: tuple(sorted(of)) for session, of in states.items()},
             )
         )
 

@@ -101,7 +101,15 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         restorer=restorer,
         checkpoints=checkpoints,
         saver=SessionSaver(
-            saved=spec.saved, store=store, parker=parker, residency=residency, copying=copying
+            saved=spec.saved,
+            saved_states=spec.saved_states,
+            store=store,
+            checkpoints=checkpoints,
+            parker=parker,
+            states=states,
+            restorer=restorer,
+            residency=residency,
+            copying=copying,
         ),
         freight=CopyAllowance(
             parker=parker,

@@ -186,11 +186,14 @@ class Checkpoints:
 
         protected: keys of parked cells that must not be dropped to make that room.
         """
-        if tokens.size < KEY_TOKENS or not self.state_bytes or self.has(tokens, salt):
+        if tokens.size < KEY_TOKENS or not self.state_bytes:
+            return None
+        chain = self._chain(tokens, salt)
+        if chain and chain[-1].n_tokens == tokens.size:
             return None
         if not self._budget.make_room(self.state_bytes, protected):
             return None
-        chain = self._chain(tokens, salt)
+        chain = [one for one in chain if one.key in self._known]
         digest = _begun(salt)
         digest.update(tokens.tobytes())
         one = Checkpoint(

@@ -10,7 +10,8 @@ The cells that a session leaves in the pool are copied to host memory as if they
 (`parking`), a piece per step that the guard allows. A thread of the engine writes them to disk from
 there. Reading goes the same way back: from the file into host memory, and from there into the pool
 like anything that was parked. So no answer depends on a file: a request whose file cannot be read
-in time is computed without it.
+in time is computed without it. The file of a model with states also holds its session's last
+checkpoints, and of a file as much is read as belongs to one of them.
 
 Not: files, threads, what is in a file (`umad.engine.sessions.disk`).
 Pure; owner: the step thread.
@@ -24,11 +25,14 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.memory.checkpoints import Checkpoint, Checkpoints
 from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.prefix_index import KEY_TOKENS, common_prefix
 from umad.scheduler.memory.residency import Residency
-from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.memory.restoring import Restorer
+from umad.scheduler.memory.state_saving import LATEST_MARKS, StateSaver
+from umad.scheduler.scheduled_request import NO_CELLS, ScheduledRequest
 from umad.step import DiskDone, SessionFetch, SessionForget, SessionOp, SessionSave
 from umad.units import BYTES_PER_MB
 
@@ -67,21 +71,30 @@ class SessionSaver:
     """Accounts for the session files of one folder.
 
     saved: the tokens of each session that is in the folder; None where no session is to be saved.
+    saved_states: after how many tokens the states in their files were taken, ascending.
     """
 
     def __init__(
         self,
         *,
         saved: Mapping[str, NDArray[np.int32]] | None,
+        saved_states: Mapping[str, tuple[int, ...]],
         store: ParkedStore,
+        checkpoints: Checkpoints,
         parker: Parker,
+        states: StateSaver,
+        restorer: Restorer,
         residency: Residency,
         copying: CopyCost,
     ) -> None:
         self._is_on = saved is not None and store.shape.capacity_bytes > 0
         self._saved = dict(saved or {})
+        self._saved_states = dict(saved_states)
         self._store = store
+        self._checkpoints = checkpoints
         self._parker = parker
+        self._states = states
+        self._restorer = restorer
         self._residency = residency
         self._copying = copying
         self._pending: dict[str, _Pending] = {}
@@ -128,13 +141,13 @@ class SessionSaver:
     def forget(self, what: ForgetScope) -> set[str]:
         """Have the files that `what` covers removed; return the names of their sessions."""
         if self._saving is not None and what.takes_file(self._saving.session):
-            self._saved[self._saving.session] = self._saving.tokens
+            self._book(self._saving)
             self._saving = None
         for session in [one for one in self._pending if what.takes_file(one)]:
             del self._pending[session]
         known = {session for session in self._saved if what.takes_file(session)}
         for session in known:
-            del self._saved[session]
+            self._lose(session)
             self._ops.append(SessionForget(session=session))
         return known
 
@@ -159,23 +172,74 @@ class SessionSaver:
         for session, pending in list(self._pending.items()):
             if self._last_ns is None and now_ns - pending.since_ns < SAVE_AFTER_NS:
                 continue
-            tokens = pending.tokens
-            saved = self._saved.get(session)
-            if saved is not None and np.array_equal(saved[: tokens.size], tokens):
-                self._settle(session, tokens)
+            if self._is_saved(session, pending):
+                self._settle(session, pending.tokens)
                 continue
-            key, n_parked = self._store.longest(tokens, pending.salt)
-            if n_parked == tokens.size:
-                self._settle(session, tokens)
-                self._saving = SessionSave(session=session, key=key, tokens=self._store.tokens(key))
-                self._ops.append(self._saving)
+            if not self._is_in_host_memory(pending):
+                is_retained = self._residency.retained_tokens(pending.seq) is pending.tokens
+                is_coming = self._checkpoints.has(pending.tokens, pending.salt)
+                if is_retained and (self._parker.ask(pending.seq) or is_coming):
+                    continue
+            operation = self._save_of(session, pending)
+            self._settle(session, pending.tokens)
+            # Nothing is written where the session went on, or computing it is quicker than copying
+            # it, or there is no room.
+            if operation is not None:
+                self._saving = operation
+                self._ops.append(operation)
                 return
-            if self._residency.retained_tokens(pending.seq) is not tokens or not (
-                self._parker.ask(pending.seq)
-            ):
-                # Nothing will be written: the session went on, or computing it is quicker than
-                # copying it, or there is no room.
-                self._settle(session, tokens)
+
+    def _is_saved(self, session: str, pending: _Pending) -> bool:
+        """Whether the file of the session is as good as a new one would be."""
+        tokens, saved = pending.tokens, self._saved.get(session)
+        if saved is None or not np.array_equal(saved[: tokens.size], tokens):
+            return False
+        if not self._residency.needs_states:
+            return True
+        in_file = _last_within(self._saved_states.get(session, ()), tokens.size)
+        return in_file == tokens.size or (
+            in_file > 0
+            and in_file >= max([one.n_tokens for one in self._chain(pending)], default=0)
+            and not self._states.wants_end(tokens, pending.salt)
+        )
+
+    def _is_in_host_memory(self, pending: _Pending) -> bool:
+        """Whether all of a session's cells, and the state at its end if that is worth it, are in
+        host memory."""
+        tokens, salt = pending.tokens, pending.salt
+        if self._store.shape.has_cells and self._store.longest(tokens, salt)[1] < tokens.size:
+            return False
+        return not self._residency.needs_states or not self._states.wants_end(tokens, salt)
+
+    def _save_of(self, session: str, pending: _Pending) -> SessionSave | None:
+        """Return the operation that writes what host memory holds of a session; None where that is
+        not enough to go on from."""
+        key, tokens = NO_CELLS, pending.tokens
+        if self._store.shape.has_cells:
+            key, n_parked = self._store.longest(tokens, pending.salt)
+            if n_parked < tokens.size:
+                return None
+            tokens = self._store.tokens(key)
+        if not self._residency.needs_states:
+            return SessionSave(session=session, key=key, tokens=tokens)
+        chain = self._chain(pending)[-LATEST_MARKS:]
+        if not chain:
+            return None
+        states = tuple((one.key, one.n_tokens) for one in chain)
+        return SessionSave(session=session, key=key, tokens=tokens, states=states)
+
+    def _chain(self, pending: _Pending) -> tuple[Checkpoint, ...]:
+        return self._checkpoints.of(pending.tokens, pending.salt)
+
+    def _book(self, operation: SessionSave) -> None:
+        """Book that the session is on disk."""
+        self._saved[operation.session] = operation.tokens
+        self._saved_states[operation.session] = tuple(n for _, n in operation.states)
+
+    def _lose(self, session: str) -> None:
+        """Book that the session is no longer on disk."""
+        self._saved.pop(session, None)
+        self._saved_states.pop(session, None)
 
     def _settle(self, session: str, tokens: NDArray[np.int32]) -> None:
         del self._pending[session]
@@ -191,8 +255,13 @@ class SessionSaver:
             return
         tokens = entry.tokens[: entry.n_tokens - 1]
         matched = common_prefix(saved, tokens)
-        parked = self._store.longest(tokens, entry.salt)[1]
-        known = max(self._residency.longest_prefix(entry)[1], parked)
+        if self._residency.needs_states:
+            matched = _last_within(self._saved_states.get(entry.session, ()), matched)
+            offer = self._restorer.offer(entry)
+            elsewhere = 0 if offer is None else offer.end
+        else:
+            elsewhere = self._store.longest(tokens, entry.salt)[1]
+        known = max(self._residency.longest_prefix(entry)[1], elsewhere)
         if matched < known + KEY_TOKENS:
             return
         fetch = next(
@@ -214,9 +283,14 @@ class SessionSaver:
     ) -> _Fetch | None:
         shape = self._store.shape
         n_slabs = shape.slabs(matched)
-        read_ms = n_slabs * shape.slab_bytes / BYTES_PER_MB * self._read_ms_per_mb
+        state_bytes = self._checkpoints.state_bytes
+        n_bytes = n_slabs * shape.slab_bytes + state_bytes
+        read_ms = n_bytes / BYTES_PER_MB * self._read_ms_per_mb
+        copy_ms = self._copying.bytes_ms(state_bytes)
+        if shape.has_cells:
+            copy_ms += self._copying.copy_ms(matched)
         rebuild_ms = self._copying.rebuild_ms(matched - known, start=known)
-        if read_ms + self._copying.copy_ms(matched) >= rebuild_ms:
+        if read_ms + copy_ms >= rebuild_ms:
             return None
         tokens = saved[: n_slabs * shape.slice_cells]
         key = self._store.reserve(
@@ -230,10 +304,31 @@ class SessionSaver:
         if key is None:
             return None
         self._store.pin(key, rebuild_ms=rebuild_ms)
-        operation = SessionFetch(session=session, key=key, n_slabs=n_slabs, tokens=saved)
+        states = self._room_for_state(entry, session, saved[:matched])
+        if states is None:
+            self._store.drop(key)
+            return None
+        operation = SessionFetch(
+            session=session, key=key, n_slabs=n_slabs, tokens=saved, states=states
+        )
         self._ops.append(operation)
         fetch = self._fetches[key] = _Fetch(operation, tokens.size)
         return fetch
+
+    def _room_for_state(
+        self, entry: ScheduledRequest, session: str, tokens: NDArray[np.int32]
+    ) -> tuple[tuple[int, int], ...] | None:
+        """Return the states to be read, which have room reserved for them; None for no room."""
+        if not self._residency.needs_states or self._checkpoints.has(tokens, entry.salt):
+            return ()
+        one = self._checkpoints.reserve(
+            tokens,
+            salt=entry.salt,
+            owner=entry.owner,
+            session=session,
+            protected=self._store.written,
+        )
+        return None if one is None else ((one.key, one.n_tokens),)
 
     def let_go(self, now_ns: int) -> bool:
         """Stop requests from waiting that have waited long enough for a file; they may be placed
@@ -259,23 +354,35 @@ class SessionSaver:
             self._fetched(operation, report)
             return
         for session in report.evicted:
-            self._saved.pop(session, None)
+            self._lose(session)
         # If the session was forgotten meanwhile, its file is being removed and is not booked.
         if self._saving is operation:
             self._saving = None
             if report.ok:
-                self._saved[operation.session] = operation.tokens
+                self._book(operation)
 
     def _fetched(self, operation: SessionFetch, report: DiskDone) -> None:
         fetch = self._fetches.pop(operation.key)
         if report.ok:
             self._store.advance(operation.key, fetch.n_tokens)
         self._store.unpin(operation.key)
+        for key, _ in operation.states:
+            if report.ok:
+                self._checkpoints.saved(key, self._checkpoints.state_bytes)
+            else:
+                self._checkpoints.lost(key)
         if report.ok:
             rate = report.ms / max(1, report.n_bytes) * BYTES_PER_MB
             self._read_ms_per_mb += LEARNING_RATE * (rate - self._read_ms_per_mb)
         else:
+            self._lose(operation.session)
+        if not report.ok or not self._store.shape.has_cells:
+            # A model of states alone has nothing under this key, which only named the fetch.
             self._store.drop(operation.key)
-            self._saved.pop(operation.session, None)
         for entry in fetch.waiting:
             entry.reads_until_ns = 0
+
+
+def _last_within(places: tuple[int, ...], n_tokens: int) -> int:
+    """The last of `places` up to `n_tokens`; 0 for none."""
+    return max([place for place in places if place <= n_tokens], default=0)

@@ -41,6 +41,9 @@ PLAIN_SPACING = 2048
 # Of a chat's turns, the first and so many of the last ones have checkpoints, whatever their length.
 # The others have them only as far apart as the checkpoints of any long prompt.
 LATEST_MARKS = 4
+# A slice that ends early for a copy adds a step, which the first token waits for. Computing the
+# tokens that the copy saves must take so many times as long.
+STEP_WORTH = 8.0
 # A background prompt waits for its copy for so many steps at most.
 MOST_WAITS = 100
 # After so many failures no more copies are made. They would go on failing, and computing the tokens
@@ -105,8 +108,8 @@ class StateSaver:
             return False
         step_ms = self._copying.rebuild_ms(1, start=since)
         saves_ms = self._copying.rebuild_ms(n_tokens - since + 1, start=since) - step_ms
-        pays_ms = self._copying.bytes_ms(self._checkpoints.state_bytes)
-        return saves_ms > WORTH * (pays_ms + step_ms if ends_slice else pays_ms)
+        pays_ms = WORTH * self._copying.bytes_ms(self._checkpoints.state_bytes)
+        return saves_ms > (pays_ms + STEP_WORTH * step_ms if ends_slice else pays_ms)
 
     def next_ops(
         self,
