@@ -147,7 +147,7 @@ def slicing(bench: Bench, tokens: NDArray[np.int32]) -> str:
     for slice_tokens in SLICES:
         bench.context.clear()
         logits = bench.feed(0, tokens, slice_tokens)
-        digests.append(_digest(logits, bench.context.state(0)))
+        digests.append(_digest(logits, bench.context.whole(0)))
     return _letters(digests)
 
 

@@ -163,6 +163,74 @@ def _lfm2(layer: int) -> Tensors:
         yield "shortconv.out_proj.weight", (WIDTH, WIDTH)
 
 
+_HEADS_2, _GROUPS = 4, 1
+_CONV_2 = _INNER + 2 * _GROUPS * _STATE
+
+
+def _mixer(layer: int) -> Tensors:
+    """What Mamba 2 has in place of attention."""
+    yield "attn_norm.weight", (WIDTH,)
+    yield "ssm_in.weight", (_INNER + _CONV_2 + _HEADS_2, WIDTH)
+    yield "ssm_conv1d.weight", (_CONV_2, 4)
+    yield "ssm_conv1d.bias", (_CONV_2,)
+    yield "ssm_dt.bias", (_HEADS_2,)
+    yield "ssm_a", (_HEADS_2, 1)
+    yield "ssm_d", (_HEADS_2, 1)
+    yield "ssm_norm.weight", (_GROUPS, _INNER // _GROUPS)
+    yield "ssm_out.weight", (WIDTH, _INNER)
+
+
+def _granite_hybrid(layer: int) -> Tensors:
+    yield from _attention() if layer % 2 else _mixer(layer)
+    yield from _ffn()
+
+
+_DELTA_HEADS, _DELTA_KEY_HEADS, _DELTA_HEAD = 4, 2, 32
+_DELTA_INNER = _DELTA_HEADS * _DELTA_HEAD
+_DELTA_CONV = 2 * _DELTA_KEY_HEADS * _DELTA_HEAD + _DELTA_INNER
+
+
+def _qwen35(layer: int) -> Tensors:
+    if layer % 2:
+        for name, shape in _attention():
+            # Queries, and gates of as many numbers.
+            yield name, (2 * _Q, WIDTH) if name == "attn_q.weight" else shape
+        yield from _head_norms()
+    else:
+        yield "attn_norm.weight", (WIDTH,)
+        yield "attn_qkv.weight", (_DELTA_CONV, WIDTH)
+        yield "attn_gate.weight", (_DELTA_INNER, WIDTH)
+        yield "ssm_conv1d.weight", (_DELTA_CONV, 4)
+        yield "ssm_dt.bias", (_DELTA_HEADS,)
+        yield "ssm_a", (_DELTA_HEADS,)
+        yield "ssm_beta.weight", (_DELTA_HEADS, WIDTH)
+        yield "ssm_alpha.weight", (_DELTA_HEADS, WIDTH)
+        yield "ssm_norm.weight", (_DELTA_HEAD,)
+        yield "ssm_out.weight", (WIDTH, _DELTA_INNER)
+    yield from _ffn("post_attention_norm")
+
+
+def _gpt_oss(layer: int) -> Tensors:
+    yield from _attention()
+    yield "attn_output.bias", (WIDTH,)
+    yield "attn_sinks.weight", (HEADS,)
+    yield "post_attention_norm.weight", (WIDTH,)
+    yield "ffn_gate_inp.weight", (2, WIDTH)
+    yield "ffn_gate_inp.bias", (2,)
+    for name, shape in (("gate", (FFN, WIDTH)), ("up", (FFN, WIDTH)), ("down", (WIDTH, FFN))):
+        yield f"ffn_{name}_exps.weight", (2, *shape)
+        yield f"ffn_{name}_exps.bias", (2, shape[0])
+
+
+_MIXER_KEYS = {
+    "ssm.conv_kernel": 4,
+    "ssm.inner_size": _INNER,
+    "ssm.state_size": _STATE,
+    "ssm.time_step_rank": _HEADS_2,
+    "ssm.group_count": _GROUPS,
+}
+
+
 # Three layers with a window to one without, twice, as in most models that have them.
 _PATTERN = [True, True, True, False] * 2
 _LFM2 = {"shortconv.l_cache": 3}
@@ -264,9 +332,45 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+# Kinds that keep states, beside those above: gated delta nets, Mamba 2 with and without attention,
+# windows with sinks. Tests of all answers do without them.
+MORE_KINDS: Mapping[str, Kind] = {
+    "delta net": Kind(
+        architecture="qwen35",
+        blocks=_qwen35,
+        keys={
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": _DELTA_INNER,
+            "ssm.state_size": _DELTA_HEAD,
+            "ssm.time_step_rank": _DELTA_HEADS,
+            "ssm.group_count": _DELTA_KEY_HEADS,
+            "full_attention_interval": 2,
+            "rope.dimension_sections": [6, 5, 5, 0],
+        },
+    ),
+    "mamba hybrid": Kind(
+        architecture="granitehybrid",
+        blocks=_granite_hybrid,
+        keys=_MIXER_KEYS,
+        kv_heads=_LFM2_KV_HEADS,
+    ),
+    "mamba 2": Kind(architecture="mamba2", blocks=_mixer, keys=_MIXER_KEYS, head=None),
+    "sinks": Kind(
+        architecture="gpt-oss",
+        blocks=_gpt_oss,
+        keys={
+            "attention.sliding_window": WINDOW,
+            "expert_count": 2,
+            "expert_used_count": 1,
+            "expert_feed_forward_length": FFN,
+        },
+    ),
+}
+
+
 def write(path: Path, kind: str, *, seed: int = 0) -> Path:
     """The model of a kind of memory."""
-    shape = KINDS[kind]
+    shape = {**KINDS, **MORE_KINDS}[kind]
     writer = GGUFWriter(path, shape.architecture)
     writer.add_name(f"random {kind}")
     writer.add_block_count(shape.n_layers)

@@ -31,13 +31,13 @@ def context(model: llama.Model) -> Iterator[llama.Context]:
 
 def test_how_a_prompt_is_cut_into_slices_changes_no_bit(context: llama.Context) -> None:
     whole = feed(context, 0, 256)
-    cells = context.state(0)
+    cells = context.whole(0)
 
     for slice_tokens in (1, 7, 64, 100):
         context.clear()
 
         assert feed(context, 0, slice_tokens).tobytes() == whole.tobytes()
-        assert context.state(0) == cells
+        assert context.whole(0) == cells
 
 
 def test_what_shares_the_batch_changes_no_bit(context: llama.Context) -> None:

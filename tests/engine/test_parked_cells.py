@@ -79,7 +79,7 @@ def test_a_slab_that_is_not_there_or_finds_no_cells_leaves_all_as_it_was(
     parked = ParkedCells(context, SHAPE, scratch=SCRATCH)
     feed(context, 0, 128)
     assert all(park_all(parked, seq=0, key=1))
-    before = context.state(0)
+    before = context.whole(0)
     step(context, (1, 0, TOKENS[:70], False))  # 36 cells are left
 
     assert not parked.restore(SeqRestore(key=1, slab=0, seq=2, start=0, n_tokens=64))
@@ -87,7 +87,7 @@ def test_a_slab_that_is_not_there_or_finds_no_cells_leaves_all_as_it_was(
     assert not parked.restore(SeqRestore(key=1, slab=1, seq=2, start=0, n_tokens=64))
 
     assert context.length(2) == context.length(SCRATCH) == 0
-    assert context.state(0) == before
+    assert context.whole(0) == before
     context.close()
 
 

@@ -99,7 +99,12 @@ def rehearsed(*, step_ms: float, cost: CostModel | None = None) -> tuple[FakeRun
         facts=cast(
             ModelFacts,
             SimpleNamespace(
-                n_vocab=N_VOCAB, n_cells=4096, max_seqs=8, can_share_prefix=True, cuts_soon=True
+                n_vocab=N_VOCAB,
+                n_cells=4096,
+                max_seqs=8,
+                can_share_prefix=True,
+                shares_at="anywhere",
+                cuts_soon=True,
             ),
         ),
         cost=cost,

@@ -23,7 +23,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     process       what the platform adds: parent's death, names of threads, memory, cores
     wiring        makes every part and puts them together
     backend       the seam to what computes; its parts are tokens (a vocabulary), slabs (cells in
-                  host memory) and execution (plans carried out)
+                  host memory, and checkpoints of states) and execution (plans carried out)
     llamacpp/     llama.cpp behind that seam
     facts         ModelFacts: what `EngineReady` tells of a model
     vocab         Vocabulary: text to ids and back

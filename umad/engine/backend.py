@@ -7,6 +7,7 @@ that it asks of a backend is here: a `Backend` opens a file, and an `OpenModel` 
         .tokens      TokenTable: text to ids and back
         .runner()    StepRunner: carries out the plans
         .slabs()     SlabStore: cells of sequences in host memory
+        .states()    StateStore: checkpoints of their states
         .embedder()  EmbedRunner: texts to vectors
         .abort       AbortSwitch: ends a running step early
 
@@ -27,11 +28,11 @@ from umad.engine.board.watch import BoardWatch
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.embedding.work import Embedded, Wanted
 from umad.engine.execution import StepRunner
-from umad.engine.facts import ModelFacts
+from umad.engine.facts import ModelFacts, SharesAt
 from umad.engine.launch import EngineOptions
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.sessions.folder import SessionFolder
-from umad.engine.slabs import SlabStore
+from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cost_file import CostFile
 from umad.engine.steps.cutter import Cutter
 from umad.engine.tokens import TokenTable
@@ -53,6 +54,8 @@ class Capabilities:
 
     # A sequence may share the beginning of another sequence's cells.
     can_share_prefix: bool
+    # Where: up to any token, or only where the state of the layers that keep one is at hand.
+    shares_at: SharesAt
     # Cells can be copied to host memory and back.
     can_park: bool
     # A running background step can be ended within milliseconds of an arrival.
@@ -129,6 +132,10 @@ class OpenModel(Protocol):
         """The store of parked cells; None where nothing can be parked."""
         ...
 
+    def states(self) -> StateStore | None:
+        """The store of checkpoints; None where none can be saved."""
+        ...
+
     def runner(
         self,
         *,
@@ -136,6 +143,7 @@ class OpenModel(Protocol):
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
         slabs: SlabStore | None = None,
+        states: StateStore | None = None,
         disk: SessionDisk | None = None,
     ) -> StepRunner:
         """Make the part that carries plans out. watch: cuts background steps for other engines'

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from umad.chat.formats import ChatFormat
 from umad.models.positions import StreamBound
 from umad.models.sizes import WeightBytes
 
 LOGIT_BYTES = 4
+
+# As in `SchedulerSpec`.
+SharesAt = Literal["anywhere", "states"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class ModelFacts:
     kv_pack: str
     # Bytes of one position of a text.
     kv_cell_bytes: int
-    # False for models that keep a state instead of cells.
+    # Something of a sequence can be shared with another one.
     can_share_prefix: bool
     # A running background step gives the device back within milliseconds.
     cuts_soon: bool
@@ -62,6 +65,8 @@ class ModelFacts:
     embed_tokens: int = 0
     # Numbers of a vector.
     embed_width: int = 0
+    # Where a sequence may be shared: up to any token, or only where its state is at hand.
+    shares_at: SharesAt = "anywhere"
     # Host memory for cells that the pool has no room for; 0 for none.
     park_bytes: int = 0
     # The part of `kv_cell_bytes` whose layers look back over `window_tokens` only.

@@ -30,6 +30,7 @@ from umad.engine.mail.step_mail import StepMail
 from umad.engine.mail.step_tally import StepTally
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.sessions.trials import TriedRunner
+from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps import spinning
 from umad.engine.steps.cutter import Cutter
 from umad.engine.steps.loop import StepLoop
@@ -38,6 +39,7 @@ from umad.engine.vocab import Vocabulary
 from umad.protocol.link import EngineReady
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
 from umad.scheduler.embeds.queue import is_short
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.steps.scoring import most_scored_rows
 
 # The longest time that a thread busy in Python may keep the step thread from going on after a
@@ -92,11 +94,10 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     watch = BoardWatch(seat, cutter)
     watch.start()
     embedder = model.embedder(cutter=cutter, now_ns=clock.now_ns, watch=watch)
-    slabs, disk = model.slabs(), None
-    if slabs is not None and model.sessions is not None:
-        disk = SessionDisk(model.sessions, slabs, put=inbox.put, now_ns=clock.now_ns)
+    slabs, states = model.slabs(), model.states()
+    disk = None if model.parking is None else _disk(model, model.parking, slabs, states, inbox)
     runner: StepRunner = model.runner(
-        cutter=cutter, now_ns=clock.now_ns, watch=watch, slabs=slabs, disk=disk
+        cutter=cutter, now_ns=clock.now_ns, watch=watch, slabs=slabs, states=states, disk=disk
     )
     if disk is not None:
         runner = TriedRunner(runner, disk.trials)
@@ -196,6 +197,26 @@ def _traffic(options: EngineOptions, model: OpenModel) -> StepTraffic:
     )
 
 
+def _disk(
+    model: OpenModel,
+    parking: ParkShape,
+    slabs: SlabStore | None,
+    states: StateStore | None,
+    inbox: StepMail,
+) -> SessionDisk | None:
+    """The disk that sessions are saved on; None where none are saved."""
+    if model.sessions is None or (slabs is None and states is None):
+        return None
+    return SessionDisk(
+        model.sessions,
+        slabs,
+        states=states,
+        state_bytes=parking.state_bytes,
+        put=inbox.put,
+        now_ns=MonotonicClock().now_ns,
+    )
+
+
 def _rehearse(
     options: EngineOptions,
     model: OpenModel,
@@ -236,6 +257,7 @@ def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -
             latency_cap=options.latency_cap,
             lanes=options.lanes,
             can_share_prefix=able.can_share_prefix,
+            shares_at=able.shares_at,
             beginnings=model.beginnings,
             traffic=traffic,
             budget=TrafficBudget(

@@ -21,7 +21,7 @@ from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
 from umad.engine.sessions.disk import SessionDisk
-from umad.engine.slabs import SlabStore
+from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cutter import Cutter
 from umad.errors import ModelLoadFailed
 from umad.models.sizes import WeightBytes
@@ -107,6 +107,7 @@ class OpenToy:
         """The toy can do everything but the tiles of ggml's kernels."""
         return Capabilities(
             can_share_prefix=True,
+            shares_at="anywhere",
             can_park=self.parking is not None,
             cuts_soon=True,
             has_tiles=False,
@@ -118,6 +119,10 @@ class OpenToy:
         """The host memory for cells; None where `park_bytes` leaves none."""
         return None if self.parking is None else ToySlabs(self._cells, scratch=self._scratch)
 
+    def states(self) -> StateStore | None:
+        """None: the toy keeps cells only."""
+        return None
+
     def runner(
         self,
         *,
@@ -125,6 +130,7 @@ class OpenToy:
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
         slabs: SlabStore | None = None,
+        states: StateStore | None = None,
         disk: SessionDisk | None = None,
     ) -> ToyRunner:
         """Make the part that carries plans out."""

@@ -12,6 +12,7 @@ Opening a file, in this order:
     loading          weights and context opened, warm-up, first measurements
     opened_model     the facts of a model whose weights are mapped
     warm_up          the first decodes, and what they teach
+    state_trial      finds out by trying whether states of sequences can be put back
     repack_check     finds out whether repacked kernels work here: it asks repack_child, which tries
                      them (repack_trial) and may die of it; processor names the instructions
 
@@ -20,6 +21,8 @@ Serving:
     decode_runner    DecodeRunner: carries a plan out
     batch            writes a plan into llama.cpp's batch arrays
     parked_cells     ParkedCells: slabs of cells in host memory
+    saved_states     SavedStates: checkpoints of states there; OwnWindows
+    host_memory      HostMemory: what slabs and checkpoints lie in
     embedder         Embedder: texts to vectors, in a context of its own
     abort_flag       the switch that ends a running decode
 

@@ -18,12 +18,14 @@ from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.embedder import Embedder
+from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.loading import LoadedModel, load
 from umad.engine.llamacpp.memory_check import device_bytes
 from umad.engine.llamacpp.parked_cells import ParkedCells
+from umad.engine.llamacpp.saved_states import OwnWindows, SavedStates
 from umad.engine.sessions.disk import SessionDisk
-from umad.engine.slabs import SlabStore
+from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cutter import Cutter
 from umad.scheduler.memory.windows import Beginnings
 
@@ -45,6 +47,7 @@ class LlamaModel:
         self.sessions = loaded.sessions
         self.beginnings = _beginnings(loaded)
         self.batch_tokens = _batch_tokens(settings, loaded)
+        self._host = HostMemory(loaded.parking.capacity_bytes if loaded.parking else 0)
         self.abort = AbortFlag() if loaded.context is None else loaded.context.abort_flag
 
     @property
@@ -52,6 +55,7 @@ class LlamaModel:
         """The abilities that the scheduler may rely on."""
         return Capabilities(
             can_share_prefix=self.facts.can_share_prefix,
+            shares_at=self.facts.shares_at,
             can_park=self.parking is not None,
             cuts_soon=self.facts.cuts_soon,
             has_tiles=self.cost.tiles,
@@ -62,9 +66,23 @@ class LlamaModel:
     def slabs(self) -> SlabStore | None:
         """The store of parked cells; None where nothing can be parked."""
         loaded = self._loaded
-        if loaded.parking is None or loaded.context is None:
+        if loaded.parking is None or loaded.context is None or not loaded.parking.has_cells:
             return None
-        return ParkedCells(loaded.context, loaded.parking, scratch=loaded.facts.max_seqs)
+        scratch = loaded.facts.max_seqs
+        return ParkedCells(
+            loaded.context,
+            loaded.parking,
+            scratch=scratch,
+            empty=scratch + 1 if loaded.model.is_recurrent else None,
+            memory=self._host,
+        )
+
+    def states(self) -> StateStore | None:
+        """The store of checkpoints; None where states cannot be put back, or nothing is parked."""
+        loaded = self._loaded
+        if loaded.parking is None or loaded.context is None or loaded.states is None:
+            return None
+        return SavedStates(loaded.context, loaded.states, memory=self._host)
 
     def runner(
         self,
@@ -73,20 +91,27 @@ class LlamaModel:
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
         slabs: SlabStore | None = None,
+        states: StateStore | None = None,
         disk: SessionDisk | None = None,
     ) -> StepRunner:
         """Make the part that carries plans out on the model's context."""
-        context = self._loaded.context
+        loaded = self._loaded
+        context, layout = loaded.context, loaded.states
         if context is None:
             return NoStreams()
+        windows = None
+        if loaded.owns_windows and layout is not None:
+            windows = OwnWindows(context, layout)
         return DecodeRunner(
             context,
             capacity=self.batch_tokens,
             cutter=cutter,
-            can_cut=watch is not None and self.facts.can_share_prefix,
+            can_cut=watch is not None and loaded.can_cut,
             now_ns=now_ns,
             watch=watch,
             parked=slabs,
+            states=states,
+            windows=windows,
             disk=disk,
             scratch=self.facts.max_seqs,
         )
@@ -106,7 +131,7 @@ class LlamaModel:
             loaded.embeds,
             make,
             cutter=cutter,
-            can_cut=self.facts.can_share_prefix,
+            can_cut=loaded.can_cut,
             now_ns=now_ns,
             watch=watch,
         )
@@ -138,6 +163,9 @@ def _batch_tokens(settings: EngineSettings, loaded: LoadedModel) -> int:
 
 def _beginnings(loaded: LoadedModel) -> Beginnings | None:
     if loaded.window is None or loaded.context is None or not loaded.facts.can_share_prefix:
+        return None
+    if loaded.model.is_recurrent:
+        # It is shared at its states only, and a state has its window with it.
         return None
     return Beginnings(loaded.window, loaded.context.begin)
 

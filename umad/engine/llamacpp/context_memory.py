@@ -114,6 +114,11 @@ class FileMemory:
         """True if some layers keep a state of each sequence instead of cells."""
         return self._model.is_recurrent
 
+    @property
+    def has_cells(self) -> bool:
+        """True if some layers keep something of each token."""
+        return self._model.has_cells
+
     def memory(self, options: ContextOptions) -> ContextMemory:
         """The memory of a context with these options. Raises `LlamaError`."""
         said = context_memory(self._model, options)

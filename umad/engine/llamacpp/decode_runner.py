@@ -5,13 +5,15 @@ Not: sampling or the scheduler's books. Owner: the step thread.
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from umad.engine.board.watch import BoardWatch
 from umad.engine.execution import NOTHING_KEPT, Decoded
 from umad.engine.llamacpp.batch import PlanWriter
 from umad.engine.llamacpp.llama import Context
+from umad.engine.llamacpp.saved_states import OwnWindows
 from umad.engine.sessions.disk import SessionDisk
-from umad.engine.slabs import SlabStore
+from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cutter import Cutter
 from umad.errors import EngineFailed
 from umad.step import (
@@ -42,6 +44,35 @@ _DONE, _NO_MEMORY, _ABORTED = 0, 1, 2  # llama_decode's results; below 0 it is a
 _MOST_NO_MEMORY = 8
 
 
+@dataclass(slots=True)
+class _House:
+    """The results of memory operations, while they are carried out."""
+
+    failed: list[int] = field(default_factory=list)
+    saved_states: list[tuple[int, int]] = field(default_factory=list)
+    failed_states: list[int] = field(default_factory=list)
+    copied_bytes: int = 0
+    copy_ns: int = 0
+
+    def copied(self, n_bytes: int, ns: int) -> None:
+        self.copied_bytes += n_bytes
+        self.copy_ns += ns
+
+    def lacks(self, operation: SessionSave) -> bool:
+        """Whether something that the session is saved from could not be copied."""
+        states = [key for key, _ in operation.states if key in self.failed_states]
+        return bool(states) or operation.key in self.failed
+
+    def kept(self) -> HouseKept:
+        return HouseKept(
+            copied_bytes=self.copied_bytes,
+            copy_ms=self.copy_ns / NS_PER_MS,
+            failed=tuple(self.failed),
+            saved_states=tuple(self.saved_states),
+            failed_states=tuple(self.failed_states),
+        )
+
+
 class DecodeRunner:
     """Runs plans on one context, which it alone uses."""
 
@@ -55,14 +86,17 @@ class DecodeRunner:
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
         parked: SlabStore | None = None,
+        states: StateStore | None = None,
         disk: SessionDisk | None = None,
+        windows: OwnWindows | None = None,
         scratch: int,
     ) -> None:
         """can_cut: False where a state that is half rolled back would be wrong (recurrent models).
 
         scratch: a sequence number that no plan's slices have, for padding rows. watch: lets work of
         other engines cut this engine's background steps, too. parked: needed where plans park
-        sequences. disk: needed where plans save sessions.
+        sequences. states: needed where plans save states. disk: needed where plans save sessions.
+        windows: needed where windows are small.
         """
         self._context = context
         self._writer = PlanWriter(capacity, scratch=scratch)
@@ -72,6 +106,8 @@ class DecodeRunner:
         self._now_ns = now_ns
         self._watch = watch
         self._parked = parked
+        self._states = states
+        self._windows = windows
         self._disk = disk
         self._no_logits = context.logits_of_none()
         self._no_memory_in_a_row = 0
@@ -82,42 +118,45 @@ class DecodeRunner:
         """
         if not operations:
             return NOTHING_KEPT
-        failed: list[int] = []
-        failed_states: list[int] = []
-        copied_bytes = copy_ns = 0
-        for operation in operations:
+        house = _House()
+        # Where each sequence gets a state, and its window with it.
+        loads = {one.seq: at for at, one in enumerate(operations) if isinstance(one, StateLoad)}
+        for at, operation in enumerate(operations):
             match operation:
                 case SeqCopy():
                     self._context.copy(operation.source, operation.target, operation.n_tokens)
+                    if self._windows is not None and loads.get(operation.target, -1) < at:
+                        self._own_window(self._windows, operation, house)
                 case SeqTrim():
                     self._trim(operation)
-                case StateSave() | StateLoad():
-                    failed_states.append(operation.key)
-                case StateDrop():
-                    pass  # no state was ever saved
                 case ParkDrop():
                     if self._parked is not None:
                         self._parked.drop(operation.key)
+                case StateDrop():
+                    if self._states is not None:
+                        self._states.drop(operation.key)
                 case SessionSave() | SessionFetch() | SessionForget():
-                    self._begin(operation, failed)
+                    self._begin(operation, house)
                 case SeqPark() | SeqRestore():
                     began_ns = self._now_ns()
-                    n_bytes = 0 if operation.key in failed else self._move(operation)
-                    copy_ns += self._now_ns() - began_ns
-                    copied_bytes += n_bytes
+                    n_bytes = 0 if operation.key in house.failed else self._move(operation)
+                    house.copied(n_bytes, self._now_ns() - began_ns)
                     if not n_bytes:
-                        failed.append(operation.key)
-        return HouseKept(
-            copied_bytes=copied_bytes,
-            copy_ms=copy_ns / NS_PER_MS,
-            failed=tuple(failed),
-            failed_states=tuple(failed_states),
-        )
+                        house.failed.append(operation.key)
+                case StateSave() | StateLoad():
+                    began_ns = self._now_ns()
+                    n_bytes = self._save_or_load(operation)
+                    house.copied(n_bytes, self._now_ns() - began_ns)
+                    if not n_bytes:
+                        house.failed_states.append(operation.key)
+                    elif isinstance(operation, StateSave):
+                        house.saved_states.append((operation.key, n_bytes))
+        return house.kept()
 
-    def _begin(self, operation: SessionOp, failed: list[int]) -> None:
+    def _begin(self, operation: SessionOp, house: _House) -> None:
         if self._disk is None:
             return
-        if isinstance(operation, SessionSave) and operation.key in failed:
+        if isinstance(operation, SessionSave) and house.lacks(operation):
             self._disk.refuse(operation)
         else:
             self._disk.begin(operation)
@@ -128,6 +167,23 @@ class DecodeRunner:
         if isinstance(operation, SeqPark):
             return self._parked.park(operation)
         return self._parked.restore(operation)
+
+    def _save_or_load(self, operation: StateSave | StateLoad) -> int:
+        if self._states is None:
+            return 0
+        if isinstance(operation, StateSave):
+            return self._states.save(operation)
+        return self._states.load(operation)
+
+    def _own_window(self, windows: OwnWindows, operation: SeqCopy, house: _House) -> None:
+        began_ns = self._now_ns()
+        n_bytes = windows.give(operation.target)
+        if not n_bytes:
+            raise EngineFailed(
+                f"sequence {operation.target} cannot share the window of {operation.source}: "
+                f"{self._context.last_words()}"
+            )
+        house.copied(n_bytes, self._now_ns() - began_ns)
 
     def _trim(self, operation: SeqTrim) -> None:
         if not self._context.trim(operation.seq, operation.keep_tokens):

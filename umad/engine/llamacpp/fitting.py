@@ -56,7 +56,7 @@ class Fitting:
     context: ContextOptions
     # The memory that the context takes.
     memory: ContextMemory
-    # Sequences of the context that requests may use. One more may be kept for padding and copies.
+    # Sequences of the context that requests may use. A few more may be kept for padding and copies.
     n_streams: int
     # Cells that the pool has and does not report.
     n_spare: int
@@ -157,9 +157,7 @@ class _Settling:
     def settled(self, file: FileMemory) -> _Settled:
         """Ask llama.cpp until everything that `auto` leaves open is known."""
         settings = self.settings
-        # Models with states share no prefixes and are not parked. So their rows are never padded,
-        # and they need no sequence to copy through.
-        n_scratch = 0 if file.keeps_states else 1
+        n_scratch = _scratch_seqs(settings, file)
         context = self._context()
         n_cells = settings.ctx_size or self._pool_cells(file, context, n_scratch)
         n_spare = 0
@@ -184,6 +182,7 @@ class _Settling:
             machine_bytes=self.machine_bytes,
             windows=memory.windows,
         )
+        n_streams = min(n_streams, MAX_SEQS - n_scratch)
         context = replace(context, max_seqs=n_streams + n_scratch)
         if memory.window_cell_bytes:
             _say_how_windows_are_kept(context, memory, why)
@@ -222,6 +221,16 @@ class _Settling:
         )
         log.info("ctx_size=%d chosen by memory and by the length of the model's texts", chosen)
         return chosen
+
+
+def _scratch_seqs(settings: EngineSettings, file: FileMemory) -> int:
+    """The sequences that no request uses: one for padding rows and copies. In a model with states
+    no row is padded, copies of cells need another one that is always empty (`parked_cells`), and
+    each takes the memory of a state. So there are none where no cells are parked.
+    """
+    if not file.keeps_states:
+        return 1
+    return 2 if file.has_cells and settings.park_bytes != 0 else 0
 
 
 def is_swa_full(settings: EngineSettings) -> bool:

@@ -28,6 +28,7 @@ from umad.engine.llamacpp.llama_log import LlamaLog
 from umad.engine.llamacpp.llama_vocab import LlamaVocab
 
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
+_STATE = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 
 
 class LlamaError(Exception):
@@ -127,6 +128,11 @@ class Model(LlamaVocab):
         return bool(
             lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
         )
+
+    @property
+    def has_cells(self) -> bool:
+        """False where all layers are recurrent, so that nothing is kept of each token."""
+        return not lib.llama_model_is_recurrent(self.handle)
 
     @property
     def sliding_window(self) -> int:
@@ -294,12 +300,40 @@ class Context:
         """The number of positions that a sequence holds, counted from 0."""
         return int(lib.llama_memory_seq_pos_max(self._memory, seq)) + 1
 
-    def state(self, seq: int) -> bytes:
-        """The cells of one sequence as llama.cpp saves them: positions, keys and values."""
+    def whole(self, seq: int) -> bytes:
+        """All that llama.cpp saves of one sequence: positions, keys and values, and states."""
         size = lib.llama_state_seq_get_size(self._handle, seq)
         buffer = (ctypes.c_uint8 * size)()
         written = lib.llama_state_seq_get_data(self._handle, buffer, size, seq)
         return bytes(memoryview(buffer)[:written])
+
+    def whole_size(self, seq: int) -> int:
+        """The bytes of `whole`. Nothing is copied."""
+        return int(lib.llama_state_seq_get_size(self._handle, seq))
+
+    def state_size(self, seq: int) -> int:
+        """The bytes that `save_state` writes."""
+        return int(lib.llama_state_seq_get_size_ext(self._handle, seq, _STATE))
+
+    def save_state(self, seq: int, memory: NDArray[np.uint8]) -> int:
+        """Write the state of a sequence into `memory`: what is true at its present end only. It is
+        the states of recurrent layers and the window of layers that have one. Returns its bytes; 0
+        when `memory` is too small. Releases the GIL.
+
+        The copy lies in host memory. llama.cpp can also keep it on the device
+        (`LLAMA_STATE_SEQ_FLAGS_ON_DEVICE`), but only one for each sequence (`mem_storage` of
+        llama-context.cpp), and a conversation has many.
+        """
+        at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return int(lib.llama_state_seq_get_data_ext(self._handle, at, memory.size, seq, _STATE))
+
+    def load_state(self, seq: int, memory: NDArray[np.uint8], n_bytes: int) -> bool:
+        """Put back what `save_state` wrote; the other cells of `seq` stay. Returns False when it
+        was refused, and then `seq` has no state. Releases the GIL.
+        """
+        at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        read = lib.llama_state_seq_set_data_ext(self._handle, at, n_bytes, seq, _STATE)
+        return int(read) == n_bytes
 
     def begin(self, seq: int) -> int:
         """The first position of a sequence that every layer holds; -1 when the
@@ -308,7 +342,7 @@ class Context:
         return int(lib.llama_memory_seq_pos_min(self._memory, seq))
 
     def save(self, seq: int, memory: NDArray[np.uint8]) -> int:
-        """Write `state` into `memory`. Returns its bytes; 0 when `memory` is too small. Releases
+        """Write `whole` into `memory`. Returns its bytes; 0 when `memory` is too small. Releases
         the GIL.
         """
         at = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

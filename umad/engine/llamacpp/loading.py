@@ -7,7 +7,7 @@ only llama.cpp can find is reported in its own words. Owner: the main thread.
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umad.config import EngineSettings
@@ -22,6 +22,7 @@ from umad.engine.llamacpp.fitting import Fitting, fit
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
 from umad.engine.llamacpp.opened_model import OpenedModel, window_of
 from umad.engine.llamacpp.parked_cells import can_park
+from umad.engine.llamacpp.state_trial import StateLayout, try_states
 from umad.engine.llamacpp.warm_up import Observation, WarmUp
 from umad.engine.process import locked_bytes
 from umad.engine.sessions.folder import SessionFolder
@@ -46,7 +47,8 @@ _LOCKED_SHARE = 0.9
 class LoadedModel:
     """A model that is ready to serve.
 
-    Parked cells and padding rows go through a scratch sequence, the one after `facts.max_seqs`.
+    Parked cells and padding rows go through a scratch sequence, the one after `facts.max_seqs`. In
+    a model with recurrent layers the one after that stays empty.
     """
 
     model: Model
@@ -66,6 +68,12 @@ class LoadedModel:
     parking: ParkShape | None = None
     # Where sessions are saved; None where none are.
     sessions: SessionFolder | None = None
+    # The states of its sequences; None where it has none, or they cannot be put back.
+    states: StateLayout | None = None
+    # Each sequence has room for one window, so no two may share one.
+    owns_windows: bool = False
+    # A step may be ended in the middle.
+    can_cut: bool = True
 
 
 def load(
@@ -153,17 +161,14 @@ def _generator(
     embeds = opened.embeds(n_cells=n_cells, generates=True)
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     warmup_ms = warm.first_ms()
-    # A cell of a small window that two sequences hold is never free again.
-    can_share = (
-        not model.is_recurrent and fitting.memory.windows is None and warm.can_share_prefix()
-    )
+    owns_windows = fitting.context.has_small_windows(model.sliding_window)
+    states = _states(opened, context, fitting) if model.is_recurrent or owns_windows else None
+    # Without states, a cell of a small window that two sequences hold would never be free again.
+    can_share = states is not None or (not owns_windows and warm.can_share_prefix())
     cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
-    parking = fitting.parking
-    if parking is not None and not (
-        can_share and _can_park(opened, context, parking, scratch=fitting.n_streams)
-    ):
+    parking = _parking(opened, context, fitting, states) if can_share else None
+    if fitting.parking is not None and parking is None:
         log.info("sequences of this model cannot be parked model=%s", options.name)
-        parking = None
     facts = opened.facts(
         embeds,
         n_cells=n_cells,
@@ -171,6 +176,7 @@ def _generator(
         memory=fitting.memory,
         n_seqs=fitting.context.max_seqs,
         can_share_prefix=can_share,
+        shares_at="anywhere" if states is None else "states",
         park_bytes=0 if parking is None else parking.capacity_bytes,
         warmup_ms=warmup_ms,
         decode_ms=observed[0][2],
@@ -195,16 +201,61 @@ def _generator(
             fitting.headers,
             library=llama.build(),
         ),
+        states=states,
+        owns_windows=owns_windows,
+        can_cut=can_share and opened.can_cut,
     )
 
 
-def _can_park(opened: OpenedModel, context: Context, shape: ParkShape, *, scratch: int) -> bool:
-    # For a layer with a sliding window, llama.cpp saves only the cells in the window. Another turn
-    # could not share what lies before it.
-    model = opened.model
-    return not model.sliding_window and can_park(
-        context, shape, scratch=scratch, token=max(model.bos, 0)
+def states_of(model: Model, context: Context, shape: ContextOptions) -> StateLayout | None:
+    """The states of the sequences of a context of this shape; None where there are none, or where
+    they cannot be put back. Leaves the context empty."""
+    if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
+        return None
+    return try_states(
+        context,
+        n_seqs=shape.max_seqs,
+        batch=shape.batch,
+        token=max(model.bos, 0),
+        window_tokens=model.sliding_window,
     )
+
+
+def _states(opened: OpenedModel, context: Context, fitting: Fitting) -> StateLayout | None:
+    layout = states_of(opened.model, context, fitting.context)
+    name = opened.options.name
+    if layout is None:
+        log.warning("states of this model cannot be put back; nothing is shared model=%s", name)
+    else:
+        log.info("a state of model=%s has at most %d bytes", name, layout.most_bytes)
+    return layout
+
+
+def _parking(
+    opened: OpenedModel, context: Context, fitting: Fitting, states: StateLayout | None
+) -> ParkShape | None:
+    """The host memory for copies; None where there is none, or copies cannot be put back."""
+    model, shape = opened.model, fitting.parking
+    if shape is None:
+        return None
+    if states is None:
+        # For a layer with a sliding window, llama.cpp saves only the cells in the window. Another
+        # turn could not share what lies before it.
+        if model.sliding_window:
+            return None
+    else:
+        shape = replace(shape, state_bytes=states.most_bytes, has_cells=states.has_cells)
+        if not states.has_cells:
+            return shape if shape.capacity_bytes >= states.most_bytes else None
+    works = can_park(
+        context,
+        shape,
+        scratch=fitting.n_streams,
+        empty=fitting.n_streams + 1 if model.is_recurrent else None,
+        token=max(model.bos, 0),
+        layout=states,
+    )
+    return shape if works else None
 
 
 def _say_how_far_streams_go(opened: OpenedModel, facts: ModelFacts) -> None:

@@ -15,7 +15,7 @@ from umad.engine.embedding.facts import (
     embed_shape,
     pooling_of,
 )
-from umad.engine.facts import ModelFacts
+from umad.engine.facts import ModelFacts, SharesAt
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp.context_memory import ContextMemory
 from umad.engine.llamacpp.context_options import ContextOptions
@@ -48,6 +48,12 @@ class OpenedModel:
     kv: GgmlType
     threads: int
     load_ms: float
+
+    @property
+    def can_cut(self) -> bool:
+        """Whether a step may be ended in the middle. A step that ran half way leaves the states of
+        recurrent layers at no position at all."""
+        return not self.model.is_recurrent
 
     def embeds(self, *, n_cells: int, generates: bool) -> EmbedFacts:
         """Describe how the model embeds texts. n_cells: of its pool, which bounds the
@@ -103,6 +109,7 @@ class OpenedModel:
         memory: ContextMemory,
         n_seqs: int = 0,
         can_share_prefix: bool = True,
+        shares_at: SharesAt = "anywhere",
         park_bytes: int = 0,
         warmup_ms: float = 0.0,
         decode_ms: float = 0.0,
@@ -138,7 +145,8 @@ class OpenedModel:
             text_tokens=stream.tokens,
             text_bound=stream.bound,
             can_share_prefix=can_share_prefix,
-            cuts_soon=can_share_prefix and cuts_soon(devices),
+            shares_at=shares_at,
+            cuts_soon=can_share_prefix and self.can_cut and cuts_soon(devices),
             skip_ms=skip_ms(header, devices),
             flash_attention=settings.flash_attention,
             backends=tuple(dict.fromkeys(device.backend for device in devices)),

@@ -2,9 +2,12 @@
 
 llama.cpp saves and loads whole sequences, and loading empties the sequence it loads into. So a slab
 is first shared with a scratch sequence, which costs nothing, and the scratch sequence is saved. To
-restore it, the slab is loaded into the scratch sequence and shared from there. A slab's memory is
-used again and again and never given back: a page's first use costs twenty times what a copy into it
-does afterwards (measured 0.6 ms and 0.03 ms a MB).
+restore it, the slab is loaded into the scratch sequence and shared from there.
+
+Sharing cells also shares the states of recurrent layers, which are as large as many slabs. So the
+scratch sequence is made to share the state of a sequence that is always empty: it keeps the cells
+and has no state. A sequence that gets a slab back has none, either, until one is put into it
+(`saved_states`).
 Not: what is parked, and when (`umad.scheduler.memory.parking`). Owner: the step thread.
 """
 
@@ -13,10 +16,13 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Batch, Context
+from umad.engine.llamacpp.saved_states import SavedStates
+from umad.engine.llamacpp.state_trial import StateLayout
 from umad.engine.sessions.file import Slab
 from umad.scheduler.memory.parked_store import ParkShape
-from umad.step import SeqPark, SeqRestore
+from umad.step import SeqPark, SeqRestore, StateLoad, StateSave
 
 log = logging.getLogger("umad.engine")
 
@@ -40,15 +46,27 @@ def park_shape(*, capacity_bytes: int, cell_bytes: int, n_layer: int) -> ParkSha
 
 
 class ParkedCells:
-    """The slabs of one context. scratch: a sequence number that nothing else uses."""
+    """The slabs of one context."""
 
-    def __init__(self, context: Context, shape: ParkShape, *, scratch: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        shape: ParkShape,
+        *,
+        scratch: int,
+        empty: int | None = None,
+        memory: HostMemory | None = None,
+    ) -> None:
+        """scratch: a sequence number that nothing else uses. empty: another one, which stays empty,
+        for a model with recurrent layers. memory: where slabs lie.
+        """
         self._context = context
         self._shape = shape
         self._scratch = scratch
+        self._empty = empty
+        self._memory = memory or HostMemory(shape.capacity_bytes)
         # By key and slab number: the slab's memory, and how many of its bytes are used.
         self._slabs: dict[int, dict[int, Slab]] = {}
-        self._free: list[NDArray[np.uint8]] = []
         # By address, memory that another thread reads: True while its slab is still in use here.
         self._lent: dict[int, bool] = {}
 
@@ -66,6 +84,8 @@ class ParkedCells:
             return 0
         end = operation.start + operation.n_tokens
         context.copy(operation.seq, scratch, end, start=operation.start)
+        if self._empty is not None:
+            context.copy(self._empty, scratch, end, start=operation.start)
         n_bytes = context.save(scratch, memory)
         context.trim(scratch, 0)
         if n_bytes:
@@ -75,7 +95,7 @@ class ParkedCells:
         else:
             log.warning("a sequence cannot be parked reason=%s", context.last_words())
             if not held or is_lent:
-                self._free.append(memory)
+                self._memory.give(memory)
         return n_bytes
 
     def restore(self, operation: SeqRestore) -> int:
@@ -88,7 +108,11 @@ class ParkedCells:
         if memory is None or not context.load(scratch, memory, n_bytes):
             log.warning("a sequence cannot be restored reason=%s", context.last_words())
             return 0
-        is_there = context.begin(scratch) == operation.start and context.length(scratch) >= end
+        if self._shape.state_bytes:
+            # llama.cpp's positions are those of the state, and a slab has none.
+            is_there = context.whole_size(scratch) == n_bytes
+        else:
+            is_there = context.begin(scratch) == operation.start and context.length(scratch) >= end
         if is_there:
             context.copy(scratch, operation.seq, end, start=operation.start)
         else:
@@ -102,7 +126,7 @@ class ParkedCells:
             if id(memory) in self._lent:
                 self._lent[id(memory)] = False
             else:
-                self._free.append(memory)
+                self._memory.give(memory)
 
     def lend(self, key: int) -> list[Slab]:
         """Lend the slabs of a key to another thread for reading. Nothing is written over them until
@@ -116,7 +140,7 @@ class ParkedCells:
         """The other thread reads these slabs no longer."""
         for memory, _ in slabs:
             if not self._lent.pop(id(memory)):
-                self._free.append(memory)
+                self._memory.give(memory)
 
     def put(self, key: int, slabs: list[Slab]) -> None:
         """Keep slabs that another engine made as those of `key`."""
@@ -124,12 +148,22 @@ class ParkedCells:
 
     def memory(self) -> NDArray[np.uint8]:
         """Memory for one slab: uint8 (slab_bytes,)."""
-        return self._free.pop() if self._free else np.empty(self._shape.slab_bytes, np.uint8)
+        return self._memory.take(self._shape.slab_bytes)
 
 
-def can_park(context: Context, shape: ParkShape, *, scratch: int, token: int) -> bool:
+def can_park(
+    context: Context,
+    shape: ParkShape,
+    *,
+    scratch: int,
+    token: int,
+    empty: int | None = None,
+    layout: StateLayout | None = None,
+) -> bool:
     """True if restored cells equal the parked ones, byte for byte. It tries that on an empty pool,
     and leaves the pool empty.
+
+    layout: of a model with states. Its cells are parked without the state, and get it back last.
     """
     n_tokens = min(4, shape.slice_cells)
     batch = Batch(n_tokens)
@@ -139,13 +173,18 @@ def can_park(context: Context, shape: ParkShape, *, scratch: int, token: int) ->
     batch.set_rows(n_tokens)
     if context.decode(batch):
         return False
-    parked = ParkedCells(context, shape, scratch=scratch)
-    before = context.state(0)
-    works = parked.park(SeqPark(seq=0, key=0, slab=0, start=0, n_tokens=n_tokens)) > 0
+    memory = HostMemory(shape.capacity_bytes)
+    parked = ParkedCells(context, shape, scratch=scratch, empty=empty, memory=memory)
+    states = None if layout is None else SavedStates(context, layout, memory=memory)
+    before = context.whole(0)
+    works = states is None or states.save(StateSave(seq=0, key=0, n_tokens=n_tokens)) > 0
+    works = works and parked.park(SeqPark(seq=0, key=0, slab=0, start=0, n_tokens=n_tokens)) > 0
     context.trim(0, 0)
     works = works and bool(
         parked.restore(SeqRestore(key=0, slab=0, seq=0, start=0, n_tokens=n_tokens))
     )
-    works = works and context.state(0) == before
+    if works and states is not None:
+        works = states.load(StateLoad(key=0, seq=0, n_tokens=n_tokens)) > 0
+    works = works and context.whole(0) == before
     context.clear()
     return works

@@ -95,6 +95,7 @@ class Rehearsal:
                     lanes=lanes,
                     cost=cost,
                     can_share_prefix=facts.can_share_prefix,
+                    shares_at=facts.shares_at,
                     beginnings=beginnings,
                     cuts_soon=facts.cuts_soon,
                 )
