@@ -20,6 +20,7 @@ from tests.live import wait_until
 from umad.cli.chat import _turn
 from umad.cli.talk import HELP, Left, Talk
 from umad.cli.typed import unwrapped
+from umad.cli.wakeup import woken_by_signals
 from umad.errors import BadRequest
 from umad.request import ChatMessage, GenerateRequest, SamplingParams
 from umad.service import Accepted, Event
@@ -195,7 +196,11 @@ def test_a_second_ctrl_c_leaves_where_the_first_cannot_end_the_answer() -> None:
 
     presses = threading.Thread(target=press_twice)
     presses.start()
-    with asyncio.Runner() as runner, pytest.raises(KeyboardInterrupt):
+    with (
+        asyncio.Runner() as runner,
+        woken_by_signals(runner.get_loop()),
+        pytest.raises(KeyboardInterrupt),
+    ):
         _turn(runner, client, talk(), "hello", as_json=False)  # type: ignore[arg-type]
     presses.join(30)
 

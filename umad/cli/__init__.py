@@ -17,6 +17,7 @@ client of the socket.
     bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen
     parent       ends a process together with the one that started it
+    wakeup       Ctrl-C is heard by a loop that is about to sleep
 
 Owner: the process's main thread.
 """

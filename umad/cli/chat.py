@@ -62,8 +62,9 @@ def _turn(runner: asyncio.Runner, client: Service, talk: Talk, text: str, *, as_
     async def ask() -> None:
         try:
             await stream(client, talk.asking(text), answer.append, as_json=as_json)
-        finally:
+        except asyncio.CancelledError:  # the first Ctrl-C, and its request is cancelled by now
             ended.append(True)
+            raise
 
     try:
         runner.run(ask())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from umad.cli.wakeup import woken_by_signals
 from umad.client import AsyncClient, ClientOptions
 from umad.service import Service
 
@@ -20,10 +21,11 @@ def connect(runner: asyncio.Runner, socket: str | None) -> Iterator[Service]:
     """A client on the runner's loop, closed at the end. It connects at its first call, which
     raises `NoDaemon` where nothing listens."""
     client = AsyncClient(socket, options=_OPTIONS)
-    try:
-        yield client
-    finally:
-        runner.run(client.close())
+    with woken_by_signals(runner.get_loop()):
+        try:
+            yield client
+        finally:
+            runner.run(client.close())
 
 
 def call(socket: str | None, ask: Callable[[Service], Coroutine[Any, Any, T]]) -> T:
