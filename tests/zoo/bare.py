@@ -62,10 +62,13 @@ def prompts(n_vocab: int) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def bare(path: Path, *, n_cells: int, n_seqs: int, ctx_size: int | None = None) -> Bare:
+def bare(
+    path: Path, *, n_cells: int, n_seqs: int, ctx_size: int | None = None, swa_full: bool = True
+) -> Bare:
     """What llama.cpp makes of `path`. ctx_size: of the context that decodes, None for none of it;
-    n_cells, n_seqs: of the one that is measured."""
-    asked = json.dumps({"ctx_size": ctx_size, "n_cells": n_cells, "n_seqs": n_seqs})
+    n_cells, n_seqs, swa_full: of the one that is measured."""
+    shape = {"ctx_size": ctx_size, "n_cells": n_cells, "n_seqs": n_seqs, "swa_full": swa_full}
+    asked = json.dumps(shape)
     try:
         run = subprocess.run(
             [sys.executable, "-m", "tests.zoo.bare", str(path), asked],
@@ -92,7 +95,7 @@ def bare(path: Path, *, n_cells: int, n_seqs: int, ctx_size: int | None = None) 
     )
 
 
-def context(model: Model, *, n_cells: int, n_seqs: int) -> Context:
+def context(model: Model, *, n_cells: int, n_seqs: int, swa_full: bool = True) -> Context:
     """As the engine makes them."""
     options = ContextOptions(
         n_cells=n_cells,
@@ -103,13 +106,14 @@ def context(model: Model, *, n_cells: int, n_seqs: int) -> Context:
         type_k=_F16,
         type_v=_F16,
         flash_attention=True,
+        swa_full=swa_full,
     )
     return Context(model, options)
 
 
-def _allocated(model: Model, *, n_cells: int, n_seqs: int) -> tuple[int, int]:
+def _allocated(model: Model, *, n_cells: int, n_seqs: int, swa_full: bool) -> tuple[int, int]:
     with llama.listening() as lines:
-        context(model, n_cells=n_cells, n_seqs=n_seqs).close()
+        context(model, n_cells=n_cells, n_seqs=n_seqs, swa_full=swa_full).close()
     kv = state = 0.0
     for line in lines:
         if found := _BUFFER.search(line):
@@ -163,12 +167,12 @@ def _step(within: Context, parts: list[NDArray[np.int32]], at: list[int]) -> NDA
     return within.logits(len(parts))
 
 
-def _answer(path: str, *, ctx_size: int | None, n_cells: int, n_seqs: int) -> Bare:
+def _answer(path: str, *, ctx_size: int | None, n_cells: int, n_seqs: int, swa_full: bool) -> Bare:
     try:
         model = Model(path, gpu_layers=0)
         if model.has_encoder or not model.has_decoder:
             return Bare(reason="llama.cpp wants its prompt encoded first")
-        kv_bytes, state_bytes = _allocated(model, n_cells=n_cells, n_seqs=n_seqs)
+        kv_bytes, state_bytes = _allocated(model, n_cells=n_cells, n_seqs=n_seqs, swa_full=swa_full)
         if ctx_size is None:
             return Bare(kv_bytes=kv_bytes, state_bytes=state_bytes)
         alone = context(model, n_cells=ctx_size, n_seqs=1)

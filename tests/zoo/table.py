@@ -40,6 +40,7 @@ def _row(fixture: Fixture) -> dict[str, Any] | None:
         return None
     large = bare(fixture.path, n_cells=N_CELLS, n_seqs=N_SEQS)
     many = bare(fixture.path, n_cells=FEW_CELLS, n_seqs=MANY_SEQS)
+    small = bare(fixture.path, n_cells=N_CELLS, n_seqs=N_SEQS, swa_full=False)
     if not large.kv_bytes and not many.state_bytes:
         return None  # it keeps nothing, or llama.cpp cannot run it
     return {
@@ -48,6 +49,8 @@ def _row(fixture: Fixture) -> dict[str, Any] | None:
         "own": _metadata(fixture.path, f"{fixture.architecture}."),
         "loose": _metadata(fixture.path, ""),
         "kv_bytes": large.kv_bytes,
+        # Where the windows of two sequences are smaller than the context.
+        "small_kv_bytes": small.kv_bytes if small.kv_bytes != large.kv_bytes else 0,
         "state_bytes": many.state_bytes,
     }
 

@@ -108,6 +108,7 @@ class FileMemory:
     def __init__(self, header: GgufHeader, model: Model) -> None:
         self._header = header
         self._model = model
+        self._known: dict[ContextOptions, ContextMemory] = {}
 
     @property
     def keeps_states(self) -> bool:
@@ -119,8 +120,28 @@ class FileMemory:
         """True if some layers keep something of each token."""
         return self._model.has_cells
 
+    @property
+    def has_rope(self) -> bool:
+        """True where the options for positions mean something."""
+        return self._model.has_rope
+
     def memory(self, options: ContextOptions) -> ContextMemory:
         """The memory of a context with these options. Raises `LlamaError`."""
+        if options not in self._known:
+            self._known[options] = self._asked(options)
+        return self._known[options]
+
+    def work_cell_bytes(self, options: ContextOptions) -> float:
+        """The bytes that one more cell adds to what a step works in. Raises `LlamaError`."""
+        few, many = (
+            _said(self._model, replace(options, n_cells=n_cells, max_seqs=1))
+            for n_cells in (_FINE_CELLS // 4, _FINE_CELLS)
+        )
+        if few is None or many is None:
+            return 0.0
+        return max(0, many.compute_bytes - few.compute_bytes) / (_FINE_CELLS - _FINE_CELLS // 4)
+
+    def _asked(self, options: ContextOptions) -> ContextMemory:
         said = context_memory(self._model, options)
         if said is not None:
             return said
@@ -211,7 +232,8 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
     windows = None
     pool_bytes, growth = whole.pool_bytes, fine.cell_bytes
     if fine.window_cell_bytes and not options.swa_full:
-        if pool_bytes:
+        # Every layer with cells may have a window: then there is no pool beside them.
+        if pool_bytes or whole.windows is not None:
             windows = _windows(model, options, whole, fine, n_seqs=asked)
             if whole.windows is None:
                 # So many sequences have as many cells for their windows as the pool has.
