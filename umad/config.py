@@ -11,6 +11,7 @@ from typing import Literal
 from umad.request import BACKGROUND, INTERACTIVE
 
 KvType = Literal["f16", "q8", "q6", "q4"]
+RopeScaling = Literal["none", "linear", "yarn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,16 @@ class EngineSettings:
     session_dir: str | None = None
     # Disk space for the sessions of all models together.
     session_bytes: int = 4 * 2**30
+    # How positions are scaled, under llama-server's names. None for what the model's file says.
+    rope_scaling: RopeScaling | None = None
+    rope_scale: float | None = None
+    rope_freq_base: float | None = None
+    rope_freq_scale: float | None = None
+    yarn_orig_ctx: int | None = None
+    yarn_ext_factor: float | None = None
+    yarn_attn_factor: float | None = None
+    yarn_beta_fast: float | None = None
+    yarn_beta_slow: float | None = None
     # The most tokens in one step.
     batch: int = 512
     # How many tokens llama.cpp computes at once.

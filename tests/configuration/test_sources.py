@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umad.config import AppRule, LaneSettings, Settings
+from umad.config import AppRule, EngineSettings, LaneSettings, Settings
 from umad.configuration.options import OPTIONS, SCALARS
 from umad.configuration.sources import default_path, load
 from umad.errors import BadConfig
@@ -101,6 +101,37 @@ def test_the_documented_sample_is_valid_and_says_the_defaults() -> None:
 
     assert loaded.settings == Settings()
     assert set(loaded.origins) > {"latency_cap", "ctx_size", "qos", "max_tokens"}
+
+
+def test_positions_are_scaled_as_llama_servers_command_lines_say() -> None:
+    flags = {
+        "ctx_size": "131072",
+        "rope_scaling": "yarn",
+        "rope_scale": "4",
+        "yarn_orig_ctx": "32768",
+        "yarn_ext_factor": "-1.0",
+        "yarn_beta_fast": "32.0",
+    }
+
+    engine = load(environ=NOTHING, flags=flags).settings.engine
+
+    assert (engine.rope_scaling, engine.rope_scale, engine.yarn_orig_ctx) == ("yarn", 4.0, 32768)
+    assert (engine.yarn_ext_factor, engine.yarn_beta_fast) == (None, 32.0)
+
+
+def test_what_llama_server_takes_for_the_files_own_value_is_auto() -> None:
+    flags = {"rope_freq_base": "0.0", "rope_freq_scale": "0", "yarn_orig_ctx": "0", "ctx_size": "0"}
+
+    assert load(environ=NOTHING, flags=flags).settings == Settings()
+
+
+def test_a_flag_takes_back_the_scaling_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "umad.yaml"
+    path.write_text("rope_scaling: yarn\nrope_scale: 4\nswa_full: on\n")
+
+    loaded = load(environ=NOTHING, flags={"rope_scaling": "auto", "rope_scale": "auto"}, path=path)
+
+    assert loaded.settings.engine == EngineSettings(swa_full="on")
 
 
 def test_an_empty_file_and_an_empty_variable_say_nothing(tmp_path: Path) -> None:
@@ -231,6 +262,16 @@ def test_words_stand_for_no_number(tmp_path: Path) -> None:
             "ctx_per_stream: 9000\nctx_size: 8192",
             "umad.yaml:1: ctx_per_stream (9000) must not be above ctx_size (8192)",
         ),
+        (
+            "rope_scale: 4\nrope_freq_scale: 0.25",
+            "umad.yaml:1: rope_scale and rope_freq_scale say the same thing",
+        ),
+        ("rope_scaling: none\nrope_freq_scale: 0.5", "umad.yaml:2: rope_freq_scale scales, and"),
+        ("rope_scaling: linear\nyarn_orig_ctx: 4096", "umad.yaml:2: yarn_orig_ctx is for YaRN"),
+        ("rope_scaling: dynamic", "rope_scaling must be one of auto, none, linear, yarn"),
+        ("rope_scale: 0.5", "rope_scale must be a number from 1 to 1000, or auto"),
+        ("yarn_ext_factor: 2", "yarn_ext_factor must be a number from 0 to 1, or auto"),
+        ("swa_full: maybe", "swa_full must be one of auto, on, off"),
         ("ctx_per_stream: 0", "ctx_per_stream must be a whole number from 16 to 16777216, or auto"),
         ("cors_origin: 'null'", "cors_origin must be an origin such as https://example.org, app:"),
         ("cors_origin: http://localhost*", "cors_origin must be an origin such as"),

@@ -236,6 +236,24 @@ def test_what_cannot_be_meant_is_refused_by_the_name_in_the_body(
 
 
 @pytest.mark.parametrize("path", GENERATING)
+@pytest.mark.parametrize("name", ["context_shift", "ctx_shift"])
+def test_a_context_is_never_shifted_and_whoever_asks_for_it_is_told(
+    door: Door, path: str, name: str
+) -> None:
+    wanted = f"options.{name}" if path in OPTIONS else name
+
+    for value in (True, "true", 1):
+        assert door.refusal(path, body_of(path, {name: value})) == wanted
+    door.asked(path, body_of(path, {name: False}))
+
+
+@pytest.mark.parametrize("path", OPTIONS)
+def test_ollamas_own_word_for_a_shifted_context_is_refused_too(door: Door, path: str) -> None:
+    assert door.refusal(path, {**LEAST[path], "shift": True}) == "shift"
+    door.asked(path, {**LEAST[path], "shift": False, "options": {"num_keep": 24}})
+
+
+@pytest.mark.parametrize("path", GENERATING)
 def test_two_names_with_two_values_are_refused(door: Door, path: str) -> None:
     found = door.refusal(path, body_of(path, {"repeat_penalty": 1.1, "repetition_penalty": 1.2}))
 

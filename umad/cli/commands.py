@@ -60,6 +60,7 @@ def _sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @file_option
 @option_flags(FLAGGED)
 @click.option("--ipc", type=click.Choice(IPC_WORDS), default="uds", help="How clients connect.")
+@click.option("--context-shift/--no-context-shift", default=False, hidden=True)
 @until_stdin_closes
 def serve(**given: Any) -> int:
     """Serve MODELs (default: nano, which ships with umad) to every app of this user."""

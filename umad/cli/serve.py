@@ -12,6 +12,7 @@ import click
 from umad.cli.flags import FLAGGED, GATEWAY, as_arguments, given_flags, models_text
 from umad.cli.parent import end_with_stdin
 from umad.configuration.meanings import said_at_start
+from umad.configuration.refused import check_refused
 from umad.configuration.sources import LoadedSettings, load
 from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
@@ -20,9 +21,16 @@ from umad.isolated import python_module
 
 
 def serve(
-    models: tuple[str, ...], path: Path | None, ipc: str, until_stdin_closes: bool, **given: Any
+    models: tuple[str, ...],
+    path: Path | None,
+    ipc: str,
+    context_shift: bool,
+    until_stdin_closes: bool,
+    **given: Any,
 ) -> int:
     """Serve MODELs (default: nano, which ships with umad) to every app of this user."""
+    if context_shift:
+        check_refused("context_shift", "true", "--context-shift")
     flags = given_flags(FLAGGED, given)
     if models:
         flags["model"] = models_text([*models, *given["set_model"]])

@@ -35,14 +35,22 @@ class ValueKind:
 
 
 def whole(
-    low: int, high: int, *, unit: str, word: str | None = None, means: int | None = None
+    low: int,
+    high: int,
+    *,
+    unit: str,
+    word: str | None = None,
+    means: int | None = None,
+    also: str | None = None,
 ) -> ValueKind:
     """Integers from low to high, or `word`, which stands for `means`. A number that `means` is may
-    be written too, as llama.cpp's programs take it.
+    be written too, as llama.cpp's programs take it, and so may `also`, which they take for `word`.
     """
 
     def read(text: str) -> int | None:
         if word is not None and (text == word or (means is not None and text == str(means))):
+            return means
+        if also is not None and text == also:
             return means
         value = int(text)
         if not low <= value <= high:
@@ -75,21 +83,48 @@ def number(low: float, high: float, *, unit: str) -> ValueKind:
     return ValueKind(wants=wants, metavar="X", unit=unit, read=read, write=_write_number)
 
 
+def from_file(low: float, high: float, *, unit: str, means: float) -> ValueKind:
+    """Finite numbers from low to high, or `auto` for the one in the model's file. llama-server's
+    command lines say the number `means` for that.
+    """
+    plain = number(low, high, unit=unit)
+
+    def read(text: str) -> float | None:
+        if text == "auto" or float(text) == means:
+            return None
+        value: float = plain.read(text)
+        return value
+
+    def write(value: float | None) -> str:
+        return "auto" if value is None else plain.write(value)
+
+    wants = f"{plain.wants}, or auto"
+    return ValueKind(wants=wants, metavar="X|auto", unit=unit, read=read, write=write)
+
+
 def _write_number(value: float) -> str:
     short = f"{value:g}"  # 250 rather than 250.0
     return short if float(short) == value else repr(value)
 
 
-def choice(*words: str) -> ValueKind:
-    """One of the words."""
+def choice(*words: str, word: str | None = None) -> ValueKind:
+    """One of the words, or `word`, which stands for none of them."""
+    known = words if word is None else (word, *words)
 
-    def read(text: str) -> str:
-        if text not in words:
+    def read(text: str) -> str | None:
+        if text not in known:
             raise ValueError(text)
-        return text
+        return None if text == word else text
+
+    def write(value: str | None) -> str:
+        return word if word is not None and value is None else str(value)
 
     return ValueKind(
-        wants="one of " + ", ".join(words), metavar="|".join(words), unit="a word", read=read
+        wants="one of " + ", ".join(known),
+        metavar="|".join(known),
+        unit="a word",
+        read=read,
+        write=write,
     )
 
 

@@ -6,6 +6,7 @@ A name is the YAML key; dots nest (`scheduler.slice_ms`). The variable and the f
 Not: reading a value's text (`kinds`), files, the environment, line numbers (`sources`). Pure.
 """
 
+from umad.configuration.context_options import CONTEXT
 from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
     CAP,
@@ -98,42 +99,7 @@ SCALARS: tuple[Option, ...] = (
         "None: head-major is accepted, and the log says that unified is used.",
         shown=True,
     ),
-    engine_option(
-        "ctx_size",
-        whole(256, 16_777_216, unit="KV cells", word="auto"),
-        "KV cells of the pool all streams share.",
-        "More cells hold longer and more conversations, and take more memory. auto is 65536, or "
-        "four times the model's longest text where that is less; more within a quarter of the "
-        "memory, fewer where they do not fit.",
-        shown=True,
-    ),
-    engine_option(
-        "swa_full",
-        choice("auto", "on", "off"),
-        "Layers with a sliding window get cells for the whole pool.",
-        "off keeps each stream's window instead, a fraction of the memory (Gemma 3, gpt-oss). auto "
-        "is on, because prompts are shared from these cells.",
-        shown=True,
-    ),
-    engine_option(
-        "ctx_per_stream",
-        whole(16, 16_777_216, unit="tokens", word="auto"),
-        "The most tokens of one stream, prompt and answer together.",
-        "auto is the length the model was trained on, or the one its file scales its positions to, "
-        "as far as the pool has cells. A number stands in its place: a smaller one keeps a single "
-        "conversation from taking the pool, a larger one goes beyond the training, where models "
-        "write worse.",
-        shown=True,
-    ),
-    engine_option(
-        "max_seqs",
-        whole(1, 256, unit="sequences", word="auto"),
-        "Streams and kept prefixes at once.",
-        "Fewer make further requests wait, and fewer conversations stay ready in the pool. auto is "
-        "64, or fewer where each takes much memory: in models with recurrent layers, and with "
-        "swa_full off.",
-        shown=True,
-    ),
+    *CONTEXT,
     engine_option(
         "park_bytes",
         ROOM,

@@ -28,8 +28,10 @@ from umad.configuration.options import (
     QOS,
     Option,
 )
+from umad.configuration.refused import REFUSED, check_refused
 from umad.configuration.rules import check_app_lanes, read_app_rules, read_lanes
 from umad.errors import BadConfig
+from umad.models.rope import contradiction
 from umad.private_file import read_named
 
 MAX_FILE_BYTES = 2**20
@@ -97,6 +99,8 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
         option = _BY_VARIABLE.get(variable)
         if option is not None:
             yield Given(option=option, node=_text_node(option, text, variable), at=variable)
+        elif (name := variable.removeprefix("UMAD_").lower()) in REFUSED:
+            check_refused(name, text, variable)
         elif variable not in OTHER_VARIABLES:
             # Only a likely typing error is refused, because other programs may use the prefix.
             near = difflib.get_close_matches(variable, _BY_VARIABLE, n=1, cutoff=0.85)
@@ -154,6 +158,9 @@ def _entries(node: yaml.Node, path: Path, group: str) -> Iterator[tuple[str, yam
         name = f"{group}.{key.value}" if group else str(key.value)
         if name in _BY_NAME:
             yield name, key, value
+        elif name in REFUSED:
+            text = value.value if isinstance(value, yaml.ScalarNode) else None
+            check_refused(name, text, line_of(path, key))
         elif name in _GROUPS and not group:
             yield from _entries(value, path, name)
         else:
@@ -248,6 +255,8 @@ def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
             f"ctx_per_stream ({engine.ctx_per_stream}) must not be above ctx_size "
             f"({engine.ctx_size}), the cells of all streams together",
         )
+    if (found := contradiction(engine)) is not None:
+        raise fail(*found)
     if engine.kv_type != "f16" and not engine.flash_attention:
         option = "flash_attention" if "flash_attention" in given else "kv_type"
         raise fail(option, f"kv_type {engine.kv_type} needs flash_attention: true")

@@ -78,6 +78,8 @@ class ModelFacts:
     state_bytes: int = 0
     # Bytes of every stream, used or not.
     seq_bytes: int = 0
+    # How positions are scaled, where that is not as the model's file says.
+    rope: str = ""
     # The most tokens of one text, prompt and answer together.
     text_tokens: int = 0
     # What sets `text_tokens`.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from umad.models.gguf import GgufHeader
+from umad.models.rope import Rope, file_factor
 
 _LONG = "rope_factors_long.weight"
 _FREQUENCIES = "rope_freqs.weight"
@@ -16,6 +17,7 @@ _LEARNT = "position_embd.weight"
 _STRETCHING = frozenset({"linear", "yarn"})
 # Gemma 3's files name the stretched context beside the factor (convert_hf_to_gguf).
 _STRETCHED_ALREADY = ("gemma3", "gemma4")
+AS_IN_FILE = Rope()
 # What sets the length of one text.
 StreamBound = Literal["pool", "training", "asked", "positions"]
 
@@ -32,16 +34,19 @@ class StreamContext:
     bound: StreamBound
 
 
-def stream_context(header: GgufHeader, *, n_cells: int, asked: int | None = None) -> StreamContext:
+def stream_context(
+    header: GgufHeader, *, n_cells: int, asked: int | None = None, rope: Rope = AS_IN_FILE
+) -> StreamContext:
     """How long one text may be. asked: `ctx_per_stream`, which stands in place of the training's
     length. Where a model has a row of weights for each position, nothing goes beyond the last one.
+    rope: how its positions are scaled.
     """
     bounds: list[tuple[int, StreamBound]] = []
     if (learnt := learnt_positions(header)) is not None:
         bounds.append((learnt, "positions"))
     if asked is not None:
         bounds.append((asked, "asked"))
-    elif trained := trained_tokens(header):
+    elif trained := trained_tokens(header, rope):
         bounds.append((trained, "training"))
     # The pool comes last: of two equal bounds, a larger pool would not lift the other one.
     bounds.append((n_cells, "pool"))
@@ -49,29 +54,42 @@ def stream_context(header: GgufHeader, *, n_cells: int, asked: int | None = None
     return StreamContext(tokens=tokens, bound=bound)
 
 
-def trained_tokens(header: GgufHeader) -> int:
-    """The longest text that the file says the model can read: the context it was trained on, or
-    more where the file stretches its positions (linear scaling; YaRN, arXiv 2309.00071). 0 where
-    the file does not say.
+def trained_tokens(header: GgufHeader, rope: Rope = AS_IN_FILE) -> int:
+    """The longest text that the model can read: the context it was trained on, or more where its
+    positions are stretched (linear scaling; YaRN, arXiv 2309.00071), by the file or by `rope`. 0
+    where the file does not say.
 
     llama.cpp stretches from `rope.scaling.original_context_length`, or from `context_length` in a
     file without it. vLLM computes the same length for the same models (`_get_and_verify_max_len`).
     """
     trained = _count(header, "context_length")
-    factor = header.own("rope.scaling.factor")
-    if factor is None:
-        factor = header.own("rope.scale_linear")  # of older files
-    if not isinstance(factor, int | float) or not 1 < factor < math.inf:
-        return trained
+    if rope.scaling == "none":
+        return _original(header)
     # llama.cpp takes a file without a type to scale linearly.
-    if header.own("rope.scaling.type") not in (None, *_STRETCHING):
+    if rope.scaling_in(header) not in _STRETCHING:
         return trained
-    original = _count(header, "rope.scaling.original_context_length")
+    if rope.freq_scale is not None:
+        return int((rope.yarn_orig_ctx or _original(header)) / rope.freq_scale)
+    factor = file_factor(header)
+    if not 1 < factor < math.inf:
+        return trained
+    original = rope.yarn_orig_ctx or _count(header, "rope.scaling.original_context_length")
     if not original:
         if header.architecture.startswith(_STRETCHED_ALREADY):
             return trained
         original = trained
     return max(trained, int(original * factor))
+
+
+def _original(header: GgufHeader) -> int:
+    """The longest text without any stretching."""
+    trained = _count(header, "context_length")
+    if original := _count(header, "rope.scaling.original_context_length"):
+        return original
+    factor = file_factor(header)
+    if header.architecture.startswith(_STRETCHED_ALREADY) and 1 < factor < math.inf:
+        return int(trained / factor)
+    return trained
 
 
 def _count(header: GgufHeader, key: str) -> int:

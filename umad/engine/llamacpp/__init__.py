@@ -30,7 +30,8 @@ The library:
 
     llama            models and contexts; with llama_vocab (vocabularies) the only importer
     llama_log        its log lines; devices: what it can compute on
-    context_options  the shape of a context; kv_types: our names for ggml's types
+    context_options  the shape of a context; kv_types: our names for ggml's types; rope_params: how
+                     positions are scaled, in llama.cpp's own words
 
 Owner: the main thread opens, the step thread uses.
 """

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from umad.models.positions import AS_IN_FILE
+from umad.models.rope import Rope
+
 _PAD_CELLS = 256
 
 
@@ -24,6 +27,8 @@ class ContextOptions:
     # None for a context that generates. Otherwise the context embeds, every row is an output, and
     # this number (`umad.engine.embedding.facts.POOLINGS`) says how the rows are combined.
     pooling: int | None = None
+    # How positions are scaled, where that is not as the model's file says.
+    rope: Rope = AS_IN_FILE
 
     def window_cells(self, window_tokens: int) -> int:
         """The cells that layers with such a window have; those of the whole pool where that is

@@ -8,7 +8,6 @@ do. Not: opening it (`loading`), how many streams there are (`stream_count`) and
 
 import logging
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from umad.config import EngineSettings
@@ -33,6 +32,7 @@ from umad.engine.process import decode_threads, memory_bytes
 from umad.errors import ModelLoadFailed
 from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
 from umad.models.positions import long_factors_from, trained_tokens
+from umad.models.rope import Rope
 from umad.models.sizes import WeightBytes, weight_bytes
 from umad.scheduler.memory.parked_store import ParkShape
 
@@ -150,6 +150,11 @@ class _Settling:
     available_bytes: int
 
     @property
+    def rope(self) -> Rope:
+        """How positions are scaled."""
+        return Rope.of(self.settings)
+
+    @property
     def file_bytes(self) -> int:
         """The bytes of the weights."""
         return sum(one.file_bytes for one in self.headers)
@@ -157,6 +162,7 @@ class _Settling:
     def settled(self, file: FileMemory) -> _Settled:
         """Ask llama.cpp until everything that `auto` leaves open is known."""
         settings = self.settings
+        self.rope.check(self.headers[0], has_rope=file.has_rope)
         n_scratch = _scratch_seqs(settings, file)
         context = self._context()
         n_cells = settings.ctx_size or self._pool_cells(file, context, n_scratch)
@@ -201,20 +207,25 @@ class _Settling:
             type_v=self.kv.number,
             flash_attention=settings.flash_attention,
             swa_full=is_swa_full(settings),
+            rope=self.rope,
         )
 
     def _pool_cells(self, file: FileMemory, context: ContextOptions, n_scratch: int) -> int:
         """The cells of the pool where the settings leave them open."""
         n_seqs = (self.settings.max_seqs or FEW_STREAMS) + n_scratch
 
-        @cache
+        # Asking for every size would take a second where states are large.
+        memory = file.memory(replace(context, n_cells=GOOD_CELLS))
+        good_bytes = memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs)
+        each_bytes = memory.pool_cell_bytes + n_seqs * memory.seq_cell_bytes
+        work_bytes = file.work_cell_bytes(context)
+
         def context_bytes(n_cells: int) -> int:
-            memory = file.memory(replace(context, n_cells=n_cells))
-            return memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs)
+            return good_bytes + round((n_cells - GOOD_CELLS) * (each_bytes + work_bytes))
 
         chosen = pool_cells(
             context_bytes,
-            trained_tokens=trained_tokens(self.headers[0]),
+            trained_tokens=trained_tokens(self.headers[0], self.rope),
             stream_tokens=self.settings.ctx_per_stream,
             weights_bytes=self.file_bytes,
             available_bytes=self.available_bytes,

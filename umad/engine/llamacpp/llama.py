@@ -26,15 +26,10 @@ from umad.engine.llamacpp.devices import Device, devices_of
 from umad.engine.llamacpp.header_copy import header_copy
 from umad.engine.llamacpp.llama_log import LlamaLog
 from umad.engine.llamacpp.llama_vocab import LlamaVocab
-from umad.models.rope import Rope
+from umad.engine.llamacpp.rope_params import scale_positions
 
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
 _STATE = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
-_ROPE_SCALINGS = {
-    "none": lib.LLAMA_ROPE_SCALING_TYPE_NONE,
-    "linear": lib.LLAMA_ROPE_SCALING_TYPE_LINEAR,
-    "yarn": lib.LLAMA_ROPE_SCALING_TYPE_YARN,
-}
 
 
 class LlamaError(Exception):
@@ -243,7 +238,7 @@ class Context:
         )
         params.kv_unified = True
         params.swa_full = options.swa_full
-        _scale_positions(params, options.rope)
+        scale_positions(params, options.rope)
         params.no_perf = True
         _tap.errors.clear()
         self._handle: Any = lib.llama_init_from_model(model.handle, params)
@@ -386,23 +381,6 @@ class Context:
         if self._handle:
             lib.llama_free(self._handle)
             self._handle = None
-
-
-def _scale_positions(params: Any, rope: Rope) -> None:
-    """Set what `rope` says; the rest stays as in the model's file."""
-    if rope.scaling is not None:
-        params.rope_scaling_type = _ROPE_SCALINGS[rope.scaling]
-    for name, value in (
-        ("rope_freq_base", rope.freq_base),
-        ("rope_freq_scale", rope.freq_scale),
-        ("yarn_orig_ctx", rope.yarn_orig_ctx),
-        ("yarn_ext_factor", rope.yarn_ext_factor),
-        ("yarn_attn_factor", rope.yarn_attn_factor),
-        ("yarn_beta_fast", rope.yarn_beta_fast),
-        ("yarn_beta_slow", rope.yarn_beta_slow),
-    ):
-        if value is not None:
-            setattr(params, name, value)
 
 
 def _address_of_logits() -> Any:

@@ -261,7 +261,7 @@ def _parking(
 def _say_how_far_streams_go(opened: OpenedModel, facts: ModelFacts) -> None:
     """Warn where `ctx_per_stream` asks for more than the model can do, or was made for."""
     asked = opened.options.engine.ctx_per_stream
-    trained = trained_tokens(opened.header)
+    trained = trained_tokens(opened.header, opened.rope)
     if asked is None:
         return
     if facts.text_bound == "positions":
@@ -328,8 +328,15 @@ def _about(opened: OpenedModel) -> str:
             f"kv {opened.kv.name}, batch {settings.batch}/{settings.ubatch}",
             f"gpu_layers {settings.gpu_layers}, flash_attention {settings.flash_attention}",
             f"repack {settings.repack}",
+            *_what_else(opened),
         ]
     )
+
+
+def _what_else(opened: OpenedModel) -> list[str]:
+    """What is written down only where it is asked for, so that costs that are known stay."""
+    rope = opened.rope.words()
+    return [f"positions: {rope}"] if rope else []
 
 
 def _say_what_is_locked(model: Model, devices: tuple[Device, ...]) -> None:

@@ -24,6 +24,7 @@ from umad.engine.llamacpp.kv_types import GgmlType
 from umad.engine.llamacpp.llama import Model
 from umad.models.gguf import GgufHeader
 from umad.models.positions import StreamContext, long_factors_from, stream_context
+from umad.models.rope import Rope
 from umad.models.sizes import WeightBytes
 from umad.scheduler.memory.windows import Window
 from umad.units import NS_PER_MS
@@ -83,7 +84,12 @@ class OpenedModel:
     def stream_context(self, n_cells: int) -> StreamContext:
         """The length of one text, in a pool of `n_cells`."""
         asked = self.options.engine.ctx_per_stream
-        return stream_context(self.header, n_cells=n_cells, asked=asked)
+        return stream_context(self.header, n_cells=n_cells, asked=asked, rope=self.rope)
+
+    @property
+    def rope(self) -> Rope:
+        """How positions are scaled, where that is not as the file says."""
+        return Rope.of(self.options.engine)
 
     def embed_options(self, embeds: EmbedFacts) -> ContextOptions:
         """The shape of the smallest context for embeddings."""
@@ -98,6 +104,7 @@ class OpenedModel:
             type_v=self.kv.number,
             flash_attention=self.options.engine.flash_attention,
             pooling=POOLINGS.index(embeds.context_pooling),
+            rope=self.rope,
         )
 
     def facts(
@@ -142,6 +149,7 @@ class OpenedModel:
             state_bytes=memory.state_bytes,
             seq_bytes=memory.stream_bytes,
             context_bytes=memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs),
+            rope=self.rope.words(),
             text_tokens=stream.tokens,
             text_bound=stream.bound,
             can_share_prefix=can_share_prefix,

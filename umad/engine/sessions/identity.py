@@ -49,6 +49,9 @@ def about(facts: ModelFacts, shape: ParkShape, model: str, library: str) -> Abou
         "slab": [shape.slice_cells, shape.slab_bytes],
         # A context with whole windows has no state of them, and its cells are others.
         "state": [shape.state_bytes, shape.has_cells],
+        # Keys are rotated before they are kept. Nothing is said where nothing was asked for, so
+        # that older files stay good.
+        **({"positions": facts.rope} if facts.rope else {}),
     }
 
 

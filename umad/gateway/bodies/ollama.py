@@ -16,7 +16,7 @@ from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body, ToolPlace, tool_places
 from umad.gateway.bodies.past_turns import Arguments
 from umad.gateway.bodies.sampling import Drawing
-from umad.gateway.bodies.values import AS_WHOLE, Flag, KeepAlive, LlamaLimit
+from umad.gateway.bodies.values import AS_WHOLE, Flag, KeepAlive, LlamaLimit, NoShift
 from umad.request import MAX_TOKEN_ID
 
 
@@ -80,6 +80,8 @@ class _OllamaGeneration(FormFields, _OllamaBody):
     keep_alive: KeepAlive | None = None
     think: Think | None = None
     logprobs: Flag | None = None
+    # Ollama drops old turns where a conversation outgrows its context, unless this is false.
+    shift: NoShift | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), AS_WHOLE] | None = None
 
 

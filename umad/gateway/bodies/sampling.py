@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body
-from umad.gateway.bodies.values import Biases, Flag, Number, Stops, TopK, Whole, Window
+from umad.gateway.bodies.values import Biases, Flag, NoShift, Number, Stops, TopK, Whole, Window
 from umad.request import SAMPLING_FIELDS, SamplingParams
 
 
@@ -21,6 +21,7 @@ class Drawing(Body):
     other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "repetition_penalty": ("repeat_penalty",),
         "penalty_last_n": ("repeat_last_n",),
+        "context_shift": ("ctx_shift",),
     }
 
     temperature: Number | None = None
@@ -36,6 +37,7 @@ class Drawing(Body):
     stop: Stops | None = None
     logit_bias: Biases | None = None
     ignore_eos: Flag | None = None
+    context_shift: NoShift | None = None
 
     def drawing(self) -> dict[str, Any]:
         """The given fields under the names of `umad.request.SamplingParams`. A negative seed asks

@@ -7,7 +7,7 @@ limit. Everything else is refused. The table is in docs/compatibility.md. Pure.
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, StrictBool, StrictInt
 
 from umad.gateway.bodies.durations import seconds_of
 from umad.request import MAX_LOGIT_BIAS, MAX_TOKEN_ID
@@ -46,6 +46,12 @@ def _flag(value: Any) -> Any:
         return _FLAGS.get(value.strip().lower(), value)
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
+    return value
+
+
+def _no_shift(value: bool) -> bool:
+    if value:
+        raise ValueError("the context is never shifted; an answer ends where its context does")
     return value
 
 
@@ -155,6 +161,8 @@ Number = Annotated[float, AS_NUMBER]
 # true, "true" or 1.
 Flag = Annotated[StrictBool, BeforeValidator(_flag)]
 # How many alternatives are told beside each token; false is none at all.
+# A context is never shifted: a text without its beginning is another text.
+NoShift = Annotated[StrictBool, BeforeValidator(_flag), AfterValidator(_no_shift)]
 Alternatives = Annotated[StrictInt | None, BeforeValidator(_alternatives)]
 # A limit of an answer's tokens. -1 is no limit, and 0 stays 0.
 AnyLimit = Annotated[StrictInt | None, _limit(-1, least=0)]

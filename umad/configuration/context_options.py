@@ -1,0 +1,105 @@
+"""Lists the options that shape a model's context: cells, streams, windows, positions. A part of
+`options`. Pure.
+
+Positions have llama-server's names and take its words for "as in the file" (0 or -1), so that its
+command lines work.
+"""
+
+from umad.configuration.kinds import choice, from_file, whole
+from umad.configuration.option import Option, engine_option
+
+CONTEXT: tuple[Option, ...] = (
+    engine_option(
+        "ctx_size",
+        whole(256, 16_777_216, unit="KV cells", word="auto", also="0"),
+        "KV cells of the pool all streams share.",
+        "More cells hold longer and more conversations, and take more memory. auto is 65536, or "
+        "four times the model's longest text where that is less; more within a quarter of the "
+        "memory, fewer where they do not fit.",
+        shown=True,
+    ),
+    engine_option(
+        "swa_full",
+        choice("auto", "on", "off"),
+        "Layers with a sliding window get cells for the whole pool.",
+        "off keeps each stream's window instead, a fraction of the memory (Gemma 3, gpt-oss). auto "
+        "is on, because prompts are shared from these cells.",
+        shown=True,
+    ),
+    engine_option(
+        "ctx_per_stream",
+        whole(16, 16_777_216, unit="tokens", word="auto"),
+        "The most tokens of one stream, prompt and answer together.",
+        "auto is the length the model was trained on, or the one its file scales its positions to, "
+        "as far as the pool has cells. A number stands in its place: a smaller one keeps a single "
+        "conversation from taking the pool, a larger one goes beyond the training, where models "
+        "write worse.",
+        shown=True,
+    ),
+    engine_option(
+        "max_seqs",
+        whole(1, 256, unit="sequences", word="auto"),
+        "Streams and kept prefixes at once.",
+        "Fewer make further requests wait, and fewer conversations stay ready in the pool. auto is "
+        "64, or fewer where each takes much memory: in models with recurrent layers, and with "
+        "swa_full off.",
+        shown=True,
+    ),
+    engine_option(
+        "rope_scaling",
+        choice("none", "linear", "yarn", word="auto"),
+        "How positions are scaled, for models with RoPE.",
+        "auto is as the file says. yarn or linear, with rope_scale, lets a model read longer "
+        "texts than it was trained on, and write worse; none turns off the file's own scaling.",
+    ),
+    engine_option(
+        "rope_scale",
+        from_file(1, 1000, unit="times the original text", means=0),
+        "The factor by which texts may be longer.",
+        "4 makes four times the original length of a model that was trained for it. auto is the "
+        "factor in the file.",
+    ),
+    engine_option(
+        "rope_freq_scale",
+        from_file(0.001, 1, unit="1 / factor", means=0),
+        "The same factor as rope_scale, written as 1/N.",
+        "0.25 is a rope_scale of 4. Only one of the two may be given.",
+    ),
+    engine_option(
+        "rope_freq_base",
+        from_file(1, 1e12, unit="a base", means=0),
+        "The base of RoPE's frequencies.",
+        "A higher one turns positions slower. auto is the base that the model was trained with; "
+        "with another one most models write worse.",
+    ),
+    engine_option(
+        "yarn_orig_ctx",
+        whole(16, 16_777_216, unit="tokens", word="auto", also="0"),
+        "YaRN: the context before the stretching.",
+        "auto is what the file says, or the length that the model was trained on.",
+    ),
+    engine_option(
+        "yarn_ext_factor",
+        from_file(0, 1, unit="a share", means=-1),
+        "YaRN: how much is extrapolated.",
+        "0 interpolates everything, which is linear scaling. auto is 1, or what the file says.",
+    ),
+    engine_option(
+        "yarn_attn_factor",
+        from_file(0.01, 100, unit="a factor", means=-1),
+        "YaRN: scales what attention reads.",
+        "auto is 1, or what the file says.",
+    ),
+    engine_option(
+        "yarn_beta_fast",
+        from_file(0.01, 10_000, unit="rotations", means=-1),
+        "YaRN: dimensions that turn more often in the original context are not scaled.",
+        "auto is 32, or what the file says.",
+    ),
+    engine_option(
+        "yarn_beta_slow",
+        from_file(0.01, 10_000, unit="rotations", means=-1),
+        "YaRN: dimensions that turn less often in the original context are scaled in full.",
+        "auto is 1, or what the file says.",
+    ),
+)
