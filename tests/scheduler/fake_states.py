@@ -46,6 +46,8 @@ class FakeStates(FakeCells):
     """llama.cpp's pool of a hybrid, a recurrent model, or one with windows at their size."""
 
     kind: Kind = "hybrid"
+    # Milliseconds to copy a byte. Where it is much, copies take several steps.
+    byte_ms: float = 1e-4
     # The tokens that each sequence's state has seen; of a window, those that it holds.
     states: dict[int, list[int]] = field(default_factory=dict)
     checkpoints: dict[int, list[int]] = field(default_factory=dict)
@@ -67,7 +69,7 @@ class FakeStates(FakeCells):
         kept = super().carry_out(plan)
         return HouseKept(
             copied_bytes=kept.copied_bytes,
-            copy_ms=kept.copy_ms,
+            copy_ms=kept.copied_bytes * self.byte_ms,
             failed=kept.failed,
             saved_states=tuple(self.saved),
             failed_states=tuple(self.failed_states),

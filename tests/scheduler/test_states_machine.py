@@ -28,6 +28,7 @@ class StatesMachine(SchedulerMachine):
 
     kind: Kind = "hybrid"
     max_seqs = 5
+    byte_ms = 1e-4
 
     @override
     @initialize(
@@ -36,11 +37,19 @@ class StatesMachine(SchedulerMachine):
         skip_ms=st.sampled_from([0.0, 0.02]),
         max_seqs=st.integers(1, 6),
         turn=st.integers(3, 40),
+        byte_ms=st.sampled_from([1e-4, 0.01, 0.04]),
     )
     def on_some_machine(
-        self, kind: Kind, window: Window, skip_ms: float, max_seqs: int, turn: int
+        self,
+        kind: Kind,
+        window: Window,
+        skip_ms: float,
+        max_seqs: int,
+        turn: int,
+        byte_ms: float,
     ) -> None:
-        self.kind, self.skip_ms, self.max_seqs, self.turn = kind, skip_ms, max_seqs, turn
+        self.kind, self.skip_ms, self.max_seqs = kind, skip_ms, max_seqs
+        self.turn, self.byte_ms = turn, byte_ms
         self.window = window if kind == "window" else None
         self.start({})
 
@@ -51,6 +60,7 @@ class StatesMachine(SchedulerMachine):
             disk=FakeDisk(files=files, states=states),
             window=self.window,
             kind=self.kind,
+            byte_ms=self.byte_ms,
             shape=STATE_SHAPES[self.kind],
         )
         beginnings = None

@@ -232,14 +232,9 @@ class Restorer:
         failed_cells = () if kept is None else kept.failed
         for key in failed_cells:
             broken += self._failed_cells(key)
-        failed_states = set(self._loading.values()) if kept is None else set(kept.failed_states)
-        for rid, key in list(self._loading.items()):
-            if key in failed_states:
-                entry = self._restoring[rid]
-                broken.append(entry)
-                self.forget(entry)
-                self._failures += 1
-                self._checkpoints.drop(key)
+        tried = set(self._loading.values())
+        for key in tried if kept is None else tried.intersection(kept.failed_states):
+            broken += self._failed_state(key)
         whole = [
             entry
             for entry in self._restoring.values()
@@ -252,6 +247,20 @@ class Restorer:
         for entry in whole:
             self.forget(entry)
         return Restored(goes_on=bool(whole or broken), broken=tuple(broken))
+
+    def _failed_state(self, key: int) -> list[ScheduledRequest]:
+        """Book that checkpoint `key` could not be put back, so that nobody else tries. Return the
+        requests that had it or waited for it."""
+        self._failures += 1
+        broken = [
+            entry
+            for entry in self._restoring.values()
+            if entry.restore is not None and entry.restore.state == key
+        ]
+        for entry in broken:
+            self.forget(entry)
+        self._checkpoints.drop(key)
+        return broken
 
     def _failed_cells(self, key: int) -> list[ScheduledRequest]:
         """Book that a slab of `key` could not be put back. Return the requests that hold nothing to
