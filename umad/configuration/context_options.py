@@ -23,7 +23,7 @@ CONTEXT: tuple[Option, ...] = (
         choice("auto", "on", "off"),
         "Layers with a sliding window get cells for the whole pool.",
         "off keeps each stream's window instead, a fraction of the memory (Gemma 3, gpt-oss). auto "
-        "is on, because prompts are shared from these cells.",
+        "is off, unless the model's states cannot be saved, or there is nowhere to keep them.",
         shown=True,
     ),
     engine_option(

@@ -47,7 +47,7 @@ _FINE_SEQS_CELLS = 256
 _MOST_STATE_BYTES = 2**28
 # llama.cpp's list of a context's cells is really allocated, too: some 60 bytes each. The memory of
 # a context with more cells than this is extrapolated.
-_MOST_CELLS, _MANY_CELLS = 2**17, 2**20
+_MOST_CELLS, _MANY_CELLS = 2**17 + 256, 2**20
 
 # llama-kv-cache.cpp, llama-kv-cache-*.cpp: the line that says which of several caches is made next.
 _WHICH = re.compile(r": creating +(non-SWA |SWA )?.*KV cache")

@@ -75,8 +75,14 @@ class Fitting:
         return weight_bytes(whole)
 
 
-def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
-    """Check the model's files and the machine. Raises `ModelLoadFailed` or `ModelTooLarge`."""
+def fit(
+    options: EngineOptions, devices: tuple[Device, ...], *, full_because: str | None = None
+) -> Fitting:
+    """Check the model's files and the machine. Raises `ModelLoadFailed` or `ModelTooLarge`.
+
+    full_because: why layers with a window get cells for the whole pool, where `auto` is asked for
+    and it cannot be otherwise.
+    """
     settings = options.engine
     path = Path(options.path)
     headers = _checked_files(path)
@@ -89,6 +95,7 @@ def fit(options: EngineOptions, devices: tuple[Device, ...]) -> Fitting:
         has_tiles=_has_tiles(settings, devices),
         machine_bytes=machine_bytes,
         available_bytes=machine_bytes + device_bytes(devices),
+        full_because=_why_full(settings) or full_because,
     )
     settled = asked_of_file(path, headers, settling.settled, gpu_layers=settings.gpu_layers)
     context, memory = settled.context, settled.memory
@@ -148,6 +155,8 @@ class _Settling:
     has_tiles: bool
     machine_bytes: int
     available_bytes: int
+    # None where layers with a window get the window of each stream.
+    full_because: str | None
 
     @property
     def rope(self) -> Rope:
@@ -171,7 +180,7 @@ class _Settling:
             n_spare = spare_cells(n_cells, self.headers[0])
         context = replace(context, n_cells=n_cells + n_spare)
         memory = file.memory(context)
-        why = "asked for" if settings.swa_full == "on" else "so that beginnings can be shared"
+        why = self.full_because or ""
         few = (settings.max_seqs or FEW_STREAMS) + n_scratch
         if memory.windows is not None and memory.windows.is_whole(few):
             # So many windows have as many cells either way. As the pool's, they share beginnings
@@ -206,7 +215,7 @@ class _Settling:
             type_k=self.kv.number,
             type_v=self.kv.number,
             flash_attention=settings.flash_attention,
-            swa_full=is_swa_full(settings),
+            swa_full=self.full_because is not None,
             rope=self.rope,
         )
 
@@ -244,9 +253,13 @@ def _scratch_seqs(settings: EngineSettings, file: FileMemory) -> int:
     return 2 if file.has_cells and settings.park_bytes != 0 else 0
 
 
-def is_swa_full(settings: EngineSettings) -> bool:
-    """Whether layers with a window get as many cells as the others."""
-    return settings.swa_full != "off"
+def _why_full(settings: EngineSettings) -> str | None:
+    """Why layers with a window are to get cells for the whole pool; None if they are not."""
+    if settings.swa_full == "on":
+        return "asked for"
+    if settings.swa_full == "auto" and settings.park_bytes == 0:
+        return "park_bytes is 0, and without saved states only they share beginnings"
+    return None
 
 
 def _say_how_windows_are_kept(context: ContextOptions, memory: ContextMemory, why: str) -> None:

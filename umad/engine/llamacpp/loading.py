@@ -28,7 +28,7 @@ from umad.engine.process import locked_bytes
 from umad.engine.sessions.folder import SessionFolder
 from umad.engine.sessions.identity import open_sessions
 from umad.engine.steps.cost_file import CostFile
-from umad.errors import ModelLoadFailed
+from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.gguf import parts
 from umad.models.positions import trained_tokens
 from umad.scheduler.costs.step_cost import CostModel
@@ -157,12 +157,16 @@ def _generator(
 ) -> LoadedModel:
     """Load a model that generates: warm it up, measure its first steps, try what it can do."""
     options, model = opened.options, opened.model
-    n_cells = context.n_cells - fitting.n_spare
-    embeds = opened.embeds(n_cells=n_cells, generates=True)
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     warmup_ms = warm.first_ms()
+    states = _states(opened, context, fitting)
+    if states is None and _may_be_full(opened, fitting):
+        fitting, context = _with_full_windows(opened, fitting, context)
+        warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
+        states = _states(opened, context, fitting)
+    n_cells = context.n_cells - fitting.n_spare
+    embeds = opened.embeds(n_cells=n_cells, generates=True)
     owns_windows = fitting.context.has_small_windows(model.sliding_window)
-    states = _states(opened, context, fitting) if model.is_recurrent or owns_windows else None
     # Without states, a cell of a small window that two sequences hold would never be free again.
     can_share = states is not None or (not owns_windows and warm.can_share_prefix())
     cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
@@ -221,8 +225,36 @@ def states_of(model: Model, context: Context, shape: ContextOptions) -> StateLay
     )
 
 
+def _may_be_full(opened: OpenedModel, fitting: Fitting) -> bool:
+    """Whether layers with a window have their window's cells, and nobody asked for that."""
+    is_small = fitting.context.has_small_windows(opened.model.sliding_window)
+    return is_small and opened.options.engine.swa_full == "auto"
+
+
+def _with_full_windows(
+    opened: OpenedModel, fitting: Fitting, context: Context
+) -> tuple[Fitting, Context]:
+    """Another context, in which beginnings are shared from cells for the whole pool. It is the same
+    one where there is no memory for these.
+    """
+    why = "states of windows cannot be put back, so beginnings are shared from them"
+    try:
+        full = fit(opened.options, opened.devices, full_because=why)
+    except ModelTooLarge as error:
+        log.warning("nothing is shared model=%s reason=%s", opened.options.name, error.message)
+        return fitting, context
+    context.close()
+    try:
+        return full, Context(opened.model, full.context)
+    except LlamaError as error:
+        raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error
+
+
 def _states(opened: OpenedModel, context: Context, fitting: Fitting) -> StateLayout | None:
-    layout = states_of(opened.model, context, fitting.context)
+    model, shape = opened.model, fitting.context
+    if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
+        return None
+    layout = states_of(model, context, shape)
     name = opened.options.name
     if layout is None:
         log.warning("states of this model cannot be put back; nothing is shared model=%s", name)
