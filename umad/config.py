@@ -100,6 +100,8 @@ class EngineSettings:
     mlock: bool = False
     mmap: bool = True
     repack: bool = False
+    # While nothing else is asked, compute a chat's last answer as its next turn will show it.
+    read_ahead: bool = True
     # The backend that computes. "numpy" is a toy for tests of umad itself.
     backend: Literal["llamacpp", "numpy"] = "llamacpp"
 

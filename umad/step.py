@@ -6,7 +6,7 @@ scheduler makes plans and the engine carries them out; neither knows the inside 
 Values only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -336,3 +336,5 @@ class Finished:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    # int32 (n,): prompt and answer; a view of the request's own tokens.
+    tokens: NDArray[np.int32] | None = field(default=None, compare=False, repr=False)

@@ -181,6 +181,13 @@ SCALARS: tuple[Option, ...] = (
         "true is faster on many CPUs and needs the weights' memory twice; left off, with a line in "
         "the log, where the kernels for it do not work.",
     ),
+    engine_option(
+        "read_ahead",
+        SWITCH,
+        "While nobody asks, compute a chat's last answer as its next turn will show it.",
+        "A template may leave out an answer's thinking, or write its calls anew; the next turn need "
+        "not compute that. Any request ends it at once. false leaves the machine at rest.",
+    ),
     nested_option(
         "scheduler",
         "max_merge",

@@ -13,6 +13,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     intake threads  take in chats, long texts and grammars; mail about such a request waits for it
     token threads   tokenize long texts, at a lower priority than the decode threads
     embed threads   tokenize texts to be embedded and put them into the inbox
+    ahead thread    renders a chat with its last answer, at a lower priority, for its next turn
     mask thread     makes the masks of constrained answers while the device decodes
     disk threads    one writes saved sessions on idle cores, one reads them
     step thread     inbox ─▶ plan ─▶ decode ─▶ sample ─▶ send ─▶ apply; one `StepReport` a step,
@@ -30,6 +31,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     mail/         messages in and out
     chats/        messages to a prompt, by the model's template
     constraints/  grammars, schemas and forced calls
+    ahead/        a chat's last answer as its next turn will show it, computed at rest
     steps/        the step loop and what it uses
     logits/       clients that read logits or choose tokens
     embedding/    texts to vectors

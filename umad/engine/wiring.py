@@ -12,6 +12,9 @@ import sys
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
 from umad.engine import process
+from umad.engine.ahead.desk import AheadDesk
+from umad.engine.ahead.next_prompt import NextPrompts
+from umad.engine.ahead.reader import AheadReader
 from umad.engine.backend import BACKENDS, Backend, OpenModel
 from umad.engine.board.seat import BoardSeat
 from umad.engine.board.watch import BoardWatch
@@ -26,7 +29,7 @@ from umad.engine.launch import EngineOptions
 from umad.engine.mail.emitter import Emitter
 from umad.engine.mail.intake import Intake
 from umad.engine.mail.mailbox import Desk, Mailbox
-from umad.engine.mail.step_mail import StepMail
+from umad.engine.mail.step_mail import AheadMail, StepMail
 from umad.engine.mail.step_tally import StepTally
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.sessions.trials import TriedRunner
@@ -86,6 +89,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         text_bound=model.facts.text_bound,
         # A model with states can go on only from places where its state was saved.
         marks_turns=model.facts.state_bytes > 0,
+        reads_ahead=options.engine.read_ahead,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)
@@ -106,8 +110,18 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         if model.cost_file is not None:
             model.cost_file.write_now_and_then(model.cost, clock.now_ns())
 
+    scheduler = _scheduler(options, model, traffic)
+    reader = AheadReader(
+        make=NextPrompts(vocab, template, has_states=model.facts.state_bytes > 0).after,
+        found=lambda turn, ids: inbox.put(AheadMail(turn=turn, ids=ids)),
+    )
     loop = StepLoop(
-        scheduler=_scheduler(options, model, traffic),
+        scheduler=scheduler,
+        ahead=AheadDesk(
+            scheduler,
+            put=reader.put if options.engine.read_ahead else None,
+            lane=min(options.lanes, key=lambda name: options.lanes[name].priority),
+        ),
         runner=runner,
         inbox=inbox,
         emit=emitter.put,

@@ -89,6 +89,9 @@ class Submission:
     # `n_prompt`. The last one is where the generation prompt begins. The model's state is worth
     # keeping there: the next turn of the chat agrees with this one up to such a place.
     marks: tuple[int, ...] = ()
+    # The engine's own work for a next turn that may come: it is charged to nobody and counted
+    # nowhere.
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,8 @@ class ScheduledRequest:
     account: Account = field(default_factory=Account)
     # Its session was forgotten: its cells are given up when it ends.
     leaves_nothing: bool = False
+    # As in `Submission`.
+    ahead: bool = False
     # It asks for the logits of so many of its first positions; 0 for nearly all requests.
     n_to_score: int = 0
     # Of so many of these, the logits were computed.
@@ -193,6 +198,7 @@ class ScheduledRequest:
             owner=admission.owner,
             salt=admission.salt,
             leaves_nothing=admission.leaves_nothing,
+            ahead=admission.ahead,
             # The logits of the last one are there anyway: the first token is drawn from them.
             n_to_score=admission.n_prompt - 1 if admission.scores_prompt else 0,
             marks=admission.marks,
@@ -228,4 +234,5 @@ class ScheduledRequest:
             prompt_tokens=self.n_prompt,
             cached_tokens=self.n_cached or 0,
             completion_tokens=self.n_tokens - self.n_prompt,
+            tokens=self.tokens[: self.n_tokens],
         )

@@ -118,7 +118,8 @@ class Scheduler:
         if admission.rid in self._entries:
             raise InternalError(f"request {admission.rid} is here already")
         self._entries[admission.rid] = entry
-        entry.account = self._counters[entry.lane].enter(entry.owner, entry.app)
+        if not entry.ahead:
+            entry.account = self._counters[entry.lane].enter(entry.owner, entry.app)
         self._waiting.add(entry)
         self._saver.look_up(entry, now_ns)
         self._placer.may_place = True
@@ -129,6 +130,12 @@ class Scheduler:
         if entry is None:
             return None
         return self._end(entry, RequestEvent.CANCELLED, "cancelled")
+
+    def stop(self, rid: int) -> None:
+        """End a request, and keep what it has computed as a prefix."""
+        entry = self._entries.get(rid)
+        if entry is not None:
+            self._end(entry, RequestEvent.FINISHED, "stop")
 
     def set_lane(self, rid: int, lane: str) -> None:
         """Move a request to another lane; it takes effect at the next step."""
@@ -231,7 +238,7 @@ class Scheduler:
         """Return why requests wait, in words, by their numbers. Those that the last plan serves are
         left out."""
         return reasons(
-            self._entries.values(),
+            [entry for entry in self._entries.values() if not entry.ahead],
             waiting=self._waiting,
             placer=self._placer,
             guarded=self._guarded,
@@ -308,7 +315,7 @@ class Scheduler:
             cells_live=self._residency.cells_live,
             cells_retained=self._residency.cells_retained,
             cells_total=self._n_cells,
-            running=len(self._placer.running),
+            running=sum(not entry.ahead for entry in self._placer.running.values()),
             waiting=self.embeds.added_to(self._waiting.counts()),
             preemptions_total=self._placer.preemptions,
             parked=self._parker.n_parked,
@@ -326,6 +333,7 @@ class Scheduler:
             self._placer.leave(entry, keep=event is RequestEvent.FINISHED and reason != "error")
         entry.on(event)
         del self._entries[entry.rid]
-        self._counters[entry.lane].leave(entry.owner, entry.app)
+        if not entry.ahead:
+            self._counters[entry.lane].leave(entry.owner, entry.app)
         self._placer.may_place = True
         return entry.finished(reason)

@@ -21,7 +21,14 @@ from umad.engine.chats.template_program import (
     TemplateFailed,
     to_json,
 )
-from umad.engine.chats.turn_ends import NEXT_TURN, TurnEnd, turn_ends, with_signs
+from umad.engine.chats.turn_ends import (
+    NEXT_TURN,
+    TurnEnd,
+    before_unknown,
+    turn_ends,
+    unknown_words,
+    with_signs,
+)
 from umad.engine.chats.turn_forms import Guard, is_told, plainer_forms
 from umad.errors import BadRequest
 
@@ -115,6 +122,32 @@ class ChatTemplate:
             found = self._ends(form, text, options, guard, is_asked=is_asked)
             rendered = replace(rendered, ends=found)
         return rendered
+
+    def next_turn(
+        self,
+        messages: Sequence[ChatMessage],
+        answer: ChatMessage,
+        options: ChatOptions,
+        guard: Guard = str,
+    ) -> tuple[str, int] | None:
+        """The chat with its answer as the next turn will show it, and the place in that text at
+        which something stands that is not known yet: the turn's own words, or an id of a call. None
+        where the template shows no such chat.
+        """
+        if self._renderer is None:
+            return None
+        role = "tool" if answer.tool_calls else "user"
+        call = answer.tool_calls[0].id if answer.tool_calls else None
+        words = ChatMessage(role=role, content=unknown_words(), tool_call_id=call)
+        turns: Sequence[ChatMessage] = (*messages, answer, words)
+        if _offers_tools(options) and not self.format.takes_tools:
+            turns = _told_of_tools(in_words(turns), options)
+        try:
+            _, text = self._text(turns, options, guard)
+        except TemplateFailed:
+            return None
+        at = before_unknown(text)
+        return None if at is None else (text, at)
 
     def _ends(
         self, form: "_Form", text: str, options: ChatOptions, guard: Guard, *, is_asked: bool

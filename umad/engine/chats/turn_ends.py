@@ -71,16 +71,17 @@ def with_signs(turns: Sequence[ChatMessage]) -> Turns:
     return tuple(signed)
 
 
-def next_words(role: str, tool_call_id: str | None = None) -> ChatMessage:
-    """A turn of that role whose words are not known yet."""
-    return ChatMessage(role=role, content=_NEXT, tool_call_id=tool_call_id)
-
-
-def before_next_words(text: str) -> int | None:
-    """The place where the words of `next_words` begin in a rendered chat; None if they are not
-    there, or more than once.
+def unknown_words() -> str:
+    """A text that stands for words, or for an id, which are not known yet. It has as many
+    characters as the strictest templates demand of an id.
     """
-    return text.index(_NEXT) if text.count(_NEXT) == 1 else None
+    return 9 * _NEXT
+
+
+def before_unknown(text: str) -> int | None:
+    """The place where the first unknown words stand in a rendered chat; None without any."""
+    at = text.find(_NEXT)
+    return at if at >= 0 else None
 
 
 def turn_ends(text: str, signed: str) -> tuple[TurnEnd, ...]:

@@ -40,6 +40,12 @@ def turn_marks(
     return tuple(marks)
 
 
+def tokens_before(vocab: Vocabulary, text: str, ids: NDArray[np.int32], at: int) -> int:
+    """How many of `ids`, the tokens of `text`, surely stay the same with any words at `at`."""
+    borders = _Borders.of(vocab, text, ids)
+    return 0 if borders is None else borders.mark(TurnEnd(max(0, at - MOST_BETWEEN), at))
+
+
 class _Borders:
     """The borders of the control tokens of one rendered chat, in its text and in its tokens."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from umad.chat.reader import ReplyReader
 from umad.constraint import Constraint, ConstraintKind
 from umad.conversation import ChatOptions, from_json
+from umad.engine.ahead.turns import AskedTurn
 from umad.engine.chats.chat_template import ChatTemplate, Rendered
 from umad.engine.chats.turn_marks import turn_marks
 from umad.engine.constraints.answer_rules import AnswerRules
@@ -66,16 +67,19 @@ class Intake:
         text_tokens: int | None = None,
         text_bound: StreamBound = "pool",
         marks_turns: bool = False,
+        reads_ahead: bool = False,
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
         there are cells. text_bound: what sets it, for errors that say how to have more.
-        marks_turns: tell the scheduler where the turns of a chat end.
+        marks_turns: tell the scheduler where the turns of a chat end. reads_ahead: keep what is
+        needed of a chat to compute its next turn ahead.
         """
         self._vocab = vocab
         self._template = template
         self._rules = rules
         self._guarded = guarded
         self._marks_turns = marks_turns
+        self._reads_ahead = reads_ahead
         self._n_cells = n_cells
         self._text_tokens = n_cells if text_tokens is None else text_tokens
         self._most_prompt_tokens = min(most_prompt_tokens, self._text_tokens)
@@ -108,10 +112,12 @@ class Intake:
             raise InternalError("the daemon always sets seed and max_tokens")
         vocab = self._vocab
         rendered, opening, options = None, "", _NO_OPTIONS
+        is_later = False
         piece = vocab.piece
         if submit.chat is not None:
             messages, options = from_json(submit.chat)
             rendered = self._template.render(messages, options, vocab.guard, ends=self._marks_turns)
+            is_later = any(turn.role == "assistant" for turn in messages)
             if options.markup:
                 opening, piece = rendered.opened, vocab.marked_piece
         prompt = self._prompt(submit, rendered, options)
@@ -168,8 +174,19 @@ class Intake:
             reason = _replay(stream, submit.resume, max_new_tokens)
             if reason is not None:
                 return _already_ended(stream, reason)
+        marks = self._marks(rendered, prompt, len(options.context))
+        turn = None
+        if self._reads_ahead and submit.chat is not None and submit.lane in self._guarded:
+            turn = AskedTurn(
+                chat=submit.chat,
+                opening=opening,
+                stops=sampling.stop,
+                mark=marks[-1] if marks else 0,
+                is_later=is_later,
+            )
         return Arrival(
             stream=stream,
+            turn=turn,
             admission=Submission(
                 rid=submit.rid,
                 tokens=tokens,
@@ -184,7 +201,7 @@ class Intake:
                 salt=submit.salt,
                 leaves_nothing=submit.leaves_nothing,
                 scores_prompt=n_top is not None,
-                marks=self._marks(rendered, prompt, len(options.context)),
+                marks=marks,
             ),
         )
 

@@ -7,6 +7,10 @@ queue stops the reader, and so, after a while, the daemon's writes.
 import threading
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.ahead.turns import AskedTurn, EndedTurn
 from umad.engine.embedding.work import Wanted
 from umad.engine.logits.readers import Ring
 from umad.engine.steps.completion_stream import CompletionStream
@@ -27,6 +31,17 @@ class Arrival:
 
     stream: CompletionStream
     admission: Submission
+    # The chat that it is about, where its next turn may be computed ahead.
+    turn: AskedTurn | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AheadMail:
+    """The prompt of a chat's next turn, as far as it is known, to be computed ahead."""
+
+    turn: EndedTurn
+    # int32 (n,).
+    ids: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +87,7 @@ class AttachRing:
 
 Mail = (
     Arrival
+    | AheadMail
     | EmbedMail
     | CancelOrder
     | SetLane

@@ -8,13 +8,22 @@ llama.cpp context and the streams; other threads hand it mail and take its news.
 import gc
 from collections.abc import Callable
 
+from umad.engine.ahead.desk import AheadDesk
 from umad.engine.backend import EmbedRunner
 from umad.engine.board.seat import BoardSeat
 from umad.engine.embedding.desk import EmbedDesk
 from umad.engine.execution import StepRunner, bytes_moved_by, no_decode
 from umad.engine.facts import StepTraffic
 from umad.engine.logits.readers import Readers
-from umad.engine.mail.step_mail import Arrival, AttachRing, EmbedMail, ForgetMail, Mail, StepMail
+from umad.engine.mail.step_mail import (
+    AheadMail,
+    Arrival,
+    AttachRing,
+    EmbedMail,
+    ForgetMail,
+    Mail,
+    StepMail,
+)
 from umad.engine.mail.step_news import News, rejection
 from umad.engine.mail.step_tally import StepTally, Totals
 from umad.engine.sessions.forget_desk import ForgetDesk
@@ -72,10 +81,11 @@ class StepLoop:
         at_rest: Callable[[], None] | None = None,
         tally: StepTally | None = None,
         embedder: EmbedRunner | None = None,
+        ahead: AheadDesk | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
         called whenever work has ended and no new work has come for a while. embedder: None where
-        the engine embeds no texts.
+        the engine embeds no texts. ahead: None where nothing is computed ahead.
         """
         self._scheduler = scheduler
         self._runner = runner
@@ -103,6 +113,7 @@ class StepLoop:
         self._at_rest = at_rest
         self._embeds = EmbedDesk(scheduler.embeds, embedder, emit)
         self._forgetting = ForgetDesk(emit)
+        self._ahead = ahead or AheadDesk(scheduler, put=None, lane="")
 
     def is_guarded(self, rid: int) -> bool:
         """True if a live completion is in a guarded lane. Any thread: it is a single look-up."""
@@ -122,6 +133,8 @@ class StepLoop:
             if self._drawing:
                 for sampled in self._drawing.late(news):
                     self._take(sampled, news)
+            if self._ahead and not self._streams and not self._stopping:
+                self._ahead.begin(began_ns)
             neighbours = self._seat.others(began_ns)
             if neighbours is not NOBODY:
                 self._scheduler.heard(neighbours, began_ns)
@@ -181,7 +194,10 @@ class StepLoop:
         match mail:
             case Arrival():
                 self._admit(mail, news)
+            case AheadMail():
+                self._ahead.read(mail)
             case EmbedMail():
+                self._ahead.give_way()
                 self._embeds.read(mail, self._now_ns())
             case CancelOrder():
                 self._let_go(mail.rid, news)
@@ -205,6 +221,7 @@ class StepLoop:
                 stream = self._streams.get(mail.rid)
                 self._emit(self._readers.answer(mail.call, stream, mail.ring, choose=mail.choose))
             case ForgetMail():
+                self._ahead.forget(mail.what)
                 self._forgetting.begin(mail, scheduler.forget(mail.what))
             case DiskDone():
                 self._runner.disk_done(mail)
@@ -212,10 +229,13 @@ class StepLoop:
                 self._forgetting.disk_done(mail)
             case Stop():
                 self._stopping = True
+                self._ahead.give_way()
 
     def _admit(self, arrival: Arrival, news: News) -> None:
+        admission = self._forgetting.arriving(arrival.admission)
+        self._ahead.arrived(admission, arrival.turn)
         try:
-            self._scheduler.submit(self._forgetting.arriving(arrival.admission), self._now_ns())
+            self._scheduler.submit(admission, self._now_ns())
         except UmadError as error:
             news.rejected.append(rejection(arrival.admission.rid, error))
             return
@@ -316,6 +336,8 @@ class StepLoop:
         last = News()
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, last)
+            # What was computed ahead brings no news, and yet other cells are in use now.
+            is_due = is_due or finished.rid < 0
         if last or is_due or decoded.outcome == "cut":
             # A cut brought no tokens, so its time must not be counted with that of steps which did.
             last.stats = self._tell(now_ns)
@@ -326,10 +348,13 @@ class StepLoop:
             self._spin_watch.look(now_ns)
 
     def _end(self, finished: Finished, news: News) -> None:
-        stream = self._streams.pop(finished.rid)
+        stream = self._streams.pop(finished.rid, None)
+        self._ahead.ended(finished, guarded=stream is not None and stream.guarded)
+        self._last_standing = None
+        if stream is None:
+            return
         self._readers.ended(stream)
         self._drawing.forget(finished.rid)
-        self._last_standing = None
         self._show_standing()
         if stream.error is not None:
             news.rejected.append(rejection(finished.rid, stream.error))
@@ -337,7 +362,10 @@ class StepLoop:
             news.ended.append((finished, stream))
 
     def _note_progress(self, rid: int, done_tokens: int, news: News) -> None:
-        n_prompt = self._streams[rid].n_prompt
+        stream = self._streams.get(rid)
+        if stream is None:
+            return
+        n_prompt = stream.n_prompt
         # A resumed or preempted stream computes tokens beyond its prompt again; they are no
         # progress.
         done_tokens = min(done_tokens, n_prompt)
@@ -347,7 +375,8 @@ class StepLoop:
         streams = self._streams
         count = sum([not streams[piece.rid].guarded for piece in plan.decode])
         for piece in plan.prefill:
-            if not streams[piece.rid].guarded:
+            stream = streams.get(piece.rid)  # None for what is computed ahead
+            if stream is None or not stream.guarded:
                 count += piece.n_tokens
         return count
 

@@ -71,11 +71,15 @@ class TokenDrawing:
         """Draw a token for every row. Rows that a client chooses from, and rows whose masks are
         late, get none.
         """
-        sampled = []
+        sampled: list[Sampled] = []
+        unread: list[Sampled] = []
         patience_s = PATIENCE_S
         streams, logits = self._streams, decoded.logits
         for row, rid in enumerate(decoded.rids):
-            stream = streams[rid]
+            stream = streams.get(rid)
+            if stream is None:  # computed ahead of a turn that has not come: nobody reads it
+                unread.append(Sampled(rid=rid, token=0, finish="stop"))
+                continue
             if stream.reader is not None and self._show(stream, logits[row], news):
                 continue
             if stream.mask is not None and not stream.mask.is_ready(patience_s):
@@ -84,7 +88,7 @@ class TokenDrawing:
                 continue
             sampled.append(self._draw(stream, row, logits, news))
         self._totals.sampled += len(sampled)
-        return tuple(sampled)
+        return (*sampled, *unread)
 
     def score(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
         """Tell how probable the tokens of prompts are whose rows have logits, and draw a token for

@@ -241,6 +241,8 @@ class Placer:
 
     def _count(self, entry: ScheduledRequest, times: int) -> None:
         """Count the prompt of `entry`: once, or with -1 once less."""
+        if entry.ahead:
+            return
         n_cached = entry.n_cached or 0
         self.prompt_tokens += times * entry.n_prompt
         self.cached_tokens += times * n_cached

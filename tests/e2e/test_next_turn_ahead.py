@@ -1,0 +1,155 @@
+"""The second turn of a model that thinks: its history is in the pool before it is asked."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.live import LiveDaemon, Stream, collect, live_daemon, wait_until
+from umad import nano
+from umad.chat.events import Content, Reasoning
+from umad.chat.formats import format_of
+from umad.chat.reader import ReplyReader
+from umad.client import Client
+from umad.constraint import Constraint
+from umad.conversation import ChatMessage, ChatOptions
+from umad.request import GenerateRequest, SamplingParams
+
+BEGINNING, END = b"{% for message in messages %}", b"assistant\\n' }}{% endif %}"
+# The answer begins with a thought, and the history shows none.
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n<think>\n{# </think>%s #}"
+)
+QUESTION = ChatMessage(role="user", content="On which shelf is the tea? " * 4)
+# The next turn needs its own words, and what the template writes around them.
+OWN_TOKENS = 24
+
+
+@contextmanager
+def thinking_daemon(*arguments: str) -> Iterator[LiveDaemon]:
+    """nano with another template of the same length, so that its file stays a GGUF."""
+    folder = Path(tempfile.mkdtemp(prefix="umad-", dir="/tmp"))
+    data = nano.path().read_bytes()
+    begin = data.index(BEGINNING)
+    end = data.index(END, begin) + len(END)
+    room = end - begin - len(THINKS % "")
+    path = folder / "thinker.gguf"
+    path.write_bytes(data[:begin] + (THINKS % (room * " ")).encode() + data[end:])
+    try:
+        with live_daemon(folder, str(path), "--ctx-size", "4096", *arguments) as one:
+            yield one
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[LiveDaemon]:
+    with thinking_daemon() as one:
+        yield one
+
+
+def ask(
+    daemon: LiveDaemon, *messages: ChatMessage, session: str | None = None, digits: int = 40
+) -> Stream:
+    request = GenerateRequest(
+        messages=messages,
+        chat=ChatOptions(markup=True, thinking_tokens=24),
+        constraint=Constraint(kind="regex", text=f"The tea is on shelf [0-9]{{{digits}}}[.]"),
+        sampling=SamplingParams(max_tokens=300, temperature=0.0),
+        session=session,
+    )
+
+    async def asked() -> Stream:
+        async with daemon.client() as client:
+            return await collect(client, request)
+
+    return asyncio.run(asked())
+
+
+def parts(text: str) -> tuple[str, str]:
+    """Thought and answer."""
+    reader = ReplyReader(format_of(THINKS), calls=False)
+    events = [*reader.push(text), *reader.finish()]
+    thought = "".join(one.text for one in events if isinstance(one, Reasoning))
+    return thought, "".join(one.text for one in events if isinstance(one, Content))
+
+
+def second_turn(first: Stream) -> tuple[ChatMessage, ...]:
+    thought, answer = parts(first.text)
+    assert thought
+    assert answer.startswith("The tea is on shelf")
+    return (
+        QUESTION,
+        ChatMessage(role="assistant", content=answer),
+        ChatMessage(role="user", content="Thanks!"),
+    )
+
+
+def cells_kept(daemon: LiveDaemon) -> int:
+    return int(daemon.metrics()["kv_cells_retained"])
+
+
+def cells_of(stream: Stream) -> int:
+    assert stream.done is not None
+    usage = stream.done.usage
+    return usage.prompt_tokens + usage.completion_tokens - 1
+
+
+def test_a_second_turn_computes_its_own_words_alone(daemon: LiveDaemon) -> None:
+    first = ask(daemon, QUESTION)
+    assert first.done is not None
+    assert first.done.finish_reason == "stop"
+    wait_until(lambda: cells_kept(daemon) > cells_of(first), what="what is computed ahead")
+
+    second = ask(daemon, *second_turn(first))
+
+    assert second.done is not None
+    usage = second.done.usage
+    assert usage.prompt_tokens - usage.cached_tokens <= OWN_TOKENS
+    # Without that, all tokens behind the first question would have been computed.
+    assert usage.cached_tokens > first.done.usage.prompt_tokens + 20
+
+
+def test_nobody_is_told_of_it_and_nobody_is_charged(daemon: LiveDaemon) -> None:
+    with Client(daemon.socket) as client:
+        client.forget(all=True)
+    first = ask(daemon, QUESTION, digits=60)
+    wait_until(lambda: cells_kept(daemon) > cells_of(first), what="what is computed ahead")
+
+    metrics = daemon.metrics()
+
+    with Client(daemon.socket) as client:
+        assert client.sessions() == []
+    assert metrics["kv_cells_used"] == 0
+    assert cells_kept(daemon) > 0
+    assert sum(app["requests"] for app in metrics.get("apps", {}).values()) in (0, 3)
+
+
+def test_it_is_forgotten_with_its_session(daemon: LiveDaemon) -> None:
+    with Client(daemon.socket) as client:
+        client.forget(all=True)
+    first = ask(daemon, QUESTION, session="shop", digits=50)
+    wait_until(lambda: cells_kept(daemon) != cells_of(first), what="what is computed ahead")
+
+    with Client(daemon.socket) as client:
+        client.forget("shop")
+
+    wait_until(lambda: cells_kept(daemon) == 0, what="an empty pool")
+    second = ask(daemon, *second_turn(first), session="shop", digits=50)
+    assert second.done is not None
+    assert second.done.usage.cached_tokens == 0
+
+
+def test_it_is_not_computed_where_it_is_turned_off() -> None:
+    with thinking_daemon("--read-ahead", "false") as daemon:
+        first = ask(daemon, QUESTION)
+        second = ask(daemon, *second_turn(first))
+
+    assert first.done is not None
+    assert second.done is not None
+    assert second.done.usage.cached_tokens <= first.done.usage.prompt_tokens
