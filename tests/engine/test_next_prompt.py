@@ -19,6 +19,7 @@ VOCAB = Vocabulary(NamedControls(CONTROLS))
 LOOK = Tool(name="look", description="Look.", parameters={"type": "object"})
 QUESTION = (ChatMessage(role="user", content="Where is the tea, and where is the milk?"),)
 THOUGHT = "The tea is on shelf 3, and the milk is in the fridge; I should say so. " * 2
+FINAL = "<|channel|>final<|message|>"
 SAID = "The tea is on shelf 3. The milk is in the fridge, at the bottom, behind the butter."
 
 
@@ -88,8 +89,7 @@ def is_prefix(ahead: NDArray[np.int32] | None, prompt: NDArray[np.int32]) -> boo
         (OPENS_THOUGHTS, f"{THOUGHT}</think>\n{SAID}"),
         (
             CHANNELS,
-            f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final"
-            f"<|message|>{SAID}",
+            f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant{FINAL}{SAID}",
         ),
     ],
     ids=["drops thoughts", "opens thoughts", "channels"],

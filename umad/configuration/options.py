@@ -185,8 +185,8 @@ SCALARS: tuple[Option, ...] = (
         "read_ahead",
         SWITCH,
         "While nobody asks, compute a chat's last answer as its next turn will show it.",
-        "A template may leave out an answer's thinking, or write its calls anew; the next turn need "
-        "not compute that. Any request ends it at once. false leaves the machine at rest.",
+        "Templates leave out an answer's thinking, or write its calls anew. Computed ahead, the "
+        "next turn starts at once. Any request ends that work. false leaves the machine at rest.",
     ),
     nested_option(
         "scheduler",

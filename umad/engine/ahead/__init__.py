@@ -10,7 +10,8 @@ begins with its own words.
     reader       AheadReader: makes them on a thread of its own
     desk         AheadDesk: the step thread's part: when they are computed, and when not
 
-Nobody asked for this work: any arrival ends it, nobody is told of it or charged for it, and there is
-one at a time. Its cells belong to the chat's owner, salt and session, and are forgotten with them.
+Nobody asked for this work: any arrival ends it, nobody is told of it or charged for it, and there
+is one at a time. Its cells belong to the chat's owner, salt and session, and are forgotten with
+them.
 Not: deciding what stays in the pool (the scheduler).
 """
