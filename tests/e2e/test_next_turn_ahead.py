@@ -23,7 +23,7 @@ BEGINNING, END = b"{% for message in messages %}", b"assistant\\n' }}{% endif %}
 # The answer begins with a thought, and the history shows none.
 THINKS = (
     "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n<think>\n{# </think>%s #}"
+    "<|im_start|>assistant\n<think>\n{# </think>ROOM #}"
 )
 QUESTION = ChatMessage(role="user", content="On which shelf is the tea? " * 4)
 # The next turn needs its own words, and what the template writes around them.
@@ -37,9 +37,9 @@ def thinking_daemon(*arguments: str) -> Iterator[LiveDaemon]:
     data = nano.path().read_bytes()
     begin = data.index(BEGINNING)
     end = data.index(END, begin) + len(END)
-    room = end - begin - len(THINKS % "")
+    room = end - begin - len(THINKS.replace("ROOM", ""))
     path = folder / "thinker.gguf"
-    path.write_bytes(data[:begin] + (THINKS % (room * " ")).encode() + data[end:])
+    path.write_bytes(data[:begin] + THINKS.replace("ROOM", room * " ").encode() + data[end:])
     try:
         with live_daemon(folder, str(path), "--ctx-size", "4096", *arguments) as one:
             yield one

@@ -56,6 +56,10 @@ def ps(socket: str | None, *, as_json: bool) -> None:
         console.print(_table(_REQUEST_COLUMNS, sessions))
     else:
         console.print("nothing runs")
+    for model in models:
+        for change in model.get("prompt_changes") or ():
+            app, token = printable(change["app"]), change["token"]
+            console.print(f"{app}: prompt changes at token {token} each turn ({model['name']})")
 
 
 async def _look(client: Service) -> tuple[ListedRows, ListedRows]:

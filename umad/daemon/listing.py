@@ -12,6 +12,7 @@ from umad.daemon.engine import Engine
 from umad.daemon.engine_state import EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.protocol.lifecycle import LifecycleState as LifecycleState
+from umad.protocol.link import StepStats
 
 # A request with n completions shows the state of the completion that is furthest.
 _FURTHEST = (
@@ -104,8 +105,14 @@ def _all_facts(engine: Engine) -> Mapping[str, Any]:
         "restarts": engine.restarts,
         "live": len(engine.journal),
         "waiting": engine.journal.n_waiting,
+        "prompt_changes": [] if engine.stats is None else _prompt_changes(engine.stats),
         "error": None if error is None else {"code": error.code, "message": error.message},
     }
+
+
+def _prompt_changes(stats: StepStats) -> list[dict[str, Any]]:
+    """The apps whose prompts change early from turn to turn, so that little of them is reused."""
+    return [{"app": app, "token": token} for app, token in sorted(stats.prompt_changes.items())]
 
 
 def describe_generation(

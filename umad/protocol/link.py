@@ -252,6 +252,8 @@ class StepStats:
     copied_rows_total: int = 0
     # Why requests wait, in words, by rid; None where that was reported a moment ago.
     waits: Mapping[int, str] | None = None
+    # The token at which the prompts of an app change from turn to turn, by the app's name.
+    prompt_changes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

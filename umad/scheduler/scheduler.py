@@ -27,6 +27,7 @@ from umad.scheduler.memory.rent import Rent
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.session_saving import SessionSaver
+from umad.scheduler.prompt_changes import PromptChanges
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.queue.placement import Placer
 from umad.scheduler.queue.token_counters import GENERATED_WEIGHT, TokenCounters
@@ -98,6 +99,7 @@ class Scheduler:
         self._freight = freight
         self._placer = placer
         self._rent = rent
+        self._changes = PromptChanges()
         self._last_plan = StepPlan()
         self._planned_ns = 0
 
@@ -120,6 +122,8 @@ class Scheduler:
         self._entries[admission.rid] = entry
         if not entry.ahead:
             entry.account = self._counters[entry.lane].enter(entry.owner, entry.app)
+            prompt = admission.tokens[: admission.n_prompt]
+            self._changes.note(entry.owner, entry.app, prompt)
         self._waiting.add(entry)
         self._saver.look_up(entry, now_ns)
         self._placer.may_place = True
@@ -324,6 +328,7 @@ class Scheduler:
             saved=self._saver.n_saved,
             prompt_tokens_total=self._placer.prompt_tokens + self.embeds.tokens_total,
             cached_tokens_total=self._placer.cached_tokens,
+            prompt_changes=self._changes.found,
         )
 
     def _end(self, entry: ScheduledRequest, event: RequestEvent, reason: FinishReason) -> Finished:

@@ -120,6 +120,7 @@ class StepTally:
             sampled_total=sampled,
             copied_rows_total=copied,
             waits=waits,
+            prompt_changes=now.prompt_changes,
         )
         self._clear()
         return stats
