@@ -142,7 +142,9 @@ def test_wherever_a_short_span_changes_it_is_found_there(
 ) -> None:
     before, after = words(seed, head), words(seed + 1, 1200)
     # The first tokens of the spans differ for certain.
-    spans = [np.concatenate([[40_000 + at], words(seed + 2 + at, n)]) for at, n in enumerate(stamps)]
+    spans = [
+        np.concatenate([[40_000 + at], words(seed + 2 + at, n)]) for at, n in enumerate(stamps)
+    ]
     prompts = [np.concatenate([before, span, after]).astype(np.int32) for span in spans]
 
     assert noted(*prompts).found == {"agent": head}

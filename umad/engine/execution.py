@@ -4,6 +4,7 @@ Not: how llama.cpp does it (`decode_runner`), sampling, or the scheduler's books
 thread.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -116,6 +117,22 @@ class NoStreams:
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
         """Returns nothing: no plan has a prefill sequence."""
         return ()
+
+
+class Guardable(Protocol):
+    """The part of a completion that tells whose work its rows are."""
+
+    guarded: bool
+
+
+def background_rows(plan: StepPlan, streams: Mapping[int, Guardable]) -> int:
+    """How many rows of the plan are background work. What has no stream is computed ahead."""
+    count = sum([not streams[piece.rid].guarded for piece in plan.decode])
+    for piece in plan.prefill:
+        stream = streams.get(piece.rid)
+        if stream is None or not stream.guarded:
+            count += piece.n_tokens
+    return count
 
 
 def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> int:

@@ -130,6 +130,10 @@ def _are_lanes(value: Any) -> bool:
     )
 
 
+def _are_places(value: Any) -> bool:
+    return type(value) is dict and all(map(_is_text, value)) and all(map(_is_count, value.values()))
+
+
 def _are_waits(value: Any) -> bool:
     if value is None:
         return True
@@ -211,6 +215,7 @@ _PARTS: dict[type, Mapping[str, Check]] = {
         "coreless_ms": _is_time_ms,
         "waiting": _are_lanes,
         "waits": _are_waits,
+        "prompt_changes": _are_places,
     },
 }
 _CHECKS: dict[type, Mapping[str, Check]] = {

@@ -137,8 +137,9 @@ class AheadDesk:
         )
         self._live = self._last
 
-    def __bool__(self) -> bool:
-        """True if a prompt waits to be computed."""
+    @property
+    def has_prompt(self) -> bool:
+        """Whether a prompt waits to be computed."""
         return self._waiting is not None
 
     def _goes_on(self, admission: Submission, asked: AskedTurn) -> bool:

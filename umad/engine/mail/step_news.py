@@ -75,6 +75,19 @@ class News:
             or self.stats is not None
         )
 
+    def progress(self, stream: CompletionStream | None, done_tokens: int) -> None:
+        """Tell how much of a prompt is computed. What has no stream is computed ahead, and nobody
+        hears of it.
+        """
+        if stream is None:
+            return
+        # A resumed or preempted stream computes tokens beyond its prompt again; they are no
+        # progress.
+        done_tokens = min(done_tokens, stream.n_prompt)
+        self.prefilled.append(
+            Prefilled(rid=stream.rid, done_tokens=done_tokens, total_tokens=stream.n_prompt)
+        )
+
 
 def rejection(rid: int, error: UmadError) -> Rejected:
     """The message for a completion that ends with an error of its own."""

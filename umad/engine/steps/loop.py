@@ -12,7 +12,7 @@ from umad.engine.ahead.desk import AheadDesk
 from umad.engine.backend import EmbedRunner
 from umad.engine.board.seat import BoardSeat
 from umad.engine.embedding.desk import EmbedDesk
-from umad.engine.execution import StepRunner, bytes_moved_by, no_decode
+from umad.engine.execution import StepRunner, background_rows, bytes_moved_by, no_decode
 from umad.engine.facts import StepTraffic
 from umad.engine.logits.readers import Readers
 from umad.engine.mail.step_mail import (
@@ -37,7 +37,6 @@ from umad.protocol.link import (
     Choose,
     FromEngine,
     Pause,
-    Prefilled,
     Resume,
     SetLane,
     Stop,
@@ -113,7 +112,7 @@ class StepLoop:
         self._at_rest = at_rest
         self._embeds = EmbedDesk(scheduler.embeds, embedder, emit)
         self._forgetting = ForgetDesk(emit)
-        self._ahead = ahead or AheadDesk(scheduler, put=None, lane="")
+        self._ahead = AheadDesk(scheduler, put=None, lane="") if ahead is None else ahead
 
     def is_guarded(self, rid: int) -> bool:
         """True if a live completion is in a guarded lane. Any thread: it is a single look-up."""
@@ -133,7 +132,7 @@ class StepLoop:
             if self._drawing:
                 for sampled in self._drawing.late(news):
                     self._take(sampled, news)
-            if self._ahead and not self._streams and not self._stopping:
+            if self._ahead.has_prompt and not self._streams:
                 self._ahead.begin(began_ns)
             neighbours = self._seat.others(began_ns)
             if neighbours is not NOBODY:
@@ -306,8 +305,8 @@ class StepLoop:
             self._totals.cuts += 1
         elif decoded.outcome == "done":
             for piece in plan.prefill:
-                self._note_progress(piece.rid, piece.start + piece.n_tokens, news)
-        n_background = self._count_background(plan)
+                news.progress(self._streams.get(piece.rid), piece.start + piece.n_tokens)
+        n_background = background_rows(plan, self._streams)
         news.carried = n_background > 0 or plan.embed is not None or house.copied_bytes > 0
         # A completion that was let go since the last step gave its cells back, so statistics are
         # sent at once. Otherwise tokens do not wait for statistics. A first token must wait least:
@@ -336,8 +335,7 @@ class StepLoop:
         last = News()
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, last)
-            # What was computed ahead brings no news, and yet other cells are in use now.
-            is_due = is_due or finished.rid < 0
+            is_due = is_due or finished.rid < 0  # cells are in use, though it is no news
         if last or is_due or decoded.outcome == "cut":
             # A cut brought no tokens, so its time must not be counted with that of steps which did.
             last.stats = self._tell(now_ns)
@@ -360,25 +358,6 @@ class StepLoop:
             news.rejected.append(rejection(finished.rid, stream.error))
         else:
             news.ended.append((finished, stream))
-
-    def _note_progress(self, rid: int, done_tokens: int, news: News) -> None:
-        stream = self._streams.get(rid)
-        if stream is None:
-            return
-        n_prompt = stream.n_prompt
-        # A resumed or preempted stream computes tokens beyond its prompt again; they are no
-        # progress.
-        done_tokens = min(done_tokens, n_prompt)
-        news.prefilled.append(Prefilled(rid=rid, done_tokens=done_tokens, total_tokens=n_prompt))
-
-    def _count_background(self, plan: StepPlan) -> int:
-        streams = self._streams
-        count = sum([not streams[piece.rid].guarded for piece in plan.decode])
-        for piece in plan.prefill:
-            stream = streams.get(piece.rid)  # None for what is computed ahead
-            if stream is None or not stream.guarded:
-                count += piece.n_tokens
-        return count
 
     def _standing(self, now_ns: int) -> SchedulerSnapshot:
         """The scheduler's counts. They are counted again once they are older than `STANDING_NS`, or
