@@ -78,7 +78,7 @@ def user(text: str) -> ChatMessage:
 
 def is_prefix(ahead: NDArray[np.int32] | None, prompt: NDArray[np.int32]) -> bool:
     assert ahead is not None
-    return ahead.tolist() == prompt[: ahead.size].tolist()
+    return bool(np.array_equal(ahead, prompt[: ahead.size]))
 
 
 @pytest.mark.parametrize("question", ["Thanks!", "\n\n1", "</think>", "<|im_end|>"])

@@ -2,10 +2,10 @@
 
 A line with the time, or with a number of the request, near the head of a prompt costs all that
 follows it: a prefix ends at the first token that differs. No list of such lines is complete, so the
-prompts themselves tell. Two prompts of one app that agree up to a token, differ in a short span, and
-then have most of their words in common again, differ by such a line. Words are compared by content
-and not by place, because the span may be some tokens longer in one of them: digests of a few
-consecutive tokens, of which one in `EVERY` is looked at, chosen by its own value.
+prompts themselves tell. Two prompts of one app that agree up to a token, differ in a short span,
+and then have most of their words in common again, differ by such a line. Words are compared by
+content and not by place, because the span may be some tokens longer in one of them: digests of a
+few consecutive tokens, of which one in `EVERY` is looked at, chosen by its own value.
 
 Not: what to do about it; people who see it in `umad ps` can tell their app.
 Pure; owner: the step thread.
