@@ -88,7 +88,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         text_tokens=model.facts.text_tokens,
         text_bound=model.facts.text_bound,
         # A model with states can go on only from places where its state was saved.
-        marks_turns=model.facts.state_bytes > 0,
+        marks_turns=model.facts.shares_at == "states",
         reads_ahead=options.engine.read_ahead,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -112,7 +112,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
 
     scheduler = _scheduler(options, model, traffic)
     reader = AheadReader(
-        make=NextPrompts(vocab, template, has_states=model.facts.state_bytes > 0).after,
+        make=NextPrompts(vocab, template, has_states=model.facts.shares_at == "states").after,
         found=lambda turn, ids: inbox.put(AheadMail(turn=turn, ids=ids)),
     )
     loop = StepLoop(
