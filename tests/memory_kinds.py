@@ -368,8 +368,8 @@ MORE_KINDS: Mapping[str, Kind] = {
 }
 
 
-def write(path: Path, kind: str, *, seed: int = 0) -> Path:
-    """The model of a kind of memory."""
+def write(path: Path, kind: str, *, seed: int = 0, template: str | None = None) -> Path:
+    """The model of a kind of memory. template: of its chats."""
     shape = {**KINDS, **MORE_KINDS}[kind]
     writer = GGUFWriter(path, shape.architecture)
     writer.add_name(f"random {kind}")
@@ -388,6 +388,8 @@ def write(path: Path, kind: str, *, seed: int = 0) -> Path:
     for name, value in shape.keys.items():
         _add(writer, f"{shape.architecture}.{name}", value)
     _add_vocabulary(writer)
+    if template is not None:
+        writer.add_chat_template(template)
     for name, size in _tensors(shape):
         writer.add_tensor(name, _random(name, size, seed, shape.head_norm))
     writer.write_header_to_file()

@@ -3,12 +3,13 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests import memory_kinds
 from tests.live import LiveDaemon, Stream, collect, live_daemon, wait_until
 from umad import nano
 from umad.chat.events import Content, Reasoning
@@ -19,6 +20,12 @@ from umad.constraint import Constraint
 from umad.conversation import ChatMessage, ChatOptions
 from umad.request import GenerateRequest, SamplingParams
 
+# Its tokens are letters, and the ends of turns.
+LETTERS = (
+    "{% for m in messages %}<s>{{m.role}}\n{{m.content}}</s>{% endfor %}<s>assistant\n<think>\n"
+    "{# </think> #}"
+)
+HYBRID = "delta net"
 BEGINNING, END = b"{% for message in messages %}", b"assistant\\n' }}{% endif %}"
 # The answer begins with a thought, and the history shows none.
 THINKS = (
@@ -30,16 +37,28 @@ QUESTION = ChatMessage(role="user", content="On which shelf is the tea? " * 4)
 OWN_TOKENS = 24
 
 
-@contextmanager
-def thinking_daemon(*arguments: str) -> Iterator[LiveDaemon]:
+def write_thinker(path: Path) -> Path:
     """nano with another template of the same length, so that its file stays a GGUF."""
-    folder = Path(tempfile.mkdtemp(prefix="umad-", dir="/tmp"))
     data = nano.path().read_bytes()
     begin = data.index(BEGINNING)
     end = data.index(END, begin) + len(END)
     room = end - begin - len(THINKS.replace("ROOM", ""))
-    path = folder / "thinker.gguf"
     path.write_bytes(data[:begin] + THINKS.replace("ROOM", room * " ").encode() + data[end:])
+    return path
+
+
+def write_hybrid(path: Path) -> Path:
+    """A model with states, which means nothing."""
+    return memory_kinds.write(path, HYBRID, template=LETTERS)
+
+
+@contextmanager
+def thinking_daemon(
+    *arguments: str, write: Callable[[Path], Path] = write_thinker
+) -> Iterator[LiveDaemon]:
+    """A daemon on a model that thinks."""
+    folder = Path(tempfile.mkdtemp(prefix="umad-", dir="/tmp"))
+    path = write(folder / "thinker.gguf")
     try:
         with live_daemon(folder, str(path), "--ctx-size", "4096", *arguments) as one:
             yield one
@@ -152,3 +171,23 @@ def test_it_is_not_computed_where_it_is_turned_off() -> None:
     assert first.done is not None
     assert second.done is not None
     assert second.done.usage.cached_tokens <= first.done.usage.prompt_tokens
+
+
+def test_a_hybrid_goes_on_from_the_end_of_what_was_computed_ahead() -> None:
+    """Its state is that of all the tokens before, so a prefix in the middle would be of no use."""
+    with thinking_daemon(write=write_hybrid) as daemon:
+        first = ask(daemon, QUESTION)
+        wait_until(lambda: cells_kept(daemon) > cells_of(first), what="what is computed ahead")
+        second = ask(daemon, *second_turn(first))
+    with thinking_daemon("--no-read-ahead", write=write_hybrid) as daemon:
+        assert ask(daemon, QUESTION).text == first.text
+        cold = ask(daemon, *second_turn(first))
+
+    assert first.done is not None
+    assert second.done is not None
+    assert cold.done is not None
+    usage = second.done.usage
+    assert usage.cached_tokens > first.done.usage.prompt_tokens + 40
+    assert usage.prompt_tokens - usage.cached_tokens <= len("user\nThanks!assistant\n<think>\n") + 4
+    assert cold.done.usage.cached_tokens <= first.done.usage.prompt_tokens
+    assert second.text == cold.text
