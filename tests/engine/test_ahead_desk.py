@@ -36,7 +36,8 @@ class Engine:
         self, asked: AskedTurn | None = ASKED, *, session: str | None = None, app: str = "app"
     ) -> int:
         self._rid += 1
-        self.desk.arrived(
+        self.desk.give_way()
+        self.desk.admitted(
             Submission(
                 rid=self._rid,
                 tokens=TOKENS[:50],

@@ -54,9 +54,8 @@ class AheadDesk:
         self._n_arrivals = 0
         self._first_questions: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def arrived(self, admission: Submission, asked: AskedTurn | None) -> None:
-        """A request has come, with the chat that it is about."""
-        self.give_way()
+    def admitted(self, admission: Submission, asked: AskedTurn | None) -> None:
+        """A request is live, and asked about a chat."""
         if self._put is None or asked is None or admission.leaves_nothing:
             return
         if self._goes_on(admission, asked):

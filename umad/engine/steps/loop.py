@@ -232,13 +232,14 @@ class StepLoop:
 
     def _admit(self, arrival: Arrival, news: News) -> None:
         admission = self._forgetting.arriving(arrival.admission)
-        self._ahead.arrived(admission, arrival.turn)
+        self._ahead.give_way()
         try:
             self._scheduler.submit(admission, self._now_ns())
         except UmadError as error:
             news.rejected.append(rejection(arrival.admission.rid, error))
             return
         self._streams[arrival.admission.rid] = arrival.stream
+        self._ahead.admitted(admission, arrival.turn)
         self._readers.admitted(arrival.stream, self._now_ns())
         self._last_standing = None
         self._show_standing()
