@@ -251,3 +251,147 @@ def test_a_tool_whose_schema_names_no_arguments_may_be_given_any_or_none(family:
     assert accepts(lark, tagged(family, a="1", b="two"))
     assert accepts(none, tagged(family))
     assert not accepts(none, tagged(family, a="1"))
+
+
+# The families whose arguments have a notation of their own, and one argument in it.
+NOTATIONS: dict[Family, tuple[str, str]] = {
+    "gemma4": (
+        "<|tool_call>call:order{{{}}}<tool_call|>",
+        'note:<|"|>a "b"\n{{c}}<|"|>,size:<|"|>large<|"|>,count:3,extras:[<|"|>small<|"|>]',
+    ),
+    "function_gemma": (
+        "<start_function_call>call:order{{{}}}<end_function_call>",
+        (
+            'note:<escape>a "b"\n{{c}}<escape>,size:<escape>large<escape>,count:3,'
+            "extras:[<escape>small<escape>]"
+        ),
+    ),
+    "lfm2": (
+        "<|tool_call_start|>[order({})]<|tool_call_end|>",
+        'note="a \\"b\\"\\n{{c}}", size="large", count=3, extras=["small"]',
+    ),
+    "minimax_m3": (
+        f'{NS}<tool_call>\n{NS}<invoke name="order">{{}}{NS}</invoke>\n{NS}</tool_call>',
+        (
+            f'{NS}<note>a "b"\n{{{{c}}}}{NS}</note>{NS}<size>large{NS}</size>'
+            f"{NS}<count>3{NS}</count>{NS}<extras>{NS}<item>small{NS}</item>{NS}</extras>"
+        ),
+    ),
+    "deepseek_v4": (
+        (
+            f'<{DSML}tool_calls>\n<{DSML}invoke name="order">\n{{}}</{DSML}invoke>\n'
+            f"</{DSML}tool_calls>"
+        ),
+        (
+            f'<{DSML}parameter name="note" string="true">a "b"\n{{{{c}}}}</{DSML}parameter>\n'
+            f'<{DSML}parameter name="size" string="true">large</{DSML}parameter>\n'
+            f'<{DSML}parameter name="count" string="false">3</{DSML}parameter>\n'
+            f'<{DSML}parameter name="extras" string="false">["small"]</{DSML}parameter>\n'
+        ),
+    ),
+    "kimi_k3": (
+        (
+            '<|close|>response<|sep|><|open|>tools<|sep|><|open|>call tool="order" index="1"<|sep|>'
+            "{}<|close|>call<|sep|><|close|>tools<|sep|>"
+        ),
+        (
+            '<|open|>argument key="note" type="string"<|sep|>a "b"\n{{c}}<|close|>argument<|sep|>'
+            '<|open|>argument key="size" type="string"<|sep|>large<|close|>argument<|sep|>'
+            '<|open|>argument key="count" type="number"<|sep|>3<|close|>argument<|sep|>'
+            '<|open|>argument key="extras" type="array"<|sep|>["small"]<|close|>argument<|sep|>'
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", NOTATIONS)
+def test_arguments_in_a_notation_of_their_own_keep_to_their_schema(family: Family) -> None:
+    around, arguments = NOTATIONS[family]
+    lark = call_grammar(
+        ChatFormat(family=family, takes_tools=True), (ORDER,), as_text, several=False
+    )
+    good = around.format(arguments.format())
+
+    assert accepts(lark, good)
+    assert not accepts(lark, good.replace("3", "12"))
+    assert not accepts(lark, good.replace("small", "tall"))
+    assert not accepts(lark, good.replace("large", "tall"))
+    assert not accepts(lark, around.format(""))
+    reader = ReplyReader(ChatFormat(family=family, takes_tools=True), tools=[ORDER])
+    assert summary([*reader.push(good), *reader.finish()])["calls"] == [
+        ["order", {"note": 'a "b"\n{c}', "size": "large", "count": 3, "extras": ["small"]}]
+    ]
+
+
+TREE = Tool(
+    name="plant",
+    parameters={
+        "type": "object",
+        "properties": {
+            "root": {"$ref": "#/$defs/Node"},
+            "odd": {"anyOf": [{"type": "null"}, {"type": "object"}]},
+        },
+        "$defs": {
+            "Node": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "nodes": {"type": "array", "items": {"$ref": "#/$defs/Node"}},
+                },
+                "required": ["name"],
+            }
+        },
+    },
+)
+TREES: dict[Family, tuple[str, ...]] = {
+    "gemma4": (
+        "<|tool_call>call:plant{}<tool_call|>",
+        (
+            '<|tool_call>call:plant{root:{name:<|"|>a<|"|>,nodes:[{name:<|"|>b<|"|>},'
+            '{name:<|"|>c<|"|>,nodes:[]}]}}<tool_call|>'
+        ),
+        '<|tool_call>call:plant{odd:{any:[1,{thing:<|"|>x<|"|>}],b:true}}<tool_call|>',
+        "<|tool_call>call:plant{odd:null}<tool_call|>",
+    ),
+    "minimax_m3": (
+        (
+            f'{NS}<tool_call>\n{NS}<invoke name="plant">{NS}<root>{NS}<name>a{NS}</name>{NS}<nodes>'
+            f"{NS}<item>{NS}<name>b{NS}</name>{NS}</item>{NS}</nodes>{NS}</root>{NS}</invoke>\n"
+            f"{NS}</tool_call>"
+        ),
+    ),
+    "lfm2": (
+        '<|tool_call_start|>[plant(root={"name": "a", "nodes": [{"name": "b"}]})]<|tool_call_end|>',
+    ),
+}
+
+
+@pytest.mark.parametrize("family", TREES)
+def test_a_schema_that_refers_to_itself_can_be_forced(family: Family) -> None:
+    lark = call_grammar(
+        ChatFormat(family=family, takes_tools=True), (TREE,), as_text, several=False
+    )
+
+    for text in TREES[family]:
+        assert accepts(lark, text), text
+        reader = ReplyReader(ChatFormat(family=family, takes_tools=True), tools=[TREE])
+        assert len(summary([*reader.push(text), *reader.finish()])["calls"]) == 1
+
+
+@pytest.mark.parametrize("family", ["gemma4", "function_gemma", "mistral_args", "glm"])
+def test_several_calls_may_stand_one_behind_the_other(family: Family) -> None:
+    format_ = ChatFormat(family=family, takes_tools=True)
+    lark = call_grammar(format_, (WEATHER,), as_text, several=True)
+    text = CALLS[family] * 2
+
+    assert accepts(lark, text)
+    reader = ReplyReader(format_)
+    assert len(summary([*reader.push(text), *reader.finish()])["calls"]) == 2
+
+
+def test_glm_may_write_its_tags_with_no_lines_between_them() -> None:
+    lark = call_grammar(
+        ChatFormat(family="glm", takes_tools=True), (WEATHER,), as_text, several=False
+    )
+
+    assert accepts(lark, CALLS["glm"].replace("\n", ""))

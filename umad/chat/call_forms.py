@@ -121,7 +121,10 @@ LAYOUT: Mapping[Family, tuple[str, ...]] = {
     "ernie": ("<response>", "</response>"),
 }
 # Ordinary words around the whole answer. Elsewhere they belong to it.
-AROUND: Mapping[Family, tuple[str, str]] = {"hunyuan": ("<answer>", "</answer>")}
+AROUND: Mapping[Family, tuple[str, str]] = {
+    "hunyuan": ("<answer>", "</answer>"),
+    "granite": ("<response>", "</response>"),
+}
 
 
 def call_form(format_: ChatFormat, *, fenced: bool = False) -> CallForm | None:

@@ -1,6 +1,9 @@
 """Renders chat messages to the text of a prompt, by the template in the model's file.
 
     chat_template     ChatTemplate: messages and tools to text
+    family_turns      turns shaped as one family's template expects them
+    template_values   turns and tools as templates know them
+    thinking_variables  how much to think, in the template's own variables
     turn_forms        the same turns in an order that stricter templates take
     turn_ends         the places in a rendered chat up to which its next turn agrees
     turn_marks        the tokens of these places

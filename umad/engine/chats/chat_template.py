@@ -11,16 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from umad.chat.call_ids import numbered
 from umad.chat.formats import ChatFormat, format_of
 from umad.conversation import ChatMessage, ChatOptions
-from umad.engine.chats.past_calls import arguments_of, arguments_text, in_words
+from umad.engine.chats.family_turns import (
+    call_words,
+    family_turns,
+    message_shape,
+    with_answer_begun,
+)
+from umad.engine.chats.past_calls import in_words
 from umad.engine.chats.template_program import (
     MessagesRefused,
     Renderer,
     TemplateFailed,
     to_json,
 )
+from umad.engine.chats.template_values import guarded, offers_tools, tool_values, turn_values
+from umad.engine.chats.thinking_variables import ThinkingVariables
 from umad.engine.chats.turn_ends import (
     NEXT_TURN,
     TurnEnd,
@@ -74,6 +81,12 @@ class ChatTemplate:
         # The family that the template belongs to.
         self.format: ChatFormat = format_of(source)
         self._specials = {"bos_token": bos_text, "eos_token": eos_text}
+        family = self.format.family
+        self._call_words = call_words(family, source or "")
+        self._shaped = message_shape(family, source or "")
+        self._thinking = ThinkingVariables(
+            source or "", is_harmony=family == "harmony", is_refused=self._is_refused
+        )
         self._renderer: Renderer | None = None
         self._finds_no_ends = False
         self._flaw = ""
@@ -108,7 +121,7 @@ class ChatTemplate:
         options = options or ChatOptions()
         asking = messages[:-1] if options.continue_final else messages
         is_asked = bool(asking) and asking[-1].role == "user"
-        if _offers_tools(options) and not self.format.takes_tools:
+        if offers_tools(options) and not self.format.takes_tools:
             messages = _told_of_tools(in_words(messages), options)
         begun = messages[-1] if options.continue_final else None
         turns = messages[:-1] if begun is not None else messages
@@ -140,7 +153,7 @@ class ChatTemplate:
         call = answer.tool_calls[0].id if answer.tool_calls else None
         words = ChatMessage(role=role, content=unknown_words(), tool_call_id=call)
         turns: Sequence[ChatMessage] = (*messages, answer, words)
-        if _offers_tools(options) and not self.format.takes_tools:
+        if offers_tools(options) and not self.format.takes_tools:
             turns = _told_of_tools(in_words(turns), options)
         try:
             _, text = self._text(turns, options, guard)
@@ -180,7 +193,7 @@ class ChatTemplate:
         last: tuple[_Form, str] | None = None
         knows_calls = self.format.takes_tools
         began_s = time.monotonic()
-        has_tools = _offers_tools(options)
+        has_tools = offers_tools(options)
         for form in _forms(tuple(turns), knows_calls=knows_calls, has_tools=has_tools):
             try:
                 text = self._run(form, options, guard)
@@ -215,16 +228,41 @@ class ChatTemplate:
 
     def _run(self, form: "_Form", options: ChatOptions, guard: Guard) -> str:
         assert self._renderer is not None
-        turns = numbered(form.turns) if self.format.family == "kimi" else form.turns
-        tools = _tools(options, guard)
+        family = self.format.family
+        words = self._call_words
+        messages = [
+            turn_values(turn, guard, objects=form.objects, words=words)
+            for turn in family_turns(family, form.turns)
+        ]
+        tools = tool_values(options, guard)
+        variables = self._thinking.of(options.template_kwargs, options.thinking_tokens)
         values: dict[str, Any] = {
-            **_guarded(options.template_kwargs, guard),
-            "messages": [_turn(turn, guard, objects=form.objects) for turn in turns],
+            **guarded(variables, guard),
+            "messages": self._shaped(messages),
             "add_generation_prompt": True,
             "tools": tools or [] if form.lists_tools else tools,
             **self._specials,
         }
-        return self._renderer.render(values)
+        return with_answer_begun(family, self._renderer.render(values))
+
+    def _is_refused(self, variables: Mapping[str, Any]) -> bool:
+        """Whether an ordinary chat is refused with these variables, and is not without them."""
+        assert self._renderer is not None
+        chat: dict[str, Any] = {
+            "messages": [{"role": "user", "content": "Hello."}],
+            "add_generation_prompt": True,
+            "tools": None,
+            **self._specials,
+        }
+        for values, is_refused in (({**chat, **variables}, True), (chat, False)):
+            try:
+                self._renderer.render(values)
+            except MessagesRefused:
+                continue
+            except TemplateFailed:
+                return False
+            return not is_refused
+        return False
 
     def _begun(self, text: str, begun: ChatMessage | None, guard: Guard) -> Rendered:
         """Add the part of the answer that exists already to `text`."""
@@ -283,10 +321,6 @@ def _forms(turns: Sequence[ChatMessage], *, knows_calls: bool, has_tools: bool) 
             yield replace(first, objects=False)
 
 
-def _offers_tools(options: ChatOptions) -> bool:
-    return bool(options.tools) and options.tool_choice != "none"
-
-
 # The words of Hermes' and Qwen's templates, for models whose template cannot name tools.
 _TOOLS_TOLD = """# Tools
 
@@ -303,64 +337,10 @@ For each function call, return a JSON object with its name and arguments within 
 
 def _told_of_tools(messages: Sequence[ChatMessage], options: ChatOptions) -> list[ChatMessage]:
     """Put the tools into the system turn."""
-    tools = "\n".join(to_json(tool) for tool in _tools(options, str) or ())
+    tools = "\n".join(to_json(tool) for tool in tool_values(options, str) or ())
     told = _TOOLS_TOLD.format(tools=tools)
     turns = list(messages)
     if turns and turns[0].role == "system":
         first = turns.pop(0)
         told = f"{first.content}\n\n{told}"
     return [ChatMessage(role="system", content=told), *turns]
-
-
-def _turn(turn: ChatMessage, guard: Guard, *, objects: bool) -> dict[str, Any]:
-    """Write a turn as templates know it. A field that is not set is left out."""
-    values: dict[str, Any] = {"role": guard(turn.role), "content": guard(turn.content)}
-    for name in ("name", "tool_call_id"):
-        if (given := getattr(turn, name)) is not None:
-            values[name] = guard(given)
-    if turn.reasoning is not None:
-        # Qwen and DeepSeek use the first name, gpt-oss the second.
-        values["reasoning_content"] = values["thinking"] = guard(turn.reasoning)
-    if turn.tool_calls:
-        values["tool_calls"] = [
-            {
-                "type": "function",
-                "id": guard(call.id or ""),
-                "function": {
-                    "name": guard(call.name),
-                    "arguments": _arguments(call.arguments, guard, objects=objects),
-                },
-            }
-            for call in turn.tool_calls
-        ]
-    return values
-
-
-def _arguments(text: str, guard: Guard, *, objects: bool) -> Any:
-    return _guarded(arguments_of(text), guard) if objects else guard(arguments_text(text))
-
-
-def _tools(options: ChatOptions, guard: Guard) -> list[dict[str, Any]] | None:
-    if not _offers_tools(options):
-        return None
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": guard(tool.name),
-                "description": guard(tool.description),
-                "parameters": _guarded(tool.parameters, guard),
-            },
-        }
-        for tool in options.tools
-    ]
-
-
-def _guarded(value: Any, guard: Guard) -> Any:
-    if isinstance(value, str):
-        return guard(value)
-    if isinstance(value, Mapping):
-        return {guard(str(key)): _guarded(one, guard) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_guarded(one, guard) for one in value]
-    return value
