@@ -43,6 +43,11 @@ class CopyCost:
             total_ms += self._cost.prefill.slice_ms(n_slice, at)
         return total_ms
 
+    @property
+    def step_ms(self) -> float:
+        """Milliseconds of a step with next to nothing in it."""
+        return min(self._cost.prefill.at(1), self._cost.decode.at(1))
+
     def is_worth_parking(self, n_tokens: int, *, state_bytes: int = 0) -> bool:
         """Whether copying `n_tokens` out and back is cheaper, by a margin, than computing them.
         state_bytes: bytes of a state that go with them."""

@@ -106,8 +106,8 @@ class StateSaver:
         adds."""
         if n_tokens - since < KEY_TOKENS:
             return False
-        step_ms = self._copying.rebuild_ms(1, start=since)
-        saves_ms = self._copying.rebuild_ms(n_tokens - since + 1, start=since) - step_ms
+        step_ms = self._copying.step_ms
+        saves_ms = self._copying.rebuild_ms(n_tokens - since, start=since) - step_ms
         pays_ms = WORTH * self._copying.bytes_ms(self._checkpoints.state_bytes)
         return saves_ms > (pays_ms + STEP_WORTH * step_ms if ends_slice else pays_ms)
 
