@@ -225,12 +225,15 @@ class _Settling:
 
         # Asking for every size would take a second where states are large.
         memory = file.memory(replace(context, n_cells=GOOD_CELLS))
-        good_bytes = memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs)
-        each_bytes = memory.pool_cell_bytes + n_seqs * memory.seq_cell_bytes
-        work_bytes = file.work_cell_bytes(context)
+        good_bytes = memory.pool_bytes + n_seqs * memory.seq_bytes + memory.working_bytes(n_seqs)
+        kept_bytes = memory.pool_cell_bytes + n_seqs * memory.seq_cell_bytes
+        each_bytes = kept_bytes + file.work_cell_bytes(context)
 
         def context_bytes(n_cells: int) -> int:
-            return good_bytes + round((n_cells - GOOD_CELLS) * (each_bytes + work_bytes))
+            windows = 0
+            if memory.windows is not None:
+                windows = replace(memory.windows, pool_cells=padded(n_cells)).bytes(n_seqs)
+            return good_bytes + round((n_cells - GOOD_CELLS) * each_bytes) + windows
 
         chosen = pool_cells(
             context_bytes,
