@@ -88,6 +88,19 @@ def test_windows_at_their_size_are_what_llama_cpp_allocates(
     model.close()
 
 
+@pytest.mark.parametrize("row", TABLE["models"], ids=lambda row: row["name"])
+def test_only_deepseek_v4_has_cells_that_no_two_sequences_can_share(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    model = model_of(row, tmp_path)
+
+    memory = context_memory(model, replace(OPTIONS, swa_full=False))
+    model.close()
+
+    assert memory is not None
+    assert memory.owns_cells == (row["architecture"] == "deepseek4")
+
+
 def test_there_are_models_with_windows_alone_and_beside_states_in_the_table() -> None:
     assert any(row.get("state_bytes") for row in WITH_WINDOWS)
     assert any(not row.get("state_bytes") for row in WITH_WINDOWS)

@@ -93,6 +93,11 @@ class ContextMemory:
         return self.pool_bytes + windows + n_seqs * self.seq_bytes
 
     @property
+    def owns_cells(self) -> bool:
+        """True if each sequence has its cells for itself, and none can be shared (DeepSeek V4)."""
+        return self.seq_cell_bytes > 0
+
+    @property
     def stream_bytes(self) -> int:
         """Bytes that one more stream costs while there are few."""
         return self.seq_bytes + (0 if self.windows is None else self.windows.seq_bytes)

@@ -180,6 +180,8 @@ class _Settling:
             n_spare = spare_cells(n_cells, self.headers[0])
         context = replace(context, n_cells=n_cells + n_spare)
         memory = file.memory(context)
+        if memory.owns_cells:
+            n_scratch = 0  # nothing can be copied, and each sequence takes the cells of a pool
         why = self.full_because or ""
         few = (settings.max_seqs or FEW_STREAMS) + n_scratch
         if memory.windows is not None and memory.windows.is_whole(few):

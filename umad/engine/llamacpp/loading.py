@@ -168,7 +168,9 @@ def _generator(
     embeds = opened.embeds(n_cells=n_cells, generates=True)
     owns_windows = fitting.context.has_small_windows(model.sliding_window)
     # Without states, a cell of a small window that two sequences hold would never be free again.
-    can_share = states is not None or (not owns_windows and warm.can_share_prefix())
+    # Where sequences have cells of their own, llama.cpp ends the process at a part of one.
+    may_share = not owns_windows and not fitting.memory.owns_cells
+    can_share = states is not None or (may_share and warm.can_share_prefix())
     cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
     parking = _parking(opened, context, fitting, states) if can_share else None
     if fitting.parking is not None and parking is None:
@@ -252,6 +254,8 @@ def _with_full_windows(
 
 def _states(opened: OpenedModel, context: Context, fitting: Fitting) -> StateLayout | None:
     model, shape = opened.model, fitting.context
+    if fitting.memory.owns_cells:
+        return None
     if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
         return None
     layout = states_of(model, context, shape)

@@ -18,7 +18,7 @@ from umad.engine.embedding.facts import (
 from umad.engine.facts import ModelFacts, SharesAt
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp.context_memory import ContextMemory
-from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.context_options import ContextOptions, padded
 from umad.engine.llamacpp.devices import Device, cuts_soon
 from umad.engine.llamacpp.kv_types import GgmlType
 from umad.engine.llamacpp.llama import Model
@@ -107,6 +107,16 @@ class OpenedModel:
             rope=self.rope,
         )
 
+    def _window_cells(self, memory: ContextMemory, n_cells: int, n_seqs: int) -> int:
+        """Cells of the layers with a window; those of one sequence where it has them for itself."""
+        if memory.windows is not None:
+            return memory.windows.cells(n_seqs)
+        window = window_of(self.model, self.header)
+        if window is None or not 0 < memory.seq_cell_bytes < memory.cell_bytes:
+            return n_cells
+        settings = self.options.engine
+        return min(n_cells, padded(window.n_tokens + min(settings.ubatch, settings.batch)))
+
     def facts(
         self,
         embeds: EmbedFacts,
@@ -145,7 +155,7 @@ class OpenedModel:
             kv_cell_bytes=memory.cell_bytes,
             window_cell_bytes=memory.window_cell_bytes,
             window_tokens=model.sliding_window,
-            window_cells=n_cells if memory.windows is None else memory.windows.cells(n_seqs),
+            window_cells=self._window_cells(memory, n_cells, n_seqs),
             state_bytes=memory.state_bytes,
             seq_bytes=memory.stream_bytes,
             context_bytes=memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs),
