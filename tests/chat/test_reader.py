@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umad.chat.call_forms import CALL_FORMS
+from umad.chat.call_forms import AROUND, CALL_FORMS, LAYOUT
 from umad.chat.calls import DEEPSEEK_SEP
 from umad.chat.events import (
     CallArguments,
@@ -21,7 +21,9 @@ from umad.chat.events import (
     merged,
 )
 from umad.chat.formats import FAMILIES, OWN_THINKING, ChatFormat, Family
+from umad.chat.nested_tags import TOKEN as NESTED
 from umad.chat.reader import ReplyReader
+from umad.chat.tagged import DSML
 from umad.conversation import Tool
 
 SAMPLES: dict[str, dict[str, Any]] = json.loads(
@@ -105,6 +107,11 @@ def test_any_division_of_a_reply_gives_the_same_events(data: st.DataObject) -> N
 
 _FRAGMENTS = (
     *(mark for form in CALL_FORMS.values() for mark in form.marks),
+    *(mark for marks in (*LAYOUT.values(), *AROUND.values()) for mark in marks),
+    *("call:f{", "x:", '<|"|>', "f(", "x=", "'", ")", ' index="1"<|sep|>', NESTED, f"{NESTED}</x>"),
+    *(f'{NESTED}<invoke name="f">', f"{NESTED}<x>", f"{NESTED}<item>", f"{NESTED}</item>"),
+    *('<|open|>argument key="x" type="string"<|sep|>', "<|close|>argument<|sep|>"),
+    *(f'<{DSML}invoke name="f">', f'<{DSML}parameter name="x" string="true">'),
     *("<think>", "</think>", "{", "}", "[", "]", '"name"', ":", ",", '"f"', '"arguments"', "{}"),
     *("[ARGS]", "<|message|>", "<|channel|>", "<|call|>", "to=functions.f", DEEPSEEK_SEP, "\n"),
     *("\\", '"', " ", "a", "```json\n", "function", "</function>", "</parameter>", "</arg_key>"),
