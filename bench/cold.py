@@ -28,7 +28,7 @@ Row = NDArray[np.float32]
 Rows = dict[int, Row]
 _BATCH = 512
 # Sizes of slices, beside the largest: what a prompt beside others, and a second turn, is cut into.
-SLICINGS = (500, 96, 20)
+SLICINGS = (500, 333, 150, 64, 20)
 _F16 = 1
 _TIMEOUT_S = 3600.0
 

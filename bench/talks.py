@@ -127,8 +127,10 @@ def tell(
     *,
     rows: Sequence[str],
     progress: Callable[[str], None],
+    told: Callable[[str], None] = lambda _: None,
 ) -> Told:
-    """All repetitions, on running servers; who is asked first changes from row to row."""
+    """All repetitions, on running servers; who is asked first changes from row to row. progress,
+    told: take a line before each turn and one after it."""
     turns: dict[str, dict[str, list[Turn]]] = {
         row: {server.name: [] for server in servers} for row in rows
     }
@@ -139,7 +141,12 @@ def tell(
             for server in running.in_turn(servers, number + at):
                 progress(f"{number + 1}/{len(scripts)}  {row}  {server.name}")
                 talk = talks[server.name]
-                turns[row][server.name].append(talk.turn(row))
+                turn = talk.turn(row)
+                turns[row][server.name].append(turn)
+                told(
+                    f"{number + 1}/{len(scripts)}  {row}, {server.name}: {turn.first_ms:.0f} ms,"
+                    f" {turn.n_prompt - turn.n_cached} of {turn.n_prompt} tokens computed"
+                )
                 if talk.parked is not None:
                     parked.setdefault(row, []).append(talk.parked)
     return Told(turns=turns, parked=parked)

@@ -31,6 +31,7 @@ from bench.talks import EDITED, FIRST, ROWS, Told, pool_cells, script, tell
 from umad.conversation import ChatMessage
 
 CONTENDERS = ("umad", "llama-server")
+_WARMING_WORDS = 1000
 # Of the cold turn's time.
 GOALS = {row: 0.15 if row == EDITED else 0.05 for row in ROWS if row != FIRST}
 
@@ -122,7 +123,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for name in _model_names(options.models):
         path = real_weights.gemma() if name == real_weights.GEMMA else models.path(name)
         with console.status("") as status:
-            of_model, differing = _of_model(path, options, built, status.update)
+            # A long run says what it has found; tables come at its end.
+            lines = Console(stderr=True, soft_wrap=True, style="dim", highlight=False)
+            of_model, differing = _of_model(path, options, built, status.update, lines.print)
         tables += of_model
         wrong += [f"{path.stem}, {one}" for one in differing]
     notes = (
@@ -145,6 +148,7 @@ def _of_model(
     options: argparse.Namespace,
     built: peers.Peers | None,
     progress: Callable[[str], None],
+    told_line: Callable[[str], None],
 ) -> tuple[list[Comparison], list[str]]:
     room = ChatRoom(
         model=path,
@@ -160,7 +164,7 @@ def _of_model(
         servers.append(ServerChats(built, room))
     progress(f"{path.stem}  starts")
     with running.started(servers):
-        factor = _words_per_token(servers[0])
+        factor, *_ = [_words_per_token(server) for server in servers]
         scripts = [
             script(
                 ChatTexts(seed=number, words_per_token=factor),
@@ -175,6 +179,7 @@ def _of_model(
             scripts,
             rows=[row for row in ROWS if row == FIRST or row in options.rows],
             progress=lambda stage: progress(f"{path.stem}  {stage}"),
+            told=told_line,
         )
     times, shares = comparisons(told, title=path.stem, baseline=servers[-1].name)
     asked = questions(told) if options.check else []
@@ -186,16 +191,17 @@ def _of_model(
 
 
 def _words_per_token(server: ChatServer) -> float:
-    """Found by asking for the answer to a text."""
+    """Found by asking for the answers to two texts, which also warm it up: a server that has just
+    started is slow at first, and the cold turn would look worse than it is."""
     few, many = (
         server.turn(
             (ChatMessage(role="user", content=ChatTexts(seed=-1).draw(n)),),
             app="counter",
             session=f"counted-{n}",
         ).n_prompt
-        for n in (1, 201)
+        for n in (1, 1 + _WARMING_WORDS)
     )
-    return 200 / (many - few)
+    return _WARMING_WORDS / (many - few)
 
 
 def _model_names(asked: Sequence[str]) -> list[str]:

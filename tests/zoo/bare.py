@@ -10,8 +10,9 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,45 @@ _BUFFER = re.compile(r"(KV|RS|DSV4 \w+ state) buffer size = +([\d.]+) MiB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Prompts of several turns. long: the first one, and how many tokens may follow it. question:
+    of the second turn. edited: the whole second prompt, after an answer that the model did not
+    give."""
+
+    long: tuple[int, ...]
+    n_long: int
+    question: tuple[int, ...]
+    edited: tuple[int, ...]
+
+    def turn(self, answer: tuple[int, ...]) -> tuple[int, ...]:
+        """The second prompt, after this answer to the first."""
+        return (*self.long, *answer, *self.question)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Greedy tokens of a conversation. after_long: of its first prompt. turn, edited: of its second
+    with the model's own answer and with the other one. The rest: llama.cpp decodes the same where
+    the prompt is cut as a server may cut it, or is an answer's first half, read anew."""
+
+    after_long: tuple[int, ...] = ()
+    turn: tuple[int, ...] = ()
+    edited: tuple[int, ...] = ()
+    agrees_turn: bool = False
+    agrees_edited: bool = False
+    agrees_read_anew: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bare:
     """tokens: greedy, of two prompts. sliced: the first one's when its prompt is computed in two
-    parts; together: both, decoded in one batch. kv_bytes, state_bytes: allocated for a context of
-    the size that was asked for. reason: why there are none of these."""
+    parts; together: both, decoded in one batch. later: of a conversation. kv_bytes, state_bytes:
+    allocated for a context of the size that was asked for. reason: why there are none of these."""
 
     tokens: tuple[tuple[int, ...], ...] = ()
     sliced: tuple[int, ...] = ()
     together: tuple[tuple[int, ...], ...] = ()
+    later: Later = field(default_factory=Later)
     kv_bytes: int = 0
     state_bytes: int = 0
     reason: str = ""
@@ -63,15 +95,29 @@ def prompts(n_vocab: int) -> tuple[tuple[int, ...], ...]:
 
 
 def bare(
-    path: Path, *, n_cells: int, n_seqs: int, ctx_size: int | None = None, swa_full: bool = True
+    path: Path,
+    *,
+    n_cells: int,
+    n_seqs: int,
+    ctx_size: int | None = None,
+    asked: Conversation | None = None,
+    swa_full: bool = True,
 ) -> Bare:
     """What llama.cpp makes of `path`. ctx_size: of the context that decodes, None for none of it;
-    n_cells, n_seqs, swa_full: of the one that is measured."""
-    shape = {"ctx_size": ctx_size, "n_cells": n_cells, "n_seqs": n_seqs, "swa_full": swa_full}
-    asked = json.dumps(shape)
+    asked: a conversation that it decodes there, too; n_cells, n_seqs, swa_full: of the context
+    that is measured."""
+    words = json.dumps(
+        {
+            "ctx_size": ctx_size,
+            "asked": None if asked is None else asdict(asked),
+            "n_cells": n_cells,
+            "n_seqs": n_seqs,
+            "swa_full": swa_full,
+        }
+    )
     try:
         run = subprocess.run(
-            [sys.executable, "-m", "tests.zoo.bare", str(path), asked],
+            [sys.executable, "-m", "tests.zoo.bare", str(path), words],
             capture_output=True,
             text=True,
             errors="replace",
@@ -82,17 +128,28 @@ def bare(
     except subprocess.TimeoutExpired:
         return Bare(reason=f"no answer within {_ONE_S:.0f} s")
     if run.returncode:
-        words = [line for line in run.stderr.splitlines() if line.strip()]
-        return Bare(reason=f"status {run.returncode}: {words[-1][:160] if words else 'no words'}")
+        said = [line for line in run.stderr.splitlines() if line.strip()] or ["no words"]
+        return Bare(reason=f"status {run.returncode}: {said[-1][:160]}")
     found = json.loads(run.stdout)
     return Bare(
         tokens=tuple(tuple(one) for one in found["tokens"]),
         sliced=tuple(found["sliced"]),
         together=tuple(tuple(one) for one in found["together"]),
+        later=_later_in(found["later"]),
         kv_bytes=found["kv_bytes"],
         state_bytes=found["state_bytes"],
         reason=found["reason"],
     )
+
+
+def _later_in(found: dict[str, Any]) -> Later:
+    lists = {name: tuple(found[name]) for name in ("after_long", "turn", "edited")}
+    return Later(**{**found, **lists})
+
+
+def _conversation_in(found: dict[str, Any]) -> Conversation:
+    lists = {name: tuple(found[name]) for name in ("long", "question", "edited")}
+    return Conversation(**{**found, **lists})
 
 
 def context(model: Model, *, n_cells: int, n_seqs: int, swa_full: bool = True) -> Context:
@@ -125,19 +182,25 @@ def _allocated(model: Model, *, n_cells: int, n_seqs: int, swa_full: bool) -> tu
 
 
 def _decoded(
-    within: Context, eog: list[int], asked: tuple[tuple[int, ...], ...], *, parts: int = 1
+    within: Context,
+    eog: list[int],
+    asked: tuple[tuple[int, ...], ...],
+    *,
+    cuts: tuple[int, ...] = (),
+    n_tokens: int = N_TOKENS,
 ) -> tuple[tuple[int, ...], ...]:
-    """Greedy tokens of `asked`, sequence 0 and on, together in every batch; never one of `eog`."""
+    """Greedy tokens of `asked`, sequence 0 and on, together in every batch; never one of `eog`.
+    cuts: where a single prompt is cut."""
     within.clear()
     pending: list[NDArray[np.int32]] = [np.array(one, np.int32) for one in asked]
     at = [0] * len(asked)
     tokens: list[list[int]] = [[] for _ in asked]
-    if parts > 1:
-        (whole,) = pending
-        cut = whole.size // parts
-        _step(within, [whole[:cut]], at)
-        pending, at = [whole[cut:]], [cut]
-    for _ in range(N_TOKENS):
+    for cut in cuts:
+        (rest,) = pending
+        n = cut - at[0]
+        _step(within, [rest[:n]], at)
+        pending, at = [rest[n:]], [cut]
+    for _ in range(n_tokens):
         rows = _step(within, pending, at)
         for seq, part in enumerate(pending):
             at[seq] += part.size
@@ -147,6 +210,27 @@ def _decoded(
             tokens[seq].append(chosen)
             pending[seq] = np.array([chosen], np.int32)
     return tuple(tuple(one) for one in tokens)
+
+
+def _later(within: Context, eog: list[int], asked: Conversation) -> Later:
+    def after(
+        prompt: tuple[int, ...], cuts: tuple[int, ...] = (), n_tokens: int = N_TOKENS
+    ) -> tuple[int, ...]:
+        return _decoded(within, eog, (prompt,), cuts=cuts, n_tokens=n_tokens)[0]
+
+    n, half = len(asked.long), asked.n_long // 2
+    after_long = after(asked.long, n_tokens=asked.n_long)
+    turn, edited = asked.turn(after_long[:N_TOKENS]), asked.edited
+    read_anew = after((*asked.long, *after_long[:half]), n_tokens=asked.n_long - half)
+    answers = after(turn), after(edited)
+    return Later(
+        after_long=after_long,
+        turn=answers[0],
+        edited=answers[1],
+        agrees_turn=after(turn, (n // 2, n - 1, n + N_TOKENS - 1)) == answers[0],
+        agrees_edited=after(edited, (n // 2, n - 1)) == answers[1],
+        agrees_read_anew=read_anew == after_long[half:],
+    )
 
 
 def _step(within: Context, parts: list[NDArray[np.int32]], at: list[int]) -> NDArray[np.float32]:
@@ -167,7 +251,15 @@ def _step(within: Context, parts: list[NDArray[np.int32]], at: list[int]) -> NDA
     return within.logits(len(parts))
 
 
-def _answer(path: str, *, ctx_size: int | None, n_cells: int, n_seqs: int, swa_full: bool) -> Bare:
+def _answer(
+    path: str,
+    *,
+    ctx_size: int | None,
+    asked: dict[str, Any] | None,
+    n_cells: int,
+    n_seqs: int,
+    swa_full: bool,
+) -> Bare:
     try:
         model = Model(path, gpu_layers=0)
         if model.has_encoder or not model.has_decoder:
@@ -178,13 +270,14 @@ def _answer(path: str, *, ctx_size: int | None, n_cells: int, n_seqs: int, swa_f
         alone = context(model, n_cells=ctx_size, n_seqs=1)
         if not alone.has_memory:
             return Bare(reason="it keeps nothing between decodes: it only embeds")
-        asked = prompts(model.n_vocab)
+        two = prompts(model.n_vocab)
         eog = sorted(model.eog_tokens())
         both = context(model, n_cells=ctx_size, n_seqs=2)
         return Bare(
-            tokens=tuple(_decoded(alone, eog, (one,))[0] for one in asked),
-            sliced=_decoded(alone, eog, asked[:1], parts=2)[0],
-            together=_decoded(both, eog, asked),
+            tokens=tuple(_decoded(alone, eog, (one,))[0] for one in two),
+            sliced=_decoded(alone, eog, two[:1], cuts=(len(two[0]) // 2,))[0],
+            together=_decoded(both, eog, two),
+            later=Later() if asked is None else _later(alone, eog, _conversation_in(asked)),
             kv_bytes=kv_bytes,
             state_bytes=state_bytes,
         )
