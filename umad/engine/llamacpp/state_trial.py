@@ -59,8 +59,8 @@ def try_states(
     n_seqs: sequences of the context. A model with cells needs two. batch: the most tokens of a
     decode. token: any token of the model. window_tokens: how far layers with a window look back.
 
-    A model must be able to copy the beginning of a sequence. llama.cpp ends the process where one
-    cannot (DeepSeek V4), and says so beforehand: it is not recurrent, and yet refuses to trim.
+    Not for a model that is neither recurrent nor has small windows. llama.cpp ends the process
+    where the beginning of a sequence cannot be copied (DeepSeek V4), and calls that model neither.
     """
     try:
         return _tried(context, n_seqs, batch, token, window_tokens)
