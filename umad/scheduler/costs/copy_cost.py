@@ -10,6 +10,9 @@ from umad.units import BYTES_PER_MB
 # page has been used).
 FIRST_MS_PER_MB = 0.6
 LEARNING_RATE = 0.2
+# The time of a smaller copy is that of the call. As a rate it would tell of large copies what is
+# not so: nothing of a model with states of a kilobyte was parked ever after.
+LEAST_BYTES = 16 * 1024
 # A copy this many times slower than expected was interrupted. It teaches at most this factor.
 OUTLIER = 4.0
 # Parking must be so many times cheaper than computing again: the copies are made for certain, but
@@ -56,7 +59,7 @@ class CopyCost:
 
     def learn(self, n_bytes: int, ms: float) -> None:
         """Learn that `n_bytes` were copied in `ms`."""
-        if n_bytes <= 0 or ms <= 0:
+        if n_bytes < LEAST_BYTES or ms <= 0:
             return
         rate = ms / n_bytes * BYTES_PER_MB
         if not self._has_learnt:

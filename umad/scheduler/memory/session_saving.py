@@ -256,7 +256,9 @@ class SessionSaver:
         tokens = entry.tokens[: entry.n_tokens - 1]
         matched = common_prefix(saved, tokens)
         if self._residency.needs_states:
-            matched = _last_within(self._saved_states.get(entry.session, ()), matched)
+            states = self._saved_states.get(entry.session, ())
+            fits = tuple([place for place in states if self._fits(entry, place, saved.size)])
+            matched = _last_within(fits, matched)
             offer = self._restorer.offer(entry)
             elsewhere = 0 if offer is None else offer.end
         else:
@@ -272,6 +274,12 @@ class SessionSaver:
         if fetch is not None:
             fetch.waiting.append(entry)
             entry.reads_until_ns = now_ns + FETCH_NS
+
+    def _fits(self, entry: ScheduledRequest, place: int, n_saved: int) -> bool:
+        """Whether the cells that are promised to `entry` suffice to put back all slabs up to
+        `place`. The last one takes cells for all that it holds (`restoring`)."""
+        shape = self._store.shape
+        return min(shape.slabs(place) * shape.slice_cells, n_saved) <= entry.cells_at_most
 
     def _begin(
         self,
