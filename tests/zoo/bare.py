@@ -221,7 +221,7 @@ def _later(within: Context, eog: list[int], asked: Conversation) -> Later:
     n, half = len(asked.long), asked.n_long // 2
     after_long = after(asked.long, n_tokens=asked.n_long)
     turn, edited = asked.turn(after_long[:N_TOKENS]), asked.edited
-    read_anew = after((*asked.long, *after_long[:half]), n_tokens=asked.n_long - half)
+    read_anew = after((*asked.long, *after_long[:half]), (n,), asked.n_long - half)
     answers = after(turn), after(edited)
     return Later(
         after_long=after_long,

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
-# yes: as llama.cpp by itself. cold: right, but nothing was reused. differs: llama.cpp by itself
-# does not agree with itself there. no: wrong. -: not asked.
-Verdict = Literal["yes", "cold", "differs", "no", "-"]
+# yes: as llama.cpp by itself. ties: but for tokens that are as likely there as the likeliest. cold:
+# right, but nothing was reused. differs: llama.cpp by itself does not agree with itself there. no:
+# wrong. -: not asked.
+Verdict = Literal["yes", "ties", "cold", "differs", "no", "-"]
 CHECKS = (
     "bare",
     "umad",
@@ -83,8 +84,8 @@ class Report:
             f"{len(self.rows)} models: bare llama.cpp decodes {len(runs)}; of them {counted}",
             (
                 f"{embeds} embed; largest error of KV {worst:.2f} %, of states {states:.2f} %"
-                " (yes: as llama.cpp by itself; cold: right, nothing reused; differs: llama.cpp"
-                " does not agree with itself there)"
+                " (yes: as llama.cpp by itself; ties: but for tokens as likely there; cold: right,"
+                " nothing reused; differs: llama.cpp does not agree with itself there)"
             ),
             *self.notes,
         ]

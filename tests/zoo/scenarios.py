@@ -3,22 +3,26 @@
 Not tests. A `Scenarios` asks one loaded model and holds its answers against bare llama.cpp's.
 Everything is greedy, so an answer is right when its tokens are the same ones. Where bare llama.cpp
 decodes something else itself when a prompt is cut or read anew, nothing can be held against it, and
-the check says "differs".
+the check says "differs". Where a stream chose a token that the library thinks as likely as the
+best one, within what its slicings move, the check says "ties".
 """
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 
+from bench.cold import Question, judge
 from tests.live import Stream, collect
 from tests.zoo.bare import N_TOKENS, Bare, Conversation, prompts
 from tests.zoo.report import Row, Verdict
 from umad.client import AsyncClient
-from umad.client.rows import MetricsRow
+from umad.client.rows import MetricsRow, ModelRow
 from umad.conversation import ChatMessage
 from umad.request import BACKGROUND, INTERACTIVE, GenerateRequest, SamplingParams
 
@@ -35,7 +39,7 @@ _SPARE_CELLS = 32
 Tokens = tuple[int, ...]
 Messages = tuple[ChatMessage, ...]
 # Of a chat: its first question, what follows it, and the longest answer.
-_LONG_CHARS, _SHORT_CHARS, _LONG_ANSWER = 300, 12, 160
+_LONG_CHARS, _SHORT_CHARS, _LONG_ANSWER = 300, 12, 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +90,14 @@ class Scenarios:
         self,
         client: AsyncClient,
         served: Served,
+        path: Path,
         chat: Chat,
         bare: Bare,
         row: Row,
     ) -> None:
         self._client = client
         self._served = served
+        self._path = path
         self._chat = chat
         self._asked = chat.asked
         self._bare = bare
@@ -122,22 +128,25 @@ class Scenarios:
 
     async def _alone(self) -> Verdict:
         """Two prompts, one after the other, bring the tokens of bare llama.cpp."""
-        served = [(await self._ask(prompt)).ids for prompt in self._short()]
-        same = tuple(map(tuple, served)) == self._bare.tokens
-        return self._said(same, self._bare.agrees_sliced, "its prompt in two parts")
+        streams = [await self._ask(prompt) for prompt in self._short()]
+        agrees = self._bare.agrees_sliced
+        return await self._both(streams, agrees, "its prompt in two parts")
 
     async def _beside(self) -> Verdict:
         """Both at once bring the same."""
         streams = await asyncio.gather(*(self._ask(prompt) for prompt in self._short()))
-        same = tuple(tuple(stream.ids) for stream in streams) == self._bare.tokens
         agrees = self._bare.agrees_together and self._bare.agrees_sliced
-        return self._said(same, agrees, "two sequences in one batch")
+        return await self._both(streams, agrees, "two sequences in one batch")
 
     async def _turn(self) -> Verdict:
         """A second turn, after the model's own answer, computes only what is new."""
         first = await self._ask(self._chat.first)
-        if tuple(first.ids) != self._bare.later.after_long[:N_TOKENS]:
-            return self._said(False, self._agrees_turn, "a long prompt in parts")
+        expected = self._bare.later.after_long[:N_TOKENS]
+        said = await self._said(
+            self._asked.long, first, expected, self._agrees_turn, "a long prompt in parts"
+        )
+        if said == "no":
+            return said
         return await self._reused(self._own_turn(), self._bare.later.turn, self._agrees_turn)
 
     async def _edited(self) -> Verdict:
@@ -176,7 +185,7 @@ class Scenarios:
             before = (await self._client.metrics()).preemptions
             stream = await self._pressed()
             if (await self._client.metrics()).preemptions > before:
-                return self._whole(stream)
+                return await self._whole(stream)
         self._row.reasons.append("it was never preempted")
         return "-"
 
@@ -194,16 +203,21 @@ class Scenarios:
 
     async def _killed(self) -> Verdict:
         """A stream whose engine is killed goes on with the next one."""
-        stream, running = await self._long_stream(INTERACTIVE)
-        (pid,) = [row.pid for row in await self._client.models() if row.name == self._served.name]
-        assert pid is not None, "there is no engine"
-        os.kill(pid, signal.SIGKILL)
-        await running
+        for _ in range(_ATTEMPTS):
+            before = await self._facts()
+            stream, running = await self._long_stream(INTERACTIVE)
+            assert before.pid is not None, "there is no engine"
+            os.kill(before.pid, signal.SIGKILL)
+            await running
+            if stream.done is not None and (await self._facts()).restarts > before.restarts:
+                return await self._whole(stream)
+        self._row.reasons.append("it had ended before its engine was killed")
+        return "-"
+
+    async def _facts(self) -> ModelRow:
         rows = await self._client.models()
-        if not any(row.restarts for row in rows if row.name == self._served.name):
-            self._row.reasons.append("it had ended before its engine was killed")
-            return "-"
-        return self._whole(stream)
+        (mine,) = [row for row in rows if row.name == self._served.name]
+        return mine
 
     # -- how --------------------------------------------------------------------------------------
 
@@ -217,28 +231,50 @@ class Scenarios:
     def _agrees_turn(self) -> bool:
         return self._bare.later.agrees_turn
 
-    def _whole(self, stream: Stream) -> Verdict:
-        same = tuple(stream.ids) == self._bare.later.after_long
+    async def _both(self, streams: Sequence[Stream], agrees: bool, where: str) -> Verdict:
+        said: Verdict = "yes"
+        for prompt, stream, expected in zip(self._short(), streams, self._bare.tokens, strict=True):
+            one = await self._said(prompt, stream, expected, agrees, where)
+            said = said if one == "yes" else one
+        return said
+
+    async def _whole(self, stream: Stream) -> Verdict:
         agrees = self._bare.later.agrees_read_anew and self._agrees_turn
-        return self._said(same, agrees, "an answer's first half, read anew")
+        where = "an answer's first half, read anew"
+        return await self._said(
+            self._asked.long, stream, self._bare.later.after_long, agrees, where
+        )
 
     async def _reused(self, prompt: Tokens | Messages, expected: Tokens, agrees: bool) -> Verdict:
         stream = await self._ask(prompt)
-        said = self._said(tuple(stream.ids) == expected, agrees, "a long prompt in parts")
+        ids = self._asked.edited if prompt == self._chat.edited else cast(Tokens, prompt)
+        said = await self._said(ids, stream, expected, agrees, "a long prompt in parts")
         assert stream.done is not None
-        if said == "yes" and not stream.done.usage.cached_tokens:
+        if said in ("yes", "ties") and not stream.done.usage.cached_tokens:
             return "cold"
         return said
 
-    def _said(self, same: bool, agrees: bool, where: str) -> Verdict:
-        if same:
+    async def _said(
+        self, prompt: Tokens, stream: Stream, expected: Tokens, agrees: bool, where: str
+    ) -> Verdict:
+        if tuple(stream.ids) == expected:
             return "yes"
-        if agrees:
-            return "no"
-        reason = f"llama.cpp by itself decodes something else of {where}"
-        if reason not in self._row.reasons:
-            self._row.reasons.append(reason)
-        return "differs"
+        if not agrees:
+            reason = f"llama.cpp by itself decodes something else of {where}"
+            if reason not in self._row.reasons:
+                self._row.reasons.append(reason)
+            return "differs"
+        # Each token judged on those before it, by what the library's own slicings move.
+        asked = Question(
+            prompt=prompt, answer=tuple(stream.ids), first=dict.fromkeys(stream.ids, 0.0)
+        )
+        (found,) = await asyncio.to_thread(judge, self._path, [asked], threads=1)
+        if found.worst <= 2 * found.bound:
+            return "ties"
+        self._row.reasons.append(
+            f"a token {found.worst:.3f} nats worse than the best (slicings move {found.bound:.3f})"
+        )
+        return "no"
 
     def _stranger(self, most: int) -> Tokens:
         size = min(most, self._served.n_positions - _SPARE_CELLS)

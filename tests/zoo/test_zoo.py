@@ -118,7 +118,7 @@ async def _served(daemon: LiveDaemon, path: Path, facts: Mapping[str, Any], row:
         alone = _alone(path, facts, chat)
         row.checks["bare"] = "yes" if alone.tokens else "no"
         assert alone.tokens, alone.reason
-        await Scenarios(client, served, chat, alone, row).run()
+        await Scenarios(client, served, path, chat, alone, row).run()
         return alone
 
 
