@@ -271,19 +271,18 @@ def test_agents_are_told_of_a_long_prompt_in_the_words_they_look_for(gateway: Li
 
 
 def test_no_tokens_are_streamed_to_who_asks_for_a_stream(gateway: LiveGateway) -> None:
-    client = openai.OpenAI(base_url=f"{gateway.address}/v1", api_key="none", max_retries=0)
-
-    chunks = list(
-        client.completions.create(
-            model="gpt-4o",
-            prompt=["one", "two"],
-            max_tokens=0,
-            n=2,
-            echo=True,
-            stream=True,
-            stream_options={"include_usage": True},
+    with openai.OpenAI(base_url=f"{gateway.address}/v1", api_key="none", max_retries=0) as client:
+        chunks = list(
+            client.completions.create(
+                model="gpt-4o",
+                prompt=["one", "two"],
+                max_tokens=0,
+                n=2,
+                echo=True,
+                stream=True,
+                stream_options={"include_usage": True},
+            )
         )
-    )
 
     said = [(one.index, one.text) for chunk in chunks for one in chunk.choices]
     assert said == [(0, "one"), (1, "one"), (2, "two"), (3, "two")]
