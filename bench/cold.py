@@ -29,6 +29,8 @@ Rows = dict[int, Row]
 _BATCH = 512
 # Sizes of slices, beside the largest: what a prompt beside others, and a second turn, is cut into.
 SLICINGS = (500, 333, 150, 64, 20)
+# Of the longest prompts so many are computed in other slices, too: that is most of the time.
+_MOST_SLICED = 2
 _F16 = 1
 _TIMEOUT_S = 3600.0
 
@@ -140,7 +142,8 @@ class ColdLibrary:
 def verdicts(library: ColdLibrary, asked: Sequence[Question]) -> list[Verdict]:
     """Of each question, in their order."""
     found: list[Verdict | None] = [None] * len(asked)
-    for tokens, members in _together([(*one.prompt, *one.answer[:-1]) for one in asked]):
+    known = [(*one.prompt, *one.answer[:-1]) for one in asked]
+    for group, (tokens, members) in enumerate(_together(known)):
         places = sorted(
             {
                 place
@@ -153,7 +156,8 @@ def verdicts(library: ColdLibrary, asked: Sequence[Question]) -> list[Verdict]:
         )
         firsts = [len(asked[number].prompt) - 1 for number in members]
         cold = library.rows(tokens, places)
-        others = [library.rows(tokens, firsts, slice_=size) for size in SLICINGS]
+        sizes = SLICINGS if group < _MOST_SLICED else ()
+        others = [library.rows(tokens, firsts, slice_=size) for size in sizes]
         for number in members:
             found[number] = _judged(library, asked[number], cold, others)
     judged = [one for one in found if one is not None]
