@@ -1,4 +1,4 @@
-"""Conversations of models with states outlive their engine: hybrids and recurrent ones."""
+"""Conversations of models with states outlive their engine: hybrids, recurrent ones, windows."""
 
 import json
 import shutil
@@ -38,8 +38,9 @@ HELD = len(FIRST) + N_FIRST - 1
 
 RECURRENT = ["recurrent", "mamba 2"]
 HYBRID = ["hybrid", "delta net", "mamba hybrid", "hybrid with windows"]
-ALL = [*RECURRENT, *HYBRID]
-SOME = ["recurrent", "hybrid"]
+WINDOWS = ["windows"]
+ALL = [*RECURRENT, *HYBRID, *WINDOWS]
+SOME = ["recurrent", "hybrid", "windows"]
 
 
 @dataclass(frozen=True, slots=True)

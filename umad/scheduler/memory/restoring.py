@@ -101,7 +101,7 @@ class Restorer:
         best: Restore | None = None
         # Room may have to be made before `begin` pins it.
         self._checkpoints.kept = None
-        least_ms = self._rest_ms(entry, goes_on_at)
+        most_ms = 0.0
         for one in reversed(hits):
             if one.n_tokens <= goes_on_at:
                 break
@@ -111,9 +111,11 @@ class Restorer:
             copy_ms = self._copying.bytes_ms(one.n_bytes)
             if found.key != NO_CELLS:
                 copy_ms += self._copying.copy_ms(found.end - found.start)
-            all_ms = copy_ms + self._rest_ms(entry, found.end)
-            if all_ms < least_ms:
-                best, least_ms = found, all_ms
+            # The tokens that it saves are compared, and not what is left with it and without it:
+            # a few tokens far into a sequence may be reckoned to cost more than all of it.
+            saves_ms = self._copying.rebuild_ms(found.end - goes_on_at, start=goes_on_at) - copy_ms
+            if saves_ms > most_ms:
+                best, most_ms = found, saves_ms
             if found.key == NO_CELLS:
                 break  # a shorter one leaves more to compute and is no cheaper to put back
         if best is not None:
@@ -139,9 +141,6 @@ class Restorer:
             return None
         start = shared // shape.slice_cells * shape.slice_cells
         return Restore(key=key, start=start, end=end, state=one.key)
-
-    def _rest_ms(self, entry: ScheduledRequest, n_tokens: int) -> float:
-        return self._copying.rebuild_ms(entry.n_tokens - n_tokens, start=n_tokens)
 
     # -- copies ---------------------------------------------------------------------------------
 
