@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.memory.cell_ledger import KvLedger, LedgerViolation
-from umad.scheduler.memory.prefix_index import PrefixIndex, common_prefix
+from umad.scheduler.memory.prefix_index import PrefixIndex
 from umad.scheduler.memory.retained import Retained, RetainedSequences
 from umad.scheduler.memory.windows import Beginnings
 from umad.scheduler.scheduled_request import ScheduledRequest
@@ -319,19 +319,6 @@ class Residency:
         if not self._can_share_prefix or not tokens.size or lacks_state:
             self._empty(seq)
             return
-        for other, retained in self._retained.items():
-            # This turn contains the conversation's turn before it, so only this one is kept.
-            is_turn_before = entry.session is not None and retained.session == entry.session
-            if is_turn_before or (
-                retained.session is None
-                and retained.salt == entry.salt
-                and retained.tokens.size <= tokens.size
-                and common_prefix(retained.tokens, tokens) == retained.tokens.size
-                # The longer sequence replaces the shorter one only where the beginning can still
-                # be shared.
-                and (self._still_has is None or self._still_has(seq, retained.tokens.size))
-            ):
-                self.evict(other)
         kept = Retained(
             tokens,
             entry.session,
@@ -339,6 +326,11 @@ class Residency:
             entry.owner,
             entry.salt,
         )
+        # The longer sequence replaces a shorter one only where its beginning can still be shared.
+        for other in self._retained.replaced_by(
+            kept, lambda n_tokens: self._still_has is None or self._still_has(seq, n_tokens)
+        ):
+            self.evict(other)
         self._retained.add(seq, kept)
         self._n_retained_cells = None
         self._index.put(seq, tokens, tokens.size, entry.salt)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.scheduler.memory.prefix_index import common_prefix
+
 
 @dataclass(frozen=True, slots=True)
 class Retained:
@@ -94,6 +96,24 @@ class RetainedSequences:
         self._used[seq] = _LastUse(
             self._n_retained, self._rebuild_ms(n_tokens) / n_tokens, self.rows_passed
         )
+
+    def replaced_by(self, kept: Retained, can_share: Callable[[int], bool]) -> Iterator[int]:
+        """Yield the sequences that nobody needs beside `kept`: the turn before it of the same
+        session, and those of no session that `kept` begins with.
+
+        can_share: says whether the first n tokens of `kept` can be shared.
+        """
+        for seq, other in self.items():
+            if other.session is not None:
+                if other.session == kept.session:
+                    yield seq
+            elif (
+                other.salt == kept.salt
+                and other.tokens.size <= kept.tokens.size
+                and common_prefix(other.tokens, kept.tokens) == other.tokens.size
+                and can_share(other.tokens.size)
+            ):
+                yield seq
 
     def rows_since_use(self, seq: int) -> float:
         """How many rows have passed over `seq` since it was last of use."""
