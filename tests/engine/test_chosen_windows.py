@@ -31,10 +31,10 @@ def loaded(windows: Path) -> Iterator[Any]:
     llama.start()
     opened: list[LoadedModel] = []
 
-    def load_with(**settings: Any) -> LoadedModel:
+    def load_with(*, costs_folder: Path | None = None, **settings: Any) -> LoadedModel:
         engine = EngineSettings(gpu_layers=0, threads=1, **SETTINGS, **settings)
         options = EngineOptions(name="model", path=str(windows), engine=engine)
-        opened.append(load(options, (), MonotonicClock().now_ns))
+        opened.append(load(options, (), MonotonicClock().now_ns, costs_folder=costs_folder))
         return opened[-1]
 
     yield load_with
@@ -98,3 +98,13 @@ def test_small_windows_that_were_asked_for_stay_though_nothing_is_shared(
 
     assert one.facts.window_cells == SMALL_CELLS
     assert not one.facts.can_share_prefix
+
+
+def test_costs_of_small_windows_are_not_taken_for_those_of_whole_ones(
+    loaded: Any, tmp_path: Path
+) -> None:
+    for swa_full in ("off", "on"):
+        one = loaded(swa_full=swa_full, costs_folder=tmp_path)
+        one.cost_file.write(one.cost)
+
+    assert len(list(tmp_path.iterdir())) == 2

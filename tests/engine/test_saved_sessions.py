@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine.harness import Completion, RunningEngine, engine
 from tests.live import wait_until
+from tests.memory_kinds import write as write_model
 from umad.engine.sessions.file import MAGIC, Slab, read_head, read_slabs, write
 from umad.engine.sessions.folder import mark_of
 from umad.protocol.link import Stop
@@ -233,8 +234,22 @@ def test_without_memory_to_park_in_nothing_is_saved_and_the_log_says_why(
         end(running)
         words = running.stderr
 
-    assert "sessions are not saved: there is no memory to park them in" in words
+    assert "sessions are not saved: park_bytes is 0" in words
     assert not files(tmp_path)
+
+
+def test_with_windows_for_the_whole_pool_the_log_says_that_they_are_the_reason(
+    tmp_path: Path,
+) -> None:
+    model = write_model(tmp_path / "windows.gguf", "windows")
+
+    kept = tmp_path / "kept"
+    with engine(model, **SMALL, session_dir=str(kept), swa_full="on") as running:
+        running.ready()
+        end(running)
+        words = running.stderr
+
+    assert "sessions are not saved: sequences are not parked while windows have" in words
 
 
 def test_a_forgotten_session_leaves_nothing_on_disk(nano_path: Path, tmp_path: Path) -> None:

@@ -107,10 +107,7 @@ def load(
         n_cells = context.n_cells - fitting.n_spare
         context.close()
         return _encoder(opened, n_cells)
-    file = None
-    if costs_folder is not None:
-        file = CostFile(costs_folder, _about(opened))
-    return _generator(opened, context, fitting, file, now_ns)
+    return _generator(opened, context, fitting, costs_folder, now_ns)
 
 
 def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
@@ -152,7 +149,7 @@ def _generator(
     opened: OpenedModel,
     context: Context,
     fitting: Fitting,
-    file: CostFile | None,
+    costs_folder: Path | None,
     now_ns: Callable[[], int],
 ) -> LoadedModel:
     """Load a model that generates: warm it up, measure its first steps, try what it can do."""
@@ -171,6 +168,7 @@ def _generator(
     # Where sequences have cells of their own, llama.cpp ends the process at a part of one.
     may_share = not owns_windows and not fitting.memory.owns_cells
     can_share = states is not None or (may_share and warm.can_share_prefix())
+    file = None if costs_folder is None else CostFile(costs_folder, _about(opened, owns_windows))
     cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
     parking = _parking(opened, context, fitting, states) if can_share else None
     if fitting.parking is not None and parking is None:
@@ -353,7 +351,7 @@ def _costs(
     return cost, observed
 
 
-def _about(opened: OpenedModel) -> str:
+def _about(opened: OpenedModel, owns_windows: bool) -> str:
     """Everything that the cost of a step depends on, as text."""
     settings, model = opened.options.engine, opened.model
     return "; ".join(
@@ -364,15 +362,17 @@ def _about(opened: OpenedModel) -> str:
             f"kv {opened.kv.name}, batch {settings.batch}/{settings.ubatch}",
             f"gpu_layers {settings.gpu_layers}, flash_attention {settings.flash_attention}",
             f"repack {settings.repack}",
-            *_what_else(opened),
+            *_what_else(opened, owns_windows),
         ]
     )
 
 
-def _what_else(opened: OpenedModel) -> list[str]:
-    """What is written down only where it is asked for, so that costs that are known stay."""
+def _what_else(opened: OpenedModel, owns_windows: bool) -> list[str]:
+    """What is written down only where it is so, so that costs that are known stay."""
     rope = opened.rope.words()
-    return [f"positions: {rope}"] if rope else []
+    said = [f"positions: {rope}"] if rope else []
+    # Rows pass over the cells of small windows, and not over cells for the whole pool.
+    return [*said, "small windows"] if owns_windows else said
 
 
 def _say_what_is_locked(model: Model, devices: tuple[Device, ...]) -> None:

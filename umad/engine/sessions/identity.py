@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from umad.config import EngineSettings
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
 from umad.engine.sessions.file import About
@@ -69,7 +70,7 @@ def open_sessions(
     if settings.session_dir is None:
         return None
     if shape is None:
-        log.warning("sessions are not saved: there is no memory to park them in first")
+        log.warning("sessions are not saved: %s", _why_none_is_parked(facts, settings))
         return None
     root = Path(settings.session_dir).expanduser().absolute()
     try:
@@ -84,3 +85,12 @@ def open_sessions(
         return None
     log.info("sessions are saved path=%s found=%d", folder.path, len(folder.found))
     return folder
+
+
+def _why_none_is_parked(facts: ModelFacts, settings: EngineSettings) -> str:
+    """Why no sequence can be copied to host memory, from where it would be saved."""
+    if settings.park_bytes == 0:
+        return "park_bytes is 0, and they are parked before they are saved"
+    if facts.window_tokens and facts.window_cells >= facts.n_cells:
+        return "sequences are not parked while windows have cells for the whole pool (swa_full)"
+    return "there is no memory to park them in first, or this model's cells cannot be put back"
