@@ -49,6 +49,7 @@ def folder(request: pytest.FixtureRequest, short_tmp_path: Path) -> Iterator[Pat
 @pytest.mark.usefixtures("nano_path")
 def test_every_answer_comes(folder: Path, short_tmp_path: Path) -> None:
     body = {"model": "nano", "max_tokens": 4, "temperature": 0}
+    response = {"model": "nano", "max_output_tokens": 16}
     native = {"prompt": "def f(", "max_tokens": 4, "session": "s", "stream": False}
     environment = {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder)}
     arguments = [
@@ -65,10 +66,10 @@ def test_every_answer_comes(folder: Path, short_tmp_path: Path) -> None:
         chat = http.post(
             "/v1/chat/completions", json=body | {"messages": [{"role": "user", "content": "hi"}]}
         )
-        first = http.post("/v1/responses", json={"model": "nano", "input": "hi"})
+        first = http.post("/v1/responses", json=response | {"input": "hi"})
         second = http.post(
             "/v1/responses",
-            json={"model": "nano", "input": "on", "previous_response_id": first.json().get("id")},
+            json=response | {"input": "on", "previous_response_id": first.json().get("id")},
         )
         forgotten = http.post("/forget", json={"session": "s"})
         (row,) = http.get("/status").json()["models"]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from tests.live import CACHE
 from umad.config import EngineSettings
 from umad.conversation import ChatMessage, ChatOptions, to_json
 from umad.engine.launch import EngineOptions, command
@@ -207,11 +208,11 @@ def engine(model: Path, **settings: Any) -> Iterator[RunningEngine]:
 
 @contextmanager
 def start(options: EngineOptions, *, cache: Path | None = None) -> Iterator[RunningEngine]:
-    """cache: the user's cache folder as the engine sees it; an empty one unless given."""
-    with tempfile.TemporaryDirectory() as empty:
-        environment = {**os.environ, "XDG_CACHE_HOME": str(cache or empty)}
-        with _start(options, environment) as running:
-            yield running
+    """cache: the user's cache folder as the engine sees it; unless given one that all tests share,
+    so that a model's steps are measured once."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache or CACHE)}
+    with _start(options, environment) as running:
+        yield running
 
 
 @contextmanager
