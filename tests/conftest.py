@@ -1,5 +1,6 @@
 """Fixtures that tests of more than one package use."""
 
+import compileall
 import shutil
 import signal
 import tempfile
@@ -8,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
+import umad
 from umad import nano
 
 # A shell's background job ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """Compile umad once. Where Python is told to write no bytecode, each of the thousands of
+    processes that tests start would compile it again, a third of the time that it takes to start.
+    """
+    compileall.compile_dir(Path(umad.__file__).parent, quiet=2)
 
 
 @pytest.fixture(scope="session")
