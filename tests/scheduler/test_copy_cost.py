@@ -28,3 +28,11 @@ def test_a_copy_of_a_kilobyte_teaches_nothing_about_large_ones() -> None:
 
     assert copying.bytes_ms(MB) == before
     assert copying.is_worth_parking(3000)
+
+
+def test_a_first_copy_that_was_interrupted_forbids_no_copies() -> None:
+    copying = fresh()
+
+    copying.learn(200_000, 20.0)
+
+    assert copying.is_worth_parking(500)

@@ -15,6 +15,8 @@ LEARNING_RATE = 0.2
 LEAST_BYTES = 16 * 1024
 # A copy this many times slower than expected was interrupted. It teaches at most this factor.
 OUTLIER = 4.0
+# A first copy that took longer was slow by itself.
+INTERRUPTION_MS = 50.0
 # Parking must be so many times cheaper than computing again: the copies are made for certain, but
 # nobody may come back for the cells.
 WORTH = 2.0
@@ -62,9 +64,11 @@ class CopyCost:
         if n_bytes < LEAST_BYTES or ms <= 0:
             return
         rate = ms / n_bytes * BYTES_PER_MB
-        if not self._has_learnt:
-            self._has_learnt = True
-            self._ms_per_mb = rate
-            return
         bounded = min(rate, OUTLIER * self._ms_per_mb)
+        if not self._has_learnt:
+            # At a rate that an interruption made, nothing would seem worth a copy ever after, and
+            # so nothing would be learnt again.
+            self._has_learnt = True
+            self._ms_per_mb = rate if ms > INTERRUPTION_MS else bounded
+            return
         self._ms_per_mb += LEARNING_RATE * (bounded - self._ms_per_mb)
