@@ -2,11 +2,13 @@
 may be from that.
 
 Not tests. The same prompt cut into other slices gives other last bits, and of a model whose cells
-are float16 other log-probabilities. So an answer is as good as cold when its first token's
-log-probabilities are within the bound of the cold ones, and no token is worse than the cold choice
-at its place by more than twice the bound: it is the best one, or tied with it as far as the library
-can tell, which may think less of one and more of the other by the bound. Each token is judged on
-the tokens before it, so that a tie decides nothing behind it.
+are float16 other log-probabilities. So it does where its cells lie in another order, because others
+came and went: what is looked at is added up in the order of the cells, in float16, too. So an
+answer is as good as cold when its first token's log-probabilities are within the bound of the cold
+ones, and no token is worse than the cold choice at its place by more than twice the bound: it is
+the best one, or tied with it as far as the library can tell, which may think less of one and more
+of the other by the bound. Each token is judged on the tokens before it, so that a tie decides
+nothing behind it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,10 +27,14 @@ from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.kv_types import KV_TYPES
 
 Rows = NDArray[np.float32]
+Ids = NDArray[np.int32]
 # Rows of a prompt's end that are compared: the first token's and those of the tokens behind it.
 MOST_TOKENS = 48
 # A row by itself, a few together and a tile's worth of them are computed each in its own way.
 SLICE_SIZES = (1, 7, 20, 32, 64, 128)
+# Tokens that another sequence takes cells for at once, and altogether.
+STRANGER_TOKENS, MOST_STRANGER_TOKENS = 120, 300
+_PROMPT, _STRANGER = 0, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,26 +54,49 @@ class ColdAnswers:
         self._batch = llama.Batch(options.batch)
         self._most = options.batch
         self._ends = sorted(model.eog_tokens())
+        # Any token that is of no use to a prompt.
+        self._stranger = model.n_vocab - 1
 
-    def logprobs(self, tokens: Sequence[int], n_rows: int, *, slices: Sequence[int] = ()) -> Rows:
+    def logprobs(
+        self,
+        tokens: Sequence[int],
+        n_rows: int,
+        *,
+        slices: Sequence[int] = (),
+        beside: Generator | None = None,
+    ) -> Rows:
         """float32 (n_rows, n_vocab) behind each of the last `n_rows` of `tokens`. slices: where
-        those after the first begin; by default each is as large as may be."""
-        context, batch = self._context, self._batch
-        context.clear()
+        those after the first begin; by default each is as large as may be. beside: between slices,
+        a stranger takes cells or gives them up, as drawn."""
+        self._context.clear()
         rows = []
         starts = sorted({*range(0, len(tokens), self._most), *slices})
         for start, end in pairwise([*starts, len(tokens)]):
-            part = np.asarray(tokens[start:end], np.int32)
-            n = part.size
-            wanted = np.arange(start, start + n) >= len(tokens) - n_rows
-            batch.token[:n] = part
-            batch.pos[:n] = np.arange(start, start + n)
-            batch.seq[:n] = 0
-            batch.wants_logits[:n] = wanted
-            batch.set_rows(n)
-            assert context.decode(batch) == 0, context.last_words()
-            rows.append(context.logits(int(wanted.sum())).copy())
+            if beside is not None:
+                self._disturb(beside)
+            n_wanted = min(end - start, max(0, end - (len(tokens) - n_rows)))
+            rows.append(self._decode(_PROMPT, tokens[start:end], start, n_wanted))
         return log_softmax(np.concatenate(rows))
+
+    def _disturb(self, drawn: Generator) -> None:
+        """Let a stranger take cells, or give up all it has."""
+        length = self._context.length(_STRANGER)
+        if length and drawn.random() < 0.5:
+            self._context.trim(_STRANGER, 0)
+        elif length < MOST_STRANGER_TOKENS:
+            n_tokens = int(drawn.integers(1, STRANGER_TOKENS))
+            self._decode(_STRANGER, np.full(n_tokens, self._stranger, np.int32), length, 0)
+
+    def _decode(self, seq: int, tokens: Sequence[int] | Ids, start: int, n_wanted: int) -> Rows:
+        """float32 (n_wanted, n_vocab) behind the last of `tokens`."""
+        batch, n = self._batch, len(tokens)
+        batch.token[:n] = tokens
+        batch.pos[:n] = np.arange(start, start + n)
+        batch.seq[:n] = seq
+        batch.wants_logits[:n] = np.arange(n) >= n - n_wanted
+        batch.set_rows(n)
+        assert self._context.decode(batch) == 0, self._context.last_words()
+        return self._context.logits(n_wanted).copy()
 
     def judge(
         self, prompt: Sequence[int], answer: Sequence[int], first: Mapping[int, float]
@@ -91,13 +120,12 @@ class ColdAnswers:
         sizes: Sequence[int] = SLICE_SIZES,
     ) -> float:
         """How far the log-probabilities of the `n_first` likeliest first tokens are apart between
-        any two of `n` slicings of `prompt`: the cold one, and others that are drawn from `sizes`.
-        """
+        any two of `n` slicings of `prompt`: the cold one, and others that are drawn from `sizes`,
+        with cells in another order."""
         rows = [self.logprobs(prompt, 1)[0]]
         while len(rows) < n:
-            rows.append(
-                self.logprobs(prompt, 1, slices=_drawn_slices(len(prompt), drawn, sizes))[0]
-            )
+            slices = _drawn_slices(len(prompt), drawn, sizes)
+            rows.append(self.logprobs(prompt, 1, slices=slices, beside=drawn)[0])
         likeliest = np.argsort(rows[0])[-n_first:]
         spread = np.stack(rows)[:, likeliest]
         return float((spread.max(axis=0) - spread.min(axis=0)).max())

@@ -95,15 +95,6 @@ def test_whatever_is_shared_every_answer_is_the_cold_one(kind: str, tmp_path: Pa
             asking.run(seed, Traffic())
 
         bound = MARGIN * asking.bound() + LAST_BITS
-    print(
-        "XX",
-        kind,
-        bound,
-        max(o.first for o in asking.judged),
-        max(o.worst for o in asking.judged),
-        asking.cached,
-        len(asking.judged),
-    )
     assert max(one.first for one in asking.judged) <= bound
     assert max(one.worst for one in asking.judged) <= bound
     assert (asking.cached > 0) is shares

@@ -17,7 +17,8 @@ from umad.engine.llamacpp import llama
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 POOL = ("--ctx-size", "4096", "--max-seqs", "8")
-N_SLICINGS = 8
+# Of 8 slicings of such a prompt, some were 0.35 and some 0.76 nats from the cold one.
+N_SLICINGS = 16
 
 
 def texts(model: Path) -> tuple[Tokens, Tokens, Tokens]:
@@ -50,7 +51,7 @@ async def edited_turn(client: AsyncClient, model: Path, at: int) -> Answer:
     return edited
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("at", [600, 1300])
 def test_an_edited_turn_is_answered_like_a_new_prompt(at: int, short_tmp_path: Path) -> None:
     model = gemma()
