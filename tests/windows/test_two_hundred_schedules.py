@@ -1,6 +1,6 @@
-"""Two hundred random schedules through daemons, on a model with sliding windows: editors beside a
-chat, and no answer is further from the cold one than slicings of one prompt are apart in the bare
-library. `make window-test`; some minutes."""
+"""Two hundred random schedules through daemons, on a model with sliding windows, and sixty on one
+that has sinks and experts, too: editors beside a chat, and no answer is further from the cold one
+than slicings of one prompt are apart in the bare library. `make window-test`; some minutes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,8 @@ POOLS = (
     ("--ctx-size", "2048", "--max-seqs", "16", "--batch", "512", "--ubatch", "128"),
     ("--ctx-size", "4096"),
 )
-N_BLOCKS, N_EACH = 10, 20
+N_EACH = 20
+BLOCKS = [("windows", block) for block in range(10)] + [("sinks", block) for block in range(10, 13)]
 # Prompts and slicings of each that the bound is found with: some ten thousand log-probabilities.
 N_PROMPTS, N_SLICINGS = 600, 5
 N_OWN_SLICINGS = 200
@@ -31,8 +32,13 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("model") / "model.gguf", "windows")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("model") / "model.gguf", kind)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +55,9 @@ def bound(cold: ColdAnswers) -> float:
     return max(cold.slicings(one.tolist(), N_LOGPROBS, drawn, N_SLICINGS) for one in prompts)
 
 
-@pytest.mark.parametrize("block", range(N_BLOCKS))
+@pytest.mark.parametrize(("kind", "block"), BLOCKS, indirect=["kind"], scope="module")
 def test_no_answer_is_further_from_the_cold_one_than_slicings_are_apart(
-    block: int, model: Path, cold: ColdAnswers, bound: float, short_tmp_path: Path
+    kind: str, block: int, model: Path, cold: ColdAnswers, bound: float, short_tmp_path: Path
 ) -> None:
     pool = POOLS[block % len(POOLS)]
     with live_daemon(short_tmp_path, str(model), "--threads", "1", *pool) as daemon:
@@ -69,7 +75,7 @@ def test_no_answer_is_further_from_the_cold_one_than_slicings_are_apart(
     wrong = [at for at in beyond if judged[at].first > MISSED * max(bound, own[at])]
     wrong += [at for at, one in enumerate(judged) if one.worst > 2 * MISSED * bound]
     print(
-        f"\n{N_EACH} schedules, {len(judged)} answers, {len(wrong)} wrong, {len(beyond)} "
+        f"\n{kind}: {N_EACH} schedules, {len(judged)} answers, {len(wrong)} wrong, {len(beyond)} "
         f"beyond the bound with own slicings {[round(one, 3) for one in own.values()]} apart, "
         f"{sum(one.cached_tokens for one in crowd.answers)} tokens shared: first token up to "
         f"{first_off:.3f} nats off, tokens up to {token_off:.3f}; slicings {bound:.3f} apart"
