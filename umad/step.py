@@ -263,6 +263,9 @@ class StepPlan:
     # An interactive arrival may abort the step in the middle, because the work lost by that is
     # worth less than the time that the arrival would wait.
     cuttable: bool = False
+    # A cut would spoil the state of the step's one sequence. So the engine saves that state before
+    # the step, and puts it back after a cut. Only with `cuttable`.
+    saves_state: bool = False
     # How many KV cells the attention of this step reads, summed over all rows, padding included.
     n_cells_read: int = 0
     # The part of `n_cells_read` that prefill slices read.
@@ -317,7 +320,8 @@ class StepResult:
     felt_ms: float = 0.0
     # Weights touched, KV read and written, and logits; for a cut step, the part that it got to.
     bytes_moved: int = 0
-    # (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut.
+    # (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut. A sequence
+    # whose state could not be put back is empty.
     seq_lengths: tuple[tuple[int, int], ...] = ()
     # The results of the plan's memory operations; None when they were not measured.
     house: HouseKept | None = None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.memory_kinds import write
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.kv_types import KV_TYPES
@@ -113,8 +114,9 @@ def opened(folder: Path, kind: str, **changes: Any) -> Iterator[Stateful]:
     runner = DecodeRunner(
         context,
         capacity=BATCH,
-        cutter=Cutter(abort=lambda: None, clear=lambda: None),
-        can_cut=False,
+        cutter=Cutter(abort=context.abort_flag.set, clear=context.abort_flag.clear),
+        can_cut=True,
+        before=CutState(context, layout) if model.is_recurrent else None,
         now_ns=iter(range(0, 10**12, 1000)).__next__,
         parked=parked,
         states=states,

@@ -1,10 +1,12 @@
 """Long prompts that an arrival cuts in the middle of a step, on a real engine."""
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
 from tests.engine.harness import RunningEngine, start, submit
+from tests.memory_kinds import write
 from umad import nano
 from umad.config import EngineSettings, SchedulerSettings
 from umad.engine.launch import EngineOptions
@@ -16,7 +18,9 @@ TRIES = 10
 PROMPT = "def add(a, b):\n    return"
 
 
-def engine(*, ctx_size: int, batch: int) -> AbstractContextManager[RunningEngine]:
+def engine(
+    *, ctx_size: int, batch: int, path: Path | None = None
+) -> AbstractContextManager[RunningEngine]:
     """Slices that cannot be cut are short, so that a long one shows. kv_type q8: equal tokens give
     equal bits however they were sliced (bench/determinism.py)."""
     settings = EngineSettings(
@@ -31,7 +35,7 @@ def engine(*, ctx_size: int, batch: int) -> AbstractContextManager[RunningEngine
     return start(
         EngineOptions(
             name="model",
-            path=str(nano.path()),
+            path=str(path or nano.path()),
             engine=settings,
             scheduler=SchedulerSettings(slice_ms=5.0),
         )
@@ -84,3 +88,40 @@ def test_a_prompt_that_was_cut_ends_like_one_that_was_not(lane: str) -> None:
             if running.last_stats.cuts_total:
                 return
     raise AssertionError(f"no arrival of {TRIES * ARRIVALS} met a slice under way")
+
+
+@pytest.mark.parametrize("lane", [BACKGROUND, INTERACTIVE])
+@pytest.mark.parametrize("kind", ["delta net", "mamba hybrid", "recurrent"])
+def test_a_long_prompt_with_a_recurrent_state_is_cut_and_both_answers_are_right(
+    kind: str, lane: str, tmp_path: Path
+) -> None:
+    model = write(tmp_path / "model.gguf", kind)
+    long = tuple(3 + (n * n * 31 + n) % 370 for n in range(6000))
+    short = tuple(3 + (n * 17) % 370 for n in range(12))
+    with engine(ctx_size=16384, batch=2048, path=model) as running:
+        running.ready()
+        answer = running.generate(1, prompt_ids=long, lane=lane, max_tokens=8).ids
+    with engine(ctx_size=16384, batch=2048, path=model) as running:
+        running.ready()
+        beside = [
+            running.generate(rid, prompt_ids=(rid, *short), max_tokens=4).ids
+            for rid in range(101, 101 + TRIES)
+        ]
+
+    for _ in range(TRIES):
+        with engine(ctx_size=16384, batch=2048, path=model) as running:
+            running.ready()
+            running.send(submit(1, prompt_ids=long, lane=lane, max_tokens=8))
+            found = []
+            for rid in range(101, 101 + TRIES):
+                found.append(running.generate(rid, prompt_ids=(rid, *short), max_tokens=4).ids)
+                if running.of(1).ids or running.last_stats.cuts_total:
+                    break
+            was_first = not running.of(1).ids
+            running.finish(1)
+
+            assert running.of(1).ids == answer
+            assert found == beside[: len(found)]
+            if running.last_stats.cuts_total and was_first:
+                return
+    raise AssertionError(f"no arrival of {TRIES} tries met a slice under way")

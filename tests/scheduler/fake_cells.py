@@ -140,6 +140,18 @@ class FakeCells:
         self.compute(op.seq, op.start, tokens[: op.n_tokens])
         self.n_restored += op.n_tokens
 
+    def cut(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+        """Cut a step in the middle; the length of each sequence of a slice. Whole micro-batches of
+        some sequences are kept, and nothing of others."""
+        lengths = []
+        for at, piece in enumerate(plan.prefill):
+            kept = piece.tokens.tolist()[: (piece.n_tokens if at % 2 else piece.n_tokens // 2)]
+            if self.window is not None:
+                kept = []  # a step is one micro-batch
+            self.compute(piece.seq, piece.start, kept)
+            lengths.append((piece.seq, piece.start + len(kept)))
+        return tuple(lengths)
+
     def compute(self, seq: int, start: int, tokens: list[int]) -> list[int]:
         """Add cells; the tokens the last row's attention saw."""
         cells = self.sequences.setdefault(seq, [])

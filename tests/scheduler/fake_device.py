@@ -4,6 +4,7 @@ every further token. Time passes only in its steps."""
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,8 @@ class Bench:
     batch_tokens: int = 256
     cap: float = 1.2
     cuts_soon: bool = True
+    shares_at: Literal["anywhere", "states"] = "anywhere"
+    cut_save_ms: float | None = None
     skip_ms: float = 0.0
     tiles: bool = False
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
@@ -74,6 +77,8 @@ class Bench:
                 parking=self.parking,
                 saved=self.saved,
                 cuts_soon=self.cuts_soon,
+                shares_at=self.shares_at,
+                cut_save_ms=self.cut_save_ms,
                 skip_ms=self.skip_ms,
             )
         )

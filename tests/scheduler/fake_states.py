@@ -32,6 +32,8 @@ from umad.step import (
 
 Kind = Literal["hybrid", "recurrent", "window"]
 STATE_BYTES = 120
+# What a state has seen that half a step left behind: no token.
+SPOILT = -1
 STATE_SHAPES = {
     "hybrid": ParkShape(capacity_bytes=4000, slice_cells=8, slab_bytes=100, state_bytes=120),
     "window": ParkShape(capacity_bytes=4000, slice_cells=8, slab_bytes=100, state_bytes=120),
@@ -57,6 +59,7 @@ class FakeStates(FakeCells):
     restored: set[int] = field(default_factory=set)
     n_saved: int = 0
     n_loaded: int = 0
+    n_cut: int = 0
 
     @override
     def parked_bytes(self) -> int:
@@ -170,6 +173,28 @@ class FakeStates(FakeCells):
     def fails(self, kind: type) -> bool:
         failing = self.failing.get(kind)
         return failing.pop() if failing else False
+
+    @override
+    def cut(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+        if self.kind == "window":
+            return super().cut(plan)
+        self.n_cut += 1
+        before = {piece.seq: list(self.states.get(piece.seq, [])) for piece in plan.prefill}
+        for row in plan.decode:
+            self.states[row.seq] = [SPOILT]
+        for piece in plan.prefill:
+            self.compute(piece.seq, piece.start, piece.tokens.tolist()[: piece.n_tokens // 2])
+            self.states[piece.seq] = [SPOILT]
+        if plan.saves_state:
+            assert plan.cuttable
+            (piece,) = plan.prefill
+            assert not plan.decode, "the states of several sequences lie in each other's way"
+            if self.fails(StepPlan):
+                self.trim(SeqTrim(seq=piece.seq, keep_tokens=0))
+            else:
+                self.states[piece.seq] = before[piece.seq]
+                del self.sequences[piece.seq][piece.start :]
+        return tuple((piece.seq, len(self.sequences.get(piece.seq, []))) for piece in plan.prefill)
 
     # -- what is true ---------------------------------------------------------------------------
 

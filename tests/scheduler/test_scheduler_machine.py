@@ -270,17 +270,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             return plan
         assert plan.n_rows <= BATCH
         if outcome == "cut" and plan.cuttable:
-            # A cut keeps whole micro-batches of some sequences and nothing of others.
-            lengths = []
-            for at, piece in enumerate(plan.prefill):
-                kept = piece.tokens.tolist()[: (piece.n_tokens if at % 2 else piece.n_tokens // 2)]
-                if self.window is not None:
-                    kept = []  # a step is one micro-batch
-                self.cells.compute(piece.seq, piece.start, kept)
-                lengths.append((piece.seq, piece.start + len(kept)))
+            lengths = self.cells.cut(plan)
             self.scheduler.apply(
                 plan,
-                StepResult(outcome="cut", device_ms=9, seq_lengths=tuple(lengths), house=house),
+                StepResult(outcome="cut", device_ms=9, seq_lengths=lengths, house=house),
                 0,
             )
             return plan

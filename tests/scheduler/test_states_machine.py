@@ -18,7 +18,7 @@ from tests.scheduler.test_scheduler_machine import BATCH, LANES, SchedulerMachin
 from umad.config import SchedulerSettings
 from umad.scheduler import SchedulerSpec, Submission, assemble
 from umad.scheduler.memory.windows import Beginnings, Window
-from umad.step import SeqPark, SeqRestore, StateLoad, StateSave, StepResult
+from umad.step import SeqPark, SeqRestore, StateLoad, StateSave, StepPlan, StepResult
 
 WINDOWS = [Window(n_tokens=12), Window(n_tokens=16, in_chunks=True)]
 
@@ -29,6 +29,7 @@ class StatesMachine(SchedulerMachine):
     kind: Kind = "hybrid"
     max_seqs = 5
     byte_ms = 1e-4
+    cut_save_ms: float | None = None
 
     @override
     @initialize(
@@ -37,6 +38,7 @@ class StatesMachine(SchedulerMachine):
         max_seqs=st.integers(1, 6),
         turn=st.integers(3, 40),
         byte_ms=st.sampled_from([1e-4, 0.01, 0.04]),
+        cut_save_ms=st.sampled_from([0.01, 1.0, 8.0, None]),
     )
     def on_some_machine(
         self,
@@ -45,7 +47,9 @@ class StatesMachine(SchedulerMachine):
         max_seqs: int,
         turn: int,
         byte_ms: float,
+        cut_save_ms: float | None,
     ) -> None:
+        self.cut_save_ms = cut_save_ms
         self.skip_ms, self.max_seqs = skip_ms, max_seqs
         self.turn, self.byte_ms = turn, byte_ms
         self.window = window if self.kind == "window" else None
@@ -75,7 +79,8 @@ class StatesMachine(SchedulerMachine):
                 parking=STATE_SHAPES[self.kind],
                 beginnings=beginnings,
                 shares_at="states",
-                cuts_soon=self.kind == "window",
+                cuts_soon=True,
+                cut_save_ms=self.cut_save_ms,
                 skip_ms=self.skip_ms,
                 saved={
                     session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
@@ -97,15 +102,22 @@ class StatesMachine(SchedulerMachine):
         loads=st.lists(st.booleans(), max_size=2),
         parks=st.lists(st.booleans(), max_size=2),
         restores=st.lists(st.booleans(), max_size=3),
+        undone=st.lists(st.booleans(), max_size=3),
     )
     def states_fail(
-        self, saves: list[bool], loads: list[bool], parks: list[bool], restores: list[bool]
+        self,
+        saves: list[bool],
+        loads: list[bool],
+        parks: list[bool],
+        restores: list[bool],
+        undone: list[bool],
     ) -> None:
         self.cells.failing = {
             StateSave: saves,
             StateLoad: loads,
             SeqPark: parks,
             SeqRestore: restores,
+            StepPlan: undone,
         }
 
     @precondition(lambda self: self.live)

@@ -60,6 +60,9 @@ class Capabilities:
     can_park: bool
     # A running background step can be ended within milliseconds of an arrival.
     cuts_soon: bool
+    # Milliseconds to save a state before a step, so that the step may be cut; None where such steps
+    # are never cut. It counts only where a cut spoils states.
+    cut_save_ms: float | None
     # A step whose rows do not fill a tile of 64 may cost more than a step whose rows do.
     has_tiles: bool
     # Milliseconds that a row takes to pass over one cell which is not its own.

@@ -279,6 +279,7 @@ def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -
             ),
             cost=model.cost,
             cuts_soon=able.cuts_soon,
+            cut_save_ms=able.cut_save_ms,
             skip_ms=able.skip_ms,
             parking=model.parking,
             saved=None if model.sessions is None else model.sessions.found,

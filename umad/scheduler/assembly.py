@@ -23,6 +23,7 @@ from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.scheduler import Scheduler
 from umad.scheduler.spec import SchedulerSpec, guarded_lanes
 from umad.scheduler.steps.accounting import StepAccounting
+from umad.scheduler.steps.cut_cost import FREE_CUTS, CutCost
 from umad.scheduler.steps.governor import StepGovernor
 
 _NO_ROOM = ParkShape(capacity_bytes=0, slice_cells=1, slab_bytes=1)
@@ -47,8 +48,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         order=order,
         most_scored_rows=spec.most_scored_rows,
         max_seqs=spec.max_seqs,
-        # A model with windows only can be cut: its cells can be given up one by one.
-        may_cut=spec.shares_at == "anywhere" or spec.beginnings is not None,
+        cut_cost=_cut_cost(spec),
     )
     counters = {name: TokenCounters() for name in spec.lanes}
     waiting = WaitingLine(spec.lanes, order)
@@ -140,3 +140,10 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
             copying=copying,
         ),
     )
+
+
+def _cut_cost(spec: SchedulerSpec) -> CutCost:
+    # A model with windows only is not spoilt by a cut: its cells can be given up one by one.
+    if spec.shares_at == "anywhere" or spec.beginnings is not None:
+        return FREE_CUTS
+    return CutCost(save_ms=float("inf") if spec.cut_save_ms is None else spec.cut_save_ms)

@@ -273,7 +273,9 @@ class Scheduler:
         self._throttle.settle(plan, result, now_ns)
         if plan.embed is not None:
             self.embeds.settle(plan.embed, result.embed_ms, now_ns, was_cut=result.embed_cut)
-        self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
+        emptied = self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
+        for entry in emptied:
+            self._placer.put_back(entry)
         self._rent.charge(plan.n_rows + plan.n_padding)
         ended: list[Finished] = []
         for drawn in result.sampled:

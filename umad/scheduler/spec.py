@@ -47,6 +47,10 @@ class SchedulerSpec:
     # An arrival can take the device back from a background step within milliseconds. Where it
     # cannot, the length of background steps is bounded in milliseconds.
     cuts_soon: bool = True
+    # Milliseconds to save the state of one sequence before a step, so that the step may be cut
+    # though a cut spoils recurrent states. None where such a model's steps are never cut. Other
+    # models need no such save.
+    cut_save_ms: float | None = None
     # Host memory for the cells that the pool gives up; None for none.
     parking: ParkShape | None = None
     # Milliseconds that a row takes to scan past a cell that is not its own. Above 0, retained

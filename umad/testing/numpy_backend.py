@@ -106,6 +106,7 @@ class OpenToy:
     def capabilities(self) -> Capabilities:
         """The toy can do everything but the tiles of ggml's kernels."""
         return Capabilities(
+            cut_save_ms=None,
             can_share_prefix=True,
             shares_at="anywhere",
             can_park=self.parking is not None,

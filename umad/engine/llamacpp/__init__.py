@@ -22,6 +22,7 @@ Serving:
     batch            writes a plan into llama.cpp's batch arrays
     parked_cells     ParkedCells: slabs of cells in host memory
     saved_states     SavedStates: checkpoints of states there; OwnWindows
+    cut_state        CutState: the state from before a step, put back after a cut
     host_memory      HostMemory: what slabs and checkpoints lie in
     embedder         Embedder: texts to vectors, in a context of its own
     abort_flag       the switch that ends a running decode

@@ -15,6 +15,7 @@ from umad.engine.execution import NoStreams, StepRunner
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama, repack_check
 from umad.engine.llamacpp.abort_flag import AbortFlag
+from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.embedder import Embedder
@@ -58,6 +59,7 @@ class LlamaModel:
             shares_at=self.facts.shares_at,
             can_park=self.parking is not None,
             cuts_soon=self.facts.cuts_soon,
+            cut_save_ms=self._loaded.cut_save_ms,
             has_tiles=self.cost.tiles,
             skip_ms=self.facts.skip_ms,
             device_bytes=device_bytes(self._devices),
@@ -99,6 +101,9 @@ class LlamaModel:
         context, layout = loaded.context, loaded.states
         if context is None:
             return NoStreams()
+        before = None
+        if loaded.cut_save_ms is not None and layout is not None:
+            before = CutState(context, layout)
         windows = None
         if loaded.owns_windows and layout is not None:
             windows = OwnWindows(context, layout)
@@ -106,9 +111,10 @@ class LlamaModel:
             context,
             capacity=self.batch_tokens,
             cutter=cutter,
-            can_cut=watch is not None and loaded.can_cut,
+            can_cut=watch is not None and (loaded.can_cut or before is not None),
             now_ns=now_ns,
             watch=watch,
+            before=before,
             parked=slabs,
             states=states,
             windows=windows,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from umad.engine.board.watch import BoardWatch
 from umad.engine.execution import NOTHING_KEPT, Decoded
 from umad.engine.llamacpp.batch import PlanWriter
+from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.saved_states import OwnWindows
 from umad.engine.sessions.disk import SessionDisk
@@ -85,13 +86,15 @@ class DecodeRunner:
         can_cut: bool,
         now_ns: Callable[[], int],
         watch: BoardWatch | None = None,
+        before: CutState | None = None,
         parked: SlabStore | None = None,
         states: StateStore | None = None,
         disk: SessionDisk | None = None,
         windows: OwnWindows | None = None,
         scratch: int,
     ) -> None:
-        """can_cut: False where a state that is half rolled back would be wrong (recurrent models).
+        """can_cut: steps may be cut. before: needed where a cut spoils states; then a step is cut
+        only where its plan says that the state is saved.
 
         scratch: a sequence number that no plan's slices have, for padding rows. watch: lets work of
         other engines cut this engine's background steps, too. parked: needed where plans park
@@ -105,6 +108,7 @@ class DecodeRunner:
         self._can_cut = can_cut
         self._now_ns = now_ns
         self._watch = watch
+        self._before = before
         self._parked = parked
         self._states = states
         self._windows = windows
@@ -204,7 +208,7 @@ class DecodeRunner:
         house = self.keep_house(plan.memory)
         writer, context = self._writer, self._context
         rids = writer.write(plan)
-        can_be_cut = plan.cuttable and self._can_cut
+        can_be_cut = plan.cuttable and self._can_cut and self._keeps_state(plan)
         if can_be_cut:
             self._cutter.arm()
             if self._watch is not None and plan.background:
@@ -225,12 +229,22 @@ class DecodeRunner:
             self._no_memory_in_a_row = 0
             return Decoded("done", rids, logits, device_ns, plan.n_rows, house, writer.scored)
         if code == _ABORTED:
+            if self._before is not None:
+                self._before.put_back()
             return Decoded("cut", [], self._no_logits, device_ns, plan.n_rows, house)
         self._no_memory_in_a_row += code == _NO_MEMORY
         if code != _NO_MEMORY or self._no_memory_in_a_row > _MOST_NO_MEMORY:
             raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")
         log.warning("no cells for a step that the ledger had cells for rows=%d", plan.n_rows)
         return Decoded("no_memory", [], self._no_logits, device_ns, plan.n_rows, house)
+
+    def _keeps_state(self, plan: StepPlan) -> bool:
+        """Whether the state before the step is there afterwards, if it is cut. It is saved now
+        where a cut spoils it; that is no part of the step's time, which teaches what steps cost.
+        """
+        if self._before is None:
+            return True
+        return plan.saves_state and self._before.save(plan)
 
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
         """(seq, tokens in the KV) of the plan's prefill sequences, asked of llama.cpp."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from umad.clock import MonotonicClock
 from umad.config import EngineSettings
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
@@ -38,6 +39,7 @@ from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
+_CLOCK = MonotonicClock()
 _MB = 1e6
 # Not all of it: page ends at the borders of the weights may be left out of the lock.
 _LOCKED_SHARE = 0.9
@@ -72,8 +74,10 @@ class LoadedModel:
     states: StateLayout | None = None
     # Each sequence has room for one window, so no two may share one.
     owns_windows: bool = False
-    # A step may be ended in the middle.
+    # A step may be ended in the middle, and spoils nothing by it.
     can_cut: bool = True
+    # Milliseconds to save a state before a step that would be spoilt; None where that is of no use.
+    cut_save_ms: float | None = None
 
 
 def load(
@@ -156,11 +160,11 @@ def _generator(
     options, model = opened.options, opened.model
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     warmup_ms = warm.first_ms()
-    states = _states(opened, context, fitting)
+    states = _states(opened, context, fitting, now_ns)
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)
         warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
-        states = _states(opened, context, fitting)
+        states = _states(opened, context, fitting, now_ns)
     n_cells = context.n_cells - fitting.n_spare
     embeds = opened.embeds(n_cells=n_cells, generates=True)
     owns_windows = fitting.context.has_small_windows(model.sliding_window)
@@ -173,6 +177,7 @@ def _generator(
     parking = _parking(opened, context, fitting, states) if can_share else None
     if fitting.parking is not None and parking is None:
         log.info("sequences of this model cannot be parked model=%s", options.name)
+    cut_save_ms = None if states is None else states.cut_save_ms
     facts = opened.facts(
         embeds,
         n_cells=n_cells,
@@ -180,6 +185,7 @@ def _generator(
         memory=fitting.memory,
         n_seqs=fitting.context.max_seqs,
         can_share_prefix=can_share,
+        can_cut=can_share and (opened.can_cut or cut_save_ms is not None),
         shares_at="anywhere" if states is None else "states",
         park_bytes=0 if parking is None else parking.capacity_bytes,
         warmup_ms=warmup_ms,
@@ -208,10 +214,16 @@ def _generator(
         states=states,
         owns_windows=owns_windows,
         can_cut=can_share and opened.can_cut,
+        cut_save_ms=cut_save_ms if facts.cuts_soon else None,
     )
 
 
-def states_of(model: Model, context: Context, shape: ContextOptions) -> StateLayout | None:
+def states_of(
+    model: Model,
+    context: Context,
+    shape: ContextOptions,
+    now_ns: Callable[[], int] = _CLOCK.now_ns,
+) -> StateLayout | None:
     """The states of the sequences of a context of this shape; None where there are none, or where
     they cannot be put back. Leaves the context empty."""
     if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
@@ -222,6 +234,7 @@ def states_of(model: Model, context: Context, shape: ContextOptions) -> StateLay
         batch=shape.batch,
         token=max(model.bos, 0),
         window_tokens=model.sliding_window,
+        now_ns=now_ns,
     )
 
 
@@ -250,18 +263,22 @@ def _with_full_windows(
         raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error
 
 
-def _states(opened: OpenedModel, context: Context, fitting: Fitting) -> StateLayout | None:
+def _states(
+    opened: OpenedModel, context: Context, fitting: Fitting, now_ns: Callable[[], int]
+) -> StateLayout | None:
     model, shape = opened.model, fitting.context
     if fitting.memory.owns_cells:
         return None
     if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
         return None
-    layout = states_of(model, context, shape)
+    layout = states_of(model, context, shape, now_ns)
     name = opened.options.name
     if layout is None:
         log.warning("states of this model cannot be put back; nothing is shared model=%s", name)
     else:
         log.info("a state of model=%s has at most %d bytes", name, layout.most_bytes)
+        if layout.is_recurrent and layout.cut_save_ms is None:
+            log.warning("a cut step cannot be undone, so none is cut model=%s", name)
     return layout
 
 

@@ -52,8 +52,8 @@ class OpenedModel:
 
     @property
     def can_cut(self) -> bool:
-        """Whether a step may be ended in the middle. A step that ran half way leaves the states of
-        recurrent layers at no position at all."""
+        """Whether a step may be ended in the middle as it is. A step that ran half way leaves the
+        states of recurrent layers at no position at all (`cut_state`)."""
         return not self.model.is_recurrent
 
     def embeds(self, *, n_cells: int, generates: bool) -> EmbedFacts:
@@ -126,6 +126,7 @@ class OpenedModel:
         memory: ContextMemory,
         n_seqs: int = 0,
         can_share_prefix: bool = True,
+        can_cut: bool = False,
         shares_at: SharesAt = "anywhere",
         park_bytes: int = 0,
         warmup_ms: float = 0.0,
@@ -164,7 +165,7 @@ class OpenedModel:
             text_bound=stream.bound,
             can_share_prefix=can_share_prefix,
             shares_at=shares_at,
-            cuts_soon=can_share_prefix and self.can_cut and cuts_soon(devices),
+            cuts_soon=can_cut and cuts_soon(devices),
             skip_ms=skip_ms(header, devices),
             flash_attention=settings.flash_attention,
             backends=tuple(dict.fromkeys(device.backend for device in devices)),

@@ -22,19 +22,46 @@ from umad.step import StateLoad, StateSave
 log = logging.getLogger("umad.engine")
 
 
+class StateCheck:
+    """Looks at states that were put back."""
+
+    def __init__(self, context: Context, layout: StateLayout) -> None:
+        self._context = context
+        self._layout = layout
+        # A state that was put back is read again into this memory.
+        self._read = np.empty(0, np.uint8)
+
+    def is_there(self, seq: int, n_tokens: int, memory: NDArray[np.uint8], n_bytes: int) -> bool:
+        """Whether `seq` has exactly `n_tokens`, and the state of `n_bytes` in `memory`."""
+        context, layout = self._context, self._layout
+        if context.length(seq) != n_tokens or context.state_size(seq) != n_bytes:
+            return False
+        if layout.is_recurrent and context.begin(seq) != n_tokens - 1:
+            return False
+        cells_bytes = context.whole_size(seq) - n_bytes
+        if cells_bytes != layout.cells_bytes(n_tokens):
+            return False
+        if not layout.is_fixed:
+            # The cells of a window may lie in another order. There are as many as were saved, and
+            # the last one is the last token's.
+            return True
+        if self._read.size != n_bytes:
+            self._read = np.empty(n_bytes, np.uint8)
+        context.save_state(seq, self._read)
+        return np.array_equal(self._read[SEQ_HEAD_BYTES:], memory[SEQ_HEAD_BYTES:n_bytes])
+
+
 class SavedStates:
     """The checkpoints of one context."""
 
     def __init__(self, context: Context, layout: StateLayout, *, memory: HostMemory) -> None:
         self._context = context
-        self._layout = layout
         self._memory = memory
         # By key: the checkpoint's memory, and how many of its bytes are used.
         self._states: dict[int, Slab] = {}
         # By address, memory that another thread reads: True while its checkpoint is still in use.
         self._lent: dict[int, bool] = {}
-        # A state that was put back is read again into this memory.
-        self._check = np.empty(0, np.uint8)
+        self._check = StateCheck(context, layout)
 
     def save(self, operation: StateSave) -> int:
         """Copy a state out. Returns the bytes copied; 0 where it failed, and then there is no such
@@ -73,7 +100,7 @@ class SavedStates:
             log.warning("a state cannot be put back: there is no checkpoint %d", operation.key)
         elif not context.load_state(seq, memory, n_bytes):
             log.warning("a state cannot be put back reason=%s", context.last_words())
-        elif not self._is_there(operation, memory, n_bytes):
+        elif not self._check.is_there(seq, operation.n_tokens, memory, n_bytes):
             log.error("a state that was put back is not what was saved seq=%d", seq)
         else:
             return n_bytes
@@ -112,24 +139,6 @@ class SavedStates:
     def memory(self, n_bytes: int) -> NDArray[np.uint8]:
         """Memory for one checkpoint: uint8 (n_bytes,). Raises `MemoryError`."""
         return self._memory.take(n_bytes)
-
-    def _is_there(self, operation: StateLoad, memory: NDArray[np.uint8], n_bytes: int) -> bool:
-        context, layout, seq = self._context, self._layout, operation.seq
-        if context.length(seq) != operation.n_tokens or context.state_size(seq) != n_bytes:
-            return False
-        if layout.is_recurrent and context.begin(seq) != operation.n_tokens - 1:
-            return False
-        cells_bytes = context.whole_size(seq) - n_bytes
-        if cells_bytes != layout.cells_bytes(operation.n_tokens):
-            return False
-        if not layout.is_fixed:
-            # The cells of a window may lie in another order. There are as many as were saved, and
-            # the last one is the last token's.
-            return True
-        if self._check.size != n_bytes:
-            self._check = np.empty(n_bytes, np.uint8)
-        context.save_state(seq, self._check)
-        return np.array_equal(self._check[SEQ_HEAD_BYTES:], memory[SEQ_HEAD_BYTES:n_bytes])
 
 
 class OwnWindows:

@@ -12,15 +12,21 @@ its source along. The other order succeeds and answers wrongly.
 Not: the checkpoints themselves (`saved_states`). Owner: the main thread.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.clock import MonotonicClock
 from umad.engine.llamacpp.llama import Batch, Context
+from umad.units import NS_PER_MS
 
+_CLOCK = MonotonicClock()
 # So many tokens have a state saved, and so many follow.
 _TOKENS, _MORE = 5, 4
+# The shortest of so many saves counts: the others were disturbed.
+_SAVES = 3
 # llama.cpp saves the number of the sequence behind a mark, four bytes each.
 SEQ_HEAD_BYTES = 8
 
@@ -40,6 +46,9 @@ class StateLayout:
     # keeps no cells.
     cell_bytes: int
     head_bytes: int
+    # Milliseconds to save a state of the most bytes, where a step can be undone with it. None where
+    # it cannot, and without recurrent layers, which need no such save.
+    cut_save_ms: float | None = None
 
     @property
     def has_cells(self) -> bool:
@@ -52,7 +61,13 @@ class StateLayout:
 
 
 def try_states(
-    context: Context, *, n_seqs: int, batch: int, token: int, window_tokens: int = 0
+    context: Context,
+    *,
+    n_seqs: int,
+    batch: int,
+    token: int,
+    window_tokens: int = 0,
+    now_ns: Callable[[], int] = _CLOCK.now_ns,
 ) -> StateLayout | None:
     """Try whether states can be saved and put back; None where they cannot.
 
@@ -63,7 +78,10 @@ def try_states(
     where the beginning of a sequence cannot be copied (DeepSeek V4), and calls that model neither.
     """
     try:
-        return _tried(context, n_seqs, batch, token, window_tokens)
+        layout = _tried(context, n_seqs, batch, token, window_tokens)
+        if layout is None or not layout.is_recurrent:
+            return layout
+        return replace(layout, cut_save_ms=_cut_save_ms(context, layout, batch, token, now_ns))
     finally:
         context.clear()
 
@@ -113,6 +131,33 @@ def _tried(
         context.trim(0, 0)
         context.copy(other, 0, _TOKENS)
     return layout if context.whole(0) == whole else None
+
+
+def _cut_save_ms(
+    context: Context, layout: StateLayout, batch: int, token: int, now_ns: Callable[[], int]
+) -> float | None:
+    """Try to undo a step of the first sequence with its state from before. Returns the
+    milliseconds to save a state; None where the step cannot be undone.
+    """
+    context.clear()
+    if not _feed(context, token, 0, _TOKENS, batch):
+        return None
+    whole, state = context.whole(0), _state(context)
+    if state is None:
+        return None
+    took_ns = []
+    for _ in range(_SAVES):
+        began_ns = now_ns()
+        context.save_state(0, state)
+        took_ns.append(now_ns() - began_ns)
+    if not _feed(context, token, _TOKENS, _MORE, batch):
+        return None
+    # The cells are taken back last: llama.cpp refuses to take a recurrent state back.
+    if not (context.load_state(0, state, state.size) and context.trim(0, _TOKENS)):
+        return None
+    if context.whole(0) != whole:
+        return None
+    return min(took_ns) / NS_PER_MS * max(1.0, layout.most_bytes / state.size)
 
 
 def _state(context: Context) -> NDArray[np.uint8] | None:

@@ -38,19 +38,22 @@ class StepAccounting:
         self._guarded = guarded
         self._turn = 0
 
-    def book(self, plan: StepPlan, result: StepResult, *, copied_ms: float) -> None:
-        """Book a step that has run, wholly or in part. copied_ms: milliseconds that the background
-        copies before it took."""
+    def book(
+        self, plan: StepPlan, result: StepResult, *, copied_ms: float
+    ) -> tuple[ScheduledRequest, ...]:
+        """Book a step that has run, wholly or in part. Return the requests whose sequences a cut
+        has emptied. copied_ms: milliseconds that the background copies before it took."""
         if plan.cuttable and plan.prefill:
             self._slices.cuts.ran(result.device_ms, was_cut=result.outcome == "cut")
         if result.outcome == "done":
             self._book_done(plan, result, copied_ms)
         elif result.outcome == "cut":
-            self._book_cut(plan, result)
+            return self._book_cut(plan, result)
         else:
             # llama.cpp found no cells, which the ledger is meant to make impossible. All retained
             # sequences are evicted, and the step is made again.
             self._residency.evict_all()
+        return ()
 
     def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:
         embed = plan.embed
@@ -99,13 +102,18 @@ class StepAccounting:
             background = background or entry.lane not in self._guarded
         return background
 
-    def _book_cut(self, plan: StepPlan, result: StepResult) -> None:
+    def _book_cut(self, plan: StepPlan, result: StepResult) -> tuple[ScheduledRequest, ...]:
         lengths = dict(result.seq_lengths)
+        emptied: list[ScheduledRequest] = []
         for piece in plan.prefill:
             entry = self._entries.get(piece.rid)
             if entry is None:
                 continue
-            kept = min(lengths.get(piece.seq, piece.start) - piece.start, piece.n_tokens)
+            length = lengths.get(piece.seq, piece.start)
+            if length < piece.start:
+                emptied.append(entry)
+                continue
+            kept = min(length - piece.start, piece.n_tokens)
             # The cut lost the last row's logits, so the last row must be computed once more; of a
             # slice that scores its prompt it lost those of every row.
             kept = max(0, min(kept, entry.n_pending - 1)) if not piece.scores else 0
@@ -115,3 +123,4 @@ class StepAccounting:
             entry = self._entries.get(row.rid)
             if entry is not None:
                 self._residency.rolled_back(entry)
+        return tuple(emptied)

@@ -18,6 +18,7 @@ from umad.scheduler.costs.tiles import ATTENTION_ROWS
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.candidates import Candidates, Hold, Reason
+from umad.scheduler.steps.cut_cost import CutCost
 from umad.scheduler.steps.limits import StepLimits, cells_read, longest_waiting
 from umad.scheduler.steps.newcomers import NewcomerLine, prefill_slice
 from umad.scheduler.steps.scoring import with_bounded_scores
@@ -62,11 +63,9 @@ class StepComposer:
         order: Order,
         most_scored_rows: int,
         max_seqs: int,
-        may_cut: bool,
+        cut_cost: CutCost,
     ) -> None:
-        """may_cut: a step that is cut leaves its sequences as they were before it, or a little
-        longer. A recurrent state is spoilt by a cut."""
-        self._may_cut = may_cut
+        self._cut_cost = cut_cost
         self._most_scored_rows = most_scored_rows
         self._max_seqs = max_seqs
         self._cost = cost
@@ -98,6 +97,7 @@ class StepComposer:
             embed=embed,
             background=embed.bulk and not plan.n_rows,
             cuttable=embed.cuttable and not plan.n_rows,
+            saves_state=False,
         )
 
     def _streams(
@@ -132,7 +132,7 @@ class StepComposer:
         n_tokens = self._slices.pick(
             room=min(self._batch_tokens, first.n_in_slice),
             start=first.n_computed,
-            within_ms=LONE_NEWCOMER_MS,
+            within_ms=max(LONE_NEWCOMER_MS, self._cut_cost.least_ms),
         )
         if n_tokens <= slices[0].n_tokens:
             return slices, False
@@ -202,15 +202,38 @@ class StepComposer:
         slices: list[PrefillSlice] = []
         if candidates.background_prefill and room:
             start = candidates.background_prefill[0].n_computed
-            n_tokens = self._slices.pick(
-                room=room, start=start, within_ms=terms.most_ms, beside=len(rows)
-            )
+            n_tokens = self._background_slice(candidates.background_prefill, terms, len(rows), room)
             if terms.thrifty:
                 within_ms = min(self._settings.slice_ms, terms.most_ms or NO_BOUND_MS)
                 longest = self._cost.prefill_within(within_ms, beside=0, n_max=room, start=start)
                 n_tokens = max(n_tokens, longest)
             slices = _cut_slices(candidates.background_prefill, n_tokens, room)
         return self._plan(rows, slices, memory, background=True, cuttable=True)
+
+    def _background_slice(
+        self,
+        prompts: Sequence[ScheduledRequest],
+        terms: BackgroundTerms,
+        n_rows: int,
+        room: int,
+    ) -> int:
+        """Return how many tokens of `prompts` run in a step with `n_rows` rows."""
+        first = prompts[0]
+        is_only = len(prompts) == 1
+        if self._cut_cost.saves and not (n_rows or is_only):
+            # Only a step of one sequence may be cut, so the first prompt has a long one to itself.
+            n_tokens = self._slices.pick(
+                room=min(room, first.n_in_slice), start=first.n_computed, within_ms=terms.most_ms
+            )
+            if self._slices.is_long(n_tokens, first.n_computed):
+                return n_tokens
+        return self._slices.pick(
+            room=min(room, first.n_in_slice) if self._cut_cost.saves and is_only else room,
+            start=first.n_computed,
+            within_ms=terms.most_ms,
+            beside=n_rows,
+            alone=is_only,
+        )
 
     def _plan(
         self,
@@ -245,21 +268,27 @@ class StepComposer:
             n_padding = self._cost.padding(n_prefill, prefill_cells, depth)
             if n_padding:
                 prefill_cells = ATTENTION_ROWS * depth
+        predicted_ms = self._cost.step_ms(
+            len(decode),
+            n_prefill + n_padding,
+            decode_cells=decode_cells,
+            prefill_cells=prefill_cells,
+        )
+        saves_state = cuttable and self._cut_cost.saves
+        if saves_state:
+            is_one = len(slices) == 1 and not decode
+            cuttable = is_one and self._cut_cost.pays(predicted_ms, slices[0].start)
         return StepPlan(
             memory=memory,
             decode=decode,
             prefill=tuple(slices),
             n_padding=n_padding,
             background=background,
-            cuttable=cuttable and self._may_cut,
+            cuttable=cuttable,
+            saves_state=saves_state and cuttable,
             n_cells_read=decode_cells + prefill_cells,
             n_cells_prefill=prefill_cells,
-            predicted_ms=self._cost.step_ms(
-                len(decode),
-                n_prefill + n_padding,
-                decode_cells=decode_cells,
-                prefill_cells=prefill_cells,
-            ),
+            predicted_ms=predicted_ms,
             solo_ms=solo_ms,
             within_ms=within_ms,
         )

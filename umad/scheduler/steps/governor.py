@@ -19,6 +19,7 @@ from umad.scheduler.queue.orders import Order
 from umad.scheduler.steps.background_throttle import BackgroundThrottle
 from umad.scheduler.steps.candidates import Candidates, Hold
 from umad.scheduler.steps.composer import StepComposer
+from umad.scheduler.steps.cut_cost import CutCost
 from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.scheduler.steps.limits import StepLimits, limits_of
 from umad.scheduler.steps.slice_size import SlicePicker
@@ -46,13 +47,18 @@ class StepGovernor:
         order: Order,
         most_scored_rows: int,
         max_seqs: int,
-        may_cut: bool,
+        cut_cost: CutCost,
     ) -> None:
         self._cost = cost
         self._most_rows = min(settings.max_merge, batch_tokens)
         self._floor = max((lanes[name].floor for name in lanes if name not in guarded), default=0.0)
         self.guard = LatencyGuard(cap=latency_cap, floor=self._floor)
-        self.slices = SlicePicker(cost.prefill, bound_ms=None if cuts_soon else settings.slice_ms)
+        self.slices = SlicePicker(
+            cost.prefill,
+            bound_ms=None if cuts_soon else settings.slice_ms,
+            cut_cost=cut_cost,
+            uncut_ms=settings.slice_ms,
+        )
         self.throttle = BackgroundThrottle(budget=budget, traffic=traffic, floor=self._floor)
         self._composer = StepComposer(
             cost=cost,
@@ -62,7 +68,7 @@ class StepGovernor:
             order=order,
             most_scored_rows=most_scored_rows,
             max_seqs=max_seqs,
-            may_cut=may_cut,
+            cut_cost=cut_cost,
         )
         priority = {name: lane.priority for name, lane in lanes.items()}
         self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)

@@ -14,6 +14,7 @@ import math
 from umad.scheduler.costs.cost_curve import ROWS
 from umad.scheduler.costs.step_cost import ShapeCost
 from umad.scheduler.costs.tiles import in_whole_tiles
+from umad.scheduler.steps.cut_cost import FREE_CUTS, CutCost
 
 # Cuts are remembered over about so much device time.
 MEMORY_MS = 20_000.0
@@ -57,12 +58,14 @@ class CutRate:
         rate = self._cuts / max(self._ran_ms, 1_000.0)
         return min(rate, QUIET_CUTS / self._quiet_ms) if self._quiet_ms else rate
 
-    def tokens_per_ms(self, n_tokens: int, step_ms: float) -> float:
+    def tokens_per_ms(self, n_tokens: int, step_ms: float, *, save_ms: float = 0.0) -> float:
         """The speed of steps of this size that are computed again when they are cut. Cuts arrive as
-        a Poisson process, so a whole step takes (e^(rate x step) - 1) / rate on average."""
-        lost = self.per_ms * step_ms
+        a Poisson process, so a whole step takes (e^(rate x step) - 1) / rate on average. save_ms:
+        of what is saved before each try."""
+        whole_ms = step_ms + save_ms
+        lost = self.per_ms * whole_ms
         if lost < 1e-6:
-            return n_tokens / step_ms
+            return n_tokens / whole_ms
         return n_tokens * self.per_ms / math.expm1(min(lost, 50.0))
 
 
@@ -70,42 +73,88 @@ class SlicePicker:
     """Picks slice sizes by the learnt rate of cuts.
 
     bound_ms: the longest slice where a running step cannot be aborted soon; None where it can.
+    cut_cost: what it costs that a step may be cut. uncut_ms: the longest step that may not.
     """
 
-    def __init__(self, cost: ShapeCost, *, bound_ms: float | None) -> None:
+    def __init__(
+        self,
+        cost: ShapeCost,
+        *,
+        bound_ms: float | None,
+        cut_cost: CutCost = FREE_CUTS,
+        uncut_ms: float = LONGEST_MS,
+    ) -> None:
         self._cost = cost
+        self._cut_cost = cut_cost
+        self._uncut_ms = uncut_ms
         self._bound_ms = LONGEST_MS if bound_ms is None else bound_ms
         self.can_cut = bound_ms is None
         self.cuts = CutRate()
         self._since_larger = 0
 
-    def pick(self, *, room: int, start: int, within_ms: float | None, beside: int = 0) -> int:
+    def pick(
+        self,
+        *,
+        room: int,
+        start: int,
+        within_ms: float | None,
+        beside: int = 0,
+        alone: bool = True,
+    ) -> int:
         """How many tokens the next slice has, 1 to `room`, for a prompt computed up to `start`.
-        With the `beside` other rows of the step it fills whole tiles."""
-        n_tokens, most = self._quickest(room=room, start=start, within_ms=within_ms, beside=beside)
+        With the `beside` other rows of the step it fills whole tiles. alone: no other sequence has
+        a slice in the step."""
+        bound_ms = self._bound_ms if within_ms is None else min(within_ms, self._bound_ms)
+        most = max(1, self._cost.most(bound_ms, room, start, beside))
+        if not self._may_take(most, start, alone=alone and not beside):
+            most = max(1, self._cost.most(min(bound_ms, self._uncut_ms), room, start, beside))
+        n_tokens = self._quickest(most, start=start, beside=beside)
         if n_tokens == room:
             return room  # a whole batch, or all that is left to do
-        return in_whole_tiles(n_tokens, beside=beside, fits=lambda n: n <= most)
+        whole = in_whole_tiles(n_tokens, beside=beside, fits=lambda n: n <= most)
+        return whole if self._may_take(whole, start, alone=alone and not beside) else n_tokens
 
-    def _quickest(
-        self, *, room: int, start: int, within_ms: float | None, beside: int
-    ) -> tuple[int, int]:
-        """Return the size that brings most tokens per millisecond, and the largest size allowed."""
+    def is_long(self, n_tokens: int, start: int) -> bool:
+        """Whether a step of this slice alone takes longer than a step that may not be cut."""
+        return self._cost.slice_ms(n_tokens, start) > self._uncut_ms
+
+    def _may_take(self, n_tokens: int, start: int, *, alone: bool) -> bool:
+        """Whether a step may have so large a slice: it may be cut, or is short."""
+        if not self._cut_cost.saves:
+            return True
+        step_ms = self._cost.slice_ms(n_tokens, start)
+        return step_ms <= self._uncut_ms or (alone and self._cut_cost.pays(step_ms, start))
+
+    def _quickest(self, most: int, *, start: int, beside: int) -> int:
+        """Return the size, up to `most`, that brings most tokens per millisecond."""
         cost = self._cost
-        bound_ms = self._bound_ms if within_ms is None else min(within_ms, self._bound_ms)
-        most = max(1, cost.most(bound_ms, room, start, beside))
-        sizes = [*(n for n in ROWS if LEAST_TOKENS <= n < most), most]
-        speeds = [self.cuts.tokens_per_ms(n, cost.slice_ms(n, start, beside)) for n in sizes]
+        # Where the longest slice may be cut, so may most others. Those may not be cut that are long
+        # and yet not long enough for the save before them.
+        sizes = [
+            *(n for n in ROWS if LEAST_TOKENS <= n < most and self._may_take(n, start, alone=True)),
+            most,
+        ]
+        speeds = [
+            self.cuts.tokens_per_ms(n, step_ms, save_ms=self._save_ms(step_ms, start))
+            for n in sizes
+            for step_ms in (cost.slice_ms(n, start, beside),)
+        ]
         enough = max(speeds) / NEARLY
         untried = cost.rows.next_untried()
         for n, speed in zip(sizes, speeds, strict=True):
             # The known rate is assumed for sizes never tried, so a larger size does not look better
             # before it has been tried once.
             if n >= untried and speed >= enough:
-                return n, most
+                return n
         best = max(at for at, speed in enumerate(speeds) if speed >= enough)
         self._since_larger += 1
         if self._since_larger >= TRY_LARGER_EVERY and best + 1 < len(sizes):
             self._since_larger = 0
             best = next((at for at, n in enumerate(sizes) if n >= untried), best + 1)
-        return sizes[best], most
+        return sizes[best]
+
+    def _save_ms(self, step_ms: float, start: int) -> float:
+        """Milliseconds of the save before a step of a slice."""
+        if not self._cut_cost.saves or step_ms <= self._uncut_ms:
+            return 0.0
+        return self._cut_cost.of(start)
