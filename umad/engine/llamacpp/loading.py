@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umad.clock import MonotonicClock
 from umad.config import EngineSettings
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
@@ -39,7 +38,6 @@ from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
-_CLOCK = MonotonicClock()
 _MB = 1e6
 # Not all of it: page ends at the borders of the weights may be left out of the lock.
 _LOCKED_SHARE = 0.9
@@ -160,11 +158,11 @@ def _generator(
     options, model = opened.options, opened.model
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     warmup_ms = warm.first_ms()
-    states = _states(opened, context, fitting, now_ns)
+    states = _states(opened, context, fitting)
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)
         warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
-        states = _states(opened, context, fitting, now_ns)
+        states = _states(opened, context, fitting)
     n_cells = context.n_cells - fitting.n_spare
     embeds = opened.embeds(n_cells=n_cells, generates=True)
     owns_windows = fitting.context.has_small_windows(model.sliding_window)
@@ -218,12 +216,7 @@ def _generator(
     )
 
 
-def states_of(
-    model: Model,
-    context: Context,
-    shape: ContextOptions,
-    now_ns: Callable[[], int] = _CLOCK.now_ns,
-) -> StateLayout | None:
+def states_of(model: Model, context: Context, shape: ContextOptions) -> StateLayout | None:
     """The states of the sequences of a context of this shape; None where there are none, or where
     they cannot be put back. Leaves the context empty."""
     if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
@@ -234,7 +227,6 @@ def states_of(
         batch=shape.batch,
         token=max(model.bos, 0),
         window_tokens=model.sliding_window,
-        now_ns=now_ns,
     )
 
 
@@ -263,15 +255,13 @@ def _with_full_windows(
         raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error
 
 
-def _states(
-    opened: OpenedModel, context: Context, fitting: Fitting, now_ns: Callable[[], int]
-) -> StateLayout | None:
+def _states(opened: OpenedModel, context: Context, fitting: Fitting) -> StateLayout | None:
     model, shape = opened.model, fitting.context
     if fitting.memory.owns_cells:
         return None
     if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
         return None
-    layout = states_of(model, context, shape, now_ns)
+    layout = states_of(model, context, shape)
     name = opened.options.name
     if layout is None:
         log.warning("states of this model cannot be put back; nothing is shared model=%s", name)

@@ -12,7 +12,6 @@ its source along. The other order succeeds and answers wrongly.
 Not: the checkpoints themselves (`saved_states`). Owner: the main thread.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +21,6 @@ from umad.clock import MonotonicClock
 from umad.engine.llamacpp.llama import Batch, Context
 from umad.units import NS_PER_MS
 
-_CLOCK = MonotonicClock()
 # So many tokens have a state saved, and so many follow.
 _TOKENS, _MORE = 5, 4
 # The shortest of so many saves counts: the others were disturbed.
@@ -67,7 +65,6 @@ def try_states(
     batch: int,
     token: int,
     window_tokens: int = 0,
-    now_ns: Callable[[], int] = _CLOCK.now_ns,
 ) -> StateLayout | None:
     """Try whether states can be saved and put back; None where they cannot.
 
@@ -81,7 +78,7 @@ def try_states(
         layout = _tried(context, n_seqs, batch, token, window_tokens)
         if layout is None or not layout.is_recurrent:
             return layout
-        return replace(layout, cut_save_ms=_cut_save_ms(context, layout, batch, token, now_ns))
+        return replace(layout, cut_save_ms=_cut_save_ms(context, layout, batch, token))
     finally:
         context.clear()
 
@@ -133,12 +130,11 @@ def _tried(
     return layout if context.whole(0) == whole else None
 
 
-def _cut_save_ms(
-    context: Context, layout: StateLayout, batch: int, token: int, now_ns: Callable[[], int]
-) -> float | None:
+def _cut_save_ms(context: Context, layout: StateLayout, batch: int, token: int) -> float | None:
     """Try to undo a step of the first sequence with its state from before. Returns the
     milliseconds to save a state; None where the step cannot be undone.
     """
+    now_ns = MonotonicClock().now_ns
     context.clear()
     if not _feed(context, token, 0, _TOKENS, batch):
         return None
