@@ -17,7 +17,7 @@ from umad.step import PrefillSlice, SeqCopy, SeqTrim, StepPlan
 KINDS = ["recurrent", "mamba 2", "hybrid", "delta net", "mamba hybrid", "hybrid with windows"]
 BEGIN = tokens(150)
 MORE = tokens(BATCH, seed=2)
-# Between the logits of one text whose cells of a window lie in two orders.
+# Between the logits of one text whose cells lie in two orders.
 ORDER = 0.01
 
 
@@ -162,7 +162,8 @@ def test_a_sequence_that_shared_its_state_is_not_touched(
 
     assert outcome == "cut"
     assert_same(source, expected[True], kind)
-    assert_same(shared, expected[True], kind)
+    # Its cells lie behind those of the other.
+    np.testing.assert_allclose(shared, expected[True], atol=ORDER)
 
 
 def test_a_step_whose_state_is_not_saved_is_not_cut(

@@ -132,7 +132,8 @@ class StepComposer:
         n_tokens = self._slices.pick(
             room=min(self._batch_tokens, first.n_in_slice),
             start=first.n_computed,
-            within_ms=max(LONE_NEWCOMER_MS, self._cut_cost.least_ms),
+            # Twice the shortest that may be cut: some size lies between.
+            within_ms=max(LONE_NEWCOMER_MS, 2 * self._cut_cost.least_ms),
         )
         if n_tokens <= slices[0].n_tokens:
             return slices, False
