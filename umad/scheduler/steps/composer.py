@@ -132,8 +132,8 @@ class StepComposer:
         n_tokens = self._slices.pick(
             room=min(self._batch_tokens, first.n_in_slice),
             start=first.n_computed,
-            # Twice the shortest that may be cut: some size lies between.
-            within_ms=max(LONE_NEWCOMER_MS, 2 * self._cut_cost.least_ms),
+            # Recurrent layers compute whole chunks of tokens, which a second has few of on a CPU.
+            within_ms=None if self._cut_cost.saves else LONE_NEWCOMER_MS,
         )
         if n_tokens <= slices[0].n_tokens:
             return slices, False

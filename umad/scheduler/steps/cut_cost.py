@@ -33,11 +33,6 @@ class CutCost:
         sequence has no state, and is simply emptied again."""
         return self.save_ms if start or self.save_ms == float("inf") else 0.0
 
-    @property
-    def least_ms(self) -> float:
-        """The shortest step that may be cut, whatever its slice begins at."""
-        return self.save_ms / MOST_SHARE
-
     def pays(self, step_ms: float, start: int) -> bool:
         """Whether a step of so many milliseconds may be cut, for what that costs."""
         return self.of(start) <= MOST_SHARE * step_ms
