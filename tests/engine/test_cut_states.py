@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llama_cpp import llama_cpp as lib
 
 from tests.engine.state_contexts import BATCH, EMPTY, Stateful, Tokens, opened, tokens
 from umad.engine.execution import Decoded
@@ -77,9 +78,9 @@ def arrival(pool: Stateful, *, at_node: int) -> Iterator[None]:
         return bool(flag._flag[0] != b"\x00")
 
     callback = _Callback(look)
-    llama.lib.llama_set_abort_callback(pool.context._handle, callback, None)
+    lib.llama_set_abort_callback(pool.context._handle, callback, None)
     yield
-    llama.lib.llama_set_abort_callback(pool.context._handle, flag.callback, flag.argument)
+    lib.llama_set_abort_callback(pool.context._handle, flag.callback, flag.argument)
 
 
 def nodes_of(pool: Stateful, plan: StepPlan) -> int:
@@ -92,9 +93,9 @@ def nodes_of(pool: Stateful, plan: StepPlan) -> int:
         return False
 
     callback, flag = _Callback(look), pool.context.abort_flag
-    llama.lib.llama_set_abort_callback(pool.context._handle, callback, None)
+    lib.llama_set_abort_callback(pool.context._handle, callback, None)
     assert pool.runner.run(plan).outcome == "done"
-    llama.lib.llama_set_abort_callback(pool.context._handle, flag.callback, flag.argument)
+    lib.llama_set_abort_callback(pool.context._handle, flag.callback, flag.argument)
     return seen
 
 
