@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llama_cpp import llama_cpp as lib
 
 from tests.engine.state_contexts import BATCH, EMPTY, Stateful, Tokens, opened, tokens
 from umad.engine.execution import Decoded
@@ -62,6 +61,8 @@ def plan_of(ids: Tokens, *, seq: int = 0, start: int, saves_state: bool = True) 
     return StepPlan(prefill=(piece,), cuttable=True, saves_state=saves_state)
 
 
+# The binding, which only the engine's own modules import.
+lib: Any = vars(llama)["lib"]
 _Callback = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)
 
 
@@ -198,6 +199,27 @@ def test_where_the_state_cannot_be_put_back_the_sequence_is_empty(
     assert pool.context.whole_size(0) == pool.context.whole_size(EMPTY)
     pool.feed(0, BEGIN)
     assert_same(pool.feed(0, MORE, start=BEGIN.size), expected[True], kind)
+
+
+def test_a_state_of_other_bytes_that_was_put_back_is_found(
+    pool: Stateful, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "hybrid with windows":
+        pytest.skip("the bytes of a window depend on where its cells lie")
+    pool.feed(2, tokens(BEGIN.size, seed=9))
+    other = np.empty(pool.context.state_size(2), np.uint8)
+    pool.context.save_state(2, other)
+    pool.feed(0, BEGIN)
+    plan = plan_of(MORE, start=BEGIN.size)
+    load_state = llama.Context.load_state
+    monkeypatch.setattr(
+        llama.Context, "load_state", lambda self, seq, *_: load_state(self, seq, other, other.size)
+    )
+
+    outcome = cut(pool, plan, at_node=30).outcome
+
+    assert outcome == "cut"
+    assert pool.runner.lengths(plan) == ((0, 0),)
 
 
 def test_where_no_state_can_be_saved_the_step_is_not_cut(
