@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 
 from tests.scheduler.fake_device import Bench, device_ms
+from umad.config import SchedulerSettings
 from umad.scheduler.steps.cut_cost import MOST_SHARE
 from umad.step import StepPlan, StepResult
 
@@ -162,3 +163,17 @@ def test_a_save_teaches_nothing_about_the_cost_of_steps() -> None:
         taught.append([plan.predicted_ms / device_ms(plan) for plan in bench.plans])
 
     assert taught[0] == pytest.approx(taught[1], rel=0.05)
+
+
+@pytest.mark.parametrize("lane", ["interactive", "background"])
+@pytest.mark.parametrize("cut_save_ms", [None, SAVE_MS, 0.01])
+def test_on_a_machine_where_one_token_takes_longer_than_a_slice_may_prompts_are_read(
+    cut_save_ms: float | None, lane: str
+) -> None:
+    bench = StatesBench(cut_save_ms=cut_save_ms, settings=SchedulerSettings(slice_ms=1.0))
+    bench.arrive(1, 60, 2, lane=lane, app="agent")
+
+    while 1 not in bench.ended:
+        assert not bench.step().is_idle
+
+    assert bench.tokens[1] == 2

@@ -154,7 +154,5 @@ class SlicePicker:
         return sizes[best]
 
     def _save_ms(self, step_ms: float, start: int) -> float:
-        """Milliseconds of the save before a step of a slice."""
-        if not self._cut_cost.saves or step_ms <= self._uncut_ms:
-            return 0.0
-        return self._cut_cost.of(start)
+        """Milliseconds of the save before a step of a slice; 0 for one that may not be cut."""
+        return self._cut_cost.of(start) if self._cut_cost.pays(step_ms, start) else 0.0
