@@ -4,21 +4,24 @@ before."""
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from tests.engine.harness import RunningEngine, engine, submit
 from umad import nano
 from umad.conversation import ChatMessage
 from umad.engine.llamacpp import llama
-from umad.engine.vocab import Vocabulary
+from umad.engine.vocab import SHORT_CHARS, Vocabulary
 from umad.errors import PromptTooLong
 from umad.protocol.link import CancelOrder, Drop, EngineCall, EngineReply
 
 llama.start()
-VOCAB = Vocabulary(llama.Model(str(nano.path()), vocab_only=True))
+MODEL = llama.Model(str(nano.path()), vocab_only=True)
+VOCAB = Vocabulary(MODEL, short_chars=0)
 # As long as might fit 8,192 tokens; one letter is the slowest there is: a second of a core.
 SLOW = "a" * 350_000
 # Whoever has it tokenized in the mailbox's thread takes half a minute.
@@ -165,6 +168,24 @@ def test_a_text_of_the_longest_tokens_that_just_fits_is_taken() -> None:
     VOCAB.check_size(text * 10, n_tokens, field="prompt")
     with pytest.raises(PromptTooLong):
         VOCAB.check_size(text * 100, n_tokens, field="prompt")
+
+
+def test_no_text_of_a_usual_length_waits_for_a_look_at_every_token() -> None:
+    class Watched(llama.Model):
+        looked_at: ClassVar[set[int]] = set()
+
+        @override
+        def piece(self, token: int, *, special: bool) -> bytes:
+            self.looked_at.add(token)
+            return super().piece(token, special=special)
+
+    vocab = Vocabulary(Watched(str(nano.path()), vocab_only=True))
+    before = len(Watched.looked_at)
+
+    vocab.check_size("a" * SHORT_CHARS, 4096, field="prompt")
+    assert len(Watched.looked_at) == before
+    vocab.check_size("a" * (SHORT_CHARS + 1), 4096, field="prompt")
+    assert len(Watched.looked_at) == vocab.n_vocab
 
 
 def test_a_long_text_has_the_tokens_of_the_same_text_in_short() -> None:
