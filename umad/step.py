@@ -68,9 +68,10 @@ class ParkDrop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateSave:
-    """Copy the state of `seq`, which holds exactly `n_tokens` tokens, to host memory as checkpoint
-    `key`. A state is what recurrent layers, and layers with a small window, keep of a sequence. It
-    is true at the sequence's present end only."""
+    """Copy the state of `seq` after its first `n_tokens` tokens to host memory as checkpoint `key`.
+    A state is what recurrent layers, and layers with a small window, keep of a sequence. It is true
+    at the sequence's present end only, so `seq` holds exactly `n_tokens`. Where the state is that
+    of windows alone, it may hold a few more: what the windows hold before them is still there."""
 
     seq: int
     key: int

@@ -22,6 +22,7 @@ from umad.engine.llamacpp.saved_states import OwnWindows, SavedStates
 from umad.engine.llamacpp.state_trial import StateLayout
 from umad.engine.steps.cutter import Cutter
 from umad.scheduler.memory.parked_store import ParkShape
+from umad.scheduler.memory.windows import Window
 from umad.step import HouseKept, MemoryOp
 
 N_CELLS, N_SEQS, BATCH = 2048, 6, 64
@@ -96,7 +97,14 @@ def opened(folder: Path, kind: str, **changes: Any) -> Iterator[Stateful]:
     layout = states_of(model, context, shape)
     assert layout is not None
     memory = HostMemory(CAPACITY_BYTES)
-    states = SavedStates(context, layout, memory=memory)
+    has_windows_alone = bool(model.sliding_window) and not model.is_recurrent
+    states = SavedStates(
+        context,
+        layout,
+        memory=memory,
+        window=Window(n_tokens=model.sliding_window) if has_windows_alone else None,
+        scratch=SCRATCH if has_windows_alone else None,
+    )
     parked = ParkedCells(
         context,
         ParkShape(

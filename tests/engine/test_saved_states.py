@@ -122,6 +122,56 @@ def test_a_beginning_that_a_sequence_left_behind_is_shared_exactly(
     assert_same(source, cold(folder, kind, BEGIN, MORE, QUESTION), kind)
 
 
+@every(WINDOWS)
+def test_a_window_that_has_gone_on_by_some_tokens_is_saved_as_it_was(
+    pool: Stateful, folder: Path, kind: str
+) -> None:
+    pool.feed(0, BEGIN)
+    tail = MORE[:9]
+    pool.feed(0, tail, start=BEGIN.size)
+
+    saved = pool.keep(StateSave(seq=0, key=7, n_tokens=BEGIN.size))
+    source = pool.feed(0, QUESTION, start=BEGIN.size + tail.size)
+    failed = share(pool, 0, 1, BEGIN.size, 7)
+    shared = pool.feed(1, QUESTION, start=BEGIN.size)
+
+    ((key, n_bytes),) = saved.saved_states
+    assert key == 7
+    assert 0 < n_bytes <= pool.layout.most_bytes
+    assert failed == ()
+    assert pool.context.length(SCRATCH) == 0
+    assert_same(shared, cold(folder, kind, BEGIN, QUESTION), kind)
+    assert_same(source, cold(folder, kind, BEGIN, tail, QUESTION), kind)
+
+
+@every(WINDOWS)
+def test_a_window_that_has_lost_what_it_held_is_not_saved(pool: Stateful) -> None:
+    pool.feed(0, BEGIN)
+    at = BEGIN.size
+    # Others take the cells that it does not look at any more.
+    for turn in range(3):
+        for seq in range(STREAMS):
+            more = tokens(BATCH, seed=10 + turn)
+            pool.feed(seq, more, start=at if seq == 0 else turn * BATCH)
+        at += BATCH
+    assert pool.context.begin(0) > BEGIN.size
+
+    kept = pool.keep(StateSave(seq=0, key=7, n_tokens=BEGIN.size))
+
+    assert kept.failed_states == (7,)
+    assert share(pool, 0, 1, BEGIN.size, 7) == (7,)
+    assert pool.context.length(SCRATCH) == 0
+
+
+@every(RECURRENT + HYBRID + BOTH)
+def test_a_recurrent_state_is_saved_at_its_end_only(pool: Stateful) -> None:
+    pool.feed(0, BEGIN)
+
+    kept = pool.keep(StateSave(seq=0, key=7, n_tokens=BEGIN.size - 1))
+
+    assert kept.failed_states == (7,)
+
+
 @every(ALL)
 def test_at_its_present_end_a_sequence_is_shared_without_a_checkpoint(
     pool: Stateful, folder: Path, kind: str
@@ -241,7 +291,7 @@ def test_a_state_of_another_length_than_the_sequences_is_not_saved(pool: Statefu
     pool.feed(0, BEGIN)
 
     kept = pool.keep(
-        StateSave(seq=0, key=1, n_tokens=BEGIN.size - 1),
+        StateSave(seq=0, key=1, n_tokens=BEGIN.size + 1),
         StateSave(seq=1, key=2, n_tokens=10),
         StateLoad(key=2, seq=2, n_tokens=10),
     )

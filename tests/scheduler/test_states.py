@@ -215,6 +215,65 @@ def test_a_second_app_begins_behind_the_same_system_prompt(kind: Kind) -> None:
     assert computed(plans, 2) == 100
 
 
+def ends(plans: list[StepPlan], rid: int) -> list[int]:
+    """Where the slices of its prompt end."""
+    pieces = [piece for plan in plans for piece in plan.prefill if piece.rid == rid]
+    return [piece.start + piece.n_tokens for piece in pieces]
+
+
+def saved(plans: list[StepPlan]) -> list[int]:
+    """The places whose states were copied."""
+    return [op.n_tokens for op in ops(plans, StateSave) if isinstance(op, StateSave)]
+
+
+def test_a_first_token_does_not_wait_for_the_copy_of_a_window_just_before_it() -> None:
+    pool = Pool("window")
+    first = [*SYSTEM, *said(1, 100)]
+
+    plans = pool.turn(1, first, 400, 497, n_new=20)
+
+    assert 400 in ends(plans, 1)
+    assert 497 not in ends(plans, 1)
+    assert saved(plans) == [400, 497]
+    assert pool.cells.n_late == 1
+    # The next turn shows the answer otherwise.
+    again = pool.turn(2, [*first[:497], *said(2, 60)], 400, 554, n_new=20)
+    assert computed(again, 2) == 60
+    assert pool.ended[2].cached_tokens == 497
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "recurrent"])
+def test_a_recurrent_state_is_copied_where_a_slice_ends(kind: Kind) -> None:
+    pool = Pool(kind)
+
+    plans = pool.turn(1, [*SYSTEM, *said(1, 100)], 400, 497, n_new=20)
+
+    assert ends(plans, 1)[-2:] == [497, 500]
+    assert saved(plans) == [400, 497]
+
+
+def test_a_window_is_copied_before_an_answer_that_may_be_too_short_for_it() -> None:
+    pool = Pool("window")
+
+    plans = pool.turn(1, [*SYSTEM, *said(1, 100)], 400, 497, n_new=1)
+
+    assert ends(plans, 1)[-2:] == [497, 500]
+    assert saved(plans) == [400, 497]
+
+
+def test_a_window_that_was_lost_before_its_copy_counts_against_no_other_copy() -> None:
+    pool = Pool("window")
+    for rid in range(1, 6):
+        prompt = [*said(rid, 300)]
+        pool.cells.failing = {StateSave: [True]}
+        pool.turn(rid, prompt, 297, n_new=20, app=f"app{rid}")
+    pool.cells.failing = {}
+
+    plans = pool.turn(9, [*SYSTEM, *said(9, 100)], 497, n_new=20)
+
+    assert 497 in saved(plans)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_where_one_prompt_left_another_a_third_begins(kind: Kind) -> None:
     pool = Pool(kind)

@@ -30,6 +30,7 @@ class StatesMachine(SchedulerMachine):
     max_seqs = 5
     byte_ms = 1e-4
     cut_save_ms: float | None = None
+    slack = 0
 
     @override
     @initialize(
@@ -39,6 +40,7 @@ class StatesMachine(SchedulerMachine):
         turn=st.integers(3, 40),
         byte_ms=st.sampled_from([1e-4, 0.01, 0.04]),
         cut_save_ms=st.sampled_from([0.01, 1.0, 8.0, None]),
+        slack=st.sampled_from([0, 3, 30]),
     )
     def on_some_machine(
         self,
@@ -48,8 +50,9 @@ class StatesMachine(SchedulerMachine):
         turn: int,
         byte_ms: float,
         cut_save_ms: float | None,
+        slack: int,
     ) -> None:
-        self.cut_save_ms = cut_save_ms
+        self.cut_save_ms, self.slack = cut_save_ms, slack
         self.skip_ms, self.max_seqs = skip_ms, max_seqs
         self.turn, self.byte_ms = turn, byte_ms
         self.window = window if self.kind == "window" else None
@@ -63,6 +66,7 @@ class StatesMachine(SchedulerMachine):
             window=self.window,
             kind=self.kind,
             byte_ms=self.byte_ms,
+            slack=self.slack,
             shape=STATE_SHAPES[self.kind],
         )
         beginnings = None

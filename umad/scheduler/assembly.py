@@ -76,7 +76,13 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         needs_states=needs_states,
     )
     entries: dict[int, ScheduledRequest] = {}
-    states = StateSaver(checkpoints=checkpoints, store=store, residency=residency, copying=copying)
+    states = StateSaver(
+        checkpoints=checkpoints,
+        store=store,
+        residency=residency,
+        copying=copying,
+        windows=spec.beginnings if needs_states else None,
+    )
     parker = Parker(store=store, states=states, residency=residency, copying=copying)
     restorer = Restorer(store=store, checkpoints=checkpoints, residency=residency, copying=copying)
     return Scheduler(

@@ -165,6 +165,8 @@ class ScheduledRequest:
     # no such place. The places behind it follow in `stops` (`state_saving`).
     stop: int = 0
     stops: tuple[int, ...] = ()
+    # Its slice does not end at `stop`: the copy can be made when a few more tokens are computed.
+    stop_is_late: bool = False
     # How many steps it has waited for the copy at `stop`.
     n_waits: int = 0
     # After so many of its tokens the last checkpoint of its beginning was taken; 0 for none.
@@ -222,7 +224,7 @@ class ScheduledRequest:
     @property
     def n_in_slice(self) -> int:
         """The most tokens that its next slice may have."""
-        if self.stop > self.n_computed:
+        if self.stop > self.n_computed and not self.stop_is_late:
             return min(self.stop, self.n_tokens) - self.n_computed
         return self.n_tokens - self.n_computed
 

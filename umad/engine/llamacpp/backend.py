@@ -84,7 +84,14 @@ class LlamaModel:
         loaded = self._loaded
         if loaded.parking is None or loaded.context is None or loaded.states is None:
             return None
-        return SavedStates(loaded.context, loaded.states, memory=self._host)
+        has_windows_alone = _beginnings(loaded) is not None
+        return SavedStates(
+            loaded.context,
+            loaded.states,
+            memory=self._host,
+            window=loaded.window if has_windows_alone else None,
+            scratch=loaded.facts.max_seqs if has_windows_alone else None,
+        )
 
     def runner(
         self,

@@ -17,6 +17,7 @@ from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.state_trial import SEQ_HEAD_BYTES, StateLayout
 from umad.engine.sessions.file import Slab
+from umad.scheduler.memory.windows import Window
 from umad.step import StateLoad, StateSave
 
 log = logging.getLogger("umad.engine")
@@ -52,10 +53,24 @@ class StateCheck:
 
 
 class SavedStates:
-    """The checkpoints of one context."""
+    """The checkpoints of one context.
 
-    def __init__(self, context: Context, layout: StateLayout, *, memory: HostMemory) -> None:
+    window, scratch: of a model whose states are those of windows alone, and a sequence number that
+    nothing else uses. What a window held some tokens ago is saved from there.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        layout: StateLayout,
+        *,
+        memory: HostMemory,
+        window: Window | None = None,
+        scratch: int | None = None,
+    ) -> None:
         self._context = context
+        self._window = window
+        self._scratch = scratch
         self._memory = memory
         # By key: the checkpoint's memory, and how many of its bytes are used.
         self._states: dict[int, Slab] = {}
@@ -68,15 +83,39 @@ class SavedStates:
         checkpoint.
         """
         self.drop(operation.key)
-        context, seq = self._context, operation.seq
-        if context.length(seq) != operation.n_tokens:
-            log.error(
-                "a state of %d tokens cannot be saved: sequence %d has %d",
+        source = self._ends_there(operation)
+        if source is None:
+            log.log(
+                # Cells of a window may be taken again at any time.
+                logging.ERROR if self._window is None else logging.INFO,
+                "a state of %d tokens cannot be saved: sequence %d has %d from %d on",
                 operation.n_tokens,
-                seq,
-                context.length(seq),
+                operation.seq,
+                self._context.length(operation.seq),
+                self._context.begin(operation.seq),
             )
             return 0
+        n_bytes = self._copy_out(source, operation.key)
+        if source != operation.seq:
+            self._context.trim(source, 0)
+        return n_bytes
+
+    def _ends_there(self, operation: StateSave) -> int | None:
+        """A sequence that ends where the state is wanted; None where there is none."""
+        context, seq, n_tokens = self._context, operation.seq, operation.n_tokens
+        held = context.length(seq)
+        if held == n_tokens:
+            return seq
+        if self._window is None or self._scratch is None or held < n_tokens:
+            return None
+        if not 0 <= context.begin(seq) <= self._window.first_seen(n_tokens):
+            return None
+        # llama.cpp saves what the next token of a sequence looks at.
+        context.copy(seq, self._scratch, n_tokens)
+        return self._scratch
+
+    def _copy_out(self, seq: int, key: int) -> int:
+        context = self._context
         n_bytes = context.state_size(seq)
         try:
             memory = self._memory.take(n_bytes)
@@ -87,7 +126,7 @@ class SavedStates:
             log.warning("a state cannot be saved reason=%s", context.last_words())
             self._memory.give(memory)
             return 0
-        self._states[operation.key] = (memory, n_bytes)
+        self._states[key] = (memory, n_bytes)
         return n_bytes
 
     def load(self, operation: StateLoad) -> int:

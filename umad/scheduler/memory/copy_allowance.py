@@ -59,9 +59,12 @@ class CopyAllowance:
     ) -> tuple[tuple[MemoryOp, ...], Hold | None]:
         """Return the copies of the next step, and a hold on the background work they replace."""
         self._for_background = False
+        groups = [candidates.prefill, candidates.background_prefill]
+        if self._states.may_be_late:
+            groups += [candidates.decode, candidates.background_decode]
         stopped = [
             entry
-            for group in (candidates.prefill, candidates.background_prefill)
+            for group in groups
             for entry in group
             if entry.stop and entry.stop <= entry.n_computed
         ]

@@ -6,7 +6,9 @@
     settle            books whether those copies were made
 
 A state is true at the end of its sequence only. So a slice of a prompt ends where a copy is due,
-and the copy is made before the next slice. Copies are due
+and the copy is made before the next slice. Windows still hold what they held a few tokens ago. So
+where the state is that of windows alone, a copy that is due just before the prompt's end is made
+after it, and the first token does not wait for a step of a few tokens. Copies are due
 - at the ends of a chat's turns: the chat's next request agrees with this one up to such a place;
 - where a prompt leaves what other sequences hold: a third request may leave it there too;
 - every so many tokens of a long prompt.
@@ -29,6 +31,7 @@ from umad.scheduler.memory.parked_store import ParkedStore, ParkShape
 from umad.scheduler.memory.prefix_index import KEY_TOKENS
 from umad.scheduler.memory.purse import Purse
 from umad.scheduler.memory.residency import Residency
+from umad.scheduler.memory.windows import Beginnings
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.step import HouseKept, StateSave
 
@@ -44,8 +47,13 @@ LATEST_MARKS = 4
 # A slice that ends early for a copy adds a step, which the first token waits for. Computing the
 # tokens that the copy saves must take so many times as long.
 STEP_WORTH = 8.0
-# A background prompt waits for its copy for so many steps at most.
+# A background prompt waits for its copy for so many steps at most, and a late copy for its turn.
 MOST_WAITS = 100
+# A copy is late if at most so many tokens of the prompt lie behind its place: those that a template
+# writes before an answer. Behind more of them, the windows may have lost what they held there.
+MOST_LATE_TOKENS = 16
+# A late copy is made in the steps of the answer, so there must be some.
+LEAST_ANSWER_TOKENS = 8
 # After so many failures no more copies are made. They would go on failing, and computing the tokens
 # again is just as correct.
 MOST_FAILURES = 3
@@ -61,19 +69,28 @@ class StateSaver:
         store: ParkedStore,
         residency: Residency,
         copying: CopyCost,
+        windows: Beginnings | None = None,
     ) -> None:
+        """windows: of a model whose states are those of windows alone; None for any other."""
         self._checkpoints = checkpoints
         self._store = store
         self._residency = residency
         self._copying = copying
+        self._windows = windows
         self._spacing = spacing_of(store.shape)
-        self._saving: set[int] = set()
+        # The checkpoints that the plan under way makes, and whether each is late.
+        self._saving: dict[int, bool] = {}
         self._failures = 0
 
     @property
     def is_on(self) -> bool:
         """Whether the model has states that can be copied, and copies have not failed too often."""
         return self._checkpoints.state_bytes > 0 and self._failures < MOST_FAILURES
+
+    @property
+    def may_be_late(self) -> bool:
+        """Whether some copies are made after the prompt they belong to."""
+        return self._windows is not None
 
     # -- prompts --------------------------------------------------------------------------------
 
@@ -94,11 +111,21 @@ class StateSaver:
         entry.stop = entry.n_waits = 0
         while entry.stops:
             place, entry.stops = entry.stops[0], entry.stops[1:]
+            is_late = self._is_late(entry, place)
+            ends_slice = place > entry.n_computed and not is_late
             if self._checkpoints.has(entry.tokens[:place], entry.salt):
                 entry.kept_at = place
-            elif self._is_worth(place, since=entry.kept_at, ends_slice=place > entry.n_computed):
-                entry.stop = place
+            elif self._is_worth(place, since=entry.kept_at, ends_slice=ends_slice):
+                entry.stop, entry.stop_is_late = place, is_late
                 return
+
+    def _is_late(self, entry: ScheduledRequest, place: int) -> bool:
+        """Whether the copy that is due at `place` is made after the rest of the prompt."""
+        return (
+            self._windows is not None
+            and entry.n_tokens - place <= MOST_LATE_TOKENS
+            and entry.limit - entry.n_tokens >= LEAST_ANSWER_TOKENS
+        )
 
     def _is_worth(self, n_tokens: int, *, since: int, ends_slice: bool) -> bool:
         """Whether computing the tokens from `since` to `n_tokens` in a step that runs anyway takes
@@ -119,7 +146,10 @@ class StateSaver:
         newcomer: Purse,
         background: Purse,
     ) -> tuple[list[StateSave], tuple[ScheduledRequest, ...]]:
-        """Return the copies of the next step, and the background prompts that wait for theirs."""
+        """Return the copies of the next step, and the background prompts that wait for theirs.
+
+        prompts: with those that are read and have a late copy to come.
+        """
         ops: list[StateSave] = []
         waiting: list[ScheduledRequest] = []
         for entry in prompts:
@@ -129,16 +159,17 @@ class StateSaver:
             purse = newcomer if is_guarded else background
             can_save = (
                 self.is_on
-                and entry.n_computed == entry.stop
+                and self._still_has(entry)
                 and not entry.leaves_nothing
                 and not self._residency.is_being_cut(entry.seq)
                 # What a copy costs may have been learnt since the stop was chosen.
                 and self._is_worth(entry.stop, since=entry.kept_at, ends_slice=False)
             )
-            if can_save and not is_guarded and not self.affords(purse):
+            if can_save and (entry.stop_is_late or not is_guarded) and not self.affords(purse):
                 entry.n_waits += 1
                 if entry.n_waits < MOST_WAITS:
-                    waiting.append(entry)
+                    if not entry.stop_is_late:
+                        waiting.append(entry)
                     continue
             if can_save and self.affords(purse):
                 one = self.save(
@@ -148,12 +179,19 @@ class StateSaver:
                     owner=entry.owner,
                     session=entry.session,
                     purse=purse,
+                    is_late=entry.n_computed > entry.stop,
                 )
                 if one is not None:
                     ops.append(one)
                     entry.kept_at = entry.stop
             self._next_stop(entry)
         return ops, tuple(waiting)
+
+    def _still_has(self, entry: ScheduledRequest) -> bool:
+        """Whether the state at the place where `entry` is to be copied is there."""
+        if entry.n_computed == entry.stop or self._windows is None:
+            return entry.n_computed == entry.stop
+        return self._windows.can_share(entry.seq, entry.stop)
 
     # -- ends of sequences ----------------------------------------------------------------------
 
@@ -174,16 +212,17 @@ class StateSaver:
         owner: str,
         session: str | None,
         purse: Purse,
+        is_late: bool = False,
     ) -> StateSave | None:
-        """Have the state of `seq`, which holds exactly `tokens`, copied. Return None where there is
-        no room, or where there is such a checkpoint already."""
+        """Have the state of `seq` after `tokens` copied. Return None where there is no room, or
+        where there is such a checkpoint already. is_late: `seq` holds more than `tokens`."""
         one = self._checkpoints.reserve(
             tokens, salt=salt, owner=owner, session=session, protected=self._store.written
         )
         if one is None:
             return None
         purse.buys(self._copying.bytes_ms(one.n_bytes))
-        self._saving.add(one.key)
+        self._saving[one.key] = is_late
         return StateSave(seq=seq, key=one.key, n_tokens=one.n_tokens)
 
     def affords(self, purse: Purse) -> bool:
@@ -199,12 +238,13 @@ class StateSaver:
             return
         saved = {} if kept is None else dict(kept.saved_states)
         failed = () if kept is None else kept.failed_states
-        for key in self._saving:
+        for key, was_late in self._saving.items():
             if key in saved:
                 self._checkpoints.saved(key, saved[key])
             elif key in failed:
                 self._checkpoints.lost(key)
-                self._failures += 1
+                # What else the plan copied may have taken cells of the window before.
+                self._failures += not was_late
             else:
                 self._checkpoints.drop(key)
         self._saving.clear()
