@@ -35,8 +35,9 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
+# Two files at a time: tests wait for processes about as long as they compute.
 pytest: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-busy: $(STAMP) ## make test five times in a row beside two programs that want the cores
 	@$(BIN)/python -m tests.busy
