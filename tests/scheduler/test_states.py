@@ -242,6 +242,20 @@ def test_a_first_token_does_not_wait_for_the_copy_of_a_window_just_before_it() -
     assert pool.ended[2].cached_tokens == 497
 
 
+def test_windows_are_copied_at_the_ends_of_short_turns_for_which_no_slice_would_end() -> None:
+    pool = Pool("window")
+    first = [*SYSTEM, *said(1, 100)]
+    pool.turn(1, first, 400, 497, n_new=20)
+    second = [*first[:497], *said(2, 24), *said(3, 20), 8, 8, 8]
+
+    plans = pool.turn(2, second, 497, 521, 541, n_new=20)
+
+    assert ends(plans, 2) == [544]
+    assert saved(plans) == [521, 541]
+    edited = pool.turn(3, [*second[:521], *said(4, 30)], 497, 521, 551, n_new=20)
+    assert computed(edited, 3) == 30
+
+
 @pytest.mark.parametrize("kind", ["hybrid", "recurrent"])
 def test_a_recurrent_state_is_copied_where_a_slice_ends(kind: Kind) -> None:
     pool = Pool(kind)

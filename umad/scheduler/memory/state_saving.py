@@ -49,9 +49,11 @@ LATEST_MARKS = 4
 STEP_WORTH = 8.0
 # A background prompt waits for its copy for so many steps at most, and a late copy for its turn.
 MOST_WAITS = 100
-# A copy is late if at most so many tokens of the prompt lie behind its place: those that a template
-# writes before an answer. Behind more of them, the windows may have lost what they held there.
-MOST_LATE_TOKENS = 16
+# A copy may be late if at most so many tokens of the prompt lie behind its place. Behind more of
+# them, the windows may have lost what they held there.
+MOST_LATE_TOKENS = 64
+# It is late in any case if so few lie behind it: those that a template writes before an answer.
+TAIL_TOKENS = 16
 # A late copy is made in the steps of the answer, so there must be some.
 LEAST_ANSWER_TOKENS = 8
 # After so many failures no more copies are made. They would go on failing, and computing the tokens
@@ -111,16 +113,22 @@ class StateSaver:
         entry.stop = entry.n_waits = 0
         while entry.stops:
             place, entry.stops = entry.stops[0], entry.stops[1:]
-            is_late = self._is_late(entry, place)
-            ends_slice = place > entry.n_computed and not is_late
             if self._checkpoints.has(entry.tokens[:place], entry.salt):
                 entry.kept_at = place
-            elif self._is_worth(place, since=entry.kept_at, ends_slice=ends_slice):
-                entry.stop, entry.stop_is_late = place, is_late
+                continue
+            since, n_behind = entry.kept_at, entry.n_tokens - place
+            may_be_late = self._may_be_late(entry, place)
+            if not (may_be_late and n_behind <= TAIL_TOKENS) and self._is_worth(
+                place, since=since, ends_slice=place > entry.n_computed
+            ):
+                entry.stop, entry.stop_is_late = place, place < entry.n_computed
+                return
+            if may_be_late and self._is_worth(place, since=since, ends_slice=False):
+                entry.stop, entry.stop_is_late = place, True
                 return
 
-    def _is_late(self, entry: ScheduledRequest, place: int) -> bool:
-        """Whether the copy that is due at `place` is made after the rest of the prompt."""
+    def _may_be_late(self, entry: ScheduledRequest, place: int) -> bool:
+        """Whether the copy that is due at `place` may be made after the rest of the prompt."""
         return (
             self._windows is not None
             and entry.n_tokens - place <= MOST_LATE_TOKENS
@@ -153,42 +161,46 @@ class StateSaver:
         ops: list[StateSave] = []
         waiting: list[ScheduledRequest] = []
         for entry in prompts:
-            if not entry.stop or entry.n_computed < entry.stop:
-                continue
             is_guarded = entry.lane in guarded
             purse = newcomer if is_guarded else background
-            can_save = (
-                self.is_on
-                and self._still_has(entry)
-                and not entry.leaves_nothing
-                and not self._residency.is_being_cut(entry.seq)
-                # What a copy costs may have been learnt since the stop was chosen.
-                and self._is_worth(entry.stop, since=entry.kept_at, ends_slice=False)
-            )
-            if can_save and (entry.stop_is_late or not is_guarded) and not self.affords(purse):
-                entry.n_waits += 1
-                if entry.n_waits < MOST_WAITS:
-                    if not entry.stop_is_late:
-                        waiting.append(entry)
-                    continue
-            if can_save and self.affords(purse):
-                one = self.save(
-                    entry.tokens[: entry.stop],
-                    seq=entry.seq,
-                    salt=entry.salt,
-                    owner=entry.owner,
-                    session=entry.session,
-                    purse=purse,
-                    is_late=entry.n_computed > entry.stop,
-                )
-                if one is not None:
-                    ops.append(one)
-                    entry.kept_at = entry.stop
-            self._next_stop(entry)
+            while entry.stop and entry.n_computed >= entry.stop:
+                can_save = self._can_save(entry)
+                waits = entry.stop_is_late or not is_guarded
+                if can_save and waits and not self.affords(purse):
+                    entry.n_waits += 1
+                    if entry.n_waits < MOST_WAITS:
+                        if not entry.stop_is_late:
+                            waiting.append(entry)
+                        break
+                if can_save and self.affords(purse):
+                    one = self.save(
+                        entry.tokens[: entry.stop],
+                        seq=entry.seq,
+                        salt=entry.salt,
+                        owner=entry.owner,
+                        session=entry.session,
+                        purse=purse,
+                        is_late=entry.n_computed > entry.stop,
+                    )
+                    if one is not None:
+                        ops.append(one)
+                        entry.kept_at = entry.stop
+                self._next_stop(entry)
         return ops, tuple(waiting)
 
+    def _can_save(self, entry: ScheduledRequest) -> bool:
+        """Whether the state at the place where `entry` is to be copied is there, and worth it."""
+        return (
+            self.is_on
+            and self._still_has(entry)
+            and not entry.leaves_nothing
+            and not self._residency.is_being_cut(entry.seq)
+            # What a copy costs may have been learnt since the stop was chosen.
+            and self._is_worth(entry.stop, since=entry.kept_at, ends_slice=False)
+        )
+
     def _still_has(self, entry: ScheduledRequest) -> bool:
-        """Whether the state at the place where `entry` is to be copied is there."""
+        """Whether the state there has not been lost."""
         if entry.n_computed == entry.stop or self._windows is None:
             return entry.n_computed == entry.stop
         return self._windows.can_share(entry.seq, entry.stop)
