@@ -168,8 +168,8 @@ class HttpSettings:
     concurrency: int = 256
     # The longest silence of a stream.
     keep_alive_s: float = 10.0
-    # How long an answer's status waits for the engine to refuse a request that was queued (the
-    # engine tokenizes in a few milliseconds).
+    # How long an answer's status waits for the engine to refuse a request that was queued. A long
+    # prompt has some seconds more (`umad.gateway.generation.refused_within_s`).
     settle_s: float = 0.25
     # A fenced block of JSON that is a call of a tool on offer counts as that call.
     fenced_calls: bool = True

@@ -82,7 +82,8 @@ HTTP: tuple[Option, ...] = (
         "settle_s",
         SECONDS,
         "How long a stream's status waits for a bad prompt.",
-        "Longer turns more late errors into a proper status; streams may begin later.",
+        "Longer turns more late errors into a proper status; streams may begin later. Long prompts "
+        "have up to five seconds more.",
     ),
     gateway_option(
         "fenced_calls",

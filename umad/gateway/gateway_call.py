@@ -21,7 +21,13 @@ from umad.gateway.dialect import Dialect
 from umad.gateway.door.keys import Caller
 from umad.gateway.door.quotas import Meter
 from umad.gateway.field_names import FieldNames, bad_request_of
-from umad.gateway.generation import GatewayGeneration, Generator, Shortcut, open_generation
+from umad.gateway.generation import (
+    GatewayGeneration,
+    Generator,
+    Shortcut,
+    open_generation,
+    refused_within_s,
+)
 from umad.gateway.listening import Listened, Listener
 from umad.gateway.metering import (
     Metered,
@@ -129,9 +135,8 @@ class GatewayCall:
             request = await self._with_text_biases(request)
             request.check()
             service = self._service(request)
-            generation = await open_generation(
-                service, request, settle_s=self.shared.settings.settle_s
-            )
+            settle_s = refused_within_s(self.shared.settings.settle_s, prompt_estimate(request))
+            generation = await open_generation(service, request, settle_s=settle_s)
         except UmadError as error:
             raise self.named(error) from None
         generation.named = self.named

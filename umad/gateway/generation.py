@@ -32,6 +32,11 @@ from umad.service import (
 
 Heard = Progress | Tokens | Done
 
+# A machine whose cores are taken tokenizes at least about so fast.
+SLOW_TOKENS_PER_S = 10_000
+# A client hears from a stream within so many seconds more, whatever its prompt.
+MOST_TOKENIZING_S = 5.0
+
 
 class _Tap:
     """The place where a generation's tokens may be taken; closed until the generation is
@@ -134,6 +139,15 @@ class Shortcut:
     # Makes the bytes of some tokens, without waiting. It returns None, and changes nothing, if the
     # tokens have to come out of the iterator.
     piece_of: Callable[[Tokens], bytes | None]
+
+
+def refused_within_s(settle_s: float, n_tokens: int) -> float:
+    """How long a status waits for the engine to refuse a prompt of about `n_tokens`, in seconds.
+
+    An engine finds a prompt too long once it has tokenized it. That takes the longer the longer the
+    prompt is, and longer still while others want the cores.
+    """
+    return settle_s + min(n_tokens / SLOW_TOKENS_PER_S, MOST_TOKENIZING_S)
 
 
 async def open_generation(
