@@ -39,7 +39,7 @@ _MOST_NUMBERS = 2**15
 _MOST_TEXT_BYTES = 2**24
 # The largest vocabularies take 16 MB.
 _MOST_HEADER_BYTES = 2**27
-_MOST_PARTS = 1024
+MOST_PARTS = 1024
 _STRING, _ARRAY = 8, 9
 _SCALARS: dict[int, struct.Struct] = {
     number: struct.Struct("<" + code) for number, code in enumerate("BbHhIif?--Qqd") if code != "-"
@@ -169,8 +169,8 @@ def parts(path: Path, header: GgufHeader) -> tuple[Path, ...]:
     match = _SPLIT.match(path.name)
     if not isinstance(count, int) or count <= 1:
         return (path,)
-    if count > _MOST_PARTS:
-        raise ModelLoadFailed(f"{path} is one of {count} parts; a model has {_MOST_PARTS} at most")
+    if count > MOST_PARTS:
+        raise ModelLoadFailed(f"{path} is one of {count} parts; a model has {MOST_PARTS} at most")
     if match is None or header.metadata.get("split.no", 0) != 0:
         raise ModelLoadFailed(
             f"{path} is one of {count} parts: give the first, named …-00001-of-{count:05}.gguf"

@@ -30,7 +30,8 @@ from umad.engine.llamacpp.pool_size import GOOD_CELLS, pool_cells
 from umad.engine.llamacpp.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
 from umad.engine.process import decode_threads, memory_bytes
 from umad.errors import ModelLoadFailed
-from umad.models.gguf import MOST_TENSORS, GgufHeader, parts, read_header
+from umad.models.files import joined, whole_headers
+from umad.models.gguf import GgufHeader
 from umad.models.positions import long_factors_from, trained_tokens
 from umad.models.rope import Rope
 from umad.models.sizes import WeightBytes, weight_bytes
@@ -41,7 +42,6 @@ log = logging.getLogger("umad.engine")
 
 # Cells for padding rows (`CostModel.padding`). llama.cpp's pools grow by so many.
 SPARE_CELLS = 256
-_MOST_LAYERS = 512  # LLAMA_MAX_LAYERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Fitting:
     @property
     def weights(self) -> WeightBytes:
         """The weights of all files together."""
-        whole = self.header if len(self.headers) == 1 else _joined(self.headers)
+        whole = self.header if len(self.headers) == 1 else joined(self.headers)
         return weight_bytes(whole)
 
 
@@ -85,7 +85,7 @@ def fit(
     """
     settings = options.engine
     path = Path(options.path)
-    headers = _checked_files(path)
+    headers = whole_headers(path)
     kv = _kv_type(settings)
     machine_bytes = memory_bytes()
     settling = _Settling(
@@ -292,39 +292,6 @@ def spare_cells(ctx_size: int, header: GgufHeader) -> int:
         log.info("no spare cells: with them every token's RoPE factors would be the long ones")
         return 0
     return SPARE_CELLS
-
-
-def _checked_files(path: Path) -> tuple[GgufHeader, ...]:
-    first = read_header(path)
-    files = parts(path, first)
-    headers = (first, *(read_header(part) for part in files[1:]))
-    for part, header in zip(files, headers, strict=True):
-        if header.needed_bytes > header.file_bytes:
-            raise ModelLoadFailed(
-                f"{part} is cut short: {header.file_bytes} of at least {header.needed_bytes} "
-                "bytes; fetch it again"
-            )
-    if sum(len(one.tensors) for one in headers) > MOST_TENSORS:
-        raise ModelLoadFailed(f"{path} and its parts have more than {MOST_TENSORS} tensors")
-    if header_number(first, "block_count") > _MOST_LAYERS:
-        raise ModelLoadFailed(f"{path} says that it has more than {_MOST_LAYERS} layers")
-    if not first.architecture:
-        raise ModelLoadFailed(f"{path} names no architecture; it is not a language model")
-    return headers
-
-
-def _joined(headers: tuple[GgufHeader, ...]) -> GgufHeader:
-    """The first part's metadata with every part's tensors. Only sizes count;
-    offsets mean nothing.
-    """
-    first = headers[0]
-    return GgufHeader(
-        metadata=first.metadata,
-        array_lengths=first.array_lengths,
-        tensors=tuple(tensor for header in headers for tensor in header.tensors),
-        data_at=first.data_at,
-        file_bytes=sum(header.file_bytes for header in headers),
-    )
 
 
 def _kv_type(settings: EngineSettings) -> GgmlType:

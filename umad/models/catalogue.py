@@ -1,0 +1,131 @@
+"""Knows well-known models by short names: their repositories, purposes, and makers' defaults.
+
+A name says family and size, as Ollama's do: `qwen3-coder:30b`. A family alone means its model where
+it has only one.
+Not: the files it is read from (`umad.models.catalogue_file`), whether a model is on this machine
+(`umad.models.library`), nor how it is fetched. Pure.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from umad.errors import UnknownModel
+from umad.models.reference import ModelReference
+
+# What a model can do. "code" models fill in text too where they say "fill in".
+Skill = Literal[
+    "chat", "think", "tools", "code", "fill in", "see", "hear", "embed", "rerank", "translate"
+]
+SKILLS: tuple[str, ...] = get_args(Skill)
+QUANTIZATION = "Q4_K_M"
+_MOST_LISTED = 8
+_QUOTED_CHARS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueEntry:
+    """One model that has a short name."""
+
+    name: str
+    # On the hub.
+    repository: str
+    does: tuple[str, ...]
+    # One line for a person.
+    purpose: str
+    # Weights, such as "30.5B"; and those that a token touches, where they are fewer.
+    parameters: str
+    active: str = ""
+    # The most tokens of one text.
+    context_tokens: int
+    # As the hub writes it: apache-2.0.
+    licence: str
+    # What is fetched unless somebody says otherwise.
+    quantization: str = QUANTIZATION
+    # One file of the repository, where its names do not say the quantization.
+    file: str = ""
+    # What its maker recommends, under the names of `umad.request`.
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def reference(self, quantization: str = "") -> ModelReference:
+        """What is fetched by this name."""
+        owner, _, name = self.repository.partition("/")
+        tag = "" if self.file else quantization or self.quantization
+        return ModelReference(kind="hub", owner=owner, name=name, tag=tag, file=self.file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A model as one use of it wants it. What is empty is left as it is."""
+
+    name: str
+    # A name of any model, or a reference.
+    model: str
+    system: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    lane: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All names that somebody has written down."""
+
+    entries: Mapping[str, CatalogueEntry] = field(default_factory=dict)
+    # Other names of models, and what they mean.
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+
+    def entry(self, name: str) -> CatalogueEntry:
+        """The entry of a name. Raises `UnknownModel`, which names near ones or those of the
+        family.
+        """
+        found = self.get(name)
+        if found is not None:
+            return found
+        family = self._family(name)
+        if family:
+            raise UnknownModel(
+                f"{name[:_QUOTED_CHARS]!r} may be {_either(family)}; say which", field="model"
+            )
+        near = difflib.get_close_matches(name.lower(), list(self.entries), n=3, cutoff=0.5)
+        hint = f"near are {', '.join(near)}" if near else "umad search finds models"
+        raise UnknownModel(
+            f"no model is called {name[:_QUOTED_CHARS]!r}; {hint}; "
+            "a repository is written hf:org/repo",
+            field="model",
+        )
+
+    def get(self, name: str) -> CatalogueEntry | None:
+        """The entry of a name, or of a family that has only one; None for another text."""
+        plain = name.lower()
+        found = self.entries.get(plain)
+        family = self._family(name)
+        return found or (self.entries[family[0]] if len(family) == 1 else None)
+
+    def of_repository(self, repository: str) -> CatalogueEntry | None:
+        """The entry of a repository on the hub."""
+        plain = repository.lower()
+        return next((e for e in self.entries.values() if e.repository.lower() == plain), None)
+
+    def search(self, words: str) -> tuple[CatalogueEntry, ...]:
+        """The entries that have every one of some words in name, repository, skills or purpose."""
+        wanted = words.lower().split()
+        return tuple(
+            entry
+            for entry in self.entries.values()
+            if all(
+                word in " ".join((entry.name, entry.repository, *entry.does, entry.purpose)).lower()
+                for word in wanted
+            )
+        )
+
+    def _family(self, name: str) -> list[str]:
+        return [one for one in self.entries if one.startswith(f"{name.lower()}:")]
+
+
+def _either(names: list[str]) -> str:
+    listed = names[:_MOST_LISTED]
+    if len(names) > _MOST_LISTED:
+        listed.append(f"{len(names) - _MOST_LISTED} more")
+    return f"{', '.join(listed[:-1])} or {listed[-1]}"

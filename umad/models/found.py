@@ -1,0 +1,57 @@
+"""Describes one model that lies on this machine and can be served by name.
+
+Values, and the one way from a model's files to what is known of them. Not: where models are looked
+for (`umad.models.places`, `umad.models.store`), nor who may see a path (`umad.daemon.authority`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from umad.errors import ModelLoadFailed
+from umad.models.facts import FileFacts, facts_of, problem_of
+from umad.models.files import ModelFiles, joined, whole_headers
+
+# Where a model lies. "umad" is nano, which ships inside; "folder" is one of the configuration's.
+Place = Literal["umad", "store", "folder", "hugging face", "llama.cpp", "ollama", "lm studio"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundModel:
+    """A model and its files. Made by a place from names alone; `described` reads the header."""
+
+    # The name that requests use.
+    name: str
+    files: ModelFiles
+    place: Place
+    # A reference that fetches it again (`umad.models.reference`); empty where none is known.
+    source: str = ""
+    size_bytes: int = 0
+    # Such as Q4_K_M: by the file's name until the header is read.
+    quantization: str = ""
+    # None until the header is read.
+    n_params: int | None = None
+    # Why llama.cpp cannot read it; empty for a model that can be served.
+    problem: str = ""
+
+
+def described(model: FoundModel) -> tuple[FoundModel, FileFacts | None]:
+    """`model` with what its header says, and the facts themselves; None where they cannot be
+    read. `problem` then says why.
+    """
+    if model.problem:
+        return model, None
+    try:
+        headers = whole_headers(model.files.main)
+    except ModelLoadFailed as error:
+        return replace(model, problem=error.message), None
+    whole = joined(headers)
+    facts = facts_of(whole)
+    return (
+        replace(
+            model,
+            quantization=facts.quantization or model.quantization,
+            n_params=facts.n_params,
+            problem=problem_of(whole),
+        ),
+        facts,
+    )
