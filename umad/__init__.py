@@ -36,13 +36,16 @@ if TYPE_CHECKING:
     from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
     from umad.embedding import Embeddings, EmbedRequest, Ranked, Ranking, RerankRequest
     from umad.errors import (
+        AccessNeeded,
         AlreadyRunning,
         BadConfig,
         BadRequest,
         Cancelled,
         ConnectionLost,
         DeadlineExceeded,
+        DiskFull,
         EngineFailed,
+        FetchFailed,
         FrameTooLarge,
         InternalError,
         LimitExceeded,
@@ -100,13 +103,16 @@ _HOMES = {
     "umad.client.logits": ("LogitsRow", "read_logits", "read_logits_async"),
     "umad.sampling.ring": ("RowOverwritten",),
     "umad.errors": (
+        "AccessNeeded",
         "AlreadyRunning",
         "BadConfig",
         "BadRequest",
         "Cancelled",
         "ConnectionLost",
         "DeadlineExceeded",
+        "DiskFull",
         "EngineFailed",
+        "FetchFailed",
         "FrameTooLarge",
         "InternalError",
         "LimitExceeded",
@@ -129,6 +135,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Accepted",
+    "AccessNeeded",
     "AlreadyRunning",
     "AsyncClient",
     "BadConfig",
@@ -143,6 +150,7 @@ __all__ = [
     "Constraint",
     "Content",
     "DeadlineExceeded",
+    "DiskFull",
     "Done",
     "EmbedRequest",
     "Embeddings",
@@ -150,6 +158,7 @@ __all__ = [
     "Event",
     "Failed",
     "FeltRow",
+    "FetchFailed",
     "ForgottenRow",
     "FrameTooLarge",
     "GenerateRequest",

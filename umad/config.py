@@ -193,6 +193,8 @@ class Settings:
     models: tuple[str, ...] = ("nano",)
     # GGUF files in these folders may be loaded by name, by every client that may ask at all.
     model_folders: tuple[str, ...] = ()
+    # So may the models of Ollama, LM Studio, llama.cpp and the hub's cache.
+    model_places: bool = True
     # Keys of different owners share the computed cells of a prompt. Each can then find out, by
     # `cached_tokens` and by the time to a first token, what others have asked.
     share_prefixes: bool = False

@@ -107,6 +107,27 @@ class ModelTooLarge(ModelLoadFailed):
     code = "model_too_large"
 
 
+class FetchFailed(UmadError):
+    """A model could not be fetched: the network, the hub or its bytes. What came is kept."""
+
+    code = "fetch_failed"
+    retryable = True
+
+
+class AccessNeeded(FetchFailed):
+    """The hub gives this model only to those who accepted its licence, or have a token."""
+
+    code = "access_needed"
+    retryable = False
+
+
+class DiskFull(FetchFailed):
+    """The disk has no room for a model, or no longer has it."""
+
+    code = "disk_full"
+    retryable = False
+
+
 class EngineFailed(UmadError):
     """The model's engine crashed and cannot be restarted for now."""
 

@@ -1,9 +1,10 @@
 """Runs the command line: words to service calls, events to text, errors to a line and an exit code.
 
-Not: decisions, which are the daemon's. Every command but `serve`, `demo` and `config` is one more
-client of the socket.
+Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `config` and
+those that look at models on the disk is one more client of the socket.
 
-    app          the root command, and `main`        commands   every command's words and help
+    app          the root command, and `main`        commands   every command's words and help;
+                                                     model_commands: those about models on the disk
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts
     flags        one flag per option of the configuration
@@ -13,6 +14,8 @@ client of the socket.
     talk         its turns, settings and /commands   typed      what a person types or pastes
     piped        text that is piped in               answer_form  --format
     running      ps, cancel, priority, forget                models     load, unload
+    here         the library of this machine         stored     ls, show, rm, cp, verify
+    search       search
     metrics      metrics                             config     config show, check, example
     bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen

@@ -1,6 +1,6 @@
 """Defines the root command and the process's entry.
 
-Not: the commands (`umad.cli.commands`), nor their work.
+Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`), nor their work.
 """
 
 import os
@@ -12,6 +12,7 @@ import click
 from umad.cli.bench import bench
 from umad.cli.commands import COMMANDS
 from umad.cli.exits import NearestGroup, run_command
+from umad.cli.model_commands import MODEL_COMMANDS
 from umad.version import __version__
 
 
@@ -27,7 +28,7 @@ def umad() -> None:
     """
 
 
-for _command in (*COMMANDS, bench):
+for _command in (*COMMANDS, *MODEL_COMMANDS, bench):
     umad.add_command(_command)
 
 

@@ -144,8 +144,9 @@ def run(**given: Any) -> None:
     --raw makes all of them do. Text that is piped in stands before PROMPT, or in its place where
     PROMPT is missing or a dash.
 
-    A single word is the MODEL when it is `nano`, the path of a GGUF file, or the name of a loaded
-    model; anything else is the PROMPT.
+    A single word is the MODEL when it is `nano`, the path of a GGUF file, or the name of a model
+    that is loaded, that `umad ls` lists, or that umad could fetch; anything else is the PROMPT. A
+    preset of models.yaml is a MODEL too, with its system prompt, sampling and lane.
     """
     from umad.cli.run import run as work
 

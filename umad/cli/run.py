@@ -15,6 +15,8 @@ import click
 from umad.cli.answer_form import constraint_of
 from umad.cli.chat import converse
 from umad.cli.connect import connect
+from umad.cli.here import is_model as is_model_here
+from umad.cli.here import preset
 from umad.cli.piped import joined, piped_text
 from umad.cli.stream import stream
 from umad.cli.talk import Talk
@@ -46,20 +48,26 @@ def run(
     """Answer a prompt, what is piped in, or both; with neither, hold a conversation."""
     if len(words) > 2:
         raise click.UsageError("put the prompt in quotes: umad run [MODEL] [PROMPT].")
+    chosen = preset(words[0]) if words else None
+    given = {name: value for name, value in sampled.items() if value is not None}
+    if chosen is not None:
+        words = (chosen.model, *words[1:])
+        given = {**chosen.sampling, **given}
+        stop = stop or given.get("stop", ())
+        system = chosen.system or None if system is None and not raw else system
+        lane = lane or chosen.lane or None
+        ignore_eos = ignore_eos or given.pop("ignore_eos", False)
+    given.pop("stop", None)
     as_chat = as_chat or system is not None
     if raw and as_chat:
         raise click.UsageError("choose one of --raw and --chat (which --system implies).")
-    sampling = SamplingParams(
-        stop=stop,
-        ignore_eos=ignore_eos,
-        **{name: value for name, value in sampled.items() if value is not None},
-    )
+    sampling = SamplingParams(stop=stop, ignore_eos=ignore_eos, **given)
     sampling.check()
     constraint = None if answer_format is None else constraint_of(answer_format)
 
     # A runner, not one `asyncio.run`: stdin is read between two runs, where Ctrl-C still works.
     with asyncio.Runner() as runner, connect(runner, socket) as client:
-        model, prompt = runner.run(_sort_out(client, words))
+        model, prompt = runner.run(_sort_out(client, words, is_model=chosen is not None))
         wants_stdin = prompt == STDIN
         prompt = None if wants_stdin else prompt
         if wants_stdin or not sys.stdin.isatty():
@@ -88,8 +96,12 @@ def run(
         runner.run(stream(client, talk.asking(prompt), as_json=as_json))
 
 
-async def _sort_out(client: Service, words: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """(model, prompt) of the words; a model that is named and not loaded is loaded."""
+async def _sort_out(
+    client: Service, words: tuple[str, ...], *, is_model: bool
+) -> tuple[str | None, str | None]:
+    """(model, prompt) of the words; a model that is named and not loaded is loaded. is_model: the
+    first word surely is one.
+    """
     if not words:
         return None, None
     word, prompt = words[0], words[1] if words[1:] else None
@@ -99,7 +111,8 @@ async def _sort_out(client: Service, words: tuple[str, ...]) -> tuple[str | None
     loaded = resolve(word, [KnownModel.of_row(one) for one in rows], whole=True)
     if loaded is not None:
         return loaded.name, prompt
-    if prompt is None and word != NAME and path is None:
+    is_named = is_model or prompt is not None or word == NAME or path is not None
+    if not is_named and not is_model_here(word):
         return None, word
     facts = await client.load(path or word)
     return str(facts["name"]), prompt

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from umad.cli.flags import FLAGGED, GATEWAY, as_arguments, given_flags, models_text
+from umad.cli.here import library
 from umad.cli.parent import end_with_stdin
 from umad.configuration.meanings import said_at_start
 from umad.configuration.refused import check_refused
@@ -43,6 +44,7 @@ def serve(
     return run_daemon(
         loaded.settings,
         budget=lambda: _budget(loaded),
+        library=library(loaded.settings, path),
         companions=() if loaded.settings.http.listen is None else (_gateway(path, flags),),
     )
 

@@ -40,3 +40,23 @@ def number(value: object) -> str:
             return f"{value:,}"
         case _:
             return printable(str(value))
+
+
+def byte_size(n_bytes: int) -> str:
+    """Bytes for a person, in the powers of ten that disks are sold by: "4.9 GB"."""
+    size = float(n_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def parameter_count(n_params: int | None) -> str:
+    """The number of a model's weights, as models are named by it: "7.6B", "270M"."""
+    if not n_params:
+        return "-"
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if n_params >= unit:
+            return f"{n_params / unit:.3g}{name}"
+    return str(n_params)

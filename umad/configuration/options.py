@@ -79,6 +79,14 @@ SCALARS: tuple[Option, ...] = (
         "them find out, token by token, what the others have asked.",
     ),
     Option(
+        name="model_places",
+        target=("model_places",),
+        kind=SWITCH,
+        help="Models of Ollama, LM Studio, llama.cpp and the hub's cache may be loaded by name.",
+        effect="They are read where they lie, and nothing is written there. false leaves them "
+        "alone.",
+    ),
+    Option(
         name="default_lane",
         target=("default_lane",),
         kind=LANE,
@@ -301,8 +309,8 @@ MODEL = Option(
         read=TEXT.read,
     ),
     help="Models to load at start.",
-    effect="nano ships with umad; anything else is the path of a GGUF file. Each model has an "
-    "engine, and memory, of its own.",
+    effect="nano ships with umad; anything else is a name that `umad ls` lists, or the path of a "
+    "GGUF file. Each model has an engine, and memory, of its own.",
 )
 QOS = Option(
     name="qos",

@@ -1,8 +1,8 @@
 """Finds the file that a model's name means, and the name that a file gets.
 
-Not: the ways in which clients write a name (`umad.model_names`), nor downloading or describing
-models (`umad.models`). It asks the file system only whether a file
-exists. A text from somebody who may use only names is never used as a path.
+Not: the ways in which clients write a name (`umad.model_names`), nor which models lie on this
+machine (`umad.models.library`). A text from somebody who may use only names is never used as a
+path.
 """
 
 import os
@@ -13,6 +13,8 @@ from pathlib import Path
 from umad import nano
 from umad.errors import ModelLoadFailed, UnknownModel
 from umad.model_names import KnownModel, resolve
+from umad.models.found import FoundModel
+from umad.models.library import Library, machine_library
 
 NANO = "nano"
 _QUOTED_CHARS = 128
@@ -25,6 +27,10 @@ class ModelFile:
     # The name that requests use.
     name: str
     path: Path
+    # Why it cannot be opened after all; empty where nothing is known against it.
+    problem: str = ""
+    # It is one of the library's, which remembers when its models were used.
+    is_of_library: bool = False
 
     def modified_s(self) -> int | None:
         """When the file was last written, in seconds since 1970; None where it has gone."""
@@ -37,25 +43,35 @@ class ModelFile:
 class ModelNames:
     """The names by which anybody may load a model.
 
-    These are `nano`, the models of the configuration, and the files in its folders. models: names
-    and paths. folders: the folders that hold GGUF files.
+    These are `nano`, the models of the configuration, and those of the library: umad's store, the
+    folders of the configuration, and other programs' models. models: names and paths. library: by
+    default that of `folders` alone.
     """
 
-    def __init__(self, models: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        models: Iterable[str] = (),
+        folders: Iterable[str] = (),
+        *,
+        library: Library | None = None,
+    ) -> None:
         self._named = {NANO: ModelFile(name=NANO, path=nano.path())}
         for model in models:
             if model != NANO and _is_path(Path(model)):
                 path = Path(os.path.expanduser(model)).absolute()
                 self._named.setdefault(path.stem, ModelFile(name=path.stem, path=path))
-        self._folders = tuple(Path(os.path.expanduser(one)).absolute() for one in folders)
+        self._library = library or folders_library(folders)
 
-    def find(self, name: str) -> ModelFile | None:
-        """The file of `name`; None where nothing has that name.
+    def find(self, name: str, *, whole: bool = False) -> ModelFile | None:
+        """The file of `name`, which is a name, an alias, or a reference of a model that is here;
+        None where nothing has that name. whole: only a text that says exactly which one.
 
-        All folders are always searched completely, so the time of the search tells nothing about
-        `name`.
+        All places are always looked at completely, so the time of the search tells nothing about
+        `name`. Raises `UnknownModel` where a reference may mean several.
         """
-        return self.all().get(name)
+        found = self._library.find(name, whole=whole)
+        named = self._named.get(name)
+        return named or (None if found is None else _file_of(found))
 
     def near(self, name: str) -> ModelFile | None:
         """The file of a model whose whole name a client has written in its own way
@@ -66,17 +82,28 @@ class ModelNames:
         return None if found is None else files[found.name]
 
     def all(self) -> Mapping[str, ModelFile]:
-        """Every file that may be loaded by name. The folders are read again each time."""
-        files: dict[str, ModelFile] = {}
-        for folder in self._folders:
-            try:
-                paths = sorted(folder.iterdir())
-            except OSError:
-                continue
-            for path in paths:
-                if path.suffix.lower() == ".gguf":
-                    files.setdefault(path.stem, ModelFile(name=path.stem, path=path))
-        return files | self._named
+        """Every file that may be loaded by name. Folders that have changed are read again."""
+        return {one.name: _file_of(one) for one in self._library.models()} | self._named
+
+    def unknown(self, name: str) -> UnknownModel:
+        """The error for a name that nothing has, for an admin: near names, or how to fetch it."""
+        return self._library.unknown(name, others=self._named)
+
+    def note_use(self, file: ModelFile) -> None:
+        """Remember that a file was loaded. Blocks for the disk; never raises."""
+        if file.is_of_library and self._library.store is not None:
+            self._library.store.index.note_use(file.name)
+
+
+def folders_library(folders: Iterable[str]) -> Library:
+    """The library of some folders of GGUF files, and of nothing else."""
+    return machine_library({}, folders=folders, others=False, has_store=False)
+
+
+def _file_of(model: FoundModel) -> ModelFile:
+    return ModelFile(
+        name=model.name, path=model.files.main, problem=model.problem, is_of_library=True
+    )
 
 
 def not_by_name(model: str) -> UnknownModel:
@@ -114,6 +141,11 @@ def find_model_file(model: str) -> ModelFile:
         what = "a folder or device, not a GGUF file" if is_there else "no such file"
         raise ModelLoadFailed(f"{what}: {path}", field="model")
     return ModelFile(name=path.stem, path=path)
+
+
+def is_scheme(model: str) -> bool:
+    """Whether a text names a model elsewhere, and no path: `hf:org/repo`."""
+    return model.lower().startswith(("hf:", "ollama:", "http:", "https:"))
 
 
 def _is_path(path: Path) -> bool:

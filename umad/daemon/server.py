@@ -51,6 +51,7 @@ from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
 from umad.exit_codes import INTERRUPTED
 from umad.metrics.scorecard import Scorecard
+from umad.models.library import Library
 from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
@@ -80,12 +81,14 @@ def run_daemon(
     launcher: Launcher | None = None,
     budget: Callable[[], Budget | None] = _unlimited,
     companions: Sequence[tuple[str, Sequence[str]]] = (),
+    library: Library | None = None,
 ) -> int:
     """Serve until told to stop; return the exit code.
 
     ready: called once every model is loaded. budget: settles the ΣBMT budget. It is called once the
     socket is ours and before anything is started, and it may block (it may probe the machine).
     companions: (name, command) of front ends to keep running beside the daemon.
+    library: the models that may be loaded by name; by default those of the configuration's folders.
 
     Raises the `UmadError` that keeps the daemon from starting: another daemon has the socket
     (`AlreadyRunning`), nobody can have it (`BadConfig`), or a model cannot be loaded.
@@ -121,6 +124,7 @@ def run_daemon(
                 budget=settled,
                 inherited=(board.fd,),
                 companions=companions,
+                library=library,
             )
             return runner.run(daemon.run(say_ready))
     finally:
@@ -145,9 +149,13 @@ class Daemon:
         budget: Budget | None = None,
         inherited: tuple[int, ...] = (),
         companions: Sequence[tuple[str, Sequence[str]]] = (),
+        library: Library | None = None,
     ) -> None:
         """budget: shown on the scorecard. inherited: descriptors that engines inherit."""
         clock = clock or MonotonicClock()
+        names = ModelNames(settings.models, settings.model_folders, library=library)
+        # The first look at all folders, which may take long on a slow disk, is not the loop's.
+        names.all()
         scorecard = Scorecard(
             latency_cap=settings.latency_cap,
             budget_gbps=None if budget is None else budget.gbps,
@@ -178,7 +186,7 @@ class Daemon:
             clock=clock,
             events=Fanout(completions=self._completions, scorecard=scorecard, clock=clock),
             inherited=inherited,
-            names=ModelNames(settings.models, settings.model_folders),
+            names=names,
         )
         self._verbs = DaemonVerbs(
             supervisor=self._supervisor,

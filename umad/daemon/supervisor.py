@@ -23,6 +23,7 @@ from umad.daemon.names import (
     ModelFile,
     ModelNames,
     find_model_file,
+    is_scheme,
     not_by_name,
 )
 from umad.errors import BadRequest, ModelLoadFailed, ShuttingDown, UnknownModel
@@ -80,7 +81,7 @@ class Supervisor:
             if found is None:
                 raise UnknownModel("no model is loaded; load one: umad load nano", field="model")
         else:
-            found = _meant(model, present, asker)
+            found = _meant(model, present, asker) or self._referred(model, present, asker)
             if found is None:
                 raise self._not_loaded(model, present, asker)
         if found.error is not None:
@@ -98,6 +99,8 @@ class Supervisor:
         if self._stopping:
             raise ShuttingDown("the daemon is shutting down and loads no more models")
         file = self._file(model, asker)
+        if file.problem:
+            raise ModelLoadFailed(f"{file.name} cannot be loaded: {file.problem}", field="model")
         keeper = self._keepers.get(file.name)
         if keeper is not None and keeper.engine.state is not EngineState.STOPPED:
             if keeper.engine.path != file.path and not asker.is_admin:
@@ -121,6 +124,7 @@ class Supervisor:
             events=self._events,
             inherited=self._inherited,
         )
+        asyncio.get_running_loop().run_in_executor(None, self._names.note_use, file)
         return keeper.engine
 
     async def load(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
@@ -163,23 +167,35 @@ class Supervisor:
         for keeper in self._keepers.values():
             keeper.unload(ShuttingDown("the daemon has shut down"))
 
+    def _referred(self, model: str, present: list[Engine], asker: Asker) -> Engine | None:
+        """The loaded engine of a model that is asked for by an alias, by its name in the catalogue
+        or by its reference.
+        """
+        try:
+            file = self._names.find(model, whole=not asker.is_admin)
+        except UnknownModel:
+            return None
+        return next((one for one in present if file is not None and one.name == file.name), None)
+
     def _file(self, model: str, asker: Asker) -> ModelFile:
         known = self._keepers.get(model)
         is_loaded = known is not None and known.engine.state not in _LEAVING
         if known is not None and (is_loaded or asker.is_admin):
             return ModelFile(name=known.engine.name, path=known.engine.path)
-        named = self._names.find(model)
+        named = self._names.find(model, whole=not asker.is_admin)
         if named is not None:
             return named
         if asker.is_admin:
             try:
                 return find_model_file(model)
-            except (UnknownModel, ModelLoadFailed):
+            except (UnknownModel, ModelLoadFailed) as error:
                 # No file is called so. It may be a name, written as clients write it.
                 near = self._near(model, asker)
-                if near is None:
-                    raise
-                return near
+                if near is not None:
+                    return near
+                if isinstance(error, UnknownModel) or is_scheme(model):
+                    raise self._names.unknown(model) from None
+                raise
         near = self._near(model, asker)
         if near is None:
             raise not_by_name(model)

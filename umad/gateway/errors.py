@@ -136,6 +136,9 @@ STATUS: dict[type[UmadError], int] = {
     errors.Refused: 403,
     errors.ProtocolViolation: 502,
     errors.ModelLoadFailed: 400,  # the file that was named: not there, damaged, or too large
+    errors.FetchFailed: 502,
+    errors.AccessNeeded: 403,
+    errors.DiskFull: 507,
     errors.EngineFailed: 503,
     errors.DeadlineExceeded: 504,
     errors.Cancelled: CLIENT_GONE,

@@ -14,10 +14,8 @@ from typing import Any, Literal, get_args
 from umad.errors import UnknownModel
 from umad.models.reference import ModelReference
 
-# What a model can do. "code" models fill in text too where they say "fill in".
-Skill = Literal[
-    "chat", "think", "tools", "code", "fill in", "see", "hear", "embed", "rerank", "translate"
-]
+# What a model can do. "fill in": it completes code between two texts, as editors ask for.
+Skill = Literal["chat", "think", "tools", "code", "fill in", "see", "hear", "embed", "rerank"]
 SKILLS: tuple[str, ...] = get_args(Skill)
 QUANTIZATION = "Q4_K_M"
 _MOST_LISTED = 8

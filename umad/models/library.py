@@ -13,6 +13,8 @@ Not: downloads, nor who may know what is here (`umad.daemon.authority`). Owner: 
 loop or command; not for several threads at once.
 """
 
+import contextlib
+import difflib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +38,9 @@ from umad.models.store import Store, store_folder
 from umad.units import NS_PER_S
 
 _QUOTED_CHARS = 128
+_DYNAMIC = "UD-"
+_MOST_LISTED = 8
+_MOST_NEAR = 3
 # Clocks of file systems tick every 1 to 10 ms, those of old ones every 2 s.
 _SETTLED_NS = 2_500_000_000
 
@@ -45,11 +50,14 @@ class _StorePlace:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # Files that umad fetched itself, wherever they lie.
+        self.owned: frozenset[str] = frozenset()
 
     def find(self) -> Listing:
+        stored = self._store.models()
+        self.owned = frozenset(os.path.realpath(one.files.main) for one in stored if one.owns_files)
         models = tuple(
-            listed(one.files, "store", name=one.name, source=one.source)
-            for one in self._store.models()
+            listed(one.files, "store", name=one.name, source=one.source) for one in stored
         )
         return Listing(models=models, watched=(self._store.records_folder,))
 
@@ -77,7 +85,8 @@ class Library:
         """places: in the order in which they have names. taken: names that are others'."""
         self.store = store
         self.catalogue = catalogue or Catalogue()
-        self._places = [*([_StorePlace(store)] if store else ()), *places]
+        self._stored = None if store is None else _StorePlace(store)
+        self._places = [*places] if self._stored is None else [self._stored, *places]
         self._taken = frozenset(taken)
         self._looked: dict[ModelPlace, _Looked] = {}
         self._models: dict[str, FoundModel] = {}
@@ -86,9 +95,12 @@ class Library:
         """Every model, by places; no two have one name."""
         return tuple(self._current().values())
 
-    def find(self, text: str) -> FoundModel | None:
-        """The model that a whole name or a reference means, of those that are here; None where it
-        means none of them. Raises `UnknownModel` where several may be meant.
+    def find(self, text: str, *, whole: bool = False) -> FoundModel | None:
+        """The model that a name or a reference means, of those that are here; None where it means
+        none of them. Raises `UnknownModel` where several may be meant.
+
+        whole: only where the text says exactly which, for those who may not find out what is here.
+        Then nothing is raised.
         """
         models = self._current()
         for name in (text, self.catalogue.aliases.get(text)):
@@ -96,10 +108,32 @@ class Library:
                 continue
             if name in models:
                 return models[name]
-            found = self._referred(name, models.values())
+            found = self._referred(name, models.values(), whole=whole)
             if found is not None:
                 return found
-        return None
+        # The name of a split's first file, as it stands in the folder.
+        return next((one for one in models.values() if one.files.main.stem == text), None)
+
+    def unknown(self, text: str, *, others: Iterable[str] = ()) -> UnknownModel:
+        """The error for a text that no model here is called by: how to fetch it where that is
+        known, else near names. For who may know what is here. others: names besides the library's.
+        """
+        with contextlib.suppress(BadRequest):
+            asked = parse(text)
+            entry = self.catalogue.get(asked.name) if asked.kind == "catalogue" else None
+            if entry is not None or asked.kind in ("hub", "ollama"):
+                name = str(asked) if entry is None else entry.name
+                return UnknownModel(
+                    f"{name} is not on this machine; fetch it: umad pull {name}", field="model"
+                )
+        hints = []
+        here = [*others, *self._current(), *self.catalogue.aliases]
+        if near := _near(text, here, cutoff=0.5):
+            hints.append(f"near are {', '.join(near)}")
+        if near := _near(text, self.catalogue.entries, cutoff=0.6):
+            hints.append(f"umad pull knows {', '.join(near)}")
+        hint = "; ".join(hints) or "umad ls lists the models that are here"
+        return UnknownModel(f"no model is called {text[:_QUOTED_CHARS]!r}; {hint}", field="model")
 
     def described(self) -> Iterator[tuple[FoundModel, FileFacts | None]]:
         """Every model with what its header says. What was read before is remembered by the store's
@@ -126,10 +160,11 @@ class Library:
     def _current(self) -> Mapping[str, FoundModel]:
         changed = [self._look(place) for place in self._places]
         if any(changed):
-            self._models = _named(
-                [one for place in self._places for one in self._looked[place].listing.models],
-                self._taken,
-            )
+            found = [one for place in self._places for one in self._looked[place].listing.models]
+            if self._stored is not None:
+                owned = self._stored.owned
+                found = [one for one in found if not _is_listed_twice(one, owned)]
+            self._models = _named(found, self._taken)
         return self._models
 
     def _look(self, place: ModelPlace) -> bool:
@@ -148,7 +183,9 @@ class Library:
 
     # -- references -----------------------------------------------------------------------------
 
-    def _referred(self, text: str, models: Iterable[FoundModel]) -> FoundModel | None:
+    def _referred(
+        self, text: str, models: Iterable[FoundModel], *, whole: bool
+    ) -> FoundModel | None:
         try:
             asked = parse(text)
         except BadRequest:
@@ -168,7 +205,17 @@ class Library:
                     for one, source in sources
                     if source is not None and _same_repository(source, asked)
                 ]
-                return _chosen(text, asked, of_it)
+                fitting = _fitting(asked, of_it)
+                if len(fitting) < 2:
+                    return (
+                        fitting[0] if fitting and (asked.tag or asked.file or not whole) else None
+                    )
+                if whole:
+                    return None
+                names = ", ".join(one.name for one in fitting[:_MOST_LISTED])
+                raise UnknownModel(
+                    f"{text[:_QUOTED_CHARS]!r} may be any of {names}; say which", field="model"
+                )
             case _:
                 return None
 
@@ -180,10 +227,11 @@ def machine_library(
     catalogue: Catalogue | None = None,
     taken: Iterable[str] = (),
     others: bool = True,
+    has_store: bool = True,
     platform: str = sys.platform,
 ) -> Library:
     """The library of this machine and user. folders: of GGUF files, as the configuration has them.
-    others: the models of other programs too.
+    others: the models of other programs too. has_store: umad's own too.
     """
     places: list[ModelPlace] = [ModelFolder(_absolute(one)) for one in folders]
     if others:
@@ -191,8 +239,15 @@ def machine_library(
         places += [LlamaCppCache(one) for one in llama_cpp_caches(environ, platform)]
         places += [OllamaFolder(one) for one in ollama_folders(environ)]
         places += [LmStudioFolder(one) for one in lm_studio_folders(environ)]
-    store = Store(store_folder(environ, platform))
+    store = Store(store_folder(environ, platform)) if has_store else None
     return Library(places, store=store, catalogue=catalogue, taken=taken)
+
+
+def _near(text: str, names: Iterable[str], *, cutoff: float) -> list[str]:
+    """The names that a text may be a slip of, whatever the case of its letters."""
+    folded = {one.casefold(): one for one in names}
+    found = difflib.get_close_matches(text.casefold(), folded, n=_MOST_NEAR, cutoff=cutoff)
+    return [folded[one] for one in found]
 
 
 def _absolute(folder: str) -> Path:
@@ -224,6 +279,13 @@ def _names_for(model: FoundModel) -> Iterator[str]:
         number += 1
 
 
+def _is_listed_twice(model: FoundModel, owned: frozenset[str]) -> bool:
+    """Whether a place has a file that the store has a name for: umad fetches into the hub's
+    cache.
+    """
+    return model.place != "store" and os.path.realpath(model.files.main) in owned
+
+
 def _is_same(one: FoundModel, other: FoundModel) -> bool:
     """Whether two models are one file, found in two places."""
     return os.path.realpath(one.files.main) == os.path.realpath(other.files.main)
@@ -251,24 +313,19 @@ def _same_repository(one: ModelReference, other: ModelReference) -> bool:
     return one.kind == other.kind and one.repository.lower() == other.repository.lower()
 
 
-def _chosen(
-    text: str, asked: ModelReference, models: Sequence[tuple[FoundModel, ModelReference]]
-) -> FoundModel | None:
-    """The model of a repository that is asked for: by its file or quantization, else the default
-    quantization, else the only one.
+def _fitting(
+    asked: ModelReference, models: Sequence[tuple[FoundModel, ModelReference]]
+) -> list[FoundModel]:
+    """The models of a repository that may be meant: those of the file or quantization that was
+    asked for, else of the default quantization, else all.
     """
     if asked.file:
-        return next((one for one, source in models if source.file == asked.file), None)
+        return [one for one, source in models if source.file == asked.file]
     wanted = asked.tag or QUANTIZATION
-    fitting = [one for one, _ in models if one.quantization == wanted]
-    if not fitting and not asked.tag:
-        fitting = [one for one, _ in models]
-    if len(fitting) > 1:
-        names = ", ".join(one.name for one in fitting[:8])
-        raise UnknownModel(
-            f"{text[:_QUOTED_CHARS]!r} may be any of {names}; say which", field="model"
-        )
-    return fitting[0] if fitting else None
+    exact = [one for one, _ in models if one.quantization == wanted]
+    # unsloth's dynamic quantizations are of the same kind.
+    near = [one for one, _ in models if one.quantization.removeprefix(_DYNAMIC) == wanted]
+    return exact or near or ([] if asked.tag else [one for one, _ in models])
 
 
 # -- what the index remembers ----------------------------------------------------------------------

@@ -1,0 +1,237 @@
+"""`umad ls`, `show`, `rm`, `cp`, `verify`, `search`: models on the disk, without a daemon."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Fakes, Umad
+from tests.models import trees
+from umad import nano
+from umad.models.files import ModelFiles
+from umad.models.store import Store, StoredModel
+
+NANO = nano.path().read_bytes()
+
+
+@pytest.fixture
+def home(umad: Umad) -> Path:
+    """The user's home, with one model in each place."""
+    folder = Path(os.environ["HOME"])
+    trees.machine(folder, NANO)
+    return folder
+
+
+def rows(umad: Umad) -> dict[str, dict[str, Any]]:
+    ended = umad("ls", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    return {one["name"]: one for one in json.loads(ended.out)}
+
+
+def kept(home: Path, name: str = "fox:3b") -> StoredModel:
+    """A model of the store."""
+    store = Store(home / ".local" / "share" / "umad" / "models")
+    path = store.files_folder / "fox.gguf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(NANO)
+    added = StoredModel(name=name, files=ModelFiles(parts=(path,)), source="ollama:fox:3b")
+    store.add(added)
+    return added
+
+
+# -- ls --------------------------------------------------------------------------------------------
+
+
+def test_ls_shows_nano_and_the_models_of_every_place(umad: Umad, home: Path) -> None:
+    kept(home)
+
+    ended = umad("ls")
+    lines = [line.split() for line in ended.out.splitlines()]
+
+    assert ended.code == 0
+    assert lines[0] == ["MODEL", "SIZE", "QUANT", "PARAMS", "USED", "PLACE"]
+    assert [line[0] for line in lines[1:]] == ["nano", "fox:3b", *trees.NAMES]
+    assert all("MB" in line for line in lines[1:])
+
+
+def test_ls_as_json_says_all_there_is_to_know(umad: Umad, home: Path) -> None:
+    found = rows(umad)
+
+    assert found["lama:1b"]["source"] == "ollama:lama:1b"
+    assert found["lama:1b"]["place"] == "ollama"
+    assert found["Hub-1B-Q4_K_M"]["size_bytes"] == len(NANO)
+    assert found["Hub-1B-Q4_K_M"]["n_params"] == found["nano"]["n_params"] > 0
+    assert found["Hub-1B-Q4_K_M"]["path"].startswith(str(home))
+    assert {one["problem"] for one in found.values()} == {None}
+
+
+def test_ls_says_which_models_cannot_be_served_and_why(umad: Umad, home: Path) -> None:
+    (home / ".lmstudio" / "models" / "maker" / "Studio-1B-GGUF" / "bad.gguf").write_bytes(b"no")
+
+    ended = umad("ls")
+
+    assert "bad cannot be served: " in ended.out
+    assert "is not a GGUF file" in ended.out
+
+
+def test_without_other_programs_models_ls_shows_what_is_umads(
+    umad: Umad, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMAD_MODEL_PLACES", "false")
+    kept(home)
+
+    assert set(rows(umad)) == {"nano", "fox:3b"}
+
+
+# -- show ------------------------------------------------------------------------------------------
+
+
+def test_show_says_what_the_header_says(umad: Umad, home: Path) -> None:
+    ended = umad("show", "lama:1b")
+
+    assert ended.code == 0
+    said = dict(line.split(None, 1) for line in ended.out.splitlines() if " " in line.strip())
+    assert said["architecture"] == "llama"
+    assert said["place"] == "ollama"
+    assert "parameters" in said
+    assert "tokens" in ended.out
+
+
+@pytest.mark.parametrize("name", ["hf:org/Hub-1B-GGUF", "org/Hub-1B-GGUF:Q4_K_M"])
+def test_show_takes_a_reference_of_a_model_that_is_here(umad: Umad, home: Path, name: str) -> None:
+    ended = umad("show", name, "--json")
+
+    assert json.loads(ended.out)["name"] == "Hub-1B-Q4_K_M"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lama:2b", "near are lama:1b"),
+        ("hub-1b-q4_k", "near are Hub-1B-Q4_K_M"),
+        ("nanno", "near are nano"),
+        ("qwen3-coder:30b", "fetch it: umad pull qwen3-coder:30b"),
+        ("qwen3-codr:30b", "umad pull knows qwen3-coder:30b"),
+        ("hf:org/Gone-GGUF", "fetch it: umad pull hf:org/Gone-GGUF"),
+        ("zzzz", "umad ls lists"),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "rm", "verify", "cp"])
+def test_a_name_that_does_not_exist_names_near_ones_or_how_to_get_it(
+    umad: Umad, home: Path, command: str, name: str, words: str
+) -> None:
+    ended = umad(command, name, *(["new"] if command == "cp" else []))
+
+    assert ended.code == 1
+    assert words in ended.err
+    assert ended.err.count("\n") == 1
+
+
+# -- rm, cp ----------------------------------------------------------------------------------------
+
+
+def test_a_second_name_costs_nothing_and_both_are_served(umad: Umad, home: Path) -> None:
+    before = trees.digest_of(home / ".ollama")
+
+    ended = umad("cp", "lama:1b", "my-lama")
+    found = rows(umad)
+    gone = umad("rm", "my-lama")
+
+    assert (ended.code, ended.out) == (0, "my-lama is lama:1b\n")
+    assert found["my-lama"]["path"] == found["lama:1b"]["path"]
+    assert (gone.code, gone.out) == (0, "my-lama is removed, 0 B freed\n")
+    assert set(rows(umad)) == {"nano", *trees.NAMES}
+    assert trees.digest_of(home / ".ollama") == before
+
+
+@pytest.mark.parametrize("new", ["nano", "lama:1b", "a/b", "x.gguf", "two words", ""])
+def test_a_name_that_is_taken_or_is_none_is_refused(umad: Umad, home: Path, new: str) -> None:
+    ended = umad("cp", "lama:1b", new)
+
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert set(rows(umad)) == {"nano", *trees.NAMES}
+
+
+def test_rm_removes_what_is_umads_and_says_what_that_freed(umad: Umad, home: Path) -> None:
+    added = kept(home)
+
+    ended = umad("rm", "fox:3b")
+
+    assert ended.code == 0
+    assert "is removed" in ended.out
+    assert "MB freed" in ended.out
+    assert not added.files.main.exists()
+    assert "fox:3b" not in rows(umad)
+
+
+@pytest.mark.parametrize("name", ["nano", *trees.NAMES])
+def test_rm_leaves_what_is_not_umads(umad: Umad, home: Path, name: str) -> None:
+    before = trees.digest_of(home)
+
+    ended = umad("rm", name)
+
+    assert ended.code == 4
+    assert "not umad's to remove" in ended.err
+    assert trees.digest_of(home) == before
+
+
+def test_rm_of_a_model_that_is_loaded_names_who_uses_it(
+    asking: Umad, home: Path, fakes: Fakes
+) -> None:
+    store = Store(home / ".local" / "share" / "umad" / "models")
+    store.add(StoredModel(name="loaded", files=ModelFiles(parts=(fakes.model,))))
+
+    ended = asking("rm", "loaded")
+
+    assert ended.code == 4
+    assert "is loaded by the daemon (pid" in ended.err
+    assert "unload it first: umad unload m" in ended.err
+    assert [one.name for one in store.models()] == ["loaded"]
+
+
+# -- verify ----------------------------------------------------------------------------------------
+
+
+def test_verify_looks_at_everything_and_says_how(umad: Umad, home: Path) -> None:
+    ended = umad("verify")
+
+    assert ended.code == 0
+    assert ended.out.count("good (every byte)") == 2
+    assert ended.out.count("good (header and length; no checksum is known)") == 3
+
+
+def test_verify_exits_1_where_a_byte_is_wrong(umad: Umad, home: Path) -> None:
+    blob = next((home / ".ollama" / "models" / "blobs").glob("sha256-*"))
+    for blob in (home / ".ollama" / "models" / "blobs").iterdir():
+        if blob.stat().st_size == len(NANO):
+            blob.write_bytes(NANO[:-1] + bytes([NANO[-1] ^ 1]))
+
+    ended = umad("verify", "lama:1b", "Hub-1B-Q4_K_M", "--json")
+
+    problems = {one["name"]: one["problem"] for one in json.loads(ended.out)}
+    assert ended.code == 1
+    assert problems["Hub-1B-Q4_K_M"] is None
+    assert "not those that were published" in problems["lama:1b"]
+
+
+# -- search ----------------------------------------------------------------------------------------
+
+
+def test_search_shows_what_umad_knows_itself_where_the_hub_cannot_be_asked(
+    umad: Umad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from umad.errors import FetchFailed  # noqa: PLC0415
+
+    def unreachable(words: str, *, limit: int) -> None:
+        raise FetchFailed("the hub cannot be reached")
+
+    monkeypatch.setattr("umad.cli.search.search_hub", unreachable)
+
+    ended = umad("search", "fill", "in")
+
+    assert "qwen2.5-coder:7b" in ended.out
+    assert ended.code == 1
+    assert ended.err == "umad: the hub cannot be reached\n"

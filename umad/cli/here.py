@@ -1,0 +1,82 @@
+"""Makes the library of this machine for a command, as the daemon of this configuration has it."""
+
+import os
+from pathlib import Path
+
+from umad import nano
+from umad.config import Settings
+from umad.configuration.sources import default_path, load
+from umad.errors import BadConfig
+from umad.models.catalogue import Catalogue, Preset
+from umad.models.catalogue_file import FILE, shipped, with_users
+from umad.models.files import ModelFiles
+from umad.models.found import FoundModel
+from umad.models.library import Library, machine_library
+
+
+def catalogue(config: Path | None = None) -> Catalogue:
+    """The catalogue that ships, with the user's own file on top. Raises `BadConfig`."""
+    return with_users(shipped(), users_file(config))
+
+
+def users_file(config: Path | None = None) -> Path:
+    """The user's own file of models, whether it exists or not. config: the configuration beside
+    which it lies, as `--config` names it.
+    """
+    named = os.environ.get("UMAD_CONFIG")
+    return (config or (Path(named) if named else default_path(os.environ))).with_name(FILE)
+
+
+def library(settings: Settings | None = None, config: Path | None = None) -> Library:
+    """The library of this machine. settings, config: those of the environment unless given."""
+    known = settings or load(environ=os.environ).settings
+    return machine_library(
+        os.environ,
+        folders=known.model_folders,
+        catalogue=catalogue(config),
+        taken=(nano.NAME,),
+        others=known.model_places,
+    )
+
+
+def shipped_model() -> FoundModel:
+    """nano."""
+    path = nano.path()
+    return FoundModel(
+        name=nano.NAME,
+        files=ModelFiles(parts=(path,)),
+        place="umad",
+        size_bytes=path.stat().st_size,
+    )
+
+
+def found(here: Library, name: str) -> FoundModel:
+    """The model that `name` means. Raises `UnknownModel`, which names near ones or says how to get
+    it.
+    """
+    if name == nano.NAME:
+        return shipped_model()
+    model = here.find(name)
+    if model is None:
+        raise here.unknown(name, others=(nano.NAME,))
+    return model
+
+
+def is_model(word: str) -> bool:
+    """Whether a word that a person typed is the name of a model that is here, or could be fetched,
+    and no prompt. Looks at the disk.
+    """
+    if not word or len(word.split()) != 1:
+        return False
+    try:
+        here = library()
+    except BadConfig:  # which says nothing about a word; `umad config check` says what is wrong
+        return False
+    return here.find(word, whole=True) is not None or here.catalogue.get(word) is not None
+
+
+def preset(word: str) -> Preset | None:
+    """The user's preset of that name."""
+    path = users_file()
+    # Most people have none: nothing is imported or read for them.
+    return with_users(Catalogue(), path).presets.get(word) if path.is_file() else None

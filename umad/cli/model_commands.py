@@ -1,0 +1,82 @@
+"""Declares the commands about models on the disk: their words, options and help. Not: their work.
+
+A command imports its work when it runs, as all do (`umad.cli.commands`).
+"""
+
+import click
+
+from umad.cli.commands import json_option, socket_option
+
+
+@click.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """List the models of this machine that can be loaded by name.
+
+    They are umad's own, those in the folders of the configuration, and those of Ollama, LM Studio,
+    llama.cpp and the Hugging Face cache, which are served where they lie.
+    """
+    from umad.cli.stored import ls as work
+
+    work(as_json=as_json)
+
+
+@click.command("show")
+@click.argument("model")
+@click.option("--template", is_flag=True, help="Print the chat template alone.")
+@json_option
+def show_model(model: str, template: bool, as_json: bool) -> None:
+    """Show what is known of MODEL: its files, its header, its licence."""
+    from umad.cli.stored import show as work
+
+    work(model, template=template, as_json=as_json)
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@socket_option
+def rm(models: tuple[str, ...], socket: str | None) -> None:
+    """Remove MODELs that umad keeps, and those of their files that no other model has.
+
+    Models of other programs stay: the answer says how to remove them there.
+    """
+    from umad.cli.stored import rm as work
+
+    work(models, socket)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("new", metavar="NAME")
+def cp(model: str, new: str) -> None:
+    """Give MODEL a second NAME. No file is copied."""
+    from umad.cli.stored import cp as work
+
+    work(model, new)
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@json_option
+def verify(models: tuple[str, ...], as_json: bool) -> int:
+    """Look whether the files of MODELs (default: of all) are whole; exit 1 where one is not.
+
+    Every byte is read where a checksum is known; elsewhere header and length are compared.
+    """
+    from umad.cli.stored import verify_models as work
+
+    return work(models, as_json=as_json)
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="WORDS...")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@json_option
+def search(words: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Find models for WORDS: in umad's catalogue, then on the Hugging Face hub."""
+    from umad.cli.search import search as work
+
+    work(words, limit=limit, as_json=as_json)
+
+
+MODEL_COMMANDS: tuple[click.Command, ...] = (ls, show_model, rm, cp, verify, search)

@@ -1,0 +1,298 @@
+"""Runs `umad ls`, `show`, `rm`, `cp` and `verify`: the models of this machine.
+
+These commands look at the disk themselves and need no daemon; `rm` asks a running one whether it
+has the model loaded.
+"""
+
+import asyncio
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from umad import nano
+from umad.cli.connect import call
+from umad.cli.here import found, library, shipped_model
+from umad.cli.printed import printable, shown_text
+from umad.cli.tables import byte_size, number, open_console, parameter_count, plain_table
+from umad.errors import BadRequest, NoDaemon, Refused
+from umad.exit_codes import DONE, FAILED
+from umad.models.catalogue import CatalogueEntry
+from umad.models.facts import FileFacts
+from umad.models.found import FoundModel, described
+from umad.models.library import Library
+from umad.models.reference import parse
+from umad.models.removal import remove
+from umad.models.store import Store, StoredModel
+from umad.models.verifying import Verified, verify
+from umad.service import Service
+
+_MOST_APPS = 5
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+
+
+# -- ls --------------------------------------------------------------------------------------------
+
+
+def ls(*, as_json: bool) -> None:
+    """List the models of this machine."""
+    here = library()
+    shown = [described(shipped_model())[0], *(model for model, _ in here.described())]
+    uses = {} if here.store is None else here.store.index.last_uses()
+    if as_json:
+        click.echo(json.dumps([_row(one, uses) for one in shown]))
+        return
+    table = plain_table()
+    for heading, justify in (("MODEL", "left"), ("SIZE", "right"), ("QUANT", "left")):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table.add_column("PARAMS", justify="right")
+    table.add_column("USED", justify="right")
+    table.add_column("PLACE")
+    for one in shown:
+        table.add_row(
+            printable(one.name),
+            byte_size(one.size_bytes),
+            one.quantization or "-",
+            parameter_count(one.n_params),
+            _ago(uses.get(one.name)),
+            one.place,
+        )
+    console = open_console()
+    console.print(table)
+    for one in shown:
+        if one.problem:
+            console.print(f"{printable(one.name)} cannot be served: {printable(one.problem)}")
+
+
+def _row(model: FoundModel, uses: Mapping[str, int]) -> Mapping[str, Any]:
+    return {
+        "name": model.name,
+        "place": model.place,
+        "source": model.source or None,
+        "size_bytes": model.size_bytes,
+        "quantization": model.quantization or None,
+        "n_params": model.n_params,
+        "last_used_s": uses.get(model.name),
+        "path": str(model.files.main),
+        "files": [str(path) for path in model.files.all],
+        "problem": model.problem or None,
+    }
+
+
+def _ago(at_s: int | None) -> str:
+    if at_s is None:
+        return "-"
+    age_s = max(0, round(datetime.now(UTC).timestamp()) - at_s)
+    for unit_s, word in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if age_s >= unit_s:
+            return f"{age_s // unit_s} {word} ago"
+    return "now"
+
+
+# -- show ------------------------------------------------------------------------------------------
+
+
+def show(name: str, *, template: bool, as_json: bool) -> None:
+    """Show what is known of one model."""
+    here = library()
+    model, facts = described(found(here, name))
+    if template:
+        if facts is None or not facts.template:
+            raise BadRequest(f"{model.name} has no chat template; it goes on with a text")
+        click.echo(shown_text(facts.template))
+        return
+    entry = _entry_of(model, here)
+    stored = None if here.store is None else here.store.get(model.name)
+    uses = {} if here.store is None else here.store.index.last_uses()
+    licence = (stored.licence if stored else "") or (facts.licence if facts else "")
+    if as_json:
+        known = None if facts is None else asdict(facts)
+        row = {**_row(model, uses), "licence": licence or None, "header": known}
+        row["catalogue"] = None if entry is None else asdict(entry)
+        click.echo(json.dumps(row))
+        return
+    table = plain_table(show_header=False)
+    for key, value in _shown(model, facts, entry, licence, uses.get(model.name)):
+        table.add_row(key, printable(value))
+    open_console().print(table)
+
+
+def _entry_of(model: FoundModel, here: Library) -> CatalogueEntry | None:
+    by_name = here.catalogue.entries.get(model.name)
+    if by_name is not None or not model.source:
+        return by_name
+    source = parse(model.source)
+    return here.catalogue.of_repository(source.repository) if source.kind == "hub" else None
+
+
+def _shown(
+    model: FoundModel,
+    facts: FileFacts | None,
+    entry: CatalogueEntry | None,
+    licence: str,
+    used_s: int | None,
+) -> Sequence[tuple[str, str]]:
+    rows = [("model", model.name), ("place", model.place), ("from", model.source or "-")]
+    rows += [("file", str(path)) for path in model.files.all]
+    rows += [("size", byte_size(model.size_bytes)), ("last used", _ago(used_s))]
+    if model.problem:
+        rows.append(("cannot be served", model.problem))
+    if facts is not None:
+        experts = f"{facts.experts_used} of {facts.n_experts}" if facts.n_experts else "-"
+        rows += [
+            ("title", facts.title or "-"),
+            ("architecture", facts.architecture),
+            ("parameters", f"{parameter_count(facts.n_params)} ({number(facts.n_params)})"),
+            ("quantization", model.quantization or "-"),
+            ("trained on texts of", f"{number(facts.trained_tokens)} tokens"),
+            ("layers", number(facts.n_layers)),
+            ("width", number(facts.width)),
+            ("experts", experts),
+            ("vocabulary", f"{number(facts.vocabulary)} tokens"),
+            ("chat template", "yes" if facts.template else "no"),
+            ("fills in text", "yes" if facts.fills_in else "no"),
+            ("only embeds", "yes" if facts.embeds else "no"),
+        ]
+    rows.append(("licence", licence or (entry.licence if entry else "-")))
+    sampling = (facts.sampling if facts else {}) or (entry.sampling if entry else {})
+    if sampling:
+        said = ", ".join(f"{key} {value:g}" for key, value in sampling.items())
+        rows.append(("its maker draws with", said))
+    if entry is not None:
+        rows += [("can", ", ".join(entry.does)), ("for", entry.purpose)]
+    return rows
+
+
+# -- rm, cp ----------------------------------------------------------------------------------------
+
+
+def rm(names: Sequence[str], socket: str | None) -> None:
+    """Remove models that umad keeps."""
+    here = library()
+    models = [found(here, name) for name in names]
+    loaded = _loaded(socket)
+    for model in models:
+        _refuse_used(model, loaded)
+    for model in models:
+        removed = remove(model, _store(here))
+        click.echo(f"{printable(model.name)} is removed, {byte_size(removed.freed_bytes)} freed")
+
+
+def _loaded(socket: str | None) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+    """The models and requests of the daemon; none where no daemon runs."""
+    try:
+        return call(socket, _look)
+    except NoDaemon:
+        return (), ()
+
+
+async def _look(
+    client: Service,
+) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+    return tuple(await asyncio.gather(client.models(), client.sessions()))  # type: ignore[return-value]
+
+
+def _refuse_used(
+    model: FoundModel, loaded: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+) -> None:
+    rows, requests = loaded
+    files = {path.resolve() for path in model.files.all}
+    for row in rows:
+        if row.get("path") is None or Path(row["path"]).resolve() not in files:
+            continue
+        apps = list(dict.fromkeys(one["app"] for one in requests if one["model"] == row["name"]))
+        more = f" and {len(apps) - _MOST_APPS} more" if len(apps) > _MOST_APPS else ""
+        used = f", and used by {', '.join(apps[:_MOST_APPS])}{more}" if apps else ""
+        raise Refused(
+            f"{model.name} is loaded by the daemon (pid {row.get('pid')}){used}; "
+            f"unload it first: umad unload {shlex.quote(str(row['name']))}",
+            field="model",
+        )
+
+
+def cp(name: str, new: str) -> None:
+    """Give a model another name; nothing is copied."""
+    here = library()
+    model = found(here, name)
+    try:
+        wanted = parse(new)
+    except BadRequest as error:
+        raise BadRequest(f"{new!r} cannot be a name: {error.message}", field="new") from None
+    if wanted.kind != "catalogue":
+        raise BadRequest(f"{new!r} cannot be a name: it has a slash or ends in .gguf", field="new")
+    if new == nano.NAME or any(one.name == new for one in here.models()):
+        raise BadRequest(f"{new} is a model already; remove it first: umad rm {new}", field="new")
+    store = _store(here)
+    stored = store.get(model.name) if model.place == "store" else None
+    store.add(
+        replace(stored, name=new)
+        if stored
+        else StoredModel(name=new, files=model.files, source=model.source, owns_files=False)
+    )
+    click.echo(f"{printable(new)} is {printable(model.name)}")
+
+
+def _store(here: Library) -> Store:
+    if here.store is None:
+        raise Refused("there is no store")  # the command's library has one
+    return here.store
+
+
+# -- verify ----------------------------------------------------------------------------------------
+
+
+def verify_models(names: Sequence[str], *, as_json: bool) -> int:
+    """Look at every byte of models whose checksums are known, and at the shape of others."""
+    here = library()
+    models = [found(here, name) for name in names] or [shipped_model(), *here.models()]
+    rows: list[dict[str, Any]] = []
+    with _progress(sum(one.size_bytes for one in models), is_shown=not as_json) as progress:
+        task = progress.add_task("", total=sum(one.size_bytes for one in models))
+        for model in models:
+            progress.update(task, description=printable(model.name))
+            stored = None if here.store is None else here.store.get(model.name)
+            digests = {} if stored is None else stored.digests
+            looked = verify(
+                model.files, digests, on_bytes=lambda n_bytes: progress.advance(task, n_bytes)
+            )
+            rows.extend(_verified_row(model, one) for one in looked)
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        for row in rows:
+            click.echo(_verified_line(row))
+    return FAILED if any(row["problem"] for row in rows) else DONE
+
+
+def _progress(total_bytes: int, *, is_shown: bool) -> Progress:
+    console = open_console()
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=False),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (is_shown and console.is_terminal and total_bytes),
+    )
+
+
+def _verified_row(model: FoundModel, one: Verified) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "file": str(one.path),
+        "by": one.by,
+        "problem": one.problem or None,
+    }
+
+
+def _verified_line(row: Mapping[str, Any]) -> str:
+    how = "every byte" if row["by"] == "bytes" else "header and length; no checksum is known"
+    what = f"DAMAGED: {row['problem']}" if row["problem"] else f"good ({how})"
+    return printable(f"{row['name']}  {row['file']}  {what}")

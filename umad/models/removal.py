@@ -1,0 +1,139 @@
+"""Removes a model that umad keeps: its record, and those of its files that nothing else needs.
+
+Files of the store are deleted. In the hub's cache the link of a file goes, and its blob where no
+other link leads to it, so that huggingface_hub finds its cache whole. A file that another model of
+the store has stays, and so do models that other programs put there: the error says how to remove
+those. The record goes first: a kill in between leaves files, and never a model without its files.
+Not: whether a model is loaded; whoever calls has asked the daemon.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from umad.errors import Refused
+from umad.models.files import is_projector_name, sorted_out
+from umad.models.found import FoundModel, Place
+from umad.models.places.hugging_face import repository_of
+from umad.models.places.listing import files_below
+from umad.models.store import Store, StoredModel
+
+_DEPTH = 4
+# How a model is removed that another program keeps.
+_THEIRS: Mapping[Place, str] = {
+    "umad": "it ships with umad",
+    "folder": "it lies in a folder of the configuration; delete the file {path}",
+    "hugging face": "it lies in the hub's cache; remove it there: hf cache rm {repository}",
+    "llama.cpp": "it lies in llama.cpp's cache; delete the file {path}",
+    "ollama": "it is Ollama's; remove it there: ollama rm {name}",
+    "lm studio": "it is LM Studio's; delete it there, under My Models",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a removal has done."""
+
+    # Bytes that the disk has got back.
+    freed_bytes: int
+    # Files that stay because another model has them, or because they are not umad's.
+    kept: tuple[Path, ...]
+
+
+def remove(model: FoundModel, store: Store) -> Removed:
+    """Remove a model. Raises `Refused` where it is not umad's, or the store cannot be written."""
+    if model.place != "store":
+        raise Refused(f"{model.name} is not umad's to remove: {_advice(model)}", field="model")
+    stored = store.forget(model.name)
+    shared = store.shared(stored)
+    freed_bytes = 0
+    kept: list[Path] = []
+    for path in dict.fromkeys(stored.files.all):
+        if not stored.owns_files or path in shared:
+            kept.append(path)
+            continue
+        try:
+            freed = _delete(path, store, stored)
+        except OSError as error:
+            raise store.refusal(error) from error
+        if freed is None:
+            kept.append(path)
+        else:
+            freed_bytes += freed
+    return Removed(freed_bytes=freed_bytes, kept=tuple(kept))
+
+
+def _advice(model: FoundModel) -> str:
+    path = model.files.main
+    repository = next((found for one in path.parents if (found := repository_of(one.name))), "")
+    return _THEIRS[model.place].format(
+        name=shlex.quote(model.name),
+        path=shlex.quote(str(path)),
+        repository=shlex.quote(f"model/{repository}"),
+    )
+
+
+def _delete(path: Path, store: Store, stored: StoredModel) -> int | None:
+    """Delete one file; the bytes that gave, or None where it is not umad's to delete."""
+    if path.is_relative_to(store.files_folder) and ".." not in path.parts:
+        freed = _size_of(path)
+        path.unlink(missing_ok=True)
+        _drop_empty(path.parent, above=store.files_folder)
+        return freed
+    repository = next((one for one in path.parents if repository_of(one.name)), None)
+    if repository is None or not path.is_relative_to(repository / "snapshots"):
+        return None
+    if is_projector_name(path) and _others_see(path, repository, stored):
+        return None
+    return _delete_link(path, repository)
+
+
+def _others_see(projector: Path, repository: Path, stored: StoredModel) -> bool:
+    """Whether another model of a repository in the hub's cache has the same projector."""
+    models = sorted_out(files_below(repository / "snapshots", [], depth=_DEPTH))
+    return any(
+        one.projector is not None and one.projector == projector and one.main != stored.files.main
+        for one in models
+    )
+
+
+def _delete_link(path: Path, repository: Path) -> int:
+    """Remove a file from a repository of the hub's cache, and its blob with the last link to it."""
+    blob = Path(os.path.realpath(path))
+    freed = 0
+    path.unlink(missing_ok=True)
+    snapshots, blobs = repository / "snapshots", repository / "blobs"
+    if blob.is_relative_to(Path(os.path.realpath(blobs))):
+        links = files_below(snapshots, [], depth=_DEPTH)
+        if not any(os.path.realpath(one) == str(blob) for one in links):
+            freed = _size_of(blob)
+            blob.unlink(missing_ok=True)
+    _drop_empty(path.parent, above=snapshots)
+    if not any(files_below(snapshots, [], depth=_DEPTH)) and not _has_files(blobs):
+        shutil.rmtree(repository)
+    return freed
+
+
+def _has_files(folder: Path) -> bool:
+    return any(True for _ in files_below(folder, [], depth=0))
+
+
+def _drop_empty(folder: Path, *, above: Path) -> None:
+    """Remove a folder and those around it as far as they are empty, and `above` stays."""
+    while folder != above and folder.is_relative_to(above):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        if folder.exists():
+            return
+        folder = folder.parent
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
