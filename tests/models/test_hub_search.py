@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from typing_extensions import override
 
 PROGRAM = """
@@ -73,8 +75,19 @@ def hub(status: int = 200) -> Iterator[str]:
         server.server_close()
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client keeps files in its home, and not in the developer's."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+
+
 def search(**variables: str) -> object:
-    environ = {name: text for name, text in os.environ.items() if not name.startswith("HF_")}
+    kept = ("HF_HOME",)
+    environ = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith("HF_") or name in kept
+    }
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=environ | variables | {"no_proxy": "127.0.0.1"},
@@ -103,6 +116,7 @@ def test_repositories_come_with_what_a_person_chooses_by() -> None:
         "context_tokens": 4096,
     }
     assert (found[1]["name"], found[1]["n_params"]) == ("me/fox", None)
+    assert len(Hub.asked) == 1, "nothing is asked that a search does not need"
     assert asked["search"] == ["fox"]
     assert "gguf" in asked["filter"]
 
@@ -122,6 +136,18 @@ def test_no_network_is_one_line() -> None:
     assert isinstance(said, dict)
     assert "cannot be reached" in said["message"]
     assert "\n" not in said["message"]
+
+
+def test_a_server_that_is_no_hub_is_one_line() -> None:
+    ROWS.append({"name": "a row without an id"})
+    try:
+        with hub() as address:
+            said = search(HF_ENDPOINT=address)
+    finally:
+        ROWS.pop()
+
+    assert isinstance(said, dict)
+    assert "does not answer as a hub does" in said["message"]
 
 
 def test_offline_mode_asks_nobody() -> None:

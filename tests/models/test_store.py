@@ -144,7 +144,8 @@ def library(tmp_path: Path) -> Library:
     folder = tmp_path / "models"
     folder.mkdir(exist_ok=True)
     for name in ("a", "b"):
-        (folder / f"{name}.gguf").write_bytes(nano.path().read_bytes())
+        if not (folder / f"{name}.gguf").exists():
+            (folder / f"{name}.gguf").write_bytes(nano.path().read_bytes())
     return Library([ModelFolder(folder)], store=Store(tmp_path / "store"))
 
 

@@ -1,12 +1,24 @@
-"""Reads what a model's file says about the model, without loading it.
+"""Knows models: which there are on this machine, what their files say, and where others come from.
 
-Not: llama.cpp, engines, or where models are stored. Values and reads of a file's first bytes.
+Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
 
     gguf    GgufHeader: metadata and tensors of a GGUF file
     positions  positions of a text: how many there are, how many one stream may use, and from which
                context size they differ
     rope    how positions are scaled where the options say other than the file
     sizes   a model's costs: bytes a token touches, bytes a KV cell takes
+    facts   what a header says of a model: parameters, quantization, licence, template
 
-Nothing here has state; any thread may call it.
+    reference  ModelReference: what users write to name a model
+    catalogue  well-known models by short names; catalogue_file reads config/models.yaml
+    files   ModelFiles: the files of one model, held against one another
+    found   FoundModel: a model that lies here and can be served
+    places  other programs' models (a package)
+    store   what umad keeps itself; index: what can be found out again
+    library every model of this machine under a name of its own
+    removal removes a model of the store; verifying looks at every byte of one
+    hub_search  searches the Hugging Face hub
+
+Values and reads of small parts of files, but for store, index and removal, which write in umad's
+own folders and in no other program's.
 """

@@ -5,13 +5,22 @@ is asked: the daemon and every help text do without. `HF_ENDPOINT`, tokens and `
 the library's. Not: fetching, nor the catalogue's own search (`umad.models.catalogue`).
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from umad.errors import FetchFailed
+from umad.version import __version__
 
 _LICENCE = "license:"
+_TIMEOUT_S = 15.0
+# Of the hub's own interface: https://huggingface.co/docs/hub/api
+_WANTED = {
+    "filter": "gguf",
+    "sort": "downloads",
+    "expand": ["downloads", "likes", "gated", "tags", "gguf"],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,51 +44,57 @@ def search_hub(words: str, *, limit: int) -> Sequence[HubRepository]:
     """GGUF repositories for some words, those that are fetched most often first. Blocks for some
     seconds at most. Raises `FetchFailed`.
     """
-    from huggingface_hub import HfApi, constants  # noqa: PLC0415  (a second to import)
+    # Else the client asks the hub for a list of agents, and tells it which one it finds here.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import httpx2  # noqa: PLC0415
+    from huggingface_hub import constants  # noqa: PLC0415  (a second to import)
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled  # noqa: PLC0415
+    from huggingface_hub.utils import (  # noqa: PLC0415
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
 
     endpoint = constants.ENDPOINT
     try:
-        found = HfApi().list_models(
-            search=words,
-            filter="gguf",
-            sort="downloads",
-            limit=limit,
-            expand=["downloads", "likes", "gated", "tags", "gguf"],
+        # Not `HfApi.list_models`: where there is no network it tries for half a minute.
+        answer = get_session().get(
+            f"{endpoint}/api/models",
+            params={"search": words, "limit": limit, **_WANTED},
+            headers=build_hf_headers(library_name="umad", library_version=__version__),
+            timeout=_TIMEOUT_S,
         )
-        return tuple(_rows(found))
+        hf_raise_for_status(answer)
+        return tuple(_rows(answer.json()))
     except OfflineModeIsEnabled:
         raise FetchFailed(
             "HF_HUB_OFFLINE forbids to ask the hub: unset it, and search again"
         ) from None
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no"
+        status = error.response.status_code
         raise FetchFailed(f"{endpoint} refuses the search with status {status}") from None
-    except (OSError, _transport_error()) as error:
+    except httpx2.TimeoutException:
+        raise FetchFailed(f"{endpoint} did not answer within {_TIMEOUT_S:.0f} s") from None
+    except httpx2.TransportError as error:
+        raise FetchFailed(f"{endpoint} cannot be reached ({error}): is there a network?") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FetchFailed(
-            f"{endpoint} cannot be reached: {type(error).__name__}; is there a network?"
-        ) from None
-
-
-def _transport_error() -> type[Exception]:
-    """What huggingface_hub's HTTP library raises where no answer comes."""
-    import httpx2  # noqa: PLC0415
-
-    kind: type[Exception] = httpx2.TransportError
-    return kind
+            f"{endpoint} does not answer as a hub does; look at HF_ENDPOINT"
+        ) from error
 
 
 def _rows(found: Any) -> Iterator[HubRepository]:
     for one in found:
-        gguf = getattr(one, "gguf", None) or {}
-        tags = one.tags or ()
+        gguf = one.get("gguf") or {}
+        tags = one.get("tags") or ()
+        licences = [tag.removeprefix(_LICENCE) for tag in tags if tag.startswith(_LICENCE)]
         yield HubRepository(
-            name=one.id,
-            downloads=one.downloads or 0,
-            likes=one.likes or 0,
-            licence=next((t.removeprefix(_LICENCE) for t in tags if t.startswith(_LICENCE)), ""),
-            is_gated=bool(getattr(one, "gated", False)),
+            name=str(one["id"]),
+            downloads=int(one.get("downloads") or 0),
+            likes=int(one.get("likes") or 0),
+            licence=licences[0] if licences else "",
+            is_gated=bool(one.get("gated")),
             n_params=gguf.get("total"),
-            architecture=gguf.get("architecture") or "",
+            architecture=str(gguf.get("architecture") or ""),
             context_tokens=gguf.get("context_length"),
         )
