@@ -43,6 +43,7 @@ def test_the_wheel_has_all_that_runs(wheel: zipfile.ZipFile) -> None:
         "umad/py.typed",
         "umad/nano/nano.gguf",
         "umad/nano/MODEL_CARD.md",
+        "umad/models/models.yaml",
         *(str(one.relative_to(ROOT)) for one in (ROOT / "umad/gateway/page").rglob("*.*")),
     ):
         assert data in names

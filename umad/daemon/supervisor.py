@@ -124,7 +124,8 @@ class Supervisor:
             events=self._events,
             inherited=self._inherited,
         )
-        asyncio.get_running_loop().run_in_executor(None, self._names.note_use, file)
+        if file.is_of_library:
+            asyncio.get_running_loop().run_in_executor(None, self._names.note_use, file)
         return keeper.engine
 
     async def load(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
