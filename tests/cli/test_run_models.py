@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Fakes, Umad
+from umad.cli.stream import stream
 from umad.request import GenerateRequest
 
 
@@ -31,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[GenerateRequest]:
     from umad.cli import run  # noqa: PLC0415
 
     sent: list[GenerateRequest] = []
-    real = run.stream
+    real = stream
 
     async def noted(client: object, request: GenerateRequest, *, as_json: bool) -> None:
         sent.append(request)
@@ -88,4 +89,5 @@ def test_a_name_that_umad_could_fetch_is_no_prompt(asking: Umad) -> None:
     ended = asking("run", "qwen3-coder:30b")
 
     assert ended.code == 1
-    assert "fetch it: umad pull qwen3-coder:30b" in ended.err
+    assert ended.out == ""
+    assert "no model is called 'qwen3-coder:30b'" in ended.err, "this daemon has no catalogue"

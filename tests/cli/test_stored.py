@@ -92,7 +92,7 @@ def test_show_says_what_the_header_says(umad: Umad, home: Path) -> None:
     ended = umad("show", "lama:1b")
 
     assert ended.code == 0
-    said = dict(line.split(None, 1) for line in ended.out.splitlines() if " " in line.strip())
+    said = dict(line.strip().split(None, 1) for line in ended.out.splitlines())
     assert said["architecture"] == "llama"
     assert said["place"] == "ollama"
     assert "parameters" in said

@@ -111,7 +111,7 @@ def test_without_a_file_of_the_users_the_catalogue_is_the_one_that_ships(tmp_pat
     ("text", "words"),
     [
         ("models: [", "x:"),
-        ("[" * 5000, "nested too deeply"),
+        ("[" * 1500, "nested too deeply"),
         ("modells: {}", "x:1: the file: unknown key 'modells'; did you mean 'models'"),
         ("models: [a]", "x:1: models wants a map"),
         (FOX.replace("licence", "license"), r"x:4: models.fox:3b: unknown key 'license'"),

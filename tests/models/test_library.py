@@ -12,6 +12,7 @@ from umad.models.files import ModelFiles
 from umad.models.library import Library, machine_library
 from umad.models.places.folder import ModelFolder
 from umad.models.places.hugging_face import HubCache
+from umad.models.places.listing import ModelPlace
 from umad.models.store import Store, StoredModel
 
 FOX = CatalogueEntry(
@@ -106,7 +107,7 @@ def test_models_of_one_name_have_names_of_their_own(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "m-Q8_0.gguf").write_bytes(folder.encode())
     trees.hub_cache(tmp_path / "hub", "org/M-GGUF", {"m-Q8_0.gguf": b"hub"})
-    places = [
+    places: list[ModelPlace] = [
         ModelFolder(tmp_path / "one"),
         ModelFolder(tmp_path / "two"),
         HubCache(tmp_path / "hub"),

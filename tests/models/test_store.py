@@ -198,7 +198,7 @@ def test_what_a_header_says_is_not_read_again_until_the_file_changes(
     here = library(tmp_path)
     first = list(here.described())
     reads: list[Path] = []
-    real = sys.modules["umad.models.found"].whole_headers  # type: ignore[attr-defined]
+    real = sys.modules["umad.models.found"].whole_headers
 
     def counted(path: Path) -> object:
         reads.append(path)

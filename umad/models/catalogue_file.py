@@ -195,7 +195,7 @@ class _Reader:
     def _value(self, node: yaml.Node) -> Any:
         loader = yaml.SafeLoader("")
         try:
-            return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+            return loader.construct_object(node, deep=True)
         finally:
             loader.dispose()
 

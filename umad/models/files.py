@@ -35,7 +35,9 @@ _MOST_WEIGHTS = 2**63 - 1
 # How the quantizations of a projector are preferred, where a model has several: the way in for
 # images is small, and its makers publish it in these.
 _PROJECTOR_ORDER = ("f16", "bf16", "q8_0", "f32")
-_BITS = re.compile(r"(?:^|[-_.])((?:ud-)?(?:i?q|tq)\d\w*|b?f16|fp16|f32|mxfp4\w*|nvfp4)", re.IGNORECASE)
+_BITS = re.compile(
+    r"(?:^|[-_.])((?:ud-)?(?:i?q|tq)\d\w*|b?f16|fp16|f32|mxfp4\w*|nvfp4)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,9 @@
 """Searches the Hugging Face hub for GGUF repositories.
 
-The only module here that imports huggingface_hub besides `umad.models.fetching`, and only when it
-is asked: the daemon and every help text do without. `HF_ENDPOINT`, tokens and `HF_HUB_OFFLINE` are
-the library's. Not: fetching, nor the catalogue's own search (`umad.models.catalogue`).
+huggingface_hub is imported when it is asked: the daemon and every help text do without.
+`HF_ENDPOINT`, tokens and `HF_HUB_OFFLINE` are the library's. Not: fetching, nor the catalogue's own search (`umad.models.catalogue`).
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,24 +42,26 @@ def search_hub(words: str, *, limit: int) -> Sequence[HubRepository]:
     """GGUF repositories for some words, those that are fetched most often first. Blocks for some
     seconds at most. Raises `FetchFailed`.
     """
-    # Else the client asks the hub for a list of agents, and tells it which one it finds here.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import httpx2  # noqa: PLC0415
-    from huggingface_hub import constants  # noqa: PLC0415  (a second to import)
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled  # noqa: PLC0415
-    from huggingface_hub.utils import (  # noqa: PLC0415
-        build_hf_headers,
+    from huggingface_hub import (  # noqa: PLC0415  (a second to import)
+        constants,
         get_session,
+        get_token,
         hf_raise_for_status,
     )
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled  # noqa: PLC0415
 
+    # Not the client's own headers: they tell the hub which agent it finds in the environment.
+    headers = {"User-Agent": f"umad/{__version__}"}
+    if token := get_token():
+        headers["Authorization"] = f"Bearer {token}"
     endpoint = constants.ENDPOINT
     try:
         # Not `HfApi.list_models`: where there is no network it tries for half a minute.
         answer = get_session().get(
             f"{endpoint}/api/models",
             params={"search": words, "limit": limit, **_WANTED},
-            headers=build_hf_headers(library_name="umad", library_version=__version__),
+            headers=headers,
             timeout=_TIMEOUT_S,
         )
         hf_raise_for_status(answer)

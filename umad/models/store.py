@@ -6,7 +6,7 @@
 
 A record is written whole or not at all, so a kill at any moment leaves a model either known or not.
 A store that cannot be written is read all the same; what would change it raises `Refused` with the
-reason. Not: fetching (`umad.models.fetching`), other programs' models (`umad.models.places`), nor
+reason. Not: fetching, other programs' models (`umad.models.places`), nor
 deleting files (`umad.models.removal`). Any thread and process may use one store at once; of two
 that write one record, the later holds.
 """

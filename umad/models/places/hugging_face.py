@@ -6,7 +6,7 @@
 
 huggingface_hub, llama.cpp (`llama-server -hf`) and umad share it. llama.cpp has it in `LLAMA_CACHE`
 where that is set. Layout: huggingface.co/docs/huggingface_hub/guides/manage-cache.
-Not: fetching (`umad.models.fetching`), nor removing (`umad.models.removal`).
+Not: fetching, nor removing (`umad.models.removal`).
 """
 
 from collections import Counter
