@@ -16,46 +16,33 @@ N_TOKENS = 8
 PROMPT = "def fibonacci(n):"
 
 
-def test_a_model_of_every_place_is_loaded_by_its_name_and_nothing_there_changes(
+CODER = "Qwen3-Coder-30B-A3B-Instruct-Q4_K_M"
+REPOSITORY = "unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF"
+
+
+def test_a_model_of_every_place_is_served_where_it_lies_and_nothing_there_changes(
     short_tmp_path: Path,
 ) -> None:
     home = short_tmp_path / "home"
     environ = dict(trees.machine(home, nano.path().read_bytes()))
     environ |= {"UMAD_MODELS": str(short_tmp_path / "store")}
+    hub = home / ".cache" / "huggingface" / "hub"
+    trees.hub_cache(hub, REPOSITORY, {f"{CODER}.gguf": nano.path().read_bytes()})
     before = trees.digest_of(home)
+    by_reference = ("qwen3-coder:30b", f"hf:{REPOSITORY}")
 
-    with live_daemon(short_tmp_path, "nano", environment=environ) as daemon:
-        answers = asyncio.run(answers_of(daemon.client(), ("nano", *trees.NAMES)))
+    # The first one is loaded at start by its name in the catalogue.
+    with live_daemon(short_tmp_path, by_reference[0], environment=environ) as daemon:
+        answers = asyncio.run(answers_of(daemon.client(), ("nano", *trees.NAMES, *by_reference)))
         loaded = {row["name"]: row["path"] for row in asyncio.run(listed(daemon.client()))}
     used = json.loads(umad_ls(environ))
 
     assert len(answers["nano"]) == N_TOKENS
     assert set(map(tuple, answers.values())) == {tuple(answers["nano"])}
-    assert all(loaded[name].startswith(str(home)) for name in trees.NAMES)
+    assert set(loaded) == {"nano", CODER, *trees.NAMES}
+    assert all(loaded[name].startswith(str(home)) for name in (CODER, *trees.NAMES))
     assert trees.digest_of(home) == before
-    assert {one["name"] for one in used if one["last_used_s"]} == set(trees.NAMES)
-
-
-def test_a_model_is_asked_by_its_name_in_the_catalogue_and_by_its_reference(
-    short_tmp_path: Path,
-) -> None:
-    home = short_tmp_path / "home"
-    file = {"Qwen3-Coder-30B-A3B-Instruct-Q4_K_M.gguf": nano.path().read_bytes()}
-    hub = home / ".cache" / "huggingface" / "hub"
-    trees.hub_cache(hub, "unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF", file)
-    environ = {"HOME": str(home), "UMAD_MODELS": str(short_tmp_path / "store")}
-    names = (
-        "qwen3-coder:30b",
-        "hf:unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF",
-        "Qwen3-Coder-30B-A3B-Instruct-Q4_K_M",
-    )
-
-    with live_daemon(short_tmp_path, "qwen3-coder:30b", environment=environ) as daemon:
-        answers = asyncio.run(answers_of(daemon.client(), names))
-        loaded = [row["name"] for row in asyncio.run(listed(daemon.client()))]
-
-    assert len({tuple(one) for one in answers.values()}) == 1
-    assert loaded == ["Qwen3-Coder-30B-A3B-Instruct-Q4_K_M"]
+    assert {one["name"] for one in used if one["last_used_s"]} == {CODER, *trees.NAMES}
 
 
 async def answers_of(client: AsyncClient, names: tuple[str, ...]) -> dict[str, list[int]]:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,19 +13,12 @@ from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from huggingface_hub import close_session, constants
 from typing_extensions import override
 
-PROGRAM = """
-import json, sys
-from dataclasses import asdict
-from umad.errors import UmadError
+from umad.errors import FetchFailed
 from umad.models.hub_search import search_hub
-assert "huggingface_hub" not in sys.modules
-try:
-    print(json.dumps([asdict(one) for one in search_hub("fox", limit=3)]))
-except UmadError as error:
-    print(json.dumps({"code": error.code, "message": error.message}))
-"""
+
 ROWS = [
     {
         "_id": "1",
@@ -46,9 +39,11 @@ class Hub(BaseHTTPRequestHandler):
 
     status: ClassVar[int] = 200
     asked: ClassVar[list[str]] = []
+    tokens: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        self.tokens.append(self.headers["Authorization"])
         body = json.dumps(ROWS if self.status == 200 else {"error": "no"}).encode()
         self.send_response(self.status)
         self.send_header("Content-Type", "application/json")
@@ -63,7 +58,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub(status: int = 200) -> Iterator[str]:
-    Hub.status, Hub.asked = status, []
+    Hub.status, Hub.asked, Hub.tokens = status, [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -76,85 +71,102 @@ def hub(status: int = 200) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client keeps files in its home, and not in the developer's."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The client as on an empty machine: no login, nothing between it and this machine."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield
+    close_session()
 
 
-def search(**variables: str) -> object:
-    kept = ("HF_HOME",)
-    environ = {
-        name: text
-        for name, text in os.environ.items()
-        if not name.startswith("HF_") or name in kept
-    }
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the address that HF_ENDPOINT would have set at start."""
+    return lambda address: monkeypatch.setattr(constants, "ENDPOINT", address)
+
+
+def test_repositories_come_with_what_a_person_chooses_by(endpoint: Callable[[str], None]) -> None:
+    with hub() as address:
+        endpoint(address)
+        fox, bare = search_hub("fox", limit=3)
+
+    assert len(Hub.asked) == 1, "nothing is asked that a search does not need"
+    wanted = parse_qs(urlsplit(Hub.asked[0]).query)
+    assert (fox.name, fox.downloads, fox.likes) == ("org/Fox-3B-GGUF", 5000, 7)
+    assert (fox.licence, fox.is_gated, fox.architecture) == ("apache-2.0", True, "llama")
+    assert (fox.n_params, fox.context_tokens) == (3_000_000_000, 4096)
+    assert (bare.name, bare.n_params, bare.licence) == ("me/fox", None, "")
+    assert (wanted["search"], wanted["filter"], wanted["limit"]) == (["fox"], ["gguf"], ["3"])
+    assert Hub.tokens == [None]
+
+
+def test_a_token_is_sent_where_the_person_has_one(
+    endpoint: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    with hub() as address:
+        endpoint(address)
+        search_hub("fox", limit=3)
+
+    assert Hub.tokens == ["Bearer hf_mine"]
+
+
+@pytest.mark.parametrize("status", [403, 429, 500])
+def test_a_hub_that_refuses_is_one_line(endpoint: Callable[[str], None], status: int) -> None:
+    with hub(status=status) as address:
+        endpoint(address)
+        with pytest.raises(FetchFailed, match=f"refuses the search with status {status}"):
+            search_hub("fox", limit=3)
+
+
+def test_no_network_is_one_line_at_once(endpoint: Callable[[str], None]) -> None:
+    endpoint("http://127.0.0.1:1")
+
+    with pytest.raises(FetchFailed, match="cannot be reached") as caught:
+        search_hub("fox", limit=3)
+
+    assert "\n" not in caught.value.message
+
+
+def test_a_server_that_is_no_hub_is_one_line(
+    endpoint: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ROWS[0], "id", None)
+    monkeypatch.delitem(ROWS[1], "id")
+    with hub() as address:
+        endpoint(address)
+        with pytest.raises(FetchFailed, match="does not answer as a hub does"):
+            search_hub("fox", limit=3)
+
+
+def test_offline_mode_asks_nobody(
+    endpoint: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with hub() as address:
+        endpoint(address)
+        with pytest.raises(FetchFailed, match="HF_HUB_OFFLINE"):
+            search_hub("fox", limit=3)
+
+    assert Hub.asked == []
+
+
+def test_neither_the_daemon_nor_the_commands_import_the_client_before_it_is_needed() -> None:
+    program = (
+        "import sys, umad.cli.serve, umad.cli.stored, umad.cli.run, umad.cli.search; "
+        "found = {'huggingface_hub', 'httpx2', 'filelock'} & set(sys.modules); "
+        "sys.exit(', '.join(found))"
+    )
+
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=environ | variables | {"no_proxy": "127.0.0.1"},
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
-    return json.loads(done.stdout)
 
-
-def test_repositories_come_with_what_a_person_chooses_by() -> None:
-    with hub() as address:
-        found = search(HF_ENDPOINT=address)
-        asked = parse_qs(urlsplit(Hub.asked[0]).query)
-
-    assert isinstance(found, list)
-    assert found[0] == {
-        "name": "org/Fox-3B-GGUF",
-        "downloads": 5000,
-        "likes": 7,
-        "licence": "apache-2.0",
-        "is_gated": True,
-        "n_params": 3_000_000_000,
-        "architecture": "llama",
-        "context_tokens": 4096,
-    }
-    assert (found[1]["name"], found[1]["n_params"]) == ("me/fox", None)
-    assert len(Hub.asked) == 1, "nothing is asked that a search does not need"
-    assert asked["search"] == ["fox"]
-    assert "gguf" in asked["filter"]
-
-
-def test_a_hub_that_refuses_is_one_line() -> None:
-    with hub(status=403) as address:
-        said = search(HF_ENDPOINT=address)
-
-    assert isinstance(said, dict)
-    assert said["code"] == "fetch_failed"
-    assert "refuses the search with status 403" in said["message"]
-
-
-def test_no_network_is_one_line() -> None:
-    said = search(HF_ENDPOINT="http://127.0.0.1:1")
-
-    assert isinstance(said, dict)
-    assert "cannot be reached" in said["message"]
-    assert "\n" not in said["message"]
-
-
-def test_a_server_that_is_no_hub_is_one_line() -> None:
-    ROWS.append({"name": "a row without an id"})
-    try:
-        with hub() as address:
-            said = search(HF_ENDPOINT=address)
-    finally:
-        ROWS.pop()
-
-    assert isinstance(said, dict)
-    assert "does not answer as a hub does" in said["message"]
-
-
-def test_offline_mode_asks_nobody() -> None:
-    with hub() as address:
-        said = search(HF_ENDPOINT=address, HF_HUB_OFFLINE="1")
-        asked = list(Hub.asked)
-
-    assert isinstance(said, dict)
-    assert "HF_HUB_OFFLINE" in said["message"]
-    assert asked == []
+    assert (done.returncode, done.stderr) == (0, "")

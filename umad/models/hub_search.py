@@ -1,7 +1,8 @@
 """Searches the Hugging Face hub for GGUF repositories.
 
 huggingface_hub is imported when it is asked: the daemon and every help text do without.
-`HF_ENDPOINT`, tokens and `HF_HUB_OFFLINE` are the library's. Not: fetching, nor the catalogue's own search (`umad.models.catalogue`).
+`HF_ENDPOINT`, tokens and `HF_HUB_OFFLINE` are the library's. Not: fetching, nor the catalogue's own
+search (`umad.models.catalogue`).
 """
 
 from collections.abc import Iterator, Sequence
