@@ -14,17 +14,8 @@ from umad.cli.app import umad
 ROOT = Path(__file__).parents[2]
 # Each of these takes a command a tenth of a second or more, directly or by what it brings along.
 HEAVY = (
-    *(
-        "asyncio",
-        "http.client",
-        "httpx2",
-        "huggingface_hub",
-        "llama_cpp",
-        "msgpack",
-        "multiprocessing",
-        "numpy",
-        "psutil",
-    ),
+    *("asyncio", "http.client", "httpx2", "huggingface_hub", "llama_cpp", "msgpack"),
+    *("multiprocessing", "numpy", "psutil"),
     *("pydantic", "readline", "rich", "sqlite3", "starlette", "uvicorn", "uvloop", "yaml"),
     *("umad.chat", "umad.client", "umad.daemon", "umad.engine", "umad.gateway", "umad.metrics"),
     *("umad.protocol", "umad.sampling", "umad.scheduler", "umad.configuration.sources"),

@@ -133,7 +133,6 @@ def test_no_network_is_one_line_at_once(endpoint: Callable[[str], None]) -> None
 def test_a_server_that_is_no_hub_is_one_line(
     endpoint: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ROWS[0], "id", None)
     monkeypatch.delitem(ROWS[1], "id")
     with hub() as address:
         endpoint(address)

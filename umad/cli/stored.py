@@ -33,6 +33,8 @@ from umad.models.store import Store, StoredModel
 from umad.models.verifying import Verified, verify
 from umad.service import Service
 
+Rows = Sequence[Mapping[str, Any]]
+
 _MOST_APPS = 5
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
@@ -49,11 +51,9 @@ def ls(*, as_json: bool) -> None:
         click.echo(json.dumps([_row(one, uses) for one in shown]))
         return
     table = plain_table()
-    for heading, justify in (("MODEL", "left"), ("SIZE", "right"), ("QUANT", "left")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    table.add_column("PARAMS", justify="right")
-    table.add_column("USED", justify="right")
-    table.add_column("PLACE")
+    for heading in ("MODEL", "SIZE", "QUANT", "PARAMS", "USED", "PLACE"):
+        is_figure = heading in ("SIZE", "PARAMS", "USED")
+        table.add_column(heading, justify="right" if is_figure else "left", overflow="fold")
     for one in shown:
         table.add_row(
             printable(one.name),
@@ -184,7 +184,7 @@ def rm(names: Sequence[str], socket: str | None) -> None:
         click.echo(f"{printable(model.name)} is removed, {byte_size(removed.freed_bytes)} freed")
 
 
-def _loaded(socket: str | None) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+def _loaded(socket: str | None) -> tuple[Rows, Rows]:
     """The models and requests of the daemon; none where no daemon runs."""
     try:
         return call(socket, _look)
@@ -192,15 +192,13 @@ def _loaded(socket: str | None) -> tuple[Sequence[Mapping[str, Any]], Sequence[M
         return (), ()
 
 
-async def _look(
-    client: Service,
-) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
-    return tuple(await asyncio.gather(client.models(), client.sessions()))  # type: ignore[return-value]
+async def _look(client: Service) -> tuple[Rows, Rows]:
+    models, requests = await asyncio.gather(client.models(), client.sessions())
+    return models, requests
 
 
-def _refuse_used(
-    model: FoundModel, loaded: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
-) -> None:
+def _refuse_used(model: FoundModel, loaded: tuple[Rows, Rows]) -> None:
+    """Raise `Refused` where the daemon has a file of the model open."""
     rows, requests = loaded
     files = {path.resolve() for path in model.files.all}
     for row in rows:
