@@ -5,6 +5,7 @@ has the model loaded.
 """
 
 import asyncio
+import contextlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -125,10 +126,12 @@ def show(name: str, *, template: bool, as_json: bool) -> None:
 
 def _entry_of(model: FoundModel, here: Library) -> CatalogueEntry | None:
     by_name = here.catalogue.entries.get(model.name)
-    if by_name is not None or not model.source:
+    if by_name is not None:
         return by_name
-    source = parse(model.source)
-    return here.catalogue.of_repository(source.repository) if source.kind == "hub" else None
+    with contextlib.suppress(BadRequest):  # a record may say anything of where it is from
+        source = parse(model.source)
+        return here.catalogue.of_repository(source.repository) if source.kind == "hub" else None
+    return None
 
 
 def _shown(

@@ -44,10 +44,12 @@ def number(value: object) -> str:
 
 def byte_size(n_bytes: int) -> str:
     """Bytes for a person, in the powers of ten that disks are sold by: "4.9 GB"."""
-    size = float(n_bytes)
-    for unit in ("B", "kB", "MB"):
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    size = n_bytes / 1000
+    for unit in ("kB", "MB"):
         if size < 1000:
-            return f"{size:.0f} {unit}"
+            return f"{size:.{1 if size < 10 else 0}f} {unit}"
         size /= 1000
     return f"{size:,.1f} GB"
 
