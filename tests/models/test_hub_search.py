@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,7 +19,7 @@ from typing_extensions import override
 from umad.errors import FetchFailed
 from umad.models.hub_search import search_hub
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "_id": "1",
         "id": "org/Fox-3B-GGUF",
