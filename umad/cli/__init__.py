@@ -15,7 +15,7 @@ those that look at models on the disk is one more client of the socket.
     piped        text that is piped in               answer_form  --format
     running      ps, cancel, priority, forget                models     load, unload
     here         the library of this machine         stored     ls, show, rm, cp, verify
-    search       search
+    search       search                              pull       pull
     metrics      metrics                             config     config show, check, example
     bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen

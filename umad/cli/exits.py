@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from umad.cli.printed import printable
 from umad.errors import (
+    AccessNeeded,
     BadConfig,
     BadRequest,
     LimitExceeded,
@@ -37,6 +38,7 @@ EXIT_CODES: dict[type[UmadError], int] = {
     PromptTooLong: FAILED,  # right usage, wrong prompt
     NoDaemon: NO_DAEMON,
     Refused: REFUSED,
+    AccessNeeded: REFUSED,
     LimitExceeded: REFUSED,
 }
 _log = logging.getLogger(__name__)

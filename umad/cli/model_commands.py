@@ -3,9 +3,39 @@
 A command imports its work when it runs, as all do (`umad.cli.commands`).
 """
 
+from pathlib import Path
+
 import click
 
-from umad.cli.commands import json_option, socket_option
+from umad.cli.commands import file_option, json_option, socket_option
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--limit", metavar="RATE", help="Bytes a second, such as 20M.")
+@click.option(
+    "--parts", type=click.IntRange(1, 16), default=4, show_default=True, help="Ranges at once."
+)
+@click.option("--keep-free", metavar="SIZE", help="Room to leave on the disk.  [default: 1G]")
+@file_option
+@json_option
+def pull(
+    models: tuple[str, ...],
+    limit: str | None,
+    parts: int,
+    keep_free: str | None,
+    path: Path | None,
+    as_json: bool,
+) -> None:
+    """Fetch MODELs, or what is missing of them: one that was stopped goes on where it was.
+
+    A MODEL is a name that `umad search` shows (qwen3-coder:30b), a repository of the Hugging Face
+    hub (hf:org/repo or hf:org/repo:Q8_0), a model of Ollama's registry (ollama:name:tag), or a file
+    that is here (./file.gguf), which is served where it lies.
+    """
+    from umad.cli.pull import pull as work
+
+    work(models, path, limit=limit, parts=parts, keep_free=keep_free, as_json=as_json)
 
 
 @click.command()
@@ -79,4 +109,4 @@ def search(words: tuple[str, ...], limit: int, as_json: bool) -> None:
     work(words, limit=limit, as_json=as_json)
 
 
-MODEL_COMMANDS: tuple[click.Command, ...] = (ls, show_model, rm, cp, verify, search)
+MODEL_COMMANDS: tuple[click.Command, ...] = (pull, ls, show_model, rm, cp, verify, search)

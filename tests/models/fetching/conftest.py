@@ -1,0 +1,36 @@
+"""A hub, a cache and files for tests of fetching."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.models.loopback_hub import LoopbackHub
+
+
+@pytest.fixture(scope="session")
+def loopback_hub() -> Iterator[LoopbackHub]:
+    """The one of all tests: it takes longer to start than most of them."""
+    with LoopbackHub() as one:
+        yield one
+
+
+@pytest.fixture
+def hub(loopback_hub: LoopbackHub) -> Iterator[LoopbackHub]:
+    """A hub with no repository yet."""
+    loopback_hub.reset()
+    yield loopback_hub
+    loopback_hub.release()
+    loopback_hub.settle()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The folder of the hub's cache, not made yet."""
+    return tmp_path / "hub"
+
+
+def random_bytes(n_bytes: int, seed: int = 1) -> bytes:
+    """Bytes that no server could invent."""
+    return random.Random(seed).randbytes(n_bytes)
