@@ -27,6 +27,8 @@ from umad.models.reference import ModelReference, parse
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 # Between two lines of one file where nobody watches a bar: a log of a large model stays short.
 _LINE_PERCENT = 10
+# A licence or a template is there before its bar could be read.
+_LARGE_BYTES = 10**6
 
 
 def pull(
@@ -148,7 +150,8 @@ class _Shown:
             self.console.print(what, soft_wrap=True)
         if self._bars is None or not plan.missing_bytes:
             return
-        for name, size_bytes in plan.files:
+        large = [one for one in plan.files if one[1] >= _LARGE_BYTES]
+        for name, size_bytes in large or plan.files:
             words = byte_size(size_bytes)
             self._tasks[name] = self._bars.add_task(_short(name), total=size_bytes, words=words)
 

@@ -18,6 +18,7 @@ Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
     library every model of this machine under a name of its own
     removal removes a model of the store; verifying looks at every byte of one
     hub_search  searches the Hugging Face hub
+    fetching    fetches models, for `umad pull` alone (a package)
 
 Values and reads of small parts of files, but for store, index and removal, which write in umad's
 own folders and in no other program's.

@@ -122,10 +122,25 @@ def test_what_the_hubs_client_has_fetched_is_not_fetched_again(
     pull(f"hf:{REPOSITORY}", store)
     hub.seen.clear()
 
-    again = pull(f"hf:{REPOSITORY}:Q4_K_M", store)
+    again = pull(f"hf:{REPOSITORY}:Q4_K_M", Store(store.folder.with_name("other")))
 
     assert again.files.main.read_bytes() == model_bytes()
     assert hub.ranges() == []
+
+
+def test_what_another_program_put_into_the_cache_is_not_umads_to_remove(
+    hub: LoopbackHub, access: HubAccess, store: Store, tmp_path: Path
+) -> None:
+    hub.add(REPOSITORY, {"Fox-3B-Q4_K_M.gguf": model_bytes()})
+    another = Store(tmp_path / "another")
+    pull(f"hf:{REPOSITORY}", another)
+
+    mine = [pull(f"hf:{REPOSITORY}", one).name for one in (store, another)]
+
+    assert mine == ["Fox-3B-Q4_K_M"] * 2
+    assert [one.owns_files for one in store.models()] == [False]
+    # It fetched it once, and looked once more.
+    assert [one.owns_files for one in another.models()] == [True]
 
 
 def test_a_split_has_no_name_before_all_its_parts_are_there(

@@ -193,7 +193,7 @@ class Download:
         pace = Pace(self._file.name, self._size)
         hashing = self._file.checksum.start(self._size)
         hashed = 0
-        settled_ns = looked_ns = 0
+        looked_ns, settled_ns = 0, self._now()
         while True:
             # Asked before the frontier: a thread that has ended has written all it will.
             has_ended = not any(thread.is_alive() for thread in self._threads)

@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import ModelInfo
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils import build_hf_headers, get_session
 
 from umad.errors import AccessNeeded, BadRequest, FetchFailed, UmadError, UnknownModel
 from umad.models.fetching.checksum import Checksum
@@ -63,7 +63,7 @@ class HubAccess:
         return cls(
             endpoint=constants.ENDPOINT,
             cache=Path(constants.HF_HUB_CACHE),
-            token=get_token(),
+            token=None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token(),
             is_offline=constants.is_offline_mode(),
             timeout_s=float(constants.HF_HUB_ETAG_TIMEOUT),
         )
@@ -279,8 +279,14 @@ class Hub:
         """Repositories with GGUF files whose names are near; none where the hub does not say."""
         plain = words.lower().removesuffix("-gguf")
         try:
-            found = self._api.list_models(search=plain, filter="gguf", limit=_MOST_NEAR)
-            return [one.id for one in found][:_MOST_NEAR]
+            # Not the client's `list_models`, which waits without a bound.
+            answer = self.client.get(
+                f"{self._access.endpoint}/api/models",
+                params={"search": plain, "filter": "gguf", "limit": _MOST_NEAR},
+                headers=build_hf_headers(token=self._access.token or False),
+                timeout=self._access.timeout_s,
+            )
+            return [str(one["id"]) for one in answer.json()][:_MOST_NEAR]
         except (httpx2.HTTPError, OSError, ValueError, TypeError, KeyError):
             return []
 
@@ -300,8 +306,10 @@ class Hub:
 
 def _licence(info: ModelInfo) -> str:
     """What the model's card names, else its tags."""
-    card = info.card_data.get("license") if info.card_data is not None else None
-    if isinstance(card, str) and card:
-        return card
+    card = info.card_data or {}
+    for key in ("license_name", "license"):  # the name is there where the licence is "other"
+        said = card.get(key)
+        if isinstance(said, str) and said:
+            return said
     tags = [one for one in info.tags or () if one.startswith("license:")]
     return tags[0].partition(":")[2] if tags else ""

@@ -141,7 +141,7 @@ def _from_hub(reference: ModelReference, ways: _Ways) -> FoundModel:
         _Wanted(remote=one.remote, final=folder.blob(one.etag), lock=folder.lock(one.etag))
         for one in model.files
     ]
-    _bring(source, wanted, ways, hub.client, note=_note(model))
+    has_fetched = _bring(source, wanted, ways, hub.client, note=_note(model))
     # llama.cpp opens the first part, so its name comes last.
     linked = [(one.path, one.etag) for one in reversed(model.files)]
     if linked:
@@ -163,11 +163,22 @@ def _from_hub(reference: ModelReference, ways: _Ways) -> FoundModel:
         for one in model.files
         if one.remote.checksum.kind == "sha256"
     }
-    name = name_of(chosen.main, reference.name)
     return _kept(
-        StoredModel(name=name, files=files, source=source, licence=model.licence, digests=digests),
+        StoredModel(
+            name=name_of(chosen.main, reference.name),
+            files=files,
+            source=source,
+            licence=model.licence,
+            digests=digests,
+            # What another program had put into the cache is not umad's to remove.
+            owns_files=has_fetched or _owns(ways.store, files),
+        ),
         ways.store,
     )
+
+
+def _owns(store: Store, files: ModelFiles) -> bool:
+    return any(one.owns_files for one in store.models() if one.files.main == files.main)
 
 
 def _hub_source(model: HubModel) -> str:
@@ -248,8 +259,8 @@ def _bring(
     ways: _Ways,
     client: httpx2.Client,
     note: str = "",
-) -> None:
-    """Fetch every file. Room for all of them is looked for before the first."""
+) -> bool:
+    """Fetch every file; whether one was missing. Room for all is looked for before the first."""
     missing_bytes = sum(one.missing_bytes() for one in wanted)
     sizes = tuple((one.remote.name, one.remote.size_bytes) for one in wanted)
     ways.on_plan(FetchPlan(source=source, files=sizes, missing_bytes=missing_bytes, note=note))
@@ -274,6 +285,7 @@ def _bring(
             clock=ways.clock,
             on_progress=ways.on_progress,
         ).run()
+    return missing_bytes > 0
 
 
 def _kept(model: StoredModel, store: Store) -> FoundModel:
