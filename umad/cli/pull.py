@@ -1,16 +1,18 @@
 """Runs `umad pull`: fetches models in the foreground, with a bar for each file.
 
+`umad run` offers the same, once, for a model that is not here.
+
 What is said goes to stderr: a bar on a terminal, a line now and then elsewhere. Not: the fetching
 (`umad.models.fetching`).
 """
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 from rich.console import Console
@@ -20,6 +22,7 @@ from umad.cli.here import catalogue
 from umad.cli.printed import printable
 from umad.cli.tables import byte_size, parameter_count
 from umad.errors import BadRequest
+from umad.models.catalogue import Catalogue
 from umad.models.fetching import FetchLimits, FetchPlan, FetchProgress, fetch
 from umad.models.found import FoundModel
 from umad.models.reference import ModelReference, parse
@@ -44,8 +47,6 @@ def pull(
     # All of them are looked at before the first byte of one is fetched.
     references = [parse(text) for text in models]
     known = catalogue(config)
-    # The hub's client warns of what an error or a bar says here too.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     limits = FetchLimits(
         parts=parts,
         bytes_per_s=None if limit is None else _size(limit, "--limit"),
@@ -53,27 +54,52 @@ def pull(
     )
     rows: list[dict[str, Any]] = []
     for reference in references:
-        shown = _Shown(console=Console(stderr=True, markup=False, highlight=False))
-        try:
-            with shown.bars():
-                model = fetch(
-                    reference,
-                    on_plan=shown.plan,
-                    on_progress=shown.progress,
-                    limits=limits,
-                    catalogue=known,
-                )
-        except KeyboardInterrupt:
-            click.echo(
-                f"stopped: umad pull {printable(str(reference))} goes on from there", err=True
-            )
-            raise
+        model = _fetch(reference, known, limits)
         if as_json:
             rows.append(_row(model))
         else:
             _say(model, reference)
     if as_json:
         click.echo(json.dumps(rows[0] if len(rows) == 1 else rows))
+
+
+def offer(word: str) -> bool:
+    """Ask a person whether to fetch a model that is not here, and do so; whether it is here now.
+
+    Nobody is asked where nobody could answer, or where the word names nothing that can be fetched.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        reference = parse(word)
+    except BadRequest:
+        return False
+    known = catalogue()
+    can_be_known = reference.name in known.aliases or known.get(reference.name) is not None
+    if reference.kind == "file" or (reference.kind == "catalogue" and not can_be_known):
+        return False
+    _fetch(reference, known, FetchLimits(), asks=True)
+    return True
+
+
+def _fetch(
+    reference: ModelReference, known: Catalogue, limits: FetchLimits, *, asks: bool = False
+) -> FoundModel:
+    # The hub's client warns of what an error or a bar says here too.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        console = Console(stderr=True, markup=False, highlight=False)
+        with _Shown(console=console, asks=asks) as shown:
+            return fetch(
+                reference,
+                on_plan=shown.plan,
+                on_progress=shown.progress,
+                limits=limits,
+                catalogue=known,
+            )
+    except KeyboardInterrupt:
+        click.echo(f"stopped: umad pull {printable(str(reference))} goes on from there", err=True)
+        raise
 
 
 def _say(model: FoundModel, reference: ModelReference) -> None:
@@ -123,15 +149,34 @@ class _Shown:
     """What a person sees of one fetch."""
 
     console: Console
+    # Whether the person is asked before the first byte.
+    asks: bool
     _bars: Progress | None = None
     _tasks: dict[str, TaskID] = field(default_factory=dict)
     # The last tenth of each file that a line was printed for.
     _told: dict[str, int] = field(default_factory=dict)
 
-    def bars(self) -> AbstractContextManager[object]:
-        """Shows the bars until it is left; nothing where there is no terminal."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def plan(self, plan: FetchPlan) -> None:
+        """Says what comes, and asks where it is to. Raises `click.Abort` for a no."""
+        if plan.note:
+            self.console.print(printable(plan.note), soft_wrap=True)
+        if not plan.missing_bytes:
+            return
+        what = f"{printable(plan.source)}: {byte_size(plan.missing_bytes)} to fetch"
+        self.console.print(what, soft_wrap=True)
+        if self.asks:
+            click.confirm(
+                "It is not on this machine. Fetch it?", default=True, abort=True, err=True
+            )
         if not self.console.is_terminal:
-            return nullcontext()
+            return
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -139,21 +184,11 @@ class _Shown:
             console=self.console,
             transient=True,
         )
-        return self._bars
-
-    def plan(self, plan: FetchPlan) -> None:
-        """Says what comes."""
-        if plan.note:
-            self.console.print(printable(plan.note), soft_wrap=True)
-        if plan.missing_bytes:
-            what = f"{printable(plan.source)}: {byte_size(plan.missing_bytes)} to fetch"
-            self.console.print(what, soft_wrap=True)
-        if self._bars is None or not plan.missing_bytes:
-            return
         large = [one for one in plan.files if one[1] >= _LARGE_BYTES]
         for name, size_bytes in large or plan.files:
             words = byte_size(size_bytes)
             self._tasks[name] = self._bars.add_task(_short(name), total=size_bytes, words=words)
+        self._bars.start()
 
     def progress(self, told: FetchProgress) -> None:
         """Moves a file's bar, or prints a line."""

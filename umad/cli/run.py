@@ -7,6 +7,7 @@ itself (`umad.cli.chat`).
 import asyncio
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from umad.cli.here import preset
 from umad.cli.piped import joined, piped_text
 from umad.cli.stream import stream
 from umad.cli.talk import Talk
-from umad.errors import BadRequest
+from umad.errors import BadRequest, UnknownModel
 from umad.model_names import KnownModel, resolve
 from umad.nano import NAME
 from umad.request import GenerateRequest, SamplingParams
@@ -67,7 +68,14 @@ def run(
 
     # A runner, not one `asyncio.run`: stdin is read between two runs, where Ctrl-C still works.
     with asyncio.Runner() as runner, connect(runner, socket) as client:
-        model, prompt = runner.run(_sort_out(client, words, is_model=chosen is not None))
+        sorting = partial(_sort_out, client, words, is_model=chosen is not None)
+        try:
+            model, prompt = runner.run(sorting())
+        except UnknownModel:
+            # A person may fetch it now; a program gets the error, which says how.
+            if not _fetched(words[0]):
+                raise
+            model, prompt = runner.run(sorting())
         wants_stdin = prompt == STDIN
         prompt = None if wants_stdin else prompt
         if wants_stdin or not sys.stdin.isatty():
@@ -94,6 +102,13 @@ def run(
             return
         talk.raw = not (as_chat or template)
         runner.run(stream(client, talk.asking(prompt), as_json=as_json))
+
+
+def _fetched(word: str) -> bool:
+    """Whether a person wanted a model that was not here, and it is here now."""
+    from umad.cli.pull import offer  # noqa: PLC0415  (what it imports takes half a second)
+
+    return offer(word)
 
 
 async def _sort_out(

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.models.fetching.conftest import random_bytes
@@ -15,6 +16,7 @@ from umad.models.fetching import partial
 from umad.models.fetching.checksum import Checksum
 from umad.models.fetching.partial import PartialFile, data_path, marks_path, read_marks
 from umad.models.fetching.progress import FetchProgress
+from umad.models.fetching.remote import Interrupted, Ranges
 
 MIB = 2**20
 DATA = random_bytes(6 * MIB + 12_345)
@@ -204,6 +206,24 @@ def test_a_server_that_is_busy_for_a_while_is_asked_again(
     download(remote_of(filled), final)
 
     assert final.read_bytes() == DATA
+
+
+def test_a_server_that_says_how_long_it_is_busy_is_left_alone_for_so_long(
+    filled: LoopbackHub,
+) -> None:
+    filled.statuses.extend([429, 503])
+    filled.retry_after = "7"
+
+    with httpx2.Client() as client:
+        ranges = Ranges(client, remote_of(filled), silence_s=20.0)
+        with pytest.raises(Interrupted) as caught, ranges.open(0, 10):
+            pass
+        filled.retry_after = "86400"
+        with pytest.raises(Interrupted) as for_a_day, ranges.open(0, 10):
+            pass
+
+    assert caught.value.wait_s == 7.0
+    assert for_a_day.value.wait_s == 120.0
 
 
 def test_a_signed_address_whose_time_is_over_is_replaced(filled: LoopbackHub, final: Path) -> None:

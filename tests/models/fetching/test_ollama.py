@@ -1,6 +1,7 @@
 """Pulls of a registry of Ollama's."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,6 +144,18 @@ def test_a_manifest_that_is_none_is_one_line(
         pull(registry, "library/fox", store)
 
     assert store.models() == ()
+
+
+def test_no_network_is_one_line(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        port = closed_soon.getsockname()[1]
+
+    with pytest.raises(FetchFailed, match=r"cannot be reached \(.*\): is there a network\?"):
+        fetch(
+            parse(f"ollama:127.0.0.1:{port}/library/fox"),
+            on_progress=lambda told: None,
+            store=store,
+        )
 
 
 def test_another_host_is_asked_over_a_safe_line() -> None:

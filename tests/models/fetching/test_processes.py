@@ -45,8 +45,10 @@ def final(filled: LoopbackHub, cache: Path) -> Path:
 
 
 @contextlib.contextmanager
-def umad(hub: LoopbackHub, cache: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """A command; it is gone when the block is left."""
+def umad(
+    hub: LoopbackHub, cache: Path, *words: str, **more: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A command; it is gone when the block is left. more: variables."""
     own = ("HF_", "UMAD_", "HUGGINGFACE_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     home = cache.parent / "home"
@@ -61,7 +63,8 @@ def umad(hub: LoopbackHub, cache: Path, *words: str) -> Iterator[subprocess.Pope
             "HOME": str(home),
             "PYTHONPATH": str(ROOT),
             "UMAD_MODELS": str(cache.parent / "store"),
-        },
+        }
+        | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -203,6 +206,18 @@ def test_ctrl_c_says_how_to_go_on(filled: LoopbackHub, cache: Path, final: Path)
     assert said == ""
     assert told.splitlines()[-1] == f"stopped: umad pull {REFERENCE} goes on from there"
     assert done_bytes(final) >= len(DATA) // 2
+
+
+def test_offline_mode_of_the_hubs_client_is_obeyed(filled: LoopbackHub, cache: Path) -> None:
+    with umad(filled, cache, "pull", REFERENCE, HF_HUB_OFFLINE="1") as child:
+        said, told = child.communicate(timeout=60)
+
+    assert (child.returncode, said) == (1, "")
+    assert told == (
+        f"umad: {REFERENCE} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it: "
+        "unset it, and pull again\n"
+    )
+    assert filled.seen == []
 
 
 # -- a disk that is full ---------------------------------------------------------------------------
