@@ -184,7 +184,9 @@ class Download:
     def _transfer(self, partial: PartialFile) -> bool:
         """Read what is missing; whether all of it together is the right file."""
         self._todo.extend(
-            piece for piece in range(partial.n_pieces) if len(set(partial.gap(piece))) > 1
+            piece
+            for piece, (at, end) in enumerate(map(partial.gap, range(partial.n_pieces)))
+            if at < end
         )
         for _ in range(min(self._limits.parts, len(self._todo))):
             thread = threading.Thread(target=self._work, args=(partial,), daemon=True)
@@ -234,9 +236,12 @@ class Download:
 
     def _work(self, partial: PartialFile) -> None:
         try:
-            while not self._stop.is_set() and self._todo:
-                with contextlib.suppress(IndexError):  # another thread took the last one
-                    self._piece(partial, self._todo.popleft())
+            while not self._stop.is_set():
+                try:
+                    piece = self._todo.popleft()
+                except IndexError:
+                    return
+                self._piece(partial, piece)
         except BaseException as error:  # noqa: BLE001  # the thread of `run` raises it
             self._failure = self._failure or error
             self._stop.set()
