@@ -9,7 +9,6 @@ import pytest
 from tests.models.fetching.test_hub import REPOSITORY, model_bytes
 from tests.models.loopback_hub import LoopbackHub
 from umad.cli.app import main
-from umad.models.fetching import pulling
 from umad.models.fetching.hub import HubAccess
 
 REFERENCE = f"hf:{REPOSITORY}"
@@ -31,7 +30,7 @@ def this_hub(
     loopback_hub.reset()
     loopback_hub.add(REPOSITORY, {"Fox-3B-Q5_K_M.gguf": model_bytes()})
     access = HubAccess(endpoint=loopback_hub.url, cache=tmp_path / "hub")
-    monkeypatch.setattr(pulling.HubAccess, "of_client", classmethod(lambda cls: access))
+    monkeypatch.setattr(HubAccess, "of_client", classmethod(lambda cls: access))
     monkeypatch.setenv("UMAD_MODELS", str(tmp_path / "store"))
     monkeypatch.setenv("UMAD_CONFIG", str(tmp_path / "umad.yaml"))
     return loopback_hub

@@ -338,7 +338,7 @@ def test_after_a_loss_of_power_only_what_the_disk_has_is_believed(
     first.settle()
     first.write(MIB // 2, DATA[MIB // 2 : MIB + 100])
     first.close()
-    monkeypatch.setattr(partial.psutil, "boot_time", lambda: 12_345.0)
+    monkeypatch.setattr(partial, "boot_s", lambda: 12_345)
 
     again = opened(final)
 

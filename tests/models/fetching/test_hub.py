@@ -16,7 +16,7 @@ from tests.models.gguf_bytes import gguf
 from tests.models.loopback_hub import LoopbackHub
 from umad.errors import AccessNeeded, BadRequest, DiskFull, FetchFailed, UnknownModel
 from umad.models.catalogue import Catalogue, CatalogueEntry
-from umad.models.fetching import FetchLimits, FetchPlan, FetchProgress, fetch, pulling
+from umad.models.fetching import FetchLimits, FetchPlan, FetchProgress, fetch
 from umad.models.fetching.hub import HubAccess
 from umad.models.found import FoundModel
 from umad.models.places.hugging_face import HubCache
@@ -42,7 +42,7 @@ def access(hub: LoopbackHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Hu
 
 
 def use(monkeypatch: pytest.MonkeyPatch, access: HubAccess) -> None:
-    monkeypatch.setattr(pulling.HubAccess, "of_client", classmethod(lambda cls: access))
+    monkeypatch.setattr(HubAccess, "of_client", classmethod(lambda cls: access))
 
 
 @pytest.fixture

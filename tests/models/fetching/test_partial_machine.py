@@ -3,10 +3,12 @@
 import hashlib
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from typing_extensions import override
 
 from tests.models.fetching.conftest import random_bytes
 from umad.models.fetching import partial
@@ -31,9 +33,7 @@ class Fetched(RuleBasedStateMachine):
         self.file = self.opened()
 
     def opened(self) -> PartialFile:
-        before = partial.psutil.boot_time
-        partial.psutil.boot_time = lambda: float(self.boot_s)
-        try:
+        with patch.object(partial, "boot_s", return_value=self.boot_s):
             return PartialFile.open(
                 self.final,
                 checksum=Checksum(kind="sha256", digits=hashlib.sha256(DATA).hexdigest()),
@@ -41,8 +41,6 @@ class Fetched(RuleBasedStateMachine):
                 piece_bytes=PIECE,
                 file="model.gguf",
             )
-        finally:
-            partial.psutil.boot_time = before
 
     @rule(piece=st.integers(0, N_PIECES - 1), n_bytes=st.integers(1, PIECE))
     def a_range_brings_some_bytes(self, piece: int, n_bytes: int) -> None:
@@ -92,6 +90,7 @@ class Fetched(RuleBasedStateMachine):
         assert self.file.read(0, frontier)[:frontier] == DATA[:frontier]
         assert frontier == len(DATA) or self.written[frontier // PIECE] == frontier % PIECE
 
+    @override
     def teardown(self) -> None:
         self.file.close()
         self.folder.cleanup()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,11 @@ def done_bytes(final: Path) -> int:
     return 0 if marks is None else marks.done_bytes
 
 
+def has_come(final: Path, n_bytes: int, child: subprocess.Popen[str]) -> bool:
+    """Whether a process has fetched so much, or has ended."""
+    return done_bytes(final) >= n_bytes or child.poll() is not None
+
+
 def asked(hub: LoopbackHub) -> int:
     return sum(end - start for start, end in hub.ranges())
 
@@ -103,7 +109,7 @@ def test_killed_five_times_it_ends_whole_and_asks_for_no_byte_twice(
         filled.seen.clear()
         filled.hold_after(upto - before)
         with umad(filled, cache, "pull", REFERENCE) as child:
-            wait_until(lambda upto=upto: done_bytes(final) >= upto or child.poll() is not None)
+            wait_until(partial(has_come, final, upto, child))
             child.send_signal(signal.SIGKILL)
             child.wait(timeout=60)
             assert child.stderr is not None

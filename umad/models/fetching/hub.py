@@ -7,14 +7,21 @@ Not: which file is chosen (`umad.models.fetching.choice`), nor how the cache is 
 (`umad.models.fetching.hub_cache`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_hf_file_metadata,
+    get_session,
+    get_token,
+    hf_hub_url,
+)
 from huggingface_hub.errors import (
     FileMetadataError,
     GatedRepoError,
@@ -26,13 +33,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import ModelInfo
-from huggingface_hub.utils import build_hf_headers, get_session
 
 from umad.errors import AccessNeeded, BadRequest, FetchFailed, UmadError, UnknownModel
 from umad.models.fetching.checksum import Checksum
 from umad.models.fetching.choice import Choice, choose
 from umad.models.fetching.hub_cache import HubRepository
-from umad.models.fetching.remote import RemoteFile, host_of, origin_of, words_of
+from umad.models.fetching.remote import USER_AGENT, RemoteFile, host_of, origin_of, words_of
 from umad.version import __version__
 
 # Else the client asks the hub once a day for a list of coding agents, and tells it which of them
@@ -278,12 +284,15 @@ class Hub:
     def _near(self, words: str) -> list[str]:
         """Repositories with GGUF files whose names are near; none where the hub does not say."""
         plain = words.lower().removesuffix("-gguf")
+        headers = {"User-Agent": USER_AGENT}
+        if self._access.token is not None:
+            headers["Authorization"] = f"Bearer {self._access.token}"
         try:
             # Not the client's `list_models`, which waits without a bound.
             answer = self.client.get(
                 f"{self._access.endpoint}/api/models",
                 params={"search": plain, "filter": "gguf", "limit": _MOST_NEAR},
-                headers=build_hf_headers(token=self._access.token or False),
+                headers=headers,
                 timeout=self._access.timeout_s,
             )
             return [str(one["id"]) for one in answer.json()][:_MOST_NEAR]
@@ -306,7 +315,7 @@ class Hub:
 
 def _licence(info: ModelInfo) -> str:
     """What the model's card names, else its tags."""
-    card = info.card_data or {}
+    card: Mapping[str, object] = info.card_data.to_dict() if info.card_data is not None else {}
     for key in ("license_name", "license"):  # the name is there where the licence is "other"
         said = card.get(key)
         if isinstance(said, str) and said:

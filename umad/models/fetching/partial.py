@@ -110,6 +110,11 @@ def unfinished_in(folder: Path) -> Iterator[tuple[Path, Marks]]:
             yield final, marks
 
 
+def boot_s() -> int:
+    """When this machine was started, in seconds since 1970."""
+    return int(psutil.boot_time())
+
+
 def discard(final: Path) -> None:
     """Remove what is there of a file that is not whole."""
     data_path(final).unlink(missing_ok=True)
@@ -135,7 +140,7 @@ class PartialFile:
     ) -> "PartialFile":
         """What an earlier process left of this very content, or nothing yet."""
         left = read_marks(final)
-        boot_s = int(psutil.boot_time())
+        booted_s = boot_s()
         pieces: tuple[tuple[int, int], ...]
         if (
             left is not None
@@ -146,7 +151,7 @@ class PartialFile:
             # As it was cut then: marks of another size would mean other bytes.
             piece_bytes = left.piece_bytes
             pieces = left.pieces
-            if abs(left.boot_s - boot_s) > _SAME_BOOT_S:
+            if abs(left.boot_s - booted_s) > _SAME_BOOT_S:
                 pieces = tuple((synced, synced) for _, synced in pieces)
         else:
             discard(final)
@@ -158,7 +163,7 @@ class PartialFile:
             piece_bytes=piece_bytes,
             file=file,
             pid=os.getpid(),
-            boot_s=boot_s,
+            boot_s=booted_s,
             pieces=pieces,
         )
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
