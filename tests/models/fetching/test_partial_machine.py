@@ -97,4 +97,4 @@ class Fetched(RuleBasedStateMachine):
 
 
 TestFetched = Fetched.TestCase
-TestFetched.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestFetched.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
