@@ -4,14 +4,16 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import hf_hub_download
 
 from tests.models.fetching.conftest import random_bytes
 from tests.models.fetching.one_file import QUICK
-from tests.models.fetching.waiting import StopHere
+from tests.models.fetching.waiting import StopHere, wait_until
 from tests.models.gguf_bytes import gguf
 from tests.models.loopback_hub import LoopbackHub
 from umad.errors import AccessNeeded, BadRequest, DiskFull, FetchFailed, UnknownModel
@@ -126,6 +128,34 @@ def test_what_the_hubs_client_has_fetched_is_not_fetched_again(
 
     assert again.files.main.read_bytes() == model_bytes()
     assert hub.ranges() == []
+
+
+def test_the_hubs_own_client_waits_for_a_pull_of_the_same_file(
+    hub: LoopbackHub, access: HubAccess, store: Store
+) -> None:
+    file = "Fox-3B-Q4_K_M.gguf"
+    hub.add(REPOSITORY, {file: model_bytes()})
+    hub.hold_after(1000)
+    ours = threading.Thread(target=pull, args=(f"hf:{REPOSITORY}", store))
+    ours.start()
+    wait_until(lambda: bool(hub.ranges()))
+    hub.seen.clear()
+    found: list[str] = []
+
+    def theirs() -> None:
+        found.append(
+            hf_hub_download(REPOSITORY, file, endpoint=hub.url, cache_dir=access.cache, token=False)
+        )
+
+    client = threading.Thread(target=theirs)
+    client.start()
+    wait_until(lambda: "HEAD" in [one.method for one in hub.seen])
+    hub.release()
+    ours.join(timeout=60)
+    client.join(timeout=60)
+
+    assert Path(found[0]).read_bytes() == model_bytes()
+    assert [one for one in hub.seen if one.by == "storage"] == []
 
 
 def test_what_another_program_put_into_the_cache_is_not_umads_to_remove(
