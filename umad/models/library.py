@@ -280,7 +280,7 @@ def _names_for(model: FoundModel) -> Iterator[str]:
 
 
 def _is_listed_twice(model: FoundModel, owned: frozenset[str]) -> bool:
-    """Whether a place has a file that the store has a name for: umad fetches into the hub's
+    """Whether a place has a file that the store has a name for, as umad fetches into the hub's
     cache.
     """
     return model.place != "store" and os.path.realpath(model.files.main) in owned

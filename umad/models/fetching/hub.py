@@ -7,7 +7,7 @@ Not: which file is chosen (`umad.models.fetching.choice`), nor how the cache is 
 (`umad.models.fetching.hub_cache`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -315,9 +315,8 @@ class Hub:
 
 def _licence(info: ModelInfo) -> str:
     """What the model's card names, else its tags."""
-    card: Mapping[str, object] = info.card_data.to_dict() if info.card_data is not None else {}
     for key in ("license_name", "license"):  # the name is there where the licence is "other"
-        said = card.get(key)
+        said: object = None if info.card_data is None else info.card_data.get(key)
         if isinstance(said, str) and said:
             return said
     tags = [one for one in info.tags or () if one.startswith("license:")]

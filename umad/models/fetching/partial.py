@@ -12,8 +12,8 @@ to have. A mark is written after its bytes. So a killed process loses nothing th
 kernel has it. After a loss of power only what the disk has is believed; that a machine was
 restarted is told by its boot time.
 
-Owner: the process that holds the file's lock (`umad.models.fetching.claim`). Within it any thread
-may write. Not: the content, which only the whole file's checksum can judge.
+Owner: the process that holds the file's lock (`umad.models.fetching.download`). Within it any
+thread may write. Not: the content, which only the whole file's checksum can judge.
 """
 
 import contextlib
