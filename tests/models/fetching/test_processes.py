@@ -127,7 +127,7 @@ def test_killed_five_times_it_ends_whole_and_asks_for_no_byte_twice(
         said, told = child.communicate(timeout=60)
 
     assert child.returncode == 0, told
-    assert said.startswith("repo-Q4_K_M is here: 8 MB, F32, ")
+    assert said.startswith("repo-Q4_K_M is here: 8.4 MB, F32, ")
     assert asked(filled) == missing
     pointer = next((final.parents[1] / "snapshots").rglob(FILE))
     looked = list(verify(ModelFiles(parts=(pointer,)), {}))
