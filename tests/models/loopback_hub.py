@@ -107,6 +107,9 @@ class LoopbackHub:
         self._signatures: dict[str, int] = {}
         # The headers of a range say that the file has so many bytes.
         self.says_bytes: int | None = None
+        # The list says so of the commit, and the answers for files of their ETags.
+        self.says_commit: str | None = None
+        self.says_etag: str | None = None
         # Ranges begin so many bytes behind the one that was asked for.
         self.shift = 0
 
@@ -225,7 +228,7 @@ class LoopbackHub:
             {
                 "id": name,
                 "modelId": name,
-                "sha": one.commit,
+                "sha": self.says_commit or one.commit,
                 "gated": "auto" if one.gated else False,
                 "private": one.private,
                 "tags": one.tags,
@@ -248,7 +251,7 @@ class LoopbackHub:
             return _error(404, "RevisionNotFound", "Invalid rev id")
         if path not in one.files:
             return _error(404, "EntryNotFound", "Entry not found")
-        data, etag = one.files[path], one.etag(path)
+        data, etag = one.files[path], self.says_etag or one.etag(path)
         headers = {"X-Repo-Commit": one.commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if path in one.plain:
             return Response(data, headers=headers)

@@ -382,6 +382,53 @@ def test_a_path_that_leads_out_of_the_repository_is_refused(
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.parametrize("commit", ["../../../../evil", "main", "0" * 39])
+def test_a_commit_that_leads_out_of_the_cache_is_refused(
+    hub: LoopbackHub, access: HubAccess, store: Store, commit: str
+) -> None:
+    hub.add(REPOSITORY, {"Fox-Q4_K_M.gguf": model_bytes()})
+    hub.says_commit = commit
+
+    with pytest.raises(FetchFailed, match="names no commit"):
+        pull(f"hf:{REPOSITORY}", store)
+
+    assert hub.ranges() == []
+
+
+def test_a_mirror_with_etags_of_its_own_is_held_to_the_lists_checksum(
+    hub: LoopbackHub, access: HubAccess, store: Store
+) -> None:
+    hub.add(REPOSITORY, {"Fox-Q4_K_M.gguf": model_bytes()})
+    hub.says_etag = "1a2b-3c4d"
+
+    found = pull(f"hf:{REPOSITORY}", store)
+
+    assert found.files.main.read_bytes() == model_bytes()
+
+
+def test_a_file_that_is_another_one_than_the_list_says_is_not_fetched(
+    hub: LoopbackHub, access: HubAccess, store: Store
+) -> None:
+    hub.add(REPOSITORY, {"Fox-Q4_K_M.gguf": model_bytes()})
+    hub.says_etag = "0" * 64
+
+    with pytest.raises(FetchFailed, match="another checksum than the list says"):
+        pull(f"hf:{REPOSITORY}", store)
+
+    assert hub.ranges() == []
+
+
+def test_a_file_without_any_checksum_is_not_fetched(
+    hub: LoopbackHub, access: HubAccess, store: Store
+) -> None:
+    file = "Fox-Q4_K_M.gguf"
+    hub.add(REPOSITORY, {file: model_bytes()}, plain=frozenset({file}))
+    hub.says_etag = "1a2b-3c4d"
+
+    with pytest.raises(FetchFailed, match=r"names no checksum of Fox-Q4_K_M\.gguf"):
+        pull(f"hf:{REPOSITORY}", store)
+
+
 def test_a_name_that_is_none_is_refused() -> None:
     with pytest.raises(BadRequest):
         parse("hf:no")

@@ -32,12 +32,12 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from umad.errors import AccessNeeded, BadRequest, FetchFailed, UmadError, UnknownModel
 from umad.models.fetching.checksum import Checksum
 from umad.models.fetching.choice import Choice, choose
-from umad.models.fetching.hub_cache import HubRepository
+from umad.models.fetching.hub_cache import HubRepository, is_commit
 from umad.models.fetching.remote import USER_AGENT, RemoteFile, host_of, origin_of, words_of
 from umad.version import __version__
 
@@ -129,28 +129,22 @@ class Hub:
             info = self._api.model_info(
                 repository, files_metadata=True, timeout=self._access.timeout_s
             )
-        sizes = {
+        listed = {
             one.rfilename: one
             for one in info.siblings or ()
             if one.rfilename.lower().endswith(_SUFFIX)
         }
-        if not sizes:
+        if not listed:
             self._refuse_without_gguf(repository)
-        choice = choose(sizes, repository=repository, wanted=wanted, file=file)
-        commit = str(info.sha or MAIN)
+        choice = choose(listed, repository=repository, wanted=wanted, file=file)
+        commit = str(info.sha)
+        if not is_commit(commit):  # it becomes the name of a folder
+            raise FetchFailed(f"{host_of(self._access.endpoint)} names no commit of {repository}")
         paths = [*choice.files.parts]
         if choice.files.projector is not None:
             paths.append(choice.files.projector)
         with self._told(repository):
-            files = tuple(self._file(repository, commit, path.as_posix()) for path in paths)
-        for one in files:
-            sibling = sizes[one.path]
-            said = sibling.lfs.sha256 if sibling.lfs is not None else one.etag
-            if said != one.etag:
-                raise FetchFailed(
-                    f"{repository} was changed while it was looked at: {one.path} has another "
-                    "checksum than the list says; pull it again"
-                )
+            files = tuple(self._file(repository, commit, listed[str(path)]) for path in paths)
         return HubModel(
             repository=repository,
             commit=commit,
@@ -159,9 +153,9 @@ class Hub:
             licence=_licence(info),
         )
 
-    def _file(self, repository: str, commit: str, path: str) -> HubFile:
-        """What the hub's client needs to know of a file, and we do."""
-        access = self._access
+    def _file(self, repository: str, commit: str, listed: RepoSibling) -> HubFile:
+        """What has to be known of a file before its first byte."""
+        access, path = self._access, listed.rfilename
         url = hf_hub_url(repository, path, revision=commit, endpoint=access.endpoint)
         found = get_hf_file_metadata(
             url,
@@ -171,7 +165,14 @@ class Hub:
             library_name="umad",
             library_version=__version__,
         )
-        checksum = Checksum.of_etag(found.etag or "")
+        sha256 = None if listed.lfs is None else listed.lfs.sha256
+        # A mirror may have ETags of its own; the list has the sum all the same.
+        checksum = Checksum.of_etag(found.etag or "") or Checksum.of_etag(sha256 or "")
+        if checksum is not None and sha256 is not None and checksum.digits != sha256:
+            raise FetchFailed(
+                f"{repository} was changed while it was looked at: {path} has another checksum "
+                "than the list says; pull it again"
+            )
         if checksum is None or found.size is None:
             raise FetchFailed(
                 f"{host_of(access.endpoint)} names no checksum of {path}, so nobody could say "

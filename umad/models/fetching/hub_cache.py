@@ -13,6 +13,7 @@ Layout: huggingface.co/docs/huggingface_hub/guides/manage-cache. Not: reading th
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -21,11 +22,17 @@ from filelock import FileLock, Timeout
 
 from umad.models.fetching.partial import discard, unfinished_in
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _TAG = "CACHEDIR.TAG"
 # The standard's own signature; backup programs leave out a folder that has it.
 _TAG_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of files of a hub.\n"
 )
+
+
+def is_commit(text: str) -> bool:
+    """Whether a text names a commit, and no folder elsewhere."""
+    return _COMMIT.fullmatch(text) is not None
 
 
 class HubRepository:
@@ -52,9 +59,10 @@ class HubRepository:
     def commit_of(self, revision: str) -> str:
         """The commit that a branch was at; empty where nobody fetched it."""
         try:
-            return (self.folder / "refs" / revision).read_text(encoding="ascii").strip()
+            said = (self.folder / "refs" / revision).read_text(encoding="ascii").strip()
         except (OSError, ValueError):
             return ""
+        return said if is_commit(said) else ""
 
     def drop_older(self, file: str, etag: str) -> None:
         """Remove what is left of other versions of a file that were never whole."""
