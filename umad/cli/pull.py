@@ -52,15 +52,12 @@ def pull(
         bytes_per_s=None if limit is None else _size(limit, "--limit"),
         **({} if keep_free is None else {"keep_free_bytes": _size(keep_free, "--keep-free")}),
     )
-    rows: list[dict[str, Any]] = []
     for reference in references:
         model = _fetch(reference, known, limits)
         if as_json:
-            rows.append(_row(model))
+            click.echo(json.dumps(_row(model)))  # a line for each, as soon as it is here
         else:
             _say(model, reference)
-    if as_json:
-        click.echo(json.dumps(rows[0] if len(rows) == 1 else rows))
 
 
 def offer(word: str) -> bool:
