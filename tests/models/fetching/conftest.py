@@ -1,5 +1,6 @@
 """A hub, a cache and files for tests of fetching."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,15 @@ def hub(loopback_hub: LoopbackHub) -> Iterator[LoopbackHub]:
     yield loopback_hub
     loopback_hub.release()
     loopback_hub.settle()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: where others keep the disk busy, one fsync takes minutes. That bytes are on
+    the disk before their name is cannot be seen without a loss of power.
+    """
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    monkeypatch.setattr(os, "fdatasync", lambda fd: None, raising=False)
 
 
 @pytest.fixture
