@@ -91,6 +91,11 @@ class EngineSettings:
     ubatch: int = 512
     threads: int | None = None
     gpu_layers: int = -1
+    # The experts of so many layers, counted from the first, stay in the machine's memory, and in
+    # the file as long as it is mapped.
+    n_cpu_moe: int = 0
+    # Where tensors lie, as llama.cpp writes it: PATTERN=BUFFER, with commas between several.
+    override_tensor: str | None = None
     kv_type: KvType = "f16"
     kv_pack: Literal["unified", "head-major"] = "unified"
     # Layers with a sliding window get as many cells as the others ("on"), or the window of each

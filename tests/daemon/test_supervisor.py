@@ -1,6 +1,8 @@
 """The supervisor alone, where a daemon around it would hide what happens."""
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ import pytest
 from tests.daemon.house import (
     PATIENCE_S,
     run,
+    until,
 )
 from umad.clock import MonotonicClock
 from umad.config import LimitSettings
@@ -79,3 +82,37 @@ def test_a_bug_while_an_engine_is_started_fails_its_load_instead_of_hanging(
         await supervisor.stop()
 
     run(test())
+
+
+def test_an_engine_is_told_once_what_the_engines_before_it_take(tmp_path: Path) -> None:
+    """So one that is started again after a crash has the pool that it had."""
+    facts = {"size_bytes": 5_000, "context_bytes": 700, "park_bytes": 30}
+    ready = encode_frame(encode(EngineReady(facts=facts)))
+    told: list[tuple[str, int]] = []
+
+    def launcher(file: ModelFile, fd: int) -> list[str]:
+        told.append((file.name, file.beside_bytes))
+        program = f"import os; os.write({fd}, {ready!r}); os.read({fd}, 1)"
+        return [sys.executable, "-I", "-S", "-c", program]
+
+    async def test() -> None:
+        supervisor = supervise(launcher)
+        first, second, third = [
+            str(FakeModel().write(tmp_path / f"{name}.gguf")) for name in ("a", "b", "c")
+        ]
+        await supervisor.load(first)
+        engine = await supervisor.load(second)
+        await supervisor.load(third)
+
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+
+        async def is_back() -> bool:
+            return len(told) == 4 and engine.state is EngineState.READY
+
+        await until(is_back)
+        await supervisor.stop()
+
+    run(test())
+
+    assert told == [("a", 0), ("b", 5_730), ("c", 11_460), ("b", 5_730)]

@@ -35,6 +35,21 @@ def test_weights_that_are_too_large_by_themselves_need_another_model() -> None:
         )
 
 
+def test_what_other_models_take_is_named_and_is_not_there() -> None:
+    check_memory(
+        file_bytes=40 * MB, kv_bytes=5 * MB, available_bytes=100 * MB, path=PATH, cells=8192
+    )
+    with pytest.raises(ModelTooLarge, match=r"100 MB, of which other models take 60 MB: unload"):
+        check_memory(
+            file_bytes=40 * MB,
+            kv_bytes=5 * MB,
+            available_bytes=100 * MB,
+            path=PATH,
+            cells=8192,
+            taken_bytes=60 * MB,
+        )
+
+
 def test_a_tenth_of_the_memory_is_for_parking_unless_weights_and_kv_leave_less() -> None:
     assert park_bytes(None, left_bytes=800 * MB, memory_bytes=1000 * MB) == 100 * MB
     assert park_bytes(None, left_bytes=90 * MB, memory_bytes=1000 * MB) <= 20 * MB
@@ -67,3 +82,15 @@ def test_names_of_caches_that_llama_cpp_does_not_have_are_said_in_one_line(nano_
 
     assert (facts["kv_type_asked"], facts["kv_type"], facts["kv_pack"]) == ("q6", "Q5_1", "unified")
     assert words.count("kv type q6 is kept as Q5_1, the nearest there is") == 1
+
+
+def test_tensors_are_placed_as_the_options_say_and_a_place_that_is_not_there_is_named(
+    nano_path: Path,
+) -> None:
+    with engine(nano_path, n_cpu_moe=2, override_tensor=r"\.ffn_up=CPU") as running:
+        running.ready()
+    with engine(nano_path, override_tensor="ffn=Moon") as running:
+        fatal = running.fatal()
+
+    assert fatal.code == "bad_config"
+    assert "'Moon', and this machine has CPU" in fatal.message

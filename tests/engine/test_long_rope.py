@@ -11,8 +11,8 @@ from tests.engine.test_embedding import vectors
 from tests.engine.tiny_models import N_VOCAB, ORIGINAL, write_long_rope
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_options import ContextOptions, padded
-from umad.engine.llamacpp.fitting import SPARE_CELLS, spare_cells
 from umad.engine.llamacpp.kv_types import KV_TYPES
+from umad.engine.llamacpp.settling import SPARE_CELLS, spare_cells
 from umad.models.gguf import read_header
 
 N_TOKENS = 12

@@ -17,6 +17,8 @@ def chosen(
     weights_bytes: int = WEIGHTS,
     memory: int = 64 * GB,
     fixed_bytes: int = GB,
+    taken: int = 0,
+    park: int = 0,
 ) -> int:
     return pool_cells(
         lambda n_cells: fixed_bytes + n_cells * cell_bytes,
@@ -24,18 +26,31 @@ def chosen(
         stream_tokens=asked,
         weights_bytes=weights_bytes,
         available_bytes=memory,
+        taken_bytes=taken,
+        park_bytes=park,
     )
 
 
-def test_agents_get_64k_cells_where_they_fit() -> None:
-    assert chosen(memory=20 * GB) == GOOD_CELLS
+def test_one_text_of_the_models_whole_length_has_room_where_three_quarters_hold_it() -> None:
+    assert chosen(memory=64 * GB) == 131_072
+    assert chosen(memory=32 * GB) == 131_072  # 1 + 5 + 17.2 of 24 GB
 
 
-def test_a_large_machine_gives_more_within_a_quarter_of_its_memory() -> None:
-    cells = chosen(memory=64 * GB)
+def test_agents_get_64k_cells_where_a_models_texts_are_shorter() -> None:
+    assert chosen(trained=32_768, memory=20 * GB) == GOOD_CELLS
 
-    assert cells > GOOD_CELLS
-    assert GB + cells * LLAMA_8B <= 16 * GB < GB + (cells + 2048) * LLAMA_8B
+
+def test_a_large_machine_gives_more_texts_within_a_quarter_of_its_memory() -> None:
+    cells = chosen(memory=128 * GB)
+
+    assert cells > 131_072
+    assert GB + cells * LLAMA_8B <= 32 * GB < GB + (cells + 2048) * LLAMA_8B
+
+
+def test_what_other_models_take_and_what_was_promised_to_parking_is_not_there() -> None:
+    assert chosen(memory=32 * GB, taken=6 * GB) < chosen(memory=32 * GB)
+    assert chosen(memory=32 * GB, park=5 * GB) == chosen(memory=32 * GB)  # beside the quarter
+    assert chosen(memory=32 * GB, park=12 * GB) < chosen(memory=32 * GB)
 
 
 def test_a_small_machine_gets_what_three_quarters_of_its_memory_hold() -> None:

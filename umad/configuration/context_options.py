@@ -1,11 +1,11 @@
-"""Lists the options that shape a model's context: cells, streams, windows, positions. A part of
-`options`. Pure.
+"""Lists the options that shape a model's context (cells, streams, windows, positions), and those
+that place its tensors. A part of `options`. Pure.
 
 Positions have llama-server's names and take its words for "as in the file" (0 or -1), so that its
 command lines work.
 """
 
-from umad.configuration.kinds import choice, from_file, whole
+from umad.configuration.kinds import TEXT, choice, from_file, whole
 from umad.configuration.option import Option, engine_option
 
 CONTEXT: tuple[Option, ...] = (
@@ -13,9 +13,9 @@ CONTEXT: tuple[Option, ...] = (
         "ctx_size",
         whole(256, 16_777_216, unit="KV cells", word="auto", also="0"),
         "KV cells of the pool all streams share.",
-        "More cells hold longer and more conversations, and take more memory. auto is 65536, or "
-        "four times the model's longest text where that is less; more within a quarter of the "
-        "memory, fewer where they do not fit.",
+        "More cells hold longer and more conversations, and take more memory. auto is the model's "
+        "longest text, at least 65536 or four such texts, more within a quarter of the memory, and "
+        "fewer, down to 4096, where memory has no room beside other models and parking.",
         shown=True,
     ),
     engine_option(
@@ -101,5 +101,22 @@ CONTEXT: tuple[Option, ...] = (
         from_file(0.01, 10_000, unit="rotations", means=-1),
         "YaRN: dimensions that turn less often in the original context are scaled in full.",
         "auto is 1, or what the file says.",
+    ),
+)
+
+PLACEMENT: tuple[Option, ...] = (
+    engine_option(
+        "n_cpu_moe",
+        whole(0, 512, unit="layers"),
+        "Layers whose experts stay in the machine's memory.",
+        "An accelerator then needs room for the rest only. With mmap these experts are read from "
+        "the file as they are used, so a model larger than the memory runs, slowly.",
+    ),
+    engine_option(
+        "override_tensor",
+        TEXT,
+        "Where tensors lie: PATTERN=BUFFER, with commas between several.",
+        "As llama.cpp's --override-tensor: the first pattern found in a tensor's name decides.",
+        example=r"\.ffn_.*_exps=CPU",
     ),
 )

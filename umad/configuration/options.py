@@ -6,7 +6,7 @@ A name is the YAML key; dots nest (`scheduler.slice_ms`). The variable and the f
 Not: reading a value's text (`kinds`), files, the environment, line numbers (`sources`). Pure.
 """
 
-from umad.configuration.context_options import CONTEXT
+from umad.configuration.context_options import CONTEXT, PLACEMENT
 from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
     CAP,
@@ -158,6 +158,7 @@ SCALARS: tuple[Option, ...] = (
         "Fewer need less device memory and are slower. 0 computes on the CPU.",
         shown=True,
     ),
+    *PLACEMENT,
     engine_option(
         "backend",
         choice("llamacpp", "numpy"),

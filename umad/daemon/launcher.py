@@ -26,6 +26,7 @@ def engine_launcher(
 
     def launch(model: ModelFile, link_fd: int) -> Sequence[str]:
         options = EngineOptions.of(settings, name=model.name, path=str(model.path))
+        options = replace(options, taken_bytes=model.beside_bytes)
         if budget is not None:
             options = replace(
                 options, budget_bytes_per_s=budget.bytes_per_s, budget_measured=budget.measured

@@ -31,6 +31,9 @@ class ModelFile:
     problem: str = ""
     # It is one of the library's, which remembers when its models were used.
     is_of_library: bool = False
+    # What the engines of other models took when this one was loaded. It is told to every process of
+    # its engine, so that one that was started again has the same pool as before.
+    beside_bytes: int = 0
 
     def modified_s(self) -> int | None:
         """When the file was last written, in seconds since 1970; None where it has gone."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
@@ -27,6 +28,7 @@ from umad.daemon.names import (
     not_by_name,
 )
 from umad.errors import BadRequest, ModelLoadFailed, ShuttingDown, UnknownModel
+from umad.estimate import engine_bytes
 from umad.model_names import KnownModel, quantization_of, resolve, unknown_model
 from umad.protocol.errors import error_of
 
@@ -115,6 +117,7 @@ class Supervisor:
             return keeper.engine
         # The new engine goes to the end of the table, so remove a stopped one of the same name.
         self._keepers.pop(file.name, None)
+        file = replace(file, beside_bytes=self.taken_bytes(besides=file.name))
         self._keepers[file.name] = keeper = Keeper(
             Engine(file.name, file.path, modified_s=file.modified_s()),
             file,
@@ -127,6 +130,16 @@ class Supervisor:
         if file.is_of_library:
             asyncio.get_running_loop().run_in_executor(None, self._names.note_use, file)
         return keeper.engine
+
+    def file(self, model: str, asker: Asker = MACHINE_USER) -> ModelFile:
+        """The file that `start` would open. Raises `UnknownModel` or `ModelLoadFailed`."""
+        return self._file(model, asker)
+
+    def taken_bytes(self, *, besides: str) -> int:
+        """The memory that the engines of all models but one take, as far as it is known: one that
+        is being loaded has told nothing yet.
+        """
+        return sum(engine_bytes(one.facts) for one in self if one.name != besides)
 
     async def load(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
         """Load a model and wait until it is ready. Raises the error that prevented it."""

@@ -86,6 +86,8 @@ class ModelFacts:
     text_bound: StreamBound = "pool"
     # All that the context was reckoned to take: cells, states, and what a step works in.
     context_bytes: int = 0
+    # The part of `size_bytes` that stays in the file and is read as it is used: experts.
+    paged_bytes: int = 0
     load_ms: float = 0.0
     # The first decode, which pages the weights in.
     warmup_ms: float = 0.0

@@ -37,6 +37,8 @@ class EngineOptions:
     board_fd: int | None = None
     # This engine's place on the board.
     board_seat: int = 0
+    # Memory that the engines of other models take.
+    taken_bytes: int = 0
     # How long a completion waits for the client that chooses its tokens.
     choice_s: float = Settings().limits.choice_s
 

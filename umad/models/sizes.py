@@ -69,6 +69,16 @@ def weight_bytes(header: GgufHeader) -> WeightBytes:
     )
 
 
+def expert_bytes(header: GgufHeader, *, n_layers: int) -> int:
+    """The bytes of the experts of the first `n_layers` layers."""
+    total = 0
+    for tensor in header.tensors:
+        block = _BLOCK.match(tensor.name)
+        if block is not None and int(block[1]) < n_layers and _EXPERTS.search(tensor.name):
+            total += tensor.size_bytes or 0
+    return total
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvShape:
     """Elements one cell holds, all layers together."""

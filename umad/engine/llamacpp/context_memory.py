@@ -59,7 +59,7 @@ _STATES = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB \( *(\d+) ce
 _STATE_LAYER = re.compile(r"llama_memory_recurrent, layer +\d+: dev")
 _STREAMS = re.compile(r"streams = (\d+), rs_seq = \d+, layers = \d+, size = +([\d.]+) MiB")
 # llama-context.cpp: one line for each device.
-_COMPUTE = re.compile(r" (?:compute|output) buffer size = +([\d.]+) MiB")
+_COMPUTE = re.compile(r" (compute|output) buffer size = +([\d.]+) MiB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,8 @@ class ContextMemory:
     # The bytes that each sequence adds to `compute_bytes`, where that was not asked for all of
     # them.
     seq_compute_bytes: int = 0
+    # The part of what a step works in that is a sequence's row of output.
+    seq_output_bytes: int = 0
 
     def kept_bytes(self, n_seqs: int) -> int:
         """Bytes of texts and states, with so many sequences."""
@@ -233,7 +235,8 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
             compute_bytes = every.compute_bytes
         else:
             # A step gathers the states of one layer after the other.
-            seq_compute_bytes = whole.seq_compute_bytes
+            seq_compute_bytes = whole.seq_compute_bytes + whole.seq_output_bytes
+            compute_bytes -= asked * whole.seq_output_bytes
     windows = None
     pool_bytes, growth = whole.pool_bytes, fine.cell_bytes
     if fine.window_cell_bytes and not options.swa_full:
@@ -261,12 +264,16 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
         seq_cell_bytes=growth if own_bytes else 0,
         compute_bytes=compute_bytes + more_work_bytes,
         seq_compute_bytes=seq_compute_bytes,
+        seq_output_bytes=whole.seq_output_bytes,
     )
 
 
-def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
-    """Read the memory of a context of `n_cells` from these lines of llama.cpp's log."""
-    pool = own = state = cell = window = compute = 0.0
+def read_log(lines: Sequence[str], *, n_cells: int, n_seqs: int = 1) -> ContextMemory:
+    """Read the memory of a context of `n_cells` from these lines of llama.cpp's log.
+
+    n_seqs: the sequences that have a row of output each.
+    """
+    pool = own = state = cell = window = compute = output = 0.0
     apart: tuple[float, int] | None = None
     n_state_layers = 0
     looks_back = False
@@ -293,7 +300,8 @@ def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
         elif found := _STREAMS.search(line):
             state += float(found[2]) / int(found[1])
         elif found := _COMPUTE.search(line):
-            compute += float(found[1])
+            compute += float(found[2])
+            output += float(found[2]) if found[1] == "output" else 0.0
     windows = None
     if apart is not None:
         mib, n_here = apart
@@ -312,6 +320,7 @@ def read_log(lines: Sequence[str], *, n_cells: int) -> ContextMemory:
         window_cell_bytes=round(window * _MIB),
         compute_bytes=round(compute * _MIB),
         seq_compute_bytes=round(state * _MIB / n_state_layers) if n_state_layers else 0,
+        seq_output_bytes=round(output * _MIB / n_seqs),
     )
 
 
@@ -345,7 +354,7 @@ def _said(model: Model, options: ContextOptions) -> ContextMemory | None:
         context = Context(model, options)
     n_cells, has_memory = context.n_cells, context.has_memory
     context.close()
-    said = read_log(lines, n_cells=n_cells)
+    said = read_log(lines, n_cells=n_cells, n_seqs=options.max_seqs)
     return None if has_memory and not (said.cell_bytes or said.state_bytes) else said
 
 

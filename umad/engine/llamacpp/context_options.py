@@ -27,6 +27,8 @@ class ContextOptions:
     # None for a context that generates. Otherwise the context embeds, every row is an output, and
     # this number (`umad.engine.embedding.facts.POOLINGS`) says how the rows are combined.
     pooling: int | None = None
+    # Rows of output of one decode; None for one of each sequence.
+    outputs: int | None = None
     # How positions are scaled, where that is not as the model's file says.
     rope: Rope = AS_IN_FILE
 

@@ -10,6 +10,7 @@ to the step thread.
 
 import ctypes
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +27,8 @@ from umad.engine.llamacpp.devices import Device, devices_of
 from umad.engine.llamacpp.header_copy import header_copy
 from umad.engine.llamacpp.llama_log import LlamaLog
 from umad.engine.llamacpp.llama_vocab import LlamaVocab
+from umad.engine.llamacpp.load_mode import load_mode
+from umad.engine.llamacpp.placement import Placement, overrides
 from umad.engine.llamacpp.rope_params import scale_positions
 
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
@@ -47,9 +50,9 @@ def start() -> None:
     lib.llama_backend_init()
 
 
-def listening() -> AbstractContextManager[list[str]]:
-    """Collect the lines that llama.cpp logs meanwhile."""
-    return _tap.listening()
+def listening(on_line: Callable[[str], None] | None = None) -> AbstractContextManager[list[str]]:
+    """Collect the lines that llama.cpp logs meanwhile, or call `on_line` with each as it comes."""
+    return _tap.listening(on_line)
 
 
 def without_vocabulary(path: Path, *, data_bytes: int) -> AbstractContextManager[Path | None]:
@@ -81,6 +84,7 @@ class Model(LlamaVocab):
         repack: bool = False,
         vocab_only: bool = False,
         weights: bool = True,
+        placement: Placement | None = None,
     ) -> None:
         """weights: False reads the header alone. Then nothing can be decoded, but a context writes
         to llama.cpp's log how much memory it would take, and takes only its sequences' states.
@@ -88,19 +92,12 @@ class Model(LlamaVocab):
         params = lib.llama_model_default_params()
         params.no_alloc = not weights
         params.n_gpu_layers = gpu_layers
-        params.load_mode = (
-            lib.LLAMA_LOAD_MODE_NONE
-            if not weights
-            else lib.LLAMA_LOAD_MODE_MMAP_MLOCK
-            if mmap and mlock
-            else lib.LLAMA_LOAD_MODE_MMAP
-            if mmap
-            else lib.LLAMA_LOAD_MODE_MLOCK
-            if mlock
-            else lib.LLAMA_LOAD_MODE_NONE
-        )
+        params.load_mode = load_mode(mmap=mmap and weights, mlock=mlock and weights)
         # Repacking is faster, but it makes a second copy of the weights (measured: 766 MB for 531).
         params.use_extra_bufts = repack
+        # llama.cpp reads this list while it opens the model, and not later.
+        places: Any = None if placement is None else overrides(libggml, placement)
+        params.tensor_buft_overrides = ctypes.cast(places, ctypes.c_void_p)
         params.vocab_only = vocab_only
         _tap.errors.clear()
         self.handle: Any = lib.llama_model_load_from_file(path.encode(), params)
@@ -224,7 +221,7 @@ class Context:
         params.n_ubatch = options.ubatch
         # A sequence has at most one row of logits. By default llama.cpp reserves one for each batch
         # row.
-        params.n_outputs_max = options.max_seqs
+        params.n_outputs_max = options.outputs or options.max_seqs
         if options.pooling is not None:
             params.embeddings = True
             params.pooling_type = options.pooling

@@ -6,7 +6,7 @@ Owner: the process, which has one; called by llama.cpp on whatever thread it log
 import ctypes
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 log = logging.getLogger("umad.engine.llamacpp.llama")
@@ -29,7 +29,7 @@ class LlamaLog:
         self.errors: deque[str] = deque(maxlen=_LAST_LINES)
         self._partial = ""
         self._level = 0
-        self._heard: list[str] | None = None
+        self._on_line: Callable[[str], None] | None = None
         # Kept for the life of the process, because llama.cpp holds the bare pointer.
         self.callback = _CALLBACK(self._on_text)
 
@@ -39,8 +39,8 @@ class LlamaLog:
         self._partial += text.decode("utf-8", "replace")
         *lines, self._partial = self._partial.split("\n")
         for line in lines:
-            if self._heard is not None:
-                self._heard.append(line)
+            if self._on_line is not None:
+                self._on_line(line)
             if self._level == _LEVEL_ERROR and not line.endswith(_OF_A_CUT):
                 self.errors.append(line.strip())
                 log.warning("%s", line)
@@ -54,11 +54,13 @@ class LlamaLog:
         return text or "llama.cpp gave no reason"
 
     @contextmanager
-    def listening(self) -> Iterator[list[str]]:
-        """Collect every line logged meanwhile, whatever its level. One listener at a time."""
+    def listening(self, on_line: Callable[[str], None] | None = None) -> Iterator[list[str]]:
+        """Collect every line logged meanwhile, whatever its level, or call `on_line` with each as
+        it comes. One listener at a time.
+        """
         heard: list[str] = []
-        self._heard = heard
+        self._on_line = on_line or heard.append
         try:
             yield heard
         finally:
-            self._heard = None
+            self._on_line = None

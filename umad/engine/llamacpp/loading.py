@@ -22,6 +22,7 @@ from umad.engine.llamacpp.fitting import Fitting, fit
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
 from umad.engine.llamacpp.opened_model import OpenedModel, window_of
 from umad.engine.llamacpp.parked_cells import can_park
+from umad.engine.llamacpp.placement import Placement
 from umad.engine.llamacpp.state_trial import StateLayout, try_states
 from umad.engine.llamacpp.warm_up import Observation, WarmUp
 from umad.engine.process import locked_bytes
@@ -103,6 +104,7 @@ def load(
         kv=fitting.kv,
         threads=fitting.context.threads,
         load_ms=(now_ns() - began_ns) / NS_PER_MS,
+        paged_bytes=fitting.paged_bytes,
     )
     generates = context.has_memory and fitting.header.own("attention.causal") is not False
     if not generates:
@@ -120,6 +122,7 @@ def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
             mmap=settings.mmap,
             mlock=settings.mlock,
             repack=settings.repack,
+            placement=Placement.of(settings),
         )
         context = Context(model, fitting.context)
     except LlamaError as error:
@@ -157,7 +160,7 @@ def _generator(
     """Load a model that generates: warm it up, measure its first steps, try what it can do."""
     options, model = opened.options, opened.model
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
-    warmup_ms = warm.first_ms()
+    warmup_ms = warm.first_ms(reads_all=fitting.reads_all)
     states = _states(opened, context, fitting)
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)

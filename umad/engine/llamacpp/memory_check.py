@@ -32,13 +32,17 @@ def check_memory(
     windows: WindowCache | None = None,
     is_full: bool = False,
     n_scratch: int = 0,
+    taken_bytes: int = 0,
 ) -> None:
     """Raise `ModelTooLarge`, with figures, when all of it cannot be in memory at once.
+
+    file_bytes: of the weights that have to be in memory. taken_bytes: what engines of other models
+    take.
 
     windows: cells apart from those that `kv_bytes` counts. is_full: the pool's cells have layers
     with a window, which could be smaller. n_scratch: how many of `n_seqs` are nobody's.
     """
-    room_bytes = MEMORY_SHARE * available_bytes
+    room_bytes = MEMORY_SHARE * available_bytes - taken_bytes
     other_bytes = file_bytes + kv_bytes + compute_bytes
 
     def own_bytes(n: int) -> int:
@@ -59,17 +63,20 @@ def check_memory(
     if own_bytes(n_seqs):
         able = (n for n in range(n_seqs, 0, -1) if other_bytes + own_bytes(n) <= room_bytes)
         most = next(able, 0) - n_scratch
-    if file_bytes > room_bytes:
+    if file_bytes > MEMORY_SHARE * available_bytes:
         advice = "choose a smaller model or quantisation"
+    elif file_bytes > room_bytes:
+        advice = "unload another model first"
     elif most > 0:
         advice = f"serve with --max-seqs {most}, or without it"
     elif is_full:
         advice = "serve with --swa-full off, a smaller --ctx-size or --kv-type q8"
     else:
         advice = "serve with a smaller --ctx-size or --kv-type q8"
+    others = f", of which other models take {mb(taken_bytes)}" if taken_bytes else ""
     raise ModelTooLarge(
         f"{path} needs {mb(file_bytes)} for weights and {mb(kv_bytes)} for "
-        f"{cells} cells of KV{more}; this machine has {mb(available_bytes)}: {advice}"
+        f"{cells} cells of KV{more}; this machine has {mb(available_bytes)}{others}: {advice}"
     )
 
 

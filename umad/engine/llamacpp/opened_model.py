@@ -49,6 +49,8 @@ class OpenedModel:
     kv: GgmlType
     threads: int
     load_ms: float
+    # Experts that stay in the file.
+    paged_bytes: int = 0
 
     @property
     def can_cut(self) -> bool:
@@ -160,6 +162,7 @@ class OpenedModel:
             state_bytes=memory.state_bytes,
             seq_bytes=memory.stream_bytes,
             context_bytes=memory.kept_bytes(n_seqs) + memory.working_bytes(n_seqs),
+            paged_bytes=self.paged_bytes,
             rope=self.rope.words(),
             text_tokens=stream.tokens,
             text_bound=stream.bound,

@@ -1,20 +1,22 @@
 """Chooses how many cells the pool has where nobody says: `ctx_size: auto`.
 
-A pool is there for texts that come. It should hold what agents send, and leave the machine to
-others while they do not:
+A pool is there for texts that come. It should hold the longest text that the model can read, and
+leave the machine to others:
 
-- 64k cells, or four texts as long as the model can read where that is less: as many as the fewest
-  streams a model gets. For these, all of the model may take three quarters of the memory, which is
-  also what macOS lets a GPU have.
-- More, up to those four texts and a million cells, within a quarter of the memory.
-- Fewer where not even 64k fit.
+- One text of the length that the model was trained on, but at least 64k cells, or four such texts
+  where these are fewer: as many as the fewest streams a model gets. For these cells, all models
+  together may take three quarters of the memory, which is also what macOS lets a GPU have.
+- More, up to four of those texts and a million cells, within a quarter of the memory.
+- Fewer where that does not fit, but at least 4k.
 
-Not: what a context of some size takes (`context_memory`), or a size that was asked for: that is
-given or refused (`fitting`). Pure.
+What engines of other models take, and what parking was promised, is not there to be had. Not: what
+a context of some size takes (`context_memory`), or a size that was asked for: that is given or
+refused (`fitting`). Pure.
 """
 
 from collections.abc import Callable
 
+from umad.engine.llamacpp.memory_check import MEMORY_SHARE
 from umad.engine.llamacpp.stream_count import FEW_STREAMS
 
 # Agents send 20,000 to 60,000 tokens.
@@ -39,15 +41,19 @@ def pool_cells(
     stream_tokens: int | None,
     weights_bytes: int,
     available_bytes: int,
+    taken_bytes: int = 0,
+    park_bytes: int = 0,
 ) -> int:
     """The cells of a pool that nobody chose a size for.
 
     trained_tokens: the longest text the model can read, 0 where its file does not say.
     stream_tokens: the longest text that was asked for; the pool holds it, whatever it takes.
+    taken_bytes: memory of the other models' engines. park_bytes: what was asked for parking.
     """
     most = min(MOST_CELLS, FEW_STREAMS * trained_tokens) if trained_tokens else GOOD_CELLS
-    good = min(GOOD_CELLS, most)
-    room_bytes = int(MODEL_SHARE * available_bytes) - weights_bytes
+    good = min(max(GOOD_CELLS, trained_tokens), most)
+    parked_bytes = int(MEMORY_SHARE * available_bytes) - park_bytes
+    room_bytes = min(int(MODEL_SHARE * available_bytes), parked_bytes) - taken_bytes - weights_bytes
     share_bytes = min(room_bytes, int(POOL_SHARE * available_bytes))
     if context_bytes(good) > room_bytes:
         chosen = _between(min(_FEWEST_CELLS, good), good, context_bytes, room_bytes)

@@ -44,9 +44,11 @@ class WarmUp:
         self._most_rows = min(n_streams, options.batch)
         self._token = max(model.bos, 0)
 
-    def first_ms(self) -> float:
-        """Milliseconds of the first decode, which pages in every weight."""
-        self._context.set_warmup(True)
+    def first_ms(self, *, reads_all: bool = True) -> float:
+        """Milliseconds of the first decode, which pages in every weight. reads_all: those of all
+        experts, too; where memory has no room for them, the first would be gone with the last.
+        """
+        self._context.set_warmup(reads_all)
         warmup_ms = self._run(1, 0)
         self._context.set_warmup(False)
         return warmup_ms
