@@ -15,7 +15,7 @@ STAMP_BROWSER := $(VENV)/.installed-browser
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table bench bench-check soak config dist dist-test release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config dist dist-test release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ zoo-test: $(STAMP) ## every architecture llama.cpp runs, through the daemon (mak
 
 zoo-table: $(STAMP) ## write what llama.cpp allocates for each of them: after a new llama.cpp
 	$(BIN)/python -m tests.zoo.table
+
+estimate-table: $(STAMP) ## print what is estimated for every shape beside what a load then holds
+	$(BIN)/python -m tests.engine.estimate_table
 
 window-table: $(STAMP) ## what contexts of Gemma 3, Gemma 4 and gpt-oss take, beside llama-server's
 	$(BIN)/python -m tests.engine.window_table

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from umad.asker import Asker
 from umad.conversation import ChatMessage, ChatOptions, ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
+from umad.estimate import MemoryEstimate
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
 
 
@@ -196,6 +197,17 @@ class Service(Protocol):
 
     async def unload(self, model: str) -> None:
         """Stop a model's engine; its running requests fail."""
+        ...
+
+    async def estimate(
+        self,
+        model: str,
+        *,
+        ctx_size: int | None = None,
+        max_seqs: int | None = None,
+        kv_type: str | None = None,
+    ) -> MemoryEstimate:
+        """Reckon the memory that a model would take, without loading it."""
         ...
 
     async def models(self) -> Sequence[Mapping[str, Any]]:

@@ -27,11 +27,21 @@ from umad.errors import (
     UnknownRequest,
     UnsupportedVersion,
 )
+from umad.estimate import MemoryEstimate
 from umad.protocol.errors import ForeignError, error_of
 from umad.protocol.messages import Ping, Request, Tokenize, encode_error, encode_result
 from umad.request import GenerateRequest
 
 Ask = Callable[[AsyncClient], Awaitable[Any]]
+ESTIMATE = MemoryEstimate(
+    path="/m.gguf",
+    architecture="llama",
+    ctx_tokens=256,
+    trained_tokens=4096,
+    n_streams=1,
+    kv_type="F16",
+    weights_bytes=10,
+)
 
 
 def answering(*values: Any) -> Callable[[Peer], Awaitable[None]]:
@@ -61,6 +71,7 @@ def answering(*values: Any) -> Callable[[Peer], Awaitable[None]]:
         (lambda client: client.set_priority("chat", "background"), 2, 2),
         (lambda client: client.load("m.gguf"), {"name": "m"}, {"name": "m"}),
         (lambda client: client.unload("m"), None, None),
+        (lambda client: client.estimate("m", ctx_size=256), ESTIMATE.as_map(), ESTIMATE),
         (lambda client: client.models(), [{"name": "m"}], [{"name": "m"}]),
         (lambda client: client.sessions(), [], []),
         (lambda client: client.metrics(), {"p95_ms": 1.5}, {"p95_ms": 1.5}),
@@ -85,6 +96,7 @@ def test_every_question_gets_its_answer(path: str, ask: Ask, answer: Any, wanted
         (lambda client: client.set_priority("chat", "background"), True),
         (lambda client: client.metrics(), None),
         (lambda client: client.models(), [1]),
+        (lambda client: client.estimate("m"), {"path": "/m.gguf"}),
     ],
 )
 def test_an_answer_of_the_wrong_shape_is_refused(path: str, ask: Ask, answer: Any) -> None:

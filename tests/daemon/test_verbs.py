@@ -1,12 +1,15 @@
 """Questions and orders beside streams: tokens, sessions, priority, metrics, ping."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 from tests.daemon.house import Serve, asks, run, until
 from umad.config import AppRule
 from umad.conversation import ChatMessage
 from umad.protocol.messages import (
     Detokenize,
+    Estimate,
     Metrics,
     Ping,
     Priority,
@@ -14,7 +17,7 @@ from umad.protocol.messages import (
     Sessions,
     Tokenize,
 )
-from umad.service import Accepted
+from umad.service import Accepted, Failed
 from umad.testing import FakeModel
 
 
@@ -39,6 +42,38 @@ def test_a_chat_is_rendered_by_the_engine_and_its_template_told(serve: Serve) ->
             assert await wire.ask(Render(id=1)) == {"template": "{{ messages }}"}
             rendered = await wire.ask(Render(id=2, messages=turns))
             assert (rendered["text"], rendered["ids"]) == ("a bb", [1, 2])
+
+    run(test())
+
+
+def test_an_estimate_is_reckoned_beside_what_other_models_take(
+    serve: Serve, nano_path: Path
+) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            wire = await house.connect()
+
+            found = await wire.ask(Estimate(id=1, model="nano", ctx_size=8192, max_seqs=4))
+            refused = await wire.ask(Estimate(id=2, model="/nowhere/model.gguf"))
+
+        assert found["path"] == str(nano_path)
+        assert (found["n_streams"], found["fits"]) == (4, True)
+        assert found["total_bytes"] > found["cells_bytes"] > 8192 * found["token_bytes"]
+        assert isinstance(refused, Failed)
+        assert refused.code == "model_load_failed"
+
+    run(test())
+
+
+def test_an_estimate_with_figures_that_no_option_takes_is_refused(serve: Serve) -> None:
+    async def test() -> None:
+        async with serve(FakeModel()) as house:
+            wire = await house.connect()
+            for field, value in (("ctx_size", 1), ("max_seqs", 500), ("kv_type", "q3")):
+                asked: dict[str, Any] = {field: value}
+                refused = await wire.ask(Estimate(id=1, model="nano", **asked))
+                assert isinstance(refused, Failed)
+                assert (refused.code, refused.field) == ("bad_request", field)
 
     run(test())
 

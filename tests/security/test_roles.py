@@ -19,7 +19,7 @@ from umad.gateway.dialects import ENDPOINTS
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.openapi import docs_of
 from umad.protocol import requests
-from umad.protocol.messages import Cancel, Ping, Unload
+from umad.protocol.messages import Cancel, Estimate, Ping, Unload
 from umad.protocol.requests import Asking
 from umad.request import GenerateRequest, SamplingParams
 
@@ -49,6 +49,7 @@ ROUTES: dict[str, str] = {
     "POST /generate": ANYBODY,
     "POST /load": ANYBODY,
     "POST /unload": ADMINS,
+    "POST /estimate": ADMINS,
     "POST /priority": OWN,
     "POST /cancel": OWN,
     "POST /forget": OWN,
@@ -147,7 +148,7 @@ def test_a_verb_that_nobody_has_decided_about_is_for_admins() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind, reach in REACH.items() if reach == "admin"])
 def test_a_user_is_refused_what_is_for_admins(kind: type) -> None:
-    given: dict[str, Any] = {"model": "nano"} if kind is Unload else {}
+    given: dict[str, Any] = {"model": "nano"} if kind in (Estimate, Unload) else {}
     with pytest.raises(Refused):
         admit(kind(id=1, asker=USER, **given))
 

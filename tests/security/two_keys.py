@@ -44,6 +44,7 @@ BODIES: dict[str, Any] = {
     "POST /generate": {"prompt": "one", "max_tokens": 2, "stream": False},
     "POST /load": {"model": "nano"},
     "POST /unload": {"model": "no-such-model"},
+    "POST /estimate": {"model": "no-such-model"},
     "POST /priority": {"target": "r999999", "lane": "background"},
     "POST /cancel": {"request": "r999999"},
     "POST /forget": {"session": "never-there"},

@@ -7,13 +7,14 @@ of its own, because it makes its commands from a table.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from umad.cli.agents import AGENTS
 from umad.cli.exits import NearestGroup
 from umad.cli.flags import FLAGGED, GATEWAY, option_flags
+from umad.config import KvType
 from umad.configuration.meanings import IPC_WORDS
 
 DEFAULT_GATEWAY = "127.0.0.1:8080"
@@ -233,6 +234,32 @@ def unload(model: str, socket: str | None) -> None:
     work(model, socket)
 
 
+@click.command()
+@click.argument("model")
+@click.option("--ctx", "ctx_size", type=click.IntRange(256, 2**24), help="KV cells of the pool.")
+@click.option("--seqs", "max_seqs", type=click.IntRange(1, 256), help="Streams at once.")
+@click.option("--kv-type", type=click.Choice(get_args(KvType)), help="Type of the KV cells.")
+@click.option(
+    "--mmproj",
+    "projector",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Count a projector's weights, too.",
+)
+@file_option
+@socket_option
+@json_option
+def estimate(**given: Any) -> int:
+    """Show the memory that MODEL would take, part by part, and how many tokens would fit.
+
+    Nothing is loaded. What is not given is as `umad serve` would have it. Exit 1 where a load would
+    be refused.
+    """
+    from umad.cli.estimate import estimate as work
+
+    return work(**given)
+
+
 # -- settings --------------------------------------------------------------------------------------
 
 
@@ -281,5 +308,6 @@ COMMANDS: tuple[click.Command, ...] = (
     metrics,
     load,
     unload,
+    estimate,
     config,
 )

@@ -208,6 +208,7 @@ class AsyncClient:
     set_priority = _asks(verbs.set_priority)
     load = _asks(verbs.load)
     unload = _asks(verbs.unload)
+    estimate = _asks(verbs.estimate)
     models = _asks(verbs.models)
     sessions = _asks(verbs.sessions)
     forget = _asks(verbs.forget)

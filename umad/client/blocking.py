@@ -250,6 +250,7 @@ class Client:
     set_priority = _asks(verbs.set_priority)
     load = _asks(verbs.load)
     unload = _asks(verbs.unload)
+    estimate = _asks(verbs.estimate)
     models = _asks(verbs.models)
     sessions = _asks(verbs.sessions)
     forget = _asks(verbs.forget)

@@ -7,6 +7,7 @@ from umad.client.rows import Row
 from umad.conversation import ChatPrompt
 from umad.embedding import Embeddings, Ranking
 from umad.errors import ProtocolViolation
+from umad.estimate import MemoryEstimate
 from umad.protocol.embed_fields import embeddings_of, ranking_of
 
 R = TypeVar("R", bound=Row)
@@ -61,6 +62,14 @@ def as_facts(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise _wrong("a map")
     return value
+
+
+def as_estimate(value: Any) -> MemoryEstimate:
+    """An estimate."""
+    try:
+        return MemoryEstimate.from_map(as_facts(value))
+    except TypeError as error:
+        raise _wrong("a map of an estimate") from error
 
 
 def as_rows(kind: type[R]) -> Callable[[Any], list[R]]:

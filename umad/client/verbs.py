@@ -25,6 +25,7 @@ from umad.client.results import (
     as_chat_prompt,
     as_count,
     as_embeddings,
+    as_estimate,
     as_ids,
     as_nothing,
     as_pieces,
@@ -37,6 +38,7 @@ from umad.client.turns import Turn
 from umad.conversation import ChatMessage, ChatOptions, ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Input, Ranking, RerankRequest
 from umad.errors import ProtocolViolation
+from umad.estimate import MemoryEstimate
 from umad.protocol import messages
 from umad.request import GenerateRequest
 from umad.service import GenerationEvent, Tokens
@@ -268,6 +270,28 @@ def load(model: str) -> Question[ModelRow]:
 def unload(model: str) -> Question[None]:
     """Stop a model's engine; its running requests fail. Raises `UnknownModel`."""
     return Question(message=lambda id_: messages.Unload(id=id_, model=model), read=as_nothing)
+
+
+def estimate(
+    model: str,
+    *,
+    ctx_size: int | None = None,
+    max_seqs: int | None = None,
+    kv_type: str | None = None,
+) -> Question[MemoryEstimate]:
+    """Reckon the memory that a model would take, without loading it. What is None is as the
+    daemon's settings have it.
+
+    Raises `UnknownModel` or `ModelLoadFailed`; a model that is too large has an estimate that says
+    so.
+    """
+    return Question(
+        message=lambda id_: messages.Estimate(
+            id=id_, model=model, ctx_size=ctx_size, max_seqs=max_seqs, kv_type=kv_type
+        ),
+        read=as_estimate,
+        wait="load",
+    )
 
 
 def models() -> Question[list[ModelRow]]:

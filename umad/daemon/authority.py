@@ -3,7 +3,7 @@
     anybody   generate, chat, embed, rerank, tokenize, detokenize, render, models, load,
               ping
     own       cancel, priority, sessions, forget, logits.attach, logits.choose: of one's own only
-    admin     unload, metrics
+    admin     unload, estimate, metrics
 
 A user gets less of the "anybody" row than an admin: `models` without files, processes and others'
 work (`umad.daemon.listing`), `load` only by the names in `umad.daemon.names`, lanes up to the
@@ -39,6 +39,7 @@ REACH: Mapping[type, Reach] = {
     messages.AttachLogits: "own",
     messages.ChooseToken: "own",
     messages.Unload: "admin",
+    messages.Estimate: "admin",
     messages.Metrics: "admin",
 }
 # Joins an owner and its name for a session. No owner contains this character.

@@ -35,6 +35,7 @@ from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.embeddings import EmbeddingRequests
 from umad.daemon.engine_process import Launcher
+from umad.daemon.estimates import Estimates
 from umad.daemon.fanout import Fanout
 from umad.daemon.forgetting import Forgetting
 from umad.daemon.identity import LaneRules
@@ -198,6 +199,7 @@ class Daemon:
                 saved=SavedSessions(_folder(settings.engine.session_dir)),
                 next_rid=lambda: next(self._completions.rids),
             ),
+            estimates=Estimates(settings, self._supervisor),
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             clock=clock,
@@ -258,6 +260,11 @@ class Daemon:
         )
 
     async def _load_models(self) -> None:
+        if self._settings.engine.ctx_size is None:
+            # A pool is as large as memory allows beside the models before it.
+            for model in self._settings.models:
+                await asyncio.shield(self._supervisor.start(model).loaded)
+            return
         engines = [self._supervisor.start(model) for model in self._settings.models]
         await asyncio.gather(*(asyncio.shield(engine.loaded) for engine in engines))
 

@@ -13,6 +13,7 @@ from umad.conversation import to_json
 from umad.daemon.authority import admit, told_to
 from umad.daemon.completions import Completions
 from umad.daemon.embeddings import EmbeddingRequests
+from umad.daemon.estimates import Estimates
 from umad.daemon.forgetting import Forgetting
 from umad.daemon.listing import describe_embedding, describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
@@ -38,6 +39,7 @@ class DaemonVerbs:
         clock: Clock,
         embeddings: EmbeddingRequests,
         forgetting: Forgetting,
+        estimates: Estimates,
     ) -> None:
         # Set to True once no new work may begin.
         self.draining = False
@@ -45,6 +47,7 @@ class DaemonVerbs:
         self._completions = completions
         self._embeddings = embeddings
         self._forgetting = forgetting
+        self._estimates = estimates
         self._scorecard = scorecard
         self._memory = memory
         self._readers = LogitsReaders(completions=completions, scorecard=scorecard, clock=clock)
@@ -120,6 +123,9 @@ class DaemonVerbs:
             case messages.Load():
                 self._check_open()
                 session.answer_later(request.id, self._load(request.model, asker))
+            case messages.Estimate():
+                self._check_open()
+                session.answer_later(request.id, self._estimates.estimate(request, asker))
             case messages.Unload():
                 session.answer_later(request.id, self._supervisor.unload(request.model))
 

@@ -7,11 +7,12 @@ Not: checking that an id is free, or that a model is known.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 
 from umad.asker import Asker
+from umad.config import KvType
 from umad.constraint import Constraint
 from umad.conversation import ChatMessage, ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
@@ -124,6 +125,17 @@ def _cancel(*, id: RequestId, asker: Asker | None = None, **values: Any) -> requ
     return requests.Cancel(id=id, asker=asker, **values)
 
 
+def _estimate(*, id: RequestId, asker: Asker | None = None, **values: Any) -> requests.Estimate:
+    for name, (least, most) in _ESTIMATE_RANGES.items():
+        value = values.get(name)
+        if value is not None and not least <= value <= most:
+            raise BadRequest(f"{name} must be from {least} to {most}", field=name)
+    kinds = get_args(KvType)
+    if values.get("kv_type", kinds[0]) not in kinds:
+        raise BadRequest(f"kv_type must be one of {', '.join(kinds)}", field="kv_type")
+    return requests.Estimate(id=id, asker=asker, **values)
+
+
 def _forget(*, id: RequestId, asker: Asker | None = None, **values: Any) -> requests.Forget:
     if ("session" in values) == bool(values.get("all")):
         raise BadRequest("forget names a session, or has all: true", field="session")
@@ -148,6 +160,8 @@ def _rerank(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Requ
     return requests.Rerank(id=id, asker=asker, request=request)
 
 
+# As the options of the same names.
+_ESTIMATE_RANGES = {"ctx_size": (256, 2**24), "max_seqs": (1, 256)}
 _MODEL: Mapping[str, FieldReader] = {"model": fields.read_model}
 _WORK: Mapping[str, FieldReader] = {
     **_MODEL,
@@ -222,6 +236,16 @@ KINDS: Mapping[str, RequestKind] = {
     ),
     "load": RequestKind(readers=_MODEL, required=("model",), build=requests.Load),
     "unload": RequestKind(readers=_MODEL, required=("model",), build=requests.Unload),
+    "estimate": RequestKind(
+        readers={
+            "ctx_size": fields.read_integer,
+            "max_seqs": fields.read_integer,
+            "kv_type": fields.read_text,
+            **_MODEL,
+        },
+        required=("model",),
+        build=_estimate,
+    ),
     "models": RequestKind(readers={}, build=requests.Models),
     "sessions": RequestKind(readers={}, build=requests.Sessions),
     "forget": RequestKind(

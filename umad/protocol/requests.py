@@ -132,6 +132,18 @@ class Unload(Asking):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate(Asking):
+    """Reckon the memory of a model without loading it. Result: a map of its parts
+    (`umad.estimate`). What is None is as the daemon's settings have it.
+    """
+
+    model: str
+    ctx_size: int | None = None
+    max_seqs: int | None = None
+    kv_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Models(Asking):
     """Result: every loaded or loading model with its facts."""
 
@@ -200,6 +212,7 @@ Request = (
     | Priority
     | Load
     | Unload
+    | Estimate
     | Models
     | Sessions
     | Forget
@@ -222,6 +235,7 @@ TYPE_NAMES: dict[type, str] = {
     Priority: "priority",
     Load: "load",
     Unload: "unload",
+    Estimate: "estimate",
     Models: "models",
     Sessions: "sessions",
     Forget: "forget",

@@ -2,6 +2,7 @@
 
 from pydantic import ConfigDict, Field, StrictInt
 
+from umad.config import KvType
 from umad.gateway.bodies.base import Body
 from umad.gateway.bodies.openai_chat import ChatTurn
 from umad.gateway.bodies.sampling import SamplingFields
@@ -27,6 +28,14 @@ class ModelBody(Body):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(min_length=1, max_length=4096)
+
+
+class EstimateBody(ModelBody):
+    """POST /estimate. What is left out is as the daemon's settings have it."""
+
+    ctx_size: int | None = Field(None, ge=256, le=2**24)
+    max_seqs: int | None = Field(None, ge=1, le=256)
+    kv_type: KvType | None = None
 
 
 class PriorityBody(Body):

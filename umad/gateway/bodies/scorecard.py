@@ -69,6 +69,18 @@ class ScorecardAnswer(Section):
     models: dict[str, Section]
 
 
+class EstimateAnswer(BaseModel):
+    """POST /estimate: bytes of the parts, by name; `umad.estimate` says what each is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    total_bytes: int
+    fits: bool
+    fitting: str
+    refused: str
+    most_tokens: int
+
+
 class LoadedAnswer(BaseModel):
     """POST /load: the model's facts; each kind of model adds more."""
 

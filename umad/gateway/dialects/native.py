@@ -1,4 +1,4 @@
-"""Serves umad's own endpoints: /generate, /load, /unload, /priority, /cancel, /forget,
+"""Serves umad's own endpoints: /generate, /load, /unload, /estimate, /priority, /cancel, /forget,
 /status, /health, /diag.
 
 Errors have OpenAI's shape. Not: /metrics (`dialects.metrics`).
@@ -24,8 +24,15 @@ from umad.gateway.bodies.answers import (
     Status,
     Unloaded,
 )
-from umad.gateway.bodies.native import CancelBody, ForgetBody, GenerateBody, ModelBody, PriorityBody
-from umad.gateway.bodies.scorecard import LoadedAnswer
+from umad.gateway.bodies.native import (
+    CancelBody,
+    EstimateBody,
+    ForgetBody,
+    GenerateBody,
+    ModelBody,
+    PriorityBody,
+)
+from umad.gateway.bodies.scorecard import EstimateAnswer, LoadedAnswer
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.dialects.openai.turns import turns_of
 from umad.gateway.endpoint import Endpoint
@@ -94,6 +101,17 @@ async def _load(call: GatewayCall) -> ASGIApp:
     facts = await call.service.load(await call.local(model) or model)
     call.shared.models.forget()
     return answer(dict(facts))
+
+
+async def _estimate(call: GatewayCall) -> ASGIApp:
+    body = call.body(EstimateBody)
+    found = await call.service.estimate(
+        await call.local(body.model) or body.model,
+        ctx_size=body.ctx_size,
+        max_seqs=body.max_seqs,
+        kv_type=body.kv_type,
+    )
+    return answer(found.as_map())
 
 
 async def _unload(call: GatewayCall) -> ASGIApp:
@@ -189,6 +207,15 @@ ENDPOINTS = (
         streams=sse.EVENTS,
     ),
     _native("POST", "/load", _load, "Load a model", body=ModelBody, answer=LoadedAnswer),
+    _native(
+        "POST",
+        "/estimate",
+        _estimate,
+        "Reckon the memory of a model",
+        body=EstimateBody,
+        answer=EstimateAnswer,
+        for_admins=True,
+    ),
     _native(
         "POST",
         "/unload",

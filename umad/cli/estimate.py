@@ -1,0 +1,109 @@
+"""Runs `umad estimate MODEL`: the memory of a model, part by part, without loading it.
+
+It needs no daemon. Where one runs, what its models take is taken into account, as it would be at a
+load.
+"""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from umad.cli.connect import call
+from umad.cli.printed import printable
+from umad.cli.tables import open_console, plain_table
+from umad.config import KvType, Settings
+from umad.configuration.sources import load
+from umad.daemon.names import ModelFile, ModelNames, find_model_file
+from umad.engine.estimates import Estimating
+from umad.engine.launch import EngineOptions
+from umad.errors import UmadError
+from umad.estimate import MemoryEstimate, bytes_words, engine_bytes
+from umad.exit_codes import DONE, FAILED
+
+
+def estimate(
+    model: str,
+    ctx_size: int | None,
+    max_seqs: int | None,
+    kv_type: KvType | None,
+    projector: Path | None,
+    path: Path | None,
+    socket: str | None,
+    as_json: bool,
+) -> int:
+    """Show the memory that MODEL would take, part by part, and how many tokens would fit."""
+    settings = load(environ=os.environ, path=path).settings
+    file = _file(model, settings)
+    asked: dict[str, Any] = {"ctx_size": ctx_size, "max_seqs": max_seqs, "kv_type": kv_type}
+    given = {name: value for name, value in asked.items() if value is not None}
+    options = EngineOptions.of(settings, name=file.name, path=str(file.path))
+    options = replace(
+        options,
+        engine=replace(options.engine, **given),
+        taken_bytes=_taken_bytes(socket, besides=file.name),
+    )
+    found = Estimating(options, projector=projector and projector.absolute()).wait()
+    if as_json:
+        click.echo(json.dumps(found.as_map()))
+    else:
+        _print(file.name, found)
+    return DONE if found.fits else FAILED
+
+
+def _file(model: str, settings: Settings) -> ModelFile:
+    """The file of a path, or of a name that the configuration knows."""
+    names = ModelNames(settings.models, settings.model_folders)
+    return names.find(model) or find_model_file(model)
+
+
+def _taken_bytes(socket: str | None, *, besides: str) -> int:
+    """What the models of a running daemon take; 0 where none runs."""
+    try:
+        rows = call(socket, lambda client: client.models())
+    except UmadError:
+        return 0
+    return sum(engine_bytes(row) for row in rows if row.get("name") != besides)
+
+
+def _print(name: str, found: MemoryEstimate) -> None:
+    click.echo(f"{printable(name)}: {found.fitting}")
+    table = plain_table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for part in found.parts:
+        table.add_row(part.name, bytes_words(part.n_bytes), part.words)
+    table.add_row("total", bytes_words(found.total_bytes), _machine_words(found))
+    for row in _besides(found):
+        table.add_row(*row)
+    open_console().print(table)
+    if found.refused:
+        click.echo(f"umad: it would be refused: {printable(found.refused)}", err=True)
+
+
+def _machine_words(found: MemoryEstimate) -> str:
+    taken = f", other models {bytes_words(found.taken_bytes)}" if found.taken_bytes else ""
+    return f"this machine has {bytes_words(found.machine_bytes)}{taken}"
+
+
+def _besides(found: MemoryEstimate) -> list[tuple[str, str, str]]:
+    """Rows that are not part of the total."""
+    rows = []
+    if found.park_bytes:
+        rows.append(("parking", bytes_words(found.park_bytes), "at most, for texts at rest"))
+    if found.paged_bytes:
+        rows.append(("in the file", bytes_words(found.paged_bytes), "experts, read as used"))
+    if found.resident_bytes is not None:
+        rows.append(
+            (
+                "in memory now",
+                bytes_words(found.resident_bytes),
+                "of the weights, by whoever read them",
+            )
+        )
+    rows.append(("most", f"{found.most_tokens:,}", f"tokens, with {found.n_streams} streams"))
+    return rows

@@ -1,0 +1,52 @@
+"""Answers `estimate`: the memory that a model would take beside those that are loaded.
+
+llama.cpp is asked in a process of its own (`umad.engine.estimates`), which a thread of the loop's
+pool waits for. Owner: the daemon's event loop.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from umad.asker import Asker
+from umad.config import Settings
+from umad.daemon.supervisor import Supervisor
+from umad.engine.estimates import Estimating
+from umad.engine.launch import EngineOptions
+from umad.protocol.messages import Estimate
+
+# Each takes a core for half a second.
+MOST_AT_ONCE = 2
+
+
+class Estimates:
+    """The estimates of one daemon."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def estimate(self, request: Estimate, asker: Asker) -> Mapping[str, Any]:
+        """The estimate as a map. Raises `UnknownModel` or `ModelLoadFailed`."""
+        file = self._supervisor.file(request.model, asker)
+        asked = {
+            "ctx_size": request.ctx_size,
+            "max_seqs": request.max_seqs,
+            "kv_type": request.kv_type,
+        }
+        given: dict[str, Any] = {name: one for name, one in asked.items() if one is not None}
+        options = EngineOptions.of(self._settings, name=file.name, path=str(file.path))
+        options = replace(
+            options,
+            engine=replace(options.engine, **given),
+            taken_bytes=self._supervisor.taken_bytes(besides=file.name),
+        )
+        async with self._turns:
+            estimating = Estimating(options)
+            try:
+                return (await asyncio.to_thread(estimating.wait)).as_map()
+            finally:
+                # Whoever asked may have gone; the thread then ends at once.
+                estimating.kill()
