@@ -16,6 +16,7 @@ from umad.cli.exits import NearestGroup
 from umad.cli.flags import FLAGGED, GATEWAY, option_flags
 from umad.config import KvType
 from umad.configuration.meanings import IPC_WORDS
+from umad.quantization import QuantizeWish
 
 DEFAULT_GATEWAY = "127.0.0.1:8080"
 
@@ -260,6 +261,31 @@ def estimate(**given: Any) -> int:
     return work(**given)
 
 
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--type",
+    "wish",
+    type=click.Choice(get_args(QuantizeWish)),
+    default="auto",
+    show_default=True,
+    help="auto takes the largest that fits this machine with 32,768 tokens.",
+)
+@click.option("--dry-run", is_flag=True, help="Say how large the file would be, and end.")
+@click.option("--again", is_flag=True, help="Take a SOURCE that is quantized already.")
+@json_option
+def quantize(**given: Any) -> None:
+    """Write a smaller copy of the F16, BF16 or F32 model SOURCE to TARGET.
+
+    TARGET is named after SOURCE and the type, unless it is given. It gets its name only after it
+    was loaded and has read a short text nearly as well as SOURCE.
+    """
+    from umad.cli.quantize import quantize as work
+
+    work(**given)
+
+
 # -- settings --------------------------------------------------------------------------------------
 
 
@@ -309,5 +335,6 @@ COMMANDS: tuple[click.Command, ...] = (
     load,
     unload,
     estimate,
+    quantize,
     config,
 )

@@ -29,6 +29,7 @@ from umad.engine.llamacpp.llama_log import LlamaLog
 from umad.engine.llamacpp.llama_vocab import LlamaVocab
 from umad.engine.llamacpp.load_mode import load_mode
 from umad.engine.llamacpp.placement import Placement, overrides
+from umad.engine.llamacpp.quantize_call import QuantizeParams, call_quantizer
 from umad.engine.llamacpp.rope_params import scale_positions
 
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
@@ -69,6 +70,13 @@ def build() -> str:
     """The binding's version, and the features that the library was built for."""
     features: bytes = lib.llama_print_system_info()
     return f"{metadata.version('llama-cpp-python')}; {features.decode('utf-8', 'replace').strip()}"
+
+
+def quantize(source: Path, target: Path, asked: QuantizeParams) -> None:
+    """Write `source` to `target` in another type. Releases the GIL. Raises `LlamaError`."""
+    _tap.errors.clear()
+    if not call_quantizer(lib, source, target, asked):
+        raise LlamaError(_tap.reason())
 
 
 class Model(LlamaVocab):
