@@ -1,7 +1,7 @@
 """Runs the command line: words to service calls, events to text, errors to a line and an exit code.
 
-Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `config` and
-those that look at models on the disk is one more client of the socket.
+Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `config`, `estimate`,
+`quantize` and those that look at models on the disk is one more client of the socket.
 
     app          the root command, and `main`        commands   every command's words and help;
                                                      model_commands: those about models on the disk
@@ -16,6 +16,7 @@ those that look at models on the disk is one more client of the socket.
     running      ps, cancel, priority, forget                models     load, unload
     here         the library of this machine         stored     ls, show, rm, cp, verify
     search       search                              pull       pull
+    estimate     estimate                            quantize   quantize
     metrics      metrics                             config     config show, check, example
     bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen

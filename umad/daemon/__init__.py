@@ -17,6 +17,7 @@ continues each stream where it stopped.
     app_shares     bounds what one app may have, so that the rest is left to the others
     completions    every live request: accepted, cancelled, moved, paused, ended
     forgetting     deletes a session wherever it is kept
+    estimates      the memory that a model would take beside those that are loaded
     saved_sessions  removes files of sessions, also those of models that are not loaded
     embeddings     requests to embed and to rerank, each one call to its engine
     generation     one request; journal: its completions and every token they have

@@ -27,6 +27,10 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
                   host memory, and checkpoints of states) and execution (plans carried out)
     llamacpp/     llama.cpp behind that seam
     facts         ModelFacts: what `EngineReady` tells of a model
+    errand        work on a model's file in a process of its own, that may die or be killed
+    estimates     asks for the memory of a model; quantizer: writes a smaller copy of its file.
+                  Both are importable without a backend
+    residency     how much of a file is in memory
     vocab         Vocabulary: text to ids and back
     mail/         messages in and out
     chats/        messages to a prompt, by the model's template

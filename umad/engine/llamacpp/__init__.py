@@ -4,6 +4,7 @@ Opening a file, in this order:
 
     backend          LlamaBackend, LlamaModel: what the seam asks for
     fitting          decides from a model's headers whether it can be served here
+    settling         settles the shape of its context: cells, streams, windows
     context_memory   the memory a context takes, by llama.cpp's own account
     header_copy      a model's header alone, for asking what a context takes
     memory_check     holds that against the machine's memory
@@ -27,12 +28,19 @@ Serving:
     embedder         Embedder: texts to vectors, in a context of its own
     abort_flag       the switch that ends a running decode
 
+Work on files, in processes of their own:
+
+    estimating       the memory of a model, part by part, without a weight
+    quantizing       sizes told, files quantized; quantize_call: one call of the quantizer
+    perplexity       how surprised a model is by a short text
+
 The library:
 
     llama            models and contexts; with llama_vocab (vocabularies) the only importer
     llama_log        its log lines; devices: what it can compute on
     context_options  the shape of a context; kv_types: our names for ggml's types; rope_params: how
                      positions are scaled, in llama.cpp's own words
+    placement        which tensors lie in which memory; load_mode: how a file's weights are read
 
 Owner: the main thread opens, the step thread uses.
 """
