@@ -116,7 +116,7 @@ def decode_threads() -> int:
     at each of a graph's barriers.
     """
     if sys.platform == "darwin":
-        fast = _sysctl("hw.perflevel0.physicalcpu")
+        fast = sysctl_number("hw.perflevel0.physicalcpu")
         if fast:
             return fast
     allowed = psutil.cpu_count(logical=True) or 1
@@ -147,7 +147,8 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _sysctl(name: str) -> int | None:
+def sysctl_number(name: str) -> int | None:
+    """A 32-bit number of sysctl(3), on macOS; None where there is no such one."""
     value, size = ctypes.c_int32(), ctypes.c_size_t(4)
     failed = ctypes.CDLL(None).sysctlbyname(
         name.encode(), ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)
