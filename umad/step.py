@@ -99,6 +99,16 @@ class StateDrop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostLimit:
+    """Hold at most so many bytes of host memory for copies, in use or not."""
+
+    capacity_bytes: int
+    # Memory that a copy gave back may be kept for the next one. Where the machine is short of
+    # memory, it goes back to the system at once.
+    keeps_spare: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSave:
     """Write the cells that are parked under `key` to the file of `session`, while steps go on, and
     the checkpoints `states` with them."""
@@ -150,7 +160,7 @@ class DiskDone:
 
 SessionOp = SessionSave | SessionFetch | SessionForget
 StateOp = StateSave | StateLoad | StateDrop
-MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop | StateOp | SessionOp
+MemoryOp = SeqCopy | SeqTrim | SeqPark | SeqRestore | ParkDrop | StateOp | SessionOp | HostLimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

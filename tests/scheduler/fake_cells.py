@@ -14,6 +14,7 @@ from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.memory.windows import Window
 from umad.step import (
     DiskDone,
+    HostLimit,
     HouseKept,
     ParkDrop,
     SeqCopy,
@@ -52,6 +53,7 @@ class FakeCells:
     begins: dict[int, int] = field(default_factory=dict)
     shape: ParkShape = PARKING
     n_cells: int = N_CELLS
+    host_limit: HostLimit | None = None
     disk: "FakeDisk" = field(default_factory=lambda: FakeDisk())
 
     def used(self) -> int:
@@ -84,6 +86,8 @@ class FakeCells:
                     n_bytes += self.move_state(op)
                 case ParkDrop():
                     self.slabs.pop(op.key, None)
+                case HostLimit():
+                    self.host_limit = op
                 case SessionSave():
                     slabs = [] if op.key in failed else self.lend(op)
                     self.disk.writing.append((op, slabs, self.lend_states(op)))

@@ -241,6 +241,16 @@ class SchedulerMachine(RuleBasedStateMachine):
     def session_forgotten(self, session: str | None) -> None:
         self.scheduler.forget(ForgetScope(session=session))
 
+    @rule(share=st.sampled_from([0.0, 0.125, 0.5, 1.0]))
+    def machine_is_short_of_memory(self, share: float) -> None:
+        before_bytes = self.scheduler.snapshot().parked_bytes
+        spared = self.scheduler.spare(share)
+        kept_bytes = self.scheduler.snapshot().parked_bytes
+        assert spared.freed_bytes == before_bytes - kept_bytes
+        assert spared.kept_bytes == kept_bytes
+        room_bytes = share * (self.cells.shape.capacity_bytes if self.window is None else 0)
+        assert kept_bytes <= room_bytes + spared.over_bytes
+
     @rule(n=st.integers(1, 3), fails=st.booleans())
     def disk_answers(self, n: int, fails: bool) -> None:
         disk = self.cells.disk

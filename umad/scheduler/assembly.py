@@ -14,6 +14,7 @@ from umad.scheduler.memory.rent import Rent
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.session_saving import SessionSaver
+from umad.scheduler.memory.sparing import Sparing
 from umad.scheduler.memory.state_saving import StateSaver
 from umad.scheduler.queue.orders import ORDERS
 from umad.scheduler.queue.placement import Placer
@@ -145,6 +146,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
             parker=parker,
             copying=copying,
         ),
+        sparing=Sparing(park_budget),
     )
 
 

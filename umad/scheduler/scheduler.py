@@ -27,6 +27,7 @@ from umad.scheduler.memory.rent import Rent
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.session_saving import SessionSaver
+from umad.scheduler.memory.sparing import Spared, Sparing
 from umad.scheduler.prompt_changes import PromptChanges
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.queue.placement import Placer
@@ -76,6 +77,7 @@ class Scheduler:
         freight: CopyAllowance,
         placer: Placer,
         rent: Rent,
+        sparing: Sparing,
     ) -> None:
         """entries: every live request by its number. `books` uses the same mapping."""
         self.cost = cost
@@ -99,6 +101,7 @@ class Scheduler:
         self._freight = freight
         self._placer = placer
         self._rent = rent
+        self._sparing = sparing
         self._changes = PromptChanges()
         self._last_plan = StepPlan()
         self._planned_ns = 0
@@ -195,6 +198,12 @@ class Scheduler:
             sessions=frozenset(kept - in_use), in_use=frozenset(in_use), files=frozenset(files)
         )
 
+    def spare(self, share: float) -> Spared:
+        """Make do with `share` of the host memory for copies, because the machine is short of it;
+        1 for all of it again."""
+        self._placer.may_place = True
+        return self._sparing.spare(share)
+
     def disk_done(self, report: DiskDone) -> None:
         """Book that a session was written or read, or could not be."""
         self._saver.done(report)
@@ -235,6 +244,8 @@ class Scheduler:
             self._placer.may_place = True
         files = self._saver.take_ops(now_ns)
         memory = (*self._residency.take_ops(), *copies, *files)
+        if not self._sparing.is_told:
+            memory = (*memory, *self._sparing.take_ops())
         self._last_plan = self._governor.step(candidates, limits, memory, now_ns, copies=hold)
         return self._last_plan
 

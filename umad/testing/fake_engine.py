@@ -295,6 +295,11 @@ def _answer(call: EngineCall) -> EngineReply:
         "detokenize": _detokenized,
         "render": _rendered,
         "forget": lambda args: {"sessions": [], "in_use": []},
+        "spare": lambda args: {
+            "freed_bytes": 0 if args["share"] == 1 else 1000,
+            "kept_bytes": 0,
+            "over_bytes": 0,
+        },
     }
     operation = operations.get(call.op)
     if operation is None:

@@ -10,6 +10,7 @@ from umad.engine.slabs import SlabStore
 from umad.engine.steps.cutter import Cutter
 from umad.step import (
     DiskDone,
+    HostLimit,
     HouseKept,
     MemoryOp,
     ParkDrop,
@@ -97,6 +98,8 @@ class ToyRunner:
                     failed_states.append(operation.key)
                 case StateDrop():
                     pass  # no state was ever saved
+                case HostLimit():
+                    pass  # the toy frees every slab at once
                 case ParkDrop():
                     if self._slabs is not None:
                         self._slabs.drop(operation.key)

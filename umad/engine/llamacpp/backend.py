@@ -125,6 +125,7 @@ class LlamaModel:
             parked=slabs,
             states=states,
             windows=windows,
+            host=self._host,
             disk=disk,
             scratch=self.facts.max_seqs,
         )

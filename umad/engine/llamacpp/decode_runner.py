@@ -11,6 +11,7 @@ from umad.engine.board.watch import BoardWatch
 from umad.engine.execution import NOTHING_KEPT, Decoded
 from umad.engine.llamacpp.batch import PlanWriter
 from umad.engine.llamacpp.cut_state import CutState
+from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.saved_states import OwnWindows
 from umad.engine.sessions.disk import SessionDisk
@@ -19,6 +20,7 @@ from umad.engine.steps.cutter import Cutter
 from umad.errors import EngineFailed
 from umad.step import (
     DiskDone,
+    HostLimit,
     HouseKept,
     MemoryOp,
     ParkDrop,
@@ -91,6 +93,7 @@ class DecodeRunner:
         states: StateStore | None = None,
         disk: SessionDisk | None = None,
         windows: OwnWindows | None = None,
+        host: HostMemory | None = None,
         scratch: int,
     ) -> None:
         """can_cut: steps may be cut. before: needed where a cut spoils states; then a step is cut
@@ -99,7 +102,7 @@ class DecodeRunner:
         scratch: a sequence number that no plan's slices have, for padding rows. watch: lets work of
         other engines cut this engine's background steps, too. parked: needed where plans park
         sequences. states: needed where plans save states. disk: needed where plans save sessions.
-        windows: needed where windows are small.
+        windows: needed where windows are small. host: where copies lie.
         """
         self._context = context
         self._writer = PlanWriter(capacity, scratch=scratch)
@@ -112,6 +115,7 @@ class DecodeRunner:
         self._parked = parked
         self._states = states
         self._windows = windows
+        self._host = host
         self._disk = disk
         self._no_logits = context.logits_of_none()
         self._no_memory_in_a_row = 0
@@ -139,6 +143,11 @@ class DecodeRunner:
                 case StateDrop():
                     if self._states is not None:
                         self._states.drop(operation.key)
+                case HostLimit():
+                    if self._host is not None:
+                        self._host.limit(
+                            operation.capacity_bytes, keeps_spare=operation.keeps_spare
+                        )
                 case SessionSave() | SessionFetch() | SessionForget():
                     self._begin(operation, house)
                 case SeqPark() | SeqRestore():

@@ -21,7 +21,7 @@ from umad.engine.logits.readers import Ring
 from umad.engine.mail.emitter import Emitter
 from umad.engine.mail.intake import SHORT_CHARS, Intake
 from umad.engine.mail.long_intake import Deliver, LongIntake
-from umad.engine.mail.step_mail import Arrival, AttachRing, ForgetMail, StepMail
+from umad.engine.mail.step_mail import Arrival, AttachRing, ForgetMail, SpareMail, StepMail
 from umad.engine.mail.step_news import rejection
 from umad.engine.process import name_thread
 from umad.engine.steps.cutter import Cutter
@@ -220,6 +220,9 @@ def _answer(desk: Desk, call: EngineCall) -> None:
         return
     if call.op == "forget":
         desk.inbox.put(_forget_mail(call))
+        return
+    if call.op == "spare":
+        desk.inbox.put(SpareMail(call=call.call, share=float(call.args["share"])))
         return
     try:
         if call.op == "attach":

@@ -76,6 +76,15 @@ class ForgetMail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpareMail:
+    """The `spare` call: the machine is short of memory, or no longer."""
+
+    call: int
+    # The share of the engine's host memory that it may use.
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttachRing:
     """The `attach` call, with a ring made for it beside the decode."""
 
@@ -96,6 +105,7 @@ Mail = (
     | Attached
     | Choose
     | ForgetMail
+    | SpareMail
     | AttachRing
     | DiskDone
     | Stop

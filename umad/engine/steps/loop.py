@@ -7,6 +7,7 @@ llama.cpp context and the streams; other threads hand it mail and take its news.
 
 import gc
 from collections.abc import Callable
+from dataclasses import asdict
 
 from umad.engine.ahead.desk import AheadDesk
 from umad.engine.backend import EmbedRunner
@@ -22,6 +23,7 @@ from umad.engine.mail.step_mail import (
     EmbedMail,
     ForgetMail,
     Mail,
+    SpareMail,
     StepMail,
 )
 from umad.engine.mail.step_news import News, rejection
@@ -35,6 +37,7 @@ from umad.protocol.link import (
     Attached,
     CancelOrder,
     Choose,
+    EngineReply,
     FromEngine,
     Pause,
     Resume,
@@ -222,6 +225,8 @@ class StepLoop:
             case ForgetMail():
                 self._ahead.forget(mail.what)
                 self._forgetting.begin(mail, scheduler.forget(mail.what))
+            case SpareMail():
+                self._emit(EngineReply(call=mail.call, value=asdict(scheduler.spare(mail.share))))
             case DiskDone():
                 self._runner.disk_done(mail)
                 scheduler.disk_done(mail)

@@ -12,6 +12,7 @@
     checkpoints     Checkpoints: accounts for the states in host memory, and finds them by tokens
     state_saving    StateSaver: chooses where a prompt's states are copied
     park_budget     ParkBudget: drops the cheapest of both when host memory is full
+    sparing         Sparing: makes do with less host memory while the machine is short of it
     purse           Purse: the milliseconds of copying that a step may still spend
     copy_allowance  CopyAllowance: how many copies one step carries
     session_saving  SessionSaver: writes sessions to disk and reads them back

@@ -63,14 +63,28 @@ class ParkBudget:
         if n_bytes > self.capacity_bytes:
             return False
         while self.used_bytes + n_bytes > self.capacity_bytes:
-            found = [
-                (least, at)
-                for at, keeper in enumerate(self._keepers)
-                if (least := keeper.least(protected)) is not None
-            ]
-            if not found:
+            found = self._least(protected)
+            if found is None:
                 return False
-            least, at = min(found)
+            least, keeper = found
             self.clock = max(self.clock, least.worth)
-            self._keepers[at].drop(least.key)
+            keeper.drop(least.key)
         return True
+
+    def drop_prefixes(self) -> None:
+        """Drop everything that no session needs and no request is getting back."""
+        while (found := self._least(frozenset())) is not None and not found[0].is_session:
+            least, keeper = found
+            keeper.drop(least.key)
+
+    def _least(self, protected: Set[int]) -> tuple[Least, Keeper] | None:
+        """What is to be dropped first, and who keeps it; None where nothing may be dropped."""
+        found = [
+            (least, at)
+            for at, keeper in enumerate(self._keepers)
+            if (least := keeper.least(protected)) is not None
+        ]
+        if not found:
+            return None
+        least, at = min(found)
+        return least, self._keepers[at]

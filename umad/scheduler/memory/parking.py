@@ -73,7 +73,7 @@ class Parker:
         """Whether there is host memory to park in, and copies have not failed too often. Without
         states, the cells of a model that has some are of no use."""
         return (
-            self._store.shape.capacity_bytes > 0
+            self._store.budget.capacity_bytes > 0
             and self._failures < MOST_FAILURES
             and (self._states.is_on or not self._residency.needs_states)
         )
