@@ -55,6 +55,10 @@ class Engine:
         self.error: UmadError | None = None
         self.pid: int | None = None
         self.restarts = 0
+        # Why it is suspended, in words; empty while it runs.
+        self.suspended_for = ""
+        # What it gave up while memory was short, in words; empty where it has all of it.
+        self.gave_up = ""
         self.last_news_ns = 0
         self._link: EngineSender | None = None
         self._calls: dict[int, tuple[EngineCall, asyncio.Future[Any]]] = {}

@@ -30,6 +30,12 @@ class EngineEvents(Protocol):
         """The engine's process has gone. Another one is started unless `engine_ended` follows."""
         ...
 
+    def engine_suspended(self, engine: Engine) -> None:
+        """The idle engine's process has ended to give memory back. The next request starts another
+        one.
+        """
+        ...
+
     def engine_ended(self, engine: Engine, error: UmadError) -> None:
         """The engine is not started again: its requests end with `error`."""
         ...

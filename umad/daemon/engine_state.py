@@ -11,6 +11,12 @@ class EngineState(enum.Enum):
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
+    # Its process ends, or has ended, to give memory back. The model keeps its place, and its next
+    # request starts it again.
+    SUSPENDING = "suspending"
+    SUSPENDED = "suspended"
+    # A request came while the process was ending.
+    REOPENING = "reopening"
     DEAD = "dead"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -25,6 +31,7 @@ class EngineEvent(enum.Enum):
     RESTART = "restart"
     GIVE_UP = "give_up"
     UNLOAD = "unload"
+    SUSPEND = "suspend"
 
 
 # The whole life of an engine. A pair that is not in the table is a bug, and raises an error.
@@ -34,6 +41,14 @@ NEXT: dict[tuple[EngineState, EngineEvent], EngineState] = {
     (EngineState.STARTING, EngineEvent.UNLOAD): EngineState.DRAINING,
     (EngineState.READY, EngineEvent.DIED): EngineState.DEAD,
     (EngineState.READY, EngineEvent.UNLOAD): EngineState.DRAINING,
+    (EngineState.READY, EngineEvent.SUSPEND): EngineState.SUSPENDING,
+    (EngineState.SUSPENDING, EngineEvent.DIED): EngineState.SUSPENDED,
+    (EngineState.SUSPENDING, EngineEvent.LOAD): EngineState.REOPENING,
+    (EngineState.SUSPENDING, EngineEvent.UNLOAD): EngineState.DRAINING,
+    (EngineState.REOPENING, EngineEvent.DIED): EngineState.STARTING,
+    (EngineState.REOPENING, EngineEvent.UNLOAD): EngineState.DRAINING,
+    (EngineState.SUSPENDED, EngineEvent.LOAD): EngineState.STARTING,
+    (EngineState.SUSPENDED, EngineEvent.UNLOAD): EngineState.STOPPED,
     (EngineState.DEAD, EngineEvent.RESTART): EngineState.STARTING,
     (EngineState.DEAD, EngineEvent.GIVE_UP): EngineState.FAILED,
     (EngineState.DRAINING, EngineEvent.UNLOAD): EngineState.DRAINING,

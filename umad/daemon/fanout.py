@@ -35,7 +35,7 @@ class Fanout:
 
     def engine_ready(self, engine: Engine) -> None:
         """Send a new process every live completion, with the tokens it already has."""
-        if engine.restarts:
+        if engine.restarts and not engine.suspended_for:
             self._scorecard.engine_restarted(engine.name)
         for entry in engine.journal:
             order = engine.journal.replay(entry)
@@ -58,6 +58,11 @@ class Fanout:
             if entry is not None:
                 self._completions.end(entry, ended, now_ns)
         self._completions.flush()
+
+    def engine_suspended(self, engine: Engine) -> None:
+        """Begin its counts anew: nothing ran on it, and nothing is lost."""
+        engine.stats, engine.waits = None, {}
+        self._scorecard.engine_suspended(engine.name)
 
     def engine_ended(self, engine: Engine, error: UmadError) -> None:
         """End everything that ran on the engine with `error`: it is not started again."""

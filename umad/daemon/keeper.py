@@ -71,13 +71,46 @@ class Keeper:
         self._task = self._begin()
 
     def load(self) -> None:
-        """Start a failed model again; no effect on one that lives."""
-        if self.engine.state is EngineState.FAILED:
-            self.engine.advance(EngineEvent.LOAD)
-            self.engine.error = None
-            self.engine.loaded = asyncio.get_running_loop().create_future()
-            self._crashes = CrashRecord(self.engine.name)
-            self._task = self._begin()
+        """Start a model again that failed or was suspended; no effect on one that lives."""
+        engine = self.engine
+        match engine.state:
+            case EngineState.FAILED:
+                engine.advance(EngineEvent.LOAD)
+                engine.error = None
+                engine.loaded = asyncio.get_running_loop().create_future()
+                self._crashes = CrashRecord(engine.name)
+                self._task = self._begin()
+            case EngineState.SUSPENDED | EngineState.SUSPENDING:
+                log.info("suspended model is asked for model=%s", engine.name)
+                was_gone = engine.state is EngineState.SUSPENDED
+                engine.advance(EngineEvent.LOAD)
+                self._crashes = CrashRecord(engine.name)
+                if was_gone:
+                    self._task = self._begin()
+            case _:
+                pass
+
+    def suspend(self, reason: str) -> bool:
+        """End the process of an idle engine; `load` starts it again. Return False for an engine
+        that is not ready or not idle.
+
+        reason: shown to people while it is suspended.
+        """
+        engine = self.engine
+        if engine.state is not EngineState.READY or not engine.is_idle or self._link is None:
+            return False
+        engine.advance(EngineEvent.SUSPEND)
+        engine.suspended_for = reason
+        # What is asked from here on waits for the next process.
+        engine.disconnect()
+        engine.loaded = asyncio.get_running_loop().create_future()
+        self._link.send(Stop())
+        asyncio.get_running_loop().call_later(STOP_S, self._kill_suspended, self._process)
+        return True
+
+    def _kill_suspended(self, process: EngineProcess | None) -> None:
+        if process is not None and process is self._process:
+            process.kill()
 
     def unload(self, error: UmadError) -> None:
         """End the engine: its requests end with `error`, its process is stopped, then killed."""
@@ -90,7 +123,7 @@ class Keeper:
         if before is EngineState.READY and self._link is not None:
             self._link.send(Stop())
             asyncio.get_running_loop().call_later(STOP_S, self.kill)
-        else:
+        elif before not in (EngineState.SUSPENDING, EngineState.REOPENING):
             self.kill()
 
     async def ended(self) -> None:
@@ -143,6 +176,10 @@ class Keeper:
         engine.disconnect()
         if engine.state is EngineState.STOPPED:
             return False
+        if engine.state in (EngineState.SUSPENDED, EngineState.STARTING):
+            self._events.engine_suspended(engine)
+            # A request may have come while the process was ending.
+            return engine.state is EngineState.STARTING
         self._events.engine_died(engine)
         if error is None:
             engine.restarts += 1
@@ -252,6 +289,7 @@ class Keeper:
         )
         engine.connect(link)
         self._events.engine_ready(engine)
+        engine.suspended_for = engine.gave_up = ""
         if engine.owes_news:
             self._watchdog.watch()
         if not engine.loaded.done():
@@ -279,6 +317,9 @@ class Keeper:
         engine.advance(EngineEvent.DIED)
         if engine.state is EngineState.STOPPED:
             log.info("engine stopped model=%s", engine.name)
+            return None
+        if engine.state in (EngineState.SUSPENDED, EngineState.STARTING):
+            log.info("engine suspended model=%s", engine.name)
             return None
         log.warning("engine died model=%s how=%s", engine.name, death.how)
         return self._crashes.died(death)

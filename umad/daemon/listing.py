@@ -103,6 +103,8 @@ def _all_facts(engine: Engine) -> Mapping[str, Any]:
         "seqs": facts.get("max_seqs"),
         "pid": engine.pid,
         "restarts": engine.restarts,
+        "suspended_for": engine.suspended_for or None,
+        "gave_up": engine.gave_up or None,
         "live": len(engine.journal),
         "waiting": engine.journal.n_waiting,
         "prompt_changes": [] if engine.stats is None else _prompt_changes(engine.stats),

@@ -91,7 +91,16 @@ class Supervisor:
             # through.
             error = error_of(found.error.code, found.error.message, found.error.field)
             raise told_to(asker, error, found.name)
+        # A suspended one is started again; its requests wait as for one that loads.
+        self._keepers[found.name].load()
         return found
+
+    def suspend(self, name: str, reason: str) -> bool:
+        """End the process of an idle engine, which its next request starts again. Return False
+        where it is not ready or not idle. reason: shown to people.
+        """
+        keeper = self._keepers.get(name)
+        return keeper is not None and keeper.suspend(reason)
 
     def start(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
         """Begin to load a model, or continue with the engine of that name. Returns at once.

@@ -255,9 +255,14 @@ class Scorecard:
 
     def engine_restarted(self, model: str) -> None:
         """The model's engine died and was started again; its counters begin at zero."""
+        self.engine_suspended(model)
+        self._model(model)[1].restarts += 1
+
+    def engine_suspended(self, model: str) -> None:
+        """The model's idle engine has ended on purpose; the counters of the next one begin at
+        zero."""
         self._digest()
         facts = self._model(model)[1]
-        facts.restarts += 1
         facts.seen = (0, 0, 0, 0, 0, 0)
         facts.latest = None
 

@@ -156,13 +156,15 @@ async def _status(call: GatewayCall) -> ASGIApp:
 
 
 async def _health(call: GatewayCall) -> ASGIApp:
-    """For a load balancer or a container: 200 once a model answers, else 503 and why."""
+    """For a load balancer or a container: 200 once a model answers, else 503 and why. A suspended
+    one answers after a while.
+    """
     try:
         states = [str(row["state"]) for row in await call.service.models()]
     except UmadError as error:
         problem = problem_of(error, call.id)
         return answer({"status": "unavailable", "reason": problem.code}, 503)
-    if "ready" in states:
+    if not _ANSWERING.isdisjoint(states):
         return answer({"status": "ok"})
     return answer({"status": "loading" if states else "no model"}, 503)
 
@@ -186,6 +188,8 @@ async def _diag(call: GatewayCall) -> ASGIApp:
     return answer(found)
 
 
+# States in which a request is answered, though it may wait for a load.
+_ANSWERING = frozenset({"ready", "suspending", "suspended"})
 _DIAG_FACTS = ("name", "state", "architecture", "backend", "ctx", "seqs", "restarts", "kv_type")
 
 

@@ -7,6 +7,9 @@ const STATES = {
   starting: "loading",
   dead: "restarting",
   draining: "unloading",
+  suspending: "suspended",
+  suspended: "suspended",
+  reopening: "loading",
   failed: "failed to load",
   stopped: "not loaded",
 };
