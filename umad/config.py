@@ -203,6 +203,8 @@ class Settings:
     # Keys of different owners share the computed cells of a prompt. Each can then find out, by
     # `cached_tokens` and by the time to a first token, what others have asked.
     share_prefixes: bool = False
+    # While the machine is short of memory, umad gives up what it can spare.
+    memory_guard: bool = True
     socket: str | None = None
     socket_owner: str | None = None
     latency_cap: float = 1.20

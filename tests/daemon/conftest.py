@@ -25,6 +25,7 @@ from umad.clock import Clock
 from umad.config import LimitSettings, LoggingSettings, Settings
 from umad.daemon.server import Daemon
 from umad.daemon.socket_file import SocketFile
+from umad.memory_pressure import MemoryReading
 from umad.testing import FakeModel
 
 
@@ -42,17 +43,20 @@ def serve(tmp_path: Path) -> Serve:
         apps: Any = (),
         clock: Clock | None = None,
         empty: bool = False,
+        pressure: Callable[[], MemoryReading] | None = None,
+        memory_guard: bool = True,
         **limits: Any,
     ) -> AsyncIterator[House]:
-        """empty: no model at all to begin with."""
+        """empty: no model at all to begin with. pressure: how short of memory the machine is."""
         settings = Settings(
             models=() if empty else write_models(tmp_path, models),
             apps=apps,
             limits=LimitSettings(**{"drain_s": 5.0, **limits}),
             logging=LoggingSettings(scorecard_interval_s=0),
+            memory_guard=memory_guard,
         )
         socket_file = SocketFile.claim(tmp_path / "umad.sock")
-        daemon = Daemon(settings, socket_file, fake_launcher, clock=clock)
+        daemon = Daemon(settings, socket_file, fake_launcher, clock=clock, pressure=pressure)
         ready = asyncio.Event()
         task = asyncio.create_task(daemon.run(ready.set))
         house = House(daemon, socket_file.path)
@@ -86,13 +90,17 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         drain_s: float = 5.0,
         names: tuple[str, ...] = (),
         at_hangup: signal.Handlers = signal.SIG_DFL,
+        entering: Path | None = None,
     ) -> subprocess.Popen[str]:
+        """entering: the `cgroup.procs` of a group that the daemon enters first."""
+        hang_up = f"import signal; signal.signal(signal.SIGHUP, {int(at_hangup)})"
+        enter = "" if entering is None else f"open({str(entering)!r}, 'w').write('0')\n"
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
                 # As its starter left it: nohup has it ignored.
-                f"import signal; signal.signal(signal.SIGHUP, {int(at_hangup)})\n{DAEMON_PROGRAM}",
+                f"{hang_up}\n{enter}{DAEMON_PROGRAM}",
                 str(tmp_path / "umad.sock"),
                 str(drain_s),
                 *(names or write_models(tmp_path, models)),

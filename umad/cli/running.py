@@ -60,6 +60,13 @@ def ps(socket: str | None, *, as_json: bool) -> None:
         for change in model.get("prompt_changes") or ():
             app, token = printable(change["app"]), change["token"]
             console.print(f"{app}: prompt changes at token {token} each turn ({model['name']})")
+        if model.get("suspended_for"):
+            console.print(
+                f"{model['name']} is suspended, its next request loads it: "
+                f"{printable(model['suspended_for'])}"
+            )
+        if model.get("gave_up"):
+            console.print(f"{model['name']} gave up {printable(model['gave_up'])}")
 
 
 async def _look(client: Service) -> tuple[ListedRows, ListedRows]:

@@ -87,6 +87,14 @@ SCALARS: tuple[Option, ...] = (
         "alone.",
     ),
     Option(
+        name="memory_guard",
+        target=("memory_guard",),
+        kind=SWITCH,
+        help="While the machine is short of memory, umad gives up what it can spare.",
+        effect="Kept prefixes go first, then most of park_bytes, then idle models, which their "
+        "next request loads again. false leaves all of it to the system, which swaps.",
+    ),
+    Option(
         name="default_lane",
         target=("default_lane",),
         kind=LANE,

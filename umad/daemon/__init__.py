@@ -33,6 +33,8 @@ continues each stream where it stopped.
     handover       sends a file descriptor to a client; readers: clients that read logits
     companion      keeps the gateway's process alive beside the daemon
     device_board   the shared page on which engines of different models see each other
+    pressure       gives up what umad can spare while the machine is short of memory;
+    pressure_sources  reads how short it is
     memory         memory that the processes hold; scorecard_log: writes the scorecard down
 
     client ─▶ session ─▶ verbs ─▶ completions ─▶ engine_link ─▶ engine process

@@ -42,6 +42,8 @@ from umad.daemon.identity import LaneRules
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.names import ModelNames
+from umad.daemon.pressure import MemoryGuard
+from umad.daemon.pressure_sources import pressure_source
 from umad.daemon.saved_sessions import SavedSessions
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
@@ -51,6 +53,7 @@ from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
 from umad.exit_codes import INTERRUPTED
+from umad.memory_pressure import MemoryReading
 from umad.metrics.scorecard import Scorecard
 from umad.models.library import Library
 from umad.stderr_log import StderrLog
@@ -151,8 +154,11 @@ class Daemon:
         inherited: tuple[int, ...] = (),
         companions: Sequence[tuple[str, Sequence[str]]] = (),
         library: Library | None = None,
+        pressure: Callable[[], MemoryReading] | None = None,
     ) -> None:
-        """budget: shown on the scorecard. inherited: descriptors that engines inherit."""
+        """budget: shown on the scorecard. inherited: descriptors that engines inherit. pressure:
+        reads the machine's memory, as the platform tells it unless given.
+        """
         clock = clock or MonotonicClock()
         names = ModelNames(settings.models, settings.model_folders, library=library)
         # The first look at all folders, which may take long on a slow disk, is not the loop's.
@@ -189,6 +195,10 @@ class Daemon:
             inherited=inherited,
             names=names,
         )
+        self._guard: MemoryGuard | None = None
+        if settings.memory_guard:
+            read = pressure or pressure_source()
+            self._guard = MemoryGuard(self._supervisor, read=read, clock=clock)
         self._verbs = DaemonVerbs(
             supervisor=self._supervisor,
             completions=self._completions,
@@ -202,6 +212,7 @@ class Daemon:
             estimates=Estimates(settings, self._supervisor),
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
+            guard=self._guard,
             clock=clock,
         )
         self._sessions: set[Session] = set()
@@ -234,15 +245,22 @@ class Daemon:
             name="scorecards",
         )
         companions = open_companions(self._companions, self._clock)
+        guarding = None
+        if self._guard is not None:
+            guarding = asyncio.create_task(self._guard.run(), name="memory guard")
         try:
             if await self._unless(self._told_to_stop, self._load_models()):
                 ready()
                 await self._told_to_stop.wait()
+            if guarding is not None:
+                guarding.cancel()
             await self._drain()
             drained.set()
             await asyncio.wait({writer}, timeout=LAST_SCORECARD_S)
         finally:
             writer.cancel()
+            if guarding is not None:
+                guarding.cancel()
             self._verbs.draining = True
             await close_companions(companions)
             await self._end()

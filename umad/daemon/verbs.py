@@ -17,6 +17,7 @@ from umad.daemon.estimates import Estimates
 from umad.daemon.forgetting import Forgetting
 from umad.daemon.listing import describe_embedding, describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
+from umad.daemon.pressure import MemoryGuard, with_guard
 from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
 from umad.daemon.supervisor import Supervisor
@@ -40,6 +41,7 @@ class DaemonVerbs:
         embeddings: EmbeddingRequests,
         forgetting: Forgetting,
         estimates: Estimates,
+        guard: MemoryGuard | None = None,
     ) -> None:
         # Set to True once no new work may begin.
         self.draining = False
@@ -50,6 +52,7 @@ class DaemonVerbs:
         self._estimates = estimates
         self._scorecard = scorecard
         self._memory = memory
+        self._guard = guard
         self._readers = LogitsReaders(completions=completions, scorecard=scorecard, clock=clock)
         self._clock = clock
 
@@ -132,9 +135,9 @@ class DaemonVerbs:
     async def scorecard(self) -> Mapping[str, Any]:
         """The scorecard as of now."""
         memory = await self._memory.facts(self._supervisor)
-        card = self._scorecard.snapshot(self._clock.now_ns(), memory)
+        card = with_guard(self._scorecard.snapshot(self._clock.now_ns(), memory), self._guard)
         # Also models that nobody has asked yet, which the scorecard does not know.
-        return card | {"model": ", ".join(engine.name for engine in self._supervisor) or None}
+        return {**card, "model": ", ".join(engine.name for engine in self._supervisor) or None}
 
     def _check_open(self) -> None:
         if self.draining:

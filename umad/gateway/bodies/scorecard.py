@@ -66,6 +66,13 @@ class ScorecardAnswer(Section):
     """GET /metrics. `window_s` is the time that the figures cover."""
 
     window_s: float = Field(gt=0)
+    # What the memory guard sees and gives up; missing where `memory_guard` is off.
+    memory_headroom_gb: Measure = None
+    memory_strain: str = "easy"
+    memory_given_up: str = "nothing"
+    memory_stage: Count = 0
+    memory_freed_gb: Measure = None
+    models_suspended: Count = 0
     models: dict[str, Section]
 
 
