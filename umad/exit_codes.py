@@ -1,7 +1,7 @@
 """Lists the exit codes of umad's commands; README.md lists them for users. Values only."""
 
 DONE = 0
-# The request failed.
+# The request failed, or the doctor found something to mend.
 FAILED = 1
 # Wrong usage.
 USAGE = 2

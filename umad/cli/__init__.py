@@ -18,6 +18,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     search       search                              pull       pull
     estimate     estimate                            quantize   quantize
     metrics      metrics                             config     config show, check, example
+    doctor       doctor, report
     bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen
     parent       ends a process together with the one that started it

@@ -286,6 +286,34 @@ def quantize(**given: Any) -> None:
     work(**given)
 
 
+# -- health ----------------------------------------------------------------------------------------
+
+
+@click.command()
+@file_option
+@socket_option
+@json_option
+def doctor(path: Path | None, socket: str | None, as_json: bool) -> int:
+    """Look at machine and installation, and say what to mend and how.
+
+    Exit code 1 where something has to be mended. Nothing is changed.
+    """
+    from umad.cli.doctor import doctor as work
+
+    return work(path, socket, as_json=as_json)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@file_option
+@socket_option
+def report(file: Path, path: Path | None, socket: str | None) -> None:
+    """Write FILE for a bug report: findings and figures, nothing private."""
+    from umad.cli.doctor import report as work
+
+    work(file, path, socket)
+
+
 # -- settings --------------------------------------------------------------------------------------
 
 
@@ -336,5 +364,7 @@ COMMANDS: tuple[click.Command, ...] = (
     unload,
     estimate,
     quantize,
+    doctor,
+    report,
     config,
 )

@@ -1,7 +1,7 @@
 """Ends a command: one line on stderr that says what to do next, and an exit code.
 
-    0 done  1 the request failed  2 wrong usage  3 no daemon  4 refused (auth, limits)
-    130 interrupted
+    0 done  1 the request failed, or the doctor found something wrong  2 wrong usage
+    3 no daemon  4 refused (auth, limits)  130 interrupted
 
 The only place that maps errors to codes. Not: the errors themselves (`umad.errors`).
 """

@@ -55,13 +55,18 @@ class BandwidthMemory:
     """
 
     def __init__(self, path: Path, machine: str, probe: Callable[[], float | None]) -> None:
-        self._path = path
+        self.path = path
         self._machine = machine
-        self._probe = probe
+        # Measures now, in GB/s; None where it cannot. Nothing is remembered of it.
+        self.probe = probe
+
+    def remembered(self) -> float | None:
+        """GB/s of the best probe so far; None where there was none."""
+        return self._read().get(self._machine)
 
     def known(self) -> float | None:
         """GB/s as remembered; measured now and remembered where there is nothing yet."""
-        found = self._read().get(self._machine)
+        found = self.remembered()
         return found if found is not None else self.measured()
 
     def measured(self) -> float | None:
@@ -69,7 +74,7 @@ class BandwidthMemory:
 
         The better one is right, because other work can only make a probe slower.
         """
-        fresh = self._probe()
+        fresh = self.probe()
         machines = self._read()
         known = machines.get(self._machine)
         if fresh is None:
@@ -80,20 +85,20 @@ class BandwidthMemory:
 
     def _read(self) -> dict[str, float]:
         try:
-            machines = json.loads(read_own(self._path, _MAX_FILE_BYTES))
+            machines = json.loads(read_own(self.path, _MAX_FILE_BYTES))
             return {str(key): float(one) for key, one in machines.items() if 0 < one < _MOST_GBPS}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            log.warning("bandwidth file is not read path=%s reason=%s", self._path, error)
+            log.warning("bandwidth file is not read path=%s reason=%s", self.path, error)
             return {}
 
     def _write(self, machines: dict[str, float]) -> None:
         kept = dict(list(machines.items())[-MAX_MACHINES:])
         try:
-            write_own(self._path, json.dumps(kept, indent=1).encode())
+            write_own(self.path, json.dumps(kept, indent=1).encode())
         except OSError as error:
-            log.warning("bandwidth cannot be remembered path=%s reason=%s", self._path, error)
+            log.warning("bandwidth cannot be remembered path=%s reason=%s", self.path, error)
 
 
 def settle_budget(

@@ -17,6 +17,8 @@ Opening a file, in this order:
     repack_check     finds out whether repacked kernels work here: it asks repack_child, which tries
                      them (repack_trial) and may die of it; processor names the instructions
 
+    self_check       looks at all of this for `umad doctor`; struct_check: the binding's structs
+
 Serving:
 
     decode_runner    DecodeRunner: carries a plan out

@@ -31,6 +31,7 @@ from umad.engine.llamacpp.load_mode import load_mode
 from umad.engine.llamacpp.placement import Placement, overrides
 from umad.engine.llamacpp.quantize_call import QuantizeParams, call_quantizer
 from umad.engine.llamacpp.rope_params import scale_positions
+from umad.engine.llamacpp.struct_check import struct_faults as faults_of
 
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
 _STATE = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
@@ -77,6 +78,11 @@ def quantize(source: Path, target: Path, asked: QuantizeParams) -> None:
     _tap.errors.clear()
     if not call_quantizer(lib, source, target, asked):
         raise LlamaError(_tap.reason())
+
+
+def struct_faults() -> tuple[str, ...]:
+    """Fields of the binding's structs that do not fit the library."""
+    return faults_of(lib)
 
 
 class Model(LlamaVocab):
