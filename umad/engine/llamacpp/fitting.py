@@ -30,7 +30,6 @@ from umad.scheduler.memory.parked_store import ParkShape
 log = logging.getLogger("umad.engine")
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
     """A model that fits this machine."""
