@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.models import trees
+from tests.security.nobody import as_nobody, needs_root
 from umad import nano
 from umad.models.found import described
 from umad.models.library import machine_library
@@ -50,6 +51,37 @@ def test_looking_changes_nothing_not_even_a_time(tmp_path: Path) -> None:
 
 def test_a_machine_without_any_of_them_has_no_models(tmp_path: Path) -> None:
     assert machine_library({"HOME": str(tmp_path / "nobody")}, platform="linux").models() == ()
+
+
+@needs_root
+def test_places_that_this_user_may_not_read_have_no_models_and_raise_nothing(
+    tmp_path: Path,
+) -> None:
+    """Ollama's service has a home of its own, which may be closed to everybody else."""
+    environ = trees.machine(tmp_path, MODEL)
+    folders = {"HF_HOME": "hf", "OLLAMA_MODELS": "x", "LLAMA_CACHE": "x", "UMAD_MODELS": "x"}
+    closed = {name: str(tmp_path / inner) for name, inner in folders.items()}
+    tmp_path.chmod(0o700)
+
+    def visit() -> list[str]:
+        ollama = ollama_folders({"HOME": "/nowhere"}, system=tmp_path / ".ollama" / "models")
+        here = machine_library({**environ, **closed}, platform="linux")
+        return [str(one) for one in ollama] + [one.name for one in here.models()]
+
+    assert as_nobody(visit) == []
+
+
+@needs_root
+def test_a_model_whose_blobs_may_not_be_read_says_so(short_tmp_path: Path) -> None:
+    short_tmp_path.chmod(0o755)
+    at = trees.ollama(short_tmp_path / "o", "registry.ollama.ai/library/lama/1b", {"model": MODEL})
+    for path in (at, *at.rglob("*")):
+        path.chmod(0o755)
+    (at / "blobs").chmod(0o700)
+
+    (problem,) = as_nobody(lambda: [one.problem for one in OllamaFolder(at).find().models])
+
+    assert problem.endswith("lies in a folder that you may not read")
 
 
 # -- Hugging Face ----------------------------------------------------------------------------------
@@ -275,6 +307,26 @@ def test_settings_of_lm_studio_that_say_nothing_change_nothing(
 ) -> None:
     trees.lm_studio(tmp_path / ".lmstudio", "a/b", {"m.gguf": b"1"})
     (tmp_path / ".lmstudio" / "settings.json").write_text(settings)
+
+    assert lm_studio_folders({"HOME": str(tmp_path)}) == (tmp_path / ".lmstudio" / "models",)
+
+
+@pytest.mark.parametrize("pointed", [b"/a\0b", b"\xff", b"/" + b"x" * 5000, b"../up"])
+def test_a_pointer_of_lm_studio_that_leads_nowhere_changes_nothing(
+    tmp_path: Path, pointed: bytes
+) -> None:
+    trees.lm_studio(tmp_path / ".lmstudio", "a/b", {"m.gguf": b"1"})
+    (tmp_path / ".lmstudio-home-pointer").write_bytes(pointed)
+
+    folders = lm_studio_folders({"HOME": str(tmp_path)})
+
+    assert folders in ((), (tmp_path / ".lmstudio" / "models",))
+
+
+@pytest.mark.parametrize("folder", ["/a\0b", "/" + "x" * 5000, "/\ud800"])
+def test_a_folder_of_lm_studio_that_cannot_be_is_none(tmp_path: Path, folder: str) -> None:
+    trees.lm_studio(tmp_path / ".lmstudio", "a/b", {"m.gguf": b"1"})
+    (tmp_path / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": folder}))
 
     assert lm_studio_folders({"HOME": str(tmp_path)}) == (tmp_path / ".lmstudio" / "models",)
 

@@ -39,7 +39,10 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-@pytest.mark.parametrize("name", ["fox:3b", "me/mine:v1", "../up", "ä ö", "hf.co/a/b:Q4_K_M"])
+@pytest.mark.parametrize(
+    "name",
+    ["fox:3b", "me/mine:v1", "../up", "ä ö", "hf.co/a/b:Q4_K_M", "狐" * 60, "x" * 300],
+)
 def test_what_is_added_is_found_as_it_was(store: Store, name: str) -> None:
     added = model(store, name)
 
@@ -50,6 +53,15 @@ def test_what_is_added_is_found_as_it_was(store: Store, name: str) -> None:
     records = list(store.records_folder.iterdir())
     assert len(records) == 1
     assert records[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_long_names_that_begin_alike_are_names_of_two_models(store: Store) -> None:
+    names = {"狐" * 60 + end for end in ("a", "b")}
+
+    for name in names:
+        store.add(model(store, name))
+
+    assert {one.name for one in store.models()} == names
 
 
 def test_a_store_may_be_moved_with_the_files_that_are_its_own(store: Store, tmp_path: Path) -> None:
@@ -85,6 +97,12 @@ def test_a_name_that_is_forgotten_is_unknown(store: Store) -> None:
         b'{"name": "a", "parts": [7]}',
         b'{"name": "a", "parts": ["x\\u0000y"]}',
         b'{"name": "a", "parts": ["x"], "fetched_s": "soon"}',
+        b'{"name": "a", "parts": ["x"], "fetched_s": 1e999}',
+        b'{"name": "a", "parts": ["x"], "digests": null}',
+        b'{"name": "a", "parts": ["x"], "digests": []}',
+        b'{"name": "a", "parts": ["\\ud800"]}',
+        b'{"name": "\\ud800", "parts": ["x"]}',
+        b'{"name": "another", "parts": ["x"]}',
         b"[" * 99_999,
         b"\xff\xfe",
     ],
@@ -93,13 +111,14 @@ def test_a_damaged_record_is_left_out_and_the_others_stay(
     store: Store, damage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.add(model(store))
-    (store.records_folder / "bad.json").write_bytes(damage)
+    (store.records_folder / "a.json").write_bytes(damage)
 
     with caplog.at_level(logging.WARNING):
         found = store.models()
 
     assert [one.name for one in found] == ["fox:3b"]
-    assert "bad.json" in caplog.text
+    assert "a.json" in caplog.text
+    assert store.get("a") is None
 
 
 def test_a_kill_in_the_middle_of_an_addition_leaves_no_half_of_it(store: Store) -> None:
@@ -171,7 +190,32 @@ def of_another_version(path: Path) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("harm", [corrupted, cut, with_wrong_pages, of_another_version])
+def noting(facts: str) -> object:
+    """Harm to what is noted of the files, which SQLite itself cannot see."""
+
+    def harm(path: Path) -> None:
+        with sqlite3.connect(path) as db:
+            db.execute(f"update facts set facts = {facts}")
+        db.close()
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        corrupted,
+        cut,
+        with_wrong_pages,
+        of_another_version,
+        noting("cast(x'ff00' as text)"),
+        noting("x'00'"),
+        noting("7"),
+        noting("'[]'"),
+        noting("'{}'"),
+        noting("'[['"),
+    ],
+)
 def test_a_damaged_index_costs_reading_the_headers_again_and_nothing_else(
     tmp_path: Path, harm: object
 ) -> None:

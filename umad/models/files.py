@@ -67,8 +67,8 @@ class ModelFiles:
         return sum(_size_of(path) for path in self.all)
 
     def missing(self) -> tuple[Path, ...]:
-        """The files that are not there."""
-        return tuple(path for path in self.all if not path.is_file())
+        """The files that are not there, or may not be looked at."""
+        return tuple(path for path in self.all if not os.path.isfile(path))
 
 
 def _size_of(path: Path) -> int:

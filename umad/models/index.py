@@ -11,6 +11,7 @@ have one index: SQLite holds them apart. Not: which models there are (`umad.mode
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,7 +39,18 @@ class Index:
     """The index in one file, whether it exists or not."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
+
+    def fault(self) -> str:
+        """What is wrong with the file, for people; empty where nothing is, or there is none."""
+        if not os.path.isfile(self.path):
+            return ""
+        try:
+            with self._opened("ro") as db:
+                (said,) = db.execute("pragma quick_check(1)").fetchone()
+        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+            return "" if isinstance(error, sqlite3.OperationalError) else str(error)
+        return "" if said == "ok" else str(said).partition("\n")[0]
 
     def last_uses(self) -> Mapping[str, int]:
         """When models were last loaded, in seconds since 1970, by name."""
@@ -63,9 +75,12 @@ class Index:
         found: dict[Path, Mapping[str, Any]] = {}
         for path in paths:
             stamp, facts = noted.get(str(path), ("", ""))
-            if stamp and stamp == _stamp(path):
-                with contextlib.suppress(ValueError, RecursionError):
-                    found[path] = json.loads(facts)
+            if not isinstance(facts, str) or not stamp or stamp != _stamp(path):
+                continue
+            with contextlib.suppress(ValueError, RecursionError):
+                said = json.loads(facts)
+                if isinstance(said, dict):
+                    found[path] = said
         return found
 
     def note_facts(self, facts: Mapping[Path, Mapping[str, Any]]) -> None:
@@ -83,7 +98,7 @@ class Index:
     def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
         for _ in range(2):  # the second time in a new file, where the first was damaged
             with self._looked_after():
-                own_folder(self._path.parent)
+                own_folder(self.path.parent)
                 with self._opened("rwc") as db, db:
                     db.executescript(_SCHEMA)
                     work(db)
@@ -91,7 +106,7 @@ class Index:
 
     @contextlib.contextmanager
     def _opened(self, mode: str) -> Iterator[sqlite3.Connection]:
-        address = f"file:{urllib.parse.quote(str(self._path))}?mode={mode}"
+        address = f"file:{urllib.parse.quote(str(self.path))}?mode={mode}"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_WAIT_S)) as db:
             yield db
 
@@ -101,17 +116,19 @@ class Index:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname.startswith(_DAMAGED):
+            # Python's own error for a text that is no UTF-8 has no name. Only damage makes one.
+            name = getattr(error, "sqlite_errorname", _DAMAGED[0])
+            if name.startswith(_DAMAGED):
                 self._put_aside(error)
             else:
-                log.debug("the index of models is left alone path=%s: %s", self._path, error)
-        except OSError as error:
-            log.debug("the index of models is left alone path=%s: %s", self._path, error)
+                log.debug("the index of models is left alone path=%s: %s", self.path, error)
+        except (OSError, UnicodeEncodeError) as error:  # a name or a path that is no UTF-8
+            log.debug("the index of models is left alone path=%s: %s", self.path, error)
 
     def _put_aside(self, error: sqlite3.DatabaseError) -> None:
-        log.warning("the index of models is damaged and made anew path=%s: %s", self._path, error)
+        log.warning("the index of models is damaged and made anew path=%s: %s", self.path, error)
         with contextlib.suppress(OSError):
-            self._path.replace(self._path.with_suffix(".damaged"))
+            self.path.replace(self.path.with_suffix(".damaged"))
 
 
 def _stamp(path: Path) -> str:

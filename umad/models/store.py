@@ -11,8 +11,10 @@ deleting files (`umad.models.removal`). Any thread and process may use one store
 that write one record, the later holds.
 """
 
+import hashlib
 import json
 import logging
+import os
 import sys
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -30,8 +32,13 @@ log = logging.getLogger(__name__)
 
 _SUFFIX = ".json"
 _MOST_RECORD_BYTES = 2**20
-# A file's name has 255 bytes in most file systems, and a slash takes three of them here.
-_MOST_NAME_BYTES = 240
+# A file's name has 255 bytes in most file systems, and a slash takes three of them here. The name
+# of the file that a record is written to first is longer by its process.
+_MOST_NAME_BYTES = 200
+# Of the sum that tells longer names apart.
+_DIGITS = 16
+# What reading JSON raises that is no record: another type, a number without an end.
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +91,18 @@ class Store:
         ]
         return tuple(sorted((one for one in found if one), key=lambda one: one.name))
 
+    def damaged(self) -> tuple[Path, ...]:
+        """The records that no model can be read from."""
+        return tuple(
+            self.records_folder / entry.name
+            for entry in entries(self.records_folder)
+            if entry.name.endswith(_SUFFIX) and self._read(self.records_folder / entry.name) is None
+        )
+
     def get(self, name: str) -> StoredModel | None:
         """The model of exactly that name."""
         path = self._record(name)
-        return self._read(path) if path.is_file() else None
+        return self._read(path) if os.path.isfile(path) else None
 
     def add(self, model: StoredModel) -> None:
         """Add a model, or put it in the place of the one of its name. Raises `Refused` where the
@@ -131,15 +146,19 @@ class Store:
         # Names have slashes and colons, which a file's may not have.
         quoted = urllib.parse.quote(name, safe="")
         if len(quoted) > _MOST_NAME_BYTES:
-            raise Refused(f"{name[:64]!r}… is too long for a name of the store", field="model")
+            digits = hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
+            quoted = f"{quoted[: _MOST_NAME_BYTES - _DIGITS - 1]}-{digits}"
         return self.records_folder / f"{quoted}{_SUFFIX}"
 
     def _read(self, path: Path) -> StoredModel | None:
         try:
-            return self._from_json(json.loads(read_small(path, _MOST_RECORD_BYTES)))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            model = self._from_json(json.loads(read_small(path, _MOST_RECORD_BYTES)))
+            if self._record(model.name) != path:
+                raise ValueError(f"it is the record of {model.name!r}")
+        except (OSError, *_DAMAGE) as error:
             log.warning("a record of a model is left out path=%s: %r", path, error)
             return None
+        return model
 
     def _to_json(self, model: StoredModel) -> Mapping[str, Any]:
         files = model.files
@@ -157,7 +176,7 @@ class Store:
         }
 
     def _from_json(self, said: Any) -> StoredModel:
-        """The model of a record. Raises `KeyError`, `TypeError` or `ValueError` for another."""
+        """The model of a record. Raises one of `_DAMAGE` for another."""
         if not isinstance(said["name"], str) or not said["name"] or not said["parts"]:
             raise ValueError("it has no name, or no file")
         projector = said.get("projector")
@@ -185,4 +204,5 @@ class Store:
     def _path(self, text: object) -> Path:
         if not isinstance(text, str) or not text or "\0" in text:
             raise TypeError("a path is no text")
+        os.fsencode(text)  # what no file can be called is a `ValueError` here, and not later
         return self.folder / text

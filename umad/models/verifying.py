@@ -7,7 +7,9 @@ Reads a gigabyte in about a second, and writes nothing.
 """
 
 import hashlib
+import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,7 @@ def known_digest(path: Path, digests: Mapping[Path, str]) -> str | None:
     """The SHA-256 that a file should have; None where nobody has written it down."""
     if path in digests:
         return digests[path]
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # `resolve` raises for a loop of links
     found = _BLOB.fullmatch(real.name) if real.parent.name == "blobs" else None
     return None if found is None else found[1]
 
@@ -52,7 +54,7 @@ def verify(
     """
     for path in files.all:
         digest = known_digest(path, digests)
-        problem = "" if path.is_file() else "it is not there"
+        problem = "" if os.path.isfile(path) else "it is not there"
         if not problem and digest is not None:
             problem = _wrong_bytes(path, digest, on_bytes)
         if not problem:
@@ -70,7 +72,9 @@ def _wrong_bytes(path: Path, digest: str, on_bytes: Callable[[int], None]) -> st
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     if real.hexdigest() != digest:
-        return "its bytes are not those that were published; remove it and fetch it again"
+        # The blob, and not the link to it: a pull finds a blob by its name and length.
+        real_path = shlex.quote(os.path.realpath(path))
+        return f"its bytes are not those that were published; delete {real_path} and fetch it again"
     return ""
 
 

@@ -87,20 +87,23 @@ def first_folders(*folders: Path | None) -> tuple[Path, ...]:
     """Those of `folders` that are there, each once, whatever links lead to it."""
     seen: dict[Path, Path] = {}
     for folder in folders:
-        if folder is not None and folder.is_dir():
+        # Not Path.is_dir, which raises where a folder above may not be read: Ollama's service has a
+        # home of its own.
+        if folder is not None and os.path.isdir(folder):
             seen.setdefault(Path(os.path.realpath(folder)), folder)
     return tuple(seen.values())
 
 
 def path_in(environ: Mapping[str, str], variable: str) -> Path | None:
     """The folder that a variable names; None where it is unset or relative."""
-    path = Path(environ.get(variable, "")).expanduser() if environ.get(variable) else None
-    return path if path is not None and path.is_absolute() else None
+    # Not Path.expanduser, which raises where there is no such user.
+    path = Path(os.path.expanduser(environ.get(variable, "")))
+    return path if path.is_absolute() else None
 
 
 def home_of(environ: Mapping[str, str]) -> Path:
     """The user's home."""
-    return Path(environ.get("HOME") or "~").expanduser()
+    return Path(os.path.expanduser(environ.get("HOME") or "~"))
 
 
 def listed(
@@ -113,9 +116,12 @@ def listed(
     problem = ""
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        problem = f"its file {missing[0].name}{more} is not there; fetch it again"
+        problem = f"its file {missing[0].name}{more} {_why_missing(missing[0])}"
+    elif not all(_is_text(str(path)) for path in files.all):
+        problem = "the name of its file is no text in UTF-8; rename it"
     return FoundModel(
-        name=name,
+        # A name travels as UTF-8, and is written into databases.
+        name=name.encode("utf-8", "backslashreplace").decode(),
         files=files,
         place=place,
         source=source,
@@ -123,6 +129,25 @@ def listed(
         quantization=quantization_in(files.main) if quantization is None else quantization,
         problem=problem,
     )
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path is UTF-8. File systems of Linux take any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _why_missing(path: Path) -> str:
+    try:
+        os.stat(path)
+    except PermissionError:
+        return "lies in a folder that you may not read"
+    except OSError:
+        return "is not there; fetch it again"
+    return "is no file"
 
 
 def name_of(file: PurePath, repository: str = "") -> str:

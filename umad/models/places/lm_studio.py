@@ -89,5 +89,5 @@ def _downloads(settings: Path) -> Path | None:
 def _text(path: Path) -> str:
     try:
         return read_small(path, _MOST_BYTES).decode("utf-8", "replace")
-    except OSError:
+    except (OSError, ValueError):  # a path with a NUL in it
         return ""
