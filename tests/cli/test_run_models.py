@@ -91,3 +91,33 @@ def test_a_name_that_umad_could_fetch_is_no_prompt(asking: Umad) -> None:
     assert ended.code == 1
     assert ended.out == ""
     assert "no model is called 'qwen3-coder:30b'" in ended.err, "this daemon has no catalogue"
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("hf:org/Fox-GGUF", "fetch it: umad pull hf:org/Fox-GGUF"),
+        ("hf:org/Fox-GGUF:Q8_0", "fetch it: umad pull hf:org/Fox-GGUF:Q8_0"),
+        ("HF:org/Fox-GGUF", "fetch it: umad pull hf:org/Fox-GGUF"),
+        ("ollama:fox", "fetch it: umad pull ollama:fox"),
+        ("qwen3.5", "no model is called 'qwen3.5'"),
+    ],
+)
+def test_a_reference_and_a_family_of_models_are_no_prompts(
+    asking: Umad, word: str, words: str
+) -> None:
+    ended = asking("run", word)
+
+    assert (ended.code, ended.out) == (1, "")
+    assert words in ended.err
+
+
+@pytest.mark.parametrize("word", ["and/or", "https://example.com/page", "hello"])
+def test_a_word_that_may_be_a_prompt_is_one(
+    asking: Umad, word: str, asked: list[GenerateRequest]
+) -> None:
+    ended = asking("run", "--max-tokens", "1", word)
+
+    assert ended.code == 0
+    (request,) = asked
+    assert word in (request.prompt, *(one.content for one in request.messages or ()))

@@ -8,6 +8,8 @@ from umad import nano
 from umad.daemon.names import ModelNames, find_model_file
 from umad.errors import ModelLoadFailed, UnknownModel
 from umad.model_names import unknown_model
+from umad.models.catalogue import Catalogue
+from umad.models.library import Library
 
 
 def test_nano_is_the_model_that_ships() -> None:
@@ -88,3 +90,12 @@ def test_a_file_in_a_folder_is_known_by_its_whole_name(
     found = folder_of(tmp_path, "qwen-0.5b.gguf", "notes.txt").near(asked)
 
     assert (found and found.name) == name
+
+
+def test_an_alias_may_name_nano_and_models_of_the_configuration(tmp_path: Path) -> None:
+    known = Catalogue(aliases={"gpt-4o": "nano", "Coder": "m"})
+    names = ModelNames([str(tmp_path / "m.gguf")], library=Library(catalogue=known))
+
+    found = [names.find(one, whole=True) for one in ("gpt-4o", "coder", "m", "hen")]
+
+    assert [one and one.name for one in found] == ["nano", "m", "m", None]

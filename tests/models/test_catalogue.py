@@ -102,6 +102,20 @@ presets:
     )
 
 
+def test_one_text_to_stop_at_is_one_and_not_its_letters() -> None:
+    known = read_catalogue("presets: {a: {model: m, sampling: {stop: END}}}", "x")
+
+    assert known.presets["a"].sampling == {"stop": ("END",)}
+
+
+def test_names_of_the_users_own_have_no_case() -> None:
+    known = read_catalogue("aliases: {Coder: fox}\npresets: {Review: {model: fox}}", "x")
+
+    assert (known.meant("coder"), known.meant("CODER"), known.meant("fox")) == ("fox", "fox", None)
+    assert known.preset("review") == known.presets["Review"]
+    assert known.preset("coder") is None
+
+
 def test_without_a_file_of_the_users_the_catalogue_is_the_one_that_ships(tmp_path: Path) -> None:
     assert with_users(shipped(), tmp_path / "models.yaml") is shipped()
     assert read_catalogue("", "x") == Catalogue()
@@ -121,7 +135,19 @@ def test_without_a_file_of_the_users_the_catalogue_is_the_one_that_ships(tmp_pat
         (FOX.replace("[chat]", "chat"), "wants a list"),
         (FOX.replace("org/Fox-3B-GGUF", "Fox"), "models.fox:3b: 'hf:"),
         (FOX.replace("fox:3b:", "fox/3b:"), "models.fox/3b"),
-        (FOX + "    sampling: {temperature: hot}\n", "its values are numbers"),
+        (FOX + "    sampling: {temperature: hot}\n", "sampling.temperature: a number is wanted"),
+        (FOX + "    sampling: {temperature: [1]}\n", "sampling.temperature: a number is wanted"),
+        (FOX + "    sampling: {temperature: true}\n", "sampling.temperature: a number is wanted"),
+        (FOX + "    sampling: {top_k: 2.5}\n", "sampling.top_k: a whole number is wanted"),
+        (FOX + "    sampling: {ignore_eos: 1}\n", "sampling.ignore_eos: true or false is wanted"),
+        (FOX + "    sampling: {stop: 7}\n", "sampling.stop: a text or a list of texts is wanted"),
+        (FOX + "    sampling: {stop: [7]}\n", "sampling.stop: a text or a list of texts is want"),
+        (FOX + "    sampling: {temperature: !hot 1}\n", "x:10: a value is a number, a text"),
+        (FOX + "    sampling: {seed: 2026-13-45}\n", "x:10: a value is a number, a text"),
+        (FOX + "    sampling: {stop: &a [*a]}\n", "x:10: a value is a number, a text"),
+        (FOX + "    sampling: {seed: !!bool maybe}\n", "x:10: a value is a number, a text"),
+        (FOX + "    sampling: {seed: !!timestamp soon}\n", "x:10: a value is a number, a text"),
+        (FOX.replace("4096", "!big 1"), "x:8: a value is a number, a text"),
         (FOX + "    sampling: {temperature: -1}\n", "temperature must be between 0 and 100"),
         (FOX + "    sampling: {temprature: 1}\n", "did you mean 'temperature'"),
         ("presets: {a: {system: x}}", "presets.a has no 'model'"),

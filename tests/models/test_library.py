@@ -1,6 +1,7 @@
 """Names of the models of a machine: one name one model, and one text one meaning."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from umad.models.places.folder import ModelFolder
 from umad.models.places.hugging_face import HubCache
 from umad.models.places.listing import ModelPlace
 from umad.models.store import Store, StoredModel
+from umad.preset import Preset
 
 FOX = CatalogueEntry(
     name="fox:3b",
@@ -40,6 +42,7 @@ def hub(tmp_path: Path, *files: str, repository: str = "org/Fox-3B-GGUF") -> Lib
         ("fox", "Fox-3B-Q4_K_M"),
         ("FOX:3B", "Fox-3B-Q4_K_M"),
         ("mine", "Fox-3B-Q4_K_M"),
+        ("Mine", "Fox-3B-Q4_K_M"),
         ("plain", "Fox-3B-Q8_0"),
         ("hf:org/Fox-3B-GGUF", "Fox-3B-Q4_K_M"),
         ("org/fox-3b-gguf:q8_0", "Fox-3B-Q8_0"),
@@ -190,3 +193,33 @@ def test_a_model_of_the_store_is_listed_once_under_the_name_it_was_fetched_by(
     names = [one.name for one in library.models()]
     assert names[0] == "hub:1b"
     assert "Hub-1B-Q4_K_M" not in names
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mine", "fox:3b is not on this machine; fetch it: umad pull fox:3b"),
+        ("hen", "'hen' may be hen:1b or hen:7b; say which"),
+        ("reviewr", "near are reviewer"),
+    ],
+)
+def test_a_name_of_a_model_that_is_not_here_says_what_to_fetch(text: str, words: str) -> None:
+    hens = {name: replace(FOX, name=name) for name in ("hen:1b", "hen:7b")}
+    known = replace(
+        CATALOGUE,
+        entries={**CATALOGUE.entries, **hens},
+        presets={"reviewer": Preset(name="reviewer", model="hen:7b")},
+    )
+
+    error = Library(catalogue=known).unknown(text)
+
+    assert words in error.message
+
+
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "OLLAMA_MODELS", "UMAD_MODELS"])
+def test_a_variable_that_names_the_home_of_nobody_is_passed_over(
+    tmp_path: Path, variable: str
+) -> None:
+    environ = {"HOME": str(tmp_path), variable: "~nobody-of-that-name/models"}
+
+    assert machine_library(environ).find("fox") is None

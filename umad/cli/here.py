@@ -6,12 +6,15 @@ from pathlib import Path
 from umad import nano
 from umad.config import Settings
 from umad.configuration.sources import default_path, load
-from umad.errors import BadConfig
-from umad.models.catalogue import Catalogue, Preset
+from umad.daemon.names import is_scheme
+from umad.errors import BadConfig, BadRequest
+from umad.models.catalogue import Catalogue
 from umad.models.catalogue_file import FILE, shipped, with_users
 from umad.models.files import ModelFiles
 from umad.models.found import FoundModel
 from umad.models.library import Library, machine_library
+from umad.models.reference import parse
+from umad.preset import Preset
 
 
 def catalogue(config: Path | None = None) -> Catalogue:
@@ -72,11 +75,27 @@ def is_model(word: str) -> bool:
         here = library()
     except BadConfig:  # which says nothing about a word; `umad config check` says what is wrong
         return False
-    return here.find(word, whole=True) is not None or here.catalogue.get(word) is not None
+    if here.find(word, whole=True) is not None or _is_reference(word):
+        return True
+    known = here.catalogue
+    return known.meant(word) is not None or known.has_family(word) or known.get(word) is not None
+
+
+def _is_reference(word: str) -> bool:
+    """Whether a word says by its scheme where a model comes from: `hf:org/repo`. Nobody would write
+    such a prompt; `and/or` may be one.
+    """
+    if not is_scheme(word):
+        return False
+    try:
+        parse(word)
+    except BadRequest:  # an address of another site, say
+        return False
+    return True
 
 
 def preset(word: str) -> Preset | None:
     """The user's preset of that name."""
     path = users_file()
     # Most people have none: nothing is imported or read for them.
-    return with_users(Catalogue(), path).presets.get(word) if path.is_file() else None
+    return with_users(Catalogue(), path).preset(word) if os.path.isfile(path) else None

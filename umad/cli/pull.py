@@ -72,7 +72,8 @@ def offer(word: str) -> bool:
     except BadRequest:
         return False
     known = catalogue()
-    can_be_known = reference.name in known.aliases or known.get(reference.name) is not None
+    named = (known.meant, known.preset, known.get)
+    can_be_known = any(look(reference.name) is not None for look in named)
     if reference.kind == "file" or (reference.kind == "catalogue" and not can_be_known):
         return False
     _fetch(reference, known, FetchLimits(), asks=True)
@@ -85,7 +86,8 @@ def _fetch(
     # The hub's client warns of what an error or a bar says here too.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        console = Console(stderr=True, markup=False, highlight=False)
+        # Without emoji: of `ollama:smile: 2 GB` a part would become a picture.
+        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         with _Shown(console=console, asks=asks) as shown:
             return fetch(
                 reference,

@@ -5,6 +5,7 @@ itself (`umad.cli.chat`).
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -136,7 +137,7 @@ async def _sort_out(
 def _file_of(word: str) -> str | None:
     """The whole path of a GGUF file that is there; the daemon has a working folder of its own."""
     file = Path(word).absolute()
-    return str(file) if file.suffix == ".gguf" and file.is_file() else None
+    return str(file) if file.suffix == ".gguf" and os.path.isfile(file) else None
 
 
 async def _has_template(client: Service, model: str | None) -> bool | None:

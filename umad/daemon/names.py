@@ -73,7 +73,8 @@ class ModelNames:
         `name`. Raises `UnknownModel` where a reference may mean several.
         """
         found = self._library.find(name, whole=whole)
-        named = self._named.get(name)
+        # An alias may name nano, or a model of the configuration.
+        named = self._named.get(name) or self._named.get(self._library.catalogue.meant(name) or "")
         return named or (None if found is None else _file_of(found))
 
     def near(self, name: str) -> ModelFile | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from umad.errors import UnknownModel
 from umad.models.reference import ModelReference
+from umad.preset import Preset
 
 # What a model can do. "fill in": it completes code between two texts, as editors ask for.
 Skill = Literal["chat", "think", "tools", "code", "fill in", "see", "hear", "embed", "rerank"]
@@ -54,18 +55,6 @@ class CatalogueEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """A model as one use of it wants it. What is empty is left as it is."""
-
-    name: str
-    # A name of any model, or a reference.
-    model: str
-    system: str = ""
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    lane: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
     """All names that somebody has written down."""
 
@@ -100,6 +89,28 @@ class Catalogue:
         found = self.entries.get(plain)
         family = self._family(name)
         return found or (self.entries[family[0]] if len(family) == 1 else None)
+
+    def meant(self, name: str) -> str | None:
+        """The text that an alias stands for, whatever the case of its letters; None where `name` is
+        no alias.
+        """
+        plain = name.casefold()
+        exact = self.aliases.get(name)
+        return exact or next(
+            (text for one, text in self.aliases.items() if one.casefold() == plain), None
+        )
+
+    def preset(self, name: str) -> Preset | None:
+        """The preset of a name, whatever the case of its letters."""
+        plain = name.casefold()
+        exact = self.presets.get(name)
+        return exact or next(
+            (one for one in self.presets.values() if one.name.casefold() == plain), None
+        )
+
+    def has_family(self, name: str) -> bool:
+        """Whether models are called by a name and their sizes."""
+        return bool(self._family(name))
 
     def of_repository(self, repository: str) -> CatalogueEntry | None:
         """The entry of a repository on the hub."""

@@ -7,6 +7,7 @@ nearest one. Not: what the entries mean (`umad.models.catalogue`).
 """
 
 import difflib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
@@ -16,10 +17,13 @@ from typing import Any
 import yaml
 
 from umad.errors import BadConfig, BadRequest
-from umad.models.catalogue import QUANTIZATION, SKILLS, Catalogue, CatalogueEntry, Preset
+from umad.models.catalogue import QUANTIZATION, SKILLS, Catalogue, CatalogueEntry
 from umad.models.reference import parse
+from umad.preset import Preset
 from umad.private_file import read_named
 from umad.request import SAMPLING_FIELDS, SamplingParams
+
+log = logging.getLogger(__name__)
 
 FILE = "models.yaml"
 _MOST_BYTES = 2**20
@@ -59,6 +63,34 @@ def with_users(catalogue: Catalogue, path: Path) -> Catalogue:
         aliases=own.aliases,
         presets=own.presets,
     )
+
+
+class UsersPresets:
+    """The presets of the user's own file, read again whenever it has changed. Owner: one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Of the file that was read last; None where there was none.
+        self._stamp: tuple[int, int] | None = None
+        self._presets: Mapping[str, Preset] = {}
+
+    def current(self) -> Mapping[str, Preset]:
+        """Those of now. A file with a slip of the pen changes nothing, and the log says where it
+        is.
+        """
+        try:
+            found = self._path.stat()
+            stamp = found.st_mtime_ns, found.st_size
+        except OSError:
+            self._stamp, self._presets = None, {}
+            return self._presets
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._presets = with_users(Catalogue(), self._path).presets
+            except BadConfig as error:
+                log.warning("presets stay as they were: %s", error.message)
+        return self._presets
 
 
 def read_catalogue(text: str, source: str, *, loader: Any = yaml.SafeLoader) -> Catalogue:
@@ -142,16 +174,18 @@ class _Reader:
         )
 
     def sampling(self, node: yaml.Node | None, at: str) -> Mapping[str, Any]:
-        said = {} if node is None else self.map(node, at, SAMPLING_FIELDS)
+        said = {} if node is None else self.map(node, at, _KINDS)
         values = {key: self._value(one) for key, one in said.items()}
-        if isinstance(values.get("stop"), list):
-            values["stop"] = tuple(values["stop"])
+        if "stop" in values:
+            stop = values["stop"]
+            values["stop"] = tuple(stop) if isinstance(stop, list) else (stop,)
+        for key, value in values.items():
+            if not _is_of_field(key, value):
+                raise self._bad(said[key], f"{at}.{key}: {_KINDS[key]} is wanted")
         try:
             SamplingParams(**values).check()
         except BadRequest as error:
             raise self._bad(node, f"{at}: {error.message}") from None
-        except TypeError:
-            raise self._bad(node, f"{at}: its values are numbers") from None
         return values
 
     def map(self, node: yaml.Node, at: str, known: Iterable[str]) -> dict[str, yaml.Node]:
@@ -196,6 +230,9 @@ class _Reader:
         loader = yaml.SafeLoader("")
         try:
             return loader.construct_object(node, deep=True)
+        except (yaml.YAMLError, *_UNREADABLE):
+            # A tag of somebody's own, a date that is none, a list that has itself in it.
+            raise self._bad(node, "a value is a number, a text or a list of texts") from None
         finally:
             loader.dispose()
 
@@ -210,6 +247,29 @@ class _Reader:
 _NEEDED = ("repository", "does", "for", "parameters", "context", "licence")
 _ENTRY = (*_NEEDED, "active", "quantization", "file", "sampling")
 _PRESET = tuple(one.name for one in fields(Preset) if one.name != "name")
+# What each field of the sampling wants, in words. `logit_bias` is not among them: it has numbers of
+# tokens, which mean something to one model alone.
+_WHOLE, _SWITCH, _NUMBER = "a whole number", "true or false", "a number"
+_TEXTS = "a text or a list of texts"
+_KINDS: Mapping[str, str] = {
+    **{name: _NUMBER for name in SAMPLING_FIELDS if name != "logit_bias"},
+    **dict.fromkeys(("top_k", "penalty_last_n", "seed", "max_tokens"), _WHOLE),
+    **dict.fromkeys(("logprobs", "prompt_logprobs"), _WHOLE),
+    **dict.fromkeys(("fit", "ignore_eos"), _SWITCH),
+    "stop": _TEXTS,
+}
+
+# What PyYAML raises for values that are not of their tag (`!!bool maybe`).
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def _is_of_field(key: str, value: object) -> bool:
+    kind = _KINDS[key]
+    if kind == _TEXTS:
+        return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+    if isinstance(value, bool) or kind == _SWITCH:
+        return isinstance(value, bool) and kind == _SWITCH
+    return isinstance(value, int) or (kind == _NUMBER and isinstance(value, float))
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:

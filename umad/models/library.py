@@ -103,7 +103,7 @@ class Library:
         Then nothing is raised.
         """
         models = self._current()
-        for name in (text, self.catalogue.aliases.get(text)):
+        for name in (text, self.catalogue.meant(text)):
             if name is None:
                 continue
             if name in models:
@@ -119,15 +119,22 @@ class Library:
         known, else near names. For who may know what is here. others: names besides the library's.
         """
         with contextlib.suppress(BadRequest):
-            asked = parse(text)
-            entry = self.catalogue.get(asked.name) if asked.kind == "catalogue" else None
+            asked = parse(self.catalogue.meant(text) or text)
+            entry = None
+            if asked.kind == "catalogue" and self.catalogue.has_family(asked.name):
+                try:
+                    entry = self.catalogue.entry(asked.name)
+                except UnknownModel as several:
+                    return several
+            elif asked.kind == "catalogue":
+                entry = self.catalogue.get(asked.name)
             if entry is not None or asked.kind in ("hub", "ollama"):
                 name = str(asked) if entry is None else entry.name
                 return UnknownModel(
                     f"{name} is not on this machine; fetch it: umad pull {name}", field="model"
                 )
         hints = []
-        here = [*others, *self._current(), *self.catalogue.aliases]
+        here = [*others, *self._current(), *self.catalogue.aliases, *self.catalogue.presets]
         if near := _near(text, here, cutoff=0.5):
             hints.append(f"near are {', '.join(near)}")
         if near := _near(text, self.catalogue.entries, cutoff=0.6):
