@@ -16,6 +16,7 @@ Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
     places  other programs' models (a package)
     store   what umad keeps itself; index: what can be found out again
     library every model of this machine under a name of its own
+    ollama_layout  models of Ollama's registry as Ollama lays them out, and what their makers say
     removal removes a model of the store; verifying looks at every byte of one
     hub_search  searches the Hugging Face hub
     fetching    fetches models, for `umad pull` alone (a package)

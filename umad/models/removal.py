@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umad.errors import Refused
+from umad.errors import BadRequest, Refused
 from umad.models.files import is_projector_name, sorted_out
 from umad.models.found import FoundModel, Place
+from umad.models.ollama_layout import layout_in
 from umad.models.places.hugging_face import repository_of
 from umad.models.places.listing import files_below
+from umad.models.reference import parse
 from umad.models.store import Store, StoredModel
 
 _DEPTH = 4
@@ -52,19 +54,40 @@ def remove(model: FoundModel, store: Store) -> Removed:
     shared = store.shared(stored)
     freed_bytes = 0
     kept: list[Path] = []
-    for path in dict.fromkeys(stored.files.all):
+    failed: list[OSError] = []
+    for path in dict.fromkeys((*stored.files.all, *_beside(stored, store))):
         if not stored.owns_files or path in shared:
             kept.append(path)
             continue
         try:
             freed = _delete(path, store, stored)
         except OSError as error:
-            raise store.refusal(error) from error
+            error.filename = error.filename or path
+            failed.append(error)
+            continue
         if freed is None:
             kept.append(path)
         else:
             freed_bytes += freed
+    if failed:
+        raise Refused(
+            f"{model.name} is no longer a model of umad's, and {failed[0].filename} stays: it "
+            f"cannot be deleted ({failed[0].strerror})"
+        )
     return Removed(freed_bytes=freed_bytes, kept=tuple(kept))
+
+
+def _beside(stored: StoredModel, store: Store) -> tuple[Path, ...]:
+    """Files of a model that its record does not name: what a registry of Ollama's had beside it.
+    They go with the last name of it.
+    """
+    if not stored.owns_files or any(one.source == stored.source for one in store.models()):
+        return ()
+    try:
+        reference = parse(stored.source)
+    except BadRequest:  # a record may say anything of where it is from
+        return ()
+    return layout_in(store).beside(reference) if reference.kind == "ollama" else ()
 
 
 def _advice(model: FoundModel) -> str:
@@ -127,7 +150,7 @@ def _drop_empty(folder: Path, *, above: Path) -> None:
     while folder != above and folder.is_relative_to(above):
         with contextlib.suppress(OSError):
             folder.rmdir()
-        if folder.exists():
+        if os.path.exists(folder):
             return
         folder = folder.parent
 

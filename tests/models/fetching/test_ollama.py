@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from tests.models.fetching.test_hub import model_bytes
 from tests.models.loopback_registry import LoopbackRegistry
 from umad.errors import AccessNeeded, FetchFailed, UnknownModel
 from umad.models.fetching import fetch
-from umad.models.fetching.ollama import OllamaLayout, OllamaRegistry
+from umad.models.fetching.ollama import OllamaRegistry
 from umad.models.found import FoundModel
+from umad.models.ollama_layout import OllamaLayout, facts_beside, layout_in
 from umad.models.places.ollama import OllamaFolder
 from umad.models.reference import parse
+from umad.models.removal import remove
 from umad.models.store import Store
 
 LICENCE = b"Apache License\nVersion 2.0, January 2004"
@@ -89,6 +92,42 @@ def test_a_second_pull_fetches_the_manifest_alone(registry: LoopbackRegistry, st
 
     assert again == first
     assert registry.seen == ["/v2/library/fox/manifests/latest"]
+
+
+def test_a_model_that_is_removed_leaves_nothing_that_was_its_alone(
+    registry: LoopbackRegistry, store: Store
+) -> None:
+    texts = {"template": b"{{ .Prompt }}", "license": LICENCE}
+    registry.add("library/fox:3b", {"model": model_bytes(1), "system": b"A fox.", **texts})
+    registry.add("library/hen:3b", {"model": model_bytes(2), **texts})
+    fox, hen = pull(registry, "library/fox:3b", store), pull(registry, "library/hen:3b", store)
+    layout = layout_in(store)
+
+    remove(fox, store)
+    after_one = [one.files for one in OllamaFolder(store.files_folder / "ollama").find().models]
+    facts = layout.facts_of(parse(hen.source))
+    remove(hen, store)
+
+    assert after_one == [hen.files]
+    assert facts is not None
+    assert facts.template == "{{ .Prompt }}", "what both had is the other's now"
+    assert [one for one in store.folder.rglob("*") if one.is_file()] == [], "no text, no lock"
+
+
+def test_what_stands_beside_a_model_goes_with_its_last_name(
+    registry: LoopbackRegistry, store: Store
+) -> None:
+    registry.add("library/fox:3b", {"model": model_bytes(), "system": b"A fox."})
+    fox = pull(registry, "library/fox:3b", store)
+    stored = store.get(fox.name)
+    assert stored is not None
+    store.add(replace(stored, name="vixen"))
+
+    remove(fox, store)
+    facts = facts_beside(replace(fox, name="vixen"))
+
+    assert facts is not None
+    assert facts.system == "A fox."
 
 
 def test_the_name_is_the_one_that_ollama_gives_it() -> None:

@@ -6,7 +6,7 @@ Only what somebody asks for by hand (`umad pull`) is fetched; no request fetches
     hub        a repository of the hub: listing, gated and offline errors, what the client knows
     choice     which of its files: quantization, all splits, the projector
     hub_cache  where they go, so that the hub's own tools find them
-    ollama     the protocol of registries, and the layers that are no models
+    ollama     the protocol of Ollama's registry, and of others like it
     download   one file: parts at once, resumed, checked as a whole before it is named
     remote     its ranges, and who may see a token
     partial    what is there of it, for the next process

@@ -21,7 +21,7 @@ from umad.models.catalogue import Catalogue
 from umad.models.fetching.download import Download
 from umad.models.fetching.hub import MAIN, Hub, HubAccess, HubModel
 from umad.models.fetching.limits import FetchLimits, RateLimit
-from umad.models.fetching.ollama import OllamaLayout, OllamaRegistry
+from umad.models.fetching.ollama import OllamaRegistry
 from umad.models.fetching.partial import read_marks
 from umad.models.fetching.progress import FetchProgress
 from umad.models.fetching.remote import RemoteFile
@@ -29,10 +29,14 @@ from umad.models.fetching.room import check_room
 from umad.models.files import ModelFiles, quantization_in, stem_of
 from umad.models.found import FoundModel, described
 from umad.models.gguf import parts, read_header
+from umad.models.ollama_layout import layout_in
 from umad.models.places.listing import hub_source, name_of
 from umad.models.reference import LATEST, ModelReference, parse
 from umad.models.store import Store, StoredModel, store_folder
 from umad.private_file import own_folder
+
+# From a preset over an alias to a name of the catalogue. A name that leads back to itself ends.
+_MOST_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class _Wanted:
 
     def missing_bytes(self) -> int:
         size_bytes = self.remote.size_bytes
-        if self.final.is_file() and self.final.stat().st_size == size_bytes:
+        if os.path.isfile(self.final) and self.final.stat().st_size == size_bytes:
             return 0
         marks = read_marks(self.final)
         if marks is None or marks.digits != self.remote.checksum.digits:
@@ -118,12 +122,14 @@ def fetch(
 
 def _meant(reference: ModelReference, catalogue: Catalogue) -> ModelReference:
     """What a name of the catalogue stands for. Raises `UnknownModel`, which names near ones."""
-    if reference.kind != "catalogue":
-        return reference
-    alias = catalogue.aliases.get(reference.name)
-    if alias is not None:
-        meant = parse(alias)
-        return meant if meant.kind != "catalogue" else catalogue.entry(meant.name).reference()
+    for _ in range(_MOST_STEPS):
+        if reference.kind != "catalogue":
+            return reference
+        preset = catalogue.preset(reference.name)
+        text = catalogue.meant(reference.name) or (None if preset is None else preset.model)
+        if text is None:
+            break
+        reference = parse(text)
     return catalogue.entry(reference.name).reference()
 
 
@@ -202,7 +208,7 @@ def _note(model: HubModel) -> str:
 
 
 def _from_registry(reference: ModelReference, ways: _Ways) -> FoundModel:
-    layout = OllamaLayout(ways.store.files_folder / "ollama")
+    layout = layout_in(ways.store)
     with httpx2.Client() as client:
         registry = OllamaRegistry(reference.host, client)
         model = registry.find(reference)
@@ -214,20 +220,18 @@ def _from_registry(reference: ModelReference, ways: _Ways) -> FoundModel:
         ]
         _bring(str(reference), wanted, ways, client)
     try:
-        layout.publish(model)
+        layout.publish(reference, model.manifest)
     except OSError as error:
         raise ways.store.refusal(error) from error
-    files = layout.files(model)
-    digests = {layout.blob(one): one.checksum.digits for one in model.layers}
+    files = layout.files(model.layers)
+    digests = {layout.blob(one): one.digits for one in model.layers}
     facts = layout.facts_of(reference)
-    licence = facts.licences[0].strip() if facts is not None and facts.licences else ""
     return _kept(
         StoredModel(
             name=str(reference).removeprefix("ollama:").removesuffix(f":{LATEST}"),
             files=files,
             source=str(reference),
-            # The text's heading says which one it is.
-            licence=licence.partition("\n")[0].strip(),
+            licence="" if facts is None else facts.licence,
             digests={path: digest for path, digest in digests.items() if path in files.all},
         ),
         ways.store,
@@ -239,9 +243,9 @@ def _from_registry(reference: ModelReference, ways: _Ways) -> FoundModel:
 
 def _from_disk(reference: ModelReference, ways: _Ways) -> FoundModel:
     """The store only learns its name: a file that is here is served where it lies."""
-    path = Path(reference.name).expanduser().absolute()
+    path = Path(os.path.expanduser(reference.name)).absolute()
     files = ModelFiles(parts=parts(path, read_header(path)))
-    sizes = [(one.name, one.stat().st_size) for one in files.parts if one.is_file()]
+    sizes = [(one.name, one.stat().st_size) for one in files.parts if os.path.isfile(one)]
     ways.on_plan(FetchPlan(source=str(path), files=tuple(sizes), missing_bytes=0))
     stored = StoredModel(name=stem_of(path), files=files, source=str(path), owns_files=False)
     found = _found(stored)
