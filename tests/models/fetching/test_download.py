@@ -16,7 +16,7 @@ from umad.models.fetching import partial
 from umad.models.fetching.checksum import Checksum
 from umad.models.fetching.partial import PartialFile, data_path, marks_path, read_marks
 from umad.models.fetching.progress import FetchProgress
-from umad.models.fetching.remote import Interrupted, Ranges
+from umad.models.fetching.remote import Interrupted, Ranges, RemoteFile
 
 MIB = 2**20
 DATA = random_bytes(6 * MIB + 12_345)
@@ -245,6 +245,25 @@ def test_the_token_goes_to_the_hub_and_never_to_its_storage(
     assert {one.token for one in filled.seen if one.by == "hub"} == {f"Bearer {filled.token}"}
     assert {one.token for one in filled.seen if one.by == "storage"} == {None}
     assert filled.token not in repr(remote_of(filled, token=filled.token))
+
+
+@pytest.mark.parametrize("location", ["http://[half", "http://h:port/x", "http://h:99999/x"])
+def test_a_redirect_to_what_is_no_address_is_one_line(location: str) -> None:
+    def sends_on(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(302, headers={"Location": location})
+
+    file = RemoteFile(
+        name="a.gguf",
+        url="https://hub.example/a.gguf",
+        size_bytes=8,
+        checksum=Checksum(kind="sha256", digits="0" * 64),
+        token="hf_x",
+    )
+    with httpx2.Client(transport=httpx2.MockTransport(sends_on)) as client:
+        ranges = Ranges(client, file, silence_s=1.0)
+
+        with pytest.raises(FetchFailed, match=r"a\.gguf cannot be fetched"), ranges.open(0, 8):
+            pass
 
 
 def test_a_storage_that_wants_a_token_is_told_to_the_user(filled: LoopbackHub, final: Path) -> None:

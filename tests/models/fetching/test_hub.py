@@ -24,6 +24,7 @@ from umad.models.found import FoundModel
 from umad.models.places.hugging_face import HubCache
 from umad.models.reference import parse
 from umad.models.store import Store
+from umad.preset import Preset
 
 REPOSITORY = "org/Fox-3B-GGUF"
 
@@ -228,12 +229,28 @@ def test_a_name_of_the_catalogue_brings_its_repository(
         context_tokens=4096,
         licence="apache-2.0",
     )
-    catalogue = Catalogue(entries={"fox:3b": entry}, aliases={"mine": "fox:3b"})
+    catalogue = Catalogue(
+        entries={"fox:3b": entry},
+        aliases={"Mine": "fox:3b", "ring": "ring"},
+        presets={"brief": Preset(name="brief", model="mine", system="Be brief.")},
+    )
 
     assert pull("fox:3b", store, catalogue=catalogue).source == f"hf:{REPOSITORY}:Q4_K_M"
     assert pull("mine", store, catalogue=catalogue).source == f"hf:{REPOSITORY}:Q4_K_M"
+    assert pull("brief", store, catalogue=catalogue).source == f"hf:{REPOSITORY}:Q4_K_M"
+    with pytest.raises(UnknownModel, match="ring"):
+        pull("ring", store, catalogue=catalogue)
     with pytest.raises(UnknownModel, match=r"near are fox:3b"):
         pull("fix:3b", store, catalogue=catalogue)
+
+
+def test_a_cache_that_is_named_from_here_is_a_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("umad.models.fetching.hub.constants.HF_HUB_CACHE", "here/hub")
+
+    assert HubAccess.of_client().cache == tmp_path / "here" / "hub"
 
 
 def test_a_newer_version_takes_the_place_of_one_that_was_half_fetched(

@@ -68,7 +68,8 @@ class HubAccess:
         """As the hub's client has it, from its variables and its own login."""
         return cls(
             endpoint=constants.ENDPOINT,
-            cache=Path(constants.HF_HUB_CACHE),
+            # The client takes a relative folder; a record of the store is read from anywhere.
+            cache=Path(constants.HF_HUB_CACHE).absolute(),
             token=None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token(),
             is_offline=constants.is_offline_mode(),
             timeout_s=float(constants.HF_HUB_ETAG_TIMEOUT),

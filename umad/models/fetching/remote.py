@@ -131,11 +131,22 @@ class Ranges:
                     self._location = url
                 return response
             response.close()
-            url = urljoin(url, response.headers["Location"])
+            url = self._next(url, response.headers["Location"])
         raise FetchFailed(
             f"{self._file.name} cannot be fetched: {host_of(self._file.url)} sends from one "
             "address to the next without end"
         )
+
+    def _next(self, url: str, location: str) -> str:
+        try:
+            joined = urljoin(url, location)
+            origin_of(joined)
+        except ValueError:  # half an address of version 6, a port that is no number
+            raise FetchFailed(
+                f"{self._file.name} cannot be fetched: {host_of(url)} sends on to an address that "
+                "is none"
+            ) from None
+        return joined
 
     def _body(self, response: httpx2.Response, start: int) -> Body:
         status = response.status_code
