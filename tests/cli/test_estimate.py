@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Umad
+from tests.models import trees
 
 NOBODY = "/tmp/umad-nobody-listens.sock"
 
@@ -53,3 +56,32 @@ def test_a_projector_is_counted_where_one_is_named(umad: Umad, nano_path: Path) 
 
     assert beside["projector_bytes"] == alone["weights_bytes"]
     assert beside["total_bytes"] == alone["total_bytes"] + alone["weights_bytes"]
+
+
+def test_any_name_that_the_daemon_would_load_can_be_estimated(
+    umad: Umad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nano_path: Path
+) -> None:
+    trees.ollama(tmp_path, "registry.ollama.ai/library/fox/3b", {"model": nano_path.read_bytes()})
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+
+    there = umad("estimate", "fox:3b", "--socket", NOBODY)
+    missing = umad("estimate", "qwen3-coder:30b", "--socket", NOBODY)
+
+    assert there.code == 0
+    assert there.out.startswith("fox:3b: all 4,096 tokens fit")
+    assert missing.code == 1
+    assert "fetch it: umad pull qwen3-coder:30b" in missing.err
+
+
+def test_a_model_that_cannot_be_loaded_is_not_estimated(
+    umad: Umad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trees.ollama(tmp_path, "registry.ollama.ai/library/fox/3b", {"model": b"x"})
+    for blob in (folder / "blobs").iterdir():
+        blob.unlink()
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+
+    ended = umad("estimate", "fox:3b", "--socket", NOBODY)
+
+    assert ended.code == 1
+    assert "fox:3b cannot be loaded: its file" in ended.err

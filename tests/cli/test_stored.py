@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def test_ls_says_which_models_cannot_be_served_and_why(umad: Umad, home: Path) -
     assert "is not a GGUF file" in ended.out
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="no file has such a name there")
+def test_a_file_whose_name_is_no_text_is_listed_with_what_to_do(umad: Umad, home: Path) -> None:
+    folder = home / ".lmstudio" / "models" / "maker" / "Studio-1B-GGUF"
+    (folder / os.fsdecode(b"caf\xe9-Q8_0.gguf")).write_bytes(NANO)
+
+    ended = umad("ls")
+    found = rows(umad)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert "caf\\udce9-Q8_0 cannot be served: the name of its file is no text" in ended.out
+    assert found["Studio-1B-Q6_K"]["n_params"] > 0, "the others are as they were"
+
+
 def test_without_other_programs_models_ls_shows_what_is_umads(
     umad: Umad, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +111,50 @@ def test_show_says_what_the_header_says(umad: Umad, home: Path) -> None:
     assert said["place"] == "ollama"
     assert "parameters" in said
     assert "tokens" in ended.out
+
+
+def test_show_says_what_would_fit_and_what_ollamas_maker_says(umad: Umad, home: Path) -> None:
+    params = json.dumps({"temperature": 0.6, "stop": ["<end>", "<turn>"]}).encode()
+    layers = {"model": NANO, "system": b"You are\na fox.", "params": params, "license": b"MIT\nx"}
+    trees.ollama(home / ".ollama" / "models", "registry.ollama.ai/library/fox/3b", layers)
+
+    ended = umad("show", "fox:3b")
+    found = json.loads(umad("show", "fox:3b", "--json").out)
+
+    lines = {" ".join(line.split()) for line in ended.out.splitlines()}
+    assert "fits all 4,096 tokens fit, 4 such texts at once" in lines
+    assert "its maker draws with temperature 0.6, stop '<end>' '<turn>'" in lines
+    assert "its maker's system prompt You are a fox." in lines
+    assert found["memory"]["fits"] is True
+    assert found["ollama"]["params"]["temperature"] == 0.6
+    assert found["ollama"]["licences"] == ["MIT\nx"]
+
+
+def test_show_of_a_model_that_cannot_be_served_says_why(umad: Umad, home: Path) -> None:
+    (home / ".lmstudio" / "models" / "maker" / "Studio-1B-GGUF" / "bad.gguf").write_bytes(b"no")
+
+    ended = umad("show", "bad")
+
+    assert ended.code == 0
+    assert "cannot be served" in ended.out
+    assert "is not a GGUF file" in ended.out
+
+
+def test_show_says_what_the_users_own_entry_says(umad: Umad, home: Path) -> None:
+    path = home / ".config" / "umad" / "models.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "models:\n"
+        "  hub:1b:\n"
+        "    {repository: org/Hub-1B-GGUF, does: [chat], for: Mine., parameters: 1B,\n"
+        "     context: 4096, licence: mit,\n"
+        "     sampling: {temperature: 0.5, stop: [END], ignore_eos: true}}\n"
+    )
+
+    ended = umad("show", "hub:1b")
+
+    assert ended.code == 0
+    assert "temperature 0.5, stop 'END', ignore_eos on" in ended.out
 
 
 @pytest.mark.parametrize("name", ["hf:org/Hub-1B-GGUF", "org/Hub-1B-GGUF:Q4_K_M"])
@@ -165,6 +223,15 @@ def test_rm_removes_what_is_umads_and_says_what_that_freed(umad: Umad, home: Pat
     assert "MB freed" in ended.out
     assert not added.files.main.exists()
     assert "fox:3b" not in rows(umad)
+
+
+def test_rm_takes_a_name_that_is_there_twice_once(umad: Umad, home: Path) -> None:
+    kept(home)
+
+    ended = umad("rm", "fox:3b", "ollama:fox:3b", "fox:3b")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("is removed") == 1
 
 
 @pytest.mark.parametrize("name", ["nano", *trees.NAMES])

@@ -14,7 +14,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     talk         its turns, settings and /commands   typed      what a person types or pastes
     piped        text that is piped in               answer_form  --format
     running      ps, cancel, priority, forget                models     load, unload
-    here         the library of this machine         stored     ls, show, rm, cp, verify
+    here         the library of this machine         stored     ls, rm, cp, verify; shown: show
     search       search                              pull       pull
     estimate     estimate                            quantize   quantize
     metrics      metrics                             config     config show, check, example

@@ -6,21 +6,24 @@ load.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 
 from umad.cli.connect import call
+from umad.cli.here import library
 from umad.cli.printed import printable
 from umad.cli.tables import open_console, plain_table
 from umad.config import KvType, Settings
 from umad.configuration.sources import load
-from umad.daemon.names import ModelFile, ModelNames, find_model_file
+from umad.daemon.names import ModelFile, ModelNames, find_model_file, is_scheme
 from umad.engine.estimates import Estimating
 from umad.engine.launch import EngineOptions
-from umad.errors import UmadError
+from umad.errors import ModelLoadFailed, UmadError, UnknownModel
 from umad.estimate import MemoryEstimate, bytes_words, engine_bytes
 from umad.exit_codes import DONE, FAILED
 
@@ -37,16 +40,10 @@ def estimate(
 ) -> int:
     """Show the memory that MODEL would take, part by part, and how many tokens would fit."""
     settings = load(environ=os.environ, path=path).settings
-    file = _file(model, settings)
+    file = _file(model, settings, path)
     asked: dict[str, Any] = {"ctx_size": ctx_size, "max_seqs": max_seqs, "kv_type": kv_type}
     given = {name: value for name, value in asked.items() if value is not None}
-    options = EngineOptions.of(settings, name=file.name, path=str(file.path))
-    options = replace(
-        options,
-        engine=replace(options.engine, **given),
-        taken_bytes=_taken_bytes(socket, besides=file.name),
-    )
-    found = Estimating(options, projector=projector and projector.absolute()).wait()
+    found = estimated(file, settings, given=given, socket=socket, projector=projector)
     if as_json:
         click.echo(json.dumps(found.as_map()))
     else:
@@ -54,10 +51,44 @@ def estimate(
     return DONE if found.fits else FAILED
 
 
-def _file(model: str, settings: Settings) -> ModelFile:
-    """The file of a path, or of a name that the configuration knows."""
-    names = ModelNames(settings.models, settings.model_folders)
-    return names.find(model) or find_model_file(model)
+def estimated(
+    file: ModelFile,
+    settings: Settings,
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    socket: str | None = None,
+    projector: Path | None = None,
+) -> MemoryEstimate:
+    """The memory of a model beside those that a daemon has loaded. Raises `ModelLoadFailed`.
+
+    given: options of the engine that are otherwise than `settings` have them.
+    """
+    options = EngineOptions.of(settings, name=file.name, path=str(file.path))
+    options = replace(
+        options,
+        engine=replace(options.engine, **given),
+        taken_bytes=_taken_bytes(socket, besides=file.name),
+    )
+    return Estimating(options, projector=projector and projector.absolute()).wait()
+
+
+def _file(model: str, settings: Settings, path: Path | None) -> ModelFile:
+    """The file of a path, or of any name that the daemon would load. Raises `UnknownModel`, which
+    names near ones, or `ModelLoadFailed`.
+    """
+    here = library(settings, path)
+    names = ModelNames(settings.models, settings.model_folders, library=here)
+    found = names.find(model)
+    if found is None:
+        try:
+            found = find_model_file(model)
+        except (UnknownModel, ModelLoadFailed) as error:
+            if isinstance(error, UnknownModel) or is_scheme(model):
+                raise names.unknown(model) from None
+            raise
+    if found.problem:
+        raise ModelLoadFailed(f"{found.name} cannot be loaded: {found.problem}", field="model")
+    return found
 
 
 def _taken_bytes(socket: str | None, *, besides: str) -> int:

@@ -56,8 +56,8 @@ def ls(as_json: bool) -> None:
 @click.option("--template", is_flag=True, help="Print the chat template alone.")
 @json_option
 def show_model(model: str, template: bool, as_json: bool) -> None:
-    """Show what is known of MODEL: its files, its header, its licence."""
-    from umad.cli.stored import show as work
+    """Show what is known of MODEL: its files, header and licence, and how much of it would fit."""
+    from umad.cli.shown import show as work
 
     work(model, template=template, as_json=as_json)
 

@@ -1,17 +1,16 @@
-"""Runs `umad ls`, `show`, `rm`, `cp` and `verify`: the models of this machine.
+"""Runs `umad ls`, `rm`, `cp` and `verify`: the models of this machine.
 
 These commands look at the disk themselves and need no daemon; `rm` asks a running one whether it
 has the model loaded.
 """
 
 import asyncio
-import contextlib
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,12 +19,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from umad import nano
 from umad.cli.connect import call
 from umad.cli.here import found, library, shipped_model
-from umad.cli.printed import printable, shown_text
-from umad.cli.tables import byte_size, number, open_console, parameter_count, plain_table
+from umad.cli.printed import printable
+from umad.cli.tables import byte_size, open_console, parameter_count, plain_table
 from umad.errors import BadRequest, NoDaemon, Refused
 from umad.exit_codes import DONE, FAILED
-from umad.models.catalogue import CatalogueEntry
-from umad.models.facts import FileFacts
 from umad.models.found import FoundModel, described
 from umad.models.library import Library
 from umad.models.reference import parse
@@ -49,7 +46,7 @@ def ls(*, as_json: bool) -> None:
     shown = [described(shipped_model())[0], *(model for model, _ in here.described())]
     uses = {} if here.store is None else here.store.index.last_uses()
     if as_json:
-        click.echo(json.dumps([_row(one, uses) for one in shown]))
+        click.echo(json.dumps([row_of(one, uses) for one in shown]))
         return
     table = plain_table()
     for heading in ("MODEL", "SIZE", "QUANT", "PARAMS", "USED", "PLACE"):
@@ -61,7 +58,7 @@ def ls(*, as_json: bool) -> None:
             byte_size(one.size_bytes),
             one.quantization or "-",
             parameter_count(one.n_params),
-            _ago(uses.get(one.name)),
+            ago(uses.get(one.name)),
             one.place,
         )
     console = open_console()
@@ -71,7 +68,7 @@ def ls(*, as_json: bool) -> None:
             console.print(f"{printable(one.name)} cannot be served: {printable(one.problem)}")
 
 
-def _row(model: FoundModel, uses: Mapping[str, int]) -> Mapping[str, Any]:
+def row_of(model: FoundModel, uses: Mapping[str, int]) -> Mapping[str, Any]:
     return {
         "name": model.name,
         "place": model.place,
@@ -86,7 +83,7 @@ def _row(model: FoundModel, uses: Mapping[str, int]) -> Mapping[str, Any]:
     }
 
 
-def _ago(at_s: int | None) -> str:
+def ago(at_s: int | None) -> str:
     if at_s is None:
         return "-"
     age_s = max(0, round(datetime.now(UTC).timestamp()) - at_s)
@@ -96,89 +93,14 @@ def _ago(at_s: int | None) -> str:
     return "now"
 
 
-# -- show ------------------------------------------------------------------------------------------
-
-
-def show(name: str, *, template: bool, as_json: bool) -> None:
-    """Show what is known of one model."""
-    here = library()
-    model, facts = described(found(here, name))
-    if template:
-        if facts is None or not facts.template:
-            raise BadRequest(f"{model.name} has no chat template; it goes on with a text")
-        click.echo(shown_text(facts.template))
-        return
-    entry = _entry_of(model, here)
-    stored = None if here.store is None else here.store.get(model.name)
-    uses = {} if here.store is None else here.store.index.last_uses()
-    licence = (stored.licence if stored else "") or (facts.licence if facts else "")
-    if as_json:
-        known = None if facts is None else asdict(facts)
-        row = {**_row(model, uses), "licence": licence or None, "header": known}
-        row["catalogue"] = None if entry is None else asdict(entry)
-        click.echo(json.dumps(row))
-        return
-    table = plain_table(show_header=False)
-    for key, value in _shown(model, facts, entry, licence, uses.get(model.name)):
-        table.add_row(key, printable(value))
-    open_console().print(table)
-
-
-def _entry_of(model: FoundModel, here: Library) -> CatalogueEntry | None:
-    by_name = here.catalogue.entries.get(model.name)
-    if by_name is not None:
-        return by_name
-    with contextlib.suppress(BadRequest):  # a record may say anything of where it is from
-        source = parse(model.source)
-        return here.catalogue.of_repository(source.repository) if source.kind == "hub" else None
-    return None
-
-
-def _shown(
-    model: FoundModel,
-    facts: FileFacts | None,
-    entry: CatalogueEntry | None,
-    licence: str,
-    used_s: int | None,
-) -> Sequence[tuple[str, str]]:
-    rows = [("model", model.name), ("place", model.place), ("from", model.source or "-")]
-    rows += [("file", str(path)) for path in model.files.all]
-    rows += [("size", byte_size(model.size_bytes)), ("last used", _ago(used_s))]
-    if model.problem:
-        rows.append(("cannot be served", model.problem))
-    if facts is not None:
-        experts = f"{facts.experts_used} of {facts.n_experts}" if facts.n_experts else "-"
-        rows += [
-            ("title", facts.title or "-"),
-            ("architecture", facts.architecture),
-            ("parameters", f"{parameter_count(facts.n_params)} ({number(facts.n_params)})"),
-            ("quantization", model.quantization or "-"),
-            ("trained on texts of", f"{number(facts.trained_tokens)} tokens"),
-            ("layers", number(facts.n_layers)),
-            ("width", number(facts.width)),
-            ("experts", experts),
-            ("vocabulary", f"{number(facts.vocabulary)} tokens"),
-            ("chat template", "yes" if facts.template else "no"),
-            ("fills in text", "yes" if facts.fills_in else "no"),
-            ("only embeds", "yes" if facts.embeds else "no"),
-        ]
-    rows.append(("licence", licence or (entry.licence if entry else "-")))
-    sampling = (facts.sampling if facts else {}) or (entry.sampling if entry else {})
-    if sampling:
-        said = ", ".join(f"{key} {value:g}" for key, value in sampling.items())
-        rows.append(("its maker draws with", said))
-    if entry is not None:
-        rows += [("can", ", ".join(entry.does)), ("for", entry.purpose)]
-    return rows
-
-
 # -- rm, cp ----------------------------------------------------------------------------------------
 
 
 def rm(names: Sequence[str], socket: str | None) -> None:
     """Remove models that umad keeps."""
     here = library()
-    models = [found(here, name) for name in names]
+    # Two names of one model, or one name twice, are one.
+    models = list({(one := found(here, name)).name: one for name in names}.values())
     loaded = _loaded(socket)
     for model in models:
         _refuse_used(model, loaded)
@@ -203,9 +125,9 @@ async def _look(client: Service) -> tuple[Rows, Rows]:
 def _refuse_used(model: FoundModel, loaded: tuple[Rows, Rows]) -> None:
     """Raise `Refused` where the daemon has a file of the model open."""
     rows, requests = loaded
-    files = {path.resolve() for path in model.files.all}
+    files = {os.path.realpath(path) for path in model.files.all}
     for row in rows:
-        if row.get("path") is None or Path(row["path"]).resolve() not in files:
+        if row.get("path") is None or os.path.realpath(row["path"]) not in files:
             continue
         apps = list(dict.fromkeys(one["app"] for one in requests if one["model"] == row["name"]))
         more = f" and {len(apps) - _MOST_APPS} more" if len(apps) > _MOST_APPS else ""
