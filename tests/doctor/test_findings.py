@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.doctor.surrounded import around, only, states
+from umad import nano
 from umad.config import EngineSettings, HttpSettings
 from umad.daemon.bandwidth import BandwidthMemory
 from umad.doctor import (
@@ -29,6 +30,8 @@ from umad.doctor.finding import State, good, note, wrong
 from umad.doctor.service import Service
 from umad.doctor.surroundings import surroundings
 from umad.memory_pressure import MemoryReading, MemoryRoom
+from umad.models.files import ModelFiles
+from umad.models.store import Store, StoredModel
 
 GB = 10**9
 CPU: Mapping[str, Any] = {
@@ -350,19 +353,93 @@ def test_a_daemon_tells_of_failed_suspended_and_restarted_models_and_of_what_it_
     assert "gave up: models" in found[4].words
 
 
-def test_the_doctor_says_that_no_store_was_checked(tmp_path: Path) -> None:
-    (found,) = store.check(around(tmp_path))
+def kept(home: Path, name: str = "fox:3b") -> StoredModel:
+    """A model of the store in that home."""
+    there = Store(home / ".local/share/umad/models")
+    path = there.files_folder / "fox.gguf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(nano.path().read_bytes())
+    added = StoredModel(name=name, files=ModelFiles(parts=(path,)), source="ollama:fox:3b")
+    there.add(added)
+    there.index.note_use(name)
+    return added
 
-    assert found.state is State.NOTE
-    assert "none was checked" in found.words
+
+def test_a_store_is_good_where_it_is_empty_or_whole(tmp_path: Path) -> None:
+    (empty,) = store.check(around(tmp_path))
+    kept(tmp_path)
+    (whole,) = store.check(around(tmp_path))
+
+    assert (empty.state, whole.state) == (State.GOOD, State.GOOD)
+    assert empty.words == "no model is kept yet"
+    assert whole.words == "1 model is kept, all whole"
+
+
+def test_a_model_whose_file_is_gone_or_cut_short_is_wrong(tmp_path: Path) -> None:
+    path = kept(tmp_path).files.main
+    os.truncate(path, path.stat().st_size - 1)
+    (short,) = store.check(around(tmp_path))
+    path.unlink()
+    (gone,) = store.check(around(tmp_path))
+
+    assert (short.state, gone.state) == (State.WRONG, State.WRONG)
+    assert "is cut short" in short.words
+    assert short.mend == "umad rm fox:3b, then: umad pull ollama:fox:3b"
+    assert "lacks its file" in gone.words
+    assert gone.mend.startswith("umad pull ollama:fox:3b")
+    assert {"fox:3b", str(path)} <= set(gone.private)
+
+
+def test_a_damaged_record_and_a_damaged_index_are_named(tmp_path: Path) -> None:
+    kept(tmp_path)
+    folder = tmp_path / ".local/share/umad/models"
+    (folder / "records" / "hen.json").write_bytes(b"{")
+    (folder / "models.sqlite3").write_bytes(b"this is no database at all" * 1000)
+
+    record, index = store.check(around(tmp_path))
+
+    assert record.state is State.WRONG
+    assert record.mend.startswith(f"rm {folder}/records/hen.json")
+    assert (index.state, index.mend) == (State.NOTE, f"rm {folder}/models.sqlite3")
+
+
+def test_what_a_stopped_download_has_left_is_a_note(tmp_path: Path) -> None:
+    blobs = tmp_path / ".cache/huggingface/hub/models--org--fox/blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "abc.umad.incomplete").write_bytes(bytes(4096))
+
+    found = only(store.check(around(tmp_path)), State.NOTE)
+
+    assert "downloads that were stopped" in found.words
+    assert found.mend.endswith(f"rm {blobs}/abc.umad*.incomplete")
+
+
+def test_a_model_of_the_configuration_may_be_any_name_that_is_here(tmp_path: Path) -> None:
+    kept(tmp_path)
+
+    assert states(settings_check.check(around(tmp_path, models=("fox:3b",)))) == [State.GOOD]
+    missing = only(settings_check.check(around(tmp_path, models=("qwen3-coder:30b",))), State.WRONG)
+    assert missing.mend.startswith("umad pull qwen3-coder:30b")
+
+
+def test_a_users_file_of_models_that_cannot_be_read_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / ".config/umad/models.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("modells: {}\n")
+
+    found = only(settings_check.check(around(tmp_path)), State.WRONG)
+
+    assert f"{path}:1" in found.words
 
 
 def test_a_full_disk_is_wrong_and_a_nearly_full_one_a_note(tmp_path: Path) -> None:
     here = around(tmp_path, http=HttpSettings(store=str(tmp_path / "answers.sqlite3")))
 
-    assert states(disk.findings(here, lambda _: 10**6)) == [State.WRONG] * 2
-    assert states(disk.findings(here, lambda _: GB)) == [State.NOTE] * 2
-    assert states(disk.findings(here, lambda _: 100 * GB)) == [State.GOOD] * 2
+    n_places = 4  # umad's cache, its models, those of the hub, the answers
+    assert states(disk.findings(here, lambda _: 10**6)) == [State.WRONG] * n_places
+    assert states(disk.findings(here, lambda _: GB)) == [State.NOTE] * n_places
+    assert states(disk.findings(here, lambda _: 100 * GB)) == [State.GOOD] * n_places
+    assert "umad rm MODEL" in disk.findings(here, lambda _: 10**6)[1].mend
 
 
 def test_sessions_that_may_take_more_than_is_left_are_a_note(tmp_path: Path) -> None:

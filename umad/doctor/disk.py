@@ -1,4 +1,4 @@
-"""Checks the room on the disks that umad writes to: cache, sessions, responses, the scorecard."""
+"""Checks the room on the disks that umad writes to: cache, models, sessions, answers, scorecard."""
 
 import os
 import shlex
@@ -10,11 +10,17 @@ import psutil
 from umad.cache_path import cache_folder
 from umad.doctor.finding import Finding, good, note, wrong
 from umad.doctor.surroundings import Surroundings
+from umad.models.places.hugging_face import fetch_cache
+from umad.models.store import store_folder
 
 CHECK = "disk"
 _GB = 1e9
 # Below this a download or a session may fail; below the other, umad's small files do.
 _LITTLE_BYTES, _NOTHING_BYTES = 5 * 10**9, 50 * 10**6
+
+_FORGET = "umad forget --all removes saved sessions"
+_REMOVE = "umad ls shows sizes, umad rm MODEL removes one"
+_MENDS = {"models": _REMOVE, "models of the hub": _REMOVE}
 
 Free = Callable[[Path], int]
 
@@ -28,7 +34,7 @@ def findings(around: Surroundings, free: Free) -> list[Finding]:
     """free: the bytes that this user may still write at a path that exists."""
     found: list[Finding] = []
     for what, path in _places(around):
-        existing = next((one for one in (path, *path.parents) if one.exists()), Path("/"))
+        existing = next((one for one in (path, *path.parents) if os.path.exists(one)), Path("/"))
         try:
             free_bytes = free(existing)
         except OSError as error:
@@ -48,7 +54,7 @@ def findings(around: Surroundings, free: Free) -> list[Finding]:
                 wrong(
                     CHECK,
                     f"{free_bytes / 1e6:.0f} MB are left for {what}",
-                    mend="free some room: umad forget --all removes saved sessions",
+                    mend=f"free some room: {_MENDS.get(what, _FORGET)}",
                 )
             )
         elif free_bytes < _LITTLE_BYTES:
@@ -70,6 +76,8 @@ def findings(around: Surroundings, free: Free) -> list[Finding]:
 def _places(around: Surroundings) -> Iterator[tuple[str, Path]]:
     settings = around.settings
     yield "measurements", cache_folder(around.environ, around.platform)
+    yield "models", store_folder(around.environ, around.platform)
+    yield "models of the hub", fetch_cache(around.environ)
     if settings.engine.session_dir is not None:
         yield "sessions", Path(settings.engine.session_dir).expanduser()
     if settings.http.store is not None:

@@ -1,13 +1,19 @@
-"""Checks that the configuration can be read, and that the files it names are there."""
+"""Checks that the configuration and the user's file of models can be read, and that the models and
+folders they name are there.
+"""
 
+import os
 import shlex
-from pathlib import Path
 
+from umad.configuration.sources import default_path
 from umad.daemon.names import NANO, find_model_file
 from umad.doctor.finding import Finding, good, note, wrong
 from umad.doctor.surroundings import Surroundings
-from umad.errors import ModelLoadFailed, UmadError
+from umad.errors import BadConfig, ModelLoadFailed, UnknownModel
+from umad.models.catalogue import Catalogue
+from umad.models.catalogue_file import FILE, shipped, with_users
 from umad.models.gguf import read_header
+from umad.models.library import Library, machine_library
 
 CHECK = "settings"
 
@@ -30,9 +36,29 @@ def check(around: Surroundings) -> list[Finding]:
         if path is None
         else good(CHECK, f"the configuration is good: {path}", str(path))
     ]
-    found += [one for model in around.settings.models if (one := _model(model)) is not None]
+    users_file = (path or default_path(around.environ, platform=around.platform)).with_name(FILE)
+    known = Catalogue()
+    try:
+        known = with_users(shipped(), users_file)
+    except BadConfig as error:
+        found.append(
+            wrong(
+                CHECK,
+                f"your file of models cannot be used, so no daemon starts: {error.message}",
+                error.message,
+                mend=f"mend what the line says, or move the file away: {users_file}",
+            )
+        )
+    here = machine_library(
+        around.environ,
+        folders=around.settings.model_folders,
+        catalogue=known,
+        others=around.settings.model_places,
+        platform=around.platform,
+    )
+    found += [one for model in around.settings.models if (one := _model(model, here)) is not None]
     for folder in around.settings.model_folders:
-        if not Path(folder).expanduser().is_dir():
+        if not os.path.isdir(os.path.expanduser(folder)):
             found.append(
                 note(
                     CHECK,
@@ -44,20 +70,24 @@ def check(around: Surroundings) -> list[Finding]:
     return found
 
 
-def _model(model: str) -> Finding | None:
+def _model(model: str, here: Library) -> Finding | None:
     """A finding about a model that cannot be served; None for one whose header can be read."""
     if model == NANO:
         return None
+    mend = f"give the path of a whole GGUF file instead of {shlex.quote(model)}"
     try:
-        file = find_model_file(model)
-        read_header(file.path)
+        named = here.find(model)
+        if named is not None and named.problem:
+            raise ModelLoadFailed(f"{named.name}: {named.problem}")
+        read_header(find_model_file(model).path if named is None else named.files.main)
     except ModelLoadFailed as error:
-        return wrong(
-            CHECK,
-            f"a model of the configuration cannot be loaded: {error.message}",
-            error.message,
-            mend=f"give the path of a whole GGUF file instead of {shlex.quote(model)}",
-        )
-    except UmadError:
-        return None  # a name, which the daemon looks up
-    return None
+        why = error.message
+    except UnknownModel:
+        # It says how to fetch it, where that is known.
+        why = here.unknown(model).message
+        mend = f"umad pull {shlex.quote(model)}, or name another one: umad ls"
+    else:
+        return None
+    return wrong(
+        CHECK, f"a model of the configuration cannot be loaded: {why}", why, model, mend=mend
+    )

@@ -90,7 +90,7 @@ def _file(place: Path) -> list[Finding]:
         found = os.lstat(place)
     except OSError:
         return []
-    if stat.S_ISLNK(found.st_mode) and not place.exists():
+    if stat.S_ISLNK(found.st_mode) and not os.path.exists(place):
         return [
             note(
                 CHECK,

@@ -50,6 +50,18 @@ def hub_caches(environ: Mapping[str, str]) -> tuple[Path, ...]:
     )
 
 
+def fetch_cache(environ: Mapping[str, str]) -> Path:
+    """Where the hub's own client fetches to, and so a pull; it may not be there yet."""
+    home, hf_home = home_of(environ), path_in(environ, "HF_HOME")
+    xdg = path_in(environ, "XDG_CACHE_HOME")
+    return (
+        path_in(environ, "HF_HUB_CACHE")
+        or path_in(environ, "HUGGINGFACE_HUB_CACHE")
+        or (None if hf_home is None else hf_home / "hub")
+        or (xdg or home / ".cache") / "huggingface" / "hub"
+    )
+
+
 class HubCache:
     """One cache of the hub."""
 
