@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from umad.cli.flags import GATEWAY, given_flags
+from umad.cli.here import users_file
 from umad.cli.parent import end_with_stdin
 from umad.configuration.sources import load
 from umad.gateway.serving import run_gateway
+from umad.models.catalogue_file import UsersPresets
 
 
 def gateway(path: Path | None, until_stdin_closes: bool, **given: Any) -> int:
@@ -15,4 +17,4 @@ def gateway(path: Path | None, until_stdin_closes: bool, **given: Any) -> int:
     settings = load(environ=os.environ, flags=given_flags(GATEWAY, given), path=path).settings
     if until_stdin_closes:
         end_with_stdin()
-    return run_gateway(settings)
+    return run_gateway(settings, presets=UsersPresets(users_file(path)).current)

@@ -32,6 +32,7 @@ from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.near_path import served_paths
 from umad.gateway.openapi import docs_of
+from umad.gateway.presets import Presets
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.shared import Shared
 from umad.gateway.spans import Spans
@@ -54,6 +55,7 @@ def create_app(
     verbose: bool = False,
     spans: Spans | None = None,
     most_tokens: int = LimitSettings().max_tokens,
+    presets: Presets | None = None,
 ) -> Starlette:
     """Make one gateway's application. `keys` are those of `settings.api_key_file` if not given.
 
@@ -74,6 +76,7 @@ def create_app(
         settings=settings,
         service=service,
         aliases=Aliases(settings.aliases),
+        presets=presets or Presets(),
         entrance=entrance(
             keys=keys,
             hosts=rule,

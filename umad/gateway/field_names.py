@@ -31,6 +31,9 @@ class FieldNames:
         self._tool_places: Mapping[str, ToolPlace] = {}
         # Biases of the body for every token of a text, which only a model knows.
         self.text_biases: tuple[tuple[str, float], ...] = ()
+        # The model that the body names, and the fields of the sampling that it has.
+        self.model: str | None = None
+        self.given: frozenset[str] = frozenset()
 
     def learn(self, body: BaseModel, written: Written) -> None:
         """Remember how the body names its fields. Raises `BadRequest` for a form of the answer that
@@ -49,6 +52,8 @@ class FieldNames:
         drawing = getattr(body, "options", None) or body
         if isinstance(drawing, Drawing):
             self.text_biases = drawing.text_biases()
+            self.given = drawing.given()
+        self.model = getattr(body, "model", None)
 
     def offer(self, tools: Sequence[Tool]) -> None:
         """Remember in which order the request has the tools of the body."""

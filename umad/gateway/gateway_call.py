@@ -36,13 +36,15 @@ from umad.gateway.metering import (
     text_estimate,
     tokenized_share,
 )
+from umad.gateway.presets import model_of
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
 from umad.gateway.spans import RequestSpan
 from umad.gateway.sse import EVENTS, AnswerStream, encode_json
 from umad.gateway.text_log import TextLog
 from umad.model_names import KnownModel, resolve, unknown_model
-from umad.request import GenerateRequest
+from umad.preset import Preset, applied
+from umad.request import BACKGROUND, GenerateRequest
 from umad.service import Done, Service
 
 B = TypeVar("B", bound=BaseModel)
@@ -126,9 +128,10 @@ class GatewayCall:
     async def open(self, request: GenerateRequest) -> GatewayGeneration:
         """Start a generation for this caller; closed with the call, in whatever state it is.
 
-        Aliases of models are resolved; the daemon decides the lane. Raises the errors of the daemon
-        and, for a moment, of the engine.
+        Presets and aliases of models are resolved; the daemon decides the lane. Raises the errors
+        of the daemon and, for a moment, of the engine.
         """
+        request = await self._as_preset(request)
         request = replace(request, model=await self.local(request.model), app=self.caller.app)
         self._names.offer(request.chat.tools)
         try:
@@ -200,11 +203,14 @@ class GatewayCall:
         return {"model": await self.local(model), "lane": lane, "app": self.caller.app}
 
     async def local(self, asked: str | None) -> str | None:
-        """The name to ask the daemon for: an alias's model, or `asked` as it is. None stays None,
-        the daemon's default.
+        """The name to ask the daemon for: a preset's or an alias's model, or `asked` as it is. None
+        stays None, the daemon's default.
         """
         if not asked:
             return None
+        preset = await self._preset(asked)
+        if preset is not None:
+            return model_of(preset)  # no alias for agents' models is meant for it: "*", say
         aliases = self.shared.aliases
         exact = aliases.exact(asked)
         if exact is not None:
@@ -215,6 +221,32 @@ class GatewayCall:
         # A model of exactly this name is meant rather than an alias that is written otherwise.
         names = {str(row["name"]) for row in await self.service.models()}
         return asked if asked in names else near
+
+    async def _preset(self, asked: str) -> Preset | None:
+        """The preset that a name means: its own, or one that an alias leads to."""
+        presets, aliases = self.shared.presets, self.shared.aliases
+        if not presets.all():
+            return None
+        alias = aliases.exact(asked)
+        exact = presets.exact(asked) or (None if alias is None else presets.exact(alias))
+        near = None if exact or alias else presets.near(asked)
+        if near is None:
+            return exact
+        # A model of exactly this name is meant rather than a preset that is written otherwise.
+        return None if asked in {str(row["name"]) for row in await self.service.models()} else near
+
+    async def _as_preset(self, request: GenerateRequest) -> GenerateRequest:
+        """`request` as the preset that the body names wants it. Where the caller's work has a
+        highest lane, only a preset for the background chooses one: another may be above it, and
+        the caller did not ask for that.
+        """
+        asked = self._names.model or request.model
+        preset = await self._preset(asked) if asked else None
+        if preset is None:
+            return request
+        if self.caller.asker.lane is not None and preset.lane != BACKGROUND:
+            preset = replace(preset, lane="")
+        return applied(preset, request, given=self._names.given)
 
     async def row(self, asked: str | None) -> Mapping[str, Any]:
         """The facts of the loaded model that is meant; of the first one if none was named. Raises
@@ -249,6 +281,7 @@ class GatewayCall:
 
     async def render(self, request: GenerateRequest) -> ChatPrompt:
         """The prompt of a chat, without a generation. Raises what the template refuses."""
+        request = await self._as_preset(request)
         try:
             request.check()
             self._pay(tokenized_share(prompt_estimate(request)))

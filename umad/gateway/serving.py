@@ -33,6 +33,7 @@ from umad.gateway.door.connections import Connections
 from umad.gateway.door.keys import Keyring
 from umad.gateway.door.peers import Peers
 from umad.gateway.door.socket_owners import socket_owners
+from umad.gateway.presets import Presets, Read, no_presets
 from umad.gateway.spans import open_spans
 from umad.stderr_log import StderrLog
 
@@ -57,8 +58,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run_gateway(settings: Settings) -> int:
-    """Serve until told to stop; the exit code.
+def run_gateway(settings: Settings, *, presets: Read = no_presets) -> int:
+    """Serve until told to stop; the exit code. presets: those of now, asked for each request.
 
     Raises `AlreadyRunning` where the address is taken, `BadConfig` where it may not be listened on.
     """
@@ -76,13 +77,15 @@ def run_gateway(settings: Settings) -> int:
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             stderr.say(f"umad gateway ready address={address}")
-            runner.run(_serve(settings, keys, sock, listen))
+            runner.run(_serve(settings, keys, sock, listen, presets))
     finally:
         stderr.close()
     return 0
 
 
-async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, listen: str) -> None:
+async def _serve(
+    settings: Settings, keys: Keyring, sock: socket.socket, listen: str, presets: Read
+) -> None:
     options = ClientOptions(name="umad-gateway", socket_owner=settings.socket_owner)
     client = AsyncClient(settings.socket, options=options)
     spans = open_spans(os.environ)
@@ -95,6 +98,7 @@ async def _serve(settings: Settings, keys: Keyring, sock: socket.socket, listen:
         verbose=settings.logging.verbose,
         spans=spans,
         most_tokens=settings.limits.max_tokens,
+        presets=Presets(presets),
     )
     http = settings.http
     connections = Connections(

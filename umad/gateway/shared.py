@@ -13,6 +13,7 @@ from umad.gateway.door.entrance import Entrance
 from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
 from umad.gateway.model_facts import ModelFactsCache
+from umad.gateway.presets import Presets
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.spans import Spans
 from umad.gateway.token_bytes import TokenBytes
@@ -29,6 +30,7 @@ class Shared:
     # `GatewayCall.service`.
     service: Service
     aliases: Aliases
+    presets: Presets
     entrance: Entrance
     quotas: Quotas
     places: Places

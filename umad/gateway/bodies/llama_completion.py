@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies.answer_form import FormFields
@@ -100,6 +101,11 @@ class LlamaCompletionBody(FormFields, Drawing):
         for at, one in enumerate(self.lora or ()):
             if one.get("scale") not in (None, 0):
                 raise Unsupported("lora: adapters are not supported", field=f"lora.{at}")
+
+    @override
+    def given(self) -> frozenset[str]:
+        """Those that are turned off, too."""
+        return super().given() | self.turned_off().keys()
 
     def turned_off(self) -> dict[str, float]:
         """The values that turn off the samplers which `samplers` does not name. Raises

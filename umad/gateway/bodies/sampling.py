@@ -56,6 +56,11 @@ class Drawing(Body):
             given["logit_bias"] = ids
         return given
 
+    def given(self) -> frozenset[str]:
+        """The fields of `umad.request.SamplingParams` that the client has decided."""
+        seed = () if self.seed is None else ("seed",)
+        return frozenset((*self.drawing(), *seed))
+
     def text_biases(self) -> tuple[tuple[str, float], ...]:
         """The biases of every token of a text."""
         return tuple([(one, bias) for one, bias in self.logit_bias or () if isinstance(one, str)])

@@ -1,4 +1,5 @@
-"""Serves GET /v1/models and /v1/models/{model}: loaded models, and their aliases without wildcards.
+"""Serves GET /v1/models and /v1/models/{model}: loaded models, their presets, and their aliases
+without wildcards.
 
 OpenAI, Anthropic and Codex use the same paths, so an answer has the fields of all of them.
 """
@@ -17,6 +18,7 @@ from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import NoSuchPath
 from umad.gateway.file_time import written_at, written_s
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.presets import model_of
 from umad.model_names import KnownModel, resolve
 
 _QUOTED_CHARS = 128
@@ -41,7 +43,7 @@ def entry_of(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
-    """Every model and alias that the caller may use, with the model's facts."""
+    """Every model, alias and preset that the caller may use, with the model's facts."""
     rows = {str(row["name"]): row for row in await call.service.models()}
     known = [KnownModel.of_row(row) for row in rows.values()]
     aliases = []
@@ -49,6 +51,10 @@ async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
         with suppress(UnknownModel):  # the alias may mean several by now
             if (found := resolve(local, known)) is not None:
                 aliases.append((name, rows[found.name]))
+    for preset in call.shared.presets.all():
+        with suppress(UnknownModel):
+            if (found := resolve(model_of(preset), known)) is not None:
+                aliases.append((preset.name, rows[found.name]))
     return [*rows.items(), *aliases]
 
 
@@ -65,8 +71,8 @@ async def _list(call: GatewayCall) -> ASGIApp:
 
 
 async def _one(call: GatewayCall) -> ASGIApp:
-    """The model's real name is its id, as OpenAI has it. An alias is a name of its own, because it
-    is in the list.
+    """The model's real name is its id, as OpenAI has it. An alias or a preset is a name of its own,
+    because it is in the list.
     """
     asked = call.request.path_params["model"]
     try:
@@ -78,8 +84,9 @@ async def _one(call: GatewayCall) -> ASGIApp:
         raise NoSuchPath(
             f"nothing is served at /v1/models/{asked[:_QUOTED_CHARS]}; did you mean GET {path}?"
         ) from None
-    is_alias = call.shared.aliases.exact(asked) is not None
-    return answer(entry_of(asked if is_alias else str(row["name"]), row))
+    shared = call.shared
+    is_own = shared.aliases.exact(asked) is not None or shared.presets.exact(asked) is not None
+    return answer(entry_of(asked if is_own else str(row["name"]), row))
 
 
 ENDPOINTS = (
