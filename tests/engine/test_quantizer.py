@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.models.gguf_bytes import gguf
 from umad.engine import quantizer
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.llama import LlamaError
@@ -107,6 +108,28 @@ def test_a_file_that_is_there_is_not_written_over(whole: Path, tmp_path: Path) -
         quantize(whole, tmp_path / "small.gguf", "q8_0")
 
     assert (tmp_path / "small.gguf").read_bytes() == b"mine"
+
+
+def test_a_file_that_is_made_meanwhile_is_not_written_over(whole: Path, tmp_path: Path) -> None:
+    target = tmp_path / "small.gguf"
+
+    def made_by_another(_progress: QuantizeProgress) -> None:
+        target.write_bytes(b"another's")
+
+    with pytest.raises(BadRequest, match="by somebody else meanwhile"):
+        Quantization(whole, target, "q4_k_m").run(on_progress=made_by_another)
+
+    assert names(tmp_path) == ["small.gguf"]
+    assert target.read_bytes() == b"another's"
+
+
+def test_a_source_whose_parts_are_missing_is_one_line(tmp_path: Path) -> None:
+    first = tmp_path / "m-00001-of-00002.gguf"
+    header = {"general.architecture": "llama", "split.count": 2, "split.no": 0}
+    first.write_bytes(gguf(header, [("a.weight", (32, 2), 1, 128)]))
+
+    with pytest.raises(ModelLoadFailed, match=r"m-00002-of-00002\.gguf does not exist"):
+        Quantization(first, tmp_path / "small.gguf", "q8_0").size()
 
 
 def test_a_source_that_is_quantized_already_is_refused(nano_path: Path, tmp_path: Path) -> None:

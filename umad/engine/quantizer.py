@@ -100,9 +100,9 @@ class Quantization:
         the source, or the result is broken), `Cancelled`.
         """
         target = self._target
-        if not target.parent.is_dir():
+        if not os.path.isdir(target.parent):
             raise BadRequest(f"there is no folder {target.parent}")
-        if target.exists():
+        if os.path.lexists(target):
             raise BadRequest(f"{target} is there already; remove it, or name another file")
         _remove_left_behind(target.parent)
         mark = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -120,7 +120,7 @@ class Quantization:
             check = self._checked(done)
             if self._stopped:
                 raise Cancelled(_STOPPED)
-            hidden.rename(target)
+            _name(hidden, target)
             _sync_folder(target.parent)
         finally:
             with contextlib.suppress(OSError):
@@ -177,6 +177,19 @@ def quantize(
 ) -> Quantized:
     """Quantize `source` to `target`. As `Quantization.run`."""
     return Quantization(source, target, wish).run(on_progress=on_progress)
+
+
+def _name(hidden: Path, target: Path) -> None:
+    """Give the file its name, unless another has got it meanwhile. Raises `BadRequest`."""
+    try:
+        # Unlike a rename, a link never takes the place of another file.
+        os.link(hidden, target)
+    except FileExistsError:
+        raise BadRequest(
+            f"{target} was made by somebody else meanwhile and stays as it is; name another file"
+        ) from None
+    except OSError:  # a file system without links
+        hidden.rename(target)
 
 
 def _remove_left_behind(folder: Path) -> None:

@@ -31,7 +31,8 @@ from umad.engine.llamacpp.stream_count import FEW_STREAMS
 from umad.engine.process import decode_threads, let_others_first
 from umad.errors import BadRequest, ModelLoadFailed, ModelTooLarge
 from umad.estimate import bytes_words
-from umad.models.gguf import GgufHeader, parts, read_header
+from umad.models.files import whole_headers
+from umad.models.gguf import GgufHeader, read_header
 from umad.models.positions import trained_tokens
 from umad.quantization import AUTO_TOKENS, LADDER, QuantizeKind, QuantizeProgress, SizeTold
 
@@ -50,7 +51,7 @@ def told_sizes(source: Path, kinds: Sequence[QuantizeKind], *, again: bool) -> l
 
     again: the source may be quantized already. Raises `ModelLoadFailed`, `BadRequest`.
     """
-    headers = _headers(source)
+    headers = whole_headers(source)
     if not again:
         _check_is_whole(source, headers)
     source_bytes = sum(header.file_bytes for header in headers)
@@ -74,7 +75,7 @@ def fitting_kind(source: Path, sizes: Sequence[SizeTold]) -> SizeTold:
     """The first of `sizes` whose model fits this machine with a context of `AUTO_TOKENS`, or of its
     longest text where that is shorter. Raises `ModelTooLarge`, with the figures, where none does.
     """
-    header = _headers(source)[0]
+    header = whole_headers(source)[0]
     n_tokens = min(AUTO_TOKENS, trained_tokens(header) or AUTO_TOKENS)
     engine = EngineSettings(ctx_size=max(256, n_tokens), max_seqs=FEW_STREAMS)
     settling = prepared(
@@ -135,11 +136,6 @@ def _quantize(source: Path, target: Path, params: QuantizeParams) -> None:
         llama.quantize(source, target, params)
     except LlamaError as error:
         raise ModelLoadFailed(f"{source} cannot be quantized to {params.kind}: {error}") from error
-
-
-def _headers(source: Path) -> tuple[GgufHeader, ...]:
-    first = read_header(source)
-    return (first, *(read_header(part) for part in parts(source, first)[1:]))
 
 
 def _check_is_whole(source: Path, headers: Sequence[GgufHeader]) -> None:
