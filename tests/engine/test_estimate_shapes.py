@@ -32,6 +32,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "hybrid in each layer": ("falcon-h1-dense", {}),
     "hybrid, short convolutions": ("lfm2-dense", {}),
     "hybrid, latent attention": ("kimi-linear-moe", {}),
+    "hybrid, more for one sequence than for several": ("minimax-01-moe", {}),
     "states alone": ("mamba2-dense", {}),
     "states alone, RWKV": ("rwkv7-dense", {}),
     "cells of each sequence": ("deepseek4-moe", {}),

@@ -49,6 +49,11 @@ _MOST_STATE_BYTES = 2**28
 # a context with more cells than this is extrapolated.
 _MOST_CELLS, _MANY_CELLS = 2**17 + 256, 2**20
 
+# llama-context.cpp, TAG_RESERVE_DIAG_DECAY: what a step works in grows with the square of a
+# sequence's tokens, so one sequence alone takes more than several. A context is made for the larger
+# of both, and without weights it tells the one for several.
+_MORE_ALONE = frozenset({"kimi-linear", "minimax-01"})
+
 # llama-kv-cache.cpp, llama-kv-cache-*.cpp: the line that says which of several caches is made next.
 _WHICH = re.compile(r": creating +(non-SWA |SWA )?.*KV cache")
 _CELLS = re.compile(
@@ -149,7 +154,7 @@ class FileMemory:
         return max(0, many.compute_bytes - few.compute_bytes) / (_FINE_CELLS - _FINE_CELLS // 4)
 
     def _asked(self, options: ContextOptions) -> ContextMemory:
-        said = context_memory(self._model, options)
+        said = context_memory(self._model, options, alone=self._header.architecture in _MORE_ALONE)
         if said is not None:
             return said
         cell_bytes = kv_shape(self._header).cell_bytes(options.type_k, options.type_v)
@@ -209,9 +214,12 @@ def memory_of_file(
     )
 
 
-def context_memory(model: Model, options: ContextOptions) -> ContextMemory | None:
+def context_memory(
+    model: Model, options: ContextOptions, *, alone: bool = False
+) -> ContextMemory | None:
     """The memory of a context with these options on `model`, which was opened without weights.
 
+    alone: llama.cpp reserves what a step of one sequence works in, too, where that is more.
     None where the model keeps something but the log has none of the known lines: this llama.cpp
     words them in another way. Raises `LlamaError`.
     """
@@ -237,6 +245,12 @@ def context_memory(model: Model, options: ContextOptions) -> ContextMemory | Non
             # A step gathers the states of one layer after the other.
             seq_compute_bytes = whole.seq_compute_bytes + whole.seq_output_bytes
             compute_bytes -= asked * whole.seq_output_bytes
+    if alone:
+        one = replace(options, n_cells=n_cells, max_seqs=1, outputs=options.max_seqs)
+        said = _said(model, one)
+        if said is not None:
+            rows_bytes = said.seq_output_bytes if seq_compute_bytes else 0
+            compute_bytes = max(compute_bytes, said.compute_bytes - rows_bytes)
     windows = None
     pool_bytes, growth = whole.pool_bytes, fine.cell_bytes
     if fine.window_cell_bytes and not options.swa_full:
