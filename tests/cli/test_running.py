@@ -4,9 +4,13 @@ import csv
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Fakes, Umad
 from tests.cli.test_run import LONG, first_tokens
+from umad.errors import ModelLoadFailed
 
 Spawn = Callable[..., subprocess.Popen[str]]
 
@@ -91,3 +95,29 @@ def test_metrics_are_for_people_programs_and_spreadsheets(asking: Umad) -> None:
     assert set(card["models"]) == {"m"}
     assert row["latency_cap"] == "1.2"
     assert row["at"].endswith("+00:00")
+
+
+def test_ps_shows_how_much_of_a_model_with_experts_in_its_file_is_in_memory(
+    umad: Umad, monkeypatch: pytest.MonkeyPatch, nano_path: Path
+) -> None:
+    rows = [
+        {"name": "moe", "state": "ready", "path": str(nano_path), "paged_bytes": 1},
+        {"name": "dense", "state": "ready", "path": str(nano_path), "paged_bytes": 0},
+        {"name": "gone", "state": "ready", "path": "/nowhere/x.gguf", "paged_bytes": 1},
+    ]
+    monkeypatch.setattr("umad.cli.running.call", lambda socket, look: (rows, []))
+    monkeypatch.setattr("umad.engine.residency.resident_weights", weights_in_memory)
+
+    shown = umad("ps").out
+    found = {one["name"]: one for one in json.loads(umad("ps", "--json").out)["models"]}
+
+    assert "moe reads experts from its file as they are used: 2.0 MB of 6.0 MB are" in shown
+    assert "dense reads" not in shown
+    assert found["moe"]["resident_bytes"] == 2_000_000
+    assert "resident_bytes" not in found["gone"]
+
+
+def weights_in_memory(path: Path) -> tuple[int, int]:
+    if not path.is_file():
+        raise ModelLoadFailed(f"{path} does not exist")
+    return 2_000_000, 6_000_000

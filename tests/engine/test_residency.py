@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from umad.engine.residency import resident_bytes
+from umad import nano
+from umad.engine.residency import resident_bytes, resident_weights
 
 PAGES = 64
 
@@ -44,3 +45,16 @@ def test_pages_that_were_given_back_are_not_counted(tmp_path: Path) -> None:
         pytest.skip("this file system keeps its pages")
     assert found is not None
     assert found < PAGES * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="nobody tells here")
+def test_the_weights_of_a_model_that_was_just_written_are_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "nano.gguf"
+    file.write_bytes(nano.path().read_bytes())
+
+    found = resident_weights(file)
+
+    assert found is not None
+    here, every = found
+    assert 0 < every < file.stat().st_size
+    assert every <= here < every + mmap.PAGESIZE

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +11,8 @@ from rich.table import Table
 
 from umad.cli.connect import call
 from umad.cli.printed import printable
-from umad.cli.tables import number, open_console, plain_table
+from umad.cli.tables import byte_size, number, open_console, plain_table
+from umad.errors import ModelLoadFailed
 from umad.service import Service
 
 ListedRows = Sequence[Mapping[str, Any]]
@@ -46,6 +48,7 @@ _REQUEST_COLUMNS = (
 def ps(socket: str | None, *, as_json: bool) -> None:
     """Show loaded models, and the requests and sessions on them."""
     models, sessions = call(socket, _look)
+    models = [{**model, **_residency(model)} for model in models]
     if as_json:
         rows = {"models": models, "sessions": sessions}
         click.echo(json.dumps({name: [dict(row) for row in some] for name, some in rows.items()}))
@@ -67,6 +70,28 @@ def ps(socket: str | None, *, as_json: bool) -> None:
             )
         if model.get("gave_up"):
             console.print(f"{model['name']} gave up {printable(model['gave_up'])}")
+        if model.get("resident_bytes") is not None:
+            here, every = byte_size(model["resident_bytes"]), byte_size(model["weights_bytes"])
+            console.print(
+                f"{model['name']} reads experts from its file as they are used: "
+                f"{here} of {every} are in memory"
+            )
+
+
+def _residency(model: Mapping[str, Any]) -> Mapping[str, int]:
+    """How much of the weights is in memory, of a model whose experts stay in the file; nothing for
+    another. The daemon does not look: counting the pages of a large file takes a while.
+    """
+    path = model.get("path")
+    if not model.get("paged_bytes") or not path:
+        return {}
+    from umad.engine.residency import resident_weights  # noqa: PLC0415  (it imports numpy)
+
+    try:
+        found = resident_weights(Path(path))
+    except ModelLoadFailed:  # its file was removed or replaced meanwhile
+        return {}
+    return {} if found is None else {"resident_bytes": found[0], "weights_bytes": found[1]}
 
 
 async def _look(client: Service) -> tuple[ListedRows, ListedRows]:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from umad.models.files import whole_headers
+from umad.models.gguf import parts
+
 _MAP_SHARED = 1
 
 
@@ -33,6 +36,20 @@ def resident_bytes(path: Path, *, start: int = 0) -> int | None:
             return _counted(file.fileno(), at, size, page)
     except OSError:
         return None
+
+
+def resident_weights(path: Path) -> tuple[int, int] | None:
+    """The bytes of a model's weights that are in memory, and of all of them, given its first file;
+    None where the system does not tell. Raises `ModelLoadFailed` for a file that is none.
+    """
+    headers = whole_headers(path)
+    here = 0
+    for file, header in zip(parts(path, headers[0]), headers, strict=True):
+        found = resident_bytes(file, start=header.data_at)
+        if found is None:
+            return None
+        here += found
+    return here, sum(header.file_bytes - header.data_at for header in headers)
 
 
 def _counted(descriptor: int, at: int, size: int, page: int) -> int | None:

@@ -18,10 +18,10 @@ from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.fitting import checked_parking, prepared
 from umad.engine.llamacpp.pool_size import ContextBytes
 from umad.engine.llamacpp.settling import Settled, Settling
-from umad.engine.residency import resident_bytes
+from umad.engine.residency import resident_weights
 from umad.errors import ModelTooLarge
 from umad.estimate import MemoryEstimate
-from umad.models.gguf import GgufHeader, parts, read_header
+from umad.models.gguf import GgufHeader, read_header
 
 # An engine beside weights and context: Python, libraries, the scheduler's tables. Resident memory
 # of an engine of nano with 2,048 cells: 90 MB, of which 15 are the model's.
@@ -64,6 +64,7 @@ def estimate(
     header = settling.headers[0]
     data_bytes = _data_bytes(settling.headers)
     n_vocab = header.array_lengths.get("tokenizer.ggml.tokens", 0)
+    resident = resident_weights(path)
     fixed_bytes = settling.weights_bytes + projector_bytes + (options.engine.park_bytes or 0)
     return MemoryEstimate(
         path=str(path),
@@ -86,7 +87,7 @@ def estimate(
         machine_bytes=settling.available_bytes,
         taken_bytes=settling.taken_bytes,
         most_tokens=_most_tokens(settling, context_bytes, fixed_bytes),
-        resident_bytes=_resident_bytes(path, settling.headers),
+        resident_bytes=None if resident is None else resident[0],
         refused=refused,
     )
 
@@ -107,16 +108,6 @@ def _most_tokens(settling: Settling, context_bytes: ContextBytes, fixed_bytes: i
 def _data_bytes(headers: Sequence[GgufHeader]) -> int:
     """The bytes of all tensors; the header of a file is read and not kept."""
     return sum(tensor.size_bytes or 0 for header in headers for tensor in header.tensors)
-
-
-def _resident_bytes(path: Path, headers: tuple[GgufHeader, ...]) -> int | None:
-    total = 0
-    for file, header in zip(parts(path, headers[0]), headers, strict=True):
-        found = resident_bytes(file, start=header.data_at)
-        if found is None:
-            return None
-        total += found
-    return total
 
 
 def main() -> int:
