@@ -38,7 +38,8 @@ Work on files, in processes of their own:
 
 The library:
 
-    llama            models and contexts; with llama_vocab (vocabularies) the only importer
+    llama            models and contexts; with llama_batch (the rows of a decode) and llama_vocab
+                     (vocabularies) the only one that imports `llama_cpp`
     llama_log        its log lines; devices: what it can compute on
     context_options  the shape of a context; kv_types: our names for ggml's types; rope_params: how
                      positions are scaled, in llama.cpp's own words

@@ -1,5 +1,5 @@
-"""Wraps llama.cpp with types, as thin as ctypes allows. Only this module and `llama_vocab` import
-`llama_cpp`.
+"""Wraps llama.cpp with types, as thin as ctypes allows. Only this module, `llama_batch` and
+`llama_vocab` import `llama_cpp`.
 
 Not here: policy, plans, error texts for users. Nothing in here decides; a failure is a return code
 or a `LlamaError` with llama.cpp's own last words.
@@ -25,6 +25,7 @@ from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.devices import Device, devices_of
 from umad.engine.llamacpp.header_copy import header_copy
+from umad.engine.llamacpp.llama_batch import Batch as Batch
 from umad.engine.llamacpp.llama_log import LlamaLog
 from umad.engine.llamacpp.llama_vocab import LlamaVocab
 from umad.engine.llamacpp.load_mode import load_mode
@@ -190,36 +191,6 @@ class Model(LlamaVocab):
         buffer = ctypes.create_string_buffer(256)
         function(self.handle, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
-
-
-class Batch:
-    """A llama_batch over numpy arrays: fill the first rows, set `n_rows`, decode."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        # int32 (capacity,).
-        self.token = np.zeros(capacity, np.int32)
-        # int32 (capacity,).
-        self.pos = np.zeros(capacity, np.int32)
-        # int32 (capacity,): the one sequence of each row.
-        self.seq = np.zeros(capacity, np.int32)
-        # int8 (capacity,).
-        self.wants_logits = np.zeros(capacity, np.int8)
-        self._n_seq = np.ones(capacity, np.int32)
-        # Row i's list of sequences is the one element seq[i]. The pointers never change.
-        self._seq_pointers = self.seq.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
-        i32, i8 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
-        struct: Any = lib.llama_batch()  # Any: the binding declares arrays where C has pointers
-        struct.token = self.token.ctypes.data_as(i32)
-        struct.pos = self.pos.ctypes.data_as(i32)
-        struct.n_seq_id = self._n_seq.ctypes.data_as(i32)
-        struct.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(i32))
-        struct.logits = self.wants_logits.ctypes.data_as(i8)
-        self.struct = struct
-
-    def set_rows(self, n_rows: int) -> None:
-        """Set how many rows the next decode computes."""
-        self.struct.n_tokens = n_rows
 
 
 class Context:
