@@ -1,5 +1,6 @@
 """Which files one model has, and files made to cost or to deceive."""
 
+import math
 import os
 import struct
 import time
@@ -189,6 +190,23 @@ def test_a_tensor_whose_size_overflows_is_refused(tmp_path: Path, shape: tuple[i
 
     with pytest.raises(ModelLoadFailed, match="weights"):
         whole_headers(path)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, [1.0, math.nan], [-math.inf, math.inf]])
+def test_a_number_that_is_none_is_no_reason_to_fail(tmp_path: Path, number: object) -> None:
+    path = tmp_path / "odd.gguf"
+    keys = ("llama.block_count", "llama.context_length", "llama.expert_count")
+    metadata = {
+        "general.architecture": "llama",
+        "general.sampling.temp": math.inf,
+        **dict.fromkeys(keys, number),
+    }
+    path.write_bytes(gguf(metadata, [("a.weight", (32, 2), 1, 128)]))
+
+    facts = facts_of(joined(whole_headers(path)))
+
+    assert (facts.trained_tokens, facts.n_layers) in ((0, 0), (1, 1))
+    assert facts.sampling == {}
 
 
 def test_an_offset_at_the_end_of_64_bits_is_a_file_cut_short(tmp_path: Path) -> None:

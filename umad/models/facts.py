@@ -4,12 +4,13 @@ Not: reading the header (`umad.models.gguf`), nor what a loaded engine knows
 (`umad.engine.facts`). Pure.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from umad.models.gguf import GgufHeader, Value
+from umad.models.gguf import GgufHeader, Value, whole_number
 
 FileKind = Literal["model", "projector", "adapter"]
 
@@ -141,6 +142,7 @@ def facts_of(header: GgufHeader) -> FileFacts:
         ours: value
         for theirs, ours in _SAMPLING.items()
         if isinstance(value := metadata.get(f"general.sampling.{theirs}"), int | float)
+        and math.isfinite(value)
     }
     return FileFacts(
         kind=_kind(header),
@@ -212,10 +214,7 @@ def _weights(shape: tuple[int, ...]) -> int:
 
 def _own(header: GgufHeader, key: str) -> int:
     """A number of the model's own; the largest where each layer has one."""
-    value = header.own(key)
-    if isinstance(value, tuple):
-        return int(max(value, default=0))
-    return int(value) if isinstance(value, int | float) else 0
+    return whole_number(header.own(key))
 
 
 def _text(value: Value | None) -> str:

@@ -12,12 +12,19 @@ Not: where models lie (`umad.models.places`), nor what is in them (`umad.models.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from umad.errors import ModelLoadFailed
-from umad.models.gguf import MOST_PARTS, MOST_TENSORS, GgufHeader, parts, read_header
+from umad.models.gguf import (
+    MOST_PARTS,
+    MOST_TENSORS,
+    GgufHeader,
+    parts,
+    read_header,
+    whole_number,
+)
 
 SUFFIX = ".gguf"
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
@@ -247,14 +254,7 @@ def _check_together(path: Path, headers: Sequence[GgufHeader]) -> None:
         raise ModelLoadFailed(
             f"{path} and its parts have {n_tensors} of {said} tensors; fetch them again"
         )
-    if _layers(first.metadata, first.architecture) > _MOST_LAYERS:
+    if whole_number(first.own("block_count")) > _MOST_LAYERS:
         raise ModelLoadFailed(f"{path} says that it has more than {_MOST_LAYERS} layers")
     if not first.architecture:
         raise ModelLoadFailed(f"{path} names no architecture; it is not a language model")
-
-
-def _layers(metadata: Mapping[str, object], architecture: str) -> int:
-    value = metadata.get(f"{architecture}.block_count")
-    if isinstance(value, tuple):
-        return max((int(one) for one in value), default=0)
-    return int(value) if isinstance(value, int | float) else 0

@@ -7,6 +7,7 @@ costs a fraction of a second and some megabytes. Not: deciding whether an archit
 llama.cpp decides that.
 """
 
+import math
 import mmap
 import os
 import re
@@ -136,6 +137,21 @@ class GgufHeader:
     def needed_bytes(self) -> int:
         """How long the file must be for every tensor to be whole."""
         return max((self.data_at + t.offset + (t.size_bytes or 0) for t in self.tensors), default=0)
+
+
+def whole_number(value: Value | None) -> int:
+    """A value as a whole number: the largest where each layer has one, and 0 for what is no number.
+    A file may say anything, inf too.
+    """
+    match value:
+        case tuple():
+            return max(map(whole_number, value), default=0)
+        case float():
+            return int(value) if math.isfinite(value) else 0
+        case int():
+            return int(value)
+        case _:
+            return 0
 
 
 def read_header(path: Path) -> GgufHeader:

@@ -78,7 +78,7 @@ def search_hub(words: str, *, limit: int) -> Sequence[HubRepository]:
         raise FetchFailed(f"{endpoint} did not answer within {_TIMEOUT_S:.0f} s") from None
     except httpx2.TransportError as error:
         raise FetchFailed(f"{endpoint} cannot be reached ({error}): is there a network?") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise FetchFailed(
             f"{endpoint} does not answer as a hub does; look at HF_ENDPOINT"
         ) from error
@@ -95,7 +95,11 @@ def _rows(found: Any) -> Iterator[HubRepository]:
             likes=int(one.get("likes") or 0),
             licence=licences[0] if licences else "",
             is_gated=bool(one.get("gated")),
-            n_params=gguf.get("total"),
+            n_params=_figure(gguf.get("total")),
             architecture=str(gguf.get("architecture") or ""),
-            context_tokens=gguf.get("context_length"),
+            context_tokens=_figure(gguf.get("context_length")),
         )
+
+
+def _figure(value: object) -> int | None:
+    return value if isinstance(value, int) else None

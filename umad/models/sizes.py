@@ -8,7 +8,7 @@ layers with keys and values.
 import re
 from dataclasses import dataclass
 
-from umad.models.gguf import BLOCKS, GgufHeader
+from umad.models.gguf import BLOCKS, GgufHeader, whole_number
 
 # Tensors of which a token reads one row. The embedding counts in full only where the output
 # is the same tensor (tied).
@@ -110,12 +110,12 @@ def _bytes_of(elements: int, type_number: int) -> int:
 
 def _number(header: GgufHeader, key: str, default: int) -> int:
     value = header.own(key)
-    return int(value) if isinstance(value, int | float) else default
+    return whole_number(value) if isinstance(value, int | float) else default
 
 
 def _each(header: GgufHeader, key: str, default: int, n_layers: int) -> tuple[int, ...]:
     """A value for each layer, whether the file gives one for all or one for each."""
     value = header.own(key)
     if isinstance(value, tuple):
-        return tuple(int(one) for one in value)
-    return (int(value) if isinstance(value, int | float) else default,) * n_layers
+        return tuple(map(whole_number, value))
+    return (whole_number(value) if isinstance(value, int | float) else default,) * n_layers

@@ -22,7 +22,7 @@ from umad.engine.llamacpp.context_options import ContextOptions, padded
 from umad.engine.llamacpp.devices import Device, cuts_soon
 from umad.engine.llamacpp.kv_types import GgmlType
 from umad.engine.llamacpp.llama import Model
-from umad.models.gguf import GgufHeader
+from umad.models.gguf import GgufHeader, whole_number
 from umad.models.positions import StreamContext, long_factors_from, stream_context
 from umad.models.rope import Rope
 from umad.models.sizes import WeightBytes
@@ -210,7 +210,4 @@ def window_of(model: Model, header: GgufHeader) -> Window | None:
 
 def header_number(header: GgufHeader, key: str) -> int:
     """A number of the model's own metadata: the largest where each layer has one, 0 without one."""
-    value = header.own(key)
-    if isinstance(value, tuple):
-        return int(max(value, default=0))
-    return int(value) if isinstance(value, int | float) else 0
+    return whole_number(header.own(key))
