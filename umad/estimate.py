@@ -76,12 +76,12 @@ class MemoryEstimate:
 
     @property
     def fits(self) -> bool:
-        """Whether a load with these options goes well."""
+        """True where a load with these options goes well."""
         return not self.refused
 
     @property
     def parts(self) -> tuple[MemoryPart, ...]:
-        """What the total is the sum of; parts of no bytes are left out."""
+        """The parts that make up the total; those of no bytes are left out."""
         rows = (
             MemoryPart(name="weights", n_bytes=self.weights_bytes),
             MemoryPart(name="projector", n_bytes=self.projector_bytes),
@@ -104,7 +104,7 @@ class MemoryEstimate:
 
     @property
     def fitting(self) -> str:
-        """How many tokens fit, in one line."""
+        """The number of tokens that fit, in one line."""
         if not self.most_tokens:
             return "no context fits"
         return fitting_words(
@@ -132,7 +132,7 @@ class MemoryEstimate:
 
 
 def fitting_words(n_cells: int, trained_tokens: int) -> str:
-    """How much of the longest text has room in a pool, in one line.
+    """The part of the longest text that has room in a pool, in one line.
 
     trained_tokens: the longest text that the model can read, 0 where that is not known.
     """

@@ -64,7 +64,7 @@ class MemoryReading:
 
 
 class Strain(enum.IntEnum):
-    """How short memory is."""
+    """The shortage of memory, in four steps."""
 
     EASY = 0
     # Neither short nor plentiful: nothing changes.
@@ -120,7 +120,7 @@ def _is_below(room: MemoryRoom, mark: tuple[float, int]) -> bool:
 
 
 class Stage(enum.Enum):
-    """What is given up. Each stage gives up what those before it do, too."""
+    """The things that are given up. Each stage gives up those of the stages before it, too."""
 
     NOTHING = "nothing"
     PREFIXES = "prefixes"
@@ -129,7 +129,7 @@ class Stage(enum.Enum):
 
     @property
     def number(self) -> int:
-        """How many stages come before it."""
+        """The number of stages before it."""
         return list(Stage).index(self)
 
 
@@ -173,7 +173,7 @@ _RETURNS_WITHIN_NS = 300 * NS_PER_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where the guard stands."""
+    """The guard's stage, and the times that its next move depends on."""
 
     stage: Stage = Stage.NOTHING
     # The step that the latest reading led to; None for none.

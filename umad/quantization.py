@@ -74,7 +74,7 @@ class Checked:
 
     @property
     def ratio(self) -> float:
-        """How many times the source's perplexity."""
+        """The result's perplexity as a multiple of the source's."""
         return self.result / self.source
 
 

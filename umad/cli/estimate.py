@@ -92,7 +92,7 @@ def _file(model: str, settings: Settings, path: Path | None) -> ModelFile:
 
 
 def _taken_bytes(socket: str | None, *, besides: str) -> int:
-    """What the models of a running daemon take; 0 where none runs."""
+    """The bytes that the models of a running daemon take; 0 where none runs."""
     try:
         rows = call(socket, lambda client: client.models())
     except UmadError:

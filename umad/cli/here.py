@@ -66,7 +66,7 @@ def found(here: Library, name: str) -> FoundModel:
 
 
 def is_model(word: str) -> bool:
-    """Whether a word that a person typed is the name of a model that is here, or could be fetched,
+    """True for a word that names a model, one that is here or could be fetched,
     and no prompt. Looks at the disk.
     """
     if not word or len(word.split()) != 1:
@@ -82,7 +82,7 @@ def is_model(word: str) -> bool:
 
 
 def _is_reference(word: str) -> bool:
-    """Whether a word says by its scheme where a model comes from: `hf:org/repo`. Nobody would write
+    """True for a word whose scheme says where a model comes from: `hf:org/repo`. Nobody would write
     such a prompt; `and/or` may be one.
     """
     if not is_scheme(word):

@@ -21,7 +21,7 @@ def load(model: str, socket: str | None, *, as_json: bool) -> None:
 
 
 def _fitting(facts: Mapping[str, Any]) -> str:
-    """How much of the model's longest text has room, where it generates."""
+    """The part of the model's longest text that has room, where it generates."""
     n_cells = facts.get("n_cells")
     if not n_cells:
         return ""

@@ -145,7 +145,7 @@ def _size(text: str, flag: str) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class _Shown:
-    """What a person sees of one fetch."""
+    """The bars and lines that a person sees of one fetch."""
 
     console: Console
     # Whether the person is asked before the first byte.

@@ -106,7 +106,7 @@ def run(
 
 
 def _fetched(word: str) -> bool:
-    """Whether a person wanted a model that was not here, and it is here now."""
+    """Offer to fetch a model; True where the person wanted it and it is here now."""
     from umad.cli.pull import offer  # noqa: PLC0415  (what it imports takes half a second)
 
     return offer(word)

@@ -79,8 +79,8 @@ def ps(socket: str | None, *, as_json: bool) -> None:
 
 
 def _residency(model: Mapping[str, Any]) -> Mapping[str, int]:
-    """How much of the weights is in memory, of a model whose experts stay in the file; nothing for
-    another. The daemon does not look: counting the pages of a large file takes a while.
+    """The bytes of the weights that are in memory, of a model whose experts stay in the file;
+    nothing for another. The daemon does not look: counting a large file's pages takes a while.
     """
     path = model.get("path")
     if not model.get("paged_bytes") or not path:

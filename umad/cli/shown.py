@@ -30,7 +30,7 @@ _MOST_CHARS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What is known of one model. A part is None where nothing is."""
+    """Everything that is known of one model. A part is None where nothing is."""
 
     model: FoundModel
     facts: FileFacts | None

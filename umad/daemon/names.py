@@ -148,7 +148,7 @@ def find_model_file(model: str) -> ModelFile:
 
 
 def is_scheme(model: str) -> bool:
-    """Whether a text names a model elsewhere, and no path: `hf:org/repo`."""
+    """True for a text that names a model elsewhere, and no path: `hf:org/repo`."""
     return model.lower().startswith(("hf:", "ollama:", "http:", "https:"))
 
 

@@ -70,7 +70,7 @@ class _Program:
 
 @dataclass(slots=True)
 class _Told:
-    """What an engine's process was told last, and what it gave up since it had all."""
+    """The last share that an engine's process was told, and what it gave up since it had all."""
 
     pid: int | None
     share: float
@@ -81,7 +81,7 @@ class _Told:
 
 @dataclass(slots=True)
 class _Use:
-    """When a model was last at work, as far as the guard has looked."""
+    """The last time that a model was seen at work."""
 
     counts: tuple[int, int]
     last_ns: int
@@ -123,7 +123,7 @@ class MemoryGuard:
 
     @property
     def stage(self) -> Stage:
-        """What is given up now."""
+        """The stage that is in force now."""
         return self._ladder.standing.stage
 
     async def run(self) -> None:

@@ -25,7 +25,7 @@ class EngineUnknown(Exception):
 
 
 def look() -> Mapping[str, Any]:
-    """What the child says. Raises `EngineUnknown`."""
+    """Ask the child. Raises `EngineUnknown`."""
     try:
         ended = subprocess.run(
             python_module("umad.engine.llamacpp.self_check"),

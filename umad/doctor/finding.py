@@ -6,7 +6,7 @@ from typing import Any
 
 
 class State(enum.Enum):
-    """How a thing is."""
+    """The state of a thing."""
 
     # As it should be.
     GOOD = "good"

@@ -66,7 +66,7 @@ class Privacy:
                 return value
 
     def found_in(self, text: str) -> list[str]:
-        """What the private texts stand for that are in `text`, though they should not be."""
+        """The words for those private texts that are in `text`, though they should not be."""
         return [
             one.stands_for
             for one, (pattern, _) in zip(self._texts, self._patterns, strict=True)

@@ -121,7 +121,7 @@ def write_report(path: Path, around: Surroundings, found: Sequence[Finding]) -> 
 
 
 def _options(around: Surroundings) -> dict[str, str]:
-    """What the user set. Of texts only that they are set."""
+    """The options that the user set. Of texts only that they are set."""
     return {
         option.name: _value(option, around)
         for option in OPTIONS

@@ -18,7 +18,7 @@ ANSWER_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What a daemon says of itself."""
+    """The models and the scorecard of a daemon, as it tells them."""
 
     models: Sequence[Mapping[str, Any]] = ()
     # The scorecard.

@@ -60,7 +60,7 @@ def _record(path: Path) -> Iterator[Finding]:
 
 
 def _model(model: StoredModel) -> Iterator[Finding]:
-    """What is wrong with one model's files; nothing where they are whole."""
+    """Findings on one model's files; none where they are whole."""
     name, source = shlex.quote(model.name), shlex.quote(model.source)
     missing = model.files.missing()
     again = f"umad pull {source}" if model.source else f"umad rm {name}"

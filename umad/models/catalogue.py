@@ -48,7 +48,7 @@ class CatalogueEntry:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def reference(self, quantization: str = "") -> ModelReference:
-        """What is fetched by this name."""
+        """The reference that this name fetches."""
         owner, _, name = self.repository.partition("/")
         tag = "" if self.file else quantization or self.quantization
         return ModelReference(kind="hub", owner=owner, name=name, tag=tag, file=self.file)
@@ -109,7 +109,7 @@ class Catalogue:
         )
 
     def has_family(self, name: str) -> bool:
-        """Whether models are called by a name and their sizes."""
+        """True where models are called by a name and their sizes."""
         return bool(self._family(name))
 
     def of_repository(self, repository: str) -> CatalogueEntry | None:

@@ -107,7 +107,7 @@ _OLLAMAS_OWN = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What the header of a model says. A figure is 0, and a text empty, where it says nothing."""
+    """The facts in a model's header. A figure is 0, and a text empty, where it says nothing."""
 
     kind: FileKind
     architecture: str
@@ -177,7 +177,7 @@ def quantization_of(header: GgufHeader) -> str:
 
 
 def problem_of(header: GgufHeader) -> str:
-    """Why llama.cpp cannot open a file that is whole; empty where nothing is known against it."""
+    """The reason why llama.cpp cannot open a whole file; empty where none is known."""
     match _kind(header):
         case "projector":
             return "it is the projector of a model, and no model"

@@ -106,15 +106,15 @@ def quantization_in(file: PurePath | str) -> str:
 
 
 def is_model_name(file: PurePath | str) -> bool:
-    """Whether a file is a model by its name: a GGUF, and no projector, draft head or matrix of
-    importance.
+    """True for a file that is a model by its name: a GGUF, and no projector, draft head or matrix
+    of importance.
     """
     name = PurePath(file).name.lower()
     return name.endswith(SUFFIX) and not any(word in name for word in (PROJECTOR, *_NO_MODEL))
 
 
 def is_projector_name(file: PurePath | str) -> bool:
-    """Whether a file is a projector by its name."""
+    """True for a file that is a projector by its name."""
     name = PurePath(file).name.lower()
     return name.endswith(SUFFIX) and PROJECTOR in name
 

@@ -42,7 +42,7 @@ class Index:
         self.path = path
 
     def fault(self) -> str:
-        """What is wrong with the file, for people; empty where nothing is, or there is none."""
+        """The fault of the file, for people; empty where it has none, or is not there."""
         if not os.path.isfile(self.path):
             return ""
         try:
@@ -53,7 +53,7 @@ class Index:
         return "" if said == "ok" else str(said).partition("\n")[0]
 
     def last_uses(self) -> Mapping[str, int]:
-        """When models were last loaded, in seconds since 1970, by name."""
+        """The times of models' last loads, in seconds since 1970, by name."""
         rows = self._read(lambda db: db.execute("select name, last_used_s from uses").fetchall())
         return {
             name: at for name, at in rows or () if isinstance(name, str) and isinstance(at, int)
@@ -69,7 +69,7 @@ class Index:
         )
 
     def facts(self, paths: Iterable[Path]) -> Mapping[Path, Mapping[str, Any]]:
-        """What is noted of files, of those that are as they were."""
+        """The notes on files, of those that are as they were."""
         rows = self._read(lambda db: db.execute("select path, stamp, facts from facts").fetchall())
         noted = {path: (stamp, facts) for path, stamp, facts in rows or ()}
         found: dict[Path, Mapping[str, Any]] = {}

@@ -64,7 +64,7 @@ class _StorePlace:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What a place told, and when its folders had last changed."""
+    """The listing of a place, and the times of its folders' last changes."""
 
     listing: Listing
     # None where they are too young to be trusted.
@@ -287,14 +287,14 @@ def _names_for(model: FoundModel) -> Iterator[str]:
 
 
 def _is_listed_twice(model: FoundModel, owned: frozenset[str]) -> bool:
-    """Whether a place has a file that the store has a name for, as umad fetches into the hub's
+    """True where a place has a file that the store has a name for: umad fetches into the hub's
     cache.
     """
     return model.place != "store" and os.path.realpath(model.files.main) in owned
 
 
 def _is_same(one: FoundModel, other: FoundModel) -> bool:
-    """Whether two models are one file, found in two places."""
+    """True where two models are one file, found in two places."""
     return os.path.realpath(one.files.main) == os.path.realpath(other.files.main)
 
 

@@ -51,7 +51,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OllamaFacts:
-    """What a model's maker says beside the model. Ollama's own template language is not Jinja."""
+    """The texts of a model's maker beside the model. Ollama's template language is not Jinja."""
 
     template: str = ""
     system: str = ""
@@ -98,7 +98,7 @@ class OllamaLayout:
         self._root = root
 
     def blob(self, layer: Layer) -> Path:
-        """Where a layer lies."""
+        """The file of a layer."""
         return self._root / "blobs" / f"sha256-{layer.digits}"
 
     def lock(self, layer: Layer) -> Path:
@@ -126,7 +126,7 @@ class OllamaLayout:
         half.replace(path)
 
     def facts_of(self, reference: ModelReference) -> OllamaFacts | None:
-        """What the maker of a model that was fetched says; None where nothing is known of it."""
+        """The texts beside a model that was fetched; None where nothing is known of it."""
         try:
             texts = [
                 (one.kind, read_small(self.blob(one), _MOST_FACT_BYTES).decode("utf-8", "replace"))
@@ -174,12 +174,12 @@ class OllamaLayout:
 
 
 def layout_in(store: Store) -> OllamaLayout:
-    """Where a store has what it fetched from Ollama's registry."""
+    """The folder of a store for models of Ollama's registry."""
     return OllamaLayout(store.files_folder / "ollama")
 
 
 def facts_beside(model: FoundModel) -> OllamaFacts | None:
-    """What the maker of a model of Ollama's says, wherever it lies; None for any other model."""
+    """The texts beside a model of Ollama's, wherever it lies; None for any other model."""
     try:
         reference = parse(model.source)
     except BadRequest:  # it has no source, or a record says anything
@@ -191,7 +191,7 @@ def facts_beside(model: FoundModel) -> OllamaFacts | None:
 
 
 def _json(text: str, otherwise: Any) -> Any:
-    """What a text says, where it is of the kind of `otherwise`."""
+    """The value of a JSON text, where it is of the kind of `otherwise`."""
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):

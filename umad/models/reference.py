@@ -102,7 +102,7 @@ def parse(text: str) -> ModelReference:
 
 
 def is_path(text: str) -> bool:
-    """Whether a text without a scheme is a place in the file system, by its looks alone."""
+    """True for a text without a scheme that looks like a place in the file system."""
     if text.startswith(("/", "~", "./", "../")) or text in (".", ".."):
         return True
     # `org/repo/file.gguf` too: a file of a repository is written with `hf:`.

@@ -38,7 +38,7 @@ _THEIRS: Mapping[Place, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What a removal has done."""
+    """The result of a removal."""
 
     # Bytes that the disk has got back.
     freed_bytes: int
@@ -116,7 +116,7 @@ def _delete(path: Path, store: Store, stored: StoredModel) -> int | None:
 
 
 def _others_see(projector: Path, repository: Path, stored: StoredModel) -> bool:
-    """Whether another model of a repository in the hub's cache has the same projector."""
+    """True where another model of a repository in the hub's cache has the same projector."""
     models = sorted_out(files_below(repository / "snapshots", [], depth=_DEPTH))
     return any(
         one.projector is not None and one.projector == projector and one.main != stored.files.main

@@ -47,7 +47,7 @@ _SIZE = re.compile(r"quant size += +([\d.]+) MiB")
 
 
 def told_sizes(source: Path, kinds: Sequence[QuantizeKind], *, again: bool) -> list[SizeTold]:
-    """How large the results would be. Nothing is read but headers (0.03 s each).
+    """The sizes that the results would have. Nothing is read but headers (0.03 s each).
 
     again: the source may be quantized already. Raises `ModelLoadFailed`, `BadRequest`.
     """

@@ -55,7 +55,7 @@ class Settling:
 
     @property
     def rope(self) -> Rope:
-        """How positions are scaled."""
+        """The scaling of positions."""
         return Rope.of(self.settings)
 
     @property
@@ -145,7 +145,7 @@ class Settling:
         )
 
     def context_bytes(self, file: FileMemory, context: ContextOptions, n_seqs: int) -> ContextBytes:
-        """How the bytes of a context grow with its cells, for so many sequences."""
+        """The bytes of a context as a function of its cells, for so many sequences."""
         # Asking for every size would take a second where states are large.
         memory = file.memory(replace(context, n_cells=GOOD_CELLS))
         good_bytes = memory.pool_bytes + n_seqs * memory.seq_bytes + memory.working_bytes(n_seqs)

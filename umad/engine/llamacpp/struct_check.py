@@ -51,7 +51,7 @@ def struct_faults(library: Any) -> tuple[str, ...]:
 
 
 def _makes_sense(part: bytes, kind: Any) -> bool:
-    """Whether the bytes of a default can be of a field of that type."""
+    """True where the bytes of a default can be of a field of that type."""
     if kind is ctypes.c_bool:
         return part in (b"\0", b"\1")
     if issubclass(kind, ctypes.c_float | ctypes.c_double):

@@ -16,7 +16,7 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 class Hash(Protocol):
-    """What hashlib makes."""
+    """A hash as hashlib makes it."""
 
     def update(self, data: bytes, /) -> None:
         """Go on with `data`."""

@@ -53,7 +53,7 @@ class Choice:
 
 
 def choose(names: Collection[str], *, repository: str, wanted: str = "", file: str = "") -> Choice:
-    """What to fetch of the files `names`. Raises `UnknownModel`, which says what there is.
+    """Choose among the files `names`. Raises `UnknownModel`, which says what there is.
 
     wanted: a quantization in capitals. file: one file's path instead.
     """

@@ -54,7 +54,7 @@ _MOST_NEAR = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubAccess:
-    """Where the hub is, as whom it is asked, and where its files go."""
+    """The hub's address, the token it is asked with, and the cache for its files."""
 
     endpoint: str
     cache: Path
@@ -155,7 +155,7 @@ class Hub:
         )
 
     def _file(self, repository: str, commit: str, listed: RepoSibling) -> HubFile:
-        """What has to be known of a file before its first byte."""
+        """Ask for size and checksum of a file, before its first byte."""
         access, path = self._access, listed.rfilename
         url = hf_hub_url(repository, path, revision=commit, endpoint=access.endpoint)
         found = get_hf_file_metadata(
@@ -316,7 +316,7 @@ class Hub:
 
 
 def _licence(info: ModelInfo) -> str:
-    """What the model's card names, else its tags."""
+    """The licence that the model's card names, else its tags."""
     for key in ("license_name", "license"):  # the name is there where the licence is "other"
         said: object = None if info.card_data is None else info.card_data.get(key)
         if isinstance(said, str) and said:

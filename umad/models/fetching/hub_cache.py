@@ -31,7 +31,7 @@ _TAG_TEXT = (
 
 
 def is_commit(text: str) -> bool:
-    """Whether a text names a commit, and no folder elsewhere."""
+    """True for a text that names a commit, and no folder elsewhere."""
     return _COMMIT.fullmatch(text) is not None
 
 
@@ -45,7 +45,7 @@ class HubRepository:
         self._locks = cache / ".locks" / name
 
     def blob(self, etag: str) -> Path:
-        """Where the bytes of a file lie."""
+        """The place of a file's bytes."""
         return self.folder / "blobs" / etag
 
     def lock(self, etag: str) -> Path:
@@ -89,7 +89,7 @@ class HubRepository:
                 tag.write_text(_TAG_TEXT, encoding="ascii")
 
     def pointer(self, commit: str, path: str) -> Path:
-        """Where a file of a commit is, by its name. Raises `ValueError` for a way out of it."""
+        """The link of a file of a commit. Raises `ValueError` for a name that leads out of it."""
         inner = PurePosixPath(path)
         if inner.is_absolute() or ".." in inner.parts or "\0" in path:
             raise ValueError(f"{path!r} leads out of the repository")

@@ -14,7 +14,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchLimits:
-    """What one fetch may use."""
+    """The limits of one fetch."""
 
     # Ranges that are fetched at the same time. One connection of a far server rarely fills a line,
     # and hubs refuse clients that open many.
@@ -33,7 +33,7 @@ class FetchLimits:
     stall_s: float = 600.0
 
     def piece_bytes(self, size_bytes: int) -> int:
-        """How a file is cut into pieces; each is one request.
+        """The size of the pieces that a file is cut into; each is one request.
 
         A request costs a round trip: at 64 MiB less than 5 % of a connection of 30 MB/s that is
         100 ms away. A small file has smaller pieces, so that all parts have some.

@@ -23,7 +23,7 @@ _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OllamaModel:
-    """What a registry has under one tag."""
+    """A model as a registry has it under one tag."""
 
     reference: ModelReference
     layers: tuple[Layer, ...]
@@ -66,7 +66,7 @@ class OllamaRegistry:
         return OllamaModel(reference=reference, layers=layers, manifest=manifest)
 
     def remote(self, model: OllamaModel, layer: Layer) -> RemoteFile:
-        """Where a layer's bytes come from."""
+        """The file that a layer is, as a download takes it."""
         name = f"{model.reference.name}:{model.reference.tag}"
         return RemoteFile(
             name=name if layer.kind == "model" else f"{name} ({layer.kind})",
@@ -122,7 +122,7 @@ def _bounded(response: httpx2.Response) -> bytes:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a registry is on this machine, where nobody listens in between."""
+    """True for a registry on this machine, where nobody listens in between."""
     name = host.partition(":")[0]
     if name == "localhost":
         return True

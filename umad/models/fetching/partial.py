@@ -41,7 +41,7 @@ _SAME_BOOT_S = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """What the marks of one file say."""
+    """The marks of one file."""
 
     # The checksum of the whole, its length, and how it is cut.
     kind: str
@@ -63,12 +63,12 @@ class Marks:
 
 
 def data_path(final: Path) -> Path:
-    """Where the bytes of `final` are until it is whole."""
+    """The path of the bytes of `final` until it is whole."""
     return final.with_name(final.name + _DATA)
 
 
 def marks_path(final: Path) -> Path:
-    """Where it is written which of them are there."""
+    """The path of the marks that say which of them are there."""
     return final.with_name(final.name + _MARKS)
 
 
@@ -111,7 +111,7 @@ def unfinished_in(folder: Path) -> Iterator[tuple[Path, Marks]]:
 
 
 def boot_s() -> int:
-    """When this machine was started, in seconds since 1970."""
+    """The second since 1970 in which this machine was started."""
     return int(psutil.boot_time())
 
 
@@ -138,7 +138,7 @@ class PartialFile:
     def open(
         cls, final: Path, *, checksum: Checksum, size_bytes: int, piece_bytes: int, file: str
     ) -> "PartialFile":
-        """What an earlier process left of this very content, or nothing yet."""
+        """Open what an earlier process left of this very content, or begin with nothing."""
         left = read_marks(final)
         booted_s = boot_s()
         pieces: tuple[tuple[int, int], ...]
@@ -237,7 +237,7 @@ class PartialFile:
             _write_all(self._marks_fd, written.to_bytes(8, "little"), at)
 
     def frontier(self) -> int:
-        """How many bytes are there without a gap, from the first on. One thread may ask."""
+        """The number of bytes without a gap, from the first on. One thread may ask."""
         while self._first_gap < len(self._written):
             have, end = self.gap(self._first_gap)
             if have < end:

@@ -14,7 +14,7 @@ _WINDOW_NS = 10 * NS_PER_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchProgress:
-    """How far one file is."""
+    """The progress of one file."""
 
     # As its source names it.
     file: str

@@ -41,7 +41,7 @@ _MOST_STEPS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPlan:
-    """What a fetch is going to do, before its first byte."""
+    """The plan of a fetch, before its first byte."""
 
     # The model, exactly: a reference that means the same next year.
     source: str
@@ -55,7 +55,7 @@ class FetchPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ways:
-    """How this fetch goes about it."""
+    """The limits, the store and the listeners of one fetch."""
 
     limits: FetchLimits
     rate: RateLimit
@@ -121,7 +121,7 @@ def fetch(
 
 
 def _meant(reference: ModelReference, catalogue: Catalogue) -> ModelReference:
-    """What a name of the catalogue stands for. Raises `UnknownModel`, which names near ones."""
+    """The reference that a name stands for. Raises `UnknownModel`, which names near ones."""
     for _ in range(_MOST_STEPS):
         if reference.kind != "catalogue":
             return reference

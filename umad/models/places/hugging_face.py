@@ -51,7 +51,7 @@ def hub_caches(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def fetch_cache(environ: Mapping[str, str]) -> Path:
-    """Where the hub's own client fetches to, and so a pull; it may not be there yet."""
+    """The cache that the hub's client, and a pull, fetch to; it may not be there yet."""
     home, hf_home = home_of(environ), path_in(environ, "HF_HOME")
     xdg = path_in(environ, "XDG_CACHE_HOME")
     return (

@@ -1,4 +1,4 @@
-"""What one place tells of its models, and how its folders are read.
+"""Describes the models that one place has, and reads its folders.
 
 A folder may hold anything: another program's files, a link to itself, a million names. So folders
 are read to a depth and a number that no tree of models has. Not: any one program's layout.
@@ -56,7 +56,7 @@ def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, or a link to one."""
+    """True for an entry that is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:
@@ -132,7 +132,7 @@ def listed(
 
 
 def _is_text(path: str) -> bool:
-    """Whether a path is UTF-8. File systems of Linux take any bytes."""
+    """True for a path that is UTF-8. File systems of Linux take any bytes."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -78,7 +78,7 @@ class ParkBudget:
             keeper.drop(least.key)
 
     def _least(self, protected: Set[int]) -> tuple[Least, Keeper] | None:
-        """What is to be dropped first, and who keeps it; None where nothing may be dropped."""
+        """The copy to drop first, and its keeper; None where nothing may be dropped."""
         found = [
             (least, at)
             for at, keeper in enumerate(self._keepers)

@@ -15,7 +15,7 @@ from umad.step import HostLimit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spared:
-    """What an engine gave up, and what it still holds."""
+    """The bytes that an engine gave up, and those it still holds."""
 
     freed_bytes: int
     kept_bytes: int
@@ -33,7 +33,7 @@ class Sparing:
 
     @property
     def is_told(self) -> bool:
-        """Whether the engine knows the limit in force."""
+        """True where the engine knows the limit in force."""
         return self._limit is None
 
     def spare(self, share: float) -> Spared:
