@@ -50,6 +50,19 @@ def test_a_model_of_the_store_goes_with_its_files(store: Store) -> None:
     assert store.models() == ()
 
 
+def test_a_model_that_is_listed_under_another_name_than_its_own_goes_too(store: Store) -> None:
+    added = kept_in(store, "nano")
+    store.add(replace(added, source="ollama:nano"))
+    found = Library(store=store, taken=["nano"]).find("ollama:nano")
+    assert found is not None
+    assert found.name == "ollama:nano"
+
+    remove(found, store)
+
+    assert store.models() == ()
+    assert not added.files.main.exists()
+
+
 def test_files_stay_until_the_last_name_of_them_goes(store: Store) -> None:
     added = kept_in(store, "fox")
     store.add(replace(added, name="hen"))

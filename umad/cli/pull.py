@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from umad import nano
 from umad.cli.here import catalogue
 from umad.cli.printed import printable
 from umad.cli.tables import byte_size, parameter_count
@@ -95,6 +96,7 @@ def _fetch(
                 on_progress=shown.progress,
                 limits=limits,
                 catalogue=known,
+                taken=(nano.NAME,),
             )
     except KeyboardInterrupt:
         click.echo(f"stopped: umad pull {printable(str(reference))} goes on from there", err=True)

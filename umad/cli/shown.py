@@ -105,7 +105,7 @@ def _entry_of(model: FoundModel, here: Library) -> CatalogueEntry | None:
 def _licence_of(
     model: FoundModel, here: Library, facts: FileFacts | None, beside: OllamaFacts | None
 ) -> str:
-    stored = None if here.store is None else here.store.get(model.name)
+    stored = None if here.store is None else here.store.listed_as(model.name, model.files)
     said = (
         stored.licence if stored else "",
         facts.licence if facts else "",

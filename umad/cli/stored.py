@@ -152,7 +152,7 @@ def cp(name: str, new: str) -> None:
     if new == nano.NAME or any(one.name == new for one in here.models()):
         raise BadRequest(f"{new} is a model already; remove it first: umad rm {new}", field="new")
     store = _store(here)
-    stored = store.get(model.name) if model.place == "store" else None
+    stored = store.listed_as(model.name, model.files) if model.place == "store" else None
     store.add(
         replace(stored, name=new)
         if stored
@@ -179,7 +179,8 @@ def verify_models(names: Sequence[str], *, as_json: bool) -> int:
         task = progress.add_task("", total=sum(one.size_bytes for one in models))
         for model in models:
             progress.update(task, description=printable(model.name))
-            stored = None if here.store is None else here.store.get(model.name)
+            store = here.store
+            stored = None if store is None else store.listed_as(model.name, model.files)
             digests = {} if stored is None else stored.digests
             looked = verify(
                 model.files, digests, on_bytes=lambda n_bytes: progress.advance(task, n_bytes)

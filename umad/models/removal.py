@@ -50,7 +50,8 @@ def remove(model: FoundModel, store: Store) -> Removed:
     """Remove a model. Raises `Refused` where it is not umad's, or the store cannot be written."""
     if model.place != "store":
         raise Refused(f"{model.name} is not umad's to remove: {_advice(model)}", field="model")
-    stored = store.forget(model.name)
+    known = store.listed_as(model.name, model.files)
+    stored = store.forget(model.name if known is None else known.name)
     shared = store.shared(stored)
     freed_bytes = 0
     kept: list[Path] = []

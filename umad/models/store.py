@@ -104,6 +104,15 @@ class Store:
         path = self._record(name)
         return self._read(path) if os.path.isfile(path) else None
 
+    def listed_as(self, name: str, files: ModelFiles) -> StoredModel | None:
+        """The record of a model that a list has under `name`: a list gives it another name than its
+        own where that is somebody else's.
+        """
+        found = self.get(name)
+        if found is not None and found.files == files:
+            return found
+        return next((one for one in self.models() if one.files == files), None)
+
     def add(self, model: StoredModel) -> None:
         """Add a model, or put it in the place of the one of its name. Raises `Refused` where the
         store cannot be written.

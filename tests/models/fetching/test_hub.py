@@ -244,6 +244,16 @@ def test_a_name_of_the_catalogue_brings_its_repository(
         pull("fix:3b", store, catalogue=catalogue)
 
 
+def test_a_model_gets_no_name_that_means_another_one(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "nano.gguf"
+    path.write_bytes(model_bytes())
+
+    found = pull(str(path), store, taken=["nano"])
+
+    assert found.name == str(path)
+    assert store.get("nano") is None
+
+
 def test_a_cache_that_is_named_from_here_is_a_whole_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

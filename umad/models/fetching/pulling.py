@@ -8,7 +8,7 @@ Owner: the thread that calls.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +62,7 @@ class _Ways:
     store: Store
     on_plan: Callable[[FetchPlan], None]
     on_progress: Callable[[FetchProgress], None]
+    taken: frozenset[str] = frozenset()
     clock: Clock = field(default_factory=MonotonicClock)
 
 
@@ -91,11 +92,13 @@ def fetch(
     limits: FetchLimits | None = None,
     catalogue: Catalogue | None = None,
     store: Store | None = None,
+    taken: Collection[str] = (),
 ) -> FoundModel:
     """Fetch a model, or what is missing of it, and return it. Blocks until it is here.
 
     Raises `UnknownModel`, `AccessNeeded`, `DiskFull`, `FetchFailed` or `Refused`, each in one line.
-    on_progress: called in this thread, some times a second.
+    on_progress: called in this thread, some times a second. taken: names that the model may not
+    have, because they mean another one.
     """
     used = limits or FetchLimits()
     ways = _Ways(
@@ -104,6 +107,7 @@ def fetch(
         store=store or Store(store_folder(os.environ)),
         on_plan=on_plan,
         on_progress=on_progress,
+        taken=frozenset(taken),
     )
     wanted = _meant(reference, catalogue or Catalogue())
     try:
@@ -179,7 +183,7 @@ def _from_hub(reference: ModelReference, ways: _Ways) -> FoundModel:
             # What another program had put into the cache is not umad's to remove.
             owns_files=has_fetched or _owns(ways.store, files),
         ),
-        ways.store,
+        ways,
     )
 
 
@@ -234,7 +238,7 @@ def _from_registry(reference: ModelReference, ways: _Ways) -> FoundModel:
             licence="" if facts is None else facts.licence,
             digests={path: digest for path, digest in digests.items() if path in files.all},
         ),
-        ways.store,
+        ways,
     )
 
 
@@ -251,7 +255,7 @@ def _from_disk(reference: ModelReference, ways: _Ways) -> FoundModel:
     found = _found(stored)
     if found.problem:
         raise FetchFailed(f"{path} cannot be served: {found.problem}")
-    return _kept(stored, ways.store)
+    return _kept(stored, ways)
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -292,10 +296,13 @@ def _bring(
     return missing_bytes > 0
 
 
-def _kept(model: StoredModel, store: Store) -> FoundModel:
-    """Have the store keep a model, under a name that no other model of it has."""
+def _kept(model: StoredModel, ways: _Ways) -> FoundModel:
+    """Have the store keep a model, under a name that no other model has."""
+    store = ways.store
     for name in (model.name, model.source):
         other = store.get(name)
+        if name in ways.taken:
+            continue
         if other is None or other.source == model.source or other.files == model.files:
             break
     kept = replace(model, name=name, fetched_s=round(datetime.now(UTC).timestamp()))
