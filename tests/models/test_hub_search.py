@@ -113,6 +113,29 @@ def test_a_token_is_sent_where_the_person_has_one(
     assert Hub.tokens == ["Bearer hf_mine"]
 
 
+def test_a_token_stays_here_where_the_person_says_so(
+    endpoint: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    with hub() as address:
+        endpoint(address)
+        search_hub("fox", limit=3)
+
+    assert Hub.tokens == [None]
+
+
+def test_figures_that_are_none_are_not_known(
+    endpoint: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ROWS[1], "gguf", {"total": "many", "context_length": [1]})
+    with hub() as address:
+        endpoint(address)
+        _, bare = search_hub("fox", limit=3)
+
+    assert (bare.n_params, bare.context_tokens) == (None, None)
+
+
 @pytest.mark.parametrize("status", [403, 429, 500])
 def test_a_hub_that_refuses_is_one_line(endpoint: Callable[[str], None], status: int) -> None:
     with hub(status=status) as address:

@@ -54,7 +54,8 @@ def search_hub(words: str, *, limit: int) -> Sequence[HubRepository]:
 
     # Not the client's own headers: they tell the hub which agent it finds in the environment.
     headers = {"User-Agent": f"umad/{__version__}"}
-    if token := get_token():
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    if token:
         headers["Authorization"] = f"Bearer {token}"
     endpoint = constants.ENDPOINT
     try:
