@@ -153,6 +153,8 @@ def test_without_a_file_of_the_users_the_catalogue_is_the_one_that_ships(tmp_pat
         ("presets: {a: {system: x}}", "presets.a has no 'model'"),
         ("aliases: {a: b, a: c}", "'a' is there twice"),
         ("aliases: {a: [b]}", "aliases.a wants a text"),
+        ("aliases: {a: }", "aliases.a names no model"),
+        ("presets: {a: {model: ''}}", "presets.a.model names no model"),
     ],
 )
 def test_a_slip_of_the_pen_is_named_with_its_line_and_the_nearest_key(

@@ -111,7 +111,7 @@ def read_catalogue(text: str, source: str, *, loader: Any = yaml.SafeLoader) -> 
     entries = [reader.entry(*one) for one in reader.pairs(parts.get("models"), "models")]
     presets = [reader.preset(*one) for one in reader.pairs(parts.get("presets"), "presets")]
     aliases = {
-        name: reader.text(node, f"aliases.{name}")
+        name: reader.model(node, f"aliases.{name}")
         for name, node in reader.pairs(parts.get("aliases"), "aliases")
     }
     return Catalogue(
@@ -167,7 +167,7 @@ class _Reader:
             raise self._bad(node, f"{at} has no 'model'")
         return Preset(
             name=name,
-            model=self.text(said["model"], f"{at}.model"),
+            model=self.model(said["model"], f"{at}.model"),
             system=self.text(said.get("system"), f"{at}.system"),
             sampling=self.sampling(said.get("sampling"), f"{at}.sampling"),
             lane=self.text(said.get("lane"), f"{at}.lane"),
@@ -214,6 +214,12 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode):
             raise self._bad(node, f"{at} wants a text")
         return str(node.value).strip()
+
+    def model(self, node: yaml.Node, at: str) -> str:
+        text = self.text(node, at)
+        if not text:
+            raise self._bad(node, f"{at} names no model")
+        return text
 
     def texts(self, node: yaml.Node, at: str) -> tuple[str, ...]:
         if not isinstance(node, yaml.SequenceNode):
