@@ -1,6 +1,7 @@
 """One file on its way: in parts, on from where it stopped, and right or not there at all."""
 
 import hashlib
+import json
 import threading
 from pathlib import Path
 
@@ -386,6 +387,24 @@ def test_marks_that_make_no_sense_start_the_file_over(final: Path, damage: bytes
     first.write(0, DATA[:MIB])
     first.close()
     marks_path(final).write_bytes(damage)
+
+    again = opened(final)
+
+    assert again.done_bytes == 0
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("size_bytes", "x"), ("piece_bytes", 1.5), ("piece_bytes", 0), ("boot_s", None), ("pid", [1])],
+)
+def test_marks_of_another_kind_start_the_file_over(final: Path, field: str, value: object) -> None:
+    first = opened(final)
+    first.write(0, DATA[:MIB])
+    first.close()
+    page = marks_path(final).read_bytes()
+    said = json.loads(page[:4096].rstrip(b"\0")) | {field: value}
+    marks_path(final).write_bytes(json.dumps(said).encode().ljust(4096, b"\0") + page[4096:])
 
     again = opened(final)
 

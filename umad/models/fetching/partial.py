@@ -82,6 +82,9 @@ def read_marks(final: Path) -> Marks | None:
         if said.pop("version") != _VERSION:
             return None
         marks = Marks(**said)
+        numbers = (marks.size_bytes, marks.piece_bytes, marks.pid, marks.boot_s)
+        if not all(isinstance(one, int) for one in numbers):
+            return None
         n_pieces = -(-marks.size_bytes // marks.piece_bytes)
         pieces = tuple(_PIECE.iter_unpack(rest[: n_pieces * _PIECE.size]))
     except (
