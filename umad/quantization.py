@@ -3,6 +3,7 @@
 Values only. Not: the work (`umad.engine.quantizer`).
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,8 @@ LADDER: tuple[Rung, ...] = (
     Rung(kind="q3_k_m", bits=3.9, most_worse=2.0),
     Rung(kind="q2_k", bits=3.0, most_worse=4.0),
 )
+# What files of whole weights are called by those who make them.
+_WHOLE_NAMES = re.compile(r"[-._](?:bf16|f16|fp16|f32|fp32)$", re.IGNORECASE)
 # The context that a model has to have room for beside its weights, or its longest text if shorter.
 AUTO_TOKENS = 2**15
 
@@ -87,6 +90,11 @@ class Quantized:
     n_bytes: int
     # None where the model cannot be asked for probabilities: it only embeds.
     check: Checked | None
+
+
+def without_type(name: str) -> str:
+    """The name of a file or model of whole weights, without the type at its end."""
+    return _WHOLE_NAMES.sub("", name)
 
 
 def most_worse(kind: QuantizeKind) -> float:

@@ -13,10 +13,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from umad.cli.printed import printable
 from umad.engine.quantizer import Quantization
 from umad.estimate import bytes_words
-from umad.quantization import Quantized, QuantizeKind, QuantizeProgress, QuantizeWish, SizeTold
+from umad.quantization import (
+    Quantized,
+    QuantizeKind,
+    QuantizeProgress,
+    QuantizeWish,
+    SizeTold,
+    without_type,
+)
 
-# What files of whole weights are called by those who make them.
-_WHOLE_NAMES = re.compile(r"[-._](?:bf16|f16|fp16|f32|fp32)$", re.IGNORECASE)
 _PART = re.compile(r"-00001-of-\d{5}$")
 
 
@@ -53,7 +58,7 @@ def quantize(
 
 def target_of(source: Path, kind: QuantizeKind) -> Path:
     """The name of a result beside its source: the source's, with its type changed."""
-    stem = _WHOLE_NAMES.sub("", _PART.sub("", source.stem))
+    stem = without_type(_PART.sub("", source.stem))
     return source.with_name(f"{stem}-{kind}.gguf")
 
 

@@ -4,8 +4,9 @@ Values, and the one way from a model's files to what is known of them. Not: wher
 for (`umad.models.places`, `umad.models.store`), nor who may see a path (`umad.daemon.authority`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from umad.errors import ModelLoadFailed
 from umad.models.facts import FileFacts, facts_of, problem_of
@@ -32,6 +33,20 @@ class FoundModel:
     n_params: int | None = None
     # Why llama.cpp cannot read it; empty for a model that can be served.
     problem: str = ""
+
+    def as_map(self) -> Mapping[str, Any]:
+        """For `--json` and for jobs: plain values under stable names."""
+        projector = self.files.projector
+        return {
+            "name": self.name,
+            "source": self.source,
+            "files": [str(path) for path in self.files.parts],
+            "projector": None if projector is None else str(projector),
+            "size_bytes": self.size_bytes,
+            "quantization": self.quantization or None,
+            "n_params": self.n_params,
+            "problem": self.problem or None,
+        }
 
 
 def described(model: FoundModel) -> tuple[FoundModel, FileFacts | None]:

@@ -5,8 +5,7 @@ request and carries its `request_id` where that could be read. No other exceptio
 Not: checking that an id is free, or that a model is known.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 import msgpack
@@ -24,44 +23,20 @@ from umad.protocol import (
     embed_fields,
     fields,
     requests,
+    sampling_fields,
 )
 from umad.protocol.bounds import check_shape
 from umad.protocol.fields import QUOTED_CHARS, FieldReader, kind_of, nearest, quoted
+from umad.protocol.job_kinds import JOB_KINDS
+from umad.protocol.request_kind import RequestKind
 from umad.protocol.requests import Generate, Hello, Request, RequestId
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
 MAX_CAPABILITIES = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestKind:
-    """One type of request."""
-
-    # Its fields besides type and id, each with its reader.
-    readers: Mapping[str, FieldReader]
-    required: tuple[str, ...] = ()
-    # Makes the request from the checked values.
-    build: Callable[..., Request]
-
-
 _SAMPLING: Mapping[str, FieldReader] = {
-    "temperature": fields.read_number,
-    "top_k": fields.read_integer,
-    "top_p": fields.read_number,
-    "min_p": fields.read_number,
-    "typical_p": fields.read_number,
-    "repetition_penalty": fields.read_number,
-    "frequency_penalty": fields.read_number,
-    "presence_penalty": fields.read_number,
-    "penalty_last_n": fields.read_integer,
-    "logit_bias": fields.read_logit_bias,
-    "seed": fields.read_integer,
-    "max_tokens": fields.read_integer,
-    "stop": fields.read_stop,
-    "logprobs": fields.read_integer,
-    "prompt_logprobs": fields.read_integer,
-    "ignore_eos": fields.read_flag,
-    "fit": fields.read_flag,
+    **sampling_fields.READERS,
     "grammar": chat_fields.read_grammar,
     "json_schema": chat_fields.read_json_schema,
 }
@@ -234,7 +209,11 @@ KINDS: Mapping[str, RequestKind] = {
         required=("target", "lane"),
         build=requests.Priority,
     ),
-    "load": RequestKind(readers=_MODEL, required=("model",), build=requests.Load),
+    "load": RequestKind(
+        readers={**_MODEL, "background": fields.read_flag},
+        required=("model",),
+        build=requests.Load,
+    ),
     "unload": RequestKind(readers=_MODEL, required=("model",), build=requests.Unload),
     "estimate": RequestKind(
         readers={
@@ -246,6 +225,7 @@ KINDS: Mapping[str, RequestKind] = {
         required=("model",),
         build=_estimate,
     ),
+    **JOB_KINDS,
     "models": RequestKind(readers={}, build=requests.Models),
     "sessions": RequestKind(readers={}, build=requests.Sessions),
     "forget": RequestKind(

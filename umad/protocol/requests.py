@@ -10,17 +10,25 @@ from typing import Any
 
 import msgpack
 
-from umad.asker import Asker
 from umad.conversation import ChatMessage, ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest
 from umad.protocol import PROTOCOL_VERSION
 from umad.protocol.asker_fields import write_asker
+from umad.protocol.asking import Asking as Asking
+from umad.protocol.asking import RequestId as RequestId
 from umad.protocol.chat_fields import write_constraint, write_json, write_tools, write_turn
 from umad.protocol.embed_fields import write_embed, write_rerank
+from umad.protocol.job_requests import JOB_TYPE_NAMES, JobRequest
+from umad.protocol.job_requests import CancelJob as CancelJob
+from umad.protocol.job_requests import CopyModel as CopyModel
+from umad.protocol.job_requests import GetJob as GetJob
+from umad.protocol.job_requests import Jobs as Jobs
+from umad.protocol.job_requests import Pull as Pull
+from umad.protocol.job_requests import Quantize as Quantize
+from umad.protocol.job_requests import RemoveModel as RemoveModel
+from umad.protocol.job_requests import SavePreset as SavePreset
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
-
-RequestId = int | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +40,6 @@ class Hello:
     client: str = ""
     # None are defined yet.
     capabilities: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """The fields of every request."""
-
-    id: RequestId
-    # The asker, where a front end asks for somebody else; None for the connection's own process.
-    asker: Asker | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +121,8 @@ class Load(Asking):
     """Load a model. Result, once it is ready: its facts."""
 
     model: str
+    # The result comes at once, and is the job of the load (`umad.jobs`).
+    background: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +214,7 @@ Request = (
     | Load
     | Unload
     | Estimate
+    | JobRequest
     | Models
     | Sessions
     | Forget
@@ -236,6 +238,7 @@ TYPE_NAMES: dict[type, str] = {
     Load: "load",
     Unload: "unload",
     Estimate: "estimate",
+    **JOB_TYPE_NAMES,
     Models: "models",
     Sessions: "sessions",
     Forget: "forget",
@@ -320,6 +323,8 @@ def _fields(message: Hello | Request) -> Mapping[str, Any]:
             value = getattr(message, one.name)
             if value is not None and one.name != "asker":
                 body[one.name] = value
+        # Flat, as the sampling of a generation is.
+        body |= body.pop("sampling", {})
     if isinstance(message, Asking) and message.asker is not None:
         body["asker"] = write_asker(message.asker)
     return body

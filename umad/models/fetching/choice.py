@@ -34,6 +34,9 @@ LADDER = (
     *("TQ2_0", "TQ1_0", "IQ1_M", "IQ1_S", "F32"),
 )
 DEFAULT = LADDER[0]
+# Weights that nobody has rounded yet, for whoever quantizes them: first those of most models' own
+# training.
+WHOLE = ("BF16", "F16", "FP16", "F32", "FP32")
 # Unsloth's dynamic quantizations are marked; one is no other kind for whoever asks.
 _MARK = "UD-"
 _MOST_NAMES = 8
@@ -52,10 +55,18 @@ class Choice:
     is_makeshift: bool
 
 
-def choose(names: Collection[str], *, repository: str, wanted: str = "", file: str = "") -> Choice:
+def choose(
+    names: Collection[str],
+    *,
+    repository: str,
+    wanted: str = "",
+    file: str = "",
+    whole: bool = False,
+) -> Choice:
     """Choose among the files `names`. Raises `UnknownModel`, which says what there is.
 
-    wanted: a quantization in capitals. file: one file's path instead.
+    wanted: a quantization in capitals. file: one file's path instead. whole: without either, weights
+    that nobody has rounded yet.
     """
     models = sorted_out(Path(name) for name in names)
     if file:
@@ -68,6 +79,8 @@ def choose(names: Collection[str], *, repository: str, wanted: str = "", file: s
         if not there:
             _refuse_quantization(models, wanted, repository)
         return _whole(_single(there, wanted, repository), models, names, repository)
+    if whole:
+        return _unrounded(models, names, repository)
     for rung in LADDER:
         there = _of(models, rung)
         if there:
@@ -77,6 +90,24 @@ def choose(names: Collection[str], *, repository: str, wanted: str = "", file: s
     one = _single(models, "", repository)
     is_newer = bool(quantization_in(one.main))
     return _whole(one, models, names, repository, is_makeshift=is_newer)
+
+
+def _unrounded(
+    models: Sequence[ModelFiles], names: Collection[str], repository: str
+) -> Choice:
+    for kind in WHOLE:
+        there = _of(models, kind)
+        if there:
+            return _whole(_single(there, kind, repository), models, names, repository)
+    # A model that has one file alone may have whole weights, and its name does not say so.
+    if len(models) == 1 and not quantization_in(models[0].main):
+        return _whole(models[0], models, names, repository)
+    kinds = sorted({quantization_in(one.main) for one in models} - {""})
+    raise UnknownModel(
+        f"{repository} has no file of F16, BF16 or F32 to quantize; it has: "
+        f"{', '.join(kinds) or _listed(models)}",
+        field="model",
+    )
 
 
 def _of(models: Sequence[ModelFiles], wanted: str) -> Sequence[ModelFiles]:

@@ -120,12 +120,14 @@ class Hub:
         """Its folder in the cache."""
         return HubRepository(self._access.cache, name)
 
-    def find(self, repository: str, *, wanted: str = "", file: str = "") -> HubModel:
+    def find(
+        self, repository: str, *, wanted: str = "", file: str = "", whole: bool = False
+    ) -> HubModel:
         """The model that a reference means. Raises `UnknownModel` with what there is,
-        `AccessNeeded` with what to do, or `FetchFailed`.
+        `AccessNeeded` with what to do, or `FetchFailed`. whole: as `choose`.
         """
         if self._access.is_offline:
-            return self._here(repository, wanted=wanted, file=file)
+            return self._here(repository, wanted=wanted, file=file, whole=whole)
         with self._told(repository):
             info = self._api.model_info(
                 repository, files_metadata=True, timeout=self._access.timeout_s
@@ -137,7 +139,7 @@ class Hub:
         }
         if not listed:
             self._refuse_without_gguf(repository)
-        choice = choose(listed, repository=repository, wanted=wanted, file=file)
+        choice = choose(listed, repository=repository, wanted=wanted, file=file, whole=whole)
         commit = str(info.sha)
         if not is_commit(commit):  # it becomes the name of a folder
             raise FetchFailed(f"{host_of(self._access.endpoint)} names no commit of {repository}")
@@ -196,7 +198,7 @@ class Hub:
 
     # -- without the hub ---------------------------------------------------------------------------
 
-    def _here(self, repository: str, *, wanted: str, file: str) -> HubModel:
+    def _here(self, repository: str, *, wanted: str, file: str, whole: bool) -> HubModel:
         """The model in the cache. It was whole when it got its names."""
         folder = self.repository(repository)
         commit = folder.commit_of(MAIN)
@@ -212,7 +214,11 @@ class Hub:
                 "unset it, and pull again"
             )
         choice = choose(
-            names, repository=f"the copy here of {repository}", wanted=wanted, file=file
+            names,
+            repository=f"the copy here of {repository}",
+            wanted=wanted,
+            file=file,
+            whole=whole,
         )
         return HubModel(repository=repository, commit=commit, choice=choice)
 

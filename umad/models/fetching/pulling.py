@@ -8,7 +8,7 @@ Owner: the thread that calls.
 """
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import httpx2
 
 from umad.clock import Clock, MonotonicClock
 from umad.errors import FetchFailed
-from umad.models.catalogue import Catalogue
+from umad.models.catalogue import Catalogue, meant
 from umad.models.fetching.download import Download
 from umad.models.fetching.hub import MAIN, Hub, HubAccess, HubModel
 from umad.models.fetching.limits import FetchLimits, RateLimit
@@ -31,12 +31,9 @@ from umad.models.found import FoundModel, described
 from umad.models.gguf import parts, read_header
 from umad.models.ollama_layout import layout_in
 from umad.models.places.listing import hub_source, name_of
-from umad.models.reference import LATEST, ModelReference, parse
+from umad.models.reference import LATEST, ModelReference
 from umad.models.store import Store, StoredModel, store_folder
 from umad.private_file import own_folder
-
-# From a preset over an alias to a name of the catalogue. A name that leads back to itself ends.
-_MOST_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +48,8 @@ class FetchPlan:
     missing_bytes: int
     # What was chosen though nobody asked for it; empty where it was asked for.
     note: str = ""
+    # The sums that the files' contents will have, by name, where they are SHA-256.
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +62,8 @@ class _Ways:
     on_plan: Callable[[FetchPlan], None]
     on_progress: Callable[[FetchProgress], None]
     taken: frozenset[str] = frozenset()
+    # Whole weights are wanted of a repository, for whoever quantizes them.
+    whole: bool = False
     clock: Clock = field(default_factory=MonotonicClock)
 
 
@@ -93,12 +94,14 @@ def fetch(
     catalogue: Catalogue | None = None,
     store: Store | None = None,
     taken: Collection[str] = (),
+    whole: bool = False,
 ) -> FoundModel:
     """Fetch a model, or what is missing of it, and return it. Blocks until it is here.
 
     Raises `UnknownModel`, `AccessNeeded`, `DiskFull`, `FetchFailed` or `Refused`, each in one line.
     on_progress: called in this thread, some times a second. taken: names that the model may not
-    have, because they mean another one.
+    have, because they mean another one. whole: of a repository's files that of F16, BF16 or F32,
+    unless the reference names another.
     """
     used = limits or FetchLimits()
     ways = _Ways(
@@ -108,8 +111,9 @@ def fetch(
         on_plan=on_plan,
         on_progress=on_progress,
         taken=frozenset(taken),
+        whole=whole,
     )
-    wanted = _meant(reference, catalogue or Catalogue())
+    wanted = meant(reference, catalogue or Catalogue(), whole=whole)
     try:
         # Before gigabytes come: a store that takes no record takes none afterwards either.
         own_folder(ways.store.records_folder)
@@ -124,25 +128,14 @@ def fetch(
             return _from_disk(wanted, ways)
 
 
-def _meant(reference: ModelReference, catalogue: Catalogue) -> ModelReference:
-    """The reference that a name stands for. Raises `UnknownModel`, which names near ones."""
-    for _ in range(_MOST_STEPS):
-        if reference.kind != "catalogue":
-            return reference
-        preset = catalogue.preset(reference.name)
-        text = catalogue.meant(reference.name) or (None if preset is None else preset.model)
-        if text is None:
-            break
-        reference = parse(text)
-    return catalogue.entry(reference.name).reference()
-
-
 # -- the hub ---------------------------------------------------------------------------------------
 
 
 def _from_hub(reference: ModelReference, ways: _Ways) -> FoundModel:
     hub = Hub(HubAccess.of_client())
-    model = hub.find(reference.repository, wanted=reference.tag, file=reference.file)
+    model = hub.find(
+        reference.repository, wanted=reference.tag, file=reference.file, whole=ways.whole
+    )
     folder = hub.repository(model.repository)
     source = _hub_source(model)
     for one in model.files:
@@ -271,7 +264,13 @@ def _bring(
     """Fetch every file; whether one was missing. Room for all is looked for before the first."""
     missing_bytes = sum(one.missing_bytes() for one in wanted)
     sizes = tuple((one.remote.name, one.remote.size_bytes) for one in wanted)
-    ways.on_plan(FetchPlan(source=source, files=sizes, missing_bytes=missing_bytes, note=note))
+    digests = {
+        one.remote.name: one.remote.checksum.digits
+        for one in wanted
+        if one.remote.checksum.kind == "sha256"
+    }
+    plan = FetchPlan(source=source, files=sizes, missing_bytes=missing_bytes, note=note)
+    ways.on_plan(replace(plan, digests=digests))
     if missing_bytes:
         try:
             check_room(
