@@ -128,6 +128,8 @@ class LimitSettings:
     drain_s: float = 30.0
     stall_s: float = 120.0
     choice_s: float = 10.0
+    # Pulls and quantizations that run at once.
+    jobs: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -210,6 +210,62 @@ class Service(Protocol):
         """Reckon the memory that a model would take, without loading it."""
         ...
 
+    async def load_in_background(self, model: str) -> Mapping[str, Any]:
+        """Load a model; return the job of that at once."""
+        ...
+
+    async def pull(
+        self,
+        model: str,
+        *,
+        quantize: str | None = None,
+        parts: int | None = None,
+        bytes_per_s: int | None = None,
+        keep_free_bytes: int | None = None,
+        surroundings: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Fetch a model in the background; return the job, which may be one that does the same
+        already.
+        """
+        ...
+
+    async def quantize(
+        self, model: str, *, kind: str | None = None, name: str | None = None
+    ) -> Mapping[str, Any]:
+        """Write a smaller copy of a model into the store, in the background; return the job."""
+        ...
+
+    async def jobs(self) -> Sequence[Mapping[str, Any]]:
+        """Every job that the asker may see, the newest first."""
+        ...
+
+    async def job(self, job: str, *, after: int | None = None) -> Mapping[str, Any]:
+        """One job; after its version `after`, or after some seconds. Raises `UnknownRequest`."""
+        ...
+
+    async def cancel_job(self, job: str) -> Mapping[str, Any]:
+        """End a job; return it. Raises `UnknownRequest`."""
+        ...
+
+    async def remove_model(self, model: str) -> Mapping[str, Any]:
+        """Remove a model that umad keeps, or a saved preset; return {name, freed_bytes}."""
+        ...
+
+    async def copy_model(self, model: str, name: str) -> Mapping[str, Any]:
+        """Give a model a second name; return {name, model}."""
+        ...
+
+    async def save_preset(
+        self,
+        name: str,
+        model: str,
+        *,
+        system: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
+        """Keep a model with a system prompt and sampling under a name; return {name, model}."""
+        ...
+
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """Every loaded or loading model with its facts."""
         ...

@@ -13,13 +13,17 @@ from umad.models.catalogue_file import FILE, shipped, with_users
 from umad.models.files import ModelFiles
 from umad.models.found import FoundModel
 from umad.models.library import Library, machine_library
+from umad.models.presets import SavedPresets, with_saved
 from umad.models.reference import parse
+from umad.models.store import store_folder
 from umad.preset import Preset
 
 
 def catalogue(config: Path | None = None) -> Catalogue:
-    """The catalogue that ships, with the user's own file on top. Raises `BadConfig`."""
-    return with_users(shipped(), users_file(config))
+    """The catalogue that ships, with the user's own file on top, and the saved presets. Raises
+    `BadConfig`.
+    """
+    return with_saved(with_users(shipped(), users_file(config)), store_folder(os.environ))
 
 
 def users_file(config: Path | None = None) -> Path:
@@ -95,7 +99,11 @@ def _is_reference(word: str) -> bool:
 
 
 def preset(word: str) -> Preset | None:
-    """The user's preset of that name."""
+    """The preset of that name: the user's own, else a saved one."""
     path = users_file()
     # Most people have none: nothing is imported or read for them.
-    return with_users(Catalogue(), path).preset(word) if os.path.isfile(path) else None
+    own = with_users(Catalogue(), path).preset(word) if os.path.isfile(path) else None
+    if own is not None:
+        return own
+    saved = SavedPresets(store_folder(os.environ)).current()
+    return Catalogue(presets=saved).preset(word) if saved else None

@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,13 +20,13 @@ from umad.cli.connect import call
 from umad.cli.here import found, library, shipped_model
 from umad.cli.printed import printable
 from umad.cli.tables import byte_size, open_console, parameter_count, plain_table
-from umad.errors import BadRequest, NoDaemon, Refused
+from umad.errors import NoDaemon, Refused
 from umad.exit_codes import DONE, FAILED
+from umad.models.copying import check_new_name, copy
 from umad.models.found import FoundModel, described
 from umad.models.library import Library
-from umad.models.reference import parse
 from umad.models.removal import remove
-from umad.models.store import Store, StoredModel
+from umad.models.store import Store
 from umad.models.verifying import Verified, verify
 from umad.service import Service
 
@@ -143,21 +142,8 @@ def cp(name: str, new: str) -> None:
     """Give a model another name; nothing is copied."""
     here = library()
     model = found(here, name)
-    try:
-        wanted = parse(new)
-    except BadRequest as error:
-        raise BadRequest(f"{new!r} cannot be a name: {error.message}", field="new") from None
-    if wanted.kind != "catalogue":
-        raise BadRequest(f"{new!r} cannot be a name: it has a slash or ends in .gguf", field="new")
-    if new == nano.NAME or any(one.name == new for one in here.models()):
-        raise BadRequest(f"{new} is a model already; remove it first: umad rm {new}", field="new")
-    store = _store(here)
-    stored = store.listed_as(model.name, model.files) if model.place == "store" else None
-    store.add(
-        replace(stored, name=new)
-        if stored
-        else StoredModel(name=new, files=model.files, source=model.source, owns_files=False)
-    )
+    check_new_name(new, (nano.NAME, *(one.name for one in here.models())), field="new")
+    copy(model, new, _store(here))
     click.echo(f"{printable(new)} is {printable(model.name)}")
 
 

@@ -22,7 +22,7 @@ ends that pass a failure on, brings the daemon's error as a last event, `Failed`
     link          opens the connection when it is needed
     blocking      Client                 channel     one blocking connection
     verbs         every method, once     inbox       unread events of one request; the read gate
-    methods       how a verb becomes a method of both clients
+    methods       how a verb becomes a method of both clients; job_verbs: those about jobs
     keywords      arguments to a request turns       turns and tools in any form to values
     chats         a chat's answer, in pieces and whole
     results       single answers         rows        models, requests and the scorecard, typed

@@ -14,7 +14,7 @@ from types import GenericAlias, TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from umad.asker import MACHINE_USER, Asker
-from umad.client import verbs
+from umad.client import job_verbs, verbs
 from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.finding import find_socket
 from umad.client.link import Link
@@ -207,8 +207,17 @@ class AsyncClient:
     cancel = _asks(verbs.cancel)
     set_priority = _asks(verbs.set_priority)
     load = _asks(verbs.load)
+    load_in_background = _asks(job_verbs.load_in_background)
     unload = _asks(verbs.unload)
     estimate = _asks(verbs.estimate)
+    pull = _asks(job_verbs.pull)
+    quantize = _asks(job_verbs.quantize)
+    jobs = _asks(job_verbs.jobs)
+    job = _asks(job_verbs.job)
+    cancel_job = _asks(job_verbs.cancel_job)
+    remove_model = _asks(job_verbs.remove_model)
+    copy_model = _asks(job_verbs.copy_model)
+    save_preset = _asks(job_verbs.save_preset)
     models = _asks(verbs.models)
     sessions = _asks(verbs.sessions)
     forget = _asks(verbs.forget)

@@ -203,6 +203,61 @@ class ForgottenRow(Row):
     in_use: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PartRow(Row):
+    """How far one file of a job is: bytes that are here, or tensors that are written."""
+
+    name: str = ""
+    done: int = 0
+    total: int = 0
+    # A second, over the last seconds.
+    per_s: float = 0.0
+    remaining_s: float | None = None
+    # Its SHA-256, where it is known.
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobRow(Row):
+    """One job. `row["result"]` has the facts of what was made once it is done, `row["error"]` a
+    map of code, message and field where it failed.
+    """
+
+    job: str = ""
+    # pull, quantize or load.
+    kind: str = ""
+    # What was asked for, in words.
+    what: str = ""
+    # queued, running, done, failed or cancelled.
+    state: str = ""
+    # waiting, fetching, quantizing, checking or loading.
+    step: str = ""
+    parts: tuple[PartRow, ...] = ()
+    # Of all parts together.
+    done: int = 0
+    total: int = 0
+    # Bytes that were not here when it began.
+    missing_bytes: int = 0
+    note: str = ""
+    # It is asked to end, and has not yet.
+    cancelling: bool = False
+    # How often its process died without an end.
+    deaths: int = 0
+    # Seconds since 1970.
+    asked_s: int | None = None
+    started_s: int | None = None
+    ended_s: int | None = None
+    # Grows with every change.
+    version: int = 0
+    # False where a job that does the same was there already.
+    is_new: bool | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing happens to it any more."""
+        return self.state not in ("queued", "running")
+
+
 _Read = Callable[[str, Any], Any]
 
 

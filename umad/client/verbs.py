@@ -1,4 +1,5 @@
-"""Defines every verb of the clients once: its arguments, documentation, message and answer.
+"""Defines every verb of the clients once: its arguments, documentation, message and answer. Those
+about jobs and stored models are in `umad.client.job_verbs`.
 
 `umad.client.blocking` and `umad.client.asynchronous` make their methods from these functions. To
 add a verb, write it here and name it in both.

@@ -78,6 +78,13 @@ LIMITS: tuple[Option, ...] = (
     ),
     nested_option(
         "limits",
+        "jobs",
+        count("jobs"),
+        "Most pulls and quantizations at once.",
+        "Others wait their turn. umad jobs lists them.",
+    ),
+    nested_option(
+        "limits",
         "choice_s",
         SECONDS,
         "How long a client may take to choose a token.",

@@ -2,8 +2,9 @@
 
     anybody   generate, chat, embed, rerank, tokenize, detokenize, render, models, load,
               ping
-    own       cancel, priority, sessions, forget, logits.attach, logits.choose: of one's own only
-    admin     unload, estimate, metrics
+    own       cancel, priority, sessions, forget, logits.attach, logits.choose, jobs, job,
+              job.cancel: of one's own only
+    admin     unload, estimate, metrics, pull, quantize, model.remove, model.copy, preset.save
 
 A user gets less of the "anybody" row than an admin: `models` without files, processes and others'
 work (`umad.daemon.listing`), `load` only by the names in `umad.daemon.names`, lanes up to the
@@ -38,9 +39,17 @@ REACH: Mapping[type, Reach] = {
     messages.Forget: "own",
     messages.AttachLogits: "own",
     messages.ChooseToken: "own",
+    messages.Jobs: "own",
+    messages.GetJob: "own",
+    messages.CancelJob: "own",
     messages.Unload: "admin",
     messages.Estimate: "admin",
     messages.Metrics: "admin",
+    messages.Pull: "admin",
+    messages.Quantize: "admin",
+    messages.RemoveModel: "admin",
+    messages.CopyModel: "admin",
+    messages.SavePreset: "admin",
 }
 # Joins an owner and its name for a session. No owner contains this character.
 _BETWEEN = "\x00"

@@ -39,9 +39,10 @@ from umad.daemon.estimates import Estimates
 from umad.daemon.fanout import Fanout
 from umad.daemon.forgetting import Forgetting
 from umad.daemon.identity import LaneRules
+from umad.daemon.job_verbs import JobVerbs
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
-from umad.daemon.names import ModelNames
+from umad.daemon.names import ModelNames, folders_library
 from umad.daemon.pressure import MemoryGuard
 from umad.daemon.pressure_sources import pressure_source
 from umad.daemon.saved_sessions import SavedSessions
@@ -49,6 +50,7 @@ from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.socket_places import claim_socket
+from umad.daemon.stored_models import StoredModels
 from umad.daemon.supervisor import Supervisor
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown
@@ -160,7 +162,8 @@ class Daemon:
         reads the machine's memory, as the platform tells it unless given.
         """
         clock = clock or MonotonicClock()
-        names = ModelNames(settings.models, settings.model_folders, library=library)
+        library = library or folders_library(settings.model_folders)
+        names = ModelNames(settings.models, library=library)
         # The first look at all folders, which may take long on a slow disk, is not the loop's.
         names.all()
         scorecard = Scorecard(
@@ -195,6 +198,12 @@ class Daemon:
             inherited=inherited,
             names=names,
         )
+        self._jobs = JobVerbs(
+            library=library,
+            supervisor=self._supervisor,
+            most_at_once=settings.limits.jobs,
+            clock=clock,
+        )
         self._guard: MemoryGuard | None = None
         if settings.memory_guard:
             read = pressure or pressure_source()
@@ -210,6 +219,10 @@ class Daemon:
                 next_rid=lambda: next(self._completions.rids),
             ),
             estimates=Estimates(settings, self._supervisor),
+            jobs=self._jobs,
+            stored=StoredModels(
+                library=library, supervisor=self._supervisor, completions=self._completions
+            ),
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             guard=self._guard,
@@ -245,6 +258,7 @@ class Daemon:
             name="scorecards",
         )
         companions = open_companions(self._companions, self._clock)
+        looking = asyncio.create_task(self._jobs.run(), name="jobs")
         guarding = None
         if self._guard is not None:
             guarding = asyncio.create_task(self._guard.run(), name="memory guard")
@@ -262,8 +276,10 @@ class Daemon:
             if guarding is not None:
                 guarding.cancel()
             self._verbs.draining = True
+            looking.cancel()
             await close_companions(companions)
             await self._end()
+            await self._jobs.close()
             listener.close()
         return INTERRUPTED if self._told_twice.is_set() else 0
 

@@ -15,11 +15,13 @@ from umad.daemon.completions import Completions
 from umad.daemon.embeddings import EmbeddingRequests
 from umad.daemon.estimates import Estimates
 from umad.daemon.forgetting import Forgetting
+from umad.daemon.job_verbs import JobVerbs
 from umad.daemon.listing import describe_embedding, describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.pressure import MemoryGuard, with_guard
 from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
+from umad.daemon.stored_models import StoredModels
 from umad.daemon.supervisor import Supervisor
 from umad.errors import ShuttingDown, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
@@ -41,6 +43,8 @@ class DaemonVerbs:
         embeddings: EmbeddingRequests,
         forgetting: Forgetting,
         estimates: Estimates,
+        jobs: JobVerbs,
+        stored: StoredModels,
         guard: MemoryGuard | None = None,
     ) -> None:
         # Set to True once no new work may begin.
@@ -50,6 +54,8 @@ class DaemonVerbs:
         self._embeddings = embeddings
         self._forgetting = forgetting
         self._estimates = estimates
+        self._jobs = jobs
+        self._stored = stored
         self._scorecard = scorecard
         self._memory = memory
         self._guard = guard
@@ -125,10 +131,31 @@ class DaemonVerbs:
                 session.answer_later(request.id, work)
             case messages.Load():
                 self._check_open()
-                session.answer_later(request.id, self._load(request.model, asker))
+                if request.background:
+                    session.answer_later(request.id, self._jobs.load(request.model, asker))
+                else:
+                    session.answer_later(request.id, self._load(request.model, asker))
             case messages.Estimate():
                 self._check_open()
                 session.answer_later(request.id, self._estimates.estimate(request, asker))
+            case messages.Pull():
+                self._check_open()
+                session.answer_later(request.id, self._jobs.pull(request, asker))
+            case messages.Quantize():
+                self._check_open()
+                session.answer_later(request.id, self._jobs.quantize(request, asker))
+            case messages.Jobs():
+                session.answer_later(request.id, self._jobs.jobs(asker))
+            case messages.GetJob():
+                session.answer_later(request.id, self._jobs.job(request, asker))
+            case messages.CancelJob():
+                session.answer_later(request.id, self._jobs.cancel(request, asker))
+            case messages.RemoveModel():
+                session.answer_later(request.id, self._stored.remove(request))
+            case messages.CopyModel():
+                session.answer_later(request.id, self._stored.copy(request))
+            case messages.SavePreset():
+                session.answer_later(request.id, self._stored.save_preset(request))
             case messages.Unload():
                 session.answer_later(request.id, self._supervisor.unload(request.model))
 

@@ -5,6 +5,7 @@
     runner         starts jobs, at most some at once, sees which have died, cancels
     worker         the process of one job
     work           what a job does in it
+    ordering       the order of a pull, from what somebody wrote
     lock           the lock that a job's process holds for as long as it lives
     surroundings   the variables that say where a pull goes and as whom
 

@@ -8,11 +8,11 @@ Not: the files it is read from (`umad.models.catalogue_file`), whether a model i
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from umad.errors import UnknownModel
-from umad.models.reference import ModelReference, parse
+from umad.models.reference import ModelReference
 from umad.preset import Preset
 
 # What a model can do. "fill in": it completes code between two texts, as editors ask for.
@@ -21,8 +21,6 @@ SKILLS: tuple[str, ...] = get_args(Skill)
 QUANTIZATION = "Q4_K_M"
 _MOST_LISTED = 8
 _QUOTED_CHARS = 128
-# From a preset over an alias to a name of the catalogue. A name that leads back to itself ends.
-_MOST_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,23 +131,6 @@ class Catalogue:
 
     def _family(self, name: str) -> list[str]:
         return [one for one in self.entries if one.startswith(f"{name.lower()}:")]
-
-
-def meant(reference: ModelReference, catalogue: Catalogue, *, whole: bool = False) -> ModelReference:
-    """The reference that a name stands for; another reference as it is. Raises `UnknownModel`,
-    which names near ones. whole: without the quantization that the catalogue recommends, for
-    whoever quantizes by himself.
-    """
-    for _ in range(_MOST_STEPS):
-        if reference.kind != "catalogue":
-            return reference
-        preset = catalogue.preset(reference.name)
-        text = catalogue.meant(reference.name) or (None if preset is None else preset.model)
-        if text is None:
-            break
-        reference = parse(text)
-    found = catalogue.entry(reference.name).reference()
-    return replace(found, tag="") if whole else found
 
 
 def _either(names: list[str]) -> str:

@@ -39,6 +39,10 @@ def _preset(*, id: RequestId, asker: Asker | None = None, **values: Any) -> job_
     return job_requests.SavePreset(id=id, asker=asker, sampling=sampling or None, **values)
 
 
+# Not what names tokens by their numbers, which mean something to one model alone.
+_PRESET: Mapping[str, FieldReader] = {
+    name: reader for name, reader in READERS.items() if name != "logit_bias"
+}
 JOB_KINDS: Mapping[str, RequestKind] = {
     "pull": RequestKind(
         readers={
@@ -73,7 +77,7 @@ JOB_KINDS: Mapping[str, RequestKind] = {
         build=job_requests.CopyModel,
     ),
     "preset.save": RequestKind(
-        readers={"name": fields.read_name, "system": fields.read_text, **_MODEL, **READERS},
+        readers={"name": fields.read_name, "system": fields.read_text, **_MODEL, **_PRESET},
         required=("model", "name"),
         build=_preset,
     ),

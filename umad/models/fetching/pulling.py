@@ -17,7 +17,7 @@ import httpx2
 
 from umad.clock import Clock, MonotonicClock
 from umad.errors import FetchFailed
-from umad.models.catalogue import Catalogue, meant
+from umad.models.catalogue import Catalogue
 from umad.models.fetching.download import Download
 from umad.models.fetching.hub import MAIN, Hub, HubAccess, HubModel
 from umad.models.fetching.limits import FetchLimits, RateLimit
@@ -29,6 +29,7 @@ from umad.models.fetching.room import check_room
 from umad.models.files import ModelFiles, quantization_in, stem_of
 from umad.models.found import FoundModel, described
 from umad.models.gguf import parts, read_header
+from umad.models.meant import meant_by
 from umad.models.ollama_layout import layout_in
 from umad.models.places.listing import hub_source, name_of
 from umad.models.reference import LATEST, ModelReference
@@ -113,7 +114,7 @@ def fetch(
         taken=frozenset(taken),
         whole=whole,
     )
-    wanted = meant(reference, catalogue or Catalogue(), whole=whole)
+    wanted = meant_by(reference, catalogue or Catalogue(), whole=whole)
     try:
         # Before gigabytes come: a store that takes no record takes none afterwards either.
         own_folder(ways.store.records_folder)
