@@ -95,6 +95,10 @@ def live_daemon(
             **os.environ,
             "UMAD_CONFIG": str(folder / "none.yaml"),
             "XDG_CACHE_HOME": str(CACHE),
+            # Jobs in the developer's own store are not a test's to go on with.
+            "UMAD_MODELS": str(folder / "store"),
+            # Nothing that a test asks for is fetched from the world; loopback hubs speak HTTP.
+            "HTTPS_PROXY": "http://127.0.0.1:9",
             **(environment or {}),
         },
     )

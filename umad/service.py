@@ -230,7 +230,7 @@ class Service(Protocol):
         ...
 
     async def quantize(
-        self, model: str, *, kind: str | None = None, name: str | None = None
+        self, model: str, *, to: str | None = None, name: str | None = None
     ) -> Mapping[str, Any]:
         """Write a smaller copy of a model into the store, in the background; return the job."""
         ...

@@ -126,8 +126,11 @@ def test_the_news_begin_with_the_state_of_each_model(gateway: LiveGateway) -> No
 REFUSED: dict[str, tuple[str, str, Any, int]] = {
     "change properties": ("POST", "/props", {"temperature": 1}, 501),
     "save a slot": ("POST", "/slots/0?action=save", {"filename": "x"}, 501),
-    "download a model": ("POST", "/models", {"model": "a/b"}, 501),
-    "delete a model": ("DELETE", "/models?model=nano", None, 501),
+    "download nothing": ("POST", "/models", {"model": ""}, 400),
+    "download a model that has no such name": ("POST", "/models", {"model": "no-such"}, 404),
+    "delete the model that ships": ("DELETE", "/models?model=nano", None, 403),
+    "delete a model that is not there": ("DELETE", "/models?model=no-such", None, 404),
+    "delete nothing": ("DELETE", "/models", None, 400),
     "load a model that is not there": ("POST", "/models/load", {"model": "no-such"}, 404),
     "unload a model that is not there": ("POST", "/models/unload", {"model": "no-such"}, 404),
     "ask of a model that is not there": ("GET", "/props?model=no-such", None, 404),

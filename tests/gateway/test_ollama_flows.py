@@ -93,13 +93,6 @@ def test_codex_finds_a_new_enough_server_and_the_model_by_either_list(
     assert "event: response." in events.text
 
 
-def test_a_model_that_is_not_here_is_not_pulled(gateway: LiveGateway) -> None:
-    with gateway.http() as http:
-        refusal = http.post("/api/pull", json={"model": "gpt-oss:20b", "stream": True})
-    assert refusal.status_code == 501
-    assert "not served yet" in refusal.json()["error"]
-
-
 def test_umads_own_version_stands_beside_ollamas(gateway: LiveGateway) -> None:
     with gateway.http() as http:
         told: httpx.Response = http.get("/api/version")

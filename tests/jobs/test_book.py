@@ -65,7 +65,9 @@ def test_a_job_is_kept_as_it_was_asked_for(book: JobBook, folder: Path) -> None:
 def test_two_of_the_same_are_one_until_it_is_over(book: JobBook) -> None:
     first, is_first_new = book.submit(PULL, owner="")
     same, is_same_new = book.submit(PullOrder(reference=PULL.reference, parts=9), owner="you")
-    other, is_other_new = book.submit(PullOrder(reference=PULL.reference, quantize="q8_0"), owner="")
+    other, is_other_new = book.submit(
+        PullOrder(reference=PULL.reference, quantize="q8_0"), owner=""
+    )
 
     assert (is_first_new, is_same_new, is_other_new) == (True, False, True)
     assert (same.id, same.order) == (first.id, PULL)

@@ -319,7 +319,6 @@ class Jobs(RuleBasedStateMachine):
             assert (job.state, job.run) == (JobState.RUNNING, one.told.run)
 
 
-
 TestJobs = Jobs.TestCase
 # A few: each of them opens files.
 TestJobs.settings = settings(

@@ -16,6 +16,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     running      ps, cancel, priority, forget                models     load, unload
     here         the library of this machine         stored     ls, rm, cp, verify; shown: show
     search       search                              pull       pull
+    jobs         jobs                                following  how far a pull or a job is, shown
     estimate     estimate                            quantize   quantize
     metrics      metrics                             config     config show, check, example
     doctor       doctor, report

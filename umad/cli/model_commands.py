@@ -4,10 +4,13 @@ A command imports its work when it runs, as all do (`umad.cli.commands`).
 """
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from umad.cli.commands import file_option, json_option, socket_option
+from umad.cli.exits import NearestGroup
+from umad.quantization import QuantizeWish
 
 
 @click.command()
@@ -17,17 +20,29 @@ from umad.cli.commands import file_option, json_option, socket_option
     "--parts", type=click.IntRange(1, 16), default=4, show_default=True, help="Ranges at once."
 )
 @click.option("--keep-free", metavar="SIZE", help="Room to leave on the disk.  [default: 1G]")
+@click.option(
+    "--quantize",
+    type=click.Choice(get_args(QuantizeWish), case_sensitive=False),
+    help="Fetch whole weights, and write a smaller copy; auto takes the largest that fits.",
+)
+@click.option("--background", is_flag=True, help="Hand it to the daemon, print the job, and end.")
 @file_option
+@socket_option
 @json_option
 def pull(
     models: tuple[str, ...],
     limit: str | None,
     parts: int,
     keep_free: str | None,
+    quantize: str | None,
+    background: bool,
     path: Path | None,
+    socket: str | None,
     as_json: bool,
 ) -> None:
     """Fetch MODELs, or what is missing of them: one that was stopped goes on where it was.
+
+    Where a daemon runs, it does the work as a job, which Ctrl-C cancels.
 
     A MODEL is a name that `umad search` shows (qwen3-coder:30b), a repository of the Hugging Face
     hub (hf:org/repo or hf:org/repo:Q8_0), a model of Ollama's registry (ollama:name:tag), or a file
@@ -35,7 +50,56 @@ def pull(
     """
     from umad.cli.pull import pull as work
 
-    work(models, path, limit=limit, parts=parts, keep_free=keep_free, as_json=as_json)
+    work(
+        models,
+        path,
+        limit=limit,
+        parts=parts,
+        keep_free=keep_free,
+        quantize=quantize,
+        background=background,
+        socket=socket,
+        as_json=as_json,
+    )
+
+
+@click.group(cls=NearestGroup, invoke_without_command=True)
+@socket_option
+@json_option
+@click.pass_context
+def jobs(context: click.Context, socket: str | None, as_json: bool) -> None:
+    """List the pulls, quantizations and loads of the daemon, the newest first.
+
+    They go on without a terminal, and without the daemon; the next one looks after them.
+    """
+    context.obj = socket
+    if context.invoked_subcommand is None:
+        from umad.cli.jobs import jobs as work
+
+        work(socket, as_json=as_json)
+
+
+@jobs.command("cancel")
+@click.argument("job")
+@socket_option
+@click.pass_obj
+def cancel_job(outer: str | None, job: str, socket: str | None) -> None:
+    """End JOB. What a pull has fetched stays for the next one."""
+    from umad.cli.jobs import cancel as work
+
+    work(job, socket or outer)
+
+
+@jobs.command("follow")
+@click.argument("job")
+@socket_option
+@json_option
+@click.pass_obj
+def follow_job(outer: str | None, job: str, socket: str | None, as_json: bool) -> None:
+    """Show how far JOB is until it is over. Ctrl-C ends that, and not the job."""
+    from umad.cli.jobs import follow_job as work
+
+    work(job, socket or outer, as_json=as_json)
 
 
 @click.command()
@@ -109,4 +173,4 @@ def search(words: tuple[str, ...], limit: int, as_json: bool) -> None:
     work(words, limit=limit, as_json=as_json)
 
 
-MODEL_COMMANDS: tuple[click.Command, ...] = (pull, ls, show_model, rm, cp, verify, search)
+MODEL_COMMANDS: tuple[click.Command, ...] = (pull, jobs, ls, show_model, rm, cp, verify, search)

@@ -1,38 +1,47 @@
-"""Runs `umad pull`: fetches models in the foreground, with a bar for each file.
+"""Runs `umad pull`: fetches models, as jobs of the daemon where one runs, else in the foreground.
 
 `umad run` offers the same, once, for a model that is not here.
 
-What is said goes to stderr: a bar on a terminal, a line now and then elsewhere. Not: the fetching
-(`umad.models.fetching`).
+The daemon is given the work only where it would do it as this process would: with the same hub,
+token and folders (`umad.jobs.surroundings`). What is said goes to stderr. Not: the fetching
+(`umad.models.fetching`), nor what is shown of it (`umad.cli.following`).
 """
 
+import asyncio
 import json
 import logging
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from umad import nano
+from umad.cli.connect import connect
+from umad.cli.following import Shown, follow, stderr_console
 from umad.cli.here import catalogue
 from umad.cli.printed import printable
 from umad.cli.tables import byte_size, parameter_count
-from umad.errors import BadRequest
-from umad.models.catalogue import Catalogue
-from umad.models.fetching import FetchLimits, FetchPlan, FetchProgress, fetch
-from umad.models.found import FoundModel
+from umad.errors import BadRequest, NoDaemon, Unsupported
+from umad.jobs.job import PullOrder
+from umad.jobs.ordering import pull_order
+from umad.jobs.surroundings import surroundings
 from umad.models.reference import ModelReference, parse
+from umad.models.store import Store, store_folder
+from umad.service import Service
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-# Between two lines of one file where nobody watches a bar: a log of a large model stays short.
-_LINE_PERCENT = 10
-# A licence or a template is there before its bar could be read.
-_LARGE_BYTES = 10**6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """One model, as it was written, and what is to be done for it."""
+
+    text: str
+    reference: ModelReference
+    order: PullOrder
 
 
 def pull(
@@ -42,23 +51,40 @@ def pull(
     limit: str | None,
     parts: int,
     keep_free: str | None,
+    quantize: str | None,
+    background: bool,
+    socket: str | None,
     as_json: bool,
 ) -> None:
     """Fetch every model, one after the other."""
-    # All of them are looked at before the first byte of one is fetched.
-    references = [parse(text) for text in models]
     known = catalogue(config)
-    limits = FetchLimits(
-        parts=parts,
-        bytes_per_s=None if limit is None else _size(limit, "--limit"),
-        **({} if keep_free is None else {"keep_free_bytes": _size(keep_free, "--keep-free")}),
-    )
-    for reference in references:
-        model = _fetch(reference, known, limits)
+    bytes_per_s = None if limit is None else _size(limit, "--limit")
+    keep_free_bytes = None if keep_free is None else _size(keep_free, "--keep-free")
+    # All of them are looked at before the first byte of one is fetched.
+    asked = [
+        _Asked(
+            text=text,
+            reference=parse(text),
+            order=pull_order(
+                _whole_path(text),
+                known,
+                quantize=quantize,
+                parts=parts,
+                bytes_per_s=bytes_per_s,
+                keep_free_bytes=keep_free_bytes,
+            ),
+        )
+        for text in models
+    ]
+    for one in asked:
+        if background:
+            _hand_in(one, socket, as_json=as_json)
+            continue
+        made = _pulled(one, socket)
         if as_json:
-            click.echo(json.dumps(_row(model)))  # a line for each, as soon as it is here
+            click.echo(json.dumps(dict(made)))  # a line for each, as soon as it is here
         else:
-            _say(model, reference)
+            _say(made, one.reference)
 
 
 def offer(word: str) -> bool:
@@ -77,58 +103,111 @@ def offer(word: str) -> bool:
     can_be_known = any(look(reference.name) is not None for look in named)
     if reference.kind == "file" or (reference.kind == "catalogue" and not can_be_known):
         return False
-    _fetch(reference, known, FetchLimits(), asks=True)
+    order = pull_order(word, known)
+    with Shown(console=stderr_console(), asks=True) as shown:
+        _here(_Asked(text=word, reference=reference, order=order), shown)
     return True
 
 
-def _fetch(
-    reference: ModelReference, known: Catalogue, limits: FetchLimits, *, asks: bool = False
-) -> FoundModel:
+# -- here, or by the daemon ------------------------------------------------------------------------
+
+
+def _pulled(asked: _Asked, socket: str | None) -> Mapping[str, Any]:
+    with Shown(console=stderr_console()) as shown:
+        # A file that is here only gets a name.
+        made = None if asked.reference.kind == "file" else _by_daemon(asked, socket, shown)
+        return made if made is not None else _here(asked, shown)
+
+
+def _here(asked: _Asked, shown: Shown) -> Mapping[str, Any]:
+    """Fetch in the foreground."""
+    from umad.jobs.work import pull as work  # noqa: PLC0415  (what it imports takes half a second)
+
     # The hub's client warns of what an error or a bar says here too.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        # Without emoji: of `ollama:smile: 2 GB` a part would become a picture.
-        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        with _Shown(console=console, asks=asks) as shown:
-            return fetch(
-                reference,
-                on_plan=shown.plan,
-                on_progress=shown.progress,
-                limits=limits,
-                catalogue=known,
-                taken=(nano.NAME,),
-            )
+        return work(asked.order, Store(store_folder(os.environ)), shown.told).as_map()
     except KeyboardInterrupt:
-        click.echo(f"stopped: umad pull {printable(str(reference))} goes on from there", err=True)
+        click.echo(f"stopped: umad pull {printable(asked.text)} goes on from there", err=True)
         raise
 
 
-def _say(model: FoundModel, reference: ModelReference) -> None:
-    known = (
-        byte_size(model.size_bytes),
-        model.quantization,
-        parameter_count(model.n_params) + " parameters" if model.n_params else "",
+def _by_daemon(asked: _Asked, socket: str | None, shown: Shown) -> Mapping[str, Any] | None:
+    """Have the daemon fetch, and follow it; None where there is none, or it would fetch otherwise.
+    Ctrl-C ends the job, and what has come stays for the next pull.
+    """
+    with asyncio.Runner() as runner, connect(runner, socket) as client:
+        try:
+            row = runner.run(_asking(client, asked.order))
+        except (NoDaemon, Unsupported):
+            return None
+        except BadRequest as error:
+            if error.field == "type":  # a daemon of an earlier version
+                return None
+            raise
+        try:
+            return follow(runner, client, row, shown)
+        except KeyboardInterrupt:
+            if row["is_new"]:
+                runner.run(client.cancel_job(str(row["job"])))
+                said = f"stopped: umad pull {printable(asked.text)} goes on from there"
+            else:
+                said = f"job {row['job']} goes on, as somebody else began it: umad jobs"
+            click.echo(said, err=True)
+            raise
+
+
+def _hand_in(asked: _Asked, socket: str | None, *, as_json: bool) -> None:
+    """Have the daemon fetch, and end."""
+    with asyncio.Runner() as runner, connect(runner, socket) as client:
+        row = runner.run(_asking(client, asked.order))
+    if as_json:
+        click.echo(json.dumps(dict(row)))
+        return
+    what = "is" if row["is_new"] else "is already"
+    click.echo(
+        f"{printable(asked.text)} {what} job {row['job']}; umad jobs follow {row['job']} shows it"
     )
-    click.echo(f"{printable(model.name)} is here: {', '.join(filter(None, known))}")
-    if model.problem:
-        click.echo(f"llama.cpp cannot read it: {printable(model.problem)}", err=True)
-    else:
+
+
+async def _asking(client: Service, order: PullOrder) -> Mapping[str, Any]:
+    return await client.pull(
+        order.reference,
+        quantize=order.quantize,
+        parts=order.parts,
+        bytes_per_s=order.bytes_per_s,
+        keep_free_bytes=order.keep_free_bytes,
+        surroundings=surroundings(os.environ),
+    )
+
+
+# -- what is said ----------------------------------------------------------------------------------
+
+
+def _say(made: Mapping[str, Any], reference: ModelReference | None = None) -> None:
+    n_params = made["n_params"]
+    known = (
+        byte_size(made["size_bytes"]),
+        made["quantization"],
+        parameter_count(n_params) + " parameters" if n_params else "",
+    )
+    name = str(made["name"])
+    click.echo(f"{printable(name)} is here: {', '.join(filter(None, known))}")
+    if made["problem"]:
+        click.echo(f"llama.cpp cannot read it: {printable(made['problem'])}", err=True)
+        return
+    if reference is not None and reference.kind == "catalogue" and made["source"]:
         # By the name it was asked for, where that is the shorter one.
-        name = min(model.name, str(reference), key=len) if reference.kind == "catalogue" else ""
-        click.echo(f"chat with it: umad run {printable(name or model.name)}")
+        name = min(name, str(reference), key=len)
+    click.echo(f"chat with it: umad run {printable(name)}")
 
 
-def _row(model: FoundModel) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "source": model.source,
-        "files": [str(path) for path in model.files.parts],
-        "projector": None if model.files.projector is None else str(model.files.projector),
-        "size_bytes": model.size_bytes,
-        "quantization": model.quantization or None,
-        "n_params": model.n_params,
-        "problem": model.problem or None,
-    }
+def _whole_path(text: str) -> str:
+    """A model's text, with the whole path where it is a file's: the daemon has another folder."""
+    reference = parse(text)
+    if reference.kind != "file":
+        return text
+    return str(Path(reference.name).expanduser().absolute())
 
 
 def _size(text: str, flag: str) -> int:
@@ -143,88 +222,3 @@ def _size(text: str, flag: str) -> int:
     if n_bytes < 0 or (n_bytes == 0 and flag == "--limit"):
         raise BadRequest(f"{flag}: {text!r} is too small")
     return n_bytes
-
-
-@dataclass(slots=True, kw_only=True)
-class _Shown:
-    """The bars and lines that a person sees of one fetch."""
-
-    console: Console
-    # Whether the person is asked before the first byte.
-    asks: bool
-    _bars: Progress | None = None
-    _tasks: dict[str, TaskID] = field(default_factory=dict)
-    # The last tenth of each file that a line was printed for.
-    _told: dict[str, int] = field(default_factory=dict)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def plan(self, plan: FetchPlan) -> None:
-        """Says what comes, and asks where it is to. Raises `click.Abort` for a no."""
-        if plan.note:
-            self.console.print(printable(plan.note), soft_wrap=True)
-        if not plan.missing_bytes:
-            return
-        what = f"{printable(plan.source)}: {byte_size(plan.missing_bytes)} to fetch"
-        self.console.print(what, soft_wrap=True)
-        if self.asks:
-            click.confirm(
-                "It is not on this machine. Fetch it?", default=True, abort=True, err=True
-            )
-        if not self.console.is_terminal:
-            return
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[words]}", markup=False),
-            console=self.console,
-            transient=True,
-        )
-        large = [one for one in plan.files if one[1] >= _LARGE_BYTES]
-        for name, size_bytes in large or plan.files:
-            words = byte_size(size_bytes)
-            self._tasks[name] = self._bars.add_task(_short(name), total=size_bytes, words=words)
-        self._bars.start()
-
-    def progress(self, told: FetchProgress) -> None:
-        """Moves a file's bar, or prints a line."""
-        if self._bars is not None:
-            task = self._tasks.get(told.file)
-            if task is not None:
-                self._bars.update(task, completed=told.done_bytes, words=_words(told))
-            return
-        tenth = told.done_bytes * 100 // max(told.total_bytes, 1) // _LINE_PERCENT
-        # The first reading has no speed yet, and says where an earlier run had stopped.
-        if tenth > self._told.get(told.file, 0):
-            self._told[told.file] = tenth
-            percent = tenth * _LINE_PERCENT
-            line = f"{printable(told.file)}: {percent} % of {_words(told)}"
-            self.console.print(line, soft_wrap=True)
-
-
-def _short(name: str) -> str:
-    """A file's name without its folder, cut in the middle where it would leave a bar no room."""
-    last = printable(name.rpartition("/")[2])
-    return last if len(last) <= 44 else f"{last[:18]}…{last[-25:]}"
-
-
-def _words(told: FetchProgress) -> str:
-    words = [byte_size(told.total_bytes)]
-    if told.bytes_per_s and told.done_bytes < told.total_bytes:
-        words.append(f"{byte_size(round(told.bytes_per_s))}/s")
-        if told.remaining_s is not None:
-            words.append(f"{_time(told.remaining_s)} left")
-    return ", ".join(words)
-
-
-def _time(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,5 +1,6 @@
-"""Defines the clients' verbs about jobs and about the models that umad keeps, as `umad.client.verbs`
-does the others. Pure.
+"""Defines the clients' verbs about jobs and about the models that umad keeps. Pure.
+
+Not: all other verbs (`umad.client.verbs`).
 """
 
 from collections.abc import Mapping
@@ -47,15 +48,13 @@ def pull(
     )
 
 
-def quantize(
-    model: str, *, kind: str | None = None, name: str | None = None
-) -> Question[JobRow]:
+def quantize(model: str, *, to: str | None = None, name: str | None = None) -> Question[JobRow]:
     """Write a smaller copy of a model into the store, in the background; return the job.
 
-    kind: the type, such as "q4_k_m". name: the copy's. Raises `UnknownModel` or `BadRequest`.
+    to: the type, such as "q4_k_m". name: the copy's. Raises `UnknownModel` or `BadRequest`.
     """
     return Question(
-        message=lambda id_: messages.Quantize(id=id_, model=model, kind=kind, name=name),
+        message=lambda id_: messages.Quantize(id=id_, model=model, to=to, name=name),
         read=JobRow.of,
     )
 

@@ -228,6 +228,8 @@ class JobRow(Row):
     kind: str = ""
     # What was asked for, in words.
     what: str = ""
+    # The model, as somebody wrote it.
+    asked: str = ""
     # queued, running, done, failed or cancelled.
     state: str = ""
     # waiting, fetching, quantizing, checking or loading.
@@ -238,6 +240,8 @@ class JobRow(Row):
     total: int = 0
     # Bytes that were not here when it began.
     missing_bytes: int = 0
+    # The model of a pull, exactly: a reference.
+    source: str = ""
     note: str = ""
     # It is asked to end, and has not yet.
     cancelling: bool = False

@@ -148,7 +148,7 @@ class JobVerbs:
     async def quantize(self, request: messages.Quantize, asker: Asker) -> Mapping[str, Any]:
         """A job that writes a smaller copy of a model that is here."""
         self._needs_store()
-        wish = wish_of(request.kind or "auto", "kind")
+        wish = wish_of(request.to or "auto", "to")
         file = self._supervisor.file(request.model, asker)
         if file.problem:
             raise BadRequest(f"{file.name} cannot be quantized: {file.problem}", field="model")

@@ -57,7 +57,7 @@ class StoredModels:
                 self._library.catalogue = _without(self._library, name)
                 return {"name": name, "freed_bytes": 0}
             model = self._found(request.model)
-            self._refuse_used(model)
+            self._refuse_used(model, store)
             removed = await asyncio.to_thread(remove, model, store)
         return {"name": model.name, "freed_bytes": removed.freed_bytes}
 
@@ -130,11 +130,15 @@ class StoredModels:
             )
         return found
 
-    def _refuse_used(self, model: FoundModel) -> None:
-        """Raise `Refused` where an engine has a file of the model open."""
-        files = {os.path.realpath(path) for path in model.files.all}
+    def _refuse_used(self, model: FoundModel, store: Store) -> None:
+        """Raise `Refused` where an engine has a file open that would go, or the model's name."""
+        stored = store.get(model.name) if model.place == "store" else None
+        if stored is None:
+            return  # which is refused in any case
+        kept = store.shared(stored) if stored.owns_files else frozenset(stored.files.all)
+        going = {os.path.realpath(path) for path in stored.files.all if path not in kept}
         for engine in self._supervisor:
-            if os.path.realpath(engine.path) not in files:
+            if engine.name != model.name and os.path.realpath(engine.path) not in going:
                 continue
             apps = list(dict.fromkeys(self._apps_of(engine)))
             more = f" and {len(apps) - _MOST_APPS} more" if len(apps) > _MOST_APPS else ""

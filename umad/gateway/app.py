@@ -29,6 +29,7 @@ from umad.gateway.door.hosts import HostRule, names_of
 from umad.gateway.door.keys import Keyring, read_keys
 from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
+from umad.gateway.following import JobFollowers
 from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.near_path import served_paths
 from umad.gateway.openapi import docs_of
@@ -91,6 +92,7 @@ def create_app(
         token_bytes=TokenBytes(service),
         store=ResponsesStore(_store_path(settings), limit_bytes=settings.store_bytes),
         watchers=Watchers(),
+        jobs=JobFollowers(),
         verbose=verbose,
         spans=spans,
         app_name=naming(),

@@ -12,6 +12,7 @@ from umad.gateway.counts import Counts
 from umad.gateway.door.entrance import Entrance
 from umad.gateway.door.places import Bodies, Places
 from umad.gateway.door.quotas import Quotas
+from umad.gateway.following import JobFollowers
 from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.presets import Presets
 from umad.gateway.responses_store import ResponsesStore
@@ -40,6 +41,7 @@ class Shared:
     token_bytes: TokenBytes
     store: ResponsesStore
     watchers: Watchers
+    jobs: JobFollowers
     # The log may show prompts and completions.
     verbose: bool
     # Makes traces; None where there are none.

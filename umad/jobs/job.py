@@ -10,7 +10,7 @@ Values and their table. Not: where jobs are kept (`umad.jobs.book`), who starts 
 
 import enum
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from umad.errors import BadRequest, UmadError
@@ -81,6 +81,8 @@ class PullOrder:
 
     # A reference that says exactly which, whatever the catalogue: `hf:org/repo:Q4_K_M`.
     reference: str
+    # As somebody wrote it.
+    asked: str = ""
     # Write a smaller copy of it, too. Then a repository's whole weights are fetched.
     quantize: QuantizeWish | None = None
     # Limits of the fetch; None for what a fetch has unless told otherwise.
@@ -211,14 +213,19 @@ class JobProgress:
     parts: tuple[PartProgress, ...] = ()
     # Bytes of the fetch that were not here when it began.
     missing_bytes: int = 0
-    # For a person: what was chosen though nobody asked for it, or why the job waits.
+    # The model, exactly: a reference that means the same next year.
+    source: str = ""
+    # For a person: what was chosen though nobody asked for it, or how large the result will be.
     note: str = ""
 
     @classmethod
     def of_map(cls, values: Mapping[str, Any]) -> "JobProgress":
-        """What `asdict` took apart. Raises `TypeError` or `KeyError` for anything else."""
+        """The progress in a map that has its fields among others, as `asdict` made it or
+        `Job.as_map`. Raises `TypeError` or `KeyError` for a part of another shape.
+        """
+        known = {one.name for one in fields(cls)}
         parts = tuple(PartProgress(**one) for one in values["parts"])
-        return cls(**{**values, "parts": parts})
+        return cls(**{**{key: values[key] for key in known & values.keys()}, "parts": parts})
 
 
 # -- the job ---------------------------------------------------------------------------------------
@@ -261,7 +268,9 @@ class Job:
         """The error that it failed with; None where it did not fail."""
         if self.error is None:
             return None
-        return error_of(str(self.error["code"]), str(self.error["message"]), self.error.get("field"))
+        return error_of(
+            str(self.error["code"]), str(self.error["message"]), self.error.get("field")
+        )
 
     def as_map(self) -> dict[str, Any]:
         """For the socket, HTTP and `--json`: plain values under stable names."""
@@ -270,12 +279,14 @@ class Job:
             "job": self.id,
             "kind": self.kind.value,
             "what": self.order.what,
+            "asked": self.order.asked if isinstance(self.order, PullOrder) else self.order.model,
             "state": self.state.value,
             "step": progress.step,
             "parts": [asdict(one) for one in progress.parts],
             "done": sum(one.done for one in progress.parts),
             "total": sum(one.total for one in progress.parts),
             "missing_bytes": progress.missing_bytes,
+            "source": progress.source,
             "note": progress.note,
             "result": dict(self.result) or None,
             "error": None if self.error is None else dict(self.error),

@@ -29,15 +29,16 @@ def pull_order(
     if reference.kind == "file" and not os.path.isabs(reference.name):
         # The process that carries it out has another working folder, or another user's home.
         raise BadRequest(f"{reference.name}: name the whole path of a file", field="model")
-    if wish is not None and reference.kind == "hub" and reference.tag:
-        if reference.tag not in _WHOLE:
-            raise BadRequest(
-                f"{reference} is quantized already, and doing so again would lose more: name "
-                f"whole weights, such as hf:{reference.repository}:BF16, or no type at all",
-                field="quantize",
-            )
+    has_type = reference.kind == "hub" and bool(reference.tag)
+    if wish is not None and has_type and reference.tag not in _WHOLE:
+        raise BadRequest(
+            f"{reference} is quantized already, and doing so again would lose more: name whole "
+            f"weights, such as hf:{reference.repository}:BF16, or no type at all",
+            field="quantize",
+        )
     return PullOrder(
         reference=str(reference),
+        asked=model,
         quantize=wish,
         parts=parts,
         bytes_per_s=bytes_per_s,

@@ -69,7 +69,7 @@ class Look:
 
 
 def start_worker(told: StartedWorker) -> "subprocess.Popen[bytes]":
-    """The real process. It is in a session of its own, so that it outlives its daemon and Ctrl-C."""
+    """The real process. Its session is its own, so that it outlives its daemon and Ctrl-C."""
     command = python_module(
         WORKER,
         f"--folder={told.folder}",
@@ -105,7 +105,7 @@ class JobRunner:
         start: Starter = start_worker,
         signal_process: Callable[[int, int], None] = os.kill,
     ) -> None:
-        """folder: the store's. most_at_once: of pulls and quantizations; 0 starts none."""
+        """folder: the store's. most_at_once: of pulls and quantizations; with 0 none starts."""
         self.book = JobBook(folder)
         self._folder = folder
         self._most_at_once = most_at_once
@@ -191,7 +191,7 @@ class JobRunner:
 
     def _begin(self, job: Job) -> Job | None:
         """Start a job that waits; None where it is not its turn, or not this runner's."""
-        if job.kind is not JobKind.LOAD and not self._most_at_once:
+        if not self._most_at_once:
             return None
         fd = self._lock(job).take()
         if fd is None:

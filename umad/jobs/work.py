@@ -105,6 +105,7 @@ class _Fetching:
                 for name, size in plan.files
             ),
             missing_bytes=plan.missing_bytes,
+            source=plan.source,
             note=plan.note,
         )
         self._tell(self._now)

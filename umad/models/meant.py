@@ -1,4 +1,4 @@
-"""Says what is fetched for a name of the catalogue, an alias or a preset. Pure. Not: fetching it."""
+"""Finds what is fetched for a name of the catalogue, an alias or a preset. Pure. Not: fetching."""
 
 from dataclasses import replace
 

@@ -57,7 +57,7 @@ JOB_KINDS: Mapping[str, RequestKind] = {
         build=_pull,
     ),
     "quantize": RequestKind(
-        readers={"kind": fields.read_name, "name": fields.read_name, **_MODEL},
+        readers={"to": fields.read_name, "name": fields.read_name, **_MODEL},
         required=("model",),
         build=job_requests.Quantize,
     ),
@@ -70,7 +70,9 @@ JOB_KINDS: Mapping[str, RequestKind] = {
     "job.cancel": RequestKind(
         readers={"job": fields.read_name}, required=("job",), build=job_requests.CancelJob
     ),
-    "model.remove": RequestKind(readers=_MODEL, required=("model",), build=job_requests.RemoveModel),
+    "model.remove": RequestKind(
+        readers=_MODEL, required=("model",), build=job_requests.RemoveModel
+    ),
     "model.copy": RequestKind(
         readers={"name": fields.read_name, **_MODEL},
         required=("model", "name"),

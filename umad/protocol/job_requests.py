@@ -32,7 +32,7 @@ class Quantize(Asking):
 
     model: str
     # The type; None for the largest that fits.
-    kind: str | None = None
+    to: str | None = None
     # The copy's name; None for the model's with the type behind it.
     name: str | None = None
 
@@ -85,9 +85,7 @@ class SavePreset(Asking):
     sampling: Mapping[str, Any] | None = None
 
 
-JobRequest = (
-    Pull | Quantize | Jobs | GetJob | CancelJob | RemoveModel | CopyModel | SavePreset
-)
+JobRequest = Pull | Quantize | Jobs | GetJob | CancelJob | RemoveModel | CopyModel | SavePreset
 
 JOB_TYPE_NAMES: dict[type, str] = {
     Pull: "pull",

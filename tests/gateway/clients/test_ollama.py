@@ -1,7 +1,7 @@
 """The `ollama` package against a real gateway on nano."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -131,18 +131,71 @@ def test_a_text_that_is_too_long_is_cut_unless_that_is_refused(
     assert refusal.value.status_code == 400
 
 
-@pytest.mark.parametrize("verb", ["pull", "delete", "copy"])
-def test_what_is_not_served_yet_is_said_clearly(client: Client, verb: str) -> None:
-    calls: dict[str, Any] = {
-        "pull": lambda: client.pull("llama3"),
-        "delete": lambda: client.delete("nano"),
-        "copy": lambda: client.copy("nano", "other"),
-    }
+REFUSED: dict[str, tuple[Callable[[Client], Any], int, str]] = {
+    "push": (lambda client: client.push("nano"), 501, "gives none away"),
+    "delete what ships": (lambda client: client.delete("nano"), 403, "it ships with umad"),
+    "delete what is not here": (lambda client: client.delete("nono"), 404, "near are nano"),
+    "copy what is not here": (lambda client: client.copy("nono", "other"), 404, "near are nano"),
+    "copy onto a model": (lambda client: client.copy("nano", "nano"), 400, "a model already"),
+    "a template": (
+        lambda client: client.create("small", from_="nano", template="{{ .Prompt }}"),
+        501,
+        "template cannot be kept",
+    ),
+    "a loader's option": (
+        lambda client: client.create("small", from_="nano", parameters={"num_ctx": 4096}),
+        501,
+        "parameters.num_ctx cannot be kept",
+    ),
+    "a sampling that is none": (
+        lambda client: client.create("small", from_="nano", parameters={"top_p": 7.5}),
+        400,
+        "top_p",
+    ),
+    "from nothing": (lambda client: client.create("small"), 400, "from is missing"),
+    "from what is not here": (
+        lambda client: client.create("small", from_="nono"),
+        404,
+        "near are nano",
+    ),
+    "a smaller copy with a prompt": (
+        lambda client: client.create("small", from_="nano", quantize="q4_K_M", system="Hi"),
+        501,
+        "system belongs to a preset",
+    ),
+    "a type that is none": (
+        lambda client: client.create("small", from_="nano", quantize="int4"),
+        400,
+        "quantize is one of auto",
+    ),
+}
 
-    with pytest.raises(ollama.ResponseError, match="not served yet") as refusal:
-        calls[verb]()
 
-    assert refusal.value.status_code == 501
+@pytest.mark.parametrize("meant", REFUSED)
+def test_what_cannot_be_done_with_models_says_why(client: Client, meant: str) -> None:
+    ask, status, says = REFUSED[meant]
+
+    with pytest.raises(ollama.ResponseError) as refusal:
+        ask(client)
+
+    assert refusal.value.status_code == status, refusal.value.error
+    assert says in refusal.value.error
+
+
+def test_a_model_has_a_second_name_a_preset_is_made_of_it_and_both_are_deleted(
+    client: Client,
+) -> None:
+    client.copy("nano", "other")
+    made = client.create(
+        "brief", from_="nano", system="Be brief.", parameters={"temperature": 0.2, "stop": ["x"]}
+    )
+
+    assert made.status == "success"
+    client.delete("brief:latest")
+    client.delete("other")
+    for name in ("brief", "other"):
+        with pytest.raises(ollama.ResponseError, match="no model is called"):
+            client.delete(name)
 
 
 @pytest.mark.parametrize("stream", [False, True])

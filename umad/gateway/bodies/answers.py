@@ -199,7 +199,7 @@ class Version(BaseModel):
 
 
 class Pulled(BaseModel):
-    """POST /api/pull, not streamed"""
+    """POST /api/pull, /api/create, not streamed"""
 
     status: Literal["success"]
 

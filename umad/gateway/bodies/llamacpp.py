@@ -58,7 +58,7 @@ class ApplyTemplateBody(ChatCompletionBody):
 
 
 class LoadBody(_LlamaCppBody):
-    """`POST /models/load`, `/models/unload`."""
+    """`POST /models`, `/models/load`, `/models/unload`."""
 
     model: str = Field(min_length=1, max_length=4096)
 

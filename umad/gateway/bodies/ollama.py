@@ -142,6 +142,45 @@ class PullBody(_OllamaBody):
     stream: Flag | None = None
 
 
+class CopyBody(_OllamaBody):
+    """`POST /api/copy`."""
+
+    source: str = ""
+    destination: str = ""
+
+
+class DeleteBody(_OllamaBody):
+    """`DELETE /api/delete`. `name` is the older spelling of `model`."""
+
+    model: str = ""
+    name: str = ""
+
+
+class CreateBody(_OllamaBody):
+    """`POST /api/create`. `name` is the older spelling of `model`, `modelfile` and `path` are what
+    came before `from`.
+    """
+
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("from",)}
+
+    model: str = ""
+    name: str = ""
+    # "from", which is no name in Python.
+    source: str | None = None
+    system: str | None = None
+    parameters: dict[str, Any] | None = None
+    quantize: str | None = None
+    stream: Flag | None = None
+    # What no preset has; it is refused where it says something.
+    template: Any = None
+    messages: Any = None
+    license: Any = None
+    adapters: Any = None
+    files: Any = None
+    modelfile: Any = None
+    path: Any = None
+
+
 class ShowBody(_OllamaBody):
     """`POST /api/show`. `name` is the older spelling of `model`."""
 

@@ -65,8 +65,8 @@ def choose(
 ) -> Choice:
     """Choose among the files `names`. Raises `UnknownModel`, which says what there is.
 
-    wanted: a quantization in capitals. file: one file's path instead. whole: without either, weights
-    that nobody has rounded yet.
+    wanted: a quantization in capitals. file: one file's path instead. whole: without either,
+    weights that nobody has rounded yet.
     """
     models = sorted_out(Path(name) for name in names)
     if file:
@@ -92,9 +92,7 @@ def choose(
     return _whole(one, models, names, repository, is_makeshift=is_newer)
 
 
-def _unrounded(
-    models: Sequence[ModelFiles], names: Collection[str], repository: str
-) -> Choice:
+def _unrounded(models: Sequence[ModelFiles], names: Collection[str], repository: str) -> Choice:
     for kind in WHOLE:
         there = _of(models, kind)
         if there:

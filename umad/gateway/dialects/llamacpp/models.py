@@ -1,20 +1,23 @@
-"""Serves llama-server's list of models, its loading and unloading, and the news of /models/sse.
+"""Serves llama-server's list of models, its loading and unloading, its downloads and removals, and
+the news of /models/sse.
 
-Not: downloading a model, which is refused.
+Source: llama.cpp's tools/server/README.md, "Using multiple models". A download is a job, under the
+name that it was asked for by. It goes on when everybody has gone; unloading that name ends it.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad.errors import Unsupported
+from umad.errors import BadRequest
 from umad.gateway import sse
 from umad.gateway.bodies.llamacpp import LoadBody
 from umad.gateway.dialects.openai.models import entry_of, rows_of
 from umad.gateway.errors import Crowded
+from umad.gateway.following import is_over
 from umad.gateway.gateway_call import GatewayCall, answer
 
 # The daemon is asked so often what has changed.
@@ -30,9 +33,10 @@ _META = {
     "n_params": "n_params",
     "size": "size_bytes",
 }
+Row = Mapping[str, Any]
 
 
-def _status(row: Mapping[str, Any]) -> dict[str, Any]:
+def _status(row: Row) -> dict[str, Any]:
     """A model's state in llama-server's words."""
     state = str(row.get("state"))
     status: dict[str, Any] = {"value": _STATUS.get(state, "unloaded")}
@@ -40,7 +44,7 @@ def _status(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def models(call: GatewayCall) -> ASGIApp:
-    """List the models with their states."""
+    """List the models with their states, and those that are being downloaded."""
     entries = [
         {
             **entry_of(name, row),
@@ -52,7 +56,17 @@ async def models(call: GatewayCall) -> ASGIApp:
         }
         for name, row in await rows_of(call)
     ]
-    return answer({"object": "list", "data": entries})
+    coming = [
+        {
+            "id": job["asked"],
+            "object": "model",
+            "owned_by": "umad",
+            "status": {"value": "downloading", "progress": _progress(job)},
+        }
+        for job in await _downloads(call)
+        if not is_over(job)
+    ]
+    return answer({"object": "list", "data": [*entries, *coming]})
 
 
 async def load(call: GatewayCall) -> ASGIApp:
@@ -63,16 +77,32 @@ async def load(call: GatewayCall) -> ASGIApp:
 
 
 async def unload(call: GatewayCall) -> ASGIApp:
-    """Unload a model."""
+    """Unload a model, or end its download."""
     body = call.body(LoadBody)
+    coming = [one for one in await _downloads(call) if not is_over(one)]
+    job = next((one for one in coming if one["asked"] == body.model), None)
+    if job is not None:
+        await call.service.cancel_job(str(job["job"]))
+        return answer({"success": True})
     await call.service.unload(await call.local(body.model) or body.model)
     call.shared.models.forget()
     return answer({"success": True})
 
 
 async def download(call: GatewayCall) -> ASGIApp:
-    """Refuse to download or delete."""
-    raise Unsupported("models are not downloaded or deleted; umad load FILE loads a GGUF file")
+    """Begin to download a model, and answer at once."""
+    await call.service.pull(call.body(LoadBody).model)
+    return answer({"success": True})
+
+
+async def remove(call: GatewayCall) -> ASGIApp:
+    """Delete a model that umad keeps."""
+    model = call.request.query_params.get("model", "")
+    if not model:
+        raise BadRequest("model is missing: DELETE /models?model=NAME", field="model")
+    removed = await call.service.remove_model(model)
+    call.shared.watchers.note_removed(str(removed["name"]))
+    return answer({"success": True})
 
 
 async def news(call: GatewayCall) -> ASGIApp:
@@ -88,21 +118,56 @@ async def _news(call: GatewayCall) -> AsyncGenerator[bytes, None]:
     watchers.n += 1
     try:
         known: dict[str, dict[str, Any]] = {}
+        # What became of downloads before is no news.
+        jobs = {str(one["job"]): one for one in await _downloads(call) if is_over(one)}
+        n_removed = watchers.n_removed
         while not watchers.closing.is_set():
             now = {str(row["name"]): _status(row) for row in await call.service.models()}
             for name, status in now.items():
                 if known.get(name) != status:
                     told = {**status, "status": status["value"]}
                     del told["value"]
-                    yield _event(name, told)
+                    yield _event(name, "model_status", told)
             for name in known.keys() - now.keys():
-                yield _event(name, {"status": "unloaded"})
+                yield _event(name, "model_status", {"status": "unloaded"})
             known = now
+            current = await _downloads(call)
+            for job in current:
+                if (told_of := _news_of(jobs.get(str(job["job"])), job)) is not None:
+                    yield told_of
+            jobs = {str(one["job"]): one for one in current}
+            for name in watchers.removed_since(n_removed):
+                yield _event(name, "model_remove")
+            n_removed = watchers.n_removed
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(watchers.closing.wait(), LOOK_S)
     finally:
         watchers.n -= 1
 
 
-def _event(model: str, told: dict[str, Any]) -> bytes:
-    return sse.data({"model": model, "event": "model_status", "data": told})
+def _news_of(before: Row | None, job: Row) -> bytes | None:
+    """What to say of a download since the last look."""
+    if before is not None and before["version"] == job["version"]:
+        return None
+    name = str(job["asked"])
+    match job["state"]:
+        case "queued" | "running":
+            return _event(name, "download_progress", _progress(job))
+        case "done":
+            return _event(name, "download_finished")
+        case _:
+            return _event(name, "download_failed")
+
+
+def _progress(job: Row) -> dict[str, Any]:
+    return {part["name"]: {"done": part["done"], "total": part["total"]} for part in job["parts"]}
+
+
+async def _downloads(call: GatewayCall) -> Sequence[Row]:
+    """The pulls that the caller may see."""
+    return [one for one in await call.service.jobs() if one["kind"] == "pull"]
+
+
+def _event(model: str, event: str, told: dict[str, Any] | None = None) -> bytes:
+    data = {} if told is None else {"data": told}
+    return sse.data({"model": model, "event": event, **data})

@@ -256,8 +256,16 @@ ENDPOINTS = (
     _facts("GET", "/lora-adapters", server_facts.adapters, "LoRA adapters: none"),
     _facts("POST", "/lora-adapters", server_facts.change_adapters, "Set adapters (not served)"),
     _facts("GET", "/models", models.models, "Models and their states", answer=LlamaModels),
-    _facts("POST", "/models", models.download, "Download a model (not served)"),
-    _facts("DELETE", "/models", models.download, "Delete a model (not served)"),
+    _facts(
+        "POST",
+        "/models",
+        models.download,
+        "Download a model, as a job",
+        body=LoadBody,
+        answer=Succeeded,
+        for_admins=True,
+    ),
+    _facts("DELETE", "/models", models.remove, "Delete a model", answer=Succeeded, for_admins=True),
     _facts("POST", "/models/load", models.load, "Load a model", body=LoadBody, answer=Succeeded),
     _facts(
         "POST",

@@ -2,8 +2,8 @@
 that was asked, as Ollama's do.
 
 umad decides how long a model stays loaded. So `keep_alive` is read and has no effect, with one
-exception: an empty request with `keep_alive: 0` unloads a model that nobody uses. Fetching, copying
-and deleting models are not served yet, and the answer says so.
+exception: an empty request with `keep_alive: 0` unloads a model that nobody uses. Fetching, making,
+copying and deleting models are in `keeping`.
 """
 
 import asyncio
@@ -14,14 +14,13 @@ from typing import Literal
 from starlette.types import ASGIApp
 
 from umad.embedding import EmbedRequest
-from umad.errors import BadRequest, UnknownModel, Unsupported
+from umad.errors import BadRequest, Unsupported
 from umad.gateway import sse
 from umad.gateway.bodies.answers import (
     OllamaChat,
     OllamaModel,
     OllamaModels,
     OllamaText,
-    Pulled,
     Version,
 )
 from umad.gateway.bodies.ollama import (
@@ -29,10 +28,9 @@ from umad.gateway.bodies.ollama import (
     OllamaChatBody,
     OllamaEmbeddingsBody,
     OllamaGenerateBody,
-    PullBody,
     ShowBody,
 )
-from umad.gateway.dialects.ollama import listing
+from umad.gateway.dialects.ollama import keeping, listing
 from umad.gateway.dialects.ollama.answers import ChatAnswer, RawAnswer
 from umad.gateway.dialects.ollama.errors import OLLAMA
 from umad.gateway.dialects.ollama.requests import (
@@ -199,38 +197,6 @@ async def _version(call: GatewayCall) -> ASGIApp:
     return answer({"version": OLLAMA_VERSION, "umad": __version__})
 
 
-async def _pull(call: GatewayCall) -> ASGIApp:
-    """Clients pull a model that is not in their list under exactly their name for it (Codex does).
-    A model that is here already needs nothing more, and the answer says so as Ollama does.
-    """
-    body = call.body(PullBody)
-    asked = body.model or body.name
-    if not asked:
-        raise BadRequest("model is missing", field="model")
-    try:
-        await call.row(asked)
-    except UnknownModel as error:
-        raise Unsupported(f"pull is not served yet, and {error.message}", field="model") from None
-    if body.stream is False:
-        return answer({"status": "success"})
-    return call.stream(_pulled(), media_type=sse.LINES)
-
-
-async def _pulled() -> AsyncGenerator[bytes, None]:
-    for status in ("pulling manifest", "success"):
-        yield sse.line({"status": status})
-
-
-# -- what is not served yet ------------------------------------------------------------------------
-
-
-async def _unserved(call: GatewayCall) -> ASGIApp:
-    what = call.endpoint.path.removeprefix("/api/")
-    raise Unsupported(
-        f"{what} is not served yet; umad load FILE loads a GGUF file that is there already"
-    )
-
-
 ENDPOINTS = (
     Endpoint(
         method="POST",
@@ -309,24 +275,5 @@ ENDPOINTS = (
         answer=Version,
         needs_key=False,
     ),
-    Endpoint(
-        method="POST",
-        path="/api/pull",
-        handle=_pull,
-        dialect=OLLAMA,
-        summary="Pull a model: nothing is fetched yet, a model that is here is pulled already",
-        answer=Pulled,
-        streams=sse.LINES,
-        body=PullBody,
-    ),
-    *(
-        Endpoint(
-            method="DELETE" if name == "delete" else "POST",
-            path=f"/api/{name}",
-            handle=_unserved,
-            dialect=OLLAMA,
-            summary=f"{name.capitalize()} a model (not served yet)",
-        )
-        for name in ("push", "create", "copy", "delete")
-    ),
+    *keeping.ENDPOINTS,
 )
