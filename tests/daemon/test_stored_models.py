@@ -1,0 +1,167 @@
+"""Models and presets that clients remove, name and save: what the daemon refuses, and why."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.daemon.house import run
+from umad.asker import Asker
+from umad.daemon.names import NANO, ModelFile
+from umad.daemon.stored_models import StoredModels
+from umad.errors import BadRequest, Refused, UnknownModel
+from umad.models.catalogue import Catalogue, Preset
+from umad.models.files import ModelFiles
+from umad.models.library import Library
+from umad.models.presets import SavedPresets, with_saved
+from umad.models.store import Store, StoredModel
+from umad.protocol.messages import CopyModel, RemoveModel, SavePreset
+
+
+class House:
+    """A store with one model, and a daemon that may have it loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder)
+        self.file = self.store.files_folder / "fox.gguf"
+        self.file.parent.mkdir(parents=True)
+        self.file.write_bytes(b"GGUF")
+        self.store.add(StoredModel(name="fox", files=ModelFiles(parts=(self.file,))))
+        self.engines: list[Any] = []
+        self.live: list[Any] = []
+        mine = Preset(name="mine", model="fox")
+        self.library = Library(store=self.store, catalogue=Catalogue(presets={"mine": mine}))
+        house = self
+
+        class Supervisor:
+            def __iter__(self) -> Any:
+                return iter(house.engines)
+
+            def file(self, model: str, asker: Asker) -> ModelFile:
+                if model in (NANO, "nano:latest"):
+                    return ModelFile(name=NANO, path=Path("/nano.gguf"))
+                raise UnknownModel("no")
+
+        self.stored = StoredModels(
+            library=self.library,
+            supervisor=cast(Any, Supervisor()),
+            completions=cast(Any, self.live),
+        )
+
+    def load(self, name: str = "fox", *apps: str) -> None:
+        engine = SimpleNamespace(name=name, path=self.file)
+        self.engines.append(engine)
+        self.live += [SimpleNamespace(engine=engine, app=app) for app in apps]
+
+    def remove(self, model: str) -> Any:
+        return asyncio.run(self.stored.remove(RemoveModel(id=1, model=model)))
+
+    def copy(self, model: str, name: str) -> Any:
+        return asyncio.run(self.stored.copy(CopyModel(id=1, model=model, name=name)))
+
+    def save(self, name: str, model: str, **more: Any) -> Any:
+        request = SavePreset(id=1, name=name, model=model, **more)
+        return asyncio.run(self.stored.save_preset(request))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "store")
+
+
+def test_a_model_is_removed_with_its_file(house: House) -> None:
+    assert house.remove("fox") == {"name": "fox", "freed_bytes": 4}
+    assert not house.file.exists()
+
+
+def test_a_model_that_is_used_is_not_removed_and_it_is_said_by_whom(house: House) -> None:
+    house.load("fox", "zed", "zed", "aider")
+
+    with pytest.raises(Refused, match="fox is loaded, and used by zed, aider; unload it first"):
+        house.remove("fox")
+    assert house.file.exists()
+
+
+def test_a_second_name_of_a_loaded_model_goes_because_its_file_stays(house: House) -> None:
+    assert house.copy("fox", "reynard:latest") == {"name": "reynard", "model": "fox"}
+    house.load("fox")
+
+    assert house.remove("reynard")["freed_bytes"] == 0
+    assert house.file.exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "says"),
+    [
+        ("fix", UnknownModel, "near are fox"),
+        ("nano", Refused, "it ships with umad"),
+        ("nano:latest", Refused, "it ships with umad"),
+        ("mine", UnknownModel, "no model is called 'mine'"),
+    ],
+)
+def test_what_is_not_there_or_not_umads_stays(
+    house: House, model: str, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        house.remove(model)
+
+
+@pytest.mark.parametrize("name", ["fox", "nano", "mine", "a/b", "x.gguf", "", "two words"])
+def test_a_name_that_is_taken_or_none_is_refused(house: House, name: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        house.copy("fox", name)
+    assert caught.value.field == "name"
+
+
+def test_a_preset_is_saved_found_made_into_another_and_removed(house: House) -> None:
+    house.save("brief", "fox", system="Be brief.", sampling={"temperature": 0.2, "stop": ("x",)})
+    house.save("rude", "brief", sampling={"temperature": 1.5})
+
+    found = SavedPresets(house.store.folder).current()
+    assert found["rude"] == Preset(
+        name="rude",
+        model="fox",
+        system="Be brief.",
+        sampling={"temperature": 1.5, "stop": ("x",)},
+    )
+    assert house.library.catalogue.presets.keys() == {"mine", "brief", "rude"}
+    assert with_saved(Catalogue(), house.store.folder).presets == found
+    house.save("brief", "fox")
+    assert SavedPresets(house.store.folder).current()["brief"].system == ""
+    assert house.remove("brief:latest") == {"name": "brief", "freed_bytes": 0}
+    assert SavedPresets(house.store.folder).current().keys() == {"rude"}
+    assert "brief" not in house.library.catalogue.presets
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "error"),
+    [("fox", "fox", BadRequest), ("mine", "fox", Refused), ("new", "none", UnknownModel)],
+)
+def test_a_preset_takes_nobodys_name_and_needs_a_model(
+    house: House, name: str, model: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        house.save(name, model)
+    assert not (house.store.folder / "presets.yaml").exists()
+
+
+def test_a_file_of_presets_that_is_damaged_has_none(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    (house.store.folder / "presets.yaml").write_text("presets: [1")
+
+    assert SavedPresets(house.store.folder).current() == {}
+    assert "saved presets cannot be read" in caplog.text
+
+
+def test_a_daemon_without_a_store_changes_nothing() -> None:
+    async def test() -> None:
+        stored = StoredModels(
+            library=Library(), supervisor=cast(Any, None), completions=cast(Any, None)
+        )
+        with pytest.raises(Refused, match="no store"):
+            await stored.remove(RemoveModel(id=1, model="fox"))
+
+    run(test())
