@@ -14,9 +14,14 @@ from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.embedding import Embeddings, EmbedRequest, Ranked, Ranking, RerankRequest
 from umad.gateway.app import create_app
+from umad.jobs.job import Job, JobState, PullOrder
 from umad.request import GenerateRequest
 
 MODEL = "scripted"
+# Over at once.
+JOB = Job(
+    id="0a0b0c0d", order=PullOrder(reference="hf:a/b"), owner="", state=JobState.DONE
+).as_map() | {"is_new": True}
 WIDTH = 4
 
 
@@ -66,6 +71,34 @@ class Answering(Scripted):
     @override
     async def unload(self, model: str) -> None:
         return None
+
+    @override
+    async def load_in_background(self, model: str) -> Any:
+        return JOB
+
+    @override
+    async def pull(self, model: str, **limits: Any) -> Any:
+        return JOB
+
+    @override
+    async def quantize(self, model: str, *, to: str | None = None, name: str | None = None) -> Any:
+        return JOB
+
+    @override
+    async def jobs(self) -> Any:
+        return [JOB]
+
+    @override
+    async def remove_model(self, model: str) -> Any:
+        return {"name": model, "freed_bytes": 0}
+
+    @override
+    async def copy_model(self, model: str, name: str) -> Any:
+        return {"name": name, "model": model}
+
+    @override
+    async def save_preset(self, name: str, model: str, **more: Any) -> Any:
+        return {"name": name, "model": model}
 
     @override
     async def set_priority(self, target: str, lane: str) -> int:

@@ -50,8 +50,10 @@ BESIDES: dict[str, dict[str, Any]] = {
     "/api/chat": {"messages": [USER], "stream": False},
     "/api/show": {"model": MODEL},
     "/api/pull": {"model": MODEL, "stream": False},
+    "/api/create": {"model": "brief", "from": MODEL, "stream": False},
+    "/api/copy": {"source": MODEL, "destination": "other"},
 }
-BODIES = [one for one in ENDPOINTS if one.body is not None]
+BODIES = [one for one in ENDPOINTS if one.body is not None and one.method == "POST"]
 
 
 def least(endpoint: Endpoint) -> dict[str, Any]:

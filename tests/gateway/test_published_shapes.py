@@ -338,7 +338,7 @@ def test_a_refusal_has_its_dialects_shape(
 ) -> None:
     with gateway.http() as http:
         answer = http.request(method, path.replace("{model:path}", "no-such").replace("{id}", "x"),
-            json={"model": "no-such", "messages": 5, "prompt": {}, "input": 5, "stream": stream},
+            json={"model": "no such", "messages": 5, "prompt": {}, "input": 5, "stream": stream},
         )  # fmt: skip
 
     if answer.status_code == 200:

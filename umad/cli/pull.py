@@ -139,7 +139,10 @@ def _by_daemon(asked: _Asked, socket: str | None, shown: Shown) -> Mapping[str, 
     with asyncio.Runner() as runner, connect(runner, socket) as client:
         try:
             row = runner.run(_asking(client, asked.order))
-        except (NoDaemon, Unsupported):
+        except NoDaemon:
+            return None
+        except Unsupported as error:
+            click.echo(f"fetched here: {printable(error.message)}", err=True)
             return None
         except BadRequest as error:
             if error.field == "type":  # a daemon of an earlier version

@@ -17,6 +17,8 @@ continues each stream where it stopped.
     app_shares     bounds what one app may have, so that the rest is left to the others
     completions    every live request: accepted, cancelled, moved, paused, ended
     forgetting     deletes a session wherever it is kept
+    job_verbs      answers the requests about jobs, and looks after them
+    stored_models  removes and names models of the store; saves presets
     estimates      the memory that a model would take beside those that are loaded
     saved_sessions  removes files of sessions, also those of models that are not loaded
     embeddings     requests to embed and to rerank, each one call to its engine

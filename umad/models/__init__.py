@@ -17,10 +17,13 @@ Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
     store   what umad keeps itself; index: what can be found out again
     library every model of this machine under a name of its own
     ollama_layout  models of Ollama's registry as Ollama lays them out, and what their makers say
-    removal removes a model of the store; verifying looks at every byte of one
+    removal removes a model of the store; verifying looks at every byte of one; copying gives one a
+            second name
+    meant   what is fetched for a name of the catalogue
+    presets presets that were saved over a socket or HTTP
     hub_search  searches the Hugging Face hub
     fetching    fetches models, for `umad pull` alone (a package)
 
-Values and reads of small parts of files, but for store, index and removal, which write in umad's
-own folders and in no other program's.
+Values and reads of small parts of files, but for store, index, removal, copying and presets, which
+write in umad's own folders and in no other program's.
 """

@@ -7,10 +7,13 @@ languages.
 
     frames      bytes of a stream <-> bodies of frames
     bounds      refuses a body whose shape would cost far more memory than it has bytes
-    requests    the client's messages as values, and their encoding
+    requests    the client's messages as values, and their encoding; job_requests: those about
+                jobs and stored models; asking: what all of them have
     fields      readers of single fields that came from outside; chat_fields, embed_fields,
-                asker_fields: those of a chat, of texts to embed, of the asker
-    parsing     body -> checked request; the only place that takes untrusted input apart
+                asker_fields, sampling_fields: those of a chat, of texts to embed, of the asker,
+                of sampling
+    parsing     body -> checked request; the only place that takes untrusted input apart. Its table
+                has rows of request_kind, those about jobs from job_kinds
     events      the daemon's messages: encoding, and parsing in the client
     messages    the names of the four above that other packages use
     errors      UmadError <-> the fields of an error message

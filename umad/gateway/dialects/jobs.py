@@ -4,6 +4,7 @@ A stream of /pull tells of a job and ends with it; whoever leaves it leaves the 
 have OpenAI's shape.
 """
 
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -30,8 +31,9 @@ async def _pull(call: GatewayCall) -> ASGIApp:
 
 
 async def _events(call: GatewayCall, row: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    async for one in call.shared.jobs.rows(call.service, row):
-        yield sse.event("job", dict(one))
+    async with contextlib.aclosing(call.shared.jobs.rows(call.service, row)) as rows:
+        async for one in rows:
+            yield sse.event("job", dict(one))
     yield sse.DONE
 
 

@@ -3,7 +3,7 @@
     answers       parts of an answer to llama-server's objects
     completion    /completion
     errors        the dialect's error shape
-    models        /models: the list, loading, and the news of what happens to models
+    models        /models: the list, loading, downloads, and the news of what happens to models
     prompts       the forms in which its clients write prompts and biases
     routes        the endpoints; /infill, /embedding, /tokenize, /detokenize
     server_facts  /props, /slots, /apply-template

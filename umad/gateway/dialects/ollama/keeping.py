@@ -86,16 +86,22 @@ async def _pulling(call: GatewayCall, asked: str) -> Row:
 
 
 async def _pull_lines(rows: AsyncGenerator[Row, None]) -> AsyncGenerator[Line, None]:
-    """A job as Ollama tells of a pull: a line for each layer as it grows."""
-    yield {"status": "pulling manifest"}
+    """A job as Ollama tells of a pull: a line for each layer as it grows. A line comes again where
+    nothing has happened for some seconds, for whoever takes silence for the end.
+    """
+    last: Line = {"status": "pulling manifest"}
+    yield last
     told: dict[str, int] = {}
-    async for row in rows:
-        for part in row["parts"] if row["step"] == "fetching" else ():
-            if told.get(part["name"]) != part["done"]:
+    async with contextlib.aclosing(rows):
+        async for row in rows:
+            parts = row["parts"] if row["step"] == "fetching" else ()
+            grown = [one for one in parts if told.get(one["name"]) != one["done"]]
+            for part in grown:
                 told[part["name"]] = part["done"]
-                yield _layer(part)
-        if row["state"] in ("queued", "running") and not row["parts"]:
-            yield {"status": "pulling manifest"}
+                last = _layer(part)
+                yield last
+            if not grown:
+                yield last
     for status in ("verifying sha256 digest", "writing manifest", "success"):
         yield {"status": status}
 
@@ -167,15 +173,16 @@ def _sampling_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
 async def _quantize_lines(rows: AsyncGenerator[Row, None]) -> AsyncGenerator[Line, None]:
     """A job as Ollama tells of a quantization."""
     yield {"status": "reading model metadata"}
-    async for row in rows:
-        for part in row["parts"] if row["step"] == "quantizing" else ():
-            yield {
-                "status": f"quantizing {part['name']}",
-                "total": part["total"],
-                "completed": part["done"],
-            }
-        if row["step"] == "checking":
-            yield {"status": "verifying conversion"}
+    async with contextlib.aclosing(rows):
+        async for row in rows:
+            for part in row["parts"] if row["step"] == "quantizing" else ():
+                yield {
+                    "status": f"quantizing {part['name']}",
+                    "total": part["total"],
+                    "completed": part["done"],
+                }
+            if row["step"] == "checking":
+                yield {"status": "verifying conversion"}
     yield {"status": "writing manifest"}
     yield _SUCCESS
 
@@ -230,20 +237,16 @@ async def _told(
     if stream is not False:
         return call.stream(_pieces(lines), media_type=sse.LINES)
     last: Line = _SUCCESS
-    try:
+    async with contextlib.aclosing(lines):
         async for line in lines:
             last = line
-    finally:
-        await lines.aclose()
     return answer(dict(last))
 
 
 async def _pieces(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, None]:
-    try:
+    async with contextlib.aclosing(lines):
         async for line in lines:
             yield sse.line(line)
-    finally:
-        await lines.aclose()
 
 
 ENDPOINTS = (
