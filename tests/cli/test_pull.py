@@ -9,6 +9,8 @@ import pytest
 from tests.models.fetching.test_hub import REPOSITORY, model_bytes
 from tests.models.loopback_hub import LoopbackHub
 from umad.cli.app import main
+from umad.jobs.book import opened
+from umad.jobs.job import JobEvent, PullOrder
 from umad.models.fetching.hub import HubAccess
 
 REFERENCE = f"hf:{REPOSITORY}"
@@ -33,6 +35,7 @@ def this_hub(
     monkeypatch.setattr(HubAccess, "of_client", classmethod(lambda cls: access))
     monkeypatch.setenv("UMAD_MODELS", str(tmp_path / "store"))
     monkeypatch.setenv("UMAD_CONFIG", str(tmp_path / "umad.yaml"))
+    monkeypatch.setenv("UMAD_SOCKET", str(tmp_path / "none.sock"))
     return loopback_hub
 
 
@@ -101,3 +104,69 @@ def test_every_name_is_looked_at_before_the_first_model_is_fetched(
     assert main(["pull", *QUICK, REFERENCE, "hf:"]) == 2
 
     assert this_hub.seen == []
+
+
+def test_a_job_in_the_background_needs_a_daemon(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "--background", REFERENCE]) == 3
+
+    assert "umad serve" in capsys.readouterr().err
+
+
+def test_whole_weights_that_are_none_are_refused_before_anything_is_asked(
+    this_hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pull", "--quantize", "Q8_0", f"{REFERENCE}:Q4_K_M"]) == 2
+
+    assert "is quantized already" in capsys.readouterr().err
+    assert this_hub.seen == []
+
+
+def test_whole_weights_that_a_repository_does_not_have_are_said_with_what_it_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["pull", *QUICK, "--quantize", "auto", REFERENCE]) == 1
+
+    assert "no file of F16, BF16 or F32 to quantize; it has: Q5_K_M" in capsys.readouterr().err
+
+
+# -- jobs, where no daemon runs --------------------------------------------------------------------
+
+
+def test_no_jobs_are_no_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_jobs_that_an_earlier_daemon_left_are_listed_and_cancelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(tmp_path / "store") as book:
+        waiting, _ = book.submit(PullOrder(reference="hf:a/waits"), owner="")
+        gone, _ = book.submit(PullOrder(reference="hf:a/gone"), owner="")
+        book.claim(gone.id, most_at_once=1)
+
+    assert main(["jobs"]) == 0
+    said = capsys.readouterr()
+    assert "hf:a/waits" in said.out
+    assert "jobs that wait begin with the next one" in said.err
+    for job in (waiting, gone):
+        assert main(["jobs", "cancel", job.id]) == 0
+        assert capsys.readouterr().out == f"job {job.id} is cancelled\n"
+    assert main(["jobs", "cancel", "ffffffff"]) == 1
+    assert "there is no job 'ffffffff'" in capsys.readouterr().err
+
+
+def test_a_job_that_failed_is_followed_to_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(tmp_path / "store") as book:
+        job, _ = book.submit(PullOrder(reference="hf:a/b"), owner="")
+        book.claim(job.id, most_at_once=1)
+        error = {"code": "disk_full", "message": "no room for b", "field": None}
+        book.end(job.id, 1, JobEvent.FAIL, error=error)
+
+    assert main(["jobs", "follow", job.id]) == 1
+    assert capsys.readouterr().err == "umad: no room for b\n"
+    assert main(["jobs"]) == 0
+    assert f"{job.id} failed: no room for b" in capsys.readouterr().out

@@ -33,17 +33,19 @@ class FakeWorker:
     book: JobBook
     pid: int
     lock_fd: int
+    status: int | None = None
+    # As `Popen` has it, for whoever does not wait for the process any more.
     returncode: int | None = None
     signals: list[int] = field(default_factory=list)
     # It does not end at SIGTERM.
     is_stubborn: bool = False
 
     def poll(self) -> int | None:
-        return self.returncode
+        return self.status
 
     @property
     def lives(self) -> bool:
-        return self.returncode is None
+        return self.status is None
 
     def begin(self) -> bool:
         """What a real one does first."""
@@ -53,7 +55,7 @@ class FakeWorker:
         """End with an end that it tells, or without."""
         if event is not None:
             self.book.end(self.told.job_id, self.told.run, event, **more)
-        self.returncode = 0 if event else -signal.SIGKILL
+        self.status = 0 if event else -signal.SIGKILL
         os.close(self.lock_fd)
 
     def hear(self, number: int) -> None:

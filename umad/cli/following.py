@@ -78,6 +78,12 @@ class Shown:
             for part in now.parts:
                 self._part(part, f"{part.done} of {part.total} tensors", f"{part.total} tensors")
 
+    def waits(self) -> None:
+        """Say once that the work has not begun."""
+        if self._step != "waiting":
+            self._step = "waiting"
+            self.console.print("it waits for other jobs: umad jobs", soft_wrap=True)
+
     # -- a fetch --------------------------------------------------------------------------------
 
     def _plan(self, now: JobProgress) -> None:
@@ -189,8 +195,10 @@ def follow(
         if row["state"] not in ("queued", "running"):
             return _made(row)
         try:
-            row = runner.run(client.job(str(row["job"]), after=int(row["version"])))
-            lost_s = None
+            now = runner.run(client.job(str(row["job"]), after=int(row["version"])))
+            if now["state"] == "queued" and now["version"] == row["version"]:
+                shown.waits()
+            row, lost_s = now, None
         except (NoDaemon, ConnectionLost):
             now_s = time.monotonic()
             row, has_process = _on_disk(row)

@@ -95,6 +95,10 @@ class JobVerbs:
             except UmadError as error:
                 log.error("jobs cannot be looked after reason=%s", error.message)
                 wait_s = AGAIN_S
+            except Exception:
+                # A task's boundary: a bug costs a while, and not all jobs to come.
+                log.exception("jobs cannot be looked after")
+                wait_s = AGAIN_S
             else:
                 for job in look.loads:
                     self._begin_load(job)

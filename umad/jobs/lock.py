@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from umad.errors import Refused
 from umad.private_file import own_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -24,23 +25,23 @@ class JobLock:
 
     def take(self) -> int | None:
         """A descriptor that holds the lock until all its copies are closed; None where somebody
-        has it. Raises `OSError` where it cannot be made.
+        has it. Raises `Refused` where the file system has no such lock.
         """
-        own_folder(self.path.parent)
-        fd = os.open(self.path, _FLAGS, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        with self._told():
+            own_folder(self.path.parent)
+            fd = os.open(self.path, _FLAGS, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BaseException as error:
+                os.close(fd)
+                if isinstance(error, BlockingIOError):
+                    return None
+                raise
+            return fd
 
     def is_held(self) -> bool:
-        """Whether a process of the job lives."""
-        with self._opened() as fd:
+        """Whether a process of the job lives. Raises `Refused` where that cannot be seen."""
+        with self._told(), self._opened() as fd:
             if fd is None:
                 return False
             try:
@@ -48,12 +49,14 @@ class JobLock:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
-        return False
+            return False
 
-    def remove(self) -> None:
-        """Remove the file of a job that is over."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Refused(f"{self.path} cannot be locked: {error.strerror or error}") from error
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:

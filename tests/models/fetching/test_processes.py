@@ -64,6 +64,7 @@ def umad(
             "HOME": str(home),
             "PYTHONPATH": str(ROOT),
             "UMAD_MODELS": str(cache.parent / "store"),
+            "UMAD_SOCKET": str(cache.parent / "none.sock"),
         }
         | more,
         stdout=subprocess.PIPE,
