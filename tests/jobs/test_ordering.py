@@ -1,5 +1,7 @@
 """What somebody writes becomes an order that means the same wherever it is carried out."""
 
+from pathlib import Path
+
 import pytest
 
 from umad.errors import BadRequest, UnknownModel
@@ -85,3 +87,14 @@ def test_surroundings_are_the_same_unless_another_hub_token_or_folder_is_meant()
     for name in ("HF_TOKEN", "HF_ENDPOINT", "UMAD_MODELS", "HOME", "https_proxy"):
         assert surroundings({**plain, name: "another"}) != surroundings(plain)
     assert "secret" not in surroundings(plain)
+
+
+def test_a_folder_that_is_named_relative_to_the_working_folder_is_another_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative, whole = {"HF_HUB_CACHE": "hub"}, {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    assert surroundings(relative) == surroundings(whole)
+
+    monkeypatch.chdir("/")
+    assert surroundings(relative) != surroundings(whole)

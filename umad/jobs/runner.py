@@ -29,6 +29,7 @@ from umad.isolated import python_module
 from umad.jobs.book import JobBook
 from umad.jobs.job import Job, JobEvent, JobKind, JobState, Order, error_map
 from umad.jobs.lock import JobLock
+from umad.jobs.surroundings import settled
 from umad.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def start_worker(told: StartedWorker) -> "subprocess.Popen[bytes]":
             stdout=words,
             stderr=words,
             cwd=_NOBODYS_FOLDER,
+            env=settled(os.environ),
             pass_fds=(told.lock_fd,),
             start_new_session=True,
         )
@@ -106,8 +108,8 @@ class JobRunner:
         signal_process: Callable[[int, int], None] = os.kill,
     ) -> None:
         """folder: the store's. most_at_once: of pulls and quantizations; with 0 none starts."""
-        self.book = JobBook(folder)
-        self._folder = folder
+        self._folder = folder.absolute()
+        self.book = JobBook(self._folder)
         self._most_at_once = most_at_once
         self._clock = clock
         self._start = start

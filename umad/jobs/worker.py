@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # No child may hold the lock beyond this process.
     os.set_inheritable(told.lock, False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # The hub's client warns of what an error says, too.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     book = JobBook(told.folder)
