@@ -225,6 +225,7 @@ def test_the_history_is_short_and_files_of_what_is_forgotten_go(
 ) -> None:
     monkeypatch.setattr(book_module, "MOST_OVER", 2)
     made = []
+    book.folder.mkdir(parents=True, mode=0o700)
     for number in range(4):
         job, _ = book.submit(PullOrder(reference=f"hf:a/{number}"), owner="")
         (book.folder / f"{job.id}.lock").touch()
@@ -287,7 +288,7 @@ def test_a_record_that_makes_no_sense_is_left_out_and_takes_nobodys_place(
 def test_only_this_user_may_read_the_book(book: JobBook, folder: Path) -> None:
     book.submit(PULL, owner="")
 
-    for path in (folder, folder / "jobs", folder / "jobs.sqlite3", folder / "jobs.sqlite3-wal"):
+    for path in (folder, folder / "jobs.sqlite3", folder / "jobs.sqlite3-wal"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 

@@ -1,7 +1,8 @@
 """Does long work on models in the background: pulls, quantizations, loads.
 
     job            what a job is: its order, its states, how far it is
-    book           the list of all jobs, in one SQLite file that several processes share
+    book           the list of all jobs, which several processes share
+    book_file      its SQLite file; book_rows: jobs of its rows
     runner         starts jobs, at most some at once, sees which have died, cancels
     worker         the process of one job
     work           what a job does in it

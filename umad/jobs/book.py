@@ -17,16 +17,16 @@ Not: starting and ending processes (`umad.jobs.runner`). Blocks for the disk. On
 import contextlib
 import json
 import logging
-import os
 import secrets
 import sqlite3
-import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from umad.errors import EngineFailed, QueueFull, Refused, UnknownRequest
+from umad.errors import EngineFailed, QueueFull, UnknownRequest
+from umad.jobs.book_file import BookFile
+from umad.jobs.book_rows import COLUMNS, job_of
 from umad.jobs.job import (
     LIFE,
     MOST_DEATHS,
@@ -36,50 +36,17 @@ from umad.jobs.job import (
     JobProgress,
     JobState,
     Order,
-    order_of,
 )
-from umad.private_file import own_folder
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 FILE = "jobs.sqlite3"
 # Jobs that are over are remembered so long as there are not more of them.
 MOST_OVER = 200
 # Jobs that wait or run. More at once is a program gone wrong.
 MOST_LIVE = 100
-# Another process that writes has its row in milliseconds.
-_WAIT_S = 5.0
 _ID_BYTES = 4
-_SCHEMA = """
-create table if not exists jobs (
-    id text primary key,
-    kind text not null,
-    sameness text not null,
-    owner text not null,
-    wish text not null,
-    state text not null,
-    run integer not null default 0,
-    deaths integer not null default 0,
-    pid integer,
-    is_unwanted integer not null default 0,
-    progress text,
-    result text,
-    error text,
-    asked_s integer not null,
-    started_s integer,
-    ended_s integer,
-    version integer not null default 1
-);
-create unique index if not exists one_of_a_kind on jobs (kind, sameness) where ended_s is null;
-"""
 _NOW = "cast(strftime('%s', 'now') as integer)"
-# SQLite's words for a file that is not, or no longer, a database of its.
-_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")
-_COLUMNS = (
-    "id, kind, owner, wish, state, run, deaths, pid, is_unwanted, progress, result, error, "
-    "asked_s, started_s, ended_s, version"
-)
 
 
 class JobBook:
@@ -90,29 +57,25 @@ class JobBook:
         self.path = folder / FILE
         # Of locks, and of what workers say.
         self.folder = folder / "jobs"
-        self._db: sqlite3.Connection | None = None
-        # Of the file that is open.
-        self._opened_stamp: tuple[int, int] | None = None
+        self._file = BookFile(self.path)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self._file.close()
 
     # -- reading --------------------------------------------------------------------------------
 
     def jobs(self) -> tuple[Job, ...]:
         """Every job, the newest first."""
-        return self._read(f"select {_COLUMNS} from jobs order by rowid desc")
+        return self._read(f"select {COLUMNS} from jobs order by rowid desc")
 
     def live(self) -> tuple[Job, ...]:
         """Those that are not over, the oldest first."""
-        return self._read(f"select {_COLUMNS} from jobs where ended_s is null order by rowid")
+        return self._read(f"select {COLUMNS} from jobs where ended_s is null order by rowid")
 
     def get(self, job_id: str) -> Job:
         """One job. Raises `UnknownRequest`."""
-        found = self._read(f"select {_COLUMNS} from jobs where id = ?", job_id)
+        found = self._read(f"select {COLUMNS} from jobs where id = ?", job_id)
         if not found:
             raise unknown(job_id)
         return found[0]
@@ -144,7 +107,7 @@ class JobBook:
                 raise QueueFull(f"{MOST_LIVE} jobs wait or run already; wait for one to end")
             return found[0], False
 
-        job_id, is_new = self._write(work)
+        job_id, is_new = self._file.write(work)
         if is_new:
             self._forget_old()
         return self.get(job_id), is_new
@@ -172,7 +135,7 @@ class JobBook:
             )
             return True
 
-        return self.get(job_id) if self._write(work) else None
+        return self.get(job_id) if self._file.write(work) else None
 
     def began(self, job_id: str, run: int, *, pid: int) -> Job | None:
         """Note the process of a run; None where that run is over already."""
@@ -208,7 +171,7 @@ class JobBook:
             )
             return True
 
-        return self._write(work)
+        return self._file.write(work)
 
     def died(self, job_id: str, run: int, *, words: str = "") -> bool:
         """Note that the process of a run is gone without an end: the job waits again, or is over
@@ -241,7 +204,7 @@ class JobBook:
                 self._advance(db, job_id, JobEvent.DIED, "pid = null, deaths = deaths + 1")
             return True
 
-        return self._write(work)
+        return self._file.write(work)
 
     def unwanted(self, job_id: str) -> Job:
         """Note that somebody wants a job to end: one that waits is over at once. Raises
@@ -260,7 +223,7 @@ class JobBook:
                 )
 
         self.get(job_id)
-        self._write(work)
+        self._file.write(work)
         return self.get(job_id)
 
     # -- inside ---------------------------------------------------------------------------------
@@ -276,7 +239,7 @@ class JobBook:
             )
             return changed.rowcount == 1
 
-        return self._write(work)
+        return self._file.write(work)
 
     def _is_run(self, db: sqlite3.Connection, job_id: str, run: int) -> bool:
         found = db.execute(
@@ -314,7 +277,7 @@ class JobBook:
             db.executemany("delete from jobs where id = ?", rows)
             return [one for (one,) in rows]
 
-        for job_id in self._write(work):
+        for job_id in self._file.write(work):
             for path in (self.folder / f"{job_id}.lock", self.words_path(job_id)):
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -324,13 +287,10 @@ class JobBook:
         return self.folder / f"{job_id}.log"
 
     def _read(self, question: str, *values: Any) -> tuple[Job, ...]:
-        if self._db is None and not self.path.exists():
-            return ()
-        rows = self._looked_after(lambda db: db.execute(question, values).fetchall())
         found = []
-        for row in rows:
+        for row in self._file.rows(question, *values):
             try:
-                found.append(_job_of(row))
+                found.append(job_of(row))
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 log.warning("a job is removed, its record makes no sense id=%s: %r", row[0], error)
                 self._remove(row[0])
@@ -338,140 +298,12 @@ class JobBook:
 
     def _remove(self, job_id: Any) -> None:
         """Remove a job whose record makes no sense, so that it takes nobody's place."""
-        self._write(lambda db: db.execute("delete from jobs where id = ?", (job_id,)))
-
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` as one transaction: all of it or nothing."""
-
-        def whole(db: sqlite3.Connection) -> T:
-            db.execute("begin immediate")
-            try:
-                done = work(db)
-                db.execute("commit")
-            finally:
-                if db.in_transaction:
-                    db.execute("rollback")
-            return done
-
-        return self._looked_after(whole)
-
-    def _looked_after(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of `work`, in a new file where the old one is damaged. Raises `Refused` where
-        there can be none.
-        """
-        try:
-            try:
-                return work(self._opened())
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                self._put_aside(error)
-                return work(self._opened())
-        except (sqlite3.Error, OSError) as error:
-            self.close()
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise Refused(f"the list of jobs {self.path} cannot be used: {reason}") from error
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._db is not None and _stamp(self.path) != self._opened_stamp:
-            self.close()  # another process has put it aside, or somebody has removed it
-        if self._db is None:
-            own_folder(self.path.parent)
-            own_folder(self.folder)
-            fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            os.close(fd)
-            address = f"file:{urllib.parse.quote(str(self.path))}?mode=rw"
-            db = sqlite3.connect(
-                address, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                # Progress is written some times a second: no write waits for the disk, and none
-                # that is half done is ever seen, not even after a loss of power.
-                db.execute("pragma journal_mode = wal")
-                db.execute("pragma synchronous = normal")
-                db.executescript(_SCHEMA)
-            except BaseException:
-                db.close()
-                raise
-            self._db, self._opened_stamp = db, _stamp(self.path)
-        return self._db
-
-    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
-        log.warning("the list of jobs is damaged and begun anew path=%s: %s", self.path, error)
-        self.close()
-        with contextlib.suppress(OSError):
-            self.path.replace(self.path.with_suffix(".damaged"))
-        for ending in ("-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                self.path.with_name(self.path.name + ending).unlink()
+        self._file.write(lambda db: db.execute("delete from jobs where id = ?", (job_id,)))
 
 
 def unknown(job_id: str) -> UnknownRequest:
     """The error for an id that no job has, or none that the asker may see."""
     return UnknownRequest(f"there is no job {job_id[:64]!r}; umad jobs lists them", field="job")
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    name = getattr(error, "sqlite_errorname", "")
-    # A table of another program, or of another version, has other columns.
-    said = str(error)
-    return name.startswith(_DAMAGED) or "no such column" in said or "has no column" in said
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What tells two files of one name apart; None where there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _job_of(row: Sequence[Any]) -> Job:
-    (
-        job_id,
-        kind,
-        owner,
-        wish,
-        state,
-        run,
-        deaths,
-        pid,
-        is_unwanted,
-        progress,
-        result,
-        error,
-        asked_s,
-        started_s,
-        ended_s,
-        version,
-    ) = row
-    failure = None if error is None else json.loads(error)
-    if failure is not None and not {"code", "message"} <= failure.keys():
-        raise ValueError("its error has no code or message")
-    return Job(
-        id=_text(job_id),
-        order=order_of(JobKind(kind), json.loads(wish)),
-        owner=_text(owner),
-        state=JobState(state),
-        run=int(run),
-        deaths=int(deaths),
-        pid=None if pid is None else int(pid),
-        is_unwanted=bool(is_unwanted),
-        progress=JobProgress() if progress is None else JobProgress.of_map(json.loads(progress)),
-        result={} if result is None else dict(json.loads(result)),
-        error=failure,
-        asked_s=int(asked_s),
-        started_s=None if started_s is None else int(started_s),
-        ended_s=None if ended_s is None else int(ended_s),
-        version=int(version),
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value
 
 
 @contextlib.contextmanager
