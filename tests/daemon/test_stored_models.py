@@ -108,6 +108,14 @@ def test_what_is_not_there_or_not_umads_stays(
         house.remove(model)
 
 
+def test_the_model_that_ships_stays_itself_where_it_has_a_second_name(house: House) -> None:
+    house.copy("nano", "other")
+
+    with pytest.raises(Refused, match="it ships with umad"):
+        house.remove("nano")
+    assert house.remove("other") == {"name": "other", "freed_bytes": 0}
+
+
 @pytest.mark.parametrize("name", ["fox", "nano", "mine", "a/b", "x.gguf", "", "two words"])
 def test_a_name_that_is_taken_or_none_is_refused(house: House, name: str) -> None:
     with pytest.raises(BadRequest) as caught:

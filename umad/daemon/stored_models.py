@@ -112,6 +112,8 @@ class StoredModels:
 
     def _found(self, text: str) -> FoundModel:
         """The model that is meant, by its name as clients write it. Raises `UnknownModel`."""
+        if _plain(text) == nano.NAME:  # also where another name leads to its file
+            return _shipped()
         found = self._library.find(text)
         if found is not None:
             return found
