@@ -221,11 +221,15 @@ class JobProgress:
     @classmethod
     def of_map(cls, values: Mapping[str, Any]) -> "JobProgress":
         """The progress in a map that has its fields among others, as `asdict` made it or
-        `Job.as_map`. Raises `TypeError` or `KeyError` for a part of another shape.
+        `Job.as_map`. Raises `TypeError` or `KeyError` for a map of another shape.
         """
-        known = {one.name for one in fields(cls)}
-        parts = tuple(PartProgress(**one) for one in values["parts"])
-        return cls(**{**{key: values[key] for key in known & values.keys()}, "parts": parts})
+        parts = tuple(PartProgress(**_known(PartProgress, one)) for one in values["parts"])
+        return cls(**{**_known(cls, values), "parts": parts})
+
+
+def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a map, what a class has fields for: a newer daemon says more."""
+    return {one.name: values[one.name] for one in fields(kind) if one.name in values}
 
 
 # -- the job ---------------------------------------------------------------------------------------
