@@ -61,6 +61,8 @@ def http(gateway: LiveGateway) -> Any:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_endpoint_takes_a_name_as_clients_write_it(http: httpx.Client, spelling: str) -> None:
     for path, body, name_of in ENDPOINTS:
+        if path == "/api/pull" and spelling == "nan":
+            continue  # another model of that name may be meant, which would be fetched
         answer = http.post(path, json={**body, "model": spelling})
         if path == "/infill" and answer.status_code == 501:
             assert "nano" in answer.text, (path, answer.text)  # found, and it has no marks

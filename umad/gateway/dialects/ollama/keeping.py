@@ -28,6 +28,7 @@ from umad.gateway.dialects.ollama.errors import OLLAMA
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.field_names import bad_request_of
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.model_names import KnownModel, resolve
 
 Row = Mapping[str, Any]
 Line = Mapping[str, Any]
@@ -66,11 +67,14 @@ async def _pull(call: GatewayCall) -> ASGIApp:
 
 
 async def _is_loaded(call: GatewayCall, asked: str) -> bool:
+    """Whether a model is loaded that `asked` names whole: who pulls `llama3` does not mean a loaded
+    `llama3.1`.
+    """
+    known = [KnownModel.of_row(row) for row in await call.service.models()]
     try:
-        await call.row(asked)
-    except UnknownModel:
+        return resolve(await call.local(asked) or asked, known, whole=True) is not None
+    except UnknownModel:  # several are called so
         return False
-    return True
 
 
 async def _pulling(call: GatewayCall, asked: str) -> Row:
