@@ -8,7 +8,7 @@
 
 As with Ollama, a pull ends when the last client that follows it has left, unless somebody else
 began it, and the next one goes on from there. What `create` cannot keep is refused by its field.
-Source: Ollama's docs/api.md, api/types.go (`ProgressResponse`), server/images.go (`PullModel`).
+Source: Ollama's docs/api.md, api/types.go (ProgressResponse), server/images.go (PullModel).
 """
 
 import contextlib
