@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -71,6 +72,10 @@ class Answering(Scripted):
     @override
     async def unload(self, model: str) -> None:
         return None
+
+    @override
+    async def estimate(self, model: str, **asked: Any) -> Any:
+        return SimpleNamespace(as_map=dict)
 
     @override
     async def load_in_background(self, model: str) -> Any:
