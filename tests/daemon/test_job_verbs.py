@@ -268,12 +268,13 @@ def test_a_pull_for_another_hub_or_token_is_not_the_daemons(tmp_path: Path) -> N
 def test_a_quantization_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     async def test() -> None:
         async with jobs(tmp_path) as one:
-            for more, error in (
+            wrong: list[tuple[dict[str, Any], type[UmadError]]] = [
                 ({"model": "none"}, UnknownModel),
                 ({"model": "fox", "to": "int4"}, BadRequest),
                 ({"model": "fox", "name": "a/b"}, BadRequest),
                 ({"model": "fox", "name": "nano"}, BadRequest),
-            ):
+            ]
+            for more, error in wrong:
                 with pytest.raises(error):
                     await one.verbs.quantize(Quantize(id=1, **more), MACHINE_USER)
             row = await one.verbs.quantize(

@@ -153,7 +153,7 @@ def test_a_verb_that_nobody_has_decided_about_is_for_admins() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind, reach in REACH.items() if reach == "admin"])
-def test_a_user_is_refused_what_is_for_admins(kind: type) -> None:
+def test_a_user_is_refused_what_is_for_admins(kind: Any) -> None:
     wanted = {one.name for one in fields(kind) if one.default is MISSING} - {"id"}
     with pytest.raises(Refused):
         admit(kind(id=1, asker=USER, **dict.fromkeys(wanted, "nano")))

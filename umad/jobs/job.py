@@ -227,7 +227,7 @@ class JobProgress:
         return cls(**{**_known(cls, values), "parts": parts})
 
 
-def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Of a map, what a class has fields for: a newer daemon says more."""
     return {one.name: values[one.name] for one in fields(kind) if one.name in values}
 
