@@ -12,11 +12,12 @@ from umad.asker import Asker
 from umad.daemon.names import NANO, ModelFile
 from umad.daemon.stored_models import StoredModels
 from umad.errors import BadRequest, Refused, UnknownModel
-from umad.models.catalogue import Catalogue, Preset
+from umad.models.catalogue import Catalogue
 from umad.models.files import ModelFiles
 from umad.models.library import Library
 from umad.models.presets import SavedPresets, with_saved
 from umad.models.store import Store, StoredModel
+from umad.preset import Preset
 from umad.protocol.messages import CopyModel, RemoveModel, SavePreset
 
 

@@ -134,7 +134,7 @@ class StoredModels:
 
     def _refuse_used(self, model: FoundModel, store: Store) -> None:
         """Raise `Refused` where an engine has a file open that would go, or the model's name."""
-        stored = store.get(model.name) if model.place == "store" else None
+        stored = store.listed_as(model.name, model.files) if model.place == "store" else None
         if stored is None:
             return  # which is refused in any case
         kept = store.shared(stored) if stored.owns_files else frozenset(stored.files.all)
