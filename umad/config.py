@@ -200,6 +200,15 @@ class Settings:
     models: tuple[str, ...] = ("nano",)
     # GGUF files in these folders may be loaded by name, by every client that may ask at all.
     model_folders: tuple[str, ...] = ()
+    # A request that names one of these, and of umad's store, loads it.
+    lazy_load: bool = True
+    # Models that are loaded once the daemon is ready, without anybody asking.
+    preload: tuple[str, ...] = ()
+    # The most models that are loaded at once; None for as many as memory holds.
+    max_models: int | None = None
+    # (pattern, seconds): how long a model stays after its last use. The first that fits decides;
+    # infinite pins it.
+    keep_alive: tuple[tuple[str, float], ...] = (("*", 1800.0),)
     # So may the models of Ollama, LM Studio, llama.cpp and the hub's cache.
     model_places: bool = True
     # Keys of different owners share the computed cells of a prompt. Each can then find out, by

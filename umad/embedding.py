@@ -23,7 +23,8 @@ Input = str | tuple[int, ...]
 class EmbedRequest:
     """A request for one vector for each of `inputs`.
 
-    `lane`, `app` and `deadline_ms` mean the same as in `umad.request.GenerateRequest`.
+    `lane`, `app`, `deadline_ms` and `keep_alive_s` mean the same as in
+    `umad.request.GenerateRequest`.
     """
 
     # Texts or token ids.
@@ -39,6 +40,7 @@ class EmbedRequest:
     lane: str | None = None
     app: str | None = None
     deadline_ms: int | None = None
+    keep_alive_s: float | None = None
 
     def check(self) -> None:
         """Raise `BadRequest` for a request that no model could answer."""
@@ -68,6 +70,7 @@ class RerankRequest:
     lane: str | None = None
     app: str | None = None
     deadline_ms: int | None = None
+    keep_alive_s: float | None = None
 
     def check(self) -> None:
         """Raise `BadRequest` for a request that no model could answer."""

@@ -11,6 +11,9 @@ from typing import Any
 
 from umad.units import BYTES_PER_MB
 
+# Models may take this share of the memory. The machine needs the rest.
+MEMORY_SHARE = 0.95
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPart:

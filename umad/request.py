@@ -139,6 +139,9 @@ class GenerateRequest:
     deadline_ms: int | None = None
     # The client reads every row of logits from shared memory, or also chooses every token.
     logits: LogitsUse | None = None
+    # How long the model stays loaded after its last use, from now on; negative for ever. None
+    # changes nothing. Only an admin's counts.
+    keep_alive_s: float | None = None
 
     def check(self) -> None:
         """Raise `BadRequest`, naming the field, for a request that no model could serve."""

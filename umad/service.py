@@ -27,6 +27,21 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """The request waits because its model is not loaded yet. It comes once a second until the model
+    is, and only to clients that want it.
+    """
+
+    model: str
+    # The state of the model's engine, as `models` shows it: "waiting" for room, "starting".
+    state: str
+    # How much of its file has been read, from 0 to 1; None where that is not known.
+    share: float | None = None
+    # What it waits for, in words; empty where it is being loaded.
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Prefill has reached `done_tokens` of `total_tokens`."""
 
@@ -114,7 +129,7 @@ class Logits:
 
 
 # All events of a generation that succeeds.
-GenerationEvent = Accepted | Progress | PromptLogprobs | Tokens | Logits | Done
+GenerationEvent = Accepted | Loading | Progress | PromptLogprobs | Tokens | Logits | Done
 Event = GenerationEvent | Failed
 
 # Returns whether it has handled these tokens. Called on the loop, between tasks, so it cannot wait.
@@ -191,8 +206,18 @@ class Service(Protocol):
         """Move a session's or request's work to `lane`; return how many requests moved."""
         ...
 
-    async def load(self, model: str) -> Mapping[str, Any]:
-        """Load a model and wait until it is ready; return its facts."""
+    async def load(
+        self,
+        model: str,
+        *,
+        as_request: bool | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Mapping[str, Any]:
+        """Load a model and wait until it is ready; return its facts.
+
+        as_request: only where a request for tokens would load it. keep_alive_s: how long it stays
+        after its last use; negative for ever.
+        """
         ...
 
     async def unload(self, model: str) -> None:

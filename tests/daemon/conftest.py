@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,14 @@ def serve(tmp_path: Path) -> Serve:
         empty: bool = False,
         pressure: Callable[[], MemoryReading] | None = None,
         memory_guard: bool = True,
+        several: Mapping[str, Any] | None = None,
         **limits: Any,
     ) -> AsyncIterator[House]:
-        """empty: no model at all to begin with. pressure: how short of memory the machine is."""
+        """empty: no model at all to begin with. pressure: how short of memory the machine is.
+        several: settings besides.
+        """
         settings = Settings(
-            models=() if empty else write_models(tmp_path, models),
+            **{"models": () if empty else write_models(tmp_path, models), **(several or {})},
             apps=apps,
             limits=LimitSettings(**{"drain_s": 5.0, **limits}),
             logging=LoggingSettings(scorecard_interval_s=0),

@@ -66,7 +66,7 @@ class Answering(Scripted):
         return tuple(chr(one).encode() for one in ids)
 
     @override
-    async def load(self, model: str) -> Any:
+    async def load(self, model: str, **_how: Any) -> Any:
         return {"name": model}
 
     @override

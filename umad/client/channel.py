@@ -143,7 +143,7 @@ class Channel:
         return False
 
     def _greet(self) -> None:
-        self._sock.sendall(hello_frame(self._options.name))
+        self._sock.sendall(hello_frame(self._options))
         deadline_ns = self._clock.now_ns() + round(self._options.connect_s * 1e9)
         while not self._bodies:
             self._fill(deadline_ns, self._options.connect_s)

@@ -177,7 +177,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def greet(self) -> None:
         """Send the hello and wait for the daemon's."""
-        self._transport.write(hello_frame(self._options.name))
+        self._transport.write(hello_frame(self._options))
         message = await self._greeting
         if message is None:
             raise self._loss()

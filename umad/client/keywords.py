@@ -35,6 +35,7 @@ class RequestKeywords(TypedDict, total=False):
     app: str | None
     session: str | None
     deadline_ms: int | None
+    keep_alive_s: float | None
     # The JSON schema of the answer: a map, its JSON text, or a pydantic model.
     schema: Any
     # GBNF, or a map of one of gbnf, lark and regex.

@@ -7,6 +7,7 @@ import os
 import pwd
 import sys
 
+from umad.client.options import ClientOptions
 from umad.errors import (
     BadRequest,
     LimitExceeded,
@@ -19,7 +20,7 @@ from umad.errors import (
 from umad.protocol import PROTOCOL_VERSION
 from umad.protocol.errors import error_of_failed
 from umad.protocol.frames import encode_frame
-from umad.protocol.messages import Hello, Message, Welcome, encode_request
+from umad.protocol.messages import LOADING, Hello, Message, Welcome, encode_request
 from umad.service import Failed
 from umad.socket_path import check_socket_path, socket_places
 from umad.version import __version__
@@ -39,9 +40,11 @@ def _own_home() -> str | None:
         return None
 
 
-def hello_frame(name: str) -> bytes:
+def hello_frame(options: ClientOptions) -> bytes:
     """A connection's first frame."""
-    return encode_frame(encode_request(Hello(client=f"{name}/{__version__}")))
+    capabilities = (LOADING,) if options.tells_loading else ()
+    hello = Hello(client=f"{options.name}/{__version__}", capabilities=capabilities)
+    return encode_frame(encode_request(hello))
 
 
 def welcome_of(message: Message) -> Welcome:

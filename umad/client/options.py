@@ -19,6 +19,8 @@ class ClientOptions:
     event_s: float = 600.0
     # For all vectors of one request, or its ranking.
     embed_s: float = 3600.0
+    # Events that tell how a model is loaded that a request waits for (`umad.service.Loading`).
+    tells_loading: bool = False
     # Longest message taken from the daemon.
     frame_bytes: int = 16 * 2**20
     # Unread events of all requests together. Beyond it the socket is not read as long as nobody

@@ -130,6 +130,7 @@ class WorkKeywords(TypedDict, total=False):
     lane: str | None
     app: str | None
     deadline_ms: int | None
+    keep_alive_s: float | None
 
 
 class EmbedKeywords(WorkKeywords, total=False):
@@ -258,13 +259,20 @@ def set_priority(target: str, lane: str) -> Question[int]:
     )
 
 
-def load(model: str) -> Question[ModelRow]:
+def load(
+    model: str, *, as_request: bool | None = None, keep_alive_s: float | None = None
+) -> Question[ModelRow]:
     """Load a model and wait until it is ready; return its facts.
 
-    Raises `UnknownModel` or `ModelLoadFailed`.
+    as_request: only where a request for tokens would load it, and by such a name. keep_alive_s: how
+    long it stays after its last use; negative for ever. Raises `UnknownModel` or `ModelLoadFailed`.
     """
     return Question(
-        message=lambda id_: messages.Load(id=id_, model=model), read=ModelRow.of, wait="load"
+        message=lambda id_: messages.Load(
+            id=id_, model=model, as_request=as_request, keep_alive_s=keep_alive_s
+        ),
+        read=ModelRow.of,
+        wait="load",
     )
 
 

@@ -18,6 +18,9 @@ _LANE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 _GBPS = re.compile(r"([0-9]*\.?[0-9]+)\s*(?:(k|m|g|t)b(?:ps|/s))?", re.IGNORECASE)
 _BYTES = re.compile(r"([0-9]+)\s*(?:(ki|mi|gi|k|m|g)?b?)", re.IGNORECASE)
+_TIME = re.compile(r"-[0-9]+[smh]?|([0-9]*\.?[0-9]+)\s*([smh])?", re.ASCII)
+_IN_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
+_MOST_KEEP_S = 10 * 366 * 86_400
 _IN_GBPS = {None: 1.0, "k": 1e-6, "m": 1e-3, "g": 1.0, "t": 1e3}
 _IN_BYTES = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -231,6 +234,27 @@ def _write_listen(value: str | None) -> str:
     return "off" if value is None else value
 
 
+def _read_keep_alive(text: str) -> float:
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    if found[1] is None:
+        return math.inf
+    value = float(found[1]) * _IN_SECONDS[found[2]]
+    if value > _MOST_KEEP_S:
+        raise ValueError(text)
+    return value
+
+
+def _write_keep_alive(value: float) -> str:
+    if value == math.inf:
+        return "-1"
+    for unit, seconds in (("h", 3600), ("m", 60)):
+        if value and value % seconds == 0:
+            return f"{value / seconds:.0f}{unit}"
+    return _write_number(value)
+
+
 LISTEN = ValueKind(
     wants="off, HOST:PORT or unix:PATH",
     metavar="off|HOST:PORT|unix:PATH",
@@ -244,6 +268,13 @@ ORIGIN = ValueKind(
     metavar="ORIGIN",
     unit="origins",
     read=_read_origin,
+)
+KEEP_ALIVE = ValueKind(
+    wants="a time such as 30m or 1h, seconds, or -1 for ever",
+    metavar="TIME",
+    unit="seconds, or a number with s, m or h",
+    read=_read_keep_alive,
+    write=_write_keep_alive,
 )
 GBPS = ValueKind(
     wants="auto, or a rate above zero such as 320GBps",

@@ -25,9 +25,21 @@ from umad.configuration.kinds import (
     whole,
 )
 from umad.configuration.limit_options import LIMITS
+from umad.configuration.model_options import KEEP, MODELS, PRELOAD
 from umad.configuration.option import Option, engine_option, nested_option
 
-__all__ = ["ALIASES", "APPS", "LEVELS", "LISTS", "MODEL", "OPTIONS", "QOS", "SCALARS", "Option"]
+__all__ = [
+    "ALIASES",
+    "APPS",
+    "KEEP",
+    "LEVELS",
+    "LISTS",
+    "MODEL",
+    "OPTIONS",
+    "QOS",
+    "SCALARS",
+    "Option",
+]
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -86,6 +98,7 @@ SCALARS: tuple[Option, ...] = (
         effect="They are read where they lie, and nothing is written there. false leaves them "
         "alone.",
     ),
+    *MODELS,
     Option(
         name="memory_guard",
         target=("memory_guard",),
@@ -305,6 +318,7 @@ LISTS: tuple[Option, ...] = (
         "with role: admin.",
         example="[~/models]",
     ),
+    PRELOAD,
     *HTTP_LISTS,
 )
 # Options with structure: read from YAML nodes, or from YAML text in a variable or flag.
@@ -368,4 +382,4 @@ ALIASES = Option(
 "claude-*": nano
 """,
 )
-OPTIONS: tuple[Option, ...] = (MODEL, *SCALARS, *LISTS, QOS, APPS, ALIASES)
+OPTIONS: tuple[Option, ...] = (MODEL, *SCALARS, *LISTS, KEEP, QOS, APPS, ALIASES)

@@ -1,7 +1,8 @@
-"""Reads lanes and the rules of apps from YAML nodes.
+"""Reads lanes, the rules of apps, and those of how long models stay from YAML nodes.
 
     qos:  {background: {priority: 1, floor: 0.02}}
     apps: {code: interactive, zed: {latency_cap: 1.1}, /opt/index/*: {lane: background}}
+    keep_alive: 30m, or {nano: -1, "*": 30m}
 
 Pure; every error names its place.
 """
@@ -12,10 +13,12 @@ from typing import Any
 import yaml
 
 from umad.config import AppRule, LaneSettings, Settings
-from umad.configuration.kinds import CAP, FLOOR, LANE, PRIORITY
+from umad.configuration.kinds import CAP, FLOOR, KEEP_ALIVE, LANE, PRIORITY
+from umad.configuration.model_options import KEEP
 from umad.configuration.nodes import Given, hint, pairs_of, scalar
 from umad.errors import BadConfig
 
+_ALL_MODELS = "*"
 _RULE = {"lane": LANE, "latency_cap": CAP}
 
 
@@ -67,6 +70,21 @@ def read_app_rules(one: Given) -> tuple[AppRule, ...]:
                 field=name,
             )
         rules.append(AppRule(app=str(key.value), **stated))
+    return tuple(rules)
+
+
+def read_keep_alive(one: Given) -> tuple[tuple[str, float], ...]:
+    """How long models stay, by patterns of their names in the order of the source. A map that says
+    nothing of all models leaves those to the default.
+    """
+    if not isinstance(one.node, yaml.MappingNode):
+        return ((_ALL_MODELS, scalar("keep_alive", KEEP.kind, one.node, one)),)
+    rules = [
+        (str(key.value), scalar(f"keep_alive.{key.value}", KEEP_ALIVE, value, one))
+        for key, value in pairs_of("keep_alive", one.node, one)
+    ]
+    if not any(pattern == _ALL_MODELS for pattern, _ in rules):
+        rules += Settings().keep_alive
     return tuple(rules)
 
 

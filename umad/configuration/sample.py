@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 
 from umad.config import Settings
-from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS, Option
+from umad.configuration.options import ALIASES, APPS, KEEP, LISTS, MODEL, OPTIONS, QOS, Option
 
 _WIDTH = 100
 _HEAD = """\
@@ -47,6 +47,9 @@ def default_text(option: Option) -> str | None:
         lanes = Settings().qos.items()
         inner = (f"{lane}: {{priority: {o.priority}, floor: {o.floor:g}}}" for lane, o in lanes)
         return "{" + ", ".join(inner) + "}"
+    if option is KEEP:
+        ((_, seconds),) = Settings().keep_alive
+        return option.kind.write(seconds)
     if option is MODEL:
         return "[" + ", ".join(Settings().models) + "]"
     if option in (APPS, ALIASES) or option in LISTS:

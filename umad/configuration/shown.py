@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from umad.config import Settings
-from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, QOS, Option
+from umad.configuration.options import ALIASES, APPS, KEEP, LISTS, MODEL, QOS, Option
 
 _NULL = "null"
 
@@ -33,6 +33,10 @@ def _value(option: Option, settings: Settings) -> str:
         return _map((rule.app, _rule(rule.lane, rule.latency_cap)) for rule in settings.apps)
     if option is ALIASES:
         return _map((pattern, _scalar(model)) for pattern, model in settings.http.aliases)
+    if option is KEEP:
+        times = [(pattern, option.kind.write(seconds)) for pattern, seconds in value]
+        is_one = [pattern for pattern, _ in times] == ["*"]
+        return _scalar(times[0][1]) if is_one else _map((p, _scalar(time)) for p, time in times)
     if option is MODEL or option in LISTS:
         return "[" + ", ".join(_scalar(one) for one in value) + "]"
     if value is None and option.kind.write is str:

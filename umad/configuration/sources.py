@@ -22,6 +22,7 @@ from umad.configuration.nodes import Given, hint, line_of, pairs_of, scalar
 from umad.configuration.options import (
     ALIASES,
     APPS,
+    KEEP,
     LISTS,
     MODEL,
     OPTIONS,
@@ -29,7 +30,12 @@ from umad.configuration.options import (
     Option,
 )
 from umad.configuration.refused import REFUSED, check_refused
-from umad.configuration.rules import check_app_lanes, read_app_rules, read_lanes
+from umad.configuration.rules import (
+    check_app_lanes,
+    read_app_rules,
+    read_keep_alive,
+    read_lanes,
+)
 from umad.errors import BadConfig
 from umad.models.rope import contradiction
 from umad.private_file import read_named
@@ -173,7 +179,10 @@ def _text_node(option: Option, text: str, at: str) -> yaml.Node:
     if option in LISTS and not text.startswith("["):
         words = [yaml.ScalarNode("tag:yaml.org,2002:str", word.strip()) for word in text.split(",")]
         return yaml.SequenceNode("tag:yaml.org,2002:seq", words)
-    if option in (QOS, APPS, ALIASES, *LISTS) or (option is MODEL and text.startswith("[")):
+    # A time is no YAML: `-1` would be read as one, and `30m` need not be.
+    is_map = option is KEEP and text.lstrip().startswith("{")
+    is_list = option is MODEL and text.startswith("[")
+    if option in (QOS, APPS, ALIASES, *LISTS) or is_map or is_list:
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except RecursionError as error:
@@ -214,6 +223,8 @@ def _value(one: Given) -> Any:
         return read_lanes(one)
     if one.option is APPS:
         return read_app_rules(one)
+    if one.option is KEEP:
+        return read_keep_alive(one)
     if one.option is ALIASES:
         return tuple(
             (str(key.value), scalar(f"aliases.{key.value}", ALIASES.kind, value, one))
@@ -238,6 +249,14 @@ def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
         check_app_lanes(given["apps"], settings.apps, settings.qos)
     if not settings.models:
         raise fail("model", "model must name at least one model")
+    n_models = len({*settings.models, *settings.preload})
+    if settings.max_models is not None and n_models > settings.max_models:
+        option = "max_models" if "max_models" in given else "model"
+        raise fail(
+            option,
+            f"max_models ({settings.max_models}) must not be below the {n_models} models that "
+            "model and preload name",
+        )
     if sum(one.floor for one in settings.qos.values()) >= 1:
         raise fail("qos", "floors of all lanes must sum to less than 1: their sum is 1 or more")
     engine = settings.engine

@@ -26,7 +26,9 @@ continues each stream where it stopped.
     fanout         carries engines' news to the clients it concerns (the hot path)
     supervisor     the table of models; keeper: one engine over any number of processes
     engine_events  the interface through which keepers report; watchdog: finds a hanging engine
-    crashes        decides whether a dead engine is started again
+    crashes        decides whether a dead engine is started again, and a failed load tried again
+    rotation       gives models room in turn; room: who leaves for whom; needs: how much memory one
+                   needs; keep_alive: how long it stays after its last use
     engine         one model's open questions and its link to the process; engine_state: its
                    state table
     engine_link    frames to and from a process; engine_process: the process itself

@@ -166,7 +166,7 @@ class Completions:
         engine = generation.engine
         for entry in _running(generation):
             engine.journal.advance(entry, LifecycleEvent.CANCEL)
-            ended = None if engine.connected else engine.journal.ended(entry)
+            ended = None if engine.has_sent(entry.rid) else engine.journal.ended(entry)
             if ended is None:
                 engine.send(CancelOrder(rid=entry.rid))
             else:

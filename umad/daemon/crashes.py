@@ -1,8 +1,11 @@
-"""Decides whether an engine whose process died is started again. Pure.
+"""Decides whether an engine whose process died is started again, and when a failed load is tried
+again. Pure.
 
 A process that fails by itself before its model was ever ready has failed to load. A process killed
 from outside is started again even then. After the model was ready once, every death is a crash.
 Three crashes within a minute, or three in a row without the model becoming ready, end the engine.
+A load that failed is tried again for a request, but not at once: most would fail again, and each
+takes the machine's time.
 Owner: the keeper of the engine.
 """
 
@@ -93,6 +96,35 @@ class CrashRecord:
     def _too_many(self, now_ns: int) -> bool:
         crashes_ns = self._crashes_ns
         return len(crashes_ns) == CRASHES and now_ns - crashes_ns[0] <= CRASH_WINDOW_NS
+
+
+# How long a failed load is not tried again: so long after the first one, and twice as long after
+# each further one.
+FIRST_COOL_DOWN_NS = 10 * 10**9
+MOST_COOL_DOWN_NS = 600 * 10**9
+
+
+class CoolDown:
+    """The loads of one model that failed in a row."""
+
+    def __init__(self) -> None:
+        self._n_failed = 0
+        self._until_ns: int | None = None
+
+    def failed(self, now_ns: int) -> None:
+        """A load has failed."""
+        long_ns = min(MOST_COOL_DOWN_NS, FIRST_COOL_DOWN_NS * 2**self._n_failed)
+        # The longest is reached after a few; a number that grows for ever would grow too large.
+        self._n_failed += long_ns < MOST_COOL_DOWN_NS
+        self._until_ns = now_ns + long_ns
+
+    def over(self) -> None:
+        """A load went well, or somebody asks for one: what failed before does not count."""
+        self._n_failed, self._until_ns = 0, None
+
+    def left_ns(self, now_ns: int) -> int | None:
+        """The time until a request may try again, 0 where it may now; None where no load failed."""
+        return None if self._until_ns is None else max(0, self._until_ns - now_ns)
 
 
 def _status_in_words(status: int | None) -> str:

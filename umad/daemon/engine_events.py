@@ -36,6 +36,10 @@ class EngineEvents(Protocol):
         """
         ...
 
+    def engine_waits(self, engine: Engine) -> None:
+        """Requests wait because the engine is not ready yet. Called once a second while they do."""
+        ...
+
     def engine_ended(self, engine: Engine, error: UmadError) -> None:
         """The engine is not started again: its requests end with `error`."""
         ...

@@ -11,7 +11,7 @@ import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 from umad.daemon.names import ModelFile
 
@@ -21,6 +21,9 @@ TAIL_LINES = 20
 LINE_CHARS = 400
 # SIGKILL needs no consent. A process that is still there after this is stuck in the kernel.
 REAP_S = 10.0
+# What the engine wrote before its death is still to be read. A link that stays open longer is held
+# by another process.
+LAST_WORDS_S = 2.0
 # A grandchild may hold the pipe open after the process has ended.
 PIPE_S = 1.0
 _NOBODYS_FOLDER = "/"
@@ -69,6 +72,23 @@ class EngineProcess:
             raise OSError("no pipe to the engine")
         return cls(model, process, words)
 
+    @classmethod
+    async def linked(
+        cls,
+        model: str,
+        link: asyncio.Protocol,
+        command: Callable[[int], Sequence[str]],
+        inherited: tuple[int, ...] = (),
+    ) -> Self:
+        """Start a process at the other end of `link`. command: from the number of its end. Raises
+        `OSError` where the program cannot be started.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+            return await cls.start(model, command(theirs.fileno()), theirs, inherited)
+
     @property
     def pid(self) -> int:
         """Process id; only meaningful until `wait` has returned."""
@@ -94,6 +114,18 @@ class EngineProcess:
         await asyncio.wait({self._pump}, timeout=PIPE_S)
         self._pump.cancel()
         return status
+
+    async def ends_with(self, lost: asyncio.Future[None]) -> None:
+        """Return when process and link have ended, or one has and the other took too long. lost:
+        done when the link has ended.
+        """
+        exited = asyncio.create_task(self.wait(), name=f"exit of {self._model}")
+        ends: set[asyncio.Future[Any]] = {exited, lost}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=LAST_WORDS_S)
+        finally:
+            exited.cancel()
 
     async def end(self) -> int | None:
         """Kill and reap the process within `REAP_S`; None where even that did not end it."""

@@ -12,7 +12,7 @@ from typing import Any
 from umad.clock import Clock
 from umad.daemon.completions import Completions
 from umad.daemon.engine import Engine
-from umad.daemon.engine_state import EngineState
+from umad.daemon.engine_state import GONE, EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.daemon.journal import Journal, JournalEntry
 from umad.errors import ProtocolViolation, UmadError
@@ -22,7 +22,7 @@ from umad.protocol.errors import error_of
 from umad.protocol.lifecycle import LifecycleEvent, LifecycleState
 from umad.protocol.link import Pause, Prefilled, Scored, StepReport, Submit
 from umad.protocol.messages import encode_event, encode_prompt_logprobs, encode_tokens
-from umad.service import Progress
+from umad.service import Loading, Progress
 
 
 class Fanout:
@@ -69,8 +69,24 @@ class Fanout:
         for generation in [one for one in self._completions if one.engine is engine]:
             self._completions.fail(generation, error)
         self._completions.flush()
-        if engine.state is not EngineState.FAILED:
+        if engine.state not in GONE or engine.state is EngineState.STOPPED:
             self._scorecard.forget(engine.name)
+
+    def engine_waits(self, engine: Engine) -> None:
+        """Tell the clients that want to know how their model's load stands."""
+        loading = Loading(
+            model=engine.name,
+            state=engine.state.value,
+            share=engine.load_share if engine.state is EngineState.STARTING else None,
+            why=engine.waits_for,
+        )
+        told: set[str] = set()
+        for entry in engine.journal:
+            owner = entry.owner
+            if owner.recipient.wants_loading and owner.request not in told:
+                told.add(owner.request)
+                self._completions.tell(owner.recipient, encode_event(owner.client_id, loading))
+        self._completions.flush()
 
     def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
         """Pass on a step that brought tokens only.

@@ -31,6 +31,11 @@ class Recipient(Protocol):
         ...
 
     @property
+    def wants_loading(self) -> bool:
+        """Whether its client wants to be told how a model is loaded that it waits for."""
+        ...
+
+    @property
     def generations(self) -> "dict[RequestId, LiveGeneration]":
         """Its live requests for tokens, by the client's id."""
         ...
@@ -62,6 +67,8 @@ class ServingEngine(Protocol):
 
     name: str
     journal: "Journal[LiveGeneration]"
+    # Why it is not started yet, in words; empty where it does not wait.
+    waits_for: str
     # Why completions wait, in words, by rid.
     waits: Mapping[int, str]
     # Called when work is given to an engine that owed no news.
@@ -75,6 +82,10 @@ class ServingEngine(Protocol):
     @property
     def connected(self) -> bool:
         """Whether there is a process that takes messages."""
+        ...
+
+    def has_sent(self, rid: int) -> bool:
+        """Whether the process knows that completion."""
         ...
 
     @property

@@ -5,7 +5,7 @@ data: no clock, no I/O, no engine. Owner: the daemon's event loop.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -55,9 +55,13 @@ class JournalEntry(Generic[T]):
 
 
 class Journal(Generic[T]):
-    """The live completions of one engine, in order of acceptance."""
+    """The live completions of one engine, in order of acceptance.
 
-    def __init__(self) -> None:
+    on_end: called after one of them has ended.
+    """
+
+    def __init__(self, *, on_end: Callable[[], None] | None = None) -> None:
+        self._on_end = on_end
         self._entries: dict[int, JournalEntry[T]] = {}
         self.n_waiting = 0
         self.n_paused = 0
@@ -108,6 +112,8 @@ class Journal(Generic[T]):
             del self._entries[entry.rid]
             self.prompt_bytes -= entry.size_bytes
             self.n_waiting -= not entry.started
+            if self._on_end is not None:
+                self._on_end()
 
     def read_by_client(self, entry: JournalEntry[T], *, choose: bool) -> None:
         """Make a restarted engine wait until the client attaches again."""

@@ -1,5 +1,9 @@
 """Keeps one engine alive: starts its process, watches it, starts it again at once when it dies.
 
+A model that is asked for waits until it is given room (`start`), which `umad.daemon.rotation`
+decides. It gives its room back by `suspend`: at once where it is idle, after `begin_to_yield` where
+it is at work. Its requests stay in the journal, and the next process goes on with them.
+
 `umad.daemon.crashes` decides when there were too many crashes: the model is then `failed` until it
 is loaded again. A process that has work but says nothing for `limits.stall_s`
 (`umad.daemon.watchdog`) is killed, which counts as a crash. Not: the table of models
@@ -9,33 +13,36 @@ is loaded again. A process that has work but says nothing for `limits.stall_s`
 
 import asyncio
 import logging
-import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from umad.clock import Clock
 from umad.config import LimitSettings
-from umad.daemon.crashes import CrashRecord, Death
+from umad.daemon.crashes import CoolDown, CrashRecord, Death
 from umad.daemon.engine import Engine
 from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_link import EngineLink
 from umad.daemon.engine_process import EngineProcess, Launcher
-from umad.daemon.engine_state import EngineEvent, EngineState
+from umad.daemon.engine_state import SERVING, EngineEvent, EngineState
 from umad.daemon.names import ModelFile
 from umad.daemon.watchdog import Watchdog
-from umad.errors import EngineFailed, ModelLoadFailed, ProtocolViolation, UmadError
-from umad.protocol.link import EngineReady, EngineReply, Fatal, FromEngine, StepReport, Stop
+from umad.errors import EngineFailed, ModelLoadFailed, UmadError
+from umad.protocol.link import (
+    CancelOrder,
+    EngineReady,
+    EngineReply,
+    Fatal,
+    FromEngine,
+    LoadProgress,
+    StepReport,
+    Stop,
+)
 
 log = logging.getLogger(__name__)
 
 # After `Stop` an engine frees its memory; one that takes longer is killed.
 STOP_S = 10.0
-# What the engine wrote before its death is still to be read. A link that stays open longer is held
-# by another process.
-LAST_WORDS_S = 2.0
-# Most messages of an engine that has no work: the news of steps that were under way, and a few at
-# load.
-MOST_IDLE_WORDS = 10_000
 
 
 class Keeper:
@@ -51,27 +58,37 @@ class Keeper:
         clock: Clock,
         events: EngineEvents,
         inherited: tuple[int, ...] = (),
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """inherited: descriptors that every process gets beside its link."""
+        """engine: in the state `WAITING`. inherited: descriptors that every process gets beside its
+        link. changed: called when the engine's state has changed, and when its work has ended.
+        """
         self.engine = engine
-        self._file = file
+        # The loads that failed in a row.
+        self.cool_down = CoolDown()
+        # What is opened.
+        self.file = file
         self._launcher = launcher
         self._limits = limits
         self._clock = clock
         self._events = events
         self._inherited = inherited
+        self._changed = changed
         self._crashes = CrashRecord(engine.name)
         self._last_words = ""
         self._process: EngineProcess | None = None
         self._link: EngineLink | None = None
         self._fatal: Fatal | None = None
-        self._n_idle = 0
+        # What the process still says is not heard: its work is another process's by now.
+        self._is_deaf = False
+        self._began_ns = 0
         self._watchdog = Watchdog(engine, clock=clock, stall_s=limits.stall_s, hangs=self._hangs)
-        engine.watch = self._watchdog.watch
-        self._task = self._begin()
+        engine.watch = self._given_work
+        engine.rests = self._rests
+        self._task: asyncio.Task[None] | None = None
 
     def load(self) -> None:
-        """Start a model again that failed or was suspended; no effect on one that lives."""
+        """Ask for a model that failed or was suspended; no effect on one that lives or waits."""
         engine = self.engine
         match engine.state:
             case EngineState.FAILED:
@@ -79,33 +96,71 @@ class Keeper:
                 engine.error = None
                 engine.loaded = asyncio.get_running_loop().create_future()
                 self._crashes = CrashRecord(engine.name)
-                self._task = self._begin()
             case EngineState.SUSPENDED | EngineState.SUSPENDING:
                 log.info("suspended model is asked for model=%s", engine.name)
-                was_gone = engine.state is EngineState.SUSPENDED
                 engine.advance(EngineEvent.LOAD)
                 self._crashes = CrashRecord(engine.name)
-                if was_gone:
-                    self._task = self._begin()
             case _:
-                pass
+                return
+        self._changed()
 
-    def suspend(self, reason: str) -> bool:
-        """End the process of an idle engine; `load` starts it again. Return False for an engine
-        that is not ready or not idle.
-
-        reason: shown to people while it is suspended.
+    def start(self, *, beside_bytes: int) -> None:
+        """Start the process of a model that waits. beside_bytes: what the engines of other models
+        take.
         """
         engine = self.engine
-        if engine.state is not EngineState.READY or not engine.is_idle or self._link is None:
+        engine.advance(EngineEvent.START)
+        # A completion that was begun has to fit into the pool in which it began.
+        if not any(entry.resumed for entry in engine.journal):
+            self.file = replace(self.file, beside_bytes=beside_bytes)
+        self._task = self._begin()
+        self._changed()
+
+    def turn_away(self, error: UmadError) -> None:
+        """Give up a model that waits: it gets no room, or nobody waits for it any more."""
+        engine = self.engine
+        engine.advance(EngineEvent.TURN_AWAY)
+        engine.suspended_for = error.message
+        self._end_requests(error)
+        engine.loaded = asyncio.get_running_loop().create_future()
+        self._changed()
+
+    def begin_to_yield(self) -> None:
+        """Let an engine at work end what runs, and begin nothing new."""
+        engine = self.engine
+        log.info("model yields model=%s live=%d", engine.name, len(engine.journal))
+        engine.advance(EngineEvent.YIELD)
+        engine.begin_to_yield()
+        self._changed()
+
+    def suspend(self, reason: str, *, cut: bool = False) -> bool:
+        """End the process of an engine, which is started again for its next request. Return False
+        for an engine that is not ready, or has something to do.
+
+        reason: shown to people while it is suspended. cut: also one that has something to do; the
+        next process goes on with it.
+        """
+        engine, link = self.engine, self._link
+        if engine.state not in SERVING or link is None or not (cut or engine.has_run_out):
             return False
+        was_yielding = engine.state is EngineState.YIELDING
+        running = [entry.rid for entry in engine.journal if engine.has_sent(entry.rid)]
         engine.advance(EngineEvent.SUSPEND)
         engine.suspended_for = reason
         # What is asked from here on waits for the next process.
         engine.disconnect()
-        engine.loaded = asyncio.get_running_loop().create_future()
-        self._link.send(Stop())
+        self._is_deaf = True
+        if engine.loaded.done():
+            engine.loaded = asyncio.get_running_loop().create_future()
+        if was_yielding or running:
+            log.info("model gives way model=%s cut=%d", engine.name, len(running))
+            engine.fail_calls(EngineFailed(f"{engine.name} gave way; try again"), own=True)
+            self._events.engine_died(engine)
+        link.send(*(CancelOrder(rid=rid) for rid in running), Stop())
         asyncio.get_running_loop().call_later(STOP_S, self._kill_suspended, self._process)
+        if engine.is_wanted:
+            self.load()
+        self._changed()
         return True
 
     def _kill_suspended(self, process: EngineProcess | None) -> None:
@@ -120,20 +175,35 @@ class Keeper:
             return
         engine.advance(EngineEvent.UNLOAD)
         self._end_requests(error)
-        if before is EngineState.READY and self._link is not None:
+        if before in SERVING and self._link is not None:
             self._link.send(Stop())
             asyncio.get_running_loop().call_later(STOP_S, self.kill)
         elif before not in (EngineState.SUSPENDING, EngineState.REOPENING):
             self.kill()
+        self._changed()
 
     async def ended(self) -> None:
         """Wait until the process is gone for good. Bounded by `STOP_S` and the kernel."""
-        await asyncio.wait({self._task})
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
     def kill(self) -> None:
         """End the process now, if there is one."""
         if self._process is not None:
             self._process.kill()
+
+    # -- work -----------------------------------------------------------------------------------
+
+    def _given_work(self) -> None:
+        """Work was given to an engine that had none."""
+        self._watchdog.watch()
+        # Whoever gave it may have found the engine before it was suspended.
+        if self.engine.state in (EngineState.SUSPENDED, EngineState.SUSPENDING):
+            self.load()
+
+    def _rests(self) -> None:
+        self.engine.used_ns = self._clock.now_ns()
+        self._changed()
 
     # -- the task -------------------------------------------------------------------------------
 
@@ -152,6 +222,7 @@ class Keeper:
         engine.state = EngineState.FAILED
         engine.error = EngineFailed(f"{engine.name}: unexpected {type(bug).__name__}; see the log")
         self._end_requests(engine.error)
+        self._changed()
 
     async def _keep(self) -> None:
         engine = self.engine
@@ -168,6 +239,7 @@ class Keeper:
         if engine.state is EngineState.DRAINING:  # unloaded before it was started
             engine.advance(EngineEvent.DIED)
         self._watchdog.stop()
+        self._changed()
 
     def _goes_on(self, error: UmadError | None) -> bool:
         """Act on a death; return whether another process is to be started."""
@@ -176,10 +248,9 @@ class Keeper:
         engine.disconnect()
         if engine.state is EngineState.STOPPED:
             return False
-        if engine.state in (EngineState.SUSPENDED, EngineState.STARTING):
+        if engine.state in (EngineState.SUSPENDED, EngineState.WAITING):
             self._events.engine_suspended(engine)
-            # A request may have come while the process was ending.
-            return engine.state is EngineState.STARTING
+            return False
         self._events.engine_died(engine)
         if error is None:
             engine.restarts += 1
@@ -187,6 +258,8 @@ class Keeper:
             return True
         engine.advance(EngineEvent.GIVE_UP)
         engine.error = error
+        if not self._crashes.ever_ready:
+            self.cool_down.failed(self._clock.now_ns())
         # A model that was never ready is reported to the client that asked for it, so the log need
         # not repeat it as an error.
         level = logging.ERROR if self._crashes.ever_ready else logging.INFO
@@ -198,47 +271,32 @@ class Keeper:
         """Start a process, follow it to its end, reap it; return its exit status."""
         engine = self.engine
         self._fatal = None
-        self._n_idle = 0
+        self._watchdog.listens_anew()
+        self._is_deaf = False
+        self._began_ns = self._clock.now_ns()
+        engine.load_share = None
         # The link exists before the process, because the first message may come at once.
         self._link = link = EngineLink(self._heard, self._heard_tokens, self._clock.now_ns)
         try:
-            self._process = process = await self._start(link)
+            self._process = process = await EngineProcess.linked(
+                engine.name, link, lambda fd: self._launcher(self.file, fd), self._inherited
+            )
             engine.pid = process.pid
             log.info("engine started model=%s pid=%d", engine.name, process.pid)
             if engine.state is EngineState.DRAINING:  # unloaded while it was being started
                 process.kill()
+            loop, load_s = asyncio.get_running_loop(), self._limits.load_s
+            too_slow = loop.call_later(load_s, self._load_timed_out)
             try:
-                await self._see_through(link, process)
+                await process.ends_with(link.lost)
             finally:
+                too_slow.cancel()
                 status = await process.end()
                 self._last_words = process.last_words
         finally:
             self._process = self._link = None
             link.close()
         return status
-
-    async def _start(self, link: EngineLink) -> EngineProcess:
-        """Connect `link` to a new process. Raises `OSError` where the process cannot be started."""
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            ours.setblocking(False)
-            await loop.create_unix_connection(lambda: link, sock=ours)
-            command = self._launcher(self._file, theirs.fileno())
-            return await EngineProcess.start(self.engine.name, command, theirs, self._inherited)
-
-    async def _see_through(self, link: EngineLink, process: EngineProcess) -> None:
-        """Return when link and process have ended, or one has and the other took too long."""
-        loop = asyncio.get_running_loop()
-        too_slow = loop.call_later(self._limits.load_s, self._load_timed_out)
-        exited = asyncio.create_task(process.wait(), name=f"exit of {self.engine.name}")
-        ends: set[asyncio.Future[Any]] = {exited, link.lost}
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait(ends, timeout=LAST_WORDS_S)
-        finally:
-            too_slow.cancel()
-            exited.cancel()
 
     def _load_timed_out(self) -> None:
         if self.engine.state is EngineState.STARTING:
@@ -251,15 +309,16 @@ class Keeper:
     # -- news -----------------------------------------------------------------------------------
 
     def _heard_tokens(self, unpacked: Sequence[Any], now_ns: int) -> None:
-        engine = self.engine
-        engine.last_news_ns = now_ns
-        self._check_is_news()
-        self._events.engine_tokens(engine, unpacked, now_ns)
+        if self._is_deaf:
+            return
+        self._watchdog.heard(now_ns)
+        self._events.engine_tokens(self.engine, unpacked, now_ns)
 
     def _heard(self, message: FromEngine, now_ns: int) -> None:
+        if self._is_deaf:
+            return
         engine = self.engine
-        engine.last_news_ns = now_ns
-        self._check_is_news()
+        self._watchdog.heard(now_ns)
         match message:
             case StepReport():
                 self._events.engine_report(engine, message, now_ns)
@@ -267,23 +326,21 @@ class Keeper:
                 engine.replied(message)
             case EngineReady():
                 self._ready(message)
+            case LoadProgress():
+                engine.load_share = message.share
             case Fatal():
                 self._fatal = message
 
-    def _check_is_news(self) -> None:
-        """Raise `ProtocolViolation` for an engine that keeps talking while nobody waits."""
-        self._n_idle = self._n_idle + 1 if self.engine.is_idle else 0
-        if self._n_idle > MOST_IDLE_WORDS:
-            raise ProtocolViolation("an engine without work keeps sending messages")
-
     def _ready(self, ready: EngineReady) -> None:
-        engine = self.engine
-        link = self._link
+        engine, link = self.engine, self._link
         if engine.state is not EngineState.STARTING or link is None:
             return
         engine.facts = ready.facts
         self._crashes.ready()
+        self.cool_down.over()
         engine.advance(EngineEvent.READY)
+        engine.ready_ns = engine.used_ns = self._clock.now_ns()
+        engine.load_ns = engine.ready_ns - self._began_ns
         log.info(
             "engine ready model=%s pid=%s restarts=%d", engine.name, engine.pid, engine.restarts
         )
@@ -294,6 +351,7 @@ class Keeper:
             self._watchdog.watch()
         if not engine.loaded.done():
             engine.loaded.set_result(None)
+        self._changed()
 
     def _hangs(self, silent_s: float) -> None:
         log.error("engine hangs model=%s silent_s=%.1f", self.engine.name, silent_s)
@@ -309,16 +367,24 @@ class Keeper:
         engine = self.engine
         death = Death(
             status=status,
-            was_ready=engine.state is EngineState.READY,
+            was_ready=engine.state in SERVING,
             now_ns=self._clock.now_ns(),
             fatal=self._fatal,
             last_words=self._last_words,
         )
+        was_yielding = engine.state is EngineState.YIELDING
         engine.advance(EngineEvent.DIED)
         if engine.state is EngineState.STOPPED:
             log.info("engine stopped model=%s", engine.name)
             return None
-        if engine.state in (EngineState.SUSPENDED, EngineState.STARTING):
+        if was_yielding:
+            # Its room is another model's now. What it had to do waits for the next process.
+            log.warning("engine died while it gave way model=%s how=%s", engine.name, death.how)
+            self._events.engine_died(engine)
+            if engine.is_wanted:
+                engine.advance(EngineEvent.LOAD)
+            return None
+        if engine.state in (EngineState.SUSPENDED, EngineState.WAITING):
             log.info("engine suspended model=%s", engine.name)
             return None
         log.warning("engine died model=%s how=%s", engine.name, death.how)

@@ -2,6 +2,7 @@
 Pure.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,6 +105,12 @@ def _all_facts(engine: Engine) -> Mapping[str, Any]:
         "pid": engine.pid,
         "restarts": engine.restarts,
         "suspended_for": engine.suspended_for or None,
+        "waits_for": engine.waits_for or None,
+        "load_share": engine.load_share if engine.state is EngineState.STARTING else None,
+        "pinned": engine.keep_alive.is_pinned,
+        "keep_alive_s": None
+        if engine.keep_alive.seconds == math.inf
+        else engine.keep_alive.seconds,
         "gave_up": engine.gave_up or None,
         "live": len(engine.journal),
         "waiting": engine.journal.n_waiting,
@@ -168,7 +175,8 @@ def waits_for(generation: LiveGeneration) -> str | None:
     The engine reports this a few times a second at most, so the answer may be that old.
     """
     engine = generation.engine
-    if engine.state is not EngineState.READY:
-        return f"the engine is {engine.state.value}"
+    if not any(engine.has_sent(entry.rid) for entry in generation.entries):
+        words = {EngineState.WAITING: f"room: {engine.waits_for}", EngineState.YIELDING: "room"}
+        return words.get(engine.state, f"the engine is {engine.state.value}")
     reasons = [engine.waits.get(entry.rid) for entry in generation.entries]
     return None if None in reasons else reasons[0]

@@ -7,7 +7,7 @@ path.
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umad import nano
@@ -29,11 +29,20 @@ class ModelFile:
     path: Path
     # Why it cannot be opened after all; empty where nothing is known against it.
     problem: str = ""
+    # All its files together; 0 where it is not known yet.
+    size_bytes: int = 0
     # It is one of the library's, which remembers when its models were used.
     is_of_library: bool = False
     # What the engines of other models took when this one was loaded. It is told to every process of
     # its engine, so that one that was started again has the same pool as before.
     beside_bytes: int = 0
+
+    def sized(self) -> "ModelFile":
+        """The same with the size of its file, where that is not known yet."""
+        try:
+            return self if self.size_bytes else replace(self, size_bytes=self.path.stat().st_size)
+        except OSError:
+            return self
 
     def modified_s(self) -> int | None:
         """When the file was last written, in seconds since 1970; None where it has gone."""
@@ -106,7 +115,11 @@ def folders_library(folders: Iterable[str]) -> Library:
 
 def _file_of(model: FoundModel) -> ModelFile:
     return ModelFile(
-        name=model.name, path=model.files.main, problem=model.problem, is_of_library=True
+        name=model.name,
+        path=model.files.main,
+        problem=model.problem,
+        size_bytes=model.size_bytes,
+        is_of_library=True,
     )
 
 

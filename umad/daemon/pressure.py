@@ -224,6 +224,9 @@ class MemoryGuard:
             and engine.name in self._uses
             and now_ns - self._uses[engine.name].last_ns >= rested_ns
         ]
+        # A pinned model goes only where the machine would swap otherwise, and after all others.
+        free = [engine for engine in idle if not engine.keep_alive.is_pinned]
+        idle = free or (idle if strain is Strain.SEVERE else [])
         if not idle:
             return
         engine = min(idle, key=lambda one: self._uses[one.name].last_ns)

@@ -43,21 +43,25 @@ from umad.daemon.job_verbs import JobVerbs
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.names import ModelNames, folders_library
+from umad.daemon.needs import Needs
 from umad.daemon.pressure import MemoryGuard
 from umad.daemon.pressure_sources import pressure_source
+from umad.daemon.room import Work
+from umad.daemon.rotation import RotationRules
 from umad.daemon.saved_sessions import SavedSessions
 from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.socket_places import claim_socket
 from umad.daemon.stored_models import StoredModels
-from umad.daemon.supervisor import Supervisor
+from umad.daemon.supervisor import LoadingRules, Supervisor
 from umad.daemon.verbs import DaemonVerbs
-from umad.errors import ShuttingDown
+from umad.errors import ShuttingDown, UmadError
 from umad.exit_codes import INTERRUPTED
 from umad.memory_pressure import MemoryReading
 from umad.metrics.scorecard import Scorecard
 from umad.models.library import Library
+from umad.scheduler import guarded_lanes
 from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
@@ -197,6 +201,16 @@ class Daemon:
             events=Fanout(completions=self._completions, scorecard=scorecard, clock=clock),
             inherited=inherited,
             names=names,
+            rules=LoadingRules(
+                lazy_load=settings.lazy_load,
+                keep_alive=settings.keep_alive,
+                rotation=RotationRules(
+                    max_models=settings.max_models,
+                    interactive=guarded_lanes(settings.qos),
+                    load_s=settings.limits.load_s,
+                ),
+            ),
+            needs=Needs(settings),
         )
         self._jobs = JobVerbs(
             library=library,
@@ -265,7 +279,9 @@ class Daemon:
         try:
             if await self._unless(self._told_to_stop, self._load_models()):
                 ready()
+                preloading = asyncio.create_task(self._preload(), name="preload")
                 await self._told_to_stop.wait()
+                preloading.cancel()
             if guarding is not None:
                 guarding.cancel()
             await self._drain()
@@ -301,6 +317,15 @@ class Daemon:
             return
         engines = [self._supervisor.start(model) for model in self._settings.models]
         await asyncio.gather(*(asyncio.shield(engine.loaded) for engine in engines))
+
+    async def _preload(self) -> None:
+        """Load the models that nobody waits for yet, one after the other."""
+        for model in self._settings.preload:
+            try:
+                engine = self._supervisor.start(model, work=Work.BACKGROUND)
+                await asyncio.shield(engine.loaded)
+            except UmadError as error:
+                log.warning("model cannot be preloaded model=%s reason=%s", model, error.message)
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from umad.peer import peer_of
 from umad.protocol.frames import HEADER_BYTES, FrameReader
 from umad.protocol.messages import (
     AT_ONCE,
+    LOADING,
     Metrics,
     Request,
     RequestId,
@@ -101,6 +102,7 @@ class Session(asyncio.Protocol):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._answers: dict[RequestId, asyncio.Task[None]] = {}
         self.client = ""
+        self.wants_loading = False
         self.paused = False
         self.identity = Identity(uid=-1, pid=0, app="")
         self.generations: dict[RequestId, LiveGeneration] = {}
@@ -251,6 +253,7 @@ class Session(asyncio.Protocol):
             self._greeted = True
             self._cancel_timer("hello")
             self.client = hello.client[:_NAME_CHARS]
+            self.wants_loading = LOADING in hello.capabilities
             welcome = Welcome(server=f"umad/{__version__}", frame_bytes=self._limits.frame_bytes)
             self.queue(encode_welcome(welcome))
             self.flush()

@@ -1,15 +1,18 @@
 """Keeps the table of models: finds, loads and unloads engines by name.
 
-Not: keeping one engine alive (`umad.daemon.keeper`), nor handling its news
-(`umad.daemon.completions`).
+A model of the library that a request names is loaded for it (`lazy_load`), by its whole name alone.
+Not: keeping one engine alive (`umad.daemon.keeper`), which of them have room
+(`umad.daemon.rotation`), nor handling their news (`umad.daemon.completions`).
 Owner: the daemon's event loop.
 """
 
 import asyncio
 import contextlib
+import logging
+import math
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
@@ -19,6 +22,7 @@ from umad.daemon.engine import Engine
 from umad.daemon.engine_events import EngineEvents
 from umad.daemon.engine_process import Launcher
 from umad.daemon.engine_state import EngineState
+from umad.daemon.keep_alive import KeepAlive, keep_alive_of
 from umad.daemon.keeper import Keeper
 from umad.daemon.names import (
     ModelFile,
@@ -27,12 +31,35 @@ from umad.daemon.names import (
     is_scheme,
     not_by_name,
 )
-from umad.errors import BadRequest, ModelLoadFailed, ShuttingDown, UnknownModel
-from umad.estimate import engine_bytes
+from umad.daemon.needs import Needs
+from umad.daemon.room import Work
+from umad.daemon.rotation import Rotation, RotationRules
+from umad.errors import (
+    BadRequest,
+    EngineFailed,
+    ModelLoadFailed,
+    ShuttingDown,
+    UmadError,
+    UnknownModel,
+)
 from umad.model_names import KnownModel, quantization_of, resolve, unknown_model
 from umad.protocol.errors import error_of
+from umad.units import NS_PER_S
+
+log = logging.getLogger(__name__)
 
 _LEAVING = (EngineState.DRAINING, EngineState.STOPPED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadingRules:
+    """What the configuration says about loading."""
+
+    # Models of the library are loaded for requests that name them.
+    lazy_load: bool = False
+    # (pattern, seconds); `umad.daemon.keep_alive`.
+    keep_alive: tuple[tuple[str, float], ...] = ()
+    rotation: RotationRules = field(default_factory=RotationRules)
 
 
 class Supervisor:
@@ -47,8 +74,13 @@ class Supervisor:
         events: EngineEvents,
         inherited: tuple[int, ...] = (),
         names: ModelNames | None = None,
+        rules: LoadingRules | None = None,
+        needs: Needs | None = None,
     ) -> None:
-        """names: the names by which models are known; without it only `nano`."""
+        """names: the names by which models are known; without it only `nano`. needs: the memory of
+        models; without it, memory makes none of them leave.
+        """
+        self._rules = rules or LoadingRules()
         self._names = names or ModelNames()
         self._launcher = launcher
         self._limits = limits
@@ -56,6 +88,13 @@ class Supervisor:
         self._events = events
         self._inherited = inherited
         self._keepers: dict[str, Keeper] = {}
+        self._rotation = Rotation(
+            self._keepers,
+            rules=self._rules.rotation,
+            clock=clock,
+            needs=needs,
+            tell=events.engine_waits,
+        )
         self._stopping = False
 
     def __iter__(self) -> Iterator[Engine]:
@@ -70,12 +109,19 @@ class Supervisor:
         keeper = self._keepers.get(name)
         return None if keeper is None else keeper.engine
 
-    def find(self, model: str | None, asker: Asker = MACHINE_USER) -> Engine:
+    def find(
+        self,
+        model: str | None,
+        asker: Asker = MACHINE_USER,
+        *,
+        keep_alive_s: float | None = None,
+    ) -> Engine:
         """The engine that serves `model`, found by its name as clients write it
-        (`umad.model_names`), or for an admin also by its path.
+        (`umad.model_names`), or for an admin also by its path. One that is not loaded is asked for,
+        and its work waits for it.
 
-        None means the first one loaded. Raises `UnknownModel`, or the error that made the model
-        fail.
+        None means the first one loaded. keep_alive_s: how long it stays after its last use; an
+        admin's counts. Raises `UnknownModel`, or the error that made the model fail.
         """
         present = [engine for engine in self if engine.state not in _LEAVING]
         if model is None:
@@ -83,16 +129,17 @@ class Supervisor:
             if found is None:
                 raise UnknownModel("no model is loaded; load one: umad load nano", field="model")
         else:
-            found = _meant(model, present, asker) or self._referred(model, present, asker)
+            found = self._found(model, present, asker)
             if found is None:
                 raise self._not_loaded(model, present, asker)
-        if found.error is not None:
-            # A new exception each time, because an exception keeps the frames it was raised
-            # through.
-            error = error_of(found.error.code, found.error.message, found.error.field)
-            raise told_to(asker, error, found.name)
+        keeper = self._keepers[found.name]
+        if found.error is not None and not self._may_try_again(keeper):
+            raise told_to(asker, self._failure(keeper, found.error), found.name)
+        if keep_alive_s is not None and asker.is_admin:
+            seconds = math.inf if keep_alive_s < 0 else keep_alive_s
+            found.keep_alive = KeepAlive.asked(seconds)
         # A suspended one is started again; its requests wait as for one that loads.
-        self._keepers[found.name].load()
+        self._rotation.ask(keeper)
         return found
 
     def suspend(self, name: str, reason: str) -> bool:
@@ -102,16 +149,15 @@ class Supervisor:
         keeper = self._keepers.get(name)
         return keeper is not None and keeper.suspend(reason)
 
-    def start(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
-        """Begin to load a model, or continue with the engine of that name. Returns at once.
+    def start(
+        self, model: str, asker: Asker = MACHINE_USER, *, work: Work = Work.INTERACTIVE
+    ) -> Engine:
+        """Ask for a model to be loaded, or continue with the engine of that name. Returns at once.
+        work: how urgent it is.
 
         Raises `UnknownModel`, `ModelLoadFailed` or `BadRequest` where there is nothing to start.
         """
-        if self._stopping:
-            raise ShuttingDown("the daemon is shutting down and loads no more models")
         file = self._file(model, asker)
-        if file.problem:
-            raise ModelLoadFailed(f"{file.name} cannot be loaded: {file.problem}", field="model")
         keeper = self._keepers.get(file.name)
         if keeper is not None and keeper.engine.state is not EngineState.STOPPED:
             if keeper.engine.path != file.path and not asker.is_admin:
@@ -122,40 +168,75 @@ class Supervisor:
                     f"unload it first: umad unload {shlex.quote(file.name)}",
                     field="model",
                 )
-            keeper.load()
-            return keeper.engine
+        keeper = self._kept(file)
+        # Somebody wants it now, however often it failed before.
+        keeper.cool_down.over()
+        keeper.engine.keep_alive = keep_alive_of(file.name, self._rules.keep_alive, stays=True)
+        self._rotation.ask(keeper, load=work)
+        return keeper.engine
+
+    def _kept(self, file: ModelFile) -> Keeper:
+        """The keeper of a model, a new one where there is none. Raises `ModelLoadFailed` or
+        `ShuttingDown`.
+        """
+        if self._stopping:
+            raise ShuttingDown("the daemon is shutting down and loads no more models")
+        if file.problem:
+            raise ModelLoadFailed(f"{file.name} cannot be loaded: {file.problem}", field="model")
+        keeper = self._keepers.get(file.name)
+        if keeper is not None and keeper.engine.state is not EngineState.STOPPED:
+            return keeper
         # The new engine goes to the end of the table, so remove a stopped one of the same name.
         self._keepers.pop(file.name, None)
-        file = replace(file, beside_bytes=self.taken_bytes(besides=file.name))
+        modified_s = file.modified_s()
+        engine = Engine(file.name, file.path, modified_s=modified_s, state=EngineState.WAITING)
+        engine.keep_alive = keep_alive_of(file.name, self._rules.keep_alive)
         self._keepers[file.name] = keeper = Keeper(
-            Engine(file.name, file.path, modified_s=file.modified_s()),
-            file,
+            engine,
+            file.sized(),
             launcher=self._launcher,
             limits=self._limits,
             clock=self._clock,
             events=self._events,
             inherited=self._inherited,
+            changed=self._rotation.changed,
         )
         if file.is_of_library:
             asyncio.get_running_loop().run_in_executor(None, self._names.note_use, file)
-        return keeper.engine
+        return keeper
 
     def file(self, model: str, asker: Asker = MACHINE_USER) -> ModelFile:
         """The file that `start` would open. Raises `UnknownModel` or `ModelLoadFailed`."""
         return self._file(model, asker)
 
     def taken_bytes(self, *, besides: str) -> int:
-        """The memory that the engines of all models but one take, as far as it is known: one that
-        is being loaded has told nothing yet.
+        """The memory that the engines of all models but one hold, as far as it is known: one that
+        is being loaded counts with its file.
         """
-        return sum(engine_bytes(one.facts) for one in self if one.name != besides)
+        return self._rotation.taken_bytes(besides=besides)
 
-    async def load(self, model: str, asker: Asker = MACHINE_USER) -> Engine:
-        """Load a model and wait until it is ready. Raises the error that prevented it."""
-        leaving = self._keepers.get(self._file(model, asker).name)
-        if leaving is not None and leaving.engine.state is EngineState.DRAINING:
-            await leaving.ended()
-        engine = self.start(model, asker)
+    async def load(
+        self,
+        model: str,
+        asker: Asker = MACHINE_USER,
+        *,
+        as_request: bool = False,
+        keep_alive_s: float | None = None,
+    ) -> Engine:
+        """Load a model and wait until it is ready. Raises the error that prevented it.
+
+        as_request: only where `find` would. keep_alive_s: as in `find`.
+        """
+        if as_request:
+            engine = self.find(model, asker, keep_alive_s=keep_alive_s)
+            self._rotation.ask(self._keepers[engine.name], load=Work.INTERACTIVE)
+        else:
+            leaving = self._keepers.get(self._file(model, asker).name)
+            if leaving is not None and leaving.engine.state is EngineState.DRAINING:
+                await leaving.ended()
+            engine = self.start(model, asker)
+            if keep_alive_s is not None:
+                self.find(engine.name, asker, keep_alive_s=keep_alive_s)
         await asyncio.shield(engine.loaded)
         return engine
 
@@ -187,8 +268,50 @@ class Supervisor:
 
     def _begin_to_stop(self) -> None:
         self._stopping = True
+        self._rotation.stop()
         for keeper in self._keepers.values():
             keeper.unload(ShuttingDown("the daemon has shut down"))
+
+    def _found(self, model: str, present: list[Engine], asker: Asker) -> Engine | None:
+        """The engine that is meant by a name: the loaded one of exactly that name, else the model
+        of exactly that name, which is then asked for, else what else may be meant.
+        """
+        exact = next((one for one in present if one.name == model), None)
+        if exact is not None:
+            return exact
+        if self._rules.lazy_load:
+            file = self._names.find(model, whole=True)
+            if file is not None:
+                return self._lazily(file, present)
+        found = _meant(model, present, asker) or self._referred(model, present, asker)
+        if found is None and self._rules.lazy_load:
+            file = self._names.near(model)
+            found = None if file is None else self._lazily(file, present)
+        return found
+
+    def _lazily(self, file: ModelFile, present: list[Engine]) -> Engine:
+        """The engine of a model that a request names, a new one where there is none."""
+        found = next((one for one in present if one.name == file.name), None)
+        if found is not None:
+            return found
+        leaving = self._keepers.get(file.name)
+        if leaving is not None and leaving.engine.state is EngineState.DRAINING:
+            raise EngineFailed(f"{file.name} is being unloaded; try again")
+        log.info("model is loaded for a request model=%s", file.name)
+        return self._kept(file).engine
+
+    def _may_try_again(self, keeper: Keeper) -> bool:
+        left_ns = keeper.cool_down.left_ns(self._clock.now_ns())
+        return self._rules.lazy_load and left_ns == 0
+
+    def _failure(self, keeper: Keeper, error: UmadError) -> UmadError:
+        """The error of a model that failed, and when it is tried again."""
+        left_ns = keeper.cool_down.left_ns(self._clock.now_ns())
+        again = ""
+        if self._rules.lazy_load and left_ns:
+            again = f"; a request in {math.ceil(left_ns / NS_PER_S)} s tries it again"
+        # A new exception each time, because an exception keeps the frames it was raised through.
+        return error_of(error.code, f"{error.message}{again}", error.field)
 
     def _referred(self, model: str, present: list[Engine], asker: Asker) -> Engine | None:
         """The loaded engine of a model that is asked for by an alias, by its name in the catalogue

@@ -68,12 +68,14 @@ class DaemonVerbs:
         match request:
             case messages.Generate():
                 self._check_open()
-                engine = self._supervisor.find(request.request.model, asker)
+                asked = request.request
+                engine = self._supervisor.find(asked.model, asker, keep_alive_s=asked.keep_alive_s)
                 self._completions.accept(session, engine, request)
             case messages.Embed() | messages.Rerank():
                 self._check_open()
-                engine = self._supervisor.find(request.request.model, asker)
-                work = self._embeddings.answer(session, engine, request.request, asker)
+                texts = request.request
+                engine = self._supervisor.find(texts.model, asker, keep_alive_s=texts.keep_alive_s)
+                work = self._embeddings.answer(session, engine, texts, asker)
                 session.answer_later(request.id, work)
             case messages.Cancel():
                 self._cancel(session, request, asker)
@@ -134,7 +136,7 @@ class DaemonVerbs:
                 if request.background:
                     session.answer_later(request.id, self._jobs.load(request.model, asker))
                 else:
-                    session.answer_later(request.id, self._load(request.model, asker))
+                    session.answer_later(request.id, self._load(request, asker))
             case messages.Estimate():
                 self._check_open()
                 session.answer_later(request.id, self._estimates.estimate(request, asker))
@@ -185,8 +187,14 @@ class DaemonVerbs:
             generation = self._completions.find(request.request or "", asker)
         self._completions.cancel(generation)
 
-    async def _load(self, model: str, asker: Asker) -> Mapping[str, Any]:
+    async def _load(self, request: messages.Load, asker: Asker) -> Mapping[str, Any]:
+        loading = self._supervisor.load(
+            request.model,
+            asker,
+            as_request=bool(request.as_request),
+            keep_alive_s=request.keep_alive_s,
+        )
         try:
-            return describe_model(await self._supervisor.load(model, asker), asker)
+            return describe_model(await loading, asker)
         except UmadError as error:
-            raise told_to(asker, error, model) from None
+            raise told_to(asker, error, request.model) from None

@@ -1,4 +1,5 @@
-"""Notices an engine that has work to do and says nothing for too long.
+"""Notices an engine that has work to do and says nothing for too long, and one that has none and
+keeps talking.
 
 Not: acting on it (`umad.daemon.keeper`). Owner: the daemon's event loop.
 """
@@ -8,7 +9,12 @@ from collections.abc import Callable
 
 from umad.clock import Clock
 from umad.daemon.engine import Engine
-from umad.daemon.engine_state import EngineState
+from umad.daemon.engine_state import SERVING
+from umad.errors import ProtocolViolation
+
+# Most messages of an engine that has no work: the news of steps that were under way, and a few at
+# load.
+MOST_IDLE_WORDS = 10_000
 
 
 class Watchdog:
@@ -25,6 +31,22 @@ class Watchdog:
         self._stall_s = stall_s
         self._hangs = hangs
         self._timer: asyncio.TimerHandle | None = None
+        # Messages in a row while there was no work.
+        self._n_idle = 0
+
+    def heard(self, now_ns: int) -> None:
+        """Note that the engine has said something. Raises `ProtocolViolation` for an engine that
+        keeps talking while nobody waits.
+        """
+        engine = self._engine
+        engine.last_news_ns = now_ns
+        self._n_idle = self._n_idle + 1 if engine.is_idle else 0
+        if self._n_idle > MOST_IDLE_WORDS:
+            raise ProtocolViolation("an engine without work keeps sending messages")
+
+    def listens_anew(self) -> None:
+        """Note that another process speaks from now on."""
+        self._n_idle = 0
 
     def watch(self) -> None:
         """Start to measure silence, because work was given to the engine."""
@@ -44,7 +66,7 @@ class Watchdog:
     def _look(self) -> None:
         engine = self._engine
         self._timer = None
-        if engine.state is not EngineState.READY or not engine.owes_news:
+        if engine.state not in SERVING or not engine.owes_news:
             return
         silent_s = (self._clock.now_ns() - engine.last_news_ns) / 1e9
         if silent_s < self._stall_s:

@@ -31,6 +31,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     estimates     asks for the memory of a model; quantizer: writes a smaller copy of its file.
                   Both are importable without a backend
     residency     how much of a file is in memory
+    company       what a load knows of the engines beside it
     vocab         Vocabulary: text to ids and back
     mail/         messages in and out
     chats/        messages to a prompt, by the model's template

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Protocol
 
 from umad.engine.board.watch import BoardWatch
+from umad.engine.company import Company
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.embedding.work import Embedded, Wanted
 from umad.engine.execution import StepRunner
@@ -173,7 +174,14 @@ class Backend(Protocol):
     """Opens models."""
 
     def open(
-        self, options: EngineOptions, *, now_ns: Callable[[], int], costs_folder: Path | None
+        self,
+        options: EngineOptions,
+        *,
+        now_ns: Callable[[], int],
+        costs_folder: Path | None,
+        company: Company | None = None,
     ) -> OpenModel:
-        """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
+        """Open `options.path`. company: the engines beside this one. Raises `ModelLoadFailed` or
+        `ModelTooLarge`, each in one line.
+        """
         ...

@@ -20,6 +20,7 @@ from umad.engine.board.seat import BoardSeat
 from umad.engine.board.watch import BoardWatch
 from umad.engine.chats.chat_template import ChatTemplate
 from umad.engine.chats.template_process import TemplateProcess
+from umad.engine.company import Company
 from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.constraints.guidance import Guidance
 from umad.engine.embedding.intake import EmbedIntake
@@ -39,7 +40,7 @@ from umad.engine.steps.cutter import Cutter
 from umad.engine.steps.loop import StepLoop
 from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
-from umad.protocol.link import EngineReady
+from umad.protocol.link import EngineReady, LoadProgress
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
 from umad.scheduler.embeds.queue import is_short
 from umad.scheduler.memory.parked_store import ParkShape
@@ -54,15 +55,20 @@ SWITCH_INTERVAL_S = 0.0005
 def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None:
     """Load the model, then run the step loop until it is told to stop."""
     clock = MonotonicClock()
+    emitter = Emitter(link)
+    seat = _seat(options)
     model = backend_named(options.engine.backend).open(
         options,
         now_ns=clock.now_ns,
         costs_folder=cache_folder(os.environ, sys.platform) / "costs",
+        company=Company(
+            seat,
+            now_ns=clock.now_ns,
+            tell=lambda share: emitter.put(LoadProgress(share=share)),
+        ),
     )
-    emitter = Emitter(link)
     inbox = StepMail()
     cutter = Cutter(abort=model.abort.set, clear=model.abort.clear)
-    seat = _seat(options)
     vocab = Vocabulary(model.tokens)
     # The template runs in a process of its own, which starts while grammars are prepared.
     template = ChatTemplate(

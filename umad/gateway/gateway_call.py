@@ -36,6 +36,7 @@ from umad.gateway.metering import (
     text_estimate,
     tokenized_share,
 )
+from umad.gateway.model_facts import has_told
 from umad.gateway.presets import model_of
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
@@ -264,13 +265,23 @@ class GatewayCall:
         return rows[found.name]
 
     async def model(self, asked: str | None) -> str:
-        """The name of the loaded model that is meant; of the first one if none was named. Raises
+        """The name of the model that is meant, once its facts are known; of the first loaded one if
+        none was named. A model that a request would load is loaded, and waited for. Raises
         `UnknownModel`.
         """
         local = await self.local(asked)
-        if local and await self.shared.models.facts(local):
+        if local and has_told(await self.shared.models.facts(local)):
             return local
-        return str((await self.row(asked))["name"])
+        try:
+            row = await self.row(asked)
+        except UnknownModel:
+            if not local:
+                raise
+            row = {}
+        if not has_told(row):
+            row = await self.service.load(str(row.get("name") or local), as_request=True)
+            self.shared.models.forget()
+        return str(row["name"])
 
     async def tokenize(
         self, text: str, *, model: str | None = None, special: bool = True
@@ -316,8 +327,14 @@ class GatewayCall:
         fenced = request.chat.fenced_calls and self.shared.settings.fenced_calls
         request = replace(request, chat=replace(request.chat, markup=True, fenced_calls=fenced))
         generation = await self.open(request)
-        facts = await self.shared.models.facts(generation.accepted.model)
-        return ChatReply(generation, facts, request.n, request.chat)
+
+        async def facts() -> Mapping[str, Any]:
+            return await self.shared.models.facts(generation.accepted.model)
+
+        reply = ChatReply(generation, request.n, request.chat, facts=facts)
+        if has_told(told := await facts()):
+            reply.know(told)
+        return reply
 
     def _count(self, done: Done) -> None:
         """A completion ended: tokens for metrics."""

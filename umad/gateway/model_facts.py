@@ -1,7 +1,8 @@
 """Caches the daemon's facts about its models, and asks again only when they may have changed.
 
 A model's template and families of formats belong to its file. A name means another file only after
-it is loaded again. Owner: one event loop.
+it is loaded again. A model that is loaded for the first time has told nothing yet, which is not
+remembered. Owner: one event loop.
 """
 
 import asyncio
@@ -19,6 +20,15 @@ def context_tokens(facts: Mapping[str, Any]) -> int:
     return int(facts.get("ctx") or 0)
 
 
+# States of a model that may not have told its facts yet.
+_COMING = frozenset({"waiting", "starting", "failed"})
+
+
+def has_told(row: Mapping[str, Any]) -> bool:
+    """Whether a model has told its facts, at its first load or at an earlier one."""
+    return bool(row) and (row.get("state") not in _COMING or "architecture" in row)
+
+
 class ModelFactsCache:
     """A short memory of `Service.models`."""
 
@@ -28,9 +38,12 @@ class ModelFactsCache:
         self._asked_s = float("-inf")
 
     async def facts(self, name: str) -> Mapping[str, Any]:
-        """Facts of the model with this name; empty if it has just gone."""
+        """Facts of the model with this name; empty if it has just gone. Of one that is being loaded
+        for the first time they are few (`has_told`).
+        """
         now_s = asyncio.get_running_loop().time()
-        if name not in self._facts or now_s - self._asked_s > FRESH_S:
+        is_old = now_s - self._asked_s > FRESH_S
+        if is_old or not has_told(self._facts.get(name, {})):
             rows = await self._service.models()
             self._facts = {str(row["name"]): row for row in rows}
             self._asked_s = now_s

@@ -9,13 +9,14 @@ shape.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from umad.conversation import ChatOptions, ToolCall
 from umad.gateway.answer_parts import (
     AnswerPart,
+    AnswerReader,
     CallArguments,
     CallBegan,
     CallEnded,
@@ -54,13 +55,25 @@ class ChatReply:
     """A running chat. Iterate it once, or `collect` it."""
 
     def __init__(
-        self, generation: GatewayGeneration, facts: Mapping[str, Any], n: int, options: ChatOptions
+        self,
+        generation: GatewayGeneration,
+        n: int,
+        options: ChatOptions,
+        *,
+        facts: Callable[[], Awaitable[Mapping[str, Any]]],
     ) -> None:
+        """facts: asks for the model's facts, which are not known before it is loaded."""
         self._generation = generation
-        self._readers = [reader_of(facts, options) for _ in range(n)]
+        self._options = options
+        self._facts = facts
+        self._readers: list[AnswerReader] = []
         self.n = n
         # By completion: whether it ended with a call, for the reason it finished.
         self.has_calls = [False] * n
+
+    def know(self, facts: Mapping[str, Any]) -> None:
+        """Take the answer apart as the model with these facts writes."""
+        self._readers = [reader_of(facts, self._options) for _ in range(self.n)]
 
     @property
     def accepted(self) -> Accepted:
@@ -70,6 +83,8 @@ class ChatReply:
     async def __aiter__(self) -> AsyncIterator[Progress | Said | Done]:
         """Its events, until every completion is `Done`. Raises what ends it early."""
         async for event in self._generation:
+            if not self._readers and not isinstance(event, Progress):
+                self.know(await self._facts())  # its model was loaded meanwhile
             if isinstance(event, Tokens):
                 parts = self._read(event)
                 yield Said(index=event.index, parts=parts, ids=event.ids, logprobs=event.logprobs)
@@ -94,7 +109,7 @@ class ChatReply:
         """
 
         def piece(event: Tokens) -> bytes | None:
-            if event.logprobs is not None:
+            if event.logprobs is not None or not self._readers:
                 return None
             return piece_of(event.index, self._read(event))
 

@@ -13,8 +13,9 @@ from umad.embedding import Embeddings, EmbedRequest, Input, Ranked, Ranking, Rer
 from umad.protocol.fields import read_token_ids, wrong
 
 VECTOR_TYPE = np.dtype("<f4")
-_EMBED_FIELDS = ("model", "dimensions", "normalize", "truncate", "lane", "app", "deadline_ms")
-_RERANK_FIELDS = ("model", "top_n", "truncate", "lane", "app", "deadline_ms")
+_WORK_FIELDS = ("model", "truncate", "lane", "app", "deadline_ms", "keep_alive_s")
+_EMBED_FIELDS = ("dimensions", "normalize", *_WORK_FIELDS)
+_RERANK_FIELDS = ("top_n", *_WORK_FIELDS)
 _DEFAULT_EMBED = EmbedRequest(inputs=())
 _DEFAULT_RERANK = RerankRequest(query="", documents=())
 

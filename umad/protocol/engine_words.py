@@ -18,6 +18,7 @@ from umad.protocol.link import (
     EngineReply,
     Fatal,
     FromEngine,
+    LoadProgress,
     Prefilled,
     Rejected,
     Scored,
@@ -52,6 +53,10 @@ def check_words(message: Any) -> FromEngine:
 def _is_time_ms(value: Any) -> bool:
     """Whether the value is a length of time in milliseconds."""
     return type(value) in (float, int) and 0 <= value < MOST_MS
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (float, int) and 0 <= value <= 1
 
 
 def _checked(value: Any, checks: Mapping[str, Check]) -> None:
@@ -233,4 +238,5 @@ _CHECKS: dict[type, Mapping[str, Check]] = {
         "carried": _is_flag,
     },
     EngineReply: {"call": _is_count, "error": _is_error},
+    LoadProgress: {"share": _is_share},
 }

@@ -23,6 +23,7 @@ from umad.service import (
     Done,
     Event,
     Failed,
+    Loading,
     Logits,
     Progress,
     PromptLogprobs,
@@ -187,6 +188,17 @@ def encode_event(id: RequestId, event: Event) -> bytes:
                     "total_tokens": event.total_tokens,
                 }
             )
+        case Loading():
+            return _packed(
+                {
+                    "type": "loading",
+                    "id": id,
+                    "model": event.model,
+                    "state": event.state,
+                    "share": event.share,
+                    "why": event.why,
+                }
+            )
         case PromptLogprobs():
             return encode_prompt_logprobs(
                 id,
@@ -273,6 +285,16 @@ def _progress(body: Mapping[str, Any]) -> Progress:
     )
 
 
+def _loading(body: Mapping[str, Any]) -> Loading:
+    share = body.get("share")
+    return Loading(
+        model=str(body["model"]),
+        state=str(body["state"]),
+        share=None if share is None else float(share),
+        why=str(body.get("why", "")),
+    )
+
+
 def _prompt_logprobs(body: Mapping[str, Any]) -> PromptLogprobs:
     return PromptLogprobs(
         index=body["index"],
@@ -332,6 +354,7 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "logits": _logits,
     "prompt_logprobs": _prompt_logprobs,
     "accepted": _accepted,
+    "loading": _loading,
     "progress": _progress,
     "done": _done,
     "error": _failed,

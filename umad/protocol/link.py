@@ -153,6 +153,13 @@ class EngineReady:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProgress:
+    """So much of the model's file has been read, before it is ready."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fatal:
     """The engine cannot continue and exits."""
 
@@ -287,7 +294,7 @@ class EngineReply:
     error: tuple[str, str, str | None] | None = None
 
 
-FromEngine = EngineReady | Fatal | StepReport | EngineReply
+FromEngine = EngineReady | LoadProgress | Fatal | StepReport | EngineReply
 
 _KINDS: tuple[type, ...] = (
     Submit,
@@ -304,6 +311,7 @@ _KINDS: tuple[type, ...] = (
     Fatal,
     StepReport,
     EngineReply,
+    LoadProgress,
 )
 _NESTED: tuple[type, ...] = (SamplingParams, Emitted, Ended, Rejected, Prefilled, Scored, StepStats)
 _FIELDS: dict[type, tuple[str, ...]] = {

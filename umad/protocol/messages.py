@@ -25,6 +25,7 @@ from umad.protocol.events import (
 from umad.protocol.parsing import parse_hello, parse_request
 from umad.protocol.requests import (
     AT_ONCE,
+    LOADING,
     AttachLogits,
     Cancel,
     CancelJob,
@@ -59,6 +60,7 @@ from umad.protocol.requests import (
 
 __all__ = [
     "AT_ONCE",
+    "LOADING",
     "AttachLogits",
     "Cancel",
     "CancelJob",

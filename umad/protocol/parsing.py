@@ -48,6 +48,7 @@ _PLACE: Mapping[str, FieldReader] = {
     "session": fields.read_name,
     "deadline_ms": fields.read_integer,
     "logits": fields.read_text,
+    "keep_alive_s": fields.read_number,
 }
 
 
@@ -143,6 +144,7 @@ _WORK: Mapping[str, FieldReader] = {
     "lane": fields.read_name,
     "app": fields.read_name,
     "deadline_ms": fields.read_integer,
+    "keep_alive_s": fields.read_number,
 }
 KINDS: Mapping[str, RequestKind] = {
     "generate": RequestKind(
@@ -210,7 +212,12 @@ KINDS: Mapping[str, RequestKind] = {
         build=requests.Priority,
     ),
     "load": RequestKind(
-        readers={**_MODEL, "background": fields.read_flag},
+        readers={
+            "as_request": fields.read_flag,
+            "background": fields.read_flag,
+            "keep_alive_s": fields.read_number,
+            **_MODEL,
+        },
         required=("model",),
         build=requests.Load,
     ),

@@ -31,6 +31,10 @@ from umad.protocol.job_requests import SavePreset as SavePreset
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
 
+# The capability of a client that wants to be told how a model is loaded that its request waits for.
+LOADING = "loading"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """The first message on every connection."""
@@ -38,7 +42,7 @@ class Hello:
     protocol: int = PROTOCOL_VERSION
     # A name for logs.
     client: str = ""
-    # None are defined yet.
+    # `LOADING` is the only one that the daemon knows; others mean nothing to it.
     capabilities: tuple[str, ...] = ()
 
 
@@ -123,6 +127,10 @@ class Load(Asking):
     model: str
     # The result comes at once, and is the job of the load (`umad.jobs`).
     background: bool | None = None
+    # Only a model that a request for tokens would load, by a name that it would be loaded by.
+    as_request: bool | None = None
+    # How long it stays after its last use; negative for ever. Only an admin's counts.
+    keep_alive_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +266,16 @@ _CHAT_FIELDS = (
     "context",
 )
 _DEFAULT_CHAT = ChatOptions()
-_PLACE_FIELDS = ("model", "n", "lane", "app", "session", "deadline_ms", "logits")
+_PLACE_FIELDS = (
+    "model",
+    "n",
+    "lane",
+    "app",
+    "session",
+    "deadline_ms",
+    "logits",
+    "keep_alive_s",
+)
 _DEFAULT_SAMPLING = SamplingParams()
 _DEFAULT_REQUEST = GenerateRequest()
 

@@ -10,6 +10,7 @@ A prompt is a list of words, one token each. These make it misbehave when token 
     hang@N       do nothing any more                        fatal@N       say `Fatal` and exit
     stop@N       end there with reason "stop"               reject        refuse the prompt
     silent_end@N send token N, die before saying that it was the last
+    gate@N       wait with token N until the file `FakeModel.gate` is there
 """
 
 import json
@@ -74,6 +75,8 @@ class FakeModel:
     max_seqs: int = 64
     # A path that must exist before the engine is ready.
     wait_for: str | None = None
+    # A path that a request waits for where its prompt says so.
+    gate: str | None = None
     # (code, message) of a `Fatal` that is sent instead of `EngineReady`.
     fatal: tuple[str, str] | None = None
     # End with this status instead of being ready; -9 kills the process with SIGKILL.
@@ -208,6 +211,8 @@ class FakeEngine:
                 prefilled.append(Prefilled(rid=rid, done_tokens=total, total_tokens=total))
                 continue
             order = stream.orders.get(stream.made)
+            if order == "gate" and not Path(self._model.gate or "").exists():
+                continue
             if order in ("crash", "hang", "fatal"):
                 self._misbehave(order)
             torn |= order == "tear"

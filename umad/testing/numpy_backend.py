@@ -17,6 +17,7 @@ from pathlib import Path
 from umad.chat.formats import format_of
 from umad.engine.backend import Capabilities
 from umad.engine.board.watch import BoardWatch
+from umad.engine.company import Company
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
@@ -211,7 +212,12 @@ class NumpyBackend:
     """Opens toys."""
 
     def open(
-        self, options: EngineOptions, *, now_ns: Callable[[], int], costs_folder: Path | None
+        self,
+        options: EngineOptions,
+        *,
+        now_ns: Callable[[], int],
+        costs_folder: Path | None,
+        company: Company | None = None,
     ) -> OpenToy:
         """Open `options.path`. Raises `ModelLoadFailed`."""
         return OpenToy(options, ToyModel.read(Path(options.path)))

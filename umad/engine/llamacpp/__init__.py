@@ -10,6 +10,7 @@ Opening a file, in this order:
     memory_check     holds that against the machine's memory
     pool_size        how many cells a pool has where nobody says
     stream_count     how many streams memory has room for; window_cache: what each keeps of a window
+    read_through     a model's file into memory, giving way to other engines
     loading          weights and context opened, warm-up, first measurements
     opened_model     the facts of a model whose weights are mapped
     warm_up          the first decodes, and what they teach

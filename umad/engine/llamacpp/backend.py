@@ -11,6 +11,7 @@ from pathlib import Path
 from umad.config import EngineSettings
 from umad.engine.backend import Capabilities
 from umad.engine.board.watch import BoardWatch
+from umad.engine.company import Company
 from umad.engine.execution import NoStreams, StepRunner
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama, repack_check
@@ -188,7 +189,12 @@ class LlamaBackend:
     """Opens GGUF files with llama.cpp. The first file also initialises ggml's backends."""
 
     def open(
-        self, options: EngineOptions, *, now_ns: Callable[[], int], costs_folder: Path | None
+        self,
+        options: EngineOptions,
+        *,
+        now_ns: Callable[[], int],
+        costs_folder: Path | None,
+        company: Company | None = None,
     ) -> LlamaModel:
         """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
         llama.start()
@@ -196,7 +202,7 @@ class LlamaBackend:
             memory = repack_check.repack_memory(os.environ)
             options = replace(options, engine=repack_check.settled(options.engine, memory))
         devices = llama.devices()
-        loaded = load(options, devices, now_ns, costs_folder=costs_folder)
+        loaded = load(options, devices, now_ns, costs_folder=costs_folder, company=company)
         return LlamaModel(loaded, options.engine, devices)
 
 

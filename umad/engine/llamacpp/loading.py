@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umad.config import EngineSettings
+from umad.engine.company import Company
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
@@ -23,8 +24,9 @@ from umad.engine.llamacpp.llama import Context, LlamaError, Model
 from umad.engine.llamacpp.opened_model import OpenedModel, window_of
 from umad.engine.llamacpp.parked_cells import can_park
 from umad.engine.llamacpp.placement import Placement
+from umad.engine.llamacpp.read_through import read_through
 from umad.engine.llamacpp.state_trial import StateLayout, try_states
-from umad.engine.llamacpp.warm_up import Observation, WarmUp
+from umad.engine.llamacpp.warm_up import Observation, WarmUp, costs
 from umad.engine.process import locked_bytes
 from umad.engine.sessions.folder import SessionFolder
 from umad.engine.sessions.identity import open_sessions
@@ -85,12 +87,16 @@ def load(
     now_ns: Callable[[], int],
     *,
     costs_folder: Path | None = None,
+    company: Company | None = None,
 ) -> LoadedModel:
     """Open `options.path`. costs_folder: where the costs of steps are remembered; None for nowhere.
-    Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line.
+    company: the engines beside this one. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one
+    line.
     """
     began_ns = now_ns()
     fitting = fit(options, devices)
+    if company is not None and fitting.reads_all and options.engine.mmap:
+        read_through(parts(fitting.path, fitting.header), company)
     model, context = _open(options.engine, fitting)
     if options.engine.mlock:
         _say_what_is_locked(model, devices)
@@ -111,7 +117,8 @@ def load(
         n_cells = context.n_cells - fitting.n_spare
         context.close()
         return _encoder(opened, n_cells)
-    return _generator(opened, context, fitting, costs_folder, now_ns)
+    is_beside = company is not None and company.is_busy
+    return _generator(opened, context, fitting, costs_folder, now_ns, is_beside=is_beside)
 
 
 def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
@@ -156,6 +163,8 @@ def _generator(
     fitting: Fitting,
     costs_folder: Path | None,
     now_ns: Callable[[], int],
+    *,
+    is_beside: bool = False,
 ) -> LoadedModel:
     """Load a model that generates: warm it up, measure its first steps, try what it can do."""
     options, model = opened.options, opened.model
@@ -174,7 +183,8 @@ def _generator(
     may_share = not owns_windows and not fitting.memory.owns_cells
     can_share = states is not None or (may_share and warm.can_share_prefix())
     file = None if costs_folder is None else CostFile(costs_folder, _about(opened, owns_windows))
-    cost, observed = _costs(warm, file, tiles=fitting.n_spare > 0 and can_share)
+    tiles = fitting.n_spare > 0 and can_share
+    cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside)
     parking = _parking(opened, context, fitting, states) if can_share else None
     if fitting.parking is not None and parking is None:
         log.info("sequences of this model cannot be parked model=%s", options.name)
@@ -342,23 +352,6 @@ def _say_what_is_loaded(facts: ModelFacts, observed: tuple[Observation, ...]) ->
         facts.name,
         " ".join(f"{rows}+{tokens}={ms:.1f}ms" for rows, tokens, ms in observed),
     )
-
-
-def _costs(
-    warm: WarmUp, file: CostFile | None, *, tiles: bool
-) -> tuple[CostModel, tuple[Observation, ...]]:
-    """The remembered costs; measured costs where nothing is remembered or it is wrong by now."""
-    remembered = None if file is None else file.read()
-    known = None
-    if remembered is not None:
-        known = CostModel(tiles=tiles)
-        known.restore(remembered)
-    observed = warm.measure(known)
-    if known is not None and len(observed) > 1:
-        log.info("costs remembered are not those of now; measured anew")
-    cost = known if known is not None and len(observed) == 1 else CostModel(tiles=tiles)
-    cost.learn_all(observed)
-    return cost, observed
 
 
 def _about(opened: OpenedModel, owns_windows: bool) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.window_cache import WindowCache
 from umad.errors import ModelTooLarge
+from umad.estimate import MEMORY_SHARE
 from umad.units import BYTES_PER_MB
 
-# Model and KV may take this share. The process, its compute buffers and the machine need the rest.
-MEMORY_SHARE = 0.95
 # This share of the machine's memory is for parked sequences, unless a size is asked for.
 _PARK_SHARE = 0.1
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.

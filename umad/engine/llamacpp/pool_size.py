@@ -16,8 +16,8 @@ refused (`fitting`). Pure.
 
 from collections.abc import Callable
 
-from umad.engine.llamacpp.memory_check import MEMORY_SHARE
 from umad.engine.llamacpp.stream_count import FEW_STREAMS
+from umad.estimate import MEMORY_SHARE
 
 # Agents send 20,000 to 60,000 tokens.
 GOOD_CELLS = 2**16

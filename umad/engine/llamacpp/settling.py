@@ -12,11 +12,11 @@ from umad.engine.llamacpp.context_memory import ContextMemory, FileMemory
 from umad.engine.llamacpp.context_options import ContextOptions, padded
 from umad.engine.llamacpp.kv_types import GgmlType
 from umad.engine.llamacpp.llama import MAX_SEQS
-from umad.engine.llamacpp.memory_check import MEMORY_SHARE, mb
+from umad.engine.llamacpp.memory_check import mb
 from umad.engine.llamacpp.pool_size import GOOD_CELLS, ContextBytes, pool_cells
 from umad.engine.llamacpp.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
 from umad.engine.process import decode_threads
-from umad.estimate import fitting_words
+from umad.estimate import MEMORY_SHARE, fitting_words
 from umad.models.gguf import GgufHeader
 from umad.models.positions import long_factors_from, trained_tokens
 from umad.models.rope import Rope

@@ -4,15 +4,19 @@ The decodes have no other effect: they run on an empty pool and leave it empty. 
 thread.
 """
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
 
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.llama import Batch, Context, Model
+from umad.engine.steps.cost_file import CostFile
 from umad.errors import ModelLoadFailed
 from umad.scheduler.costs.step_cost import CostModel
 from umad.units import NS_PER_MS
+
+log = logging.getLogger("umad.engine")
 
 # (decode rows, prefill tokens) tried at load, cheap ones first, until the time is up. The cost
 # model guesses the shapes that were not tried from their neighbours, and goes on learning.
@@ -24,6 +28,10 @@ _PROBE_MS = 1_500.0
 _AGREES = 2.0
 
 Observation = tuple[int, int, float]
+
+
+def _agrees(ms: float, known_ms: float) -> bool:
+    return 1 / _AGREES < ms / known_ms < _AGREES
 
 
 class WarmUp:
@@ -53,9 +61,11 @@ class WarmUp:
         self._context.set_warmup(False)
         return warmup_ms
 
-    def measure(self, known: CostModel | None) -> tuple[Observation, ...]:
+    def measure(
+        self, known: CostModel | None, *, believes: bool = False
+    ) -> tuple[Observation, ...]:
         """Measure what steps cost. known: costs that were remembered for this machine. If the first
-        shape agrees with them, the others are not tried.
+        shape agrees with them, the others are not tried. believes: nor if it does not.
         """
         observed: list[Observation] = []
         left_ms = _PROBE_MS
@@ -65,7 +75,7 @@ class WarmUp:
             first_ms = self._run(n_rows, n_tokens)  # builds the graph of this shape as well
             ms = min(self._run(n_rows, n_tokens) for _ in range(2))
             observed.append((n_rows, n_tokens, ms))
-            if known is not None and 1 / _AGREES < ms / known.step_ms(n_rows, n_tokens) < _AGREES:
+            if known is not None and (believes or _agrees(ms, known.step_ms(n_rows, n_tokens))):
                 break
             left_ms -= first_ms + 2 * ms
             if left_ms < 8 * ms:  # the next shape may cost so many times as much
@@ -108,3 +118,25 @@ class WarmUp:
             raise ModelLoadFailed(
                 f"the first decode failed with {code}: {self._context.last_words()}"
             )
+
+
+def costs(
+    warm: WarmUp, file: CostFile | None, *, tiles: bool, is_beside: bool
+) -> tuple[CostModel, tuple[Observation, ...]]:
+    """The remembered costs; measured costs where nothing is remembered or it is wrong by now.
+    is_beside: another engine is at work, so what is measured now is not what is remembered, and no
+    more is measured than has to be.
+    """
+    remembered = None if file is None else file.read()
+    known = None
+    if remembered is not None:
+        known = CostModel(tiles=tiles)
+        known.restore(remembered)
+    observed = warm.measure(known, believes=is_beside)
+    if known is not None and is_beside:
+        return known, observed
+    if known is not None and len(observed) > 1:
+        log.info("costs remembered are not those of now; measured anew")
+    cost = known if known is not None and len(observed) == 1 else CostModel(tiles=tiles)
+    cost.learn_all(observed)
+    return cost, observed

@@ -189,7 +189,7 @@ async def _diag(call: GatewayCall) -> ASGIApp:
 
 
 # States in which a request is answered, though it may wait for a load.
-_ANSWERING = frozenset({"ready", "suspending", "suspended"})
+_ANSWERING = frozenset({"ready", "yielding", "suspending", "suspended", "reopening"})
 _DIAG_FACTS = ("name", "state", "architecture", "backend", "ctx", "seqs", "restarts", "kv_type")
 
 

@@ -24,7 +24,15 @@ from umad.gateway.gateway_call import GatewayCall, answer
 LOOK_S = 1.0
 # Each open stream asks for itself.
 MOST_STREAMS = 32
-_STATUS = {"starting": "loading", "ready": "loaded", "dead": "loading", "draining": "unloaded"}
+_STATUS = {
+    "waiting": "loading",
+    "starting": "loading",
+    "reopening": "loading",
+    "dead": "loading",
+    "ready": "loaded",
+    "yielding": "loaded",
+    "draining": "unloaded",
+}
 # llama-server's names of facts, and umad's.
 _META = {
     "n_vocab": "n_vocab",

@@ -15,6 +15,7 @@ from umad.model_names import quantization_of
 LATEST = ":latest"
 # Ollama unloads idle models; umad keeps a model until it is told to unload it.
 NEVER = "9999-12-31T23:59:59Z"
+_RUNNING = ("ready", "yielding")
 Facts = Mapping[str, Any]
 # The keys of a GGUF file that Ollama tells, behind the architecture, and umad's facts.
 _INFO = (
@@ -55,7 +56,7 @@ def running_row(model: Facts) -> dict[str, Any]:
 
 def running(models: Sequence[Facts]) -> list[dict[str, Any]]:
     """Rows of the models that are in memory."""
-    return [running_row(model) for model in models if model.get("state") == "ready"]
+    return [running_row(model) for model in models if model.get("state") in _RUNNING]
 
 
 def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """Serves Ollama's endpoints. Names may carry tags (`umad.model_names`), and answers repeat the name
 that was asked, as Ollama's do.
 
-umad decides how long a model stays loaded. So `keep_alive` is read and has no effect, with one
-exception: an empty request with `keep_alive: 0` unloads a model that nobody uses. Fetching, making,
-copying and deleting models are in `keeping`.
+`keep_alive` is how long the model stays after its last use; a negative one pins it. Only an admin's
+counts, because a model is everybody's. An empty request with `keep_alive: 0` unloads a model that
+nobody uses, and one that is used leaves when that has ended. Fetching, making, copying and deleting
+models are in `keeping`.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -61,7 +64,7 @@ async def _chat(call: GatewayCall) -> ASGIApp:
     lines = ChatLines(model=body.model, created_at=_now())
     if not body.messages:
         return answer(dict(lines.end(await _keep(call, body))))
-    reply = await call.chat(chat_request(body))
+    reply = await call.chat(replace(chat_request(body), keep_alive_s=_kept_s(body)))
     return await _answered(call, body, ChatAnswer(call, reply, lines).lines())
 
 
@@ -72,9 +75,9 @@ async def _generate(call: GatewayCall) -> ASGIApp:
         return answer(dict(lines.end(await _keep(call, body))))
     if body.suffix or body.raw:
         request = await _insert(call, body) if body.suffix else generate_request(body)
-        generation = await call.open(request)
+        generation = await call.open(replace(request, keep_alive_s=_kept_s(body)))
         return await _answered(call, body, RawAnswer(call, generation, lines).lines())
-    request = generate_request(body)
+    request = replace(generate_request(body), keep_alive_s=_kept_s(body))
     reply = await call.chat(request)
     told = ChatAnswer(call, reply, lines, context_of=request)
     return await _answered(call, body, told.lines())
@@ -120,7 +123,8 @@ async def _pieces(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, No
 async def _keep(call: GatewayCall, body: Kept) -> Literal["load", "unload"]:
     """Serve an empty request: load the model, or unload it once nobody uses it."""
     if body.keep_alive != 0:
-        await call.service.load(await call.local(body.model) or "")
+        local = await call.local(body.model) or ""
+        await call.service.load(local, keep_alive_s=_kept_s(body))
         call.shared.models.forget()
         return "load"
     row = await call.row(body.model)
@@ -128,7 +132,14 @@ async def _keep(call: GatewayCall, body: Kept) -> Literal["load", "unload"]:
     if not row.get("live"):
         await call.service.unload(str(row["name"]))
         call.shared.models.forget()
+    else:
+        await call.service.load(str(row["name"]), as_request=True, keep_alive_s=0)
     return "unload"
+
+
+def _kept_s(body: Kept) -> float | None:
+    """How long the model stays, as the daemon is told it."""
+    return -1.0 if body.keep_alive == math.inf else body.keep_alive
 
 
 def _now() -> str:
@@ -150,6 +161,7 @@ async def _embed(call: GatewayCall) -> ASGIApp:
             model=body.model,
             dimensions=body.dimensions,
             truncate=body.truncate,
+            keep_alive_s=_kept_s(body),
         )
     )
     took_s = asyncio.get_running_loop().time() - began_s
@@ -169,7 +181,13 @@ async def _embeddings(call: GatewayCall) -> ASGIApp:
     if not body.prompt:
         await _keep(call, body)
         return answer({"embedding": []})
-    request = EmbedRequest(inputs=(body.prompt,), model=body.model, normalize=False, truncate=True)
+    request = EmbedRequest(
+        inputs=(body.prompt,),
+        model=body.model,
+        normalize=False,
+        truncate=True,
+        keep_alive_s=_kept_s(body),
+    )
     found = await call.embed(request)
     return answer({"embedding": found.vectors[0].tolist()})
 

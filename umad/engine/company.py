@@ -1,0 +1,41 @@
+"""Tells a load about the engines beside it, and the daemon how far the load is.
+
+A load takes the disk, the memory's bandwidth and the cores for a while. Where another engine has
+interactive work meanwhile, it takes less of them. Not: what it does about it
+(`umad.engine.llamacpp.read_through`). Any thread, one at a time.
+"""
+
+from collections.abc import Callable
+
+from umad.engine.board.seat import BoardSeat
+from umad.units import NS_PER_S
+
+# More often nobody looks.
+_TOLD_NS = NS_PER_S // 4
+
+
+class Company:
+    """The company of one load.
+
+    tell: called with the share of the file that has been read, a few times a second at most.
+    """
+
+    def __init__(
+        self, seat: BoardSeat, *, now_ns: Callable[[], int], tell: Callable[[float], None]
+    ) -> None:
+        self._seat = seat
+        self._now_ns = now_ns
+        self._tell = tell
+        self._told_ns: int | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another engine has interactive work now."""
+        return self._seat.others(self._now_ns()).interactive
+
+    def has_read(self, share: float) -> None:
+        """So much of the file has been read, from 0 to 1."""
+        now_ns = self._now_ns()
+        if self._told_ns is None or now_ns - self._told_ns >= _TOLD_NS:
+            self._told_ns = now_ns
+            self._tell(min(1.0, share))
