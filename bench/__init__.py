@@ -19,6 +19,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench kept        what running streams pay for conversations that only wait
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
+    python -m bench several     three models, two loaded at once: is anything lost, left or felt
     python -m bench sampling    time to draw a token, beside llama.cpp's own chain
     python -m bench determinism which ways of feeding tokens give the same bits
     python -m bench plan        how long planning a step takes

@@ -7,7 +7,17 @@ from click.testing import CliRunner
 
 from umad.cli.app import umad
 from umad.config import Settings
-from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS, SCALARS, Option
+from umad.configuration.options import (
+    ALIASES,
+    APPS,
+    KEEP,
+    LISTS,
+    MODEL,
+    OPTIONS,
+    QOS,
+    SCALARS,
+    Option,
+)
 from umad.configuration.sample import default_text, sample_text
 from umad.configuration.sources import load
 
@@ -82,6 +92,10 @@ def test_an_example_is_one_the_option_accepts(option: Option, tmp_path: Path) ->
         ("mlock", "true"),
         ("http", "off"),
         ("kv_type", "q8"),
+        ("keep_alive", "30m"),
+        ("keep_alive", "90"),
+        ("keep_alive", "-1"),
+        ("max_models", "auto"),
     ],
 )
 def test_a_value_is_written_as_the_text_it_is_read_from(name: str, text: str) -> None:
@@ -91,4 +105,4 @@ def test_a_value_is_written_as_the_text_it_is_read_from(name: str, text: str) ->
 
 
 def test_the_structured_options_are_the_only_ones_with_a_form_of_their_own() -> None:
-    assert set(OPTIONS) == {*SCALARS, *LISTS, MODEL, QOS, APPS, ALIASES}
+    assert set(OPTIONS) == {*SCALARS, *LISTS, MODEL, KEEP, QOS, APPS, ALIASES}

@@ -82,6 +82,7 @@ def test_every_option_with_every_value_is_shown_as_it_is_read(
         pytest.param("apps", "{zed: background, a: {latency_cap: 1.1}}", id="the order decides"),
         pytest.param("apps", "{'*': background, '/opt/a: b/*': interactive}", id="patterns"),
         pytest.param("apps", "{'123': background, 'null': background}", id="names like numbers"),
+        pytest.param("keep_alive", "{'qwen*': 1h, nano: -1, '*': 0}", id="times of models"),
         pytest.param("aliases", "{'z-*': nano, 'a-*': other, '# x': 'y: z'}", id="aliases"),
     ],
 )
@@ -93,6 +94,7 @@ def test_lanes_apps_and_aliases_too(name: str, text: str, tmp_path: Path) -> Non
     assert shown == settings
     assert list(shown.qos) == list(settings.qos)
     assert shown.apps == settings.apps
+    assert shown.keep_alive == settings.keep_alive
     assert shown.http.aliases == settings.http.aliases
 
 

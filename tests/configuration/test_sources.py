@@ -1,5 +1,6 @@
 """Settings: which source wins, what is refused, and what the refusal says."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -374,3 +375,55 @@ def test_the_default_file_is_read_when_it_is_there(tmp_path: Path) -> None:
 
     assert loaded.settings.latency_cap == 2
     assert loaded.path == path
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("keep_alive: 90", (("*", 90.0),)),
+        ("keep_alive: 1.5h", (("*", 5400.0),)),
+        ("keep_alive: -1", (("*", math.inf),)),
+        ("keep_alive: -5m", (("*", math.inf),)),
+        # What a map does not say of all models stays the default.
+        ("keep_alive: {nano: -1}", (("nano", math.inf), ("*", 1800.0))),
+        ("keep_alive: {'*': 0, nano: -1}", (("*", 0.0), ("nano", math.inf))),
+    ],
+)
+def test_times_of_models_are_read_in_every_form(
+    tmp_path: Path, text: str, rules: tuple[tuple[str, float], ...]
+) -> None:
+    assert load_yaml(tmp_path, text).keep_alive == rules
+
+
+@pytest.mark.parametrize(
+    ("variable", "rules"),
+    [("10m", (("*", 600.0),)), ("{nano: -1, '*': 60}", (("nano", math.inf), ("*", 60.0)))],
+)
+def test_times_of_models_are_read_from_a_variable(
+    variable: str, rules: tuple[tuple[str, float], ...]
+) -> None:
+    environ = NOTHING | {"UMAD_KEEP_ALIVE": variable}
+
+    assert load(environ=environ).settings.keep_alive == rules
+
+
+@pytest.mark.parametrize("text", ["soon", "1d", "1h30m", "11000000000", "[5m]"])
+def test_what_is_no_time_is_refused_at_its_line(tmp_path: Path, text: str) -> None:
+    said = refusal(tmp_path, f"ctx_size: 4096\nkeep_alive: {text}")
+
+    assert said.startswith("umad.yaml:2: keep_alive must be a time such as 30m")
+
+
+def test_a_time_of_one_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    assert "keep_alive.nano must be a time" in refusal(tmp_path, "keep_alive: {nano: soon}")
+
+
+def test_more_models_at_the_start_than_may_be_loaded_are_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "model: [nano, a.gguf]\npreload: [b.gguf]\nmax_models: 2")
+
+    assert said == (
+        "umad.yaml:3: max_models (2) must not be below the 3 models that model and preload name"
+    )

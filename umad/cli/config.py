@@ -12,7 +12,7 @@ import click
 
 from umad.cli.printed import printable
 from umad.config import Settings
-from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
+from umad.configuration.options import ALIASES, APPS, KEEP, LISTS, MODEL, OPTIONS, QOS
 from umad.configuration.sample import sample_text
 from umad.configuration.shown import shown_line
 from umad.configuration.sources import LoadedSettings, default_path, load
@@ -73,6 +73,8 @@ def _plain(settings: Settings, target: tuple[str, ...]) -> Any:
         }
     if target == ALIASES.target:
         return dict(settings.http.aliases)
+    if target == KEEP.target:
+        return {pattern: KEEP.kind.write(seconds) for pattern, seconds in settings.keep_alive}
     if target == MODEL.target:
         return list(settings.models)
     value: Any = settings

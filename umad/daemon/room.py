@@ -137,7 +137,7 @@ def decide(wish: Wish, residents: Sequence[Resident], limits: Limits, now_ns: in
     room = _Room(wish, residents, limits)
     if room.is_enough(()):
         return Decision(starts=True)
-    going = [one for one in residents if one.stand in (Stand.YIELDING, Stand.LEAVING)]
+    going = [one for one in residents if _goes(one)]
     if room.is_enough(going):
         return Decision(why=_said([one.name for one in going], "ends", "end", "first"))
     able = [one for one in residents if one.stand is Stand.SETTLED and not one.is_pinned]
@@ -202,7 +202,7 @@ def _wanted_bytes(wish: Wish, residents: Sequence[Resident], limits: Limits) -> 
     """
     if limits.memory_bytes is None:
         return None
-    stays_bytes = sum(one.n_bytes for one in residents if one.is_pinned)
+    stays_bytes = sum(one.n_bytes for one in residents if one.is_pinned and not _goes(one))
     for n_bytes in (wish.need.good_bytes, wish.need.least_bytes):
         if n_bytes + stays_bytes <= limits.memory_bytes:
             return n_bytes
@@ -223,6 +223,10 @@ def _without_room(room: _Room, residents: Sequence[Resident], starting: Sequence
         )
     held_bytes = sum(one.n_bytes for one in residents)
     return Decision(why=f"other models hold {bytes_words(held_bytes)}")
+
+
+def _goes(one: Resident) -> bool:
+    return one.stand in (Stand.YIELDING, Stand.LEAVING)
 
 
 def _standing(wish: Wish, now_ns: int) -> Work:

@@ -80,6 +80,8 @@ class _Turn:
     # Somebody waits for the load itself; None where nobody does.
     load: Work | None = None
     need: Need | None = None
+    # It has to be known before anybody leaves, and is not known yet.
+    is_unknown: bool = False
     # The need is being learnt.
     learning: "asyncio.Task[None] | None" = None
     # For whom it leaves, in words.
@@ -133,7 +135,8 @@ class Rotation:
         if load is not None and engine.state is not EngineState.READY:
             turn.load = max(load, turn.load or Work.NONE)
         keeper.load()
-        self.changed()
+        if engine.state is not EngineState.READY:
+            self.changed()
 
     def taken_bytes(self, *, besides: str) -> int:
         """The memory that the models hold but one, as far as it is known."""
@@ -251,7 +254,7 @@ class Rotation:
             memory_bytes=None if needs is None else needs.memory_bytes,
             loads_in_turn=needs is not None and needs.fills_memory,
         )
-        if residents and turn.learning is not None:
+        if turn.is_unknown:
             return Decision(why="its memory is reckoned")
         return decide(wish, residents, limits, look.now_ns)
 
@@ -310,7 +313,8 @@ class Rotation:
         if need is None and self._needs is not None:
             held_bytes = self.taken_bytes(besides=engine.name)
             need = self._needs.known(keeper.file, engine.facts, held_bytes=held_bytes)
-            if need is None and turn.learning is None and held_bytes:
+            turn.is_unknown = need is None and held_bytes > 0
+            if turn.is_unknown and not any(one.learning for one in self._turns.values()):
                 learning = self._learn(self._needs, keeper, turn)
                 turn.learning = asyncio.create_task(learning, name=f"need of {engine.name}")
         work = max(self._work(engine), turn.load or Work.NONE) or Work.INTERACTIVE
@@ -324,7 +328,7 @@ class Rotation:
             log.exception("need of a model is unknown model=%s", keeper.engine.name)
             turn.need = _NO_NEED
         finally:
-            turn.learning = None
+            turn.learning, turn.is_unknown = None, False
             self.changed()
 
     def _residents(self, *, besides: str, now_ns: int) -> list[Resident]:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from umad.configuration.option import Option
-from umad.configuration.options import ALIASES, APPS, LISTS, MODEL, OPTIONS, QOS
+from umad.configuration.options import ALIASES, APPS, KEEP, LISTS, MODEL, OPTIONS, QOS
 from umad.doctor import engine, service
 from umad.doctor.finding import Finding
 from umad.doctor.privacy import Privacy, about
@@ -64,7 +64,7 @@ _MODEL_FACTS = (
 # Texts of the scorecard that are umad's own words.
 _CARD_WORDS = ("memory_given_up", "memory_strain")
 # Options whose values are texts of the user's.
-_STRUCTURED = (MODEL, QOS, APPS, ALIASES, *LISTS)
+_STRUCTURED = (MODEL, KEEP, QOS, APPS, ALIASES, *LISTS)
 _USERS_UNITS = frozenset({"a text", "a path", "an address", "a lane", "origins"})
 
 

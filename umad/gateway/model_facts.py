@@ -21,7 +21,7 @@ def context_tokens(facts: Mapping[str, Any]) -> int:
 
 
 # States of a model that may not have told its facts yet.
-_COMING = frozenset({"waiting", "starting", "failed"})
+_COMING = frozenset({"waiting", "starting", "failed", "suspended"})
 
 
 def has_told(row: Mapping[str, Any]) -> bool:

@@ -30,7 +30,6 @@ from umad.protocol.job_requests import RemoveModel as RemoveModel
 from umad.protocol.job_requests import SavePreset as SavePreset
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 
-
 # The capability of a client that wants to be told how a model is loaded that its request waits for.
 LOADING = "loading"
 
