@@ -68,6 +68,10 @@ def ps(socket: str | None, *, as_json: bool) -> None:
                 f"{model['name']} is suspended, its next request loads it: "
                 f"{printable(model['suspended_for'])}"
             )
+        if model.get("waits_for"):
+            console.print(f"{model['name']} waits for room: {printable(model['waits_for'])}")
+        if model.get("load_share") is not None:
+            console.print(f"{model['name']}: {model['load_share']:.0%} of its file is read")
         if model.get("gave_up"):
             console.print(f"{model['name']} gave up {printable(model['gave_up'])}")
         if model.get("resident_bytes") is not None:

@@ -2,7 +2,6 @@
 Pure.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from umad.daemon.engine_state import EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.protocol.lifecycle import LifecycleState as LifecycleState
 from umad.protocol.link import StepStats
+from umad.units import NS_PER_S
 
 # A request with n completions shows the state of the completion that is furthest.
 _FURTHEST = (
@@ -61,12 +61,17 @@ _FOR_USERS = (
     "pooling",
     "embed_tokens",
     "embed_width",
+    "rests_in_s",
 )
 
 
-def describe_model(engine: Engine, asker: Asker = MACHINE_USER) -> Mapping[str, Any]:
-    """The row of one model. The engine's facts are in it once the engine was ready."""
-    facts = _all_facts(engine)
+def describe_model(
+    engine: Engine, asker: Asker = MACHINE_USER, *, now_ns: int | None = None
+) -> Mapping[str, Any]:
+    """The row of one model. The engine's facts are in it once the engine was ready. now_ns: for how
+    long it stays.
+    """
+    facts = _all_facts(engine, now_ns)
     if asker.is_admin:
         return facts
     shown = {name: facts[name] for name in _FOR_USERS if name in facts}
@@ -88,7 +93,7 @@ def stream_tokens(facts: Mapping[str, Any]) -> int | None:
     return facts.get("embed_tokens")
 
 
-def _all_facts(engine: Engine) -> Mapping[str, Any]:
+def _all_facts(engine: Engine, now_ns: int | None) -> Mapping[str, Any]:
     facts = engine.facts
     error = engine.error
     return {
@@ -108,15 +113,21 @@ def _all_facts(engine: Engine) -> Mapping[str, Any]:
         "waits_for": engine.waits_for or None,
         "load_share": engine.load_share if engine.state is EngineState.STARTING else None,
         "pinned": engine.keep_alive.is_pinned,
-        "keep_alive_s": None
-        if engine.keep_alive.seconds == math.inf
-        else engine.keep_alive.seconds,
+        "rests_in_s": _rests_in_s(engine, now_ns),
         "gave_up": engine.gave_up or None,
         "live": len(engine.journal),
         "waiting": engine.journal.n_waiting,
         "prompt_changes": [] if engine.stats is None else _prompt_changes(engine.stats),
         "error": None if error is None else {"code": error.code, "message": error.message},
     }
+
+
+def _rests_in_s(engine: Engine, now_ns: int | None) -> float | None:
+    """The seconds until a model leaves that nobody uses; None where it stays, or is not there."""
+    if now_ns is None or engine.state is not EngineState.READY:
+        return None
+    ends_ns = engine.keep_alive.ends_ns(engine.used_ns if engine.is_idle else now_ns)
+    return None if ends_ns is None else max(0, ends_ns - now_ns) / NS_PER_S
 
 
 def _prompt_changes(stats: StepStats) -> list[dict[str, Any]]:

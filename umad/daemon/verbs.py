@@ -86,7 +86,9 @@ class DaemonVerbs:
             case messages.Ping():
                 session.answer(request.id, None)
             case messages.Models():
-                session.answer(request.id, [describe_model(one, asker) for one in self._supervisor])
+                now_ns = self._clock.now_ns()
+                rows = [describe_model(one, asker, now_ns=now_ns) for one in self._supervisor]
+                session.answer(request.id, rows)
             case messages.Sessions():
                 now_ns = self._clock.now_ns()
                 live = [

@@ -6,6 +6,7 @@ empty; nothing is made up. The context's length is that of one stream.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from umad.gateway.file_time import written_at
@@ -13,7 +14,7 @@ from umad.model_names import quantization_of
 
 # The tag that Ollama gives a name without one.
 LATEST = ":latest"
-# Ollama unloads idle models; umad keeps a model until it is told to unload it.
+# When a model is unloaded that stays until another one needs its room.
 NEVER = "9999-12-31T23:59:59Z"
 _RUNNING = ("ready", "yielding")
 Facts = Mapping[str, Any]
@@ -40,7 +41,7 @@ def tag_row(model: Facts) -> dict[str, Any]:
     }
 
 
-def running_row(model: Facts) -> dict[str, Any]:
+def running_row(model: Facts, now: datetime) -> dict[str, Any]:
     """A row of `/api/ps`. `size_vram` is the whole size if there is a device, because umad maps the
     whole model.
     """
@@ -48,15 +49,24 @@ def running_row(model: Facts) -> dict[str, Any]:
     del row["modified_at"]
     on_device = bool(model.get("devices"))
     return row | {
-        "expires_at": NEVER,
+        "expires_at": _expires(model, now),
         "size_vram": row["size"] if on_device else 0,
         "context_length": model.get("ctx") or 0,
     }
 
 
-def running(models: Sequence[Facts]) -> list[dict[str, Any]]:
+def running(models: Sequence[Facts], now: datetime) -> list[dict[str, Any]]:
     """Rows of the models that are in memory."""
-    return [running_row(model) for model in models if model.get("state") in _RUNNING]
+    return [running_row(model, now) for model in models if model.get("state") in _RUNNING]
+
+
+def _expires(model: Facts, now: datetime) -> str:
+    """When a model is unloaded unless somebody uses it."""
+    left_s = model.get("rests_in_s")
+    if left_s is None:
+        return NEVER
+    at = now + timedelta(seconds=float(left_s))
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def shown(model: Facts, *, parameters: str = "") -> dict[str, Any]:

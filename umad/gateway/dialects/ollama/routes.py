@@ -200,7 +200,7 @@ async def _tags(call: GatewayCall) -> ASGIApp:
 
 
 async def _ps(call: GatewayCall) -> ASGIApp:
-    return answer({"models": listing.running(await call.service.models())})
+    return answer({"models": listing.running(await call.service.models(), datetime.now(UTC))})
 
 
 async def _show(call: GatewayCall) -> ASGIApp:

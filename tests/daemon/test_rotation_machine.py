@@ -1,0 +1,352 @@
+"""Models in turn, driven at random: engines load, yield, are cut, die; requests come, are cancelled.
+
+Everything of the daemon between the verbs and the engines' links is real. The engines' processes
+are stand-ins in this process, so that a thousand turns take a second, and time is the test's own.
+At any time no more models hold memory than may. In the end, every request has every token.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from umad.config import LimitSettings, Settings
+from umad.daemon.admission import Admission
+from umad.daemon.app_shares import AppShares
+from umad.daemon.completions import Completions
+from umad.daemon.engine_process import EngineProcess
+from umad.daemon.engine_state import EngineState
+from umad.daemon.fanout import Fanout
+from umad.daemon.generation import LiveGeneration
+from umad.daemon.identity import Identity, LaneRules
+from umad.daemon.names import ModelNames
+from umad.daemon.rotation import RotationRules
+from umad.daemon.supervisor import LoadingRules, Supervisor
+from umad.metrics.scorecard import Scorecard
+from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
+from umad.protocol.link import (
+    CancelOrder,
+    Emitted,
+    Ended,
+    EngineReady,
+    FromEngine,
+    StepReport,
+    Stop,
+    Submit,
+    decode,
+    encode,
+)
+from umad.protocol.messages import Generate, RequestId, parse_event
+from umad.request import GenerateRequest, SamplingParams
+from umad.service import Done, Failed, Tokens
+from umad.testing import FakeModel, fake_token
+
+MODELS = ("a", "b", "c")
+MAX_MODELS = 2
+HOLDING = (
+    EngineState.STARTING,
+    EngineState.READY,
+    EngineState.YIELDING,
+    EngineState.SUSPENDING,
+    EngineState.REOPENING,
+    EngineState.DEAD,
+)
+_pids = itertools.count(1)
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.at_ns = 10**12
+
+    def now_ns(self) -> int:
+        return self.at_ns
+
+
+class StandIn:
+    """An engine's process and its end of the link."""
+
+    def __init__(self, name: str, link: Any) -> None:
+        self.name = name
+        self.pid = next(_pids)
+        self.last_words = ""
+        self.is_ready = False
+        self._link = link
+        self._reader = FrameReader(MAX_FRAME_BYTES)
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._streams: dict[int, tuple[Submit, int]] = {}
+        self._cancelled: list[int] = []
+        self._is_stopping = False
+
+    # -- as the keeper sees it
+
+    def kill(self) -> None:
+        self._exit(-9)
+
+    async def ends_with(self, lost: asyncio.Future[None]) -> None:
+        await asyncio.wait({self._ended, lost}, return_when=asyncio.FIRST_COMPLETED)
+
+    async def end(self) -> int:
+        self.kill()
+        return self._ended.result()
+
+    # -- as the link sees it
+
+    def write(self, data: bytes) -> None:
+        for body in self._reader.feed(data):
+            match decode(body):
+                case Submit() as submit:
+                    self._streams[submit.rid] = (submit, len(submit.resume))
+                case CancelOrder(rid=rid):
+                    if self._streams.pop(rid, None) is not None:
+                        self._cancelled.append(rid)
+                case Stop():
+                    self._is_stopping = True
+                case _:
+                    pass
+
+    def is_closing(self) -> bool:
+        return self._ended.done()
+
+    def abort(self) -> None:
+        self._exit(0)
+
+    # -- as the test moves it
+
+    def get_ready(self) -> None:
+        if not self.is_ready and not self._ended.done():
+            self.is_ready = True
+            self._say(EngineReady(facts={"backend": "stand-in"}))
+
+    def step(self) -> None:
+        """A token for every stream; a process that is to stop ends once it has none."""
+        if self._ended.done() or not self.is_ready:
+            return
+        emitted, ended = [], [_end(rid, "cancelled") for rid in self._cancelled]
+        self._cancelled.clear()
+        for rid, (submit, made) in list(self._streams.items()):
+            token = fake_token(submit.sampling.seed or 0, made)
+            emitted.append(Emitted(rid=rid, ids=(token,), text=""))
+            self._streams[rid] = (submit, made + 1)
+            if made + 1 == submit.sampling.max_tokens:
+                del self._streams[rid]
+                ended.append(_end(rid, "length"))
+        if emitted or ended:
+            self._say(StepReport(emitted=tuple(emitted), ended=tuple(ended)))
+        if self._is_stopping and not self._streams:
+            self._exit(0)
+
+    def _say(self, message: FromEngine) -> None:
+        self._link.data_received(encode_frame(encode(message)))
+
+    def _exit(self, status: int) -> None:
+        if not self._ended.done():
+            self._ended.set_result(status)
+            self._link.connection_lost(None)
+
+
+def _end(rid: int, reason: Any) -> Ended:
+    return Ended(rid=rid, reason=reason, prompt_tokens=1, cached_tokens=0, completion_tokens=0)
+
+
+class Client:
+    """A connection that reads everything."""
+
+    paused = wants_loading = False
+    client = "machine"
+    identity = Identity(uid=0, pid=1, app="machine")
+
+    def __init__(self) -> None:
+        self.generations: dict[RequestId, LiveGeneration] = {}
+        self.ids: dict[RequestId, list[int]] = {}
+        self.ends: dict[RequestId, Done | Failed] = {}
+
+    def send(self, body: bytes) -> None:
+        self.queue(body)
+
+    def queue(self, body: bytes) -> bool:
+        request_id, event = parse_event(body)
+        assert request_id is not None
+        if isinstance(event, Tokens):
+            self.ids[request_id] += event.ids
+        elif isinstance(event, Done | Failed):
+            assert request_id not in self.ends, "a request has one end"
+            self.ends[request_id] = event
+        return False
+
+    def flush(self) -> None: ...
+
+    def settled(self) -> None: ...
+
+
+class Machine(RuleBasedStateMachine):
+    """Three models, two of which may be loaded."""
+
+    folder: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = HandClock()
+        self.processes: dict[str, StandIn] = {}
+        self.asked: dict[RequestId, tuple[int, int]] = {}
+        self.cancelled: set[RequestId] = set()
+        self.n_crashes = 0
+        self.client = Client()
+        self._numbers = itertools.count(1)
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(EngineProcess, "linked", self._linked)
+        self._do(self._build)
+
+    def _do(self, act: Callable[[], Any]) -> Any:
+        """Do something on the loop, and let everything follow that follows at once."""
+
+        async def done() -> Any:
+            result = act()
+            if isinstance(result, Coroutine):
+                result = await result
+            for _ in range(12):
+                await asyncio.sleep(0)
+            return result
+
+        return self.loop.run_until_complete(done())
+
+    def _build(self) -> None:
+        limits, defaults = LimitSettings(), Settings()
+        lanes = LaneRules(lanes=defaults.qos, rules=(), default="interactive")
+        scorecard = Scorecard(latency_cap=1.2, budget_gbps=None)
+        self.completions = Completions(
+            admission=Admission(lanes=lanes, limits=limits, shares_prefixes=False),
+            shares=AppShares(limits),
+            scorecard=scorecard,
+            clock=self.clock,
+        )
+        fanout = Fanout(completions=self.completions, scorecard=scorecard, clock=self.clock)
+        rules = RotationRules(max_models=MAX_MODELS, load_s=3600.0)
+        self.supervisor = Supervisor(
+            launcher=lambda file, fd: (),
+            limits=limits,
+            clock=self.clock,
+            events=fanout,
+            names=ModelNames(folders=[str(self.folder)]),
+            rules=LoadingRules(lazy_load=True, keep_alive=(("*", 600.0),), rotation=rules),
+        )
+
+    async def _linked(
+        self, name: str, link: Any, command: Callable[[int], Sequence[str]], _inherited: Any = ()
+    ) -> StandIn:
+        command(3)
+        process = self.processes[name] = StandIn(name, link)
+        link.connection_made(process)
+        return process
+
+    # -- what may happen ---------------------------------------------------------------------------
+
+    @rule(
+        model=st.sampled_from(MODELS),
+        lane=st.sampled_from(("interactive", "background")),
+        n=st.integers(1, 6),
+    )
+    def ask(self, model: str, lane: str, n: int) -> None:
+        number = next(self._numbers)
+        sampling = SamplingParams(seed=number, max_tokens=n)
+        request = GenerateRequest(prompt="x", sampling=sampling, model=model, lane=lane)
+        self.asked[number] = (number, n)
+        self.client.ids[number] = []
+
+        def accept() -> None:
+            engine = self.supervisor.find(model)
+            self.completions.accept(self.client, engine, Generate(id=number, request=request))
+
+        self._do(accept)
+
+    @rule()
+    def step(self) -> None:
+        for process in list(self.processes.values()):
+            self._do(process.step)
+
+    @rule(model=st.sampled_from(MODELS))
+    def loaded(self, model: str) -> None:
+        if model in self.processes:
+            self._do(self.processes[model].get_ready)
+
+    @rule(seconds=st.sampled_from((0.1, 1.0, 3.0, 11.0, 25.0, 61.0, 700.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.at_ns += round(seconds * 1e9)
+        self._do(self.supervisor._rotation.look)
+
+    @rule(choice=st.randoms(use_true_random=False))
+    def cancel(self, choice: Any) -> None:
+        if self.client.generations:
+            number = choice.choice(sorted(self.client.generations, key=str))
+            self.cancelled.add(number)
+            live = self.client.generations[number]
+            self._do(lambda: self.completions.cancel(live))
+
+    @rule(model=st.sampled_from(MODELS))
+    def crash(self, model: str) -> None:
+        if model in self.processes and self.n_crashes < 2:
+            self.n_crashes += 1
+            self._do(self.processes[model].kill)
+
+    @rule(model=st.sampled_from(MODELS))
+    def load(self, model: str) -> None:
+        self._do(lambda: self.supervisor.start(model))
+
+    # -- what must hold ----------------------------------------------------------------------------
+
+    @invariant()
+    def no_more_models_hold_memory_than_may(self) -> None:
+        holding = [one.name for one in self.supervisor if one.state in HOLDING]
+        assert len(holding) <= MAX_MODELS, holding
+
+    @invariant()
+    def no_token_is_wrong(self) -> None:
+        for number, (seed, n) in self.asked.items():
+            ids = self.client.ids[number]
+            assert ids == [fake_token(seed, at) for at in range(n)][: len(ids)]
+
+    def teardown(self) -> None:
+        try:
+            for _ in range(300):
+                if not self.client.generations:
+                    break
+                self.time_passes(1.0)
+                for model in MODELS:
+                    self.loaded(model)
+                self.step()
+                self.no_more_models_hold_memory_than_may()
+            for number, (seed, n) in self.asked.items():
+                end = self.client.ends.get(number)
+                assert isinstance(end, Done), f"{number}: {end}"
+                if number not in self.cancelled:
+                    assert end.finish_reason == "length"
+                    assert self.client.ids[number] == [fake_token(seed, at) for at in range(n)]
+        finally:
+            self._do(self._end)
+            self.loop.close()
+            self._patch.undo()
+
+    async def _end(self) -> None:
+        self.supervisor.kill()
+        await asyncio.wait_for(self.supervisor.stop(), 30)
+
+
+def test_whatever_happens_nothing_is_lost(tmp_path: Path) -> None:
+    for name in MODELS:
+        FakeModel().write(tmp_path / f"{name}.gguf")
+    Machine.folder = tmp_path
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
+    )
