@@ -233,6 +233,7 @@ def fake_launcher(file: ModelFile, fd: int) -> list[str]:
 
 
 DAEMON_PROGRAM = """
+import os
 import sys
 from umad.config import LimitSettings, LoggingSettings, Settings
 from umad.daemon.server import run_daemon
@@ -242,6 +243,7 @@ from umad.testing import fake_command
 socket, drain_s, *models = sys.argv[1:]
 settings = Settings(
     models=tuple(models),
+    model_folders=tuple(filter(None, [os.environ.get("TEST_MODEL_FOLDER")])),
     socket=socket,
     limits=LimitSettings(drain_s=float(drain_s)),
     logging=LoggingSettings(scorecard_interval_s=0),

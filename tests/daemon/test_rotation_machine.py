@@ -1,4 +1,4 @@
-"""Models in turn, driven at random: engines load, yield, are cut, die; requests come, are cancelled.
+"""Models in turn, driven at random: engines load, yield, are cut and die; requests come and go.
 
 Everything of the daemon between the verbs and the engines' links is real. The engines' processes
 are stand-ins in this process, so that a thousand turns take a second, and time is the test's own.

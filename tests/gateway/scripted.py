@@ -37,14 +37,22 @@ def scripted_gateway(
 
 
 @contextmanager
-def faked_gateway(folder: Path, model: FakeModel) -> Iterator[tuple[str, Path]]:
-    """Address and socket of a gateway before a daemon with `model` for an engine."""
+def faked_gateway(
+    folder: Path, model: FakeModel, *, on_disk: Path | None = None
+) -> Iterator[tuple[str, Path]]:
+    """Address and socket of a gateway before a daemon with `model` for an engine. on_disk: a folder
+    of models that may be loaded.
+    """
     path = model.write(folder / f"{MODEL}.gguf")
     socket = folder / "u.sock"
     python = sys.executable
     serve = [python, "-c", DAEMON_PROGRAM, str(socket), "1", str(path)]
     gateway = [python, "-m", "umad", "gateway", f"--socket={socket}", "--http=127.0.0.1:0"]
-    environment = {**os.environ, "UMAD_CONFIG": str(folder / "none.yaml")}
+    environment = {
+        **os.environ,
+        "UMAD_CONFIG": str(folder / "none.yaml"),
+        "TEST_MODEL_FOLDER": str(on_disk or ""),
+    }
     (folder / "none.yaml").touch()
     log = folder / "gateway.log"
     with contextlib.ExitStack() as exits:

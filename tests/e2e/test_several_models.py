@@ -1,0 +1,65 @@
+"""Three models that really compute, two of which may be loaded: all of them answer, again and
+again, and a model answers the same before and after its turn of absence."""
+
+import asyncio
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from bench.umad_daemon import greedy
+from tests.live import LiveDaemon, live_daemon, wait_until
+from umad.client import AsyncClient
+from umad.service import Tokens
+
+PROMPT = (300, 301, 302, 303)
+N_TOKENS = 12
+
+
+async def answer(client: AsyncClient, name: str) -> list[int]:
+    request = replace(greedy(PROMPT, N_TOKENS), model=name)
+    ids: list[int] = []
+    async for event in client.generate(request):
+        if isinstance(event, Tokens):
+            ids += event.ids
+    return ids
+
+
+def test_three_models_take_turns_in_the_room_of_two(short_tmp_path: Path, nano_path: Path) -> None:
+    folder = short_tmp_path / "models"
+    folder.mkdir()
+    for name in ("one", "two", "three"):
+        shutil.copyfile(nano_path, folder / f"{name}.gguf")
+
+    async def story(daemon: LiveDaemon) -> None:
+        async with daemon.client() as client:
+            first = await answer(client, "one")
+            descriptors = psutil.Process(daemon.process.pid).num_fds()
+            # One after the other, so that somebody always has to leave.
+            for name in ("two", "three", "one"):
+                assert await answer(client, name) == first
+                assert len(daemon.engines()) <= 2
+            # At once: none is lost.
+            answers = await asyncio.gather(
+                *(answer(client, name) for name in ("two", "three", "one"))
+            )
+            assert answers == [first] * 3
+            states = {row["name"]: row["state"] for row in await client.models()}
+            assert sorted(states.values()) == ["ready", "ready", "suspended"]
+        wait_until(lambda: len(daemon.engines()) == 2, what="an end of the third engine")
+        wait_until(
+            lambda: psutil.Process(daemon.process.pid).num_fds() <= descriptors + 4,
+            what="an end of its descriptors",
+        )
+
+    with live_daemon(
+        short_tmp_path,
+        str(folder / "one.gguf"),
+        "--threads=1",
+        "--ctx-size=2048",
+        "--max-models=2",
+        f"--model-folder={folder}",
+    ) as daemon:
+        asyncio.run(story(daemon))
+        assert daemon.log.count("engine died") == 0

@@ -1,0 +1,109 @@
+"""A model that is not loaded is loaded for the HTTP request that names it, in every dialect."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.scripted import LAST_WORDS, faked_gateway, hermes_call
+from umad.testing import FakeModel
+
+CALL = hermes_call("weather", {"city": "Ulm"})
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+ASK = [{"role": "user", "content": "Ulm?"}]
+# Each is asked for once, so that it is not loaded yet.
+DIALECTS: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": ASK},
+    "/v1/responses": {"input": "Ulm?"},
+    "/v1/messages": {"messages": ASK, "max_tokens": 100},
+    "/api/chat": {"messages": ASK, "stream": False},
+}
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("disk")
+    talks = FakeModel(script=(CALL, LAST_WORDS), family="hermes")
+    for number in range(len(DIALECTS)):
+        talks.write(folder / f"talks-{number}.gguf")
+    FakeModel().write(folder / "plain.gguf")
+    gated = FakeModel(script=(CALL, LAST_WORDS), family="hermes", wait_for=str(folder / "gate"))
+    gated.write(folder / "gated.gguf")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory, disk: Path) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("demand")
+    with (
+        faked_gateway(folder, FakeModel(), on_disk=disk) as (address, _),
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+def test_it_is_loaded_and_answers(http: httpx.Client, path: str) -> None:
+    name = f"talks-{list(DIALECTS).index(path)}"
+
+    answer = http.post(path, json={"model": name, **DIALECTS[path]})
+
+    assert answer.status_code == 200, answer.text
+    assert LAST_WORDS in answer.text
+
+
+def test_a_stream_begins_before_the_load_and_reads_the_models_own_calls(
+    http: httpx.Client, disk: Path
+) -> None:
+    """How a model writes calls is known only once it is loaded."""
+    body = {"model": "gated", "messages": ASK, "tools": [TOOL], "stream": True}
+    with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith(":")
+
+        (disk / "gate").touch()
+
+        events = [json.loads(one[6:]) for one in lines if one.startswith("data: {")]
+    deltas = [choice["delta"] for event in events for choice in event["choices"]]
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert calls[0]["function"]["name"] == "weather"
+    assert "tool_call" not in "".join(delta.get("content") or "" for delta in deltas)
+
+
+def test_a_request_that_needs_the_models_facts_first_waits_for_the_load(
+    http: httpx.Client,
+) -> None:
+    answer = http.post("/completion", json={"model": "plain", "prompt": "a b", "n_predict": 3})
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["tokens_predicted"] == 3
+
+
+def test_ollamas_clients_say_how_long_it_stays(http: httpx.Client) -> None:
+    def expires() -> datetime:
+        (row,) = [
+            one for one in http.get("/api/ps").json()["models"] if one["name"].startswith("plain")
+        ]
+        return datetime.fromisoformat(row["expires_at"])
+
+    body = {"model": "plain", "prompt": "hello", "raw": True, "options": {"num_predict": 2}}
+    http.post("/api/generate", json={**body, "keep_alive": "2h", "stream": False})
+    assert expires() - datetime.now(UTC) > timedelta(minutes=110)
+
+    http.post("/api/generate", json={**body, "keep_alive": -1, "stream": False})
+    assert expires().year == 9999
+
+    # What does not say anything changes nothing.
+    http.post("/api/generate", json={**body, "stream": False})
+    assert expires().year == 9999
+
+
+def test_what_is_not_on_the_disk_is_refused_as_before(http: httpx.Client) -> None:
+    answer = http.post("/v1/chat/completions", json={"model": "nobody-has-this", "messages": ASK})
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "unknown_model" or "not loaded" in answer.text
