@@ -106,4 +106,4 @@ def test_what_is_not_on_the_disk_is_refused_as_before(http: httpx.Client) -> Non
     answer = http.post("/v1/chat/completions", json={"model": "nobody-has-this", "messages": ASK})
 
     assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "unknown_model" or "not loaded" in answer.text
+    assert "nobody-has-this" in answer.text

@@ -36,6 +36,12 @@ class EngineEvents(Protocol):
         """
         ...
 
+    def engine_gave_way(self, engine: Engine) -> None:
+        """The engine's process ends for another model's sake. What it had to do waits for the next
+        one.
+        """
+        ...
+
     def engine_waits(self, engine: Engine) -> None:
         """Requests wait because the engine is not ready yet. Called once a second while they do."""
         ...

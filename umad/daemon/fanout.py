@@ -59,8 +59,18 @@ class Fanout:
                 self._completions.end(entry, ended, now_ns)
         self._completions.flush()
 
+    def engine_gave_way(self, engine: Engine) -> None:
+        """Let its completions wait for the next process. Their pauses are no waits that the guard
+        could have kept short.
+        """
+        self.engine_died(engine)
+        for entry in engine.journal:
+            if entry.ids and entry.state is not LifecycleState.PAUSED:
+                self._scorecard.paused(entry.rid)
+                self._scorecard.resumed(entry.rid)
+
     def engine_suspended(self, engine: Engine) -> None:
-        """Begin its counts anew: nothing ran on it, and nothing is lost."""
+        """Begin its counts anew; nothing is lost."""
         engine.stats, engine.waits = None, {}
         self._scorecard.engine_suspended(engine.name)
 

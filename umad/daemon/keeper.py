@@ -155,7 +155,7 @@ class Keeper:
         if was_yielding or running:
             log.info("model gives way model=%s cut=%d", engine.name, len(running))
             engine.fail_calls(EngineFailed(f"{engine.name} gave way; try again"), own=True)
-            self._events.engine_died(engine)
+            self._events.engine_gave_way(engine)
         link.send(*(CancelOrder(rid=rid) for rid in running), Stop())
         asyncio.get_running_loop().call_later(STOP_S, self._kill_suspended, self._process)
         if engine.is_wanted:

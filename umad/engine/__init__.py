@@ -9,6 +9,7 @@ N is an inherited, connected AF_UNIX stream socket; JSON is an `EngineOptions`. 
 the process exits with status 1. It lives no longer than its daemon: it ends at once when the socket
 ends and, on Linux, when its parent dies. Not here: clients, restarts, the journal (the daemon).
 
+    reading thread  reads a model's file before it is mapped; gone once the model is ready
     mailbox thread  reads frames, tokenizes, renders, checks ─▶ Inbox   (may cut a decode)
     intake threads  take in chats, long texts and grammars; mail about such a request waits for it
     token threads   tokenize long texts, at a lower priority than the decode threads
