@@ -86,16 +86,20 @@ def gated(folder: Path) -> dict[str, FakeModel]:
     return {"a": FakeModel(gate=str(folder / "gate")), "b": FakeModel()}
 
 
-async def made_to_yield(stage: Stage, wire: Wire, *, max_tokens: int = 20) -> None:
-    """Have model a work on a request that goes on once the gate opens, and yield to b."""
-    wire.send(asks("long", "gate@5", model="a", max_tokens=max_tokens))
+async def made_to_yield(stage: Stage, wire: Wire) -> Wire:
+    """Have model a work on a request that goes on once the gate opens, and yield to b. Returns the
+    connection on which b is asked.
+    """
+    other = await stage.house.connect()
+    wire.send(asks("long", "gate@5", model="a", max_tokens=20))
     await until_generating(stage.house, 1)
     stage.wait(10)
-    wire.send(asks("b", model="b"))
+    other.send(asks("b", model="b"))
     await stage.reaches(b="waiting")
     assert (await stage.states())["a"] == "ready"
     stage.wait(11)
     await stage.reaches(a="yielding")
+    return other
 
 
 def on_stage(
@@ -258,18 +262,17 @@ def test_a_model_at_work_ends_what_runs_and_what_came_later_waits_for_its_next_t
 ) -> None:
     async def test(stage: Stage) -> None:
         wire = await stage.house.connect()
-        await made_to_yield(stage, wire)
+        other = await made_to_yield(stage, wire)
         wire.send(asks("held", model="a", seed=3), Tokenize(id="words", text="one", model="a"))
 
         (tmp_path / "gate").touch()
 
-        streams = await wire.collect("long", "b")
+        assert (await other.collect("b"))["b"].ids == tokens_of(7, 5)
         assert (await stage.states())["a"] == "waiting"
         stage.wait(10)
-        streams |= await wire.collect("held")
+        streams = await wire.collect("long", "held")
 
         assert streams["long"].ids == tokens_of(7, 20)
-        assert streams["b"].ids == tokens_of(7, 5)
         assert streams["held"].ids == tokens_of(3, 5)
 
     on_stage(test, serve, tmp_path, gated(tmp_path), max_models=1)
@@ -280,11 +283,11 @@ def test_what_does_not_end_in_time_goes_on_in_the_next_turn_with_every_token(
 ) -> None:
     async def test(stage: Stage) -> None:
         wire = await stage.house.connect()
-        await made_to_yield(stage, wire)
+        other = await made_to_yield(stage, wire)
 
         stage.wait(21)
 
-        assert (await wire.collect("b"))["b"].ids == tokens_of(7, 5)
+        assert (await other.collect("b"))["b"].ids == tokens_of(7, 5)
         row = (await stage.house.models())["a"]
         assert (row["state"], row["restarts"]) == ("waiting", 0)
         (tmp_path / "gate").touch()
@@ -297,11 +300,11 @@ def test_what_does_not_end_in_time_goes_on_in_the_next_turn_with_every_token(
 def test_a_model_that_dies_while_it_yields_loses_nothing(serve: Serve, tmp_path: Path) -> None:
     async def test(stage: Stage) -> None:
         wire = await stage.house.connect()
-        await made_to_yield(stage, wire)
+        other = await made_to_yield(stage, wire)
 
         os.kill((await stage.house.models())["a"]["pid"], signal.SIGKILL)
 
-        assert (await wire.collect("b"))["b"].ids == tokens_of(7, 5)
+        assert (await other.collect("b"))["b"].ids == tokens_of(7, 5)
         (tmp_path / "gate").touch()
         stage.wait(10)
         assert (await wire.collect("long"))["long"].ids == tokens_of(7, 20)
@@ -396,12 +399,12 @@ def test_a_load_that_is_asked_for_while_the_model_gives_way_is_answered(
     serve: Serve, tmp_path: Path
 ) -> None:
     async def test(stage: Stage) -> None:
-        wire, other = await stage.house.connect(), await stage.house.connect()
-        await made_to_yield(stage, wire)
-        loading = asyncio.create_task(other.ask(Load(id="load", model="a")))
+        wire, boss = await stage.house.connect(), await stage.house.connect()
+        other = await made_to_yield(stage, wire)
+        loading = asyncio.create_task(boss.ask(Load(id="load", model="a")))
         await wire_has_arrived(stage.house)
         (tmp_path / "gate").touch()
-        await wire.collect("long", "b")
+        await other.collect("b")
 
         await stage.reaches(a="waiting")
         stage.wait(10)
