@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from umad.daemon.room import (
@@ -210,9 +210,11 @@ LIMITS = st.builds(
     memory_bytes=st.none() | st.integers(GB, 32 * GB),
     loads_in_turn=st.booleans(),
 )
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WORKS = st.sampled_from((Work.BACKGROUND, Work.INTERACTIVE))
 
 
+@SETTINGS
 @given(models=MODELS, need=NEEDS, limits=LIMITS, work=WORKS, waited_s=st.integers(0, 900))
 def test_only_those_that_may_leave_are_told_to_and_none_in_vain(
     models: list[Resident], need: Need, limits: Limits, work: Work, waited_s: int
@@ -237,6 +239,7 @@ def test_only_those_that_may_leave_are_told_to_and_none_in_vain(
         assert not decide(asked, [*others, one], replace(limits, loads_in_turn=False), 0).starts
 
 
+@SETTINGS
 @given(models=MODELS, need=NEEDS, limits=LIMITS, work=WORKS)
 def test_every_wish_is_granted_or_refused_in_the_end_however_busy_the_others_are(
     models: list[Resident], need: Need, limits: Limits, work: Work

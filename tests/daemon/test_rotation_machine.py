@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -348,5 +348,11 @@ def test_whatever_happens_nothing_is_lost(tmp_path: Path) -> None:
     Machine.folder = tmp_path
 
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
+        Machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
     )
