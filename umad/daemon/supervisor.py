@@ -138,6 +138,7 @@ class Supervisor:
         if keep_alive_s is not None and asker.is_admin:
             seconds = math.inf if keep_alive_s < 0 else keep_alive_s
             found.keep_alive = KeepAlive.asked(seconds)
+            self._rotation.changed()
         # A suspended one is started again; its requests wait as for one that loads.
         self._rotation.ask(keeper)
         return found
