@@ -1,15 +1,22 @@
 """A model that is not loaded is loaded for the HTTP request that names it, in every dialect."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from tests.gateway.scripted import LAST_WORDS, faked_gateway, hermes_call
+from tests.gateway.scripted_service import Scripted
+from umad.config import HttpSettings
+from umad.gateway.app import create_app
+from umad.request import GenerateRequest
+from umad.service import Accepted, Event, Loading, Take
 from umad.testing import FakeModel
 
 CALL = hermes_call("weather", {"city": "Ulm"})
@@ -72,6 +79,68 @@ def test_a_stream_begins_before_the_load_and_reads_the_models_own_calls(
     calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
     assert calls[0]["function"]["name"] == "weather"
     assert "tool_call" not in "".join(delta.get("content") or "" for delta in deltas)
+
+
+@pytest.mark.parametrize("share", [None, 0.4])
+def test_a_quiet_stream_says_how_the_load_stands(share: float | None) -> None:
+    """A service that is silent but for the load, and a gateway that waits a hundredth of a
+    second."""
+
+    class Slow(Scripted):
+        @override
+        async def events(
+            self, request: GenerateRequest, *, take: Take | None = None
+        ) -> AsyncGenerator[Event, None]:
+            yield Accepted(request="r1", model="slow", lane="interactive", queue_position=0)
+            yield Loading(model="slow", state="starting", share=share)
+            await said.wait()
+            async for event in super().events(request, take=take):
+                if not isinstance(event, Accepted):
+                    yield event
+
+    async def story() -> None:
+        app = create_app(HttpSettings(keep_alive_s=0.01, settle_s=0.01), Slow(words=("hi",)))
+        heard = b""
+
+        async def send(message: Any) -> None:
+            nonlocal heard
+            heard += message.get("body", b"")
+            if b": model starting" in heard:
+                said.set()
+
+        body = json.dumps({"messages": ASK, "stream": True}).encode()
+        sent = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            if sent:
+                return sent.pop()
+            await asyncio.Event().wait()
+
+        await asyncio.wait_for(app(scope(), receive, send), 60)
+        words = b": model starting\n\n" if share is None else b": model starting 40%\n\n"
+        assert words in heard
+        assert b'"content":"hi"' in heard
+        assert heard.endswith(b"data: [DONE]\n\n")
+
+    said = asyncio.Event()
+    asyncio.run(story())
+
+
+def scope() -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/chat/completions",
+        "raw_path": b"/v1/chat/completions",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
 
 
 def test_a_request_that_needs_the_models_facts_first_waits_for_the_load(

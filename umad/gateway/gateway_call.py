@@ -101,6 +101,7 @@ class GatewayCall:
         self._meter = meter
         self._exits = exits
         self._names = FieldNames(endpoint.names)
+        self._generations: list[GatewayGeneration] = []
 
     @property
     def owner(self) -> str:
@@ -144,6 +145,7 @@ class GatewayCall:
         except UmadError as error:
             raise self.named(error) from None
         generation.named = self.named
+        self._generations.append(generation)
         self._exits.push_async_callback(generation.close)
         generation.on_done = self._count
         return generation
@@ -360,8 +362,18 @@ class GatewayCall:
             quiet_s=self.shared.settings.keep_alive_s,
             media_type=media_type,
             ping=dialect.ping if media_type == EVENTS else None,
+            comment=self._loading,
             shortcut=shortcut,
         )
+
+    def _loading(self) -> str | None:
+        """How the load stands that a generation waits for; None where none does."""
+        for one in self._generations:
+            if one.loading is not None:
+                share = one.loading.share
+                # Not the model's name, which may hold any character.
+                return f"model {one.loading.state}" + ("" if share is None else f" {share:.0%}")
+        return None
 
 
 def answer(value: BaseModel | dict[str, Any] | list[Any], status: int = 200) -> Response:

@@ -22,6 +22,7 @@ from umad.service import (
     Done,
     Event,
     Failed,
+    Loading,
     Logits,
     Progress,
     PromptLogprobs,
@@ -72,13 +73,17 @@ class GatewayGeneration:
         self.prompt_logprobs: dict[int, TokenLogprob] = {}
         # The prompt's first token, once `prompt_logprobs` has one.
         self.first_token: int | None = None
+        # The load that the generation waits for, as it stood last; None where it does not wait.
+        self.loading: Loading | None = None
         # Hears of each end.
         self.on_done: Callable[[Done], None] | None = None
         # Puts an error into the words of the caller's dialect.
         self.named: Callable[[UmadError], UmadError] = lambda error: error
 
     async def __aiter__(self) -> AsyncIterator[Heard]:
-        """Every event but `Accepted`. Raises the `UmadError` of a `Failed`."""
+        """Every event but `Accepted` and those that are kept. Raises the `UmadError` of a
+        `Failed`.
+        """
         if self._early is not None:
             first = await self._early
             self._early = None
@@ -91,9 +96,12 @@ class GatewayGeneration:
                 yield self._hear(event)
 
     def _noted(self, event: Event) -> bool:
-        """Keep what tells of the prompt. Returns whether the event was of that kind."""
+        """Keep what tells of the load and of the prompt. Returns whether the event was of that
+        kind.
+        """
+        self.loading = event if isinstance(event, Loading) else None
         if not isinstance(event, PromptLogprobs):
-            return False
+            return self.loading is not None
         if event.start == 1:
             self.first_token = event.before
         self.prompt_logprobs.update(enumerate(event.tokens, event.start))

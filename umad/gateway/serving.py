@@ -86,7 +86,9 @@ def run_gateway(settings: Settings, *, presets: Read = no_presets) -> int:
 async def _serve(
     settings: Settings, keys: Keyring, sock: socket.socket, listen: str, presets: Read
 ) -> None:
-    options = ClientOptions(name="umad-gateway", socket_owner=settings.socket_owner)
+    options = ClientOptions(
+        name="umad-gateway", socket_owner=settings.socket_owner, tells_loading=True
+    )
     client = AsyncClient(settings.socket, options=options)
     spans = open_spans(os.environ)
     app = create_app(

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 EVENTS = "text/event-stream; charset=utf-8"
 LINES = "application/x-ndjson"
+_COMMENT = b":"
 DONE = b"data: [DONE]\n\n"
 # Marks the hole of a `Template`. No value of ours contains it.
 HOLE = "\0"
@@ -76,9 +77,10 @@ class AnswerStream:
     """An ASGI answer that sends `pieces` as they come.
 
     An error of the iterator becomes the dialect's own last piece, because the status was sent
-    before. `ping` is sent after `quiet_s` without a piece; None sends nothing. `shortcut` belongs
-    to the generation that `pieces` iterates. While the client keeps up, its tokens are sent as soon
-    as they are read from the socket; `pieces` has all others, in order.
+    before. `ping` is sent after `quiet_s` without a piece; None sends nothing. Where it is a
+    comment, what `comment` returns stands in its place, one line. `shortcut` belongs to the
+    generation that `pieces` iterates. While the client keeps up, its tokens are sent as soon as
+    they are read from the socket; `pieces` has all others, in order.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class AnswerStream:
         quiet_s: float,
         media_type: str = EVENTS,
         ping: bytes | None = None,
+        comment: Callable[[], str | None] = lambda: None,
         headers: Mapping[str, str] | None = None,
         shortcut: Shortcut | None = None,
     ) -> None:
@@ -99,6 +102,7 @@ class AnswerStream:
         self._request_id = request_id
         self._quiet_s = quiet_s
         self._ping = ping
+        self._comment = comment
         self._headers = {
             "content-type": media_type,
             "cache-control": "no-cache",
@@ -178,7 +182,9 @@ class AnswerStream:
         while True:
             quiet_s = loop.time() - self._said_s
             if quiet_s >= self._quiet_s:
-                await send({"type": "http.response.body", "body": ping, "more_body": True})
+                words = self._comment() if ping.startswith(_COMMENT) else None
+                piece = ping if words is None else comment(words)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
                 self._said_s = loop.time()
                 quiet_s = 0.0
             await asyncio.sleep(self._quiet_s - quiet_s)
