@@ -7,7 +7,7 @@ At any time no more models hold memory than may. In the end, every request has e
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from umad.daemon.engine_state import EngineState
 from umad.daemon.fanout import Fanout
 from umad.daemon.generation import LiveGeneration
 from umad.daemon.identity import Identity, LaneRules
-from umad.daemon.names import ModelNames
+from umad.daemon.names import ModelFile, ModelNames
+from umad.daemon.room import Need
 from umad.daemon.rotation import RotationRules
 from umad.daemon.supervisor import LoadingRules, Supervisor
 from umad.metrics.scorecard import Scorecard
@@ -54,6 +55,7 @@ from umad.testing import FakeModel, fake_token
 
 MODELS = ("a", "b", "c")
 MAX_MODELS = 2
+MODEL_BYTES = 10 * 10**6
 HOLDING = (
     EngineState.STARTING,
     EngineState.READY,
@@ -126,7 +128,7 @@ class StandIn:
     def get_ready(self) -> None:
         if not self.is_ready and not self._ended.done():
             self.is_ready = True
-            self._say(EngineReady(facts={"backend": "stand-in"}))
+            self._say(EngineReady(facts={"backend": "stand-in", "size_bytes": MODEL_BYTES}))
 
     def step(self) -> None:
         """A token for every stream; a process that is to stop ends once it has none."""
@@ -189,10 +191,29 @@ class Client:
     def settled(self) -> None: ...
 
 
+class TwoFit:
+    """Needs of models, two of which fit into the memory."""
+
+    memory_bytes = 25 * 10**6
+    fills_memory = False
+
+    def known(self, file: ModelFile, facts: Mapping[str, Any], *, held_bytes: int) -> Need | None:
+        return _NEED if facts else None
+
+    async def learn(self, file: ModelFile) -> Need:
+        await asyncio.sleep(0)
+        return _NEED
+
+
+_NEED = Need(good_bytes=MODEL_BYTES, least_bytes=MODEL_BYTES // 2)
+
+
 class Machine(RuleBasedStateMachine):
     """Three models, two of which may be loaded."""
 
     folder: Path
+    max_models: int | None = MAX_MODELS
+    needs: Any = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +253,7 @@ class Machine(RuleBasedStateMachine):
             clock=self.clock,
         )
         fanout = Fanout(completions=self.completions, scorecard=scorecard, clock=self.clock)
-        rules = RotationRules(max_models=MAX_MODELS, load_s=3600.0)
+        rules = RotationRules(max_models=self.max_models, load_s=3600.0)
         self.supervisor = Supervisor(
             launcher=lambda file, fd: (),
             limits=limits,
@@ -240,6 +261,7 @@ class Machine(RuleBasedStateMachine):
             events=fanout,
             names=ModelNames(folders=[str(self.folder)]),
             rules=LoadingRules(lazy_load=True, keep_alive=(("*", 600.0),), rotation=rules),
+            needs=self.needs,
         )
 
     async def _linked(
@@ -342,15 +364,23 @@ class Machine(RuleBasedStateMachine):
         await asyncio.wait_for(self.supervisor.stop(), 30)
 
 
-def test_whatever_happens_nothing_is_lost(tmp_path: Path) -> None:
+class ByMemory(Machine):
+    """Three models, two of which fit into the memory."""
+
+    max_models = None
+    needs = TwoFit()
+
+
+@pytest.mark.parametrize("machine", [Machine, ByMemory])
+def test_whatever_happens_nothing_is_lost(tmp_path: Path, machine: type[Machine]) -> None:
     for name in MODELS:
         FakeModel().write(tmp_path / f"{name}.gguf")
     Machine.folder = tmp_path
 
     run_state_machine_as_test(
-        Machine,
+        machine,
         settings=settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -84,9 +84,10 @@ class _Turn:
     is_unknown: bool = False
     # The need is being learnt.
     learning: "asyncio.Task[None] | None" = None
+    # What it counts with until its engine has told; None where that is not known.
+    n_bytes: int | None = None
     # For whom it leaves, in words.
     leaves_for: str = ""
-    why: str = ""
 
 
 @dataclass(slots=True)
@@ -140,7 +141,7 @@ class Rotation:
 
     def taken_bytes(self, *, besides: str) -> int:
         """The memory that the models hold but one, as far as it is known."""
-        return sum(one.n_bytes for one in self._residents(besides=besides, now_ns=0))
+        return sum(one.n_bytes for one in self._residents(besides=besides))
 
     def changed(self) -> None:
         """Something has changed; look once the loop is done with it."""
@@ -190,12 +191,11 @@ class Rotation:
         if engine.state is EngineState.WAITING:
             turn.since_ns = now_ns if turn.since_ns is None else turn.since_ns
         else:
-            turn.since_ns, turn.why = None, ""
+            turn.since_ns, engine.waits_for = None, ""
             if engine.state is EngineState.READY or engine.state in GONE:
                 turn.load = None
         if engine.state is not EngineState.YIELDING:
             turn.yields_ns = None
-        engine.waits_for = turn.why
 
     def _let_rest(self, keeper: Keeper, look: _Look) -> None:
         """Suspend a model that nobody has used for long enough."""
@@ -226,10 +226,9 @@ class Rotation:
         """Give room to those that wait, the first in line first."""
         wishes = self._wishes(keepers, look)
         for at, wish in enumerate(wishes):
-            turn = self._turns[wish.name]
-            residents = self._residents(besides=wish.name, now_ns=look.now_ns)
+            residents = self._residents(besides=wish.name)
             decision = self._decided(wish, residents, look)
-            turn.why = self._keepers[wish.name].engine.waits_for = decision.why
+            self._keepers[wish.name].engine.waits_for = decision.why
             if decision.again_ns is not None:
                 look.due_ns.append(decision.again_ns)
             if decision.starts:
@@ -241,10 +240,8 @@ class Rotation:
                 for name in decision.leave:
                     self._send_off(self._keepers[name], wish)
                 for behind in wishes[at + 1 :]:
-                    other = self._turns[behind.name]
-                    other.why = self._keepers[behind.name].engine.waits_for = (
-                        f"{wish.name} is loaded first"
-                    )
+                    engine = self._keepers[behind.name].engine
+                    engine.waits_for = f"{wish.name} is loaded first"
                 return
 
     def _decided(self, wish: Wish, residents: list[Resident], look: _Look) -> Decision:
@@ -252,7 +249,12 @@ class Rotation:
         limits = Limits(
             max_models=self._rules.max_models,
             memory_bytes=None if needs is None else needs.memory_bytes,
-            loads_in_turn=needs is not None and needs.fills_memory,
+            # A load whose memory is not known is waited for.
+            loads_in_turn=needs is not None
+            and any(
+                one.stand is Stand.STARTING and self._turn(one.name).n_bytes is None
+                for one in residents
+            ),
         )
         if turn.is_unknown:
             return Decision(why="its memory is reckoned")
@@ -260,10 +262,11 @@ class Rotation:
 
     def _start(self, wish: Wish, residents: Iterable[Resident]) -> None:
         keeper, turn = self._keepers[wish.name], self._turns[wish.name]
-        turn.since_ns, turn.why = None, ""
-        # By the next time, the engine has told what it takes.
+        turn.since_ns = None
+        # A pool that fills what is free is known only once the engine has told.
+        fills = self._needs is None or self._needs.fills_memory
+        turn.n_bytes = None if fills or wish.need is _NO_NEED else wish.need.good_bytes
         turn.need = None
-        keeper.engine.waits_for = ""
         keeper.start(beside_bytes=sum(one.n_bytes for one in residents))
 
     def _send_off(self, keeper: Keeper, wish: Wish) -> None:
@@ -275,8 +278,7 @@ class Rotation:
     def _turn_away(self, keeper: Keeper, error: UmadError) -> None:
         log.info("model is turned away model=%s reason=%s", keeper.engine.name, error.message)
         turn = self._turn(keeper.engine.name)
-        turn.since_ns, turn.load, turn.why = None, None, ""
-        keeper.engine.waits_for = ""
+        turn.since_ns, turn.load = None, None
         keeper.turn_away(error)
 
     # -- wishes and residents ---------------------------------------------------------------------
@@ -297,7 +299,7 @@ class Rotation:
             if waits_ns >= self._rules.load_s * NS_PER_S:
                 error = EngineFailed(
                     f"{engine.name} had no room within {self._rules.load_s:g} s: "
-                    f"{turn.why or 'other models are at work'}; try again later"
+                    f"{engine.waits_for or 'other models are at work'}; try again later"
                 )
                 self._turn_away(keeper, error)
                 continue
@@ -313,7 +315,7 @@ class Rotation:
         if need is None and self._needs is not None:
             held_bytes = self.taken_bytes(besides=engine.name)
             need = self._needs.known(keeper.file, engine.facts, held_bytes=held_bytes)
-            turn.is_unknown = need is None and held_bytes > 0
+            turn.is_unknown = need is None and bool(self._residents(besides=engine.name))
             if turn.is_unknown and not any(one.learning for one in self._turns.values()):
                 learning = self._learn(self._needs, keeper, turn)
                 turn.learning = asyncio.create_task(learning, name=f"need of {engine.name}")
@@ -331,7 +333,7 @@ class Rotation:
             turn.learning, turn.is_unknown = None, False
             self.changed()
 
-    def _residents(self, *, besides: str, now_ns: int) -> list[Resident]:
+    def _residents(self, *, besides: str) -> list[Resident]:
         """The models that hold memory, or are about to."""
         found = []
         for keeper in self._keepers.values():
@@ -354,9 +356,7 @@ class Rotation:
 
     def _held_bytes(self, keeper: Keeper) -> int:
         told_bytes = engine_bytes(keeper.engine.facts)
-        if told_bytes or keeper.engine.state is not EngineState.STARTING:
-            return told_bytes
-        return keeper.file.size_bytes
+        return told_bytes or self._turn(keeper.engine.name).n_bytes or keeper.file.size_bytes
 
     def _work(self, engine: Engine) -> Work:
         """What an engine has to do."""
