@@ -2,7 +2,7 @@
 
 import signal
 
-from umad.daemon.crashes import CRASH_WINDOW_NS, CrashRecord, Death
+from umad.daemon.crashes import CRASH_WINDOW_NS, CoolDown, CrashRecord, Death
 from umad.errors import EngineFailed, ModelLoadFailed, ModelTooLarge
 from umad.protocol.link import Fatal
 
@@ -106,3 +106,27 @@ def test_an_instruction_that_does_not_work_here_is_explained_in_one_line() -> No
     )
     assert "build it here: pip install" in error.message
     assert "\n" not in error.message
+
+
+def test_a_failed_load_is_tried_again_later_each_time_up_to_ten_minutes() -> None:
+    cool_down, waits_s = CoolDown(), []
+    assert cool_down.left_ns(0) is None
+    for _ in range(12):
+        cool_down.failed(5 * SECOND_NS)
+        waits_s.append((cool_down.left_ns(5 * SECOND_NS) or 0) // SECOND_NS)
+
+    assert waits_s[:7] == [10, 20, 40, 80, 160, 320, 600]
+    assert set(waits_s[7:]) == {600}
+    assert cool_down.left_ns(700 * SECOND_NS) == 0
+
+
+def test_a_load_that_goes_well_ends_all_cooling_down() -> None:
+    cool_down = CoolDown()
+    for _ in range(5):
+        cool_down.failed(0)
+
+    cool_down.over()
+    assert cool_down.left_ns(0) is None
+    cool_down.failed(0)
+
+    assert cool_down.left_ns(0) == 10 * SECOND_NS

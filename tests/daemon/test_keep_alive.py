@@ -5,6 +5,7 @@ import math
 import pytest
 
 from umad.daemon.keep_alive import KeepAlive, keep_alive_of
+from umad.errors import BadRequest
 
 RULES = (("nano", math.inf), ("qwen*", 600.0), ("*", 1800.0))
 
@@ -44,5 +45,17 @@ def test_a_model_is_there_for_a_second_after_its_use_even_where_it_may_not_stay(
 
 
 def test_a_request_that_says_for_ever_pins() -> None:
-    assert KeepAlive.asked(math.inf).is_pinned
-    assert not KeepAlive.asked(60).is_pinned
+    assert KeepAlive.asked(-1) == KeepAlive(seconds=math.inf, is_pinned=True)
+    assert KeepAlive.asked(60) == KeepAlive(seconds=60)
+
+
+@pytest.mark.parametrize("seconds", [1e300, math.inf])
+def test_no_time_is_too_long_to_compute_with(seconds: float) -> None:
+    assert KeepAlive.asked(seconds).ends_ns(5) is not None
+
+
+def test_what_is_no_number_is_refused_by_its_name() -> None:
+    with pytest.raises(BadRequest) as refused:
+        KeepAlive.asked(math.nan)
+
+    assert refused.value.field == "keep_alive_s"

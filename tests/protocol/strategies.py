@@ -19,7 +19,7 @@ from umad.request import (
     Timings,
     Usage,
 )
-from umad.service import Accepted, Done, Failed, Logits, Progress, TokenLogprob, Tokens
+from umad.service import Accepted, Done, Failed, Loading, Logits, Progress, TokenLogprob, Tokens
 
 ids = st.integers(-(2**63), 2**64 - 1) | st.text(min_size=1, max_size=128)
 names = st.text(min_size=1, max_size=40)
@@ -57,12 +57,14 @@ _json_maps = st.dictionaries(texts, _json_values, max_size=3)
 _constraints = st.builds(
     Constraint, kind=st.sampled_from(["gbnf", "lark", "regex"]), text=names
 ) | st.builds(Constraint.json_schema, _json_maps)
+_keep_alive_s = st.none() | st.floats(-1, 1e9)
 _work = {
     "model": st.none() | names,
     "truncate": st.booleans(),
     "lane": st.none() | names,
     "app": st.none() | names,
     "deadline_ms": st.none() | st.integers(1, 2**31),
+    "keep_alive_s": _keep_alive_s,
 }
 _inputs = st.lists(names | st.lists(token_ids, min_size=1, max_size=5).map(tuple), min_size=1)
 _embeds = st.builds(
@@ -85,6 +87,7 @@ _place = {
     "lane": st.none() | names,
     "session": st.none() | names,
     "deadline_ms": st.none() | st.integers(1, 2**40),
+    "keep_alive_s": _keep_alive_s,
 }
 _sampled = st.fixed_dictionaries({"sampling": sampling}) | st.fixed_dictionaries(
     {"sampling": sampling.map(lambda s: replace(s, ignore_eos=False)), "constraint": _constraints}
@@ -195,6 +198,7 @@ def _tokens(draw: st.DrawFn) -> Tokens:
 
 events = st.one_of(
     st.builds(Accepted, request=names, model=names, lane=names, queue_position=counts),
+    st.builds(Loading, model=names, state=names, share=st.none() | st.floats(0, 1), why=texts),
     st.builds(Progress, index=st.integers(0, 15), done_tokens=counts, total_tokens=counts),
     _tokens(),
     st.builds(Logits, index=st.integers(0, 15), position=st.none() | counts),

@@ -163,6 +163,7 @@ def test_every_request_with_one_answer_is_in_the_table_with_its_fields() -> None
 def test_every_event_is_in_the_table() -> None:
     assert named(section("Events")) == {
         "accepted",
+        "loading",
         "progress",
         "prompt_logprobs",
         "tokens",

@@ -10,11 +10,14 @@ import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from umad.errors import BadRequest
 from umad.units import NS_PER_S
 
 # The pattern of the rule for all models that no other rule fits.
 ALL = "*"
 _MINUTE_S = 60
+# Ten years. Nothing overflows that is computed from it.
+MOST_S = 10 * 366 * 86_400
 # Whoever asks for a model hands it work a moment later. It has to be there still.
 GRACE_NS = NS_PER_S
 
@@ -29,8 +32,12 @@ class KeepAlive:
 
     @classmethod
     def asked(cls, seconds: float) -> "KeepAlive":
-        """As a request says it; infinite pins the model."""
-        return cls(seconds=seconds, is_pinned=seconds == math.inf)
+        """As a request says it; a negative time pins the model. Raises `BadRequest`."""
+        if math.isnan(seconds):
+            raise BadRequest("keep_alive_s must be a number of seconds", field="keep_alive_s")
+        if seconds < 0:
+            return cls(is_pinned=True)
+        return cls(seconds=min(seconds, MOST_S))
 
     def ends_ns(self, used_ns: int) -> int | None:
         """When a model leaves that was used last at `used_ns`; None for never."""

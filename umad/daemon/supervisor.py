@@ -136,8 +136,7 @@ class Supervisor:
         if found.error is not None and not self._may_try_again(keeper):
             raise told_to(asker, self._failure(keeper, found.error), found.name)
         if keep_alive_s is not None and asker.is_admin:
-            seconds = math.inf if keep_alive_s < 0 else keep_alive_s
-            found.keep_alive = KeepAlive.asked(seconds)
+            found.keep_alive = KeepAlive.asked(keep_alive_s)
             self._rotation.changed()
         # A suspended one is started again; its requests wait as for one that loads.
         self._rotation.ask(keeper)
