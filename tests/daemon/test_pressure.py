@@ -200,6 +200,33 @@ def test_the_model_used_longest_ago_goes_first_and_one_at_a_time(serve: Serve) -
     with_guard(story, serve, FakeModel(), FakeModel(), FakeModel())
 
 
+def test_a_pinned_model_goes_last_and_only_before_the_machine_swaps(serve: Serve) -> None:
+    async def story(house: House, guard: MemoryGuard, machine: Machine, clock: HandClock) -> None:
+        wire = await house.connect()
+        await look(guard, machine)
+        clock.wait(100)
+        await wire.stream(asks("pinned", model="a", keep_alive_s=-1))
+        await look(guard, machine)
+        clock.wait(100)
+        await wire.stream(asks("later", model="b"))
+
+        async def looks(headroom_gib: float) -> dict[str, str]:
+            machine.headroom_gib = headroom_gib
+            for _ in range(8):
+                await look(guard, machine)
+                clock.wait(20)
+            return {name: row["state"] for name, row in (await house.models()).items()}
+
+        tight = await looks(TIGHT)
+        severe = await looks(SHORT)
+
+        # The pinned one was used longer ago.
+        assert (tight["a"], severe["a"] == "ready") == ("ready", False)
+        assert tight["b"] != "ready"
+
+    with_guard(story, serve, FakeModel(), FakeModel())
+
+
 def test_everything_comes_back_once_memory_has_been_easy(serve: Serve) -> None:
     async def story(house: House, guard: MemoryGuard, machine: Machine, clock: HandClock) -> None:
         wire = await house.connect()
