@@ -171,6 +171,23 @@ def test_users_load_a_model_by_its_whole_name_in_any_letters(serve: Serve, tmp_p
     on_stage(test, serve, tmp_path, {"qwen3-4b": FakeModel()})
 
 
+def test_a_name_that_fits_exactly_means_that_model_though_another_is_loaded(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async def test(stage: Stage) -> None:
+        wire = await stage.house.connect()
+        await wire.stream(asks(1, model="qwen3-4b"))
+        # Written so, it is the loaded one as long as no other has that name.
+        await wire.stream(asks(2, model="Qwen3:4B"))
+        assert await stage.states() == {"qwen3-4b": "ready"}
+
+        await wire.stream(asks(3, model="qwen3.4b"))
+
+        assert await stage.states() == {"qwen3-4b": "ready", "qwen3.4b": "ready"}
+
+    on_stage(test, serve, tmp_path, {"qwen3-4b": FakeModel(), "qwen3.4b": FakeModel()})
+
+
 def test_without_lazy_load_a_request_loads_nothing(serve: Serve, tmp_path: Path) -> None:
     async def test(stage: Stage) -> None:
         wire = await stage.house.connect()

@@ -97,7 +97,9 @@ def _taken_bytes(socket: str | None, *, besides: str) -> int:
         rows = call(socket, lambda client: client.models())
     except UmadError:
         return 0
-    return sum(engine_bytes(row) for row in rows if row.get("name") != besides)
+    # A model without a process keeps its facts, and holds nothing.
+    held = [row for row in rows if row.get("name") != besides and row.get("pid") is not None]
+    return sum(engine_bytes(row) for row in held)
 
 
 def _print(name: str, found: MemoryEstimate) -> None:

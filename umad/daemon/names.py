@@ -86,6 +86,10 @@ class ModelNames:
         named = self._named.get(name) or self._named.get(self._library.catalogue.meant(name) or "")
         return named or (None if found is None else _file_of(found))
 
+    def was_seen(self, name: str) -> bool:
+        """Whether a model had exactly that name at the last look. Looks at nothing."""
+        return name in self._named or self._library.was_seen(name)
+
     def near(self, name: str) -> ModelFile | None:
         """The file of a model whose whole name a client has written in its own way
         (`umad.model_names`). Raises `UnknownModel` where several may be meant.

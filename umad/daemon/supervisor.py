@@ -280,6 +280,11 @@ class Supervisor:
         if exact is not None:
             return exact
         if self._rules.lazy_load:
+            # Most requests mean a loaded model, and need no look at any folder.
+            with contextlib.suppress(UnknownModel):  # several may be meant
+                found = _meant(model, present, asker, whole=True)
+                if found is not None and not self._names.was_seen(model):
+                    return found
             file = self._names.find(model, whole=True)
             if file is not None:
                 return self._lazily(file, present)
@@ -375,9 +380,11 @@ class Supervisor:
         return unknown_model(model, [one.name for one in present], load=load)
 
 
-def _meant(model: str, engines: list[Engine], asker: Asker) -> Engine | None:
-    """The one of `engines` that a client means by `model`."""
-    found = resolve(model, [_known(one, asker) for one in engines])
+def _meant(
+    model: str, engines: list[Engine], asker: Asker, *, whole: bool = False
+) -> Engine | None:
+    """The one of `engines` that a client means by `model`. whole: only by its whole name."""
+    found = resolve(model, [_known(one, asker) for one in engines], whole=whole)
     return None if found is None else next(one for one in engines if one.name == found.name)
 
 

@@ -95,6 +95,10 @@ class Library:
         """Every model, by places; no two have one name."""
         return tuple(self._current().values())
 
+    def was_seen(self, name: str) -> bool:
+        """Whether a model had exactly that name at the last look. Looks at nothing."""
+        return name in self._models
+
     def find(self, text: str, *, whole: bool = False) -> FoundModel | None:
         """The model that a name or a reference means, of those that are here; None where it means
         none of them. Raises `UnknownModel` where several may be meant.
