@@ -1,8 +1,7 @@
 """Lets several apps use several models in turn, and checks that nothing is lost, left or felt.
 
 Three models lie in a folder, and two may be loaded at once. Four apps ask them at random: a chat,
-whose user notices every pause, and three others, one of them in the background. At the end these
-must hold. Every request has got all its tokens. The daemon holds what it held at the start: no
+whose user notices every pause, and three others in the background. At the end these must hold. Every request has got all its tokens. The daemon holds what it held at the start: no
 process, no descriptor and no memory beyond that. The chat's gaps between two tokens are within the
 latency cap of what they are when it is alone, in 95 of 100 cases, but for pauses in which its own
 model was being loaded (the daemon says so, `umad.service.Loading`).
@@ -38,6 +37,7 @@ from umad.service import Done, Failed, Loading, Tokens
 
 NAMES = ("a", "b", "c")
 MAX_MODELS = 2
+N_APPS = 4
 CAP = 1.20
 _ALONE_S = 8.0
 _CALM_S = 30.0
@@ -204,14 +204,8 @@ async def _several(
         watching = asyncio.create_task(_watch(daemon, (chat, others), most, progress))
         try:
             async with asyncio.TaskGroup() as group:
-                for seed, (lane, seen) in enumerate(
-                    (
-                        ("interactive", chat),
-                        ("interactive", others),
-                        ("interactive", others),
-                        ("background", others),
-                    )
-                ):
+                for seed in range(N_APPS):
+                    lane, seen = ("background", others) if seed else ("interactive", chat)
                     app = use(daemon, lane, prompts, ends_s=ends_s, seen=seen, seed=seed)
                     group.create_task(app)
         finally:
