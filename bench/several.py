@@ -1,10 +1,11 @@
 """Lets several apps use several models in turn, and checks that nothing is lost, left or felt.
 
 Three models lie in a folder, and two may be loaded at once. Four apps ask them at random: a chat,
-whose user notices every pause, and three others in the background. At the end these must hold. Every request has got all its tokens. The daemon holds what it held at the start: no
-process, no descriptor and no memory beyond that. The chat's gaps between two tokens are within the
-latency cap of what they are when it is alone, in 95 of 100 cases, but for pauses in which its own
-model was being loaded (the daemon says so, `umad.service.Loading`).
+whose user notices every pause, and three others in the background. At the end these must hold.
+Every request has got all its tokens. The daemon holds what it held at the start: no process, no
+descriptor and no memory beyond that. The chat's gaps between two tokens are within the latency cap
+of what they are when it is alone, in 95 of 100 cases, but for pauses in which its own model was
+being loaded (the daemon says so, `umad.service.Loading`).
 
 The first token is reported and not judged: it waits for the model. Fails with exit code 1. Not a
 measurement of speed.
