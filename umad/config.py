@@ -71,6 +71,8 @@ class EngineSettings:
     max_seqs: int | None = None
     # Host memory for streams and prefixes that the pool has no room for; 0 for none.
     park_bytes: int | None = None
+    # Memory for vectors of texts that were embedded lately; 0 for none, None for umad's choice.
+    embed_cache_bytes: int | None = None
     # The folder in which the context of named sessions outlives the engine; None to keep none.
     session_dir: str | None = None
     # Disk space for the sessions of all models together.

@@ -28,9 +28,13 @@ TEXTS = (
 ALIKE = 0.9999
 
 
+# Every text is computed, although other tests have asked for it.
+KEEPS_NOTHING = {"embed_cache_bytes": 0}
+
+
 @pytest.fixture(scope="module")
 def nano_engine(nano_path: Path) -> Iterator[RunningEngine]:
-    with engine(nano_path) as running:
+    with engine(nano_path, **KEEPS_NOTHING) as running:
         running.ready()
         yield running
 
@@ -42,7 +46,7 @@ def encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(encoder_path: Path) -> Iterator[RunningEngine]:
-    with engine(encoder_path) as running:
+    with engine(encoder_path, **KEEPS_NOTHING) as running:
         running.ready()
         yield running
 
@@ -50,7 +54,8 @@ def encoder(encoder_path: Path) -> Iterator[RunningEngine]:
 @pytest.fixture(scope="module")
 def ranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
     folder = tmp_path_factory.mktemp("ranker")
-    with engine(write_encoder(folder / "r.gguf", pooling=PoolingType.RANK)) as running:
+    path = write_encoder(folder / "r.gguf", pooling=PoolingType.RANK)
+    with engine(path, **KEEPS_NOTHING) as running:
         running.ready()
         yield running
 
@@ -79,6 +84,11 @@ def refusal(running: RunningEngine, op: str, **args: Any) -> tuple[str, str, str
     error = running.call(op, **args).error
     assert error is not None
     return error
+
+
+def library(n_texts: int) -> list[str]:
+    """Texts that are all different, so that each is computed."""
+    return [f"# {at}\n{TEXTS[2]}" for at in range(n_texts)]
 
 
 def rank_args(query: str, *documents: str, top_n: int | None = None) -> dict[str, Any]:
@@ -127,9 +137,9 @@ def test_a_generative_models_vectors_are_the_means_that_llama_cpp_makes(
 def test_what_shares_a_batch_changes_no_vector(nano_engine: RunningEngine) -> None:
     alone = np.concatenate([vectors(nano_engine, text) for text in TEXTS])
 
-    together = vectors(nano_engine, *TEXTS, *TEXTS)
+    together = vectors(nano_engine, *TEXTS, *library(3))
 
-    assert cosines(together, np.tile(alone, (2, 1))).min() > ALIKE
+    assert cosines(together[:3], alone).min() > ALIKE
 
 
 def test_a_text_computed_in_slices_has_the_vector_of_the_whole(
@@ -254,8 +264,8 @@ def test_a_stream_goes_on_while_a_library_is_embedded(nano_path: Path) -> None:
     with engine(nano_path, threads=2) as running:
         running.ready()
         expected = running.generate(1, prompt="def f(", max_tokens=60, ignore_eos=True).ids
-        library = embed_args(*[TEXTS[2]] * 200, lane=BACKGROUND)
-        running.send(EngineCall(call=900, op="embed", args=library))
+        texts = embed_args(*library(200), lane=BACKGROUND)
+        running.send(EngineCall(call=900, op="embed", args=texts))
 
         beside = running.generate(2, prompt="def f(", max_tokens=60, ignore_eos=True)
 
@@ -267,10 +277,94 @@ def test_a_stream_goes_on_while_a_library_is_embedded(nano_path: Path) -> None:
 def test_a_dropped_request_is_not_answered_and_the_next_one_is(nano_path: Path) -> None:
     with engine(nano_path) as running:
         running.ready()
-        library = embed_args(*[TEXTS[2]] * 500)
-        running.send(EngineCall(call=900, op="embed", args=library), Drop(call=900))
+        texts = embed_args(*library(500))
+        running.send(EngineCall(call=900, op="embed", args=texts), Drop(call=900))
 
         reply = running.call("embed", **embed_args("text"))
 
     assert reply.error is None
     assert len(reply.value["vectors"]) == 256 * 4
+
+
+# -- texts that come again -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keeping(encoder_path: Path) -> Iterator[RunningEngine]:
+    """An encoder that keeps vectors, as engines do unless they are told not to."""
+    with engine(encoder_path) as running:
+        running.ready()
+        yield running
+
+
+def n_known(running: RunningEngine, *texts: str, op: str = "embed", **more: Any) -> int:
+    """How many of these texts are answered without being computed."""
+    args = embed_args(*texts, **more) if op == "embed" else rank_args(*texts, **more)
+    reply = running.call(op, **args)
+    assert reply.error is None, reply.error
+    return int(reply.value["cached_inputs"])
+
+
+def test_a_text_that_comes_again_is_not_computed_again(keeping: RunningEngine) -> None:
+    first = vectors(keeping, "the sea", "is deep")
+
+    again = vectors(keeping, "is deep", "and cold", "the sea")
+
+    assert np.array_equal(again[[2, 0]], first)
+    assert n_known(keeping, "the sea", "and warm", "the sea") == 2
+    counts = keeping.call("embed", **embed_args("the sea", "it is")).value
+    assert 0 < counts["cached_tokens"] < counts["prompt_tokens"]
+
+
+def test_a_kept_vector_is_cut_and_scaled_as_each_request_asks(keeping: RunningEngine) -> None:
+    whole = vectors(keeping, "the moon")
+
+    cut = vectors(keeping, "the moon", dimensions=8, normalize=True)
+
+    assert n_known(keeping, "the moon") == 1
+    assert np.allclose(cut, whole[:, :8] / np.linalg.norm(whole[:, :8]), atol=1e-6)
+
+
+def test_a_prefix_makes_another_text(keeping: RunningEngine) -> None:
+    plain = vectors(keeping, "the sun")
+
+    asked = vectors(keeping, "the sun", prefix="query: ")
+
+    assert not np.allclose(asked, plain, atol=1e-3)
+    assert np.array_equal(asked, vectors(keeping, "query: the sun"))
+    assert n_known(keeping, "the sun", prefix="query: ") == 1
+
+
+def test_each_owner_has_its_own_and_forgets_its_own(keeping: RunningEngine) -> None:
+    n_known(keeping, "a secret", owner="ada")
+    assert n_known(keeping, "a secret", owner="bob") == 0
+    assert n_known(keeping, "a secret", owner="bob") == 1
+
+    keeping.call("forget", session=None, owner="ada", prefix="ada/", before_rid=1)
+
+    assert n_known(keeping, "a secret", owner="ada") == 0
+    assert n_known(keeping, "a secret", owner="bob") == 1
+
+
+def test_vectors_are_given_up_while_memory_is_short(keeping: RunningEngine) -> None:
+    n_known(keeping, "a star")
+
+    spared = keeping.call("spare", share=0.5).value
+
+    assert spared["freed_bytes"] >= 4 * WIDTH
+    assert n_known(keeping, "a star") == 0
+    keeping.call("spare", share=1.0)
+
+
+def test_a_pair_that_comes_again_keeps_its_score(tmp_path: Path) -> None:
+    documents = ("a cat sleeps", "blue is a colour", "dogs bark")
+    with engine(write_encoder(tmp_path / "r.gguf", pooling=PoolingType.RANK)) as running:
+        running.ready()
+        first = running.call("rerank", **rank_args("what is blue?", *documents)).value["ranked"]
+
+        again = running.call("rerank", **rank_args("what is blue?", "new", *documents)).value
+
+        assert again["cached_inputs"] == 3
+        scores = {index - 1: score for index, score in again["ranked"] if index}
+        assert scores == dict(first)
+        assert n_known(running, "what is red?", *documents, op="rerank") == 0

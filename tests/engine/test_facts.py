@@ -1,4 +1,5 @@
 from umad.config import EngineSettings
+from umad.engine.embedding.facts import embed_shape
 from umad.engine.facts import StepTraffic
 from umad.engine.llamacpp.kv_types import KV_TYPES
 from umad.models.gguf import BLOCKS
@@ -63,3 +64,14 @@ def test_a_state_is_read_and_written_once_a_step_for_each_sequence() -> None:
     assert traffic.moved(n_rows=64, n_cells_read=0, n_logit_rows=1) == 2 * 1000
     # All rows of an embedding are outputs, and it has no more sequences than there are.
     assert traffic.moved(n_rows=64, n_cells_read=0, n_logit_rows=64) == 2 * 4 * 1000
+
+
+def test_an_encoder_takes_more_texts_in_a_slice_than_a_model_that_makes_logits() -> None:
+    minilm = WeightBytes(dense=90_000_000)
+
+    encoder = embed_shape(whole=True, recurrent=False, n_vocab=30_522, weights=minilm, batch=512)
+    writer = embed_shape(whole=False, recurrent=False, n_vocab=30_522, weights=minilm, batch=512)
+    wide = embed_shape(whole=True, recurrent=False, n_vocab=250_002, weights=minilm, batch=512)
+
+    assert (encoder.rows, writer.rows) == (256, 32)
+    assert wide.rows * 250_002 * 4 <= 32_000_000

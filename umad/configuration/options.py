@@ -138,6 +138,13 @@ SCALARS: tuple[Option, ...] = (
         shown=True,
     ),
     engine_option(
+        "embed_cache_bytes",
+        ROOM,
+        "Memory for vectors of texts that were embedded lately, in each model's engine.",
+        "A text that comes again is not computed again. auto is 32 MiB: 18,000 vectors of 384 "
+        "numbers; 0 keeps none.",
+    ),
+    engine_option(
         "session_dir",
         PATH,
         "Folder where the context of named sessions outlives the daemon; it holds their prompts.",

@@ -27,7 +27,7 @@ from typing import Protocol
 from umad.engine.board.watch import BoardWatch
 from umad.engine.company import Company
 from umad.engine.embedding.facts import EmbedFacts
-from umad.engine.embedding.work import Embedded, Wanted
+from umad.engine.embedding.work import Embedded
 from umad.engine.execution import StepRunner
 from umad.engine.facts import ModelFacts, SharesAt
 from umad.engine.launch import EngineOptions
@@ -85,11 +85,7 @@ class AbortSwitch(Protocol):
 
 
 class EmbedRunner(Protocol):
-    """Computes embedding slices and keeps the vectors of requests that are not complete yet."""
-
-    def expect(self, wanted: Wanted) -> None:
-        """Prepare for the slices of this request."""
-        ...
+    """Computes embedding slices, and keeps what it has of texts that are begun."""
 
     def forget(self, call: int) -> None:
         """Drop a request: no more of its slices will come."""
@@ -100,7 +96,9 @@ class EmbedRunner(Protocol):
         ...
 
     def rest(self, now_ns: int) -> bool:
-        """Give memory back that was not used for a while. Returns whether any was given back."""
+        """Give memory back that was not used for a while; called only while there is no work.
+        Returns whether any was given back.
+        """
         ...
 
     def close(self) -> None:

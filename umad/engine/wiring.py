@@ -23,6 +23,7 @@ from umad.engine.chats.template_process import TemplateProcess
 from umad.engine.company import Company
 from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.constraints.guidance import Guidance
+from umad.engine.embedding.cache import DEFAULT_BYTES, VectorCache
 from umad.engine.embedding.intake import EmbedIntake
 from umad.engine.execution import StepRunner
 from umad.engine.facts import StepTraffic
@@ -104,6 +105,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     watch = BoardWatch(seat, cutter)
     watch.start()
     embedder = model.embedder(cutter=cutter, now_ns=clock.now_ns, watch=watch)
+    cache_bytes = options.engine.embed_cache_bytes
+    vectors = VectorCache(DEFAULT_BYTES if cache_bytes is None else cache_bytes)
     slabs, states = model.slabs(), model.states()
     disk = None if model.parking is None else _disk(model, model.parking, slabs, states, inbox)
     runner: StepRunner = model.runner(
@@ -143,6 +146,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
             waited_ns=spinning.waited_ns if process.tells_waits() else None,
         ),
         embedder=embedder,
+        vectors=vectors,
     )
 
     def hurry(lane: str, n_tokens: int) -> None:
@@ -156,6 +160,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         inbox=inbox,
         reply=emitter.put,
         hurry=hurry,
+        cache=vectors,
         most_tokens=options.prompt_tokens,
     )
     embeds.start()

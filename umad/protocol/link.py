@@ -113,8 +113,8 @@ class EngineCall:
     op and its args: tokenize {text, special}; detokenize {ids, pieces}; render {chat}; forget
     {session, owner, prefix, before_rid} (`umad.engine.sessions.forget_desk`); spare {share}
     (`umad.scheduler.memory.sparing`); attach {rid, choose}; embed {inputs, dimensions, normalize,
-    truncate, lane, app, owner}; rerank {query, documents, top_n, truncate, lane, app, owner}. The
-    last two may take long.
+    truncate, prefix, lane, app, owner}; rerank {query, documents, top_n, truncate, lane, app,
+    owner}. The last two may take long.
     """
 
     call: int

@@ -23,6 +23,12 @@ RANK = "rank"
 _OUTPUT_SHARE = 0.04
 _LEAST_OUTPUT_BYTES = 8_000_000
 _BYTES_PER_LOGIT = 8
+# An encoder computes no logits. llama.cpp zeroes the reader's rows when it makes them, and never
+# touches them again: they cost memory, and no time in a step. More rows in a slice compute more
+# texts a second.
+_ENCODER_OUTPUT_SHARE = 0.08
+_LEAST_ENCODER_OUTPUT_BYTES = 32_000_000
+_ENCODER_BYTES_PER_LOGIT = 4
 _LEAST_ROWS, _MOST_ROWS = 16, 256
 # Two sequences are kept for inputs that are begun and not complete.
 HELD_SEQS = 2
@@ -72,8 +78,12 @@ def embed_shape(
     *, whole: bool, recurrent: bool, n_vocab: int, weights: WeightBytes, batch: int
 ) -> EmbedShape:
     """The most that one embedding decode of a model may hold."""
-    output_bytes = max(_LEAST_OUTPUT_BYTES, _OUTPUT_SHARE * (weights.dense + weights.experts))
-    rows = int(output_bytes // (_BYTES_PER_LOGIT * n_vocab))
+    share, least_bytes, logit_bytes = _OUTPUT_SHARE, _LEAST_OUTPUT_BYTES, _BYTES_PER_LOGIT
+    if whole:
+        share, least_bytes = _ENCODER_OUTPUT_SHARE, _LEAST_ENCODER_OUTPUT_BYTES
+        logit_bytes = _ENCODER_BYTES_PER_LOGIT
+    output_bytes = max(least_bytes, share * (weights.dense + weights.experts))
+    rows = int(output_bytes // (logit_bytes * n_vocab))
     rows = min(max(rows, _LEAST_ROWS), _MOST_ROWS, max(batch, _LEAST_ROWS))
     # A recurrent model keeps a state for each sequence, used or not.
     seqs = min(rows, _RECURRENT_SEQS if recurrent else _MOST_SEQS) - HELD_SEQS

@@ -11,23 +11,23 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from umad.clock import MonotonicClock
+from umad.engine.embedding.answer import Answer
+from umad.engine.embedding.cache import VectorCache
 from umad.engine.embedding.facts import RANK, EmbedFacts
-from umad.engine.embedding.work import Wanted
+from umad.engine.embedding.lookup import TokenArray, look_up
+from umad.engine.embedding.work import AnswerForm
 from umad.engine.mail.fair_queue import FairQueue
 from umad.engine.mail.step_mail import DropEmbed, EmbedArrival, StepMail
 from umad.engine.process import name_thread
 from umad.engine.vocab import Vocabulary
 from umad.errors import BadRequest, InternalError, PromptTooLong, UmadError, Unsupported
+from umad.forgetting import ForgetScope
 from umad.protocol.link import EngineCall, EngineReply
 from umad.scheduler.embeds.queue import EmbedAdmission
 
 log = logging.getLogger("umad.engine")
 
-TokenArray = NDArray[np.int32]
 # Bytes of vectors in one answer. Clients take at most 16 MiB as one frame.
 MOST_ANSWER_BYTES = 15 * 2**20
 _FLOAT_BYTES = 4
@@ -46,17 +46,19 @@ class EmbedIntake:
         inbox: StepMail,
         reply: Callable[[EngineReply], None],
         hurry: Callable[[str, int], None],
+        cache: VectorCache | None = None,
         most_tokens: int | None = None,
         now_ns: Callable[[], int] | None = None,
     ) -> None:
-        """hurry: is told the lane and the tokens of work that has come. most_tokens: the daemon's
-        limit for one input.
+        """hurry: is told the lane and the tokens of work that has come. cache: vectors of earlier
+        requests. most_tokens: the daemon's limit for one input.
         """
         self._facts = facts
         self._vocab = vocab
         self._inbox = inbox
         self._reply = reply
         self._hurry = hurry
+        self._cache = cache or VectorCache(0)
         self._now_ns = now_ns or MonotonicClock().now_ns
         self._most_tokens = min(facts.most_tokens, most_tokens or facts.most_tokens)
         # Bounded by the number of calls that the daemon lets in.
@@ -84,6 +86,15 @@ class EmbedIntake:
                 self._calls.drop(call)
             else:
                 self._inbox.put(DropEmbed(call=call))
+
+    def forget(self, what: ForgetScope) -> None:
+        """Let go of the vectors of an owner, or of all. A session has none of its own."""
+        if what.session is None:
+            self._cache.forget(what.owner)
+
+    def spare(self, share: float) -> int:
+        """Keep vectors in so much of their room. Returns the bytes given up."""
+        return self._cache.spare(share)
 
     def _run(self) -> None:
         name_thread("umad-embed")
@@ -114,8 +125,12 @@ class EmbedIntake:
             if admission.call not in self._pending:
                 return
             self._pending.discard(admission.call)
-            self._inbox.put(arrival)
-        self._hurry(admission.lane, sum(arrival.wanted.sizes))
+            if not arrival.answer.is_whole:
+                self._inbox.put(arrival)
+        if arrival.answer.is_whole:
+            self._reply(arrival.answer.reply())
+        else:
+            self._hurry(admission.lane, sum([one.size for one in admission.inputs]))
 
     def _refuse(self, call: EngineCall, error: UmadError) -> None:
         with self._lock:
@@ -125,24 +140,25 @@ class EmbedIntake:
     # -- one call -------------------------------------------------------------------------------
 
     def arrival(self, call: EngineCall) -> EmbedArrival:
-        """Check and tokenize every input. Raises the error that the client is told."""
+        """Check and tokenize every input, and look up what is known of them. Raises the error that
+        the client is told.
+        """
         args = call.args
-        if call.op == "rerank":
-            inputs, wanted = self._pairs(call.call, args)
-        else:
-            inputs, wanted = self._texts(call.call, args)
+        inputs, form = self._pairs(args) if call.op == "rerank" else self._texts(args)
+        owner = str(args.get("owner", ""))
+        texts, to_compute = look_up(self._cache, owner, inputs)
         return EmbedArrival(
-            wanted=wanted,
+            answer=Answer(call.call, texts, form),
             admission=EmbedAdmission(
                 call=call.call,
                 lane=str(args["lane"]),
                 app=str(args["app"]),
-                inputs=inputs,
-                owner=str(args.get("owner", "")),
+                inputs=to_compute,
+                owner=owner,
             ),
         )
 
-    def _texts(self, call: int, args: Mapping[str, Any]) -> tuple[tuple[TokenArray, ...], Wanted]:
+    def _texts(self, args: Mapping[str, Any]) -> tuple[list[TokenArray], AnswerForm]:
         facts = self._facts
         if facts.ranks:
             raise Unsupported(
@@ -163,33 +179,31 @@ class EmbedIntake:
                 f"answer has at most {MOST_ANSWER_BYTES}: ask for fewer at once",
                 field="input",
             )
-        inputs = tuple(
-            [
-                self._fitted(
-                    self._tokens(one, at, truncate=args["truncate"]),
-                    "input",
-                    at,
-                    truncate=args["truncate"],
-                )
-                for at, one in enumerate(args["inputs"])
-            ]
-        )
-        sizes = tuple([one.size for one in inputs])
-        return inputs, Wanted(call=call, sizes=sizes, width=width, normalize=args["normalize"])
+        prefix, truncate = str(args.get("prefix", "")), bool(args["truncate"])
+        inputs = [
+            self._fitted(
+                self._tokens(one, at, prefix, truncate=truncate), "input", at, truncate=truncate
+            )
+            for at, one in enumerate(args["inputs"])
+        ]
+        return inputs, AnswerForm(width=width, normalize=args["normalize"])
 
-    def _tokens(self, one: str | tuple[int, ...], at: int, *, truncate: bool) -> TokenArray:
+    def _tokens(
+        self, one: str | tuple[int, ...], at: int, prefix: str, *, truncate: bool
+    ) -> TokenArray:
         if not isinstance(one, str):
             try:
                 return self._vocab.checked(one, field="input")
             except BadRequest as error:
                 raise BadRequest(f"input {at}: {error.message}", field="input") from error
+        one = prefix + one
         if not truncate:
             longer = ", split it, or ask for truncate"
             self._vocab.check_size(one, self._most_tokens, field="input", longer=longer)
         # Users write text: a control token in it would be foreign to the sentence.
         return self._vocab.tokenize(one, special=False, with_ends=True)
 
-    def _pairs(self, call: int, args: Mapping[str, Any]) -> tuple[tuple[TokenArray, ...], Wanted]:
+    def _pairs(self, args: Mapping[str, Any]) -> tuple[list[TokenArray], AnswerForm]:
         if not self._facts.ranks:
             raise Unsupported(
                 f"this model is no reranker (its pooling is {self._facts.pooling}, not {RANK}): "
@@ -205,17 +219,11 @@ class EmbedIntake:
                 field="query",
             )
         pair = self._vocab.pairs_with(args["query"])
-        inputs = tuple(
-            [
-                self._fitted(pair(document), "documents", at, truncate=args["truncate"])
-                for at, document in enumerate(args["documents"])
-            ]
-        )
-        sizes = tuple([one.size for one in inputs])
-        wanted = Wanted(
-            call=call, sizes=sizes, width=1, normalize=False, ranks=True, top=args["top_n"]
-        )
-        return inputs, wanted
+        inputs = [
+            self._fitted(pair(document), "documents", at, truncate=args["truncate"])
+            for at, document in enumerate(args["documents"])
+        ]
+        return inputs, AnswerForm(width=1, normalize=False, ranks=True, top=args["top_n"])
 
     def _fitted(self, tokens: TokenArray, field: str, at: int, *, truncate: bool) -> TokenArray:
         """Check the length of input number `at`. Raises where it is empty or too long."""

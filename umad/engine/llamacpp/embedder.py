@@ -8,19 +8,16 @@ Owner: the step thread.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.board.watch import BoardWatch
 from umad.engine.embedding.facts import EmbedFacts
-from umad.engine.embedding.work import Embedded, Wanted
+from umad.engine.embedding.work import Embedded, TextVector
 from umad.engine.llamacpp.llama import Batch, Context, LlamaError
 from umad.engine.steps.cutter import Cutter
 from umad.errors import EngineFailed, UmadError
-from umad.protocol.link import EngineReply
 from umad.step import EmbedPiece, EmbedSlice
 
 log = logging.getLogger("umad.engine")
@@ -30,20 +27,8 @@ _DONE, _ABORTED = 0, 2  # llama_decode's results
 KEPT_NS = 20_000_000_000
 
 
-@dataclass(slots=True)
-class _Job:
-    """One request, and its vectors so far."""
-
-    wanted: Wanted
-    # float32 (inputs, width).
-    vectors: NDArray[np.float32]
-    n_left: int
-    # The sum over the input that is begun, where a mean is computed.
-    sum: NDArray[np.float32] | None = None
-
-
 class Embedder:
-    """Runs the embedding context, and keeps the vectors of requests that are not complete yet."""
+    """Runs the embedding context, and keeps the sums of texts that are begun."""
 
     def __init__(
         self,
@@ -62,26 +47,23 @@ class Embedder:
         self._can_cut = can_cut
         self._now_ns = now_ns
         self._watch = watch
-        self._jobs: dict[int, _Job] = {}
+        # By call, the sum over the text that is begun, where a mean is computed. A request has one
+        # such text at most.
+        self._sums: dict[int, NDArray[np.float32]] = {}
         self._context: Context | None = None
         self._batch = Batch(1)
         self._n_cells = 0
         self._used_ns = 0
 
-    def expect(self, wanted: Wanted) -> None:
-        """Prepare for the slices of this request."""
-        shape = (len(wanted.sizes), wanted.width)
-        self._jobs[wanted.call] = _Job(wanted, np.empty(shape, np.float32), len(wanted.sizes))
-
     def forget(self, call: int) -> None:
         """Drop a request: no more of its slices will come."""
-        self._jobs.pop(call, None)
+        self._sums.pop(call, None)
 
     def rest(self, now_ns: int) -> bool:
-        """Give the context back if it was not used for a while. Returns whether it
-        was given back.
+        """Give the context back if it was not used for a while; call it only while there is no
+        work. Returns whether it was given back.
         """
-        if self._context is None or self._jobs or now_ns - self._used_ns < KEPT_NS:
+        if self._context is None or now_ns - self._used_ns < KEPT_NS:
             return False
         self.close()
         return True
@@ -169,49 +151,27 @@ class Embedder:
                 context.trim(piece.seq, piece.start if was_cut else 0)
 
     def _take(self, piece: EmbedPiece, vector: NDArray[np.float32], told: Embedded) -> None:
-        job = self._jobs[piece.call]
-        if self._facts.pooling == "mean" and not self._facts.whole:
-            job.sum = vector.copy() if job.sum is None or not piece.start else job.sum + vector
-            vector = job.sum / np.float32(piece.start + piece.tokens.size)
-        elif self._facts.pooling == "cls" and not self._facts.whole:
-            job.sum = vector.copy() if not piece.start or job.sum is None else job.sum
-            vector = job.sum
-        if not piece.ends:
-            return
-        wanted = job.wanted
-        job.vectors[piece.index] = _finished(vector[: wanted.width], normalize=wanted.normalize)
-        job.n_left -= 1
-        if job.n_left == 0:
-            del self._jobs[piece.call]
-            told.replies.append(EngineReply(call=piece.call, value=_answer(job)))
+        if not self._facts.whole and self._facts.pooling in ("mean", "cls"):
+            vector = self._over_slices(piece, vector)
+        if piece.ends:
+            self._sums.pop(piece.call, None)
+            # A copy: llama.cpp writes the next vectors into the same memory.
+            told.vectors.append(
+                TextVector(call=piece.call, index=piece.index, vector=vector.copy())
+            )
+
+    def _over_slices(self, piece: EmbedPiece, part: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vector of a text's slices so far."""
+        before = self._sums.get(piece.call) if piece.start else None
+        if self._facts.pooling == "cls":
+            # A copy, as above: this one is used again after the next slices.
+            self._sums[piece.call] = first = part.copy() if before is None else before
+            return first
+        self._sums[piece.call] = total = part if before is None else before + part
+        return total / np.float32(piece.start + piece.tokens.size)
 
     def _give_up(self, work: EmbedSlice, error: UmadError) -> Embedded:
-        failed = list(dict.fromkeys(piece.call for piece in work.pieces))
+        failed = {piece.call: error for piece in work.pieces}
         for call in failed:
             self.forget(call)
-        failure = (error.code, error.message, error.field)
-        replies = [EngineReply(call=call, error=failure) for call in failed]
-        return Embedded(was_cut=True, replies=replies, failed=failed)
-
-
-def _finished(vector: NDArray[np.float32], *, normalize: bool) -> NDArray[np.float32]:
-    length = float(np.linalg.norm(vector)) if normalize else 0.0
-    return vector / np.float32(length) if length else vector
-
-
-def _answer(job: _Job) -> dict[str, Any]:
-    """The value of the reply, as plain values for the wire (`umad.protocol.embed_fields`)."""
-    wanted, vectors = job.wanted, job.vectors
-    n_tokens = sum(wanted.sizes)
-    if wanted.ranks:
-        scores = vectors[:, 0]
-        best = np.argsort(-scores, kind="stable")[: wanted.top].tolist()
-        return {
-            "ranked": [(index, float(scores[index])) for index in best],
-            "prompt_tokens": n_tokens,
-        }
-    return {
-        "dimensions": wanted.width,
-        "vectors": np.ascontiguousarray(vectors, "<f4").tobytes(),
-        "prompt_tokens": n_tokens,
-    }
+        return Embedded(was_cut=True, failed=failed)

@@ -32,6 +32,7 @@ from umad.units import NS_PER_MS
 # One head of a layer takes so long to pass over a masked cell (0.5B model, 24 layers of 14 heads,
 # two cores of a Xeon: 3.2 ns where a row is alone, 2.0 where there are eight).
 _SKIP_NS = 2.5
+_TITLE_CHARS = 128
 # Architectures whose window is a chunk (LLAMA_SWA_TYPE_CHUNKED). llama.cpp does not report that.
 _IN_CHUNKS = frozenset({"llama4"})
 
@@ -184,6 +185,7 @@ class OpenedModel:
             pooling=embeds.pooling,
             embed_tokens=embeds.most_tokens,
             embed_width=embeds.width,
+            title=str(header.metadata.get("general.name") or "")[:_TITLE_CHARS],
             park_bytes=park_bytes,
             load_ms=self.load_ms,
             warmup_ms=warmup_ms,

@@ -219,10 +219,14 @@ def _answer(desk: Desk, call: EngineCall) -> None:
         desk.embeds.take(call)
         return
     if call.op == "forget":
-        desk.inbox.put(_forget_mail(call))
+        mail = _forget_mail(call)
+        desk.embeds.forget(mail.what)
+        desk.inbox.put(mail)
         return
     if call.op == "spare":
-        desk.inbox.put(SpareMail(call=call.call, share=float(call.args["share"])))
+        share = float(call.args["share"])
+        freed_bytes = desk.embeds.spare(share)
+        desk.inbox.put(SpareMail(call=call.call, share=share, vector_bytes=freed_bytes))
         return
     try:
         if call.op == "attach":

@@ -5,18 +5,28 @@ queue stops the reader, and so, after a while, the daemon's writes.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.ahead.turns import AskedTurn, EndedTurn
-from umad.engine.embedding.work import Wanted
+from umad.engine.embedding.answer import Answer
 from umad.engine.logits.readers import Ring
 from umad.engine.steps.completion_stream import CompletionStream
 from umad.forgetting import ForgetScope
-from umad.protocol.link import Attached, CancelOrder, Choose, Pause, Resume, SetLane, Stop
+from umad.protocol.link import (
+    Attached,
+    CancelOrder,
+    Choose,
+    EngineReply,
+    Pause,
+    Resume,
+    SetLane,
+    Stop,
+)
 from umad.scheduler.embeds.queue import EmbedAdmission
+from umad.scheduler.memory.sparing import Spared
 from umad.scheduler.scheduled_request import Submission
 from umad.step import DiskDone
 
@@ -53,7 +63,8 @@ class EmbedMail:
 class EmbedArrival(EmbedMail):
     """Texts to be embedded, or pairs to be judged, tokenized and checked."""
 
-    wanted: Wanted
+    # Waits for the vectors of the texts in `admission`.
+    answer: Answer
     admission: EmbedAdmission
 
 
@@ -82,6 +93,14 @@ class SpareMail:
     call: int
     # The share of the engine's host memory that it may use.
     share: float
+    # Bytes of vectors that were given up when the call came.
+    vector_bytes: int = 0
+
+    def answered(self, spared: Spared) -> EngineReply:
+        """The answer, once the scheduler has given up its part."""
+        value = asdict(spared)
+        value["freed_bytes"] += self.vector_bytes
+        return EngineReply(call=self.call, value=value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,11 @@ llama.cpp context and the streams; other threads hand it mail and take its news.
 
 import gc
 from collections.abc import Callable
-from dataclasses import asdict
 
 from umad.engine.ahead.desk import AheadDesk
 from umad.engine.backend import EmbedRunner
 from umad.engine.board.seat import BoardSeat
+from umad.engine.embedding.cache import VectorCache
 from umad.engine.embedding.desk import EmbedDesk
 from umad.engine.execution import StepRunner, background_rows, bytes_moved_by, no_decode
 from umad.engine.facts import StepTraffic
@@ -37,7 +37,6 @@ from umad.protocol.link import (
     Attached,
     CancelOrder,
     Choose,
-    EngineReply,
     FromEngine,
     Pause,
     Resume,
@@ -83,11 +82,12 @@ class StepLoop:
         at_rest: Callable[[], None] | None = None,
         tally: StepTally | None = None,
         embedder: EmbedRunner | None = None,
+        vectors: VectorCache | None = None,
         ahead: AheadDesk | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
         called whenever work has ended and no new work has come for a while. embedder: None where
-        the engine embeds no texts. ahead: None where nothing is computed ahead.
+        the engine embeds no texts. vectors: kept ones. ahead: None where nothing is computed ahead.
         """
         self._scheduler = scheduler
         self._runner = runner
@@ -113,7 +113,7 @@ class StepLoop:
         self._stopping = False
         self._has_garbage = False
         self._at_rest = at_rest
-        self._embeds = EmbedDesk(scheduler.embeds, embedder, emit)
+        self._embeds = EmbedDesk(scheduler.embeds, embedder, emit, vectors)
         self._forgetting = ForgetDesk(emit)
         self._ahead = AheadDesk(scheduler, put=None, lane="") if ahead is None else ahead
 
@@ -226,7 +226,7 @@ class StepLoop:
                 self._ahead.forget(mail.what)
                 self._forgetting.begin(mail, scheduler.forget(mail.what))
             case SpareMail():
-                self._emit(EngineReply(call=mail.call, value=asdict(scheduler.spare(mail.share))))
+                self._emit(mail.answered(scheduler.spare(mail.share)))
             case DiskDone():
                 self._runner.disk_done(mail)
                 scheduler.disk_done(mail)
