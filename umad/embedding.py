@@ -4,7 +4,8 @@ Values only; pure. Not: the socket's messages (`umad.protocol`) or how a model m
 (`umad.engine`).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,32 @@ from umad.errors import BadRequest
 MAX_INPUTS = 2048
 MAX_DIMENSIONS = 2**16
 
+MAX_PREFIX_CHARS = 2048
+MAX_TASK_CHARS = 64
+
 Input = str | tuple[int, ...]
+
+# What a vector is for, under the names that models' cards and other makers' interfaces have for it.
+_TASKS: Mapping[str, tuple[str, ...]] = {
+    "query": ("search query", "retrieval query"),
+    "document": ("passage", "search document", "retrieval document", "retrieval passage"),
+    "classification": (),
+    "clustering": ("separation",),
+    "similarity": ("semantic similarity", "sentence similarity", "text matching", "sts"),
+    "code": ("code query", "code retrieval", "code retrieval query"),
+    "question": ("question answering",),
+    "facts": ("fact checking", "fact verification"),
+}
+_TASK_OF = {name: task for task, others in _TASKS.items() for name in (task, *others)}
+_BETWEEN_WORDS = re.compile(r"[\s._-]+")
+
+
+def task_named(name: str) -> str:
+    """One name for a task, however it is written: RETRIEVAL_QUERY, search_query and query are the
+    same. Any other name is a task of its own.
+    """
+    words = _BETWEEN_WORDS.sub(" ", name).strip().casefold()
+    return _TASK_OF.get(words, words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +63,9 @@ class EmbedRequest:
     normalize: bool = True
     # Embed the beginning of an input that is too long instead of refusing it.
     truncate: bool = False
+    # What the vectors are for, such as query or document: the model's card says what is put before
+    # each text. None puts nothing there.
+    task: str | None = None
     lane: str | None = None
     app: str | None = None
     deadline_ms: int | None = None
@@ -53,7 +82,20 @@ class EmbedRequest:
                 f"dimensions is {self.dimensions}, not between 1 and {MAX_DIMENSIONS}",
                 field="dimensions",
             )
+        self._check_task()
         _check_deadline(self.deadline_ms)
+
+    def _check_task(self) -> None:
+        if self.task is None:
+            return
+        if not 0 < len(self.task) <= MAX_TASK_CHARS:
+            raise BadRequest(f"task has 1 to {MAX_TASK_CHARS} characters", field="task")
+        if not all(isinstance(one, str) for one in self.inputs):
+            raise BadRequest(
+                "a task puts words before texts, and input has token ids: put its words there "
+                "yourself, or leave the task out",
+                field="task",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +131,10 @@ class Embeddings:
     model: str
     # float32 (inputs, dimensions), in the order of the inputs.
     vectors: NDArray[np.float32]
-    # Tokens that were computed, all inputs together.
+    # Tokens of all inputs together.
     prompt_tokens: int
+    # Those of them that were not computed, because vectors of the same texts were at hand.
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +154,9 @@ class Ranking:
 
     model: str
     ranked: tuple[Ranked, ...]
+    # Tokens of all pairs together, and those of them that were not computed.
     prompt_tokens: int
+    cached_tokens: int = 0
 
 
 def check_count(field: str, values: Sequence[object]) -> None:

@@ -173,3 +173,66 @@ def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BadConfig, match="others may write"):
         with_users(shipped(), path)
+
+
+# -- what is put before texts that are embedded ----------------------------------------------------
+
+
+def test_every_model_that_embeds_says_what_its_card_puts_before_questions_and_documents() -> None:
+    for entry in shipped().entries.values():
+        if "embed" in entry.does:
+            assert entry.prefixes is not None, entry.name
+            assert {"query", "document"} <= entry.prefixes.keys(), entry.name
+
+    assert shipped().entries["nomic-embed-text:v1.5"].prefixes == {
+        "query": "search_query: ",
+        "document": "search_document: ",
+        "clustering": "clustering: ",
+        "classification": "classification: ",
+    }
+    qwen = shipped().entries["qwen3-embedding:0.6b"].prefixes
+    assert qwen is not None
+    assert qwen["query"].endswith("that answer the query\nQuery:")
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Nomic Embed Text v1.5", "nomic-embed-text:v1.5"),
+        ("nomic-embed-text-v1.5", "nomic-embed-text:v1.5"),
+        ("Qwen3 Embedding 0.6B", "qwen3-embedding:0.6b"),
+        ("Bge M3", "bge-m3:567m"),
+        ("nomic-embed-text-v2-moe", None),
+        ("", None),
+        ("---", None),
+    ],
+)
+def test_a_model_is_known_by_the_name_that_its_maker_wrote_into_the_file(
+    title: str, name: str | None
+) -> None:
+    entry = shipped().titled(title)
+
+    assert (None if entry is None else entry.name) == name
+
+
+def test_the_users_prefixes_are_kept_to_the_last_blank(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text('prefixes: {My-E5: {RETRIEVAL_QUERY: "query: ", passage: , bugs: "Bug: "}}')
+
+    known = with_users(shipped(), path)
+
+    assert known.prefixes == {"My-E5": {"query": "query: ", "document": "", "bugs": "Bug: "}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prefixes: {a: {query: [x]}}", "x:1: prefixes.a.query wants a text"),
+        ("prefixes: {a: b}", "prefixes.a wants a map"),
+        ("prefixes: {a: {passage: x, document: y}}", "'document' is there twice, under two names"),
+        (f"prefixes: {{a: {{query: {'x' * 3000}}}}}", "more than 2048 characters"),
+    ],
+)
+def test_a_slip_in_prefixes_is_named(text: str, words: str) -> None:
+    with pytest.raises(BadConfig, match=words):
+        read_catalogue(text, "x")

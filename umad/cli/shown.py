@@ -168,6 +168,8 @@ def _of_maker(known: _Known) -> Sequence[tuple[str, str]]:
         rows.append(("its maker's system prompt", f"{words[:_MOST_CHARS]}{more}"))
     if entry is not None:
         rows += [("can", ", ".join(entry.does)), ("for", entry.purpose)]
+        if entry.prefixes:
+            rows.append(("tasks of its vectors", ", ".join(entry.prefixes)))
     return rows
 
 

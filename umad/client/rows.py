@@ -189,6 +189,9 @@ class MetricsRow(FeltRow):
     cuts: int = 0
     restarts: int = 0
     background_share: float | None = None
+    # Texts that were embedded or ranked, and those of them that were not computed again.
+    texts_embedded: int = 0
+    texts_cached: int = 0
     lanes: Mapping[str, FeltRow] = field(default_factory=dict)
     apps: Mapping[str, FeltRow] = field(default_factory=dict)
     models: Mapping[str, "MetricsRow"] = field(default_factory=dict)

@@ -138,6 +138,7 @@ class EmbedKeywords(WorkKeywords, total=False):
 
     dimensions: int | None
     normalize: bool | None
+    task: str | None
 
 
 class RerankKeywords(WorkKeywords, total=False):

@@ -21,7 +21,8 @@ continues each stream where it stopped.
     stored_models  removes and names models of the store; saves presets
     estimates      the memory that a model would take beside those that are loaded
     saved_sessions  removes files of sessions, also those of models that are not loaded
-    embeddings     requests to embed and to rerank, each one call to its engine
+    embeddings     requests to embed and to rerank, each one call to its engine;
+    task_prefixes  what a model's card puts before a text, by its task
     generation     one request; journal: its completions and every token they have
     fanout         carries engines' news to the clients it concerns (the hot path)
     supervisor     the table of models; keeper: one engine over any number of processes

@@ -18,6 +18,7 @@ from umad.daemon.admission import Admission
 from umad.daemon.app_shares import AppShares
 from umad.daemon.engine import Engine
 from umad.daemon.generation import Recipient
+from umad.daemon.task_prefixes import TaskPrefixes
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import DeadlineExceeded, QueueFull
 from umad.metrics.scorecard import Scorecard
@@ -53,7 +54,8 @@ class Embedding:
 class EmbeddingRequests:
     """The live requests to embed or to rerank of one daemon.
 
-    most: how many may be live at once. rids: numbers for the scorecard.
+    most: how many may be live at once. rids: numbers for the scorecard. prefixes: what models want
+    before texts.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class EmbeddingRequests:
         clock: Clock,
         most: int,
         rids: Iterator[int],
+        prefixes: TaskPrefixes | None = None,
     ) -> None:
         self._admission = admission
         self._shares = shares
         self._scorecard = scorecard
         self._clock = clock
         self._most = most
+        self._prefixes = prefixes or TaskPrefixes(None)
         self._live: dict[str, Embedding] = {}
         self._rids = rids
         self._names = itertools.count(1)
@@ -106,16 +110,17 @@ class EmbeddingRequests:
     ) -> Mapping[str, Any]:
         """The value that answers `asked`.
 
-        Raises the engine's error, `QueueFull`, `BadRequest` for an unknown lane, and
-        `DeadlineExceeded`.
+        Raises the engine's error, `QueueFull`, `BadRequest` for an unknown lane or a task that the
+        model does not have, and `DeadlineExceeded`.
         """
         live = self._accept(recipient, engine, asked, asker)
         reason: FinishReason = "error"
-        args = {**_args(asked), "lane": live.lane, "app": live.app, "owner": live.owner}
+        n_texts = n_cached = 0
         try:
             async with asyncio.timeout(asked.deadline_ms and asked.deadline_ms / 1e3):
-                value = await engine.work(live.op, args)
+                value = dict(await engine.work(live.op, await self._args(live, asked)))
             reason = "stop"
+            n_texts, n_cached = live.n_inputs, int(value.pop("cached_inputs", 0))
         except TimeoutError:
             raise DeadlineExceeded(
                 f"the request had not ended {asked.deadline_ms} ms after it came"
@@ -124,12 +129,42 @@ class EmbeddingRequests:
             reason = "cancelled"
             raise
         finally:
-            self._scorecard.ended(live.rid, reason, self._clock.now_ns())
+            now_ns = self._clock.now_ns()
+            self._scorecard.ended(live.rid, reason, now_ns, texts=n_texts, texts_cached=n_cached)
             del self._live[live.request]
             self._shares.ended(live.whose, 1)
             if not self._live:
                 self._idle.set()
         return {"model": engine.name, **value}
+
+    async def _args(
+        self, live: Embedding, asked: EmbedRequest | RerankRequest
+    ) -> Mapping[str, Any]:
+        """The arguments of the engine's call."""
+        who = {"lane": live.lane, "app": live.app, "owner": live.owner}
+        if isinstance(asked, RerankRequest):
+            return {
+                "query": asked.query,
+                "documents": asked.documents,
+                "top_n": asked.top_n,
+                "truncate": asked.truncate,
+                **who,
+            }
+        return {
+            "inputs": asked.inputs,
+            "dimensions": asked.dimensions,
+            "normalize": asked.normalize,
+            "truncate": asked.truncate,
+            "prefix": await self._prefix(live.engine, asked),
+            **who,
+        }
+
+    async def _prefix(self, engine: Engine, asked: EmbedRequest) -> str:
+        if asked.task is not None and not engine.facts:
+            # A model that is being loaded has not told its maker's name for it yet.
+            await asyncio.shield(engine.loaded)
+        title = str(engine.facts.get("title", ""))
+        return self._prefixes.of(asked, name=engine.name, path=engine.path, title=title)
 
     def _accept(
         self,
@@ -165,20 +200,3 @@ class EmbeddingRequests:
         self._idle.clear()
         self._scorecard.accepted(live.rid, engine.name, lane, app, live.accepted_ns)
         return live
-
-
-def _args(asked: EmbedRequest | RerankRequest) -> dict[str, Any]:
-    """The arguments of the engine's call."""
-    if isinstance(asked, EmbedRequest):
-        return {
-            "inputs": asked.inputs,
-            "dimensions": asked.dimensions,
-            "normalize": asked.normalize,
-            "truncate": asked.truncate,
-        }
-    return {
-        "query": asked.query,
-        "documents": asked.documents,
-        "top_n": asked.top_n,
-        "truncate": asked.truncate,
-    }

@@ -55,6 +55,7 @@ from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.socket_places import claim_socket
 from umad.daemon.stored_models import StoredModels
 from umad.daemon.supervisor import LoadingRules, Supervisor
+from umad.daemon.task_prefixes import TaskPrefixes
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown, UmadError
 from umad.exit_codes import INTERRUPTED
@@ -193,6 +194,7 @@ class Daemon:
             clock=clock,
             most=settings.limits.queue,
             rids=self._completions.rids,
+            prefixes=TaskPrefixes(library),
         )
         self._supervisor = Supervisor(
             launcher=launcher,

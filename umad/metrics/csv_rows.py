@@ -55,6 +55,8 @@ CSV_COLUMNS: tuple[str, ...] = (
     "over_cap_alone_pct",
     "cores_lost_pct",
     "model",
+    "texts_embedded",
+    "texts_cached",
 )
 
 

@@ -44,6 +44,9 @@ ENDING = np.dtype(
     [
         ("at_ns", np.int64),
         ("failed", np.bool_),
+        # Texts that were embedded or ranked, and those of them whose vectors were at hand.
+        ("texts", np.int32),
+        ("texts_cached", np.int32),
         ("model", np.int32),
         ("lane", np.int32),
         ("app", np.int32),

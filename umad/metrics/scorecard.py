@@ -207,13 +207,24 @@ class Scorecard:
         if live is not None:
             live.lane = self._lane_names.number(lane)
 
-    def ended(self, rid: int, reason: FinishReason, now_ns: int) -> None:
-        """A completion is over."""
+    def ended(
+        self,
+        rid: int,
+        reason: FinishReason,
+        now_ns: int,
+        *,
+        texts: int = 0,
+        texts_cached: int = 0,
+    ) -> None:
+        """A completion is over, or a request to embed or to rank: of so many texts, and of so many
+        that were not computed.
+        """
         self._digest()
         live = self._live.pop(rid, None)
         if live is None:
             return
-        self._endings.append((now_ns, reason == "error", live.model, live.lane, live.app))
+        failed = reason == "error"
+        self._endings.append((now_ns, failed, texts, texts_cached, live.model, live.lane, live.app))
         if live.awaits_client:
             return
         self._models[live.model].pending.ended(now_ns)
@@ -289,7 +300,7 @@ class Scorecard:
         arrivals, steps = self._arrivals.since(from_ns), self._steps.since(from_ns)
         endings = self._endings.since(from_ns)
         live = np.array(
-            [(0, False, one.model, one.lane, one.app) for one in self._live.values()],
+            [(0, False, 0, 0, one.model, one.lane, one.app) for one in self._live.values()],
             dtype=ENDING,
         )
         names = (self._lane_names.names, self._app_names.names)

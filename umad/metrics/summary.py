@@ -22,6 +22,9 @@ Each field is computed as follows:
                      for each thread of a decode / the same wall time (Linux; 0 elsewhere). The
                      guard controls what umad runs, but not other programs
     background_share background rows / all rows computed
+    texts_embedded   texts of requests to embed or to rank that ended in the window
+    texts_cached     those of them whose vectors were kept from before, or that stood twice in one
+                     request, so that nothing was computed
     requests         completions that were alive at some time in the window
     restarts         since the daemon began; all other figures are of the window, or of this moment
 """
@@ -125,6 +128,8 @@ def summarize(
         "requests": part.live.size + part.endings.size,
         "running": part.live.size,
         "failed": int(part.endings["failed"].sum()),
+        "texts_embedded": int(part.endings["texts"].sum()),
+        "texts_cached": int(part.endings["texts_cached"].sum()),
         "lanes": by_lane,
         "apps": by_app,
     }

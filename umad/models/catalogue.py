@@ -46,6 +46,9 @@ class CatalogueEntry:
     file: str = ""
     # What its maker recommends, under the names of `umad.request`.
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    # What its card puts before a text, by the task that the vector is for; None where the card was
+    # not looked at.
+    prefixes: Mapping[str, str] | None = None
 
     def reference(self, quantization: str = "") -> ModelReference:
         """The reference that this name fetches."""
@@ -62,6 +65,8 @@ class Catalogue:
     # Other names of models, and what they mean.
     aliases: Mapping[str, str] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    # As `CatalogueEntry.prefixes`, of models by the names that requests use.
+    prefixes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def entry(self, name: str) -> CatalogueEntry:
         """The entry of a name. Raises `UnknownModel`, which names near ones or those of the
@@ -117,6 +122,17 @@ class Catalogue:
         plain = repository.lower()
         return next((e for e in self.entries.values() if e.repository.lower() == plain), None)
 
+    def titled(self, title: str) -> CatalogueEntry | None:
+        """The entry of a model by the name that its maker gave it, such as "Nomic Embed Text v1.5".
+        Only letters and digits count, and all of them have to be the same.
+        """
+        wanted = _letters(title)
+        if not wanted:
+            return None
+        by_name = (e for e in self.entries.values() if _letters(e.name) == wanted)
+        of_family = (e for e in self.entries.values() if _letters(e.name.split(":")[0]) == wanted)
+        return next(by_name, None) or next(of_family, None)
+
     def search(self, words: str) -> tuple[CatalogueEntry, ...]:
         """The entries that have every one of some words in name, repository, skills or purpose."""
         wanted = words.lower().split()
@@ -131,6 +147,10 @@ class Catalogue:
 
     def _family(self, name: str) -> list[str]:
         return [one for one in self.entries if one.startswith(f"{name.lower()}:")]
+
+
+def _letters(name: str) -> str:
+    return "".join([one for one in name.casefold() if one.isalnum()])
 
 
 def _either(names: list[str]) -> str:

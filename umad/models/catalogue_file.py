@@ -1,8 +1,9 @@
 """Reads catalogues: the one that ships, config/models.yaml, and the user's own.
 
 The user's file is `models.yaml` beside the configuration. It adds models or puts others in their
-places, and has two things more: `aliases`, other names of models, and `presets`, a model together
-with a system prompt, sampling and a lane. A key that is not known fails with file, line and the
+places, and has three things more: `aliases`, other names of models; `presets`, a model together
+with a system prompt, sampling and a lane; and `prefixes`, what is put before texts that a model
+embeds. A key that is not known fails with file, line and the
 nearest one. Not: what the entries mean (`umad.models.catalogue`).
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from umad.embedding import MAX_PREFIX_CHARS, task_named
 from umad.errors import BadConfig, BadRequest
 from umad.models.catalogue import QUANTIZATION, SKILLS, Catalogue, CatalogueEntry
 from umad.models.reference import parse
@@ -62,6 +64,7 @@ def with_users(catalogue: Catalogue, path: Path) -> Catalogue:
         },
         aliases=own.aliases,
         presets=own.presets,
+        prefixes=own.prefixes,
     )
 
 
@@ -107,17 +110,22 @@ def read_catalogue(text: str, source: str, *, loader: Any = yaml.SafeLoader) -> 
     reader = _Reader(source)
     if root is None:
         return Catalogue()
-    parts = reader.map(root, "the file", ("models", "aliases", "presets"))
+    parts = reader.map(root, "the file", ("models", "aliases", "presets", "prefixes"))
     entries = [reader.entry(*one) for one in reader.pairs(parts.get("models"), "models")]
     presets = [reader.preset(*one) for one in reader.pairs(parts.get("presets"), "presets")]
     aliases = {
         name: reader.model(node, f"aliases.{name}")
         for name, node in reader.pairs(parts.get("aliases"), "aliases")
     }
+    prefixes = {
+        name: reader.prefixes(node, f"prefixes.{name}")
+        for name, node in reader.pairs(parts.get("prefixes"), "prefixes")
+    }
     return Catalogue(
         entries={one.name: one for one in entries},
         aliases=aliases,
         presets={one.name: one for one in presets},
+        prefixes=prefixes,
     )
 
 
@@ -150,6 +158,9 @@ class _Reader:
             or QUANTIZATION,
             file=self.text(said.get("file"), f"{at}.file"),
             sampling=self.sampling(said.get("sampling"), f"{at}.sampling"),
+            prefixes=self.prefixes(said["prefixes"], f"{at}.prefixes")
+            if "prefixes" in said
+            else None,
         )
         try:
             parse(str(entry.reference()))
@@ -187,6 +198,20 @@ class _Reader:
         except BadRequest as error:
             raise self._bad(node, f"{at}: {error.message}") from None
         return values
+
+    def prefixes(self, node: yaml.Node, at: str) -> Mapping[str, str]:
+        """Prefixes by tasks, each exactly as it is written: the blank at its end counts."""
+        said: dict[str, str] = {}
+        for name, one in self.pairs(node, at):
+            task = task_named(name)
+            if task in said:
+                raise self._bad(one, f"{at}: {name!r} is there twice, under two names")
+            if not isinstance(one, yaml.ScalarNode):
+                raise self._bad(one, f"{at}.{name} wants a text")
+            if len(one.value) > MAX_PREFIX_CHARS:
+                raise self._bad(one, f"{at}.{name} has more than {MAX_PREFIX_CHARS} characters")
+            said[task] = "" if self._is_null(one) else str(one.value)
+        return said
 
     def map(self, node: yaml.Node, at: str, known: Iterable[str]) -> dict[str, yaml.Node]:
         pairs = dict(self.pairs(node, at))
@@ -251,7 +276,7 @@ class _Reader:
 
 
 _NEEDED = ("repository", "does", "for", "parameters", "context", "licence")
-_ENTRY = (*_NEEDED, "active", "quantization", "file", "sampling")
+_ENTRY = (*_NEEDED, "active", "quantization", "file", "sampling", "prefixes")
 _PRESET = tuple(one.name for one in fields(Preset) if one.name != "name")
 # What each field of the sampling wants, in words. `logit_bias` is not among them: it has numbers of
 # tokens, which mean something to one model alone.

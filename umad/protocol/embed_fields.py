@@ -14,7 +14,7 @@ from umad.protocol.fields import read_token_ids, wrong
 
 VECTOR_TYPE = np.dtype("<f4")
 _WORK_FIELDS = ("model", "truncate", "lane", "app", "deadline_ms", "keep_alive_s")
-_EMBED_FIELDS = ("dimensions", "normalize", *_WORK_FIELDS)
+_EMBED_FIELDS = ("dimensions", "normalize", "task", *_WORK_FIELDS)
 _RERANK_FIELDS = ("top_n", *_WORK_FIELDS)
 _DEFAULT_EMBED = EmbedRequest(inputs=())
 _DEFAULT_RERANK = RerankRequest(query="", documents=())
@@ -69,6 +69,7 @@ def embeddings_of(value: Mapping[str, Any]) -> Embeddings:
         model=str(value["model"]),
         vectors=vectors.astype(np.float32, copy=False),
         prompt_tokens=int(value["prompt_tokens"]),
+        cached_tokens=int(value.get("cached_tokens", 0)),
     )
 
 
@@ -82,4 +83,5 @@ def ranking_of(value: Mapping[str, Any]) -> Ranking:
             [Ranked(index=int(index), score=float(score)) for index, score in value["ranked"]]
         ),
         prompt_tokens=int(value["prompt_tokens"]),
+        cached_tokens=int(value.get("cached_tokens", 0)),
     )

@@ -173,6 +173,7 @@ KINDS: Mapping[str, RequestKind] = {
             "dimensions": fields.read_integer,
             "normalize": fields.read_flag,
             "truncate": fields.read_flag,
+            "task": fields.read_text,
             **_WORK,
         },
         required=("input",),

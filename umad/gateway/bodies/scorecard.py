@@ -58,6 +58,8 @@ class Section(BaseModel):
     requests: Count
     running: Count
     failed: Count
+    texts_embedded: Count
+    texts_cached: Count
     lanes: dict[str, AnswerFacts]
     apps: dict[str, AnswerFacts]
 
