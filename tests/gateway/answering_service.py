@@ -32,6 +32,7 @@ class Answering(Scripted):
     def __init__(self) -> None:
         super().__init__(words=("hi",), family="hermes")
         self.embedded: list[EmbedRequest] = []
+        self.ranked: list[RerankRequest] = []
 
     @override
     async def models(self) -> list[ModelRow]:
@@ -47,6 +48,7 @@ class Answering(Scripted):
 
     @override
     async def rerank(self, request: RerankRequest) -> Ranking:  # type: ignore[override]
+        self.ranked.append(request)
         ranked = tuple(Ranked(index=at, score=0.5) for at in range(len(request.documents)))
         return Ranking(model=MODEL, ranked=ranked, prompt_tokens=1)
 

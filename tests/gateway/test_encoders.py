@@ -1,5 +1,6 @@
 """A gateway before an encoder and a reranker: what their clients get."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from gguf import PoolingType
 
-from tests.encoders import WIDTH, write_encoder
+from tests.encoders import CONTEXT, WIDTH, write_encoder
 from tests.gateway.gateways import LiveGateway, live_gateway
 
 
@@ -72,3 +73,40 @@ def test_a_chat_with_an_encoder_is_refused_and_ollamas_clients_see_what_it_is(
     assert status == 501
     assert "encoder" in answer["error"]["message"]
     assert shown["capabilities"] == ["embedding"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "encoder", "input": ["a", "b" * 2 * CONTEXT]}),
+        ("/embedding", {"model": "encoder", "content": ["a", "b" * 2 * CONTEXT]}),
+        ("/api/embed", {"model": "encoder", "input": ["a", "b" * 2 * CONTEXT]}),
+        ("/rerank", {"model": "ranker", "query": "a", "documents": ["a", "b" * 2 * CONTEXT]}),
+    ],
+)
+def test_a_text_that_is_too_long_is_refused_by_its_number_or_cut(
+    encoders: LiveGateway, path: str, body: dict[str, Any]
+) -> None:
+    refused, said = ask(encoders, path, **body, truncate=False)
+    cut, _ = ask(encoders, path, **body, truncate=True)
+
+    assert (refused, cut) == (400, 200)
+    error = said["error"]
+    words = error if isinstance(error, str) else error["message"]
+    assert " 1 has" in words
+    assert f"at most {CONTEXT}" in words
+
+
+def test_texts_that_come_again_are_counted(encoders: LiveGateway) -> None:
+    body = {"model": "encoder", "input": ["seen before", "seen before"]}
+    ask(encoders, "/v1/embeddings", **body)
+    ask(encoders, "/v1/embeddings", **body)
+
+    with encoders.http() as http:
+        card = http.get("/metrics").json()
+        counts = http.get("/metrics", headers={"accept": "text/plain"}).text
+
+    assert card["models"]["encoder"]["texts_cached"] >= 3
+    assert re.search(r'umad_http_tokens_total\{kind="cached"\} [1-9]', counts), counts
+    assert "umad_texts_embedded " in counts
+    assert 'umad_model_texts_cached{model="encoder"}' in counts

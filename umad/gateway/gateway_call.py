@@ -190,16 +190,19 @@ class GatewayCall:
         except UmadError as error:
             raise self.named(error) from None
         self._pay(found.prompt_tokens - embed_estimate(request))
-        self._count_prompt(found.prompt_tokens)
+        self._count_prompt(found.prompt_tokens, found.cached_tokens)
         return found
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Documents in order, for this caller; given up when the client goes."""
         request = replace(request, **await self._place(request.model, request.lane))
         self._pay(embed_estimate(request))
-        found = await self.service.rerank(request)
+        try:
+            found = await self.service.rerank(request)
+        except UmadError as error:
+            raise self.named(error) from None
         self._pay(found.prompt_tokens - embed_estimate(request))
-        self._count_prompt(found.prompt_tokens)
+        self._count_prompt(found.prompt_tokens, found.cached_tokens)
         return found
 
     async def _place(self, model: str | None, lane: str | None) -> dict[str, Any]:
@@ -321,8 +324,9 @@ class GatewayCall:
         except UmadError as error:
             raise self.named(error) from None
 
-    def _count_prompt(self, n_tokens: int) -> None:
+    def _count_prompt(self, n_tokens: int, n_cached: int) -> None:
         self.shared.counts.tokens.labels("prompt").inc(n_tokens)
+        self.shared.counts.tokens.labels("cached").inc(n_cached)
 
     async def chat(self, request: GenerateRequest) -> ChatReply:
         """Start a generation for `messages`; its answer is split into parts as it comes."""

@@ -5,6 +5,7 @@
     durations    Ollama's durations
     sampling     how tokens are drawn, in every dialect
     answer_form  where a schema or grammar of the answer may stand
+    embedding_fields  texts that are too long, and what vectors are for
 
 The rule is in docs/compatibility.md. Not: what a body means (`dialects/`).
 """

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body
+from umad.gateway.bodies.embedding_fields import EmbedFields
 from umad.gateway.bodies.openai_chat import ChatCompletionBody
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.values import Flag, LlamaLimit, Whole
@@ -82,12 +83,15 @@ class DetokenizeBody(_LlamaCppBody):
     model: str | None = None
 
 
-class EmbeddingBody(_LlamaCppBody):
+class EmbeddingBody(EmbedFields, _LlamaCppBody):
     """`POST /embedding`. `content` is a text, a list of texts, or token ids. `embd_normalize` below
     zero leaves the vectors' length unchanged; any other value makes their Euclidean length 1.
     """
 
-    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"content": ("input",)}
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **EmbedFields.other_names,
+        "content": ("input",),
+    }
 
     content: Any
     model: str | None = None

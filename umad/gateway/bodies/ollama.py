@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body, ToolPlace, tool_places
+from umad.gateway.bodies.embedding_fields import EmbedFields, Truncate
 from umad.gateway.bodies.past_turns import Arguments
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.values import AS_WHOLE, Flag, KeepAlive, LlamaLimit, NoShift
@@ -114,22 +115,27 @@ class OllamaGenerateBody(_OllamaGeneration):
     images: list[str] | None = None
 
 
-class EmbedBody(_OllamaBody):
-    """`POST /api/embed`. Without an input it loads or unloads the model."""
+class EmbedBody(EmbedFields, _OllamaBody):
+    """`POST /api/embed`. Without an input it loads or unloads the model. A text that is too long is
+    cut unless `truncate` is false.
+    """
 
     model: str = Field(min_length=1)
     input: str | list[str] = ""
-    truncate: Flag = True
+    truncate: Truncate = True
     dimensions: Annotated[StrictInt, Field(ge=1), AS_WHOLE] | None = None
     keep_alive: KeepAlive | None = None
     options: Options | None = None
 
 
-class OllamaEmbeddingsBody(_OllamaBody):
-    """`POST /api/embeddings`, the older spelling with one text. Without it, it loads or unloads."""
+class OllamaEmbeddingsBody(EmbedFields, _OllamaBody):
+    """`POST /api/embeddings`, the older spelling with one text. Without it, it loads or unloads. A
+    text that is too long is cut unless `truncate` is false.
+    """
 
     model: str = Field(min_length=1)
     prompt: str = ""
+    truncate: Truncate = True
     keep_alive: KeepAlive | None = None
     options: Options | None = None
 

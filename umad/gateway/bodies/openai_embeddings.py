@@ -2,28 +2,37 @@
 
 https://platform.openai.com/docs/api-reference/embeddings/create
 https://api.jina.ai/redoc#tag/rerank (Cohere's and llama-server's are alike)
+https://huggingface.github.io/text-embeddings-inference (`texts`, with an answer of its own form)
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from umad.embedding import MAX_INPUTS, Input
 from umad.errors import BadRequest
-from umad.gateway.bodies.base import Body
+from umad.gateway.bodies.embedding_fields import EmbedFields, TextFields
 from umad.gateway.bodies.values import Flag, Whole
 from umad.request import MAX_TOKEN_ID
 
 
-class EmbeddingsBody(Body):
+class EmbeddingsBody(EmbedFields):
     """The whole body. `input` is a text, a list of texts, token ids, or a list of lists of token
-    ids. `dimensions`: keep so many numbers from each vector's beginning. `lane` is umad's own.
+    ids. `dimensions`: keep so many numbers from each vector's beginning. `normalize`, on by
+    default, gives each vector the length 1. `lane` is umad's own.
     """
+
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **EmbedFields.other_names,
+        "normalize": ("normalized",),
+    }
 
     model: str | None = None
     input: Any
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Whole | None = None
+    normalize: Flag = True
     user: str | None = None
     lane: str | None = None
 
@@ -32,10 +41,16 @@ class EmbeddingsBody(Body):
         return inputs_of(self.input)
 
 
-class RerankBody(Body):
+class RerankBody(TextFields):
     """The whole body. `documents` are texts, or maps with a text under "text". `return_documents`:
     send them back in the answer.
     """
+
+    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **TextFields.other_names,
+        "documents": ("texts",),
+        "return_documents": ("return_text",),
+    }
 
     model: str | None = None
     query: str = Field(min_length=1)
@@ -44,9 +59,11 @@ class RerankBody(Body):
     return_documents: Flag = False
     lane: str | None = None
 
-    def texts(self) -> tuple[str, ...]:
-        """Texts of the documents. Raises `BadRequest` naming the first document that has none."""
-        return tuple([_text(one, at) for at, one in enumerate(self.documents)])
+    def texts(self, field: str = "documents") -> tuple[str, ...]:
+        """Texts of the documents; `field` is their name in the body. Raises `BadRequest` naming the
+        first document that has none.
+        """
+        return tuple([_text(one, f"{field}.{at}") for at, one in enumerate(self.documents)])
 
 
 def inputs_of(value: Any, field: str = "input") -> tuple[Input, ...]:
@@ -77,8 +94,8 @@ def _ids(value: Any, field: str) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _text(one: str | dict[str, Any], at: int) -> str:
+def _text(one: str | dict[str, Any], place: str) -> str:
     text = one if isinstance(one, str) else one.get("text")
     if not isinstance(text, str):
-        raise BadRequest(f"documents.{at} has no text", field=f"documents.{at}")
+        raise BadRequest(f"{place} has no text", field=place)
     return text

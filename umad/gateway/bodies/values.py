@@ -41,7 +41,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _flag(value: Any) -> Any:
+def read_flag(value: Any) -> Any:
+    """A truth value in any spelling; anything else as it is."""
     if isinstance(value, str):
         return _FLAGS.get(value.strip().lower(), value)
     if isinstance(value, int | float) and value in (0, 1):
@@ -159,10 +160,10 @@ Whole = Annotated[StrictInt, AS_WHOLE]
 # 0.5 or "0.5".
 Number = Annotated[float, AS_NUMBER]
 # true, "true" or 1.
-Flag = Annotated[StrictBool, BeforeValidator(_flag)]
+Flag = Annotated[StrictBool, BeforeValidator(read_flag)]
 # How many alternatives are told beside each token; false is none at all.
 # A context is never shifted: a text without its beginning is another text.
-NoShift = Annotated[StrictBool, BeforeValidator(_flag), AfterValidator(_no_shift)]
+NoShift = Annotated[StrictBool, BeforeValidator(read_flag), AfterValidator(_no_shift)]
 Alternatives = Annotated[StrictInt | None, BeforeValidator(_alternatives)]
 # A limit of an answer's tokens. -1 is no limit, and 0 stays 0.
 AnyLimit = Annotated[StrictInt | None, _limit(-1, least=0)]

@@ -163,6 +163,8 @@ async def _embedding(call: GatewayCall) -> ASGIApp:
             inputs=inputs_of(body.content, call.written("content")),
             model=body.model,
             normalize=body.embd_normalize >= 0,
+            truncate=body.truncate,
+            task=body.task,
         )
     )
     # A list of lists: without pooling llama-server has one vector per token.

@@ -162,6 +162,7 @@ async def _embed(call: GatewayCall) -> ASGIApp:
             dimensions=body.dimensions,
             truncate=body.truncate,
             keep_alive_s=_kept_s(body),
+            task=body.task,
         )
     )
     took_s = asyncio.get_running_loop().time() - began_s
@@ -181,14 +182,16 @@ async def _embeddings(call: GatewayCall) -> ASGIApp:
     if not body.prompt:
         await _keep(call, body)
         return answer({"embedding": []})
-    request = EmbedRequest(
-        inputs=(body.prompt,),
-        model=body.model,
-        normalize=False,
-        truncate=True,
-        keep_alive_s=_kept_s(body),
+    found = await call.embed(
+        EmbedRequest(
+            inputs=(body.prompt,),
+            model=body.model,
+            normalize=False,
+            truncate=body.truncate,
+            task=body.task,
+            keep_alive_s=_kept_s(body),
+        )
     )
-    found = await call.embed(request)
     return answer({"embedding": found.vectors[0].tolist()})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad.embedding import EmbedRequest, RerankRequest
+from umad.embedding import EmbedRequest, Ranking, RerankRequest
 from umad.gateway.bodies.openai_embeddings import EmbeddingsBody, RerankBody
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
@@ -24,6 +24,9 @@ async def _embeddings(call: GatewayCall) -> ASGIApp:
             inputs=body.inputs(),
             model=body.model,
             dimensions=body.dimensions,
+            normalize=body.normalize,
+            truncate=body.truncate,
+            task=body.task,
             lane=body.lane,
         )
     )
@@ -44,16 +47,20 @@ async def _embeddings(call: GatewayCall) -> ASGIApp:
 
 async def _rerank(call: GatewayCall) -> ASGIApp:
     body = call.body(RerankBody)
-    documents = body.texts()
+    given = call.written("documents")
+    documents = body.texts(given)
     found = await call.rerank(
         RerankRequest(
             query=body.query,
             documents=documents,
             top_n=body.top_n,
+            truncate=body.truncate,
             model=body.model,
             lane=body.lane,
         )
     )
+    if given == "texts":
+        return answer(_as_tei(found, documents if body.return_documents else None))
     results: list[dict[str, Any]] = [
         {"index": one.index, "relevance_score": one.score} for one in found.ranked
     ]
@@ -62,6 +69,17 @@ async def _rerank(call: GatewayCall) -> ASGIApp:
             result["document"] = {"text": documents[result["index"]]}
     usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
     return answer({"object": "list", "model": found.model, "results": results, "usage": usage})
+
+
+def _as_tei(found: Ranking, texts: tuple[str, ...] | None) -> list[dict[str, Any]]:
+    """The answer to a body with `texts`, as Text Embeddings Inference and llama-server give it.
+    Scores are the model's own.
+    """
+    if texts is None:
+        return [{"index": one.index, "score": one.score} for one in found.ranked]
+    return [
+        {"index": one.index, "score": one.score, "text": texts[one.index]} for one in found.ranked
+    ]
 
 
 ENDPOINTS = (
