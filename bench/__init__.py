@@ -17,6 +17,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench memory      what a second app costs in memory
     python -m bench turns       how soon the next turn starts, on hybrids and windows
     python -m bench kept        what running streams pay for conversations that only wait
+    python -m bench embed       texts that become vectors a second, beside a bare loop
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
     python -m bench several     three models, two loaded at once: is anything lost, left or felt
@@ -38,12 +39,13 @@ low, high}}.
     models      finds the model asked for      prompts     random ones
     shapes  model_shape  hybrid_shapes         models that are generated, and of what
     weights                                    random ones in the forms of GGUF
-    real_weights                               a real model, for chats
+    real_weights                               real models, for chats and for vectors
     chat_texts  chat_servers  talks            chats, turn by turn, and the servers of them
     cold        answers of the bare library, to hold a server's against
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client
+    bare_embed                                 the bare loop of `embed`, a process of its own
     python_server                              llama-cpp-python's, in an environment of its own
     http_server                                the part that servers over HTTP share
     gateway_crowd  gateway_requests            a crowd through the gateway; one chat over both

