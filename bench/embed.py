@@ -3,7 +3,8 @@
 Both have the same model and as many threads, and take turns with the same texts, which are new in
 every repetition. umad is asked over its socket, in one request, and keeps no vectors. The bare loop
 (`bench.bare_embed`) has the library to itself. Before anything is timed, both must make the same
-vectors. A row says how long its texts are, and a last one how much a text costs that comes again.
+vectors. A row says how long its texts are, and a note how fast texts are that come again. A second
+table has the CPU time of the processes, which other work on the machine changes less.
 Not: what streams pay for embedding beside them (`tests/scheduler/test_embed_turns.py` simulates
 it).
 """
@@ -11,12 +12,14 @@ it).
 import argparse
 import base64
 import contextlib
+import dataclasses
 import json
 import random
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +29,7 @@ from rich.console import Console
 
 from bench import command, machine, models, precedence, real_weights, running
 from bench.errors import BenchError
+from bench.overhead import tree_cpu_s
 from bench.table import Comparison
 from bench.umad_daemon import DaemonSettings, UmadDaemon
 from umad.client import Client
@@ -41,8 +45,16 @@ opens value stone north early quiet answer window system paper garden number let
 """.split()  # noqa: SIM905  (a list of so many short words is no easier to read)
 
 Vectors = NDArray[np.float32]
-# The seconds that texts took, and their vectors.
-Timed = tuple[float, Vectors]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """What texts took, and their vectors."""
+
+    wall_s: float
+    # Of the processes that computed.
+    cpu_s: float
+    vectors: Vectors
 
 
 class BareLoop:
@@ -54,10 +66,12 @@ class BareLoop:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=Path(__file__).resolve().parent.parent,
         )
 
     def embed(self, texts: Sequence[str]) -> Timed:
         """Blocks until they are done."""
+        before_s = tree_cpu_s(self._process.pid)
         _pipe(self._process.stdin).write(json.dumps(texts) + "\n")
         _pipe(self._process.stdin).flush()
         line = _pipe(self._process.stdout).readline()
@@ -65,7 +79,11 @@ class BareLoop:
             raise BenchError("the bare loop has ended; its words are above")
         answer = json.loads(line)
         raw = base64.b64decode(answer["vectors"])
-        return float(answer["seconds"]), np.frombuffer(raw, "<f4").reshape(len(texts), -1)
+        return Timed(
+            wall_s=float(answer["seconds"]),
+            cpu_s=tree_cpu_s(self._process.pid) - before_s,
+            vectors=np.frombuffer(raw, "<f4").reshape(len(texts), -1),
+        )
 
     def close(self) -> None:
         """End the process."""
@@ -79,31 +97,35 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-@contextlib.contextmanager
-def daemon(model: Path, *, threads: int, cache: str) -> Iterator[Client]:
-    """A client of a daemon that keeps so many bytes of vectors."""
-    server = UmadDaemon(
-        DaemonSettings(
-            model=model,
-            streams=1,
-            stream_context_tokens=4096,
-            threads=threads,
-            log_name=f"embed-{cache}",
-            extra=("--embed-cache-bytes", cache),
-            embeds=True,
+class ThroughUmad:
+    """A daemon and its client. cache: how many bytes of vectors it keeps."""
+
+    def __init__(self, model: Path, *, threads: int, cache: str) -> None:
+        self._daemon = UmadDaemon(
+            DaemonSettings(
+                model=model,
+                streams=1,
+                stream_context_tokens=4096,
+                threads=threads,
+                log_name=f"embed-{cache}",
+                extra=("--embed-cache-bytes", cache),
+                embeds=True,
+            )
         )
-    )
-    with contextlib.ExitStack() as stack:
-        stack.callback(server.stop)
-        server.start()
-        yield stack.enter_context(Client(server.socket_path))
+        self._daemon.start()
+        self._client = Client(self._daemon.socket_path)
 
+    def embed(self, texts: Sequence[str]) -> Timed:
+        """From the request to all of its vectors."""
+        before_s, began_ns = tree_cpu_s(self._daemon.pid), time.perf_counter_ns()
+        vectors = self._client.embed(list(texts), lane="background").vectors
+        took_s = (time.perf_counter_ns() - began_ns) / 1e9
+        return Timed(wall_s=took_s, cpu_s=tree_cpu_s(self._daemon.pid) - before_s, vectors=vectors)
 
-def through_umad(client: Client, texts: Sequence[str]) -> Timed:
-    """From the request to all of its vectors."""
-    began_ns = time.perf_counter_ns()
-    vectors = client.embed(list(texts), lane="background").vectors
-    return (time.perf_counter_ns() - began_ns) / 1e9, vectors
+    def close(self) -> None:
+        """End client and daemon."""
+        self._client.close()
+        self._daemon.stop()
 
 
 def drawn_texts(n_texts: int, n_words: int, drawn: random.Random) -> list[str]:
@@ -122,85 +144,110 @@ def check(ours: Vectors, theirs: Vectors) -> None:
 
 
 def measure(
-    contenders: dict[str, Callable[[Sequence[str]], Timed]],
+    contenders: Mapping[str, Callable[[Sequence[str]], Timed]],
     *,
     n_texts: int,
     words: Sequence[int],
     repetitions: int,
     progress: Callable[[str], None],
-) -> dict[str, dict[str, list[float]]]:
-    """Texts a second by length and contender, one sample a repetition; the first round warms both
-    up, and is where their vectors are compared.
+) -> Mapping[str, Mapping[str, Sequence[Timed]]]:
+    """What requests took, by length of texts and contender, one a repetition. A first round warms
+    both up, and is where their vectors are compared.
     """
     drawn = random.Random(0)
-    samples: dict[str, dict[str, list[float]]] = {}
+    found: dict[str, dict[str, list[Timed]]] = {}
     for n_words in words:
-        row = samples.setdefault(f"{n_words} words", {name: [] for name in contenders})
+        row = found.setdefault(f"{n_words} words", {name: [] for name in contenders})
         for repetition in range(-1, repetitions):
             progress(f"{n_words} words  {max(0, repetition + 1)}/{repetitions}")
             texts = drawn_texts(n_texts, n_words, drawn)
             order = [*contenders] if repetition % 2 else [*reversed(contenders)]
-            found = {name: contenders[name](texts) for name in order}
+            timed = {name: contenders[name](texts) for name in order}
             if repetition < 0:
-                check(*(vectors for _, vectors in found.values()))
+                check(*(one.vectors for one in timed.values()))
                 continue
-            for name, (took_s, _) in found.items():
-                row[name].append(n_texts / took_s)
-    return samples
+            for name, one in timed.items():
+                row[name].append(one)
+    return found
 
 
-def again(client: Client, *, n_texts: int, n_words: int, repetitions: int) -> list[float]:
-    """Texts a second where all of them come again."""
+def again(umad: ThroughUmad, *, n_texts: int, n_words: int, repetitions: int) -> float:
+    """Texts a second where all of them come again; the median."""
     texts = drawn_texts(n_texts, n_words, random.Random(1))
-    through_umad(client, texts)
-    return [n_texts / through_umad(client, texts)[0] for _ in range(repetitions)]
+    umad.embed(texts)
+    return statistics.median([n_texts / umad.embed(texts).wall_s for _ in range(repetitions)])
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    """Measures and prints (and writes) the table."""
+    """Measures and prints (and writes) the tables."""
     path = real_weights.minilm() if options.model == "minilm" else models.path(options.model)
-    bare = BareLoop(path, threads=options.threads)
+    n_texts, repetitions = options.texts, options.repetitions
     with contextlib.ExitStack() as stack, console.status("") as status:
+        bare = BareLoop(path, threads=options.threads)
         stack.callback(bare.close)
-        client = stack.enter_context(daemon(path, threads=options.threads, cache="0"))
+        umad = ThroughUmad(path, threads=options.threads, cache="0")
+        stack.callback(umad.close)
         precedence.include_children()
-        samples = measure(
-            {UMAD: lambda texts: through_umad(client, texts), BARE: bare.embed},
-            n_texts=options.texts,
+        found = measure(
+            {UMAD: umad.embed, BARE: bare.embed},
+            n_texts=n_texts,
             words=options.words,
-            repetitions=options.repetitions,
+            repetitions=repetitions,
             progress=status.update,
         )
-    with daemon(path, threads=options.threads, cache="32MiB") as client:
-        kept = again(
-            client,
-            n_texts=options.texts,
-            n_words=options.words[-1],
-            repetitions=options.repetitions,
-        )
+    with contextlib.ExitStack() as stack:
+        umad = ThroughUmad(path, threads=options.threads, cache="32MiB")
+        stack.callback(umad.close)
+        n_words = options.words[-1]
+        kept = again(umad, n_texts=n_texts, n_words=n_words, repetitions=repetitions)
     notes = (
         (
-            f"{options.texts} texts a request, new ones in each of {options.repetitions} "
-            f"repetitions; {options.threads} threads"
+            f"{n_texts} texts a request, new ones in each of {repetitions} repetitions;"
+            f" {options.threads} threads"
         ),
-        f"texts of {options.words[-1]} words that come again: {np.median(kept):,.0f} texts/s",
+        f"texts of {n_words} words that come again: {kept:,.0f} texts/s",
         "median (range) over repetitions; ratios are taken within each repetition",
     )
-    comparison = Comparison(
-        kind="embed",
-        title=f"{path.stem}: texts embedded",
-        unit="texts/s",
-        condition="length",
-        baseline=BARE,
-        samples=samples,
-    )
+    facts = machine.facts(None)
     command.publish(
         options,
         console,
         benchmark="embed",
-        facts=machine.facts(None),
-        comparisons=[comparison],
+        facts=facts,
+        comparisons=[
+            _comparison(
+                "speed",
+                f"{path.stem}: texts embedded",
+                found,
+                lambda one: n_texts / one.wall_s,
+            ),
+            _comparison(
+                "cpu",
+                f"{path.stem}: CPU time of a text",
+                found,
+                lambda one: 1e3 * one.cpu_s / n_texts,
+            ),
+        ],
         notes=notes,
+    )
+
+
+def _comparison(
+    kind: str,
+    title: str,
+    found: Mapping[str, Mapping[str, Sequence[Timed]]],
+    figure: Callable[[Timed], float],
+) -> Comparison:
+    return Comparison(
+        kind=f"embed-{kind}",
+        title=title,
+        unit="texts/s" if kind == "speed" else "ms",
+        condition="length",
+        baseline=BARE,
+        samples={
+            row: {name: [figure(one) for one in each] for name, each in by_name.items()}
+            for row, by_name in found.items()
+        },
     )
 
 

@@ -27,8 +27,16 @@ _ROLES = {
 _CONTROL, _NORMAL = 3, 1
 
 
-def write_encoder(path: Path, *, pooling: PoolingType = PoolingType.CLS, seed: int = 0) -> Path:
-    """A BERT model; with `PoolingType.RANK` it has a classification head and ranks."""
+def write_encoder(
+    path: Path,
+    *,
+    pooling: PoolingType = PoolingType.CLS,
+    seed: int = 0,
+    rerank_template: str = "",
+) -> Path:
+    """A BERT model; with `PoolingType.RANK` it has a classification head and ranks.
+    rerank_template: how its file says that pairs are written.
+    """
     writer = GGUFWriter(path, "bert")
     writer.add_name("random bert")
     writer.add_block_count(LAYERS)
@@ -46,6 +54,8 @@ def write_encoder(path: Path, *, pooling: PoolingType = PoolingType.CLS, seed: i
     writer.add_token_type_count(2)
     for role, token in _ROLES.items():
         writer.add_uint32(f"tokenizer.ggml.{role}_token_id", _SPECIAL.index(token))
+    if rerank_template:
+        writer.add_string("tokenizer.chat_template.rerank", rerank_template)
     drawn = np.random.default_rng(seed)
     for name, shape in _tensors(ranks=pooling is PoolingType.RANK):
         writer.add_tensor(name, _random(drawn, name, shape))

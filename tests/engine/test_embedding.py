@@ -184,6 +184,7 @@ def test_an_encoders_vectors_are_pooled_as_its_file_says(
     theirs = elsewhere(path, pooling.name, *texts)
     assert (facts["generates"], facts["pooling"]) == (False, pooling.name.lower())
     assert (facts["embed_tokens"], facts["embed_width"]) == (CONTEXT, WIDTH)
+    assert facts["title"] == "random bert"
     assert ours.shape == (3, WIDTH)
     assert cosines(ours, theirs).min() > ALIKE
     assert np.allclose(ours, theirs, atol=5e-3)
@@ -247,6 +248,27 @@ def test_a_pair_is_marked_as_its_model_was_trained(ranker: RunningEngine) -> Non
 
     # [CLS] a b [SEP] c d
     assert reply.value["prompt_tokens"] == 6
+
+
+def test_of_a_pair_that_is_too_long_the_documents_end_is_cut_off(tmp_path: Path) -> None:
+    template = "[CLS]{query}[SEP]{document}[SEP][MASK]"
+    path = write_encoder(tmp_path / "r.gguf", pooling=PoolingType.RANK, rerank_template=template)
+    with engine(path, **KEEPS_NOTHING) as running:
+        running.ready()
+        long = {**rank_args("ab", "c", "b" * 2 * CONTEXT), "truncate": True}
+        # Beside two of the query, and four marks.
+        room = CONTEXT - 6
+
+        cut = running.call("rerank", **long).value
+        by_hand = running.call("rerank", **rank_args("ab", "c", "b" * room)).value
+        refused = refusal(running, "rerank", **{**long, "truncate": False})
+        no_room = refusal(running, "rerank", **rank_args("a" * room + "a" * 3, "c"))
+
+    assert cut["prompt_tokens"] == by_hand["prompt_tokens"] == CONTEXT + 7
+    assert dict(cut["ranked"]) == pytest.approx(dict(by_hand["ranked"]), rel=1e-3)
+    assert refused[:1] == no_room[:1] == ("prompt_too_long",)
+    assert f"documents 1 has {2 * CONTEXT + 6} tokens" in refused[1]
+    assert "no document has room beside it" in no_room[1]
 
 
 def test_models_refuse_what_they_were_not_made_for(

@@ -73,5 +73,5 @@ def test_an_encoder_takes_more_texts_in_a_slice_than_a_model_that_makes_logits()
     writer = embed_shape(whole=False, recurrent=False, n_vocab=30_522, weights=minilm, batch=512)
     wide = embed_shape(whole=True, recurrent=False, n_vocab=250_002, weights=minilm, batch=512)
 
-    assert (encoder.rows, writer.rows) == (256, 32)
-    assert wide.rows * 250_002 * 4 <= 32_000_000
+    assert (encoder.rows, writer.rows) == (512, 32)
+    assert wide.rows * 250_002 * 4 <= 64_000_000

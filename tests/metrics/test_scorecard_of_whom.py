@@ -103,3 +103,19 @@ def test_names_from_clients_take_bounded_room(n_apps: int) -> None:
 
     assert len(apps) <= 1025
     assert sum(app["running"] for app in apps.values()) == n_apps
+
+
+def test_texts_are_counted_and_those_that_were_not_computed_beside_them() -> None:
+    machine = Machine()
+    for rid, (texts, cached) in enumerate([(10, 0), (10, 7)]):
+        machine.accept(rid)
+        machine.card.ended(rid, "stop", machine.now_ns, texts=texts, texts_cached=cached)
+    machine.accept(5)
+    machine.end(5, "error")
+
+    card = machine.read()
+
+    assert (card["texts_embedded"], card["texts_cached"]) == (20, 7)
+    assert card["models"]["m"]["texts_cached"] == 7
+    machine.wait(11_000)
+    assert machine.read()["texts_embedded"] == 0

@@ -4,8 +4,9 @@ Any thread: llama.cpp's vocabulary is constant after load (its tokenizers keep t
 on the caller's stack), and the cache below is only ever filled with equal values.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,22 @@ _BLANKS = " \n\t\r\v\f"
 _LONGER = " or serve with a larger --ctx-size"
 # The bytes that UTF-8 texts consist of.
 _BYTES_OF_TEXT = frozenset(range(0xF5)) - {0xC0, 0xC1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pairs:
+    """What stands around a document in each pair with one query, int32 (n,) both."""
+
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
+
+    def room(self, most_tokens: int) -> int:
+        """The most tokens of a document in a pair of `most_tokens`."""
+        return most_tokens - self.before.size - self.after.size
+
+    def of(self, document: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The tokens of one pair."""
+        return np.concatenate([self.before, document, self.after])
 
 
 class Vocabulary:
@@ -170,24 +187,26 @@ class Vocabulary:
             return tokens[:most]
         return np.concatenate([tokens[: most - 1], tokens[-1:]])
 
-    def pairs_with(self, query: str) -> Callable[[str], NDArray[np.int32]]:
-        """A function that makes the tokens of (query, document) for a reranking model. It uses the
-        template of the name "rerank" where the file has one. Else it puts the model's marks around
-        both, as llama-server does (`format_prompt_rerank` of its server-common.cpp).
+    def pairs_with(self, query: str) -> "Pairs":
+        """What stands around each document in a pair with `query`, for a reranking model. It uses
+        the template of the name "rerank" where the file has one. Else it puts the model's marks
+        around both, as llama-server does (`format_prompt_rerank` of its server-common.cpp).
         """
         model = self._model
         template = model.chat_template("rerank")
         if template is not None:
             head, _, tail = template.partition("{document}")
-            begin, end = self._around(head, query), self._around(tail, query)
-            return lambda document: np.concatenate([*begin, self._text(document), *end])
+            return Pairs(
+                before=np.concatenate(self._around(head, query)),
+                after=np.concatenate(self._around(tail, query)),
+            )
         eos = model.eos if model.eos >= 0 else model.sep
         bos = [model.bos] if model.adds_bos else []
         closed = [eos] if model.adds_eos else []
         between = closed + ([model.sep] if model.adds_sep else [])
-        head_ids = [np.array(bos, np.int32), self._text(query), np.array(between, np.int32)]
-        tail_ids = np.array(closed, np.int32)
-        return lambda document: np.concatenate([*head_ids, self._text(document), tail_ids])
+        marks = np.array(bos, np.int32), np.array(between, np.int32)
+        before = np.concatenate([marks[0], self.plain(query), marks[1]])
+        return Pairs(before=before, after=np.array(closed, np.int32))
 
     def _around(self, template: str, query: str) -> list[NDArray[np.int32]]:
         """Tokens of a part of a template with the query in its place. Control tokens of the
@@ -196,11 +215,12 @@ class Vocabulary:
         before, marker, after = template.partition("{query}")
         parts = [self.tokenize(before, special=True, with_ends=False)]
         if marker:
-            parts.append(self._text(query))
+            parts.append(self.plain(query))
             parts.append(self.tokenize(after, special=True, with_ends=False))
         return parts
 
-    def _text(self, text: str) -> NDArray[np.int32]:
+    def plain(self, text: str) -> NDArray[np.int32]:
+        """Tokens of a text alone: without the model's ends, and with no control token."""
         return self.tokenize(text, special=False, with_ends=False)
 
     def checked(self, ids: Iterable[int], *, field: str = "prompt_ids") -> NDArray[np.int32]:

@@ -27,9 +27,9 @@ _BYTES_PER_LOGIT = 8
 # touches them again: they cost memory, and no time in a step. More rows in a slice compute more
 # texts a second.
 _ENCODER_OUTPUT_SHARE = 0.08
-_LEAST_ENCODER_OUTPUT_BYTES = 32_000_000
+_LEAST_ENCODER_OUTPUT_BYTES = 64_000_000
 _ENCODER_BYTES_PER_LOGIT = 4
-_LEAST_ROWS, _MOST_ROWS = 16, 256
+_LEAST_ROWS, _MOST_ROWS, _MOST_ENCODER_ROWS = 16, 256, 512
 # Two sequences are kept for inputs that are begun and not complete.
 HELD_SEQS = 2
 _MOST_SEQS = 64
@@ -79,12 +79,13 @@ def embed_shape(
 ) -> EmbedShape:
     """The most that one embedding decode of a model may hold."""
     share, least_bytes, logit_bytes = _OUTPUT_SHARE, _LEAST_OUTPUT_BYTES, _BYTES_PER_LOGIT
+    most = _MOST_ROWS
     if whole:
         share, least_bytes = _ENCODER_OUTPUT_SHARE, _LEAST_ENCODER_OUTPUT_BYTES
-        logit_bytes = _ENCODER_BYTES_PER_LOGIT
+        logit_bytes, most = _ENCODER_BYTES_PER_LOGIT, _MOST_ENCODER_ROWS
     output_bytes = max(least_bytes, share * (weights.dense + weights.experts))
     rows = int(output_bytes // (logit_bytes * n_vocab))
-    rows = min(max(rows, _LEAST_ROWS), _MOST_ROWS, max(batch, _LEAST_ROWS))
+    rows = min(max(rows, _LEAST_ROWS), most, max(batch, _LEAST_ROWS))
     # A recurrent model keeps a state for each sequence, used or not.
     seqs = min(rows, _RECURRENT_SEQS if recurrent else _MOST_SEQS) - HELD_SEQS
     return EmbedShape(rows=rows, seqs=seqs, whole=whole)

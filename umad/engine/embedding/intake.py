@@ -20,7 +20,7 @@ from umad.engine.embedding.work import AnswerForm
 from umad.engine.mail.fair_queue import FairQueue
 from umad.engine.mail.step_mail import DropEmbed, EmbedArrival, StepMail
 from umad.engine.process import name_thread
-from umad.engine.vocab import Vocabulary
+from umad.engine.vocab import Pairs, Vocabulary
 from umad.errors import BadRequest, InternalError, PromptTooLong, UmadError, Unsupported
 from umad.forgetting import ForgetScope
 from umad.protocol.link import EngineCall, EngineReply
@@ -210,20 +210,34 @@ class EmbedIntake:
                 "its scores would mean nothing; load a reranker, such as bge-reranker-v2-m3",
                 field="model",
             )
+        query = str(args["query"])
+        self._vocab.check_size(query, self._most_tokens, field="query", longer="")
+        pairs = self._vocab.pairs_with(query)
         # The query stands in every pair, so two thousand documents would multiply its length.
-        query = self._vocab.tokenize(args["query"], special=False, with_ends=False)
-        if query.size >= self._most_tokens:
+        if pairs.room(self._most_tokens) < 1:
             raise PromptTooLong(
-                f"query has {query.size} tokens and a pair at most {self._most_tokens}: no "
-                "document has room beside it",
+                f"query has {self._vocab.plain(query).size} tokens and a pair at most "
+                f"{self._most_tokens}: no document has room beside it",
                 field="query",
             )
-        pair = self._vocab.pairs_with(args["query"])
+        truncate = bool(args["truncate"])
         inputs = [
-            self._fitted(pair(document), "documents", at, truncate=args["truncate"])
+            self._pair(pairs, document, at, truncate=truncate)
             for at, document in enumerate(args["documents"])
         ]
         return inputs, AnswerForm(width=1, normalize=False, ranks=True, top=args["top_n"])
+
+    def _pair(self, pairs: Pairs, document: str, at: int, *, truncate: bool) -> TokenArray:
+        """The tokens of a pair. Of one that is too long, the document's end is cut off: what comes
+        behind it makes the model judge.
+        """
+        room = pairs.room(self._most_tokens)
+        if not truncate:
+            longer = ", split it, or ask for truncate"
+            self._vocab.check_size(document, room, field="documents", longer=longer)
+        tokens = self._vocab.plain(document)
+        pair = pairs.of(tokens[:room] if truncate else tokens)
+        return self._fitted(pair, "documents", at, truncate=False)
 
     def _fitted(self, tokens: TokenArray, field: str, at: int, *, truncate: bool) -> TokenArray:
         """Check the length of input number `at`. Raises where it is empty or too long."""
