@@ -23,9 +23,9 @@ RANK = "rank"
 _OUTPUT_SHARE = 0.04
 _LEAST_OUTPUT_BYTES = 8_000_000
 _BYTES_PER_LOGIT = 8
-# An encoder computes no logits. llama.cpp zeroes the reader's rows when it makes them, and never
-# touches them again: they cost memory, and no time in a step. More rows in a slice compute more
-# texts a second.
+# An encoder computes no logits (diffusion models do, which hardly anybody asks for vectors).
+# llama.cpp zeroes the reader's rows when it makes them, and never touches them again: they cost
+# memory, and no time in a step. More rows in a slice compute more texts a second.
 _ENCODER_OUTPUT_SHARE = 0.08
 _LEAST_ENCODER_OUTPUT_BYTES = 64_000_000
 _ENCODER_BYTES_PER_LOGIT = 4
