@@ -14,7 +14,9 @@ from tests.weights.minilm import EPSILON, HEADS, LAYERS, MiniLm
 
 Array = NDArray[np.float32]
 _MOST_CHARS = 100
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+# Abramowitz and Stegun, 7.1.26: the error function to 1.5e-7.
+_ERF_STEP = 0.3275911
+_ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 
 
 class Bert:
@@ -87,6 +89,14 @@ class Bert:
         weight, bias = (self._weights[f"{name}.LayerNorm.{one}"] for one in ("weight", "bias"))
         made: Array = scaled * weight + bias
         return made
+
+
+def _erf(values: Array) -> Array:
+    size = np.abs(values)
+    step = 1 / (1 + _ERF_STEP * size)
+    tail = step * np.polyval(_ERF[::-1], step) * np.exp(-(size**2))
+    made: Array = np.sign(values) * (1 - tail)
+    return made
 
 
 _EMBEDDINGS = ("word", "position", "token_type")
