@@ -89,6 +89,7 @@ class BareLoop:
         """End the process."""
         _pipe(self._process.stdin).close()
         running.end(self._process, within_s=_STOP_S)
+        _pipe(self._process.stdout).close()
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:
