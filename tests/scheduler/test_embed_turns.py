@@ -16,7 +16,7 @@ CAP = 1.2
 class Machine:
     """A scheduler on a device of known speed. gaps_ms: of steps in which a stream had a row."""
 
-    def __init__(self, **embeds: bool) -> None:
+    def __init__(self, *, rows: int = 128, whole: bool = False, cuts_soon: bool = True) -> None:
         self.scheduler = assemble(
             SchedulerSpec(
                 n_cells=4096,
@@ -25,7 +25,8 @@ class Machine:
                 settings=SchedulerSettings(),
                 latency_cap=CAP,
                 lanes=Settings().qos,
-                embeds=EmbedShape(rows=128, seqs=16, whole=embeds.get("whole", False)),
+                embeds=EmbedShape(rows=rows, seqs=16, whole=whole),
+                cuts_soon=cuts_soon,
             )
         )
         self.now_ns = 1
@@ -52,7 +53,8 @@ class Machine:
         admission = EmbedAdmission(call=call, lane=lane, app="index", inputs=inputs)
         self.scheduler.embeds.submit(admission, self.now_ns)
 
-    def step(self) -> StepPlan:
+    def step(self, *, cut: bool = False) -> StepPlan:
+        """One step; cut: an arrival ends its texts' slice."""
         plan = self.scheduler.plan(self.now_ns)
         self.plans.append(plan)
         if plan.is_idle:
@@ -72,6 +74,7 @@ class Machine:
             sampled=tuple(Sampled(rid=rid, token=5) for rid in rids),
             device_ms=device_ms,
             embed_ms=embed_ms,
+            embed_cut=cut,
         )
         self.scheduler.apply(plan, result, self.now_ns)
         return plan
@@ -120,6 +123,33 @@ def test_alone_a_text_has_the_device() -> None:
     assert not len(machine.scheduler.embeds)
     assert max(one.n_rows for one in slices) == 128
     assert all(plan.cuttable for plan in machine.plans if plan.embed is not None)
+
+
+def embedded_ms(machine: Machine, *, cut: bool = False) -> float:
+    """What the texts of the next step take."""
+    plan = machine.step(cut=cut)
+    assert plan.embed is not None
+    return EMBED_CALL_MS + EMBED_MS * plan.embed.n_rows
+
+
+def test_alone_a_librarys_slices_grow_until_an_arrival_cuts_one() -> None:
+    machine = Machine(rows=4096)
+    machine.embed(9, *[4000] * 8)
+
+    grown_ms = [embedded_ms(machine) for _ in range(8)]
+    embedded_ms(machine, cut=True)
+    again_ms = embedded_ms(machine)
+
+    assert grown_ms[0] <= 51
+    assert 200 < grown_ms[-1] <= 251
+    assert again_ms <= 51
+
+
+def test_slices_that_no_arrival_can_cut_stay_short() -> None:
+    machine = Machine(rows=4096, cuts_soon=False)
+    machine.embed(9, *[4000] * 8)
+
+    assert max(embedded_ms(machine) for _ in range(12)) <= 51
 
 
 def test_bulk_and_background_streams_take_turns() -> None:

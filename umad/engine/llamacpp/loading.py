@@ -149,7 +149,9 @@ def _encoder(opened: OpenedModel, n_cells: int) -> LoadedModel:
     return LoadedModel(
         model=opened.model,
         context=None,
-        facts=opened.facts(embeds, n_cells=0, max_seqs=0, memory=ContextMemory()),
+        facts=opened.facts(
+            embeds, n_cells=0, max_seqs=0, memory=ContextMemory(), can_cut=opened.can_cut
+        ),
         embeds=embeds,
         embed_options=opened.embed_options(embeds),
         cost=CostModel(),

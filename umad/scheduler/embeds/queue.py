@@ -111,7 +111,8 @@ class EmbedQueue:
 
     cost: the learnt cost of slices. Until the first has run, it is guessed from the cost of the
     streams' prompts (`like`).
-    tokens_total: how many tokens were computed so far.
+    tokens_total: how many tokens were computed so far. uncut_in_a_row: how many slices of bulk ran
+    since the last one that was cut.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class EmbedQueue:
         self._drop: list[int] = []
         self._cells = 0
         self._cuts_in_a_row = 0
+        self.uncut_in_a_row = 0
         self.cost = ShapeCost(like.at(LIKE_ROWS) / LIKE_ROWS)
         self.tokens_total = 0
 
@@ -216,8 +218,10 @@ class EmbedQueue:
         """Book that a slice ran. A slice that was cut is computed again."""
         if was_cut:
             self._cuts_in_a_row += 1
+            self.uncut_in_a_row = 0
             return
         self._cuts_in_a_row = 0
+        self.uncut_in_a_row += ran.bulk
         self.cost.learn(ran.n_rows, ran.n_cells_read, ms)
         if ran.bulk:
             self._bulk_ns = now_ns

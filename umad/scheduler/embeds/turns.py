@@ -18,18 +18,31 @@ from umad.step import EmbedSlice
 
 # Where a slice cannot be cut, an arrival waits for its end. A longer wait would be noticed.
 SLICE_MS = 50.0
+# More rows in a slice compute more texts a second, because each slice reads the weights once. So a
+# slice of bulk that an arrival can cut doubles so often, as long as none is cut. After a cut it is
+# as short as at first, and little is computed again where arrivals are frequent.
+_MOST_DOUBLINGS = 3
 
 
 class EmbedTurns:
     """Decides on the embedding slices of one engine.
 
-    floor: the share of the device's time that background work always gets.
+    floor: the share of the device's time that background work always gets. cut_ms: the longest
+    slice of bulk where arrivals cut it.
     """
 
-    def __init__(self, queue: EmbedQueue, *, guard: LatencyGuard, floor: float) -> None:
+    def __init__(
+        self,
+        queue: EmbedQueue,
+        *,
+        guard: LatencyGuard,
+        floor: float,
+        cut_ms: float = SLICE_MS,
+    ) -> None:
         self._queue = queue
         self._guard = guard
         self._floor = floor
+        self._cut_ms = cut_ms
         self._was_ours = False
 
     def take(
@@ -60,7 +73,9 @@ class EmbedTurns:
             return 0.0
         if others and not self._is_our_turn():
             return 0.0
-        return SLICE_MS if terms.most_ms is None else min(SLICE_MS, terms.most_ms)
+        doublings = 0 if is_short else min(self._queue.uncut_in_a_row, _MOST_DOUBLINGS)
+        longest_ms = max(SLICE_MS, min(self._cut_ms, SLICE_MS * 2**doublings))
+        return longest_ms if terms.most_ms is None else min(longest_ms, terms.most_ms)
 
     def _beside_ms(self, candidates: Candidates, limits: StepLimits, now_ns: int) -> float:
         """Milliseconds of a slice beside interactive rows; 0 for no slice now."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from umad.config import LaneSettings, SchedulerSettings
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import EmbedQueue, EmbedShape
-from umad.scheduler.embeds.turns import EmbedTurns
+from umad.scheduler.embeds.turns import SLICE_MS, EmbedTurns
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.steps.background_throttle import BackgroundThrottle
 from umad.scheduler.steps.candidates import Candidates, Hold
@@ -72,7 +72,12 @@ class StepGovernor:
         )
         priority = {name: lane.priority for name, lane in lanes.items()}
         self.embeds = EmbedQueue(embeds, priority=priority, guarded=guarded, like=cost.prefill)
-        self._turns = EmbedTurns(self.embeds, guard=self.guard, floor=self._floor)
+        self._turns = EmbedTurns(
+            self.embeds,
+            guard=self.guard,
+            floor=self._floor,
+            cut_ms=settings.slice_ms if cuts_soon else SLICE_MS,
+        )
         # Every rule's hold of the last plan, in the order of the rules.
         self.holds: tuple[Hold, ...] = ()
 
