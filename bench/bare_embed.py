@@ -52,7 +52,8 @@ class BareEmbedder:
         params.n_threads = params.n_threads_batch = threads
         params.embeddings = True
         params.kv_unified = True
-        return lib.llama_init_from_model(self._model, params)
+        made: lib.llama_context_p = lib.llama_init_from_model(self._model, params)
+        return made
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """float32 (texts, width), each of length 1."""

@@ -65,14 +65,13 @@ class BareLoop:
             [sys.executable, "-m", "bench.bare_embed", str(model), str(threads), str(_BARE_ROWS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
             cwd=Path(__file__).resolve().parent.parent,
         )
 
     def embed(self, texts: Sequence[str]) -> Timed:
         """Blocks until they are done."""
         before_s = tree_cpu_s(self._process.pid)
-        _pipe(self._process.stdin).write(json.dumps(texts) + "\n")
+        _pipe(self._process.stdin).write(json.dumps(texts).encode() + b"\n")
         _pipe(self._process.stdin).flush()
         line = _pipe(self._process.stdout).readline()
         if not line:
@@ -92,7 +91,7 @@ class BareLoop:
         _pipe(self._process.stdout).close()
 
 
-def _pipe(pipe: IO[str] | None) -> IO[str]:
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     if pipe is None:
         raise BenchError("the bare loop has no pipe")
     return pipe
@@ -162,7 +161,7 @@ def measure(
         for repetition in range(-1, repetitions):
             progress(f"{n_words} words  {max(0, repetition + 1)}/{repetitions}")
             texts = drawn_texts(n_texts, n_words, drawn)
-            order = [*contenders] if repetition % 2 else [*reversed(contenders)]
+            order = [*contenders][:: 1 if repetition % 2 else -1]
             timed = {name: contenders[name](texts) for name in order}
             if repetition < 0:
                 check(*(one.vectors for one in timed.values()))

@@ -190,7 +190,7 @@ def test_a_task_puts_before_each_text_what_the_models_card_wants(short_tmp_path:
         with pytest.raises(BadRequest, match="it has query, document") as unknown:
             client.embed("one", task="clustering")
         with pytest.raises(BadRequest, match="token ids"):
-            client.embed([[1, 2]], task="query")
+            client.embed([(1, 2)], task="query")
 
     assert np.allclose(asked.vectors, by_hand.vectors, atol=1e-6)
     assert by_hand.cached_tokens == by_hand.prompt_tokens == asked.prompt_tokens

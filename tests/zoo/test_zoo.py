@@ -34,8 +34,10 @@ _POOL_CELLS = 2048
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
     folder = tmp_path_factory.mktemp("zoo")
-    settings = ("--ctx-size", str(_POOL_CELLS), "--threads", "1", "--gpu-layers", "0")
-    settings += ("--embed-cache-bytes", "0")  # texts are compared with themselves
+    settings = (
+        *("--ctx-size", str(_POOL_CELLS), "--threads", "1", "--gpu-layers", "0"),
+        *("--embed-cache-bytes", "0"),  # texts are compared with themselves
+    )
     with live_daemon(folder, *settings) as running:
         yield running
 

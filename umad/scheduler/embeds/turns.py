@@ -74,7 +74,7 @@ class EmbedTurns:
         if others and not self._is_our_turn():
             return 0.0
         doublings = 0 if is_short else min(self._queue.uncut_in_a_row, _MOST_DOUBLINGS)
-        longest_ms = max(SLICE_MS, min(self._cut_ms, SLICE_MS * 2**doublings))
+        longest_ms = max(SLICE_MS, min(self._cut_ms, SLICE_MS * (1 << doublings)))
         return longest_ms if terms.most_ms is None else min(longest_ms, terms.most_ms)
 
     def _beside_ms(self, candidates: Candidates, limits: StepLimits, now_ns: int) -> float:
