@@ -6,6 +6,8 @@ its file. A live request continues, and what it leaves is deleted when it ends.
 
 from dataclasses import dataclass
 
+from umad.session_names import asked_name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetScope:
@@ -26,13 +28,13 @@ class ForgetScope:
     def takes(self, session: str | None, owner: str) -> bool:
         """Whether the scope covers what is kept for `session` of `owner`."""
         if self.session is not None:
-            return session == self.session
+            return session is not None and asked_name(session) == self.session
         return self.owner is None or owner == self.owner
 
     def takes_file(self, session: str) -> bool:
         """Whether the scope covers the file of `session`."""
         if self.session is not None:
-            return session == self.session
+            return asked_name(session) == self.session
         return self.owner is None or (bool(self.prefix) and session.startswith(self.prefix))
 
 

@@ -119,6 +119,13 @@ def unknown_model(asked: str, loaded: Iterable[str], *, load: str | None = None)
     )
 
 
+def near_names(asked: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names that `asked` may be a slip of, whatever the case of its letters."""
+    folded = {one.casefold(): one for one in names}
+    found = difflib.get_close_matches(asked.casefold(), folded, n=3, cutoff=0.5)
+    return tuple(folded[one] for one in found)
+
+
 def load_command(model: str) -> str:
     """The command that loads `model`. The name is quoted, because it may hold any character."""
     return f"umad load {shlex.quote(model)}"

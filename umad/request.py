@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from umad.adapters import AdapterChoice, check_adapters
 from umad.constraint import Constraint
 from umad.conversation import ChatMessage as ChatMessage
 from umad.conversation import ChatOptions
@@ -137,6 +138,9 @@ class GenerateRequest:
     # Pins the KV under that name for the next turn.
     session: str | None = None
     deadline_ms: int | None = None
+    # The LoRA adapters that the answer is made with; () for none. None where `model` names them
+    # (`base+adapter@scale`), or there are none.
+    lora: tuple[AdapterChoice, ...] | None = None
     # The client reads every row of logits from shared memory, or also chooses every token.
     logits: LogitsUse | None = None
     # How long the model stays loaded after its last use, from now on; negative for ever. None
@@ -168,6 +172,8 @@ class GenerateRequest:
             raise BadRequest("deadline_ms must be at least 1", field="deadline_ms")
         if self.logits is not None:
             self._check_logits()
+        if self.lora:
+            check_adapters(self.lora, field="lora")
         self.sampling.check()
         if self.messages is not None:
             self.chat.check(self.messages)

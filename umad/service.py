@@ -295,6 +295,10 @@ class Service(Protocol):
         """Every loaded or loading model with its facts."""
         ...
 
+    async def adapters(self, model: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every LoRA adapter of this machine that was made for the architecture of `model`."""
+        ...
+
     async def sessions(self) -> Sequence[Mapping[str, Any]]:
         """Every live request and pinned session: what `umad ps` shows."""
         ...

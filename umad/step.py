@@ -293,6 +293,11 @@ class StepPlan:
     wait_ms: float = 0.0
     # The decode of the embedding context, where there is one.
     embed: EmbedSlice | None = None
+    # The key of the set of adapters that all rows of the step are computed under; "" for none. It
+    # says nothing where the step has no rows.
+    adapters: str = ""
+    # How long the change to that set takes, as it was learnt; 0 where the step before had it too.
+    switch_ms: float = 0.0
 
     @property
     def n_rows(self) -> int:

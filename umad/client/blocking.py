@@ -261,6 +261,7 @@ class Client:
     copy_model = _asks(job_verbs.copy_model)
     save_preset = _asks(job_verbs.save_preset)
     models = _asks(verbs.models)
+    adapters = _asks(verbs.adapters)
     sessions = _asks(verbs.sessions)
     forget = _asks(verbs.forget)
     metrics = _asks(verbs.metrics)

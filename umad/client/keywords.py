@@ -36,6 +36,8 @@ class RequestKeywords(TypedDict, total=False):
     session: str | None
     deadline_ms: int | None
     keep_alive_s: float | None
+    # LoRA adapters, each a map of name and scale. `model` may name them instead.
+    lora: Sequence[Mapping[str, Any]] | None
     # The JSON schema of the answer: a map, its JSON text, or a pydantic model.
     schema: Any
     # GBNF, or a map of one of gbnf, lark and regex.

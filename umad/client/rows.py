@@ -98,6 +98,24 @@ class ModelRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AdapterRow(Row):
+    """One LoRA adapter that a model may be asked with."""
+
+    # Its number, which llama-server's clients ask for it by.
+    id: int = 0
+    # What stands behind the `+` of `base+adapter`.
+    name: str = ""
+    architecture: str = ""
+    # The model that it was made for, as its maker wrote it.
+    base: str | None = None
+    rank: int = 0
+    size_bytes: int = 0
+    # The tokens from which on it acts (aLoRA); none for an adapter that acts on everything.
+    invocation_tokens: tuple[int, ...] = ()
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RequestRow(Row):
     """One live request."""
 

@@ -34,7 +34,7 @@ from umad.client.results import (
     as_rows,
     as_text,
 )
-from umad.client.rows import ForgottenRow, MetricsRow, ModelRow, RequestRow
+from umad.client.rows import AdapterRow, ForgottenRow, MetricsRow, ModelRow, RequestRow
 from umad.client.turns import Turn
 from umad.conversation import ChatMessage, ChatOptions, ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Input, Ranking, RerankRequest
@@ -301,6 +301,16 @@ def estimate(
         ),
         read=as_estimate,
         wait="load",
+    )
+
+
+def adapters(model: str | None = None) -> Question[list[AdapterRow]]:
+    """Every LoRA adapter of this machine that was made for the architecture of a model.
+
+    Raises `UnknownModel`.
+    """
+    return Question(
+        message=lambda id_: messages.Adapters(id=id_, model=model), read=as_rows(AdapterRow)
     )
 
 

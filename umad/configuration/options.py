@@ -145,6 +145,12 @@ SCALARS: tuple[Option, ...] = (
         "numbers; 0 keeps none.",
     ),
     engine_option(
+        "adapter_bytes",
+        DISK,
+        "Memory for LoRA adapters that requests use, for each model.",
+        "An adapter stays in memory until another one needs its room.",
+    ),
+    engine_option(
         "session_dir",
         PATH,
         "Folder where the context of named sessions outlives the daemon; it holds their prompts.",

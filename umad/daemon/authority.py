@@ -1,6 +1,6 @@
 """Decides who may ask the daemon for what, from one table.
 
-    anybody   generate, chat, embed, rerank, tokenize, detokenize, render, models, load,
+    anybody   generate, chat, embed, rerank, tokenize, detokenize, render, models, adapters, load,
               ping
     own       cancel, priority, sessions, forget, logits.attach, logits.choose, jobs, job,
               job.cancel: of one's own only
@@ -21,6 +21,7 @@ from umad.asker import MACHINE_USER, Asker
 from umad.errors import EngineFailed, ModelLoadFailed, ModelTooLarge, Refused, UmadError
 from umad.protocol import messages
 from umad.protocol.messages import Request
+from umad.session_names import asked_name
 
 Reach = Literal["anybody", "own", "admin"]
 REACH: Mapping[type, Reach] = {
@@ -31,6 +32,7 @@ REACH: Mapping[type, Reach] = {
     messages.Detokenize: "anybody",
     messages.Render: "anybody",
     messages.Models: "anybody",
+    messages.Adapters: "anybody",
     messages.Load: "anybody",
     messages.Ping: "anybody",
     messages.Cancel: "own",
@@ -82,7 +84,7 @@ def sessions_of(owner: str) -> str:
 
 def session_name(key: str) -> str:
     """The name that the owner gave a session."""
-    return key.rpartition(_BETWEEN)[2]
+    return asked_name(key.rpartition(_BETWEEN)[2])
 
 
 def told_to(asker: Asker, error: UmadError, model: str) -> UmadError:

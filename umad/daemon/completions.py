@@ -10,6 +10,7 @@ Owner: the daemon's event loop.
 import asyncio
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
@@ -71,8 +72,17 @@ class Completions:
 
     # -- what clients want ------------------------------------------------------------------------
 
-    def accept(self, recipient: Recipient, engine: Engine, message: Generate) -> None:
-        """Take on a request, or raise the `UmadError` that says why not."""
+    def accept(
+        self,
+        recipient: Recipient,
+        engine: Engine,
+        message: Generate,
+        *,
+        adapters: tuple[tuple[str, str, float, str], ...] = (),
+    ) -> None:
+        """Take on a request, or raise the `UmadError` that says why not. adapters: as in
+        `Submit`.
+        """
         request = message.request
         asker = message.asker or MACHINE_USER
         app = request.app or recipient.identity.app
@@ -90,6 +100,8 @@ class Completions:
             latency_cap=cap,
             owner=asker.owner,
         )
+        if adapters:
+            first = replace(first, adapters=adapters)
         journal.check_room(first, request.n)
         self._shares.check(asker.owner or app, request.n, app=app)
         self._check_unread(recipient, app, asker.owner or app, request.n)

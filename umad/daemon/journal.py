@@ -14,6 +14,7 @@ from umad.forgetting import ForgetScope
 from umad.protocol.lifecycle import LifecycleEvent, LifecycleState, advance
 from umad.protocol.link import Ended, Submit
 from umad.request import LogitsUse
+from umad.session_names import kept_name
 
 T = TypeVar("T")
 
@@ -129,7 +130,8 @@ class Journal(Generic[T]):
         names = set[str]()
         for entry in self._entries.values():
             submit = entry.submit
-            if scope.takes(submit.session, submit.owner):
+            # Here a session has the name that was asked for, and no adapters behind it.
+            if scope.takes(kept_name(submit.session, ""), submit.owner):
                 names |= {submit.session} if submit.session is not None else set()
                 entry.submit = replace(submit, session=None, leaves_nothing=True)
         return names

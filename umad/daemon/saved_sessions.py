@@ -11,6 +11,7 @@ from pathlib import Path
 from umad.engine.sessions.file import read_name
 from umad.engine.sessions.folder import file_name, mark_of
 from umad.forgetting import ForgetScope
+from umad.session_names import asked_name
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class SavedSessions:
                 failure = failure or error
                 continue
             if name is not None:
-                names.add(name)
+                names.add(asked_name(name))
         if failure is not None:
             raise failure
         return names
@@ -53,8 +54,15 @@ class SavedSessions:
     def _files(self, scope: ForgetScope) -> Iterator[Path]:
         if self._root is None:
             return
-        pattern = "*.kv" if scope.session is None else file_name(scope.session)
-        yield from sorted(self._root.glob(f"*/{pattern}"))
+        own = None if scope.session is None else file_name(scope.session)
+        for path in sorted(self._root.glob("*/*.kv")):
+            if own is None or path.name == own:
+                yield path
+                continue
+            # It may be the same session under adapters, which only its name inside tells.
+            name = _name(path)
+            if name is not None and scope.takes_file(name):
+                yield path
 
 
 def _name(path: Path) -> str | None:

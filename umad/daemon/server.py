@@ -25,6 +25,7 @@ import uvloop
 
 from umad.clock import Clock, MonotonicClock
 from umad.config import Settings
+from umad.daemon.adapters import AdapterNames
 from umad.daemon.admission import Admission
 from umad.daemon.app_shares import AppShares
 from umad.daemon.bandwidth import Budget
@@ -239,6 +240,7 @@ class Daemon:
             stored=StoredModels(
                 library=library, supervisor=self._supervisor, completions=self._completions
             ),
+            adapters=AdapterNames(self._supervisor, names),
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             guard=self._guard,

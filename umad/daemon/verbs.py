@@ -5,11 +5,13 @@ request that must wait becomes a task of its connection. Owner: the daemon's eve
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from umad.asker import Asker
 from umad.clock import Clock
 from umad.conversation import to_json
+from umad.daemon.adapters import AdapterNames
 from umad.daemon.authority import admit, told_to
 from umad.daemon.completions import Completions
 from umad.daemon.embeddings import EmbeddingRequests
@@ -45,6 +47,7 @@ class DaemonVerbs:
         estimates: Estimates,
         jobs: JobVerbs,
         stored: StoredModels,
+        adapters: AdapterNames,
         guard: MemoryGuard | None = None,
     ) -> None:
         # Set to True once no new work may begin.
@@ -56,6 +59,7 @@ class DaemonVerbs:
         self._estimates = estimates
         self._jobs = jobs
         self._stored = stored
+        self._adapters = adapters
         self._scorecard = scorecard
         self._memory = memory
         self._guard = guard
@@ -68,13 +72,14 @@ class DaemonVerbs:
         match request:
             case messages.Generate():
                 self._check_open()
-                asked = request.request
-                engine = self._supervisor.find(asked.model, asker, keep_alive_s=asked.keep_alive_s)
-                self._completions.accept(session, engine, request)
+                meant = self._adapters.meant(request.request, asker)
+                self._completions.accept(session, meant.engine, request, adapters=meant.adapters)
             case messages.Embed() | messages.Rerank():
                 self._check_open()
                 texts = request.request
-                engine = self._supervisor.find(texts.model, asker, keep_alive_s=texts.keep_alive_s)
+                engine = self._adapters.plain_engine(
+                    texts.model, asker, keep_alive_s=texts.keep_alive_s
+                )
                 work = self._embeddings.answer(session, engine, texts, asker)
                 session.answer_later(request.id, work)
             case messages.Cancel():
@@ -89,6 +94,8 @@ class DaemonVerbs:
                 now_ns = self._clock.now_ns()
                 rows = [describe_model(one, asker, now_ns=now_ns) for one in self._supervisor]
                 session.answer(request.id, rows)
+            case messages.Adapters():
+                session.answer_later(request.id, self._adapters.rows(request.model, asker))
             case messages.Sessions():
                 now_ns = self._clock.now_ns()
                 live = [
@@ -114,14 +121,14 @@ class DaemonVerbs:
             case messages.Tokenize():
                 self._check_open()
                 args: dict[str, Any] = {"text": request.text, "special": request.special}
-                engine = self._supervisor.find(request.model, asker)
+                engine = self._adapters.engine_of(request.model, asker)
                 args |= {"owner": asker.owner, "app": session.identity.app}
                 work = engine.call("tokenize", args, whose=asker.owner or session.identity.app)
                 session.answer_later(request.id, work)
             case messages.Detokenize():
                 self._check_open()
                 args = {"ids": request.ids, "pieces": request.pieces}
-                engine = self._supervisor.find(request.model, asker)
+                engine = self._adapters.engine_of(request.model, asker)
                 args |= {"owner": asker.owner, "app": session.identity.app}
                 work = engine.call("detokenize", args, whose=asker.owner or session.identity.app)
                 session.answer_later(request.id, work)
@@ -129,16 +136,17 @@ class DaemonVerbs:
                 self._check_open()
                 turns = request.messages
                 args = {"chat": None if turns is None else to_json(turns, request.chat)}
-                engine = self._supervisor.find(request.model, asker)
+                engine = self._adapters.engine_of(request.model, asker)
                 args |= {"owner": asker.owner, "app": session.identity.app}
                 work = engine.call("render", args, whose=asker.owner or session.identity.app)
                 session.answer_later(request.id, work)
             case messages.Load():
                 self._check_open()
+                asked = replace(request, model=self._adapters.base(request.model, asker))
                 if request.background:
-                    session.answer_later(request.id, self._jobs.load(request.model, asker))
+                    session.answer_later(request.id, self._jobs.load(asked.model, asker))
                 else:
-                    session.answer_later(request.id, self._load(request, asker))
+                    session.answer_later(request.id, self._load(asked, asker))
             case messages.Estimate():
                 self._check_open()
                 session.answer_later(request.id, self._estimates.estimate(request, asker))

@@ -8,6 +8,7 @@ that it asks of a backend is here: a `Backend` opens a file, and an `OpenModel` 
         .runner()    StepRunner: carries out the plans
         .slabs()     SlabStore: cells of sequences in host memory
         .states()    StateStore: checkpoints of their states
+        .adapters    AdapterShelf: LoRA adapters in memory
         .embedder()  EmbedRunner: texts to vectors
         .abort       AbortSwitch: ends a running step early
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from umad.engine.adapters.adapter_set import AdapterShelf
 from umad.engine.board.watch import BoardWatch
 from umad.engine.company import Company
 from umad.engine.embedding.facts import EmbedFacts
@@ -121,6 +123,8 @@ class OpenModel(Protocol):
     sessions: SessionFolder | None
     # Tells which prefixes are whole in a model with sliding windows; None where all are.
     beginnings: Beginnings | None
+    # The LoRA adapters that requests use; None where none are served.
+    adapters: AdapterShelf | None
     # The most tokens of one step.
     batch_tokens: int
     abort: AbortSwitch

@@ -12,6 +12,7 @@ import sys
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
 from umad.engine import process
+from umad.engine.adapters.reading import AdapterReader
 from umad.engine.ahead.desk import AheadDesk
 from umad.engine.ahead.next_prompt import NextPrompts
 from umad.engine.ahead.reader import AheadReader
@@ -97,6 +98,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         # A model with states can go on only from places where its state was saved.
         marks_turns=model.facts.shares_at == "states",
         reads_ahead=options.engine.read_ahead,
+        adapters=AdapterReader(model.adapters),
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)
@@ -126,6 +128,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     )
     loop = StepLoop(
         scheduler=scheduler,
+        adapters=model.adapters,
         ahead=AheadDesk(
             scheduler,
             put=reader.put if options.engine.read_ahead else None,

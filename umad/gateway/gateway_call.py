@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from umad.adapters import parted
 from umad.conversation import ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import BadRequest, UmadError, UnknownModel
@@ -264,15 +265,19 @@ class GatewayCall:
             if not rows:
                 raise UnknownModel("no model is loaded", field="model")
             return next(iter(rows.values()))
-        found = resolve(local, [KnownModel.of_row(row) for row in rows.values()])
+        known = [KnownModel.of_row(row) for row in rows.values()]
+        found = resolve(local, known)
+        base, adapters = parted(local)
+        if found is None and adapters:
+            found = resolve(base, known)
         if found is None:
             raise unknown_model(asked or local, rows)
         return rows[found.name]
 
     async def model(self, asked: str | None) -> str:
-        """The name of the model that is meant, once its facts are known; of the first loaded one if
-        none was named. A model that a request would load is loaded, and waited for. Raises
-        `UnknownModel`.
+        """The name of the model that is meant, with the adapters that were named, once its facts are
+        known; of the first loaded one if none was named. A model that a request would load is
+        loaded, and waited for. Raises `UnknownModel`.
         """
         local = await self.local(asked)
         if local and has_told(await self.shared.models.facts(local)):
@@ -286,7 +291,10 @@ class GatewayCall:
         if not has_told(row):
             row = await self.service.load(str(row.get("name") or local), as_request=True)
             self.shared.models.forget()
-        return str(row["name"])
+        name = str(row["name"])
+        if not local or resolve(local, [KnownModel(name=name)]) is not None:
+            return name
+        return name + parted(local)[1]
 
     async def tokenize(
         self, text: str, *, model: str | None = None, special: bool = True

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from umad.adapters import parted
 from umad.service import Service
 
 # If a name is loaded again from another file, the gateway sees it after so long.
@@ -38,16 +39,17 @@ class ModelFactsCache:
         self._asked_s = float("-inf")
 
     async def facts(self, name: str) -> Mapping[str, Any]:
-        """Facts of the model with this name; empty if it has just gone. Of one that is being loaded
-        for the first time they are few (`has_told`).
+        """Facts of the model with this name, which may name adapters; empty if it has just gone. Of
+        one that is being loaded for the first time they are few (`has_told`).
         """
         now_s = asyncio.get_running_loop().time()
+        base = parted(name)[0]
         is_old = now_s - self._asked_s > FRESH_S
-        if is_old or not has_told(self._facts.get(name, {})):
+        if is_old or not has_told(self._facts.get(name) or self._facts.get(base, {})):
             rows = await self._service.models()
             self._facts = {str(row["name"]): row for row in rows}
             self._asked_s = now_s
-        return self._facts.get(name, {})
+        return self._facts.get(name) or self._facts.get(base, {})
 
     def forget(self) -> None:
         """A model was loaded or unloaded."""

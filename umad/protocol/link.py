@@ -56,6 +56,8 @@ class Submit:
     salt: str = ""
     # Its session was forgotten while it ran, so its cells are freed when it ends.
     leaves_nothing: bool = False
+    # (name, path, scale, the field of the request that names it) of each LoRA adapter.
+    adapters: tuple[tuple[str, str, float, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from umad.protocol.parsing import parse_hello, parse_request
 from umad.protocol.requests import (
     AT_ONCE,
     LOADING,
+    Adapters,
     AttachLogits,
     Cancel,
     CancelJob,
@@ -61,6 +62,7 @@ from umad.protocol.requests import (
 __all__ = [
     "AT_ONCE",
     "LOADING",
+    "Adapters",
     "AttachLogits",
     "Cancel",
     "CancelJob",

@@ -18,6 +18,7 @@ from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
 from umad.protocol import (
     PROTOCOL_VERSION,
+    adapter_fields,
     asker_fields,
     chat_fields,
     embed_fields,
@@ -49,6 +50,7 @@ _PLACE: Mapping[str, FieldReader] = {
     "deadline_ms": fields.read_integer,
     "logits": fields.read_text,
     "keep_alive_s": fields.read_number,
+    "lora": adapter_fields.read_adapters,
 }
 
 
@@ -235,6 +237,7 @@ KINDS: Mapping[str, RequestKind] = {
     ),
     **JOB_KINDS,
     "models": RequestKind(readers={}, build=requests.Models),
+    "adapters": RequestKind(readers=_MODEL, build=requests.Adapters),
     "sessions": RequestKind(readers={}, build=requests.Sessions),
     "forget": RequestKind(
         readers={"session": fields.read_name, "all": fields.read_flag}, build=_forget

@@ -14,6 +14,7 @@ from umad.conversation import ChatMessage, ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import BadRequest
 from umad.protocol import PROTOCOL_VERSION
+from umad.protocol.adapter_fields import write_adapters
 from umad.protocol.asker_fields import write_asker
 from umad.protocol.asking import Asking as Asking
 from umad.protocol.asking import RequestId as RequestId
@@ -157,6 +158,16 @@ class Models(Asking):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters(Asking):
+    """Result: every LoRA adapter of this machine that was made for the architecture of `model`, in
+    an order that stays while the daemon runs.
+    """
+
+    # None means the daemon's default.
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sessions(Asking):
     """Result: every live request and pinned session."""
 
@@ -223,6 +234,7 @@ Request = (
     | Estimate
     | JobRequest
     | Models
+    | Adapters
     | Sessions
     | Forget
     | Metrics
@@ -247,6 +259,7 @@ TYPE_NAMES: dict[type, str] = {
     Estimate: "estimate",
     **JOB_TYPE_NAMES,
     Models: "models",
+    Adapters: "adapters",
     Sessions: "sessions",
     Forget: "forget",
     Metrics: "metrics",
@@ -300,6 +313,8 @@ def _generate_fields(message: Generate) -> dict[str, Any]:
         body |= _chat_fields(request.messages, request.chat)
     if request.constraint is not None:
         body |= write_constraint(request.constraint)
+    if request.lora is not None:
+        body["lora"] = write_adapters(request.lora)
     body |= _changed(request, _DEFAULT_REQUEST, _PLACE_FIELDS)
     body |= _changed(request.sampling, _DEFAULT_SAMPLING, SAMPLING_FIELDS)
     return body

@@ -13,7 +13,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     queue/             the requests that wait for a place in the pool, and their order
     memory/            the pool: residency, prefixes, parking, sessions
     costs/             milliseconds, learnt while serving
-    steps/             one step: candidates, guard, budget, slices, accounting
+    steps/             one step: candidates, turns of adapters, guard, budget, slices, accounting
     embeds/            texts to be embedded
     prompt_changes     apps whose prompts change early from turn to turn
     reasons            why each request waits, in words

@@ -24,6 +24,7 @@ from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.scheduler import Scheduler
 from umad.scheduler.spec import SchedulerSpec, guarded_lanes
 from umad.scheduler.steps.accounting import StepAccounting
+from umad.scheduler.steps.adapter_turns import AdapterTurns
 from umad.scheduler.steps.cut_cost import FREE_CUTS, CutCost
 from umad.scheduler.steps.governor import StepGovernor
 
@@ -147,6 +148,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
             copying=copying,
         ),
         sparing=Sparing(park_budget),
+        adapter_turns=AdapterTurns(),
     )
 
 

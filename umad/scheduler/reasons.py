@@ -66,6 +66,8 @@ def _placed(
     if entry.restore is not None:
         return Reason.COPIES_BACK
     for hold in holds:
+        if entry in hold.others:
+            return hold.reason
         if hold.newcomers and is_guarded and entry.state is RequestState.PREFILL:
             return hold.reason
         if hold.background and not is_guarded and entry not in hold.riders:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.request import FinishReason
+from umad.scheduler.memory.cell_salt import Salt, salt_of
 from umad.scheduler.queue.token_counters import Account
 from umad.state_table import StateTable
 from umad.step import Finished
@@ -81,6 +82,10 @@ class Submission:
     owner: str = ""
     # Only requests of the same salt share prefixes.
     salt: str = ""
+    # The key of the set of adapters that it runs under; "" for none.
+    adapters: str = ""
+    # The token of its prompt from which on they act; 0 where they act on everything.
+    invoked_at: int = 0
     # Its cells are given up when it ends.
     leaves_nothing: bool = False
     # Every position of its prompt is computed with logits.
@@ -148,7 +153,8 @@ class ScheduledRequest:
     # Until this time it waits for its session's file and is not placed; 0 for no file.
     reads_until_ns: int = 0
     owner: str = ""
-    salt: str = ""
+    # Who may share its cells.
+    salt: Salt = ""
     # The account of its app in its lane (`token_counters`).
     account: Account = field(default_factory=Account)
     # Its session was forgotten: its cells are given up when it ends.
@@ -167,6 +173,9 @@ class ScheduledRequest:
     stops: tuple[int, ...] = ()
     # Its slice does not end at `stop`: the copy can be made when a few more tokens are computed.
     stop_is_late: bool = False
+    # As in `Submission`.
+    adapters: str = ""
+    invoked_at: int = 0
     # How many steps it has waited for the copy at `stop`.
     n_waits: int = 0
     # After so many of its tokens the last checkpoint of its beginning was taken; 0 for none.
@@ -198,7 +207,9 @@ class ScheduledRequest:
             ),
             waiting_since_ns=now_ns,
             owner=admission.owner,
-            salt=admission.salt,
+            salt=salt_of(admission.salt, admission.adapters, admission.invoked_at),
+            adapters=admission.adapters,
+            invoked_at=admission.invoked_at,
             leaves_nothing=admission.leaves_nothing,
             ahead=admission.ahead,
             # The logits of the last one are there anyway: the first token is drawn from them.
@@ -224,9 +235,18 @@ class ScheduledRequest:
     @property
     def n_in_slice(self) -> int:
         """The most tokens that its next slice may have."""
+        end = self.n_tokens
         if self.stop > self.n_computed and not self.stop_is_late:
-            return min(self.stop, self.n_tokens) - self.n_computed
-        return self.n_tokens - self.n_computed
+            end = min(self.stop, end)
+        if self.invoked_at > self.n_computed:
+            end = min(self.invoked_at, end)
+        return end - self.n_computed
+
+    @property
+    def adapters_now(self) -> str:
+        """The key of the set of adapters that its next tokens are computed under. Before the
+        invocation of an activated adapter it is that of none."""
+        return self.adapters if self.n_computed >= self.invoked_at else ""
 
     def finished(self, reason: FinishReason) -> Finished:
         """The report that the request has ended."""

@@ -15,6 +15,7 @@ Pure: time is handed in; nothing is sent or decoded here. Owner: the step thread
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from umad.errors import BadRequest, InternalError, PromptTooLong
 from umad.forgetting import ForgetScope, Forgotten
@@ -44,6 +45,7 @@ from umad.scheduler.scheduled_request import (
 from umad.scheduler.snapshot import SchedulerSnapshot
 from umad.scheduler.spec import SchedulerSpec
 from umad.scheduler.steps.accounting import StepAccounting
+from umad.scheduler.steps.adapter_turns import AdapterTurns
 from umad.scheduler.steps.candidates import candidates_of
 from umad.scheduler.steps.governor import StepGovernor
 from umad.scheduler.steps.neighbours import Neighbours
@@ -78,6 +80,7 @@ class Scheduler:
         placer: Placer,
         rent: Rent,
         sparing: Sparing,
+        adapter_turns: AdapterTurns,
     ) -> None:
         """entries: every live request by its number. `books` uses the same mapping."""
         self.cost = cost
@@ -102,6 +105,7 @@ class Scheduler:
         self._placer = placer
         self._rent = rent
         self._sparing = sparing
+        self._adapter_turns = adapter_turns
         self._changes = PromptChanges()
         self._last_plan = StepPlan()
         self._planned_ns = 0
@@ -127,6 +131,7 @@ class Scheduler:
             entry.account = self._counters[entry.lane].enter(entry.owner, entry.app)
             prompt = admission.tokens[: admission.n_prompt]
             self._changes.note(entry.owner, entry.app, prompt)
+        self._adapter_turns.entered(entry)
         self._waiting.add(entry)
         self._saver.look_up(entry, now_ns)
         self._placer.may_place = True
@@ -237,6 +242,9 @@ class Scheduler:
             order=self._order,
             embeds=len(self.embeds) > 0,
         )
+        turn = None
+        if self._adapter_turns.is_on:
+            candidates, turn = self._adapter_turns.choose(candidates, now_ns)
         limits = self._governor.limits(candidates)
         copies, hold = self._freight.load(candidates, limits)
         if copies:
@@ -246,8 +254,12 @@ class Scheduler:
         memory = (*self._residency.take_ops(), *copies, *files)
         if not self._sparing.is_told:
             memory = (*memory, *self._sparing.take_ops())
-        self._last_plan = self._governor.step(candidates, limits, memory, now_ns, copies=hold)
-        return self._last_plan
+        plan = self._governor.step(candidates, limits, memory, now_ns, copies=hold, turn=turn)
+        if self._adapter_turns.is_of_use:
+            adapters, switch_ms = self._adapter_turns.planned(plan)
+            plan = replace(plan, adapters=adapters, switch_ms=switch_ms)
+        self._last_plan = plan
+        return plan
 
     def waits(self, now_ns: int) -> dict[int, str]:
         """Return why requests wait, in words, by their numbers. Those that the last plan serves are
@@ -282,6 +294,8 @@ class Scheduler:
         """Book the results of a step; return the requests that ended with it."""
         self.kept_house(plan, result.house, now_ns)
         self._throttle.settle(plan, result, now_ns)
+        if plan.adapters or self._adapter_turns.applied:
+            self._adapter_turns.settle(plan, result)
         if plan.embed is not None:
             self.embeds.settle(plan.embed, result.embed_ms, now_ns, was_cut=result.embed_cut)
         emptied = self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
@@ -351,6 +365,7 @@ class Scheduler:
             self._placer.leave(entry, keep=event is RequestEvent.FINISHED and reason != "error")
         entry.on(event)
         del self._entries[entry.rid]
+        self._adapter_turns.left(entry)
         if not entry.ahead:
             self._counters[entry.lane].leave(entry.owner, entry.app)
         self._placer.may_place = True

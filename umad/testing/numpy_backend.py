@@ -84,6 +84,7 @@ class OpenToy:
         self.cost_file = None
         self.sessions = None
         self.beginnings = None
+        self.adapters = None
         self.batch_tokens = min(settings.batch, n_cells)
         self.abort = Abort()
         self.parking = None

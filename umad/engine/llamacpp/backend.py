@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from umad.config import EngineSettings
+from umad.engine.adapters.adapter_set import AdapterShelf
 from umad.engine.backend import Capabilities
 from umad.engine.board.watch import BoardWatch
 from umad.engine.company import Company
@@ -16,6 +17,7 @@ from umad.engine.execution import NoStreams, StepRunner
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama, repack_check
 from umad.engine.llamacpp.abort_flag import AbortFlag
+from umad.engine.llamacpp.adapters import LlamaAdapters
 from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.llamacpp.devices import Device
@@ -49,6 +51,7 @@ class LlamaModel:
         self.sessions = loaded.sessions
         self.beginnings = _beginnings(loaded)
         self.batch_tokens = _batch_tokens(settings, loaded)
+        self.adapters = _adapters(loaded, settings)
         self._host = HostMemory(loaded.parking.capacity_bytes if loaded.parking else 0)
         self.abort = AbortFlag() if loaded.context is None else loaded.context.abort_flag
 
@@ -127,6 +130,7 @@ class LlamaModel:
             states=states,
             windows=windows,
             host=self._host,
+            adapters=self.adapters,
             disk=disk,
             scratch=self.facts.max_seqs,
         )
@@ -161,6 +165,14 @@ class LlamaModel:
         if self._loaded.context is not None:
             self._loaded.context.close()
         self._loaded.model.close()
+
+
+def _adapters(loaded: LoadedModel, settings: EngineSettings) -> AdapterShelf | None:
+    """The memory of LoRA adapters; None for a model that only embeds."""
+    if loaded.context is None:
+        return None
+    calls = llama.adapter_calls(loaded.model, loaded.context)
+    return LlamaAdapters(calls, loaded.header, capacity_bytes=settings.adapter_bytes)
 
 
 def _batch_tokens(settings: EngineSettings, loaded: LoadedModel) -> int:

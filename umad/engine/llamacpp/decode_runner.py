@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from umad.engine.adapters.adapter_set import AdapterShelf
 from umad.engine.board.watch import BoardWatch
 from umad.engine.execution import NOTHING_KEPT, Decoded
 from umad.engine.llamacpp.batch import PlanWriter
@@ -94,6 +95,7 @@ class DecodeRunner:
         disk: SessionDisk | None = None,
         windows: OwnWindows | None = None,
         host: HostMemory | None = None,
+        adapters: AdapterShelf | None = None,
         scratch: int,
     ) -> None:
         """can_cut: steps may be cut. before: needed where a cut spoils states; then a step is cut
@@ -102,7 +104,8 @@ class DecodeRunner:
         scratch: a sequence number that no plan's slices have, for padding rows. watch: lets work of
         other engines cut this engine's background steps, too. parked: needed where plans park
         sequences. states: needed where plans save states. disk: needed where plans save sessions.
-        windows: needed where windows are small. host: where copies lie.
+        windows: needed where windows are small. host: where copies lie. adapters: needed where
+        plans have some.
         """
         self._context = context
         self._writer = PlanWriter(capacity, scratch=scratch)
@@ -117,6 +120,9 @@ class DecodeRunner:
         self._windows = windows
         self._host = host
         self._disk = disk
+        self._adapters = adapters
+        # The key of the set of adapters that the context computes with.
+        self._under = ""
         self._no_logits = context.logits_of_none()
         self._no_memory_in_a_row = 0
 
@@ -217,6 +223,8 @@ class DecodeRunner:
         house = self.keep_house(plan.memory)
         writer, context = self._writer, self._context
         rids = writer.write(plan)
+        if plan.adapters != self._under:
+            self._put_under(plan.adapters)
         can_be_cut = plan.cuttable and self._can_cut and self._keeps_state(plan)
         if can_be_cut:
             self._cutter.arm()
@@ -246,6 +254,13 @@ class DecodeRunner:
             raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")
         log.warning("no cells for a step that the ledger had cells for rows=%d", plan.n_rows)
         return Decoded("no_memory", [], self._no_logits, device_ns, plan.n_rows, house)
+
+    def _put_under(self, adapters: str) -> None:
+        """Change the context's adapters. llama.cpp reserves its graphs anew in the next decode."""
+        if self._adapters is None:
+            raise EngineFailed("a plan has adapters, and this engine has none")
+        self._adapters.apply(adapters)
+        self._under = adapters
 
     def _keeps_state(self, plan: StepPlan) -> bool:
         """Whether the state before the step is there afterwards, if it is cut. It is saved now

@@ -22,6 +22,7 @@ from llama_cpp._ggml import libggml as libggml
 from numpy.typing import NDArray
 
 from umad.engine.llamacpp.abort_flag import AbortFlag
+from umad.engine.llamacpp.adapter_calls import AdapterCalls
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.devices import Device, devices_of
 from umad.engine.llamacpp.header_copy import header_copy
@@ -79,6 +80,12 @@ def quantize(source: Path, target: Path, asked: QuantizeParams) -> None:
     _tap.errors.clear()
     if not call_quantizer(lib, source, target, asked):
         raise LlamaError(_tap.reason())
+
+
+def adapter_calls(model: "Model", context: "Context") -> AdapterCalls:
+    """The calls for adapters of `model` on `context`."""
+    model_at, context_at, clear = model.handle, context._handle, _tap.errors.clear
+    return AdapterCalls(lib, model_at, context_at, reason=_tap.reason, forget=clear)
 
 
 def struct_faults() -> tuple[str, ...]:
@@ -175,9 +182,7 @@ class Model(LlamaVocab):
         return int(lib.llama_model_n_embd_out(self.handle))
 
     def chat_template(self, name: str | None = None) -> str | None:
-        """The template's source in the file, Jinja unless it has a `name` of its own; None without
-        one.
-        """
+        """The template's source in the file, Jinja unless it has a `name`; None without one."""
         template = lib.llama_model_chat_template(self.handle, name and name.encode())
         return None if template is None else template.decode("utf-8", "replace")
 
@@ -268,9 +273,7 @@ class Context:
         return self._none
 
     def row_vectors(self, n_rows: int, width: int) -> NDArray[np.float32]:
-        """float32 (n_rows, width), valid until the next decode. For a context that
-        does not pool.
-        """
+        """float32 (n_rows, width), valid until the next decode. For a context without pooling."""
         return np.ctypeslib.as_array(lib.llama_get_embeddings(self._handle), (n_rows, width))
 
     def seq_vector(self, seq: int, width: int) -> NDArray[np.float32]:
@@ -325,9 +328,7 @@ class Context:
         return int(read) == n_bytes
 
     def begin(self, seq: int) -> int:
-        """The first position of a sequence that every layer holds; -1 when the
-        sequence is empty.
-        """
+        """The first position of a sequence that every layer holds; -1 for an empty sequence."""
         return int(lib.llama_memory_seq_pos_min(self._memory, seq))
 
     def save(self, seq: int, memory: NDArray[np.uint8]) -> int:
@@ -349,9 +350,7 @@ class Context:
         lib.llama_memory_clear(self._memory, False)
 
     def set_warmup(self, on: bool) -> None:
-        """While on, a decode touches every expert of a MoE model, so that all
-        weights are paged in.
-        """
+        """While on, a decode touches every expert of a MoE model: all weights are paged in."""
         lib.llama_set_warmup(self._handle, on)
 
     def last_words(self) -> str:

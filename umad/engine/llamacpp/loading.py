@@ -32,7 +32,8 @@ from umad.engine.sessions.folder import SessionFolder
 from umad.engine.sessions.identity import open_sessions
 from umad.engine.steps.cost_file import CostFile
 from umad.errors import ModelLoadFailed, ModelTooLarge
-from umad.models.gguf import parts
+from umad.models.files import joined
+from umad.models.gguf import GgufHeader, parts
 from umad.models.positions import trained_tokens
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.parked_store import ParkShape
@@ -51,10 +52,11 @@ class LoadedModel:
     """A model that is ready to serve.
 
     Parked cells and padding rows go through a scratch sequence, the one after `facts.max_seqs`. In
-    a model with recurrent layers the one after that stays empty.
-    """
+    a model with recurrent layers the one after that stays empty."""
 
     model: Model
+    # Of all its files together.
+    header: GgufHeader
     # None for a model that only embeds.
     context: Context | None
     facts: ModelFacts
@@ -91,8 +93,7 @@ def load(
 ) -> LoadedModel:
     """Open `options.path`. costs_folder: where the costs of steps are remembered; None for nowhere.
     company: the engines beside this one. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one
-    line.
-    """
+    line."""
     began_ns = now_ns()
     fitting = fit(options, devices)
     if company is not None and fitting.reads_all and options.engine.mmap:
@@ -148,6 +149,7 @@ def _encoder(opened: OpenedModel, n_cells: int) -> LoadedModel:
     )
     return LoadedModel(
         model=opened.model,
+        header=opened.header,
         context=None,
         facts=opened.facts(
             embeds, n_cells=0, max_seqs=0, memory=ContextMemory(), can_cut=opened.can_cut
@@ -208,6 +210,7 @@ def _generator(
     _say_how_far_streams_go(opened, facts)
     return LoadedModel(
         model=model,
+        header=joined(fitting.headers),
         context=context,
         facts=facts,
         embeds=embeds,
@@ -232,8 +235,8 @@ def _generator(
 
 
 def states_of(model: Model, context: Context, shape: ContextOptions) -> StateLayout | None:
-    """The states of the sequences of a context of this shape; None where there are none, or where
-    they cannot be put back. Leaves the context empty."""
+    """The states of a context's sequences; None where there are none, or none can be put back.
+    Leaves the context empty."""
     if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
         return None
     return try_states(
@@ -254,9 +257,8 @@ def _may_be_full(opened: OpenedModel, fitting: Fitting) -> bool:
 def _with_full_windows(
     opened: OpenedModel, fitting: Fitting, context: Context
 ) -> tuple[Fitting, Context]:
-    """Another context, in which beginnings are shared from cells for the whole pool. It is the same
-    one where there is no memory for these.
-    """
+    """Another context, in which beginnings are shared from cells for the whole pool; the same one
+    where there is no memory for these."""
     why = "states of windows cannot be put back, so beginnings are shared from them"
     try:
         full = fit(opened.options, opened.devices, full_because=why)
@@ -384,7 +386,7 @@ def _say_what_is_locked(model: Model, devices: tuple[Device, ...]) -> None:
     """Warn where the kernel did not lock the weights. llama.cpp's own warning is one of many."""
     locked = locked_bytes()
     if locked is None or any(device.kind in ("gpu", "igpu") for device in devices):
-        return  # an accelerator holds some of the weights, so they cannot be locked here
+        return  # an accelerator holds some of the weights
     if locked < _LOCKED_SHARE * model.size_bytes:
         log.warning(
             "mlock holds %.0f of %.0f MB of weights: raise the limit on locked memory (ulimit -l)",

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from umad.chat.reader import ReplyReader
 from umad.constraint import Constraint, ConstraintKind
 from umad.conversation import ChatOptions, from_json
+from umad.engine.adapters.invocation import invoked_at
+from umad.engine.adapters.reading import AdapterReader
 from umad.engine.ahead.turns import AskedTurn
 from umad.engine.chats.chat_template import ChatTemplate, Rendered
 from umad.engine.chats.turn_marks import turn_marks
@@ -31,6 +33,7 @@ from umad.request import FinishReason
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
 from umad.scheduler.scheduled_request import Submission
+from umad.session_names import kept_name
 
 _NO_OPTIONS = ChatOptions()
 # The mailbox thread tokenizes a text of up to so many characters itself. llama.cpp takes 1.3 ms for
@@ -68,12 +71,14 @@ class Intake:
         text_bound: StreamBound = "pool",
         marks_turns: bool = False,
         reads_ahead: bool = False,
+        adapters: AdapterReader | None = None,
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
         there are cells. text_bound: what sets it, for errors that say how to have more.
         marks_turns: tell the scheduler where the turns of a chat end. reads_ahead: keep what is
-        needed of a chat to compute its next turn ahead.
+        needed of a chat to compute its next turn ahead. adapters: None where none are served.
         """
+        self._adapters = adapters or AdapterReader(None)
         self._vocab = vocab
         self._template = template
         self._rules = rules
@@ -91,9 +96,9 @@ class Intake:
     @staticmethod
     def takes_long(submit: Submit) -> bool:
         """True if taking the request in may take longer than a moment: another process renders a
-        chat, a grammar is compiled, a long text is tokenized.
+        chat, a grammar is compiled, a long text is tokenized, an adapter's file is read.
         """
-        if submit.constraint is not None or submit.chat is not None:
+        if submit.constraint is not None or submit.chat is not None or submit.adapters:
             return True
         return len(submit.prompt or submit.prompt_ids or ()) + len(submit.resume) > SHORT_CHARS
 
@@ -111,6 +116,7 @@ class Intake:
         if sampling.seed is None or sampling.max_tokens is None:
             raise InternalError("the daemon always sets seed and max_tokens")
         vocab = self._vocab
+        adapters = self._adapters.set_of(submit.adapters) if submit.adapters else None
         rendered, opening, options = None, "", _NO_OPTIONS
         is_later = False
         piece = vocab.piece
@@ -121,6 +127,7 @@ class Intake:
             if options.markup:
                 opening, piece = rendered.opened, vocab.marked_piece
         prompt = self._prompt(submit, rendered, options)
+        begins_at = invoked_at(adapters, prompt)
         max_new_tokens = sampling.max_tokens
         if sampling.fit:
             # The last token is never computed, so it needs no cell.
@@ -176,7 +183,9 @@ class Intake:
                 return _already_ended(stream, reason)
         marks = self._marks(rendered, prompt, len(options.context))
         turn = None
-        if self._reads_ahead and submit.chat is not None and submit.lane in self._guarded:
+        # Nothing is computed ahead under adapters, because nobody holds them in memory by then.
+        reads_ahead = self._reads_ahead and submit.lane in self._guarded and adapters is None
+        if reads_ahead and submit.chat is not None:
             turn = AskedTurn(
                 chat=submit.chat,
                 opening=opening,
@@ -187,6 +196,7 @@ class Intake:
         return Arrival(
             stream=stream,
             turn=turn,
+            adapters=adapters,
             admission=Submission(
                 rid=submit.rid,
                 tokens=tokens,
@@ -194,7 +204,13 @@ class Intake:
                 max_new_tokens=max_new_tokens,
                 lane=submit.lane,
                 app=submit.app,
-                session=submit.session,
+                # The next invocation of an activated adapter stands at another place, so nothing of
+                # this one is of use then.
+                session=None
+                if begins_at
+                else kept_name(submit.session, "" if adapters is None else adapters.key),
+                adapters="" if adapters is None else adapters.key,
+                invoked_at=begins_at,
                 latency_cap=submit.latency_cap,
                 deadline_ms=submit.deadline_ms,
                 owner=submit.owner,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.engine.adapters.adapter_set import AdapterSet
 from umad.engine.ahead.turns import AskedTurn, EndedTurn
 from umad.engine.embedding.answer import Answer
 from umad.engine.logits.readers import Ring
@@ -43,6 +44,8 @@ class Arrival:
     admission: Submission
     # The chat that it is about, where its next turn may be computed ahead.
     turn: AskedTurn | None = None
+    # The adapters that it runs under; None for none.
+    adapters: AdapterSet | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from umad.errors import InternalError
 from umad.forgetting import Forgotten
 from umad.protocol.link import EngineReply
 from umad.scheduler.scheduled_request import Submission
+from umad.session_names import asked_name
 from umad.step import DiskDone, SessionForget
 
 # Requests that still arrive are compared with so many calls. A request arrives within the time to
@@ -82,6 +83,8 @@ class ForgetDesk:
             error = (InternalError.code, "a file of a session cannot be removed", None)
             self._emit(EngineReply(call=one.call, error=error))
             return
-        names = one.forgotten
-        value = {"sessions": sorted(names.sessions), "in_use": sorted(names.in_use)}
+        # A session is one, however many sets of adapters its turns had.
+        in_use = {asked_name(name) for name in one.forgotten.in_use}
+        gone = {asked_name(name) for name in one.forgotten.sessions} - in_use
+        value = {"sessions": sorted(gone), "in_use": sorted(in_use)}
         self._emit(EngineReply(call=one.call, value=value))

@@ -8,6 +8,7 @@ llama.cpp context and the streams; other threads hand it mail and take its news.
 import gc
 from collections.abc import Callable
 
+from umad.engine.adapters.adapter_set import AdapterShelf, NoAdapters
 from umad.engine.ahead.desk import AheadDesk
 from umad.engine.backend import EmbedRunner
 from umad.engine.board.seat import BoardSeat
@@ -84,11 +85,12 @@ class StepLoop:
         embedder: EmbedRunner | None = None,
         vectors: VectorCache | None = None,
         ahead: AheadDesk | None = None,
+        adapters: AdapterShelf | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
-        called whenever work has ended and no new work has come for a while. embedder: None where
-        the engine embeds no texts. vectors: kept ones. ahead: None where nothing is computed ahead.
-        """
+        called whenever work has ended and no new work has come for a while. embedder, vectors,
+        ahead, adapters: None where the engine embeds no texts, keeps no vectors, computes nothing
+        ahead, has no adapters."""
         self._scheduler = scheduler
         self._runner = runner
         self._inbox = inbox
@@ -110,8 +112,8 @@ class StepLoop:
         self._told_waits: dict[int, str] = {}
         # When the tokens of the latest step were sent; 0 once the loop has rested.
         self._left_ns = 0
-        self._stopping = False
-        self._has_garbage = False
+        self._adapters = adapters or NoAdapters()
+        self._stopping = self._has_garbage = False
         self._at_rest = at_rest
         self._embeds = EmbedDesk(scheduler.embeds, embedder, emit, vectors)
         self._forgetting = ForgetDesk(emit)
@@ -239,11 +241,13 @@ class StepLoop:
         admission = self._forgetting.arriving(arrival.admission)
         self._ahead.give_way()
         try:
+            self._adapters.take(admission.rid, arrival.adapters)
             self._scheduler.submit(admission, self._now_ns())
         except UmadError as error:
-            news.rejected.append(rejection(arrival.admission.rid, error))
+            self._adapters.leave(admission.rid)
+            news.rejected.append(rejection(admission.rid, error))
             return
-        self._streams[arrival.admission.rid] = arrival.stream
+        self._streams[admission.rid] = arrival.stream
         self._ahead.admitted(admission, arrival.turn)
         self._readers.admitted(arrival.stream, self._now_ns())
         self._last_standing = None
@@ -353,6 +357,7 @@ class StepLoop:
 
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid, None)
+        self._adapters.leave(finished.rid)
         self._ahead.ended(finished, guarded=stream is not None and stream.guarded)
         self._last_standing = None
         if stream is None:
@@ -368,8 +373,7 @@ class StepLoop:
     def _standing(self, now_ns: int) -> SchedulerSnapshot:
         """The scheduler's counts. They are counted again once they are older than `STANDING_NS`, or
         a request has come or gone, because counting takes a tenth of the time that the loop may
-        take on a small model.
-        """
+        take on a small model."""
         age_ns = now_ns - self._standing_at_ns
         if self._last_standing is None or age_ns > STANDING_NS:
             self._last_standing = self._scheduler.snapshot()

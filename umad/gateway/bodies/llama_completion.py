@@ -98,9 +98,6 @@ class LlamaCompletionBody(FormFields, Drawing):
             value = getattr(self, name)
             if value is not None and value not in off:
                 raise Unsupported(f"{name} is not supported; leave it out", field=name)
-        for at, one in enumerate(self.lora or ()):
-            if one.get("scale") not in (None, 0):
-                raise Unsupported("lora: adapters are not supported", field=f"lora.{at}")
 
     @override
     def given(self) -> frozenset[str]:

@@ -4,6 +4,7 @@
     retained        RetainedSequences: those that stay without a request, and the next to go
     cell_ledger     KvLedger: counts which cells belong to which sequences
     prefix_index    PrefixIndex: the longest known prefix of a prompt
+    cell_salt       who may share which cells, by owner and adapters
     windows         Beginnings: the prefixes that layers with a sliding window still have
     rent            Rent: evicts idle cells once rows have passed over them for too long
     parking         Parker: copies sequences to host memory before they are evicted

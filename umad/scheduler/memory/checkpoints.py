@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.memory.cell_salt import Salt, text_of
 from umad.scheduler.memory.park_budget import Least, ParkBudget
 from umad.scheduler.memory.prefix_index import KEY_TOKENS
 from umad.scheduler.scheduled_request import ScheduledRequest
@@ -144,17 +145,17 @@ class Checkpoints:
             self._answers.popitem(last=False)
         return found
 
-    def of(self, tokens: NDArray[np.int32], salt: str) -> tuple[Checkpoint, ...]:
+    def of(self, tokens: NDArray[np.int32], salt: Salt) -> tuple[Checkpoint, ...]:
         """Return the checkpoints that were taken after some of the first `tokens`, or all of them,
         the shortest first."""
         return tuple(one for one in self._chain(tokens, salt) if one.is_saved)
 
-    def has(self, tokens: NDArray[np.int32], salt: str) -> bool:
+    def has(self, tokens: NDArray[np.int32], salt: Salt) -> bool:
         """Whether there is, or soon will be, a checkpoint after all of `tokens`."""
         chain = self._chain(tokens, salt)
         return bool(chain) and chain[-1].n_tokens == tokens.size
 
-    def _chain(self, tokens: NDArray[np.int32], salt: str) -> list[Checkpoint]:
+    def _chain(self, tokens: NDArray[np.int32], salt: Salt) -> list[Checkpoint]:
         lengths = self._lengths.get(_head(tokens, salt))
         if not lengths:
             return []
@@ -176,7 +177,7 @@ class Checkpoints:
         self,
         tokens: NDArray[np.int32],
         *,
-        salt: str,
+        salt: Salt,
         owner: str,
         session: str | None,
         protected: Set[int] = frozenset(),
@@ -324,12 +325,12 @@ class Checkpoints:
         one.gap_ms = self._copying.rebuild_ms(one.n_tokens - start, start=start)
 
 
-def _head(tokens: NDArray[np.int32], salt: str) -> _Head:
-    return salt, tokens[:KEY_TOKENS].tobytes()
+def _head(tokens: NDArray[np.int32], salt: Salt) -> _Head:
+    return text_of(salt), tokens[:KEY_TOKENS].tobytes()
 
 
-def _begun(salt: str) -> blake2b:
+def _begun(salt: Salt) -> blake2b:
     """A digest that has taken in the salt. Its length comes first, so that no salt together with
     some tokens looks like another salt with others."""
-    named = salt.encode()
+    named = text_of(salt).encode()
     return blake2b(len(named).to_bytes(8, "little") + named, digest_size=_DIGEST_BYTES)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
+from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.park_budget import Least, ParkBudget
 from umad.scheduler.memory.prefix_index import PrefixIndex
 
@@ -57,7 +58,7 @@ class _Parked:
     # How many requests are getting it back now.
     pins: int = 0
     # The salt under which it may be found (`prefix_index`).
-    salt: str = ""
+    salt: Salt = ""
     owner: str = ""
     # It is dropped as soon as no request is getting it back any more.
     goes: bool = False
@@ -115,11 +116,15 @@ class ParkedStore:
         parked = self._parked[key]
         return parked.tokens[: parked.n_parked]
 
+    def salt_of(self, key: int) -> Salt:
+        """The salt under which `key` may be found."""
+        return self._parked[key].salt
+
     def is_pinned(self, key: int) -> bool:
         """Whether some request is getting `key` back now."""
         return self._parked[key].pins > 0
 
-    def longest(self, tokens: NDArray[np.int32], salt: str = "") -> tuple[int, int]:
+    def longest(self, tokens: NDArray[np.int32], salt: Salt = "") -> tuple[int, int]:
         """(key, tokens) of the longest prefix of `tokens` in host memory; (-1, 0) for none."""
         return self._index.longest(tokens, salt)
 
@@ -135,7 +140,7 @@ class ParkedStore:
         session: str | None,
         rebuild_ms: float,
         protected: Set[int],
-        salt: str = "",
+        salt: Salt = "",
         owner: str = "",
     ) -> int | None:
         """Return a new key with room for all of `tokens`, or None when there is no room.
@@ -242,7 +247,7 @@ class ParkedStore:
         self,
         tokens: NDArray[np.int32],
         protected: Set[int],
-        salt: str = "",
+        salt: Salt = "",
         *,
         state_bytes: int = 0,
     ) -> bool:

@@ -275,6 +275,8 @@ class Parker:
             and matched == store.n_parked(key)
             and not store.is_pinned(key)
             and key not in protected  # another sequence is being copied there
+            # The beginning may be shared where the rest may not.
+            and store.salt_of(key) == salt
             and store.extend(
                 key, tokens, session=session, rebuild_ms=rebuild_ms, protected=protected
             )

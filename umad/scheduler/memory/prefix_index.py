@@ -5,7 +5,9 @@ is shorter than those first tokens is not worth sharing and is not found.
 
 A salt separates callers who must not learn of each other: a sequence is found only under the salt
 it was put in with. Without the salt, the time to a first token, or `cached_tokens`, would tell one
-key what stands in another key's prompt. The daemon decides what a salt means.
+key what stands in another key's prompt. The daemon decides what a salt means. Cells that were
+computed with adapters have a salt of their own, too (`cell_salt`): the same tokens have other keys
+and values there.
 
 Owner: the step thread.
 """
@@ -16,15 +18,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.scheduler.memory.cell_salt import Invoked, Salt
+
 # For fewer tokens the bookkeeping of a copy costs more than computing them.
 KEY_TOKENS = 16
+
+
+_Key = tuple[str, bytes]
 
 
 @dataclass(slots=True)
 class _Known:
     tokens: NDArray[np.int32]
     n_computed: int
-    key: "tuple[str, bytes] | None"
+    # The buckets that it is in; none for a sequence that is too short.
+    keys: tuple[_Key, ...]
+    # So many of its first tokens may be shared by those who look in its last bucket.
+    n_base: int
 
 
 def common_prefix(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
@@ -40,39 +50,43 @@ class PrefixIndex:
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
-        self._buckets: dict[tuple[str, bytes], set[int]] = {}
+        self._buckets: dict[_Key, set[int]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def put(self, seq: int, tokens: NDArray[np.int32], n_computed: int, salt: str = "") -> None:
+    def put(self, seq: int, tokens: NDArray[np.int32], n_computed: int, salt: Salt = "") -> None:
         """Note that `seq` holds the KV of the first `n_computed` of `tokens`. The index keeps the
         array itself, not a copy."""
         known = self._known.get(seq)
-        if known is not None and known.tokens is tokens and known.key is not None:
+        if known is not None and known.tokens is tokens and known.keys:
             known.n_computed = n_computed
             if n_computed >= KEY_TOKENS:
                 return
         self.drop(seq)
-        key = (salt, tokens[:KEY_TOKENS].tobytes()) if n_computed >= KEY_TOKENS else None
-        self._known[seq] = _Known(tokens, n_computed, key)
-        if key is not None:
+        keys: tuple[_Key, ...] = ()
+        n_base = n_computed
+        if n_computed >= KEY_TOKENS:
+            keys, n_base = _keys_of(tokens, salt)
+        self._known[seq] = _Known(tokens, n_computed, keys, n_base)
+        for key in keys:
             self._buckets.setdefault(key, set()).add(seq)
 
     def drop(self, seq: int) -> None:
         """Forget `seq`."""
         known = self._known.pop(seq, None)
-        if known is None or known.key is None:
+        if known is None:
             return
-        bucket = self._buckets[known.key]
-        bucket.discard(seq)
-        if not bucket:
-            del self._buckets[known.key]
+        for key in known.keys:
+            bucket = self._buckets[key]
+            bucket.discard(seq)
+            if not bucket:
+                del self._buckets[key]
 
     def longest(
         self,
         tokens: NDArray[np.int32],
-        salt: str = "",
+        salt: Salt = "",
         *,
         can_share: Callable[[int, int], bool] | None = None,
     ) -> tuple[int, int]:
@@ -81,13 +95,48 @@ class PrefixIndex:
         can_share: tells whether the first n tokens of a sequence can be shared. It is asked only
         about a sequence that would be the best match. None where every sequence can be shared.
         """
-        best_seq, best = -1, 0
+        best = (-1, 0)
         if tokens.size < KEY_TOKENS:
-            return best_seq, best
-        for seq in self._buckets.get((salt, tokens[:KEY_TOKENS].tobytes()), ()):
+            return best
+        if isinstance(salt, str):
+            return self._best(tokens, (salt, _head(tokens)), best, can_share)
+        keys, n_base = _keys_of(tokens, salt)
+        best = self._best(tokens, keys[0], best, can_share)
+        if len(keys) > 1:
+            best = self._best(tokens[:n_base], keys[1], best, can_share)
+        return best
+
+    def _best(
+        self,
+        tokens: NDArray[np.int32],
+        key: _Key,
+        best: tuple[int, int],
+        can_share: Callable[[int, int], bool] | None,
+    ) -> tuple[int, int]:
+        """The best match of one bucket, where it is better than `best`."""
+        best_seq, best_matched = best
+        for seq in self._buckets.get(key, ()):
             known = self._known[seq]
-            matched = common_prefix(known.tokens[: known.n_computed], tokens)
-            is_better = matched > best or (matched == best and seq < best_seq)
+            n_shared = known.n_computed
+            if len(known.keys) > 1 and key == known.keys[1]:
+                n_shared = min(n_shared, known.n_base)
+            matched = common_prefix(known.tokens[:n_shared], tokens)
+            is_better = matched > best_matched or (matched == best_matched and seq < best_seq)
             if is_better and (can_share is None or can_share(seq, matched)):
-                best_seq, best = seq, matched
-        return best_seq, best
+                best_seq, best_matched = seq, matched
+        return best_seq, best_matched
+
+
+def _keys_of(tokens: NDArray[np.int32], salt: Salt) -> tuple[tuple[_Key, ...], int]:
+    """The buckets of a sequence, and how many of its tokens are shared by its last one."""
+    head = _head(tokens)
+    if not isinstance(salt, Invoked):
+        return ((salt, head),), tokens.size
+    own = (salt.text, head)
+    if salt.n_base < KEY_TOKENS:
+        return (own,), tokens.size
+    return (own, (salt.base, head)), salt.n_base
+
+
+def _head(tokens: NDArray[np.int32]) -> bytes:
+    return tokens[:KEY_TOKENS].tobytes()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.memory.cell_ledger import KvLedger, LedgerViolation
+from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.prefix_index import PrefixIndex
 from umad.scheduler.memory.retained import Retained, RetainedSequences
 from umad.scheduler.memory.windows import Beginnings
@@ -128,7 +129,7 @@ class Residency:
         """The owner of the request that left a retained sequence."""
         return self._retained[seq].owner
 
-    def salt_of(self, seq: int) -> str:
+    def salt_of(self, seq: int) -> Salt:
         """The salt under which a retained sequence may be found."""
         return self._retained[seq].salt
 

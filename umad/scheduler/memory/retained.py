@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.prefix_index import common_prefix
 
 
@@ -25,7 +26,7 @@ class Retained:
     passing: tuple[str, str] | None = None
     owner: str = ""
     # The salt under which its prefix may be found.
-    salt: str = ""
+    salt: Salt = ""
 
 
 @dataclass(frozen=True, slots=True)

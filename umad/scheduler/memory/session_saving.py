@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.checkpoints import Checkpoint, Checkpoints
 from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.parking import Parker
@@ -57,7 +58,7 @@ class _Pending:
     # The very array that `seq` was retained with.
     tokens: NDArray[np.int32]
     since_ns: int
-    salt: str
+    salt: Salt
 
 
 @dataclass(slots=True, eq=False)
@@ -217,7 +218,8 @@ class SessionSaver:
         key, tokens = NO_CELLS, pending.tokens
         if self._store.shape.has_cells:
             key, n_parked = self._store.longest(tokens, pending.salt)
-            if n_parked < tokens.size:
+            if n_parked < tokens.size or self._store.salt_of(key) != pending.salt:
+                # The slabs may go on with cells that another set of adapters has computed.
                 return None
             tokens = self._store.tokens(key)
         if not self._residency.needs_states:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.scheduler.costs.copy_cost import WORTH, CopyCost
+from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.checkpoints import Checkpoints
 from umad.scheduler.memory.parked_store import ParkedStore, ParkShape
 from umad.scheduler.memory.prefix_index import KEY_TOKENS
@@ -207,7 +208,7 @@ class StateSaver:
 
     # -- ends of sequences ----------------------------------------------------------------------
 
-    def wants_end(self, tokens: NDArray[np.int32], salt: str) -> bool:
+    def wants_end(self, tokens: NDArray[np.int32], salt: Salt) -> bool:
         """Whether the state after all of `tokens` is worth a copy, and has none yet."""
         if not self.is_on or tokens.size < KEY_TOKENS:
             return False
@@ -220,7 +221,7 @@ class StateSaver:
         tokens: NDArray[np.int32],
         *,
         seq: int,
-        salt: str,
+        salt: Salt,
         owner: str,
         session: str | None,
         purse: Purse,

@@ -1,6 +1,7 @@
 """Composes one step from the requests that could run, and books its results.
 
     candidates           Candidates: requests that could run; Hold: a rule keeps some of them back
+    adapter_turns        AdapterTurns: the set of LoRA adapters that the rows of the step have
     scoring              bounds the rows whose logits tell how probable a prompt's tokens are
     limits               StepLimits: what the interactive rows of the step allow
     governor             StepGovernor: applies the rules in order

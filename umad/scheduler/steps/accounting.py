@@ -62,8 +62,9 @@ class StepAccounting:
             # Beside a stream's rows, embedding is other work, however short the texts are.
             carried = carried or embed.bulk or len(plan.decode) > 0
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
-        # Scored rows cost more than others (`scoring`), so their steps would teach wrong costs.
-        if not any(piece.scores for piece in plan.prefill):
+        # Scored rows cost more than others (`scoring`), so their steps would teach wrong costs. So
+        # would a step before which the adapters were changed.
+        if not (plan.switch_ms or any(piece.scores for piece in plan.prefill)):
             self._cost.learn(
                 len(plan.decode),
                 plan.n_rows - len(plan.decode) + plan.n_padding,
@@ -74,11 +75,15 @@ class StepAccounting:
         self._guard.settle(
             solo_ms=plan.solo_ms,
             within_ms=plan.within_ms,
-            step_ms=result.felt_ms or result.device_ms + copied_ms + result.embed_ms,
+            step_ms=max(
+                0.0,
+                (result.felt_ms or result.device_ms + copied_ms + result.embed_ms) - plan.switch_ms,
+            ),
             carried=carried,
         )
         copied = result.house is not None and result.house.copied_bytes > 0
-        if plan.solo_ms and result.felt_ms and not (carried or plan.prefill or copied):
+        is_other = carried or plan.prefill or copied or plan.switch_ms
+        if plan.solo_ms and result.felt_ms and not is_other:
             self._cost.learn_solo(len(plan.decode), decode_cells, result.felt_ms)
 
     def _grow(self, plan: StepPlan) -> bool:

@@ -27,6 +27,7 @@ class Reason(Enum):
     COPIES_OUT = "cells are being copied out"
     SESSION_FILE = "its session is being read from disk"
     # It has a place in the pool, but is not computed.
+    ADAPTERS = "another adapter's turn"
     COPIES_BACK = "its cells are being copied back"
     CLIENT = "its client"
     BUDGET = "budget"
@@ -54,6 +55,8 @@ class Hold:
     embeds: bool = False
     # These background prompts wait, whatever happens to others.
     prompts: tuple[ScheduledRequest, ...] = ()
+    # These requests wait, whatever happens to others.
+    others: frozenset[ScheduledRequest] = frozenset()
     # Milliseconds after which background work may run, where nothing else does; 0 for unknown.
     wait_ms: float = 0.0
 

@@ -93,10 +93,12 @@ class StepGovernor:
         now_ns: int,
         *,
         copies: Hold | None = None,
+        turn: Hold | None = None,
     ) -> StepPlan:
         """Plan the next step and book its bytes. An idle plan says when background work may run.
 
-        copies: the hold on the work that the copies of this step replace.
+        copies: the hold on the work that the copies of this step replace. turn: the hold on work
+        under other adapters, which `candidates` does not have any more.
         """
         left = candidates.without(copies)
         floor_is_owed = self.guard.background_share < self._floor
@@ -105,7 +107,7 @@ class StepGovernor:
         embed, embedding = self._turns.take(left, limits, terms, now_ns)
         left = left.without(embedding)
         plan = self._composer.compose(left, limits, terms, memory, embed)
-        found = (copies, terms.hold, embedding, self._composer.hold)
+        found = (turn, copies, terms.hold, embedding, self._composer.hold)
         self.holds = tuple([hold for hold in found if hold is not None])
         if not plan.is_idle:
             self.throttle.charge(plan, now_ns)

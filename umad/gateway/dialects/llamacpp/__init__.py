@@ -1,5 +1,6 @@
 """Serves llama.cpp's own endpoints, under the names of its llama-server.
 
+    adapters      LoRA adapters, by number
     answers       parts of an answer to llama-server's objects
     completion    /completion
     errors        the dialect's error shape

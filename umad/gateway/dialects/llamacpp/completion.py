@@ -11,9 +11,11 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from umad.adapters import AdapterChoice
 from umad.errors import BadRequest
 from umad.gateway import sse
 from umad.gateway.bodies.llama_completion import LlamaCompletionBody
+from umad.gateway.dialects.llamacpp import adapters as lora
 from umad.gateway.dialects.llamacpp.answers import (
     chosen,
     piece,
@@ -51,6 +53,8 @@ class _Asked:
     sampling: SamplingParams
     # `n_predict` of 0: the prompt is read, and no token is wanted.
     is_empty: bool
+    # None for those that `model` names.
+    adapters: tuple[AdapterChoice, ...] | None
 
     @property
     def n(self) -> int:
@@ -95,6 +99,7 @@ async def _asked(call: GatewayCall, body: LlamaCompletionBody) -> _Asked:
         is_single=is_single,
         sampling=_sampling(body),
         is_empty=body.n_predict == 0,
+        adapters=await lora.chosen(call, body.lora, model),
     )
 
 
@@ -120,6 +125,7 @@ async def _opened(call: GatewayCall, asked: _Asked, prompt: OnePrompt) -> Gatewa
             prompt=text,
             prompt_ids=None if isinstance(prompt, str) else prompt,
             model=asked.model,
+            lora=asked.adapters,
             n=asked.n,
             sampling=asked.sampling,
             constraint=None if asked.body.form is None else asked.body.form.constraint,

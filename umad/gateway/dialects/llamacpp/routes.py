@@ -30,6 +30,7 @@ from umad.gateway.bodies.llamacpp import (
     TokenizeBody,
 )
 from umad.gateway.bodies.openai_embeddings import inputs_of
+from umad.gateway.dialects.llamacpp import adapters as lora
 from umad.gateway.dialects.llamacpp import completion, models, server_facts
 from umad.gateway.dialects.llamacpp.answers import piece, whole
 from umad.gateway.dialects.llamacpp.errors import LLAMACPP
@@ -255,8 +256,8 @@ ENDPOINTS = (
     _facts("POST", "/props", server_facts.change_props, "Change properties (not served)"),
     _facts("GET", "/slots", server_facts.slots, "The caller's live requests, as slots"),
     _facts("POST", "/slots/{id}", server_facts.change_slot, "Save a slot (not served)"),
-    _facts("GET", "/lora-adapters", server_facts.adapters, "LoRA adapters: none"),
-    _facts("POST", "/lora-adapters", server_facts.change_adapters, "Set adapters (not served)"),
+    _facts("GET", "/lora-adapters", lora.adapters, "LoRA adapters of a model"),
+    _facts("POST", "/lora-adapters", lora.change_adapters, "Scales of adapters, for everybody"),
     _facts("GET", "/models", models.models, "Models and their states", answer=LlamaModels),
     _facts(
         "POST",

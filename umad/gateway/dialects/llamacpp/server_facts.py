@@ -1,4 +1,4 @@
-"""Serves what llama-server tells of itself: /props, /slots, /apply-template and /lora-adapters.
+"""Serves what llama-server tells of itself: /props, /slots and /apply-template.
 
 Everybody is told only what the daemon shows them: files and other people's requests are the
 admin's to see. So the slots of a user hold the user's own requests, and the others look idle.
@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad.errors import BadRequest, Unsupported
+from umad.errors import Unsupported
 from umad.gateway.bodies.llamacpp import ApplyTemplateBody
 from umad.gateway.dialects.llamacpp.answers import settings_of
 from umad.gateway.dialects.openai.chat import request_of
@@ -129,18 +129,3 @@ async def apply_template(call: GatewayCall) -> ASGIApp:
         )
     prompt = await call.render(request_of(body))
     return answer({"prompt": prompt.text})
-
-
-async def adapters(call: GatewayCall) -> ASGIApp:
-    """There are none."""
-    return answer([])
-
-
-async def change_adapters(call: GatewayCall) -> ASGIApp:
-    """Refuse adapters, unless none is asked for."""
-    given = call.raw.strip()
-    if given in (b"", b"[]"):
-        return answer({"success": True})
-    if not given.startswith(b"["):
-        raise BadRequest("the body is an array of {id, scale}")
-    raise Unsupported("LoRA adapters are not supported")

@@ -1,0 +1,163 @@
+"""Chooses the set of adapters of each step: sets take turns, because a context has one at a time.
+
+All rows of a step are computed under one set of adapters, and "no adapters" is a set like any
+other. A change of set costs milliseconds (llama.cpp reserves its graphs anew), so a set whose turn
+it is stays for a while: long enough that changes take a tenth of the time at most, and never longer
+than `MOST_STAY_MS`, because the other sets' streams stand still meanwhile. The cost of a change is
+learnt from the steps that make one.
+
+The turns:
+1. Interactive work goes first. While some set has interactive work, sets with background work alone
+   wait, but none longer than `MOST_WAIT_NS`: then it gets one step.
+2. Among those that may go, the set whose last turn is longest ago is next.
+3. A set without work gives its turn away at once, and so does one with background work alone when
+   interactive work of another set comes.
+
+So a stream waits for at most one stay and one change for each other set with interactive work.
+
+Not: adapters themselves, which only have keys here. Without any, nothing here runs (`is_on`).
+Pure; owner: the step thread.
+"""
+
+from collections.abc import Iterable
+
+from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.steps.candidates import Candidates, Hold, Reason
+from umad.step import StepPlan, StepResult
+from umad.units import NS_PER_MS
+
+# A change takes 1.1 ms on nano and 11 to 19 ms on a model with 32 layers (two cores of a Xeon).
+FIRST_SWITCH_MS = 10.0
+LEAST_SWITCH_MS = 0.1
+# One measurement in a crowd of other programs must not make stays long for good.
+MOST_SWITCH_MS = 250.0
+LEARNING_RATE = 0.2
+# Changes take at most one part in so many of the time while several sets take turns.
+STAY_SWITCHES = 10.0
+# Readers feel a pause of a fifth of a second, and do not lose the line for it.
+MOST_STAY_MS = 200.0
+# Background work of a set waits at most so long for one step, where interactive work of others
+# never ends.
+MOST_WAIT_NS = 2_000_000_000
+
+
+class AdapterTurns:
+    """The turns of one engine's sets."""
+
+    def __init__(self) -> None:
+        # Live requests that have adapters.
+        self._live: set[int] = set()
+        # The set whose turn it is, and since when.
+        self._now = ""
+        self._since_ns = 0
+        # The set of the last step that had rows: that of the context.
+        self.applied = ""
+        # When each set with work was last seen to run, or first seen to wait.
+        self._ran_ns: dict[str, int] = {}
+        self.switch_ms = FIRST_SWITCH_MS
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a live request has adapters."""
+        return bool(self._live)
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether the next step may be of another set than the last one."""
+        return bool(self._live or self.applied)
+
+    def entered(self, entry: ScheduledRequest) -> None:
+        """A request has come."""
+        if entry.adapters:
+            self._live.add(entry.rid)
+
+    def left(self, entry: ScheduledRequest) -> None:
+        """A request has ended."""
+        self._live.discard(entry.rid)
+        if not self._live:
+            self._ran_ns.clear()
+            self._now = ""
+
+    def stay_ms(self) -> float:
+        """How long a set keeps its turn while others wait."""
+        return min(MOST_STAY_MS, STAY_SWITCHES * self.switch_ms)
+
+    def choose(self, candidates: Candidates, now_ns: int) -> tuple[Candidates, Hold | None]:
+        """Return the candidates of the set whose turn it is, and a hold on all others."""
+        interactive = _sets((*candidates.decode, *candidates.prefill))
+        background = _sets((*candidates.background_decode, *candidates.background_prefill))
+        present = interactive | background
+        if not present:
+            return candidates, None
+        self._note(present, now_ns)
+        turn = self._next(interactive, background, now_ns)
+        if turn != self._now:
+            self._now, self._since_ns = turn, now_ns
+        self._ran_ns[turn] = now_ns
+        if len(present) == 1:
+            return candidates, None
+        return _of_set(candidates, turn)
+
+    def planned(self, plan: StepPlan) -> tuple[str, float]:
+        """The set of the plan's rows, and what the change to it costs."""
+        if not plan.decode and not plan.prefill:
+            return "", 0.0
+        return self._now, 0.0 if self._now == self.applied else self.switch_ms
+
+    def settle(self, plan: StepPlan, result: StepResult) -> None:
+        """Book a step that has run: its set is the context's now, and a change has its cost."""
+        if not plan.decode and not plan.prefill:
+            return
+        changed = plan.adapters != self.applied
+        self.applied = plan.adapters
+        if changed and result.outcome == "done":
+            took_ms = result.device_ms - plan.predicted_ms
+            took_ms = min(MOST_SWITCH_MS, max(LEAST_SWITCH_MS, took_ms))
+            self.switch_ms += LEARNING_RATE * (took_ms - self.switch_ms)
+
+    def _note(self, present: set[str], now_ns: int) -> None:
+        """Keep times of the sets that have work, and of no others."""
+        self._ran_ns = {name: self._ran_ns.get(name, now_ns) for name in present}
+
+    def _next(self, interactive: set[str], background: set[str], now_ns: int) -> str:
+        """The set whose turn it is in this step."""
+        may_go = interactive or background
+        overdue = {
+            name for name in background - may_go if now_ns - self._ran_ns[name] >= MOST_WAIT_NS
+        }
+        if overdue:
+            return min(overdue, key=lambda name: (self._ran_ns[name], name))
+        is_over = now_ns - self._since_ns >= self.stay_ms() * NS_PER_MS
+        if self._now in may_go and (len(may_go) == 1 or not is_over):
+            return self._now
+        others = may_go - {self._now}
+        return min(others, key=lambda name: (self._ran_ns[name], name))
+
+
+def _sets(entries: Iterable[ScheduledRequest]) -> set[str]:
+    return {entry.adapters_now for entry in entries}
+
+
+def _of_set(candidates: Candidates, turn: str) -> tuple[Candidates, Hold]:
+    """The candidates of one set, and a hold on all others."""
+    held: list[ScheduledRequest] = []
+    groups: list[tuple[ScheduledRequest, ...]] = []
+    for group in (
+        candidates.decode,
+        candidates.prefill,
+        candidates.background_decode,
+        candidates.background_prefill,
+    ):
+        own: list[ScheduledRequest] = []
+        for entry in group:
+            (own if entry.adapters_now == turn else held).append(entry)
+        groups.append(tuple(own))
+    decode, prefill, background_decode, background_prefill = groups
+    left = Candidates(
+        decode=decode,
+        prefill=prefill,
+        background_decode=background_decode,
+        background_prefill=background_prefill,
+        embeds=candidates.embeds,
+    )
+    return left, Hold(reason=Reason.ADAPTERS, others=frozenset(held))
