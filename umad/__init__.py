@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from umad.client.chats import ChatResult, Piece
     from umad.client.keywords import Prompt
     from umad.client.logits import LogitsRow, read_logits, read_logits_async
-    from umad.client.rows import FeltRow, ForgottenRow, MetricsRow, ModelRow, RequestRow
+    from umad.client.rows import AdapterRow, FeltRow, ForgottenRow, MetricsRow, ModelRow, RequestRow
     from umad.client.turns import Turn
     from umad.constraint import Constraint
     from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
@@ -101,7 +101,14 @@ _HOMES = {
         "TokenLogprob",
         "Tokens",
     ),
-    "umad.client.rows": ("FeltRow", "ForgottenRow", "MetricsRow", "ModelRow", "RequestRow"),
+    "umad.client.rows": (
+        "AdapterRow",
+        "FeltRow",
+        "ForgottenRow",
+        "MetricsRow",
+        "ModelRow",
+        "RequestRow",
+    ),
     "umad.client.logits": ("LogitsRow", "read_logits", "read_logits_async"),
     "umad.sampling.ring": ("RowOverwritten",),
     "umad.errors": (
@@ -138,6 +145,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Accepted",
     "AccessNeeded",
+    "AdapterRow",
     "AlreadyRunning",
     "AsyncClient",
     "BadConfig",

@@ -54,6 +54,8 @@ class MemoryEstimate:
     output_bytes: int = 0
     # The weights of a projector.
     projector_bytes: int = 0
+    # LoRA adapters that were named with the model.
+    adapters_bytes: int = 0
     # The engine itself, and its vocabulary.
     process_bytes: int = 0
     # Host memory that parked texts may come to take.
@@ -88,6 +90,7 @@ class MemoryEstimate:
         rows = (
             MemoryPart(name="weights", n_bytes=self.weights_bytes),
             MemoryPart(name="projector", n_bytes=self.projector_bytes),
+            MemoryPart(name="adapters", n_bytes=self.adapters_bytes),
             MemoryPart(
                 name="cells",
                 n_bytes=self.cells_bytes,

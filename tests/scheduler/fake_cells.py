@@ -144,15 +144,15 @@ class FakeCells:
         self.compute(op.seq, op.start, tokens[: op.n_tokens])
         self.n_restored += op.n_tokens
 
-    def cut(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+    def cut(self, plan: StepPlan, under: int = 0) -> tuple[tuple[int, int], ...]:
         """Cut a step in the middle; the length of each sequence of a slice. Whole micro-batches of
-        some sequences are kept, and nothing of others."""
+        some sequences are kept, and nothing of others. under: what adapters make of a token."""
         lengths = []
         for at, piece in enumerate(plan.prefill):
             kept = piece.tokens.tolist()[: (piece.n_tokens if at % 2 else piece.n_tokens // 2)]
             if self.window is not None:
                 kept = []  # a step is one micro-batch
-            self.compute(piece.seq, piece.start, kept)
+            self.compute(piece.seq, piece.start, [token + under for token in kept])
             lengths.append((piece.seq, piece.start + len(kept)))
         return tuple(lengths)
 
@@ -165,6 +165,15 @@ class FakeCells:
             assert begin <= seen, f"sequence {seq} begins at {begin}, row looks at {seen}"
         cells.extend(Cell(token) for token in tokens)
         return [cell.token for cell in cells]
+
+
+# A cell that was computed under adapters holds its token and so many times their number.
+ADAPTED = 1000
+
+
+def plain(slabs: list[list[int]]) -> list[int]:
+    """The tokens of the cells in these slabs, whatever they were computed under."""
+    return [token % ADAPTED for slab in slabs for token in slab]
 
 
 @dataclass
@@ -188,7 +197,7 @@ class FakeDisk:
             return None
         if fails or not slabs:
             return DiskDone(operation=op, ok=False)
-        assert op.tokens.tolist() == [token for slab in slabs for token in slab]
+        assert op.tokens.tolist() == plain(slabs)
         others = tuple(self.files)[:-1]  # now and then some have to make room
         for other in others:
             del self.files[other]
@@ -200,7 +209,7 @@ class FakeDisk:
     def read(self, cells: FakeCells, *, fails: bool) -> DiskDone:
         op = self.reading.pop(0)
         slabs = self.files.get(op.session, [])
-        if fails or [token for slab in slabs for token in slab] != op.tokens.tolist():
+        if fails or plain(slabs) != op.tokens.tolist():
             self.files.pop(op.session, None)  # nobody trusts it any longer
             return DiskDone(operation=op, ok=False)
         assert op.n_slabs <= len(slabs)

@@ -55,6 +55,8 @@ class Bench:
     saved: dict[str, NDArray[np.int32]] | None = None
     slab_ms: float = 1.0
     host_ms: float = 0.0  # of every step, beside the device's time
+    switch_ms: float = 0.0  # of a step under other adapters than the step before
+    under: str = ""
     now_ns: int = 0
     plans: list[StepPlan] = field(default_factory=list)
     ended: dict[int, Finished] = field(default_factory=dict)
@@ -96,6 +98,8 @@ class Bench:
         cap: float | None = None,
         deadline_ms: int | None = None,
         owner: str = "",
+        adapters: str = "",
+        invoked_at: int = 0,
     ) -> None:
         rng = np.random.default_rng(rid)
         tokens = rng.integers(0, 1000, n_prompt) if prompt is None else np.array(prompt)
@@ -112,6 +116,8 @@ class Bench:
                 deadline_ms=deadline_ms,
                 owner=owner,
                 salt=owner,
+                adapters=adapters,
+                invoked_at=invoked_at,
             ),
             self.now_ns,
         )
@@ -128,7 +134,8 @@ class Bench:
         if plan.is_idle:
             self.scheduler.kept_house(plan, house, self.now_ns)
             return plan
-        took_ms = device_ms(plan)
+        took_ms = device_ms(plan) + (self.switch_ms if plan.adapters != self.under else 0.0)
+        self.under = plan.adapters
         self.now_ns += int((took_ms + self.host_ms) * 1e6)
         drawn = [row.rid for row in plan.decode]
         drawn += [piece.rid for piece in plan.prefill if piece.wants_logits]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
-from tests.scheduler.fake_cells import N_CELLS, PARKING, FakeCells, FakeDisk
+from tests.scheduler.fake_cells import N_CELLS, PARKING, FakeCells, FakeDisk, plain
 from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.forgetting import ForgetScope
@@ -48,6 +48,9 @@ class Client:
     wanted: int
     lane: str
     app: str
+    # The number of its adapters, and the token from which on they act.
+    under: int = 0
+    invoked_at: int = 0
     out: list[int] = field(default_factory=list)
 
 
@@ -92,7 +95,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 beginnings=beginnings,
                 skip_ms=self.skip_ms,
                 saved={
-                    session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
+                    session: np.array(plain(slabs), dtype=np.int32)
                     for session, slabs in files.items()
                 }
                 if keeps
@@ -144,22 +147,39 @@ class SchedulerMachine(RuleBasedStateMachine):
         self, prompt: list[int], wanted: int, lane: str, app: str, session: str | None
     ) -> None:
         self.next_rid += 1
-        admission = Submission(
-            rid=self.next_rid,
-            tokens=np.array(prompt, dtype=np.int32),
-            n_prompt=len(prompt),
-            max_new_tokens=wanted,
-            lane=lane,
-            app=app,
-            session=session,
-            marks=self.marks(prompt),
+        client = Client(prompt, wanted, lane, app)
+        admission = self.under_adapters(
+            Submission(
+                rid=self.next_rid,
+                tokens=np.array(prompt, dtype=np.int32),
+                n_prompt=len(prompt),
+                max_new_tokens=wanted,
+                lane=lane,
+                app=app,
+                session=session,
+                marks=self.marks(prompt),
+            ),
+            client,
         )
         if len(prompt) + wanted - 1 > N_CELLS:
             with pytest.raises(PromptTooLong):
                 self.scheduler.submit(admission, self.now_ns)
             return
         self.scheduler.submit(admission, self.now_ns)
-        self.live[self.next_rid] = Client(prompt, wanted, lane, app)
+        self.live[self.next_rid] = client
+
+    def under_adapters(self, admission: Submission, client: Client) -> Submission:
+        """`admission`, with the adapters that the client asks for."""
+        return admission
+
+    def expected(self, client: Client) -> list[int]:
+        """The answer that the client would have alone."""
+        return undisturbed(client.prompt, client.wanted)
+
+    def under(self, plan: StepPlan) -> int:
+        """What the adapters of a step make of a token."""
+        assert not plan.adapters
+        return 0
 
     def marks(self, prompt: list[int]) -> tuple[int, ...]:
         """Where the prompt's turns end."""
@@ -202,7 +222,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.disk_answers(1, fails=False)
         if restarts and not self.live:
             self.start(self.cells.disk.files)
-        known = [token for slab in self.cells.disk.files.get(session, []) for token in slab]
+        known = plain(self.cells.disk.files.get(session, []))
         if len(known) < N_CELLS - 20:
             self.submit([*known[: max(0, len(known) - cut)], 7, 8, 9], 4, "agents", "chat", session)
         self.steps(2, "done")
@@ -279,8 +299,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.scheduler.kept_house(plan, house, self.now_ns)
             return plan
         assert plan.n_rows <= BATCH
+        under = self.under(plan)
         if outcome == "cut" and plan.cuttable:
-            lengths = self.cells.cut(plan)
+            lengths = self.cells.cut(plan, under)
             self.scheduler.apply(
                 plan,
                 StepResult(outcome="cut", device_ms=9, seq_lengths=lengths, house=house),
@@ -289,10 +310,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             return plan
         sampled = []
         for row in plan.decode:
-            seen = self.cells.compute(row.seq, row.position, [row.token])
+            seen = self.cells.compute(row.seq, row.position, [row.token + under])
             sampled.append(Sampled(rid=row.rid, token=next_token(seen)))
         for piece in plan.prefill:
-            seen = self.cells.compute(piece.seq, piece.start, piece.tokens.tolist())
+            tokens = [token + under for token in piece.tokens.tolist()]
+            seen = self.cells.compute(piece.seq, piece.start, tokens)
             if piece.wants_logits:
                 sampled.append(Sampled(rid=piece.rid, token=next_token(seen)))
         for one in sampled:
@@ -311,7 +333,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.paused.discard(finished.rid)
         assert finished.reason == "length"
         assert finished.completion_tokens == client.wanted
-        assert client.out == undisturbed(client.prompt, client.wanted)
+        assert client.out == self.expected(client)
         self.history.append([*client.prompt, *client.out])
         del self.history[:-10]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from umad.adapters import split_name
 from umad.cli.connect import call
 from umad.cli.here import library
 from umad.cli.printed import printable
@@ -26,6 +27,7 @@ from umad.engine.launch import EngineOptions
 from umad.errors import ModelLoadFailed, UmadError, UnknownModel
 from umad.estimate import MemoryEstimate, bytes_words, engine_bytes
 from umad.exit_codes import DONE, FAILED
+from umad.models.adapters import memory_bytes
 
 
 def estimate(
@@ -40,10 +42,12 @@ def estimate(
 ) -> int:
     """Show the memory that MODEL would take, part by part, and how many tokens would fit."""
     settings = load(environ=os.environ, path=path).settings
-    file = _file(model, settings, path)
+    file, adapters = _files(model, settings, path)
     asked: dict[str, Any] = {"ctx_size": ctx_size, "max_seqs": max_seqs, "kv_type": kv_type}
     given = {name: value for name, value in asked.items() if value is not None}
+    adapters_bytes = memory_bytes(adapters)
     found = estimated(file, settings, given=given, socket=socket, projector=projector)
+    found = replace(found, adapters_bytes=adapters_bytes)
     if as_json:
         click.echo(json.dumps(found.as_map()))
     else:
@@ -72,23 +76,39 @@ def estimated(
     return Estimating(options, projector=projector and projector.absolute()).wait()
 
 
-def _file(model: str, settings: Settings, path: Path | None) -> ModelFile:
-    """The file of a path, or of any name that the daemon would load. Raises `UnknownModel`, which
-    names near ones, or `ModelLoadFailed`.
+def _files(model: str, settings: Settings, path: Path | None) -> tuple[ModelFile, tuple[Path, ...]]:
+    """The file of a model, and those of the adapters that are named with it. Raises `UnknownModel`,
+    which names near ones, or `ModelLoadFailed`.
     """
     here = library(settings, path)
     names = ModelNames(settings.models, settings.model_folders, library=here)
-    found = names.find(model)
-    if found is None:
-        try:
-            found = find_model_file(model)
-        except (UnknownModel, ModelLoadFailed) as error:
-            if isinstance(error, UnknownModel) or is_scheme(model):
-                raise names.unknown(model) from None
+    try:
+        return _servable(_file(model, names)), ()
+    except (UnknownModel, ModelLoadFailed):
+        base, adapters = split_name(model)
+        if not adapters:
             raise
-    if found.problem:
-        raise ModelLoadFailed(f"{found.name} cannot be loaded: {found.problem}", field="model")
-    return found
+        file = _servable(_file(base, names))
+        return file, tuple(_file(one.name, names).path for one in adapters)
+
+
+def _file(model: str, names: ModelNames) -> ModelFile:
+    """The file of a path, or of any name that the daemon would load."""
+    found = names.find(model)
+    if found is not None:
+        return found
+    try:
+        return find_model_file(model)
+    except (UnknownModel, ModelLoadFailed) as error:
+        if isinstance(error, UnknownModel) or is_scheme(model):
+            raise names.unknown(model) from None
+        raise
+
+
+def _servable(file: ModelFile) -> ModelFile:
+    if file.problem:
+        raise ModelLoadFailed(f"{file.name} cannot be loaded: {file.problem}", field="model")
+    return file
 
 
 def _taken_bytes(socket: str | None, *, besides: str) -> int:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from umad import nano
+from umad.adapters import parted
 from umad.config import Settings
 from umad.configuration.sources import default_path, load
 from umad.daemon.names import is_scheme
@@ -79,10 +80,15 @@ def is_model(word: str) -> bool:
         here = library()
     except BadConfig:  # which says nothing about a word; `umad config check` says what is wrong
         return False
-    if here.find(word, whole=True) is not None or _is_reference(word):
+    # It may name adapters.
+    return any(_is_named(here, name) for name in (word, parted(word)[0]))
+
+
+def _is_named(here: Library, name: str) -> bool:
+    if here.find(name, whole=True) is not None or _is_reference(name):
         return True
     known = here.catalogue
-    return known.meant(word) is not None or known.has_family(word) or known.get(word) is not None
+    return known.meant(name) is not None or known.has_family(name) or known.get(name) is not None
 
 
 def _is_reference(word: str) -> bool:

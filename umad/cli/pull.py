@@ -196,6 +196,11 @@ def _say(made: Mapping[str, Any], reference: ModelReference | None = None) -> No
     )
     name = str(made["name"])
     click.echo(f"{printable(name)} is here: {', '.join(filter(None, known))}")
+    if made.get("kind") == "adapter":
+        click.echo(
+            f"it is an adapter: umad run MODEL+{printable(name)}, with the model it was made for"
+        )
+        return
     if made["problem"]:
         click.echo(f"llama.cpp cannot read it: {printable(made['problem'])}", err=True)
         return

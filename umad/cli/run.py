@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from umad.adapters import parted
 from umad.cli.answer_form import constraint_of
 from umad.cli.chat import converse
 from umad.cli.connect import connect
@@ -124,14 +125,21 @@ async def _sort_out(
     path = _file_of(word)
     rows = await client.models()
     # Only a whole name: the beginning of one is more likely a word to answer.
-    loaded = resolve(word, [KnownModel.of_row(one) for one in rows], whole=True)
+    known = [KnownModel.of_row(one) for one in rows]
+    loaded = resolve(word, known, whole=True)
     if loaded is not None:
         return loaded.name, prompt
-    is_named = is_model or prompt is not None or word == NAME or path is not None
+    base, adapters = parted(word)
+    if adapters and (loaded := resolve(base, known, whole=True)) is not None:
+        return loaded.name + adapters, prompt
+    is_named = is_model or prompt is not None or base == NAME or path is not None
     if not is_named and not is_model_here(word):
         return None, word
     facts = await client.load(path or word)
-    return str(facts["name"]), prompt
+    name = str(facts["name"])
+    # The whole word may be the name of a file.
+    is_whole = not adapters or resolve(word, [KnownModel(name=name)]) is not None
+    return name if is_whole else name + adapters, prompt
 
 
 def _file_of(word: str) -> str | None:
@@ -143,7 +151,10 @@ def _file_of(word: str) -> str | None:
 async def _has_template(client: Service, model: str | None) -> bool | None:
     """Whether the model has a chat template; None where that cannot be known."""
     rows = [dict(row) for row in await client.models()]
-    serving = [row for row in rows if row.get("error") is None and model in (None, row["name"])]
+    wanted = None if model is None else (model, parted(model)[0])
+    serving = [
+        row for row in rows if row.get("error") is None and (not wanted or row["name"] in wanted)
+    ]
     row: Mapping[str, Any] = serving[0] if serving else {}
     if "has_chat_template" not in row and row.get("state") not in (None, "ready"):
         row = await client.load(str(row["name"]))  # which waits until its file is read

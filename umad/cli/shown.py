@@ -18,6 +18,7 @@ from umad.configuration.sources import load
 from umad.daemon.names import ModelFile
 from umad.errors import BadRequest, UmadError
 from umad.estimate import MemoryEstimate, bytes_words
+from umad.models.adapters import read_adapter
 from umad.models.catalogue import CatalogueEntry
 from umad.models.facts import FileFacts
 from umad.models.found import FoundModel, described
@@ -77,7 +78,9 @@ def show(name: str, *, template: bool, as_json: bool) -> None:
         click.echo(json.dumps({**row_of(model, uses), **_as_map(known)}))
         return
     table = plain_table(show_header=False)
-    for key, value in (*_of_disk(known), *_of_header(known), *_of_maker(known)):
+    is_adapter = facts is not None and facts.kind == "adapter"
+    of_header = _of_adapter(known) if is_adapter else _of_header(known)
+    for key, value in (*_of_disk(known), *of_header, *_of_maker(known)):
         table.add_row(key, printable(value))
     open_console().print(table)
 
@@ -120,6 +123,8 @@ def _of_disk(known: _Known) -> Sequence[tuple[str, str]]:
     rows += [("file", str(path)) for path in model.files.all]
     rows += [("size", byte_size(model.size_bytes)), ("last used", ago(known.used_s))]
     memory = known.memory
+    if model.kind == "adapter":
+        return rows  # it is served, and takes memory, with a model
     if memory is None:
         rows.append(("cannot be served", known.no_memory))
     elif memory.refused:
@@ -151,9 +156,31 @@ def _of_header(known: _Known) -> Sequence[tuple[str, str]]:
     )
 
 
+def _of_adapter(known: _Known) -> Sequence[tuple[str, str]]:
+    facts, name = known.facts, known.model.name
+    if facts is None:
+        return ()
+    about, _ = read_adapter(known.model.files.main)
+    acts = "on everything"
+    if about.invocation:
+        acts = f"from its invocation on (aLoRA): tokens {', '.join(map(str, about.invocation))}"
+    return (
+        ("title", facts.title or "-"),
+        ("an adapter of", facts.base or "a model that it does not name"),
+        ("architecture", facts.architecture),
+        ("asked for as", f"MODEL+{name}, or MODEL+{name}@0.5"),
+        ("acts", acts),
+        ("rank", number(about.rank)),
+        ("weights it changes", number(about.n_weights)),
+        ("memory", byte_size(about.size_bytes)),
+    )
+
+
 def _of_maker(known: _Known) -> Sequence[tuple[str, str]]:
     entry, facts, beside = known.entry, known.facts, known.beside
     rows = [("licence", known.licence or (entry.licence if entry else "-"))]
+    if known.model.kind == "adapter":
+        return rows
     sampling: Mapping[str, Any] = (
         (facts.sampling if facts else {})
         or (beside.params if beside else {})

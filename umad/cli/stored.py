@@ -20,9 +20,12 @@ from umad.cli.connect import call
 from umad.cli.here import found, library, shipped_model
 from umad.cli.printed import printable
 from umad.cli.tables import byte_size, open_console, parameter_count, plain_table
-from umad.errors import NoDaemon, Refused
+from umad.errors import NoDaemon, Refused, UnknownModel
 from umad.exit_codes import DONE, FAILED
+from umad.model_names import KnownModel, resolve
 from umad.models.copying import check_new_name, copy
+from umad.models.facts import FileFacts
+from umad.models.files import stem_of
 from umad.models.found import FoundModel, described
 from umad.models.library import Library
 from umad.models.removal import remove
@@ -42,7 +45,8 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 def ls(*, as_json: bool) -> None:
     """List the models of this machine."""
     here = library()
-    shown = [described(shipped_model())[0], *(model for model, _ in here.described())]
+    known = [described(shipped_model()), *here.described()]
+    shown = [model for model, _ in known]
     uses = {} if here.store is None else here.store.index.last_uses()
     if as_json:
         click.echo(json.dumps([row_of(one, uses) for one in shown]))
@@ -51,9 +55,10 @@ def ls(*, as_json: bool) -> None:
     for heading in ("MODEL", "SIZE", "QUANT", "PARAMS", "USED", "PLACE"):
         is_figure = heading in ("SIZE", "PARAMS", "USED")
         table.add_column(heading, justify="right" if is_figure else "left", overflow="fold")
-    for one in shown:
+    rows = under_their_models(known)
+    for one, beneath in rows:
         table.add_row(
-            printable(one.name),
+            f"  +{printable(one.name)}" if beneath else printable(one.name),
             byte_size(one.size_bytes),
             one.quantization or "-",
             parameter_count(one.n_params),
@@ -62,9 +67,48 @@ def ls(*, as_json: bool) -> None:
         )
     console = open_console()
     console.print(table)
-    for one in shown:
-        if one.problem:
+    for one, beneath in rows:
+        if one.kind == "adapter" and not beneath:
+            console.print(
+                f"{printable(one.name)} is an adapter, and the model it was made for is not here"
+            )
+        elif one.kind != "adapter" and one.problem:
             console.print(f"{printable(one.name)} cannot be served: {printable(one.problem)}")
+
+
+def under_their_models(
+    known: Sequence[tuple[FoundModel, FileFacts | None]],
+) -> Sequence[tuple[FoundModel, bool]]:
+    """Every model, each followed by the adapters that were made for it; then the other adapters.
+
+    Beside each stands whether it is an adapter under its model. An adapter that does not say for
+    which model it was made stands under every one of its architecture.
+    """
+    adapters = [(one, facts) for one, facts in known if facts and facts.kind == "adapter"]
+    rows: list[tuple[FoundModel, bool]] = []
+    placed: set[str] = set()
+    for model, facts in known:
+        if facts is not None and facts.kind == "adapter":
+            continue
+        rows.append((model, False))
+        for adapter, about in adapters:
+            if facts is not None and _is_for(about, model, facts):
+                rows.append((adapter, True))
+                placed.add(adapter.name)
+    return rows + [(one, False) for one, _ in adapters if one.name not in placed]
+
+
+def _is_for(adapter: FileFacts, model: FoundModel, facts: FileFacts) -> bool:
+    if facts.kind != "model" or facts.architecture != adapter.architecture:
+        return False
+    if not adapter.base:
+        return True
+    names = {one for one in (facts.title, stem_of(model.files.main)) if one}
+    known = [KnownModel(name=one, n_params=model.n_params) for one in sorted(names)]
+    try:
+        return resolve(adapter.base, known, whole=True) is not None
+    except UnknownModel:  # both names fit
+        return True
 
 
 def row_of(model: FoundModel, uses: Mapping[str, int]) -> Mapping[str, Any]:
@@ -75,6 +119,7 @@ def row_of(model: FoundModel, uses: Mapping[str, int]) -> Mapping[str, Any]:
         "size_bytes": model.size_bytes,
         "quantization": model.quantization or None,
         "n_params": model.n_params,
+        "kind": model.kind,
         "last_used_s": uses.get(model.name),
         "path": str(model.files.main),
         "files": [str(path) for path in model.files.all],

@@ -19,6 +19,7 @@ continues each stream where it stopped.
     forgetting     deletes a session wherever it is kept
     job_verbs      answers the requests about jobs, and looks after them
     stored_models  removes and names models of the store; saves presets
+    adapters       finds the model and the LoRA adapters that a request names, and lists them
     estimates      the memory that a model would take beside those that are loaded
     saved_sessions  removes files of sessions, also those of models that are not loaded
     embeddings     requests to embed and to rerank, each one call to its engine;

@@ -75,6 +75,9 @@ class AdapterNames:
             for one in chosen
             if one.scale
         ]
+        if request.lora is None:
+            # They are part of the model, as its maker made it.
+            sent += [(path.name, str(path), 1.0, "model") for path in engine.own_adapters]
         return Meant(engine=engine, adapters=tuple(sent))
 
     def engine_of(self, model: str | None, asker: Asker) -> Engine:
@@ -110,6 +113,16 @@ class AdapterNames:
                 find_model_file(model)
                 is_one = True
         return model if is_one else base
+
+    def estimated(self, model: str, asker: Asker) -> tuple[str, tuple[Path, ...]]:
+        """The name of the model, and the files of the adapters, in a text that names both. Raises
+        `BadRequest`.
+        """
+        base = self.base(model, asker)
+        if base == model:
+            return model, ()
+        chosen = [one.name for one in split_name(model)[1] if one.scale]
+        return base, tuple(Path(self._path(name, "model", asker)) for name in chosen)
 
     async def rows(self, model: str | None, asker: Asker) -> Sequence[Mapping[str, Any]]:
         """The adapters that were made for the architecture of a model."""

@@ -61,6 +61,8 @@ class Engine:
         self.name = name
         self.path = path
         self.modified_s = modified_s
+        # LoRA adapters that belong to the model, and act unless a request says otherwise.
+        self.own_adapters: tuple[Path, ...] = ()
         self.state = state
         self.journal: Journal[LiveGeneration] = Journal(on_end=self._one_ended)
         # Called when work is given to an engine that owed no news; the keeper sets it.

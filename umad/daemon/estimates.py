@@ -11,9 +11,11 @@ from typing import Any
 
 from umad.asker import Asker
 from umad.config import Settings
+from umad.daemon.adapters import AdapterNames
 from umad.daemon.supervisor import Supervisor
 from umad.engine.estimates import Estimating
 from umad.engine.launch import EngineOptions
+from umad.models.adapters import memory_bytes
 from umad.protocol.messages import Estimate
 
 # Each takes a core for half a second.
@@ -23,14 +25,17 @@ MOST_AT_ONCE = 2
 class Estimates:
     """The estimates of one daemon."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor, adapters: AdapterNames) -> None:
         self._settings = settings
+        self._adapters = adapters
         self._supervisor = supervisor
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def estimate(self, request: Estimate, asker: Asker) -> Mapping[str, Any]:
         """The estimate as a map. Raises `UnknownModel` or `ModelLoadFailed`."""
-        file = self._supervisor.file(request.model, asker)
+        model, paths = self._adapters.estimated(request.model, asker)
+        file = self._supervisor.file(model, asker)
+        adapters_bytes = await asyncio.to_thread(memory_bytes, paths) if paths else 0
         asked = {
             "ctx_size": request.ctx_size,
             "max_seqs": request.max_seqs,
@@ -46,7 +51,8 @@ class Estimates:
         async with self._turns:
             estimating = Estimating(options)
             try:
-                return (await asyncio.to_thread(estimating.wait)).as_map()
+                found = await asyncio.to_thread(estimating.wait)
+                return replace(found, adapters_bytes=adapters_bytes).as_map()
             finally:
                 # Whoever asked may have gone; the thread then ends at once.
                 estimating.kill()

@@ -31,6 +31,8 @@ class ModelFile:
     problem: str = ""
     # All its files together; 0 where it is not known yet.
     size_bytes: int = 0
+    # LoRA adapters that belong to it (Ollama), and act unless a request says otherwise.
+    adapters: tuple[Path, ...] = ()
     # It is one of the library's, which remembers when its models were used.
     is_of_library: bool = False
     # What the engines of other models took when this one was loaded. It is told to every process of
@@ -123,6 +125,7 @@ def _file_of(model: FoundModel) -> ModelFile:
         path=model.files.main,
         problem=model.problem,
         size_bytes=model.size_bytes,
+        adapters=model.files.adapters,
         is_of_library=True,
     )
 

@@ -221,6 +221,7 @@ class Daemon:
             most_at_once=settings.limits.jobs,
             clock=clock,
         )
+        adapters = AdapterNames(self._supervisor, names)
         self._guard: MemoryGuard | None = None
         if settings.memory_guard:
             read = pressure or pressure_source()
@@ -235,12 +236,12 @@ class Daemon:
                 saved=SavedSessions(_folder(settings.engine.session_dir)),
                 next_rid=lambda: next(self._completions.rids),
             ),
-            estimates=Estimates(settings, self._supervisor),
+            estimates=Estimates(settings, self._supervisor, adapters),
             jobs=self._jobs,
             stored=StoredModels(
                 library=library, supervisor=self._supervisor, completions=self._completions
             ),
-            adapters=AdapterNames(self._supervisor, names),
+            adapters=adapters,
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             guard=self._guard,

@@ -201,6 +201,7 @@ class Supervisor:
             inherited=self._inherited,
             changed=self._rotation.changed,
         )
+        keeper.engine.own_adapters = file.adapters
         if file.is_of_library:
             asyncio.get_running_loop().run_in_executor(None, self._names.note_use, file)
         return keeper

@@ -35,6 +35,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     company       what a load knows of the engines beside it
     vocab         Vocabulary: text to ids and back
     mail/         messages in and out
+    adapters/     LoRA adapters that requests use
     chats/        messages to a prompt, by the model's template
     constraints/  grammars, schemas and forced calls
     ahead/        a chat's last answer as its next turn will show it, computed at rest

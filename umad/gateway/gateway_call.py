@@ -275,9 +275,9 @@ class GatewayCall:
         return rows[found.name]
 
     async def model(self, asked: str | None) -> str:
-        """The name of the model that is meant, with the adapters that were named, once its facts are
-        known; of the first loaded one if none was named. A model that a request would load is
-        loaded, and waited for. Raises `UnknownModel`.
+        """The name of the model that is meant, with the adapters that were named, once the model's
+        facts are known; of the first loaded one if none was named. A model that a request would
+        load is loaded, and waited for. Raises `UnknownModel`.
         """
         local = await self.local(asked)
         if local and has_told(await self.shared.models.facts(local)):

@@ -7,6 +7,7 @@ Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
                context size they differ
     rope    how positions are scaled where the options say other than the file
     sizes   a model's costs: bytes a token touches, bytes a KV cell takes
+    adapters  AdapterFacts: what a header says of a LoRA adapter, and whether it fits a model
     facts   what a header says of a model: parameters, quantization, licence, template
 
     reference  ModelReference: what users write to name a model

@@ -2,6 +2,7 @@
 
     looks_like_adapter   a quick look at the beginning of a file
     read_adapter         the facts of an adapter's file
+    memory_bytes         what some adapters take
     misfit               why an adapter does not fit a model, by both headers
 
 An adapter's file is written by llama.cpp's `convert_lora_to_gguf.py`: two small matrices, A and B,
@@ -12,7 +13,7 @@ The file may be anybody's download, so it is held against the model before llama
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,11 @@ def adapter_facts(header: GgufHeader, path: Path | None = None) -> AdapterFacts:
         invocation=tuple(int(token) for token in invocation),
         n_weights=len(pairs),
     )
+
+
+def memory_bytes(paths: Iterable[Path]) -> int:
+    """What adapters take in memory. Raises `ModelLoadFailed` for a file that is none."""
+    return sum(read_adapter(path)[0].size_bytes for path in paths)
 
 
 def misfit(adapter: GgufHeader, model: GgufHeader) -> str:

@@ -131,6 +131,8 @@ class FileFacts:
     embeds: bool
     # It can fill in text between two others.
     fills_in: bool
+    # Of an adapter: the model that it was made for, as its maker wrote it.
+    base: str = ""
     # What the maker recommends for drawing tokens, under the names of `umad.request`.
     sampling: Mapping[str, float] = field(default_factory=dict)
 
@@ -161,6 +163,7 @@ def facts_of(header: GgufHeader) -> FileFacts:
         template=_text(metadata.get(_TEMPLATE)),
         embeds=header.own("pooling_type") is not None or header.own("attention.causal") is False,
         fills_in=any(key in metadata for key in _FILL_IN),
+        base=_text(metadata.get("general.base_model.0.name")),
         sampling=sampling,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from umad.errors import ModelLoadFailed
-from umad.models.facts import FileFacts, facts_of, problem_of
+from umad.models.facts import FileFacts, FileKind, facts_of, problem_of
 from umad.models.files import ModelFiles, joined, whole_headers
 
 # Where a model lies. "umad" is nano, which ships inside; "folder" is one of the configuration's.
@@ -29,9 +29,12 @@ class FoundModel:
     size_bytes: int = 0
     # Such as Q4_K_M: by the file's name until the header is read.
     quantization: str = ""
+    # By the header; "model" until it is read.
+    kind: FileKind = "model"
     # None until the header is read.
     n_params: int | None = None
-    # Why llama.cpp cannot read it; empty for a model that can be served.
+    # Why it cannot be served by itself; empty for a model that can. An adapter is served with a
+    # model (`umad.models.adapters`).
     problem: str = ""
 
     def as_map(self) -> Mapping[str, Any]:
@@ -45,6 +48,7 @@ class FoundModel:
             "size_bytes": self.size_bytes,
             "quantization": self.quantization or None,
             "n_params": self.n_params,
+            "kind": self.kind,
             "problem": self.problem or None,
         }
 
@@ -66,6 +70,7 @@ def described(model: FoundModel) -> tuple[FoundModel, FileFacts | None]:
             model,
             quantization=facts.quantization or model.quantization,
             n_params=facts.n_params,
+            kind=facts.kind,
             problem=problem_of(whole),
         ),
         facts,

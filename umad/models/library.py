@@ -354,6 +354,9 @@ def _restored(model: FoundModel, kept: Mapping[str, Any]) -> tuple[FoundModel, F
     except TypeError:  # noted by another version
         return described(model)
     known = replace(
-        model, quantization=facts.quantization or model.quantization, n_params=facts.n_params
+        model,
+        quantization=facts.quantization or model.quantization,
+        n_params=facts.n_params,
+        kind=facts.kind,
     )
     return known, facts

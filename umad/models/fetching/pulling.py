@@ -247,7 +247,7 @@ def _from_disk(reference: ModelReference, ways: _Ways) -> FoundModel:
     ways.on_plan(FetchPlan(source=str(path), files=tuple(sizes), missing_bytes=0))
     stored = StoredModel(name=stem_of(path), files=files, source=str(path), owns_files=False)
     found = _found(stored)
-    if found.problem:
+    if found.problem and found.kind != "adapter":
         raise FetchFailed(f"{path} cannot be served: {found.problem}")
     return _kept(stored, ways)
 
