@@ -23,22 +23,48 @@ class AdapterMachine(SchedulerMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.chosen = 0
-        self.invocation = 0
+        # What the next request asks for: the number of its adapter, or 0; and the token from which
+        # on it acts.
+        self.wishes = [(0, 0)]
 
-    @rule(chosen=st.integers(0, 2), invocation=st.sampled_from([0, 0, 5, 20, 33]))
-    def clients_choose(self, chosen: int, invocation: int) -> None:
-        """What those ask for who come from now on. invocation: 0 for an adapter that acts on all
-        of a prompt."""
-        self.chosen, self.invocation = chosen, invocation
+    @rule(
+        wishes=st.lists(
+            st.tuples(st.integers(0, 2), st.sampled_from([0, 0, 17, 20, 33])),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def clients_choose(self, wishes: list[tuple[int, int]]) -> None:
+        """What those ask for, in turn, who come from now on."""
+        self.wishes = wishes
+
+    @rule(
+        seed=st.integers(0, 3),
+        size=st.integers(20, 70),
+        first=st.integers(0, 3),
+        invocation=st.sampled_from([17, 20, 33]),
+        lane=st.sampled_from(["interactive", "background"]),
+        n=st.integers(1, 12),
+    )
+    def the_same_is_asked_under_several(
+        self, seed: int, size: int, first: int, invocation: int, lane: str, n: int
+    ) -> None:
+        """One prompt, with no adapter, with two, and with one that is activated."""
+        wishes = [(0, 0), (1, 0), (2, 0), (1, invocation)]
+        known = [(seed + i * i) % 50 for i in range(size)]
+        for at in range(4):
+            self.wishes = [wishes[(first + at) % 4]]
+            self.submit([*known, 7, at], 3, lane, "chat", None)
+            self.steps(n, "done")
 
     @override
     def under_adapters(self, admission: Submission, client: Client) -> Submission:
-        if not self.chosen:
+        number, invocation = self.wishes[admission.rid % len(self.wishes)]
+        if not number:
             return admission
-        client.under = self.chosen
-        client.invoked_at = min(self.invocation, admission.n_prompt - 1)
-        key = str(self.chosen)
+        client.under = number
+        client.invoked_at = min(invocation, admission.n_prompt - 1)
+        key = str(number)
         session = None if client.invoked_at else kept_name(admission.session, key)
         return replace(admission, adapters=key, invoked_at=client.invoked_at, session=session)
 

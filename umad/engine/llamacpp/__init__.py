@@ -28,7 +28,7 @@ Serving:
     saved_states     SavedStates: checkpoints of states there; OwnWindows
     cut_state        CutState: the state from before a step, put back after a cut
     host_memory      HostMemory: what slabs and checkpoints lie in
-    adapters         LlamaAdapters: LoRA adapters in memory; adapter_calls: llama.cpp's calls for them
+    adapters         LlamaAdapters: LoRA adapters in memory; adapter_calls: the calls for them
     embedder         Embedder: texts to vectors, in a context of its own
     abort_flag       the switch that ends a running decode
 
