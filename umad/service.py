@@ -296,7 +296,9 @@ class Service(Protocol):
         ...
 
     async def adapters(self, model: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Every LoRA adapter of this machine that was made for the architecture of `model`."""
+        """Every LoRA adapter of this machine that was made for the architecture of `model`; for a
+        user those that have been used.
+        """
         ...
 
     async def sessions(self) -> Sequence[Mapping[str, Any]]:

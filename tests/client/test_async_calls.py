@@ -73,6 +73,7 @@ def answering(*values: Any) -> Callable[[Peer], Awaitable[None]]:
         (lambda client: client.unload("m"), None, None),
         (lambda client: client.estimate("m", ctx_size=256), ESTIMATE.as_map(), ESTIMATE),
         (lambda client: client.models(), [{"name": "m"}], [{"name": "m"}]),
+        (lambda client: client.adapters("m"), [{"name": "a", "id": 0}], [{"name": "a", "id": 0}]),
         (lambda client: client.sessions(), [], []),
         (lambda client: client.metrics(), {"p95_ms": 1.5}, {"p95_ms": 1.5}),
         (lambda client: client.ping(), None, None),

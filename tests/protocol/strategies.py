@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from umad.adapters import MOST_ADAPTERS, MOST_SCALE, AdapterChoice
 from umad.constraint import Constraint
 from umad.conversation import RESERVED_KWARGS, ChatOptions, Tool, ToolCall
 from umad.embedding import MAX_DIMENSIONS, EmbedRequest, RerankRequest
@@ -81,6 +82,11 @@ _reranks = st.builds(
     top_n=st.none() | st.integers(1, 100),
     **_work,
 )
+_adapters = st.lists(
+    st.builds(AdapterChoice, name=names, scale=st.floats(-MOST_SCALE, MOST_SCALE)),
+    max_size=MOST_ADAPTERS,
+    unique_by=lambda one: one.name,
+).map(tuple)
 _place = {
     "model": st.none() | names,
     "n": st.integers(1, MAX_N),
@@ -88,6 +94,7 @@ _place = {
     "session": st.none() | names,
     "deadline_ms": st.none() | st.integers(1, 2**40),
     "keep_alive_s": _keep_alive_s,
+    "lora": st.none() | _adapters,
 }
 _sampled = st.fixed_dictionaries({"sampling": sampling}) | st.fixed_dictionaries(
     {"sampling": sampling.map(lambda s: replace(s, ignore_eos=False)), "constraint": _constraints}
@@ -171,6 +178,7 @@ requests: st.SearchStrategy[messages.Request] = st.one_of(
         kv_type=st.sampled_from([None, "f16", "q8", "q6", "q4"]),
     ),
     st.builds(messages.Models, id=ids),
+    st.builds(messages.Adapters, id=ids, model=st.none() | names),
     st.builds(messages.Sessions, id=ids),
     st.builds(messages.Forget, id=ids, session=names),
     st.builds(messages.Forget, id=ids, all=st.just(True)),

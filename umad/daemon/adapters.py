@@ -58,6 +58,8 @@ class AdapterNames:
         # Adapters get numbers in the order in which they were first listed, and keep them: clients
         # of llama-server ask for adapters by number.
         self._listed: dict[str, None] = {}
+        # Those that some request has named. Like the models that are loaded, they are no secret.
+        self._used: set[str] = set()
 
     def meant(self, request: GenerateRequest, asker: Asker) -> Meant:
         """The engine and the adapters that a request means. Raises `UnknownModel`, `BadRequest`, or
@@ -125,7 +127,9 @@ class AdapterNames:
         return base, tuple(Path(self._path(name, "model", asker)) for name in chosen)
 
     async def rows(self, model: str | None, asker: Asker) -> Sequence[Mapping[str, Any]]:
-        """The adapters that were made for the architecture of a model."""
+        """The adapters that were made for the architecture of a model. Users are told of those
+        that have been used: what else lies in the folders is not theirs to find out.
+        """
         engine, _ = self._engine(model, asker)
         await asyncio.shield(engine.loaded)
         architecture = engine.facts.get("architecture")
@@ -141,7 +145,9 @@ class AdapterNames:
         return [
             _row(number, name, found[name], files[name], asker)
             for number, name in enumerate(self._listed)
-            if name in found and found[name].architecture == architecture
+            if name in found
+            and found[name].architecture == architecture
+            and (asker.is_admin or name in self._used)
         ]
 
     def _engine(
@@ -164,6 +170,7 @@ class AdapterNames:
         except (UnknownModel, ModelLoadFailed):
             file = None
         if file is not None:
+            self._used.add(file.name)
             return str(file.path)
         near = near_names(name, self._listed) if asker.is_admin else ()
         hint = f"; near are {', '.join(near)}" if near else ""
