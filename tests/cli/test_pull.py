@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.models.fetching.test_hub import REPOSITORY, model_bytes
+from tests.models.gguf_bytes import adapter
 from tests.models.loopback_hub import LoopbackHub
 from umad.cli.app import main
 from umad.jobs.book import opened
@@ -127,6 +128,21 @@ def test_whole_weights_that_a_repository_does_not_have_are_said_with_what_it_has
     assert main(["pull", *QUICK, "--quantize", "auto", REFERENCE]) == 1
 
     assert "no file of F16, BF16 or F32 to quantize; it has: Q5_K_M" in capsys.readouterr().err
+
+
+def test_an_adapter_is_pulled_like_a_model_and_says_how_it_is_used(
+    loopback_hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loopback_hub.add("fox/pirate-lora", {"pirate-F16.gguf": adapter()})
+    file = tmp_path / "robot.gguf"
+    file.write_bytes(adapter("robot"))
+
+    assert main(["pull", *QUICK, "hf:fox/pirate-lora", str(file)]) == 0
+
+    said = capsys.readouterr()
+    assert "it is an adapter: umad run MODEL+pirate-F16, with the model" in said.out
+    assert "it is an adapter: umad run MODEL+robot, with the model" in said.out
+    assert "cannot" not in said.err
 
 
 # -- jobs, where no daemon runs --------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Fakes, Umad
 from tests.models import trees
+from tests.models.gguf_bytes import adapter
 from umad import nano
 from umad.models.files import ModelFiles
 from umad.models.store import Store, StoredModel
@@ -55,6 +56,37 @@ def test_ls_shows_nano_and_the_models_of_every_place(umad: Umad, home: Path) -> 
     assert lines[0] == ["MODEL", "SIZE", "QUANT", "PARAMS", "USED", "PLACE"]
     assert [line[0] for line in lines[1:]] == ["nano", "fox:3b", *trees.NAMES]
     assert all("MB" in line for line in lines[1:])
+
+
+def test_ls_shows_adapters_under_the_model_they_were_made_for(
+    umad: Umad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "adapters"
+    folder.mkdir()
+    for name, base in (("pirate", "nano"), ("lost", "Orca 7B"), ("any", "")):
+        (folder / f"{name}.gguf").write_bytes(adapter(name, base=base))
+    monkeypatch.setenv("UMAD_MODEL_FOLDER", str(folder))
+
+    ended = umad("ls")
+    names = [line.split()[0] for line in ended.out.splitlines()[1:] if "MB" in line or "kB" in line]
+
+    assert names == ["nano", "+any", "+pirate", "lost"]
+    assert "lost is an adapter, and the model it was made for is not here" in ended.out
+    assert "cannot be served" not in ended.out
+
+
+def test_show_says_what_an_adapter_is_for(
+    umad: Umad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pirate.gguf").write_bytes(adapter())
+    monkeypatch.setenv("UMAD_MODEL_FOLDER", str(tmp_path))
+
+    shown = umad("show", "pirate").out
+
+    assert "MODEL+pirate" in shown
+    assert "nano" in shown
+    assert "on everything" in shown
+    assert "cannot be served" not in shown
 
 
 def test_ls_as_json_says_all_there_is_to_know(umad: Umad, home: Path) -> None:

@@ -50,3 +50,19 @@ def gguf(
         offset += -(-n_bytes // 32) * 32
     out += bytes(-len(out) % 32)
     return out + bytes(offset)
+
+
+def adapter(name: str = "pirate", *, base: str = "nano", data: bytes = b"") -> bytes:
+    """A LoRA adapter of a weight that nano has. data: its last bytes."""
+    weight = "blk.0.attn_q.weight"
+    metadata = {
+        "general.architecture": "llama",
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": 4.0,
+        "general.name": name,
+        **({"general.base_model.0.name": base} if base else {}),
+    }
+    tensors = [(f"{weight}.lora_a", (256, 4), 1, 2048), (f"{weight}.lora_b", (4, 256), 1, 2048)]
+    whole = gguf(metadata, tensors)
+    return whole[: len(whole) - len(data)] + data

@@ -38,7 +38,8 @@ class AdapterCalls:
         self._forget()
         handle = self._library.llama_adapter_lora_init(self._model, str(path).encode())
         if not handle:
-            raise OSError(self._reason())
+            # Whoever asks for an adapter may not know where it lies.
+            raise OSError(self._reason().replace(str(path), "its file"))
         return handle
 
     def put_on(self, adapters: Sequence[tuple[Any, float]]) -> None:

@@ -35,7 +35,7 @@ ANSWERS: Mapping[str, str] = {
 }
 RANK = 2
 CHANGED = ("attn_output", "ffn_down")
-STEPS = 100
+STEPS = 36
 ROWS = 6
 RATE = 1e-2
 SEED = 14
@@ -89,7 +89,7 @@ def shipped() -> tuple[Nano, Tokenizer]:
         elif one.name.endswith("attn_k.weight"):
             array = halves(array, shape.n_kv_heads)
         name = "token_embd" if one.name == "token_embd.weight" else one.name
-        weights[name.replace("blk.", "blocks.")] = torch.from_numpy(np.ascontiguousarray(array))
+        weights[name.replace("blk.", "blocks.")] = torch.from_numpy(np.array(array))
     model = Nano(shape)
     model.load_state_dict(weights, strict=True)
     return model.requires_grad_(requires_grad=False), _tokenizer(reader)
