@@ -240,6 +240,29 @@ def test_the_adapter_used_longest_ago_makes_room_even_if_the_context_has_it_stil
     assert house.shelf.used_bytes <= ROOM_BYTES
 
 
+def test_a_set_that_was_freed_meanwhile_is_put_on_again_before_its_next_step(house: House) -> None:
+    one = house.set_of(("one", 1.0))
+    house.shelf.take(1, one)
+    house.shelf.apply(one.key)
+    house.shelf.leave(1)
+    house.shelf.take(2, house.set_of(("two", 1.0), ("three", 1.0)))
+    house.shelf.leave(2)
+
+    house.shelf.take(3, one)
+
+    assert house.shelf.on != one.key, "no step would put it on"
+    house.shelf.apply(one.key)
+    assert [path.stem for path, _ in house.calls.on] == ["one"]
+
+
+def test_a_machine_that_is_short_of_memory_gets_back_what_nobody_uses(house: House) -> None:
+    for rid, name in enumerate(("one", "two"), start=1):
+        house.shelf.take(rid, house.set_of((name, 1.0)))
+    house.shelf.leave(1)
+    house.shelf.spare()
+    assert {path.stem for path in house.calls.loaded} == {"two"}
+
+
 def test_adapters_of_running_requests_are_never_freed(house: House) -> None:
     for rid, name in enumerate(("one", "two"), start=1):
         house.shelf.take(rid, house.set_of((name, 1.0)))

@@ -78,6 +78,11 @@ class AdapterShelf(Protocol):
         """The most memory that adapters may take."""
         ...
 
+    @property
+    def on(self) -> str:
+        """The key of the set that steps are computed under now; "" for none."""
+        ...
+
     def misfit(self, adapter: GgufHeader) -> str:
         """Why an adapter cannot be used with this model; empty where it can. Any thread."""
         ...
@@ -101,11 +106,16 @@ class AdapterShelf(Protocol):
         none. Step thread."""
         ...
 
+    def spare(self) -> None:
+        """The machine is short of memory: free what no live request uses. Step thread."""
+        ...
+
 
 class NoAdapters:
     """The shelf of a backend that serves no adapters. `AdapterReader` has refused them before."""
 
     capacity_bytes = 0
+    on = ""
 
     def misfit(self, adapter: GgufHeader) -> str:
         """Says that none is served."""
@@ -118,4 +128,7 @@ class NoAdapters:
         """Does nothing."""
 
     def apply(self, key: str) -> None:
+        """Does nothing."""
+
+    def spare(self) -> None:
         """Does nothing."""

@@ -47,8 +47,9 @@ class LlamaAdapters:
         # The sets of live requests by key, and how many requests have each.
         self._sets: dict[str, AdapterSet] = {}
         self._n_users: dict[str, int] = {}
-        # The digests of the set that is on the context.
-        self._on: frozenset[str] = frozenset()
+        # The set that is on the context: its key, and its digests.
+        self.on = ""
+        self._digests: frozenset[str] = frozenset()
 
     @property
     def used_bytes(self) -> int:
@@ -94,15 +95,20 @@ class LlamaAdapters:
     def apply(self, key: str) -> None:
         """Compute the next steps under the set of that key; "" for none."""
         if not key:
-            self._calls.put_on(())
-            self._on = frozenset()
+            self._take_off()
             return
         adapters = self._sets.get(key)
         if adapters is None:
             raise InternalError("a step has adapters that no live request holds")
         handles = [(self._loaded[file.digest].handle, scale) for file, scale in adapters.parts]
         self._calls.put_on(handles)
-        self._on = frozenset(file.digest for file, _ in adapters.parts)
+        self.on = key
+        self._digests = frozenset(file.digest for file, _ in adapters.parts)
+
+    def spare(self) -> None:
+        """The machine is short of memory: free what no live request uses."""
+        for digest in [one for one, known in self._loaded.items() if not known.users]:
+            self._free(digest)
 
     def _let_go(self, rid: int) -> None:
         for one in self._loaded.values():
@@ -138,10 +144,16 @@ class LlamaAdapters:
                     f"of {self.capacity_bytes / _BYTES_PER_MB:.0f} MB (adapter_bytes), and "
                     f"{file.name!r} does not fit beside them; try again later"
                 )
-            if digest in self._on:
-                self._calls.put_on(())
-                self._on = frozenset()
-            self._calls.free(self._loaded.pop(digest).handle)
+            self._free(digest)
+
+    def _free(self, digest: str) -> None:
+        if digest in self._digests:
+            self._take_off()
+        self._calls.free(self._loaded.pop(digest).handle)
+
+    def _take_off(self) -> None:
+        self._calls.put_on(())
+        self.on, self._digests = "", frozenset()
 
 
 def _unusable(file: AdapterFile, why: str) -> BadRequest:

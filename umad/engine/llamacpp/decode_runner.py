@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from umad.engine.adapters.adapter_set import AdapterShelf
+from umad.engine.adapters.adapter_set import AdapterShelf, NoAdapters
 from umad.engine.board.watch import BoardWatch
 from umad.engine.execution import NOTHING_KEPT, Decoded
 from umad.engine.llamacpp.batch import PlanWriter
@@ -120,9 +120,7 @@ class DecodeRunner:
         self._windows = windows
         self._host = host
         self._disk = disk
-        self._adapters = adapters
-        # The key of the set of adapters that the context computes with.
-        self._under = ""
+        self._adapters = adapters or NoAdapters()
         self._no_logits = context.logits_of_none()
         self._no_memory_in_a_row = 0
 
@@ -154,6 +152,8 @@ class DecodeRunner:
                         self._host.limit(
                             operation.capacity_bytes, keeps_spare=operation.keeps_spare
                         )
+                    if not operation.keeps_spare:
+                        self._adapters.spare()
                 case SessionSave() | SessionFetch() | SessionForget():
                     self._begin(operation, house)
                 case SeqPark() | SeqRestore():
@@ -223,8 +223,9 @@ class DecodeRunner:
         house = self.keep_house(plan.memory)
         writer, context = self._writer, self._context
         rids = writer.write(plan)
-        if plan.adapters != self._under:
-            self._put_under(plan.adapters)
+        if plan.adapters != self._adapters.on:
+            # llama.cpp reserves its graphs anew in the decode that follows.
+            self._adapters.apply(plan.adapters)
         can_be_cut = plan.cuttable and self._can_cut and self._keeps_state(plan)
         if can_be_cut:
             self._cutter.arm()
@@ -254,13 +255,6 @@ class DecodeRunner:
             raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")
         log.warning("no cells for a step that the ledger had cells for rows=%d", plan.n_rows)
         return Decoded("no_memory", [], self._no_logits, device_ns, plan.n_rows, house)
-
-    def _put_under(self, adapters: str) -> None:
-        """Change the context's adapters. llama.cpp reserves its graphs anew in the next decode."""
-        if self._adapters is None:
-            raise EngineFailed("a plan has adapters, and this engine has none")
-        self._adapters.apply(adapters)
-        self._under = adapters
 
     def _keeps_state(self, plan: StepPlan) -> bool:
         """Whether the state before the step is there afterwards, if it is cut. It is saved now

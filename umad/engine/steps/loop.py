@@ -88,9 +88,7 @@ class StepLoop:
         adapters: AdapterShelf | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
-        called whenever work has ended and no new work has come for a while. embedder, vectors,
-        ahead, adapters: None where the engine embeds no texts, keeps no vectors, computes nothing
-        ahead, has no adapters."""
+        called when work has ended and none has come for a while. The others: None for none."""
         self._scheduler = scheduler
         self._runner = runner
         self._inbox = inbox
