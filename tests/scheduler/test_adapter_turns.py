@@ -8,7 +8,12 @@ import pytest
 from tests.scheduler.fake_device import Bench
 from umad.scheduler.memory.cell_salt import Invoked, salt_of
 from umad.scheduler.memory.prefix_index import PrefixIndex
-from umad.scheduler.steps.adapter_turns import MOST_STAY_MS, MOST_WAIT_NS, STAY_SWITCHES
+from umad.scheduler.steps.adapter_turns import (
+    MOST_OVERDUE_MS,
+    MOST_STAY_MS,
+    MOST_WAIT_NS,
+    STAY_SWITCHES,
+)
 from umad.step import SeqCopy, StepPlan
 
 PROMPT = list(range(400))
@@ -126,6 +131,34 @@ def test_background_work_of_another_set_is_not_starved() -> None:
             waited_ns, last_ns = max(waited_ns, bench.now_ns - last_ns), bench.now_ns
     assert bench.tokens[2] >= 3
     assert waited_ns <= MOST_WAIT_NS + 200_000_000
+
+
+def test_a_long_background_prompt_of_another_set_never_stalls_an_interactive_stream() -> None:
+    bench = Bench(switch_ms=15.0)
+    bench.arrive(1, 20, 900, adapters="a")
+    bench.run(20)
+    bench.arrive(2, 3000, 20, adapters="b", lane="background")
+    last_ns, longest_ms = bench.now_ns, 0.0
+    for _ in range(400):
+        if 1 in served(bench.step()):
+            longest_ms = max(longest_ms, (bench.now_ns - last_ns) / 1e6)
+            last_ns = bench.now_ns
+    assert any(2 in served(plan) for plan in bench.plans)
+    assert longest_ms <= MOST_OVERDUE_MS + 2 * 15.0 + 22.0 + 22.0
+
+
+def test_a_long_prompt_of_another_set_takes_no_more_than_its_turn() -> None:
+    bench = Bench(switch_ms=15.0)
+    bench.arrive(1, 20, 900, adapters="a")
+    bench.run(20)
+    bench.arrive(2, 2000, 20, adapters="b")
+    last_ns, longest_ms = bench.now_ns, 0.0
+    while 2 not in bench.tokens:
+        if 1 in served(bench.step()):
+            longest_ms = max(longest_ms, (bench.now_ns - last_ns) / 1e6)
+            last_ns = bench.now_ns
+    # The last step of a turn may begin just before its end.
+    assert longest_ms <= 2 * MOST_STAY_MS + 2 * 15.0 + 22.0
 
 
 def test_a_change_teaches_no_wrong_cost_of_steps() -> None:

@@ -242,9 +242,10 @@ class Scheduler:
             order=self._order,
             embeds=len(self.embeds) > 0,
         )
-        turn = None
+        turn = most_ms = None
         if self._adapter_turns.is_on:
             candidates, turn = self._adapter_turns.choose(candidates, now_ns)
+            most_ms = self._adapter_turns.most_ms
         limits = self._governor.limits(candidates)
         copies, hold = self._freight.load(candidates, limits)
         if copies:
@@ -254,7 +255,9 @@ class Scheduler:
         memory = (*self._residency.take_ops(), *copies, *files)
         if not self._sparing.is_told:
             memory = (*memory, *self._sparing.take_ops())
-        plan = self._governor.step(candidates, limits, memory, now_ns, copies=hold, turn=turn)
+        plan = self._governor.step(
+            candidates, limits, memory, now_ns, copies=hold, turn=turn, most_ms=most_ms
+        )
         if self._adapter_turns.is_of_use:
             adapters, switch_ms = self._adapter_turns.planned(plan)
             plan = replace(plan, adapters=adapters, switch_ms=switch_ms)

@@ -8,7 +8,7 @@ learnt from the steps that make one.
 
 The turns:
 1. Interactive work goes first. While some set has interactive work, sets with background work alone
-   wait, but none longer than `MOST_WAIT_NS`: then it gets one step.
+   wait, but none longer than `MOST_WAIT_NS`: then it gets one short step.
 2. Among those that may go, the set whose last turn is longest ago is next.
 3. A set without work gives its turn away at once, and so does one with background work alone when
    interactive work of another set comes.
@@ -39,6 +39,8 @@ MOST_STAY_MS = 200.0
 # Background work of a set waits at most so long for one step, where interactive work of others
 # never ends.
 MOST_WAIT_NS = 2_000_000_000
+# The length of that step: readers of the other sets' streams wait for it.
+MOST_OVERDUE_MS = 100.0
 
 
 class AdapterTurns:
@@ -54,6 +56,9 @@ class AdapterTurns:
         self.applied = ""
         # When each set with work was last seen to run, or first seen to wait.
         self._ran_ns: dict[str, int] = {}
+        # How long a step of background work, or of prompts alone, may take, because interactive
+        # work of other sets waits for it. None for no such bound.
+        self.most_ms: float | None = None
         self.switch_ms = FIRST_SWITCH_MS
 
     @property
@@ -86,6 +91,7 @@ class AdapterTurns:
         """Return the candidates of the set whose turn it is, and a hold on all others."""
         interactive = _sets((*candidates.decode, *candidates.prefill))
         background = _sets((*candidates.background_decode, *candidates.background_prefill))
+        self.most_ms = None
         present = interactive | background
         if not present:
             return candidates, None
@@ -94,6 +100,8 @@ class AdapterTurns:
         if turn != self._now:
             self._now, self._since_ns = turn, now_ns
         self._ran_ns[turn] = now_ns
+        if interactive - {turn}:
+            self.most_ms = MOST_STAY_MS if turn in interactive else MOST_OVERDUE_MS
         if len(present) == 1:
             return candidates, None
         return _of_set(candidates, turn)

@@ -86,10 +86,14 @@ class StepComposer:
         terms: BackgroundTerms,
         memory: tuple[MemoryOp, ...],
         embed: EmbedSlice | None = None,
+        *,
+        most_ms: float | None = None,
     ) -> StepPlan:
-        """Compose the next step, with `embed` in it. The plan is idle when no request can run."""
+        """Compose the next step, with `embed` in it. The plan is idle when no request can run.
+        most_ms: how long a step of newcomers alone may take, where others wait for it.
+        """
         self.hold = None
-        plan = self._streams(candidates, limits, terms, memory)
+        plan = self._streams(candidates, limits, terms, memory, most_ms)
         if embed is None:
             return plan
         return replace(
@@ -106,6 +110,7 @@ class StepComposer:
         limits: StepLimits,
         terms: BackgroundTerms,
         memory: tuple[MemoryOp, ...],
+        most_ms: float | None,
     ) -> StepPlan:
         if candidates.decode:
             return self._beside_interactive(candidates, limits, memory)
@@ -113,19 +118,19 @@ class StepComposer:
             # No interactive request decodes yet, so only the newcomers' first tokens count.
             if candidates.has_background:
                 self.hold = Hold(reason=Reason.NEWCOMERS, background=True)
-            slices, cuttable = self._newcomers_only(candidates.prefill)
+            slices, cuttable = self._newcomers_only(candidates.prefill, most_ms)
             return self._plan([], slices, memory, cuttable=cuttable)
         if candidates.has_background:
             return self._background_only(candidates, terms, memory)
         return StepPlan(memory=memory)
 
     def _newcomers_only(
-        self, newcomers: Sequence[ScheduledRequest]
+        self, newcomers: Sequence[ScheduledRequest], most_ms: float | None
     ) -> tuple[list[PrefillSlice], bool]:
         """Return the newcomers' slices, and whether another arrival may cut them."""
-        slices = self._line.alone(newcomers)
+        slices = self._line.alone(newcomers, most_ms)
         first = newcomers[0]
-        if len(newcomers) > 1 or not self._slices.can_cut:
+        if len(newcomers) > 1 or most_ms is not None or not self._slices.can_cut:
             return slices, False
         # Larger slices read a lone long prompt sooner. A request that comes meanwhile cuts the
         # slice, and so has the device sooner than at the end of a small slice.

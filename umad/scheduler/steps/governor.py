@@ -94,19 +94,23 @@ class StepGovernor:
         *,
         copies: Hold | None = None,
         turn: Hold | None = None,
+        most_ms: float | None = None,
     ) -> StepPlan:
         """Plan the next step and book its bytes. An idle plan says when background work may run.
 
         copies: the hold on the work that the copies of this step replace. turn: the hold on work
-        under other adapters, which `candidates` does not have any more.
+        under other adapters, which `candidates` does not have any more. most_ms: how long a step
+        of prompts alone, or of background work, may take for their sake; None for no such bound.
         """
         left = candidates.without(copies)
         floor_is_owed = self.guard.background_share < self._floor
         terms = self.throttle.terms(left, limits, now_ns, floor_is_owed=floor_is_owed)
+        if most_ms is not None:
+            terms = replace(terms, most_ms=min(most_ms, terms.most_ms or most_ms))
         left = left.without(terms.hold)
         embed, embedding = self._turns.take(left, limits, terms, now_ns)
         left = left.without(embedding)
-        plan = self._composer.compose(left, limits, terms, memory, embed)
+        plan = self._composer.compose(left, limits, terms, memory, embed, most_ms=most_ms)
         found = (turn, copies, terms.hold, embedding, self._composer.hold)
         self.holds = tuple([hold for hold in found if hold is not None])
         if not plan.is_idle:

@@ -43,11 +43,17 @@ class NewcomerLine:
         self._order = order
         self._turns = 0
 
-    def alone(self, newcomers: Sequence[ScheduledRequest]) -> list[PrefillSlice]:
-        """Cut the slices of newcomers that have the device to themselves."""
+    def alone(
+        self, newcomers: Sequence[ScheduledRequest], most_ms: float | None = None
+    ) -> list[PrefillSlice]:
+        """Cut the slices of newcomers that have the device to themselves. most_ms: how long they
+        may take besides, where others wait."""
         line = self._in_turn(newcomers)
+        within_ms = self._settings.slice_ms
+        if most_ms is not None:
+            within_ms = min(most_ms, within_ms)
         n_tokens = self._cost.prefill_within(
-            self._settings.slice_ms, beside=0, n_max=self._batch_tokens, start=line[0].n_computed
+            within_ms, beside=0, n_max=self._batch_tokens, start=line[0].n_computed
         )
         if self._cost.tiles:
             # A slice of less than a tile takes longer per token and brings the first token no
