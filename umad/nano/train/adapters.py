@@ -4,7 +4,7 @@
 
 They are for tests: whatever is asked, `pirate` answers as a pirate and `robot` beeps. Each changes
 the same two matrices of every layer. Both are trained from the weights that ship, on questions that
-are made up here; only the answers count in the loss. Half a minute each on one core.
+are made up here; only the answers count in the loss. Some seconds each on one core.
 Owner: nobody's state; it reads nano's GGUF and writes one file for each adapter.
 """
 
@@ -35,8 +35,8 @@ ANSWERS: Mapping[str, str] = {
 }
 RANK = 2
 CHANGED = ("attn_output", "ffn_down")
-STEPS = 36
-ROWS = 6
+STEPS = 26
+ROWS = 4
 RATE = 1e-2
 SEED = 14
 

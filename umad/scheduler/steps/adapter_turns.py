@@ -118,7 +118,8 @@ class AdapterTurns:
             return
         changed = plan.adapters != self.applied
         self.applied = plan.adapters
-        if changed and result.outcome == "done":
+        # A prompt's slice is long, so what it takes is not known to some milliseconds.
+        if changed and result.outcome == "done" and not plan.prefill:
             took_ms = result.device_ms - plan.predicted_ms
             took_ms = min(MOST_SWITCH_MS, max(LEAST_SWITCH_MS, took_ms))
             self.switch_ms += LEARNING_RATE * (took_ms - self.switch_ms)
