@@ -54,7 +54,7 @@ def test_a_list_is_checked_like_a_name() -> None:
     with pytest.raises(BadRequest, match="named twice") as caught:
         GenerateRequest(prompt="x", lora=twice).check()
     assert caught.value.field == "lora"
-    with pytest.raises(BadRequest, match="has no name"):
+    with pytest.raises(BadRequest, match="a name or a number"):
         GenerateRequest(prompt="x", lora=(AdapterChoice(name=""),)).check()
 
 

@@ -24,11 +24,18 @@ _QUOTED_CHARS = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterChoice:
-    """One adapter that a request asks for."""
+    """One adapter that a request asks for, by its name or by its number."""
 
-    name: str
+    name: str = ""
+    # As the daemon lists it (`adapters`); None where it is named.
+    number: int | None = None
     # Multiplies what the adapter does; 1 is as it was trained, 0 is without it.
     scale: float = 1.0
+
+    @property
+    def said(self) -> str:
+        """The adapter as a request wrote it, for errors."""
+        return repr(self.name[:_QUOTED_CHARS]) if self.number is None else f"number {self.number}"
 
 
 def split_name(model: str) -> tuple[str, tuple[AdapterChoice, ...]]:
@@ -67,16 +74,15 @@ def check_adapters(adapters: tuple[AdapterChoice, ...], *, field: str) -> None:
         )
     seen: set[str] = set()
     for one in adapters:
-        if not one.name:
-            raise BadRequest(f"{field}: an adapter has no name", field=field)
-        if one.name in seen:
-            raise BadRequest(
-                f"{field}: the adapter {one.name[:_QUOTED_CHARS]!r} is named twice", field=field
-            )
-        seen.add(one.name)
+        if bool(one.name) == (one.number is not None):
+            raise BadRequest(f"{field}: an adapter has a name or a number (id)", field=field)
+        said = one.said
+        if said in seen:
+            raise BadRequest(f"{field}: the adapter {said} is named twice", field=field)
+        seen.add(said)
         if not math.isfinite(one.scale) or abs(one.scale) > MOST_SCALE:
             raise BadRequest(
-                f"{field}: the scale of {one.name[:_QUOTED_CHARS]!r} must be a number from "
+                f"{field}: the scale of {said} must be a number from "
                 f"-{MOST_SCALE:g} to {MOST_SCALE:g}",
                 field=field,
             )

@@ -166,7 +166,8 @@ def test_an_activated_adapter_that_is_not_invoked_is_refused(served: LiveGateway
         ("nano+", {}, "names no model", "model"),
         ("nano+pirate", {"lora": [{"name": "robot"}]}, "in both", "lora"),
         ("nano", {"lora": [{"name": "none"}]}, "no adapter is called 'none'", "lora"),
-        ("nano", {"lora": [{"id": 1}]}, "has no field", "lora[0]"),
+        ("nano", {"lora": [{"id": 99}]}, "no adapter has the number 99", "lora"),
+        ("nano", {"lora": [{"title": "a"}]}, "has no field", "lora[0]"),
         ("nano", {"lora": [{"scale": 1}]}, "needs the name", "lora[0]"),
     ],
 )
@@ -243,11 +244,14 @@ def test_openais_and_ollamas_clients_name_the_adapter_with_the_model(served: Liv
     with served.http() as http:
         chat = {"model": "nano+pirate", "messages": turns, "temperature": 0, "max_tokens": 20}
         openai = http.post("/v1/chat/completions", json=chat).json()
+        listed = {**chat, "model": "nano", "lora": [{"name": "robot"}]}
+        robot = http.post("/v1/chat/completions", json=listed).json()
         options = {"temperature": 0, "num_predict": 20}
         body = {"model": "nano+robot", "messages": turns, "stream": False, "options": options}
         ollama = http.post("/api/chat", json=body).json()
 
     assert openai["choices"][0]["message"]["content"].startswith(PIRATE)
+    assert robot["choices"][0]["message"]["content"].startswith(ROBOT)
     assert ollama["message"]["content"].startswith(ROBOT)
 
 

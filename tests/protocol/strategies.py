@@ -82,10 +82,12 @@ _reranks = st.builds(
     top_n=st.none() | st.integers(1, 100),
     **_work,
 )
+_scales = st.floats(-MOST_SCALE, MOST_SCALE)
 _adapters = st.lists(
-    st.builds(AdapterChoice, name=names, scale=st.floats(-MOST_SCALE, MOST_SCALE)),
+    st.builds(AdapterChoice, name=names, scale=_scales)
+    | st.builds(AdapterChoice, number=st.integers(0, 100), scale=_scales),
     max_size=MOST_ADAPTERS,
-    unique_by=lambda one: one.name,
+    unique_by=lambda one: one.said,
 ).map(tuple)
 _place = {
     "model": st.none() | names,

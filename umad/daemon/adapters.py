@@ -72,11 +72,11 @@ class AdapterNames:
             )
         field = "model" if named else "lora"
         chosen = named or request.lora or ()
-        sent = [
-            (one.name, self._path(one.name, field, asker), one.scale, field)
-            for one in chosen
-            if one.scale
-        ]
+        sent: list[Sent] = []
+        for one in chosen:
+            if one.scale:
+                name = one.name if one.number is None else self._numbered(one.number, asker)
+                sent.append((name, self._path(name, field, asker), one.scale, field))
         if request.lora is None:
             # They are part of the model, as its maker made it.
             sent += [(path.name, str(path), 1.0, "model") for path in engine.own_adapters]
@@ -160,6 +160,15 @@ class AdapterNames:
         except UnknownModel:
             base, adapters = split_name(model)
             return self._supervisor.find(base, asker, keep_alive_s=keep_alive_s), adapters
+
+    def _numbered(self, number: int, asker: Asker) -> str:
+        """The name of the adapter that was listed with a number. Raises `BadRequest`."""
+        name = next((one for at, one in enumerate(self._listed) if at == number), None)
+        if name is None or not (asker.is_admin or name in self._used):
+            raise BadRequest(
+                f"no adapter has the number {number}; list them, and ask again", field="lora"
+            )
+        return name
 
     def _path(self, name: str, field: str, asker: Asker) -> str:
         """The file of an adapter. Raises `BadRequest` for a name that nothing has."""

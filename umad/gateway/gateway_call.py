@@ -140,6 +140,9 @@ class GatewayCall:
         try:
             request = await self._with_text_biases(request)
             request.check()
+            if any(one.number is not None for one in request.lora or ()):
+                # They get their numbers when they are listed.
+                await self.service.adapters(request.model)
             service = self._service(request)
             settle_s = refused_within_s(self.shared.settings.settle_s, prompt_estimate(request))
             generation = await open_generation(service, request, settle_s=settle_s)

@@ -4,6 +4,7 @@
     values       single values in the spellings of other servers
     durations    Ollama's durations
     sampling     how tokens are drawn, in every dialect
+    adapters     LoRA adapters, by name or number
     answer_form  where a schema or grammar of the answer may stand
     embedding_fields  texts that are too long, and what vectors are for
 

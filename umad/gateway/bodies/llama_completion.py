@@ -13,6 +13,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from umad.errors import BadRequest, Unsupported
+from umad.gateway.bodies.adapters import AdapterBody
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.values import Flag, LlamaLimit, Number, Whole
@@ -77,7 +78,7 @@ class LlamaCompletionBody(FormFields, Drawing):
     timings_per_token: Flag | None = None
     return_progress: Flag | None = None
     response_fields: list[str] | None = None
-    lora: list[dict[str, Any]] | None = None
+    lora: list[AdapterBody] | None = None
     # Refused unless they are off.
     dynatemp_range: Number | None = None
     dry_multiplier: Number | None = None

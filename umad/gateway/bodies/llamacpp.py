@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from umad.gateway.bodies.adapters import AdapterBody
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body
 from umad.gateway.bodies.embedding_fields import EmbedFields
@@ -46,6 +47,7 @@ class InfillBody(FormFields, Drawing, _LlamaCppBody):
     stream: Flag = False
     n_predict: LlamaLimit = None
     return_tokens: Flag = False
+    lora: list[AdapterBody] | None = None
 
     def most_tokens(self, default: int) -> int | None:
         """The limit of the answer's tokens; None for no limit, `default` where none is given."""

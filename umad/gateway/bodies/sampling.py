@@ -7,6 +7,7 @@ schema or a grammar for the answer may stand (`answer_form`).
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from umad.gateway.bodies.adapters import AdapterBody, choices
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body
 from umad.gateway.bodies.values import Biases, Flag, NoShift, Number, Stops, TopK, Whole, Window
@@ -80,7 +81,8 @@ class SamplingFields(FormFields, Drawing):
     n: Whole | None = None
     stream: Flag | None = None
     user: str | None = None
-    # umad's own
+    # llama-server's, and umad's own
+    lora: list[AdapterBody] | None = None
     lane: str | None = None
     session: str | None = None
     deadline_ms: Whole | None = None
@@ -96,12 +98,13 @@ class SamplingFields(FormFields, Drawing):
         return SamplingParams(**self.drawing(), max_tokens=max_tokens, fit=fit, logprobs=logprobs)
 
     def place(self) -> dict[str, Any]:
-        """The model, lane, session, deadline and count of the request, and its constraint. Raises
-        `BadRequest` for a form of the answer that cannot be kept.
+        """The model, adapters, lane, session, deadline and count of the request, and its
+        constraint. Raises `BadRequest` for a form of the answer that cannot be kept.
         """
         form = self.form
         return {
             "model": self.model,
+            "lora": choices(self.lora),
             "n": 1 if self.n is None else self.n,
             "lane": self.lane,
             "session": self.session,

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp
 from umad.adapters import AdapterChoice
 from umad.errors import BadRequest
 from umad.gateway import sse
+from umad.gateway.bodies.adapters import choices
 from umad.gateway.bodies.llama_completion import LlamaCompletionBody
-from umad.gateway.dialects.llamacpp import adapters as lora
 from umad.gateway.dialects.llamacpp.answers import (
     chosen,
     piece,
@@ -99,7 +99,7 @@ async def _asked(call: GatewayCall, body: LlamaCompletionBody) -> _Asked:
         is_single=is_single,
         sampling=_sampling(body),
         is_empty=body.n_predict == 0,
-        adapters=await lora.chosen(call, body.lora, model),
+        adapters=choices(body.lora),
     )
 
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from umad.embedding import EmbedRequest
 from umad.gateway import sse
+from umad.gateway.bodies.adapters import choices
 from umad.gateway.bodies.answers import (
     AppliedTemplate,
     Detokenized,
@@ -95,7 +96,13 @@ def _request(
     """Fields that were not given stay umad's defaults."""
     sampling = SamplingParams(max_tokens=most, fit=True, **body.drawing())
     constraint = None if body.form is None else body.form.constraint
-    return GenerateRequest(prompt_ids=ids, model=model, sampling=sampling, constraint=constraint)
+    return GenerateRequest(
+        prompt_ids=ids,
+        model=model,
+        lora=choices(body.lora),
+        sampling=sampling,
+        constraint=constraint,
+    )
 
 
 def _shown(usage: Usage, *, reads_only: bool) -> Usage:
