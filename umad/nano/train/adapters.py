@@ -35,7 +35,7 @@ ANSWERS: Mapping[str, str] = {
 }
 RANK = 2
 CHANGED = ("attn_output", "ffn_down")
-STEPS = 26
+STEPS = 22
 ROWS = 4
 RATE = 1e-2
 SEED = 14
