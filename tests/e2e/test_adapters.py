@@ -31,8 +31,7 @@ LONG = f"{QUESTION} " + " ".join(f"Say what {number} is." for number in range(10
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both, one that acts from `<|im_start|>assistant` on, and one of a wrong
-    width."""
+    """A folder with both, one that acts from `<|im_start|>assistant` on, and one cut short."""
     folder = tmp_path_factory.mktemp("adapters")
     for path in TRAINED.glob("*.gguf"):
         shutil.copy(path, folder)
@@ -48,7 +47,8 @@ def activated(source: Path, target: Path) -> None:
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", 2.0)
-    writer.add_array("adapter.alora.invocation_tokens", [IM_START])
+    array, number = gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT32
+    writer.add_key_value("adapter.alora.invocation_tokens", [IM_START], array, number)
     for one in reader.tensors:
         writer.add_tensor(one.name, one.data)
     writer.write_header_to_file()
