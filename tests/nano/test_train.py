@@ -11,7 +11,15 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("tokenizers", reason="needs the train extra")
 
 # After the skips: without torch these modules cannot be imported.
-from umad.nano.train import corpus, evaluate, export, loop, optim, tokenizer  # noqa: E402
+from umad.nano.train import (  # noqa: E402
+    adapters,
+    corpus,
+    evaluate,
+    export,
+    loop,
+    optim,
+    tokenizer,
+)
 from umad.nano.train.model import Nano, Shape, attention, rotate  # noqa: E402
 
 TINY = Shape(
@@ -116,3 +124,10 @@ def test_the_rate_warms_up_stays_and_ends_at_zero_by_the_clock() -> None:
     assert loop.rate(1000, loop.DECAY_FROM) == 1.0
     assert loop.rate(1000, 1.0) == 0.0
     assert loop.rate(1000, 1.5) == 0.0  # a process that was paused past its deadline
+
+
+def test_the_trainer_of_adapters_reads_back_what_the_export_has_written() -> None:
+    weight = np.arange(16 * 3, dtype=np.float32).reshape(16, 3)
+    written = export.interleaved(weight, 2)
+    assert not np.array_equal(written, weight)
+    assert np.array_equal(adapters.halves(written, 2), weight)

@@ -3,7 +3,8 @@
 It is the last occurrence of the adapter's invocation tokens, as in llama-server. What stands before
 it is computed by the model alone, so it is shared with requests that have no adapter. llama-server
 goes one token back from there; here the adapter acts on the invocation itself and what follows, as
-it was trained (arXiv 2504.12397).
+it was trained (arXiv 2504.12397). Its converter has left out the first token of what users write,
+because adapters act behind it.
 Pure.
 """
 
