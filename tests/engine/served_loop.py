@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.config import SchedulerSettings, Settings
+from umad.engine.adapters.adapter_set import AdapterShelf
 from umad.engine.execution import Decoded
 from umad.engine.facts import StepTraffic
 from umad.engine.mail.step_mail import Arrival, StepMail
@@ -83,6 +84,7 @@ def on_small_pool(
     now_ns: Callable[[], int],
     n_cells: int = 512,
     choice_s: float = CHOICE_S,
+    adapters: AdapterShelf | None = None,
 ) -> StepLoop:
     """A loop on `n_cells` cells for four sequences, weights of no size; its time is `now_ns`."""
     return StepLoop(
@@ -105,19 +107,22 @@ def on_small_pool(
         guarded=frozenset({INTERACTIVE}),
         now_ns=now_ns,
         choice_s=choice_s,
+        adapters=adapters,
     )
 
 
 class Served:
     """A loop that has run to its end on some mail, and what it said."""
 
-    def __init__(self, runner: FakeRunner, *mail: object) -> None:
+    def __init__(
+        self, runner: FakeRunner, *mail: object, adapters: AdapterShelf | None = None
+    ) -> None:
         self.reports: list[StepReport] = []
         inbox = StepMail()
         for one in (*mail, Stop()):
             inbox.put(one)  # type: ignore[arg-type]
         now_ns = iter(range(0, 10**12, 1000)).__next__
-        on_small_pool(runner, inbox=inbox, hear=self._hear, now_ns=now_ns).run()
+        on_small_pool(runner, inbox=inbox, hear=self._hear, now_ns=now_ns, adapters=adapters).run()
 
     def _hear(self, message: News | FromEngine) -> None:
         assert isinstance(message, News)

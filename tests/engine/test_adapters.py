@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from tests.engine.served_loop import FakeRunner, Served, arrival
 from tests.models.gguf_bytes import gguf
 from umad.engine.adapters.adapter_set import AdapterSet
 from umad.engine.adapters.invocation import invoked_at
 from umad.engine.adapters.reading import AdapterReader
 from umad.engine.llamacpp.adapter_calls import AdapterCalls
 from umad.engine.llamacpp.adapters import LlamaAdapters
+from umad.engine.mail.step_mail import Arrival
 from umad.errors import BadRequest, QueueFull, Unsupported
 from umad.models.gguf import read_header
 
@@ -290,3 +292,38 @@ def test_a_file_that_is_replaced_between_the_look_and_the_load_is_not_used(house
     with pytest.raises(BadRequest, match="ask again"):
         house.shelf.take(1, adapters)
     assert house.calls.loaded == []
+
+
+# -- the loop --------------------------------------------------------------------------------------
+
+
+def under(house: House, rid: int, name: str, **more: Any) -> Arrival:
+    """A request that asks for an adapter."""
+    adapters = house.set_of((name, 1.0))
+    plain = arrival(rid, **more)
+    admission = replace(plain.admission, adapters=adapters.key)
+    return replace(plain, admission=admission, adapters=adapters)
+
+
+def test_a_request_holds_its_adapters_from_its_arrival_to_its_end(house: House) -> None:
+    runner = FakeRunner()
+    served = Served(
+        runner, under(house, 1, "one"), arrival(2), under(house, 3, "two"), adapters=house.shelf
+    )
+    keys = {house.set_of((name, 1.0)).key for name in ("one", "two")}
+
+    assert {plan.adapters for plan in runner.plans} == {"", *keys}
+    assert [len(served.ids(rid)) for rid in (1, 2, 3)] == [6, 6, 6]
+    house.shelf.spare()
+    assert house.shelf.used_bytes == 0, "somebody holds adapters though nobody is left"
+
+
+def test_an_adapter_that_cannot_be_had_refuses_its_request_and_no_other(house: House) -> None:
+    waiting = [under(house, rid, name) for rid, name in ((1, "one"), (2, "two"), (3, "three"))]
+
+    served = Served(FakeRunner(), *waiting, adapters=house.shelf)
+
+    (rejected,) = served.rejected(3)
+    assert rejected.code == "queue_full"
+    assert "adapter_bytes" in rejected.message
+    assert [len(served.ids(rid)) for rid in (1, 2)] == [6, 6]
