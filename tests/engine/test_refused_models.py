@@ -8,7 +8,7 @@ import pytest
 from tests.engine.harness import (
     engine,
 )
-from tests.models.gguf_bytes import gguf
+from tests.models.gguf_bytes import adapter, gguf
 from umad import nano
 
 
@@ -31,12 +31,19 @@ def of_unknown_kind(tmp_path: Path) -> Path:
     return path
 
 
+def an_adapter(tmp_path: Path) -> Path:
+    path = tmp_path / "pirate.gguf"
+    path.write_bytes(adapter())
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda tmp_path: tmp_path / "gone.gguf", "does not exist"),
         (not_a_model, "not a GGUF file"),
         (truncated, "cut short"),
+        (an_adapter, "is an adapter (LoRA) and no model; name it behind the model"),
         (of_unknown_kind, "unknown model architecture: 'zebra'"),
     ],
 )

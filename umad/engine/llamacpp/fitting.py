@@ -73,6 +73,11 @@ def prepared(
     """
     settings = options.engine
     headers = whole_headers(Path(options.path))
+    if headers[0].metadata.get("general.type") == "adapter":
+        raise ModelLoadFailed(
+            f"{options.path} is an adapter (LoRA) and no model; name it behind the model that it "
+            f"was made for: MODEL+{options.name}"
+        )
     machine_bytes = memory_bytes()
     return Settling(
         settings=settings,
