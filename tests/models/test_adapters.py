@@ -1,5 +1,6 @@
 """What a LoRA adapter's header says, and which adapters are kept away from llama.cpp."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from umad.models.adapters import looks_like_adapter, memory_bytes, misfit, read_
 from umad.models.gguf import GgufHeader, read_header
 
 F16, F32, I32, NVFP4 = 1, 0, 26, 40
+# (name, shape, type, bytes) of each.
+Tensors = Sequence[tuple[object, ...]]
 SAYS = {
     "general.architecture": "llama",
     "general.type": "adapter",
@@ -21,7 +24,7 @@ WEIGHT = "blk.0.attn_q.weight"
 PAIR = [(f"{WEIGHT}.lora_a", (64, 4), F16, 512), (f"{WEIGHT}.lora_b", (4, 32), F16, 256)]
 
 
-def written(path: Path, metadata: dict[str, object], tensors: list[tuple[object, ...]]) -> Path:
+def written(path: Path, metadata: Mapping[str, object], tensors: Tensors) -> Path:
     path.write_bytes(gguf(metadata, tensors))  # type: ignore[arg-type]
     return path
 
@@ -42,7 +45,7 @@ def model(tmp_path: Path) -> GgufHeader:
     )
 
 
-def adapter(folder: Path, tensors: list[tuple[object, ...]], **says: object) -> GgufHeader:
+def adapter(folder: Path, tensors: Tensors, **says: object) -> GgufHeader:
     return read_header(written(folder / "a.gguf", {**SAYS, **says}, tensors))
 
 
@@ -96,7 +99,7 @@ def test_an_invocation_that_is_no_list_of_some_tokens_is_refused(tmp_path: Path)
             read_adapter(written(tmp_path / f"{at}.gguf", says, PAIR))
 
 
-FITS: dict[str, list[tuple[object, ...]]] = {
+FITS: dict[str, Tensors] = {
     "a weight": PAIR,
     "a norm, which llama.cpp leaves out": [*PAIR, ("blk.0.attn_norm.weight", (64,), F32, 256)],
     "the embedding": [
@@ -108,7 +111,7 @@ FITS: dict[str, list[tuple[object, ...]]] = {
         ("blk.0.ffn_up_exps.weight.lora_b", (4, 32, 4), F16, 1024),
     ],
 }
-MISFITS: dict[str, tuple[list[tuple[object, ...]], str]] = {
+MISFITS: dict[str, tuple[Tensors, str]] = {
     "a weight that the model does not have": (
         [
             ("blk.9.attn_q.weight.lora_a", (64, 4), F16, 512),
