@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from umad.adapters import MOST_ADAPTERS, AdapterChoice, parted, split_name
+from umad.adapters import MOST_ADAPTERS, AdapterChoice, parted, split_name, written
 from umad.errors import BadRequest
 from umad.forgetting import ForgetScope
 from umad.request import GenerateRequest
@@ -28,6 +28,12 @@ def test_a_name_is_taken_apart(name: str, base: str, adapters: list[tuple[str, f
     wanted = tuple(AdapterChoice(name=one, scale=scale) for one, scale in adapters)
     assert split_name(name) == (base, wanted)
     assert parted(name)[0] == base
+
+
+def test_a_name_is_written_as_it_is_read() -> None:
+    for name, scale in (("pirate", 1.0), ("pirate", 0.5), ("pirate", -2.0), ("a@b", 1.0)):
+        (one,) = split_name(f"nano+{written(name, scale)}")[1]
+        assert (one.name, one.scale) == (name, scale)
 
 
 @pytest.mark.parametrize(

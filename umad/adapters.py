@@ -57,6 +57,11 @@ def split_name(model: str) -> tuple[str, tuple[AdapterChoice, ...]]:
     return base, chosen
 
 
+def written(name: str, scale: float) -> str:
+    """An adapter as it stands behind the `+` of a model's name."""
+    return name if scale == 1 else f"{name}{_SCALE}{scale:g}"
+
+
 def parted(model: str) -> tuple[str, str]:
     """The name of the model in `base+adapter`, and the rest of the text with its `+`, as it is
     written. Nothing is checked.

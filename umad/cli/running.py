@@ -56,7 +56,7 @@ def ps(socket: str | None, *, as_json: bool) -> None:
     console = open_console()
     console.print(_table(_MODEL_COLUMNS, models))
     if sessions:
-        console.print(_table(_REQUEST_COLUMNS, sessions))
+        console.print(_table(_REQUEST_COLUMNS, [_with_adapters(row) for row in sessions]))
     else:
         console.print("nothing runs")
     for model in models:
@@ -96,6 +96,11 @@ def _residency(model: Mapping[str, Any]) -> Mapping[str, int]:
     except ModelLoadFailed:  # its file was removed or replaced meanwhile
         return {}
     return {} if found is None else {"resident_bytes": found[0], "weights_bytes": found[1]}
+
+
+def _with_adapters(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A request's row, with its model as a program would name it."""
+    return {**row, "model": "+".join([str(row["model"]), *(row.get("adapters") or ())])}
 
 
 async def _look(client: Service) -> tuple[ListedRows, ListedRows]:

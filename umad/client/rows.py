@@ -129,6 +129,8 @@ class RequestRow(Row):
     lane: str = ""
     session: str | None = None
     model: str = ""
+    # LoRA adapters, as they stand behind the model's name: `pirate@0.5`.
+    adapters: tuple[str, ...] = ()
     # queued, prefill, generating, paused or cancelling; or embed or rerank.
     state: str = ""
     # Why it waits, in words; None where it does not wait, or the reason is not known.

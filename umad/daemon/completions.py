@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+from umad.adapters import written
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.daemon.admission import Admission, nth_order
@@ -116,6 +117,7 @@ class Completions:
             session=request.session,
             asker=asker,
             accepted_ns=self._clock.now_ns(),
+            adapters=tuple(written(name, scale) for name, _, scale, _ in adapters),
             n_left=request.n,
         )
         accepted = Accepted(

@@ -120,6 +120,8 @@ class LiveGeneration:
     # The asker for whom it is done.
     asker: Asker
     accepted_ns: int
+    # The adapters that it asked for, as they are written behind a model's name.
+    adapters: tuple[str, ...] = ()
     entries: "list[JournalEntry[LiveGeneration]]" = field(default_factory=list)
     # Completions that still run.
     n_left: int = 0

@@ -150,6 +150,7 @@ def describe_generation(
         "lane": generation.lane,
         "session": generation.session,
         "model": generation.engine.name,
+        "adapters": list(generation.adapters),
         "state": next(state.value for state in _FURTHEST if state in states),
         "waits_for": waits_for(generation),
         "n": len(entries),
