@@ -1,5 +1,6 @@
 """What a LoRA adapter's header says, and which adapters are kept away from llama.cpp."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def test_an_adapter_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(ModelLoadFailed, match="cut short"):
         read_adapter(path)
+
+
+def test_an_adapter_with_holes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    # The first tensor's weights take 16 bytes of its megabyte.
+    path = written(tmp_path / "a.gguf", SAYS, [("x_norm.weight", (4,), F32, 2**20), *PAIR])
+    with pytest.raises(ModelLoadFailed, match="holes"):
+        read_adapter(path)
+
+
+def test_a_pipe_among_the_files_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert not looks_like_adapter(tmp_path / "pipe.gguf")
 
 
 def test_an_invocation_that_is_no_list_of_some_tokens_is_refused(tmp_path: Path) -> None:

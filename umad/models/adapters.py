@@ -19,9 +19,12 @@ from pathlib import Path
 
 from umad.errors import ModelLoadFailed
 from umad.models.gguf import GgufHeader, read_header
+from umad.models.places.listing import read_small
 
 # The keys before a vocabulary, which an adapter does not have.
 _LOOK_BYTES = 65_536
+# Matrices lie one behind the other, at the next multiple of 32 bytes.
+_MOST_GAP_BYTES = 4096
 # The key `general.type`, the number of the type string, and the string "adapter", as GGUF has them.
 _SAYS_ADAPTER = b"general.type" + (8).to_bytes(4, "little") + (7).to_bytes(8, "little") + b"adapter"
 _A, _B = ".lora_a", ".lora_b"
@@ -58,9 +61,8 @@ class AdapterFacts:
 def looks_like_adapter(path: Path) -> bool:
     """Whether a file says at its beginning that it is an adapter. Blocks for the disk, briefly."""
     try:
-        with path.open("rb") as file:
-            return _SAYS_ADAPTER in file.read(_LOOK_BYTES)
-    except OSError:
+        return _SAYS_ADAPTER in read_small(path, _LOOK_BYTES)
+    except OSError:  # also for a pipe, which would keep us waiting
         return False
 
 
@@ -80,7 +82,13 @@ def read_adapter(path: Path) -> tuple[AdapterFacts, GgufHeader]:
             f"{path} is cut short: {header.file_bytes} of at least {header.needed_bytes} bytes; "
             "fetch it again"
         )
-    return adapter_facts(header, path), header
+    facts = adapter_facts(header, path)
+    # A file with holes may be of any size, and all of it would be read.
+    if header.needed_bytes - header.data_at > facts.size_bytes + _MOST_GAP_BYTES * (
+        len(header.tensors) + 1
+    ):
+        raise ModelLoadFailed(f"{path} is damaged: there are holes between its matrices")
+    return facts, header
 
 
 def adapter_facts(header: GgufHeader, path: Path | None = None) -> AdapterFacts:

@@ -73,11 +73,8 @@ class AdapterReader:
             )
         chosen = AdapterSet.of(parts)
         if chosen.size_bytes > self._shelf.capacity_bytes:
-            raise BadRequest(
-                f"the adapters take {chosen.size_bytes / _BYTES_PER_MB:.0f} MB, and there are "
-                f"{self._shelf.capacity_bytes / _BYTES_PER_MB:.0f} MB for them (adapter_bytes)",
-                field=first,
-            )
+            why = _too_large(chosen.size_bytes, self._shelf.capacity_bytes)
+            raise BadRequest(f"the adapters cannot be used together: {why}", field=first)
         return chosen
 
     def _file(self, name: str, path: Path, shelf: AdapterShelf) -> AdapterFile:
@@ -105,6 +102,8 @@ def _read_file(name: str, path: Path, shelf: AdapterShelf, identity: Identity) -
     why = shelf.misfit(header)
     if why:
         raise _unusable(name, why)
+    if facts.size_bytes > shelf.capacity_bytes:
+        raise _unusable(name, _too_large(facts.size_bytes, shelf.capacity_bytes))
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     left = header.needed_bytes
     with path.open("rb") as file:
@@ -120,6 +119,11 @@ def _read_file(name: str, path: Path, shelf: AdapterShelf, identity: Identity) -
         size_bytes=facts.size_bytes,
         invocation=facts.invocation,
     )
+
+
+def _too_large(size_bytes: int, capacity_bytes: int) -> str:
+    size, room = size_bytes / _BYTES_PER_MB, capacity_bytes / _BYTES_PER_MB
+    return f"{size:.0f} MB are needed, and there are {room:.0f} MB for adapters (adapter_bytes)"
 
 
 def _unusable(name: str, why: str) -> BadRequest:
