@@ -181,7 +181,7 @@ class FakeStates(FakeCells):
         return failing.pop() if failing else False
 
     @override
-    def cut(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+    def cut(self, plan: StepPlan, under: int = 0) -> tuple[tuple[int, int], ...]:
         if self.kind == "window":
             return super().cut(plan)
         self.n_cut += 1

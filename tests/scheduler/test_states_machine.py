@@ -94,6 +94,12 @@ class StatesMachine(SchedulerMachine):
             )
         )
 
+    @property
+    @override
+    def park_bytes(self) -> int:
+        """Windows are copied with their states."""
+        return self.cells.shape.capacity_bytes
+
     @override
     def marks(self, prompt: list[int]) -> tuple[int, ...]:
         """Its turns are all equally long; some prompts have none."""
