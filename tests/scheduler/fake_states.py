@@ -183,13 +183,14 @@ class FakeStates(FakeCells):
     @override
     def cut(self, plan: StepPlan, under: int = 0) -> tuple[tuple[int, int], ...]:
         if self.kind == "window":
-            return super().cut(plan)
+            return super().cut(plan, under)
         self.n_cut += 1
         before = {piece.seq: list(self.states.get(piece.seq, [])) for piece in plan.prefill}
         for row in plan.decode:
             self.states[row.seq] = [SPOILT]
         for piece in plan.prefill:
-            self.compute(piece.seq, piece.start, piece.tokens.tolist()[: piece.n_tokens // 2])
+            half = piece.tokens.tolist()[: piece.n_tokens // 2]
+            self.compute(piece.seq, piece.start, [token + under for token in half])
             self.states[piece.seq] = [SPOILT]
         if plan.saves_state:
             assert plan.cuttable

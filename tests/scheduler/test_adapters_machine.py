@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from tests.scheduler.fake_cells import ADAPTED
 from tests.scheduler.test_scheduler_machine import Client, SchedulerMachine, next_token
+from tests.scheduler.test_states_machine import StatesMachine
 from umad.scheduler import Submission
 from umad.session_names import kept_name
 from umad.step import StepPlan
@@ -85,5 +86,11 @@ class AdapterMachine(SchedulerMachine):
         return out
 
 
+class AdapterStatesMachine(AdapterMachine, StatesMachine):
+    """The same on a model whose sequences have states: a state is that of adapters, too."""
+
+
 TestAdapters = AdapterMachine.TestCase
-TestAdapters.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAdapters.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestAdaptersAndStates = AdapterStatesMachine.TestCase
+TestAdaptersAndStates.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from typing_extensions import override
 
-from tests.scheduler.fake_cells import N_CELLS, FakeDisk
+from tests.scheduler.fake_cells import N_CELLS, FakeDisk, plain
 from tests.scheduler.fake_states import STATE_SHAPES, FakeStates, Kind
 from tests.scheduler.test_scheduler_machine import BATCH, LANES, SchedulerMachine
 from umad.config import SchedulerSettings
@@ -87,7 +87,7 @@ class StatesMachine(SchedulerMachine):
                 cut_save_ms=self.cut_save_ms,
                 skip_ms=self.skip_ms,
                 saved={
-                    session: np.array([token for slab in slabs for token in slab], dtype=np.int32)
+                    session: np.array(plain(slabs), dtype=np.int32)
                     for session, slabs in files.items()
                 },
                 saved_states={session: tuple(sorted(of)) for session, of in states.items()},
@@ -175,6 +175,8 @@ class StatesMachine(SchedulerMachine):
                     lane=client.lane,
                     app=client.app,
                     marks=self.marks(client.prompt),
+                    adapters=str(client.under or ""),
+                    invoked_at=client.invoked_at,
                 ),
                 self.now_ns,
             )
