@@ -7,6 +7,7 @@ import pytest
 
 from tests.scheduler.fake_device import Bench
 from umad.scheduler.memory.cell_salt import Invoked, salt_of
+from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.memory.prefix_index import PrefixIndex
 from umad.scheduler.steps.adapter_turns import (
     MOST_OVERDUE_MS,
@@ -14,7 +15,7 @@ from umad.scheduler.steps.adapter_turns import (
     MOST_WAIT_NS,
     STAY_SWITCHES,
 )
-from umad.step import SeqCopy, StepPlan
+from umad.step import SeqCopy, SeqPark, SessionSave, StepPlan
 
 PROMPT = list(range(400))
 
@@ -225,6 +226,44 @@ def test_the_model_begins_with_what_was_read_before_an_invocation_and_with_no_mo
     bench.arrive(3, 0, 3, prompt=[*prompt, 9], adapters="a", invoked_at=400)
     bench.arrive(4, 0, 3, prompt=[*prompt, 9], adapters="a", invoked_at=420)
     assert [cached(bench, rid) for rid in (2, 3, 4)] == [400, 452, 420 - 20]
+
+
+def test_what_an_invocation_adds_to_a_parked_conversation_is_not_the_models_own() -> None:
+    """The model's answer went to host memory, and then an activated adapter looks at it."""
+    shape = ParkShape(capacity_bytes=64 << 20, slice_cells=64, slab_bytes=1 << 16)
+    bench = Bench(n_cells=1024, max_seqs=4, parking=shape, slab_ms=0.01)
+    bench.arrive(1, 0, 3, prompt=PROMPT)
+    cached(bench, 1)
+    bench.arrive(2, 900, 3, owner="somebody")
+    cached(bench, 2)
+    looked_at = [*PROMPT, 1, 1, 1, 901, *[902] * 200]
+    bench.arrive(3, 0, 3, prompt=looked_at, adapters="a", invoked_at=403)
+    assert cached(bench, 3) == 402
+    bench.arrive(4, 900, 3, owner="somebody else")
+    cached(bench, 4)
+
+    bench.arrive(5, 0, 3, prompt=[*looked_at, 7])
+    bench.arrive(6, 0, 3, prompt=[*looked_at, 8], adapters="a", invoked_at=403)
+
+    assert cached(bench, 5) <= 403
+    assert cached(bench, 6) > 600
+
+
+def test_a_session_is_saved_though_an_activated_adapter_has_a_copy_of_its_beginning() -> None:
+    shape = ParkShape(capacity_bytes=64 << 20, slice_cells=64, slab_bytes=1 << 16)
+    bench = Bench(n_cells=1024, max_seqs=4, parking=shape, slab_ms=0.01, saved={})
+    bench.arrive(1, 0, 3, prompt=PROMPT, session="talk")
+    cached(bench, 1)
+    looked_at = [*PROMPT, 1, 1, 1, 901, *[902] * 100]
+    bench.arrive(2, 0, 3, prompt=looked_at, adapters="a", invoked_at=403)
+    cached(bench, 2)
+    bench.arrive(3, 560, 40, owner="somebody")
+    cached(bench, 3)
+
+    ops = [op for plan in bench.plans for op in plan.memory]
+    assert any(isinstance(op, SeqPark) for op in ops), "the adapter's cells were not copied"
+    saves = [op for op in ops if isinstance(op, SessionSave)]
+    assert [(op.session, op.tokens.size) for op in saves] == [("talk", 402)]
 
 
 def test_no_slice_reaches_over_the_place_where_an_adapter_begins_to_act() -> None:

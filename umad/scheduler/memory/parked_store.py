@@ -128,6 +128,14 @@ class ParkedStore:
         """(key, tokens) of the longest prefix of `tokens` in host memory; (-1, 0) for none."""
         return self._index.longest(tokens, salt)
 
+    def whole(self, tokens: NDArray[np.int32], salt: Salt) -> int | None:
+        """The key that has all of `tokens` in host memory under that very salt; None where none
+        has. Slabs of another salt may go on with cells that other adapters have computed."""
+        key, n_parked = self.longest(tokens, salt)
+        if n_parked < tokens.size or self._parked[key].salt != salt:
+            return None
+        return key
+
     def slab_cells(self, key: int, slab: int) -> int:
         """How many cells slab number `slab` of `key` takes while it is put back."""
         n_before = slab * self.shape.slice_cells

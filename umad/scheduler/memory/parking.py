@@ -268,7 +268,8 @@ class Parker:
         protected = {copy.key for copy in self._copies.values()} | {self._kept}
         rebuild_ms = self._copying.rebuild_ms(n_tokens)
         key, matched = store.longest(tokens, salt)
-        if matched == n_tokens:
+        # A session is written from slabs of its own: those of another salt go on otherwise.
+        if matched == n_tokens and (session is None or store.salt_of(key) == salt):
             return key
         if (
             key >= 0

@@ -113,17 +113,21 @@ class PrefixIndex:
         best: tuple[int, int],
         can_share: Callable[[int, int], bool] | None,
     ) -> tuple[int, int]:
-        """The best match of one bucket, where it is better than `best`."""
+        """The best match of one bucket, where it is better than `best`. Of two that are as long, a
+        sequence of the bucket's own salt is the better one.
+        """
         best_seq, best_matched = best
+        best_rank = (best_matched, True, -best_seq)
         for seq in self._buckets.get(key, ()):
             known = self._known[seq]
             n_shared = known.n_computed
+            is_own = True
             if len(known.keys) > 1 and key == known.keys[1]:
-                n_shared = min(n_shared, known.n_base)
+                n_shared, is_own = min(n_shared, known.n_base), False
             matched = common_prefix(known.tokens[:n_shared], tokens)
-            is_better = matched > best_matched or (matched == best_matched and seq < best_seq)
-            if is_better and (can_share is None or can_share(seq, matched)):
-                best_seq, best_matched = seq, matched
+            rank = (matched, is_own, -seq)
+            if rank > best_rank and (can_share is None or can_share(seq, matched)):
+                best_seq, best_matched, best_rank = seq, matched, rank
         return best_seq, best_matched
 
 

@@ -207,21 +207,21 @@ class SessionSaver:
     def _is_in_host_memory(self, pending: _Pending) -> bool:
         """Whether all of a session's cells, and the state at its end if that is worth it, are in
         host memory."""
-        tokens, salt = pending.tokens, pending.salt
-        if self._store.shape.has_cells and self._store.longest(tokens, salt)[1] < tokens.size:
+        if self._store.shape.has_cells and self._whole(pending) is None:
             return False
-        return not self._residency.needs_states or not self._states.wants_end(tokens, salt)
+        return not self._residency.needs_states or not self._states.wants_end(
+            pending.tokens, pending.salt
+        )
 
     def _save_of(self, session: str, pending: _Pending) -> SessionSave | None:
         """Return the operation that writes what host memory holds of a session; None where that is
         not enough to go on from."""
         key, tokens = NO_CELLS, pending.tokens
         if self._store.shape.has_cells:
-            key, n_parked = self._store.longest(tokens, pending.salt)
-            if n_parked < tokens.size or self._store.salt_of(key) != pending.salt:
-                # The slabs may go on with cells that another set of adapters has computed.
+            found = self._whole(pending)
+            if found is None:
                 return None
-            tokens = self._store.tokens(key)
+            key, tokens = found, self._store.tokens(found)
         if not self._residency.needs_states:
             return SessionSave(session=session, key=key, tokens=tokens)
         chain = self._chain(pending)[-LATEST_MARKS:]
@@ -229,6 +229,9 @@ class SessionSaver:
             return None
         states = tuple((one.key, one.n_tokens) for one in chain)
         return SessionSave(session=session, key=key, tokens=tokens, states=states)
+
+    def _whole(self, pending: _Pending) -> int | None:
+        return self._store.whole(pending.tokens, pending.salt)
 
     def _chain(self, pending: _Pending) -> tuple[Checkpoint, ...]:
         return self._checkpoints.of(pending.tokens, pending.salt)
