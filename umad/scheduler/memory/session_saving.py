@@ -207,18 +207,17 @@ class SessionSaver:
     def _is_in_host_memory(self, pending: _Pending) -> bool:
         """Whether all of a session's cells, and the state at its end if that is worth it, are in
         host memory."""
-        if self._store.shape.has_cells and self._whole(pending) is None:
+        tokens, salt = pending.tokens, pending.salt
+        if self._store.shape.has_cells and self._store.whole(tokens, salt) is None:
             return False
-        return not self._residency.needs_states or not self._states.wants_end(
-            pending.tokens, pending.salt
-        )
+        return not self._residency.needs_states or not self._states.wants_end(tokens, salt)
 
     def _save_of(self, session: str, pending: _Pending) -> SessionSave | None:
         """Return the operation that writes what host memory holds of a session; None where that is
         not enough to go on from."""
         key, tokens = NO_CELLS, pending.tokens
         if self._store.shape.has_cells:
-            found = self._whole(pending)
+            found = self._store.whole(tokens, pending.salt)
             if found is None:
                 return None
             key, tokens = found, self._store.tokens(found)
@@ -229,9 +228,6 @@ class SessionSaver:
             return None
         states = tuple((one.key, one.n_tokens) for one in chain)
         return SessionSave(session=session, key=key, tokens=tokens, states=states)
-
-    def _whole(self, pending: _Pending) -> int | None:
-        return self._store.whole(pending.tokens, pending.salt)
 
     def _chain(self, pending: _Pending) -> tuple[Checkpoint, ...]:
         return self._checkpoints.of(pending.tokens, pending.salt)
