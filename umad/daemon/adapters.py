@@ -66,7 +66,7 @@ class AdapterNames:
         the error that made the model fail.
         """
         engine, named = self._engine(request.model, asker, keep_alive_s=request.keep_alive_s)
-        if named and request.lora is not None:
+        if named and request.lora:
             raise BadRequest(
                 "adapters are named in model or in lora, and here in both", field="lora"
             )

@@ -16,7 +16,9 @@ class AdapterBody(Body):
 
 
 def choices(given: Sequence[AdapterBody] | None) -> tuple[AdapterChoice, ...] | None:
-    """The adapters of a body; None where it says nothing of any. One with a scale of 0 is none."""
+    """The adapters of a body; None where it says nothing of any. One with a scale of 0 is none:
+    llama-server's clients send every adapter there is.
+    """
     if given is None:
         return None
     chosen = [
@@ -28,5 +30,4 @@ def choices(given: Sequence[AdapterBody] | None) -> tuple[AdapterChoice, ...] | 
         for one in given
         if one.scale != 0
     ]
-    # llama-server's clients send every adapter there is with a scale of 0.
-    return tuple(chosen) or None
+    return tuple(chosen)
