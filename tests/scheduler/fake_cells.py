@@ -167,9 +167,10 @@ class FakeCells:
         return [cell.token for cell in cells]
 
 
-# A cell that was computed under adapters holds its token and so many times their number. It is no
-# multiple of 50: the model of the tests counts in those, and would not see the difference.
-ADAPTED = 1009
+# A cell that was computed under adapters holds its token and so many times their number. No test
+# has so many tokens. It is no multiple of 50: the model of the tests counts in those, and would not
+# see the difference.
+ADAPTED = 1_000_003
 
 
 def plain(slabs: list[list[int]]) -> list[int]:
