@@ -1,5 +1,4 @@
-"""Encodes messages between the daemon and one engine: msgpack arrays, kind first, in the same
-frames.
+"""Encodes messages between the daemon and one engine: framed msgpack arrays, kind first.
 
 Not for clients, which use `umad.protocol.messages`. Both ends are this version of umad, because the
 daemon starts the engine. An engine trusts the daemon; the daemon checks an engine's messages
@@ -77,10 +76,7 @@ class SetLane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """The client reads too slowly: compute nothing.
-
-    The completion keeps its cells only while no other completion waits for them.
-    """
+    """The client reads too slowly: compute nothing; keep its cells until somebody needs them."""
 
     rid: int
 
