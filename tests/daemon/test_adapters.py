@@ -1,6 +1,7 @@
 """Which engine and which adapters a request means, and who is told what there is."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ class FakeSupervisor:
 
     engines: dict[str, Any] = field(default_factory=dict)
 
-    def find(self, model: str | None, asker: Asker) -> Any:
+    def find(self, model: str | None, asker: Asker, *, keep_alive_s: float | None = None) -> Any:
         name = model or "nano"
         if name not in self.engines:
             raise UnknownModel(f"{name} is not loaded", field="model")
@@ -50,9 +51,10 @@ class House:
         self.names = AdapterNames(supervisor, ModelNames(folders=[str(folder)]))
 
     def runs(self, name: str, *own: Path) -> None:
-        self.supervisor.engines[name] = SimpleNamespace(
-            name=name, own_adapters=own, facts={"architecture": "llama"}, loaded=None
-        )
+        async def told() -> Mapping[str, Any]:
+            return {"architecture": "llama"}
+
+        self.supervisor.engines[name] = SimpleNamespace(name=name, own_adapters=own, told=told)
 
     def meant(self, model: str | None, asker: Asker = MACHINE_USER, **more: Any) -> Any:
         return self.names.meant(GenerateRequest(prompt="x", model=model, **more), asker)
@@ -61,13 +63,7 @@ class House:
         return [(name, scale) for name, _, scale, _ in self.meant(model, **more).adapters]
 
     def listed(self, asker: Asker = MACHINE_USER) -> list[str]:
-        async def rows() -> Any:
-            engine = self.supervisor.engines["nano"]
-            engine.loaded = asyncio.get_running_loop().create_future()
-            engine.loaded.set_result(None)
-            return await self.names.rows("nano", asker)
-
-        return [row["name"] for row in asyncio.run(rows())]
+        return [row["name"] for row in asyncio.run(self.names.rows("nano", asker))]
 
 
 @pytest.fixture

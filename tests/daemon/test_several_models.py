@@ -27,6 +27,7 @@ from umad.daemon.rotation import Rotation
 from umad.embedding import EmbedRequest
 from umad.protocol.messages import (
     LOADING,
+    Adapters,
     Cancel,
     Embed,
     Hello,
@@ -291,6 +292,27 @@ def test_a_model_at_work_ends_what_runs_and_what_came_later_waits_for_its_next_t
 
         assert streams["long"].ids == tokens_of(7, 20)
         assert streams["held"].ids == tokens_of(3, 5)
+
+    on_stage(test, serve, tmp_path, gated(tmp_path), max_models=1)
+
+
+def test_who_waits_for_the_facts_of_a_model_alone_wants_the_model_too(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async def test(stage: Stage) -> None:
+        wire, other = await stage.house.connect(), await stage.house.connect()
+        wire.send(asks("long", "gate@5", model="a", max_tokens=20))
+        await until_generating(stage.house, 1)
+        stage.wait(10)
+        told = asyncio.create_task(other.ask(Adapters(id="list", model="b")))
+        await stage.reaches(b="waiting")
+        stage.wait(11)
+        await stage.reaches(a="yielding", b="waiting")
+
+        (tmp_path / "gate").touch()
+
+        assert await told == []
+        assert (await wire.collect("long"))["long"].ids == tokens_of(7, 20)
 
     on_stage(test, serve, tmp_path, gated(tmp_path), max_models=1)
 

@@ -131,8 +131,7 @@ class AdapterNames:
         that have been used: what else lies in the folders is not theirs to find out.
         """
         engine, _ = self._engine(model, asker)
-        await asyncio.shield(engine.loaded)
-        architecture = engine.facts.get("architecture")
+        architecture = (await engine.told()).get("architecture")
         files = {one.name: one.path for one in self._names.all().values()}
         await asyncio.to_thread(self._look, tuple(files.values()))
         found = {

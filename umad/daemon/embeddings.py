@@ -160,10 +160,10 @@ class EmbeddingRequests:
         }
 
     async def _prefix(self, engine: Engine, asked: EmbedRequest) -> str:
-        if asked.task is not None and not engine.facts:
-            # A model that is being loaded has not told its maker's name for it yet.
-            await asyncio.shield(engine.loaded)
-        title = str(engine.facts.get("title", ""))
+        if asked.task is None:
+            return ""
+        # A model that is being loaded has not told its maker's name for it yet.
+        title = str((await engine.told()).get("title", ""))
         return self._prefixes.of(asked, name=engine.name, path=engine.path, title=title)
 
     def _accept(

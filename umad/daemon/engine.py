@@ -98,6 +98,8 @@ class Engine:
         self._sent: _Sent | None = None
         self._calls: dict[int, tuple[EngineCall, asyncio.Future[Any]]] = {}
         self._n_questions = 0
+        # Those who wait for its facts alone.
+        self._n_curious = 0
         self._n_of: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
@@ -125,10 +127,13 @@ class Engine:
     def is_wanted(self) -> bool:
         """Whether somebody waits for an answer that only a process of this engine can give."""
         asked = (call.op for call, _ in self._calls.values())
-        return bool(len(self.journal)) or any(op not in _OWN_OPS for op in asked)
+        is_asked = bool(self._n_curious) or any(op not in _OWN_OPS for op in asked)
+        return bool(len(self.journal)) or is_asked
 
     def lanes(self) -> Iterator[str]:
         """The lanes of its work, those of questions included."""
+        if self._n_curious:
+            yield INTERACTIVE
         for entry in self.journal:
             yield entry.submit.lane
         for call, _ in self._calls.values():
@@ -200,6 +205,18 @@ class Engine:
                 return True
             case _:
                 return message.rid <= sent.rid
+
+    async def told(self) -> Mapping[str, Any]:
+        """The model's facts, once its first load has told them. Whoever waits for them wants the
+        model, which would not be loaded for nobody. Raises the error that made it fail.
+        """
+        self._n_curious += 1
+        try:
+            if not self.facts:
+                await asyncio.shield(self.loaded)
+        finally:
+            self._n_curious -= 1
+        return self.facts
 
     async def call(self, op: str, args: Mapping[str, Any], *, whose: str = "") -> Any:
         """Ask the engine and wait for the answer, across a restart too.
