@@ -10,6 +10,8 @@ from umad.cli.parent import end_with_stdin
 from umad.configuration.sources import load
 from umad.gateway.serving import run_gateway
 from umad.models.catalogue_file import UsersPresets
+from umad.models.presets import SavedPresets
+from umad.models.store import store_folder
 
 
 def gateway(path: Path | None, until_stdin_closes: bool, **given: Any) -> int:
@@ -17,4 +19,6 @@ def gateway(path: Path | None, until_stdin_closes: bool, **given: Any) -> int:
     settings = load(environ=os.environ, flags=given_flags(GATEWAY, given), path=path).settings
     if until_stdin_closes:
         end_with_stdin()
-    return run_gateway(settings, presets=UsersPresets(users_file(path)).current)
+    users, saved = UsersPresets(users_file(path)), SavedPresets(store_folder(os.environ))
+    # What a person has written down comes first.
+    return run_gateway(settings, presets=lambda: {**saved.current(), **users.current()})
