@@ -30,6 +30,7 @@ from typing import IO, Any
 from umad.engine.process import die_with_parent
 from umad.errors import EngineFailed, InternalError, ModelLoadFailed, UmadError
 from umad.isolated import python_module
+from umad.niceness import session_steps_back
 from umad.protocol.errors import error_of
 
 log = logging.getLogger(__name__)
@@ -208,9 +209,11 @@ class Answering:
 def answering() -> Iterator[Answering]:
     """Read the question and answer it; an error inside becomes the answer.
 
-    The process ends with its parent. What libraries print goes to stderr.
+    The process ends with its parent, and steps back as its parent does. What libraries print goes
+    to stderr.
     """
     die_with_parent(os.getppid())
+    session_steps_back()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
         errand = Answering(out)

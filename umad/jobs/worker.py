@@ -23,6 +23,7 @@ from umad.errors import InternalError, UmadError
 from umad.jobs.book import JobBook
 from umad.jobs.job import Job, JobEvent, JobProgress, error_map
 from umad.models.store import Store
+from umad.niceness import step_back
 from umad.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # The hub's client warns of what an error says, too.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    with contextlib.suppress(OSError):
-        os.nice(_NICENESS)
+    step_back(_NICENESS)
     book = JobBook(told.folder)
     try:
         signal.signal(signal.SIGTERM, _stop)
