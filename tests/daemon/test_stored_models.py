@@ -146,7 +146,12 @@ def test_a_preset_is_saved_found_made_into_another_and_removed(house: House) -> 
 
 @pytest.mark.parametrize(
     ("name", "model", "error"),
-    [("fox", "fox", BadRequest), ("mine", "fox", Refused), ("new", "none", UnknownModel)],
+    [
+        ("fox", "fox", BadRequest),
+        ("mine", "fox", Refused),
+        ("new", "none", UnknownModel),
+        ("new", "none+pirate", UnknownModel),
+    ],
 )
 def test_a_preset_takes_nobodys_name_and_needs_a_model(
     house: House, name: str, model: str, error: type[Exception]
@@ -154,6 +159,11 @@ def test_a_preset_takes_nobodys_name_and_needs_a_model(
     with pytest.raises(error):
         house.save(name, model)
     assert not (house.store.folder / "presets.yaml").exists()
+
+
+def test_a_preset_may_name_adapters_with_its_model(house: House) -> None:
+    house.save("pirate", "fox+pirate@0.5")
+    assert SavedPresets(house.store.folder).current()["pirate"].model == "fox+pirate@0.5"
 
 
 def test_a_file_of_presets_that_is_damaged_has_none(

@@ -180,7 +180,8 @@ def test_a_preset_never_lifts_the_work_of_a_key_above_its_lane(
 
 def test_a_preset_of_a_loaded_model_is_listed_under_its_name() -> None:
     gone = Preset(name="gone", model="no-such-model")
-    known = {one.name: one for one in (REVIEWER, gone)}
+    pirate = Preset(name="Pirate", model="scripted+pirate")
+    known = {one.name: one for one in (REVIEWER, gone, pirate)}
 
     async def ask() -> tuple[Any, Any]:
         app = create_app(HttpSettings(), Scripted(), presets=Presets(lambda: known))
@@ -192,7 +193,7 @@ def test_a_preset_of_a_loaded_model_is_listed_under_its_name() -> None:
 
     every, one = asyncio.run(ask())
 
-    assert [row["id"] for row in every["data"]] == ["scripted", "Reviewer"]
+    assert [row["id"] for row in every["data"]] == ["scripted", "Reviewer", "Pirate"]
     assert one["id"] == "Reviewer"
 
 

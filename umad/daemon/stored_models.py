@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from umad import nano
+from umad.adapters import parted
 from umad.asker import MACHINE_USER
 from umad.daemon.completions import Completions
 from umad.daemon.engine import Engine
@@ -86,7 +87,7 @@ class StoredModels:
                 )
             check_new_name(name, (nano.NAME, *(one.name for one in self._library.models())))
             base = {**saved, **written}.get(_plain(request.model))
-            model = self._found(request.model).name if base is None else base.model
+            model = self._named(request.model) if base is None else base.model
             made = Preset(name=name, model=model) if base is None else replace(base, name=name)
             made = replace(
                 made,
@@ -131,6 +132,18 @@ class StoredModels:
                 field="model",
             )
         return found
+
+    def _named(self, text: str) -> str:
+        """The name of the model that is meant, and behind it those of the adapters. Raises
+        `UnknownModel`.
+        """
+        try:
+            return self._found(text).name
+        except UnknownModel:
+            base, adapters = parted(text)
+            if not adapters:
+                raise
+            return self._found(base).name + adapters
 
     def _refuse_used(self, model: FoundModel, store: Store) -> None:
         """Raise `Refused` where an engine has a file open that would go, or the model's name."""

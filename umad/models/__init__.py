@@ -23,7 +23,7 @@ Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
     meant   what is fetched for a name of the catalogue
     presets presets that were saved over a socket or HTTP
     hub_search  searches the Hugging Face hub
-    fetching    fetches models, for `umad pull` alone (a package)
+    fetching    fetches models, for `umad pull` and the processes of jobs (a package)
 
 Values and reads of small parts of files, but for store, index, removal, copying and presets, which
 write in umad's own folders and in no other program's.

@@ -42,7 +42,7 @@ _NOT_KEPT = {
     "template": "the model's own template is used",
     "messages": "send them with each chat",
     "license": "a preset has no licence of its own",
-    "adapters": "adapters are not made into models",
+    "adapters": "name one with the model: from base+adapter",
     "files": "files are not sent to umad: pull the model, or put its file into a model folder",
     "modelfile": "a Modelfile's text is not read: send from, system and parameters",
     "path": "a Modelfile is not read: send from, system and parameters",

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from umad.adapters import parted
 from umad.errors import UnknownModel
 from umad.gateway.bodies.answers import ModelEntry, ModelList
 from umad.gateway.dialects.openai.codex_models import codex_entry
@@ -53,7 +54,9 @@ async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
                 aliases.append((name, rows[found.name]))
     for preset in call.shared.presets.all():
         with suppress(UnknownModel):
-            if (found := resolve(model_of(preset), known)) is not None:
+            named = model_of(preset)
+            found = resolve(named, known) or resolve(parted(named)[0], known)
+            if found is not None:
                 aliases.append((preset.name, rows[found.name]))
     return [*rows.items(), *aliases]
 
