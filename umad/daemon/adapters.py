@@ -154,11 +154,24 @@ class AdapterNames:
     ) -> tuple[Engine, tuple[AdapterChoice, ...]]:
         if model is None or "+" not in model:
             return self._supervisor.find(model, asker, keep_alive_s=keep_alive_s), ()
+        if self._is_of_loaded(model):
+            base, adapters = split_name(model)
+            return self._supervisor.find(base, asker, keep_alive_s=keep_alive_s), adapters
         try:
             return self._supervisor.find(model, asker, keep_alive_s=keep_alive_s), ()
         except UnknownModel:
             base, adapters = split_name(model)
             return self._supervisor.find(base, asker, keep_alive_s=keep_alive_s), adapters
+
+    def _is_of_loaded(self, model: str) -> bool:
+        """True for a loaded model's name with adapters behind it, as most requests have it. It is
+        found with one look at the folders, and without reckoning which names would be near.
+        """
+        base, adapters = parted(model)
+        if not adapters or self._supervisor.get(model) is not None:
+            return False
+        is_loaded = self._supervisor.get(base) is not None
+        return is_loaded and self._names.find(model, whole=True) is None
 
     def _numbered(self, number: int, asker: Asker) -> str:
         """The name of the adapter that was listed with a number. Raises `BadRequest`."""
