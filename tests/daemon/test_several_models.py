@@ -296,6 +296,22 @@ def test_a_model_at_work_ends_what_runs_and_what_came_later_waits_for_its_next_t
     on_stage(test, serve, tmp_path, gated(tmp_path), max_models=1)
 
 
+def test_a_model_that_is_loaded_again_is_the_librarys_as_before(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async def test(stage: Stage) -> None:
+        wire = await stage.house.connect()
+        await wire.ask(Load(id="load", model="b"))
+        supervisor = stage.house.daemon._supervisor
+        assert supervisor.file("b").is_of_library
+
+        await wire.ask(Unload(id="unload", model="b"))
+
+        assert supervisor.file("b").is_of_library
+
+    on_stage(test, serve, tmp_path)
+
+
 def test_who_waits_for_the_facts_of_a_model_alone_wants_the_model_too(
     serve: Serve, tmp_path: Path
 ) -> None:

@@ -333,7 +333,7 @@ class Supervisor:
         known = self._keepers.get(model)
         is_loaded = known is not None and known.engine.state not in _LEAVING
         if known is not None and (is_loaded or asker.is_admin):
-            return ModelFile(name=known.engine.name, path=known.engine.path)
+            return known.file
         named = self._names.find(model, whole=not asker.is_admin)
         if named is not None:
             return named
@@ -369,7 +369,7 @@ class Supervisor:
             found = resolve(model, [*known, *(KnownModel(name=one) for one in names)])
             if found is None or found.name not in present:
                 return None if found is None else self._names.find(found.name)
-        return ModelFile(name=found.name, path=present[found.name].path)
+        return self._keepers[found.name].file
 
     def _not_loaded(self, model: str, present: list[Engine], asker: Asker) -> UnknownModel:
         """The error for a model that does not run, with the command that loads it."""
