@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.doctor.surrounded import around, only, states
+from tests.models.gguf_bytes import adapter
 from umad import nano
 from umad.config import EngineSettings, HttpSettings
 from umad.daemon.bandwidth import BandwidthMemory
@@ -373,6 +374,14 @@ def test_a_store_is_good_where_it_is_empty_or_whole(tmp_path: Path) -> None:
     assert (empty.state, whole.state) == (State.GOOD, State.GOOD)
     assert empty.words == "no model is kept yet"
     assert whole.words == "1 model is kept, all whole"
+
+
+def test_an_adapter_in_the_store_is_whole_though_it_is_no_model(tmp_path: Path) -> None:
+    kept(tmp_path).files.main.write_bytes(adapter())
+
+    (whole,) = store.check(around(tmp_path))
+
+    assert whole.state is State.GOOD
 
 
 def test_a_model_whose_file_is_gone_or_cut_short_is_wrong(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from umad.doctor.finding import Finding, good, note, wrong
 from umad.doctor.surroundings import Surroundings
 from umad.errors import ModelLoadFailed
-from umad.models.facts import problem_of
+from umad.models.facts import facts_of, problem_of
 from umad.models.files import joined, whole_headers
 from umad.models.places.hugging_face import hub_caches
 from umad.models.places.listing import files_below
@@ -77,7 +77,9 @@ def _model(model: StoredModel) -> Iterator[Finding]:
         )
         return
     try:
-        problem = problem_of(joined(whole_headers(model.files.main)))
+        header = joined(whole_headers(model.files.main))
+        # An adapter is served with the model that it was made for.
+        problem = "" if facts_of(header).kind == "adapter" else problem_of(header)
     except ModelLoadFailed as error:
         problem = error.message
     if problem:
