@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from typing_extensions import override
 
 from umad.config import LimitSettings, Settings
 from umad.daemon.admission import Admission
@@ -96,7 +97,8 @@ class StandIn:
         self._exit(-9)
 
     async def ends_with(self, lost: asyncio.Future[None]) -> None:
-        await asyncio.wait({self._ended, lost}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {self._ended, lost}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
     async def end(self) -> int:
         self.kill()
@@ -338,6 +340,7 @@ class Machine(RuleBasedStateMachine):
             ids = self.client.ids[number]
             assert ids == [fake_token(seed, at) for at in range(n)][: len(ids)]
 
+    @override
     def teardown(self) -> None:
         try:
             for _ in range(300):

@@ -193,7 +193,7 @@ def test_known_texts_need_no_computing_and_are_cut_and_scaled_as_this_request_as
 
     assert [one.tolist() for one in to_compute] == [[9]]
     rows = np.frombuffer(answer.reply().value["vectors"], "<f4").reshape(2, 2)
-    assert np.allclose(rows, [[0, 1], [3 / math.sqrt(13), 2 / math.sqrt(13)]])
+    assert np.allclose(rows, np.array([[0, 1], [3 / math.sqrt(13), 2 / math.sqrt(13)]]))
 
 
 def test_scores_are_put_in_order_wherever_they_come_from() -> None:

@@ -116,6 +116,8 @@ class GatewayGeneration:
             raise ConnectionLost("the daemon told of logits that nobody asked for")
         if isinstance(event, PromptLogprobs):
             raise ConnectionLost("the daemon told of a prompt that nobody asked about")
+        if isinstance(event, Loading):
+            raise ConnectionLost("the daemon told of a load that nobody waits for")
         if isinstance(event, Done) and self.on_done is not None:
             self.on_done(event)
         return event
