@@ -206,6 +206,8 @@ class Settings:
     model_folders: tuple[str, ...] = ()
     # A request that names one of these, and of umad's store, loads it.
     lazy_load: bool = True
+    # A request of an admin that names a model which can be fetched has it fetched.
+    auto_pull: bool = False
     # Models that are loaded once the daemon is ready, without anybody asking.
     preload: tuple[str, ...] = ()
     # The most models that are loaded at once; None for as many as memory holds.

@@ -15,6 +15,14 @@ MODELS: tuple[Option, ...] = (
         "such a request; models are then loaded by umad load alone.",
     ),
     Option(
+        name="auto_pull",
+        target=("auto_pull",),
+        kind=SWITCH,
+        help="A request that names a model which can be fetched has it fetched, and waits for it.",
+        effect="It has to be somebody's who may pull, by a name of the catalogue or a reference. A "
+        "slip of the pen may fetch gigabytes. It needs lazy_load.",
+    ),
+    Option(
         name="max_models",
         target=("max_models",),
         kind=whole(1, 64, unit="models", word="auto"),

@@ -18,6 +18,7 @@ continues each stream where it stopped.
     completions    every live request: accepted, cancelled, moved, paused, ended
     forgetting     deletes a session wherever it is kept
     job_verbs      answers the requests about jobs, and looks after them
+    auto_pull      fetches models for requests that name them, where that is allowed
     stored_models  removes and names models of the store; saves presets
     adapters       finds the model and the LoRA adapters that a request names, and lists them
     estimates      the memory that a model would take beside those that are loaded

@@ -17,6 +17,10 @@ from umad.protocol.frames import encode_frame
 from umad.protocol.messages import RequestId, encode_result
 
 
+class Begun:
+    """Stands for the answer to a request that has only begun, and whose events follow."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
     """An answer and the descriptor that goes with it."""

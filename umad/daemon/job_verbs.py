@@ -23,6 +23,7 @@ from umad.daemon.authority import told_to
 from umad.daemon.supervisor import Supervisor
 from umad.errors import (
     BadRequest,
+    Cancelled,
     InternalError,
     Refused,
     ShuttingDown,
@@ -38,6 +39,7 @@ from umad.models.copying import check_new_name
 from umad.models.library import Library
 from umad.nano import NAME as NANO
 from umad.protocol import messages
+from umad.protocol.errors import error_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -200,6 +202,20 @@ class JobVerbs:
                     await changed.wait()
             except TimeoutError:
                 return job.as_map()
+
+    async def finished(self, row: Mapping[str, Any], asker: Asker) -> Mapping[str, Any]:
+        """Wait for the end of a job, and return it. Raises the error that it failed with, or
+        `Cancelled`.
+        """
+        while not JobState(row["state"]).is_over:
+            look = messages.GetJob(id=0, job=str(row["job"]), after=int(row["version"]))
+            row = await self.job(look, asker)
+        error = row["error"]
+        if error is not None:
+            raise error_of(error["code"], error["message"], error["field"])
+        if row["state"] == JobState.CANCELLED.value:
+            raise Cancelled(f"job {row['job']} was cancelled")
+        return row
 
     async def cancel(self, request: messages.CancelJob, asker: Asker) -> Mapping[str, Any]:
         """End a job: one that waits at once, one that runs within seconds. One that is over stays

@@ -28,6 +28,7 @@ from umad.config import Settings
 from umad.daemon.adapters import AdapterNames
 from umad.daemon.admission import Admission
 from umad.daemon.app_shares import AppShares
+from umad.daemon.auto_pull import AutoPull
 from umad.daemon.bandwidth import Budget
 from umad.daemon.companion import close_companions, open_companions
 from umad.daemon.completions import Completions
@@ -242,6 +243,7 @@ class Daemon:
                 library=library, supervisor=self._supervisor, completions=self._completions
             ),
             adapters=adapters,
+            auto_pull=AutoPull(self._jobs, library, settings),
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             guard=self._guard,

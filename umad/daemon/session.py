@@ -19,7 +19,7 @@ from umad.config import LimitSettings
 from umad.daemon.completions import Completions
 from umad.daemon.connections import OpenConnections
 from umad.daemon.generation import LiveGeneration
-from umad.daemon.handover import Handover
+from umad.daemon.handover import Begun, Handover
 from umad.daemon.identity import Identity, identify
 from umad.errors import (
     BadRequest,
@@ -314,7 +314,7 @@ class Session(asyncio.Protocol):
                 result.send(self._transport, request_id)
                 body = None
             else:
-                body = encode_result(request_id, result)
+                body = None if isinstance(result, Begun) else encode_result(request_id, result)
         except UmadError as error:
             body = encode_error(error, request_id)
         except asyncio.CancelledError:

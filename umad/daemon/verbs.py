@@ -4,7 +4,7 @@ Not: bytes (`umad.daemon.session`), nor tokens (`umad.daemon.completions`). Noth
 request that must wait becomes a task of its connection. Owner: the daemon's event loop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,13 @@ from umad.clock import Clock
 from umad.conversation import to_json
 from umad.daemon.adapters import AdapterNames
 from umad.daemon.authority import admit, told_to
+from umad.daemon.auto_pull import AutoPull
 from umad.daemon.completions import Completions
 from umad.daemon.embeddings import EmbeddingRequests
+from umad.daemon.engine import Engine
 from umad.daemon.estimates import Estimates
 from umad.daemon.forgetting import Forgetting
+from umad.daemon.handover import Begun
 from umad.daemon.job_verbs import JobVerbs
 from umad.daemon.listing import describe_embedding, describe_generation, describe_model
 from umad.daemon.memory import ProcessMemory
@@ -25,7 +28,8 @@ from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
 from umad.daemon.stored_models import StoredModels
 from umad.daemon.supervisor import Supervisor
-from umad.errors import ShuttingDown, UmadError, UnknownRequest
+from umad.embedding import EmbedRequest, RerankRequest
+from umad.errors import ShuttingDown, UmadError, UnknownModel, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol import messages
 from umad.protocol.messages import Request
@@ -48,6 +52,7 @@ class DaemonVerbs:
         jobs: JobVerbs,
         stored: StoredModels,
         adapters: AdapterNames,
+        auto_pull: AutoPull,
         guard: MemoryGuard | None = None,
     ) -> None:
         # Set to True once no new work may begin.
@@ -60,6 +65,7 @@ class DaemonVerbs:
         self._jobs = jobs
         self._stored = stored
         self._adapters = adapters
+        self._auto_pull = auto_pull
         self._scorecard = scorecard
         self._memory = memory
         self._guard = guard
@@ -72,15 +78,20 @@ class DaemonVerbs:
         match request:
             case messages.Generate():
                 self._check_open()
-                meant = self._adapters.meant(request.request, asker)
-                self._completions.accept(session, meant.engine, request, adapters=meant.adapters)
+                try:
+                    self._generate(session, request, asker)
+                except UnknownModel:
+                    if not self._auto_pull.is_for(request.request.model, asker):
+                        raise
+                    session.answer_later(request.id, self._fetch_first(session, request, asker))
             case messages.Embed() | messages.Rerank():
                 self._check_open()
-                texts = request.request
-                engine = self._adapters.plain_engine(
-                    texts.model, asker, keep_alive_s=texts.keep_alive_s
-                )
-                work = self._embeddings.answer(session, engine, texts, asker)
+                try:
+                    work = self._embed(session, request.request, asker)
+                except UnknownModel:
+                    if not self._auto_pull.is_for(request.request.model, asker):
+                        raise
+                    work = self._fetch_and_embed(session, request.request, asker)
                 session.answer_later(request.id, work)
             case messages.Cancel():
                 self._cancel(session, request, asker)
@@ -197,14 +208,55 @@ class DaemonVerbs:
             generation = self._completions.find(request.request or "", asker)
         self._completions.cancel(generation)
 
+    # -- work on tokens and texts -----------------------------------------------------------------
+
+    def _generate(self, session: Session, request: messages.Generate, asker: Asker) -> None:
+        meant = self._adapters.meant(request.request, asker)
+        self._completions.accept(session, meant.engine, request, adapters=meant.adapters)
+
+    async def _fetch_first(
+        self, session: Session, request: messages.Generate, asker: Asker
+    ) -> Begun:
+        asked = request.request
+        name = await self._fetched(asked.model or "", asker, asked.deadline_ms)
+        self._generate(session, replace(request, request=replace(asked, model=name)), asker)
+        return Begun()
+
+    def _embed(
+        self, session: Session, asked: EmbedRequest | RerankRequest, asker: Asker
+    ) -> Coroutine[Any, Any, Mapping[str, Any]]:
+        engine = self._adapters.plain_engine(asked.model, asker, keep_alive_s=asked.keep_alive_s)
+        return self._embeddings.answer(session, engine, asked, asker)
+
+    async def _fetch_and_embed(
+        self, session: Session, asked: EmbedRequest | RerankRequest, asker: Asker
+    ) -> Mapping[str, Any]:
+        name = await self._fetched(asked.model or "", asker, asked.deadline_ms)
+        return await self._embed(session, replace(asked, model=name), asker)
+
+    async def _fetched(self, model: str, asker: Asker, deadline_ms: int | None) -> str:
+        name = await self._auto_pull.fetched(model, asker, deadline_ms=deadline_ms)
+        self._check_open()
+        return name
+
+    # -- models -----------------------------------------------------------------------------------
+
     async def _load(self, request: messages.Load, asker: Asker) -> Mapping[str, Any]:
-        loading = self._supervisor.load(
+        try:
+            engine = await self._loaded(request, asker)
+        except UnknownModel as error:
+            if not (request.as_request and self._auto_pull.is_for(request.model, asker)):
+                raise told_to(asker, error, request.model) from None
+            name = await self._fetched(request.model, asker, None)
+            engine = await self._loaded(replace(request, model=name), asker)
+        except UmadError as error:
+            raise told_to(asker, error, request.model) from None
+        return describe_model(engine, asker)
+
+    async def _loaded(self, request: messages.Load, asker: Asker) -> Engine:
+        return await self._supervisor.load(
             request.model,
             asker,
             as_request=bool(request.as_request),
             keep_alive_s=request.keep_alive_s,
         )
-        try:
-            return describe_model(await loading, asker)
-        except UmadError as error:
-            raise told_to(asker, error, request.model) from None
