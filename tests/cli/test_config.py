@@ -17,7 +17,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Settings that `umad serve` would run a daemon with."""
     seen: list[Settings] = []
 
-    def run_daemon(settings: Settings, *, budget: object, companions: object) -> int:
+    def run_daemon(
+        settings: Settings, *, budget: object, companions: object, library: object
+    ) -> int:
         seen.append(settings)
         return 0
 
