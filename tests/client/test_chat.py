@@ -348,6 +348,7 @@ def test_no_keyword_is_dropped(known: type) -> None:
         "tools": [WEATHER, {"name": "f"}],
         "tool_choice": "required",
         "logits": "read",
+        "lora": [{"name": "f"}],
     }
     turns: Any = [*HI, {"role": "assistant", "content": "so"}]
     for name in known.__annotations__:
