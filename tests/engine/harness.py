@@ -22,6 +22,7 @@ from umad.protocol.link import (
     EngineReply,
     Fatal,
     FromEngine,
+    LoadProgress,
     Rejected,
     StepReport,
     StepStats,
@@ -109,13 +110,19 @@ class RunningEngine:
         return message
 
     def ready(self) -> dict[str, Any]:
-        message = self.hear()
+        message = self._loaded()
         assert isinstance(message, EngineReady), message
         return dict(message.facts)
 
     def fatal(self) -> Fatal:
-        message = self.hear()
+        message = self._loaded()
         assert isinstance(message, Fatal), message
+        return message
+
+    def _loaded(self) -> FromEngine:
+        """The first message that is no news of a load under way."""
+        while isinstance(message := self.hear(), LoadProgress):
+            assert 0 <= message.share <= 1
         return message
 
     @property
