@@ -103,8 +103,11 @@ def test_a_wrong_configuration_is_a_finding_and_the_doctor_goes_on(tmp_path: Pat
     assert only(found, State.WRONG).mend.endswith("umad config check")
 
 
-def test_a_model_of_the_configuration_that_is_not_there_is_wrong(tmp_path: Path) -> None:
-    here = around(tmp_path, models=("nano", str(tmp_path / "gone.gguf")))
+@pytest.mark.parametrize("option", ["models", "preload"])
+def test_a_model_of_the_configuration_that_is_not_there_is_wrong(
+    tmp_path: Path, option: str
+) -> None:
+    here = around(tmp_path, **{option: ("nano", str(tmp_path / "gone.gguf"))})
 
     assert "no such file" in only(settings_check.check(here), State.WRONG).words
 

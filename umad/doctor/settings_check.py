@@ -56,7 +56,9 @@ def check(around: Surroundings) -> list[Finding]:
         others=around.settings.model_places,
         platform=around.platform,
     )
-    found += [one for model in around.settings.models if (one := _model(model, here)) is not None]
+    # A model that is preloaded, and cannot be, is only a line in the daemon's log.
+    named = dict.fromkeys((*around.settings.models, *around.settings.preload))
+    found += [one for model in named if (one := _model(model, here)) is not None]
     for folder in around.settings.model_folders:
         if not os.path.isdir(os.path.expanduser(folder)):
             found.append(
