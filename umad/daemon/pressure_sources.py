@@ -14,19 +14,16 @@ Not: what follows from a reading (`umad.memory_pressure`).
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
+from umad.control_groups import memory_limit_1, memory_limit_2, number, own_groups
 from umad.engine.process import sysctl_number
 from umad.memory_pressure import MemoryReading, MemoryRoom, SystemLevel
 
 MACHINE = "machine"
-# Control groups lie a dozen deep at most; a path that names more is not believed.
-_MOST_GROUPS = 64
-# A limit of version 1 that is not set is the largest number of pages.
-_NO_LIMIT = 2**60
 # xnu, osfmk/vm/vm_pageout.h and dispatch/source.h: 1 normal, 2 warn, 4 critical. The same level
 # that memory_pressure(1) prints and DISPATCH_SOURCE_TYPE_MEMORYPRESSURE tells.
 _LEVEL_NAME = "kern.memorystatus_vm_pressure_level"
@@ -38,15 +35,14 @@ class LinuxPressure:
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
         self._proc = root / "proc"
-        self._groups = root / "sys/fs/cgroup"
 
     def read(self) -> MemoryReading:
         """Read all of it. Blocks."""
         machine = self._machine()
         rooms = [] if machine is None else [machine]
-        for folder in self._own_groups("memory"):
+        for folder in own_groups("memory", self._root):
             rooms += _of_version_1(folder)
-        for folder in self._own_groups(""):
+        for folder in own_groups("", self._root):
             rooms += _of_version_2(folder)
         return MemoryReading(rooms=tuple(rooms))
 
@@ -66,35 +62,10 @@ class LinuxPressure:
             full_pct=full_pct,
         )
 
-    def _own_groups(self, controller: str) -> Iterator[Path]:
-        """The folders of this process's control group and of all above it.
-
-        controller: "memory" for the hierarchy of version 1, "" for that of version 2.
-        """
-        for line in _text(self._proc / "self/cgroup").splitlines():
-            _, _, rest = line.partition(":")
-            controllers, _, path = rest.partition(":")
-            if controller not in controllers.split(","):
-                continue
-            base = self._groups / "memory" if controller else self._groups
-            if not controller and not (base / "cgroup.controllers").exists():
-                base /= "unified"  # both versions are mounted
-            own = PurePosixPath(path)
-            # A process in a container may see a path that the container does not have. Its own
-            # group is then what is mounted.
-            folder = base / own.relative_to("/") if own.is_absolute() else base
-            folder = folder if folder.is_dir() else base
-            for _ in range(_MOST_GROUPS):
-                yield folder
-                if folder == base or base not in folder.parents:
-                    return
-                folder = folder.parent
-
 
 def _of_version_2(folder: Path) -> list[MemoryRoom]:
-    limits = [_number(folder / name) for name in ("memory.max", "memory.high")]
-    limit = min([one for one in limits if one is not None], default=None)
-    used = _number(folder / "memory.current")
+    limit = memory_limit_2(folder)
+    used = number(folder / "memory.current")
     if limit is None or used is None:
         return []
     stat = _numbers(folder / "memory.stat")
@@ -112,9 +83,9 @@ def _of_version_2(folder: Path) -> list[MemoryRoom]:
 
 
 def _of_version_1(folder: Path) -> list[MemoryRoom]:
-    limit = _number(folder / "memory.limit_in_bytes")
-    used = _number(folder / "memory.usage_in_bytes")
-    if limit is None or used is None or limit >= _NO_LIMIT:
+    limit = memory_limit_1(folder)
+    used = number(folder / "memory.usage_in_bytes")
+    if limit is None or used is None:
         return []
     stat = _numbers(folder / "memory.stat")
     files = stat.get("total_inactive_file", 0) + stat.get("total_active_file", 0)
@@ -196,12 +167,6 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except (OSError, ValueError):
         return ""
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file; None where there is none ("max")."""
-    text = _text(path).strip()
-    return int(text) if text.isdigit() else None
 
 
 def _numbers(path: Path) -> dict[str, int]:

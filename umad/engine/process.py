@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from umad.control_groups import cores_limit, memory_limit
+
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _LEAST_PRIORITY = 19
 _LOW_PRIORITY = 5
@@ -25,7 +27,6 @@ WAIT_VARIABLES = frozenset({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
 # MiB. Only the pages that are touched take memory.
 DEEP_STACK_BYTES = 256 * 2**20
 _starting = threading.Lock()
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def die_with_parent(parent: int) -> None:
@@ -123,21 +124,15 @@ def decode_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
     physical = psutil.cpu_count(logical=False) or allowed
-    return max(1, min(allowed, physical, _cgroup_cores() or allowed))
+    return max(1, min(allowed, physical, cores_limit() or allowed))
 
 
 def memory_bytes() -> int:
-    """Memory that this process could ever have: the machine's, or less where a cgroup limits it."""
+    """Memory that this process could ever have: the machine's, or less where a control group
+    limits it.
+    """
     total: int = psutil.virtual_memory().total
-    limit = _read(_CGROUP / "memory.max")
-    return min(total, int(limit)) if limit.isdigit() else total
-
-
-def _cgroup_cores() -> int | None:
-    quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
-    if not quota.isdigit() or not period.isdigit():
-        return None
-    return max(1, int(quota) // int(period))
+    return min(total, memory_limit() or total)
 
 
 def _read(path: Path) -> str:
