@@ -92,10 +92,10 @@ def test_a_model_is_loaded_by_what_its_asker_may_know(
         async with supervisor(tmp_path) as one:
             for asker, expected in ((MACHINE_USER, admins), (USER, users)):
                 if isinstance(expected, str):
-                    assert one._file(asked, asker).name == expected
+                    assert one.file(asked, asker).name == expected
                     continue
                 with pytest.raises(expected):
-                    one._file(asked, asker)
+                    one.file(asked, asker)
 
     run(test())
 

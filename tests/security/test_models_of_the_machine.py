@@ -35,7 +35,7 @@ def supervisor(tmp_path: Path) -> Supervisor:
 @pytest.mark.parametrize("name", [*trees.NAMES, "hf:org/Hub-1B-GGUF:Q4_K_M", "ollama:lama:1b"])
 def test_a_whole_name_is_enough_for_everybody(supervisor: Supervisor, name: str) -> None:
     for asker in (MACHINE_USER, USER):
-        assert supervisor._file(name, asker).name in trees.NAMES
+        assert supervisor.file(name, asker).name in trees.NAMES
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_guess_tells_a_key_the_same_whatever_is_here(supervisor: Supervisor, p
     told = []
     for text in (probe, "nothing-of-that-name"):
         with pytest.raises(UnknownModel) as caught:
-            supervisor._file(text, USER)
+            supervisor.file(text, USER)
         told.append(caught.value.message.replace(text, "X"))
 
     assert told[0] == told[1]
@@ -73,9 +73,9 @@ def test_a_path_of_another_programs_folder_is_no_name(
     path = next((tmp_path / "home").rglob("Studio-1B-Q6_K.gguf"))
 
     with pytest.raises(UnknownModel):
-        supervisor._file(str(path), USER)
+        supervisor.file(str(path), USER)
 
-    assert supervisor._file(str(path), MACHINE_USER).path == path
+    assert supervisor.file(str(path), MACHINE_USER).path == path
 
 
 def test_the_machines_user_is_told_near_names_and_how_to_fetch(supervisor: Supervisor) -> None:
@@ -84,4 +84,4 @@ def test_the_machines_user_is_told_near_names_and_how_to_fetch(supervisor: Super
         ("hf:org/Gone-GGUF", "umad pull hf:org/Gone-GGUF"),
     ):
         with pytest.raises(UnknownModel, match=words):
-            supervisor._file(text, MACHINE_USER)
+            supervisor.file(text, MACHINE_USER)

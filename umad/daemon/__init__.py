@@ -28,6 +28,7 @@ continues each stream where it stopped.
     generation     one request; journal: its completions and every token they have
     fanout         carries engines' news to the clients it concerns (the hot path)
     supervisor     the table of models; keeper: one engine over any number of processes
+    meant_models   finds the engine or the file that a client means by a model's name
     engine_events  the interface through which keepers report; watchdog: finds a hanging engine
     crashes        decides whether a dead engine is started again, and a failed load tried again
     rotation       gives models room in turn; room: who leaves for whom; needs: how much memory one

@@ -1,13 +1,13 @@
-"""Keeps the table of models: finds, loads and unloads engines by name.
+"""Keeps the table of models: loads and unloads engines, and starts those that requests name.
 
 A model of the library that a request names is loaded for it (`lazy_load`), by its whole name alone.
-Not: keeping one engine alive (`umad.daemon.keeper`), which of them have room
-(`umad.daemon.rotation`), nor handling their news (`umad.daemon.completions`).
+Not: which model a name means (`umad.daemon.meant_models`), keeping one engine alive
+(`umad.daemon.keeper`), which of them have room (`umad.daemon.rotation`), nor handling their news
+(`umad.daemon.completions`).
 Owner: the daemon's event loop.
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import shlex
@@ -24,13 +24,8 @@ from umad.daemon.engine_process import Launcher
 from umad.daemon.engine_state import EngineState
 from umad.daemon.keep_alive import KeepAlive, keep_alive_of
 from umad.daemon.keeper import Keeper
-from umad.daemon.names import (
-    ModelFile,
-    ModelNames,
-    find_model_file,
-    is_scheme,
-    not_by_name,
-)
+from umad.daemon.meant_models import LEAVING, MeantModels, meant_engine
+from umad.daemon.names import ModelFile, ModelNames, not_by_name
 from umad.daemon.needs import Needs
 from umad.daemon.room import Work
 from umad.daemon.rotation import Rotation, RotationRules
@@ -42,13 +37,11 @@ from umad.errors import (
     UmadError,
     UnknownModel,
 )
-from umad.model_names import KnownModel, quantization_of, resolve, unknown_model
+from umad.model_names import unknown_model
 from umad.protocol.errors import error_of
 from umad.units import NS_PER_S
 
 log = logging.getLogger(__name__)
-
-_LEAVING = (EngineState.DRAINING, EngineState.STOPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +88,7 @@ class Supervisor:
             needs=needs,
             tell=events.engine_waits,
         )
+        self._meant = MeantModels(self._keepers, self._names, lazy_load=self._rules.lazy_load)
         self._stopping = False
 
     def __iter__(self) -> Iterator[Engine]:
@@ -123,15 +117,7 @@ class Supervisor:
         None means the first one loaded. keep_alive_s: how long it stays after its last use; an
         admin's counts. Raises `UnknownModel`, or the error that made the model fail.
         """
-        present = [engine for engine in self if engine.state not in _LEAVING]
-        if model is None:
-            found = next((e for e in present if e.error is None), None) or next(iter(present), None)
-            if found is None:
-                raise UnknownModel("no model is loaded; load one: umad load nano", field="model")
-        else:
-            found = self._found(model, present, asker)
-            if found is None:
-                raise self._not_loaded(model, present, asker)
+        found = self._first() if model is None else self._named(model, asker)
         keeper = self._keepers[found.name]
         if found.error is not None and not self._may_try_again(keeper):
             raise told_to(asker, self._failure(keeper, found.error), found.name)
@@ -157,7 +143,7 @@ class Supervisor:
 
         Raises `UnknownModel`, `ModelLoadFailed` or `BadRequest` where there is nothing to start.
         """
-        file = self._file(model, asker)
+        file = self._meant.file(model, asker)
         keeper = self._keepers.get(file.name)
         if keeper is not None and keeper.engine.state is not EngineState.STOPPED:
             if keeper.engine.path != file.path and not asker.is_admin:
@@ -208,7 +194,7 @@ class Supervisor:
 
     def file(self, model: str, asker: Asker = MACHINE_USER) -> ModelFile:
         """The file that `start` would open. Raises `UnknownModel` or `ModelLoadFailed`."""
-        return self._file(model, asker)
+        return self._meant.file(model, asker)
 
     def taken_bytes(self, *, besides: str) -> int:
         """The memory that the engines of all models but one hold, as far as it is known: one that
@@ -232,7 +218,7 @@ class Supervisor:
             engine = self.find(model, asker, keep_alive_s=keep_alive_s)
             self._rotation.ask(self._keepers[engine.name], load=Work.INTERACTIVE)
         else:
-            leaving = self._keepers.get(self._file(model, asker).name)
+            leaving = self._keepers.get(self._meant.file(model, asker).name)
             if leaving is not None and leaving.engine.state is EngineState.DRAINING:
                 await leaving.ended()
             engine = self.start(model, asker)
@@ -248,7 +234,7 @@ class Supervisor:
         Raises `UnknownModel`.
         """
         present = list(self)
-        engine = _meant(model, present, MACHINE_USER)
+        engine = meant_engine(model, present, MACHINE_USER)
         if engine is None:
             raise unknown_model(model, [one.name for one in present])
         keeper = self._keepers[engine.name]
@@ -273,32 +259,25 @@ class Supervisor:
         for keeper in self._keepers.values():
             keeper.unload(ShuttingDown("the daemon has shut down"))
 
-    def _found(self, model: str, present: list[Engine], asker: Asker) -> Engine | None:
-        """The engine that is meant by a name: the loaded one of exactly that name, else the model
-        of exactly that name, which is then asked for, else what else may be meant.
-        """
-        exact = next((one for one in present if one.name == model), None)
-        if exact is not None:
-            return exact
-        if self._rules.lazy_load:
-            # Most requests mean a loaded model, and need no look at any folder.
-            with contextlib.suppress(UnknownModel):  # several may be meant
-                found = _meant(model, present, asker, whole=True)
-                if found is not None and not self._names.was_seen(model):
-                    return found
-            file = self._names.find(model, whole=True)
-            if file is not None:
-                return self._lazily(file, present)
-        found = _meant(model, present, asker) or self._referred(model, present, asker)
-        if found is None and self._rules.lazy_load:
-            file = self._names.near(model)
-            found = None if file is None else self._lazily(file, present)
+    def _first(self) -> Engine:
+        """The engine of a request that names none."""
+        present = self._meant.present
+        found = next((one for one in present if one.error is None), None)
+        found = found or next(iter(present), None)
+        if found is None:
+            raise UnknownModel("no model is loaded; load one: umad load nano", field="model")
         return found
 
-    def _lazily(self, file: ModelFile, present: list[Engine]) -> Engine:
-        """The engine of a model that a request names, a new one where there is none."""
-        found = next((one for one in present if one.name == file.name), None)
-        if found is not None:
+    def _named(self, model: str, asker: Asker) -> Engine:
+        """The engine that a request names, a new one where a model is meant that has none."""
+        found = self._meant.of_request(model, asker)
+        if found is None:
+            raise self._meant.not_loaded(model, asker)
+        return self._lazily(found) if isinstance(found, ModelFile) else found
+
+    def _lazily(self, file: ModelFile) -> Engine:
+        found = self.get(file.name)
+        if found is not None and found.state not in LEAVING:
             return found
         leaving = self._keepers.get(file.name)
         if leaving is not None and leaving.engine.state is EngineState.DRAINING:
@@ -318,81 +297,3 @@ class Supervisor:
             again = f"; a request in {math.ceil(left_ns / NS_PER_S)} s tries it again"
         # A new exception each time, because an exception keeps the frames it was raised through.
         return error_of(error.code, f"{error.message}{again}", error.field)
-
-    def _referred(self, model: str, present: list[Engine], asker: Asker) -> Engine | None:
-        """The loaded engine of a model that is asked for by an alias, by its name in the catalogue
-        or by its reference.
-        """
-        try:
-            file = self._names.find(model, whole=not asker.is_admin)
-        except UnknownModel:
-            return None
-        return next((one for one in present if file is not None and one.name == file.name), None)
-
-    def _file(self, model: str, asker: Asker) -> ModelFile:
-        known = self._keepers.get(model)
-        is_loaded = known is not None and known.engine.state not in _LEAVING
-        if known is not None and (is_loaded or asker.is_admin):
-            return known.file
-        named = self._names.find(model, whole=not asker.is_admin)
-        if named is not None:
-            return named
-        if asker.is_admin:
-            try:
-                return find_model_file(model)
-            except (UnknownModel, ModelLoadFailed) as error:
-                # No file is called so. It may be a name, written as clients write it.
-                near = self._near(model, asker)
-                if near is not None:
-                    return near
-                if isinstance(error, UnknownModel) or is_scheme(model):
-                    raise self._names.unknown(model) from None
-                raise
-        near = self._near(model, asker)
-        if near is None:
-            raise not_by_name(model)
-        return near
-
-    def _near(self, model: str, asker: Asker) -> ModelFile | None:
-        """The file of a loaded model, or of one that may be loaded, by its name as clients write
-        it. A user has to give the whole name of a model that is not loaded, because what is in the
-        folders is not theirs to find out. Raises `UnknownModel` where several may be meant.
-        """
-        present = {one.name: one for one in self if one.state not in _LEAVING}
-        known = [_known(one, asker) for one in present.values()]
-        if not asker.is_admin:
-            found = resolve(model, known)
-            if found is None:
-                return self._names.near(model)
-        else:
-            names = [one for one in self._names.all() if one not in present]
-            found = resolve(model, [*known, *(KnownModel(name=one) for one in names)])
-            if found is None or found.name not in present:
-                return None if found is None else self._names.find(found.name)
-        return self._keepers[found.name].file
-
-    def _not_loaded(self, model: str, present: list[Engine], asker: Asker) -> UnknownModel:
-        """The error for a model that does not run, with the command that loads it."""
-        load = None
-        if asker.is_admin:
-            with contextlib.suppress(UnknownModel):  # several begin so: none of them is advised
-                named = self._near(model, asker)
-                load = None if named is None else named.name
-        return unknown_model(model, [one.name for one in present], load=load)
-
-
-def _meant(
-    model: str, engines: list[Engine], asker: Asker, *, whole: bool = False
-) -> Engine | None:
-    """The one of `engines` that a client means by `model`. whole: only by its whole name."""
-    found = resolve(model, [_known(one, asker) for one in engines], whole=whole)
-    return None if found is None else next(one for one in engines if one.name == found.name)
-
-
-def _known(engine: Engine, asker: Asker) -> KnownModel:
-    return KnownModel(
-        name=engine.name,
-        path=str(engine.path) if asker.is_admin else "",
-        n_params=engine.facts.get("n_params") or None,
-        quantization=quantization_of(engine.facts.get("description")),
-    )
