@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.daemon.house import PATIENCE_S, asks
-from umad.daemon.keeper import STOP_S
+from umad.daemon.engine_run import STOP_S
 from umad.protocol.frames import FrameReader, encode_frame
 from umad.protocol.messages import Hello, Message, Models, Request, encode_request, parse_event
 from umad.service import Done, Failed, Tokens

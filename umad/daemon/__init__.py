@@ -35,6 +35,7 @@ continues each stream where it stopped.
                    needs; keep_alive: how long it stays after its last use
     engine         one model's open questions and its link to the process; engine_state: its
                    state table
+    engine_run     one process of an engine, from its start to its end
     engine_link    frames to and from a process; engine_process: the process itself
     launcher       builds the real engine's command line; names: finds the file of a model's name
     bandwidth      the machine's read rate and the budget from it; read_probe: measures the rate

@@ -6,43 +6,30 @@ it is at work. Its requests stay in the journal, and the next process goes on wi
 
 `umad.daemon.crashes` decides when there were too many crashes: the model is then `failed` until it
 is loaded again. A process that has work but says nothing for `limits.stall_s`
-(`umad.daemon.watchdog`) is killed, which counts as a crash. Not: the table of models
-(`umad.daemon.supervisor`). Owner: one task per engine on the daemon's loop; `load`, `unload` and
-`kill` are called from the same loop.
+(`umad.daemon.watchdog`) is killed, which counts as a crash. Not: one process
+(`umad.daemon.engine_run`), nor the table of models (`umad.daemon.supervisor`). Owner: one task per
+engine on the daemon's loop; `load`, `unload` and `kill` are called from the same loop.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from umad.clock import Clock
 from umad.config import LimitSettings
 from umad.daemon.crashes import CoolDown, CrashRecord, Death
 from umad.daemon.engine import Engine
 from umad.daemon.engine_events import EngineEvents
-from umad.daemon.engine_link import EngineLink
-from umad.daemon.engine_process import EngineProcess, Launcher
+from umad.daemon.engine_process import Launcher
+from umad.daemon.engine_run import EngineRun
 from umad.daemon.engine_state import SERVING, EngineEvent, EngineState
 from umad.daemon.names import ModelFile
 from umad.daemon.watchdog import Watchdog
-from umad.errors import EngineFailed, ModelLoadFailed, UmadError
-from umad.protocol.link import (
-    CancelOrder,
-    EngineReady,
-    EngineReply,
-    Fatal,
-    FromEngine,
-    LoadProgress,
-    StepReport,
-    Stop,
-)
+from umad.errors import EngineFailed, UmadError
+from umad.protocol.link import CancelOrder, EngineReady, Fatal
 
 log = logging.getLogger(__name__)
-
-# After `Stop` an engine frees its memory; one that takes longer is killed.
-STOP_S = 10.0
 
 
 class Keeper:
@@ -75,13 +62,8 @@ class Keeper:
         self._inherited = inherited
         self._changed = changed
         self._crashes = CrashRecord(engine.name)
-        self._last_words = ""
-        self._process: EngineProcess | None = None
-        self._link: EngineLink | None = None
-        self._fatal: Fatal | None = None
-        # What the process still says is not heard: its work is another process's by now.
-        self._is_deaf = False
-        self._began_ns = 0
+        # The process that there is.
+        self._run: EngineRun | None = None
         self._watchdog = Watchdog(engine, clock=clock, stall_s=limits.stall_s, hangs=self._hangs)
         engine.watch = self._given_work
         engine.rests = self._rests
@@ -140,8 +122,8 @@ class Keeper:
         reason: shown to people while it is suspended. cut: also one that has something to do; the
         next process goes on with it.
         """
-        engine, link = self.engine, self._link
-        if engine.state not in SERVING or link is None or not (cut or engine.has_run_out):
+        engine, run = self.engine, self._run
+        if engine.state not in SERVING or run is None or not (cut or engine.has_run_out):
             return False
         was_yielding = engine.state is EngineState.YIELDING
         running = [entry.rid for entry in engine.journal if engine.has_sent(entry.rid)]
@@ -149,23 +131,18 @@ class Keeper:
         engine.suspended_for = reason
         # What is asked from here on waits for the next process.
         engine.disconnect()
-        self._is_deaf = True
+        run.ignore()
         if engine.loaded.done():
             engine.loaded = asyncio.get_running_loop().create_future()
         if was_yielding or running:
             log.info("model gives way model=%s cut=%d", engine.name, len(running))
             engine.fail_calls(EngineFailed(f"{engine.name} gave way; try again"), own=True)
             self._events.engine_gave_way(engine)
-        link.send(*(CancelOrder(rid=rid) for rid in running), Stop())
-        asyncio.get_running_loop().call_later(STOP_S, self._kill_suspended, self._process)
+        run.stop(*(CancelOrder(rid=rid) for rid in running))
         if engine.is_wanted:
             self.load()
         self._changed()
         return True
-
-    def _kill_suspended(self, process: EngineProcess | None) -> None:
-        if process is not None and process is self._process:
-            process.kill()
 
     def unload(self, error: UmadError) -> None:
         """End the engine: its requests end with `error`, its process is stopped, then killed."""
@@ -175,9 +152,8 @@ class Keeper:
             return
         engine.advance(EngineEvent.UNLOAD)
         self._end_requests(error)
-        if before in SERVING and self._link is not None:
-            self._link.send(Stop())
-            asyncio.get_running_loop().call_later(STOP_S, self.kill)
+        if before in SERVING and self._run is not None:
+            self._run.stop()
         elif before not in (EngineState.SUSPENDING, EngineState.REOPENING):
             self.kill()
         self._changed()
@@ -189,8 +165,8 @@ class Keeper:
 
     def kill(self) -> None:
         """End the process now, if there is one."""
-        if self._process is not None:
-            self._process.kill()
+        if self._run is not None:
+            self._run.kill()
 
     # -- work -----------------------------------------------------------------------------------
 
@@ -228,8 +204,7 @@ class Keeper:
         engine = self.engine
         while engine.state is EngineState.STARTING:
             try:
-                status = await self._one_process()
-                error = self._died(status)
+                error = await self._one_process()
             except OSError as problem:
                 log.exception("engine cannot be started model=%s", engine.name)
                 engine.advance(EngineEvent.DIED)
@@ -267,84 +242,51 @@ class Keeper:
         self._end_requests(error)
         return False
 
-    async def _one_process(self) -> int | None:
-        """Start a process, follow it to its end, reap it; return its exit status."""
+    async def _one_process(self) -> UmadError | None:
+        """Start a process and follow it to its end. Returns None where another one is to be
+        started, else the reason why not. Raises `OSError` where it cannot be started.
+        """
         engine = self.engine
-        self._fatal = None
         self._watchdog.listens_anew()
-        self._is_deaf = False
-        self._began_ns = self._clock.now_ns()
         engine.load_share = None
-        # The link exists before the process, because the first message may come at once.
-        self._link = link = EngineLink(self._heard, self._heard_tokens, self._clock.now_ns)
+        self._run = run = EngineRun(
+            engine,
+            clock=self._clock,
+            events=self._events,
+            watchdog=self._watchdog,
+            ready=self._ready,
+        )
         try:
-            self._process = process = await EngineProcess.linked(
-                engine.name, link, lambda fd: self._launcher(self.file, fd), self._inherited
+            status = await run.to_its_end(
+                self.file, self._launcher, self._inherited, load_s=self._limits.load_s
             )
-            engine.pid = process.pid
-            log.info("engine started model=%s pid=%d", engine.name, process.pid)
-            if engine.state is EngineState.DRAINING:  # unloaded while it was being started
-                process.kill()
-            loop, load_s = asyncio.get_running_loop(), self._limits.load_s
-            too_slow = loop.call_later(load_s, self._load_timed_out)
-            try:
-                await process.ends_with(link.lost)
-            finally:
-                too_slow.cancel()
-                status = await process.end()
-                self._last_words = process.last_words
         finally:
-            self._process = self._link = None
-            link.close()
-        return status
-
-    def _load_timed_out(self) -> None:
-        if self.engine.state is EngineState.STARTING:
-            self._fatal = Fatal(
-                code=ModelLoadFailed.code,
-                message=f"it was not ready within {self._limits.load_s:g} s",
-            )
-            self.kill()
+            self._run = None
+        death = Death(
+            status=status,
+            was_ready=engine.state in SERVING,
+            now_ns=self._clock.now_ns(),
+            fatal=run.fatal,
+            last_words=run.last_words,
+        )
+        return self._died(death)
 
     # -- news -----------------------------------------------------------------------------------
 
-    def _heard_tokens(self, unpacked: Sequence[Any], now_ns: int) -> None:
-        if self._is_deaf:
-            return
-        self._watchdog.heard(now_ns)
-        self._events.engine_tokens(self.engine, unpacked, now_ns)
-
-    def _heard(self, message: FromEngine, now_ns: int) -> None:
-        if self._is_deaf:
-            return
-        engine = self.engine
-        self._watchdog.heard(now_ns)
-        match message:
-            case StepReport():
-                self._events.engine_report(engine, message, now_ns)
-            case EngineReply():
-                engine.replied(message)
-            case EngineReady():
-                self._ready(message)
-            case LoadProgress():
-                engine.load_share = message.share
-            case Fatal():
-                self._fatal = message
-
     def _ready(self, ready: EngineReady) -> None:
-        engine, link = self.engine, self._link
-        if engine.state is not EngineState.STARTING or link is None:
+        engine, run = self.engine, self._run
+        if engine.state is not EngineState.STARTING or run is None:
             return
         engine.facts = ready.facts
         self._crashes.ready()
         self.cool_down.over()
         engine.advance(EngineEvent.READY)
         engine.ready_ns = engine.used_ns = self._clock.now_ns()
-        engine.load_ns = engine.ready_ns - self._began_ns
+        engine.load_ns = engine.ready_ns - run.began_ns
         log.info(
             "engine ready model=%s pid=%s restarts=%d", engine.name, engine.pid, engine.restarts
         )
-        engine.connect(link)
+        engine.connect(run.sender)
         self._events.engine_ready(engine)
         engine.suspended_for = engine.gave_up = ""
         if engine.owes_news:
@@ -355,23 +297,15 @@ class Keeper:
 
     def _hangs(self, silent_s: float) -> None:
         log.error("engine hangs model=%s silent_s=%.1f", self.engine.name, silent_s)
-        self._fatal = Fatal(
-            code=EngineFailed.code, message=f"it said nothing for {silent_s:.1f} s and was killed"
-        )
-        self.kill()
+        if self._run is not None:
+            words = f"it said nothing for {silent_s:.1f} s and was killed"
+            self._run.fail(Fatal(code=EngineFailed.code, message=words))
 
-    def _died(self, status: int | None) -> UmadError | None:
+    def _died(self, death: Death) -> UmadError | None:
         """Note a death. Returns None where another process is to be started, else the reason why
         not.
         """
         engine = self.engine
-        death = Death(
-            status=status,
-            was_ready=engine.state in SERVING,
-            now_ns=self._clock.now_ns(),
-            fatal=self._fatal,
-            last_words=self._last_words,
-        )
         was_yielding = engine.state is EngineState.YIELDING
         engine.advance(EngineEvent.DIED)
         if engine.state is EngineState.STOPPED:
