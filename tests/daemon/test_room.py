@@ -124,6 +124,17 @@ def test_nobody_leaves_for_a_wish_while_somebody_is_leaving_for_it() -> None:
         assert decision == Decision(why="b ends first")
 
 
+def test_nobody_leaves_for_a_model_that_nobody_waits_for() -> None:
+    asked = wish(work=Work.NONE, waited_s=1_000)
+
+    assert decide(asked, [resident("a")], TWO, NOW_NS).starts
+    refused = decide(asked, [resident("a"), resident("b")], TWO, NOW_NS)
+    assert refused.never
+    assert refused.why == "a and b have the room, and nobody asks for it yet"
+    going = [resident("a"), resident("b", stand=Stand.LEAVING)]
+    assert decide(asked, going, TWO, NOW_NS) == Decision(why="b ends first")
+
+
 def test_pinned_models_never_leave_and_the_refusal_names_them() -> None:
     residents = [resident("a", is_pinned=True), resident("b", is_pinned=True)]
 

@@ -108,13 +108,17 @@ def on_stage(
     serve: Serve,
     folder: Path,
     models: Mapping[str, FakeModel] | None = None,
+    loaded: tuple[str, ...] = (),
     **settings: Any,
 ) -> None:
-    """Run a test with models a, b and c (or others) in a folder, none of them loaded."""
+    """Run a test with models a, b and c (or others) in a folder, none of them loaded but those that
+    the configuration names.
+    """
     for name, one in (models or dict.fromkeys("abc", FakeModel())).items():
         one.write(folder / f"{name}.gguf")
     clock = HandClock()
-    several = {"model_folders": (str(folder),), **settings}
+    named = tuple(str(folder / f"{name}.gguf") for name in loaded)
+    several = {"model_folders": (str(folder),), "models": named, **settings}
 
     async def scene() -> None:
         async with serve(empty=True, clock=clock, several=several) as house:
@@ -570,6 +574,18 @@ def test_preloaded_models_are_there_without_being_asked_for_and_one_that_fails_s
     models = {"a": FakeModel(exit_status=3), "b": FakeModel()}
     with caplog.at_level(logging.WARNING):
         on_stage(test, serve, tmp_path, models, preload=("a", "b"))
+
+    assert "model cannot be preloaded model=a" in caplog.text
+
+
+def test_no_model_leaves_for_one_that_is_preloaded(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(stage: Stage) -> None:
+        await stage.reaches(c="ready", b="ready", a="suspended")
+
+    with caplog.at_level(logging.WARNING):
+        on_stage(test, serve, tmp_path, loaded=("c",), max_models=2, preload=("b", "a"))
 
     assert "model cannot be preloaded model=a" in caplog.text
 

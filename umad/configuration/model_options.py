@@ -42,7 +42,8 @@ PRELOAD = Option(
         read=TEXT.read,
     ),
     help="Models to load once the daemon is ready; may be given several times.",
-    effect="The daemon does not wait for them, and one that fails is only a line in the log.",
+    effect="The daemon does not wait for them, no other model leaves for them, and one that fails "
+    "is only a line in the log.",
     example="[qwen3-coder-30b]",
 )
 KEEP = Option(

@@ -31,8 +31,8 @@ continues each stream where it stopped.
     meant_models   finds the engine or the file that a client means by a model's name
     engine_events  the interface through which keepers report; watchdog: finds a hanging engine
     crashes        decides whether a dead engine is started again, and a failed load tried again
-    rotation       gives models room in turn; room: who leaves for whom; needs: how much memory one
-                   needs; keep_alive: how long it stays after its last use
+    rotation       gives models room in turn; room: who leaves for whom; residents: the models that
+                   hold memory; needs: how much memory one needs; keep_alive: how long it stays
     engine         one model's open questions and its link to the process; engine_state: its
                    state table
     engine_run     one process of an engine, from its start to its end

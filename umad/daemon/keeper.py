@@ -27,6 +27,7 @@ from umad.daemon.engine_state import SERVING, EngineEvent, EngineState
 from umad.daemon.names import ModelFile
 from umad.daemon.watchdog import Watchdog
 from umad.errors import EngineFailed, UmadError
+from umad.estimate import engine_bytes
 from umad.protocol.link import CancelOrder, EngineReady, Fatal
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Keeper:
         self.cool_down = CoolDown()
         # What is opened.
         self.file = file
+        # The memory that it counts with until its engine has told; None where it is not known.
+        self.reckoned_bytes: int | None = None
         self._launcher = launcher
         self._limits = limits
         self._clock = clock
@@ -68,6 +71,11 @@ class Keeper:
         engine.watch = self._given_work
         engine.rests = self._rests
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that its engine takes, as far as it is known."""
+        return engine_bytes(self.engine.facts) or self.reckoned_bytes or self.file.size_bytes
 
     def load(self) -> None:
         """Ask for a model that failed or was suspended; no effect on one that lives or waits."""

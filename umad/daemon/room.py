@@ -15,7 +15,7 @@ the others are.
 No model leaves soon after it was loaded, and the longer its load took, the longer it stays: loads
 take a third of the time at most when several models take turns.
 A pinned model never leaves. Nobody leaves for a model that would not fit even then: its own load
-says so, with its figures.
+says so, with its figures. Nor does anybody leave for one that nobody waits for (`preload`).
 Pure: times are handed in. Not: carrying out (`umad.daemon.rotation`), nor what is given up while
 the machine is short of memory (`umad.memory_pressure`).
 """
@@ -63,7 +63,8 @@ class Wish:
 
     name: str
     need: Need
-    # Never `NONE`: a load that somebody waits for counts as interactive.
+    # A load that somebody waits for counts as interactive. `NONE` is one that nobody waits for: it
+    # goes well where there is room, and nobody leaves for it.
     work: Work
     since_ns: int
 
@@ -140,6 +141,8 @@ def decide(wish: Wish, residents: Sequence[Resident], limits: Limits, now_ns: in
     going = [one for one in residents if _goes(one)]
     if room.is_enough(going):
         return Decision(why=_said([one.name for one in going], "ends", "end", "first"))
+    if wish.work is Work.NONE:
+        return _without_room_for_nobody(residents, starting)
     able = [one for one in residents if one.stand is Stand.SETTLED and not one.is_pinned]
     order = sorted(able, key=_leaves_first)
     leave: list[Resident] = []
@@ -225,12 +228,21 @@ def _without_room(room: _Room, residents: Sequence[Resident], starting: Sequence
     return Decision(why=f"other models hold {bytes_words(held_bytes)}")
 
 
+def _without_room_for_nobody(residents: Sequence[Resident], starting: Sequence[str]) -> Decision:
+    """The decision about a load that nobody waits for, where others would have to leave."""
+    if starting:
+        return Decision(why=_said(starting, "is", "are", "being loaded"))
+    names = _said([one.name for one in residents], "has", "have", "the room")
+    return Decision(never=True, why=f"{names}, and nobody asks for it yet")
+
+
 def _goes(one: Resident) -> bool:
     return one.stand in (Stand.YIELDING, Stand.LEAVING)
 
 
 def _standing(wish: Wish, now_ns: int) -> Work:
-    return Work.INTERACTIVE if now_ns - wish.since_ns >= _AGES_NS else wish.work
+    ages = wish.work is not Work.NONE and now_ns - wish.since_ns >= _AGES_NS
+    return Work.INTERACTIVE if ages else wish.work
 
 
 def _leaves_first(one: Resident) -> tuple[int, int]:

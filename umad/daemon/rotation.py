@@ -22,6 +22,7 @@ from umad.daemon.engine_state import GONE, EngineState
 from umad.daemon.keep_alive import GRACE_NS
 from umad.daemon.keeper import Keeper
 from umad.daemon.needs import Needs
+from umad.daemon.residents import residents, work_of
 from umad.daemon.room import (
     YIELD_NS,
     Decision,
@@ -35,7 +36,6 @@ from umad.daemon.room import (
     in_line,
 )
 from umad.errors import Cancelled, EngineFailed, LimitExceeded, UmadError
-from umad.estimate import engine_bytes
 from umad.request import INTERACTIVE
 from umad.units import NS_PER_S
 
@@ -47,15 +47,6 @@ TOLD_S = 1.0
 MOST_REST_S = 3600.0
 # Where nothing is known, only the number of models counts.
 _NO_NEED = Need(good_bytes=0, least_bytes=0)
-_HOLDS_NOTHING = (EngineState.WAITING, *GONE)
-_STANDS: Mapping[EngineState, Stand] = {
-    EngineState.STARTING: Stand.STARTING,
-    EngineState.DEAD: Stand.STARTING,
-    EngineState.YIELDING: Stand.YIELDING,
-    EngineState.SUSPENDING: Stand.LEAVING,
-    EngineState.REOPENING: Stand.LEAVING,
-    EngineState.DRAINING: Stand.LEAVING,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +75,6 @@ class _Turn:
     is_unknown: bool = False
     # The need is being learnt.
     learning: "asyncio.Task[None] | None" = None
-    # What it counts with until its engine has told; None where that is not known.
-    n_bytes: int | None = None
     # For whom it leaves, in words.
     leaves_for: str = ""
 
@@ -226,13 +215,13 @@ class Rotation:
         """Give room to those that wait, the first in line first."""
         wishes = self._wishes(keepers, look)
         for at, wish in enumerate(wishes):
-            residents = self._residents(besides=wish.name)
-            decision = self._decided(wish, residents, look)
+            others = self._residents(besides=wish.name)
+            decision = self._decided(wish, others, look)
             self._keepers[wish.name].engine.waits_for = decision.why
             if decision.again_ns is not None:
                 look.due_ns.append(decision.again_ns)
             if decision.starts:
-                self._start(wish, residents)
+                self._start(wish, others)
             elif decision.never:
                 error = LimitExceeded(f"{wish.name} cannot be loaded: {decision.why}")
                 self._turn_away(self._keepers[wish.name], error)
@@ -244,7 +233,7 @@ class Rotation:
                     engine.waits_for = f"{wish.name} is loaded first"
                 return
 
-    def _decided(self, wish: Wish, residents: list[Resident], look: _Look) -> Decision:
+    def _decided(self, wish: Wish, others: list[Resident], look: _Look) -> Decision:
         needs, turn = self._needs, self._turns[wish.name]
         limits = Limits(
             max_models=self._rules.max_models,
@@ -252,22 +241,22 @@ class Rotation:
             # A load whose memory is not known is waited for.
             loads_in_turn=needs is not None
             and any(
-                one.stand is Stand.STARTING and self._turn(one.name).n_bytes is None
-                for one in residents
+                one.stand is Stand.STARTING and self._keepers[one.name].reckoned_bytes is None
+                for one in others
             ),
         )
         if turn.is_unknown:
             return Decision(why="its memory is reckoned")
-        return decide(wish, residents, limits, look.now_ns)
+        return decide(wish, others, limits, look.now_ns)
 
-    def _start(self, wish: Wish, residents: Iterable[Resident]) -> None:
+    def _start(self, wish: Wish, others: Iterable[Resident]) -> None:
         keeper, turn = self._keepers[wish.name], self._turns[wish.name]
         turn.since_ns = None
         # A pool that fills what is free is known only once the engine has told.
         fills = self._needs is None or self._needs.fills_memory
-        turn.n_bytes = None if fills or wish.need is _NO_NEED else wish.need.good_bytes
+        keeper.reckoned_bytes = None if fills or wish.need is _NO_NEED else wish.need.good_bytes
         turn.need = None
-        keeper.start(beside_bytes=sum(one.n_bytes for one in residents))
+        keeper.start(beside_bytes=sum(one.n_bytes for one in others))
 
     def _send_off(self, keeper: Keeper, wish: Wish) -> None:
         self._turn(keeper.engine.name).leaves_for = wish.name
@@ -319,7 +308,9 @@ class Rotation:
             if turn.is_unknown and not any(one.learning for one in self._turns.values()):
                 learning = self._learn(self._needs, keeper, turn)
                 turn.learning = asyncio.create_task(learning, name=f"need of {engine.name}")
-        work = max(self._work(engine), turn.load or Work.NONE) or Work.INTERACTIVE
+        work = max(work_of(engine, self._rules.interactive), turn.load or Work.NONE)
+        if work is Work.NONE and turn.load is None:
+            work = Work.INTERACTIVE  # whoever asked a moment ago has not given it its work yet
         return Wish(name=engine.name, need=need or _NO_NEED, work=work, since_ns=since_ns)
 
     async def _learn(self, needs: Needs, keeper: Keeper, turn: _Turn) -> None:
@@ -334,36 +325,8 @@ class Rotation:
             self.changed()
 
     def _residents(self, *, besides: str) -> list[Resident]:
-        """The models that hold memory, or are about to."""
-        found = []
-        for keeper in self._keepers.values():
-            engine = keeper.engine
-            if engine.name == besides or engine.state in _HOLDS_NOTHING:
-                continue
-            found.append(
-                Resident(
-                    name=engine.name,
-                    n_bytes=self._held_bytes(keeper),
-                    stand=_STANDS.get(engine.state, Stand.SETTLED),
-                    work=self._work(engine),
-                    is_pinned=engine.keep_alive.is_pinned,
-                    ready_ns=engine.ready_ns,
-                    load_ns=engine.load_ns,
-                    used_ns=engine.used_ns,
-                )
-            )
-        return found
-
-    def _held_bytes(self, keeper: Keeper) -> int:
-        told_bytes = engine_bytes(keeper.engine.facts)
-        return told_bytes or self._turn(keeper.engine.name).n_bytes or keeper.file.size_bytes
-
-    def _work(self, engine: Engine) -> Work:
-        """What an engine has to do."""
-        if not engine.is_wanted:
-            return Work.NONE
-        is_interactive = any(lane in self._rules.interactive for lane in engine.lanes())
-        return Work.INTERACTIVE if is_interactive else Work.BACKGROUND
+        interactive = self._rules.interactive
+        return residents(self._keepers.values(), besides=besides, interactive=interactive)
 
     def _turn(self, name: str) -> _Turn:
         return self._turns.setdefault(name, _Turn())

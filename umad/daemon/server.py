@@ -326,10 +326,10 @@ class Daemon:
         await asyncio.gather(*(asyncio.shield(engine.loaded) for engine in engines))
 
     async def _preload(self) -> None:
-        """Load the models that nobody waits for yet, one after the other."""
+        """Load models that nobody waits for yet, one after the other, where they have room."""
         for model in self._settings.preload:
             try:
-                engine = self._supervisor.start(model, work=Work.BACKGROUND)
+                engine = self._supervisor.start(model, work=Work.NONE)
                 await asyncio.shield(engine.loaded)
             except UmadError as error:
                 log.warning("model cannot be preloaded model=%s reason=%s", model, error.message)
