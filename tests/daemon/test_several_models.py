@@ -23,6 +23,7 @@ from tests.daemon.house import (
     wire_has_arrived,
 )
 from umad.asker import Asker
+from umad.daemon import journal
 from umad.daemon.rotation import Rotation
 from umad.embedding import EmbedRequest
 from umad.protocol.messages import (
@@ -314,6 +315,27 @@ def test_a_model_that_is_loaded_again_is_the_librarys_as_before(
         assert supervisor.file("b").is_of_library
 
     on_stage(test, serve, tmp_path)
+
+
+def test_prompts_in_flight_have_one_bound_for_all_models(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MAX_PROMPT_BYTES", 100)
+
+    async def test(stage: Stage) -> None:
+        wire, other = await stage.house.connect(), await stage.house.connect()
+        wire.send(asks("held", "gate@0 " + "x" * 60, model="a"))
+        await stage.reaches(a="ready")
+
+        refused = await other.stream(asks("b", "x" * 60, model="b"))
+        assert refused.failed is not None
+        assert refused.failed.code == "queue_full"
+
+        (tmp_path / "gate").touch()
+        await wire.collect("held")
+        assert (await other.stream(asks("again", "x" * 60, model="b"))).done is not None
+
+    on_stage(test, serve, tmp_path, gated(tmp_path))
 
 
 def test_who_waits_for_the_facts_of_a_model_alone_wants_the_model_too(

@@ -19,7 +19,7 @@ from umad.daemon.admission import Admission, nth_order
 from umad.daemon.app_shares import AppShares
 from umad.daemon.authority import told_to
 from umad.daemon.engine import Engine
-from umad.daemon.generation import LiveGeneration, Recipient
+from umad.daemon.generation import LiveGeneration, Recipient, ServingEngine
 from umad.daemon.journal import JournalEntry
 from umad.errors import DeadlineExceeded, QueueFull, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
@@ -51,7 +51,8 @@ class Completions:
         self._scorecard = scorecard
         self._clock = clock
         self._live: dict[str, LiveGeneration] = {}
-        self._engines: set[Engine] = set()
+        # Those that have live requests.
+        self._engines: set[ServingEngine] = set()
         # Numbers of the completions that the scorecard counts; no number is used twice.
         self.rids = itertools.count(1)
         self._names = itertools.count(1)
@@ -103,7 +104,8 @@ class Completions:
         )
         if adapters:
             first = replace(first, adapters=adapters)
-        journal.check_room(first, request.n)
+        others_bytes = sum(one.journal.prompt_bytes for one in self._engines if one is not engine)
+        journal.check_room(first, request.n, others_bytes=others_bytes)
         self._shares.check(asker.owner or app, request.n, app=app)
         self._check_unread(recipient, app, asker.owner or app, request.n)
 
@@ -320,10 +322,10 @@ class Completions:
         del self._live[generation.request]
         del generation.recipient.generations[generation.client_id]
         generation.recipient.settled()
-        if not self._live:
-            self._engines.clear()
-            if self._idle is not None and not self._idle.done():
-                self._idle.set_result(None)
+        if not len(generation.engine.journal):
+            self._engines.discard(generation.engine)
+        if not self._live and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def _pause(self, entry: JournalEntry[LiveGeneration], *before: Submit) -> None:
         engine = entry.owner.engine

@@ -18,7 +18,7 @@ from umad.session_names import kept_name
 
 T = TypeVar("T")
 
-# A live prompt is held twice, here and in the engine.
+# Of all engines together. A live prompt is held twice, here and in the engine.
 MAX_PROMPT_BYTES = 2**30
 MAX_TOKENS = 2**31 - 1
 
@@ -78,9 +78,12 @@ class Journal(Generic[T]):
         """The live completion of that number, if there is one."""
         return self._entries.get(rid)
 
-    def check_room(self, submit: Submit, n: int) -> None:
-        """Raise `QueueFull` where `n` more prompts of this size would be too many bytes to hold."""
-        if self.prompt_bytes + n * _prompt_bytes(submit) > MAX_PROMPT_BYTES:
+    def check_room(self, submit: Submit, n: int, *, others_bytes: int = 0) -> None:
+        """Raise `QueueFull` where `n` more prompts of this size would be too many bytes to hold.
+        others_bytes: prompts that the journals of other engines hold.
+        """
+        held_bytes = self.prompt_bytes + others_bytes
+        if held_bytes + n * _prompt_bytes(submit) > MAX_PROMPT_BYTES:
             raise QueueFull(
                 f"the prompts in flight would exceed {MAX_PROMPT_BYTES >> 20} MiB; try again later"
             )
