@@ -317,6 +317,38 @@ def test_a_model_that_is_loaded_again_is_the_librarys_as_before(
     on_stage(test, serve, tmp_path)
 
 
+def test_a_model_that_was_fetched_anew_while_it_rested_is_loaded_from_its_new_place(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """The hub's cache keeps each version of a file in a folder of its own."""
+    versions = tmp_path / "first", tmp_path / "second"
+    for folder in versions:
+        folder.mkdir()
+
+    async def test(stage: Stage) -> None:
+        wire = await stage.house.connect()
+        await wire.stream(asks(1, model="a"))
+        stage.wait(61)
+        await stage.reaches(a="suspended")
+        (versions[0] / "a.gguf").unlink()
+        new = FakeModel().write(versions[1] / "a.gguf")
+
+        stream = await wire.stream(asks(2, model="a"))
+
+        assert stream.ids == tokens_of(7, 5), stream.failed
+        assert (await stage.house.models())["a"]["path"] == str(new)
+
+    folders = tuple(map(str, versions))
+    on_stage(
+        test,
+        serve,
+        versions[0],
+        {"a": FakeModel()},
+        model_folders=folders,
+        keep_alive=(("*", 60.0),),
+    )
+
+
 def test_prompts_in_flight_have_one_bound_for_all_models(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -536,6 +568,22 @@ def test_a_request_says_how_long_its_model_stays_and_a_users_does_not(
         assert (await stage.house.models())["b"]["pinned"]
 
     on_stage(test, serve, tmp_path, keep_alive=(("*", 60.0),))
+
+
+def test_a_user_who_loads_a_model_does_not_undo_what_an_admin_said_of_it(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async def test(stage: Stage) -> None:
+        wire = await stage.house.connect()
+        await wire.ask(Load(id="pin", model="a", keep_alive_s=-1))
+
+        await wire.ask(Load(id="user", model="a", asker=USER))
+
+        assert (await stage.house.models())["a"]["pinned"]
+        await wire.ask(Load(id="admin", model="a"))
+        assert not (await stage.house.models())["a"]["pinned"]
+
+    on_stage(test, serve, tmp_path)
 
 
 def test_a_model_that_may_stay_for_no_time_answers_first(serve: Serve, tmp_path: Path) -> None:

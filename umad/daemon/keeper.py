@@ -94,6 +94,15 @@ class Keeper:
                 return
         self._changed()
 
+    def renew(self, file: ModelFile) -> None:
+        """Open another file from now on. For a model that has no process and no work."""
+        engine = self.engine
+        self.file = file.sized()
+        engine.path, engine.modified_s = file.path, file.modified_s()
+        engine.own_adapters = file.adapters
+        # What the former file's engine told.
+        engine.facts = {}
+
     def start(self, *, beside_bytes: int) -> None:
         """Start the process of a model that waits. beside_bytes: what the engines of other models
         take.

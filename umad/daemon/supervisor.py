@@ -12,7 +12,7 @@ import logging
 import math
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
@@ -121,6 +121,7 @@ class Supervisor:
         keeper = self._keepers[found.name]
         if found.error is not None and not self._may_try_again(keeper):
             raise told_to(asker, self._failure(keeper, found.error), found.name)
+        self._look_again(keeper)
         if keep_alive_s is not None and asker.is_admin:
             found.keep_alive = KeepAlive.asked(keep_alive_s)
             self._rotation.changed()
@@ -155,11 +156,37 @@ class Supervisor:
                     field="model",
                 )
         keeper = self._kept(file)
+        self._look_again(keeper)
         # Somebody wants it now, however often it failed before.
         keeper.cool_down.over()
-        keeper.engine.keep_alive = keep_alive_of(file.name, self._rules.keep_alive, stays=True)
+        self._let_stay(keeper.engine, asker)
         self._rotation.ask(keeper, load=work)
         return keeper.engine
+
+    def _let_stay(self, engine: Engine, asker: Asker) -> None:
+        """Somebody has loaded a model by name, so it stays longer. A user changes nothing that an
+        admin has said of it.
+        """
+        rules = self._rules.keep_alive
+        if asker.is_admin or engine.keep_alive == keep_alive_of(engine.name, rules):
+            engine.keep_alive = keep_alive_of(engine.name, rules, stays=True)
+
+    def _look_again(self, keeper: Keeper) -> None:
+        """Take the file that a name means by now, where no process has the former one open: it may
+        have been fetched anew since. Raises `ModelLoadFailed` for one that cannot be opened.
+        """
+        engine, file = keeper.engine, keeper.file
+        if engine.state not in (EngineState.SUSPENDED, EngineState.FAILED) or engine.is_wanted:
+            return
+        if file.is_of_library:
+            file = self._names.find(file.name, whole=True) or file
+        else:
+            file = replace(file, size_bytes=0)
+        if file.path == engine.path and file.modified_s() == engine.modified_s:
+            return
+        _check_sound(file)
+        log.info("model has another file model=%s", engine.name)
+        keeper.renew(file)
 
     def _kept(self, file: ModelFile) -> Keeper:
         """The keeper of a model, a new one where there is none. Raises `ModelLoadFailed` or
@@ -167,8 +194,7 @@ class Supervisor:
         """
         if self._stopping:
             raise ShuttingDown("the daemon is shutting down and loads no more models")
-        if file.problem:
-            raise ModelLoadFailed(f"{file.name} cannot be loaded: {file.problem}", field="model")
+        _check_sound(file)
         keeper = self._keepers.get(file.name)
         if keeper is not None and keeper.engine.state is not EngineState.STOPPED:
             return keeper
@@ -297,3 +323,8 @@ class Supervisor:
             again = f"; a request in {math.ceil(left_ns / NS_PER_S)} s tries it again"
         # A new exception each time, because an exception keeps the frames it was raised through.
         return error_of(error.code, f"{error.message}{again}", error.field)
+
+
+def _check_sound(file: ModelFile) -> None:
+    if file.problem:
+        raise ModelLoadFailed(f"{file.name} cannot be loaded: {file.problem}", field="model")
