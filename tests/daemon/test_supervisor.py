@@ -11,11 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.house import (
-    PATIENCE_S,
-    run,
-    until,
-)
+from tests.daemon.house import PATIENCE_S, fake_launcher, run, until
 from umad.clock import MonotonicClock
 from umad.config import LimitSettings
 from umad.daemon.engine import Engine
@@ -25,7 +21,7 @@ from umad.daemon.names import ModelFile
 from umad.daemon.supervisor import Supervisor
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
-from umad.protocol.link import EngineReady, StepReport, encode
+from umad.protocol.link import EngineReady, EngineReply, StepReport, ToEngine, encode
 from umad.testing import FakeModel
 
 
@@ -119,3 +115,46 @@ def test_an_engine_is_told_once_what_the_engines_before_it_take(tmp_path: Path) 
     run(test())
 
     assert told == [("a", 0), ("b", 5_730), ("c", 11_460), ("b", 5_730)]
+
+
+def test_work_for_a_model_that_was_unloaded_just_now_ends_with_an_error(tmp_path: Path) -> None:
+    """A request is given its engine, and something else happens before it gives it work."""
+
+    async def test() -> None:
+        supervisor = supervise(fake_launcher)
+        path = FakeModel().write(tmp_path / "a.gguf")
+        engine = await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
+        await supervisor.unload("a")
+
+        with pytest.raises(EngineFailed, match="a was unloaded; try again"):
+            await asyncio.wait_for(engine.work("embed", {}), PATIENCE_S)
+
+        await supervisor.stop()
+
+    run(test())
+
+
+class Silent:
+    """A process that says nothing."""
+
+    def send(self, *messages: ToEngine) -> None: ...
+
+
+def test_a_model_that_yields_has_room_to_give_once_it_answered_the_daemon_itself() -> None:
+    """While memory is short the daemon asks for some, and then the model is to leave."""
+    rested: list[bool] = []
+
+    async def test() -> None:
+        engine = Engine("a", Path("a.gguf"), state=EngineState.READY)
+        engine.connect(Silent())
+        engine.rests = lambda: rested.append(engine.has_run_out)
+        sparing = asyncio.create_task(engine.call("spare", {"share": 0.5}))
+        await asyncio.sleep(0)
+        engine.begin_to_yield()
+        assert not engine.has_run_out
+
+        engine.replied(EngineReply(call=1, value={}))
+        await sparing
+
+    run(test())
+    assert rested == [True]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from umad.daemon.engine_state import LIFE, EngineEvent, EngineState
+from umad.daemon.engine_state import ENDED, LIFE, EngineEvent, EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.daemon.journal import Journal
 from umad.daemon.keep_alive import KeepAlive
@@ -267,6 +267,9 @@ class Engine:
         return await self._ask(op, args, drops=True)
 
     async def _ask(self, op: str, args: Mapping[str, Any], *, drops: bool = False) -> Any:
+        if self.state in ENDED:
+            # It was found a moment ago. Nobody would answer, nor end the question.
+            raise self._end()
         number = next(self._numbers)
         call = EngineCall(call=number, op=op, args=args)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -280,8 +283,14 @@ class Engine:
         finally:
             if self._calls.pop(number, None) is not None and drops:
                 self.send(Drop(call=number))
-            if op not in _OWN_OPS:
+            if op not in _OWN_OPS or self._sent is not None:
                 self._one_ended()
+
+    def _end(self) -> UmadError:
+        """Why it answers nothing any more."""
+        error = self.error or EngineFailed(f"{self.name} was unloaded; try again")
+        # A new exception each time, because an exception keeps the frames it was raised through.
+        return error_of(error.code, error.message, error.field)
 
     def replied(self, reply: EngineReply) -> None:
         """Give the answer to the call of that number; late answers are dropped."""

@@ -81,3 +81,5 @@ LIFE = StateTable("an engine", NEXT)
 SERVING = (EngineState.READY, EngineState.YIELDING)
 # There is no process, and none is about to be started.
 GONE = (EngineState.SUSPENDED, EngineState.FAILED, EngineState.STOPPED)
+# It answers nothing any more, unless somebody asks for it again.
+ENDED = (EngineState.DRAINING, EngineState.FAILED, EngineState.STOPPED)

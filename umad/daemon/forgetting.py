@@ -17,6 +17,7 @@ from umad.asker import Asker
 from umad.daemon.admission import Admission
 from umad.daemon.authority import session_key, session_name, sessions_of
 from umad.daemon.engine import Engine
+from umad.daemon.engine_state import SERVING
 from umad.daemon.saved_sessions import SavedSessions
 from umad.daemon.supervisor import Supervisor
 from umad.errors import InternalError, UmadError, UnknownRequest
@@ -56,7 +57,7 @@ class Forgetting:
         in_use = set[str]()
         for engine in self._supervisor:
             in_use |= engine.journal.forget(scope)
-        engines = [engine for engine in self._supervisor if engine.connected]
+        engines = [engine for engine in self._supervisor if engine.state in SERVING]
         answers = await asyncio.gather(
             *(self._ask(engine, scope) for engine in engines), return_exceptions=True
         )
@@ -86,7 +87,7 @@ class Forgetting:
         try:
             answer: Mapping[str, Any] = await engine.call("forget", args)
         except UmadError:
-            if not engine.connected:  # it died, and what it had in memory with it
+            if engine.state not in SERVING:  # it has gone, and what it had in memory with it
                 return {"sessions": (), "in_use": ()}
             raise
         return answer
