@@ -1,9 +1,14 @@
 """A model's file is read before it is mapped, and others go first."""
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from umad.engine.board.seat import BOARD_BYTES, BoardSeat, lay_out, take_seat, words_of
 from umad.engine.company import Company
+from umad.engine.llamacpp import read_through as read_through_module
 from umad.engine.llamacpp.read_through import PIECE_BYTES, is_here, read_through
 
 MIB = 2**20
@@ -58,6 +63,20 @@ def test_beside_interactive_work_it_rests_after_every_piece(tmp_path: Path) -> N
     assert scene.told == SHARES
     assert len(scene.rests_s) == len(SHARES)
     assert all(0 < seconds <= 0.5 for seconds in scene.rests_s)
+
+
+def test_beside_work_that_never_ends_a_load_ends_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count()
+    monkeypatch.setattr(read_through_module, "time", SimpleNamespace(perf_counter=seconds.__next__))
+    monkeypatch.setattr(read_through_module, "_MOST_RESTS_S", 1.2)
+    scene = Scene(busy=True)
+
+    scene.read(tmp_path)
+
+    assert scene.rests_s == [0.5, 0.5, 0.5]
+    assert scene.told == SHARES
 
 
 def test_what_is_in_memory_is_not_read_and_makes_nobody_rest(tmp_path: Path) -> None:

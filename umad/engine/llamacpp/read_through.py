@@ -3,8 +3,8 @@
 llama.cpp reads a mapped file in one call of the kernel, as fast as the disk can, which nobody can
 slow down or watch. Read here first, the same bytes are in the system's cache by then. A thread of
 low priority reads them piece by piece. While another engine has interactive work, it rests as long
-after each piece as the piece took. So a load from the disk takes at most half of the disk, and a
-quarter of a busy core, from somebody who waits for tokens.
+after each piece as the piece took, up to two minutes in all. So a load from the disk takes at most
+half of the disk, and a quarter of a busy core, from somebody who waits for tokens.
 What is in memory already is not read, where the system tells that without reading it (Linux). Not:
 which weights a model reads at all (`fitting`). Owner: the main thread, which waits for the one that
 reads.
@@ -27,6 +27,9 @@ PIECE_BYTES = 8 * 2**20
 # The system reads and drops files in runs longer than this.
 _PROBE_BYTES = 2**20
 _MOST_REST_S = 0.5
+# All rests of a load. A load has a bound (`limits.load_s`), and beside a chat that never ends it
+# would take twice as long as the disk needs.
+_MOST_RESTS_S = 120.0
 
 # Whether a part of an open file is in memory: descriptor, first byte, number of bytes.
 IsHere = Callable[[int, int, int], bool]
@@ -75,6 +78,7 @@ def _read_all(
     try:
         sizes = [path.stat().st_size for path in files]
         total_bytes, done_bytes = max(1, sum(sizes)), 0
+        left_s = _MOST_RESTS_S
         for path, size in zip(files, sizes, strict=True):
             with path.open("rb", buffering=0) as file:
                 for at in range(0, size, PIECE_BYTES):
@@ -83,8 +87,11 @@ def _read_all(
                         began_s = time.perf_counter()
                         file.seek(at)
                         file.readinto(piece[:n_bytes])
-                        if company.is_busy:
-                            rest(min(_MOST_REST_S, time.perf_counter() - began_s))
+                        took_s = time.perf_counter() - began_s
+                        if left_s > 0 and company.is_busy:
+                            rest_s = min(_MOST_REST_S, took_s)
+                            left_s -= rest_s
+                            rest(rest_s)
                     done_bytes += n_bytes
                     company.has_read(done_bytes / total_bytes)
     except OSError as error:
