@@ -137,12 +137,19 @@ TAILS: dict[str, bytes] = {
     "more than one map": tokens_tail("x", 5) + b"\x07",
 }
 
+# Facts that the daemon itself uses.
+BAD_FACTS: dict[str, dict[str, Any]] = {
+    "facts: backends": {"backends": 7},
+    "facts: memory": {"size_bytes": 10**6, "context_bytes": "much"},
+    "facts: less than none": {"size_bytes": 10**6, "park_bytes": -(10**12)},
+}
+
 
 def main(fd: int, path: Path) -> None:
     attack = path.read_text()
     sock = socket.socket(fileno=fd)
-    if attack == "facts":
-        facts: Any = {"name": "a", "backends": 7}
+    if attack in BAD_FACTS:
+        facts: Any = {"name": "a", **BAD_FACTS[attack]}
         sock.sendall(encode_frame(encode(EngineReady(facts=facts))))
     sock.sendall(
         encode_frame(encode(EngineReady(facts={"name": "b", "n_cells": 64, "max_seqs": 8})))

@@ -23,7 +23,7 @@ from tests.daemon.house import (
     until,
 )
 from tests.security import hostile_engine
-from tests.security.hostile_engine import GIVEN_UP, LET_PASS, TAILS
+from tests.security.hostile_engine import BAD_FACTS, GIVEN_UP, LET_PASS, TAILS
 from umad.client import AsyncClient
 from umad.config import LimitSettings, LoggingSettings, Settings
 from umad.daemon.names import ModelFile
@@ -161,12 +161,13 @@ def test_half_a_frame_is_silence_and_ends_like_it(short_tmp_path: Path) -> None:
     run(test())
 
 
-def test_facts_that_cannot_be_listed_keep_a_model_from_loading(
-    short_tmp_path: Path,
+@pytest.mark.parametrize("attack", BAD_FACTS)
+def test_facts_that_cannot_be_used_keep_a_model_from_loading(
+    attack: str, short_tmp_path: Path
 ) -> None:
     async def test() -> None:
         with pytest.raises(ModelLoadFailed, match="b0: the engine ended while loading"):
-            async with beside(short_tmp_path, "facts"):
+            async with beside(short_tmp_path, attack):
                 pass
 
     run(test())

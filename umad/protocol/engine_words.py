@@ -158,6 +158,11 @@ _COUNTED_FACTS = (
     "text_tokens",
     "embed_tokens",
     "n_params",
+    # What it takes of the memory decides about other models.
+    "context_bytes",
+    "park_bytes",
+    "paged_bytes",
+    "kv_cell_bytes",
 )
 
 
