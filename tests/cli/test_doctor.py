@@ -30,6 +30,8 @@ SECRETS = {
     "alias": "planted-alias",
     "app": "planted-rule",
     "model": "planted-finetune",
+    "preloaded model": "planted-preload",
+    "kept model": "planted-kept",
     "folder": "planted-folder",
     "lane": "planted-lane",
 }
@@ -65,6 +67,8 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"""
 model: [{model}]
 model_folder: [{folder}]
+preload: [{SECRETS["preloaded model"]}]
+keep_alive: {{"{SECRETS["kept model"]}-*": 5m}}
 ctx_size: 4096
 apps: {{{SECRETS["app"]}: {{lane: background}}}}
 qos:

@@ -124,6 +124,7 @@ def _settings(settings: Settings) -> Iterator[Private]:
     """Every text of the configuration that is not a word of umad's own."""
     paths = [
         *settings.models,
+        *settings.preload,
         *settings.model_folders,
         settings.socket,
         settings.engine.session_dir,
@@ -137,6 +138,8 @@ def _settings(settings: Settings) -> Iterator[Private]:
             yield Private(os.path.expanduser(path), "path")
             yield Private(Path(path).name, "file")
             yield Private(Path(path).stem, "file")
+    for pattern, _ in settings.keep_alive:
+        yield Private(pattern, "model")
     for rule in settings.apps:
         yield Private(rule.app, "app")
     for pattern, model in settings.http.aliases:
