@@ -9,7 +9,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -79,8 +79,9 @@ class HandClock:
 class StandIn:
     """An engine's process and its end of the link."""
 
-    def __init__(self, name: str, link: Any) -> None:
+    def __init__(self, name: str, link: Any, *, context_bytes: int = 0) -> None:
         self.name = name
+        self._context_bytes = context_bytes
         self.pid = next(_pids)
         self.last_words = ""
         self.is_ready = False
@@ -130,7 +131,8 @@ class StandIn:
     def get_ready(self) -> None:
         if not self.is_ready and not self._ended.done():
             self.is_ready = True
-            self._say(EngineReady(facts={"backend": "stand-in", "size_bytes": MODEL_BYTES}))
+            sizes = {"size_bytes": MODEL_BYTES, "context_bytes": self._context_bytes}
+            self._say(EngineReady(facts={"backend": "stand-in", **sizes}))
 
     def step(self) -> None:
         """A token for every stream; a process that is to stop ends once it has none."""
@@ -216,6 +218,8 @@ class Machine(RuleBasedStateMachine):
     folder: Path
     max_models: int | None = MAX_MODELS
     needs: Any = None
+    # The contexts of models that are larger than what they need.
+    context_bytes: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -270,7 +274,8 @@ class Machine(RuleBasedStateMachine):
         self, name: str, link: Any, command: Callable[[int], Sequence[str]], _inherited: Any = ()
     ) -> StandIn:
         command(3)
-        process = self.processes[name] = StandIn(name, link)
+        context_bytes = self.context_bytes.get(name, 0)
+        process = self.processes[name] = StandIn(name, link, context_bytes=context_bytes)
         link.connection_made(process)
         return process
 
@@ -389,3 +394,35 @@ def test_whatever_happens_nothing_is_lost(tmp_path: Path, machine: type[Machine]
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+class WithALargeContext(ByMemory):
+    """Model a has filled what was free when it was loaded."""
+
+    context_bytes: ClassVar[Mapping[str, int]] = {"a": MODEL_BYTES}
+
+
+def test_a_model_that_was_cut_gets_as_much_room_as_it_had_before_it_goes_on(tmp_path: Path) -> None:
+    """What was begun in its pool has to fit into its next pool, which is then as large."""
+    for name in MODELS:
+        FakeModel().write(tmp_path / f"{name}.gguf")
+    Machine.folder = tmp_path
+    machine = WithALargeContext()
+
+    def holding() -> list[str]:
+        return [one.name for one in machine.supervisor if one.state in HOLDING]
+
+    machine.ask("a", "interactive", 3)
+    machine.loaded("a")
+    machine.step()
+    machine.ask("b", "interactive", 1)
+    machine.time_passes(11.0)  # b has waited long enough, so a yields
+    machine.time_passes(25.0)  # and is cut
+    machine.step()
+    assert holding() == ["b"]
+    machine.loaded("b")
+
+    machine.time_passes(1.0)  # b is at work: both together would take more than there is
+    assert holding() == ["b"]
+
+    machine.teardown()

@@ -77,6 +77,11 @@ class Keeper:
         """The memory that its engine takes, as far as it is known."""
         return engine_bytes(self.engine.facts) or self.reckoned_bytes or self.file.size_bytes
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether its next process goes on with what another one has begun."""
+        return any(entry.begun_ns for entry in self.engine.journal)
+
     def load(self) -> None:
         """Ask for a model that failed or was suspended; no effect on one that lives or waits."""
         engine = self.engine
@@ -110,7 +115,7 @@ class Keeper:
         engine = self.engine
         engine.advance(EngineEvent.START)
         # A completion that was begun has to fit into the pool in which it began.
-        if not any(entry.resumed for entry in engine.journal):
+        if not self.goes_on:
             self.file = replace(self.file, beside_bytes=beside_bytes)
         self._task = self._begin()
         self._changed()

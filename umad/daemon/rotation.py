@@ -301,7 +301,11 @@ class Rotation:
     def _wish(self, keeper: Keeper, turn: _Turn, since_ns: int) -> Wish:
         engine = keeper.engine
         need = turn.need
-        if need is None and self._needs is not None:
+        if self._needs is not None and keeper.goes_on:
+            # It gets the pool that it had.
+            turn.is_unknown = False
+            need = Need(good_bytes=keeper.held_bytes, least_bytes=keeper.held_bytes)
+        elif need is None and self._needs is not None:
             held_bytes = self.taken_bytes(besides=engine.name)
             need = self._needs.known(keeper.file, engine.facts, held_bytes=held_bytes)
             turn.is_unknown = need is None and bool(self._residents(besides=engine.name))
