@@ -134,6 +134,24 @@ def test_work_for_a_model_that_was_unloaded_just_now_ends_with_an_error(tmp_path
     run(test())
 
 
+def test_what_the_daemon_asks_for_itself_loads_no_model(tmp_path: Path) -> None:
+    """The guard of memory would have a model loaded again that has just given memory back."""
+
+    async def test() -> None:
+        supervisor = supervise(fake_launcher)
+        path = FakeModel().write(tmp_path / "a.gguf")
+        engine = await asyncio.wait_for(supervisor.load(str(path)), PATIENCE_S)
+        assert supervisor.suspend("a", "nobody uses it")
+
+        with pytest.raises(EngineFailed, match="a has no process"):
+            await asyncio.wait_for(engine.call("spare", {"share": 0.5}), PATIENCE_S)
+
+        assert engine.state in (EngineState.SUSPENDING, EngineState.SUSPENDED)
+        await supervisor.stop()
+
+    run(test())
+
+
 class Silent:
     """A process that says nothing."""
 

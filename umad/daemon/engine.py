@@ -270,6 +270,9 @@ class Engine:
         if self.state in ENDED:
             # It was found a moment ago. Nobody would answer, nor end the question.
             raise self._end()
+        if op in _OWN_OPS and not self.connected:
+            # There is nothing to spare or to forget, and the model is not loaded for that.
+            raise EngineFailed(f"{self.name} has no process")
         number = next(self._numbers)
         call = EngineCall(call=number, op=op, args=args)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -336,6 +336,7 @@ class Keeper:
         if was_yielding:
             # Its room is another model's now. What it had to do waits for the next process.
             log.warning("engine died while it gave way model=%s how=%s", engine.name, death.how)
+            engine.fail_calls(EngineFailed(f"{engine.name} gave way; try again"), own=True)
             self._events.engine_died(engine)
             if engine.is_wanted:
                 engine.advance(EngineEvent.LOAD)
