@@ -7,7 +7,7 @@ At any time no more models hold memory than may. In the end, every request has e
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from umad.config import LimitSettings, Settings
 from umad.daemon.admission import Admission
 from umad.daemon.app_shares import AppShares
 from umad.daemon.completions import Completions
+from umad.daemon.engine import Engine
 from umad.daemon.engine_process import EngineProcess
 from umad.daemon.engine_state import EngineState
 from umad.daemon.fanout import Fanout
@@ -35,13 +36,17 @@ from umad.daemon.names import ModelFile, ModelNames
 from umad.daemon.room import Need
 from umad.daemon.rotation import RotationRules
 from umad.daemon.supervisor import LoadingRules, Supervisor
+from umad.errors import EngineFailed
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
     CancelOrder,
+    Drop,
     Emitted,
     Ended,
+    EngineCall,
     EngineReady,
+    EngineReply,
     FromEngine,
     StepReport,
     Stop,
@@ -90,6 +95,7 @@ class StandIn:
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._streams: dict[int, tuple[Submit, int]] = {}
         self._cancelled: list[int] = []
+        self._calls: dict[int, EngineCall] = {}
         self._is_stopping = False
 
     # -- as the keeper sees it
@@ -115,6 +121,10 @@ class StandIn:
                 case CancelOrder(rid=rid):
                     if self._streams.pop(rid, None) is not None:
                         self._cancelled.append(rid)
+                case EngineCall() as call:
+                    self._calls[call.call] = call
+                case Drop(call=number):
+                    self._calls.pop(number, None)
                 case Stop():
                     self._is_stopping = True
                 case _:
@@ -135,9 +145,14 @@ class StandIn:
             self._say(EngineReady(facts={"backend": "stand-in", **sizes}))
 
     def step(self) -> None:
-        """A token for every stream; a process that is to stop ends once it has none."""
+        """A token for every stream, and an answer to each call; a process that is to stop ends once
+        it has no stream.
+        """
         if self._ended.done() or not self.is_ready:
             return
+        while self._calls:
+            number, call = self._calls.popitem()
+            self._say(EngineReply(call=number, value=call.args["number"]))
         emitted, ended = [], [_end(rid, "cancelled") for rid in self._cancelled]
         self._cancelled.clear()
         for rid, (submit, made) in list(self._streams.items()):
@@ -228,8 +243,13 @@ class Machine(RuleBasedStateMachine):
         self.processes: dict[str, StandIn] = {}
         self.asked: dict[RequestId, tuple[int, int]] = {}
         self.cancelled: set[RequestId] = set()
+        # Work on texts, and its engine.
+        self.works: dict[int, tuple[Engine, asyncio.Future[Any]]] = {}
+        # Whatever ran on a model that was unloaded.
+        self.unloaded: set[RequestId] = set()
         self.n_crashes = 0
         self.client = Client()
+        self._unloads: list[asyncio.Task[None]] = []
         self._numbers = itertools.count(1)
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(EngineProcess, "linked", self._linked)
@@ -294,10 +314,48 @@ class Machine(RuleBasedStateMachine):
         self.client.ids[number] = []
 
         def accept() -> None:
-            engine = self.supervisor.find(model)
+            engine = self._found(model)
+            if engine is None:
+                del self.asked[number]
+                return
             self.completions.accept(self.client, engine, Generate(id=number, request=request))
 
         self._do(accept)
+
+    @rule(model=st.sampled_from(MODELS), lane=st.sampled_from(("interactive", "background")))
+    def embed(self, model: str, lane: str) -> None:
+        number = next(self._numbers)
+
+        def work() -> None:
+            engine = self._found(model)
+            if engine is not None:
+                args = {"lane": lane, "number": number}
+                work = self.loop.create_task(engine.work("embed", args))
+                self.works[number] = (engine, work)
+
+        self._do(work)
+
+    def _found(self, model: str) -> Engine | None:
+        try:
+            return self.supervisor.find(model)
+        except EngineFailed as error:
+            if error.message != f"{model} is being unloaded; try again":
+                raise
+            return None
+
+    @rule(model=st.sampled_from(MODELS))
+    def unload(self, model: str) -> None:
+        engine = self.supervisor.get(model)
+        if engine is None or engine.state in (EngineState.STOPPED, EngineState.DRAINING):
+            return
+        live = self.client.generations.items()
+        self.unloaded |= {number for number, one in live if one.engine is engine}
+        self.unloaded |= {number for number, (one, _) in self.works.items() if one is engine}
+        self._do(lambda: self._unloads.append(self.loop.create_task(self.supervisor.unload(model))))
+
+    @rule(model=st.sampled_from(MODELS))
+    def memory_is_short(self, model: str) -> None:
+        self._do(lambda: self.supervisor.suspend(model, "memory was short"))
 
     @rule()
     def step(self) -> None:
@@ -334,10 +392,12 @@ class Machine(RuleBasedStateMachine):
 
     # -- what must hold ----------------------------------------------------------------------------
 
+    def holding(self) -> list[str]:
+        return sorted(one.name for one in self.supervisor if one.state in HOLDING)
+
     @invariant()
     def no_more_models_hold_memory_than_may(self) -> None:
-        holding = [one.name for one in self.supervisor if one.state in HOLDING]
-        assert len(holding) <= MAX_MODELS, holding
+        assert len(self.holding()) <= MAX_MODELS, self.holding()
 
     @invariant()
     def no_token_is_wrong(self) -> None:
@@ -349,7 +409,9 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             for _ in range(300):
-                if not self.client.generations:
+                if not self.client.generations and all(
+                    one.done() for _, one in self.works.values()
+                ):
                     break
                 self.time_passes(1.0)
                 for model in MODELS:
@@ -358,10 +420,18 @@ class Machine(RuleBasedStateMachine):
                 self.no_more_models_hold_memory_than_may()
             for number, (seed, n) in self.asked.items():
                 end = self.client.ends.get(number)
+                if number in self.unloaded and isinstance(end, Failed):
+                    assert "was unloaded" in end.message
+                    continue
                 assert isinstance(end, Done), f"{number}: {end}"
                 if number not in self.cancelled:
                     assert end.finish_reason == "length"
                     assert self.client.ids[number] == [fake_token(seed, at) for at in range(n)]
+            for number, (_, work) in self.works.items():
+                assert work.done(), number
+                if number in self.unloaded and work.exception() is not None:
+                    continue
+                assert work.result() == number
         finally:
             self._do(self._end)
             self.loop.close()
@@ -402,27 +472,47 @@ class WithALargeContext(ByMemory):
     context_bytes: ClassVar[Mapping[str, int]] = {"a": MODEL_BYTES}
 
 
-def test_a_model_that_was_cut_gets_as_much_room_as_it_had_before_it_goes_on(tmp_path: Path) -> None:
-    """What was begun in its pool has to fit into its next pool, which is then as large."""
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[WithALargeContext]:
+    """Model a works and yields to b, which needs its room."""
     for name in MODELS:
         FakeModel().write(tmp_path / f"{name}.gguf")
     Machine.folder = tmp_path
     machine = WithALargeContext()
-
-    def holding() -> list[str]:
-        return [one.name for one in machine.supervisor if one.state in HOLDING]
-
     machine.ask("a", "interactive", 3)
     machine.loaded("a")
     machine.step()
     machine.ask("b", "interactive", 1)
-    machine.time_passes(11.0)  # b has waited long enough, so a yields
-    machine.time_passes(25.0)  # and is cut
-    machine.step()
-    assert holding() == ["b"]
-    machine.loaded("b")
-
-    machine.time_passes(1.0)  # b is at work: both together would take more than there is
-    assert holding() == ["b"]
-
+    machine.time_passes(11.0)
+    assert machine.holding() == ["a"]
+    yield machine
     machine.teardown()
+
+
+def test_a_model_that_was_cut_gets_as_much_room_as_it_had_before_it_goes_on(
+    large: WithALargeContext,
+) -> None:
+    """What was begun in its pool has to fit into its next pool, which is then as large."""
+    large.time_passes(25.0)
+    large.step()
+    assert large.holding() == ["b"]
+    large.loaded("b")
+
+    large.time_passes(1.0)
+
+    # b is at work, and both together would take more than there is.
+    assert large.holding() == ["b"]
+
+
+def test_a_model_that_has_begun_nothing_starts_where_there_is_room_for_a_smaller_pool(
+    large: WithALargeContext,
+) -> None:
+    large.ask("a", "interactive", 1)  # it waits for the next process
+    for _ in range(3):
+        large.step()
+    assert "b" in large.holding()
+    large.loaded("b")
+
+    large.time_passes(1.0)
+
+    assert large.holding() == ["a", "b"]
