@@ -23,7 +23,7 @@ continues each stream where it stopped.
     adapters       finds the model and the LoRA adapters that a request names, and lists them
     estimates      the memory that a model would take beside those that are loaded
     saved_sessions  removes files of sessions, also those of models that are not loaded
-    embeddings     requests to embed and to rerank, each one call to its engine;
+    embeddings     requests to embed and to rerank; embed_parts: the calls of one request
     task_prefixes  what a model's card puts before a text, by its task
     generation     one request; journal: its completions and every token they have
     fanout         carries engines' news to the clients it concerns (the hot path)

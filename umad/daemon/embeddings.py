@@ -1,8 +1,8 @@
 """Answers requests to embed and to rerank: accepts, lists and cancels them.
 
-Each request is one call to its engine. The open call takes the place of a journal: when an engine
-dies, the next one receives the call again. Not: bytes of a connection (`umad.daemon.session`) or
-streams (`completions`).
+Each request is one call to its engine, or several for a library of texts (`embed_parts`). The open
+call takes the place of a journal: when an engine dies, the next one receives the call again. Not:
+bytes of a connection (`umad.daemon.session`) or streams (`completions`).
 Owner: the daemon's event loop.
 """
 
@@ -16,6 +16,7 @@ from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.daemon.admission import Admission
 from umad.daemon.app_shares import AppShares
+from umad.daemon.embed_parts import Parts
 from umad.daemon.engine import Engine
 from umad.daemon.generation import Recipient
 from umad.daemon.task_prefixes import TaskPrefixes
@@ -23,6 +24,9 @@ from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import DeadlineExceeded, QueueFull
 from umad.metrics.scorecard import Scorecard
 from umad.request import FinishReason
+
+# While the engine computes one part, it makes tokens of the next.
+PARTS_AT_ONCE = 2
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -118,7 +122,7 @@ class EmbeddingRequests:
         n_texts = n_cached = 0
         try:
             async with asyncio.timeout(asked.deadline_ms and asked.deadline_ms / 1e3):
-                value = dict(await engine.work(live.op, await self._args(live, asked)))
+                value = await _worked(engine, Parts.of(live.op, await self._args(live, asked)))
             reason = "stop"
             n_texts, n_cached = live.n_inputs, int(value.pop("cached_inputs", 0))
         except TimeoutError:
@@ -200,3 +204,24 @@ class EmbeddingRequests:
         self._idle.clear()
         self._scorecard.accepted(live.rid, engine.name, lane, app, live.accepted_ns)
         return live
+
+
+async def _worked(engine: Engine, parts: Parts) -> dict[str, Any]:
+    """Have an engine answer all parts, and join the answers. Raises the first error."""
+    answers: dict[int, Mapping[str, Any]] = {}
+    left = iter(enumerate(parts.calls))
+
+    async def work() -> None:
+        for at, args in left:
+            answers[at] = await engine.work(parts.op, args)
+
+    if len(parts.calls) == 1:
+        await work()
+    else:
+        workers = [asyncio.create_task(work()) for _ in range(PARTS_AT_ONCE)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+    return parts.joined([answers[at] for at in range(len(parts.calls))])

@@ -8,7 +8,7 @@ are the mailbox thread's.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from umad.clock import MonotonicClock
@@ -172,10 +172,11 @@ class EmbedIntake:
                 f"dimensions is {width} and this model's vectors have {facts.width}",
                 field="dimensions",
             )
-        answer_bytes = len(args["inputs"]) * width * _FLOAT_BYTES
+        first, total = _place(args, args["inputs"])
+        answer_bytes = total * width * _FLOAT_BYTES
         if answer_bytes > MOST_ANSWER_BYTES:
             raise BadRequest(
-                f"{len(args['inputs'])} vectors of {width} numbers are {answer_bytes} bytes and an "
+                f"{total} vectors of {width} numbers are {answer_bytes} bytes and an "
                 f"answer has at most {MOST_ANSWER_BYTES}: ask for fewer at once",
                 field="input",
             )
@@ -184,7 +185,7 @@ class EmbedIntake:
             self._fitted(
                 self._tokens(one, at, prefix, truncate=truncate), "input", at, truncate=truncate
             )
-            for at, one in enumerate(args["inputs"])
+            for at, one in enumerate(args["inputs"], first)
         ]
         return inputs, AnswerForm(width=width, normalize=args["normalize"])
 
@@ -221,9 +222,10 @@ class EmbedIntake:
                 field="query",
             )
         truncate = bool(args["truncate"])
+        first, _ = _place(args, args["documents"])
         inputs = [
             self._pair(pairs, document, at, truncate=truncate)
-            for at, document in enumerate(args["documents"])
+            for at, document in enumerate(args["documents"], first)
         ]
         return inputs, AnswerForm(width=1, normalize=False, ranks=True, top=args["top_n"])
 
@@ -254,3 +256,8 @@ class EmbedIntake:
             )
         # A copy: the rest may be a thousand times as long, and a view would keep it in memory.
         return self._vocab.truncated(tokens, most).copy()
+
+
+def _place(args: Mapping[str, Any], texts: Sequence[object]) -> tuple[int, int]:
+    """The number of the first of these texts in the client's request, and how many that has."""
+    return int(args.get("first", 0)), int(args.get("total", len(texts)))
