@@ -5,11 +5,12 @@ whole or not at all, and nobody else does; a preset that a person has written do
 Not: what a preset changes. Any thread may read; one writes.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+
+import yaml
 
 from umad.errors import BadConfig, Refused
 from umad.models.catalogue import Catalogue
@@ -68,8 +69,9 @@ class SavedPresets:
             }
             for one in presets.values()
         }
-        # JSON is YAML, and has one way to write a text.
-        data = json.dumps({"presets": said}, indent=1, ensure_ascii=True).encode()
+        # Not JSON, though that is YAML too: there an emoji is two escapes, which are two characters
+        # in YAML, and no text.
+        data = yaml.safe_dump({"presets": said}, sort_keys=False).encode()
         if len(data) > _MOST_BYTES:
             raise Refused("the saved presets would be too long together", field="system")
         try:
