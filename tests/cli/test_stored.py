@@ -13,7 +13,9 @@ from tests.models import trees
 from tests.models.gguf_bytes import adapter
 from umad import nano
 from umad.models.files import ModelFiles
+from umad.models.presets import SavedPresets
 from umad.models.store import Store, StoredModel
+from umad.preset import Preset
 
 NANO = nano.path().read_bytes()
 
@@ -289,6 +291,35 @@ def test_rm_of_a_model_that_is_loaded_names_who_uses_it(
     assert "is loaded by the daemon (pid" in ended.err
     assert "unload it first: umad unload m" in ended.err
     assert [one.name for one in store.models()] == ["loaded"]
+
+
+def test_rm_of_a_second_name_leaves_a_loaded_model_alone(
+    asking: Umad, home: Path, fakes: Fakes
+) -> None:
+    store = Store(home / ".local" / "share" / "umad" / "models")
+    for name in ("loaded", "second"):
+        store.add(StoredModel(name=name, files=ModelFiles(parts=(fakes.model,))))
+
+    ended = asking("rm", "second")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert [one.name for one in store.models()] == ["loaded"]
+
+
+def test_rm_removes_a_preset_that_was_saved_and_cp_takes_no_presets_name(
+    umad: Umad, home: Path
+) -> None:
+    kept(home)
+    saved = SavedPresets(home / ".local" / "share" / "umad" / "models")
+    saved.save(Preset(name="brief", model="fox:3b", system="Be brief."))
+
+    copied = umad("cp", "fox:3b", "brief")
+    removed = umad("rm", "brief")
+
+    assert copied.code == 4
+    assert "brief is a model already" in copied.err
+    assert (removed.code, removed.out) == (0, "brief is removed; it was a preset\n")
+    assert saved.current() == {}
 
 
 # -- verify ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from tests.daemon.house import run
 from umad.asker import Asker
+from umad.daemon.engine_state import EngineState
 from umad.daemon.names import NANO, ModelFile
 from umad.daemon.stored_models import StoredModels
 from umad.errors import BadRequest, Refused, UnknownModel
@@ -40,6 +41,9 @@ class House:
             def __iter__(self) -> Any:
                 return iter(house.engines)
 
+            async def unload(self, name: str) -> None:
+                house.engines = [one for one in house.engines if one.name != name]
+
             def file(self, model: str, asker: Asker) -> ModelFile:
                 if model in (NANO, "nano:latest"):
                     return ModelFile(name=NANO, path=Path("/nano.gguf"))
@@ -51,10 +55,16 @@ class House:
             completions=cast(Any, self.live),
         )
 
-    def load(self, name: str = "fox", *apps: str) -> None:
-        engine = SimpleNamespace(name=name, path=self.file)
+    def load(self, name: str = "fox", *apps: str, state: EngineState = EngineState.READY) -> None:
+        engine = SimpleNamespace(
+            name=name, path=self.file, own_adapters=(), state=state, is_wanted=bool(apps)
+        )
         self.engines.append(engine)
-        self.live += [SimpleNamespace(engine=engine, app=app) for app in apps]
+        self.live += [SimpleNamespace(engine=engine, app=app, adapter_paths=()) for app in apps]
+
+    def use_as_adapter(self, *apps: str) -> None:
+        paths = (str(self.file),)
+        self.live += [SimpleNamespace(engine=None, app=app, adapter_paths=paths) for app in apps]
 
     def remove(self, model: str) -> Any:
         return asyncio.run(self.stored.remove(RemoveModel(id=1, model=model)))
@@ -81,6 +91,49 @@ def test_a_model_that_is_used_is_not_removed_and_it_is_said_by_whom(house: House
     house.load("fox", "zed", "zed", "aider")
 
     with pytest.raises(Refused, match="fox is loaded, and used by zed, aider; unload it first"):
+        house.remove("fox")
+    assert house.file.exists()
+
+
+@pytest.mark.parametrize("state", [EngineState.SUSPENDED, EngineState.FAILED])
+def test_a_model_that_is_only_remembered_is_removed_and_forgotten(
+    house: House, state: EngineState
+) -> None:
+    house.load(state=state)
+
+    assert house.remove("fox")["freed_bytes"] == 4
+    assert house.engines == []
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (EngineState.STARTING, "fox is being loaded; unload it first"),
+        (EngineState.SUSPENDING, "fox is giving its memory back; try again in a moment"),
+        (EngineState.DRAINING, "fox is being unloaded; try again in a moment"),
+    ],
+)
+def test_a_model_that_has_a_process_stays_and_it_is_said_what_happens_to_it(
+    house: House, state: EngineState, says: str
+) -> None:
+    house.load(state=state)
+
+    with pytest.raises(Refused, match=says):
+        house.remove("fox")
+    assert house.file.exists()
+
+
+def test_a_suspended_model_that_somebody_waits_for_stays(house: House) -> None:
+    house.load("fox", "zed", state=EngineState.SUSPENDED)
+
+    with pytest.raises(Refused, match="used by zed"):
+        house.remove("fox")
+
+
+def test_an_adapter_that_requests_use_stays(house: House) -> None:
+    house.use_as_adapter("zed", "zed", "aider")
+
+    with pytest.raises(Refused, match="fox is in use by zed, aider; try again when that has ended"):
         house.remove("fox")
     assert house.file.exists()
 
@@ -142,6 +195,29 @@ def test_a_preset_is_saved_found_made_into_another_and_removed(house: House) -> 
     assert house.remove("brief:latest") == {"name": "brief", "freed_bytes": 0}
     assert SavedPresets(house.store.folder).current().keys() == {"rude"}
     assert "brief" not in house.library.catalogue.presets
+
+
+@pytest.mark.parametrize(
+    "system",
+    ["Hi \N{GRINNING FACE}.", "one\u2028two\u0085three", "tab\tand \x00", "# no: 'yaml' \\U"],
+)
+def test_a_presets_words_are_kept_letter_for_letter(house: House, system: str) -> None:
+    house.save("brief", "fox", system=system, sampling={"stop": (system,)})
+
+    kept = SavedPresets(house.store.folder).current()["brief"]
+    assert (kept.system, kept.sampling["stop"]) == (system, (system,))
+
+
+def test_a_preset_that_a_person_wrote_down_stays_where_a_saved_one_of_its_name_goes(
+    house: House,
+) -> None:
+    house.save("brief", "fox", system="saved")
+    written = Preset(name="brief", model="fox", system="written")
+    house.library.catalogue = Catalogue(presets={"brief": written})
+
+    house.remove("brief")
+
+    assert house.library.catalogue.presets == {"brief": written}
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ def show_model(model: str, template: bool, as_json: bool) -> None:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @socket_option
 def rm(models: tuple[str, ...], socket: str | None) -> None:
-    """Remove MODELs that umad keeps, and those of their files that no other model has.
+    """Remove MODELs that umad keeps, and those of their files that no other model has; or presets
+    that were saved over HTTP.
 
     Models of other programs stay: the answer says how to remove them there.
     """

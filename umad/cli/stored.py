@@ -5,9 +5,9 @@ has the model loaded.
 """
 
 import asyncio
+import contextlib
 import json
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,8 @@ from umad.cli.connect import call
 from umad.cli.here import found, library, shipped_model
 from umad.cli.printed import printable
 from umad.cli.tables import byte_size, open_console, parameter_count, plain_table
+from umad.daemon.engine_state import EngineState
+from umad.daemon.model_use import adapter_refusal, is_at_rest, refusal
 from umad.errors import NoDaemon, Refused, UnknownModel
 from umad.exit_codes import DONE, FAILED
 from umad.model_names import KnownModel, resolve
@@ -28,14 +30,14 @@ from umad.models.facts import FileFacts
 from umad.models.files import stem_of
 from umad.models.found import FoundModel, described
 from umad.models.library import Library
-from umad.models.removal import remove
+from umad.models.presets import SavedPresets
+from umad.models.removal import going, remove
 from umad.models.store import Store
 from umad.models.verifying import Verified, verify
 from umad.service import Service
 
 Rows = Sequence[Mapping[str, Any]]
 
-_MOST_APPS = 5
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
@@ -141,15 +143,23 @@ def ago(at_s: int | None) -> str:
 
 
 def rm(names: Sequence[str], socket: str | None) -> None:
-    """Remove models that umad keeps."""
+    """Remove models that umad keeps, and presets that were saved."""
     here = library()
+    store = _store(here)
+    saved = SavedPresets(store.folder)
+    presets = [name for name in dict.fromkeys(names) if name in saved.current()]
     # Two names of one model, or one name twice, are one.
-    models = list({(one := found(here, name)).name: one for name in names}.values())
-    loaded = _loaded(socket)
+    others = (name for name in names if name not in presets)
+    models = list({(one := found(here, name)).name: one for name in others}.values())
+    loaded = _loaded(socket) if models else ((), ())
+    at_rest = [name for model in models for name in _refuse_used(model, store, loaded)]
+    for name in presets:
+        saved.remove(name)
+        click.echo(f"{printable(name)} is removed; it was a preset")
+    for name in dict.fromkeys(at_rest):
+        _forget(name, socket)
     for model in models:
-        _refuse_used(model, loaded)
-    for model in models:
-        removed = remove(model, _store(here))
+        removed = remove(model, store)
         click.echo(f"{printable(model.name)} is removed, {byte_size(removed.freed_bytes)} freed")
 
 
@@ -166,28 +176,46 @@ async def _look(client: Service) -> tuple[Rows, Rows]:
     return models, requests
 
 
-def _refuse_used(model: FoundModel, loaded: tuple[Rows, Rows]) -> None:
-    """Raise `Refused` where the daemon has a file of the model open."""
+def _forget(name: str, socket: str | None) -> None:
+    """Have the daemon forget a model that has no process. It may have done so by itself."""
+    with contextlib.suppress(NoDaemon, UnknownModel):
+        call(socket, lambda client: client.unload(name))
+
+
+def _refuse_used(model: FoundModel, store: Store, loaded: tuple[Rows, Rows]) -> Sequence[str]:
+    """The models that the daemon is to forget with this one. Raises `Refused` where it has a file
+    open that would go, or a request uses the model as an adapter.
+    """
     rows, requests = loaded
-    files = {os.path.realpath(path) for path in model.files.all}
+    files = going(model, store)
+    users = [
+        str(one["app"])
+        for one in requests
+        if any(os.path.realpath(path) in files for path in one.get("adapter_paths") or ())
+    ]
+    if users:
+        raise adapter_refusal(model.name, users)
+    own = {os.path.realpath(path) for path in model.files.all}
+    at_rest = []
     for row in rows:
-        if row.get("path") is None or os.path.realpath(row["path"]) not in files:
+        path, name = os.path.realpath(row.get("path") or ""), str(row["name"])
+        if path not in files and not (name == model.name and path in own):
             continue
-        apps = list(dict.fromkeys(one["app"] for one in requests if one["model"] == row["name"]))
-        more = f" and {len(apps) - _MOST_APPS} more" if len(apps) > _MOST_APPS else ""
-        used = f", and used by {', '.join(apps[:_MOST_APPS])}{more}" if apps else ""
-        raise Refused(
-            f"{model.name} is loaded by the daemon (pid {row.get('pid')}){used}; "
-            f"unload it first: umad unload {shlex.quote(str(row['name']))}",
-            field="model",
-        )
+        state = EngineState(row["state"])
+        apps = [str(one["app"]) for one in requests if one["model"] == name]
+        if not is_at_rest(state, is_wanted=bool(apps)):
+            by = f" by the daemon (pid {row['pid']})" if row.get("pid") else " by the daemon"
+            raise refusal(model.name, engine=name, state=state, apps=apps, by=by)
+        at_rest.append(name)
+    return at_rest
 
 
 def cp(name: str, new: str) -> None:
     """Give a model another name; nothing is copied."""
     here = library()
     model = found(here, name)
-    check_new_name(new, (nano.NAME, *(one.name for one in here.models())), field="new")
+    taken = (nano.NAME, *(one.name for one in here.models()), *here.catalogue.presets)
+    check_new_name(new, taken, field="new")
     copy(model, new, _store(here))
     click.echo(f"{printable(new)} is {printable(model.name)}")
 

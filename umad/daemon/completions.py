@@ -120,6 +120,7 @@ class Completions:
             asker=asker,
             accepted_ns=self._clock.now_ns(),
             adapters=tuple(written(name, scale) for name, _, scale, _ in adapters),
+            adapter_paths=tuple(path for _, path, _, _ in adapters),
             n_left=request.n,
         )
         accepted = Accepted(

@@ -122,6 +122,8 @@ class LiveGeneration:
     accepted_ns: int
     # The adapters that it asked for, as they are written behind a model's name.
     adapters: tuple[str, ...] = ()
+    # Their files, those that belong to the model included.
+    adapter_paths: tuple[str, ...] = ()
     entries: "list[JournalEntry[LiveGeneration]]" = field(default_factory=list)
     # Completions that still run.
     n_left: int = 0

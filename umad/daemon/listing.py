@@ -151,6 +151,7 @@ def describe_generation(
         "session": generation.session,
         "model": generation.engine.name,
         "adapters": list(generation.adapters),
+        "adapter_paths": list(generation.adapter_paths) if asker.is_admin else None,
         "state": next(state.value for state in _FURTHEST if state in states),
         "waits_for": waits_for(generation),
         "n": len(entries),

@@ -7,7 +7,6 @@ pool does that. Not: who may ask (`umad.daemon.authority`). Owner: the daemon's 
 
 import asyncio
 import os
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from umad.adapters import parted
 from umad.asker import MACHINE_USER
 from umad.daemon.completions import Completions
 from umad.daemon.engine import Engine
+from umad.daemon.model_use import adapter_refusal, is_at_rest, refusal
 from umad.daemon.supervisor import Supervisor
 from umad.errors import Refused, UnknownModel
 from umad.models.catalogue import Catalogue
@@ -25,12 +25,11 @@ from umad.models.files import ModelFiles
 from umad.models.found import FoundModel
 from umad.models.library import Library
 from umad.models.presets import SavedPresets
-from umad.models.removal import remove
+from umad.models.removal import going, remove
 from umad.models.store import Store
 from umad.preset import Preset
 from umad.protocol import messages
 
-_MOST_APPS = 5
 _LATEST = ":latest"
 
 
@@ -54,11 +53,13 @@ class StoredModels:
         store, presets = self._needs_store()
         async with self._turn:
             name = _plain(request.model)
-            if await asyncio.to_thread(presets.remove, name):
-                self._library.catalogue = _without(self._library, name)
+            saved = presets.current().get(name)
+            if saved is not None and await asyncio.to_thread(presets.remove, name):
+                self._library.catalogue = _without(self._library, saved)
                 return {"name": name, "freed_bytes": 0}
             model = self._found(request.model)
-            self._refuse_used(model, store)
+            for engine in self._refuse_used(model, store):
+                await self._supervisor.unload(engine.name)
             removed = await asyncio.to_thread(remove, model, store)
         return {"name": model.name, "freed_bytes": removed.freed_bytes}
 
@@ -145,24 +146,34 @@ class StoredModels:
                 raise
             return self._found(base).name + adapters
 
-    def _refuse_used(self, model: FoundModel, store: Store) -> None:
-        """Raise `Refused` where an engine has a file open that would go, or the model's name."""
-        stored = store.listed_as(model.name, model.files) if model.place == "store" else None
-        if stored is None:
-            return  # which is refused in any case
-        kept = store.shared(stored) if stored.owns_files else frozenset(stored.files.all)
-        going = {os.path.realpath(path) for path in stored.files.all if path not in kept}
+    def _refuse_used(self, model: FoundModel, store: Store) -> list[Engine]:
+        """The engines to forget with a model. Raises `Refused` where one has a file open that would
+        go, or the model's name, or where a request uses it as an adapter.
+        """
+        if model.place != "store":
+            return []  # which is refused in any case
+        files = going(model, store)
+        self._refuse_adapter(model, files)
+        at_rest = []
         for engine in self._supervisor:
-            if engine.name != model.name and os.path.realpath(engine.path) not in going:
+            opened = {os.path.realpath(path) for path in (engine.path, *engine.own_adapters)}
+            if engine.name != model.name and not opened & files:
                 continue
-            apps = list(dict.fromkeys(self._apps_of(engine)))
-            more = f" and {len(apps) - _MOST_APPS} more" if len(apps) > _MOST_APPS else ""
-            used = f", and used by {', '.join(apps[:_MOST_APPS])}{more}" if apps else ""
-            raise Refused(
-                f"{model.name} is loaded{used}; unload it first: "
-                f"umad unload {shlex.quote(engine.name)}",
-                field="model",
-            )
+            if not is_at_rest(engine.state, is_wanted=engine.is_wanted):
+                apps = self._apps_of(engine)
+                raise refusal(model.name, engine=engine.name, state=engine.state, apps=apps)
+            at_rest.append(engine)
+        return at_rest
+
+    def _refuse_adapter(self, model: FoundModel, files: frozenset[str]) -> None:
+        """A process that is started again reads the adapters of its requests anew."""
+        apps = [
+            one.app
+            for one in self._completions
+            if any(os.path.realpath(path) in files for path in one.adapter_paths)
+        ]
+        if apps:
+            raise adapter_refusal(model.name, apps)
 
     def _apps_of(self, engine: Engine) -> Iterator[str]:
         return (one.app for one in self._completions if one.engine is engine)
@@ -177,7 +188,8 @@ def _plain(name: str) -> str:
     return name.removesuffix(_LATEST) or name
 
 
-def _without(library: Library, preset: str) -> Catalogue:
+def _without(library: Library, preset: Preset) -> Catalogue:
+    """The catalogue without a saved preset; one that a person has written down since then stays."""
     known = library.catalogue
-    left = {name: one for name, one in known.presets.items() if name != preset}
+    left = {name: one for name, one in known.presets.items() if one != preset}
     return replace(known, presets=left)

@@ -78,6 +78,15 @@ def remove(model: FoundModel, store: Store) -> Removed:
     return Removed(freed_bytes=freed_bytes, kept=tuple(kept))
 
 
+def going(model: FoundModel, store: Store) -> frozenset[str]:
+    """The files that a removal would delete, without links; none where it deletes nothing."""
+    stored = store.listed_as(model.name, model.files) if model.place == "store" else None
+    if stored is None or not stored.owns_files:
+        return frozenset()
+    shared = store.shared(stored)
+    return frozenset(os.path.realpath(path) for path in stored.files.all if path not in shared)
+
+
 def _beside(stored: StoredModel, store: Store) -> tuple[Path, ...]:
     """Files of a model that its record does not name: what a registry of Ollama's had beside it.
     They go with the last name of it.
