@@ -45,11 +45,20 @@ class FakeSupervisor:
         self.may_load = asyncio.Event()
         self.error: UmadError | None = None
         self.loaded: list[tuple[str, Asker]] = []
+        self.given_up: list[str] = []
+        self.share = 0.0
+
+    def get(self, name: str) -> Any:
+        return SimpleNamespace(load_share=self.share, waits_for="")
+
+    def give_up_load(self, name: str) -> bool:
+        self.given_up.append(name)
+        return True
 
     def file(self, model: str, asker: Asker) -> ModelFile:
         if model == "none":
             raise UnknownModel("no model is called 'none'", field="model")
-        return ModelFile(name=model, path=Path("/models") / f"{model}.gguf")
+        return ModelFile(name=model, path=Path("/models") / f"{model}.gguf", size_bytes=10)
 
     async def load(self, model: str, asker: Asker) -> Any:
         self.loaded.append((model, asker))
@@ -188,14 +197,37 @@ def test_a_load_is_done_by_the_supervisor_for_whoever_asked(tmp_path: Path) -> N
                 await one.verbs.load("none", ALICE)
             while not one.supervisor.loaded:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            with pytest.raises(Unsupported, match="umad unload ends that"):
-                await one.verbs.cancel(CancelJob(id=1, job=row["job"]), ALICE)
+            one.supervisor.share = 0.5
+            while (now := await one.get(row["job"], ALICE))["done"] == 0:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert (now["step"], now["done"], now["total"]) == ("loading", 5, 10)
             one.supervisor.may_load.set()
 
             done = await asyncio.wait_for(one.over(row["job"]), PATIENCE_S)
             assert done["result"] == {"name": "fox", "state": "ready"}
             assert one.supervisor.loaded == [("fox", ALICE)]
             assert one.house.workers == []
+
+    run(test())
+
+
+def test_a_load_that_is_under_way_is_cancelled_and_its_model_given_up(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with jobs(tmp_path) as one:
+            row = await one.verbs.load("fox", ALICE)
+            while not one.supervisor.loaded:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            with pytest.raises(UnknownRequest):
+                await one.verbs.cancel(CancelJob(id=1, job=row["job"]), BOB)
+
+            await one.verbs.cancel(CancelJob(id=1, job=row["job"]), ALICE)
+
+            over = await asyncio.wait_for(one.over(row["job"]), PATIENCE_S)
+            assert (over["state"], over["error"]) == ("cancelled", None)
+            assert one.supervisor.given_up == ["fox"]
+            one.supervisor.may_load.set()
+            again = await one.verbs.load("fox", ALICE)
+            assert (await asyncio.wait_for(one.over(again["job"]), PATIENCE_S))["state"] == "done"
 
     run(test())
 

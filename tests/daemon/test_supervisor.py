@@ -65,6 +65,32 @@ def test_a_first_word_that_comes_before_anybody_listens_is_heard(tmp_path: Path)
     run(test())
 
 
+def test_a_load_is_given_up_once_nobody_waits_for_it(tmp_path: Path) -> None:
+    def launcher(file: ModelFile, fd: int) -> list[str]:
+        return [sys.executable, "-I", "-S", "-c", f"import os; os.read({fd}, 1)"]
+
+    async def test() -> None:
+        supervisor = supervise(launcher)
+        path = FakeModel().write(tmp_path / "a.gguf")
+        first, second = (asyncio.create_task(supervisor.load(str(path))) for _ in range(2))
+        while (engine := supervisor.get("a")) is None or engine.pid is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+        first.cancel()
+        await asyncio.wait({first})
+        assert not supervisor.give_up_load("a"), "somebody else waits for it"
+        second.cancel()
+        await asyncio.wait({second})
+        assert supervisor.give_up_load("a")
+
+        await asyncio.wait_for(supervisor._keepers["a"].ended(), PATIENCE_S)
+        assert engine.state is EngineState.STOPPED
+        assert not supervisor.give_up_load("a")
+        await supervisor.stop()
+
+    run(test())
+
+
 def test_a_bug_while_an_engine_is_started_fails_its_load_instead_of_hanging(
     tmp_path: Path,
 ) -> None:

@@ -71,12 +71,15 @@ class Shown:
                 self._plan(now)
             for part in now.parts:
                 self._part(part, _bytes_words(part), _bytes_words(part))
-        elif now.step in ("quantizing", "checking"):
-            if self._step != now.step:
+        elif now.step in ("quantizing", "checking", "loading"):
+            if self._step != now.step and now.parts:
                 self._step = now.step
                 self._begin(now)
             for part in now.parts:
-                self._part(part, f"{part.done} of {part.total} tensors", f"{part.total} tensors")
+                done, total = str(part.done), f"{part.total} tensors"
+                if now.step == "loading":
+                    done, total = byte_size(part.done), byte_size(part.total)
+                self._part(part, f"{done} of {total}", total)
 
     def waits(self) -> None:
         """Say once that the work has not begun."""

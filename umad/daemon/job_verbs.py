@@ -15,11 +15,15 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from umad.asker import MACHINE_USER, Asker
 from umad.clock import Clock
 from umad.daemon.authority import told_to
+from umad.daemon.engine import Engine
+from umad.daemon.names import ModelFile
 from umad.daemon.supervisor import Supervisor
 from umad.errors import (
     BadRequest,
@@ -31,7 +35,16 @@ from umad.errors import (
     Unsupported,
 )
 from umad.jobs.book import unknown
-from umad.jobs.job import Job, JobKind, JobState, LoadOrder, Order, QuantizeOrder, wish_of
+from umad.jobs.job import (
+    Job,
+    JobProgress,
+    JobState,
+    LoadOrder,
+    Order,
+    PartProgress,
+    QuantizeOrder,
+    wish_of,
+)
 from umad.jobs.ordering import pull_order
 from umad.jobs.runner import JobRunner, Starter, start_worker
 from umad.jobs.surroundings import surroundings
@@ -50,6 +63,18 @@ LOOK_S = 0.25
 AGAIN_S = 10.0
 # A follower's question is answered after so long, whatever has happened. Clients wait 30 s.
 FOLLOW_S = 10.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Loading:
+    """A load that is under way."""
+
+    job: Job
+    task: "asyncio.Task[None]"
+    # The model; None until it is found.
+    file: ModelFile | None = None
+    # What the book was told last.
+    told: JobProgress | None = None
 
 
 class JobVerbs:
@@ -81,6 +106,9 @@ class JobVerbs:
         self._changed = asyncio.Event()
         self._seen: frozenset[tuple[str, int]] = frozenset()
         self._loads: set[asyncio.Task[None]] = set()
+        # Those whose model is not there yet, by the job's id.
+        self._loading: dict[str, _Loading] = {}
+        self._is_closing = False
 
     # -- looking after them ---------------------------------------------------------------------
 
@@ -104,6 +132,10 @@ class JobVerbs:
             else:
                 for job in look.loads:
                     self._begin_load(job)
+                for job in look.unwanted_loads:
+                    # Not at once: a task that has not begun would end without a word.
+                    asyncio.get_running_loop().call_soon(self._give_up, job.id)
+                await self._note_loads()
                 self._tell(look.live)
                 wait_s = LOOK_S if look.live else None
             with contextlib.suppress(TimeoutError):
@@ -112,6 +144,7 @@ class JobVerbs:
 
     async def close(self) -> None:
         """Look after nothing any more; the processes live on. Bounded by one look at the file."""
+        self._is_closing = True
         for task in self._loads:
             task.cancel()
         if self._loads:
@@ -219,14 +252,10 @@ class JobVerbs:
 
     async def cancel(self, request: messages.CancelJob, asker: Asker) -> Mapping[str, Any]:
         """End a job: one that waits at once, one that runs within seconds. One that is over stays
-        as it ended. Raises `UnknownRequest`.
+        as it ended. The model of a load is given up where nobody else waits for it. Raises
+        `UnknownRequest`.
         """
         job = await self._find(request.job, asker)
-        if job.kind is JobKind.LOAD and job.state is JobState.RUNNING:
-            raise Unsupported(
-                f"{job.order.what} is being loaded, for others too: umad unload ends that",
-                field="job",
-            )
         runner = self._needs_store()
         ended = await self._on_thread(lambda: runner.cancel(job.id))
         self._wake.set()
@@ -262,18 +291,60 @@ class JobVerbs:
     # -- loads ----------------------------------------------------------------------------------
 
     def _begin_load(self, job: Job) -> None:
-        task = asyncio.create_task(self._load(job), name=f"job {job.id}")
-        self._loads.add(task)
-        task.add_done_callback(self._loads.discard)
-
-    async def _load(self, job: Job) -> None:
-        order = job.order
-        if not isinstance(order, LoadOrder) or self._runner is None:
+        if not isinstance(job.order, LoadOrder):
             return
+        task = asyncio.create_task(self._load(job, job.order), name=f"job {job.id}")
+        self._loads.add(task)
+        self._loading[job.id] = _Loading(job=job, task=task)
+        task.add_done_callback(self._loads.discard)
+        task.add_done_callback(lambda _: self._loading.pop(job.id, None))
+
+    def _give_up(self, job_id: str) -> None:
+        if (loading := self._loading.get(job_id)) is not None:
+            loading.task.cancel()
+
+    async def _note_loads(self) -> None:
+        """Note how far loads are. A book that cannot be written costs nobody the load."""
         runner = self._runner
+        for loading in list(self._loading.values()):
+            progress = self._progress_of(loading.file)
+            if runner is None or progress == loading.told:
+                continue
+            loading.told, job = progress, loading.job
+            with contextlib.suppress(UmadError):
+                await self._on_thread(partial(runner.book.note, job.id, job.run, progress))
+
+    def _progress_of(self, file: ModelFile | None) -> JobProgress:
+        engine = None if file is None else self._supervisor.get(file.name)
+        if file is None or engine is None:
+            return JobProgress(step="loading")
+        share, n_bytes = engine.load_share or 0.0, file.sized().size_bytes
+        part = PartProgress(name=file.name, done=round(share * n_bytes), total=n_bytes)
+        return JobProgress(step="loading", parts=(part,), note=engine.waits_for)
+
+    async def _loaded(self, job: Job, order: LoadOrder, asker: Asker) -> Engine:
+        """Load a model until it is there, or the job is cancelled."""
+        loading = self._loading[job.id]
+        loading.file = file = self._supervisor.file(order.model, asker)
+        try:
+            return await self._supervisor.load(order.model, asker)
+        except asyncio.CancelledError:
+            if not self._is_closing:
+                self._supervisor.give_up_load(file.name)
+            raise
+        finally:
+            # What comes now is short, and the book has to hear of it.
+            self._loading.pop(job.id, None)
+
+    async def _load(self, job: Job, order: LoadOrder) -> None:
+        runner = self._needs_store()
         asker = Asker(owner=order.owner, role=order.role) if order.owner else MACHINE_USER
         try:
-            engine = await self._supervisor.load(order.model, asker)
+            engine = await self._loaded(job, order, asker)
+        except asyncio.CancelledError:
+            if self._is_closing:
+                raise
+            await self._on_thread(lambda: runner.end_load(job))
         except ShuttingDown:
             return  # the next daemon does it
         except UmadError as error:

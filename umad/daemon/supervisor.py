@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +32,7 @@ from umad.daemon.room import Work
 from umad.daemon.rotation import Rotation, RotationRules
 from umad.errors import (
     BadRequest,
+    Cancelled,
     EngineFailed,
     ModelLoadFailed,
     ShuttingDown,
@@ -42,6 +44,8 @@ from umad.protocol.errors import error_of
 from umad.units import NS_PER_S
 
 log = logging.getLogger(__name__)
+
+_COMING = (EngineState.WAITING, EngineState.STARTING, EngineState.REOPENING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,10 +239,11 @@ class Supervisor:
         *,
         as_request: bool = False,
         keep_alive_s: float | None = None,
+        work: Work = Work.INTERACTIVE,
     ) -> Engine:
         """Load a model and wait until it is ready. Raises the error that prevented it.
 
-        as_request: only where `find` would. keep_alive_s: as in `find`.
+        as_request: only where `find` would. keep_alive_s: as in `find`. work: as in `start`.
         """
         if as_request:
             engine = self.find(model, asker, keep_alive_s=keep_alive_s)
@@ -247,11 +252,28 @@ class Supervisor:
             leaving = self._keepers.get(self._meant.file(model, asker).name)
             if leaving is not None and leaving.engine.state is EngineState.DRAINING:
                 await leaving.ended()
-            engine = self.start(model, asker)
+            engine = self.start(model, asker, work=work)
             if keep_alive_s is not None:
                 self.find(engine.name, asker, keep_alive_s=keep_alive_s)
-        await asyncio.shield(engine.loaded)
+        self._awaited[engine.name] += 1
+        try:
+            await asyncio.shield(engine.loaded)
+        finally:
+            self._awaited[engine.name] -= 1
         return engine
+
+    def give_up_load(self, name: str) -> bool:
+        """End the load of a model that nobody waits for any more, no request and no other load.
+        Return False where somebody does, or it is not being loaded.
+        """
+        keeper = self._keepers.get(name)
+        if keeper is None or keeper.engine.state not in _COMING:
+            return False
+        if keeper.engine.is_wanted or self._awaited[name] > 0:
+            return False
+        log.info("load is given up model=%s", name)
+        keeper.unload(Cancelled(f"the load of {name} was cancelled"))
+        return True
 
     async def unload(self, model: str) -> None:
         """Stop the engine of a model, given the model's name or path; its requests end with an

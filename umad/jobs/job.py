@@ -208,8 +208,8 @@ class JobProgress:
     """How far a job is."""
 
     step: Step = "waiting"
-    # Of a fetch: all its files, in the order in which they come. Their figures are bytes; those of
-    # a quantization are tensors.
+    # Of a fetch: all its files, in the order in which they come. Their figures are bytes, as those
+    # of a load are; those of a quantization are tensors.
     parts: tuple[PartProgress, ...] = ()
     # Bytes of the fetch that were not here when it began.
     missing_bytes: int = 0

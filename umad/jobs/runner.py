@@ -65,8 +65,9 @@ class Look:
 
     # Jobs that are not over.
     live: tuple[Job, ...]
-    # Loads that are now to be carried out, each once.
+    # Loads that are now to be carried out, each once; and those under way that are to end.
     loads: tuple[Job, ...]
+    unwanted_loads: tuple[Job, ...] = ()
 
 
 def start_worker(told: StartedWorker) -> "subprocess.Popen[bytes]":
@@ -150,9 +151,11 @@ class JobRunner:
     def end_load(
         self, job: Job, *, result: Mapping[str, Any] | None = None, error: UmadError | None = None
     ) -> None:
-        """Note how a load ended that `tick` has handed out."""
+        """Note how a load ended that `tick` has handed out: as cancelled where neither is given."""
         try:
-            if error is not None:
+            if error is None and result is None:
+                self.book.end(job.id, job.run, JobEvent.CANCEL)
+            elif error is not None:
                 self.book.end(job.id, job.run, JobEvent.FAIL, error=error_map(error))
             else:
                 self.book.end(job.id, job.run, JobEvent.DONE, result=result)
@@ -176,7 +179,8 @@ class JobRunner:
         live = self.book.live()
         still = {(job.id, job.run) for job in live}
         self._asked_ns = {one: at for one, at in self._asked_ns.items() if one in still}
-        return Look(live=live, loads=tuple(loads))
+        unwanted = tuple(job for job in live if job.is_unwanted and job.id in self._loads)
+        return Look(live=live, loads=tuple(loads), unwanted_loads=unwanted)
 
     # -- one job --------------------------------------------------------------------------------
 

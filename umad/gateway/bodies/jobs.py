@@ -37,7 +37,7 @@ class NewJobBody(Body):
 
 
 class JobPart(BaseModel):
-    """How far one file is: bytes, or the tensors of a quantization."""
+    """How far one file is: bytes, or the tensors of a quantization; of a load the bytes read."""
 
     name: str
     done: int = Field(ge=0)
