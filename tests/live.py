@@ -80,6 +80,10 @@ class LiveDaemon:
         return self.process.wait(STOP_S)
 
 
+# Variables of a test that has a home or a hub's cache of its own.
+_PLACES = {"HOME", "HF_HOME", "HF_HUB_CACHE"}
+
+
 @contextmanager
 def live_daemon(
     folder: Path, *arguments: str, environment: dict[str, str] | None = None
@@ -99,6 +103,8 @@ def live_daemon(
             "UMAD_MODELS": str(folder / "store"),
             # Nothing that a test asks for is fetched from the world; loopback hubs speak HTTP.
             "HTTPS_PROXY": "http://127.0.0.1:9",
+            # Nor are the developer's own models a test's to list.
+            "UMAD_MODEL_PLACES": str(bool(_PLACES & (environment or {}).keys())),
             **(environment or {}),
         },
     )

@@ -291,8 +291,11 @@ class Service(Protocol):
         """Keep a model with a system prompt and sampling under a name; return {name, model}."""
         ...
 
-    async def models(self) -> Sequence[Mapping[str, Any]]:
-        """Every loaded or loading model with its facts."""
+    async def models(self, *, stored: bool = False) -> Sequence[Mapping[str, Any]]:
+        """Every loaded or loading model with its facts. stored: for an admin those too that a
+        request would load, in the state "unloaded", with the facts of their headers; and
+        `presets`, the names of presets that mean the model.
+        """
         ...
 
     async def adapters(self, model: str | None = None) -> Sequence[Mapping[str, Any]]:

@@ -35,7 +35,7 @@ class Answering(Scripted):
         self.ranked: list[RerankRequest] = []
 
     @override
-    async def models(self) -> list[ModelRow]:
+    async def models(self, *, stored: bool = False) -> list[ModelRow]:
         marks = {"prefix": 1, "suffix": 2, "middle": 3}
         facts = {"chat_family": "hermes", "takes_tools": True, "fim_tokens": marks, "ctx": 4096}
         return [ModelRow.of({"name": MODEL, "state": "ready", "n_cells": 4096, **facts})]

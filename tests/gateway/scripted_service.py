@@ -81,7 +81,7 @@ class Scripted(AsyncClient):
         return ChatPrompt(template="{{ messages }}", text=text, ids=tuple(map(ord, text)))
 
     @override
-    async def models(self) -> list[ModelRow]:
+    async def models(self, *, stored: bool = False) -> list[ModelRow]:
         thinking = ("<think>", "</think>")
         facts = {"chat_family": self._family, "thinking": thinking, "takes_tools": True}
         return [ModelRow.of({"name": "scripted", "state": "ready", **facts})]

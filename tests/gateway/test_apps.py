@@ -41,7 +41,7 @@ class Capable(Answering):
         self._words = WORDS
 
     @override
-    async def models(self) -> list[ModelRow]:
+    async def models(self, *, stored: bool = False) -> list[ModelRow]:
         facts = {
             "chat_family": "hermes",
             "takes_tools": True,

@@ -91,7 +91,7 @@ class Scripted(AsyncClient):
         )
 
     @override
-    async def models(self) -> list[ModelRow]:
+    async def models(self, *, stored: bool = False) -> list[ModelRow]:
         facts = {"name": "m", "state": "ready", "chat_family": "hermes", "takes_tools": True}
         return [ModelRow.of(facts)]
 

@@ -179,7 +179,7 @@ requests: st.SearchStrategy[messages.Request] = st.one_of(
         max_seqs=st.none() | st.integers(1, 256),
         kv_type=st.sampled_from([None, "f16", "q8", "q6", "q4"]),
     ),
-    st.builds(messages.Models, id=ids),
+    st.builds(messages.Models, id=ids, stored=st.none() | st.booleans()),
     st.builds(messages.Adapters, id=ids, model=st.none() | names),
     st.builds(messages.Sessions, id=ids),
     st.builds(messages.Forget, id=ids, session=names),

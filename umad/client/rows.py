@@ -54,7 +54,9 @@ class ModelRow(Row):
     """One loaded or loading model. Its engine's facts are there once the engine was ready."""
 
     name: str = ""
-    # starting, ready, draining, dead, failed or stopped.
+    # Presets that mean it, where they were asked for.
+    presets: tuple[str, ...] = ()
+    # waiting, starting, ready, suspended, failed, unloaded, …
     state: str = ""
     path: str = ""
     size_bytes: int | None = None

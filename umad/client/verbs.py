@@ -314,9 +314,13 @@ def adapters(model: str | None = None) -> Question[list[AdapterRow]]:
     )
 
 
-def models() -> Question[list[ModelRow]]:
-    """Every loaded or loading model."""
-    return Question(message=lambda id_: messages.Models(id=id_), read=as_rows(ModelRow))
+def models(*, stored: bool = False) -> Question[list[ModelRow]]:
+    """Every loaded or loading model. stored: those too that a request would load, in the state
+    "unloaded"; for admins.
+    """
+    return Question(
+        message=lambda id_: messages.Models(id=id_, stored=stored or None), read=as_rows(ModelRow)
+    )
 
 
 def sessions() -> Question[list[RequestRow]]:

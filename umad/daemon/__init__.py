@@ -19,7 +19,8 @@ continues each stream where it stopped.
     forgetting     deletes a session wherever it is kept
     job_verbs      answers the requests about jobs, and looks after them
     auto_pull      fetches models for requests that name them, where that is allowed
-    stored_models  removes and names models of the store; saves presets
+    stored_rows    rows of models that are not loaded and that a request would load
+    stored_models  removes and names models of the store; saves presets; model_use: who uses one
     adapters       finds the model and the LoRA adapters that a request names, and lists them
     estimates      the memory that a model would take beside those that are loaded
     saved_sessions  removes files of sessions, also those of models that are not loaded
@@ -37,6 +38,7 @@ continues each stream where it stopped.
                    state table
     engine_run     one process of an engine, from its start to its end
     engine_link    frames to and from a process; engine_process: the process itself
+    loaded_names   finds the loaded model that a name means
     launcher       builds the real engine's command line; names: finds the file of a model's name
     bandwidth      the machine's read rate and the budget from it; read_probe: measures the rate
     handover       sends a file descriptor to a client; readers: clients that read logits

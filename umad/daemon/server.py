@@ -56,6 +56,7 @@ from umad.daemon.session import Session
 from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.socket_places import claim_socket
 from umad.daemon.stored_models import StoredModels
+from umad.daemon.stored_rows import StoredRows
 from umad.daemon.supervisor import LoadingRules, Supervisor
 from umad.daemon.task_prefixes import TaskPrefixes
 from umad.daemon.verbs import DaemonVerbs
@@ -244,6 +245,7 @@ class Daemon:
             ),
             adapters=adapters,
             auto_pull=AutoPull(self._jobs, library, settings),
+            stored_rows=StoredRows(names, library, is_on=settings.lazy_load),
             scorecard=scorecard,
             memory=ProcessMemory(clock=clock),
             guard=self._guard,
@@ -320,17 +322,15 @@ class Daemon:
         if self._settings.engine.ctx_size is None:
             # A pool is as large as memory allows beside the models before it.
             for model in self._settings.models:
-                await asyncio.shield(self._supervisor.start(model).loaded)
+                await self._supervisor.load(model)
             return
-        engines = [self._supervisor.start(model) for model in self._settings.models]
-        await asyncio.gather(*(asyncio.shield(engine.loaded) for engine in engines))
+        await asyncio.gather(*map(self._supervisor.load, self._settings.models))
 
     async def _preload(self) -> None:
         """Load models that nobody waits for yet, one after the other, where they have room."""
         for model in self._settings.preload:
             try:
-                engine = self._supervisor.start(model, work=Work.NONE)
-                await asyncio.shield(engine.loaded)
+                await self._supervisor.load(model, work=Work.NONE)
             except UmadError as error:
                 log.warning("model cannot be preloaded model=%s reason=%s", model, error.message)
 

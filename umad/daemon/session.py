@@ -35,6 +35,7 @@ from umad.protocol.messages import (
     AT_ONCE,
     LOADING,
     Metrics,
+    Models,
     Request,
     RequestId,
     Welcome,
@@ -286,7 +287,7 @@ class Session(asyncio.Protocol):
         request_id = request.id
         if request_id in self.generations or request_id in self._answers:
             raise BadRequest(f"a live request of this connection has id {request_id}", field="id")
-        if isinstance(request, AT_ONCE):
+        if isinstance(request, AT_ONCE) and not (isinstance(request, Models) and request.stored):
             return
         n_live = len(self.generations) + len(self._answers)
         if isinstance(request, Metrics):

@@ -93,6 +93,8 @@ class Supervisor:
             tell=events.engine_waits,
         )
         self._meant = MeantModels(self._keepers, self._names, lazy_load=self._rules.lazy_load)
+        # How many wait for the load itself, by name.
+        self._awaited: Counter[str] = Counter()
         self._stopping = False
 
     def __iter__(self) -> Iterator[Engine]:

@@ -4,7 +4,7 @@ Not: bytes (`umad.daemon.session`), nor tokens (`umad.daemon.completions`). Noth
 request that must wait becomes a task of its connection. Owner: the daemon's event loop.
 """
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from umad.daemon.pressure import MemoryGuard, with_guard
 from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
 from umad.daemon.stored_models import StoredModels
+from umad.daemon.stored_rows import StoredRows
 from umad.daemon.supervisor import Supervisor
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import ShuttingDown, UmadError, UnknownModel, UnknownRequest
@@ -53,6 +54,7 @@ class DaemonVerbs:
         stored: StoredModels,
         adapters: AdapterNames,
         auto_pull: AutoPull,
+        stored_rows: StoredRows,
         guard: MemoryGuard | None = None,
     ) -> None:
         # Set to True once no new work may begin.
@@ -66,6 +68,7 @@ class DaemonVerbs:
         self._stored = stored
         self._adapters = adapters
         self._auto_pull = auto_pull
+        self._stored_rows = stored_rows
         self._scorecard = scorecard
         self._memory = memory
         self._guard = guard
@@ -104,7 +107,10 @@ class DaemonVerbs:
             case messages.Models():
                 now_ns = self._clock.now_ns()
                 rows = [describe_model(one, asker, now_ns=now_ns) for one in self._supervisor]
-                session.answer(request.id, rows)
+                if request.stored:
+                    session.answer_later(request.id, self._with_stored(rows, asker))
+                else:
+                    session.answer(request.id, rows)
             case messages.Adapters():
                 session.answer_later(request.id, self._adapters.rows(request.model, asker))
             case messages.Sessions():
@@ -240,6 +246,14 @@ class DaemonVerbs:
         return name
 
     # -- models -----------------------------------------------------------------------------------
+
+    async def _with_stored(
+        self, loaded: Sequence[Mapping[str, Any]], asker: Asker
+    ) -> Sequence[Mapping[str, Any]]:
+        stored: Sequence[Mapping[str, Any]] = ()
+        if asker.is_admin:  # what lies in the folders is not for users to find out
+            stored = await self._stored_rows.rows([str(one["name"]) for one in loaded])
+        return self._stored_rows.with_presets([*loaded, *stored])
 
     async def _load(self, request: messages.Load, asker: Asker) -> Mapping[str, Any]:
         try:

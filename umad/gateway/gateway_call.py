@@ -258,12 +258,14 @@ class GatewayCall:
             preset = replace(preset, lane="")
         return applied(preset, request, given=self._names.given)
 
-    async def row(self, asked: str | None) -> Mapping[str, Any]:
+    async def row(self, asked: str | None, *, stored: bool = False) -> Mapping[str, Any]:
         """The facts of the loaded model that is meant; of the first one if none was named. Raises
-        `UnknownModel`, as the daemon does.
+        `UnknownModel`, as the daemon does. stored: or of one that a request would load.
         """
         local = await self.local(asked)
         rows = {str(row["name"]): row for row in await self.service.models()}
+        if local and stored and local not in rows:
+            rows = {str(row["name"]): row for row in await self.service.models(stored=True)}
         if not local:
             if not rows:
                 raise UnknownModel("no model is loaded", field="model")

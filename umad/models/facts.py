@@ -5,6 +5,7 @@ Not: reading the header (`umad.models.gguf`), nor what a loaded engine knows
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ _SAMPLING: Mapping[str, str] = {
     "penalty_last_n": "penalty_last_n",
 }
 _TEMPLATE = "tokenizer.chat_template"
+# The variable that templates loop over.
+_TOOLS = re.compile(r"\btools\b")
 _FILL_IN = ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id")
 # Tensors of an image's or a sound's way in. llama.cpp has them in a file of their own.
 _INSIDE = ("v.", "mm.", "a.")
@@ -131,6 +134,9 @@ class FileFacts:
     embeds: bool
     # It can fill in text between two others.
     fills_in: bool
+    # There is a chat template, though `template` may be left out; and it tells of tools.
+    has_template: bool = False
+    takes_tools: bool = False
     # Of an adapter: the model that it was made for, as its maker wrote it.
     base: str = ""
     # What the maker recommends for drawing tokens, under the names of `umad.request`.
@@ -140,6 +146,7 @@ class FileFacts:
 def facts_of(header: GgufHeader) -> FileFacts:
     """The facts of a header, or of all parts' headers together (`umad.models.files.joined`)."""
     metadata = header.metadata
+    template = _text(metadata.get(_TEMPLATE))
     sampling = {
         ours: value
         for theirs, ours in _SAMPLING.items()
@@ -160,9 +167,11 @@ def facts_of(header: GgufHeader) -> FileFacts:
         vocabulary=header.array_lengths.get("tokenizer.ggml.tokens", 0),
         licence=_text(metadata.get("general.license.name"))
         or _text(metadata.get("general.license")),
-        template=_text(metadata.get(_TEMPLATE)),
+        template=template,
         embeds=header.own("pooling_type") is not None or header.own("attention.causal") is False,
         fills_in=any(key in metadata for key in _FILL_IN),
+        has_template=bool(template),
+        takes_tools=_TOOLS.search(template) is not None,
         base=_text(metadata.get("general.base_model.0.name")),
         sampling=sampling,
     )

@@ -150,7 +150,12 @@ class Library:
         """Every model with what its header says. What was read before is remembered by the store's
         index, as long as the file is the same.
         """
-        models = self.models()
+        return self.described_of(self.models())
+
+    def described_of(
+        self, models: Sequence[FoundModel]
+    ) -> Iterator[tuple[FoundModel, FileFacts | None]]:
+        """The same for some models. Looks at no folder, so any thread may do it."""
         index = None if self.store is None else self.store.index
         noted = {} if index is None else index.facts(one.files.main for one in models)
         fresh: dict[Path, Mapping[str, Any]] = {}
@@ -344,13 +349,12 @@ def _fitting(
 
 def _kept(model: FoundModel, facts: FileFacts) -> Mapping[str, Any]:
     # Templates are long, and `show` reads the header anyway.
-    return {**asdict(replace(facts, template="")), "has_template": bool(facts.template)}
+    return asdict(replace(facts, template=""))
 
 
 def _restored(model: FoundModel, kept: Mapping[str, Any]) -> tuple[FoundModel, FileFacts | None]:
-    values = {name: value for name, value in kept.items() if name != "has_template"}
     try:
-        facts = FileFacts(**values)
+        facts = FileFacts(**kept)
     except TypeError:  # noted by another version
         return described(model)
     known = replace(

@@ -236,7 +236,7 @@ KINDS: Mapping[str, RequestKind] = {
         build=_estimate,
     ),
     **JOB_KINDS,
-    "models": RequestKind(readers={}, build=requests.Models),
+    "models": RequestKind(readers={"stored": fields.read_flag}, build=requests.Models),
     "adapters": RequestKind(readers=_MODEL, build=requests.Adapters),
     "sessions": RequestKind(readers={}, build=requests.Sessions),
     "forget": RequestKind(

@@ -156,6 +156,9 @@ class Estimate(Asking):
 class Models(Asking):
     """Result: every loaded or loading model with its facts."""
 
+    # An admin's list also has the models that requests would load, in the state "unloaded".
+    stored: bool | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters(Asking):

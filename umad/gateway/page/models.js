@@ -12,6 +12,7 @@ const STATES = {
   reopening: "loading",
   failed: "failed to load",
   stopped: "not loaded",
+  unloaded: "not loaded",
 };
 const NOT_LOADED = "not loaded";
 

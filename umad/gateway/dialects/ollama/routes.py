@@ -199,7 +199,8 @@ async def _embeddings(call: GatewayCall) -> ASGIApp:
 
 
 async def _tags(call: GatewayCall) -> ASGIApp:
-    return answer({"models": [listing.tag_row(row) for row in await call.service.models()]})
+    rows = await call.service.models(stored=True)
+    return answer({"models": [listing.tag_row(row) for row in rows]})
 
 
 async def _ps(call: GatewayCall) -> ASGIApp:
@@ -211,7 +212,7 @@ async def _show(call: GatewayCall) -> ASGIApp:
     asked = body.model or body.name
     if not asked:
         raise BadRequest("model is missing", field="model")
-    return answer(listing.shown(await call.row(asked)))
+    return answer(listing.shown(await call.row(asked, stored=True)))
 
 
 async def _version(call: GatewayCall) -> ASGIApp:

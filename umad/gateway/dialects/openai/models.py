@@ -1,5 +1,5 @@
-"""Serves GET /v1/models and /v1/models/{model}: loaded models, their presets, and their aliases
-without wildcards.
+"""Serves GET /v1/models and /v1/models/{model}: loaded models, for admins those that a request
+would load, their presets, and their aliases without wildcards.
 
 OpenAI, Anthropic and Codex use the same paths, so an answer has the fields of all of them.
 """
@@ -45,14 +45,19 @@ def entry_of(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
     """Every model, alias and preset that the caller may use, with the model's facts."""
-    rows = {str(row["name"]): row for row in await call.service.models()}
+    rows = {str(row["name"]): row for row in await call.service.models(stored=True)}
     known = [KnownModel.of_row(row) for row in rows.values()]
     aliases = []
     for name, local in call.shared.aliases.plain():
         with suppress(UnknownModel):  # the alias may mean several by now
             if (found := resolve(local, known)) is not None:
                 aliases.append((name, rows[found.name]))
+    # The daemon knows what aliases and references mean, too; the file of presets may be newer.
+    meant = {one: row for row in rows.values() for one in row.get("presets") or ()}
     for preset in call.shared.presets.all():
+        if preset.name in meant:
+            aliases.append((preset.name, meant[preset.name]))
+            continue
         with suppress(UnknownModel):
             named = model_of(preset)
             found = resolve(named, known) or resolve(parted(named)[0], known)
@@ -79,7 +84,7 @@ async def _one(call: GatewayCall) -> ASGIApp:
     """
     asked = call.request.path_params["model"]
     try:
-        row = await call.row(asked or "/")
+        row = await call.row(asked or "/", stored=True)
     except UnknownModel:
         if asked and asked == asked.strip("/"):
             raise
