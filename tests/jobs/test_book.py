@@ -14,6 +14,7 @@ from umad.jobs import book as book_module
 from umad.jobs.book import JobBook
 from umad.jobs.job import (
     MOST_DEATHS,
+    MOST_RUNS,
     NEXT,
     Job,
     JobEvent,
@@ -188,6 +189,21 @@ def test_one_that_dies_waits_again_and_has_failed_after_some_deaths(book: JobBoo
     assert failure.message == "its process died 8 times without an end: Killed by a test"
 
 
+def test_one_that_is_told_to_end_again_and_again_has_not_died_and_is_not_begun_for_ever(
+    book: JobBook,
+) -> None:
+    job, _ = book.submit(PULL, owner="")
+
+    for run in range(1, MOST_RUNS + 1):
+        assert book.claim(job.id, most_at_once=1) is not None
+        assert book.stopped(job.id, run)
+
+    failed = book.get(job.id)
+    assert (failed.state, failed.deaths) == (JobState.FAILED, 0)
+    assert failed.error is not None
+    assert "was told to end each of" in failed.error["message"]
+
+
 def test_one_that_is_unwanted_is_cancelled_at_once_or_when_its_process_is_gone(
     book: JobBook,
 ) -> None:
@@ -218,6 +234,21 @@ def test_a_program_gone_wrong_cannot_fill_the_book(
     with pytest.raises(QueueFull, match="2 jobs wait or run"):
         book.submit(PullOrder(reference="hf:c/c"), owner="")
     assert not book.submit(PullOrder(reference="hf:a/a"), owner="")[1], "it is there already"
+
+
+def test_one_key_cannot_take_the_room_of_the_others(
+    book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book_module, "MOST_LIVE_EACH", 2)
+    for name in ("a", "b"):
+        book.submit(LoadOrder(model=name, owner="key:alice"), owner="key:alice")
+
+    with pytest.raises(QueueFull, match="2 jobs of yours wait or run already"):
+        book.submit(LoadOrder(model="c", owner="key:alice"), owner="key:alice")
+    assert book.submit(LoadOrder(model="a", owner="key:alice"), owner="key:alice")[1] is False
+    assert book.submit(LoadOrder(model="c", owner="key:bob"), owner="key:bob")[1]
+    for name in ("d", "e", "f"):
+        assert book.submit(LoadOrder(model=name), owner="")[1]
 
 
 def test_the_history_is_short_and_files_of_what_is_forgotten_go(

@@ -165,6 +165,20 @@ def test_one_that_was_cancelled_is_ended_by_the_next_daemon_too(house: FakeHouse
     second.close()
 
 
+def test_a_runner_whose_daemon_ends_begins_nothing_and_the_next_one_does(house: FakeHouse) -> None:
+    first, second = house.runner(), house.runner()
+    job, _ = first.submit(pull("fox"), owner="")
+    first.begin_nothing()
+
+    first.tick()
+    assert house.workers == []
+    second.tick()
+
+    assert [one.told.job_id for one in house.workers] == [job.id]
+    first.close()
+    second.close()
+
+
 def test_a_process_that_cannot_be_started_is_a_failure_with_the_reason(
     house: FakeHouse, runner: JobRunner
 ) -> None:

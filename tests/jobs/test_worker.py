@@ -202,10 +202,13 @@ def test_sigterm_without_a_wish_to_cancel_leaves_the_job_for_the_next_process(
     job, _ = book.submit(PULL, owner="")
     book.claim(job.id, most_at_once=1)
 
-    assert worker._stopped(book, job.id, 1) == 1
-    assert book.get(job.id).state is JobState.RUNNING
-    book.unwanted(job.id)
     assert worker._stopped(book, job.id, 1) == 0
+    left = book.get(job.id)
+    assert (left.state, left.deaths, left.pid) == (JobState.QUEUED, 0, None)
+    assert worker._stopped(book, job.id, 1) == 1, "that run is over"
+    book.claim(job.id, most_at_once=1)
+    book.unwanted(job.id)
+    assert worker._stopped(book, job.id, 2) == 0
     assert book.get(job.id).state is JobState.CANCELLED
 
 

@@ -142,6 +142,13 @@ class JobVerbs:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
 
+    def drain(self) -> None:
+        """Begin no job any more: whoever ends this daemon may end all processes of its service, and
+        waits for them.
+        """
+        if self._runner is not None:
+            self._runner.begin_nothing()
+
     async def close(self) -> None:
         """Look after nothing any more; the processes live on. Bounded by one look at the file."""
         self._is_closing = True

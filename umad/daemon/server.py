@@ -339,6 +339,7 @@ class Daemon:
     def stop(self) -> None:
         """Begin to drain: running requests may end, and no new ones begin."""
         self._verbs.draining = True
+        self._jobs.drain()
         self._told_to_stop.set()
 
     def stop_at_once(self) -> None:

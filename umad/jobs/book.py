@@ -4,6 +4,7 @@
     claim, began      it is started; its process has begun
     note              how far it is
     end, died         it is over; its process is gone without an end
+    stopped           its process was told to end
     unwanted          somebody wants it to end
 
 Each change is one transaction that looks at the state first (`umad.jobs.job.LIFE`), so several
@@ -30,6 +31,7 @@ from umad.jobs.book_rows import COLUMNS, job_of
 from umad.jobs.job import (
     LIFE,
     MOST_DEATHS,
+    MOST_RUNS,
     Job,
     JobEvent,
     JobKind,
@@ -45,6 +47,8 @@ FILE = "jobs.sqlite3"
 MOST_OVER = 200
 # Jobs that wait or run. More at once is a program gone wrong.
 MOST_LIVE = 100
+# Of these so many may be those of one key; the machine's own user may have all.
+MOST_LIVE_EACH = 25
 _ID_BYTES = 4
 _NOW = "cast(strftime('%s', 'now') as integer)"
 
@@ -90,7 +94,11 @@ class JobBook:
         def work(db: sqlite3.Connection) -> tuple[str, bool]:
             (n_live,) = db.execute("select count(*) from jobs where ended_s is null").fetchone()
             same = (order.kind.value, json.dumps(order.sameness))
-            if n_live < MOST_LIVE:
+            (n_own,) = db.execute(
+                "select count(*) from jobs where ended_s is null and owner = ?", (owner,)
+            ).fetchone()
+            is_full = n_live >= MOST_LIVE or (owner and n_own >= MOST_LIVE_EACH)
+            if not is_full:
                 job_id = secrets.token_hex(_ID_BYTES)
                 wish, state = json.dumps(asdict(order)), JobState.QUEUED.value
                 inserted = db.execute(
@@ -104,7 +112,9 @@ class JobBook:
                 "select id from jobs where kind = ? and sameness = ? and ended_s is null", same
             ).fetchone()
             if found is None:
-                raise QueueFull(f"{MOST_LIVE} jobs wait or run already; wait for one to end")
+                n_most = MOST_LIVE if n_live >= MOST_LIVE else MOST_LIVE_EACH
+                whose = "" if n_most == MOST_LIVE else " of yours"
+                raise QueueFull(f"{n_most} jobs{whose} wait or run already; wait for one to end")
             return found[0], False
 
         job_id, is_new = self._file.write(work)
@@ -188,20 +198,37 @@ class JobBook:
                 self._advance(db, job_id, JobEvent.CANCEL, f"pid = null, ended_s = {_NOW}")
             elif deaths + 1 >= most:
                 said = f": {words}" if words else ""
-                error = {
-                    "code": EngineFailed.code,
-                    "message": f"its process died {most} times without an end{said}",
-                    "field": None,
-                }
+                error = _gone(f"its process died {most} times without an end{said}")
                 self._advance(
                     db,
                     job_id,
                     JobEvent.FAIL,
                     f"pid = null, deaths = deaths + 1, ended_s = {_NOW}, error = ?",
-                    json.dumps(error),
+                    error,
                 )
             else:
                 self._advance(db, job_id, JobEvent.DIED, "pid = null, deaths = deaths + 1")
+            return True
+
+        return self._file.write(work)
+
+    def stopped(self, job_id: str, run: int) -> bool:
+        """Note that the process of a run ends because it was told to: as cancelled where the job is
+        unwanted, else it waits for the next process. Whether that run was still thought to run.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            if not self._is_run(db, job_id, run):
+                return False
+            (is_unwanted,) = self._row(db, job_id, "is_unwanted")
+            if is_unwanted:
+                self._advance(db, job_id, JobEvent.CANCEL, f"pid = null, ended_s = {_NOW}")
+            elif run >= MOST_RUNS:
+                error = _gone(f"its process was told to end each of {run} times")
+                more = f"pid = null, ended_s = {_NOW}, error = ?"
+                self._advance(db, job_id, JobEvent.FAIL, more, error)
+            else:
+                self._advance(db, job_id, JobEvent.DIED, "pid = null")
             return True
 
         return self._file.write(work)
@@ -299,6 +326,11 @@ class JobBook:
     def _remove(self, job_id: Any) -> None:
         """Remove a job whose record makes no sense, so that it takes nobody's place."""
         self._file.write(lambda db: db.execute("delete from jobs where id = ?", (job_id,)))
+
+
+def _gone(message: str) -> str:
+    """The error of a job that no process could do, as a row has it."""
+    return json.dumps({"code": EngineFailed.code, "message": message, "field": None})
 
 
 def unknown(job_id: str) -> UnknownRequest:

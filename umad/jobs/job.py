@@ -50,7 +50,7 @@ class JobEvent(enum.Enum):
     DONE = "done"
     FAIL = "fail"
     CANCEL = "cancel"
-    # Its process is gone, and has not told an end.
+    # Its process is gone, and has not told an end; or it was told to end, and the job is wanted.
     DIED = "died"
 
 
@@ -70,6 +70,9 @@ LIFE = StateTable("a job", NEXT)
 # quantization begins anew, and what has killed it once (the lack of memory) will most likely do so
 # again.
 MOST_DEATHS: Mapping[JobKind, int] = {JobKind.PULL: 8, JobKind.QUANTIZE: 2, JobKind.LOAD: 2}
+# A process that is told to end by others than us has not died: its machine or its service was
+# stopped. But nothing is begun for ever: a program that ends whatever takes memory does so, too.
+MOST_RUNS = 50
 
 
 # -- what is asked ---------------------------------------------------------------------------------

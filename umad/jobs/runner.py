@@ -134,6 +134,10 @@ class JobRunner:
         self._loads.clear()
         self.book.close()
 
+    def begin_nothing(self) -> None:
+        """Start no job any more. Any thread."""
+        self._most_at_once = 0
+
     def submit(self, order: Order, *, owner: str) -> tuple[Job, bool]:
         """As `JobBook.submit`. `tick` starts it."""
         return self.book.submit(order, owner=owner)

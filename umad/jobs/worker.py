@@ -4,8 +4,8 @@
 
 It inherits the job's lock and holds it until it ends, so whoever looks sees whether it lives
 (`umad.jobs.lock`). It outlives its daemon. SIGTERM ends it: as cancelled where the book says that
-the job is unwanted, else without an end, and then the job is done by a next process (the machine
-goes down, and comes back). What it writes to stderr is kept for an error message.
+the job is unwanted, else the job waits for a next process (the machine goes down, and comes back).
+What it writes to stderr is kept for an error message.
 Not: the work itself (`umad.jobs.work`). Owner: its only thread; a fetch has threads of its own.
 """
 
@@ -118,9 +118,7 @@ def _work(book: JobBook, store: Store, job_id: str, run: int) -> int:
 
 def _stopped(book: JobBook, job_id: str, run: int) -> int:
     """End as cancelled where that was wanted; else leave the job for the next process."""
-    if not book.get(job_id).is_unwanted:
-        return 1
-    return 0 if book.end(job_id, run, JobEvent.CANCEL) else 1
+    return 0 if book.stopped(job_id, run) else 1
 
 
 def _stop(_number: int, _frame: object) -> None:
