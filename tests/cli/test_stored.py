@@ -316,7 +316,7 @@ def test_rm_removes_a_preset_that_was_saved_and_cp_takes_no_presets_name(
     copied = umad("cp", "fox:3b", "brief")
     removed = umad("rm", "brief")
 
-    assert copied.code == 4
+    assert copied.code == 2
     assert "brief is a model already" in copied.err
     assert (removed.code, removed.out) == (0, "brief is removed; it was a preset\n")
     assert saved.current() == {}

@@ -279,3 +279,12 @@ def test_a_file_that_llama_cpp_cannot_open_says_why(
 
     assert words in problem
     assert bool(problem) == bool(words)
+
+
+def test_hidden_files_are_no_models() -> None:
+    """macOS puts `._NAME` beside each file on a disk of another system."""
+    names = ("fox.gguf", "._fox.gguf", ".gguf", "._mmproj-F16.gguf")
+
+    found = sorted_out(Path("/models") / name for name in names)
+
+    assert [(one.main.name, one.projector) for one in found] == [("fox.gguf", None)]

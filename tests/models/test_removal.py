@@ -8,7 +8,8 @@ import pytest
 
 from tests.models import trees
 from umad import nano
-from umad.errors import Refused
+from umad.errors import Refused, UnknownModel
+from umad.models.copying import copy
 from umad.models.files import ModelFiles
 from umad.models.library import Library, machine_library
 from umad.models.places.hugging_face import HubCache
@@ -164,6 +165,51 @@ def test_a_blob_that_another_commit_links_to_stays(store: Store, tmp_path: Path)
     (left,) = HubCache(hub).find().models
     assert removed.freed_bytes == 0
     assert left.files.main.read_bytes() == b"four"
+
+
+def test_a_blob_that_a_link_in_a_deep_folder_needs_stays(store: Store, tmp_path: Path) -> None:
+    hub = tmp_path / "hub"
+    deep = "a/b/c/d/e/f/again-Q4_0.gguf"
+    trees.hub_cache(hub, "org/A-GGUF", {"a-Q4_0.gguf": b"four", deep: b"four"})
+    (one,) = pulled(store, hub, "a-Q4_0")
+    store.add(replace(one, files=ModelFiles(parts=one.files.parts)))
+    found = named(store, "a-Q4_0").find("a-Q4_0")
+    assert found is not None
+
+    removed = remove(found, store)
+
+    assert removed.freed_bytes == 0
+    assert (one.files.main.parent / deep).read_bytes() == b"four"
+
+
+def test_where_there_are_no_links_a_model_goes_and_other_files_of_its_repository_stay(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hub" / "models--org--A-GGUF" / "snapshots" / trees.COMMIT
+    notes = folder / "a" / "b" / "c" / "d" / "e" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_bytes(b"mine")
+    (folder / "a-Q4_0.gguf").write_bytes(b"four")
+    (one,) = pulled(store, tmp_path / "hub", "a-Q4_0")
+    store.add(replace(one, files=ModelFiles(parts=one.files.parts)))
+    found = named(store, "a-Q4_0").find("a-Q4_0")
+    assert found is not None
+
+    removed = remove(found, store)
+
+    assert removed.freed_bytes == len(b"four")
+    assert notes.read_bytes() == b"mine"
+
+
+def test_a_model_that_is_copied_and_removed_at_once_is_whole_or_gone(store: Store) -> None:
+    kept_in(store, "fox")
+    found = named(store, "fox").find("fox")
+    assert found is not None
+    remove(found, store)
+
+    with pytest.raises(UnknownModel, match="was removed meanwhile"):
+        copy(found, "reynard", store)
+    assert store.models() == ()
 
 
 def test_a_record_that_names_a_file_elsewhere_deletes_nothing_there(

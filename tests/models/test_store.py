@@ -64,6 +64,40 @@ def test_long_names_that_begin_alike_are_names_of_two_models(store: Store) -> No
     assert {one.name for one in store.models()} == names
 
 
+def test_names_that_differ_in_capitals_alone_have_files_that_no_system_takes_for_one(
+    store: Store,
+) -> None:
+    """The file systems of macOS and Windows do not tell `Fox.json` from `fox.json`."""
+    for name in ("fox", "Fox", "FOX", "\N{LATIN CAPITAL LETTER A WITH DIAERESIS}"):
+        store.add(model(store, name))
+
+    files = {path.name.lower() for path in store.records_folder.iterdir()}
+    assert len(files) == 4
+    assert {one.name for one in store.models()} >= {"fox", "Fox", "FOX"}
+
+
+def test_only_one_is_alone_with_a_store_and_the_next_one_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    other = threading.Thread(target=lambda: alone(order, "second"))
+
+    def alone(order: list[str], who: str) -> None:
+        with Store(store.folder).alone():
+            order.append(who)
+
+    with store.alone():
+        other.start()
+        other.join(0.1)
+        order.append("first")
+    other.join(30)
+    assert order == ["first", "second"]
+
+    monkeypatch.setattr("umad.models.store._LOCK_S", 0.05)
+    with store.alone(), pytest.raises(Refused, match="another process has been changing"):
+        alone(order, "third")
+
+
 def test_a_store_may_be_moved_with_the_files_that_are_its_own(store: Store, tmp_path: Path) -> None:
     store.add(model(store))
     store.folder.rename(tmp_path / "elsewhere")

@@ -171,13 +171,15 @@ def quantize(
             at("quantizing", 0, 0)
 
         Quantization(source.main, target, told.kind).run(on_size=on_size, on_progress=on_progress)
-    kept = StoredModel(
-        name=called,
-        files=ModelFiles(parts=(target,), projector=source.projector),
-        licence=licence,
-        fetched_s=round(datetime.now(UTC).timestamp()),
-    )
-    store.add(kept)
+    with store.alone():
+        kept = StoredModel(
+            # Somebody may have taken the name meanwhile.
+            name=_name(name, called, target, store),
+            files=ModelFiles(parts=(target,), projector=source.projector),
+            licence=licence,
+            fetched_s=round(datetime.now(UTC).timestamp()),
+        )
+        store.add(kept)
     return described(
         FoundModel(
             name=kept.name,

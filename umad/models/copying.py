@@ -6,7 +6,7 @@ Not: who may do so (`umad.daemon.authority`).
 from collections.abc import Iterable
 from dataclasses import replace
 
-from umad.errors import BadRequest
+from umad.errors import BadRequest, UnknownModel
 from umad.models.found import FoundModel
 from umad.models.reference import parse
 from umad.models.store import Store, StoredModel
@@ -25,10 +25,17 @@ def check_new_name(new: str, taken: Iterable[str], *, field: str = "name") -> No
 
 
 def copy(model: FoundModel, new: str, store: Store) -> None:
-    """Call a model `new`, too. Raises `Refused` where the store cannot be written."""
-    stored = store.listed_as(model.name, model.files) if model.place == "store" else None
-    store.add(
-        replace(stored, name=new)
-        if stored
-        else StoredModel(name=new, files=model.files, source=model.source, owns_files=False)
-    )
+    """Call a model `new`, too. Raises `Refused` where the store cannot be written, or `BadRequest`
+    or `UnknownModel` where another process was faster.
+    """
+    with store.alone():
+        if store.get(new) is not None:  # since it was looked at
+            raise BadRequest(f"{new} is a model already; remove it first: umad rm {new}")
+        stored = store.listed_as(model.name, model.files) if model.place == "store" else None
+        if model.place == "store" and stored is None:
+            raise UnknownModel(f"{model.name} was removed meanwhile", field="model")
+        store.add(
+            replace(stored, name=new)
+            if stored
+            else StoredModel(name=new, files=model.files, source=model.source, owns_files=False)
+        )

@@ -107,16 +107,17 @@ def quantization_in(file: PurePath | str) -> str:
 
 def is_model_name(file: PurePath | str) -> bool:
     """True for a file that is a model by its name: a GGUF, and no projector, draft head or matrix
-    of importance.
+    of importance; nor a hidden file, as macOS puts beside others on disks of other systems.
     """
     name = PurePath(file).name.lower()
-    return name.endswith(SUFFIX) and not any(word in name for word in (PROJECTOR, *_NO_MODEL))
+    is_other = name.startswith(".") or any(word in name for word in (PROJECTOR, *_NO_MODEL))
+    return name.endswith(SUFFIX) and not is_other
 
 
 def is_projector_name(file: PurePath | str) -> bool:
     """True for a file that is a projector by its name."""
     name = PurePath(file).name.lower()
-    return name.endswith(SUFFIX) and PROJECTOR in name
+    return name.endswith(SUFFIX) and PROJECTOR in name and not name.startswith(".")
 
 
 def sorted_out(paths: Iterable[Path]) -> tuple[ModelFiles, ...]:

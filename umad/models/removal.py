@@ -10,8 +10,7 @@ Not: whether a model is loaded; whoever calls has asked the daemon.
 import contextlib
 import os
 import shlex
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +19,11 @@ from umad.models.files import is_projector_name, sorted_out
 from umad.models.found import FoundModel, Place
 from umad.models.ollama_layout import layout_in
 from umad.models.places.hugging_face import repository_of
-from umad.models.places.listing import files_below
 from umad.models.reference import parse
 from umad.models.store import Store, StoredModel
 
-_DEPTH = 4
+# The hub's client notes there which commits there are, and which files are not in them.
+_COMMITS = ("refs", ".no_exist")
 # How a model is removed that another program keeps.
 _THEIRS: Mapping[Place, str] = {
     "umad": "it ships with umad",
@@ -50,6 +49,11 @@ def remove(model: FoundModel, store: Store) -> Removed:
     """Remove a model. Raises `Refused` where it is not umad's, or the store cannot be written."""
     if model.place != "store":
         raise Refused(f"{model.name} is not umad's to remove: {_advice(model)}", field="model")
+    with store.alone():
+        return _removed(model, store)
+
+
+def _removed(model: FoundModel, store: Store) -> Removed:
     known = store.listed_as(model.name, model.files)
     stored = store.forget(model.name if known is None else known.name)
     shared = store.shared(stored)
@@ -127,7 +131,7 @@ def _delete(path: Path, store: Store, stored: StoredModel) -> int | None:
 
 def _others_see(projector: Path, repository: Path, stored: StoredModel) -> bool:
     """True where another model of a repository in the hub's cache has the same projector."""
-    models = sorted_out(files_below(repository / "snapshots", [], depth=_DEPTH))
+    models = sorted_out(_files_of(repository / "snapshots"))
     return any(
         one.projector is not None and one.projector == projector and one.main != stored.files.main
         for one in models
@@ -137,22 +141,36 @@ def _others_see(projector: Path, repository: Path, stored: StoredModel) -> bool:
 def _delete_link(path: Path, repository: Path) -> int:
     """Remove a file from a repository of the hub's cache, and its blob with the last link to it."""
     blob = Path(os.path.realpath(path))
-    freed = 0
+    # Where there are no links, the bytes lie under the name itself.
+    freed = 0 if path.is_symlink() else _size_of(path)
     path.unlink(missing_ok=True)
     snapshots, blobs = repository / "snapshots", repository / "blobs"
-    if blob.is_relative_to(Path(os.path.realpath(blobs))):
-        links = files_below(snapshots, [], depth=_DEPTH)
-        if not any(os.path.realpath(one) == str(blob) for one in links):
-            freed = _size_of(blob)
-            blob.unlink(missing_ok=True)
+    is_blob = blob.is_relative_to(Path(os.path.realpath(blobs)))
+    if is_blob and all(os.path.realpath(one) != str(blob) for one in _files_of(snapshots)):
+        freed = _size_of(blob)
+        blob.unlink(missing_ok=True)
     _drop_empty(path.parent, above=snapshots)
-    if not any(files_below(snapshots, [], depth=_DEPTH)) and not _has_files(blobs):
-        shutil.rmtree(repository)
+    if not any(_files_of(snapshots)) and not any(_files_of(blobs)):
+        _drop_repository(repository)
     return freed
 
 
-def _has_files(folder: Path) -> bool:
-    return any(True for _ in files_below(folder, [], depth=0))
+def _files_of(folder: Path) -> Iterator[Path]:
+    """Every file and link below a folder, however deep: one that is overlooked would be lost."""
+    for above, _, names in os.walk(folder):
+        yield from (Path(above, name) for name in names)
+
+
+def _drop_repository(repository: Path) -> None:
+    """Remove a repository that has no file but the names of its commits. A folder that somebody
+    writes into meanwhile stays.
+    """
+    for name in _COMMITS:
+        for path in list(_files_of(repository / name)):
+            path.unlink(missing_ok=True)
+    for folder, _, _ in os.walk(repository, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def _drop_empty(folder: Path, *, above: Path) -> None:

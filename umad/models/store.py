@@ -1,23 +1,28 @@
 """Keeps the record of every model that umad itself has fetched or named: its files, and where from.
 
-    FOLDER/records/NAME.json    one model each
+    FOLDER/records/NAME.json    one model each; a name with capitals has a sum behind it, as there
+                                are file systems for which `Fox` and `fox` are one name
     FOLDER/files/               files that lie nowhere else: Ollama pulls, quantized models
     FOLDER/models.sqlite3       what can be found out again (`umad.models.index`)
+    FOLDER/lock                 held by whoever chooses a name, or asks which files others need
 
 A record is written whole or not at all, so a kill at any moment leaves a model either known or not.
 A store that cannot be written is read all the same; what would change it raises `Refused` with the
 reason. Not: fetching, other programs' models (`umad.models.places`), nor
 deleting files (`umad.models.removal`). Any thread and process may use one store at once; of two
-that write one record, the later holds.
+that write one record, the later holds, so whoever looks before it writes does both `alone`.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import sys
+import time
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +31,7 @@ from umad.errors import Refused, UnknownModel
 from umad.models.files import ModelFiles
 from umad.models.index import Index
 from umad.models.places.listing import entries, home_of, path_in, read_small
-from umad.private_file import write_own
+from umad.private_file import own_folder, write_own
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +40,12 @@ _MOST_RECORD_BYTES = 2**20
 # A file's name has 255 bytes in most file systems, and a slash takes three of them here. The name
 # of the file that a record is written to first is longer by its process.
 _MOST_NAME_BYTES = 200
-# Of the sum that tells longer names apart.
+# Of the sum that tells names apart which their files would not.
 _DIGITS = 16
+_LOCK_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+# A record is written in milliseconds, and a large file is deleted in a second or two.
+_LOCK_S = 20.0
+_LOCK_AGAIN_S = 0.02
 # What reading JSON raises that is no record: another type, a number without an end.
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
@@ -81,6 +90,39 @@ class Store:
         # The folder whose change says that the models have changed.
         self.records_folder = folder / "records"
         self.index = Index(folder / "models.sqlite3")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else is alone with the store meanwhile, in this process or another. Raises
+        `Refused` where the store cannot be written, or somebody takes too long.
+        """
+        try:
+            own_folder(self.folder)
+            fd = os.open(self.folder / "lock", _LOCK_FLAGS, 0o600)
+        except OSError as error:
+            raise self.refusal(error) from error
+        try:
+            self._lock(fd)
+            yield
+        finally:
+            os.close(fd)
+
+    def _lock(self, fd: int) -> None:
+        until_s = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until_s:
+                    raise Refused(
+                        f"another process has been changing the store {self.folder} for "
+                        f"{_LOCK_S:g} s; try again"
+                    ) from None
+                time.sleep(_LOCK_AGAIN_S)
+            except OSError:
+                return  # a file system without such locks, where nobody is alone
+            else:
+                return
 
     def models(self) -> tuple[StoredModel, ...]:
         """Every model, by name. A record that is damaged is left out, with a line in the log."""
@@ -154,7 +196,7 @@ class Store:
     def _record(self, name: str) -> Path:
         # Names have slashes and colons, which a file's may not have.
         quoted = urllib.parse.quote(name, safe="")
-        if len(quoted) > _MOST_NAME_BYTES:
+        if len(quoted) > _MOST_NAME_BYTES or name != name.lower():
             digits = hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
             quoted = f"{quoted[: _MOST_NAME_BYTES - _DIGITS - 1]}-{digits}"
         return self.records_folder / f"{quoted}{_SUFFIX}"

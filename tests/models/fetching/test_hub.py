@@ -1,5 +1,6 @@
 """What a reference to the hub means and brings, with the hub's real client."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -67,6 +68,13 @@ def files_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {
         "CACHEDIR.TAG"
     }
+
+
+def no_links(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    def symlink_to(path: Path, target: str) -> None:
+        raise OSError(error, os.strerror(error), str(path))
+
+    monkeypatch.setattr(Path, "symlink_to", symlink_to)
 
 
 # -- what comes ------------------------------------------------------------------------------------
@@ -201,6 +209,50 @@ def test_a_repository_that_lacks_a_part_is_refused_before_a_byte(
 
     assert hub.ranges() == []
     assert not access.cache.exists()
+
+
+def test_on_a_file_system_without_links_a_model_is_fetched_once(
+    hub: LoopbackHub, access: HubAccess, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_links(monkeypatch, errno.EPERM)
+    hub.add(REPOSITORY, {"Fox-3B-Q4_K_M.gguf": model_bytes()})
+    plans: list[FetchPlan] = []
+
+    for _ in range(2):
+        found = pull(f"hf:{REPOSITORY}", store, on_plan=plans.append)
+
+    assert found.files.main.read_bytes() == model_bytes()
+    assert [one.missing_bytes for one in plans] == [len(model_bytes()), 0]
+
+
+def test_a_link_that_a_full_disk_forbids_leaves_the_blob_where_other_links_need_it(
+    hub: LoopbackHub, access: HubAccess, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_links(monkeypatch, errno.ENOSPC)
+    hub.add(REPOSITORY, {"Fox-3B-Q4_K_M.gguf": model_bytes()})
+
+    with pytest.raises(FetchFailed, match="cannot be written"):
+        pull(f"hf:{REPOSITORY}", store)
+
+    (blob,) = (access.cache / f"models--{REPOSITORY.replace('/', '--')}" / "blobs").iterdir()
+    assert blob.read_bytes() == model_bytes()
+
+
+def test_a_part_that_is_removed_while_the_next_one_comes_is_missed(
+    hub: LoopbackHub, access: HubAccess, store: Store
+) -> None:
+    names = [f"Fox-Q4_K_M-0000{number}-of-00002.gguf" for number in (1, 2)]
+    hub.add(REPOSITORY, {name: random_bytes(1000, seed=at) for at, name in enumerate(names)})
+    first = hub.repositories[REPOSITORY].etag(names[0])
+    blobs = access.cache / f"models--{REPOSITORY.replace('/', '--')}" / "blobs"
+
+    def told(now: FetchProgress) -> None:
+        if now.file == names[1]:
+            (blobs / first).unlink(missing_ok=True)
+
+    with pytest.raises(FetchFailed, match="was removed while the rest came; pull it again"):
+        fetch(parse(f"hf:{REPOSITORY}"), on_progress=told, limits=QUICK, store=store)
+    assert store.models() == ()
 
 
 def test_another_quantization_than_the_default_is_said(

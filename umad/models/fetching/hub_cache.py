@@ -12,6 +12,7 @@ Layout: huggingface.co/docs/huggingface_hub/guides/manage-cache. Not: reading th
 """
 
 import contextlib
+import errno
 import os
 import re
 import uuid
@@ -23,6 +24,8 @@ from filelock import FileLock, Timeout
 from umad.models.fetching.partial import discard, unfinished_in
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+# Failures that say nothing about whether a file system has links.
+_NOT_OF_LINKS = (errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EROFS, errno.EIO)
 _TAG = "CACHEDIR.TAG"
 # The standard's own signature; backup programs leave out a folder that has it.
 _TAG_TEXT = (
@@ -104,7 +107,9 @@ class HubRepository:
         try:
             half.symlink_to(os.path.relpath(blob, pointer.parent))
             half.replace(pointer)
-        except OSError:
+        except OSError as error:
             half.unlink(missing_ok=True)
+            if error.errno in _NOT_OF_LINKS:  # links of other commits need the blob
+                raise
             # A file system without links: the client, too, has the bytes under the name there.
             blob.replace(pointer)

@@ -23,7 +23,7 @@ from umad.models.fetching.hub import MAIN, Hub, HubAccess, HubModel
 from umad.models.fetching.limits import FetchLimits, RateLimit
 from umad.models.fetching.ollama import OllamaRegistry
 from umad.models.fetching.partial import read_marks
-from umad.models.fetching.progress import FetchProgress
+from umad.models.fetching.progress import FetchProgress, Pace
 from umad.models.fetching.remote import RemoteFile
 from umad.models.fetching.room import check_room
 from umad.models.files import ModelFiles, quantization_in, stem_of
@@ -75,9 +75,21 @@ class _Wanted:
     remote: RemoteFile
     final: Path
     lock: Path
+    # Where it lies on a file system without links.
+    named: Path | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """The bytes lie under the file's name itself."""
+        path = self.named
+        if path is None or path.is_symlink() or not os.path.isfile(path):
+            return False
+        return path.stat().st_size == self.remote.size_bytes
 
     def missing_bytes(self) -> int:
         size_bytes = self.remote.size_bytes
+        if self.is_named:
+            return 0
         if os.path.isfile(self.final) and self.final.stat().st_size == size_bytes:
             return 0
         marks = read_marks(self.final)
@@ -142,7 +154,12 @@ def _from_hub(reference: ModelReference, ways: _Ways) -> FoundModel:
     for one in model.files:
         folder.drop_older(one.path, one.etag)
     wanted = [
-        _Wanted(remote=one.remote, final=folder.blob(one.etag), lock=folder.lock(one.etag))
+        _Wanted(
+            remote=one.remote,
+            final=folder.blob(one.etag),
+            lock=folder.lock(one.etag),
+            named=folder.pointer(model.commit, one.path),
+        )
         for one in model.files
     ]
     has_fetched = _bring(source, wanted, ways, hub.client, note=_note(model))
@@ -283,6 +300,10 @@ def _bring(
         except OSError as error:
             raise _unwritten(error, wanted[0].final.parent) from error
     for one in wanted:
+        if one.is_named:
+            whole = Pace(one.remote.name, one.remote.size_bytes)
+            ways.on_progress(whole.read(one.remote.size_bytes, ways.clock.now_ns()))
+            continue
         Download(
             one.remote,
             one.final,
@@ -293,20 +314,24 @@ def _bring(
             clock=ways.clock,
             on_progress=ways.on_progress,
         ).run()
+    gone = next((one for one in wanted if one.missing_bytes()), None)
+    if gone is not None:
+        raise FetchFailed(f"{gone.remote.name} was removed while the rest came; pull it again")
     return missing_bytes > 0
 
 
 def _kept(model: StoredModel, ways: _Ways) -> FoundModel:
     """Have the store keep a model, under a name that no other model has."""
     store = ways.store
-    for name in (model.name, model.source):
-        other = store.get(name)
-        if name in ways.taken:
-            continue
-        if other is None or other.source == model.source or other.files == model.files:
-            break
-    kept = replace(model, name=name, fetched_s=round(datetime.now(UTC).timestamp()))
-    store.add(kept)
+    with store.alone():
+        for name in (model.name, model.source):
+            other = store.get(name)
+            if name in ways.taken:
+                continue
+            if other is None or other.source == model.source or other.files == model.files:
+                break
+        kept = replace(model, name=name, fetched_s=round(datetime.now(UTC).timestamp()))
+        store.add(kept)
     return _found(kept)
 
 
