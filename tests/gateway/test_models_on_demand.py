@@ -13,8 +13,12 @@ from typing_extensions import override
 
 from tests.gateway.scripted import LAST_WORDS, faked_gateway, hermes_call
 from tests.gateway.scripted_service import Scripted
+from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
+from umad.gateway.dialects.ollama import listing
+from umad.gateway.presets import Presets
+from umad.preset import Preset
 from umad.request import GenerateRequest
 from umad.service import Accepted, Event, Loading, Take
 from umad.testing import FakeModel
@@ -169,6 +173,71 @@ def test_ollamas_clients_say_how_long_it_stays(http: httpx.Client) -> None:
     # What does not say anything changes nothing.
     http.post("/api/generate", json={**body, "stream": False})
     assert expires().year == 9999
+
+
+class Shelf(Scripted):
+    """Has a model loaded, and another one that a request would load."""
+
+    @override
+    async def models(self, *, stored: bool = False) -> list[ModelRow]:
+        facts = {"architecture": "llama", "description": "llama Q4_K_M", "takes_tools": True}
+        row = ModelRow.of({"name": "fox", "state": "unloaded", "presets": ["brief"], **facts})
+        return [*await super().models(), *([row] if stored else [])]
+
+
+def shelf(*asked: tuple[str, str, Any]) -> list[Any]:
+    """The answers to requests: (method, path, body)."""
+    presets = {"brief": Preset(name="brief", model="an-alias-of-fox")}
+
+    async def ask() -> list[Any]:
+        app = create_app(HttpSettings(), Shelf(["Yes."]), presets=Presets(lambda: presets))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return [(await client.request(*one[:2], json=one[2])).json() for one in asked]
+
+    return asyncio.run(ask())
+
+
+def test_lists_have_what_a_request_would_load_and_its_presets() -> None:
+    models, tags, router = shelf(
+        ("GET", "/v1/models", None), ("GET", "/api/tags", None), ("GET", "/models", None)
+    )
+
+    assert [one["id"] for one in models["data"]] == ["scripted", "fox", "brief"]
+    assert [one["state"] for one in models["data"]] == ["ready", "unloaded", "unloaded"]
+    names = ["scripted:latest", "fox:latest", "brief:latest"]
+    assert [one["name"] for one in tags["models"]] == names
+    assert tags["models"][1]["details"]["quantization_level"] == "Q4_K_M"
+    states = {one["id"]: one["status"]["value"] for one in router["data"]}
+    assert states == {"scripted": "loaded", "fox": "unloaded", "brief": "unloaded"}
+
+
+def test_one_that_is_not_loaded_is_shown_as_it_is_listed() -> None:
+    shown, preset, entry, running = shelf(
+        ("POST", "/api/show", {"model": "fox:latest"}),
+        ("POST", "/api/show", {"model": "brief"}),
+        ("GET", "/v1/models/fox", None),
+        ("GET", "/api/ps", None),
+    )
+
+    assert shown["details"]["family"] == "llama"
+    assert "tools" in shown["capabilities"]
+    assert preset["details"] == shown["details"]
+    assert (entry["id"], entry["state"]) == ("fox", "unloaded")
+    assert [one["name"] for one in running["models"]] == ["scripted:latest"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tagged"),
+    [
+        ("fox", "fox:latest"),
+        ("fox:3b", "fox:3b"),
+        ("hf:org/fox", "hf:org/fox:latest"),
+        ("hf:org/fox:Q4_0", "hf:org/fox:Q4_0"),
+    ],
+)
+def test_a_name_in_ollamas_list_has_one_tag(name: str, tagged: str) -> None:
+    assert listing.tag_row({"name": name})["model"] == tagged
 
 
 def test_what_is_not_on_the_disk_is_refused_as_before(http: httpx.Client) -> None:

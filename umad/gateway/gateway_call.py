@@ -37,7 +37,7 @@ from umad.gateway.metering import (
     text_estimate,
     tokenized_share,
 )
-from umad.gateway.model_facts import has_told
+from umad.gateway.model_facts import has_told, meant_row
 from umad.gateway.presets import model_of
 from umad.gateway.replies import ChatReply
 from umad.gateway.shared import Shared
@@ -270,14 +270,11 @@ class GatewayCall:
             if not rows:
                 raise UnknownModel("no model is loaded", field="model")
             return next(iter(rows.values()))
-        known = [KnownModel.of_row(row) for row in rows.values()]
-        found = resolve(local, known)
-        base, adapters = parted(local)
-        if found is None and adapters:
-            found = resolve(base, known)
+        preset = await self._preset(asked or "") if stored else None
+        found = meant_row(local, rows, preset=None if preset is None else preset.name)
         if found is None:
             raise unknown_model(asked or local, rows)
-        return rows[found.name]
+        return found
 
     async def model(self, asked: str | None) -> str:
         """The name of the model that is meant, with the adapters that were named, once the model's

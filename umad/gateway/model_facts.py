@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from umad.adapters import parted
+from umad.model_names import KnownModel, resolve
 from umad.service import Service
 
 # If a name is loaded again from another file, the gateway sees it after so long.
@@ -28,6 +29,22 @@ _COMING = frozenset({"waiting", "starting", "failed", "suspended"})
 def has_told(row: Mapping[str, Any]) -> bool:
     """Whether a model has told its facts, at its first load or at an earlier one."""
     return bool(row) and (row.get("state") not in _COMING or "architecture" in row)
+
+
+def meant_row(
+    name: str, rows: Mapping[str, Mapping[str, Any]], *, preset: str | None = None
+) -> Mapping[str, Any] | None:
+    """The row of the model that a client means by `name`, which may name adapters; else of the one
+    that the daemon says a preset means.
+    """
+    known = [KnownModel.of_row(row) for row in rows.values()]
+    found = resolve(name, known)
+    base, adapters = parted(name)
+    if found is None and adapters:
+        found = resolve(base, known)
+    if found is not None:
+        return rows[found.name]
+    return next((row for row in rows.values() if preset in (row.get("presets") or ())), None)
 
 
 class ModelFactsCache:

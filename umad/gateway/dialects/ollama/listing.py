@@ -28,9 +28,21 @@ _INFO = (
 )
 
 
+def tags(models: Sequence[Facts]) -> list[dict[str, Any]]:
+    """Rows of the models, and of the presets that mean them: in Ollama's words those were made of
+    them, and clients look for what they have made.
+    """
+    presets = [
+        tag_row({**model, "name": name}) for model in models for name in model.get("presets") or ()
+    ]
+    return [*map(tag_row, models), *presets]
+
+
 def tag_row(model: Facts) -> dict[str, Any]:
-    """A row of `/api/tags`."""
-    name = f"{model['name']}{LATEST}"
+    """A row of `/api/tags`. A name has a tag, which may be its own."""
+    name = str(model["name"])
+    if ":" not in name.rpartition("/")[2]:
+        name += LATEST
     return {
         "name": name,
         "model": name,

@@ -199,8 +199,7 @@ async def _embeddings(call: GatewayCall) -> ASGIApp:
 
 
 async def _tags(call: GatewayCall) -> ASGIApp:
-    rows = await call.service.models(stored=True)
-    return answer({"models": [listing.tag_row(row) for row in rows]})
+    return answer({"models": listing.tags(await call.service.models(stored=True))})
 
 
 async def _ps(call: GatewayCall) -> ASGIApp:
