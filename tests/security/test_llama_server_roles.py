@@ -1,11 +1,19 @@
 """llama-server's endpoints tell a user only what the daemon shows that user."""
 
+import asyncio
+import contextlib
+import json
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tests.gateway.gateways import LiveGateway
 from tests.security.two_keys import ADMIN, ALICE, BOB, keyed_gateway, running
+from umad.asker import Asker
+from umad.gateway.dialects.llamacpp import models
+from umad.gateway.watchers import Watchers
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +49,45 @@ def test_the_news_are_the_same_for_all_but_name_no_file(gateway: LiveGateway) ->
 
     assert '"loaded"' in line
     assert ".gguf" not in line
+
+
+@pytest.mark.parametrize(
+    ("asker", "told"),
+    [
+        (Asker(owner="key:alice", role="user"), ["fox"]),
+        (Asker(owner="key:root"), ["secret", "fox"]),
+    ],
+)
+def test_users_hear_of_no_removal_of_a_model_that_they_were_not_told_of(
+    monkeypatch: pytest.MonkeyPatch, asker: Asker, told: list[str]
+) -> None:
+    monkeypatch.setattr(models, "LOOK_S", 0.01)
+
+    class Daemon:
+        async def models(self) -> list[dict[str, str]]:
+            return [{"name": "fox", "state": "suspended"}]
+
+        async def jobs(self) -> list[dict[str, str]]:
+            return []
+
+    async def removals() -> list[str]:
+        watchers, found = Watchers(), []
+        call = SimpleNamespace(
+            shared=SimpleNamespace(watchers=watchers),
+            service=Daemon(),
+            caller=SimpleNamespace(asker=asker),
+        )
+        async with asyncio.timeout(60), contextlib.aclosing(models._news(cast(Any, call))) as news:
+            async for piece in news:
+                event = json.loads(piece.removeprefix(b"data: "))
+                if event["event"] == "model_status":
+                    assert event["data"]["status"] == "sleeping"
+                    for name in ("secret", "fox"):
+                        watchers.note_removed(name)
+                    continue
+                found.append(event["model"])
+                if event["model"] == "fox":
+                    break
+        return found
+
+    assert asyncio.run(removals()) == told

@@ -32,6 +32,9 @@ _STATUS = {
     "ready": "loaded",
     "yielding": "loaded",
     "draining": "unloaded",
+    # Its memory is given back, and its next request wakes it.
+    "suspending": "sleeping",
+    "suspended": "sleeping",
 }
 # llama-server's names of facts, and umad's.
 _META = {
@@ -126,6 +129,8 @@ async def _news(call: GatewayCall) -> AsyncGenerator[bytes, None]:
     watchers.n += 1
     try:
         known: dict[str, dict[str, Any]] = {}
+        # Every model that was told of here. Others are not for users to hear of.
+        told_of: set[str] = set()
         # What became of downloads before is no news.
         jobs = {str(one["job"]): one for one in await _downloads(call) if is_over(one)}
         n_removed = watchers.n_removed
@@ -139,13 +144,15 @@ async def _news(call: GatewayCall) -> AsyncGenerator[bytes, None]:
             for name in known.keys() - now.keys():
                 yield _event(name, "model_status", {"status": "unloaded"})
             known = now
+            told_of |= now.keys()
             current = await _downloads(call)
             for job in current:
-                if (told_of := _news_of(jobs.get(str(job["job"])), job)) is not None:
-                    yield told_of
+                if (said := _news_of(jobs.get(str(job["job"])), job)) is not None:
+                    yield said
             jobs = {str(one["job"]): one for one in current}
             for name in watchers.removed_since(n_removed):
-                yield _event(name, "model_remove")
+                if call.caller.asker.is_admin or name in told_of:
+                    yield _event(name, "model_remove")
             n_removed = watchers.n_removed
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(watchers.closing.wait(), LOOK_S)
