@@ -13,6 +13,8 @@ from umad.daemon.engine_state import EngineState
 from umad.daemon.names import NANO, ModelFile
 from umad.daemon.stored_models import StoredModels
 from umad.errors import BadRequest, Refused, UnknownModel
+from umad.jobs.book import opened
+from umad.jobs.job import QuantizeOrder
 from umad.models.catalogue import Catalogue
 from umad.models.files import ModelFiles
 from umad.models.library import Library
@@ -128,6 +130,17 @@ def test_a_suspended_model_that_somebody_waits_for_stays(house: House) -> None:
 
     with pytest.raises(Refused, match="used by zed"):
         house.remove("fox")
+
+
+def test_a_model_that_a_job_reads_stays(house: House) -> None:
+    with opened(house.store.folder) as book:
+        job, _ = book.submit(QuantizeOrder(model="fox", source=str(house.file)), owner="")
+
+        with pytest.raises(Refused, match=f"fox is read by job {job.id}"):
+            house.remove("fox")
+        book.unwanted(job.id)
+
+    assert house.remove("fox")["freed_bytes"] == 4
 
 
 def test_an_adapter_that_requests_use_stays(house: House) -> None:

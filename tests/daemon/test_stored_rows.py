@@ -12,6 +12,9 @@ from umad.daemon.names import ModelNames
 from umad.daemon.stored_rows import StoredRows
 from umad.models.catalogue import Catalogue
 from umad.models.library import Library, machine_library
+from umad.models.places.folder import ModelFolder
+from umad.models.presets import SavedPresets, with_saved
+from umad.models.store import Store
 from umad.preset import Preset
 from umad.protocol.messages import Models
 
@@ -85,6 +88,29 @@ def test_a_row_has_the_presets_that_mean_its_model_by_whatever_name(folder: Path
     (row,) = listed(here)
 
     assert row["presets"] == ["brief", "rude"]
+
+
+def test_a_preset_that_a_command_saves_or_removes_is_listed_or_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    saved = SavedPresets(tmp_path / "store")
+    saved.save(Preset(name="brief", model="fox-F32"))
+    written = Preset(name="mine", model="fox-F32")
+    catalogue = with_saved(Catalogue(presets={"mine": written}), tmp_path / "store")
+    place = ModelFolder(folder)
+    here = Library([place], store=Store(tmp_path / "store"), catalogue=catalogue)
+    stored = StoredRows(ModelNames(library=here), here, is_on=True)
+
+    def presets() -> list[str]:
+        (row,) = stored.with_presets([{"name": "fox-F32"}])
+        return sorted(row.get("presets", ()))
+
+    assert presets() == ["brief", "mine"]
+    saved.save(Preset(name="rude", model="fox-F32"))
+    assert presets() == ["brief", "mine", "rude"]
+    for name in ("brief", "rude"):
+        saved.remove(name)
+    assert presets() == ["mine"]
 
 
 def test_a_file_is_looked_into_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from umad.daemon.engine_state import EngineState
 from umad.daemon.model_use import adapter_refusal, is_at_rest, refusal
 from umad.errors import NoDaemon, Refused, UnknownModel
 from umad.exit_codes import DONE, FAILED
+from umad.jobs.readers import refuse_read
 from umad.model_names import KnownModel, resolve
 from umad.models.copying import check_new_name, copy
 from umad.models.facts import FileFacts
@@ -188,6 +189,7 @@ def _refuse_used(model: FoundModel, store: Store, loaded: tuple[Rows, Rows]) -> 
     """
     rows, requests = loaded
     files = going(model, store)
+    refuse_read(model.name, files, store.folder)
     users = [
         str(one["app"])
         for one in requests

@@ -19,6 +19,7 @@ from umad.daemon.engine import Engine
 from umad.daemon.model_use import adapter_refusal, is_at_rest, refusal
 from umad.daemon.supervisor import Supervisor
 from umad.errors import Refused, UnknownModel
+from umad.jobs.readers import refuse_read
 from umad.models.catalogue import Catalogue
 from umad.models.copying import check_new_name, copy
 from umad.models.files import ModelFiles
@@ -58,7 +59,9 @@ class StoredModels:
                 self._library.catalogue = _without(self._library, saved)
                 return {"name": name, "freed_bytes": 0}
             model = self._found(request.model)
-            for engine in self._refuse_used(model, store):
+            files = going(model, store)
+            await asyncio.to_thread(refuse_read, model.name, files, store.folder)
+            for engine in self._refuse_used(model, files):
                 await self._supervisor.unload(engine.name)
             removed = await asyncio.to_thread(remove, model, store)
         return {"name": model.name, "freed_bytes": removed.freed_bytes}
@@ -146,13 +149,12 @@ class StoredModels:
                 raise
             return self._found(base).name + adapters
 
-    def _refuse_used(self, model: FoundModel, store: Store) -> list[Engine]:
+    def _refuse_used(self, model: FoundModel, files: frozenset[str]) -> list[Engine]:
         """The engines to forget with a model. Raises `Refused` where one has a file open that would
         go, or the model's name, or where a request uses it as an adapter.
         """
         if model.place != "store":
             return []  # which is refused in any case
-        files = going(model, store)
         self._refuse_adapter(model, files)
         at_rest = []
         for engine in self._supervisor:

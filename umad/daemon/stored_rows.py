@@ -19,6 +19,8 @@ from umad.models.facts import FileFacts
 from umad.models.files import ModelFiles
 from umad.models.found import FoundModel
 from umad.models.library import Library
+from umad.models.presets import SavedPresets
+from umad.preset import Preset
 
 # The state of such a model, beside those of `umad.daemon.engine_state`.
 UNLOADED = "unloaded"
@@ -39,6 +41,12 @@ class StoredRows:
         self._names = names
         self._library = library
         self._is_on = is_on
+        store = library.store
+        self._saved = None if store is None else SavedPresets(store.folder)
+        # Saved ones, by name, as they were last seen: the catalogue may have them still.
+        self._were_saved: dict[str, Preset] = {}
+        if self._saved is not None:
+            self._were_saved.update(self._saved.current().items())
         # None for what is not listed.
         self._known: dict[_Key, Row | None] = {}
         # One at a time reads headers.
@@ -72,7 +80,7 @@ class StoredRows:
         it: a name, an alias or a reference.
         """
         meant: dict[str, list[str]] = {}
-        for preset in list(self._library.catalogue.presets.values())[:_MOST_PRESETS]:
+        for preset in self._presets()[:_MOST_PRESETS]:
             with contextlib.suppress(UnknownModel):  # several may be meant
                 found = self._names.find(parted(preset.model)[0])
                 if found is not None:
@@ -80,6 +88,18 @@ class StoredRows:
         return [
             {**row, "presets": meant[row["name"]]} if row["name"] in meant else row for row in rows
         ]
+
+    def _presets(self) -> list[Preset]:
+        """Those that people have written down, and those that are saved now: commands save and
+        remove some, too.
+        """
+        known = self._library.catalogue.presets
+        if self._saved is None:
+            return list(known.values())
+        now = self._saved.current()
+        self._were_saved.update(now.items())
+        written = {name: one for name, one in known.items() if self._were_saved.get(name) != one}
+        return list({**now, **written}.values())
 
 
 def _model(file: ModelFile) -> FoundModel:

@@ -7,6 +7,7 @@
     worker         the process of one job
     work           what a job does in it
     ordering       the order of a pull, from what somebody wrote
+    readers        jobs that read files which are to be removed
     lock           the lock that a job's process holds for as long as it lives
     surroundings   the variables that say where a pull goes and as whom
 

@@ -2,7 +2,7 @@
 
 The file has the form of a user's own models.yaml, with nothing in it but presets. umad writes it
 whole or not at all, and nobody else does; a preset that a person has written down comes first.
-Not: what a preset changes. Any thread may read; one writes.
+Not: what a preset changes. Any process may write; within one, one thread has an object of this.
 """
 
 import logging
@@ -15,6 +15,7 @@ import yaml
 from umad.errors import BadConfig, Refused
 from umad.models.catalogue import Catalogue
 from umad.models.catalogue_file import read_catalogue
+from umad.models.store import Store
 from umad.preset import Preset
 from umad.private_file import read_own, write_own
 
@@ -30,6 +31,7 @@ class SavedPresets:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
+        self._store = Store(folder)
         self._stamp: tuple[int, int, int] | None = None
         self._presets: Mapping[str, Preset] = {}
 
@@ -50,15 +52,17 @@ class SavedPresets:
 
     def save(self, preset: Preset) -> None:
         """Keep a preset, in the place of one of its name. Raises `Refused`."""
-        self._write({**self.current(), preset.name: preset})
+        with self._store.alone():
+            self._write({**self.current(), preset.name: preset})
 
     def remove(self, name: str) -> bool:
         """Forget a preset; whether there was one. Raises `Refused`."""
-        left = {one: it for one, it in self.current().items() if one != name}
-        if len(left) == len(self._presets):
-            return False
-        self._write(left)
-        return True
+        with self._store.alone():
+            left = {one: it for one, it in self.current().items() if one != name}
+            if len(left) == len(self._presets):
+                return False
+            self._write(left)
+            return True
 
     def _write(self, presets: Mapping[str, Preset]) -> None:
         if len(presets) > _MOST_PRESETS:
