@@ -205,6 +205,7 @@ def test_a_load_is_done_by_the_supervisor_for_whoever_asked(tmp_path: Path) -> N
 
             done = await asyncio.wait_for(one.over(row["job"]), PATIENCE_S)
             assert done["result"] == {"name": "fox", "state": "ready"}
+            assert done["done"] == done["total"] == 10
             assert one.supervisor.loaded == [("fox", ALICE)]
             assert one.house.workers == []
 

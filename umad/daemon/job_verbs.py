@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -364,5 +364,13 @@ class JobVerbs:
             await self._on_thread(lambda: runner.end_load(job, error=bug))
         else:
             result = {"name": engine.name, "state": engine.state.value}
-            await self._on_thread(lambda: runner.end_load(job, result=result))
+            await self._on_thread(lambda: _end_loaded(runner, job, result))
         self._wake.set()
+
+
+def _end_loaded(runner: JobRunner, job: Job, result: Mapping[str, Any]) -> None:
+    with contextlib.suppress(UmadError):  # it is loaded, whatever is known of the way there
+        parts = runner.book.get(job.id).progress.parts
+        whole = tuple(replace(one, done=one.total) for one in parts)
+        runner.book.note(job.id, job.run, JobProgress(step="loading", parts=whole))
+    runner.end_load(job, result=result)

@@ -6,6 +6,7 @@ pool does that. Not: who may ask (`umad.daemon.authority`). Owner: the daemon's 
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -62,7 +63,8 @@ class StoredModels:
             files = going(model, store)
             await asyncio.to_thread(refuse_read, model.name, files, store.folder)
             for engine in self._refuse_used(model, files):
-                await self._supervisor.unload(engine.name)
+                with contextlib.suppress(UnknownModel):  # it has gone by itself
+                    await self._supervisor.unload(engine.name)
             removed = await asyncio.to_thread(remove, model, store)
         return {"name": model.name, "freed_bytes": removed.freed_bytes}
 

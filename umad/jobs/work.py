@@ -170,7 +170,13 @@ def quantize(
         def on_size(_: SizeTold) -> None:
             at("quantizing", 0, 0)
 
-        Quantization(source.main, target, told.kind).run(on_size=on_size, on_progress=on_progress)
+        work = Quantization(source.main, target, told.kind)
+        try:
+            work.run(on_size=on_size, on_progress=on_progress)
+        except BadRequest:
+            if not target.exists():
+                raise
+            # Another job has made it meanwhile, under another name of it.
     with store.alone():
         kept = StoredModel(
             # Somebody may have taken the name meanwhile.
