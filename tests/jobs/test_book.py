@@ -30,6 +30,12 @@ from umad.jobs.job import (
 )
 
 PULL = PullOrder(reference="hf:org/repo:Q4_K_M")
+OLD_COLUMNS = (
+    "id text primary key, kind text, sameness text, owner text, wish text, state text, "
+    "run integer default 0, deaths integer default 0, pid integer, is_unwanted integer default 0, "
+    "progress text, result text, error text, asked_s integer, started_s integer, ended_s integer, "
+    "version integer default 1"
+)
 
 
 def running(book: JobBook, order: PullOrder | LoadOrder = PULL) -> Job:
@@ -285,6 +291,28 @@ def test_a_damaged_book_is_put_aside_and_begun_anew(
     assert book.jobs() == (job,)
     assert (folder / "jobs.damaged").read_bytes() == damage
     assert "begun anew" in caplog.text
+    book.close()
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pytest.param("id text primary key, kind text", id="fewer columns"),
+        pytest.param(f"{OLD_COLUMNS}, place text not null", id="more columns"),
+    ],
+)
+def test_a_book_of_another_version_is_put_aside_and_begun_anew(folder: Path, columns: str) -> None:
+    folder.mkdir(mode=0o700)
+    with sqlite3.connect(folder / "jobs.sqlite3") as db:
+        db.execute(f"create table jobs ({columns})")
+    db.close()
+    book = JobBook(folder)
+
+    job, is_new = book.submit(PULL, owner="")
+
+    assert is_new
+    assert book.jobs() == (job,)
+    assert (folder / "jobs.damaged").exists()
     book.close()
 
 

@@ -102,8 +102,9 @@ class JobBook:
                 job_id = secrets.token_hex(_ID_BYTES)
                 wish, state = json.dumps(asdict(order)), JobState.QUEUED.value
                 inserted = db.execute(
-                    "insert or ignore into jobs (id, kind, sameness, owner, wish, state, asked_s) "
-                    f"values (?, ?, ?, ?, ?, ?, {_NOW})",
+                    "insert into jobs (id, kind, sameness, owner, wish, state, asked_s) "
+                    f"values (?, ?, ?, ?, ?, ?, {_NOW}) "
+                    "on conflict (kind, sameness) where ended_s is null do nothing",
                     (job_id, *same, owner, wish, state),
                 )
                 if inserted.rowcount == 1:

@@ -141,7 +141,8 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     name = getattr(error, "sqlite_errorname", "")
     # A table of another program, or of another version, has other columns.
     said = str(error)
-    return name.startswith(_DAMAGED) or "no such column" in said or "has no column" in said
+    others = ("no such column", "has no column", "NOT NULL constraint failed: jobs.")
+    return name.startswith(_DAMAGED) or any(words in said for words in others)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

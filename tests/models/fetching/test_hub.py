@@ -461,6 +461,17 @@ def test_a_path_that_leads_out_of_the_repository_is_refused(
     assert not list(tmp_path.rglob("evil*"))
 
 
+def test_a_name_that_no_file_can_have_is_refused_before_a_byte(
+    hub: LoopbackHub, access: HubAccess, store: Store
+) -> None:
+    hub.add(REPOSITORY, {f"{'fox' * 90}-Q4_K_M.gguf": model_bytes()})
+
+    with pytest.raises(FetchFailed, match="has a name too long for a file"):
+        pull(f"hf:{REPOSITORY}", store)
+
+    assert hub.ranges() == []
+
+
 @pytest.mark.parametrize("commit", ["../../../../evil", "main", "0" * 39])
 def test_a_commit_that_leads_out_of_the_cache_is_refused(
     hub: LoopbackHub, access: HubAccess, store: Store, commit: str

@@ -26,6 +26,8 @@ from umad.models.fetching.partial import discard, unfinished_in
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Failures that say nothing about whether a file system has links.
 _NOT_OF_LINKS = (errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EROFS, errno.EIO)
+_MOST_NAME_BYTES = 255
+_QUOTED_CHARS = 128
 _TAG = "CACHEDIR.TAG"
 # The standard's own signature; backup programs leave out a folder that has it.
 _TAG_TEXT = (
@@ -92,10 +94,14 @@ class HubRepository:
                 tag.write_text(_TAG_TEXT, encoding="ascii")
 
     def pointer(self, commit: str, path: str) -> Path:
-        """The link of a file of a commit. Raises `ValueError` for a name that leads out of it."""
+        """The link of a file of a commit. Raises `ValueError` for a name that leads out of it, or
+        that no file can have.
+        """
         inner = PurePosixPath(path)
         if inner.is_absolute() or ".." in inner.parts or "\0" in path:
             raise ValueError(f"{path!r} leads out of the repository")
+        if any(len(os.fsencode(part)) > _MOST_NAME_BYTES for part in inner.parts):
+            raise ValueError(f"{path[:_QUOTED_CHARS]!r}… has a name too long for a file")
         return self.snapshot(commit) / Path(*inner.parts)
 
     def _link(self, commit: str, path: str, etag: str) -> None:
