@@ -17,6 +17,7 @@ from umad.client.rows import ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
 from umad.gateway.dialects.ollama import listing
+from umad.gateway.model_facts import meant_row
 from umad.gateway.presets import Presets
 from umad.preset import Preset
 from umad.request import GenerateRequest
@@ -210,6 +211,25 @@ def test_lists_have_what_a_request_would_load_and_its_presets() -> None:
     assert tags["models"][1]["details"]["quantization_level"] == "Q4_K_M"
     states = {one["id"]: one["status"]["value"] for one in router["data"]}
     assert states == {"scripted": "loaded", "fox": "unloaded", "brief": "unloaded"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("qwen3-8b", "qwen3-8b"), ("qwen", "qwen3-8b"), ("qwen3", "qwen3"), ("gemma", "gemma-4b")],
+)
+def test_a_loaded_model_is_meant_by_less_than_a_name_before_those_that_would_be_loaded(
+    name: str, meant: str
+) -> None:
+    states = {"qwen3-8b": "ready", "qwen3": "unloaded", "qwen3-4b": "unloaded"}
+    rows = {
+        one: {"name": one, "state": state}
+        for one, state in (states | {"gemma-4b": "unloaded"}).items()
+    }
+
+    found = meant_row(name, rows)
+
+    assert found is not None
+    assert found["name"] == meant
 
 
 def test_one_that_is_not_loaded_is_shown_as_it_is_listed() -> None:

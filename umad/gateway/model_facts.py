@@ -13,6 +13,9 @@ from umad.adapters import parted
 from umad.model_names import KnownModel, resolve
 from umad.service import Service
 
+Rows = Mapping[str, Mapping[str, Any]]
+# The state of a model that is not loaded, and that a request would load.
+UNLOADED = "unloaded"
 # If a name is loaded again from another file, the gateway sees it after so long.
 FRESH_S = 5.0
 
@@ -31,19 +34,22 @@ def has_told(row: Mapping[str, Any]) -> bool:
     return bool(row) and (row.get("state") not in _COMING or "architecture" in row)
 
 
-def meant_row(
-    name: str, rows: Mapping[str, Mapping[str, Any]], *, preset: str | None = None
-) -> Mapping[str, Any] | None:
+def meant_row(name: str, rows: Rows, *, preset: str | None = None) -> Mapping[str, Any] | None:
     """The row of the model that a client means by `name`, which may name adapters; else of the one
-    that the daemon says a preset means.
+    that the daemon says a preset means. Of models that a request would load only the exact name
+    goes before loaded ones. Raises `UnknownModel` where several may be meant.
     """
-    known = [KnownModel.of_row(row) for row in rows.values()]
-    found = resolve(name, known)
-    base, adapters = parted(name)
-    if found is None and adapters:
-        found = resolve(base, known)
-    if found is not None:
-        return rows[found.name]
+    if name in rows:
+        return rows[name]
+    loaded = {one: row for one, row in rows.items() if row.get("state") != UNLOADED}
+    for some in (loaded, rows):
+        known = [KnownModel.of_row(row) for row in some.values()]
+        found = resolve(name, known)
+        base, adapters = parted(name)
+        if found is None and adapters:
+            found = resolve(base, known)
+        if found is not None:
+            return rows[found.name]
     return next((row for row in rows.values() if preset in (row.get("presets") or ())), None)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from umad.adapters import parted
 from umad.errors import UnknownModel
 from umad.gateway.bodies.answers import ModelEntry, ModelList
 from umad.gateway.dialects.openai.codex_models import codex_entry
@@ -19,8 +18,8 @@ from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import NoSuchPath
 from umad.gateway.file_time import written_at, written_s
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.model_facts import meant_row
 from umad.gateway.presets import model_of
-from umad.model_names import KnownModel, resolve
 
 _QUOTED_CHARS = 128
 
@@ -46,23 +45,15 @@ def entry_of(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
     """Every model, alias and preset that the caller may use, with the model's facts."""
     rows = {str(row["name"]): row for row in await call.service.models(stored=True)}
-    known = [KnownModel.of_row(row) for row in rows.values()]
     aliases = []
     for name, local in call.shared.aliases.plain():
         with suppress(UnknownModel):  # the alias may mean several by now
-            if (found := resolve(local, known)) is not None:
-                aliases.append((name, rows[found.name]))
-    # The daemon knows what aliases and references mean, too; the file of presets may be newer.
-    meant = {one: row for row in rows.values() for one in row.get("presets") or ()}
+            if (row := meant_row(local, rows)) is not None:
+                aliases.append((name, row))
     for preset in call.shared.presets.all():
-        if preset.name in meant:
-            aliases.append((preset.name, meant[preset.name]))
-            continue
         with suppress(UnknownModel):
-            named = model_of(preset)
-            found = resolve(named, known) or resolve(parted(named)[0], known)
-            if found is not None:
-                aliases.append((preset.name, rows[found.name]))
+            if (row := meant_row(model_of(preset), rows, preset=preset.name)) is not None:
+                aliases.append((preset.name, row))
     return [*rows.items(), *aliases]
 
 
