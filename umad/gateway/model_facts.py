@@ -35,12 +35,16 @@ def has_told(row: Mapping[str, Any]) -> bool:
 
 
 def meant_row(name: str, rows: Rows, *, preset: str | None = None) -> Mapping[str, Any] | None:
-    """The row of the model that a client means by `name`, which may name adapters; else of the one
-    that the daemon says a preset means. Of models that a request would load only the exact name
-    goes before loaded ones. Raises `UnknownModel` where several may be meant.
+    """The row of the model that a client means by `name`, which may name adapters. Of models that
+    a request would load only the exact name goes before loaded ones. preset: the preset that has
+    that name for its model; the daemon knows what aliases and references mean, too. Raises
+    `UnknownModel` where several may be meant.
     """
     if name in rows:
         return rows[name]
+    for row in rows.values():
+        if preset is not None and preset in (row.get("presets") or ()):
+            return row
     loaded = {one: row for one, row in rows.items() if row.get("state") != UNLOADED}
     for some in (loaded, rows):
         known = [KnownModel.of_row(row) for row in some.values()]
@@ -50,7 +54,7 @@ def meant_row(name: str, rows: Rows, *, preset: str | None = None) -> Mapping[st
             found = resolve(base, known)
         if found is not None:
             return rows[found.name]
-    return next((row for row in rows.values() if preset in (row.get("presets") or ())), None)
+    return None
 
 
 class ModelFactsCache:
