@@ -20,8 +20,7 @@ from umad.cli.connect import call
 from umad.cli.here import found, library, shipped_model
 from umad.cli.printed import printable
 from umad.cli.tables import byte_size, open_console, parameter_count, plain_table
-from umad.daemon.engine_state import EngineState
-from umad.daemon.model_use import adapter_refusal, is_at_rest, refusal
+from umad.daemon.model_use import adapter_refusal, is_at_rest, refusal, state_of
 from umad.errors import NoDaemon, Refused, UnknownModel
 from umad.exit_codes import DONE, FAILED
 from umad.jobs.readers import refuse_read
@@ -203,7 +202,7 @@ def _refuse_used(model: FoundModel, store: Store, loaded: tuple[Rows, Rows]) -> 
         path, name = os.path.realpath(row.get("path") or ""), str(row["name"])
         if path not in files and not (name == model.name and path in own):
             continue
-        state = EngineState(row["state"])
+        state = state_of(row)
         apps = [str(one["app"]) for one in requests if one["model"] == name]
         if not is_at_rest(state, is_wanted=bool(apps)):
             by = f" by the daemon (pid {row['pid']})" if row.get("pid") else " by the daemon"

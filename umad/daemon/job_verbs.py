@@ -332,12 +332,12 @@ class JobVerbs:
     async def _loaded(self, job: Job, order: LoadOrder, asker: Asker) -> Engine:
         """Load a model until it is there, or the job is cancelled."""
         loading = self._loading[job.id]
-        loading.file = file = self._supervisor.file(order.model, asker)
         try:
+            loading.file = self._supervisor.file(order.model, asker)
             return await self._supervisor.load(order.model, asker)
         except asyncio.CancelledError:
-            if not self._is_closing:
-                self._supervisor.give_up_load(file.name)
+            if loading.file is not None and not self._is_closing:
+                self._supervisor.give_up_load(loading.file.name)
             raise
         finally:
             # What comes now is short, and the book has to hear of it.

@@ -7,6 +7,7 @@ Not: which files go (`umad.models.removal`).
 
 import shlex
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from umad.daemon.engine_state import EngineState
 from umad.errors import Refused
@@ -23,6 +24,12 @@ _ENDING: Mapping[EngineState, str] = {
     EngineState.SUSPENDING: "is giving its memory back",
     EngineState.DRAINING: "is being unloaded",
 }
+
+
+def state_of(row: Mapping[str, Any]) -> EngineState:
+    """The state of a row that the daemon lists. One of a newer daemon's own is as if it ran."""
+    known = {one.value: one for one in EngineState}
+    return known.get(str(row.get("state")), EngineState.READY)
 
 
 def is_at_rest(state: EngineState, *, is_wanted: bool) -> bool:

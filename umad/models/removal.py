@@ -157,8 +157,9 @@ def _delete_link(path: Path, repository: Path) -> int:
 
 def _files_of(folder: Path) -> Iterator[Path]:
     """Every file and link below a folder, however deep: one that is overlooked would be lost."""
-    for above, _, names in os.walk(folder):
-        yield from (Path(above, name) for name in names)
+    for above, folders, names in os.walk(folder):
+        paths = [Path(above, name) for name in (*names, *folders)]
+        yield from (one for one in paths if one.is_symlink() or not one.is_dir())
 
 
 def _drop_repository(repository: Path) -> None:
