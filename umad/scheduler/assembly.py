@@ -16,6 +16,7 @@ from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.session_saving import SessionSaver
 from umad.scheduler.memory.sparing import Sparing
 from umad.scheduler.memory.state_saving import StateSaver
+from umad.scheduler.queue.followers import Followers
 from umad.scheduler.queue.orders import ORDERS
 from umad.scheduler.queue.placement import Placer
 from umad.scheduler.queue.token_counters import TokenCounters
@@ -135,6 +136,11 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
             restorer=restorer,
             states=states,
             waiting=waiting,
+            followers=Followers(
+                priority=spec.priority,
+                shares_at_states=needs_states,
+                cuts=not needs_states or spec.beginnings is not None,
+            ),
             priority=spec.priority,
             guarded=guarded,
             leaves_soon=spec.skip_ms > 0,

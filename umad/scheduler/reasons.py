@@ -49,6 +49,8 @@ def _unplaced(entry: ScheduledRequest, waiting: WaitingLine, placer: Placer, now
         return Reason.CLIENT.value
     if now_ns < entry.reads_until_ns:
         return Reason.SESSION_FILE.value
+    if entry.follows:
+        return Reason.SAME_PROMPT.value
     n_before = waiting.n_before(entry, now_ns)
     if n_before:
         return Reason.APP_LINE.value.format(n=n_before)

@@ -150,6 +150,8 @@ class ScheduledRequest:
     # What it gets back from host memory. While it waits, this is an offer. Once it is placed, the
     # copies are under way, and none of its tokens is computed until they are done.
     restore: Restore | None = None
+    # It waits while another request computes the beginning of its prompt (`queue.followers`).
+    follows: bool = False
     # Until this time it waits for its session's file and is not placed; 0 for no file.
     reads_until_ns: int = 0
     owner: str = ""

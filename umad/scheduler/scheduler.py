@@ -231,7 +231,7 @@ class Scheduler:
         self._planned_ns = now_ns
         if self._saver.let_go(now_ns):
             self._placer.may_place = True
-        if self._rent.collect():
+        if self._rent.collect() or self._placer.let_followers_go():
             self._placer.may_place = True
         if self._placer.may_place and len(self._waiting):
             self._placer.place(now_ns)

@@ -3,6 +3,7 @@
     waiting_line    WaitingLine: every waiting request, by lane, owner and app
     orders          Order: the sort keys of every "who goes first"; one class for each order
     token_counters  TokenCounters: tokens served to each owner and app (VTC)
+    followers       Followers: lets a request wait while another computes what both begin with
     placement       Placer: lets waiting requests in, and preempts others for them
 
 Not: what a step computes (`steps`). Owner: the step thread.

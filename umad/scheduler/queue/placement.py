@@ -16,10 +16,16 @@ from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.state_saving import StateSaver
+from umad.scheduler.queue.followers import Followers
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.queue.token_counters import PROMPT_WEIGHT
 from umad.scheduler.queue.waiting_line import AGING_NS, WaitingLine
-from umad.scheduler.scheduled_request import NEVER_NS, RequestEvent, ScheduledRequest
+from umad.scheduler.scheduled_request import (
+    NEVER_NS,
+    RequestEvent,
+    RequestState,
+    ScheduledRequest,
+)
 
 # An aged request that has still found no place after this long holds back younger ones.
 BLOCKING_NS = 3 * AGING_NS
@@ -35,6 +41,7 @@ class Tried(Enum):
     PLACED = "placed"
     AFTER_COPIES = "after copies"  # it fits once the cells in its way have been copied
     NO_ROOM = "no room"
+    FOLLOWS = "follows"  # another request computes the beginning of its prompt
 
 
 class Placer:
@@ -48,6 +55,7 @@ class Placer:
         restorer: Restorer,
         states: StateSaver,
         waiting: WaitingLine,
+        followers: Followers,
         priority: Mapping[str, int],
         guarded: frozenset[str],
         leaves_soon: bool,
@@ -58,6 +66,7 @@ class Placer:
         self._restorer = restorer
         self._states = states
         self._waiting = waiting
+        self._followers = followers
         self._priority = priority
         self._guarded = guarded
         self._leaves_soon = leaves_soon
@@ -103,6 +112,10 @@ class Placer:
             return False
         return entry.lane not in self._guarded or entry.n_computed < SHORT_TOKENS
 
+    def let_followers_go(self) -> bool:
+        """End the waits of requests that followed another one; whether one ended."""
+        return len(self._followers) > 0 and self._followers.let_go(self._running)
+
     def place(self, now_ns: int) -> None:
         """Place every waiting request that can be placed now."""
         placed, awaits_copies = True, False
@@ -129,6 +142,9 @@ class Placer:
                 tried = self._try_to_place(entry)
                 if tried is Tried.NO_ROOM:
                     tried = self._make_way(entry, now_ns)
+                if tried is Tried.FOLLOWS:
+                    placed = True  # the next request of its app is offered a place now
+                    break
                 if tried is not Tried.PLACED:
                     self._outcomes[entry.rid] = tried
                 if tried is Tried.AFTER_COPIES:
@@ -151,6 +167,8 @@ class Placer:
     def _try_to_place(self, entry: ScheduledRequest) -> Tried:
         """Place `entry` if it fits without preempting another request."""
         entry.restore = self._restorer.offer(entry)
+        if self._follows(entry):
+            return Tried.FOLLOWS
         if not self._residency.could_fit(entry):
             return Tried.NO_ROOM
         evictions = self._residency.evictions(entry) if self._parker.has_room else ()
@@ -161,6 +179,19 @@ class Placer:
         ):
             return Tried.AFTER_COPIES
         return Tried.PLACED if self._residency.place(entry) else Tried.NO_ROOM
+
+    def _follows(self, entry: ScheduledRequest) -> bool:
+        """Let `entry` wait for another request if that brings it further. Whether it waits."""
+        if not any(one.state is RequestState.PREFILL for one in self._running.values()):
+            return False
+        n_known = self._residency.longest_prefix(entry)[1]
+        if entry.restore is not None:
+            n_known = max(n_known, entry.restore.end)
+        found = self._followers.leader_of(entry, self._running, n_known=n_known)
+        if found is None:
+            return False
+        self._followers.follow(entry, *found)
+        return True
 
     def _make_way(self, entry: ScheduledRequest, now_ns: int) -> Tried:
         """Preempt other requests for `entry`, if that places it.

@@ -82,7 +82,7 @@ class WaitingLine:
         if queue is None or first is entry:
             return 0
         before = queue.entries[: queue.entries.index(entry)]
-        n = sum(not other.paused for other in before)
+        n = sum(not (other.paused or other.follows) for other in before)
         return n if first is None or first in before else n + 1
 
     def heads(self, now_ns: int) -> Iterator[ScheduledRequest]:
@@ -110,7 +110,7 @@ class WaitingLine:
 
 
 def _is_ready(entry: ScheduledRequest, now_ns: int) -> bool:
-    return not entry.paused and now_ns >= entry.reads_until_ns
+    return not entry.paused and not entry.follows and now_ns >= entry.reads_until_ns
 
 
 def _is_aged(entry: ScheduledRequest, now_ns: int) -> bool:

@@ -26,6 +26,7 @@ class Reason(Enum):
     OLDER_REQUEST = "behind an older request"
     COPIES_OUT = "cells are being copied out"
     SESSION_FILE = "its session is being read from disk"
+    SAME_PROMPT = "the same prompt is being read"
     # It has a place in the pool, but is not computed.
     ADAPTERS = "another adapter's turn"
     COPIES_BACK = "its cells are being copied back"
