@@ -5,8 +5,9 @@
 A program of its own, because llama.cpp is loaded into whoever runs it. The same prompt cut into
 other slices has other last bits. So the bound is what the bare library itself shows of this model:
 the most that the log-probabilities of one of these prompts' first tokens are apart between
-slicings. A prompt that is the beginning of another one is not computed twice. Not a test.
-Owner: the process.
+slicings. An answer that was read anew from its middle on is cut there, and not before its first
+token. So the library reads it anew there, too. A prompt that is the beginning of another one is not
+computed twice. Not a test. Owner: the process.
 """
 
 import argparse
@@ -31,24 +32,29 @@ _BATCH = 512
 SLICINGS = (500, 333, 150, 64, 20)
 # Of the longest prompts so many are computed in other slices, too: that is most of the time.
 _MOST_SLICED = 2
+# So many tokens are looked at behind a place from which an answer was read anew.
+_BEHIND = 32
 _F16 = 1
 _TIMEOUT_S = 3600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """An answer to be judged. first: log-probabilities that its first token was drawn from."""
+    """An answer to be judged. first: log-probabilities that its first token was drawn from. anew:
+    behind so many of its tokens, each, it may have been read anew, as a prompt is."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
     first: Mapping[int, float]
+    anew: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """In nats. first: how far the first token's log-probabilities are from the cold ones. bound:
-    how far those of any question are apart between slicings. worst: how much less likely any token
-    is than the likeliest one at its place. same: tokens that are the likeliest. n: all of them."""
+    how far those of any question are apart between slicings, and behind places from which its
+    answer was read anew. worst: how much less likely any token is than the likeliest one at its
+    place. same: tokens that are the likeliest. n: all of them."""
 
     first: float
     bound: float
@@ -159,7 +165,9 @@ def verdicts(library: ColdLibrary, asked: Sequence[Question]) -> list[Verdict]:
         sizes = SLICINGS if group < _MOST_SLICED else ()
         others = [library.rows(tokens, firsts, slice_=size) for size in sizes]
         for number in members:
-            found[number] = _judged(library, asked[number], cold, others)
+            verdict = _judged(library, asked[number], cold, others)
+            anew = _anew(library, asked[number], cold)
+            found[number] = dataclasses.replace(verdict, bound=max(verdict.bound, anew))
     judged = [one for one in found if one is not None]
     bound = max((one.bound for one in judged), default=0.0)
     return [dataclasses.replace(one, bound=bound) for one in judged]
@@ -169,10 +177,7 @@ def judge(model: Path, asked: Sequence[Question], *, threads: int) -> list[Verdi
     """The same in a process of its own, which ends before this returns."""
     document = {
         "threads": threads,
-        "asked": [
-            {"prompt": one.prompt, "answer": one.answer, "first": list(one.first.items())}
-            for one in asked
-        ],
+        "asked": [{**dataclasses.asdict(one), "first": list(one.first.items())} for one in asked],
     }
     run = subprocess.run(
         [sys.executable, "-m", "bench.cold", str(model)],
@@ -209,6 +214,20 @@ def _judged(library: ColdLibrary, asked: Question, cold: Rows, others: Sequence[
     )
 
 
+def _anew(library: ColdLibrary, asked: Question, cold: Rows) -> float:
+    """How far the log-probabilities of some tokens behind those places are from the cold ones where
+    all before each place is read as a prompt is."""
+    known, ids = (*asked.prompt, *asked.answer[:-1]), list(asked.first)
+    furthest = 0.0
+    for n_tokens in asked.anew:
+        first = len(asked.prompt) + n_tokens - 1
+        places = range(first, min(first + _BEHIND, len(known)))
+        rows = library.rows(known[: places.stop], places) if places else {}
+        for place, row in rows.items():
+            furthest = max(furthest, float(np.abs(row[ids] - cold[place][ids]).max(initial=0.0)))
+    return furthest
+
+
 def _together(
     sequences: Sequence[tuple[int, ...]],
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
@@ -238,6 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prompt=tuple(one["prompt"]),
             answer=tuple(one["answer"]),
             first=dict(map(tuple, one["first"])),
+            anew=tuple(one["anew"]),
         )
         for one in document["asked"]
     ]

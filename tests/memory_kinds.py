@@ -224,6 +224,15 @@ def _gpt_oss(layer: int) -> Tensors:
         yield f"ffn_{name}_exps.bias", (2, shape[0])
 
 
+def _exaone4(layer: int) -> Tensors:
+    for name, shape in (*_attention(), *_ffn()):
+        if not name.startswith(("attn_norm", "ffn_norm")):
+            yield name, shape
+    yield from _head_norms()
+    yield "post_attention_norm.weight", (WIDTH,)
+    yield "post_ffw_norm.weight", (WIDTH,)
+
+
 _MIXER_KEYS = {
     "ssm.conv_kernel": 4,
     "ssm.inner_size": _INNER,
@@ -335,7 +344,8 @@ KINDS: Mapping[str, Kind] = {
 
 
 # Kinds that keep states, beside those above: gated delta nets, Mamba 2 with and without attention,
-# windows with sinks. Tests of all answers do without them.
+# windows with sinks; and a window that the file names and no layer has. Tests of all answers do
+# without them.
 MORE_KINDS: Mapping[str, Kind] = {
     "delta net": Kind(
         architecture="qwen35",
@@ -367,6 +377,10 @@ MORE_KINDS: Mapping[str, Kind] = {
             "expert_feed_forward_length": FFN,
         },
         routed_by_token=True,
+    ),
+    # It has as few layers as a small EXAONE 4, none of which looks back over a window.
+    "named window": Kind(
+        architecture="exaone4", blocks=_exaone4, keys={"attention.sliding_window": WINDOW}
     ),
 }
 

@@ -57,6 +57,18 @@ def test_rows_of_nobody_come_last_and_ask_for_nothing() -> None:
     assert batch.wants_logits[:7].tolist() == [0, 0, 1, 0, 0, 0, 0]
 
 
+def test_a_batch_without_an_output_has_one_for_nobody_where_llama_cpp_wants_one() -> None:
+    writer = PlanWriter(8, scratch=15, wants_output=True)
+
+    between = writer.write(StepPlan(prefill=(slice_of(1, 3, 0, 4, wants_logits=False),)))
+    wanted = writer.batch.wants_logits[:4].tolist()
+    last = writer.write(StepPlan(prefill=(slice_of(1, 3, 4, 4, wants_logits=True),)))
+
+    assert (between, wanted) == ([], [0, 0, 0, 1])
+    assert last == [1]
+    assert writer.batch.wants_logits[:4].tolist() == [0, 0, 0, 1]
+
+
 def test_what_llama_cpp_reads_is_what_was_written() -> None:
     writer = PlanWriter(4, scratch=15)
     writer.write(StepPlan(decode=(DecodeSlice(rid=1, seq=5, position=40, token=7),)))

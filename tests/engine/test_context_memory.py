@@ -106,6 +106,7 @@ def test_streams_whose_cells_are_their_own_count_for_each() -> None:
         seq_bytes=(1 + 2) * 2**20 + 2**19,
         state_bytes=2**19,
         cell_bytes=3 * 1024,
+        has_windows=True,
         window_cell_bytes=2 * 1024,
         compute_bytes=16 * 2**20,
     )

@@ -1,12 +1,14 @@
 """Cells in host memory and back, on the real library with the model that ships."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.engine.nano_context import TOKENS, feed, new_context, step
 from umad import nano
 from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.park_trial import saved_bytes, try_parking
 from umad.engine.llamacpp.parked_cells import ParkedCells, can_park, park_shape
 from umad.scheduler.memory.parked_store import ParkShape
 from umad.step import SeqPark, SeqRestore
@@ -103,6 +105,32 @@ def test_slabs_that_are_too_small_park_nothing(context: llama.Context) -> None:
 def test_whether_parking_works_is_found_out_by_doing_it(context: llama.Context) -> None:
     assert can_park(context, SHAPE, scratch=SCRATCH, token=1)
     assert context.length(0) == 0
+
+
+def test_slabs_that_were_reckoned_too_small_are_made_as_large_as_what_llama_cpp_saves(
+    context: llama.Context,
+) -> None:
+    reckoned = ParkShape(capacity_bytes=1 << 24, slice_cells=64, slab_bytes=1000)
+    about: dict[str, Any] = {"scratch": SCRATCH, "empty": None, "token": 1}
+
+    shape = try_parking(context, reckoned, **about, states=None, window=None)
+
+    assert shape is not None
+    assert shape.slab_bytes == saved_bytes(context, 64, scratch=SCRATCH, token=1)
+    feed(context, 0, 256)
+    parked = ParkedCells(context, shape, scratch=SCRATCH)
+    assert parked.park(SeqPark(seq=0, key=1, slab=0, start=0, n_tokens=64)) == shape.slab_bytes
+
+
+def test_nothing_is_parked_in_less_memory_than_one_slab_needs(context: llama.Context) -> None:
+    reckoned = ParkShape(capacity_bytes=2000, slice_cells=64, slab_bytes=1000)
+
+    assert (
+        try_parking(
+            context, reckoned, scratch=SCRATCH, empty=None, token=1, states=None, window=None
+        )
+        is None
+    )
 
 
 def test_slabs_are_small_enough_to_copy_one_at_a_time() -> None:

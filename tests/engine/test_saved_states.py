@@ -42,6 +42,7 @@ HYBRID = ["hybrid", "delta net", "mamba hybrid"]
 WINDOWS = ["windows", "shared cells", "sinks"]
 BOTH = ["hybrid with windows"]
 ALL = [*RECURRENT, *HYBRID, *WINDOWS, *BOTH]
+WITHOUT = ["full", "chunks", "alibi", "latent", "named window"]
 WITH_CELLS = [*HYBRID, *WINDOWS, *BOTH]
 
 # More than two windows and some slabs; not a multiple of a slice.
@@ -491,7 +492,7 @@ def test_whether_parking_beside_states_works_is_found_out_by_doing_it(
 
 
 def test_every_kind_of_memory_is_one_that_keeps_states_or_one_that_does_not() -> None:
-    assert {*KINDS, *MORE_KINDS} == {*ALL, "full", "chunks", "alibi", "latent"}
+    assert {*KINDS, *MORE_KINDS} == {*ALL, *WITHOUT}
 
 
 # -- memory ----------------------------------------------------------------------------------------

@@ -68,6 +68,25 @@ def test_what_is_reckoned_is_what_llama_cpp_allocates(tmp_path: Path, row: dict[
         assert reckoned == pytest.approx(row.get("kv_bytes", 0), rel=0.01, abs=ROUNDING_BYTES)
 
 
+@pytest.mark.parametrize(
+    ("name", "has_windows"),
+    [("llama-dense", False), ("exaone4-dense", False), ("gemma3-dense", True)],
+)
+def test_a_model_has_windows_where_llama_cpp_makes_a_cache_for_them_whatever_its_file_names(
+    tmp_path: Path, name: str, has_windows: bool
+) -> None:
+    (row,) = [row for row in TABLE["models"] if row["name"] == name]
+    model = model_of(row, tmp_path)
+
+    memory = context_memory(model, replace(OPTIONS, swa_full=False))
+    model.close()
+
+    own = TABLE["common"] | row["own"]
+    assert own["attention.sliding_window"] > 0
+    assert memory is not None
+    assert memory.has_windows == has_windows
+
+
 @pytest.mark.parametrize("row", WITH_WINDOWS, ids=lambda row: row["name"])
 def test_windows_at_their_size_are_what_llama_cpp_allocates(
     tmp_path: Path, row: dict[str, Any]

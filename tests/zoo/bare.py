@@ -116,20 +116,11 @@ def bare(
         }
     )
     try:
-        run = subprocess.run(
-            [sys.executable, "-m", "tests.zoo.bare", str(path), words],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ONE_S,
-            check=False,
-            env={**os.environ, "GGML_NO_BACKTRACE": "1"},
-        )
+        run = _run(path, words)
     except subprocess.TimeoutExpired:
         return Bare(reason=f"no answer within {_ONE_S:.0f} s")
     if run.returncode:
-        said = [line for line in run.stderr.splitlines() if line.strip()] or ["no words"]
-        return Bare(reason=f"status {run.returncode}: {said[-1][:160]}")
+        return Bare(reason=_last_words(run))
     found = json.loads(run.stdout)
     return Bare(
         tokens=tuple(tuple(one) for one in found["tokens"]),
@@ -140,6 +131,32 @@ def bare(
         state_bytes=found["state_bytes"],
         reason=found["reason"],
     )
+
+
+def ends_without_output(path: Path) -> str:
+    """The words with which llama.cpp ends the process at a batch of which no row is an output, such
+    as all but the last of a long prompt; none where it computes it."""
+    run = _run(path, "null")
+    return _last_words(run) if run.returncode else ""
+
+
+def _run(path: Path, words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.zoo.bare", str(path), words],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_ONE_S,
+        check=False,
+        env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+    )
+
+
+def _last_words(run: subprocess.CompletedProcess[str]) -> str:
+    said = [line for line in run.stderr.splitlines() if line.strip()] or ["no words"]
+    # Not where the library was built.
+    last = said[-1].rsplit("/", 1)[-1] if "GGML_ASSERT" in said[-1] else said[-1]
+    return f"status {run.returncode}: {last[:160]}"
 
 
 def _later_in(found: dict[str, Any]) -> Later:
@@ -285,10 +302,25 @@ def _answer(
         return Bare(reason=str(error))
 
 
+def _compute_without_output(path: str) -> None:
+    model = Model(path, gpu_layers=0)
+    within = context(model, n_cells=512, n_seqs=1)
+    batch = Batch(8)
+    batch.token[:] = prompts(model.n_vocab)[0][:8]
+    batch.pos[:] = np.arange(8)
+    batch.set_rows(8)
+    if within.decode(batch):
+        raise RuntimeError(within.last_words())
+
+
 def main(arguments: list[str]) -> int:
     """Print what is asked of `arguments[0]`."""
     llama.start()
-    answer = _answer(arguments[0], **json.loads(arguments[1]))
+    asked = json.loads(arguments[1])
+    if asked is None:
+        _compute_without_output(arguments[0])
+        os._exit(0)
+    answer = _answer(arguments[0], **asked)
     print(json.dumps(asdict(answer)), flush=True)
     # Not its destructors: some of these models end the process in theirs.
     os._exit(0)

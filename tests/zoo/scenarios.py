@@ -26,10 +26,12 @@ from umad.client.rows import MetricsRow, ModelRow
 from umad.conversation import ChatMessage
 from umad.request import BACKGROUND, INTERACTIVE, GenerateRequest, SamplingParams
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 _FEW = 3
 # The stream may be so quick that it ends before those who need its cells come.
 _ATTEMPTS = 3
+# An answer that is read anew may be read from anywhere on: twice as far, each time.
+_ANEW = tuple(2**power for power in range(1, 10))
 # Cells are copied to host memory so many at a time.
 _SLAB_TOKENS = 256
 _POLL_S = 0.02
@@ -242,7 +244,7 @@ class Scenarios:
         agrees = self._bare.later.agrees_read_anew and self._agrees_turn
         where = "an answer's first half, read anew"
         return await self._said(
-            self._asked.long, stream, self._bare.later.after_long, agrees, where
+            self._asked.long, stream, self._bare.later.after_long, agrees, where, anew=_ANEW
         )
 
     async def _reused(self, prompt: Tokens | Messages, expected: Tokens, agrees: bool) -> Verdict:
@@ -255,7 +257,14 @@ class Scenarios:
         return said
 
     async def _said(
-        self, prompt: Tokens, stream: Stream, expected: Tokens, agrees: bool, where: str
+        self,
+        prompt: Tokens,
+        stream: Stream,
+        expected: Tokens,
+        agrees: bool,
+        where: str,
+        *,
+        anew: Tokens = (),
     ) -> Verdict:
         if tuple(stream.ids) == expected:
             return "yes"
@@ -266,7 +275,10 @@ class Scenarios:
             return "differs"
         # Each token judged on those before it, by what the library's own slicings move.
         asked = Question(
-            prompt=prompt, answer=tuple(stream.ids), first=dict.fromkeys(stream.ids, 0.0)
+            prompt=prompt,
+            answer=tuple(stream.ids),
+            first=dict.fromkeys(stream.ids, 0.0),
+            anew=tuple(n for n in anew if n < len(stream.ids)),
         )
         (found,) = await asyncio.to_thread(judge, self._path, [asked], threads=1)
         if found.worst <= 2 * found.bound:

@@ -15,6 +15,7 @@ Opening a file, in this order:
     opened_model     the facts of a model whose weights are mapped
     warm_up          the first decodes, and what they teach
     state_trial      finds out by trying whether states of sequences can be put back
+    park_trial       finds out so whether cells can be, and how large their slabs must be
     repack_check     finds out whether repacked kernels work here: it asks repack_child, which tries
                      them (repack_trial) and may die of it; processor names the instructions
 

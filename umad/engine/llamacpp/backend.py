@@ -133,6 +133,7 @@ class LlamaModel:
             adapters=self.adapters,
             disk=disk,
             scratch=self.facts.max_seqs,
+            wants_output=loaded.wants_output,
         )
 
     def embedder(self, *, cutter: Cutter, now_ns: Callable[[], int], watch: BoardWatch) -> Embedder:
@@ -183,6 +184,9 @@ def _batch_tokens(settings: EngineSettings, loaded: LoadedModel) -> int:
         # By then, cells of a window that the first one still looks at are taken for a later one, or
         # purged (`llama_kv_cache::prepare`): 9 of 60 prompts were answered wrongly, up to 8.7 nats
         # off, and after a cut there would be holes that no book shows.
+        most_rows = min(most_rows, settings.ubatch)
+    if loaded.wants_output:
+        # A micro-batch of a larger step might have no output.
         most_rows = min(most_rows, settings.ubatch)
     # A model that only embeds has no cells, and its steps have no rows.
     return min(most_rows, loaded.facts.n_cells or most_rows)

@@ -11,10 +11,15 @@ from umad.step import StepPlan
 
 
 class PlanWriter:
-    """Fills one preallocated `Batch`. scratch: the sequence for padding rows."""
+    """Fills one preallocated `Batch`.
 
-    def __init__(self, capacity: int, *, scratch: int) -> None:
+    scratch: the sequence for padding rows. wants_output: every batch must have an output row, since
+    llama.cpp ends the process at one without.
+    """
+
+    def __init__(self, capacity: int, *, scratch: int, wants_output: bool = False) -> None:
         self._scratch = scratch
+        self._wants_output = wants_output
         self.batch = Batch(capacity)
         self._ramp = np.arange(capacity, dtype=np.int32)
         # The rows of the slices that score their prompts; a plan has them last.
@@ -64,5 +69,8 @@ class PlanWriter:
             batch.seq[at:end] = self._scratch
             batch.wants_logits[at:end] = 0
             at = end
+        if self._wants_output and not rids and not self.scored:
+            # Nobody reads this row.
+            batch.wants_logits[at - 1] = 1
         batch.set_rows(at)
         return rids

@@ -81,7 +81,9 @@ class ContextMemory:
     state_bytes: int = 0
     # One position of one sequence, wherever it is kept.
     cell_bytes: int = 0
-    # The part of a cell whose layers look back over a sliding window only.
+    # Some layers look back over a sliding window only: llama.cpp makes a cache apart for them.
+    has_windows: bool = False
+    # The part of a cell that such layers have.
     window_cell_bytes: int = 0
     # The bytes that one more cell of the context adds to the pool, and to each sequence.
     pool_cell_bytes: int = 0
@@ -162,6 +164,7 @@ class FileMemory:
         return ContextMemory(
             cell_bytes=cell_bytes,
             pool_bytes=cell_bytes * options.n_cells,
+            has_windows=self._model.sliding_window > 0,
             pool_cell_bytes=cell_bytes,
         )
 
@@ -273,6 +276,7 @@ def context_memory(
         seq_bytes=own_bytes + (more_cells * growth if own_bytes else 0) + state_bytes,
         state_bytes=state_bytes,
         cell_bytes=fine.cell_bytes,
+        has_windows=fine.has_windows,
         window_cell_bytes=fine.window_cell_bytes,
         pool_cell_bytes=growth if pool_bytes else 0,
         seq_cell_bytes=growth if own_bytes else 0,
@@ -290,10 +294,11 @@ def read_log(lines: Sequence[str], *, n_cells: int, n_seqs: int = 1) -> ContextM
     pool = own = state = cell = window = compute = output = 0.0
     apart: tuple[float, int] | None = None
     n_state_layers = 0
-    looks_back = False
+    looks_back = has_windows = False
     for line in lines:
         if found := _WHICH.search(line):
             looks_back = found[1] == "SWA "
+            has_windows |= looks_back
         elif found := _CELLS.search(line):
             mib, n_here, n_streams = float(found[1]), int(found[2]), int(found[3])
             is_small = looks_back and n_here < n_cells
@@ -331,6 +336,7 @@ def read_log(lines: Sequence[str], *, n_cells: int, n_seqs: int = 1) -> ContextM
         seq_bytes=round((own + state) * _MIB),
         state_bytes=round(state * _MIB),
         cell_bytes=round(cell * _MIB),
+        has_windows=has_windows,
         window_cell_bytes=round(window * _MIB),
         compute_bytes=round(compute * _MIB),
         seq_compute_bytes=round(state * _MIB / n_state_layers) if n_state_layers else 0,

@@ -97,6 +97,7 @@ class DecodeRunner:
         host: HostMemory | None = None,
         adapters: AdapterShelf | None = None,
         scratch: int,
+        wants_output: bool = False,
     ) -> None:
         """can_cut: steps may be cut. before: needed where a cut spoils states; then a step is cut
         only where its plan says that the state is saved.
@@ -105,10 +106,10 @@ class DecodeRunner:
         other engines cut this engine's background steps, too. parked: needed where plans park
         sequences. states: needed where plans save states. disk: needed where plans save sessions.
         windows: needed where windows are small. host: where copies lie. adapters: needed where
-        plans have some.
+        plans have some. wants_output: as of `PlanWriter`.
         """
         self._context = context
-        self._writer = PlanWriter(capacity, scratch=scratch)
+        self._writer = PlanWriter(capacity, scratch=scratch, wants_output=wants_output)
         self._scratch = scratch
         self._cutter = cutter
         self._can_cut = can_cut

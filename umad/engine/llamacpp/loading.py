@@ -7,7 +7,7 @@ only llama.cpp can find is reported in its own words. Owner: the main thread.
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from umad.config import EngineSettings
@@ -21,8 +21,8 @@ from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.fitting import Fitting, fit
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
-from umad.engine.llamacpp.opened_model import OpenedModel, window_of
-from umad.engine.llamacpp.parked_cells import can_park
+from umad.engine.llamacpp.opened_model import OpenedModel
+from umad.engine.llamacpp.park_trial import try_parking
 from umad.engine.llamacpp.placement import Placement
 from umad.engine.llamacpp.read_through import read_through
 from umad.engine.llamacpp.state_trial import StateLayout, try_states
@@ -81,6 +81,8 @@ class LoadedModel:
     can_cut: bool = True
     # Milliseconds to save a state before a step that would be spoilt; None where that is of no use.
     cut_save_ms: float | None = None
+    # llama.cpp ends the process at a step that has no output.
+    wants_output: bool = False
 
 
 def load(
@@ -181,7 +183,12 @@ def _generator(
         states = _states(opened, context, fitting)
     n_cells = context.n_cells - fitting.n_spare
     embeds = opened.embeds(n_cells=n_cells, generates=True)
-    owns_windows = fitting.context.has_small_windows(model.sliding_window)
+    owns_windows = _has_small_windows(opened, fitting)
+    window = opened.window(
+        fitting.memory,
+        stream_tokens=opened.stream_context(n_cells).tokens,
+        is_small=owns_windows,
+    )
     # Without states, a cell of a small window that two sequences hold would never be free again.
     # Where sequences have cells of their own, llama.cpp ends the process at a part of one.
     may_share = not owns_windows and not fitting.memory.owns_cells
@@ -189,7 +196,7 @@ def _generator(
     file = None if costs_folder is None else CostFile(costs_folder, _about(opened, owns_windows))
     tiles = fitting.n_spare > 0 and can_share
     cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside)
-    parking = _parking(opened, context, fitting, states) if can_share else None
+    parking = _parking(opened, context, fitting, states, window) if can_share else None
     if fitting.parking is not None and parking is None:
         log.info("sequences of this model cannot be parked model=%s", options.name)
     cut_save_ms = None if states is None else states.cut_save_ms
@@ -217,7 +224,7 @@ def _generator(
         embed_options=opened.embed_options(embeds),
         cost=cost,
         cost_file=file,
-        window=window_of(model, opened.header),
+        window=window,
         parking=parking,
         sessions=open_sessions(
             options,
@@ -231,6 +238,7 @@ def _generator(
         owns_windows=owns_windows,
         can_cut=can_share and opened.can_cut,
         cut_save_ms=cut_save_ms if facts.cuts_soon else None,
+        wants_output=opened.wants_output,
     )
 
 
@@ -250,8 +258,12 @@ def states_of(model: Model, context: Context, shape: ContextOptions) -> StateLay
 
 def _may_be_full(opened: OpenedModel, fitting: Fitting) -> bool:
     """Whether layers with a window have their window's cells, and nobody asked for that."""
-    is_small = fitting.context.has_small_windows(opened.model.sliding_window)
-    return is_small and opened.options.engine.swa_full == "auto"
+    return _has_small_windows(opened, fitting) and opened.options.engine.swa_full == "auto"
+
+
+def _has_small_windows(opened: OpenedModel, fitting: Fitting) -> bool:
+    """Whether layers with a window have their window's cells, and not the whole pool's."""
+    return fitting.context.has_small_windows(opened.window_tokens(fitting.memory))
 
 
 def _with_full_windows(
@@ -276,7 +288,7 @@ def _states(opened: OpenedModel, context: Context, fitting: Fitting) -> StateLay
     model, shape = opened.model, fitting.context
     if fitting.memory.owns_cells:
         return None
-    if not model.is_recurrent and not shape.has_small_windows(model.sliding_window):
+    if not model.is_recurrent and not _has_small_windows(opened, fitting):
         return None
     layout = states_of(model, context, shape)
     name = opened.options.name
@@ -290,30 +302,23 @@ def _states(opened: OpenedModel, context: Context, fitting: Fitting) -> StateLay
 
 
 def _parking(
-    opened: OpenedModel, context: Context, fitting: Fitting, states: StateLayout | None
+    opened: OpenedModel,
+    context: Context,
+    fitting: Fitting,
+    states: StateLayout | None,
+    window: Window | None,
 ) -> ParkShape | None:
-    """The host memory for copies; None where there is none, or copies cannot be put back."""
-    model, shape = opened.model, fitting.parking
-    if shape is None:
+    if fitting.parking is None:
         return None
-    if states is None:
-        # For a layer with a sliding window, llama.cpp saves only the cells in the window. Another
-        # turn could not share what lies before it.
-        if model.sliding_window:
-            return None
-    else:
-        shape = replace(shape, state_bytes=states.most_bytes, has_cells=states.has_cells)
-        if not states.has_cells:
-            return shape if shape.capacity_bytes >= states.most_bytes else None
-    works = can_park(
+    return try_parking(
         context,
-        shape,
+        fitting.parking,
         scratch=fitting.n_streams,
-        empty=fitting.n_streams + 1 if model.is_recurrent else None,
-        token=max(model.bos, 0),
-        layout=states,
+        empty=fitting.n_streams + 1 if opened.model.is_recurrent else None,
+        token=max(opened.model.bos, 0),
+        states=states,
+        window=window,
     )
-    return shape if works else None
 
 
 def _say_how_far_streams_go(opened: OpenedModel, facts: ModelFacts) -> None:

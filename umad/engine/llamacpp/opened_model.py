@@ -35,6 +35,8 @@ _SKIP_NS = 2.5
 _TITLE_CHARS = 128
 # Architectures whose window is a chunk (LLAMA_SWA_TYPE_CHUNKED). llama.cpp does not report that.
 _IN_CHUNKS = frozenset({"llama4"})
+# Architectures whose graph sets the logits of tokens for pictures, and asserts that there are some.
+WANTS_OUTPUT = frozenset({"chameleon"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,12 @@ class OpenedModel:
         """Whether a step may be ended in the middle as it is. A step that ran half way leaves the
         states of recurrent layers at no position at all (`cut_state`)."""
         return not self.model.is_recurrent
+
+    @property
+    def wants_output(self) -> bool:
+        """Whether llama.cpp ends the process at a micro-batch of which no row is an output, as most
+        slices of a long prompt are."""
+        return self.header.architecture in WANTS_OUTPUT
 
     def embeds(self, *, n_cells: int, generates: bool) -> EmbedFacts:
         """Describe how the model embeds texts. n_cells: of its pool, which bounds the
@@ -114,11 +122,37 @@ class OpenedModel:
         """Cells of the layers with a window; those of one sequence where it has them for itself."""
         if memory.windows is not None:
             return memory.windows.cells(n_seqs)
-        window = window_of(self.model, self.header)
-        if window is None or not 0 < memory.seq_cell_bytes < memory.cell_bytes:
+        window_tokens = self._looks_back(memory)
+        if not window_tokens or not 0 < memory.seq_cell_bytes < memory.cell_bytes:
             return n_cells
         settings = self.options.engine
-        return min(n_cells, padded(window.n_tokens + min(settings.ubatch, settings.batch)))
+        return min(n_cells, padded(window_tokens + min(settings.ubatch, settings.batch)))
+
+    def window_tokens(self, memory: ContextMemory) -> int:
+        """The positions that layers with a window look back over, as llama.cpp reports them; 0
+        where there are no such layers. A file may name a window that no layer of its model has
+        (EXAONE 4 has windows in 64 layers, or in none)."""
+        return self.model.sliding_window if memory.has_windows else 0
+
+    def window(self, memory: ContextMemory, *, stream_tokens: int, is_small: bool) -> Window | None:
+        """The window that cells can fall out of; None where there is none.
+
+        stream_tokens: the most tokens of a sequence. is_small: each sequence has cells for one
+        window. Where they have them for the whole pool and no sequence is as long as the window,
+        every token looks at all before it, and llama.cpp keeps and saves the cells of all.
+        """
+        n_tokens = self._looks_back(memory)
+        if not n_tokens or (n_tokens > stream_tokens and not is_small):
+            return None
+        return Window(n_tokens=n_tokens, in_chunks=self.header.architecture in _IN_CHUNKS)
+
+    def _looks_back(self, memory: ContextMemory) -> int:
+        if not memory.has_windows:
+            return 0
+        # llama.cpp reports no window where the rest of the memory cannot be rolled back
+        # (deepseek4).
+        named = header_number(self.header, "attention.sliding_window")
+        return max(0, self.model.sliding_window or named)
 
     def facts(
         self,
@@ -158,7 +192,7 @@ class OpenedModel:
             kv_pack="unified",
             kv_cell_bytes=memory.cell_bytes,
             window_cell_bytes=memory.window_cell_bytes,
-            window_tokens=model.sliding_window,
+            window_tokens=self.window_tokens(memory),
             window_cells=self._window_cells(memory, n_cells, n_seqs),
             state_bytes=memory.state_bytes,
             seq_bytes=memory.stream_bytes,
@@ -199,15 +233,6 @@ def skip_ms(header: GgufHeader, devices: tuple[Device, ...]) -> float:
         return 0.0  # the kernels of GPUs skip whole blocks of such cells
     heads = header_number(header, "attention.head_count")
     return _SKIP_NS * header_number(header, "block_count") * heads / NS_PER_MS
-
-
-def window_of(model: Model, header: GgufHeader) -> Window | None:
-    """The window that some layers look back over; None where all look back over everything."""
-    # llama.cpp reports no window where the rest of the memory cannot be rolled back (deepseek4).
-    n_tokens = model.sliding_window or header_number(header, "attention.sliding_window")
-    if n_tokens <= 0:
-        return None
-    return Window(n_tokens=n_tokens, in_chunks=header.architecture in _IN_CHUNKS)
 
 
 def header_number(header: GgufHeader, key: str) -> int:

@@ -91,6 +91,6 @@ def _why_none_is_parked(facts: ModelFacts, settings: EngineSettings) -> str:
     """Why no sequence can be copied to host memory, from where it would be saved."""
     if settings.park_bytes == 0:
         return "park_bytes is 0, and they are parked before they are saved"
-    if facts.window_tokens and facts.window_cells >= facts.n_cells:
+    if 0 < facts.window_tokens <= facts.n_cells <= facts.window_cells:
         return "sequences are not parked while windows have cells for the whole pool (swa_full)"
     return "there is no memory to park them in first, or this model's cells cannot be put back"
