@@ -138,7 +138,8 @@ class ColdLibrary:
         batch.pos[:n] = np.arange(start, end)
         batch.seq[:n] = 0
         batch.wants_logits[:n] = 0
-        batch.wants_logits[n - 1] = wants_row
+        # llama.cpp ends the process at a batch of Chameleon's that has no output.
+        batch.wants_logits[n - 1] = 1
         batch.set_rows(n)
         if code := self._context.decode(batch):
             raise BenchError(f"llama_decode returned {code}: {self._context.last_words()}")
