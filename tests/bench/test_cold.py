@@ -1,6 +1,8 @@
 """Answers of the bare library, and how a server's are held against them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -54,6 +56,30 @@ def test_an_answer_to_another_prompt_does_not_hold(library: ColdLibrary) -> None
     assert not found.holds
     assert found.same < found.n
     assert also.holds
+
+
+class Stumbling:
+    """A library whose third token behind a long prompt comes out otherwise."""
+
+    ends: tuple[int, ...] = ()
+    SHORT, MOVED_NATS = 10, 0.5
+
+    def rows(self, tokens: Sequence[int], wanted: Sequence[int], *, slice_: int = 512) -> cold.Rows:
+        first = min(wanted)
+        moved = first + 3 if first >= self.SHORT else -1
+        return {at: np.float32([0.0, self.MOVED_NATS * (at == moved)]) for at in wanted}
+
+    def likeliest(self, row: cold.Row) -> int:
+        return int(row.argmax())
+
+
+def test_an_answer_that_was_read_anew_is_held_against_what_that_moves_by_itself() -> None:
+    library = cast(ColdLibrary, Stumbling())
+    plain = Question(prompt=(1,) * 5, answer=(0,) * 30, first={0: 0.0, 1: 0.0})
+    anew = replace(plain, anew=(8,))
+
+    assert cold.verdicts(library, [plain])[0].bound == 0.0
+    assert cold.verdicts(library, [anew])[0].bound == Stumbling.MOVED_NATS
 
 
 def test_a_prompt_that_begins_another_is_not_computed_twice() -> None:
