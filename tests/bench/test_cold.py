@@ -67,7 +67,7 @@ class Stumbling:
     def rows(self, tokens: Sequence[int], wanted: Sequence[int], *, slice_: int = 512) -> cold.Rows:
         first = min(wanted)
         moved = first + 3 if first >= self.SHORT else -1
-        return {at: np.float32([0.0, self.MOVED_NATS * (at == moved)]) for at in wanted}
+        return {at: np.array([0.0, self.MOVED_NATS * (at == moved)], np.float32) for at in wanted}
 
     def likeliest(self, row: cold.Row) -> int:
         return int(row.argmax())

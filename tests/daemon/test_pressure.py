@@ -218,7 +218,7 @@ def test_a_pinned_model_goes_last_and_only_before_the_machine_swaps(serve: Serve
             return {name: row["state"] for name, row in (await house.models()).items()}
 
         async def rests() -> bool:
-            return (await house.models())["b"]["state"] == "suspended"
+            return bool((await house.models())["b"]["state"] == "suspended")
 
         tight = await looks(TIGHT)
         await until(rests)

@@ -107,7 +107,8 @@ def test_a_wrong_configuration_is_a_finding_and_the_doctor_goes_on(tmp_path: Pat
 def test_a_model_of_the_configuration_that_is_not_there_is_wrong(
     tmp_path: Path, option: str
 ) -> None:
-    here = around(tmp_path, **{option: ("nano", str(tmp_path / "gone.gguf"))})
+    models: dict[str, Any] = {option: ("nano", str(tmp_path / "gone.gguf"))}
+    here = around(tmp_path, **models)
 
     assert "no such file" in only(settings_check.check(here), State.WRONG).words
 

@@ -5,7 +5,8 @@ from itertools import count
 import pytest
 
 from tests.scheduler.fake_device import Bench
-from tests.scheduler.test_states import KINDS, SYSTEM, Kind, Pool, computed, said
+from tests.scheduler.fake_states import Kind
+from tests.scheduler.test_states import KINDS, SYSTEM, Pool, computed, said
 from umad.step import StepPlan
 
 PROMPT = list(range(600))
