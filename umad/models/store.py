@@ -1,7 +1,7 @@
 """Keeps the record of every model that umad itself has fetched or named: its files, and where from.
 
     FOLDER/records/NAME.json    one model each; a name with capitals has a sum behind it, as there
-                                are file systems for which `Fox` and `fox` are one name
+                                are file systems for which "Fox" and "fox" are one name
     FOLDER/files/               files that lie nowhere else: Ollama pulls, quantized models
     FOLDER/models.sqlite3       what can be found out again (`umad.models.index`)
     FOLDER/lock                 held by whoever chooses a name, or asks which files others need
