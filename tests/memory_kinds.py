@@ -225,10 +225,10 @@ def _gpt_oss(layer: int) -> Tensors:
 
 
 def _exaone4(layer: int) -> Tensors:
-    for name, shape in (*_attention(), *_ffn()):
+    for name, shape in (*_attention(q=WIDTH, kv=WIDTH // 2), *_ffn()):
         if not name.startswith(("attn_norm", "ffn_norm")):
             yield name, shape
-    yield from _head_norms()
+    yield from _head_norms(WIDTH // HEADS)
     yield "post_attention_norm.weight", (WIDTH,)
     yield "post_ffw_norm.weight", (WIDTH,)
 
@@ -380,7 +380,10 @@ MORE_KINDS: Mapping[str, Kind] = {
     ),
     # It has as few layers as a small EXAONE 4, none of which looks back over a window.
     "named window": Kind(
-        architecture="exaone4", blocks=_exaone4, keys={"attention.sliding_window": WINDOW}
+        architecture="exaone4",
+        blocks=_exaone4,
+        keys={"attention.sliding_window": WINDOW},
+        head=WIDTH // HEADS,
     ),
 }
 
