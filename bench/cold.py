@@ -34,6 +34,8 @@ SLICINGS = (500, 333, 150, 64, 20)
 _MOST_SLICED = 2
 # So many tokens are looked at behind a place from which an answer was read anew.
 _BEHIND = 32
+# So many of the likeliest tokens at each place may be drawn.
+_LIKELY = 8
 _F16 = 1
 _TIMEOUT_S = 3600.0
 
@@ -216,16 +218,18 @@ def _judged(library: ColdLibrary, asked: Question, cold: Rows, others: Sequence[
 
 
 def _anew(library: ColdLibrary, asked: Question, cold: Rows) -> float:
-    """How far the log-probabilities of some tokens behind those places are from the cold ones where
-    all before each place is read as a prompt is."""
-    known, ids = (*asked.prompt, *asked.answer[:-1]), list(asked.first)
+    """How far the log-probabilities of tokens behind those places are from the cold ones where all
+    before each place is read as a prompt is. Only likely tokens count: no other can be drawn."""
+    known = (*asked.prompt, *asked.answer[:-1])
     furthest = 0.0
     for n_tokens in asked.anew:
         first = len(asked.prompt) + n_tokens - 1
         places = range(first, min(first + _BEHIND, len(known)))
         rows = library.rows(known[: places.stop], places) if places else {}
         for place, row in rows.items():
-            furthest = max(furthest, float(np.abs(row[ids] - cold[place][ids]).max(initial=0.0)))
+            likely = np.argsort(cold[place])[-_LIKELY:]
+            moved = np.abs(row[likely] - cold[place][likely])
+            furthest = max(furthest, float(moved.max()))
     return furthest
 
 
