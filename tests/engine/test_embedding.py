@@ -213,6 +213,8 @@ def test_a_text_that_is_too_long_is_named_and_refused_or_cut(encoder: RunningEng
     ("changed", "words"),
     [
         ({"inputs": ((5, 10**6),)}, "input 0: token 1000000 is not one of"),
+        ({"inputs": ((5, 10**6),), "first": 256, "total": 257}, "input 256: token 1000000 is not"),
+        ({"total": 10**6}, f"1000000 vectors of {WIDTH} numbers are"),
         ({"dimensions": WIDTH + 1}, f"this model's vectors have {WIDTH}"),
         ({"lane": "fast"}, "no lane is called 'fast'"),
     ],
