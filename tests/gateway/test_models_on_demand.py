@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tests.gateway.scripted import LAST_WORDS, faked_gateway, hermes_call
 from tests.gateway.scripted_service import Scripted
-from umad.client.rows import ModelRow
+from umad.client.rows import JobRow, ModelRow
 from umad.config import HttpSettings
 from umad.gateway.app import create_app
 from umad.gateway.dialects.ollama import listing
@@ -184,6 +184,10 @@ class Shelf(Scripted):
         facts = {"architecture": "llama", "description": "llama Q4_K_M", "takes_tools": True}
         row = ModelRow.of({"name": "fox", "state": "unloaded", "presets": ["brief"], **facts})
         return [*await super().models(), *([row] if stored else [])]
+
+    @override
+    async def jobs(self) -> list[JobRow]:
+        return []
 
 
 def shelf(*asked: tuple[str, str, Any]) -> list[Any]:
