@@ -4,6 +4,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -291,6 +293,31 @@ def test_a_damaged_book_is_put_aside_and_begun_anew(
     assert book.jobs() == (job,)
     assert (folder / "jobs.damaged").read_bytes() == damage
     assert "begun anew" in caplog.text
+    book.close()
+
+
+def test_a_second_look_in_one_process_costs_the_first_nothing(folder: Path) -> None:
+    """SQLite's locks are the process's (POSIX): closing the file by hand would end all of them."""
+
+    def another_process_sees() -> set[str]:
+        program = (
+            "import sys; from pathlib import Path; from umad.jobs.book import opened\n"
+            "with opened(Path(sys.argv[1])) as book: print(*[one.id for one in book.jobs()])"
+        )
+        command = [sys.executable, "-c", program, str(folder)]
+        return set(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        )
+
+    book = JobBook(folder)
+    first, _ = book.submit(PULL, owner="")
+    with book_module.opened(folder) as again:
+        assert again.jobs() == (first,)
+    assert another_process_sees() == {first.id}
+
+    second, _ = book.submit(PullOrder(reference="hf:new/one"), owner="")
+
+    assert another_process_sees() == {first.id, second.id}
     book.close()
 
 

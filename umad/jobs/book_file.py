@@ -6,6 +6,7 @@ disk. One thread at a time.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 # Another process that writes has its row in milliseconds.
 _WAIT_S = 5.0
-_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_FLAGS = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 _SCHEMA = """
 create table if not exists jobs (
     id text primary key,
@@ -107,7 +108,7 @@ class BookFile:
             self.close()  # another process has put it aside, or somebody has removed it
         if self._db is None:
             own_folder(self._path.parent)
-            os.close(os.open(self._path, _FLAGS, 0o600))
+            self._make()
             self._opened_stamp = _stamp(self._path)
             address = f"file:{urllib.parse.quote(str(self._path))}?mode=rw"
             db = sqlite3.connect(
@@ -124,6 +125,17 @@ class BookFile:
                 raise
             self._db = db
         return self._db
+
+    def _make(self) -> None:
+        """Make the file, for this user alone, where there is none. One that is there is not opened:
+        closing it would end SQLite's locks of every connection that this process has to it (POSIX),
+        and another process would then remove what they write to.
+        """
+        try:
+            os.close(os.open(self._path, _FLAGS, 0o600))
+        except FileExistsError:
+            if self._path.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self._path)) from None
 
     def _put_aside(self, error: sqlite3.DatabaseError) -> None:
         self.close()
