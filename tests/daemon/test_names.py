@@ -82,6 +82,9 @@ def folder_of(tmp_path: Path, *files: str) -> ModelNames:
         ("NANO:latest", "nano"),
         ("qwen", None),
         ("mistral", None),
+        # Tags that nano's header contradicts.
+        ("nano:70b", None),
+        ("nano:f16", None),
     ],
 )
 def test_a_file_in_a_folder_is_known_by_its_whole_name(

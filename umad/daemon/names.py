@@ -6,6 +6,7 @@ path.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,14 @@ from pathlib import Path
 from umad import nano
 from umad.errors import ModelLoadFailed, UnknownModel
 from umad.model_names import KnownModel, resolve
+from umad.models.facts import facts_of
+from umad.models.files import joined, whole_headers
 from umad.models.found import FoundModel
 from umad.models.library import Library, machine_library
 
 NANO = "nano"
 _QUOTED_CHARS = 128
+_HAS_TAG = re.compile(r":\w")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,11 @@ class ModelNames:
         """
         files = self.all()
         found = resolve(name, [KnownModel(name=one) for one in files], whole=True)
+        if found is None:
+            return None
+        if _HAS_TAG.search(name):
+            # A tag may name another size or quantization than the header does.
+            found = resolve(name, [_known(files[found.name])], whole=True)
         return None if found is None else files[found.name]
 
     def all(self) -> Mapping[str, ModelFile]:
@@ -117,6 +126,15 @@ class ModelNames:
 def folders_library(folders: Iterable[str]) -> Library:
     """The library of some folders of GGUF files, and of nothing else."""
     return machine_library({}, folders=folders, others=False, has_store=False)
+
+
+def _known(file: ModelFile) -> KnownModel:
+    """A file's size and quantization by its header. Reads that."""
+    try:
+        facts = facts_of(joined(whole_headers(file.path)))
+    except ModelLoadFailed:
+        return KnownModel(name=file.name)
+    return KnownModel(name=file.name, n_params=facts.n_params, quantization=facts.quantization)
 
 
 def _file_of(model: FoundModel) -> ModelFile:

@@ -26,7 +26,7 @@ def check(around: Surroundings) -> list[Finding]:
         found += locked(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
     if not around.settings.memory_guard:
         found.append(
-            note(CHECK, "memory_guard is off: umad gives nothing up before the machine swaps")
+            note(CHECK, "memory_guard is off: nothing is given up before the machine swaps")
         )
     return found
 

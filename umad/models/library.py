@@ -296,7 +296,7 @@ def _names_for(model: FoundModel) -> Iterator[str]:
 
 
 def _is_listed_twice(model: FoundModel, owned: frozenset[str]) -> bool:
-    """True where a place has a file that the store has a name for: umad fetches into the hub's
+    """True where a place has a file that the store has a name for: it fetches into the hub's
     cache.
     """
     return model.place != "store" and os.path.realpath(model.files.main) in owned

@@ -132,7 +132,7 @@ def test_a_text_that_is_too_long_is_cut_unless_that_is_refused(
 
 
 REFUSED: dict[str, tuple[Callable[[Client], Any], int, str]] = {
-    "push": (lambda client: client.push("nano"), 501, "gives none away"),
+    "push": (lambda client: client.push("nano"), 501, "none is given away"),
     "delete what ships": (lambda client: client.delete("nano"), 403, "it ships with umad"),
     "delete what is not here": (lambda client: client.delete("nono"), 404, "near are nano"),
     "copy what is not here": (lambda client: client.copy("nono", "other"), 404, "near are nano"),

@@ -22,6 +22,8 @@ from typing_extensions import override
 
 # The type of the error for two names of one field with two values.
 TWO_NAMES = "two_names"
+# Of a JSON schema.
+_NULL = {"type": "null"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,10 +78,11 @@ class Body(BaseModel):
         required = whole.get("required", ())
         for name, facts in properties.items():
             if name not in required and not _takes_null(facts):
-                properties[name] = {"anyOf": [facts, {"type": "null"}]}
+                properties[name] = {"anyOf": [facts, _NULL]}
         for name, others in cls.other_names.items():
             for other in others:
-                properties[other] = {**properties[name], "title": f"Another name of {name}"}
+                facts = {**properties[name], "title": f"Another name of {name}"}
+                properties[other] = facts if _takes_null(facts) else {"anyOf": [facts, _NULL]}
         return made
 
 

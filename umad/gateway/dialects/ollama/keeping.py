@@ -4,7 +4,7 @@
     /api/create    a preset of a model that is here, or with `quantize` a smaller copy of it
     /api/copy      a second name
     /api/delete    a model that umad keeps, or a preset
-    /api/push      501: umad gives no models away
+    /api/push      501: no model is given away
 
 As with Ollama, a pull ends when the last client that follows it has left, unless somebody else
 began it, and the next one goes on from there. What `create` cannot keep is refused by its field.
@@ -158,7 +158,7 @@ def _sampling_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in parameters:
         if name not in known:
             raise Unsupported(
-                f"parameters.{name} cannot be kept: umad settles by itself how a model is loaded",
+                f"parameters.{name} cannot be kept; how a model is loaded is settled by umad",
                 field=f"parameters.{name}",
             )
     try:
@@ -211,7 +211,7 @@ async def _delete(call: GatewayCall) -> ASGIApp:
 
 
 async def _push(call: GatewayCall) -> ASGIApp:
-    raise Unsupported("push is not served: umad fetches models, and gives none away")
+    raise Unsupported("push is not served: models are fetched, and none is given away")
 
 
 @contextlib.contextmanager
