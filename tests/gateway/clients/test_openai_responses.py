@@ -95,7 +95,10 @@ def test_logprobs_come_where_they_are_asked_for(client: OpenAI) -> None:
     assert [one.token for event in deltas for one in event.logprobs] == [
         one.token for one in listed
     ]
-    assert streamed[-1].response.output[0].content[0].logprobs == listed
+    last = part_of(streamed[-1].response)
+    assert [(one.token, one.logprob) for one in last.logprobs] == [
+        (one.token, one.logprob) for event in deltas for one in event.logprobs
+    ]
 
 
 def test_what_was_streamed_once_is_not_streamed_again(client: OpenAI) -> None:
