@@ -146,6 +146,10 @@ class LoggingSettings:
     scorecard_interval_s: float = 5.0
     # The CSV file to which the scorecard is also written; None for none.
     scorecard_csv: str | None = None
+    # The file that stderr is led into; None leaves it where the starter has led it.
+    file: str | None = None
+    # When the file is this long, it is begun anew, and the old one kept beside it.
+    file_bytes: int = 10 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

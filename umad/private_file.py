@@ -76,13 +76,24 @@ def write_own(path: Path, data: bytes) -> None:
 
 def append_own(path: Path, data: bytes) -> None:
     """Add to a file that the user named; a missing file is made for this user alone."""
+    with open(open_append(path), "ab") as file:
+        file.write(data)
+
+
+def open_append(path: Path) -> int:
+    """A descriptor that adds to a file that the user named; a missing one is made for this user
+    alone.
+    """
     _check_link(path)
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
-    with open(fd, "ab") as file:
+    try:
         found = os.fstat(fd)
         if stat.S_ISREG(found.st_mode):
             _check_owner(found, path)
-        file.write(data)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def own_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import override
@@ -57,8 +58,10 @@ class DiscreetFormatter(logging.Formatter):
 class StderrLog(logging.Handler):
     """The root logger's handler between `open` and `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, after_line: Callable[[], None] | None = None) -> None:
+        """after_line: called by the writing thread between two lines. It must raise nothing."""
         super().__init__()
+        self._after_line = after_line
         self._lines: queue.Queue[str | None] = queue.Queue(QUEUED_LINES)
         self._thread = threading.Thread(target=self._write, name="stderr", daemon=True)
         self._n_dropped = 0
@@ -108,3 +111,5 @@ class StderrLog(logging.Handler):
                 if error.errno not in _FULL:
                     return  # closed at one of the two ends: no one will ever read it
                 self._n_dropped += 1
+            if self._after_line is not None:
+                self._after_line()

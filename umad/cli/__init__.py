@@ -1,10 +1,11 @@
 """Runs the command line: words to service calls, events to text, errors to a line and an exit code.
 
 Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `config`, `estimate`,
-`quantize` and those that look at models on the disk is one more client of the socket.
+`quantize`, `service` and those that look at models on the disk is one more client of the socket.
 
     app          the root command, and `main`        commands   every command's words and help;
                                                      model_commands: those about models on the disk
+                                                     service_commands: those of umad service
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts
     flags        one flag per option of the configuration
@@ -19,7 +20,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     jobs         jobs                                following  how far a pull or a job is, shown
     estimate     estimate                            quantize   quantize
     metrics      metrics                             config     config show, check, example
-    doctor       doctor, report
+    doctor       doctor, report                      service    service install, status, …
     bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen
     parent       ends a process together with the one that started it

@@ -1,6 +1,7 @@
 """Defines the root command and the process's entry.
 
-Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`), nor their work.
+Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.service_commands`), nor
+their work.
 """
 
 import os
@@ -13,6 +14,7 @@ from umad.cli.bench import bench
 from umad.cli.commands import COMMANDS
 from umad.cli.exits import NearestGroup, run_command
 from umad.cli.model_commands import MODEL_COMMANDS
+from umad.cli.service_commands import service
 from umad.version import __version__
 
 
@@ -28,7 +30,7 @@ def umad() -> None:
     """
 
 
-for _command in (*COMMANDS, *MODEL_COMMANDS, bench):
+for _command in (*COMMANDS, *MODEL_COMMANDS, service, bench):
     umad.add_command(_command)
 
 

@@ -9,8 +9,9 @@ class ClientOptions:
 
     # The client's name in the daemon's log.
     name: str = "python"
-    # To connect and be greeted.
-    connect_s: float = 5.0
+    # To connect and be greeted. A service manager may just have begun to start the daemon, which
+    # answers after its imports, and the first time after a probe of the machine's memory.
+    connect_s: float = 20.0
     # To send a request, and to wait for a single answer.
     call_s: float = 30.0
     # To wait until a model is loaded.

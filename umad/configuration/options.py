@@ -9,6 +9,7 @@ Not: reading a value's text (`kinds`), files, the environment, line numbers (`so
 from umad.configuration.context_options import CONTEXT, PLACEMENT
 from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
+    BYTES,
     CAP,
     DISK,
     GBPS,
@@ -317,6 +318,21 @@ SCALARS: tuple[Option, ...] = (
         "File that scorecard rows are appended to.",
         "Unset, rows stand in the log only.",
         example="/var/log/umad/scorecard.csv",
+    ),
+    nested_option(
+        "logging",
+        "file",
+        PATH,
+        "File that the log goes to instead of stderr.",
+        "Set, nothing more is written to the terminal once the daemon has its socket.",
+        example="~/umad.log",
+    ),
+    nested_option(
+        "logging",
+        "file_bytes",
+        BYTES,
+        "Length at which that file is begun anew.",
+        "The last three are kept beside it, as FILE.1 to FILE.3.",
     ),
 )
 # Options that may be given several times: a list in YAML, a flag each, separated by commas in a

@@ -42,7 +42,7 @@ from umad.private_file import read_named
 
 MAX_FILE_BYTES = 2**20
 # umad's variables that are no options; the code that uses them reads them.
-OTHER_VARIABLES = ("UMAD_CONFIG", "UMAD_MODELS", "UMAD_API_KEY")
+OTHER_VARIABLES = ("UMAD_CONFIG", "UMAD_MODELS", "UMAD_API_KEY", "UMAD_SERVICE_VERSION")
 
 _NULL = "tag:yaml.org,2002:null"
 _BY_NAME: dict[str, Option] = {o.name: o for o in OPTIONS} | {

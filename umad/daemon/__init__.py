@@ -7,6 +7,8 @@ continues each stream where it stopped.
     server         run_daemon: claims the socket, wires the modules below, serves, drains
     socket_file    owns the folder, the lock file and the listening socket
     socket_places  one daemon for each user, and a link where other logins look
+    activation     takes the socket that a service manager has made
+    notify         tells a service manager how the daemon is
     descriptors    limits connections to the file descriptors that the system allows
     connections    counts connections, closes idle ones for others, keeps room for the tools
     session        one connection: frames in, frames out, limits, slow readers

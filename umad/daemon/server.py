@@ -7,6 +7,9 @@ thread of the loop's pool.
 The first SIGTERM, SIGINT or SIGHUP (its terminal has closed; not with nohup) begins the drain: new
 work is refused, running requests may end within `drain_s`, then they are cancelled. The second one
 kills the engines and ends the process at once.
+
+A service manager may have made the socket (`umad.daemon.activation`), and is told how the daemon is
+(`umad.daemon.notify`).
 """
 
 import asyncio
@@ -25,6 +28,7 @@ import uvloop
 
 from umad.clock import Clock, MonotonicClock
 from umad.config import Settings
+from umad.daemon.activation import handed_socket
 from umad.daemon.adapters import AdapterNames
 from umad.daemon.admission import Admission
 from umad.daemon.app_shares import AppShares
@@ -46,6 +50,7 @@ from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.names import ModelNames, folders_library
 from umad.daemon.needs import Needs
+from umad.daemon.notify import Notifier, daemon_words
 from umad.daemon.pressure import MemoryGuard
 from umad.daemon.pressure_sources import pressure_source
 from umad.daemon.room import Work
@@ -62,6 +67,7 @@ from umad.daemon.task_prefixes import TaskPrefixes
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import ShuttingDown, UmadError
 from umad.exit_codes import INTERRUPTED
+from umad.log_file import log_file_of
 from umad.memory_pressure import MemoryReading
 from umad.metrics.scorecard import Scorecard
 from umad.models.library import Library
@@ -82,6 +88,11 @@ GOODBYE_S = 2.0
 # then. So the oldest generation is searched as often as Python does it (11,000 requests left 22 MB
 # otherwise).
 GC_THRESHOLDS = (5_000, 5, 3)
+
+
+# The file of the socket is `SocketFile`'s to remove, or the service manager's. Since Python 3.13
+# the loop would remove it. The stubs of older ones do not know the word, uvloop takes it anywhere.
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False}
 
 
 def _unlimited() -> None:
@@ -107,9 +118,11 @@ def run_daemon(
     Raises the `UmadError` that keeps the daemon from starting: another daemon has the socket
     (`AlreadyRunning`), nobody can have it (`BadConfig`), or a model cannot be loaded.
     """
-    socket_file = claim_socket(settings.socket, os.environ, sys.platform)
-    stderr = StderrLog()
-    stderr.open(settings.logging.level, verbose=settings.logging.verbose)
+    handed = handed_socket(os.environ, os.getpid())
+    notifier = Notifier.of(os.environ, os.getpid())
+    socket_file = claim_socket(settings.socket, os.environ, sys.platform, handed)
+    log_file = log_file_of(settings.logging)
+    stderr = StderrLog(after_line=log_file.turn_if_full)
 
     def say_ready() -> None:
         # These objects stay for the daemon's life. Searching them again would delay a step's
@@ -122,6 +135,8 @@ def run_daemon(
             ready()
 
     try:
+        log_file.open()
+        stderr.open(settings.logging.level, verbose=settings.logging.verbose)
         connections = fitting_connections(settings.limits.connections, besides=TOOLS)
         settings = replace(settings, limits=replace(settings.limits, connections=connections))
         settled = budget()
@@ -139,11 +154,13 @@ def run_daemon(
                 inherited=(board.fd,),
                 companions=companions,
                 library=library,
+                notifier=notifier,
             )
             return runner.run(daemon.run(say_ready))
     finally:
         socket_file.close()
         stderr.close()
+        log_file.close()
 
 
 def _folder(path: str | None) -> Path | None:
@@ -165,9 +182,11 @@ class Daemon:
         companions: Sequence[tuple[str, Sequence[str]]] = (),
         library: Library | None = None,
         pressure: Callable[[], MemoryReading] | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         """budget: shown on the scorecard. inherited: descriptors that engines inherit. pressure:
-        reads the machine's memory, as the platform tells it unless given.
+        reads the machine's memory, as the platform tells it unless given. notifier: tells the
+        service manager.
         """
         clock = clock or MonotonicClock()
         library = library or folders_library(settings.model_folders)
@@ -253,6 +272,8 @@ class Daemon:
         )
         self._sessions: set[Session] = set()
         self._connections = OpenConnections(settings.limits.connections)
+        self._notifier = notifier or Notifier(None)
+        self._is_loaded = False
         self._told_to_stop = asyncio.Event()
         self._told_twice = asyncio.Event()
 
@@ -273,8 +294,9 @@ class Daemon:
             loop.add_signal_handler(number, self._signalled, number)
         # The loop calls listen() again, and would shorten the queue to a hundred without `backlog`.
         listener = await loop.create_unix_server(
-            self._new_session, sock=self._socket_file.sock, backlog=BACKLOG
+            self._new_session, sock=self._socket_file.sock, backlog=BACKLOG, **_KEEP_FILE
         )
+        attending = asyncio.create_task(self._notifier.attend(self._words), name="notifier")
         drained = asyncio.Event()
         writer = asyncio.create_task(
             write_scorecards(self._verbs.scorecard, self._settings.logging, drained),
@@ -287,10 +309,16 @@ class Daemon:
             guarding = asyncio.create_task(self._guard.run(), name="memory guard")
         try:
             if await self._unless(self._told_to_stop, self._load_models()):
+                self._is_loaded = True
                 ready()
+                self._notifier.ready(self._words())
                 preloading = asyncio.create_task(self._preload(), name="preload")
                 await self._told_to_stop.wait()
                 preloading.cancel()
+            self._notifier.stopping(self._words())
+            if self._socket_file.is_handed:
+                # The service manager listens on: who comes now waits for the next daemon.
+                listener.close()
             if guarding is not None:
                 guarding.cancel()
             await self._drain()
@@ -306,6 +334,7 @@ class Daemon:
             await self._end()
             await self._jobs.close()
             listener.close()
+            attending.cancel()
         return INTERRUPTED if self._told_twice.is_set() else 0
 
     def _new_session(self) -> Session:
@@ -333,6 +362,14 @@ class Daemon:
                 await self._supervisor.load(model, work=Work.NONE)
             except UmadError as error:
                 log.warning("model cannot be preloaded model=%s reason=%s", model, error.message)
+
+    def _words(self) -> str:
+        return daemon_words(
+            self.models,
+            len(self._completions) + len(self._embeddings),
+            is_loaded=self._is_loaded,
+            is_ending=self._told_to_stop.is_set(),
+        )
 
     # -- the end ----------------------------------------------------------------------------------
 

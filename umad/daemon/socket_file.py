@@ -2,7 +2,8 @@
 
 The lock file beside the socket decides which daemon owns the socket. It is never unlinked, because
 two daemons could otherwise lock two files of one name. The holder of the lock may replace a socket
-that a dead daemon left behind.
+that a dead daemon left behind. A socket that a service manager has made stays the manager's
+(`umad.daemon.activation`): the lock is taken all the same, and the file is left where it is.
 """
 
 import contextlib
@@ -26,11 +27,15 @@ _PID_BYTES = 12
 
 
 class SocketFile:
-    """An owned, listening Unix socket. Use `claim`; close it before the process ends."""
+    """An owned, listening Unix socket. Use `claim` or `adopt`; close it before the process ends."""
 
-    def __init__(self, path: Path, lock_fd: int, sock: socket.socket) -> None:
+    def __init__(
+        self, path: Path, lock_fd: int, sock: socket.socket, *, is_handed: bool = False
+    ) -> None:
         self.path = path
         self.sock = sock
+        # A service manager listens too, and goes on when this process ends.
+        self.is_handed = is_handed
         # A link to the socket, removed with it (`umad.daemon.socket_places`).
         self.link: Path | None = None
         self._lock_fd = lock_fd
@@ -54,6 +59,29 @@ class SocketFile:
             os.close(lock_fd)
             raise
 
+    @classmethod
+    def adopt(cls, sock: socket.socket) -> Self:
+        """Own the place of a socket that a service manager has handed over, and its file stays.
+
+        Raises `AlreadyRunning` where another daemon owns the place, `BadConfig` where it is not
+        this user's.
+        """
+        path = Path(os.path.abspath(sock.getsockname()))
+        _make_folder(path.parent)
+        lock_fd = _lock(path.with_name(path.name + ".lock"), path)
+        try:
+            return cls(path, lock_fd, sock, is_handed=True)
+        except FileNotFoundError as error:
+            os.close(lock_fd)
+            raise BadConfig(
+                f"the service manager listens on {path}, and the file is gone: umad service stop, "
+                "then: umad service start",
+                field="socket",
+            ) from error
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
     def close(self) -> None:
         """Stop listening, remove the socket if it is still the one made here, release the lock."""
         self.sock.close()
@@ -61,12 +89,10 @@ class SocketFile:
             with contextlib.suppress(OSError):
                 if os.readlink(self.link) == os.fspath(self.path):
                     self.link.unlink()
-        try:
+        with contextlib.suppress(FileNotFoundError):
             found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self._made:
+            if not self.is_handed and (found.st_dev, found.st_ino) == self._made:
                 self.path.unlink()
-        except FileNotFoundError:
-            pass
         os.close(self._lock_fd)
 
 
@@ -142,6 +168,38 @@ def _lock(lock_path: Path, path: Path) -> int:
             f"the lock file cannot be written: {lock_path}: {error.strerror}", field="socket"
         ) from error
     return fd
+
+
+def is_owned(path: Path) -> bool:
+    """Whether a daemon holds the lock of the socket at `path`.
+
+    The lock is held for a moment to find out. A daemon that starts at this very moment would be
+    refused, so ask only where somebody listens.
+    """
+    try:
+        fd = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return False
+
+
+def handed_out(path: Path) -> AlreadyRunning:
+    """The error for a socket on which a service manager listens, with no daemon behind it yet.
+
+    No pid is named: it is the manager's own, and killing it would end the user's whole session.
+    """
+    return AlreadyRunning(
+        f"no daemon listens on {path}, but a program that starts one at the first connection, as "
+        "the service of umad does; use it, or end it with: umad service stop"
+    )
 
 
 def taken(path: Path, said: bytes) -> AlreadyRunning:

@@ -2,8 +2,9 @@
 
 A login, cron, ssh and sudo give one user different variables, and so different default places for
 the socket (`umad.socket_path.socket_places`). A daemon that was told of no socket looks at all of
-them first, and leaves a link in the user's home, where every client looks. Not: the socket itself
-(`umad.daemon.socket_file`). A socket that somebody names is that person's business alone.
+them first, and leaves a link in the user's home, where every client looks. A socket that a service
+manager has handed over is such a place, too. Not: the socket itself (`umad.daemon.socket_file`). A
+socket that somebody names is that person's business alone.
 """
 
 import fcntl
@@ -14,7 +15,8 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from umad.daemon.socket_file import SocketFile, taken
+from umad.daemon.socket_file import SocketFile, handed_out, is_owned, taken
+from umad.errors import BadConfig
 from umad.peer import peer_of
 from umad.private_file import own_folder
 from umad.socket_path import default_socket_path, socket_places
@@ -22,25 +24,74 @@ from umad.socket_path import default_socket_path, socket_places
 log = logging.getLogger(__name__)
 
 
-def claim_socket(named: str | None, environ: Mapping[str, str], platform: str) -> SocketFile:
-    """The socket to listen on; `named` is the one of the settings.
+def claim_socket(
+    named: str | None,
+    environ: Mapping[str, str],
+    platform: str,
+    handed: socket.socket | None = None,
+) -> SocketFile:
+    """The socket to listen on. named: the one of the settings. handed: the one that a service
+    manager listens on already.
 
     Raises `AlreadyRunning` where this user has a daemon already, `BadConfig` where nobody can have
     the socket.
     """
+    if handed is not None:
+        return _adopt(handed, named, environ, platform)
     if named is not None:
-        return SocketFile.claim(Path(named).expanduser())
+        path = Path(named).expanduser()
+        _refuse_manager(path)
+        return SocketFile.claim(path)
     own = Path(default_socket_path(environ, platform))
     places = [Path(one) for one in socket_places(environ, platform, os.getuid())]
     _refuse_second(places)
     _remove_link(own)
-    found = SocketFile.claim(own)
+    return _settled(SocketFile.claim(own), places, environ)
+
+
+def refuse_other_daemon(named: str | None, environ: Mapping[str, str], platform: str) -> None:
+    """Raise `AlreadyRunning` where this user's daemon, or another one on the `named` socket, runs.
+
+    Only for a moment at which no service manager listens there: it would start a daemon.
+    """
+    if named is not None:
+        _refuse_second([Path(named).expanduser()])
+        return
+    _refuse_second([Path(one) for one in socket_places(environ, platform, os.getuid())])
+
+
+def _adopt(
+    handed: socket.socket, named: str | None, environ: Mapping[str, str], platform: str
+) -> SocketFile:
+    found = SocketFile.adopt(handed)
+    try:
+        if named is not None:
+            if not _is_same(Path(named).expanduser(), found.path):
+                raise BadConfig(
+                    f"the service manager listens on {found.path}, and the configuration names "
+                    f"{named}: write the units again with umad service install",
+                    field="socket",
+                )
+            return found
+        places = [Path(one) for one in socket_places(environ, platform, os.getuid())]
+    except BaseException:
+        found.close()
+        raise
+    if not any(_is_same(one, found.path) for one in places):
+        return found  # somebody's own choice, like a socket with a name
+    return _settled(found, places, environ)
+
+
+def _settled(found: SocketFile, places: Sequence[Path], environ: Mapping[str, str]) -> SocketFile:
+    """The socket, once no other daemon of the user is left and there is a link at home."""
     try:
         # Once more: another one may have begun at the same moment in another place.
-        _refuse_second([one for one in places if not _is_same(one, own)])
+        _refuse_second([one for one in places if not _is_same(one, found.path)])
         for place in places:
-            if place != own and _is_at_home(place, environ):
-                found.link = _link(place, own)
+            # What is there may be a link to this very socket, which a killed daemon has left.
+            is_itself = _is_same(place, found.path) and not place.is_symlink()
+            if place != found.path and not is_itself and _is_at_home(place, environ):
+                found.link = _link(place, found.path)
     except BaseException:
         found.close()
         raise
@@ -51,7 +102,18 @@ def _refuse_second(places: Sequence[Path]) -> None:
     for place in places:
         pid = _listener(place)
         if pid is not None:
-            raise taken(Path(os.path.realpath(place)), str(pid or "").encode())
+            real = Path(os.path.realpath(place))
+            if is_owned(real):
+                raise taken(real, str(pid or "").encode())
+            raise handed_out(real)
+
+
+def _refuse_manager(path: Path) -> None:
+    """Refuse a path on which somebody listens who is no daemon: what lies there would be replaced,
+    and a service manager would go on listening where no client comes.
+    """
+    if _listener(path) is not None and not is_owned(Path(os.path.realpath(path))):
+        raise handed_out(path)
 
 
 def _listener(place: Path) -> int | None:

@@ -1,8 +1,11 @@
-"""Checks the daemon that runs: whether it answers, its models, and what it gave up."""
+"""Checks the daemon that runs: whether it answers, its models, and what it gave up.
+
+A daemon that the first connection would start is not asked, because the doctor starts none.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from umad.client import AsyncClient, ClientOptions
@@ -10,10 +13,14 @@ from umad.doctor.finding import Finding, good, note, wrong
 from umad.doctor.surroundings import Surroundings
 from umad.errors import NoDaemon, UmadError
 from umad.model_names import load_command
+from umad.system_service.choice import service_manager
+from umad.system_service.status import ServiceState, ServiceStatus
 
 CHECK = "service"
 # A daemon that does not answer within this is stopped, or its loop is stuck.
 ANSWER_S = 10.0
+# Without a service manager, or with none that answers.
+_NO_SERVICE = ServiceStatus(state=ServiceState.ABSENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +32,29 @@ class Service:
     card: Mapping[str, Any] = field(default_factory=dict)
     # Why it says nothing; empty where it answers.
     error: str = ""
-    # Nothing listens.
+    # Nothing listens, or nobody who is a daemon.
     is_absent: bool = False
+    # What the system's service manager says.
+    kept: ServiceStatus = _NO_SERVICE
 
 
 def ask(around: Surroundings) -> Service:
-    """Ask the daemon. Bounded."""
-    return asyncio.run(_ask(around.socket or around.settings.socket))
+    """Ask the service manager, and the daemon where one runs. Bounded."""
+    kept = _kept(around)
+    if kept.state is ServiceState.WAITING:
+        return Service(is_absent=True, kept=kept)
+    said = asyncio.run(_ask(around.socket or around.settings.socket))
+    return replace(said, kept=kept)
+
+
+def _kept(around: Surroundings) -> ServiceStatus:
+    # A daemon with a socket of its own is not the service's.
+    if around.socket is not None or around.environ.get("UMAD_SOCKET"):
+        return _NO_SERVICE
+    try:
+        return service_manager(around.environ, around.platform).status()
+    except UmadError:
+        return _NO_SERVICE
 
 
 async def _ask(socket: str | None) -> Service:
@@ -58,14 +81,16 @@ def check(around: Surroundings) -> list[Finding]:
 def findings(service: Service) -> list[Finding]:
     """Findings about what a daemon says."""
     if service.is_absent:
-        return [note(CHECK, "no daemon runs", mend="umad serve")]
+        return [_absent(service.kept)]
     if service.error:
         return [
             wrong(
                 CHECK,
                 f"the daemon does not answer: {service.error}",
                 service.error,
-                mend="stop it with kill PID (the lock beside the socket has its pid), then: "
+                mend="umad service stop, then: umad service start"
+                if service.kept.pid
+                else "stop it with kill PID (the lock beside the socket has its pid), then: "
                 "umad serve",
             )
         ]
@@ -85,6 +110,22 @@ def findings(service: Service) -> list[Finding]:
             )
         )
     return found
+
+
+def _absent(kept: ServiceStatus) -> Finding:
+    match kept.state:
+        case ServiceState.WAITING:
+            return good(CHECK, "no daemon runs; the service starts one at the first connection")
+        case ServiceState.FAILED:
+            return wrong(
+                CHECK,
+                f"the service has failed: {kept.words}",
+                mend="umad service logs says why; then: umad service start",
+            )
+        case ServiceState.STOPPED:
+            return note(CHECK, "the service is stopped", mend="umad service start")
+        case _:
+            return note(CHECK, "no daemon runs", mend="umad serve")
 
 
 def _model(model: Mapping[str, Any]) -> list[Finding]:

@@ -1,0 +1,174 @@
+"""Runs `umad service`: makes the job of this user's daemon, and hands it to the service manager.
+
+Not: what a service manager is told (`umad.system_service`), nor the daemon.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from umad.cli.printed import printable
+from umad.config import Settings
+from umad.configuration.options import OPTIONS
+from umad.configuration.sources import load
+from umad.daemon.socket_places import refuse_other_daemon
+from umad.errors import BadConfig
+from umad.exit_codes import DONE, FAILED, NO_DAEMON
+from umad.gateway.door.check import check_door
+from umad.system_service.choice import service_manager
+from umad.system_service.job import Job, left_behind, make_job, umad_command
+from umad.system_service.status import IS_THERE, ServiceManager, ServiceState
+
+# A drain of the user's own length is not known to root. The daemon ends by itself, so this is only
+# the bound for one that hangs.
+_SYSTEM_STOP_S = 120.0
+_NO_FILE = Path(os.devnull)
+_WORDS = {
+    ServiceState.ABSENT: "umad is no service of this system: umad service install",
+    ServiceState.WAITING: "no daemon runs; the first connection starts one",
+    ServiceState.STARTING: "the daemon starts",
+    ServiceState.RUNNING: "the daemon runs",
+    ServiceState.STOPPING: "the daemon ends, once its answers have ended",
+    ServiceState.STOPPED: "it is stopped: umad service start",
+    ServiceState.FAILED: "it has failed: umad service logs says why",
+}
+
+
+def install(http: str | None, path: Path | None, *, dry_run: bool, for_system: bool) -> None:
+    """Install, or bring to this version."""
+    manager = _manager(for_system=for_system)
+    settings, job = _job(manager, http, path, for_system=for_system)
+    if dry_run:
+        for file, data in manager.files(job).items():
+            click.echo(f"# {printable(str(file))}")
+            click.echo(data.decode())
+        return
+    _refuse_other(manager, settings)
+    for one in left_behind(os.environ, _variables()):
+        click.echo(
+            f"umad: the service does not have this shell's {printable(one)}: "
+            "write it into the configuration",
+            err=True,
+        )
+    done = manager.install(job)
+    if not done.changed:
+        click.echo(f"umad is a service of {manager.name} already, and nothing has changed")
+    elif done.restarted:
+        click.echo(f"umad is a service of {manager.name}; its daemon is restarted once")
+    else:
+        click.echo(f"umad is a service of {manager.name}")
+    click.echo(_WORDS[manager.status().state])
+
+
+def uninstall(*, for_system: bool) -> None:
+    """Remove the service."""
+    manager = _manager(for_system=for_system)
+    removed = manager.uninstall()
+    click.echo(
+        f"umad is no service of {manager.name} any more" if removed else "there was no service"
+    )
+
+
+def start(*, for_system: bool) -> None:
+    """Start it. Raises `BadConfig` where there is none."""
+    manager = _installed(for_system=for_system)
+    _refuse_other(manager, _settings(None, None, for_system=for_system))
+    manager.start()
+    click.echo("umad starts; umad service status says when it is ready")
+
+
+def stop(*, for_system: bool) -> None:
+    """Stop it. Raises `BadConfig` where there is none."""
+    _installed(for_system=for_system).stop()
+    click.echo("umad is stopped, until umad service start or the next login")
+
+
+def status(*, for_system: bool, as_json: bool) -> int:
+    """Print the state; return the exit code that says it."""
+    manager = _manager(for_system=for_system)
+    now = manager.status()
+    if as_json:
+        row = {
+            "manager": manager.name,
+            "state": now.state.value,
+            "pid": now.pid or None,
+            "restarts": now.restarts,
+            "words": now.words or None,
+        }
+        click.echo(json.dumps(row))
+    else:
+        click.echo(f"{now.state.value}: {_WORDS[now.state]}")
+        if now.pid:
+            times = "once" if now.restarts == 1 else f"{now.restarts} times"
+            click.echo(f"pid {now.pid}{f', restarted {times}' if now.restarts else ''}")
+        if now.words:
+            click.echo(printable(now.words))
+    if now.state is ServiceState.FAILED:
+        return FAILED
+    return DONE if now.state in IS_THERE else NO_DAEMON
+
+
+def logs(lines: int, *, follow: bool, for_system: bool) -> None:
+    """Become the program that prints the log."""
+    command = list(_installed(for_system=for_system).log_command(lines, follow=follow))
+    sys.stdout.flush()
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        raise BadConfig(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+def _manager(*, for_system: bool) -> ServiceManager:
+    return service_manager(os.environ, sys.platform, for_system=for_system)
+
+
+def _installed(*, for_system: bool) -> ServiceManager:
+    manager = _manager(for_system=for_system)
+    if manager.status().state is ServiceState.ABSENT:
+        raise BadConfig(_WORDS[ServiceState.ABSENT])
+    return manager
+
+
+def _variables() -> Mapping[str, str]:
+    """Names of options by the variables that set them."""
+    return {name: one.name for one in OPTIONS for name in one.variables}
+
+
+def _settings(http: str | None, path: Path | None, *, for_system: bool) -> Settings:
+    """The settings that the daemon of the service will have, as far as they are known here."""
+    flags = {} if http is None else {"http": http}
+    if for_system:
+        # Root does not read a user's file. The daemon does, when it starts as that user.
+        return load(environ={}, flags=flags, path=_NO_FILE).settings
+    left = _variables().keys() - {"UMAD_SOCKET"}
+    environ = {name: value for name, value in os.environ.items() if name not in left}
+    return load(environ=environ, flags=flags, path=path).settings
+
+
+def _job(
+    manager: ServiceManager, http: str | None, path: Path | None, *, for_system: bool
+) -> tuple[Settings, Job]:
+    """The job, checked now and not at the next login."""
+    settings = _settings(http, path, for_system=for_system)
+    check_door(settings.http)
+    named = os.environ.get("UMAD_CONFIG")
+    job = make_job(
+        settings,
+        umad=umad_command(sys.argv[0], os.environ.get("PATH")),
+        environ=os.environ,
+        config=path or (Path(named) if named else None),
+        http=http,
+        log=manager.own_log,
+    )
+    return settings, replace(job, stop_s=_SYSTEM_STOP_S) if for_system else job
+
+
+def _refuse_other(manager: ServiceManager, settings: Settings) -> None:
+    """Raise `AlreadyRunning` where a daemon runs that is not the service's: the socket is one."""
+    if manager.status().state not in IS_THERE:
+        refuse_other_daemon(settings.socket, os.environ, sys.platform)

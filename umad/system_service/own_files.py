@@ -1,0 +1,68 @@
+"""Writes and removes the files of a service: those that umad has written, and no others.
+
+A file is umad's own when it has `MARK` in it. One without it, or a link, is somebody's: of a package,
+of a system described in files, or written by hand. Not: what stands in them.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from umad.errors import BadConfig
+from umad.private_file import write_own
+
+MARK = b"umad service install"
+# A longer file is not umad's.
+_MOST_BYTES = 2**16
+
+
+def write_files(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write what is not there already, and return which those were. All or none is refused:
+    `BadConfig` where one is somebody else's.
+    """
+    before = {path: _read(path) for path in files}
+    written = []
+    for path, data in files.items():
+        if before[path] == data:
+            continue
+        try:
+            write_own(path, data)
+        except OSError as error:
+            raise BadConfig(f"{path} cannot be written: {error.strerror}") from error
+        written.append(path)
+    return written
+
+
+def remove_files(paths: list[Path]) -> bool:
+    """Remove those that are there; False where none was."""
+    found = [path for path in paths if _read(path) is not None]
+    for path in found:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise BadConfig(f"{path} cannot be removed: {error.strerror}") from error
+    return bool(found)
+
+
+def _read(path: Path) -> bytes | None:
+    """What stands in a file of umad's own; None where there is no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _not_ours(path) from error
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise _not_ours(path)
+        data = file.read(_MOST_BYTES)
+    if MARK not in data:
+        raise _not_ours(path)
+    return data
+
+
+def _not_ours(path: Path) -> BadConfig:
+    return BadConfig(
+        f"{path} was not written by umad service install: remove it, or use what it is part of"
+    )

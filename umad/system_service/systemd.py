@@ -1,0 +1,162 @@
+"""Carries out requests to umad's service by systemctl, in the user's own service manager.
+
+The socket is what is started: systemd listens on it from the login on, and starts the daemon at the
+first connection. A restart keeps the socket, so clients wait and see no error.
+Not: the units (`umad.system_service.systemd_units`). State: systemd's.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from umad.errors import Unsupported
+from umad.system_service.job import Job
+from umad.system_service.own_files import remove_files, write_files
+from umad.system_service.programs import Ran, Run, checked
+from umad.system_service.status import Installed, ServiceState, ServiceStatus
+from umad.system_service.systemd_units import SERVICE, SOCKET, units
+
+_SYSTEMCTL = ("systemctl", "--user")
+_FACTS = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "MainPID",
+    "NRestarts",
+    "StatusText",
+)
+_STATES = {
+    "active": ServiceState.RUNNING,
+    "reloading": ServiceState.RUNNING,
+    "activating": ServiceState.STARTING,
+    "deactivating": ServiceState.STOPPING,
+    "failed": ServiceState.FAILED,
+}
+
+
+def units_folder(environ: Mapping[str, str]) -> Path:
+    """The folder of the user's own units (systemd.unit(5))."""
+    base = Path(environ.get("XDG_CONFIG_HOME", ""))
+    if not base.is_absolute():
+        base = Path(environ.get("HOME") or "~").expanduser() / ".config"
+    return base / "systemd" / "user"
+
+
+class Systemd:
+    """The user's own systemd."""
+
+    name = "systemd"
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        """folder: where units lie. run: runs systemctl."""
+        # The journal has it.
+        self.own_log: Path | None = None
+        self._folder = folder
+        self._run = run
+
+    def files(self, job: Job) -> Mapping[Path, bytes]:
+        """The two units."""
+        return {self._folder / name: text.encode() for name, text in units(job).items()}
+
+    def install(self, job: Job) -> Installed:
+        """Write the units, reload what changed, and restart a daemon that ran, once."""
+        self._ask("is-system-running", may_fail=True)  # before anything is written: it answers
+        ran = self.status().state in (ServiceState.RUNNING, ServiceState.STARTING)
+        written = {path.name for path in write_files(self.files(job))}
+        if written:
+            self._ask("daemon-reload")
+        if SOCKET in written:
+            # It may listen elsewhere now. The service goes with it.
+            self._ask("stop", SOCKET, SERVICE)
+        self._ask("enable", "--quiet", SOCKET)
+        # With no [Install] the service has no link to be made, and an earlier one may be there.
+        self._ask("reenable" if job.at_login else "disable", "--quiet", SERVICE)
+        self._ask("reset-failed", SOCKET, SERVICE, may_fail=True)
+        self._ask("start", SOCKET)
+        if ran and written:
+            self._ask("--no-block", "restart", SERVICE)
+        elif job.at_login:
+            self._ask("--no-block", "start", SERVICE)
+        return Installed(changed=bool(written), restarted=ran and bool(written))
+
+    def uninstall(self) -> bool:
+        """Stop and disable both units, and remove them."""
+        paths = [self._folder / name for name in (SOCKET, SERVICE)]
+        if not any(map(os.path.lexists, paths)):
+            return False
+        self._ask("disable", "--now", "--quiet", SOCKET, SERVICE, may_fail=True)
+        removed = remove_files(paths)
+        self._ask("daemon-reload", may_fail=True)
+        self._ask("reset-failed", SOCKET, SERVICE, may_fail=True)
+        return removed
+
+    def start(self) -> None:
+        """Listen, and start the daemon without waiting for its models."""
+        self._ask("reset-failed", SOCKET, SERVICE, may_fail=True)
+        self._ask("start", SOCKET)
+        self._ask("--no-block", "start", SERVICE)
+
+    def stop(self) -> None:
+        """Stop listening, too: the next connection would start the daemon again."""
+        self._ask("stop", SOCKET, SERVICE)
+
+    def status(self) -> ServiceStatus:
+        """Both units as one."""
+        if not (self._folder / SERVICE).is_file():
+            return ServiceStatus(state=ServiceState.ABSENT)
+        return status_of(self._facts(SERVICE), self._facts(SOCKET))
+
+    def log_command(self, lines: int, *, follow: bool) -> Sequence[str]:
+        """The journal keeps the log, and bounds it. It finds a user's lines in either journal."""
+        more = ("--follow",) if follow else ("--no-pager",)
+        return ("journalctl", f"--user-unit={SERVICE}", f"--lines={lines}", *more)
+
+    def _facts(self, unit: str) -> Mapping[str, str]:
+        ran = self._ask("show", f"--property={','.join(_FACTS)}", unit)
+        pairs = (line.partition("=") for line in ran.out.splitlines())
+        return {name: value for name, _, value in pairs}
+
+    def _ask(self, *words: str, may_fail: bool = False) -> Ran:
+        line = (*_SYSTEMCTL, *words)
+        ran = self._run(line)
+        if "Failed to connect to" in ran.err:
+            raise Unsupported(
+                f"the user's own systemd does not answer: {ran.last_words}; log in at the machine "
+                "or by ssh, or let it run without a login: loginctl enable-linger"
+            )
+        return ran if may_fail else checked(ran, line)
+
+
+def status_of(service: Mapping[str, str], socket: Mapping[str, str]) -> ServiceStatus:
+    """The state of the service from what `systemctl show` says of both units."""
+    state = _STATES.get(service.get("ActiveState", ""), ServiceState.STOPPED)
+    listens = socket.get("ActiveState") == "active"
+    if service.get("LoadState") == "not-found":
+        state = ServiceState.ABSENT
+    elif state is ServiceState.STOPPED and listens:
+        state = ServiceState.WAITING
+    elif state is ServiceState.STOPPED and socket.get("ActiveState") == "failed":
+        state = ServiceState.FAILED
+    words = service.get("StatusText", "")
+    if state is ServiceState.FAILED:
+        results = (one.get("Result", "") for one in (service, socket))
+        words = next((one for one in results if one not in ("", "success")), "failed")
+    return ServiceStatus(
+        state=state,
+        pid=_number(service.get("MainPID")),
+        restarts=_number(service.get("NRestarts")),
+        words=words,
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0
+
+
+def with_runtime_folder(environ: Mapping[str, str], uid: int) -> dict[str, str]:
+    """Variables that lead systemctl to the user's manager, which cron, su and sudo leave out."""
+    folder = Path(f"/run/user/{uid}")
+    if environ.get("XDG_RUNTIME_DIR") or not folder.is_dir():
+        return {}
+    return {"XDG_RUNTIME_DIR": str(folder)}

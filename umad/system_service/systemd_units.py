@@ -1,0 +1,104 @@
+"""Writes systemd's two units of a job: umad.socket and umad.service. Pure.
+
+systemd.socket(5), systemd.service(5) and systemd.exec(5) have the words. They are units of the
+user's own manager, so nothing here needs root.
+"""
+
+from collections.abc import Mapping
+
+from umad.system_service.job import Job
+from umad.system_service.own_files import MARK
+
+SOCKET, SERVICE = "umad.socket", "umad.service"
+WATCHDOG_S = 30
+# As many as the daemon's own socket has (`umad.daemon.socket_file`).
+BACKLOG = 1024
+_HEAD = f"""\
+# Written by {MARK.decode()}, which also replaces it.
+# Changes of your own: systemctl --user edit %s
+"""
+
+
+def units(job: Job) -> Mapping[str, str]:
+    """The text of each unit, by its name."""
+    return {SOCKET: _socket(job), SERVICE: _service(job)}
+
+
+def _socket(job: Job) -> str:
+    place = "%t/umad/umad.sock" if job.socket is None else job.socket.replace("%", "%%")
+    return f"""{_HEAD % SOCKET}
+[Unit]
+Description=Socket of umad, the model server of this user
+
+[Socket]
+ListenStream={place}
+SocketMode=0600
+DirectoryMode=0700
+Backlog={BACKLOG}
+# A client that finds no file says at once that no daemon is there.
+RemoveOnStop=yes
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def _service(job: Job) -> str:
+    variables = "".join(
+        f"Environment={_quoted(f'{name}={value}')}\n"
+        for name, value in sorted(job.environment.items())
+    )
+    install = "\n[Install]\nWantedBy=default.target\n" if job.at_login else ""
+    return f"""{_HEAD % SERVICE}
+[Unit]
+Description=umad, the model server of this user
+Requires={SOCKET}
+After={SOCKET}
+StartLimitIntervalSec=60
+StartLimitBurst=10
+
+[Service]
+Type=notify
+ExecStart={_command(job.command)}
+{variables}Restart=on-failure
+RestartSec=200ms
+# Wrong usage stays wrong.
+RestartPreventExitStatus=2
+# The daemon asks for more while a model loads, and while answers end.
+TimeoutStartSec=60
+TimeoutStopSec={round(job.stop_s)}
+WatchdogSec={WATCHDOG_S}
+# The daemon ends its engines itself, once their answers have ended.
+KillMode=mixed
+# An engine that the kernel kills for memory is started again; it must not take the daemon along.
+OOMPolicy=continue
+UMask=0077
+LimitNOFILE=8192
+# A core file would have prompts in it.
+LimitCORE=0
+
+# What llama.cpp lives with. Not here: MemoryDenyWriteExecute, since callbacks and shaders are code
+# that is made at run time; PrivateDevices, since a GPU is one; ProtectHome, since models lie there;
+# and what a user's manager does in a namespace of users, where other users look alike to the daemon.
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+{install}"""
+
+
+def _command(words: tuple[str, ...]) -> str:
+    first, *rest = words
+    # The colon: no variable is put in for a $ in a word.
+    return " ".join((":" + _quoted(first), *map(_quoted, rest)))
+
+
+def _quoted(word: str) -> str:
+    """One word of a unit's line. Control characters never come here (`make_job`)."""
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"'
