@@ -12,10 +12,11 @@ STAMP_FUZZ := $(VENV)/.installed-fuzz
 STAMP_HARNESS := $(VENV)/.installed-harness
 STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
+STAMP_RELEASE := $(VENV)/.installed-release
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config dist dist-test release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config dist dist-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -103,6 +104,13 @@ dist: $(STAMP) ## build the sdist, and the wheel from it, into dist/
 dist-test: dist ## install the wheel into an empty environment and use it; build and test from the sdist
 	$(BIN)/python -m pytest -q -rs tests/released
 
+formula: $(STAMP_RELEASE) ## write dist/umad.rb, Homebrew's formula of this version
+	@ls dist/umad-*.tar.gz >/dev/null 2>&1 || $(MAKE) dist
+	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --universal \
+	  --python-version 3.13 --format pylock.toml --output-file dist/pylock.toml
+	$(BIN)/python .ci/formula.py dist/pylock.toml dist/umad-*.tar.gz > dist/umad.rb.new
+	@mv dist/umad.rb.new dist/umad.rb
+
 release-check: $(STAMP) ## say what keeps TAG=vX.Y.Z from being released
 	@$(BIN)/python .ci/release.py check "$(TAG)"
 
@@ -132,6 +140,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(STAMP_BENCH): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,bench]'
+	@touch $@
+
+$(STAMP_RELEASE): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,release]'
 	@touch $@
 
 # Playwright's own Chromium only where the machine has none.

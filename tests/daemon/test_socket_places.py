@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +12,9 @@ import pytest
 
 from tests.daemon.house import PATIENCE_S, ROOT
 from umad.client.finding import find_socket
-from umad.daemon.socket_file import SocketFile
-from umad.daemon.socket_places import claim_socket
-from umad.errors import AlreadyRunning
+from umad.daemon.socket_file import SocketFile, is_owned
+from umad.daemon.socket_places import claim_socket, refuse_other_daemon
+from umad.errors import AlreadyRunning, BadConfig
 from umad.socket_path import default_socket_path, socket_places
 from umad.testing import FakeModel
 
@@ -109,6 +110,115 @@ def test_a_killed_daemon_is_in_nobodys_way(short_tmp_path: Path) -> None:
         assert found(login) == found(cron) == os.fspath(owned.path)
     finally:
         owned.close()
+
+
+# -- a socket that a service manager has made -----------------------------------------------------
+
+
+@pytest.fixture
+def handed(short_tmp_path: Path) -> Iterator[Callable[[Environ], socket.socket]]:
+    """Listens where a login's daemon would, as its service manager does."""
+    made: list[socket.socket] = []
+
+    def listen(environ: Environ) -> socket.socket:
+        path = Path(default_socket_path(at(short_tmp_path, environ), LINUX))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made.append(socket.socket(socket.AF_UNIX))
+        made[-1].bind(os.fspath(path))
+        made[-1].listen()
+        return made[-1]
+
+    yield listen
+    for one in made:
+        one.close()
+
+
+def adopted(
+    folder: Path, environ: Environ, sock: socket.socket, named: str | None = None
+) -> SocketFile:
+    return claim_socket(named, at(folder, environ), LINUX, sock.dup())
+
+
+def test_its_lock_is_taken_and_its_file_stays_when_the_daemon_ends(
+    handed: Callable[[Environ], socket.socket], short_tmp_path: Path
+) -> None:
+    owned = adopted(short_tmp_path, LOGIN, handed(LOGIN))
+
+    assert is_owned(owned.path)
+    owned.close()
+
+    assert owned.path.is_socket()
+    assert not is_owned(owned.path)
+
+
+def test_clients_of_other_logins_find_it_and_the_link_goes_with_the_daemon(
+    handed: Callable[[Environ], socket.socket], short_tmp_path: Path
+) -> None:
+    owned = adopted(short_tmp_path, LOGIN, handed(LOGIN))
+    at_home = Path(default_socket_path(at(short_tmp_path, CRON), LINUX))
+
+    assert os.path.realpath(found(at(short_tmp_path, CRON))) == os.path.realpath(owned.path)
+    owned.close()
+
+    assert not at_home.is_symlink()
+
+
+def test_a_daemon_of_another_login_refuses_the_one_of_the_service(
+    claim: Callable[[Environ], SocketFile],
+    handed: Callable[[Environ], socket.socket],
+    short_tmp_path: Path,
+) -> None:
+    claim(CRON)
+
+    with pytest.raises(AlreadyRunning, match=rf"\(pid {os.getpid()}\)"):
+        adopted(short_tmp_path, LOGIN, handed(LOGIN))
+
+
+def test_a_daemon_by_hand_is_refused_while_a_service_listens_and_no_pid_is_named(
+    handed: Callable[[Environ], socket.socket],
+    claim: Callable[[Environ], SocketFile],
+) -> None:
+    handed(LOGIN)
+
+    with pytest.raises(AlreadyRunning) as caught:
+        claim(LOGIN)
+
+    assert "umad service stop" in caught.value.message
+    assert "kill" not in caught.value.message
+
+
+def test_a_socket_other_than_the_configured_one_is_refused(
+    handed: Callable[[Environ], socket.socket], short_tmp_path: Path
+) -> None:
+    listening = handed(LOGIN)
+
+    with pytest.raises(BadConfig, match="umad service install"):
+        adopted(short_tmp_path, LOGIN, listening, named=str(short_tmp_path / "other.sock"))
+    adopted(short_tmp_path, LOGIN, listening, named=listening.getsockname()).close()
+
+
+def test_a_named_socket_of_a_service_is_not_taken_from_it(
+    handed: Callable[[Environ], socket.socket], short_tmp_path: Path
+) -> None:
+    listening = handed(LOGIN)
+    path = Path(listening.getsockname())
+
+    with pytest.raises(AlreadyRunning, match="umad service stop"):
+        claim_socket(str(path), at(short_tmp_path, LOGIN), LINUX)
+
+    assert path.is_socket()
+
+
+def test_an_installation_asks_first_whether_another_daemon_runs(
+    claim: Callable[[Environ], SocketFile], short_tmp_path: Path
+) -> None:
+    refuse_other_daemon(None, at(short_tmp_path, LOGIN), LINUX)
+    owned = claim(CRON)
+
+    with pytest.raises(AlreadyRunning):
+        refuse_other_daemon(None, at(short_tmp_path, LOGIN), LINUX)
+    with pytest.raises(AlreadyRunning):
+        refuse_other_daemon(str(owned.path), at(short_tmp_path, LOGIN), LINUX)
 
 
 def test_a_place_that_others_may_write_is_passed_over(

@@ -33,6 +33,7 @@ from umad.doctor.surroundings import surroundings
 from umad.memory_pressure import MemoryReading, MemoryRoom
 from umad.models.files import ModelFiles
 from umad.models.store import Store, StoredModel
+from umad.system_service.status import ServiceState, ServiceStatus
 
 GB = 10**9
 CPU: Mapping[str, Any] = {
@@ -337,6 +338,48 @@ def test_a_path_that_is_too_long_for_a_socket_is_wrong(tmp_path: Path) -> None:
 def test_no_daemon_is_a_note_and_a_silent_one_is_wrong() -> None:
     assert service.findings(Service(error="nobody", is_absent=True))[0].mend == "umad serve"
     assert states(service.findings(Service(error="it gave no answer"))) == [State.WRONG]
+
+
+@pytest.mark.parametrize(
+    ("state", "found", "mend"),
+    [
+        (ServiceState.WAITING, State.GOOD, ""),
+        (ServiceState.STOPPED, State.NOTE, "umad service start"),
+        (ServiceState.FAILED, State.WRONG, "umad service logs says why; then: umad service start"),
+    ],
+)
+def test_a_daemon_that_a_service_manager_keeps_is_mended_by_it(
+    state: ServiceState, found: State, mend: str
+) -> None:
+    kept = ServiceStatus(state=state, words="exit-code")
+
+    (finding,) = service.findings(Service(error="nobody", is_absent=True, kept=kept))
+
+    assert (finding.state, finding.mend) == (found, mend)
+
+
+def test_a_daemon_of_the_service_that_hangs_is_ended_by_its_manager() -> None:
+    kept = ServiceStatus(state=ServiceState.RUNNING, pid=4711)
+
+    (finding,) = service.findings(Service(error="it gave no answer", kept=kept))
+
+    assert finding.mend == "umad service stop, then: umad service start"
+
+
+def test_a_daemon_that_only_waits_for_a_connection_is_not_started_by_the_doctor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Waiting:
+        def status(self) -> ServiceStatus:
+            return ServiceStatus(state=ServiceState.WAITING)
+
+    async def refuse(_: str | None) -> Service:
+        raise AssertionError("a connection starts the daemon")
+
+    monkeypatch.setattr(service, "service_manager", lambda *_: Waiting())
+    monkeypatch.setattr(service, "_ask", refuse)
+
+    assert service.ask(surroundings({"HOME": "/nonexistent"})).is_absent
 
 
 def test_a_daemon_tells_of_failed_suspended_and_restarted_models_and_of_what_it_gave_up() -> None:

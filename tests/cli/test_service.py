@@ -1,0 +1,247 @@
+"""`umad service` on a machine whose service manager is a stand-in."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.system_service.stand_ins import Systemctl
+from umad.cli import service as work
+from umad.cli.app import main
+from umad.daemon.socket_file import SocketFile
+from umad.system_service import choice
+from umad.system_service.status import ServiceState
+from umad.version import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(short_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in list(os.environ):
+        if name.startswith(("UMAD_", "XDG_", "HF_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(short_tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_tmp_path / "run"))
+    return short_tmp_path
+
+
+@pytest.fixture
+def systemctl(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemctl]:
+    found = Systemctl()
+    manager = partial(choice.service_manager, run=found, booted=home)
+    monkeypatch.setattr(work, "service_manager", manager)
+    monkeypatch.setattr(sys, "platform", "linux")
+    yield found
+
+
+def units(home: Path) -> Path:
+    return home / ".config" / "systemd" / "user"
+
+
+def test_it_is_installed_asked_and_removed(
+    home: Path, systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["service", "install"]) == 0
+    assert f"UMAD_SERVICE_VERSION={__version__}" in (units(home) / "umad.service").read_text()
+
+    assert main(["service", "status"]) == 0
+    assert "waiting: no daemon runs; the first connection starts one" in capsys.readouterr().out
+
+    assert main(["service", "uninstall"]) == 0
+    assert not list(units(home).iterdir())
+    assert main(["service", "status"]) == 3
+    assert "umad service install" in capsys.readouterr().out
+
+
+def test_a_second_installation_says_that_nothing_has_changed(
+    systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["service", "install"])
+    systemctl.connected()
+
+    assert main(["service", "install"]) == 0
+
+    assert "nothing has changed" in capsys.readouterr().out
+    assert systemctl.restarts == 0
+
+
+def test_http_is_a_flag_of_the_daemon_and_starts_it_at_the_login(
+    home: Path, systemctl: Systemctl
+) -> None:
+    assert main(["service", "install", "--http", "127.0.0.1:8080"]) == 0
+
+    assert '"--http=127.0.0.1:8080"' in (units(home) / "umad.service").read_text()
+    assert "umad.service" in systemctl.enabled
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("0.0.0.0:8080", "--api-key-file"), ("nonsense", "--http")],
+)
+def test_an_address_that_the_daemon_would_refuse_is_refused_now(
+    home: Path,
+    systemctl: Systemctl,
+    capsys: pytest.CaptureFixture[str],
+    address: str,
+    says: str,
+) -> None:
+    assert main(["service", "install", "--http", address]) == 2
+
+    assert says in capsys.readouterr().err
+    assert not units(home).exists()
+
+
+def test_a_wrong_configuration_is_refused_now_and_not_at_the_next_login(
+    home: Path, systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "umad.yaml"
+    path.write_text("ctx_sise: 4096\n")
+
+    assert main(["service", "install", "--config", str(path)]) == 2
+
+    assert "ctx_size" in capsys.readouterr().err
+    assert not units(home).exists()
+
+
+def test_what_only_this_shell_sets_is_named_and_does_not_reach_the_daemon(
+    home: Path,
+    systemctl: Systemctl,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("UMAD_HTTP", "127.0.0.1:8080")
+
+    assert main(["service", "install"]) == 0
+
+    assert "UMAD_HTTP (http)" in capsys.readouterr().err
+    assert "127.0.0.1" not in (units(home) / "umad.service").read_text()
+    assert "umad.service" not in systemctl.enabled
+
+
+def test_a_dry_run_prints_and_changes_nothing(
+    home: Path, systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["service", "install", "--dry-run"]) == 0
+
+    out = capsys.readouterr().out
+    assert "ListenStream=%t/umad/umad.sock" in out
+    assert "ExecStart=:" in out
+    assert not units(home).exists()
+    assert systemctl.asked == []
+
+
+def test_a_daemon_by_hand_has_to_end_first(
+    home: Path, systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "run" / "umad" / "umad.sock"
+    path.parent.parent.mkdir(mode=0o700)
+    owned = SocketFile.claim(path)
+    try:
+        assert main(["service", "install"]) == 1
+    finally:
+        owned.close()
+
+    assert f"another daemon (pid {os.getpid()}) owns {path}" in capsys.readouterr().err
+    assert not units(home).exists()
+
+
+def test_the_state_is_json_for_programs(
+    systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["service", "install"])
+    systemctl.connected()
+    capsys.readouterr()
+
+    assert main(["service", "status", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {
+        "manager": "systemd",
+        "state": "running",
+        "pid": 4711,
+        "restarts": 0,
+        "words": "ready: nano=1",
+    }
+
+
+def test_a_service_that_failed_ends_with_1_and_names_the_log(
+    systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["service", "install"])
+    systemctl.active.clear()
+    systemctl.failed.add("umad.service")
+    capsys.readouterr()
+
+    assert main(["service", "status"]) == 1
+
+    assert "umad service logs" in capsys.readouterr().out
+
+
+def test_stop_and_start(systemctl: Systemctl) -> None:
+    main(["service", "install"])
+
+    assert main(["service", "stop"]) == 0
+    assert main(["service", "status"]) == 3
+    assert main(["service", "start"]) == 0
+    assert main(["service", "status"]) == 0
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "logs"])
+def test_without_an_installation_a_command_says_what_to_do(
+    systemctl: Systemctl, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main(["service", command]) == 2
+
+    assert "umad service install" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_service_manager_is_told_what_to_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager = partial(choice.service_manager, booted=home / "none")
+    monkeypatch.setattr(work, "service_manager", manager)
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    assert main(["service", "install"]) == 1
+
+    assert "umad serve" in capsys.readouterr().err
+
+
+def test_every_state_has_words() -> None:
+    assert set(work._WORDS) == set(ServiceState)
+
+
+def test_logs_becomes_the_program_that_has_them(home: Path) -> None:
+    """A process of its own, since it is replaced."""
+    folder = home / "bin"
+    folder.mkdir()
+    for name, text in {
+        "journalctl": 'echo "$@"',
+        "systemctl": "echo LoadState=loaded",
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    units(home).mkdir(parents=True)
+    (units(home) / "umad.service").write_text("# Written by umad service install\n")
+    program = (
+        "import sys; from pathlib import Path; from umad.system_service import choice; "
+        f"choice._BOOTED = Path({str(home)!r}); sys.platform = 'linux'; "
+        "from umad.cli.app import main; sys.exit(main(['service', 'logs', '-n', '7', '-f']))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["--user-unit=umad.service", "--lines=7", "--follow"]
+    assert done.returncode == 0

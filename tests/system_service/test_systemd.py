@@ -1,0 +1,198 @@
+"""systemd keeps one socket and one service, whatever is asked. The systemctl is a stand-in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.system_service.stand_ins import Systemctl
+from umad.errors import BadConfig, Unsupported
+from umad.system_service.job import Job
+from umad.system_service.status import ServiceState
+from umad.system_service.systemd import Systemd, units_folder, with_runtime_folder
+
+JOB = Job(command=("/usr/bin/umad", "serve"), environment={"V": "1"})
+UPGRADED = replace(JOB, environment={"V": "2"})
+
+
+def test_an_installation_listens_and_starts_nothing_yet(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+
+    done = umad.install(JOB)
+
+    assert {one.name for one in tmp_path.iterdir()} == {"umad.socket", "umad.service"}
+    assert (done.changed, done.restarted) == (True, False)
+    assert systemctl.enabled == {"umad.socket"}
+    assert umad.status().state is ServiceState.WAITING
+
+
+def test_the_first_connection_starts_it(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+
+    systemctl.connected()
+
+    now = umad.status()
+    assert (now.state, now.pid, now.words) == (ServiceState.RUNNING, 4711, "ready: nano=1")
+
+
+def test_with_http_it_starts_at_once_and_at_each_login(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+
+    umad.install(replace(JOB, at_login=True))
+
+    assert systemctl.enabled == {"umad.socket", "umad.service"}
+    assert umad.status().state is ServiceState.RUNNING
+
+    umad.install(JOB)
+
+    assert systemctl.enabled == {"umad.socket"}
+
+
+def test_a_second_installation_writes_nothing_and_restarts_nothing(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.connected()
+    systemctl.asked.clear()
+
+    done = umad.install(JOB)
+
+    assert (done.changed, done.restarted) == (False, False)
+    assert not {"daemon-reload", "restart umad.service"} & set(systemctl.asked)
+    assert not [one for one in systemctl.asked if one.startswith("stop")]
+
+
+def test_an_upgrade_restarts_the_daemon_once_and_the_socket_listens_throughout(
+    tmp_path: Path,
+) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.connected()
+    systemctl.asked.clear()
+
+    done = umad.install(UPGRADED)
+
+    assert (done.changed, done.restarted) == (True, True)
+    assert systemctl.restarts == 1
+    assert not [one for one in systemctl.asked if one.startswith("stop")]
+
+
+def test_an_upgrade_of_a_daemon_that_does_not_run_starts_none(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+
+    done = umad.install(UPGRADED)
+
+    assert (done.changed, done.restarted) == (True, False)
+    assert umad.status().state is ServiceState.WAITING
+
+
+def test_another_socket_is_listened_on_instead_of_the_old_one(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.connected()
+    systemctl.asked.clear()
+
+    umad.install(replace(JOB, socket="/tmp/other.sock"))
+
+    assert "stop umad.socket umad.service" in systemctl.asked
+    assert systemctl.asked.index("start umad.socket") > systemctl.asked.index("daemon-reload")
+    assert umad.status().state is ServiceState.RUNNING
+
+
+def test_a_stop_stops_the_listening_too(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.connected()
+
+    umad.stop()
+
+    assert umad.status().state is ServiceState.STOPPED
+    assert systemctl.active == set()
+
+    umad.start()
+
+    assert umad.status().state is ServiceState.RUNNING
+
+
+@pytest.mark.parametrize("unit", ["umad.service", "umad.socket"])
+def test_a_unit_that_failed_is_told_with_the_reason(tmp_path: Path, unit: str) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.active.clear()
+
+    systemctl.failed.add(unit)
+
+    assert umad.status().state is ServiceState.FAILED
+    assert umad.status().words == "exit-code"
+
+    umad.start()
+
+    assert umad.status().state is ServiceState.RUNNING
+
+
+def test_an_uninstallation_leaves_nothing(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.connected()
+
+    assert umad.uninstall()
+
+    assert systemctl.active == systemctl.enabled == set()
+    assert not list(tmp_path.iterdir())
+    assert umad.status().state is ServiceState.ABSENT
+    assert not umad.uninstall()
+
+
+def test_without_a_user_manager_nothing_is_written_and_linger_is_named(tmp_path: Path) -> None:
+    umad = Systemd(tmp_path, Systemctl(answers=False))
+
+    with pytest.raises(Unsupported, match="loginctl enable-linger"):
+        umad.install(JOB)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_unit_of_a_package_is_left_alone(tmp_path: Path) -> None:
+    theirs = tmp_path / "umad.service"
+    theirs.write_text("[Service]\nExecStart=/usr/bin/umad serve\n")
+    systemctl = Systemctl()
+
+    with pytest.raises(BadConfig, match="was not written by umad service install"):
+        Systemd(tmp_path, systemctl).install(JOB)
+
+    assert list(tmp_path.iterdir()) == [theirs]
+    assert systemctl.asked == []
+
+
+def test_units_lie_where_systemd_looks() -> None:
+    assert units_folder({"HOME": "/home/ann"}) == Path("/home/ann/.config/systemd/user")
+    named = {"HOME": "/home/ann", "XDG_CONFIG_HOME": "/home/ann/etc"}
+    assert units_folder(named) == Path("/home/ann/etc/systemd/user")
+
+
+def test_the_runtime_folder_that_a_login_named_is_left_as_it_is() -> None:
+    assert with_runtime_folder({"XDG_RUNTIME_DIR": "/run/user/1"}, 1) == {}
+    assert with_runtime_folder({}, 4_000_000) == {}
+
+
+def test_the_journal_is_asked_for_the_log(tmp_path: Path) -> None:
+    umad = Systemd(tmp_path, Systemctl())
+
+    assert umad.own_log is None
+    assert umad.log_command(5, follow=False) == (
+        "journalctl",
+        "--user-unit=umad.service",
+        "--lines=5",
+        "--no-pager",
+    )

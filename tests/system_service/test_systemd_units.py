@@ -1,0 +1,97 @@
+"""systemd reads the units as they are meant: it says so itself where it is installed."""
+
+import os
+import shutil
+import subprocess
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+from umad.system_service.job import Job
+from umad.system_service.systemd_units import SERVICE, SOCKET, units
+
+ODD = "/tmp/100% of $HOME's \"models\" \\ new"
+
+
+def job(umad: str = "/usr/bin/env", **more: object) -> Job:
+    return Job(command=(umad, "serve", "--config=/tmp/a b.yaml"), **more)  # type: ignore[arg-type]
+
+
+def section(text: str, name: str) -> dict[str, str]:
+    reader = RawConfigParser(strict=False, interpolation=None, delimiters="=")
+    reader.optionxform = str  # type: ignore[assignment,method-assign]
+    reader.read_string(text)
+    return dict(reader[name]) if reader.has_section(name) else {}
+
+
+def test_the_first_connection_starts_the_daemon_and_the_socket_is_the_users_alone() -> None:
+    socket = section(units(job())[SOCKET], "Socket")
+
+    assert socket["ListenStream"] == "%t/umad/umad.sock"
+    assert socket["SocketMode"] == "0600"
+    assert socket["DirectoryMode"] == "0700"
+    assert section(units(job())[SOCKET], "Install") == {"WantedBy": "sockets.target"}
+    assert section(units(job())[SERVICE], "Install") == {}
+
+
+def test_a_socket_with_a_name_is_listened_on_instead() -> None:
+    text = units(job(socket="/srv/50%/u.sock"))[SOCKET]
+
+    assert section(text, "Socket")["ListenStream"] == "/srv/50%%/u.sock"
+
+
+def test_a_daemon_with_http_starts_at_the_login() -> None:
+    text = units(job(at_login=True))[SERVICE]
+
+    assert section(text, "Install") == {"WantedBy": "default.target"}
+
+
+def test_the_service_is_watched_restarted_and_given_time() -> None:
+    service = section(units(job(stop_s=75.0))[SERVICE], "Service")
+
+    assert service["Type"] == "notify"
+    assert service["Restart"] == "on-failure"
+    assert service["WatchdogSec"] == "30"
+    assert service["TimeoutStopSec"] == "75"
+
+
+def test_a_stop_reaches_the_daemon_alone_and_the_death_of_an_engine_stops_nothing() -> None:
+    service = section(units(job())[SERVICE], "Service")
+
+    assert service["KillMode"] == "mixed"
+    assert service["OOMPolicy"] == "continue"
+
+
+def test_nothing_that_llama_cpp_needs_is_taken_away() -> None:
+    service = section(units(job())[SERVICE], "Service")
+
+    for needed in ("MemoryDenyWriteExecute", "PrivateDevices", "ProtectHome", "PrivateUsers"):
+        assert needed not in service
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["LimitCORE"] == "0"
+
+
+@pytest.mark.parametrize("at_login", [False, True])
+def test_systemd_itself_has_nothing_to_say(tmp_path: Path, at_login: bool) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd here")
+    program = tmp_path / ODD.replace("/", "_")
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    made = job(str(program), environment={"UMAD_MODELS": ODD}, at_login=at_login)
+    for name, text in units(made).items():
+        (tmp_path / name).write_text(text)
+
+    done = subprocess.run(
+        [analyze, "--user", "verify", tmp_path / SOCKET, tmp_path / SERVICE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)},
+        check=False,
+    )
+
+    assert done.stderr == ""
+    assert done.returncode == 0
