@@ -1,6 +1,4 @@
-"""The Dockerfile and the example of compose are what the docs say of them. They are built where there
-is Docker, which is not here.
-"""
+"""The Dockerfile and the example of compose are what the docs say of them. Nothing is built."""
 
 import shutil
 import subprocess

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -32,12 +31,12 @@ def home(short_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def systemctl(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemctl]:
+def systemctl(home: Path, monkeypatch: pytest.MonkeyPatch) -> Systemctl:
     found = Systemctl()
     manager = partial(choice.service_manager, run=found, booted=home)
     monkeypatch.setattr(work, "service_manager", manager)
     monkeypatch.setattr(sys, "platform", "linux")
-    yield found
+    return found
 
 
 def units(home: Path) -> Path:

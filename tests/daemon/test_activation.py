@@ -85,9 +85,11 @@ def test_what_is_no_listening_unix_socket_is_refused(short_tmp_path: Path) -> No
         for sock in (one, tcp, unnamed, bound, datagrams):
             with pytest.raises(BadConfig, match="umad takes one listening Unix socket"):
                 handed_socket(variables(), PID, first_fd=os.dup(sock.fileno()))
-    with open(short_tmp_path / "file", "wb") as file:
-        with pytest.raises(BadConfig, match="which is no socket"):
-            handed_socket(variables(), PID, first_fd=file.fileno())
+    with (
+        open(short_tmp_path / "file", "wb") as file,
+        pytest.raises(BadConfig, match="which is no socket"),
+    ):
+        handed_socket(variables(), PID, first_fd=file.fileno())
 
 
 # -- processes -------------------------------------------------------------------------------------

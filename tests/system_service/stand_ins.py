@@ -1,5 +1,5 @@
-"""Stand-ins for launchctl and systemctl: they keep the state that the real ones keep, and write down
-what they were asked. Not a test.
+"""Stand-ins for launchctl and systemctl: they keep the state that the real ones keep, and write
+down what they were asked. Not a test.
 """
 
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ class Systemctl:
                     self.active.difference_update(units)
             case "start":
                 if not self.loaded:
-                    return Ran(code=5, err=f"Failed to start {units[0]}: Unit {units[0]} not found.")
+                    return Ran(code=5, err=f"Failed to start {units[0]}: not found.")
                 self.active.update(units)
             case "restart":
                 self.active.update(units)

@@ -1,4 +1,4 @@
-"""The daemon of a service is the one that its user would start, with nothing secret written down."""
+"""A service's daemon is the one that its user would start, with nothing secret written down."""
 
 from pathlib import Path
 
@@ -27,9 +27,7 @@ def test_flags_of_the_installation_are_flags_of_the_daemon_with_absolute_paths(
     monkeypatch.chdir(tmp_path)
     settings = Settings(socket="u.sock", http=HttpSettings(listen="127.0.0.1:8080"))
 
-    job = make_job(
-        settings, umad=UMAD, environ={}, config=Path("umad.yaml"), http="127.0.0.1:8080"
-    )
+    job = make_job(settings, umad=UMAD, environ={}, config=Path("umad.yaml"), http="127.0.0.1:8080")
 
     assert job.command[2:] == (
         f"--config={tmp_path}/umad.yaml",

@@ -10,20 +10,74 @@ from umad.system_service.own_files import MARK
 
 # Of launchd.plist(5).
 DOCUMENTED = frozenset(
-    """
-    Label Disabled UserName GroupName inetdCompatibility LimitLoadToHosts LimitLoadFromHosts
-    LimitLoadToSessionType LimitLoadToHardware LimitLoadFromHardware Program BundleProgram
-    ProgramArguments EnableGlobbing EnableTransactions EnablePressuredExit OnDemand ServiceIPC
-    KeepAlive RunAtLoad RootDirectory WorkingDirectory EnvironmentVariables Umask TimeOut
-    ExitTimeOut ThrottleInterval InitGroups WatchPaths QueueDirectories StartOnMount StartInterval
-    StartCalendarInterval StandardInPath StandardOutPath StandardErrorPath Debug WaitForDebugger
-    SoftResourceLimits HardResourceLimits Nice ProcessType AbandonProcessGroup LowPriorityIO
-    LowPriorityBackgroundIO MaterializeDatalessFiles LaunchOnlyOnce MachServices Sockets
-    LaunchEvents SessionCreate LegacyTimers AssociatedBundleIdentifiers
-    """.split()
+    {
+        "Label",
+        "Disabled",
+        "UserName",
+        "GroupName",
+        "inetdCompatibility",
+        "LimitLoadToHosts",
+        "LimitLoadFromHosts",
+        "LimitLoadToSessionType",
+        "LimitLoadToHardware",
+        "LimitLoadFromHardware",
+        "Program",
+        "BundleProgram",
+        "ProgramArguments",
+        "EnableGlobbing",
+        "EnableTransactions",
+        "EnablePressuredExit",
+        "OnDemand",
+        "ServiceIPC",
+        "KeepAlive",
+        "RunAtLoad",
+        "RootDirectory",
+        "WorkingDirectory",
+        "EnvironmentVariables",
+        "Umask",
+        "TimeOut",
+        "ExitTimeOut",
+        "ThrottleInterval",
+        "InitGroups",
+        "WatchPaths",
+        "QueueDirectories",
+        "StartOnMount",
+        "StartInterval",
+        "StartCalendarInterval",
+        "StandardInPath",
+        "StandardOutPath",
+        "StandardErrorPath",
+        "Debug",
+        "WaitForDebugger",
+        "SoftResourceLimits",
+        "HardResourceLimits",
+        "Nice",
+        "ProcessType",
+        "AbandonProcessGroup",
+        "LowPriorityIO",
+        "LowPriorityBackgroundIO",
+        "MaterializeDatalessFiles",
+        "LaunchOnlyOnce",
+        "MachServices",
+        "Sockets",
+        "LaunchEvents",
+        "SessionCreate",
+        "LegacyTimers",
+        "AssociatedBundleIdentifiers",
+    }
 )
 DOCUMENTED_LIMITS = frozenset(
-    "Core CPU Data FileSize MemoryLock NumberOfFiles NumberOfProcesses ResidentSetSize Stack".split()
+    {
+        "Core",
+        "CPU",
+        "Data",
+        "FileSize",
+        "MemoryLock",
+        "NumberOfFiles",
+        "NumberOfProcesses",
+        "ResidentSetSize",
+        "Stack",
+    }
 )
 JOB = Job(
     command=("/opt/homebrew/bin/umad", "serve", "--http=127.0.0.1:8080"),

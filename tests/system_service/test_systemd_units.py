@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from umad.errors import BadConfig
 from umad.system_service.job import Job
 from umad.system_service.systemd_units import SERVICE, SOCKET, units
 
-ODD = "/tmp/100% of $HOME's \"models\" \\ new"
+ODD = '/tmp/100% of $HOME\'s "models" \\ new'
 
 
 def job(umad: str = "/usr/bin/env", **more: object) -> Job:
@@ -72,15 +73,25 @@ def test_nothing_that_llama_cpp_needs_is_taken_away() -> None:
     assert service["LimitCORE"] == "0"
 
 
+@pytest.mark.parametrize("mark", ["'", '"', "\\"])
+def test_a_program_that_systemd_would_not_take_is_refused_with_its_path(mark: str) -> None:
+    with pytest.raises(BadConfig, match="no quotes and backslashes"):
+        units(job(f"/opt/it{mark}s/umad"))
+
+
 @pytest.mark.parametrize("at_login", [False, True])
 def test_systemd_itself_has_nothing_to_say(tmp_path: Path, at_login: bool) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd here")
-    program = tmp_path / ODD.replace("/", "_")
+    program = tmp_path / "100% of $HOME"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    made = job(str(program), environment={"UMAD_MODELS": ODD}, at_login=at_login)
+    made = Job(
+        command=(str(program), "serve", f"--config={ODD}", '["/a b"]'),
+        environment={"UMAD_MODELS": ODD},
+        at_login=at_login,
+    )
     for name, text in units(made).items():
         (tmp_path / name).write_text(text)
 

@@ -107,9 +107,7 @@ class Notifier:
                 log.debug("service manager not told facts=%s reason=%s", facts, error)
 
 
-def daemon_words(
-    models: Sequence[str], n_live: int, *, is_loaded: bool, is_ending: bool
-) -> str:
+def daemon_words(models: Sequence[str], n_live: int, *, is_loaded: bool, is_ending: bool) -> str:
     """The daemon's state in words. n_live: requests that run or wait."""
     at_work = f"; {n_live} {'request' if n_live == 1 else 'requests'} at work" if n_live else ""
     if is_ending:

@@ -27,8 +27,8 @@ def service_manager(
     """The manager that keeps this user's daemon. for_system: without a login (macOS).
 
     run: runs the manager's programs, instead of the system's own. booted: the folder that systemd
-    makes where it runs. Raises `Unsupported` where the system has none that umad knows, `BadConfig` where it cannot be
-    used in this way.
+    makes where it runs. Raises `Unsupported` where the system has none that umad knows, `BadConfig`
+    where it cannot be used in this way.
     """
     if platform == "darwin":
         if for_system:

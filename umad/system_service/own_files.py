@@ -1,7 +1,7 @@
 """Writes and removes the files of a service: those that umad has written, and no others.
 
-A file is umad's own when it has `MARK` in it. One without it, or a link, is somebody's: of a package,
-of a system described in files, or written by hand. Not: what stands in them.
+A file is umad's own when it has `MARK` in it. One without it, or a link, is somebody's: it is part
+of a package, of a system described in files, or written by hand. Not: what stands in them.
 """
 
 import os

@@ -26,6 +26,8 @@ class Ran:
         return lines[-1].strip() if lines else f"exit code {self.code}"
 
 
+_PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+
 # Runs a command line to its end. Raises `Unsupported` where there is no such program, or no end.
 Run = Callable[[Sequence[str]], Ran]
 
@@ -40,7 +42,7 @@ def run_program(words: Sequence[str], *, more: Mapping[str, str] | None = None) 
             text=True,
             errors="replace",
             # Its words are read.
-            env={**os.environ, **(more or {}), "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
+            env={**os.environ, **(more or {}), **_PLAIN},
             timeout=LONGEST_S,
             check=False,
         )

@@ -6,6 +6,7 @@ user's own manager, so nothing here needs root.
 
 from collections.abc import Mapping
 
+from umad.errors import BadConfig
 from umad.system_service.job import Job
 from umad.system_service.own_files import MARK
 
@@ -13,6 +14,8 @@ SOCKET, SERVICE = "umad.socket", "umad.service"
 WATCHDOG_S = 30
 # As many as the daemon's own socket has (`umad.daemon.socket_file`).
 BACKLOG = 1024
+# Not even in quotes (`string_is_safe` of systemd's sources). Arguments may have them.
+_NOT_IN_PROGRAMS = frozenset("\"'\\")
 _HEAD = f"""\
 # Written by {MARK.decode()}, which also replaces it.
 # Changes of your own: systemctl --user edit %s
@@ -20,7 +23,12 @@ _HEAD = f"""\
 
 
 def units(job: Job) -> Mapping[str, str]:
-    """The text of each unit, by its name."""
+    """The text of each unit, by its name. Raises `BadConfig` where systemd takes no such path."""
+    if set(job.command[0]) & _NOT_IN_PROGRAMS:
+        raise BadConfig(
+            f"systemd takes no quotes and backslashes in the path of a program: {job.command[0]}; "
+            "install umad somewhere else"
+        )
     return {SOCKET: _socket(job), SERVICE: _service(job)}
 
 
@@ -79,7 +87,7 @@ LimitCORE=0
 
 # What llama.cpp lives with. Not here: MemoryDenyWriteExecute, since callbacks and shaders are code
 # that is made at run time; PrivateDevices, since a GPU is one; ProtectHome, since models lie there;
-# and what a user's manager does in a namespace of users, where other users look alike to the daemon.
+# and what needs a namespace of users here, in which other users look alike to the daemon.
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictNamespaces=yes
