@@ -45,6 +45,8 @@ from umad.protocol.messages import (
 from umad.service import Failed, Take
 
 _READ_BYTES = 64 * 2**10
+# For the daemon's own close.
+_GOODBYE_S = 5.0
 # Memory of an event beyond its frame's bytes: objects, their heads, the queue.
 _EVENT_BYTES = 256
 
@@ -153,7 +155,7 @@ class Connection(asyncio.BufferedProtocol):
         """Close the connection; the daemon then cancels what still runs on it."""
         self._transport.close()
         try:
-            async with asyncio.timeout(self._options.connect_s):
+            async with asyncio.timeout(min(self._options.connect_s, _GOODBYE_S)):
                 await self._gone.wait()
         except TimeoutError:
             self._transport.abort()

@@ -72,8 +72,9 @@ ExecStart={_command(job.command)}
 RestartSec=200ms
 # Wrong usage stays wrong.
 RestartPreventExitStatus=2
-# The daemon asks for more while a model loads, and while answers end.
-TimeoutStartSec=60
+# For imports, a probe of the memory and a look at all folders of models. The daemon asks for more
+# while a model loads, and while answers end.
+TimeoutStartSec=300
 TimeoutStopSec={round(job.stop_s)}
 WatchdogSec={WATCHDOG_S}
 # The daemon ends its engines itself, once their answers have ended.
@@ -81,7 +82,6 @@ KillMode=mixed
 # An engine that the kernel kills for memory is started again; it must not take the daemon along.
 OOMPolicy=continue
 UMask=0077
-LimitNOFILE=8192
 # A core file would have prompts in it.
 LimitCORE=0
 
