@@ -16,7 +16,7 @@ STAMP_RELEASE := $(VENV)/.installed-release
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config dist dist-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config dist dist-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -49,6 +49,13 @@ format: $(STAMP) ## rewrite the code in the house format
 
 browser-test: $(STAMP_BROWSER) ## the page at / in headless Chromium
 	$(BIN)/python -m pytest -q tests/browser
+
+service-test: $(STAMP) ## macOS: umad as a LaunchAgent of yours, for a minute
+	$(BIN)/python -m pytest -q -rs tests/launchd
+
+container-test: ## build the image, and have the daemon in it answer
+	docker build --tag umad-test .
+	docker run --rm --init umad-test demo --seconds 5
 
 agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their model answering by script
 	PATH="$(CURDIR)/$(VENV)/agents/node_modules/.bin:$$PATH:$(CURDIR)/$(VENV)/aider/bin" \
