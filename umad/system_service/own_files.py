@@ -53,9 +53,10 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise _not_ours(path) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _not_ours(path)
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise _not_ours(path)
         data = file.read(_MOST_BYTES)
     if MARK not in data:
         raise _not_ours(path)
