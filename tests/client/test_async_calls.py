@@ -134,6 +134,16 @@ def test_an_error_comes_back_as_what_it_was(path: str, error: UmadError) -> None
     assert isinstance(caught.value, ForeignError) == (error.code == "code_of_next_year")
 
 
+def test_a_client_knows_which_daemon_greeted_it(path: str) -> None:
+    async def main() -> tuple[str, str]:
+        client = AsyncClient(path)
+        before = client.server
+        async with daemon(path, answering()), client:
+            return before, client.server
+
+    assert run(main()) == ("", "scripted")
+
+
 def test_answers_may_come_in_any_order(path: str) -> None:
     async def script(peer: Peer) -> None:
         requests = [await peer.hear() for _ in range(3)]

@@ -68,6 +68,14 @@ def test_complete_returns_the_text_and_the_client_can_be_used_again(path: str) -
     assert (first, second) == ("hello world", "hello world")
 
 
+def test_a_client_knows_which_daemon_greeted_it(path: str) -> None:
+    with daemon_thread(path, answer_hello_world), Client(path) as client:
+        before = client.server
+        client.complete("hi")
+
+        assert (before, client.server) in (("", "scripted"), ("scripted", "scripted"))
+
+
 def test_complete_wants_one_completion(path: str) -> None:
     with daemon_thread(path, answer_hello_world), Client(path) as client:
         with pytest.raises(BadRequest) as caught:

@@ -34,6 +34,7 @@ from umad.memory_pressure import MemoryReading, MemoryRoom
 from umad.models.files import ModelFiles
 from umad.models.store import Store, StoredModel
 from umad.system_service.status import ServiceState, ServiceStatus
+from umad.version import __version__
 
 GB = 10**9
 CPU: Mapping[str, Any] = {
@@ -356,6 +357,18 @@ def test_a_daemon_that_a_service_manager_keeps_is_mended_by_it(
     (finding,) = service.findings(Service(error="nobody", is_absent=True, kept=kept))
 
     assert (finding.state, finding.mend) == (found, mend)
+
+
+@pytest.mark.parametrize(("pid", "mend"), [(4711, "umad service install"), (0, "umad serve")])
+def test_a_daemon_of_another_version_is_named_with_what_restarts_it(pid: int, mend: str) -> None:
+    kept = ServiceStatus(state=ServiceState.RUNNING, pid=pid)
+
+    (_, finding) = service.findings(Service(server="umad/0.0.1", kept=kept))
+
+    assert finding.state is State.NOTE
+    assert "umad/0.0.1" in finding.words
+    assert mend in finding.mend
+    assert len(service.findings(Service(server=f"umad/{__version__}"))) == 1
 
 
 def test_a_daemon_of_the_service_that_hangs_is_ended_by_its_manager() -> None:

@@ -105,6 +105,12 @@ class AsyncClient:
         """Close the connection. Its requests are cancelled; do not use the client again."""
         await self._link.close()
 
+    @property
+    def server(self) -> str:
+        """The daemon's name and version as it greeted, as in umad/0.2.0; empty before that."""
+        connection = self._link.connection
+        return "" if connection is None else connection.server
+
     def on_behalf(self, asker: Asker) -> Self:
         """A client that asks for `asker`: the daemon shows it only what that asker may see and
         touch.

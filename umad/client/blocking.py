@@ -122,6 +122,11 @@ class Client:
             self._channel.close()
             self._channel = None
 
+    @property
+    def server(self) -> str:
+        """The daemon's name and version as it greeted, as in umad/0.2.0; empty before that."""
+        return "" if self._channel is None else self._channel.server
+
     def on_behalf(self, asker: Asker) -> Self:
         """A client that asks for `asker`: the daemon shows it only what that asker may see and
         touch.

@@ -73,6 +73,11 @@ class Channel:
                 channel.close()
         return channel
 
+    @property
+    def server(self) -> str:
+        """The daemon's name and version as it greeted, as in umad/0.2.0; empty before that."""
+        return self._welcome.server
+
     def close(self) -> None:
         """Close the connection; the daemon then cancels what still runs on it."""
         self._sock.close()

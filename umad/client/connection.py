@@ -77,6 +77,11 @@ class Connection(asyncio.BufferedProtocol):
         """Whether a request may still be sent."""
         return not self._gone.is_set() and not self._transport.is_closing()
 
+    @property
+    def server(self) -> str:
+        """The daemon's name and version as it greeted, as in umad/0.2.0; empty before that."""
+        return self._welcome.server
+
     # -- requests --------------------------------------------------------------------------------
 
     def next_id(self) -> int:

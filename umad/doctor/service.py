@@ -15,6 +15,7 @@ from umad.errors import NoDaemon, UmadError
 from umad.model_names import load_command
 from umad.system_service.choice import service_manager
 from umad.system_service.status import ServiceState, ServiceStatus
+from umad.version import __version__
 
 CHECK = "service"
 # A daemon that does not answer within this is stopped, or its loop is stuck.
@@ -30,6 +31,8 @@ class Service:
     models: Sequence[Mapping[str, Any]] = ()
     # The scorecard.
     card: Mapping[str, Any] = field(default_factory=dict)
+    # Its name and version, as it greets.
+    server: str = ""
     # Why it says nothing; empty where it answers.
     error: str = ""
     # Nothing listens, or nobody who is a daemon.
@@ -62,6 +65,7 @@ async def _ask(socket: str | None) -> Service:
     try:
         async with asyncio.timeout(ANSWER_S):
             models, card = await client.models(), await client.metrics()
+            server = client.server
     except NoDaemon as error:
         return Service(error=error.message, is_absent=True)
     except UmadError as error:
@@ -70,7 +74,7 @@ async def _ask(socket: str | None) -> Service:
         return Service(error=f"it gave no answer within {ANSWER_S:.0f} s")
     finally:
         await client.close()
-    return Service(models=models, card=card)
+    return Service(models=models, card=card, server=server)
 
 
 def check(around: Surroundings) -> list[Finding]:
@@ -98,6 +102,16 @@ def findings(service: Service) -> list[Finding]:
     found = [
         good(CHECK, f"the daemon answers, {n_ready} of {len(service.models)} models are ready")
     ]
+    if service.server and service.server != f"umad/{__version__}":
+        found.append(
+            note(
+                CHECK,
+                f"the daemon is {service.server}, and this command umad/{__version__}",
+                mend="umad service install, which restarts it"
+                if service.kept.pid
+                else "end the daemon, then: umad serve",
+            )
+        )
     for model in service.models:
         found += _model(model)
     stage = service.card.get("memory_given_up", "nothing")
