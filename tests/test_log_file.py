@@ -78,11 +78,11 @@ def test_a_full_file_is_begun_anew_and_no_line_of_the_daemon_is_lost(tmp_path: P
 def test_only_the_last_files_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "umad.log"
 
-    run(path, 1000, 200)
+    run(path, 1000, 195)
 
     kept = {one.name for one in tmp_path.iterdir()}
     assert kept == {"umad.log", *(f"umad.log.{number}" for number in range(1, KEPT + 1))}
-    assert numbers(path)[-1] == 199
+    assert numbers(path)[-1] == 194
 
 
 def test_a_later_daemon_adds_to_the_file(tmp_path: Path) -> None:
