@@ -100,8 +100,9 @@ def _answers(manager: "subprocess.Popen[bytes]", run: partial) -> bool:  # type:
 
     def settled() -> bool:
         nonlocal answer
-        answer = run(("systemctl", "--user", "is-system-running")).out.strip()
-        return manager.poll() is not None or answer in ("running", "degraded")
+        # `is-system-running` would say "offline": this process is outside of the namespace.
+        answer = run(("systemctl", "--user", "show", "--property=SystemState")).out.strip()
+        return manager.poll() is not None or answer.endswith(("=running", "=degraded"))
 
     wait_until(settled, within_s=PATIENCE_S, what="systemd")
     return manager.poll() is None

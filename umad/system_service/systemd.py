@@ -61,7 +61,7 @@ class Systemd:
 
     def install(self, job: Job) -> Installed:
         """Write the units, reload what changed, and restart a daemon that ran, once."""
-        self._ask("is-system-running", may_fail=True)  # before anything is written: it answers
+        self._ask("show", "--property=Version")  # before anything is written: it answers
         ran = self.status().state in (ServiceState.RUNNING, ServiceState.STARTING)
         written = {path.name for path in write_files(self.files(job))}
         if written:
