@@ -30,6 +30,25 @@ def test_ps_lists_models_and_what_runs_on_them(asking: Umad, spawn: Spawn) -> No
     assert (row["request"], row["lane"]) == (request, "interactive")
 
 
+def test_ps_says_which_rule_chose_the_lane_and_that_a_person_did_later(
+    asking: Umad, spawn: Spawn
+) -> None:
+    request = first_tokens(spawn("run", "hello", "--json", "--lane", "interactive", *LONG))
+
+    def row() -> dict[str, str]:
+        (one,) = json.loads(asking("ps", "--json").out)["sessions"]
+        return {key: one[key] for key in ("lane", "lane_by")}
+
+    asked = row()
+    table = asking("ps").out
+    asking("priority", request, "background")
+
+    assert asked == {"lane": "interactive", "lane_by": "the request"}
+    assert "CHOSEN BY" in table
+    assert "the request" in table
+    assert row() == {"lane": "background", "lane_by": "umad priority"}
+
+
 def test_ps_says_so_when_nothing_runs(asking: Umad) -> None:
     assert asking("ps").out.splitlines()[-1] == "nothing runs"
 

@@ -37,6 +37,7 @@ _REQUEST_COLUMNS = (
     ("session", "SESSION"),
     ("model", "MODEL"),
     ("lane", "LANE"),
+    ("lane_by", "CHOSEN BY"),
     ("state", "STATE"),
     ("waits_for", "WAITS FOR"),
     ("prompt_tokens", "PROMPT"),

@@ -112,8 +112,10 @@ SCALARS: tuple[Option, ...] = (
         name="default_lane",
         target=("default_lane",),
         kind=LANE,
-        help="Lane of requests that no rule places.",
-        effect="background makes every request that does not say otherwise wait for chats.",
+        help="Lane of requests that no rule places, from programs that umad does not know.",
+        effect="background makes every such request wait for chats. Editors and terminals are "
+        "interactive without a rule, and what git, cron, CI runners and indexers start is "
+        "background; a rule of apps goes before that, and umad ps says what chose a lane.",
     ),
     engine_option(
         "kv_type",

@@ -13,6 +13,7 @@ continues each stream where it stopped.
     connections    counts connections, closes idle ones for others, keeps room for the tools
     session        one connection: frames in, frames out, limits, slow readers
     peer           asks the system which program is connected; identity: its app and its lane
+    known_apps     the lanes of programs that nobody has to configure
     authority      decides who may ask for what, from one table
     verbs          carries out each request; listing: rows of `models` and `sessions`
     admission      makes an engine's order of a client's request: limits, lane, seed

@@ -12,7 +12,7 @@ from umad.asker import MACHINE_USER, Asker
 from umad.config import LimitSettings
 from umad.conversation import to_json
 from umad.daemon.authority import session_key
-from umad.daemon.identity import LaneRules
+from umad.daemon.identity import LaneChoice, LaneRules, Parents
 from umad.errors import BadRequest, PromptTooLong, QueueFull
 from umad.protocol.link import Submit
 from umad.request import SEED_BITS, GenerateRequest, SamplingParams
@@ -49,18 +49,25 @@ class Admission:
         request: GenerateRequest,
         *,
         path: str | None = None,
+        parents: Parents = tuple,
         asker: Asker = MACHINE_USER,
-    ) -> str:
-        """The lane in which `request` runs.
+    ) -> LaneChoice:
+        """The lane in which `request` runs, and the rule that chose it.
 
-        path: the path of the app's executable; None unless the app is the connected process itself.
+        path, parents: those of the app's process; left out unless the app is the connected process
+        itself.
         Raises `BadRequest` for an unknown lane and `Refused` for a lane above the asker's.
         """
         of_session = None
         if request.session is not None:
             of_session = self._seen(asker.owner, request.session)
-        return self._lanes.lane(
-            app=app, path=path, asked=request.lane, of_session=of_session, ceiling=asker.lane
+        return self._lanes.choose(
+            app=app,
+            path=path,
+            parents=parents,
+            asked=request.lane,
+            of_session=of_session,
+            ceiling=asker.lane,
         )
 
     def lane_of(
@@ -69,11 +76,17 @@ class Admission:
         asked: str | None,
         *,
         path: str | None = None,
+        parents: Parents = tuple,
         asker: Asker = MACHINE_USER,
-    ) -> str:
+    ) -> LaneChoice:
         """The lane of work that belongs to no session. Raises as `lane` does."""
-        return self._lanes.lane(
-            app=app, path=path, asked=asked, of_session=None, ceiling=asker.lane
+        return self._lanes.choose(
+            app=app,
+            path=path,
+            parents=parents,
+            asked=asked,
+            of_session=None,
+            ceiling=asker.lane,
         )
 
     def check_lane(self, lane: str, asker: Asker) -> None:

@@ -20,6 +20,7 @@ from umad.daemon.app_shares import AppShares
 from umad.daemon.authority import told_to
 from umad.daemon.engine import Engine
 from umad.daemon.generation import LiveGeneration, Recipient, ServingEngine
+from umad.daemon.identity import BY_MOVE, own_process
 from umad.daemon.journal import JournalEntry
 from umad.errors import DeadlineExceeded, QueueFull, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
@@ -89,9 +90,10 @@ class Completions:
         asker = message.asker or MACHINE_USER
         app = request.app or recipient.identity.app
         # The rules for the front end's own path do not apply where it asks for another app.
-        path = recipient.identity.path if request.app is None else None
+        path, parents = own_process(recipient.identity, request.app)
         journal = engine.journal
-        lane = self._admission.lane(app, request, path=path, asker=asker)
+        choice = self._admission.lane(app, request, path=path, parents=parents, asker=asker)
+        lane = choice.lane
         n_waiting = sum(one.journal.n_waiting for one in self._engines)
         cap = self._admission.latency_cap(app, path=path)
         first = self._admission.order(
@@ -115,6 +117,7 @@ class Completions:
             recipient=recipient,
             engine=engine,
             lane=lane,
+            lane_by=choice.by,
             app=app,
             session=request.session,
             asker=asker,
@@ -220,7 +223,7 @@ class Completions:
                 f"no live request or session is called {target}; umad ps lists them", field="target"
             )
         for generation in moved:
-            generation.lane = lane
+            generation.lane, generation.lane_by = lane, BY_MOVE
             for entry in _running(generation):
                 generation.engine.journal.set_lane(entry, lane)
                 generation.engine.send(SetLane(rid=entry.rid, lane=lane))

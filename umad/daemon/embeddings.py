@@ -19,6 +19,7 @@ from umad.daemon.app_shares import AppShares
 from umad.daemon.embed_parts import Parts
 from umad.daemon.engine import Engine
 from umad.daemon.generation import Recipient
+from umad.daemon.identity import own_process
 from umad.daemon.task_prefixes import TaskPrefixes
 from umad.embedding import EmbedRequest, RerankRequest
 from umad.errors import DeadlineExceeded, QueueFull
@@ -42,6 +43,8 @@ class Embedding:
     # embed or rerank.
     op: str
     lane: str
+    # The rule that chose the lane, in words.
+    lane_by: str
     app: str
     owner: str
     n_inputs: int
@@ -183,8 +186,11 @@ class EmbeddingRequests:
                 "try again later"
             )
         app = asked.app or recipient.identity.app
-        path = recipient.identity.path if asked.app is None else None
-        lane = self._admission.lane_of(app, asked.lane, path=path, asker=asker)
+        path, parents = own_process(recipient.identity, asked.app)
+        choice = self._admission.lane_of(
+            app, asked.lane, path=path, parents=parents, asker=asker
+        )
+        lane = choice.lane
         self._shares.check(asker.owner or app, 1, app=app)
         live = Embedding(
             request=f"e{next(self._names)}",
@@ -193,6 +199,7 @@ class EmbeddingRequests:
             engine=engine,
             op="embed" if isinstance(asked, EmbedRequest) else "rerank",
             lane=lane,
+            lane_by=choice.by,
             app=app,
             owner=asker.owner,
             n_inputs=len(asked.inputs) if isinstance(asked, EmbedRequest) else len(asked.documents),

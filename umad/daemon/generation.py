@@ -113,6 +113,8 @@ class LiveGeneration:
     recipient: Recipient
     engine: ServingEngine
     lane: str
+    # The rule that chose the lane, in words.
+    lane_by: str
     # The app whose work it counts as.
     app: str
     # The conversation whose KV is kept, by the name its owner gave it.
