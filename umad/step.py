@@ -14,6 +14,18 @@ from numpy.typing import NDArray
 
 from umad.request import FinishReason
 
+# What a step carried beside the next tokens of its interactive streams, as bits of one number. All
+# but a prompt are other work than interactive work: the prompt's part is in `StepPlan.solo_ms`.
+CARRIED_BACKGROUND = 1
+# A part of a prompt of an interactive request: a newcomer's, or one that is computed again.
+CARRIED_PROMPT = 2
+# Cells were moved between the pool and host memory.
+CARRIED_COPY = 4
+CARRIED_EMBEDDING = 8
+CARRIED_OTHER_WORK = CARRIED_BACKGROUND | CARRIED_COPY | CARRIED_EMBEDDING
+# The largest number of such bits.
+CARRIED_MOST = CARRIED_OTHER_WORK | CARRIED_PROMPT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeqCopy:

@@ -24,7 +24,7 @@ class Machine:
         self.card = Scorecard(latency_cap=latency_cap, budget_gbps=budget_gbps, window_s=10.0)
         self.now_ns = START_NS
         self.solo_ms = 0.0  # what the next tokens would have cost alone
-        self.carried = False  # whether their step has background work in it
+        self.carried = 0  # what their step carries, in bits of `umad.step`; True is background
         self._totals = dict.fromkeys(
             ("cuts", "preemptions", "prompt_tokens", "cached_tokens", "sampled", "copied_rows"), 0
         )

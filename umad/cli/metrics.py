@@ -48,12 +48,15 @@ def print_scorecard(console: Console, snapshot: Mapping[str, Any]) -> None:
     facts = plain_table(show_header=False)
     facts.add_column()
     facts.add_column(justify="right")
-    nested = ("lanes", "apps", "models", "queue_depth")
+    nested = ("lanes", "apps", "models", "queue_depth", "slowed_by", "longest_gaps_ms")
     for name, value in snapshot.items():
         if name not in nested:
             facts.add_row(name, number(value))
     for lane, waiting in snapshot["queue_depth"].items():
         facts.add_row(f"queue_depth {lane}", number(waiting))
+    for cause, gaps in snapshot["slowed_by"].items():
+        if gaps:
+            facts.add_row(f"slowed_by {cause}", number(gaps))
     console.print(facts)
     for group in ("lanes", "apps"):
         rows: Mapping[str, Mapping[str, Any]] = snapshot[group]

@@ -129,6 +129,8 @@ class RequestRow(Row):
     # The process id of the client.
     pid: int | None = None
     lane: str = ""
+    # The rule that chose the lane, in words.
+    lane_by: str = ""
     session: str | None = None
     model: str = ""
     # LoRA adapters, as they stand behind the model's name: `pirate@0.5`.
@@ -174,6 +176,11 @@ class FeltRow(Row):
     max_over_solo: float | None = None
     # Percent of the gaps that are longer than the cap allows.
     over_cap_pct: float | None = None
+    # How many those are, and with what how many of them coincided.
+    gaps_over_cap: int = 0
+    slowed_by: Mapping[str, int] = field(default_factory=dict)
+    # The longest gap of each second of the window, the oldest first; 0 where none ended.
+    longest_gaps_ms: tuple[float, ...] = ()
     guard_held: bool | None = None
 
 

@@ -23,6 +23,7 @@ from umad.protocol.lifecycle import LifecycleEvent, LifecycleState
 from umad.protocol.link import Pause, Prefilled, Scored, StepReport, Submit
 from umad.protocol.messages import encode_event, encode_prompt_logprobs, encode_tokens
 from umad.service import Loading, Progress
+from umad.step import CARRIED_MOST
 
 
 class Fanout:
@@ -36,7 +37,7 @@ class Fanout:
     def engine_ready(self, engine: Engine) -> None:
         """Send a new process every live completion, with the tokens it already has."""
         if engine.restarts and not engine.suspended_for:
-            self._scorecard.engine_restarted(engine.name)
+            self._scorecard.engine_restarted(engine.name, self._clock.now_ns())
         for entry in engine.journal:
             order = engine.journal.replay(entry)
             if not isinstance(order, Submit):
@@ -101,9 +102,9 @@ class Fanout:
     def engine_tokens(self, engine: Engine, unpacked: Sequence[Any], now_ns: int) -> None:
         """Pass on a step that brought tokens only.
 
-        unpacked: the message's number, the step's length had it run alone, whether it carried other
-        work, then rid, token and tail of each stream. An unknown rid belongs to a completion that
-        ended before the step did.
+        unpacked: the message's number, the step's length had it run alone, what it carried (bits of
+        `umad.step`), then rid, token and tail of each stream. An unknown rid belongs to a
+        completion that ended before the step did.
         """
         journal, note = engine.journal, self._scorecard.tokens
         values = iter(unpacked)
@@ -111,6 +112,8 @@ class Fanout:
         solo_ms, carried = next(values), next(values)
         if not 0 <= solo_ms < MOST_MS:  # a text fails here too
             raise ProtocolViolation("a step's length is no length of time")
+        if not 0 <= carried <= CARRIED_MOST:
+            raise ProtocolViolation("a step carried what no step carries")
         for rid, token, tail in zip(values, values, values, strict=True):
             entry = journal.get(rid)
             if entry is None:

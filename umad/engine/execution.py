@@ -15,6 +15,10 @@ from umad.engine.facts import StepTraffic
 from umad.errors import EngineFailed
 from umad.scheduler.steps.background_throttle import embed_bytes
 from umad.step import (
+    CARRIED_BACKGROUND,
+    CARRIED_COPY,
+    CARRIED_EMBEDDING,
+    CARRIED_PROMPT,
     DiskDone,
     HouseKept,
     MemoryOp,
@@ -133,6 +137,27 @@ def background_rows(plan: StepPlan, streams: Mapping[int, Guardable]) -> int:
         if stream is None or not stream.guarded:
             count += piece.n_tokens
     return count
+
+
+def carried_by(
+    plan: StepPlan, streams: Mapping[int, Guardable], house: HouseKept
+) -> tuple[int, int]:
+    """How many rows of the plan are background work, and all that the step carries beside the next
+    tokens of its interactive streams, in bits of `umad.step`.
+    """
+    n_background = background_rows(plan, streams)
+    bits = CARRIED_BACKGROUND if n_background else 0
+    if plan.prefill:
+        for piece in plan.prefill:
+            stream = streams.get(piece.rid)
+            if stream is not None and stream.guarded:
+                bits |= CARRIED_PROMPT
+                break
+    if house.copied_bytes > 0:
+        bits |= CARRIED_COPY
+    if plan.embed is not None:
+        bits |= CARRIED_EMBEDDING
+    return n_background, bits
 
 
 def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> int:

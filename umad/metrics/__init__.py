@@ -4,6 +4,7 @@ Not: collecting (the daemon calls in), printing (`umad.cli`), or deciding anythi
 
     scorecard  Scorecard: events in, one JSON-able object out, over a sliding window
     summary    turns rows into figures, and says how each figure is computed
+    slowness   what readers' gaps coincided with, and the longest gap of each second
     rows       rows of tokens, steps and endings
     latest     Latest: facts of this moment, which are not sums over the window
     window     WindowRing: rows of numbers in time order; old ones are overwritten

@@ -16,7 +16,7 @@ ARRIVAL = np.dtype(
         ("gap_ms", np.float64),
         ("ttft_ms", np.float64),
         ("solo_ms", np.float64),
-        ("carried", np.bool_),
+        ("carried", np.uint8),
         ("model", np.int32),
         ("lane", np.int32),
         ("app", np.int32),
@@ -25,6 +25,7 @@ ARRIVAL = np.dtype(
 STEP = np.dtype(
     [
         ("at_ns", np.int64),
+        ("began_ns", np.int64),
         ("device_ms", np.float64),
         ("useful_ms", np.float64),
         ("coreless_ms", np.float64),
@@ -91,6 +92,8 @@ class Slice:
     live: Rows
     # The number of the interactive lane.
     interactive: int
+    # What each arrival's gap coincided with (`umad.metrics.slowness`).
+    causes: Rows
 
     def of(self, column: str, number: int) -> "Slice":
         """Return the rows whose `column` is `number`. Steps belong to models, not to lanes or apps,
@@ -100,9 +103,12 @@ class Slice:
             mine = all_rows[column] == number
             return all_rows if mine.all() else all_rows[mine]  # one model is the common case
 
+        arrived = self.arrivals[column] == number
+        is_all = bool(arrived.all())
         return replace(
             self,
-            arrivals=rows(self.arrivals),
+            arrivals=self.arrivals if is_all else self.arrivals[arrived],
+            causes=self.causes if is_all else self.causes[arrived],
             steps=rows(self.steps) if column == "model" else self.steps,
             endings=rows(self.endings),
             live=rows(self.live),

@@ -13,8 +13,9 @@ first token after `resumed`, whatever comes meanwhile.
 Owner: the daemon's event loop.
 """
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from umad.metrics.latest import Latest
 from umad.metrics.memory import MemoryFacts
 from umad.metrics.pending import PendingClock
 from umad.metrics.rows import ARRIVAL, ENDING, STEP, Names, Slice
+from umad.metrics.slowness import causes_of
 from umad.metrics.step_facts import StepFacts
 from umad.metrics.summary import Caps, summarize
 from umad.metrics.window import WindowRing
@@ -33,6 +35,9 @@ _NAN = float("nan")
 # No step of any model ends so soon after another. Tokens that come closer together were read from
 # one buffer.
 TOGETHER_NS = 50_000
+# The most restarts of one model whose times are kept; a model that dies so often in a window is given
+# up long before.
+MOST_RESTARTS = 64
 # The most tokens that are noted before they are booked. An engine's `step` comes long before.
 MOST_NOTED = 4096
 
@@ -61,6 +66,8 @@ class _Model:
     faults: FaultWindow
     tokens: int = 0
     restarts: int = 0
+    # When the latest restarts were over.
+    restarted_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_RESTARTS))
     # The counters of the latest step.
     seen: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
     latest: StepFacts | None = None
@@ -91,7 +98,7 @@ class Scorecard:
         self._steps = WindowRing(STEP, window_ns=self._window_ns)
         self._endings = WindowRing(ENDING, window_ns=self._window_ns)
         self._began_ns: int | None = None
-        self._noted: list[tuple[int, int, int, float, bool]] = []
+        self._noted: list[tuple[int, int, int, float, int]] = []
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -123,12 +130,12 @@ class Scorecard:
         self._pending.began(now_ns)
 
     def tokens(
-        self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0, carried: bool = False
+        self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0, carried: int = 0
     ) -> None:
         """`n` tokens of a completion went out together.
 
         solo_ms: the wait for them as it would have been without background work; 0 for unknown.
-        carried: their step had background work.
+        carried: what their step carried beside them, in bits of `umad.step`.
         The call only notes this. Rows are made for many notes at once, before anything else is
         booked.
         """
@@ -141,7 +148,7 @@ class Scorecard:
             self._arrived(*noted)
         self._noted.clear()
 
-    def _arrived(self, rid: int, n: int, now_ns: int, solo_ms: float, carried: bool) -> None:
+    def _arrived(self, rid: int, n: int, now_ns: int, solo_ms: float, carried: int) -> None:
         live = self._live.get(rid)
         if live is None or n < 1:
             return
@@ -253,6 +260,7 @@ class Scorecard:
         self._steps.append(
             (
                 stats.ended_ns,
+                stats.began_ns or stats.ended_ns,
                 stats.device_ms,
                 0.0 if cut else stats.device_ms,
                 stats.coreless_ms,
@@ -264,10 +272,16 @@ class Scorecard:
             )
         )
 
-    def engine_restarted(self, model: str) -> None:
-        """The model's engine died and was started again; its counters begin at zero."""
+    def engine_restarted(self, model: str, now_ns: int | None = None) -> None:
+        """The model's engine died and was started again; its counters begin at zero.
+
+        now_ns: when the new one was ready; None where that is not known.
+        """
         self.engine_suspended(model)
-        self._model(model)[1].restarts += 1
+        facts = self._model(model)[1]
+        facts.restarts += 1
+        if now_ns is not None:
+            facts.restarted_ns.append(now_ns)
 
     def engine_suspended(self, model: str) -> None:
         """The model's idle engine has ended on purpose; the counters of the next one begin at
@@ -307,7 +321,14 @@ class Scorecard:
 
         def section(part: Slice, latest: Latest) -> dict[str, Any]:
             return summarize(
-                part, latest, self._caps, elapsed_s=elapsed_s, lanes=names[0], apps=names[1]
+                part,
+                latest,
+                self._caps,
+                elapsed_s=elapsed_s,
+                lanes=names[0],
+                apps=names[1],
+                now_ns=now_ns,
+                window_ns=self._window_ns,
             )
 
         whole = Slice(
@@ -316,6 +337,11 @@ class Scorecard:
             endings=endings,
             live=live,
             interactive=self._interactive,
+            causes=causes_of(
+                arrivals,
+                steps,
+                {number: tuple(one.restarted_ns) for number, one in self._models.items()},
+            ),
         )
         by_model: dict[str, Latest] = {}
         models: dict[str, Any] = {}

@@ -9,6 +9,10 @@ Each field is computed as follows:
     over_cap_pct     gaps longer than the cap allows (an app's own, if it has one), of a hundred
     over_cap_alone_pct  the same for gaps whose step carried no background work: the delays that
                      the machine itself causes
+    gaps_over_cap    how many those are
+    slowed_by        how many of them coincided with what (`umad.metrics.slowness`): one may count
+                     for several, and `nothing` counts those that coincided with nothing known
+    longest_gaps_ms  the longest gap of each second of the window, the oldest first; 0 for none
     guard_held       at most 5 of a hundred gaps are beyond the cap, 1 is beyond 2 and none beyond 3
                      times its own solo. Where solo is less than `SLACK_OF_MS`, the time above solo
                      is counted in multiples of `SLACK_OF_MS`. None without a sample of
@@ -38,6 +42,8 @@ import numpy as np
 
 from umad.metrics.latest import Latest
 from umad.metrics.rows import Rows, Slice
+from umad.metrics.slowness import counted, longest_by_second
+from umad.step import CARRIED_OTHER_WORK
 
 # The limits that the guard keeps: the share of gaps that may be beyond the cap, beyond MOST_P99
 # times solo, and the multiple of solo that no gap may exceed.
@@ -71,10 +77,18 @@ def summarize(
     elapsed_s: float,
     lanes: Sequence[str],
     apps: Sequence[str],
+    now_ns: int,
+    window_ns: int,
 ) -> dict[str, Any]:
     """Compute the scorecard's fields of one model, or of all models."""
     interactive = part.of("lane", part.interactive)
     felt = _felt(interactive)
+
+    def shared(of: Slice, cap: float) -> dict[str, Any]:
+        return _shared(of, cap, elapsed_s) | {
+            "longest_gaps_ms": longest_by_second(of.arrivals, now_ns=now_ns, window_ns=window_ns)
+        }
+
     tokens_per_s = int(part.arrivals["n"].sum()) / elapsed_s
     guard = _guard(interactive, caps.latency_cap)
     beyond_pct = guard["over_cap_pct"]
@@ -86,11 +100,11 @@ def summarize(
     pending_ms = latest.pending_ns / 1e6
     busy, useful = float(steps["device_ms"].sum()), float(steps["useful_ms"].sum())
     by_lane = {
-        lanes[n]: _shared(part.of("lane", n), caps.latency_cap, elapsed_s)
+        lanes[n]: shared(part.of("lane", n), caps.latency_cap)
         for n in part.numbers("lane")
     }
     by_app = {
-        apps[n]: _shared(part.of("app", n), caps.app_caps.get(n, caps.latency_cap), elapsed_s)
+        apps[n]: shared(part.of("app", n), caps.app_caps.get(n, caps.latency_cap))
         for n in part.numbers("app")
     }
     queue_depth = dict.fromkeys(by_lane, 0) | latest.waiting
@@ -100,6 +114,9 @@ def summarize(
         "latency_cap": caps.latency_cap,
         **felt,
         **guard,
+        "longest_gaps_ms": longest_by_second(
+            interactive.arrivals, now_ns=now_ns, window_ns=window_ns
+        ),
         "sum_bmt_mb_per_token": _ratio(moved / 1e6, rows),
         "bmt_gbps": _rounded(moved / 1e9 / elapsed_s),
         "bmt_budget_gbps": caps.budget_gbps,
@@ -157,7 +174,8 @@ def _guard(part: Slice, cap: float) -> dict[str, Any]:
     """Compare each gap with its solo time, and tell whether the guard's limits held."""
     gaps, solo = part.arrivals["gap_ms"], part.arrivals["solo_ms"]
     known = ~(np.isnan(gaps) | np.isnan(solo))
-    gaps, solo, alone = gaps[known], solo[known], ~part.arrivals["carried"][known]
+    gaps, solo = gaps[known], solo[known]
+    alone = (part.arrivals["carried"][known] & CARRIED_OTHER_WORK) == 0
     p95, p99, most = quantiles(gaps / solo, 0.95, 0.99, 1.0)
     slack_ms = np.maximum(solo, SLACK_OF_MS)
 
@@ -173,6 +191,8 @@ def _guard(part: Slice, cap: float) -> dict[str, Any]:
         "p99_over_solo": p99,
         "max_over_solo": most,
         "over_cap_pct": _rounded(100 * beyond(cap)) if gaps.size else None,
+        "gaps_over_cap": int(np.count_nonzero(late(cap))),
+        "slowed_by": counted(part.causes[known][late(cap)]),
         "over_cap_alone_pct": _rounded(100 * late(cap)[alone].mean()) if alone.any() else None,
         "guard_held": beyond(cap) <= BEYOND_CAP
         and beyond(MOST_P99) <= BEYOND_P99

@@ -26,6 +26,7 @@ from umad.protocol.link import (
     StepStats,
 )
 from umad.request import FinishReason
+from umad.step import CARRIED_MOST
 
 # Most bytes of one frame of an engine. The largest are the vectors of 2,048 texts, 32 KiB each.
 MAX_ENGINE_FRAME_BYTES = 2**28
@@ -73,8 +74,8 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value < _MOST_ID
 
 
-def _is_flag(value: Any) -> bool:
-    return type(value) is bool
+def _is_carried(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= CARRIED_MOST
 
 
 def _is_text(value: Any) -> bool:
@@ -240,7 +241,7 @@ _CHECKS: dict[type, Mapping[str, Check]] = {
         "logits": _are_rows,
         "stats": _is_stats,
         "solo_ms": _is_time_ms,
-        "carried": _is_flag,
+        "carried": _is_carried,
     },
     EngineReply: {"call": _is_count, "error": _is_error},
     LoadProgress: {"share": _is_share},

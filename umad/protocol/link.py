@@ -279,8 +279,8 @@ class StepReport:
     # The time its readers would have waited for the step with its interactive work alone; 0 where
     # it had none.
     solo_ms: float = 0.0
-    # The step also had other work.
-    carried: bool = False
+    # What else the step carried, in bits of `umad.step`; 0 for nothing.
+    carried: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,7 +343,7 @@ def _default(value: Any) -> Any:
 STEP_TOKENS = len(_KINDS)
 
 
-def encode_step_tokens(solo_ms: float, rows: Iterable[int | bytes], *, carried: bool) -> bytes:
+def encode_step_tokens(solo_ms: float, rows: Iterable[int | bytes], *, carried: int) -> bytes:
     """Body of a step's tokens. rows: rid, token and `events.tokens_tail` of each stream, flat."""
     body: bytes = msgpack.packb([STEP_TOKENS, solo_ms, carried, *rows])
     return body

@@ -61,8 +61,8 @@ class News:
     # How long readers would have waited for the step with its interactive work alone; 0 where it
     # had none.
     solo_ms: float = 0.0
-    # The step had other work besides interactive work.
-    carried: bool = False
+    # What the step carried beside the next tokens of interactive streams, in bits of `umad.step`.
+    carried: int = 0
 
     def __bool__(self) -> bool:
         return bool(

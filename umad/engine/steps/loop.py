@@ -14,7 +14,7 @@ from umad.engine.backend import EmbedRunner
 from umad.engine.board.seat import BoardSeat
 from umad.engine.embedding.cache import VectorCache
 from umad.engine.embedding.desk import EmbedDesk
-from umad.engine.execution import StepRunner, background_rows, bytes_moved_by, no_decode
+from umad.engine.execution import StepRunner, bytes_moved_by, carried_by, no_decode
 from umad.engine.facts import StepTraffic
 from umad.engine.logits.readers import Readers
 from umad.engine.mail.step_mail import (
@@ -314,8 +314,7 @@ class StepLoop:
         elif decoded.outcome == "done":
             for piece in plan.prefill:
                 news.progress(self._streams.get(piece.rid), piece.start + piece.n_tokens)
-        n_background = background_rows(plan, self._streams)
-        news.carried = n_background > 0 or plan.embed is not None or house.copied_bytes > 0
+        n_background, news.carried = carried_by(plan, self._streams, house)
         # A completion that was let go since the last step gave its cells back, so statistics are
         # sent at once. Otherwise tokens do not wait for statistics. A first token must wait least:
         # it comes after a rest, when statistics are always due.

@@ -34,6 +34,9 @@ class Section(BaseModel):
     max_over_solo: Measure
     over_cap_pct: Measure
     over_cap_alone_pct: Measure
+    gaps_over_cap: Count
+    slowed_by: dict[str, Count]
+    longest_gaps_ms: list[float]
     guard_held: bool | None
     sum_bmt_mb_per_token: Measure
     bmt_gbps: Measure

@@ -49,7 +49,7 @@ def _numbers(card: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], flo
         if isinstance(value, int | float):
             yield name, {}, float(value)
         elif isinstance(value, Mapping):
-            label = {"models": "model", "apps": "app"}.get(name, "lane")
+            label = {"models": "model", "apps": "app", "slowed_by": "cause"}.get(name, "lane")
             for key, inner in value.items():
                 if isinstance(inner, Mapping):
                     for field, number in inner.items():
