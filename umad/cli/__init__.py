@@ -8,7 +8,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
                                                      service_commands: those of umad service
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts
-    flags        one flag per option of the configuration
+    flags        one flag per option of the configuration   sampling_flags  those of drawing
     tables       tables and figures as every command prints them
     serve        serve (becomes the daemon)          gateway    gateway (HTTP in front of one)
     run          run: one prompt (stream: to stdout) chat       run: a conversation
@@ -20,6 +20,9 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     jobs         jobs                                following  how far a pull or a job is, shown
     estimate     estimate                            quantize   quantize
     metrics      metrics                             config     config show, check, example
+    top          top, a package: the only part that imports Textual
+    completion   completion, and its answers to a shell; known_names: the names that it offers
+    manual       the manual page, made from the commands
     doctor       doctor, report                      service    service install, status, …
     bench        bench                               launch     launch; agents: settings of each
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen

@@ -12,6 +12,7 @@ import click
 
 from umad.cli.bench import bench
 from umad.cli.commands import COMMANDS
+from umad.cli.completion import COMPLETE_VARIABLE, answer, completion
 from umad.cli.exits import NearestGroup, run_command
 from umad.cli.model_commands import MODEL_COMMANDS
 from umad.cli.service_commands import service
@@ -30,7 +31,7 @@ def umad() -> None:
     """
 
 
-for _command in (*COMMANDS, *MODEL_COMMANDS, service, bench):
+for _command in (*COMMANDS, *MODEL_COMMANDS, service, bench, completion):
     umad.add_command(_command)
 
 
@@ -58,4 +59,7 @@ def main(args: Sequence[str] | None = None) -> int:
         # error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    instruction = os.environ.pop(COMPLETE_VARIABLE, None)
+    if instruction is not None:
+        return answer(umad, instruction)
     return run_command(umad, sys.argv[1:] if args is None else args)

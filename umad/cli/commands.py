@@ -5,15 +5,16 @@ daemon, and `umad --help` costs no more than this file (tests/cli/test_help.py).
 of its own, because it makes its commands from a table.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from umad.cli.agents import AGENTS
+from umad.cli.completion import names_of
 from umad.cli.exits import NearestGroup
 from umad.cli.flags import FLAGGED, GATEWAY, option_flags
+from umad.cli.sampling_flags import sampling_options
 from umad.config import KvType
 from umad.configuration.meanings import IPC_WORDS
 from umad.quantization import QuantizeWish
@@ -33,32 +34,13 @@ socket_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print stable JSON.")
 until_stdin_closes = click.option("--until-stdin-closes", is_flag=True, hidden=True)
 
-SAMPLING: tuple[tuple[str, type, str], ...] = (
-    ("max_tokens", int, "Stop after so many tokens."),
-    ("temperature", float, "0 always takes the likeliest token."),
-    ("top_k", int, "Draw from the K likeliest tokens; 0 is off."),
-    ("top_p", float, "Draw from the likeliest tokens that make up P; 1 is off."),
-    ("min_p", float, "Drop tokens below P times the likeliest; 0 is off."),
-    ("typical_p", float, "Draw from the most typical tokens that make up P; 1 is off."),
-    ("repetition_penalty", float, "Divide the logits of tokens seen lately; 1 is off."),
-    ("frequency_penalty", float, "Subtract per occurrence; 0 is off."),
-    ("presence_penalty", float, "Subtract once seen; 0 is off."),
-    ("seed", int, "Draw the same tokens again."),
-    ("logprobs", int, "Report so many alternatives per token (with --json)."),
-)
-
-
-def _sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for name, kind, text in reversed(SAMPLING):
-        command = click.option("--" + name.replace("_", "-"), name, type=kind, help=text)(command)
-    return command
-
-
 # -- processes -------------------------------------------------------------------------------------
 
 
 @click.command(epilog="Every key that `umad config show` lists is a flag too.")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument(
+    "models", nargs=-1, metavar="[MODEL]...", shell_complete=names_of("stored", files=True)
+)
 @file_option
 @option_flags(FLAGGED)
 @click.option("--ipc", type=click.Choice(IPC_WORDS), default="uds", help="How clients connect.")
@@ -98,7 +80,11 @@ def demo(seconds: float, model: str) -> None:
 )
 @click.argument("agent", type=click.Choice(list(AGENTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("--model", help="Model for all the agent's roles.  [default: the first loaded]")
+@click.option(
+    "--model",
+    help="Model for all the agent's roles.  [default: the first loaded]",
+    shell_complete=names_of("loaded"),
+)
 @click.option(
     "--url",
     help="Address of the gateway.  "
@@ -121,8 +107,13 @@ def launch(**given: Any) -> None:
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
-@_sampling_options
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="[MODEL] [PROMPT]",
+    shell_complete=names_of("loaded", "stored", "catalogue", files=True, at_most=1),
+)
+@sampling_options
 @click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
 @click.option("--ignore-eos", is_flag=True, help="Go on past the model's own end.")
 @click.option("--raw", is_flag=True, help="Complete PROMPT as plain text, without a chat template.")
@@ -134,8 +125,18 @@ def launch(**given: Any) -> None:
     metavar="json|FILE",
     help="Answer with JSON: any object, or as the JSON schema in FILE says.",
 )
-@click.option("--lane", metavar="LANE", help="interactive, background, or a configured lane.")
-@click.option("--session", metavar="NAME", help="Keep the context under this name.")
+@click.option(
+    "--lane",
+    metavar="LANE",
+    help="interactive, background, or a configured lane.",
+    shell_complete=names_of("lanes"),
+)
+@click.option(
+    "--session",
+    metavar="NAME",
+    help="Keep the context under this name.",
+    shell_complete=names_of("sessions"),
+)
 @click.option("--deadline-ms", type=int, metavar="N", help="Give up after so long.")
 @socket_option
 @json_option
@@ -166,7 +167,19 @@ def ps(socket: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("request")
+@socket_option
+def top(socket: str | None) -> int:
+    """Show who runs, how it feels and who waits, live; keys cancel, move and unload.
+
+    s says who slows the chosen app, / filters, tab changes tables, q ends it.
+    """
+    from umad.cli.top.command import top as work
+
+    return work(socket)
+
+
+@click.command()
+@click.argument("request", shell_complete=names_of("requests"))
 @socket_option
 def cancel(request: str, socket: str | None) -> None:
     """End REQUEST, as `umad ps` names it."""
@@ -176,8 +189,8 @@ def cancel(request: str, socket: str | None) -> None:
 
 
 @click.command()
-@click.argument("session")
-@click.argument("lane")
+@click.argument("session", shell_complete=names_of("sessions", "requests"))
+@click.argument("lane", shell_complete=names_of("lanes"))
 @socket_option
 def priority(session: str, lane: str, socket: str | None) -> None:
     """Move SESSION, or a request, to LANE; it counts from the next token."""
@@ -187,7 +200,7 @@ def priority(session: str, lane: str, socket: str | None) -> None:
 
 
 @click.command()
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=names_of("sessions"))
 @click.option("--all", "everything", is_flag=True, help="Everything that is kept, of everybody.")
 @socket_option
 def forget(session: str | None, everything: bool, socket: str | None) -> None:
@@ -215,7 +228,7 @@ def metrics(socket: str | None, as_json: bool, as_csv: bool) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=names_of("stored", files=True))
 @socket_option
 @json_option
 def load(model: str, socket: str | None, as_json: bool) -> None:
@@ -226,7 +239,7 @@ def load(model: str, socket: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=names_of("loaded"))
 @socket_option
 def unload(model: str, socket: str | None) -> None:
     """End MODEL's engine; requests that run on it fail."""
@@ -236,7 +249,7 @@ def unload(model: str, socket: str | None) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=names_of("stored", "catalogue", files=True))
 @click.option("--ctx", "ctx_size", type=click.IntRange(256, 2**24), help="KV cells of the pool.")
 @click.option("--seqs", "max_seqs", type=click.IntRange(1, 256), help="Streams at once.")
 @click.option("--kv-type", type=click.Choice(get_args(KvType)), help="Type of the KV cells.")
@@ -356,6 +369,7 @@ COMMANDS: tuple[click.Command, ...] = (
     launch,
     run,
     ps,
+    top,
     cancel,
     priority,
     forget,

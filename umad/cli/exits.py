@@ -137,7 +137,9 @@ class NearestGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+        # A shell that asks for completions gets none for a command that does not exist.
+        is_asked = not ctx.resilient_parsing and bool(args)
+        if is_asked and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             known = [n for n in self.list_commands(ctx) if not self._is_hidden(n)]
             near = difflib.get_close_matches(args[0], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."

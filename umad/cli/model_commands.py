@@ -9,12 +9,17 @@ from typing import get_args
 import click
 
 from umad.cli.commands import file_option, json_option, socket_option
+from umad.cli.completion import names_of
 from umad.cli.exits import NearestGroup
 from umad.quantization import QuantizeWish
 
+_STORED = names_of("stored", files=True)
+
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument(
+    "models", nargs=-1, required=True, metavar="MODEL...", shell_complete=names_of("catalogue")
+)
 @click.option("--limit", metavar="RATE", help="Bytes a second, such as 20M.")
 @click.option(
     "--parts", type=click.IntRange(1, 16), default=4, show_default=True, help="Ranges at once."
@@ -116,7 +121,7 @@ def ls(as_json: bool) -> None:
 
 
 @click.command("show")
-@click.argument("model")
+@click.argument("model", shell_complete=_STORED)
 @click.option("--template", is_flag=True, help="Print the chat template alone.")
 @json_option
 def show_model(model: str, template: bool, as_json: bool) -> None:
@@ -127,7 +132,7 @@ def show_model(model: str, template: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=_STORED)
 @socket_option
 def rm(models: tuple[str, ...], socket: str | None) -> None:
     """Remove MODELs that umad keeps, and those of their files that no other model has; or presets
@@ -141,7 +146,7 @@ def rm(models: tuple[str, ...], socket: str | None) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=_STORED)
 @click.argument("new", metavar="NAME")
 def cp(model: str, new: str) -> None:
     """Give MODEL a second NAME. No file is copied."""
@@ -151,7 +156,7 @@ def cp(model: str, new: str) -> None:
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=_STORED)
 @json_option
 def verify(models: tuple[str, ...], as_json: bool) -> int:
     """Look whether the files of MODELs (default: of all) are whole; exit 1 where one is not.

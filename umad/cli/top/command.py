@@ -1,0 +1,62 @@
+"""Runs `umad top`: looks whether there is a terminal and a daemon, and then shows the screen.
+
+Not: the screen (`umad.cli.top.screen`). Where either is missing it says so in one line, as every
+command does, and draws nothing.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+
+import click
+
+from umad.cli.top.screen import EVERY_S, TopScreen, look
+from umad.client import AsyncClient, ClientOptions
+from umad.exit_codes import DONE, FAILED
+
+# A look that takes longer is worth nothing; the screen asks again.
+_OPTIONS = ClientOptions(name="umad-top", connect_s=2.0, call_s=5.0)
+
+
+def top(socket: str | None, every_s: float = EVERY_S) -> int:
+    """Show who runs, until q. Raises `NoDaemon`; a usage error where there is no terminal."""
+    _check_terminal()
+    with asyncio.Runner() as runner:
+        return runner.run(_run(socket, every_s))
+
+
+async def _run(socket: str | None, every_s: float) -> int:
+    client = AsyncClient(socket, options=_OPTIONS)
+    try:
+        first = await look(client)
+        screen = TopScreen(client, first, every_s=every_s, plain=not _has_blocks())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # The terminal is put back as it was before the process ends.
+            loop.add_signal_handler(number, screen.exit)
+        await screen.run_async(mouse=True)
+    finally:
+        await client.close()
+    return FAILED if screen.return_code else DONE
+
+
+def _check_terminal() -> None:
+    # Textual draws on stderr, and reads keys from stdin.
+    streams = (sys.stdin, sys.stdout, sys.__stderr__)
+    if not all(stream is not None and stream.isatty() for stream in streams):
+        raise click.UsageError("top needs a terminal; umad ps and umad metrics do not.")
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        raise click.UsageError(
+            "this terminal cannot move its cursor (TERM is unset or dumb); use umad ps."
+        )
+
+
+def _has_blocks() -> bool:
+    """Whether the terminal's encoding has the signs of a sparkline."""
+    encoding = getattr(sys.__stderr__, "encoding", None) or "ascii"
+    try:
+        "▁█".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
