@@ -16,7 +16,7 @@ STAMP_RELEASE := $(VENV)/.installed-release
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config dist dist-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -103,6 +103,12 @@ soak: $(STAMP) ## ten minutes of a crowd that misbehaves: fails when anything is
 
 config: $(STAMP) ## write config/umad.yaml from the table of options
 	$(BIN)/umad config example > config/umad.yaml.new && mv config/umad.yaml.new config/umad.yaml
+
+manual: $(STAMP) ## write docs/umad.1 from the commands
+	$(BIN)/python -m umad.cli.manual > docs/umad.1.new && mv docs/umad.1.new docs/umad.1
+
+top-pictures: $(STAMP) ## draw umad top in three states into docs/pictures/
+	$(BIN)/python -m tests.cli.top_pictures docs/pictures
 
 dist: $(STAMP) ## build the sdist, and the wheel from it, into dist/
 	rm -rf dist

@@ -17,7 +17,7 @@ HEAVY = (
     *("asyncio", "http.client", "httpx2", "huggingface_hub", "llama_cpp", "msgpack"),
     *("multiprocessing", "numpy", "psutil"),
     *("pydantic", "readline", "rich", "sqlite3", "starlette", "uvicorn", "uvloop", "yaml"),
-    *("filelock", "umad.models.fetching"),
+    *("filelock", "umad.models.fetching", "textual", "umad.cli.top", "umad.cli.known_names"),
     *("umad.chat", "umad.client", "umad.daemon", "umad.engine", "umad.gateway", "umad.metrics"),
     *("umad.protocol", "umad.sampling", "umad.scheduler", "umad.configuration.sources"),
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.gateways import LiveGateway, live_gateway
+from umad.cli.agent_files import AGENT_FILES, OTHER_DIALECTS
 from umad.cli.agents import AGENTS, Target, too_small
 from umad.cli.launch import environment
 
@@ -196,3 +198,72 @@ def test_what_would_be_set_can_be_printed_for_a_shell(running: LiveGateway, tmp_
     assert done.returncode == 0
     assert "export OPENCODE_CONFIG_CONTENT=" in done.stdout
     assert done.stdout.splitlines()[-1] == "opencode"
+
+
+def test_qwen_is_told_to_use_what_the_variables_say_and_not_what_was_chosen_once() -> None:
+    setting = AGENTS["qwen"].setting(TARGET)
+
+    assert setting.arguments == ("--auth-type", "openai", "--model", "nano")
+    assert setting.variables["OPENAI_BASE_URL"] == "http://127.0.0.1:8080/v1"
+
+
+def test_goose_gets_host_and_path_apart_and_no_address_that_would_go_before_them() -> None:
+    setting = AGENTS["goose"].setting(TARGET)
+
+    assert setting.variables["OPENAI_HOST"] == "http://127.0.0.1:8080"
+    assert setting.variables["OPENAI_BASE_PATH"] == "v1/chat/completions"
+    assert setting.variables["GOOSE_CONTEXT_LIMIT"] == "4096"
+    assert "OPENAI_BASE_URL" in setting.without
+
+
+@pytest.mark.parametrize("cells", [0, 4096, 65_536])
+def test_what_a_file_needs_has_the_address_the_model_and_no_key(cells: int) -> None:
+    target = Target(url="http://127.0.0.1:8080", model="nano", key="secret", cells=cells)
+
+    for name, file in AGENT_FILES.items():
+        text = file.text(target)
+        assert "http://127.0.0.1:8080/v1" in text, name
+        assert "nano" in text, name
+        assert "secret" not in text, name
+        if name != "crush":
+            json.loads(text)
+
+
+def test_a_models_name_stays_one_word_in_crushs_shell() -> None:
+    target = Target(url="http://127.0.0.1:8080", model="a $(b) 'c'", key="k", cells=4096)
+
+    text = AGENT_FILES["crush"].text(target)
+
+    assert shlex.split(text.splitlines()[1])[2] == "umad/a $(b) 'c'"
+
+
+def test_a_program_with_a_file_of_its_own_is_not_started_and_its_file_is_printed(
+    running: LiveGateway, tmp_path: Path
+) -> None:
+    path = install(tmp_path, "zed")
+
+    refused = launch(running, "zed", path=path)
+    printed = launch(running, "--print", "zed", path=path)
+
+    assert refused.returncode == 1
+    assert "umad launch --print zed prints what to put there" in refused.stderr
+    assert refused.stdout == ""
+    assert printed.returncode == 0
+    settings = json.loads(printed.stdout)
+    provider = settings["language_models"]["openai_compatible"]["umad"]
+    assert provider["api_url"] == f"{running.address}/v1"
+    assert provider["available_models"][0]["name"] == "nano"
+    assert provider["available_models"][0]["max_tokens"] > 0
+    assert "settings.json" in printed.stderr
+
+
+def test_a_program_that_speaks_another_dialect_is_refused_with_one_that_does_not(
+    running: LiveGateway, tmp_path: Path
+) -> None:
+    for name in OTHER_DIALECTS:
+        for arguments in ((name,), ("--print", name)):
+            refused = launch(running, *arguments, path=tmp_path)
+
+            assert refused.returncode == 1
+            assert refused.stderr.startswith(f"umad: {name} speaks ")
+            assert "umad launch qwen" in refused.stderr

@@ -25,6 +25,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     manual       the manual page, made from the commands
     doctor       doctor, report                      service    service install, status, …
     bench        bench                               launch     launch; agents: settings of each
+    agent_files  what programs need that take an address only from a file
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen
     parent       ends a process together with the one that started it
     wakeup       Ctrl-C is heard by a loop that is about to sleep

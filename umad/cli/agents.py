@@ -123,6 +123,35 @@ def _aider(target: Target) -> Setting:
     )
 
 
+def _qwen(target: Target) -> Setting:
+    """https://qwenlm.github.io/qwen-code-docs, OpenAI-compatible providers"""
+    return Setting(
+        variables={
+            "OPENAI_BASE_URL": f"{target.url}/v1",
+            "OPENAI_API_KEY": target.key,
+            "OPENAI_MODEL": target.model,
+        },
+        # What was chosen in its dialog once would go before the variables.
+        arguments=("--auth-type", "openai", "--model", target.model),
+    )
+
+
+def _goose(target: Target) -> Setting:
+    """https://block.github.io/goose/docs/guides/environment-variables"""
+    variables = {
+        "GOOSE_PROVIDER": "openai",
+        "GOOSE_MODEL": target.model,
+        # Host and path are two settings; the host with a path in it makes addresses that are not
+        # there.
+        "OPENAI_HOST": target.url,
+        "OPENAI_BASE_PATH": "v1/chat/completions",
+        "OPENAI_API_KEY": target.key,
+    }
+    if target.cells:
+        variables["GOOSE_CONTEXT_LIMIT"] = str(target.cells)
+    return Setting(variables=variables, without=("OPENAI_BASE_URL",))
+
+
 # 64k for agents with tools: https://ollama.com/blog/launch. 8k for aider:
 # https://aider.chat/docs/llms/ollama.html. Their own prompts, as people measured them:
 AGENTS: Mapping[str, Agent] = {
@@ -153,6 +182,23 @@ AGENTS: Mapping[str, Agent] = {
         setting=_aider,
         prompt_tokens=4_000,  # its instructions and a map of the repository
         wants_cells=8_192,
+    ),
+    "qwen": Agent(
+        program="qwen",
+        install="npm install -g @qwen-code/qwen-code",
+        setting=_qwen,
+        # Not measured: it has the prompt and the tools of the program it was made from, as opencode
+        # and Codex have theirs.
+        prompt_tokens=12_000,
+        wants_cells=65_536,
+    ),
+    "goose": Agent(
+        program="goose",
+        install="brew install block-goose-cli",
+        setting=_goose,
+        # Not measured: its own prompt and the tools of its developer extension.
+        prompt_tokens=8_000,
+        wants_cells=65_536,
     ),
 }
 

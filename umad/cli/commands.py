@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import click
 
+from umad.cli.agent_files import AGENT_FILES, OTHER_DIALECTS
 from umad.cli.agents import AGENTS
 from umad.cli.completion import names_of
 from umad.cli.exits import NearestGroup
@@ -78,7 +79,7 @@ def demo(seconds: float, model: str) -> None:
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="What follows the agent's name is given to the agent: umad launch claude --continue",
 )
-@click.argument("agent", type=click.Choice(list(AGENTS)))
+@click.argument("agent", type=click.Choice([*AGENTS, *AGENT_FILES, *OTHER_DIALECTS]))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--model",
@@ -94,9 +95,10 @@ def demo(seconds: float, model: str) -> None:
 @file_option
 @socket_option
 def launch(**given: Any) -> None:
-    """Start AGENT (claude, codex, opencode, aider) against umad.
+    """Start AGENT (claude, codex, opencode, aider, qwen, goose) against umad.
 
-    A gateway that asks for a key gets the one in UMAD_API_KEY.
+    crush, zed and code take an address only from a file of theirs: --print prints what to put
+    there. A gateway that asks for a key gets the one in UMAD_API_KEY.
     """
     from umad.cli.launch import launch as work
 

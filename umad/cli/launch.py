@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from umad.cli.agent_files import AGENT_FILES, OTHER_DIALECTS, AgentFile
 from umad.cli.agents import AGENTS, KEY_VARIABLE, Agent, Setting, Target, too_small
 from umad.cli.commands import DEFAULT_GATEWAY
 from umad.cli.connect import call
@@ -27,6 +28,7 @@ from umad.model_names import KnownModel, resolve
 
 NO_KEY = "umad"
 _HEALTH_S = 5.0
+_OBEYED_NAME = "the model's name has characters in it that a terminal would obey; rename its file"
 
 
 def launch(
@@ -38,15 +40,25 @@ def launch(
     path: Path | None,
     socket: str | None,
 ) -> None:
-    """Start AGENT (claude, codex, opencode, aider) against umad.
+    """Start AGENT against umad, or print what its file needs.
 
     A gateway that asks for a key gets the one in UMAD_API_KEY.
     """
-    chosen = AGENTS[agent]
+    if agent in OTHER_DIALECTS:
+        raise Unsupported(OTHER_DIALECTS[agent])
+    if agent in AGENT_FILES and not only_print:
+        raise Unsupported(
+            f"{agent} reads its models from {AGENT_FILES[agent].file}; umad launch --print {agent} "
+            "prints what to put there"
+        )
     key = os.environ.get(KEY_VARIABLE) or NO_KEY
     address = (url or _configured(path)).rstrip("/")
     row = _model(call(socket, lambda client: client.models()), model)
     target = Target(url=address, model=str(row["name"]), key=key, cells=_context(row))
+    if agent in AGENT_FILES:
+        _print_file(AGENT_FILES[agent], target)
+        return
+    chosen = AGENTS[agent]
     setting = chosen.setting(target)
     warning = too_small(agent, target, int(row.get("n_ctx_train") or 0))
     if only_print:
@@ -135,12 +147,18 @@ def _print(agent: Agent, setting: Setting, arguments: Sequence[str]) -> None:
     """
     texts = (*setting.variables.values(), *setting.arguments, *arguments)
     if not all(text.isprintable() for text in texts):
-        raise Unsupported(
-            "the model's name has characters in it that a terminal would obey; rename its file"
-        )
+        raise Unsupported(_OBEYED_NAME)
     for name in setting.without:
         click.echo(f"unset {name}")
     for name, value in setting.variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
     words = [agent.program, *setting.arguments, *arguments]
     click.echo(shlex.join(words))
+
+
+def _print_file(file: AgentFile, target: Target) -> None:
+    """Print what a program's file needs on stdout, and on stderr where it is and what to do."""
+    if not target.model.isprintable():
+        raise Unsupported(_OBEYED_NAME)
+    click.echo(f"umad: for {file.file}; then {file.then}", err=True)
+    click.echo(file.text(target))

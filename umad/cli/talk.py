@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from umad.cli.answer_form import constraint_of
-from umad.cli.commands import SAMPLING
+from umad.cli.sampling_flags import SAMPLING
 from umad.cli.typed import BLOCK, unwrapped
 from umad.errors import BadRequest
 from umad.request import ChatMessage, GenerateRequest, SamplingParams

@@ -57,7 +57,7 @@ def slowness_lines(
     """The page about one app."""
     felt: Mapping[str, Any] = card.get("apps", {}).get(app, {})
     counts: Mapping[str, int] | None = felt.get("slowed_by")
-    head = f"Who slows {printable(app)}?  The last {figure(card.get('window_s'))} s."
+    head = f"Who slows {printable(app)}?  The last {float(card.get('window_s') or 0):.0f} s."
     if counts is None:
         if not felt:
             return [head, "", f"{printable(app)} had no token in that time."]
@@ -77,8 +77,8 @@ def slowness_lines(
             "had one token only. Nobody is held back for it, so nobody is said to slow it.",
         ]
     lines.append(
-        f"{n_late} gaps were beyond the cap, {figure(felt.get('over_cap_pct'))} in a hundred "
-        "(five may be)."
+        f"{n_late} {'gap was' if n_late == 1 else 'gaps were'} beyond the cap, "
+        f"{figure(felt.get('over_cap_pct'))} in a hundred (five may be)."
     )
     lines.append("")
     if not n_late:

@@ -118,9 +118,11 @@ class Standing:
         lines = []
         for name in names:
             row = felt.get(name, {})
-            lane = "+".join(sorted(lanes.get(name, ()))) or "-"
-            if not _matches(wanted, name, lane):
+            used = sorted(lanes.get(name, ()))
+            if not _matches(wanted, name, *used):
                 continue
+            # Two that share the column are known by their beginnings.
+            lane = "+".join([one[:5] for one in used]) if len(used) > 1 else "".join(used) or "-"
             ratio, late = row.get("p95_over_solo"), row.get("over_cap_pct")
             gaps = [float(one) for one in row.get("longest_gaps_ms", ())]
             lines.append(

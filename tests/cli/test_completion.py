@@ -1,0 +1,202 @@
+"""`umad completion`: pressing tab offers the words and names of this moment, in each shell."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Fakes, Umad
+from tests.cli.test_run import LONG, first_tokens
+from tests.cli.test_running import Spawn
+from umad.cli.app import main
+from umad.cli.completion import COMPLETE_VARIABLE, SHELL_NAMES
+
+ROOT = Path(__file__).parents[2]
+BREAKS = " \t\n\"'><=;|&(:"
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+
+
+class Tab:
+    """Presses tab after a line, as bash's script tells umad."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self._patch = patch
+        self._capfd = capfd
+
+    def __call__(self, line: str, *, breaks: str = BREAKS) -> list[str]:
+        self._patch.setenv(COMPLETE_VARIABLE, "bash_complete")
+        self._patch.setenv("COMP_LINE", line)
+        self._patch.setenv("COMP_WORDBREAKS", breaks)
+        code = main([])
+        out, err = self._capfd.readouterr()
+        assert (code, err) == (0, ""), "nothing may be written into the line that is typed"
+        return [one.partition("\t")[2] for one in out.splitlines() if one.startswith("plain\t")]
+
+
+@pytest.fixture
+def tab(
+    plain_environment: None,
+    fakes: Fakes,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Tab:
+    monkeypatch.setenv("UMAD_SOCKET", str(fakes.socket))
+    return Tab(monkeypatch, capfd)
+
+
+def test_commands_and_options_are_offered(tab: Tab) -> None:
+    assert {"ps", "priority", "pull"} <= set(tab("umad p"))
+    assert "--socket" in tab("umad ps --s")
+    assert tab("umad config ") == ["check", "example", "show"]
+    assert "goose" in tab("umad launch g")
+
+
+def test_loaded_models_and_those_on_the_disk_are_offered_where_they_can_be_used(tab: Tab) -> None:
+    assert tab("umad unload ") == ["m"]
+    assert "nano" in tab("umad load n")
+    assert "nano" not in tab("umad unload n")
+
+
+def test_the_first_word_of_run_may_be_a_model_and_the_second_is_a_prompt(tab: Tab) -> None:
+    assert "nano" in tab("umad run na")
+    assert tab("umad run nano na") == []
+
+
+def test_requests_sessions_and_lanes_are_offered(tab: Tab, spawn: Spawn) -> None:
+    request = first_tokens(spawn("run", "hello", "--json", "--session", "holiday", *LONG))
+
+    assert request in tab("umad cancel ")
+    assert tab("umad forget hol") == ["holiday"]
+    assert {"holiday", request} <= set(tab("umad priority "))
+    assert tab(f"umad priority {request} b") == ["background"]
+    assert tab("umad run --lane i") == ["interactive"]
+
+
+def test_lanes_of_the_configuration_are_offered(
+    tab: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "umad.yaml"
+    path.write_text(
+        "qos: {interactive: {priority: 10}, background: {priority: 1}, batch: {priority: 2}}\n"
+    )
+    monkeypatch.setenv("UMAD_CONFIG", str(path))
+
+    assert tab("umad run --lane b") == ["background", "batch"]
+
+
+def test_names_with_a_colon_are_completed_after_the_colon_as_bash_splits_there(tab: Tab) -> None:
+    whole = tab("umad pull qwen3-coder:", breaks=" \t\n")
+    after = tab("umad pull qwen3-coder:")
+
+    assert "qwen3-coder:30b" in whole
+    assert "30b" in after
+    assert [f"qwen3-coder:{one}" for one in after] == whole
+
+
+def test_a_name_that_a_shell_would_obey_is_escaped(tab: Tab, spawn: Spawn) -> None:
+    first_tokens(spawn("run", "hello", "--json", "--session", "a $(b) c", *LONG))
+
+    assert tab("umad forget ") == [r"a\ \$\(b\)\ c"]
+
+
+def test_a_name_that_cannot_be_typed_is_left_out(tab: Tab, spawn: Spawn) -> None:
+    first_tokens(spawn("run", "hello", "--json", "--session", "x\nplain\tevil", *LONG))
+
+    assert tab("umad forget ") == []
+
+
+def test_without_a_daemon_there_are_fewer_names_and_no_error(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UMAD_SOCKET", str(tmp_path / "none.sock"))
+
+    assert tab("umad unload ") == []
+    assert "nano" in tab("umad load na")
+
+
+@pytest.mark.parametrize("line", ["umad nonsense ", "umad ps --nonsense ", "umad 'open", "umad"])
+def test_a_line_that_means_nothing_offers_nothing_and_says_nothing(tab: Tab, line: str) -> None:
+    assert [one for one in tab(line) if one.startswith("nonsense")] == []
+
+
+def test_a_path_is_left_to_the_shell(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(COMPLETE_VARIABLE, "bash_complete")
+    monkeypatch.setenv("COMP_LINE", "umad load ./mod")
+
+    assert main([]) == 0
+    assert capfd.readouterr().out == "file\t\n"
+
+
+@pytest.mark.parametrize("instruction", ["bash_source", "tcsh_complete", "", "x"])
+def test_an_instruction_that_no_script_gives_is_refused(
+    instruction: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(COMPLETE_VARIABLE, instruction)
+
+    assert main([]) == 2
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("shell", SHELL_NAMES)
+def test_each_script_is_one_that_its_shell_can_read(umad: Umad, shell: str) -> None:
+    script = umad("completion", shell)
+
+    assert (script.code, script.err) == (0, "")
+    assert f"{shell}_complete" in script.out
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    read = subprocess.run([program, "-n"], input=script.out, text=True, capture_output=True, timeout=60)
+    assert (read.returncode, read.stderr) == (0, "")
+
+
+def test_another_shell_is_wrong_usage(umad: Umad) -> None:
+    ended = umad("completion", "tcsh")
+
+    assert ended.code == 2
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in ended.err
+
+
+PRESS = """
+source /dev/stdin <<< "$SCRIPT"
+COMP_LINE="$1" COMP_POINT=${#1}
+_umad_completion umad
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@needs_bash
+def test_bash_itself_gets_the_names(tmp_path: Path, umad: Umad, fakes: Fakes) -> None:
+    program = tmp_path / "umad"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m umad "$@"\n')
+    program.chmod(0o755)
+    script = umad("completion", "bash").out
+
+    def press(line: str) -> list[str]:
+        done = subprocess.run(
+            ["bash", "--norc", "-c", PRESS, "bash", line],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env=os.environ
+            | {
+                "SCRIPT": script,
+                "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": str(ROOT),
+                "UMAD_SOCKET": str(fakes.socket),
+            },
+        )
+        assert done.stderr == ""
+        return done.stdout.split("\n")[:-1]
+
+    assert press("umad unload ") == ["m"]
+    assert "30b" in press("umad pull qwen3-coder:3")
+    assert json.dumps(press("umad cancel nobody")) == '[""]'

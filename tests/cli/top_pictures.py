@@ -1,0 +1,49 @@
+"""Draws `umad top` in three states, and its page about slowness, into a folder.
+
+`make top-pictures` runs it for the documentation. The states are recorded (`top_states`), so the
+pictures show the same on every machine.
+"""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+from tests.cli.top_states import STATES, FakeDaemon
+from umad.cli.top.screen import TopScreen
+
+# The fonts that rich names lie at somebody's address; a viewer has a font of equal widths itself.
+_ADDRESSES = re.compile(r"@font-face\s*\{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
+
+
+def picture_of(screen: TopScreen) -> str:
+    """The screen as SVG, without addresses."""
+    return _ADDRESSES.sub("", screen.export_screenshot(title="umad top"))
+
+
+async def _draw(state: str, *keys: str) -> str:
+    standing = STATES[state]
+    screen = TopScreen(FakeDaemon(standing), standing, every_s=3600)
+    async with screen.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press(*keys)
+        await pilot.pause()
+        return picture_of(screen)
+
+
+def draw_all(folder: Path) -> list[Path]:
+    """Write the pictures; returns their files, sorted by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {f"top-{state}": (state, ()) for state in STATES}
+    wanted |= {"top-who-slows-me": ("mixed", ("down", "s"))}
+    drawn = []
+    for name, (state, keys) in wanted.items():
+        path = folder / f"{name}.svg"
+        path.write_text(asyncio.run(_draw(state, *keys)), encoding="utf-8")
+        drawn.append(path)
+    return sorted(drawn)
+
+
+if __name__ == "__main__":
+    for one in draw_all(Path(sys.argv[1])):
+        print(one)
