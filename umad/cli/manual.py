@@ -54,7 +54,7 @@ def _lines(root: click.Group) -> Iterator[str]:
     yield ".SH DESCRIPTION"
     yield from _paragraphs(root.help or "")
     yield ".SH COMMANDS"
-    context = click.Context(root, info_name="umad")
+    context = click.Context(root, info_name="umad", **root.context_settings)
     for name in root.list_commands(context):
         yield from _command(root.commands[name], name, context)
     yield ".SH EXIT STATUS"
