@@ -153,7 +153,9 @@ def test_each_script_is_one_that_its_shell_can_read(umad: Umad, shell: str) -> N
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")
-    read = subprocess.run([program, "-n"], input=script.out, text=True, capture_output=True, timeout=60)
+    read = subprocess.run(
+        [program, "-n"], input=script.out, text=True, capture_output=True, timeout=60
+    )
     assert (read.returncode, read.stderr) == (0, "")
 
 

@@ -211,7 +211,9 @@ def test_a_daemon_of_another_version_that_leaves_keys_out_is_shown_with_dashes()
 
 
 def test_every_lane_in_use_can_be_chosen_after_the_two_that_always_exist() -> None:
-    standing = Standing(sessions=[request("r1", "x", "batch")], card=card(lanes={"nightly": felt()}))
+    standing = Standing(
+        sessions=[request("r1", "x", "batch")], card=card(lanes={"nightly": felt()})
+    )
 
     assert standing.lanes() == ("interactive", "background", "batch", "nightly")
 

@@ -41,7 +41,9 @@ def text_of(screen: TopScreen) -> list[str]:
     """The lines of the screen, as they are seen."""
     drawn = picture_of(screen)
     rows: dict[float, list[tuple[float, str]]] = {}
-    for x, y, text in re.findall(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', drawn):
+    for x, y, text in re.findall(
+        r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', drawn
+    ):
         rows.setdefault(float(y), []).append((float(x), unescape(text).replace("\xa0", " ")))
     return ["".join(text for _, text in sorted(rows[y])) for y in sorted(rows)]
 
@@ -89,7 +91,9 @@ def test_any_size_is_drawn_without_an_error(size: tuple[int, int]) -> None:
 
 def test_a_terminal_without_blocks_gets_a_sparkline_of_ascii() -> None:
     async def test(pilot: Pilot[None], screen: TopScreen, daemon: FakeDaemon) -> None:
-        assert not any(ord(one) > 127 for line in screen.standing.head(80, plain=True) for one in line)
+        assert not any(
+            ord(one) > 127 for line in screen.standing.head(80, plain=True) for one in line
+        )
         assert "▃" not in seen(screen)
 
     on_screen(test, plain=True)

@@ -48,7 +48,14 @@ def card(**given: Any) -> dict[str, Any]:
 
 def model(name: str, **given: Any) -> dict[str, Any]:
     """The row of a model."""
-    row = {"name": name, "state": "ready", "live": 0, "waiting": 0, "restarts": 0, "n_cells": 65_536}
+    row = {
+        "name": name,
+        "state": "ready",
+        "live": 0,
+        "waiting": 0,
+        "restarts": 0,
+        "n_cells": 65_536,
+    }
     return row | given
 
 
@@ -152,9 +159,7 @@ MIXED = Standing(
 RESTARTING = Standing(
     models=[model("coder", state="starting", live=1, waiting=1, restarts=3)],
     sessions=[
-        request(
-            "r1", "code", "interactive", state="queued", waits_for="the engine is starting"
-        )
+        request("r1", "code", "interactive", state="queued", waits_for="the engine is starting")
     ],
     card=card(
         restarts=3,

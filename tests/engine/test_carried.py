@@ -45,7 +45,11 @@ def piece(rid: int, n_tokens: int = 4) -> PrefillSlice:
     [
         (StepPlan(decode=(row(READER),)), NOTHING, (0, 0)),
         (StepPlan(decode=(row(READER), row(INDEX))), NOTHING, (1, CARRIED_BACKGROUND)),
-        (StepPlan(decode=(row(READER),), prefill=(piece(INDEX),)), NOTHING, (4, CARRIED_BACKGROUND)),
+        (
+            StepPlan(decode=(row(READER),), prefill=(piece(INDEX),)),
+            NOTHING,
+            (4, CARRIED_BACKGROUND),
+        ),
         (StepPlan(decode=(row(READER),), prefill=(piece(NEWCOMER),)), NOTHING, (0, CARRIED_PROMPT)),
         (
             StepPlan(decode=(row(READER), row(INDEX)), prefill=(piece(INDEX), piece(NEWCOMER))),

@@ -1,8 +1,8 @@
 """Completes words in a shell: `umad completion SHELL`, and the answers to the script it prints.
 
-The script asks `umad` itself, with `COMPLETE_VARIABLE` set, at each press of the tab key. So it never
-goes stale: commands, options, models, sessions and lanes are those of this moment. An answer that
-fails is an empty one, because nothing may be written into a line that a person types.
+The script asks `umad` itself, with `COMPLETE_VARIABLE` set, at each press of the tab key. So it
+never goes stale: commands, options, models, sessions and lanes are those of this moment. An answer
+that fails is an empty one, because nothing may be written into a line that a person types.
 Not: the names (`umad.cli.known_names`, imported when one is asked for).
 """
 
@@ -22,6 +22,7 @@ from click.shell_completion import (
 )
 from typing_extensions import override
 
+from umad.errors import UmadError
 from umad.exit_codes import DONE, FAILED, USAGE
 
 COMPLETE_VARIABLE = "_UMAD_COMPLETE"
@@ -29,8 +30,9 @@ PROGRAM = "umad"
 SHELL_NAMES = ("bash", "zsh", "fish")
 _log = logging.getLogger(__name__)
 
-# Click's own script hands over bash's words, which bash has split at each colon. Names of models have
-# colons, so this one hands over the line. macOS has bash 3.2, which knows neither compopt nor nosort.
+# Click's own script hands over bash's words, which bash has split at each colon. Names of models
+# have colons, so this one hands over the line. macOS has bash 3.2, which knows neither compopt nor
+# nosort.
 _BASH = """\
 %(complete_func)s() {
     local type value
@@ -65,7 +67,7 @@ class Bash(BashComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ.get("COMP_LINE", "")
         words = split_arg_string(line)[1:]
-        if not words or line.endswith((" ", "\t")) and not line.endswith("\\ "):
+        if not words or (line.endswith((" ", "\t")) and not line.endswith("\\ ")):
             return words, ""
         return words[:-1], words[-1]
 
@@ -115,7 +117,7 @@ def answer(root: click.Command, instruction: str) -> int:
         return USAGE
     try:
         found = kind(root, {}, PROGRAM, COMPLETE_VARIABLE).complete()
-    except Exception:
+    except (UmadError, click.ClickException, OSError, ValueError, LookupError):
         _log.debug("completion failed", exc_info=True)
         return FAILED
     if found:

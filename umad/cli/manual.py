@@ -1,8 +1,8 @@
 """Writes the manual page umad(1) from the commands, in roff. `make manual` writes docs/umad.1.
 
-Each command's words, options and help are those that `--help` prints, so neither can differ from the
-other; a test holds the file against the commands. Not installed as a command: the wheel brings the
-page. Pure but for `python -m umad.cli.manual`, which prints it.
+Each command's words, options and help are those that `--help` prints, so neither can differ from
+the other; a test holds the file against the commands. Not installed as a command: the wheel brings
+the page. Pure but for `python -m umad.cli.manual`, which prints it.
 """
 
 import re

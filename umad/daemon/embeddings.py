@@ -187,9 +187,7 @@ class EmbeddingRequests:
             )
         app = asked.app or recipient.identity.app
         path, parents = own_process(recipient.identity, asked.app)
-        choice = self._admission.lane_of(
-            app, asked.lane, path=path, parents=parents, asker=asker
-        )
+        choice = self._admission.lane_of(app, asked.lane, path=path, parents=parents, asker=asker)
         lane = choice.lane
         self._shares.check(asker.owner or app, 1, app=app)
         live = Embedding(

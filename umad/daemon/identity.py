@@ -1,7 +1,7 @@
 """Identifies a connection, refuses other users, and chooses the lane of its work.
 
-Not: asking the kernel (`umad.peer`), nor which programs are known (`umad.daemon.known_apps`). Called
-once a connection and once a request.
+Not: asking the kernel (`umad.peer`), nor which programs are known (`umad.daemon.known_apps`).
+Called once a connection and once a request.
 """
 
 import difflib

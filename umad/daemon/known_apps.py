@@ -1,8 +1,8 @@
 """Knows the lanes of well-known programs, so that nobody has to configure them.
 
-Editors and terminals have a person in front of them. What git, cron, a CI runner or an indexer starts
-has none. A program is known by the name of its process, or by that of the nearest process above it:
-a hook's script is `python3`, and only `git` above it says what it is.
+Editors and terminals have a person in front of them. What git, cron, a CI runner or an indexer
+starts has none. A program is known by the name of its process, or by that of the nearest process
+above it: a hook's script is `python3`, and only `git` above it says what it is.
 
 The table is a default: what a request, a session or `apps:` says goes before it, and only
 `default_lane` comes after it (`umad.daemon.identity`). Not: asking for names (`umad.daemon.peer`).
@@ -27,9 +27,9 @@ class KnownKind:
     names: tuple[str, ...]
 
 
-# Names as the system tells them: Linux has that of the file, macOS that of the program, with spaces.
-# A name that means different things on different machines is left out (`node`, `python3`, `java`,
-# `sshd`, `systemd`): the nearest known process above it decides.
+# Names as the system tells them: Linux has that of the file, macOS that of the program, with
+# spaces. A name that means different things on different machines is left out (`node`, `python3`,
+# `java`, `sshd`, `systemd`): the nearest known process above it decides.
 KINDS: tuple[KnownKind, ...] = (
     KnownKind(
         words="an editor",

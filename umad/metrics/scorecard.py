@@ -35,8 +35,8 @@ _NAN = float("nan")
 # No step of any model ends so soon after another. Tokens that come closer together were read from
 # one buffer.
 TOGETHER_NS = 50_000
-# The most restarts of one model whose times are kept; a model that dies so often in a window is given
-# up long before.
+# The most restarts of one model whose times are kept. A model that dies so often in a window is
+# given up long before.
 MOST_RESTARTS = 64
 # The most tokens that are noted before they are booked. An engine's `step` comes long before.
 MOST_NOTED = 4096
@@ -129,9 +129,7 @@ class Scorecard:
         facts.pending.began(now_ns)
         self._pending.began(now_ns)
 
-    def tokens(
-        self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0, carried: int = 0
-    ) -> None:
+    def tokens(self, rid: int, n: int, now_ns: int, solo_ms: float = 0.0, carried: int = 0) -> None:
         """`n` tokens of a completion went out together.
 
         solo_ms: the wait for them as it would have been without background work; 0 for unknown.

@@ -1,10 +1,10 @@
 """Tells what the gaps of readers coincided with, for "who slows me" of `umad top`. Pure numpy.
 
 A gap's causes are bits of one number. What the gap's own step carried comes with its tokens
-(`umad.step.CARRIED_…`). The rest is looked up at a snapshot, so that a token costs nothing more:
+(`umad.step`). The rest is looked up at a snapshot, so that a token costs nothing more:
 
-    cores        other programs had the cores for at least half of the time by which the gap exceeded
-                 its solo, as the engine's reports of that time say
+    cores        other programs had the cores for at least half of the time by which the gap
+                 exceeded its solo, as the engine's reports of that time say
     other_model  the engine of another model worked meanwhile
     restart      the model's engine was started again meanwhile
 
@@ -92,8 +92,8 @@ def counted(bits: Bits) -> dict[str, int]:
 
 
 def longest_by_second(arrivals: Rows, *, now_ns: int, window_ns: int) -> list[float]:
-    """The longest gap of each second of the window in milliseconds, the oldest first; 0 where no gap
-    ended. It is what a sparkline shows.
+    """The longest gap of each second of the window in milliseconds, the oldest first; 0 where no
+    gap ended. It is what a sparkline shows.
     """
     seconds = max(1, -(-window_ns // 1_000_000_000))
     longest = np.zeros(seconds)

@@ -99,10 +99,7 @@ def summarize(
     moved = int(steps["bytes"].sum())
     pending_ms = latest.pending_ns / 1e6
     busy, useful = float(steps["device_ms"].sum()), float(steps["useful_ms"].sum())
-    by_lane = {
-        lanes[n]: shared(part.of("lane", n), caps.latency_cap)
-        for n in part.numbers("lane")
-    }
+    by_lane = {lanes[n]: shared(part.of("lane", n), caps.latency_cap) for n in part.numbers("lane")}
     by_app = {
         apps[n]: shared(part.of("app", n), caps.app_caps.get(n, caps.latency_cap))
         for n in part.numbers("app")

@@ -1,7 +1,7 @@
 """Asks a person before something is changed, and shows the page about slowness.
 
-Each lies on top of the screen and takes all keys until it is closed. Not: what is done with an answer
-(`umad.cli.top.screen`).
+Each lies on top of the screen and takes all keys until it is closed. Not: what is done with an
+answer (`umad.cli.top.screen`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

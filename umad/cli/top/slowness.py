@@ -19,8 +19,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "prompt": (
         "a neighbour's prompt was read",
-        "long prompts of other interactive apps come in slices; scheduler.slice_ms makes them "
-        "shorter, and lane background makes them wait",
+        "prompts of other interactive apps are read in slices; scheduler.slice_ms makes them shorter",
     ),
     "copy": (
         "cells were copied to or from memory",
@@ -44,7 +43,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "nothing": (
         "nothing that umad knows of",
-        "the machine itself was late: heat, swapping, a virtual machine's host; umad doctor looks",
+        "the machine was late: heat, swapping, a virtual machine's host; umad doctor looks at it",
     ),
 }
 _WORDS_CHARS = 38
@@ -63,12 +62,11 @@ def slowness_lines(
             return [head, "", f"{printable(app)} had no token in that time."]
         return [head, "", "This daemon does not tell: it is older than this umad. Restart it."]
     n_late = int(felt.get("gaps_over_cap") or 0)
-    lines = [
-        head,
-        "",
+    waits = (
         f"p95 {figure(felt.get('p95_ms'))} ms, alone {figure(felt.get('solo_ms'))} ms, longest "
-        f"{figure(felt.get('max_ms'))} ms; cap {figure(felt.get('latency_cap'))} times alone.",
-    ]
+        f"{figure(felt.get('max_ms'))} ms; cap {figure(felt.get('latency_cap'))} times alone."
+    )
+    lines = [head, "", waits]
     if felt.get("over_cap_pct") is None:
         return [
             *lines,

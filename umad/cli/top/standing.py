@@ -185,7 +185,8 @@ class Standing:
             )
             for row in rows
             if _matches(
-                wanted, *(str(row.get(key) or "") for key in ("request", "app", "lane")),
+                wanted,
+                *(str(row.get(key) or "") for key in ("request", "app", "lane")),
                 *(str(row.get(key) or "") for key in ("model", "session", "state")),
             )
         ]
