@@ -47,6 +47,8 @@ def test_the_wheel_has_all_that_runs(wheel: zipfile.ZipFile) -> None:
         *(str(one.relative_to(ROOT)) for one in (ROOT / "umad/gateway/page").rglob("*.*")),
     ):
         assert data in names
+    # Where an installer puts it beside the folder of programs.
+    assert any(name.endswith(".data/data/share/man/man1/umad.1") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "bench/", "examples/"))]
 
 

@@ -79,7 +79,8 @@ def _command(command: click.Command, name: str, parent: click.Context) -> Iterat
     yield from _paragraphs(command.help or "")
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        # An argument without a help of its own stands in the usage already.
+        if record is not None and record[1]:
             yield from _entries((record,))
     yield from _paragraphs(command.epilog or "")
 
@@ -95,7 +96,7 @@ def _paragraphs(text: str) -> Iterator[str]:
     """Paragraphs as click writes them; one that begins with a backspace keeps its lines."""
     for block in re.split(r"\n\s*\n", text.strip()):
         lines = [line.strip() for line in block.splitlines()]
-        if lines == [""]:
+        if not any(lines):
             continue
         yield ".PP"
         if lines[0] == "\b":

@@ -117,8 +117,7 @@ class TopScreen(App[None]):
     Screen { background: ansi_default; color: ansi_default; }
     #head { height: 4; }
     #told { height: 1; text-style: bold; }
-    #filter { display: none; height: 1; border: none; padding: 0; }
-    #filter.open { display: block; }
+    #filter { height: 1; border: none; padding: 0; }
     DataTable {
         background: ansi_default; color: ansi_default; scrollbar-size: 1 1; overflow-x: hidden;
     }
@@ -163,6 +162,8 @@ class TopScreen(App[None]):
         # The latest answer; older than now while the daemon does not answer.
         self.standing = first or Standing()
         self._is_lost = False
+        # The tables are there.
+        self._is_composed = False
 
     @override
     def compose(self) -> ComposeResult:
@@ -177,6 +178,8 @@ class TopScreen(App[None]):
     def on_mount(self) -> None:
         """Draw what is known, and begin to look."""
         self.theme = "ansi-dark"
+        self._is_composed = True
+        self.query_one("#filter", Input).display = False
         self._table(APPS).focus()
         self.draw()
         self.run_worker(self._watch(), group="watch")
@@ -217,6 +220,8 @@ class TopScreen(App[None]):
 
     def draw(self) -> None:
         """Draw the standing that is known."""
+        if not self._is_composed:  # the terminal told its size before
+            return
         now, width = self.standing, self.size.width
         head = now.head(width, plain=self._plain)
         self.screen_stack[0].query_one("#head", Static).update("\n".join(head))
@@ -290,7 +295,7 @@ class TopScreen(App[None]):
     def action_filter(self) -> None:
         """Show only rows that have a text in them."""
         line = self.query_one("#filter", Input)
-        line.add_class("open")
+        line.display = True
         line.focus()
 
     def action_unfilter(self) -> None:
@@ -310,7 +315,7 @@ class TopScreen(App[None]):
         self._close_filter()
 
     def _close_filter(self) -> None:
-        self.query_one("#filter", Input).remove_class("open")
+        self.query_one("#filter", Input).display = False
         self.tell(f"only rows with {self._wanted!r}; esc shows all" if self._wanted else "")
         self._table(APPS).focus()
 

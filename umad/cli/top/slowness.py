@@ -19,7 +19,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "prompt": (
         "a neighbour's prompt was read",
-        "prompts of other interactive apps are read in slices; scheduler.slice_ms makes them shorter",
+        "prompts of interactive apps are read in slices; scheduler.slice_ms makes them shorter",
     ),
     "copy": (
         "cells were copied to or from memory",
