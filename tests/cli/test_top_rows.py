@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.cli.top_states import CAUSES, IDLE, MIXED, RESTARTING, STATES, card, felt, model, request
-from umad.cli.top.figures import age, cut, figure, meter, right, sparkline
+from umad.cli.top.figures import age, cut, figure, meter, percent, right, sparkline
 from umad.cli.top.slowness import _WORDS, slowness_lines
 from umad.cli.top.standing import Standing
 from umad.metrics.slowness import CAUSES as COUNTED
@@ -18,7 +18,7 @@ from umad.metrics.slowness import NOTHING
     [
         (None, "-"),
         (0, "0"),
-        (0.0, "0.00"),
+        (0.0, "0"),
         (0.421, "0.42"),
         (8.13, "8.1"),
         (41, "41"),
@@ -48,6 +48,14 @@ def test_what_is_cut_says_so() -> None:
     assert cut("編集プログラム", 8) == "編集プ ~"
     assert cut("code", 8) == "code    "
     assert right("code", 8) == "    code"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0.0, "0%"), (0.31, "0.3%"), (9.94, "9.9%"), (12.4, "12%"), (100.0, "100%")],
+)
+def test_a_share_takes_at_most_four_characters(value: float | None, text: str) -> None:
+    assert percent(value) == text
 
 
 @pytest.mark.parametrize(

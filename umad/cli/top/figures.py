@@ -34,6 +34,8 @@ def figure(value: float | int | None) -> str:
     if value is None:
         return "-"
     size = abs(value)
+    if not size:
+        return "0"
     if size >= 10_000:
         for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if size >= unit:
@@ -41,6 +43,13 @@ def figure(value: float | int | None) -> str:
     if isinstance(value, int) or size >= 100:
         return f"{value:.0f}"
     return f"{value:.{1 if size >= 1 else 2}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in at most four characters: 0.3%, 12%, 100%; - where nothing was measured."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}%" if value >= 10 or not value else f"{value:.1f}%"
 
 
 def age(ms: float) -> str:

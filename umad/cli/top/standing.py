@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from umad.cli.printed import printable
-from umad.cli.top.figures import age, cut, figure, meter, right, sparkline
+from umad.cli.top.figures import age, cut, figure, meter, percent, right, sparkline
 from umad.request import BACKGROUND, INTERACTIVE
 
 Answer = Mapping[str, Any]
@@ -84,7 +84,7 @@ class Standing:
         lost = card.get("cores_lost_pct")
         fourth = (
             f"gaps |{drawn}| {figure(max(gaps, default=0.0))} ms at most  "
-            f"cores lost {figure(lost)}%"
+            f"cores lost {percent(lost)}"
         )
         return tuple(cut(line, width) for line in (first, second, third, fourth))
 
@@ -138,7 +138,7 @@ class Standing:
                         figure(row.get("solo_ms")),
                         "-" if ratio is None else f"x{ratio:.2f}",
                         # The guard's promise in a sign, for those who see no colour.
-                        "-" if late is None else f"{figure(late)}%{_sign(row.get('guard_held'))}",
+                        "-" if late is None else f"{percent(late)}{_sign(row.get('guard_held'))}",
                         sparkline(gaps, gap_chars, solo_ms=row.get("solo_ms"), plain=plain),
                     ),
                 )
