@@ -102,7 +102,7 @@ MIXED = Standing(
             "r5",
             "python3",
             "background",
-            lane_by="started by git: git's hooks and filters",
+            lane_by="under git: a git hook",
             state="queued",
             waits_for="behind an older request",
             generated=0,

@@ -89,8 +89,8 @@ def test_the_nearest_known_process_above_decides_for_a_program_nobody_knows() ->
     hook = choice(lanes, "python3", "bash", "git", "bash", "code")
     editor_of_a_commit = choice(lanes, "python3", "nvim", "git", "bash", "kitty")
 
-    assert hook == LaneChoice(lane="background", by="started by git: git's hooks and filters")
-    assert editor_of_a_commit == LaneChoice(lane="interactive", by="started by nvim: an editor")
+    assert hook == LaneChoice(lane="background", by="under git: a git hook")
+    assert editor_of_a_commit == LaneChoice(lane="interactive", by="under nvim: an editor")
 
 
 def test_a_program_of_the_table_is_itself_whatever_started_it() -> None:
@@ -107,7 +107,7 @@ def test_request_session_and_apps_go_before_the_table_and_each_is_named() -> Non
     assert by("cron", asked="interactive") == ("interactive", "the request")
     assert by("cron", of_session="interactive") == ("interactive", "its session was moved")
     assert by("git") == ("interactive", "apps: git*")
-    assert by("cron") == ("background", "cron: a clock of jobs")
+    assert by("cron") == ("background", "cron: a timed job")
     assert by("backupd") == ("interactive", "default_lane")
 
 
@@ -207,6 +207,6 @@ def test_a_hooks_script_is_background_and_ps_says_that_git_started_it(
                 (row,) = await observer.ask(Sessions(id=2))
 
                 assert row["lane"] == "background"
-                assert row["lane_by"] == "started by git: git's hooks and filters"
+                assert row["lane_by"] == "under git: a git hook"
 
     run(test())

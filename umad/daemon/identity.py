@@ -173,7 +173,7 @@ class LaneRules:
             return LaneChoice(lane=found.kind.lane, by=_words(found))
         above = nearest_known(parents())
         if above is not None and above.kind.lane in self._lanes:
-            return LaneChoice(lane=above.kind.lane, by=f"started by {_words(above)}")
+            return LaneChoice(lane=above.kind.lane, by=f"under {_words(above)}")
         return LaneChoice(lane=self._default, by=BY_DEFAULT)
 
     def latency_cap(self, *, app: str, path: str | None = None) -> float | None:

@@ -58,17 +58,17 @@ KINDS: tuple[KnownKind, ...] = (
         ),
     ),
     KnownKind(
-        words="git's hooks and filters",
+        words="a git hook",
         lane=BACKGROUND,
         names=("git", "git-*", "pre-commit", "lefthook"),
     ),
     KnownKind(
-        words="a clock of jobs",
+        words="a timed job",
         lane=BACKGROUND,
         names=("cron", "crond", "anacron", "fcron", "atd", "atrun"),
     ),
     KnownKind(
-        words="a CI runner",
+        words="a CI job",
         lane=BACKGROUND,
         names=(
             *("runner.listener", "runner.worker", "gitlab-runner", "gitlab-ci-*", "act"),
