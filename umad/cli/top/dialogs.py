@@ -15,7 +15,7 @@ from textual.widgets import Static
 from typing_extensions import override
 
 _BOX = """
-{name} {{ align: center middle; background: ansi_default; }}
+{name} {{ align: center middle; }}
 {name} > Static {{
     width: auto; max-width: 100%; height: auto; max-height: 100%;
     border: solid ansi_default; padding: 0 1;

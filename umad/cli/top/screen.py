@@ -114,14 +114,11 @@ class TopScreen(App[None]):
     ENABLE_COMMAND_PALETTE = False
     # Reverse, bold and underline, and the terminal's own colours: the same with NO_COLOR.
     CSS = """
-    Screen { background: ansi_default; color: ansi_default; }
     #head { height: 4; }
     #told { height: 1; text-style: bold; }
-    #filter { height: 1; border: none; padding: 0; }
     DataTable {
         background: ansi_default; color: ansi_default; scrollbar-size: 1 1; overflow-x: hidden;
     }
-    DataTable:focus { background-tint: ansi_default 0%; }
     DataTable > .datatable--header {
         background: ansi_default; color: ansi_default; text-style: bold underline;
     }
@@ -171,7 +168,7 @@ class TopScreen(App[None]):
         yield Rows(APPS)
         yield Rows(REQUESTS)
         yield Rows(ENGINES)
-        yield Input(id="filter", placeholder="app, lane, model, session or state")
+        yield Input(id="filter", placeholder="app, lane, model, session or state", compact=True)
         yield Static(id="told", markup=False)
         yield Footer(compact=True, show_command_palette=False)
 
