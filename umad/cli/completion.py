@@ -78,7 +78,7 @@ class Bash(BashComplete):
         found = self.get_completions(args, typed)
         return "\n".join([self._formed(item, kept) for item in found])
 
-    def _formed(self, item: CompletionItem[str], kept: int) -> str:
+    def _formed(self, item: "CompletionItem[str]", kept: int) -> str:
         if item.type != "plain":
             return f"{item.type}\t"
         return f"{item.type}\t" + _SPECIAL.sub(r"\\\1", item.value[kept:])
@@ -125,7 +125,7 @@ def answer(root: click.Command, instruction: str) -> int:
     return DONE
 
 
-Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
+Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
 
 
 def names_of(*kinds: str, files: bool = False, at_most: int | None = None) -> Complete:
@@ -137,7 +137,7 @@ def names_of(*kinds: str, files: bool = False, at_most: int | None = None) -> Co
 
     def complete(
         context: click.Context, parameter: click.Parameter, typed: str
-    ) -> list[CompletionItem[str]]:
+    ) -> "list[CompletionItem[str]]":
         given: Sequence[str] = ()
         if at_most is not None:
             given = context.params.get(parameter.name or "") or ()

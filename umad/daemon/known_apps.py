@@ -12,6 +12,7 @@ Pure.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from umad.request import BACKGROUND, INTERACTIVE
 
@@ -96,6 +97,8 @@ class Known:
     kind: KnownKind
 
 
+# Looked up for each request that no rule decides, and most of them come from the same few programs.
+@lru_cache(maxsize=1024)
 def known_app(name: str) -> Known | None:
     """The program of that process name; None where the table has none."""
     small = name.lower()
