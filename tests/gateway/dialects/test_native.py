@@ -57,6 +57,8 @@ def test_metrics_are_the_scorecard_or_prometheus_text_as_asked(gateway: LiveGate
         sample.labels.get("path") == "/generate" for sample in found["umad_http_requests"].samples
     )
     assert any("lane" in sample.labels for one in found.values() for sample in one.samples)
+    causes = {sample.labels["cause"] for sample in found["umad_slowed_by"].samples}
+    assert {"background", "prompt", "restart", "nothing"} <= causes
 
 
 def test_status_lists_models_and_health_needs_no_key(gateway: LiveGateway) -> None:
