@@ -68,7 +68,9 @@ def test_editors_and_terminals_are_interactive_and_batch_tools_background(
         assert choice(rules(default=default), name).lane == lane
 
 
-@pytest.mark.parametrize("name", ["python3", "node", "bash", "umad", "systemd", "sshd", "digit"])
+@pytest.mark.parametrize(
+    "name", ["python3", "node", "bash", "umad", "systemd", "sshd", "digit", "git-gui"]
+)
 def test_a_name_that_may_mean_anything_is_not_in_the_table(name: str) -> None:
     assert known_app(name) is None
     assert choice(rules(default="background"), name) == LaneChoice(

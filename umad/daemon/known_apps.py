@@ -61,7 +61,11 @@ KINDS: tuple[KnownKind, ...] = (
     KnownKind(
         words="a git hook",
         lane=BACKGROUND,
-        names=("git", "git-*", "pre-commit", "lefthook"),
+        # Not every git-…: git-gui and git-cola have a person in front of them.
+        names=(
+            *("git", "git-lfs", "git-remote-*", "git-upload-pack", "git-receive-pack"),
+            *("pre-commit", "lefthook"),
+        ),
     ),
     KnownKind(
         words="a timed job",
