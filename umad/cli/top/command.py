@@ -15,8 +15,8 @@ from umad.cli.top.screen import EVERY_S, TopScreen, look
 from umad.client import AsyncClient, ClientOptions
 from umad.exit_codes import DONE, FAILED
 
-# A look that takes longer is worth nothing; the screen asks again.
-_OPTIONS = ClientOptions(name="umad-top", connect_s=2.0, call_s=5.0)
+# The screen bounds its looks itself; to unload a model may take longer.
+_OPTIONS = ClientOptions(name="umad-top")
 
 
 def top(socket: str | None, every_s: float = EVERY_S) -> int:
