@@ -199,7 +199,7 @@ def test_a_hooks_script_is_background_and_ps_says_that_git_started_it(
     async def test() -> None:
         async with serve(FakeModel(pace_ms=5.0)) as house:
             observer = await house.connect()
-            asked = [sys.executable, "-m", "umad", "run", "--max-tokens", "3000", "--raw", "hello"]
+            asked = [sys.executable, "-m", "umad", "run", "--max-tokens", "2000", "--raw", "hello"]
             with under(tmp_path, "git", *asked, f"--socket={house.socket}"):
 
                 async def listed() -> bool:
