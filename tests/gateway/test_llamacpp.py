@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.gateway.gateways import LiveGateway
 from umad.errors import Unsupported
-from umad.gateway.infill import WINDOW_TOKENS, FimTokens, Gap, prompt_ids
+from umad.infill.prompt import WINDOW_TOKENS, FimTokens, Gap, prompt_ids
 
 MARKS = FimTokens(prefix=1001, suffix=1002, middle=1003, repo=1004, separator=1005)
 ONE_FILE = FimTokens(prefix=1001, suffix=1002, middle=1003, bos=1000)

@@ -9,5 +9,5 @@
     routes        the endpoints; /infill, /embedding, /tokenize, /detokenize
     server_facts  /props, /slots, /apply-template
 
-Not: the prompt of an infill (`umad.gateway.infill`).
+Not: the prompt of an infill (`umad.infill.prompt`).
 """

@@ -5,7 +5,10 @@
 
 Source: `format_prompt_infill` in llama.cpp's tools/server; the pattern over several files is
 Qwen2.5-Coder's (arXiv 2409.12186). Each piece of text is tokenized by itself and without control
-tokens, so a user's file can never contain a mark. Pure, but for the tokenizer it is given.
+tokens, so a user's file can never contain a mark.
+
+Text that is too long is cut in strides: while somebody types, the prompt keeps its beginning, and
+the daemon computes only its end. Pure, but for the tokenizer it is given.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +21,8 @@ TokenizeText = Callable[[str], Awaitable[tuple[int, ...]]]
 
 # llama-server's batch: enough text around the cursor to help, and little enough to be quick.
 WINDOW_TOKENS = 2048
+# The cut before the cursor moves by an eighth of what may stand there.
+_STRIDES = 8
 _NEEDED = ("prefix", "suffix", "middle")
 _SNIPPET = "\n\n--- snippet ---\n\n"
 
@@ -68,6 +73,10 @@ class Gap:
     typed: str = ""
     # (name, text) of other files, the most important last.
     files: Sequence[tuple[str, str]] = ()
+    # The file's own name, for models that know of several; "" where it is not known.
+    name: str = ""
+    # The project's name, for the same models.
+    project: str = ""
 
 
 async def prompt_ids(
@@ -80,34 +89,52 @@ async def prompt_ids(
     # One cell is for BOS; the last generated token needs no cell.
     window = max(8, min(WINDOW_TOKENS, cells - n_predict - 1))
     typed = await tokenize(gap.typed)
-    before = _last(await tokenize(gap.before), 3 * (window // 4))
+    before = _end_of(await tokenize(gap.before), 3 * (window // 4))
     after = (await tokenize(gap.after))[: max(0, window // 4 - 3 - len(typed))]
     room = max(0, cells - window - 2 * n_predict)
-    files = _last(await _file_ids(gap.files, marks, tokenize), room)
+    files = _last(await _file_ids(gap, marks, tokenize), room)
     bos = () if marks.bos is None else (marks.bos,)
     return (*files, *bos, marks.prefix, *before, *typed, marks.suffix, *after, marks.middle)
 
 
-async def _file_ids(
-    files: Sequence[tuple[str, str]], marks: FimTokens, tokenize: TokenizeText
+async def continuation_ids(
+    before: str, tokenize: TokenizeText, *, bos: int | None, cells: int, n_predict: int
 ) -> tuple[int, ...]:
-    """Tokens of the other files; empty if there are none, because a name without them does not
-    help.
+    """The prompt for a model without marks, which goes on behind `before` and sees nothing else;
+    empty where there is nothing to go on from.
     """
-    if not files:
+    window = max(8, min(WINDOW_TOKENS, cells - n_predict - 1))
+    ids = _end_of(await tokenize(before), window)
+    return ids if bos is None or not ids else (bos, *ids)
+
+
+async def _file_ids(gap: Gap, marks: FimTokens, tokenize: TokenizeText) -> tuple[int, ...]:
+    """Tokens of the other files and of this one's name; empty where neither is known, because the
+    project's name alone does not help.
+    """
+    if not gap.files and (not gap.name or marks.separator is None):
         return ()
     ids: list[int] = []
     if marks.repo is not None:
-        ids += (marks.repo, *await tokenize("project\n"))
-    for name, text in files:
+        ids += (marks.repo, *await tokenize(f"{gap.project or 'project'}\n"))
+    for name, text in gap.files:
         if marks.separator is None:
             ids += await tokenize(_SNIPPET)
         else:
             ids += (marks.separator, *await tokenize(f"{name or 'file'}\n"))
         ids += await tokenize(text)
     if marks.separator is not None:
-        ids += (marks.separator, *await tokenize("this file\n"))
+        ids += (marks.separator, *await tokenize(f"{gap.name or 'this file'}\n"))
     return tuple(ids)
+
+
+def _end_of(ids: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """At most `most` of the last ids; the beginning moves in strides as `ids` grows."""
+    beyond = len(ids) - most
+    if beyond <= 0:
+        return ids
+    stride = max(1, most // _STRIDES)
+    return ids[-(-beyond // stride) * stride :]
 
 
 def _last(ids: tuple[int, ...], n: int) -> tuple[int, ...]:
