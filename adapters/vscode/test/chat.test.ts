@@ -1,0 +1,103 @@
+// Chats: the editor's messages become turns, and recorded replies of models become parts.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import samples from "../../../tests/chat/samples.json";
+import { requestOf } from "../src/chat/provider";
+import { type Part, readerOf } from "../src/chat/reader";
+import { told, turnsOf } from "../src/chat/turns";
+import { MODEL } from "./daemon";
+
+interface Sample {
+  format: string;
+  text: string;
+  events: { content?: string; reasoning?: string; calls?: [string, object][] };
+  tools?: { name: string }[];
+}
+const THINK = ["<think>", "</think>"] as const;
+const FORMATS: Record<string, { family: string; thinking: readonly [string, string] | null }> = {
+  hermes: { family: "hermes", thinking: null },
+  "hermes+think": { family: "hermes", thinking: THINK },
+  harmony: { family: "harmony", thinking: null },
+};
+
+function summary(parts: Part[]): Sample["events"] {
+  const text = (kind: string): string => parts.map((part) => (part.kind === kind && "text" in part ? part.text : "")).join("");
+  const calls = parts.flatMap((part) => (part.kind === "call" ? [[part.name, part.input] as [string, object]] : []));
+  return {
+    ...(text("text") ? { content: text("text") } : {}),
+    ...(text("thinking") ? { reasoning: text("thinking") } : {}),
+    ...(calls.length ? { calls } : {}),
+  };
+}
+
+for (const [name, sample] of Object.entries(samples as unknown as Record<string, Sample>)) {
+  const format = FORMATS[sample.format];
+  if (format === undefined) continue;
+  test(`a recorded reply, cut at every place: ${name}`, () => {
+    const tools = (sample.tools ?? [{ name: "get_weather" }, { name: "book" }, { name: "now" }]).map((tool) => tool.name);
+    for (let at = 0; at <= sample.text.length; at++) {
+      const reader = readerOf(format, tools);
+      const parts = [...reader.push(sample.text.slice(0, at)), ...reader.push(sample.text.slice(at)), ...reader.finish()];
+      assert.deepEqual(summary(parts), sample.events, `cut at ${at}`);
+    }
+  });
+}
+
+test("a call of no tool on offer is text", () => {
+  const text = 'Look: <tool_call>\n{"name": "rm", "arguments": {}}\n</tool_call> is how.';
+  const reader = readerOf(FORMATS["hermes"]!, ["get_weather"]);
+  assert.deepEqual(summary([...reader.push(text), ...reader.finish()]), { content: text });
+});
+
+test("without tools, marks of calls are text", () => {
+  const text = '<tool_call>{"name": "x"}</tool_call>';
+  const reader = readerOf(FORMATS["hermes"]!, []);
+  assert.deepEqual(summary([...reader.push(text), ...reader.finish()]), { content: text });
+});
+
+test("messages of the editor become turns", () => {
+  const turns = turnsOf([
+    { role: 1, content: [{ value: "What is " }, { value: "the weather?" }] },
+    { role: 2, content: [{ value: "I look." }, { callId: "1", name: "get_weather", input: { location: "Paris" } }] },
+    { role: 1, content: [{ callId: "1", content: [{ value: "rain" }] }, { value: "And now?" }] },
+  ]);
+  assert.deepEqual(turns, [
+    { role: "user", content: "What is the weather?" },
+    { role: "assistant", content: "I look.", tool_calls: [{ name: "get_weather", arguments: '{"location":"Paris"}', id: "1" }] },
+    { role: "tool", tool_call_id: "1", content: "rain" },
+    { role: "user", content: "And now?" },
+  ]);
+});
+
+test("a picture is refused in words", () => {
+  const picture = { mimeType: "image/png", data: new Uint8Array() };
+  assert.throws(() => turnsOf([{ role: 1, content: [picture] }]), /image\/png/);
+});
+
+test("a model of another family is told of the tools in words", () => {
+  const turns = told(
+    [
+      { role: "user", content: "hello" },
+      { role: "assistant", content: "", tool_calls: [{ name: "now", arguments: "{}", id: "1" }] },
+      { role: "tool", tool_call_id: "1", content: "noon" },
+    ],
+    [{ name: "now", description: "the time" }],
+  );
+  assert.equal(turns[0]!.role, "system");
+  assert.match(turns[0]!.content, /"name":"now"/);
+  assert.deepEqual(turns.slice(1), [
+    { role: "user", content: "hello" },
+    { role: "assistant", content: '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>' },
+    { role: "user", content: "<tool_response>\nnoon\n</tool_response>" },
+  ]);
+});
+
+test("a family that is read here is shown the tools by its template", () => {
+  const tools = [{ name: "now", description: "" }];
+  const own = requestOf(MODEL, [{ role: "user", content: "x" }], tools, true);
+  assert.deepEqual([own["tools"], own["tool_choice"]], [tools, "required"]);
+  const other = requestOf({ ...MODEL, chat_family: "glm" }, [{ role: "user", content: "x" }], tools, false);
+  assert.equal(other["tools"], undefined);
+  assert.throws(() => requestOf({ ...MODEL, chat_family: "glm" }, [], tools, true), /cannot be forced/);
+});
