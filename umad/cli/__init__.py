@@ -6,6 +6,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     app          the root command, and `main`        commands   every command's words and help;
                                                      model_commands: those about models on the disk
                                                      service_commands: those of umad service
+                                                     editor_commands: those that editors start
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts
     flags        one flag per option of the configuration   sampling_flags  those of drawing
@@ -24,6 +25,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     completion   completion, and its answers to a shell; known_names: the names that it offers
     manual       the manual page, made from the commands
     doctor       doctor, report                      service    service install, status, …
+    editors      lsp, acp
     bench        bench                               launch     launch; agents: settings of each
     agent_files  what programs need that take an address only from a file
     demo         demo: demo_app and demo_report in processes of their own, demo_view for the screen

@@ -1,7 +1,7 @@
 """Defines the root command and the process's entry.
 
-Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.service_commands`), nor
-their work.
+Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.service_commands`,
+`umad.cli.editor_commands`), nor their work.
 """
 
 import os
@@ -13,6 +13,7 @@ import click
 from umad.cli.bench import bench
 from umad.cli.commands import COMMANDS
 from umad.cli.completion import COMPLETE_VARIABLE, answer, completion
+from umad.cli.editor_commands import EDITOR_COMMANDS
 from umad.cli.exits import NearestGroup, run_command
 from umad.cli.model_commands import MODEL_COMMANDS
 from umad.cli.service_commands import service
@@ -31,7 +32,7 @@ def umad() -> None:
     """
 
 
-for _command in (*COMMANDS, *MODEL_COMMANDS, service, bench, completion):
+for _command in (*COMMANDS, *MODEL_COMMANDS, *EDITOR_COMMANDS, service, bench, completion):
     umad.add_command(_command)
 
 

@@ -1,0 +1,265 @@
+"""`umad lsp` as an editor has it: a process of its own, spoken to in LSP, before a scripted daemon."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+
+from tests.client.scripted_daemon import Peer, daemon, run
+from umad.protocol.messages import Generate, ListModels, Tokenize, encode_result
+
+URI = "file:///project/src/f.py"
+CODER = {
+    "name": "coder",
+    "ctx": 4096,
+    "generates": True,
+    "fim_tokens": {"prefix": 1001, "suffix": 1002, "middle": 1003, "repo": 1004, "separator": 1005},
+}
+BLIND = {"name": "blind", "ctx": 4096, "generates": True, "fim_tokens": {}}
+
+
+class Model:
+    """What the daemon says: one model, letters as tokens, and one answer."""
+
+    def __init__(self, facts: dict[str, object], answer: str | None = "value") -> None:
+        self.facts, self.answer = facts, answer
+        self.asked: list[Generate] = []
+        self.has_asked = asyncio.Event()
+        self.has_hung_up = asyncio.Event()
+
+    async def script(self, peer: Peer) -> None:
+        try:
+            while True:
+                request = await peer.hear()
+                match request:
+                    case ListModels():
+                        peer.say(encode_result(request.id, [self.facts]))
+                    case Tokenize():
+                        peer.say(encode_result(request.id, [ord(letter) for letter in request.text]))
+                    case Generate():
+                        self.asked.append(request)
+                        self.has_asked.set()
+                        if self.answer is not None:
+                            peer.say_accepted(request.id)
+                            peer.say_text(request.id, self.answer)
+                            peer.say_done(request.id)
+                    case _:
+                        self.has_hung_up.set()  # a cancel
+                        peer.say(encode_result(request.id, None))
+        finally:
+            self.has_hung_up.set()
+
+
+class Editor:
+    """A client of the server, and what the server logged in it."""
+
+    def __init__(self) -> None:
+        self.client = LanguageClient("editor", "1")
+        self.logged: list[str] = []
+        self.shown: list[str] = []
+        self.client.feature(types.WINDOW_LOG_MESSAGE)(
+            lambda params: self.logged.append(params.message)
+        )
+        self.client.feature(types.WINDOW_SHOW_MESSAGE)(
+            lambda params: self.shown.append(params.message)
+        )
+
+    def open(self, text: str) -> None:
+        item = types.TextDocumentItem(uri=URI, language_id="python", version=1, text=text)
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(text_document=item))
+
+    async def complete(self, line: int, character: int, *, on_purpose: bool = True) -> list[str]:
+        kind = types.InlineCompletionTriggerKind
+        params = types.InlineCompletionParams(
+            context=types.InlineCompletionContext(
+                trigger_kind=kind.Invoked if on_purpose else kind.Automatic
+            ),
+            text_document=types.TextDocumentIdentifier(uri=URI),
+            position=types.Position(line=line, character=character),
+        )
+        answer = await self.client.text_document_inline_completion_async(params)
+        assert isinstance(answer, types.InlineCompletionList)
+        return [str(item.insert_text) for item in answer.items]
+
+
+@asynccontextmanager
+async def editor(
+    socket: str, options: object = None, *arguments: str
+) -> AsyncIterator[tuple[Editor, types.InitializeResult]]:
+    """An editor with a running server."""
+    made = Editor()
+    await made.client.start_io(
+        sys.executable, "-m", "umad", "lsp", "--socket", socket, *arguments
+    )
+    try:
+        params = types.InitializeParams(
+            capabilities=types.ClientCapabilities(),
+            root_uri="file:///project",
+            initialization_options=options,
+        )
+        started = await made.client.initialize_async(params)
+        made.client.initialized(types.InitializedParams())
+        yield made, started
+        await made.client.shutdown_async(None)
+        made.client.exit(None)
+    finally:
+        await made.client.stop()
+
+
+def test_the_editor_is_told_that_there_are_inline_completions(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with editor(str(tmp_path / "s")) as (_, started):
+            assert started.capabilities.inline_completion_provider
+            sync = started.capabilities.text_document_sync
+            assert isinstance(sync, types.TextDocumentSyncOptions)
+            assert sync.open_close
+            assert sync.change == types.TextDocumentSyncKind.Incremental
+
+    run(main())
+
+
+def test_the_gap_at_the_cursor_is_filled(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Model(CODER)
+        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+            ed.open("s = '\U0001f600' + \ny = 2\n")
+
+            assert await ed.complete(0, 11) == ["value"]
+        (asked,) = model.asked
+        assert asked.request.prompt_ids == (
+            *(1004, *map(ord, "project\n"), 1005, *map(ord, "src/f.py\n")),
+            *(1001, *map(ord, "s = '\U0001f600' + "), 1002, *map(ord, "\ny = 2\n"), 1003),
+        )
+
+    run(main())
+
+
+def test_a_change_is_in_the_next_request(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Model(CODER)
+        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+            ed.open("x = \n")
+            at = types.Position(line=0, character=4)
+            ed.client.text_document_did_change(
+                types.DidChangeTextDocumentParams(
+                    text_document=types.VersionedTextDocumentIdentifier(uri=URI, version=2),
+                    content_changes=[
+                        types.TextDocumentContentChangePartial(
+                            range=types.Range(start=at, end=at), text="y + "
+                        )
+                    ],
+                )
+            )
+            await ed.complete(0, 8)
+        ids = model.asked[0].request.prompt_ids
+        assert ids is not None
+        assert "x = y + " in "".join(chr(one) for one in ids)
+
+    run(main())
+
+
+def test_an_editor_that_cancels_cancels_at_the_daemon(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Model(CODER, answer=None)
+        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+            ed.open("x = ")
+            asking = asyncio.ensure_future(ed.complete(0, 4))
+            await model.has_asked.wait()
+            later = asyncio.ensure_future(ed.complete(0, 3))
+            await model.has_hung_up.wait()
+
+            assert await asking == [], "a later request took its place"
+            later.cancel()
+
+    run(main())
+
+
+def test_without_a_daemon_the_log_says_so_once_and_nothing_pops_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with editor(str(tmp_path / "none")) as (ed, _):
+            ed.open("x = ")
+            for _ in range(3):
+                assert await ed.complete(0, 4) == []
+            (line,) = ed.logged
+            assert "umad serve" in line
+            assert not ed.shown
+
+    run(main())
+
+
+def test_a_daemon_that_comes_later_is_found(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        async with editor(path) as (ed, _):
+            ed.open("x = ")
+            assert await ed.complete(0, 4) == []
+            async with daemon(path, Model(CODER).script):
+                assert await ed.complete(0, 4) == ["value"]
+
+    run(main())
+
+
+def test_a_model_without_marks_is_told_in_the_log(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Model(BLIND)
+        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+            ed.open("x = \n")
+            assert await ed.complete(0, 4) == ["value"]
+            (line,) = ed.logged
+            assert "no fill-in-the-middle tokens" in line
+        assert model.asked[0].request.prompt_ids == tuple(map(ord, "x = "))
+
+    run(main())
+
+
+def test_a_wrong_setting_is_named_in_the_log(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with editor(str(tmp_path / "none"), {"completion": {"debounce": 1}}) as (ed, _):
+            ed.open("")
+            await ed.complete(0, 0)
+            assert any("debounce_ms" in line for line in ed.logged)
+
+    run(main())
+
+
+def test_a_file_that_is_not_open_has_no_completions(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with editor(str(tmp_path / "none")) as (ed, _):
+            assert await ed.complete(0, 0) == []
+            assert not ed.logged
+
+    run(main())
+
+
+def test_a_server_whose_editor_dies_ends(tmp_path: Path) -> None:
+    async def main() -> int:
+        server = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "umad", "lsp", "--socket", str(tmp_path / "none")),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert server.stdin is not None
+        server.stdin.close()
+        return await server.wait()
+
+    assert run(main()) == 1, "it was not told to shut down"
+
+
+def test_without_the_packages_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from umad.cli.app import main  # noqa: PLC0415  # the packages are hidden from it alone
+
+    for name in [one for one in sys.modules if one.startswith("umad.lsp.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)
+
+    code = main(["lsp"])
+
+    assert code == 1
+    assert "pip install 'umad[editors]'" in capsys.readouterr().err
