@@ -11,7 +11,7 @@ from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 from tests.client.scripted_daemon import Peer, daemon, run
-from umad.protocol.messages import Generate, ListModels, Tokenize, encode_result
+from umad.protocol.messages import Generate, Models, Tokenize, encode_result
 
 URI = "file:///project/src/f.py"
 CODER = {
@@ -37,7 +37,7 @@ class Model:
             while True:
                 request = await peer.hear()
                 match request:
-                    case ListModels():
+                    case Models():
                         peer.say(encode_result(request.id, [self.facts]))
                     case Tokenize():
                         peer.say(encode_result(request.id, [ord(letter) for letter in request.text]))
