@@ -1,0 +1,110 @@
+"""An editor whose every answer a test decides, and `umad acp` as it starts it. Not a test."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from acp import RequestError, schema, spawn_agent_process
+from acp.client.connection import ClientSideConnection
+
+ALL = schema.ClientCapabilities(
+    fs=schema.FileSystemCapabilities(read_text_file=True, write_text_file=True), terminal=True
+)
+
+
+class Editor:
+    """The client's side: files in memory, and permissions as the test says."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self.updates: list[Any] = []
+        self.asked: list[schema.ToolCallUpdate] = []
+        self.commands: list[list[str]] = []
+        self.released: list[str] = []
+        # The option chosen at each question; None ends the turn. Empty: nobody answers.
+        self.answers: list[str | None] = []
+        self.is_asked = asyncio.Event()
+
+    def on_connect(self, conn: Any) -> None:
+        """Nothing to keep: tests have the connection."""
+
+    async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
+        self.updates.append(update)
+
+    async def request_permission(
+        self, session_id: str, tool_call: Any, options: Any, **_: Any
+    ) -> schema.RequestPermissionResponse:
+        self.asked.append(tool_call)
+        self.is_asked.set()
+        if not self.answers:
+            await asyncio.get_running_loop().create_future()
+        chosen = self.answers.pop(0)
+        if chosen is None:
+            return schema.RequestPermissionResponse(
+                outcome=schema.DeniedOutcome(outcome="cancelled")
+            )
+        assert chosen in [option.option_id for option in options]
+        return schema.RequestPermissionResponse(
+            outcome=schema.AllowedOutcome(outcome="selected", option_id=chosen)
+        )
+
+    async def read_text_file(
+        self, session_id: str, path: str, line: Any = None, limit: Any = None, **_: Any
+    ) -> schema.ReadTextFileResponse:
+        if path not in self.files:
+            raise RequestError.resource_not_found(path)
+        return schema.ReadTextFileResponse(content=self.files[path])
+
+    async def write_text_file(self, session_id: str, path: str, content: str, **_: Any) -> None:
+        self.files[path] = content
+
+    async def create_terminal(
+        self, session_id: str, command: str, args: Any = None, **_: Any
+    ) -> schema.CreateTerminalResponse:
+        self.commands.append([command, *(args or ())])
+        return schema.CreateTerminalResponse(terminal_id="t1")
+
+    async def wait_for_terminal_exit(
+        self, session_id: str, terminal_id: str, **_: Any
+    ) -> schema.WaitForTerminalExitResponse:
+        return schema.WaitForTerminalExitResponse(exit_code=0)
+
+    async def terminal_output(
+        self, session_id: str, terminal_id: str, **_: Any
+    ) -> schema.TerminalOutputResponse:
+        return schema.TerminalOutputResponse(output="done\n", truncated=False)
+
+    async def release_terminal(self, session_id: str, terminal_id: str, **_: Any) -> None:
+        self.released.append(terminal_id)
+
+    def said(self, kind: str = "agent_message_chunk") -> str:
+        """The text of all updates of this kind."""
+        found = [one for one in self.updates if one.session_update == kind]
+        return "".join(one.content.text for one in found)
+
+    def statuses(self) -> list[str]:
+        """How the calls went."""
+        return [
+            one.status
+            for one in self.updates
+            if one.session_update in ("tool_call", "tool_call_update") and one.status
+        ]
+
+
+@asynccontextmanager
+async def agent(
+    editor: Editor, socket: str, home: Path, capabilities: schema.ClientCapabilities = ALL
+) -> AsyncIterator[ClientSideConnection]:
+    """A running `umad acp` that was initialized."""
+    environ = {**os.environ, "XDG_STATE_HOME": str(home)}
+    async with spawn_agent_process(
+        editor,  # type: ignore[arg-type]  # elicitation is not used
+        *(sys.executable, "-m", "umad", "acp", "--socket", socket),
+        env=environ,
+    ) as (connection, _):
+        await connection.initialize(protocol_version=1, client_capabilities=capabilities)
+        yield connection
