@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from tests.acp.editor import ALL, Editor, agent
 from tests.client.scripted_daemon import Peer, daemon, run
 from umad.protocol.messages import Cancel, Generate, Models, encode_result
 
-FACTS = {"name": "nano", "chat_family": "hermes", "thinking": ["<think>", "</think>"], "takes_tools": True}
+FACTS = {
+    "name": "nano",
+    "chat_family": "hermes",
+    "thinking": ["<think>", "</think>"],
+    "takes_tools": True,
+}
 HELLO = [helpers.text_block("hello")]
 
 
@@ -89,7 +95,11 @@ def test_an_answer_streams_with_its_thoughts_apart(tmp_path: Path) -> None:
     assert editor.said("agent_thought_chunk") == "Hm."
     (asked,) = model.asked
     assert asked.request.session is not None
-    assert [tool.name for tool in asked.request.chat.tools] == ["read_file", "write_file", "run_command"]
+    assert [tool.name for tool in asked.request.chat.tools] == [
+        "read_file",
+        "write_file",
+        "run_command",
+    ]
 
 
 def test_a_file_is_read_once_the_user_allows_it(tmp_path: Path) -> None:
@@ -198,9 +208,7 @@ def test_an_editor_is_asked_for_nothing_that_it_cannot_do(tmp_path: Path) -> Non
         (call("read_file", path="f", line=0), "line must be a whole number"),
     ],
 )
-def test_a_wrong_call_is_told_to_the_model_in_words(
-    tmp_path: Path, made: str, words: str
-) -> None:
+def test_a_wrong_call_is_told_to_the_model_in_words(tmp_path: Path, made: str, words: str) -> None:
     ended, editor, model = prompted(tmp_path, made, "Oh.")
 
     assert ended.stop_reason == "end_turn"
@@ -321,20 +329,18 @@ def test_what_is_wrong_is_named(tmp_path: Path, what: str, words: str) -> None:
     async def main() -> None:
         async with agent(Editor(), str(tmp_path / "none"), tmp_path) as connection:
             made = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            picture = helpers.image_block("", "image/png")
+            wrong: dict[str, Callable[[], Awaitable[Any]]] = {
+                "cwd": lambda: connection.new_session(cwd="project", mcp_servers=[]),
+                "session": lambda: connection.prompt(session_id="absent", prompt=HELLO),
+                "load": lambda: connection.load_session(
+                    cwd="/p", session_id="../../etc/passwd", mcp_servers=[]
+                ),
+                "mode": lambda: connection.set_session_mode(session_id=made, mode_id="yolo"),
+                "picture": lambda: connection.prompt(session_id=made, prompt=[picture]),
+            }
+
             with pytest.raises(RequestError, match=words):
-                match what:
-                    case "cwd":
-                        await connection.new_session(cwd="project", mcp_servers=[])
-                    case "session":
-                        await connection.prompt(session_id="absent", prompt=HELLO)
-                    case "load":
-                        await connection.load_session(
-                            cwd="/p", session_id="../../etc/passwd", mcp_servers=[]
-                        )
-                    case "mode":
-                        await connection.set_session_mode(session_id=made, mode_id="yolo")
-                    case _:
-                        picture = helpers.image_block("", "image/png")
-                        await connection.prompt(session_id=made, prompt=[picture])
+                await wrong[what]()
 
     run(main())

@@ -28,12 +28,14 @@ class Pauses:
 
     def __init__(self) -> None:
         self.waiting: list[asyncio.Future[None]] = []
+        self.has_begun = asyncio.Event()
         self.asked_s: list[float] = []
 
     async def sleep(self, seconds: float) -> None:
         self.asked_s.append(seconds)
         pause = asyncio.get_running_loop().create_future()
         self.waiting.append(pause)
+        self.has_begun.set()
         await pause
 
     def end(self) -> None:
@@ -67,10 +69,9 @@ class Desk:
 
     async def begin(self, text: str, *, uri: str = "file:///f.py") -> "asyncio.Task[Ghost | None]":
         """A request that has come to its pause."""
-        before = len(self.pauses.waiting)
+        self.pauses.has_begun.clear()
         task = asyncio.ensure_future(self.ask(text, uri=uri))
-        while len(self.pauses.waiting) == before:
-            await asyncio.sleep(0)
+        await self.pauses.has_begun.wait()
         return task
 
 

@@ -1,9 +1,8 @@
-"""Open files hold what the editor holds, in every way to count columns, at the cost of the change."""
-
-from hypothesis import given
-from hypothesis import strategies as st
+"""Open files hold what the editor holds, in every way to count columns."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from umad.lsp.documents import Document, Documents, Encoding, Place
 

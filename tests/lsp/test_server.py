@@ -1,4 +1,4 @@
-"""`umad lsp` as an editor has it: a process of its own, spoken to in LSP, before a scripted daemon."""
+"""`umad lsp` as an editor has it: a process of its own, before a daemon that speaks by script."""
 
 import asyncio
 import sys
@@ -40,7 +40,9 @@ class Model:
                     case Models():
                         peer.say(encode_result(request.id, [self.facts]))
                     case Tokenize():
-                        peer.say(encode_result(request.id, [ord(letter) for letter in request.text]))
+                        peer.say(
+                            encode_result(request.id, [ord(letter) for letter in request.text])
+                        )
                     case Generate():
                         self.asked.append(request)
                         self.has_asked.set()
@@ -93,9 +95,7 @@ async def editor(
 ) -> AsyncIterator[tuple[Editor, types.InitializeResult]]:
     """An editor with a running server."""
     made = Editor()
-    await made.client.start_io(
-        sys.executable, "-m", "umad", "lsp", "--socket", socket, *arguments
-    )
+    await made.client.start_io(sys.executable, "-m", "umad", "lsp", "--socket", socket, *arguments)
     try:
         params = types.InitializeParams(
             capabilities=types.ClientCapabilities(),
@@ -126,7 +126,10 @@ def test_the_editor_is_told_that_there_are_inline_completions(tmp_path: Path) ->
 def test_the_gap_at_the_cursor_is_filled(tmp_path: Path) -> None:
     async def main() -> None:
         model = Model(CODER)
-        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+        async with (
+            daemon(str(tmp_path / "s"), model.script),
+            editor(str(tmp_path / "s")) as (ed, _),
+        ):
             ed.open("s = '\U0001f600' + \ny = 2\n")
 
             assert await ed.complete(0, 11) == ["value"]
@@ -142,7 +145,10 @@ def test_the_gap_at_the_cursor_is_filled(tmp_path: Path) -> None:
 def test_a_change_is_in_the_next_request(tmp_path: Path) -> None:
     async def main() -> None:
         model = Model(CODER)
-        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+        async with (
+            daemon(str(tmp_path / "s"), model.script),
+            editor(str(tmp_path / "s")) as (ed, _),
+        ):
             ed.open("x = \n")
             at = types.Position(line=0, character=4)
             ed.client.text_document_did_change(
@@ -166,7 +172,10 @@ def test_a_change_is_in_the_next_request(tmp_path: Path) -> None:
 def test_an_editor_that_cancels_cancels_at_the_daemon(tmp_path: Path) -> None:
     async def main() -> None:
         model = Model(CODER, answer=None)
-        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+        async with (
+            daemon(str(tmp_path / "s"), model.script),
+            editor(str(tmp_path / "s")) as (ed, _),
+        ):
             ed.open("x = ")
             asking = asyncio.ensure_future(ed.complete(0, 4))
             await model.has_asked.wait()
@@ -207,7 +216,10 @@ def test_a_daemon_that_comes_later_is_found(tmp_path: Path) -> None:
 def test_a_model_without_marks_is_told_in_the_log(tmp_path: Path) -> None:
     async def main() -> None:
         model = Model(BLIND)
-        async with daemon(str(tmp_path / "s"), model.script), editor(str(tmp_path / "s")) as (ed, _):
+        async with (
+            daemon(str(tmp_path / "s"), model.script),
+            editor(str(tmp_path / "s")) as (ed, _),
+        ):
             ed.open("x = \n")
             assert await ed.complete(0, 4) == ["value"]
             (line,) = ed.logged

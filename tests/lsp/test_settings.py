@@ -9,7 +9,9 @@ from umad.lsp.settings import LspSettings, settings_of
 
 
 def test_nothing_set_is_the_defaults() -> None:
-    assert settings_of(None) == settings_of({}) == settings_of({"completion": None}) == LspSettings()
+    assert (
+        settings_of(None) == settings_of({}) == settings_of({"completion": None}) == LspSettings()
+    )
 
 
 def test_every_setting_is_read() -> None:

@@ -1,7 +1,7 @@
 """Keeps conversations, and writes them down so that an editor can load them another day.
 
-A file has what was said and read, so it belongs to this user alone (`umad.private_file`). The oldest
-go when there are too many. Not: the model's cells, which the daemon keeps under the session's name.
+A file has what was said and read, so it belongs to this user alone (`umad.private_file`). The
+oldest go when there are too many. Not: the model's cells, which the daemon keeps under the session's name.
 """
 
 import json
@@ -134,12 +134,8 @@ def session_folder(environ: Mapping[str, str], platform: str) -> Path:
     state = Path(environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():
         home = Path(environ.get("HOME") or "~").expanduser()
-        state = home / (
-            "Library/Application Support" if platform == "darwin" else ".local/state"
-        )
+        state = home / ("Library/Application Support" if platform == "darwin" else ".local/state")
     return state / "umad" / "acp"
-
-
 
 
 def _written_ns(path: Path) -> int:

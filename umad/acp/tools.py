@@ -280,4 +280,3 @@ def _cut(text: str) -> str:
     half = MAX_RESULT_CHARS // 2
     left_out = len(text) - 2 * half
     return f"{text[:half]}\n[{left_out} characters are left out here]\n{text[-half:]}"
-

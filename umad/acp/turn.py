@@ -22,7 +22,7 @@ from umad.conversation import ChatMessage, Tool, ToolCall
 MAX_ANSWERS = 40
 _UNANSWERED = "The user ended the turn before this had a result."
 _SYSTEM = """You are a coding agent in the user's editor. The project's folder is {cwd}.
-Use the tools to read before you write, and to look at what your change did. Say shortly what you do."""
+Use the tools to read before you write, and to look at what your change did. Be short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,9 @@ class GhostWriter:
             if row.get("ctx") and row.get("generates") is not False
         ]
         if not rows:
-            raise Unsupported("no model that writes text is loaded: load one with `umad load MODEL`")
+            raise Unsupported(
+                "no model that writes text is loaded: load one with `umad load MODEL`"
+            )
         if asked is None:
             return next((row for row in rows if _can_fill(row)), rows[0])
         meant = resolve(asked, [KnownModel.of_row(row) for row in rows])
@@ -128,9 +130,7 @@ class GhostWriter:
             ids = await prompt_ids(gap, marks, tokenize, cells=cells, n_predict=n_predict)
         if not ids:
             return None, is_blind
-        request = GenerateRequest(
-            prompt_ids=ids, model=model, sampling=sampling, lane=asked.lane
-        )
+        request = GenerateRequest(prompt_ids=ids, model=model, sampling=sampling, lane=asked.lane)
         return request, is_blind
 
     async def _shown(self, asked: Asked, request: GenerateRequest) -> str:
