@@ -1,4 +1,4 @@
-"""Ten much used apps get what they read: their requests, replayed one by one.
+"""Much used apps get what they read: their requests, replayed one by one.
 
 The fixtures are in apps/, one file an app, each with its reference.
 """
@@ -28,7 +28,8 @@ from umad.client.rows import ModelRow
 
 APPS = [read_app(path) for path in sorted(FOLDER.glob("*.yaml"))]
 NAMES = (
-    *("Cline", "Continue", "Home Assistant", "LangChain", "LlamaIndex", "n8n", "Open WebUI"),
+    *("Cline", "Continue", "Home Assistant", "LangChain", "LlamaIndex", "llama.vim", "minuet"),
+    *("n8n", "Open WebUI"),
     *("Raycast (its Ollama extension)", "Vercel AI SDK", "Zed"),
 )
 

@@ -91,14 +91,14 @@ class Editor:
 
 @asynccontextmanager
 async def editor(
-    socket: str, options: object = None, *arguments: str
+    socket: str, options: object = None, *, capabilities: types.ClientCapabilities | None = None
 ) -> AsyncIterator[tuple[Editor, types.InitializeResult]]:
     """An editor with a running server."""
     made = Editor()
-    await made.client.start_io(sys.executable, "-m", "umad", "lsp", "--socket", socket, *arguments)
+    await made.client.start_io(sys.executable, "-m", "umad", "lsp", "--socket", socket)
     try:
         params = types.InitializeParams(
-            capabilities=types.ClientCapabilities(),
+            capabilities=capabilities or types.ClientCapabilities(),
             root_uri="file:///project",
             initialization_options=options,
         )
@@ -225,6 +225,43 @@ def test_a_model_without_marks_is_told_in_the_log(tmp_path: Path) -> None:
             (line,) = ed.logged
             assert "no fill-in-the-middle tokens" in line
         assert model.asked[0].request.prompt_ids == tuple(map(ord, "x = "))
+
+    run(main())
+
+
+def test_an_editor_without_inline_completions_gets_an_entry_of_its_list(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Model(CODER, answer="ue + 1\n    more")
+        async with (
+            daemon(str(tmp_path / "s"), model.script),
+            editor(str(tmp_path / "s")) as (ed, started),
+        ):
+            assert started.capabilities.completion_provider
+            ed.open("x = val\n")
+            position = types.Position(line=0, character=7)
+            found = await ed.client.text_document_completion_async(
+                types.CompletionParams(
+                    text_document=types.TextDocumentIdentifier(uri=URI), position=position
+                )
+            )
+        assert isinstance(found, types.CompletionList)
+        (item,) = found.items
+        assert isinstance(item.text_edit, types.TextEdit)
+        assert item.text_edit.new_text == "ue + 1\n    more"
+        assert item.filter_text == "value + 1", "editors keep what goes on from the word"
+
+    run(main())
+
+
+def test_an_editor_with_inline_completions_gets_no_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        able = types.ClientCapabilities(
+            text_document=types.TextDocumentClientCapabilities(
+                inline_completion=types.InlineCompletionClientCapabilities()
+            )
+        )
+        async with editor(str(tmp_path / "none"), capabilities=able) as (_, started):
+            assert started.capabilities.completion_provider is None
 
     run(main())
 

@@ -1,7 +1,7 @@
 """Keeps conversations, and writes them down so that an editor can load them another day.
 
 A file has what was said and read, so it belongs to this user alone (`umad.private_file`). The
-oldest go when there are too many. Not: the model's cells, which the daemon keeps under the session's name.
+oldest go when there are too many. Not: the model's cells, which the daemon keeps.
 """
 
 import json

@@ -1,7 +1,8 @@
 """The language server: tells the editor what it can do, and hands requests on.
 
-It never opens a message in the editor: completions come unasked, so a failure is a line of the
-editor's log (`window/logMessage`), once until it changes. Nothing of a file's text is logged.
+An editor that knows no inline completions (Helix, Eglot) gets the same text as one entry of its list
+of completions. Nothing opens a message in the editor: completions come unasked, so a failure is a
+line of the editor's log (`window/logMessage`), once until it changes. Nothing of a file's text is logged.
 pygls reads and writes the messages; this process keeps the files itself (`umad.lsp.documents`).
 """
 
@@ -22,12 +23,15 @@ from umad.client import AsyncClient, ClientOptions
 from umad.errors import BadRequest, UmadError
 from umad.exit_codes import DONE, FAILED
 from umad.infill.ghost import GhostWriter
+from umad.infill.manner import is_word
 from umad.lsp.completing import InlineCompleter
 from umad.lsp.documents import Documents, Encoding, Place
 from umad.lsp.settings import LspSettings, settings_of
 from umad.version import __version__
 
 _OPTIONS = ClientOptions(name="umad-lsp")
+# Of an entry in a list of completions.
+_LABEL_CHARS = 60
 
 
 class UmadLanguageServer:
@@ -80,6 +84,11 @@ class UmadLanguageServer:
         folders = params.workspace_folders or ()
         self._root = folders[0].uri if folders else params.root_uri or ""
         self._project = folders[0].name if folders else PurePosixPath(_path(self._root)).name
+        known = params.capabilities.text_document
+        if known is None or known.inline_completion is None:
+            self._server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(
+                partial(self._list)
+            )
         self._take_settings(params.initialization_options)
 
     def _initialized(self, params: types.InitializedParams) -> None:
@@ -97,38 +106,80 @@ class UmadLanguageServer:
         await self._client.close()
 
     async def _complete(self, params: types.InlineCompletionParams) -> types.InlineCompletionList:
-        document = self._documents.get(params.text_document.uri)
-        nothing = types.InlineCompletionList(items=[])
-        if document is None:
-            return nothing
-        kind = params.context.trigger_kind
         position = params.position
+        kind = params.context.trigger_kind
+        text = await self._text_at(
+            params.text_document.uri,
+            position,
+            is_automatic=kind == types.InlineCompletionTriggerKind.Automatic,
+        )
+        here = types.Range(start=position, end=position)
+        items = [types.InlineCompletionItem(insert_text=text, range=here)] if text else []
+        return types.InlineCompletionList(items=items)
+
+    async def _list(self, params: types.CompletionParams) -> types.CompletionList:
+        """The same as one entry of a list, for editors without inline completions."""
+        position, uri = params.position, params.text_document.uri
+        text = await self._text_at(uri, position, is_automatic=True)
+        # The next key may lead to another text.
+        if not text:
+            return types.CompletionList(is_incomplete=True, items=[])
+        first_line = text.strip().partition("\n")[0]
+        item = types.CompletionItem(
+            label=f"{first_line[:_LABEL_CHARS]} …" if "\n" in text.strip() else first_line,
+            kind=types.CompletionItemKind.Text,
+            detail="umad",
+            documentation=text,
+            # Editors keep what goes on from the word at the cursor.
+            filter_text=self._word_before(uri, position) + first_line,
+            text_edit=types.TextEdit(
+                range=types.Range(start=position, end=position), new_text=text
+            ),
+        )
+        return types.CompletionList(is_incomplete=True, items=[item])
+
+    # -- what they share -------------------------------------------------------------------------
+
+    async def _text_at(self, uri: str, position: types.Position, *, is_automatic: bool) -> str:
+        """What is shown at the cursor; "" for nothing. An error is told in the log."""
+        document = self._documents.get(uri)
+        if document is None:
+            return ""
         try:
             ghost = await self._completer.complete(
                 document,
                 Place(line=position.line, units=position.character),
                 self._settings,
-                name=self._name_of(document.uri),
+                name=self._name_of(uri),
                 project=self._project,
-                is_automatic=kind == types.InlineCompletionTriggerKind.Automatic,
+                is_automatic=is_automatic,
             )
         except UmadError as error:
             self._tell(f"{error.code}: {error.message}", types.MessageType.Warning)
-            return nothing
-        self._last_told = ""
+            return ""
         if ghost is None:
-            return nothing
+            return ""
         if ghost.is_blind:
             self._tell(
                 f"{ghost.model} has no fill-in-the-middle tokens: it sees only the text before "
                 "the cursor",
                 types.MessageType.Info,
             )
-        here = types.Range(start=position, end=position)
-        item = types.InlineCompletionItem(insert_text=ghost.text, range=here)
-        return types.InlineCompletionList(items=[item])
+        else:
+            self._last_told = ""
+        return ghost.text
 
-    # -- what they share -------------------------------------------------------------------------
+    def _word_before(self, uri: str, position: types.Position) -> str:
+        document = self._documents.get(uri)
+        if document is None:
+            return ""
+        place = Place(line=position.line, units=position.character)
+        line = document.lines[min(position.line, len(document.lines) - 1)]
+        before = line[: document.column(place)]
+        start = len(before)
+        while start and is_word(before[start - 1]):
+            start -= 1
+        return before[start:]
 
     def _take_settings(self, value: Any) -> None:
         try:

@@ -101,8 +101,9 @@ class MarkReader implements Reader {
       return false;
     }
     this.#texts.add(kind, this.#held.slice(0, at));
-    this.#texts.mark();
     this.#held = this.#held.slice(at + mark.length);
+    // Blanks before what turns out to be no call belong to the text.
+    if (mark !== CALL) this.#texts.mark();
     if (mark === CALL) this.#state = "call";
     else if (mark === this.thinking?.[0]) this.#state = "thinking";
     else this.#state = "text";
