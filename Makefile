@@ -13,10 +13,11 @@ STAMP_HARNESS := $(VENV)/.installed-harness
 STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
 STAMP_RELEASE := $(VENV)/.installed-release
+STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test vscode-test vscode-package window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -63,6 +64,12 @@ agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their mo
 
 clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
+
+vscode-test: $(STAMP_VSCODE) ## the VS Code extension: types, and its tests without an editor
+	cd adapters/vscode && npm run --silent types && npm test --silent
+
+vscode-package: $(STAMP_VSCODE) ## build adapters/vscode/dist/umad.vsix
+	cd adapters/vscode && npm run --silent build -- --minify && npm run --silent package
 
 window-test: $(STAMP) ## 260 random schedules on sliding windows and sinks, held to cold answers; many minutes
 	$(BIN)/python -m pytest -q -s tests/windows
@@ -133,6 +140,7 @@ release-notes: $(STAMP) ## print the changelog's section of this version
 install: $(STAMP) ## only create .venv
 
 clean: ## remove what make made
+	rm -rf adapters/vscode/node_modules adapters/vscode/dist adapters/vscode/build
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # A half-made environment has no stamp, so the next run starts it over.
@@ -148,20 +156,20 @@ $(STAMP): pyproject.toml constraints.txt
 	if ! "$$found" -m venv $(VENV); then \
 	  echo "$$found cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; fi
 	@echo "installing into $(VENV); llama.cpp is built from source, which takes a few minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors]'
 	@touch $@
 
 $(STAMP_BENCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,bench]'
 	@touch $@
 
 $(STAMP_RELEASE): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,release]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,release]'
 	@touch $@
 
 # Playwright's own Chromium only where the machine has none.
 $(STAMP_BROWSER): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,browser]'
 	@command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null \
 	  || $(BIN)/python -m playwright install chromium-headless-shell
 	@touch $@
@@ -174,6 +182,11 @@ $(STAMP_AGENTS): $(STAMP)
 	@$(BIN)/python -m venv $(VENV)/aider && $(VENV)/aider/bin/python -m pip install --quiet \
 	  --disable-pip-version-check aider-chat==0.86.2 \
 	  || { rm -rf $(VENV)/aider; echo "aider does not install here (it wants Python 3.10 to 3.12): skipped"; }
+	@touch $@
+
+$(STAMP_VSCODE): adapters/vscode/package.json adapters/vscode/package-lock.json
+	@command -v npm >/dev/null || { echo "the extension is built with npm: install Node.js 20 or newer" >&2; exit 1; }
+	npm ci --silent --prefix adapters/vscode
 	@touch $@
 
 # They pin older packages than umad's own tests need.

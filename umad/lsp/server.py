@@ -1,9 +1,10 @@
 """The language server: tells the editor what it can do, and hands requests on.
 
-An editor that knows no inline completions (Helix, Eglot) gets the same text as one entry of its list
-of completions. Nothing opens a message in the editor: completions come unasked, so a failure is a
-line of the editor's log (`window/logMessage`), once until it changes. Nothing of a file's text is logged.
-pygls reads and writes the messages; this process keeps the files itself (`umad.lsp.documents`).
+An editor that knows no inline completions (Helix, Eglot) gets the same text as one entry of its
+list of completions. Nothing opens a message in the editor: completions come unasked, so a failure
+is a line of the editor's log (`window/logMessage`), once until it changes. Nothing of a file's text
+is logged. pygls reads and writes the messages; this process keeps the files itself
+(`umad.lsp.documents`).
 """
 
 import logging
