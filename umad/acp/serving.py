@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
+from typing import cast
 
-from acp import run_agent
+from acp import Agent, run_agent
 
 from umad.acp.agent import UmadAgent
 from umad.acp.sessions import SessionFiles, session_folder
@@ -26,7 +27,8 @@ async def _serve(socket: str | None, asking: Asking) -> None:
     files = SessionFiles(session_folder(os.environ, sys.platform))
     reader, writer = await _streams()
     try:
-        await run_agent(UmadAgent(client, files, asking), writer, reader)
+        # What it does not have, the package answers with "method not found".
+        await run_agent(cast(Agent, UmadAgent(client, files, asking)), writer, reader)
     finally:
         await client.close()
 

@@ -4,7 +4,6 @@ What the conversation has at the end can always go on: a call has its result, al
 ended the turn. Not: the tools themselves (`umad.acp.tools`), nor the protocol's methods.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from umad.chat.events import Content, Reasoning
 from umad.client import AsyncClient
 from umad.client.chats import ChatResult
 from umad.conversation import ChatMessage, Tool, ToolCall
+from umad.errors import ConnectionLost
 
 # Answers of the model to one prompt, each of which may call tools. A loop of a confused model ends.
 MAX_ANSWERS = 40
@@ -99,7 +99,7 @@ class Turn:
                     case ChatResult():
                         self._said.clear()
                         return piece
-        raise asyncio.CancelledError  # the daemon's stream always ends with a result
+        raise ConnectionLost("the answer has no end")
 
     def _turns(self) -> list[ChatMessage]:
         if not self._tools:

@@ -15,7 +15,7 @@ export function registerCommands(client: UmadClient, writer: GhostWriter, status
   async function chooseModel(): Promise<void> {
     const models = (await client.models()).filter((one) => one.ctx && one.generates !== false);
     const rows = [
-      { label: "$(sparkle) automatic", description: "the first that can fill in the middle", name: "" },
+      { label: "$(sparkle) automatic", description: "the first that can fill in the middle", detail: "", name: "" },
       ...models.map((one) => ({
         label: one.name,
         description: one.description ?? "",

@@ -24,7 +24,8 @@ const STRIDES = 8;
 
 // null for a model that cannot fill in the middle.
 export function fimTokensOf(facts: Facts): FimTokens | null {
-  const { prefix, suffix, middle, repo, separator } = facts.fim_tokens ?? {};
+  const known: Record<string, number> = facts.fim_tokens ?? {};
+  const { prefix, suffix, middle, repo, separator } = known;
   if (prefix === undefined || suffix === undefined || middle === undefined) return null;
   return { prefix, suffix, middle, repo, separator, bos: facts.adds_bos ? facts.bos_token : undefined };
 }
