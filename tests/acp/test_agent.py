@@ -2,17 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from acp import RequestError, helpers, schema
 
 from tests.acp.editor import ALL, Editor, agent
-from tests.client.scripted_daemon import Peer, daemon, run
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon
+from tests.client.scripted_daemon import run as run_within
 from umad.protocol.messages import Cancel, Generate, Models, encode_result
 
+T = TypeVar("T")
 FACTS = {
     "name": "nano",
     "chat_family": "hermes",
@@ -20,6 +22,11 @@ FACTS = {
     "takes_tools": True,
 }
 HELLO = [helpers.text_block("hello")]
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """A test's own program, bounded as a process of umad needs it."""
+    return run_within(main, within_s=PROCESS_PATIENCE_S)
 
 
 def call(name: str, **arguments: Any) -> str:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 FRAME_BYTES = 2**20
 # Longer than any test should take, shorter than anybody would wait.
 PATIENCE_S = 20.0
+# The same for a test that starts a process of umad's command line, which imports much.
+PROCESS_PATIENCE_S = 100.0
 
 
 class Peer:
@@ -149,11 +151,11 @@ async def daemon(path: str, script: Script, *, greet: bool = True) -> AsyncItera
         raise failures[0]
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run(main: Coroutine[Any, Any, T], *, within_s: float = PATIENCE_S) -> T:
     """`asyncio.run`, bounded."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(within_s):
             return await main
 
     return asyncio.run(bounded())

@@ -2,17 +2,20 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
-from tests.client.scripted_daemon import Peer, daemon, run
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon
+from tests.client.scripted_daemon import run as run_within
 from umad.protocol.messages import Generate, Models, Tokenize, encode_result
 
+T = TypeVar("T")
 URI = "file:///project/src/f.py"
 CODER = {
     "name": "coder",
@@ -21,6 +24,11 @@ CODER = {
     "fim_tokens": {"prefix": 1001, "suffix": 1002, "middle": 1003, "repo": 1004, "separator": 1005},
 }
 BLIND = {"name": "blind", "ctx": 4096, "generates": True, "fim_tokens": {}}
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """A test's own program, bounded as a process of umad needs it."""
+    return run_within(main, within_s=PROCESS_PATIENCE_S)
 
 
 class Model:
