@@ -178,7 +178,8 @@ $(STAMP_AGENTS): $(STAMP)
 	@command -v npm >/dev/null || { echo "the agents come from npm: install Node.js 20 or newer" >&2; exit 1; }
 	@echo "installing the agents into $(VENV)/agents and $(VENV)/aider, which takes some minutes"
 	npm install --silent --prefix $(VENV)/agents \
-	  @anthropic-ai/claude-code@2.1.197 @openai/codex@0.169.0 opencode-ai@1.18.33
+	  @anthropic-ai/claude-code@2.1.197 @openai/codex@0.169.0 opencode-ai@1.18.33 \
+	  @agentclientprotocol/sdk@2.4.0
 	@$(BIN)/python -m venv $(VENV)/aider && $(VENV)/aider/bin/python -m pip install --quiet \
 	  --disable-pip-version-check aider-chat==0.86.2 \
 	  || { rm -rf $(VENV)/aider; echo "aider does not install here (it wants Python 3.10 to 3.12): skipped"; }
