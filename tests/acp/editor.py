@@ -1,4 +1,4 @@
-"""An editor whose every answer a test decides, and `umad acp` as it starts it. Not a test."""
+"""An editor whose every answer a test decides, and umad's agent before it. Not a test."""
 
 import asyncio
 import os
@@ -6,10 +6,24 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from socket import socketpair
+from typing import Any, cast
 
-from acp import RequestError, schema, spawn_agent_process
+from acp import (
+    Agent,
+    Client,
+    RequestError,
+    connect_to_agent,
+    run_agent,
+    schema,
+    spawn_agent_process,
+)
 from acp.client.connection import ClientSideConnection
+
+from umad.acp.agent import UmadAgent
+from umad.acp.sessions import SessionFiles
+from umad.acp.turn import Asking
+from umad.client import AsyncClient
 
 ALL = schema.ClientCapabilities(
     fs=schema.FileSystemCapabilities(read_text_file=True, write_text_file=True), terminal=True
@@ -99,12 +113,35 @@ class Editor:
 async def agent(
     editor: Editor, socket: str, home: Path, capabilities: schema.ClientCapabilities = ALL
 ) -> AsyncIterator[ClientSideConnection]:
-    """A running `umad acp` that was initialized."""
+    """The agent at the other end of a pair of sockets, initialized. It costs no process."""
+    ours, theirs = socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    agents_reader, agents_writer = await asyncio.open_connection(sock=theirs)
+    client = AsyncClient(socket)
+    made = UmadAgent(client, SessionFiles(home / "umad" / "acp"), Asking(model=None, lane=None))
+    serving = asyncio.ensure_future(run_agent(cast(Agent, made), agents_writer, agents_reader))
+    connection = connect_to_agent(cast(Client, editor), writer, reader)
+    try:
+        await connection.initialize(protocol_version=1, client_capabilities=capabilities)
+        yield connection
+    finally:
+        await connection.close()
+        writer.close()
+        await serving
+        agents_writer.close()
+        await client.close()
+
+
+@asynccontextmanager
+async def agent_process(
+    editor: Editor, socket: str, home: Path
+) -> AsyncIterator[ClientSideConnection]:
+    """`umad acp` as an editor starts it."""
     environ = {**os.environ, "XDG_STATE_HOME": str(home)}
     async with spawn_agent_process(
-        editor,  # type: ignore[arg-type]  # elicitation is not used
+        cast(Client, editor),
         *(sys.executable, "-m", "umad", "acp", "--socket", socket),
         env=environ,
     ) as (connection, _):
-        await connection.initialize(protocol_version=1, client_capabilities=capabilities)
+        await connection.initialize(protocol_version=1, client_capabilities=ALL)
         yield connection

@@ -1,20 +1,18 @@
-"""`umad acp` as an editor has it: a process of its own, before a daemon that speaks by script."""
+"""umad's agent as an editor has it, before a daemon that speaks by script."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from acp import RequestError, helpers, schema
 
-from tests.acp.editor import ALL, Editor, agent
-from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon
-from tests.client.scripted_daemon import run as run_within
+from tests.acp.editor import ALL, Editor, agent, agent_process
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, run
 from umad.protocol.messages import Cancel, Generate, Models, encode_result
 
-T = TypeVar("T")
 FACTS = {
     "name": "nano",
     "chat_family": "hermes",
@@ -22,11 +20,6 @@ FACTS = {
     "takes_tools": True,
 }
 HELLO = [helpers.text_block("hello")]
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """A test's own program, bounded as a process of umad needs it."""
-    return run_within(main, within_s=PROCESS_PATIENCE_S)
 
 
 def call(name: str, **arguments: Any) -> str:
@@ -287,7 +280,7 @@ def test_a_second_prompt_of_a_session_is_refused_while_one_runs(tmp_path: Path) 
     run(main())
 
 
-def test_an_earlier_session_is_loaded_by_another_process(tmp_path: Path) -> None:
+def test_an_earlier_session_is_loaded_by_another_agent(tmp_path: Path) -> None:
     async def main() -> None:
         path, model = str(tmp_path / "s"), Daemon("Hello!", "Again.")
         async with daemon(path, model.script):
@@ -310,6 +303,22 @@ def test_an_earlier_session_is_loaded_by_another_process(tmp_path: Path) -> None
         assert [turn.role for turn in messages] == ["system", "user", "assistant", "user"]
 
     run(main())
+
+
+def test_the_command_is_an_agent_over_stdin_and_stdout(tmp_path: Path) -> None:
+    async def main() -> None:
+        editor, path = Editor(), str(tmp_path / "s")
+        editor.answers = ["allow"]
+        model = Daemon(call("run_command", command="ls"), "Good.")
+        async with daemon(path, model.script), agent_process(editor, path, tmp_path) as connection:
+            made = await connection.new_session(cwd="/project", mcp_servers=[])
+            ended = await connection.prompt(session_id=made.session_id, prompt=HELLO)
+
+        assert ended.stop_reason == "end_turn"
+        assert editor.said() == "Good."
+        assert (tmp_path / "umad" / "acp" / f"{made.session_id}.json").exists()
+
+    run(main(), within_s=PROCESS_PATIENCE_S)
 
 
 def test_without_a_daemon_the_error_says_how_to_start_one(tmp_path: Path) -> None:

@@ -1,21 +1,24 @@
-"""`umad lsp` as an editor has it: a process of its own, before a daemon that speaks by script."""
+"""The language server as an editor has it, before a daemon that speaks by script."""
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine
+import threading
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from socket import socketpair
+from typing import Any, cast
 
 import pytest
 from lsprotocol import types
+from pygls.io_ import run_async
 from pygls.lsp.client import LanguageClient
 
-from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon
-from tests.client.scripted_daemon import run as run_within
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, run
+from umad.lsp.server import UmadLanguageServer
+from umad.lsp.settings import LspSettings
 from umad.protocol.messages import Generate, Models, Tokenize, encode_result
 
-T = TypeVar("T")
 URI = "file:///project/src/f.py"
 CODER = {
     "name": "coder",
@@ -24,11 +27,6 @@ CODER = {
     "fim_tokens": {"prefix": 1001, "suffix": 1002, "middle": 1003, "repo": 1004, "separator": 1005},
 }
 BLIND = {"name": "blind", "ctx": 4096, "generates": True, "fim_tokens": {}}
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """A test's own program, bounded as a process of umad needs it."""
-    return run_within(main, within_s=PROCESS_PATIENCE_S)
 
 
 class Model:
@@ -97,26 +95,41 @@ class Editor:
         return [str(item.insert_text) for item in answer.items]
 
 
+def wishes(options: object, capabilities: types.ClientCapabilities | None) -> Any:
+    """What an editor says first."""
+    return types.InitializeParams(
+        capabilities=capabilities or types.ClientCapabilities(),
+        root_uri="file:///project",
+        initialization_options=options,
+    )
+
+
 @asynccontextmanager
 async def editor(
     socket: str, options: object = None, *, capabilities: types.ClientCapabilities | None = None
 ) -> AsyncIterator[tuple[Editor, types.InitializeResult]]:
-    """An editor with a running server."""
+    """An editor and the server at the ends of a pair of sockets. It costs no process."""
+    ours, theirs = socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    servers_reader, servers_writer = await asyncio.open_connection(sock=theirs)
+    server = UmadLanguageServer(socket, LspSettings())
+    serving = asyncio.ensure_future(server.talk(servers_reader, servers_writer))
     made = Editor()
-    await made.client.start_io(sys.executable, "-m", "umad", "lsp", "--socket", socket)
+    protocol = made.client.protocol
+    protocol.set_writer(cast(Any, writer))
+    hearing = asyncio.ensure_future(
+        run_async(stop_event=threading.Event(), reader=cast(Any, reader), protocol=protocol)
+    )
     try:
-        params = types.InitializeParams(
-            capabilities=capabilities or types.ClientCapabilities(),
-            root_uri="file:///project",
-            initialization_options=options,
-        )
-        started = await made.client.initialize_async(params)
+        started = await made.client.initialize_async(wishes(options, capabilities))
         made.client.initialized(types.InitializedParams())
         yield made, started
         await made.client.shutdown_async(None)
-        made.client.exit(None)
     finally:
-        await made.client.stop()
+        writer.close()
+        await serving
+        servers_writer.close()
+        await hearing
 
 
 def test_the_editor_is_told_that_there_are_inline_completions(tmp_path: Path) -> None:
@@ -293,6 +306,27 @@ def test_a_file_that_is_not_open_has_no_completions(tmp_path: Path) -> None:
     run(main())
 
 
+def test_the_command_is_a_server_over_stdin_and_stdout(tmp_path: Path) -> None:
+    async def main() -> int | None:
+        made, path = Editor(), str(tmp_path / "s")
+        async with daemon(path, Model(CODER).script):
+            command = (sys.executable, "-m", "umad", "lsp", "--socket", path)
+            await made.client.start_io(*command)
+            await made.client.initialize_async(wishes(None, None))
+            made.client.initialized(types.InitializedParams())
+            made.open("x = ")
+            assert await made.complete(0, 4) == ["value"]
+            await made.client.shutdown_async(None)
+            made.client.exit(None)
+            server = made.client._server
+            assert server is not None
+            code = await server.wait()
+            await made.client.stop()
+            return code
+
+    assert run(main(), within_s=PROCESS_PATIENCE_S) == 0
+
+
 def test_a_server_whose_editor_dies_ends(tmp_path: Path) -> None:
     async def main() -> int:
         server = await asyncio.create_subprocess_exec(
@@ -304,7 +338,7 @@ def test_a_server_whose_editor_dies_ends(tmp_path: Path) -> None:
         server.stdin.close()
         return await server.wait()
 
-    assert run(main()) == 1, "it was not told to shut down"
+    assert run(main(), within_s=PROCESS_PATIENCE_S) == 1, "it was not told to shut down"
 
 
 def test_without_the_packages_one_line_says_what_to_install(

@@ -7,9 +7,11 @@ is logged. pygls reads and writes the messages; this process keeps the files its
 (`umad.lsp.documents`).
 """
 
+import asyncio
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePosixPath
@@ -17,6 +19,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from lsprotocol import types
+from pygls.io_ import run_async
 from pygls.lsp.server import LanguageServer
 from typing_extensions import override
 
@@ -59,6 +62,17 @@ class UmadLanguageServer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         self._server.start_io(sys.stdin.buffer, own)
         return DONE if self._was_shut_down else FAILED
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve the editor at the other end of these streams, until it closes them."""
+        self._server.protocol.set_writer(cast(Any, writer))
+        await run_async(
+            stop_event=threading.Event(),
+            reader=cast(Any, reader),
+            protocol=self._server.protocol,
+            error_handler=self._server.report_server_error,
+        )
+        await self._client.close()
 
     # -- handlers --------------------------------------------------------------------------------
 
