@@ -65,8 +65,9 @@ agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their mo
 clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
 
-vscode-test: $(STAMP_VSCODE) ## the VS Code extension: types, and its tests without an editor
+vscode-test: $(STAMP) $(STAMP_VSCODE) ## the VS Code extension: types, and its tests without an editor
 	cd adapters/vscode && npm run --silent types && npm test --silent
+	$(BIN)/python -m pytest -q -rs tests/adapters
 
 vscode-package: $(STAMP_VSCODE) ## build adapters/vscode/dist/umad.vsix
 	cd adapters/vscode && npm run --silent build -- --minify && npm run --silent package

@@ -5,7 +5,7 @@ import { build } from "esbuild";
 const shared = { bundle: true, platform: "node", target: "node20", sourcemap: "linked", logLevel: "warning" };
 if (process.argv.includes("--tests")) {
   rmSync("build", { recursive: true, force: true });
-  const tests = readdirSync("test").filter((name) => name.endsWith(".test.ts"));
+  const tests = [...readdirSync("test").filter((name) => name.endsWith(".test.ts")), "live.ts"];
   await build({
     ...shared,
     entryPoints: tests.map((name) => `test/${name}`),

@@ -3,10 +3,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import samples from "../../../tests/chat/samples.json";
-import { requestOf } from "../src/chat/provider";
+import { ChatProvider, requestOf } from "../src/chat/provider";
 import { type Part, readerOf } from "../src/chat/reader";
 import { told, turnsOf } from "../src/chat/turns";
-import { MODEL } from "./daemon";
+import { UmadClient } from "../src/socket/client";
+import { MODEL, ScriptedDaemon, usual } from "./daemon";
+import * as editor from "./vscode";
 
 interface Sample {
   format: string;
@@ -100,4 +102,49 @@ test("a family that is read here is shown the tools by its template", () => {
   const other = requestOf({ ...MODEL, chat_family: "glm" }, [{ role: "user", content: "x" }], tools, false);
   assert.equal(other["tools"], undefined);
   assert.throws(() => requestOf({ ...MODEL, chat_family: "glm" }, [], tools, true), /cannot be forced/);
+});
+
+async function answered(pieces: string[], options: object, models: unknown[] = [{ ...MODEL, thinking: THINK }]) {
+  const daemon = await new ScriptedDaemon(usual(pieces, models)).start();
+  const client = new UmadClient("test/1", () => daemon.path, { environ: {}, platform: "linux", uid: process.getuid!(), home: "" });
+  const provider = new ChatProvider(client, { info: () => {}, warn: () => {} });
+  const parts: unknown[] = [];
+  const { token } = editor.tokenSource();
+  try {
+    const [model] = await provider.provideLanguageModelChatInformation();
+    const messages = [{ role: 1, content: [{ value: "What time is it?" }], name: undefined }];
+    await provider.provideLanguageModelChatResponse(model!, messages, options as never, { report: (part) => parts.push(part) }, token as never);
+    return { parts, asked: await daemon.hears("chat"), model: model! };
+  } finally {
+    client.close();
+    await daemon.stop();
+    daemon.remove();
+  }
+}
+
+test("a chat turn calls a tool, and its thinking is left out", async () => {
+  const pieces = ["<think>\nHm.\n</think>\n\nI loo", 'k.\n<tool_call>\n{"name": "now", ', '"arguments": {"zone": "utc"}}\n</tool_call>'];
+  const tool = { name: "now", description: "the time", inputSchema: { type: "object" } };
+  const { parts, asked } = await answered(pieces, { tools: [tool], toolMode: 1 });
+  assert.deepEqual(parts, [
+    new editor.LanguageModelTextPart("I loo"),
+    new editor.LanguageModelTextPart("k."),
+    new editor.LanguageModelToolCallPart("umad_1", "now", { zone: "utc" }),
+  ]);
+  assert.deepEqual(asked["messages"], [{ role: "user", content: "What time is it?" }]);
+  assert.deepEqual(asked["tools"], [{ name: "now", description: "the time", parameters: { type: "object" } }]);
+  assert.equal(asked["markup"], true);
+});
+
+test("a forced call is forced by the daemon", async () => {
+  const tool = { name: "now", description: "", inputSchema: undefined };
+  const { asked } = await answered(["x"], { tools: [tool], toolMode: 2 });
+  assert.equal(asked["tool_choice"], "required");
+  assert.deepEqual(asked["tools"], [{ name: "now", description: "" }]);
+});
+
+test("only models that write and are loaded are on offer, with the room they have", async () => {
+  const others = [{ name: "embedder", ctx: 512, generates: false }, { name: "loading", state: "starting" }];
+  const { model } = await answered(["x"], { toolMode: 1 }, [...others, { ...MODEL, ctx: 8192 }]);
+  assert.deepEqual([model.id, model.maxInputTokens, model.maxOutputTokens], ["coder", 6144, 2048]);
 });
