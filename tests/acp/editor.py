@@ -122,7 +122,11 @@ async def agent(
     serving = asyncio.ensure_future(run_agent(cast(Agent, made), agents_writer, agents_reader))
     connection = connect_to_agent(cast(Client, editor), writer, reader)
     try:
-        await connection.initialize(protocol_version=1, client_capabilities=capabilities)
+        await connection.initialize(
+            protocol_version=1,
+            client_capabilities=capabilities,
+            client_info=schema.Implementation(name="some-editor", version="1"),
+        )
         yield connection
     finally:
         await connection.close()

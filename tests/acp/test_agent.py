@@ -95,6 +95,7 @@ def test_an_answer_streams_with_its_thoughts_apart(tmp_path: Path) -> None:
     assert editor.said("agent_thought_chunk") == "Hm."
     (asked,) = model.asked
     assert asked.request.session is not None
+    assert asked.request.app == "some-editor"
     assert [tool.name for tool in asked.request.chat.tools] == [
         "read_file",
         "write_file",

@@ -100,6 +100,7 @@ def wishes(options: object, capabilities: types.ClientCapabilities | None) -> An
     return types.InitializeParams(
         capabilities=capabilities or types.ClientCapabilities(),
         root_uri="file:///project",
+        client_info=types.ClientInfo(name="Some  Editor"),
         initialization_options=options,
     )
 
@@ -155,6 +156,7 @@ def test_the_gap_at_the_cursor_is_filled(tmp_path: Path) -> None:
 
             assert await ed.complete(0, 11) == ["value"]
         (asked,) = model.asked
+        assert asked.request.app == "Some Editor"
         assert asked.request.prompt_ids == (
             *(1004, *map(ord, "project\n"), 1005, *map(ord, "src/f.py\n")),
             *(1001, *map(ord, "s = '\U0001f600' + "), 1002, *map(ord, "\ny = 2\n"), 1003),

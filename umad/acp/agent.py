@@ -7,6 +7,7 @@ A method's arguments are named as the package `acp` names them. Not: what a prom
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from umad.acp.tools import offered
 from umad.acp.turn import Asking, Turn
 from umad.client import AsyncClient
 from umad.errors import BadRequest, UmadError, UnknownRequest
+from umad.infill.ghost import app_name
 from umad.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class UmadAgent:
     ) -> schema.InitializeResponse:
         """What this agent can do. An editor of another version decides whether it goes on."""
         self._capabilities = client_capabilities
+        if client_info is not None:
+            self._asking = replace(self._asking, app=app_name(client_info.name))
         return schema.InitializeResponse(
             protocol_version=PROTOCOL_VERSION,
             agent_capabilities=schema.AgentCapabilities(

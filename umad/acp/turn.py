@@ -33,6 +33,8 @@ class Asking:
     model: str | None
     # None lets the daemon's rules decide.
     lane: str | None
+    # What the editor calls itself; None for this process's name.
+    app: str | None = None
 
 
 class Turn:
@@ -83,6 +85,7 @@ class Turn:
             tools=self._tools or None,
             model=self._asking.model,
             lane=self._asking.lane,
+            app=self._asking.app,
             session=session.kept_as,
             fit=True,
         )

@@ -19,6 +19,7 @@ from umad.infill.recent import RecentAnswers
 from umad.infill.trim import trimmed
 from umad.model_names import KnownModel, resolve
 from umad.protocol.errors import error_of_failed
+from umad.protocol.fields import MAX_NAME_CHARS
 from umad.request import INTERACTIVE, GenerateRequest, SamplingParams
 from umad.service import Failed, Service, Tokens
 
@@ -36,6 +37,8 @@ class Asked:
     # first.
     model: str | None = None
     lane: str = INTERACTIVE
+    # The editor's name, which rules of `apps` and `umad ps` know it by; None for this process's.
+    app: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +133,9 @@ class GhostWriter:
             ids = await prompt_ids(gap, marks, tokenize, cells=cells, n_predict=n_predict)
         if not ids:
             return None, is_blind
-        request = GenerateRequest(prompt_ids=ids, model=model, sampling=sampling, lane=asked.lane)
+        request = GenerateRequest(
+            prompt_ids=ids, model=model, sampling=sampling, lane=asked.lane, app=asked.app
+        )
         return request, is_blind
 
     async def _shown(self, asked: Asked, request: GenerateRequest) -> str:
@@ -146,6 +151,11 @@ class GhostWriter:
                 if "\n" in event.text and _is_repeating(text, asked.cut, is_single=is_single):
                     break
         return trimmed(text, asked.cut, is_single=is_single)
+
+
+def app_name(editor: str) -> str | None:
+    """An app's name from what an editor calls itself; None where it says nothing of use."""
+    return " ".join(editor.split())[:MAX_NAME_CHARS] or None
 
 
 def _can_fill(facts: Mapping[str, Any]) -> bool:

@@ -57,6 +57,7 @@ class InlineCompleter:
             project=project,
             model=settings.model,
             lane=settings.lane,
+            app=settings.app,
         )
         if (known := self._writer.remembered(asked)) is not None:
             return known if known.text else None

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -26,7 +27,7 @@ from typing_extensions import override
 from umad.client import AsyncClient, ClientOptions
 from umad.errors import BadRequest, UmadError
 from umad.exit_codes import DONE, FAILED
-from umad.infill.ghost import GhostWriter
+from umad.infill.ghost import GhostWriter, app_name
 from umad.infill.manner import is_word
 from umad.lsp.completing import InlineCompleter
 from umad.lsp.documents import Documents, Encoding, Place
@@ -104,6 +105,8 @@ class UmadLanguageServer:
             self._server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(
                 partial(self._list)
             )
+        if params.client_info is not None:
+            self._defaults = replace(self._defaults, app=app_name(params.client_info.name))
         self._take_settings(params.initialization_options)
 
     def _initialized(self, params: types.InitializedParams) -> None:

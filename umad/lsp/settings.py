@@ -30,6 +30,8 @@ class LspSettings:
     lines: Lines = "auto"
     # Milliseconds without a key before the daemon is asked.
     debounce_ms: int = 60
+    # What the editor calls itself; no setting.
+    app: str | None = None
 
 
 _OUTER = ("lane", "completion")
@@ -58,6 +60,7 @@ def settings_of(value: Any, defaults: LspSettings | None = None) -> LspSettings:
         model=model,
         lines=lines,
         debounce_ms=_debounce_ms(inner.get("debounce_ms", base.debounce_ms)),
+        app=base.app,
     )
 
 

@@ -2,6 +2,7 @@
 // where the editor has no part for it.
 
 import * as vscode from "vscode";
+import { APP } from "../infill/ghost";
 import type { Log } from "../inline";
 import { laneSetting, maxTokens } from "../settings";
 import type { Model, UmadClient } from "../socket/client";
@@ -109,6 +110,7 @@ export function requestOf(row: Model, turns: ReturnType<typeof turnsOf>, tools: 
     tool_choice: isForced ? "required" : undefined,
     model: row.name,
     lane: laneSetting() || undefined,
+    app: APP,
     markup: true,
     max_tokens: maxTokens() || undefined,
     fit: true,

@@ -9,6 +9,9 @@ import { continuationIds, fimTokensOf, promptIds } from "./prompt";
 import { RecentAnswers } from "./recent";
 import { trimmed } from "./trim";
 
+// The app's name for the daemon's rules and lists: the process that asks is only called node.
+export const APP = "vscode";
+
 export interface Asked {
   cut: Cut;
   manner: Manner;
@@ -70,6 +73,7 @@ export class GhostWriter {
       prompt_ids: ids,
       model,
       lane: asked.lane || undefined,
+      app: APP,
       // The likeliest text: an answer that is kept is what would be said again.
       temperature: 0,
       max_tokens: manner.maxTokens,
