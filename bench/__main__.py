@@ -16,6 +16,7 @@ from rich.console import Console
 from bench import (
     budget,
     check,
+    editor,
     embed,
     four_apps,
     gateway,
@@ -55,6 +56,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "turns": turns.main,
     "kept": kept.main,
     "embed": embed.main,
+    "editor": editor.main,
     "sampling": _later("sampling"),
     "determinism": _later("determinism"),
     "plan": plan.main,
