@@ -17,7 +17,7 @@ STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test vscode-test vscode-package window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an 
 vscode-test: $(STAMP) $(STAMP_VSCODE) ## the VS Code extension: types, and its tests without an editor
 	cd adapters/vscode && npm run --silent types && npm test --silent
 	$(BIN)/python -m pytest -q -rs tests/adapters
+
+vscode-host-test: $(STAMP_BROWSER) vscode-package ## the extension in code-server (on PATH, or CODE_SERVER), with Chromium
+	$(BIN)/python -m pytest -q -rs tests/adapters/test_code_server.py
 
 vscode-package: $(STAMP_VSCODE) ## build adapters/vscode/dist/umad.vsix
 	cd adapters/vscode && npm run --silent build -- --minify && npm run --silent package

@@ -162,7 +162,9 @@ def run(main: Coroutine[Any, Any, T], *, within_s: float = PATIENCE_S) -> T:
 
 
 @contextmanager
-def daemon_thread(path: str, script: Script, *, greet: bool = True) -> Iterator[None]:
+def daemon_thread(
+    path: str, script: Script, *, greet: bool = True, within_s: float = PATIENCE_S
+) -> Iterator[None]:
     """The same for a test that blocks: the daemon runs on a loop of another thread."""
     listening = threading.Event()
     failures: list[BaseException] = []
@@ -177,7 +179,7 @@ def daemon_thread(path: str, script: Script, *, greet: bool = True) -> Iterator[
 
     def body() -> None:
         try:
-            run(serve())
+            run(serve(), within_s=within_s)
         except BaseException as failure:  # noqa: BLE001 - raised again where the test is
             failures.append(failure)
             listening.set()
