@@ -36,7 +36,7 @@ class Editor:
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
         self.updates: list[Any] = []
-        self.asked: list[schema.ToolCallUpdate] = []
+        self.asked: list[Any] = []
         self.commands: list[list[str]] = []
         self.released: list[str] = []
         # The option chosen at each question; None ends the turn. Empty: nobody answers.
