@@ -19,7 +19,7 @@ FACTS = {
     "thinking": ["<think>", "</think>"],
     "takes_tools": True,
 }
-HELLO = [helpers.text_block("hello")]
+HELLO: list[Any] = [helpers.text_block("hello")]
 
 
 def call(name: str, **arguments: Any) -> str:

@@ -21,7 +21,8 @@ TABLE = json.loads((Path(__file__).parents[2] / "adapters" / "infill-cases.json"
 N_PREDICT = TABLE["n_predict"]
 
 
-def cases(kind: str) -> Any:
+def cases(kind: str) -> pytest.MarkDecorator:
+    """Each case of a kind, by what it says."""
     return pytest.mark.parametrize("case", TABLE[kind], ids=lambda case: case.get("says"))
 
 

@@ -323,7 +323,7 @@ def test_the_command_is_a_server_over_stdin_and_stdout(tmp_path: Path) -> None:
             server = made.client._server
             assert server is not None
             code = await server.wait()
-            await made.client.stop()
+            await cast(Any, made.client).stop()
             return code
 
     assert run(main(), within_s=PROCESS_PATIENCE_S) == 0

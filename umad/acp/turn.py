@@ -99,6 +99,8 @@ class Turn:
                     case Reasoning():
                         thought = helpers.update_agent_thought_text(piece.text)
                         await self._editor.session_update(session.id, thought)
+                    case ToolCall():
+                        pass  # the result has all of them
                     case ChatResult():
                         self._said.clear()
                         return piece
