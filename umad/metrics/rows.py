@@ -96,23 +96,19 @@ class Slice:
     causes: Rows
 
     def of(self, column: str, number: int) -> "Slice":
-        """Return the rows whose `column` is `number`. Steps belong to models, not to lanes or apps,
-        so for those all steps stay."""
-
-        def rows(all_rows: Rows) -> Rows:
-            mine = all_rows[column] == number
-            return all_rows if mine.all() else all_rows[mine]  # one model is the common case
-
-        arrived = self.arrivals[column] == number
-        is_all = bool(arrived.all())
-        return replace(
-            self,
-            arrivals=self.arrivals if is_all else self.arrivals[arrived],
-            causes=self.causes if is_all else self.causes[arrived],
-            steps=rows(self.steps) if column == "model" else self.steps,
-            endings=rows(self.endings),
-            live=rows(self.live),
-        )
+        """Return the rows whose `column` is `number`: this slice itself where all are. Steps belong
+        to models, not to lanes or apps, so for those all steps stay.
+        """
+        chosen = {
+            name: mine
+            for name in ("arrivals", "endings", "live", *(["steps"] if column == "model" else []))
+            if not (mine := getattr(self, name)[column] == number).all()
+        }
+        if not chosen:
+            return self  # one model is the common case
+        if "arrivals" in chosen:
+            chosen["causes"] = chosen["arrivals"]
+        return replace(self, **{name: getattr(self, name)[mine] for name, mine in chosen.items()})
 
     def numbers(self, column: str) -> list[int]:
         """Return the numbers that occur in `column`, which is "lane" or "app"."""

@@ -27,7 +27,7 @@ from umad.metrics.pending import PendingClock
 from umad.metrics.rows import ARRIVAL, ENDING, STEP, Names, Slice
 from umad.metrics.slowness import causes_of
 from umad.metrics.step_facts import StepFacts
-from umad.metrics.summary import Caps, summarize
+from umad.metrics.summary import Caps, Felt, feel, summarize
 from umad.metrics.window import WindowRing
 from umad.request import INTERACTIVE, FinishReason
 
@@ -315,20 +315,6 @@ class Scorecard:
             [(0, False, 0, 0, one.model, one.lane, one.app) for one in self._live.values()],
             dtype=ENDING,
         )
-        names = (self._lane_names.names, self._app_names.names)
-
-        def section(part: Slice, latest: Latest) -> dict[str, Any]:
-            return summarize(
-                part,
-                latest,
-                self._caps,
-                elapsed_s=elapsed_s,
-                lanes=names[0],
-                apps=names[1],
-                now_ns=now_ns,
-                window_ns=self._window_ns,
-            )
-
         whole = Slice(
             arrivals=arrivals,
             steps=steps,
@@ -341,6 +327,25 @@ class Scorecard:
                 {number: tuple(one.restarted_ns) for number, one in self._models.items()},
             ),
         )
+
+        def felt_in(part: Slice) -> Felt:
+            return feel(
+                part,
+                self._caps,
+                elapsed_s=elapsed_s,
+                lanes=self._lane_names.names,
+                apps=self._app_names.names,
+                now_ns=now_ns,
+                window_ns=self._window_ns,
+            )
+
+        felt = felt_in(whole)
+
+        def section(part: Slice, latest: Latest) -> dict[str, Any]:
+            # The rows of the only model are all rows.
+            its = felt if part is whole else felt_in(part)
+            return summarize(part, latest, self._caps, its, elapsed_s=elapsed_s)
+
         by_model: dict[str, Latest] = {}
         models: dict[str, Any] = {}
         for number, facts in self._models.items():

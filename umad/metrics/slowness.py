@@ -41,7 +41,8 @@ Bits = NDArray[np.uint16]
 
 
 def causes_of(arrivals: Rows, steps: Rows, restarts_ns: Mapping[int, Sequence[int]]) -> Bits:
-    """The causes of each arrival's gap, as bits of `CAUSES`; 0 also where there is no gap.
+    """The causes of each arrival's gap, as bits of `CAUSES`; 0 where there is no gap. Of a gap that
+    is no longer than its solo nobody asks: it has the bits of its step alone.
 
     arrivals, steps: rows of a window, of all models. restarts_ns: when each model's engine was
     started again, by the model's number.
@@ -53,14 +54,15 @@ def causes_of(arrivals: Rows, steps: Rows, restarts_ns: Mapping[int, Sequence[in
     until_ns = arrivals["at_ns"]
     from_ns = until_ns - (np.where(is_gap, gaps_ms, 0.0) * 1e6).astype(np.int64)
     late_ms = gaps_ms - arrivals["solo_ms"]
+    is_late = late_ms > 0  # false where one of both is not known
     for model in np.unique(arrivals["model"]):
-        mine = np.flatnonzero(is_gap & (arrivals["model"] == model))
+        mine = np.flatnonzero(is_late & (arrivals["model"] == model))
         if not mine.size:
             continue
         spans = (from_ns[mine], until_ns[mine])
         reports = steps[steps["model"] == model]
         lost_ms = _overlapping(reports, reports["coreless_ms"], *spans)
-        lost = (late_ms[mine] > 0) & (lost_ms > 0) & (lost_ms >= _CORES_SHARE * late_ms[mine])
+        lost = (lost_ms > 0) & (lost_ms >= _CORES_SHARE * late_ms[mine])
         found[mine[lost]] |= _CORES
         others = steps[(steps["model"] != model) & (steps["device_ms"] > 0)]
         busy = np.zeros(mine.size, dtype=np.bool_)
@@ -97,9 +99,12 @@ def longest_by_second(arrivals: Rows, *, now_ns: int, window_ns: int) -> list[fl
     """
     seconds = max(1, -(-window_ns // 1_000_000_000))
     longest = np.zeros(seconds)
-    gaps = arrivals["gap_ms"]
-    known = ~np.isnan(gaps)
-    back = (now_ns - arrivals["at_ns"][known]) // 1_000_000_000
-    at = np.clip(seconds - 1 - back, 0, seconds - 1)
-    np.maximum.at(longest, at, gaps[known])
-    return [round(one, 3) for one in longest.tolist()]
+    # Rows are in order of time, so those of a second lie side by side. What is older than the
+    # window counts for its first second.
+    edges_ns = now_ns - np.arange(seconds - 1, 0, -1, dtype=np.int64) * 1_000_000_000
+    starts = np.concatenate(([0], np.searchsorted(arrivals["at_ns"], edges_ns, side="right")))
+    filled = np.flatnonzero(np.diff(starts, append=arrivals.size))
+    if filled.size:
+        # A row without a gap is not a number, which fmax passes over.
+        longest[filled] = np.fmax.reduceat(arrivals["gap_ms"], starts[filled])
+    return [round(one, 3) for one in np.nan_to_num(longest).tolist()]

@@ -34,7 +34,7 @@ Each field is computed as follows:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,9 +69,18 @@ class Caps:
     budget_gbps: float | None
 
 
-def summarize(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Felt:
+    """What the readers of a slice felt."""
+
+    interactive: Mapping[str, Any]
+    # With the counts of each.
+    lanes: Mapping[str, Mapping[str, Any]]
+    apps: Mapping[str, Mapping[str, Any]]
+
+
+def feel(
     part: Slice,
-    latest: Latest,
     caps: Caps,
     *,
     elapsed_s: float,
@@ -79,19 +88,39 @@ def summarize(
     apps: Sequence[str],
     now_ns: int,
     window_ns: int,
+) -> Felt:
+    """Compute the fields of all lanes and apps in a slice.
+
+    lanes, apps: the names that belong to the numbers of the rows.
+    """
+
+    def readers(of: Slice, cap: float) -> dict[str, Any]:
+        longest = longest_by_second(of.arrivals, now_ns=now_ns, window_ns=window_ns)
+        return {**_waited(of), **_guard(of, cap), "longest_gaps_ms": longest}
+
+    by_lane: dict[str, Mapping[str, Any]] = {}
+    interactive: Mapping[str, Any] | None = None
+    for number in part.numbers("lane"):
+        of = part.of("lane", number)
+        read = readers(of, caps.latency_cap)
+        if number == part.interactive:
+            interactive = read
+        by_lane[lanes[number]] = _shared(of, read, caps.latency_cap, elapsed_s)
+    by_app: dict[str, Mapping[str, Any]] = {}
+    for number in part.numbers("app"):
+        of, cap = part.of("app", number), caps.app_caps.get(number, caps.latency_cap)
+        by_app[apps[number]] = _shared(of, readers(of, cap), cap, elapsed_s)
+    if interactive is None:
+        interactive = readers(part.of("lane", part.interactive), caps.latency_cap)
+    return Felt(interactive=interactive, lanes=by_lane, apps=by_app)
+
+
+def summarize(
+    part: Slice, latest: Latest, caps: Caps, felt: Felt, *, elapsed_s: float
 ) -> dict[str, Any]:
-    """Compute the scorecard's fields of one model, or of all models."""
-    interactive = part.of("lane", part.interactive)
-    felt = _felt(interactive)
-
-    def shared(of: Slice, cap: float) -> dict[str, Any]:
-        return _shared(of, cap, elapsed_s) | {
-            "longest_gaps_ms": longest_by_second(of.arrivals, now_ns=now_ns, window_ns=window_ns)
-        }
-
+    """Compute the scorecard's fields of one model, or of all models. felt: of the same slice."""
     tokens_per_s = int(part.arrivals["n"].sum()) / elapsed_s
-    guard = _guard(interactive, caps.latency_cap)
-    beyond_pct = guard["over_cap_pct"]
+    beyond_pct = felt.interactive["over_cap_pct"]
     over = beyond_pct is not None and beyond_pct > 100 * BEYOND_CAP
     steps = part.steps
     rows = int(steps["rows"].sum())
@@ -99,21 +128,12 @@ def summarize(
     moved = int(steps["bytes"].sum())
     pending_ms = latest.pending_ns / 1e6
     busy, useful = float(steps["device_ms"].sum()), float(steps["useful_ms"].sum())
-    by_lane = {lanes[n]: shared(part.of("lane", n), caps.latency_cap) for n in part.numbers("lane")}
-    by_app = {
-        apps[n]: shared(part.of("app", n), caps.app_caps.get(n, caps.latency_cap))
-        for n in part.numbers("app")
-    }
-    queue_depth = dict.fromkeys(by_lane, 0) | latest.waiting
+    queue_depth = dict.fromkeys(felt.lanes, 0) | latest.waiting
     return {
         "tokens_per_s_at_cap": 0.0 if over else _rounded(tokens_per_s),
         "tokens_per_s": _rounded(tokens_per_s),
         "latency_cap": caps.latency_cap,
-        **felt,
-        **guard,
-        "longest_gaps_ms": longest_by_second(
-            interactive.arrivals, now_ns=now_ns, window_ns=window_ns
-        ),
+        **felt.interactive,
         "sum_bmt_mb_per_token": _ratio(moved / 1e6, rows),
         "bmt_gbps": _rounded(moved / 1e9 / elapsed_s),
         "bmt_budget_gbps": caps.budget_gbps,
@@ -144,12 +164,12 @@ def summarize(
         "failed": int(part.endings["failed"].sum()),
         "texts_embedded": int(part.endings["texts"].sum()),
         "texts_cached": int(part.endings["texts_cached"].sum()),
-        "lanes": by_lane,
-        "apps": by_app,
+        "lanes": felt.lanes,
+        "apps": felt.apps,
     }
 
 
-def _felt(part: Slice) -> dict[str, float | None]:
+def _waited(part: Slice) -> dict[str, float | None]:
     """Compute how long the readers of these tokens waited."""
     gaps, ttft, solo = (part.arrivals[name] for name in ("gap_ms", "ttft_ms", "solo_ms"))
     waited = ~np.isnan(gaps)
@@ -176,32 +196,34 @@ def _guard(part: Slice, cap: float) -> dict[str, Any]:
     p95, p99, most = quantiles(gaps / solo, 0.95, 0.99, 1.0)
     slack_ms = np.maximum(solo, SLACK_OF_MS)
 
+    excess = gaps - solo
+
     def late(multiple: float) -> Rows:
-        found: Rows = gaps - solo > (multiple - 1) * slack_ms + _EXACT_MS
+        found: Rows = excess > (multiple - 1) * slack_ms + _EXACT_MS
         return found
 
-    def beyond(multiple: float) -> float:
-        return float(late(multiple).mean()) if gaps.size else 0.0
+    def share(of: Rows) -> float:
+        return float(of.mean()) if of.size else 0.0
 
+    beyond = late(cap)
     return {
         "p95_over_solo": p95,
         "p99_over_solo": p99,
         "max_over_solo": most,
-        "over_cap_pct": _rounded(100 * beyond(cap)) if gaps.size else None,
-        "gaps_over_cap": int(np.count_nonzero(late(cap))),
-        "slowed_by": counted(part.causes[known][late(cap)]),
-        "over_cap_alone_pct": _rounded(100 * late(cap)[alone].mean()) if alone.any() else None,
-        "guard_held": beyond(cap) <= BEYOND_CAP
-        and beyond(MOST_P99) <= BEYOND_P99
-        and beyond(MOST_GAP) == 0
+        "over_cap_pct": _rounded(100 * share(beyond)) if gaps.size else None,
+        "gaps_over_cap": int(np.count_nonzero(beyond)),
+        "slowed_by": counted(part.causes[known][beyond]),
+        "over_cap_alone_pct": _rounded(100 * share(beyond[alone])) if alone.any() else None,
+        "guard_held": share(beyond) <= BEYOND_CAP
+        and share(late(MOST_P99)) <= BEYOND_P99
+        and not late(MOST_GAP).any()
         if gaps.size
         else None,
     }
 
 
-def _shared(part: Slice, cap: float, elapsed_s: float) -> dict[str, Any]:
-    """The fields of one lane or one app."""
-    felt = _felt(part)
+def _shared(part: Slice, read: Mapping[str, Any], cap: float, elapsed_s: float) -> dict[str, Any]:
+    """The fields of one lane or one app. read: those of its readers."""
     tokens = int(part.arrivals["n"].sum())
     return {
         "requests": part.live.size + part.endings.size,
@@ -209,9 +231,8 @@ def _shared(part: Slice, cap: float, elapsed_s: float) -> dict[str, Any]:
         "failed": int(part.endings["failed"].sum()),
         "tokens": tokens,
         "tokens_per_s": _rounded(tokens / elapsed_s),
-        **felt,
         "latency_cap": cap,
-        **_guard(part, cap),
+        **read,
     }
 
 
