@@ -13,7 +13,8 @@ from umad.client import AsyncClient, ClientOptions
 from umad.service import Service
 
 T = TypeVar("T")
-_OPTIONS = ClientOptions(name="umad-cli")
+# A command that has lost the daemon says so at once.
+_OPTIONS = ClientOptions(name="umad-cli", return_s=0.0)
 
 
 @contextmanager

@@ -12,6 +12,7 @@
 `AsyncClient` is the `umad.service.Service` every front end uses: many requests on one connection,
 on the loop that first used it. `Client` blocks its thread and does one request at a time, without a
 loop or a second thread. Both connect at their first use, and again after a connection was lost.
+A daemon that was there gets `ClientOptions.return_s` to come back.
 Not: starting a daemon, and not the protocol itself (`umad.protocol`).
 
 Every method raises a `UmadError` when a request fails: the daemon's error, or one the client finds
@@ -29,6 +30,7 @@ ends that pass a failure on, brings the daemon's error as a last event, `Failed`
     options       timeouts and bounds    opening     the socket's path, hello, connect errors
     logits        reads rows of logits, chooses tokens
     attaching     fetches the descriptor of the memory that holds those rows
+    returning     how long a client looks for a daemon that has gone
     finding       the socket among the places where it may be
     trust         checks which user listens on the socket
 

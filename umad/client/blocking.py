@@ -7,6 +7,7 @@ thread.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -21,11 +22,13 @@ from umad.client.finding import find_socket
 from umad.client.methods import EventFlow, Gathering, Question, dressed
 from umad.client.opening import places_of
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
+from umad.client.returning import LOOK_AGAIN_S, Return
 from umad.clock import Clock, MonotonicClock
 from umad.errors import (
     ConnectionLost,
     DeadlineExceeded,
     LimitExceeded,
+    NoDaemon,
     ProtocolViolation,
     UmadError,
 )
@@ -152,11 +155,33 @@ class Client:
             )
         try:
             if self._channel is None or not self._channel.is_alive():
-                self._channel = Channel.open(self._found(), self._options, self._clock)
+                self._channel = self._opened(self._channel)
         except BaseException:
             self._busy.release()
             raise
         return self._channel
+
+    def _opened(self, lost: Channel | None) -> Channel:
+        """A new connection. lost: the one before it."""
+        returning = None
+        if lost is not None:
+            returning = Return(lost.lost_s or self._now_s(), self._options)
+        while True:
+            try:
+                opened = Channel.open(self._found(), self._options, self._clock)
+            except (NoDaemon, ConnectionLost):
+                if returning is None or not returning.is_awaited(self._now_s()):
+                    raise
+            else:
+                if returning is not None:
+                    returning.came(opened.server, self._now_s())
+                return opened
+            time.sleep(LOOK_AGAIN_S)
+            if self._closed:
+                raise ConnectionLost("this client was closed")
+
+    def _now_s(self) -> float:
+        return self._clock.now_ns() / 1e9
 
     def _found(self) -> str:
         return find_socket(self._places, self._options.socket_owner)

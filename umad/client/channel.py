@@ -49,6 +49,8 @@ class Channel:
         self._farewell: Failed | None = None
         # Descriptors that arrived. None while none is wanted; the kernel then drops any.
         self._descriptors: list[int] | None = None
+        # When it was closed, on the client's clock.
+        self.lost_s: float | None = None
 
     @classmethod
     def open(cls, path: str, options: ClientOptions, clock: Clock) -> Self:
@@ -80,6 +82,8 @@ class Channel:
 
     def close(self) -> None:
         """Close the connection; the daemon then cancels what still runs on it."""
+        if self.lost_s is None:
+            self.lost_s = self._clock.now_ns() / 1e9
         self._sock.close()
 
     def send(self, request: Request) -> None:

@@ -71,6 +71,8 @@ class Connection(asyncio.BufferedProtocol):
         # The reason for the end of the connection, where it is known.
         self._farewell: Failed | None = None
         self._gone = asyncio.Event()
+        # When the connection ended, on the loop's clock.
+        self.lost_s: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -215,6 +217,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost_s = self._loop.time()
         self._gone.set()
         self._writable.set()
         self._greeted(None)

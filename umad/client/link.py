@@ -1,7 +1,8 @@
 """Opens the connection of an `AsyncClient` at its first use, and again after a loss.
 
-Clients that ask on behalf of different people share one link. Not: frames
-(`umad.client.connection`).
+A request that finds the daemon gone waits a few seconds for it to come back
+(`umad.client.returning`). Clients that ask on behalf of different people share one link. Not:
+frames (`umad.client.connection`).
 Belongs to the loop that first used it.
 """
 
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from umad.client.connection import Connection, open_connection
 from umad.client.finding import find_socket
 from umad.client.options import ClientOptions
-from umad.errors import ConnectionLost, LimitExceeded
+from umad.client.returning import LOOK_AGAIN_S, Return
+from umad.errors import ConnectionLost, LimitExceeded, NoDaemon
 
 
 class Link:
@@ -33,8 +35,7 @@ class Link:
             if self._closed:
                 raise ConnectionLost("this client was closed")
             if self.connection is None or not self.connection.is_open:
-                path = find_socket(self._places, self._options.socket_owner)
-                self.connection = await open_connection(path, self._options)
+                self.connection = await self._opened(self.connection)
             return self.connection
 
     async def close(self) -> None:
@@ -45,6 +46,25 @@ class Link:
             connection, self.connection = self.connection, None
         if connection is not None:
             await connection.close()
+
+    async def _opened(self, lost: Connection | None) -> Connection:
+        """A new connection. lost: the one before it."""
+        now_s = asyncio.get_running_loop().time
+        returning = None if lost is None else Return(lost.lost_s or now_s(), self._options)
+        while True:
+            try:
+                path = find_socket(self._places, self._options.socket_owner)
+                opened = await open_connection(path, self._options)
+            except (NoDaemon, ConnectionLost):
+                if returning is None or not returning.is_awaited(now_s()):
+                    raise
+            else:
+                if returning is not None:
+                    returning.came(opened.server, now_s())
+                return opened
+            await asyncio.sleep(LOOK_AGAIN_S)
+            if self._closed:
+                raise ConnectionLost("this client was closed")
 
     def _settle_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to `loop`: the first one, or the next after that has ended (`asyncio.run` twice).

@@ -12,6 +12,9 @@ class ClientOptions:
     # To connect and be greeted. A service manager may just have begun to start the daemon, which
     # answers after its imports, and the first time after a probe of the machine's memory.
     connect_s: float = 20.0
+    # To look for a daemon that was connected and has gone, from its end on: somebody may start it
+    # again. 0 for not at all.
+    return_s: float = 5.0
     # To send a request, and to wait for a single answer.
     call_s: float = 30.0
     # To wait until a model is loaded.

@@ -15,8 +15,9 @@ from umad.cli.top.screen import EVERY_S, TopScreen, look
 from umad.client import AsyncClient, ClientOptions
 from umad.exit_codes import DONE, FAILED
 
-# The screen bounds its looks itself; to unload a model may take longer.
-_OPTIONS = ClientOptions(name="umad-top")
+# The screen bounds its looks itself, and looks again for a daemon that has gone; to unload a model
+# may take longer.
+_OPTIONS = ClientOptions(name="umad-top", return_s=0.0)
 
 
 def top(socket: str | None, every_s: float = EVERY_S) -> int:
