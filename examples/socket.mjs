@@ -3,19 +3,15 @@
 // A frame is a length of 4 bytes and a body of msgpack; this has what a request needs of it.
 import { createConnection } from "node:net";
 import { homedir } from "node:os";
-
 const [prompt, given] = process.argv.slice(2);
 const home = homedir() + (process.platform === "darwin" ? "/Library/Application Support" : "/.local/state");
 const path = given ?? process.env.UMAD_SOCKET ?? (process.env.XDG_RUNTIME_DIR ?? home) + "/umad/umad.sock";
-
+const sized = (type, size) => Buffer.from([type, size >>> 24, size >>> 16, size >>> 8, size]);
 function pack(value) {
-  const sized = (type, size) => Buffer.from([type, size >>> 24, size >>> 16, size >>> 8, size]);
   if (typeof value === "string") return Buffer.concat([sized(0xdb, Buffer.byteLength(value)), Buffer.from(value)]);
   if (Number.isInteger(value)) return sized(0xce, value); // from 0 to 2^32 - 1
-  const entries = Object.entries(value); // a map
-  return Buffer.concat([sized(0xdf, entries.length), ...entries.flat().map(pack)]);
+  return Buffer.concat([sized(0xdf, Object.keys(value).length), ...Object.entries(value).flat().map(pack)]); // a map
 }
-
 function unpack(body) {
   let at = 0;
   const bytes = (n) => body.subarray(at, (at += n));
@@ -26,34 +22,39 @@ function unpack(body) {
   const map = (n) => Object.fromEntries(Array.from({ length: n }, () => [item(), item()]));
   const long = { 0xc0: () => null, 0xc2: () => false, 0xc3: () => true, 0xca: () => bytes(4).readFloatBE(), 0xcb: () => bytes(8).readDoubleBE() };
   for (const step of [0, 1, 2, 3]) {
-    long[0xcc + step] = () => uint(1 << step);
-    long[0xd0 + step] = () => int(1 << step);
-    if (step < 3) long[0xc4 + step] = () => bytes(uint(1 << step));
-    if (step < 3) long[0xd9 + step] = () => text(uint(1 << step));
-    if (step < 2) long[0xdc + step] = () => array(uint(2 << step));
-    if (step < 2) long[0xde + step] = () => map(uint(2 << step));
+    Object.assign(long, { [0xcc + step]: () => uint(1 << step), [0xd0 + step]: () => int(1 << step) });
+    if (step < 3) Object.assign(long, { [0xc4 + step]: () => bytes(uint(1 << step)), [0xd9 + step]: () => text(uint(1 << step)) });
+    if (step < 2) Object.assign(long, { [0xdc + step]: () => array(uint(2 << step)), [0xde + step]: () => map(uint(2 << step)) });
   }
   function item() {
     const type = uint(1);
-    if (type < 0x80) return type;
-    if (type >= 0xe0) return type - 256;
-    if (type >= 0xc0) return long[type]();
-    return type < 0x90 ? map(type & 15) : type < 0xa0 ? array(type & 15) : text(type & 31);
+    if (type >= 0xc0) return type >= 0xe0 ? type - 256 : long[type]();
+    return type < 0x80 ? type : type < 0x90 ? map(type & 15) : type < 0xa0 ? array(type & 15) : text(type & 31);
   }
   return item();
 }
 
-const socket = createConnection(path).on("error", (error) => { console.error(`no daemon: ${error.message}`); process.exit(1); });
-const send = (message) => { const body = pack(message); socket.write(Buffer.concat([pack(body.length).subarray(1), body])); };
-send({ type: "hello", protocol: 1, client: "node" });
-send({ type: "generate", id: 1, prompt: prompt ?? "import os\n", max_tokens: 40 });
-let held = Buffer.alloc(0);
-socket.on("data", (data) => {
-  held = Buffer.concat([held, data]);
-  for (let end; held.length > 4 && held.length >= (end = 4 + held.readUInt32BE()); held = held.subarray(end)) {
-    const message = unpack(held.subarray(4, end));
-    if (message.type === "tokens") process.stdout.write(message.text);
-    if (message.type === "done") socket.end("", () => console.log());
-    if (message.type === "error") { console.error(`${message.code}: ${message.message}`); process.exit(1); }
-  }
-});
+// A daemon that has gone may come back: the next one is asked for what has not come yet.
+let [asked, left, isKnown, looks] = [prompt ?? "import os\n", 40, false, 0];
+const fail = (words) => { console.error(words); process.exit(1); };
+(function ask() {
+  let held = Buffer.alloc(0);
+  const socket = createConnection(path).on("error", (error) => isKnown || fail(`no daemon: ${error.message}`));
+  const send = (message) => { const body = pack(message); socket.write(Buffer.concat([pack(body.length).subarray(1), body])); };
+  send({ type: "hello", protocol: 1, client: "node" });
+  send({ type: "generate", id: 1, prompt: asked, max_tokens: left });
+  socket.on("close", () => {
+    if (left <= 0) return console.log();
+    if (looks++ === 0) console.error("\nthe daemon has gone; looking for it again");
+    looks > 100 ? fail("no daemon: it has not come back") : setTimeout(ask, 100);
+  }).on("data", (data) => {
+    held = Buffer.concat([held, data]);
+    for (let end; held.length > 4 && held.length >= (end = 4 + held.readUInt32BE()); held = held.subarray(end)) {
+      const message = unpack(held.subarray(4, end));
+      if (message.type === "hello") { if (looks) console.error(`the daemon is back: ${message.server}`); [isKnown, looks] = [true, 0]; }
+      if (message.type === "tokens") { process.stdout.write(message.text); asked += message.text; left -= message.ids.length; }
+      if (message.type === "done") { left = 0; socket.end(); }
+      if (message.type === "error") fail(`${message.code}: ${message.message}`);
+    }
+  });
+})();

@@ -21,7 +21,7 @@ from tests.daemon.house import DAEMON_PROGRAM, PATIENCE_S, ROOT
 from umad import Client
 from umad.client import ClientOptions
 from umad.daemon.activation import handed_socket
-from umad.errors import BadConfig, ConnectionLost, ShuttingDown
+from umad.errors import BadConfig, ConnectionLost, NoDaemon, ShuttingDown
 from umad.testing import FakeModel
 
 PID = 4711
@@ -96,6 +96,45 @@ def test_what_is_no_listening_unix_socket_is_refused(short_tmp_path: Path) -> No
 # -- processes -------------------------------------------------------------------------------------
 
 Arguments = list[str]
+NODE = shutil.which("node")
+# A client that had the daemon looks for the next one for as long as it takes here.
+RETURNING = ClientOptions(connect_s=PATIENCE_S, return_s=PATIENCE_S)
+
+
+class Restarter:
+    """A stand-in for the simplest service manager: starts the daemon again whenever it has ended.
+    The daemon makes its own socket, so for a while nobody listens.
+    """
+
+    def __init__(self, path: Path, command: Arguments) -> None:
+        self.path = path
+        self._command = command
+        self._closing = threading.Event()
+        self.pids: list[int] = []
+        self.daemon = self._start()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        daemon = subprocess.Popen(
+            [sys.executable, *self._command],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.DEVNULL,
+        )
+        self.pids.append(daemon.pid)
+        return daemon
+
+    def _keep(self) -> None:
+        while True:
+            self.daemon.wait()
+            if self._closing.is_set():
+                return
+            self.daemon = self._start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self.daemon.kill()
+        self._thread.join(PATIENCE_S)
 
 
 class Supervisor:
@@ -197,6 +236,73 @@ def test_a_killed_daemon_comes_back_for_a_client_that_says_so_and_asks_again(
         answer = "".join(client.text("hello", max_tokens=5))
 
     assert answer
+    assert supervisor.started == 2
+
+
+@pytest.fixture
+def restarter(short_tmp_path: Path) -> Iterator[Restarter]:
+    path = short_tmp_path / "umad" / "umad.sock"
+    path.parent.mkdir(mode=0o700)
+    model = FakeModel(pace_ms=2).write(short_tmp_path / "a.gguf")
+    found = Restarter(path, ["-c", DAEMON_PROGRAM, os.fspath(path), "60", os.fspath(model)])
+    yield found
+    found.close()
+
+
+def until_it_answers(path: Path) -> None:
+    end = time.perf_counter() + PATIENCE_S
+    while True:
+        try:
+            with Client(path, options=PATIENT) as client:
+                client.models()
+        except NoDaemon:
+            assert time.perf_counter() < end
+            time.sleep(0.05)
+        else:
+            return
+
+
+def test_where_nobody_listens_meanwhile_a_client_that_asks_again_waits_for_the_next_daemon(
+    restarter: Restarter,
+) -> None:
+    until_it_answers(restarter.path)
+    with Client(restarter.path, options=RETURNING) as client:
+        pieces = client.text("hello", max_tokens=10_000)
+        next(pieces)
+
+        restarter.daemon.kill()
+        with pytest.raises(ConnectionLost):
+            list(pieces)
+        answer = "".join(client.text("hello", max_tokens=5))
+
+    assert answer
+    assert len(restarter.pids) == 2
+
+
+@pytest.mark.skipif(NODE is None, reason="no node here")
+def test_a_program_of_node_says_that_the_daemon_has_gone_and_is_back_and_goes_on(
+    supervisor: Supervisor, short_tmp_path: Path
+) -> None:
+    # The first daemon would take a minute for the answer; the next one has none of its slowness.
+    FakeModel(pace_ms=1500).write(short_tmp_path / "a.gguf")
+    program = [str(NODE), str(ROOT / "examples" / "socket.mjs"), "hello", str(supervisor.path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as node:
+        assert node.stdout is not None
+        begun = node.stdout.read(1)
+        FakeModel(pace_ms=1).write(short_tmp_path / "a.gguf")
+        first = supervisor.daemon
+        assert first is not None
+
+        first.kill()
+        rest, said = node.communicate(timeout=2 * PATIENCE_S)
+
+    assert node.returncode == 0
+    assert begun
+    assert rest.strip()
+    lines = [line for line in said.decode().splitlines() if line]
+    assert lines[0] == "the daemon has gone; looking for it again"
+    assert lines[1].startswith("the daemon is back: umad/")
+    assert len(lines) == 2
     assert supervisor.started == 2
 
 

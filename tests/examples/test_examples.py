@@ -52,8 +52,9 @@ def python(name: str, daemon: LiveDaemon, *arguments: str, stdin: str = "") -> s
 def test_every_example_is_run_here() -> None:
     run_here = {"chat.py", "structured.py", "tools.py", "embeddings.py", "socket.mjs"}
 
-    # The contrastive sampler: tests/e2e/test_logits.py.
-    assert {path.name for path in EXAMPLES.glob("*.*")} == {*run_here, "contrastive.py"}
+    # The contrastive sampler: tests/e2e/test_logits.py; the containers: tests/test_container.py.
+    run_elsewhere = {"contrastive.py", "compose.yaml"}
+    assert {path.name for path in EXAMPLES.glob("*.*")} == run_here | run_elsewhere
 
 
 def test_a_chat_goes_on_until_an_empty_line(daemon: LiveDaemon) -> None:
