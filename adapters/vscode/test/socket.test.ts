@@ -121,6 +121,44 @@ test("a daemon that is killed fails what runs, and is found again", async () => 
   daemon.remove();
 });
 
+test("what is asked while a daemon restarts waits for the next one, and the state says that it is back", async () => {
+  const daemon = await new ScriptedDaemon(usual([])).start();
+  const { client, states } = clientOf(daemon.path);
+  await client.models();
+  await daemon.stop();
+  while (states.at(-1)!.kind !== "absent") await new Promise(setImmediate);
+
+  const asked = client.models();
+  await daemon.start();
+
+  assert.equal((await asked).length, 1);
+  assert.equal(states.at(-1)!.kind, "ready");
+  client.close();
+  await daemon.stop();
+  daemon.remove();
+});
+
+test("another socket in the settings counts at once, though the one before has not greeted yet", async () => {
+  const silent = await new ScriptedDaemon(() => {}).start();
+  const daemon = await new ScriptedDaemon(usual([])).start();
+  let path = silent.path;
+  const client = new UmadClient("test/1", () => path, surroundings, new HeldTimers());
+  const first = client.start();
+  await silent.hears("hello");
+
+  path = daemon.path;
+  client.reconnect();
+
+  assert.equal((await client.models()).length, 1);
+  client.close();
+  await silent.stop();
+  await first;
+  assert.equal(client.state.kind, "ready");
+  await daemon.stop();
+  silent.remove();
+  daemon.remove();
+});
+
 for (const [theirs, words] of [[2, /upgrade the extension/], [0, /upgrade umad/]] as const) {
   test(`a daemon of version ${theirs} says which side to upgrade`, async () => {
     const answers: Message[] = [

@@ -1,7 +1,8 @@
 // The daemon as the extension uses it: one connection, opened when it is needed and again after a
-// loss. While nobody listens it looks again by itself, so that the state shown is always true.
+// loss. While nobody listens it looks again by itself, so that the state shown is always true. What is
+// asked of a daemon that has just gone waits for the next one, as in umad/client/returning.py.
 
-import { UmadError } from "./errors";
+import { connectionLost, UmadError } from "./errors";
 import { Connection } from "./connection";
 import type { Message } from "./frames";
 import { checkFolder, socketPlaces, type Surroundings } from "./places";
@@ -40,9 +41,12 @@ export const realTimers: Timers = {
   },
 };
 
-// A daemon that restarts is back within a second or two; one that is not there costs a look at a
-// file each time.
-const LOOK_AGAIN_MS = 2_000;
+// A daemon that restarts is back within a second or two. One that stays away costs a look at a file
+// each time, so the looks become rare.
+const FIRST_LOOK_MS = 100;
+const LAST_LOOK_MS = 2_000;
+// What is asked waits for so long after a loss.
+const RETURN_MS = 5_000;
 
 export class UmadClient {
   onState: (state: State) => void = () => {};
@@ -50,7 +54,12 @@ export class UmadClient {
   #connection: Connection | null = null;
   #opening: Promise<Connection> | null = null;
   #stopLooking: (() => void) | null = null;
+  // Looks in vain since the daemon was there.
+  #looks = 0;
+  #lostAtMs: number | null = null;
   #isClosed = false;
+  // Counts what `reconnect` did: what was being opened before it is of no use.
+  #epoch = 0;
 
   constructor(
     private readonly name: string,
@@ -65,7 +74,7 @@ export class UmadClient {
 
   // Connects now, and keeps looking where that fails. Never throws.
   async start(): Promise<void> {
-    await this.#connected().catch(() => {});
+    await this.#look().catch(() => {});
   }
 
   async call(type: string, fields: Record<string, unknown> = {}, signal?: AbortSignal): Promise<unknown> {
@@ -88,6 +97,8 @@ export class UmadClient {
 
   // Drops the connection, so that the next use looks at the settings again.
   reconnect(): void {
+    this.#epoch += 1;
+    this.#opening = null;
     this.#connection?.close();
     this.#lost();
   }
@@ -98,13 +109,31 @@ export class UmadClient {
     this.#connection?.close();
   }
 
-  #connected(): Promise<Connection> {
+  async #connected(): Promise<Connection> {
+    for (;;) {
+      try {
+        return await this.#look();
+      } catch (error) {
+        const mayReturn = ["no_daemon", "connection_lost"].includes((error as UmadError).code);
+        if (!mayReturn || this.#isClosed || this.#lostAtMs === null || Date.now() - this.#lostAtMs > RETURN_MS) throw error;
+        await new Promise<void>((resolve) => this.timers.after(FIRST_LOOK_MS, resolve));
+      }
+    }
+  }
+
+  #look(): Promise<Connection> {
     if (this.#connection?.isOpen) return Promise.resolve(this.#connection);
-    this.#opening ??= this.#open().finally(() => (this.#opening = null));
+    if (this.#opening === null) {
+      const opening = this.#open().finally(() => {
+        if (this.#opening === opening) this.#opening = null;
+      });
+      this.#opening = opening;
+    }
     return this.#opening;
   }
 
   async #open(): Promise<Connection> {
+    const epoch = this.#epoch;
     this.#stopLooking?.();
     let last: unknown = null;
     try {
@@ -112,8 +141,13 @@ export class UmadClient {
         try {
           checkFolder(path, this.at.uid);
           const opened = await Connection.open(path, this.name, () => this.#lost());
-          if (this.#isClosed) opened.close();
+          if (this.#isClosed || epoch !== this.#epoch) {
+            opened.close();
+            throw connectionLost();
+          }
           this.#connection = opened;
+          this.#looks = 0;
+          this.#lostAtMs = null;
           this.#show({ kind: "ready", server: opened.server });
           return opened;
         } catch (error) {
@@ -123,7 +157,7 @@ export class UmadClient {
       }
       throw last ?? new UmadError("no_daemon", "there is no place for a socket: set umad.socket", true);
     } catch (error) {
-      this.#absent(error as UmadError);
+      if (epoch === this.#epoch) this.#absent(error as UmadError);
       throw error;
     }
   }
@@ -131,6 +165,7 @@ export class UmadClient {
   #lost(): void {
     if (this.#isClosed) return;
     this.#connection = null;
+    this.#lostAtMs = Date.now();
     this.#absent(new UmadError("connection_lost", "the daemon has gone; looking for it again", true));
   }
 
@@ -138,7 +173,8 @@ export class UmadClient {
     if (this.#isClosed) return;
     this.#show({ kind: "absent", error });
     this.#stopLooking?.();
-    this.#stopLooking = this.timers.after(LOOK_AGAIN_MS, () => void this.start());
+    const waitMs = Math.min(LAST_LOOK_MS, FIRST_LOOK_MS * 2 ** this.#looks++);
+    this.#stopLooking = this.timers.after(waitMs, () => void this.start());
   }
 
   #show(state: State): void {

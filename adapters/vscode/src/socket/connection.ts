@@ -6,8 +6,8 @@ import { cancelled, connectionLost, noDaemon, UmadError, wrongVersion } from "./
 import { frameOf, FrameReader, type Message } from "./frames";
 
 export const PROTOCOL = 1;
-// To connect and be greeted.
-const CONNECT_MS = 5_000;
+// To connect and be greeted: a service manager may just have begun to start the daemon.
+const CONNECT_MS = 20_000;
 
 type Listener = {
   // Called with each message about the request; true ends it.
