@@ -130,6 +130,8 @@ class Restarter:
             if self._closing.is_set():
                 return
             self.daemon = self._start()
+            if self._closing.is_set():
+                self.daemon.kill()
 
     def close(self) -> None:
         self._closing.set()

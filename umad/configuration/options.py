@@ -9,14 +9,12 @@ Not: reading a value's text (`kinds`), files, the environment, line numbers (`so
 from umad.configuration.context_options import CONTEXT, PLACEMENT
 from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
-    BYTES,
     CAP,
     DISK,
     GBPS,
     LANE,
     PATH,
     ROOM,
-    SECONDS,
     SWITCH,
     TEXT,
     ValueKind,
@@ -26,6 +24,7 @@ from umad.configuration.kinds import (
     whole,
 )
 from umad.configuration.limit_options import LIMITS
+from umad.configuration.log_options import LEVELS, LOGGING
 from umad.configuration.model_options import KEEP, MODELS, PRELOAD
 from umad.configuration.option import Option, engine_option, nested_option
 
@@ -41,8 +40,6 @@ __all__ = [
     "SCALARS",
     "Option",
 ]
-
-LEVELS = ("debug", "info", "warning", "error")
 
 SCALARS: tuple[Option, ...] = (
     Option(
@@ -290,52 +287,7 @@ SCALARS: tuple[Option, ...] = (
     ),
     *LIMITS,
     *HTTP,
-    Option(
-        name="log_level",
-        target=("logging", "level"),
-        kind=choice(*LEVELS),
-        help="What is logged to stderr.",
-        effect="debug says most, error least.",
-        shown=True,
-        alias="logging.level",
-    ),
-    Option(
-        name="verbose",
-        target=("logging", "verbose"),
-        kind=SWITCH,
-        help="Log what prompts and completions say.",
-        effect="false keeps what users write out of the log, also out of unexpected errors.",
-    ),
-    nested_option(
-        "logging",
-        "scorecard_interval_s",
-        SECONDS,
-        "Time between rows of the scorecard.",
-        "Shorter writes more rows to the log and to scorecard_csv.",
-    ),
-    nested_option(
-        "logging",
-        "scorecard_csv",
-        PATH,
-        "File that scorecard rows are appended to.",
-        "Unset, rows stand in the log only.",
-        example="/var/log/umad/scorecard.csv",
-    ),
-    nested_option(
-        "logging",
-        "file",
-        PATH,
-        "File that the log goes to instead of stderr.",
-        "Set, nothing more is written to the terminal once the daemon has its socket.",
-        example="~/umad.log",
-    ),
-    nested_option(
-        "logging",
-        "file_bytes",
-        BYTES,
-        "Length at which that file is begun anew.",
-        "The last three are kept beside it, as FILE.1 to FILE.3.",
-    ),
+    *LOGGING,
 )
 # Options that may be given several times: a list in YAML, a flag each, separated by commas in a
 # variable.

@@ -4,7 +4,8 @@ It never imports llama.cpp and never blocks: it has one thread and one event loo
 engine may die at any time. The journal holds every token its clients have, so the next engine
 continues each stream where it stopped.
 
-    server         run_daemon: claims the socket, wires the modules below, serves, drains
+    server         run_daemon: claims the socket, wires the modules below, serves
+    ending         drains, then stops engines and connections
     socket_file    owns the folder, the lock file and the listening socket
     socket_places  one daemon for each user, and a link where other logins look
     activation     takes the socket that a service manager has made

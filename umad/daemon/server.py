@@ -13,13 +13,12 @@ A service manager may have made the socket (`umad.daemon.activation`), and is to
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from umad.daemon.connections import TOOLS, OpenConnections
 from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.embeddings import EmbeddingRequests
+from umad.daemon.ending import Ending, unless
 from umad.daemon.engine_process import Launcher
 from umad.daemon.estimates import Estimates
 from umad.daemon.fanout import Fanout
@@ -65,7 +65,7 @@ from umad.daemon.stored_rows import StoredRows
 from umad.daemon.supervisor import LoadingRules, Supervisor
 from umad.daemon.task_prefixes import TaskPrefixes
 from umad.daemon.verbs import DaemonVerbs
-from umad.errors import ShuttingDown, UmadError
+from umad.errors import UmadError
 from umad.exit_codes import INTERRUPTED
 from umad.log_file import log_file_of
 from umad.memory_pressure import MemoryReading
@@ -76,12 +76,8 @@ from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)
 
-# Cancelled requests end within a step, and the length of a step is bounded.
-CANCEL_S = 5.0
 # Time to read the memory of the processes once more and to write one row.
 LAST_SCORECARD_S = 2.0
-# Time for clients to read their last frames.
-GOODBYE_S = 2.0
 # New objects between collections of the youngest generation, then the number of collections of one
 # generation between collections of the next older one. Tokens make no reference cycles, so Python's
 # own 700 would search hundreds of times for nothing. Closed connections make cycles and are old by
@@ -276,6 +272,13 @@ class Daemon:
         self._is_loaded = False
         self._told_to_stop = asyncio.Event()
         self._told_twice = asyncio.Event()
+        self._ending = Ending(
+            completions=self._completions,
+            embeddings=self._embeddings,
+            supervisor=self._supervisor,
+            sessions=self._sessions,
+            at_once=self._told_twice,
+        )
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -308,7 +311,7 @@ class Daemon:
         if self._guard is not None:
             guarding = asyncio.create_task(self._guard.run(), name="memory guard")
         try:
-            if await self._unless(self._told_to_stop, self._load_models()):
+            if await unless(self._told_to_stop, self._load_models()):
                 self._is_loaded = True
                 ready()
                 self._notifier.ready(self._words())
@@ -321,7 +324,7 @@ class Daemon:
                 listener.close()
             if guarding is not None:
                 guarding.cancel()
-            await self._drain()
+            await self._ending.drain(self._settings.limits.drain_s)
             drained.set()
             await asyncio.wait({writer}, timeout=LAST_SCORECARD_S)
         finally:
@@ -331,7 +334,7 @@ class Daemon:
             self._verbs.draining = True
             looking.cancel()
             await close_companions(companions)
-            await self._end()
+            await self._ending.close()
             await self._jobs.close()
             listener.close()
             attending.cancel()
@@ -393,45 +396,3 @@ class Daemon:
         else:
             log.info("draining signal=%s live=%d", name, live)
             self.stop()
-
-    async def _drain(self) -> None:
-        """Let running requests end, then cancel them."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.limits.drain_s):
-                await self._unless(self._told_twice, self._idle())
-        if len(self._completions) and not self._told_twice.is_set():
-            self._completions.cancel_all()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CANCEL_S):
-                    await self._unless(self._told_twice, self._completions.idle())
-
-    async def _idle(self) -> None:
-        """Wait until no request is live."""
-        await self._completions.idle()
-        await self._embeddings.idle()
-
-    async def _end(self) -> None:
-        """Stop engines and connections. Bounded; a second signal cuts it short."""
-        self._completions.fail_all(ShuttingDown("the daemon has shut down"))
-        await self._supervisor.stop()
-        sessions = list(self._sessions)
-        for session in sessions:
-            session.close()
-        if sessions:
-            await asyncio.wait([session.gone for session in sessions], timeout=GOODBYE_S)
-        for session in list(self._sessions):
-            session.abort()
-
-    async def _unless(self, event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-        """Await `work`, or give it up when `event` comes first; return whether it was done."""
-        task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            signalled.cancel()
-            task.cancel()
-        if event.is_set():
-            await asyncio.gather(task, return_exceptions=True)  # its failure no longer matters
-            return False
-        await task
-        return True
