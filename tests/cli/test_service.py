@@ -215,12 +215,13 @@ def test_every_state_has_words() -> None:
     assert set(work._WORDS) == set(ServiceState)
 
 
-def test_logs_becomes_the_program_that_has_them(home: Path) -> None:
+def logs(home: Path) -> "subprocess.CompletedProcess[str]":
     """A process of its own, since it is replaced."""
     folder = home / "bin"
     folder.mkdir()
     for name, text in {
         "journalctl": 'echo "$@"',
+        "tail": 'echo "$@"',
         "systemctl": "echo LoadState=loaded",
     }.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -233,7 +234,7 @@ def test_logs_becomes_the_program_that_has_them(home: Path) -> None:
         "from umad.cli.app import main; sys.exit(main(['service', 'logs', '-n', '7', '-f']))"
     )
 
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -242,5 +243,19 @@ def test_logs_becomes_the_program_that_has_them(home: Path) -> None:
         check=False,
     )
 
+
+def test_logs_becomes_the_program_that_has_them(home: Path) -> None:
+    done = logs(home)
+
     assert done.stdout.split() == ["--user-unit=umad.service", "--lines=7", "--follow"]
     assert done.returncode == 0
+
+
+def test_logs_that_the_configuration_leads_into_a_file_are_read_there(home: Path) -> None:
+    config = home / ".config" / "umad" / "umad.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("logging: {file: ~/umad.log}\n")
+
+    done = logs(home)
+
+    assert done.stdout.split() == ["-n", "7", "-F", str(home / "umad.log")]

@@ -111,6 +111,22 @@ def test_an_uninstallation_ends_the_daemon_and_leaves_nothing(tmp_path: Path) ->
     assert not umad.uninstall()
 
 
+def test_what_ends_the_daemon_waits_for_as_long_as_the_installed_one_may_take(
+    tmp_path: Path,
+) -> None:
+    """Its answers may take long; what the next one may take has nothing to do with it."""
+    launchctl = Launchctl()
+    umad = service(tmp_path, launchctl)
+    umad.install(replace(JOB, stop_s=320.0))
+    launchctl.drains_for = 1_500  # five minutes, of a look each 0.2 s
+
+    assert umad.install(UPGRADED).restarted
+
+    umad.install(replace(JOB, stop_s=320.0))
+    launchctl.drains_for = 1_500
+    assert umad.uninstall()
+
+
 def test_a_start_without_an_installation_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="umad service install"):
         service(tmp_path, Launchctl()).start()
@@ -120,4 +136,4 @@ def test_the_log_is_the_daemons_own_file(tmp_path: Path) -> None:
     umad = service(tmp_path, Launchctl())
 
     assert umad.own_log == tmp_path / "Library" / "Logs" / "umad" / "umad.log"
-    assert umad.log_command(20, follow=True) == ("tail", "-n", "20", "-F", str(umad.own_log))
+    assert umad.log_command(20, follow=True) == ["tail", "-n", "20", "-F", str(umad.own_log)]

@@ -22,6 +22,7 @@ from umad.exit_codes import DONE, FAILED, NO_DAEMON
 from umad.gateway.door.check import check_door
 from umad.system_service.choice import service_manager
 from umad.system_service.job import Job, left_behind, make_job, umad_command
+from umad.system_service.programs import tail
 from umad.system_service.status import IS_THERE, ServiceManager, ServiceState
 
 # A drain of the user's own length is not known to root. The daemon ends by itself, so this is only
@@ -115,7 +116,12 @@ def status(*, for_system: bool, as_json: bool) -> int:
 
 def logs(lines: int, *, follow: bool, for_system: bool) -> None:
     """Become the program that prints the log."""
-    command = list(_installed(for_system=for_system).log_command(lines, follow=follow))
+    manager = _installed(for_system=for_system)
+    # Where the configuration leads the log into a file, the system's own has none of it.
+    own = None if for_system else _settings(None, None, for_system=False).logging.file
+    command = list(manager.log_command(lines, follow=follow))
+    if own is not None:
+        command = tail(Path(own).expanduser(), lines, follow=follow)
     sys.stdout.flush()
     try:
         os.execvp(command[0], command)

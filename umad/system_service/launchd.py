@@ -5,23 +5,27 @@ Not: the property list (`umad.system_service.launchd_plist`). State: launchd's.
 """
 
 import os
+import plistlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from umad.errors import BadConfig, Unsupported
 from umad.private_file import own_folder
 from umad.system_service.job import Job
 from umad.system_service.launchd_plist import LABEL, property_list
 from umad.system_service.own_files import remove_files, write_files
-from umad.system_service.programs import Ran, Run, checked
+from umad.system_service.programs import Ran, Run, checked, tail
 from umad.system_service.status import Installed, ServiceState, ServiceStatus
 
 _LAUNCHCTL = "launchctl"
 # `bootout` may return before the job has ended.
 _POLL_S = 0.2
+# launchd's own bound where a list names none, and its time to kill and to tidy up.
+_USUAL_END_S, _BEYOND_END_S = 20.0, 5.0
 # What `launchctl print` writes is for people. Only these lines are looked for, and each may be
 # missing.
 _PID = re.compile(r"^\s*pid = (\d+)\s*$", re.MULTILINE)
@@ -100,10 +104,11 @@ class Launchd:
     def install(self, job: Job) -> Installed:
         """Write the list, and load it anew where it has changed."""
         self._make_log_folder()
+        end_s = self._longest_end_s()
         written = bool(write_files(self.files(job)))
         is_loaded, ran = self._is_loaded(), self.status().pid > 0
         if is_loaded and written:
-            self._boot_out(job.stop_s)
+            self._boot_out(end_s)
         if written or not is_loaded:
             self._boot()
         return Installed(changed=written, restarted=ran and written)
@@ -111,7 +116,7 @@ class Launchd:
     def uninstall(self) -> bool:
         """End the daemon, and remove the list."""
         if self._is_loaded():
-            self._boot_out(Job(command=()).stop_s)
+            self._boot_out(self._longest_end_s())
         return remove_files([self._place.plist])
 
     def start(self) -> None:
@@ -135,8 +140,8 @@ class Launchd:
         return status_of(ran.out) if ran.code == 0 else ServiceStatus(state=ServiceState.STOPPED)
 
     def log_command(self, lines: int, *, follow: bool) -> Sequence[str]:
-        """The daemon's file. It is emptied when it is full, which -F notices."""
-        return ("tail", "-n", str(lines), *(("-F",) if follow else ()), str(self._place.log))
+        """The daemon's own file."""
+        return tail(self._place.log, lines, follow=follow)
 
     def _is_loaded(self) -> bool:
         return self._run((_LAUNCHCTL, "print", self._target)).code == 0
@@ -145,6 +150,15 @@ class Launchd:
         # A job that somebody has disabled cannot be loaded.
         self._ask("enable", self._target)
         self._ask("bootstrap", self._place.domain, str(self._place.plist))
+
+    def _longest_end_s(self) -> float:
+        """How long the daemon that is installed may take to end, by its own list."""
+        try:
+            keys = plistlib.loads(self._place.plist.read_bytes())
+        except (OSError, ValueError, ExpatError):
+            keys = None
+        named = keys.get("ExitTimeOut") if isinstance(keys, dict) else None
+        return _BEYOND_END_S + (named if isinstance(named, int) else _USUAL_END_S)
 
     def _boot_out(self, within_s: float) -> None:
         """Unload the job. Its daemon gets SIGTERM, and this waits for its end."""

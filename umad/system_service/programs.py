@@ -4,11 +4,16 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from umad.errors import Unsupported
 
-# Longer than any daemon takes to end (`umad.system_service.job`): a stop waits for it.
+# Longer than any answer takes that waits for no daemon.
 LONGEST_S = 180.0
+# A stop waits for the daemon's end, which systemd bounds by the unit (TimeoutStopSec). A drain may
+# last a day.
+LONGEST_STOP_S = 86_400.0 + LONGEST_S
+_STOPS = frozenset({"stop", "disable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ Run = Callable[[Sequence[str]], Ran]
 
 def run_program(words: Sequence[str], *, more: Mapping[str, str] | None = None) -> Ran:
     """Run a program of the system with this process's environment and `more`, in English."""
+    longest_s = LONGEST_S if _STOPS.isdisjoint(words) else LONGEST_STOP_S
     try:
         done = subprocess.run(
             list(words),
@@ -43,7 +49,7 @@ def run_program(words: Sequence[str], *, more: Mapping[str, str] | None = None) 
             errors="replace",
             # Its words are read.
             env={**os.environ, **(more or {}), **_PLAIN},
-            timeout=LONGEST_S,
+            timeout=longest_s,
             check=False,
         )
     except FileNotFoundError as error:
@@ -53,7 +59,7 @@ def run_program(words: Sequence[str], *, more: Mapping[str, str] | None = None) 
     except OSError as error:
         raise Unsupported(f"{words[0]} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise Unsupported(f"{' '.join(words)} did not end within {LONGEST_S:.0f} s") from error
+        raise Unsupported(f"{' '.join(words)} did not end within {longest_s:.0f} s") from error
     return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
@@ -62,3 +68,11 @@ def checked(ran: Ran, words: Sequence[str]) -> Ran:
     if ran.code != 0:
         raise Unsupported(f"{' '.join(words)}: {ran.last_words}")
     return ran
+
+
+def tail(path: Path, lines: int, *, follow: bool) -> list[str]:
+    """The command line that prints the last lines of a log file of the daemon.
+
+    The file is emptied when it is full, which -F notices.
+    """
+    return ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)]
