@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tests.infill.test_cases import cut_of
-from umad.errors import EngineFailed, Unsupported
+from umad.errors import EngineFailed, UnknownModel, Unsupported
 from umad.infill.ghost import Asked, Ghost, GhostWriter
 from umad.infill.manner import manner_of
 from umad.request import GenerateRequest, Timings, Usage
@@ -17,6 +17,8 @@ FILLS = {"prefix": 1001, "suffix": 1002, "middle": 1003}
 CODER = {"name": "coder", "ctx": 4096, "generates": True, "fim_tokens": FILLS}
 CHATTER = {"name": "chatter", "ctx": 4096, "generates": True, "fim_tokens": {}}
 EMBEDDER = {"name": "embedder", "ctx": 512, "generates": False}
+# The daemon loads it for a request that names it.
+LAZY = {"name": "lazy", "ctx": 4096, "generates": True, "fim_tokens": FILLS}
 LOADING = {"name": "loading", "state": "starting"}
 
 
@@ -26,11 +28,19 @@ class Scripted:
     def __init__(self, pieces: Sequence[str | Failed], models: Sequence[Mapping[str, Any]]) -> None:
         self._pieces, self._models = pieces, models
         self.requests: list[GenerateRequest] = []
+        self.loaded: list[str] = []
         self.said = 0
         self.was_closed = False
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         return self._models
+
+    async def load(self, model: str, *, as_request: bool) -> Mapping[str, Any]:
+        assert as_request, "a cursor loads nothing that a request would not"
+        if model != LAZY["name"]:
+            raise UnknownModel(f"no model is called {model!r}", field="model")
+        self.loaded.append(model)
+        return LAZY
 
     async def tokenize(self, text: str, *, model: str | None, special: bool) -> tuple[int, ...]:
         assert not special, "a user's text never becomes a mark"
@@ -126,6 +136,14 @@ def test_the_model_that_was_named_is_asked() -> None:
     ghost, _ = write("x = |", "1", models=[CODER, CHATTER], model="Chatter:latest")
 
     assert ghost.model == "chatter"
+
+
+def test_a_model_that_the_daemon_loads_for_requests_is_loaded_for_the_cursor() -> None:
+    ghost, service = write("x = |", "1", models=[CODER], model="lazy")
+
+    assert ghost.model == "lazy"
+    assert service.loaded == ["lazy"]
+    assert write("x = |", "1", models=[], model="lazy")[0].model == "lazy"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
-from umad.errors import Unsupported
+from umad.errors import UnknownModel, Unsupported
 from umad.infill.cut import Cut
 from umad.infill.manner import Manner
 from umad.infill.prompt import FimTokens, Gap, continuation_ids, prompt_ids
@@ -85,22 +85,26 @@ class GhostWriter:
             for row in await self._service.models()
             if row.get("ctx") and row.get("generates") is not False
         ]
-        if not rows:
-            raise Unsupported(
-                "no model that writes text is loaded: load one with `umad load MODEL`"
-            )
         if asked is None:
+            if not rows:
+                raise Unsupported(
+                    "no model that writes text is loaded: load one with `umad load MODEL`"
+                )
             return next((row for row in rows if _can_fill(row)), rows[0])
         meant = resolve(asked, [KnownModel.of_row(row) for row in rows])
         for row in rows:
             if meant is not None and row["name"] == meant.name:
                 return row
-        names = ", ".join(str(row["name"]) for row in rows)
-        raise Unsupported(
-            f"the completion model {asked} is not loaded: load it with `umad load`, or choose one "
-            f"of {names}",
-            field="completion_model",
-        )
+        try:
+            # It still loads, or the daemon loads models for the requests that name them.
+            return await self._service.load(asked, as_request=True)
+        except UnknownModel as error:
+            names = ", ".join(str(row["name"]) for row in rows) or "none"
+            raise Unsupported(
+                f"the completion model {asked} is not loaded: load it with `umad load`, or choose "
+                f"one that is: {names}",
+                field="completion_model",
+            ) from error
 
     async def _request(
         self, asked: Asked, facts: Mapping[str, Any]

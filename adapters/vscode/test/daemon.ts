@@ -74,6 +74,9 @@ export function usual(pieces: string[], models: unknown[] = [MODEL]): Answer {
     const { id } = message;
     if (message.type === "hello") say({ type: "hello", protocol: 1, server: "umad/0.1.0" });
     if (message.type === "models") say({ type: "result", id, value: models });
+    // It loads one more model for whoever asks for it.
+    if (message.type === "load" && message["model"] === "lazy") say({ type: "result", id, value: { ...MODEL, name: "lazy" } });
+    else if (message.type === "load") say({ type: "error", id, code: "unknown_model", message: "there is none", field: "model", retryable: false });
     if (message.type === "tokenize") {
       say({ type: "result", id, value: [...String(message["text"])].map((letter) => letter.codePointAt(0)) });
     }

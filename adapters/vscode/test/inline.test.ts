@@ -113,12 +113,23 @@ for (const [says, text, set] of [
 
 test("a model is found by its name, as people write it", () => {
   const rows = [{ name: "nano", ctx: 1 }, { name: "Qwen2.5-Coder-7B", ctx: 1, fim_tokens: MODEL.fim_tokens }, { name: "loading" }];
-  assert.equal(modelOf(rows, "").name, "Qwen2.5-Coder-7B");
-  assert.equal(modelOf(rows, "qwen2.5_coder").name, "Qwen2.5-Coder-7B");
-  assert.equal(modelOf(rows, "nano:latest").name, "nano");
-  assert.throws(() => modelOf(rows, "absent"), /umad load absent/);
+  assert.equal(modelOf(rows, "")?.name, "Qwen2.5-Coder-7B");
+  assert.equal(modelOf(rows, "qwen2.5_coder")?.name, "Qwen2.5-Coder-7B");
+  assert.equal(modelOf(rows, "nano:latest")?.name, "nano");
+  assert.equal(modelOf(rows, "absent"), null);
   assert.throws(() => modelOf([], ""), /umad load/);
 });
+
+test("a model that the daemon loads for requests is loaded for the cursor; another one is named", () =>
+  withDaemon(["1"], async (daemon) => {
+    editor.settings["umad.completion.model"] = "lazy";
+    assert.deepEqual((await provide(daemon, "x = |")).told.at(-1), { kind: "shown", model: "lazy", isBlind: false });
+    assert.equal((await daemon.hears("load"))["as_request"], true);
+
+    editor.settings["umad.completion.model"] = "absent";
+    const last = (await provide(daemon, "y = |")).told.at(-1);
+    assert.match(last?.kind === "failed" ? last.message : "", /umad load absent, or choose one that is: coder/);
+  }));
 
 test("the status bar recovers: it is made of the present state alone", () => {
   const failed: Last = { kind: "failed", message: "it died" };

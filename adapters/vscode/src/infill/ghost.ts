@@ -33,7 +33,7 @@ export interface Ghost {
 export class GhostWriter {
   readonly #recent = new RecentAnswers();
 
-  constructor(private readonly client: Pick<UmadClient, "models" | "tokenize" | "generate">) {}
+  constructor(private readonly client: Pick<UmadClient, "call" | "models" | "tokenize" | "generate">) {}
 
   // What an earlier answer still says here; null where the daemon has to be asked.
   remembered(asked: Asked): string | null {
@@ -41,7 +41,7 @@ export class GhostWriter {
   }
 
   async write(asked: Asked, signal: AbortSignal): Promise<Ghost> {
-    const model = modelOf(await this.client.models(signal), asked.model);
+    const model = await this.#model(asked.model, signal);
     const tokenize = (text: string): Promise<number[]> => this.client.tokenize(text, model.name, signal);
     const room = { cells: model.ctx!, nPredict: asked.manner.maxTokens };
     const marks = fimTokensOf(model);
@@ -55,6 +55,20 @@ export class GhostWriter {
 
   forget(): void {
     this.#recent.clear();
+  }
+
+  async #model(named: string, signal: AbortSignal): Promise<Model> {
+    const rows = await this.client.models(signal);
+    const found = modelOf(rows, named);
+    if (found) return found;
+    try {
+      // It still loads, or the daemon loads models for the requests that name them.
+      return (await this.client.call("load", { model: named, as_request: true }, signal)) as Model;
+    } catch (error) {
+      if ((error as UmadError).code !== "unknown_model") throw error;
+      const names = ready(rows).map((row) => row.name).join(", ") || "none";
+      throw new UmadError("unknown_model", `the model ${named} is not loaded: umad load ${named}, or choose one that is: ${names}`);
+    }
   }
 
   async #shown(asked: Asked, model: string, ids: number[], signal: AbortSignal): Promise<string> {
@@ -89,22 +103,24 @@ export class GhostWriter {
   }
 }
 
-// The model that is asked. `named` is as a person writes it: the name, or its beginning.
-export function modelOf(rows: Model[], named: string): Model {
-  // A model that is still loading has no facts yet.
-  const ready = rows.filter((row) => row.ctx && row.generates !== false);
-  if (!ready.length) {
-    throw new UmadError("unsupported", "no model that writes text is loaded: umad load MODEL");
+// A model that is still loading has no facts yet.
+const ready = (rows: Model[]): Model[] => rows.filter((row) => row.ctx && row.generates !== false);
+
+// The loaded model that is asked; null where none has this name. `named` is as a person writes it: the
+// name, or its beginning.
+export function modelOf(rows: Model[], named: string): Model | null {
+  const known = ready(rows);
+  if (!named) {
+    if (!known.length) throw new UmadError("unsupported", "no model that writes text is loaded: umad load MODEL");
+    return known.find((row) => fimTokensOf(row)) ?? known[0]!;
   }
-  if (!named) return ready.find((row) => fimTokensOf(row)) ?? ready[0]!;
   const plain = (name: string): string => name.toLowerCase().replace(/(:latest|\.gguf)$/, "").replace(/[\s.:_-]+/g, "-");
-  const found =
-    ready.find((row) => row.name === named) ??
-    ready.find((row) => plain(row.name) === plain(named)) ??
-    ready.find((row) => plain(row.name).startsWith(plain(named)));
-  if (found) return found;
-  const names = ready.map((row) => row.name).join(", ");
-  throw new UmadError("unknown_model", `the model ${named} is not loaded: umad load ${named}, or choose one of ${names}`);
+  return (
+    known.find((row) => row.name === named) ??
+    known.find((row) => plain(row.name) === plain(named)) ??
+    known.find((row) => plain(row.name).startsWith(plain(named))) ??
+    null
+  );
 }
 
 const scopeOf = (asked: Asked): string => JSON.stringify([asked.model, asked.name, asked.manner.isSingle]);
