@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from tests.cli.test_run import LONG, first_tokens
 from tests.cli.test_running import Spawn
 from umad.cli.app import main
 from umad.cli.completion import COMPLETE_VARIABLE, SHELL_NAMES
+from umad.jobs.book import opened
+from umad.jobs.job import PullOrder
+from umad.models.store import store_folder
 
 ROOT = Path(__file__).parents[2]
 BREAKS = " \t\n\"'><=;|&(:"
@@ -108,6 +112,31 @@ def test_a_name_that_cannot_be_typed_is_left_out(tab: Tab, spawn: Spawn) -> None
     first_tokens(spawn("run", "hello", "--json", "--session", "x\nplain\tevil", *LONG))
 
     assert tab("umad forget x") == []
+
+
+def test_a_key_starts_no_daemon(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch, short_tmp_path: Path
+) -> None:
+    """A service manager listens, and a connection would start the daemon and load its models."""
+    path = short_tmp_path / "umad.sock"
+    monkeypatch.setenv("UMAD_SOCKET", str(path))
+    with socket.socket(socket.AF_UNIX) as manager:
+        manager.bind(str(path))
+        manager.listen()
+        manager.setblocking(False)
+
+        assert tab("umad unload ") == []
+
+        with pytest.raises(BlockingIOError):
+            manager.accept()
+
+
+def test_jobs_are_offered_by_their_names(tab: Tab) -> None:
+    with opened(store_folder(os.environ)) as book:
+        job, _ = book.submit(PullOrder(reference="hf:org/repo:Q4_K_M"), owner="")
+
+    assert tab("umad jobs cancel ") == [job.id]
+    assert tab("umad jobs follow ") == [job.id]
 
 
 def test_without_a_daemon_there_are_fewer_names_and_no_error(

@@ -45,6 +45,8 @@ def choice(lanes: LaneRules, app: str, *parents: str) -> LaneChoice:
         ("Code Helper (Plugin)", "interactive"),
         ("nvim", "interactive"),
         ("Emacs-28.2", "interactive"),
+        ("vscode", "interactive"),
+        ("Neovim", "interactive"),
         ("gnome-terminal-server", "interactive"),
         ("tmux: server", "interactive"),
         ("iTerm2", "interactive"),

@@ -1,20 +1,26 @@
 """Finds the names that a person may mean while typing a command, for completion.
 
 Each is looked for where it is: at the daemon, on the disk, in the configuration. Whoever waits for
-them has pressed a key, so the daemon gets `LOOK_S`, and what cannot be had is left out silently.
+them has pressed a key, so the daemon gets `LOOK_S`, and what cannot be had is left out silently. A
+key starts no daemon: where a service manager listens for one, nobody is asked.
 Not: deciding what a name means (`umad.cli.here`, the daemon).
 """
 
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from umad import nano
 from umad.cli.here import catalogue, library
 from umad.client import AsyncClient, ClientOptions
+from umad.client.opening import places_of
 from umad.configuration.sources import load
+from umad.daemon.socket_file import is_owned
 from umad.errors import UmadError
+from umad.jobs.book import opened
+from umad.models.store import store_folder
 from umad.request import BACKGROUND, INTERACTIVE
 
 LOOK_S = 0.7
@@ -57,6 +63,11 @@ def _sessions(socket: str | None) -> Iterable[str]:
     return [str(row["session"]) for row in _asked(socket)[1] if row.get("session")]
 
 
+def _jobs(socket: str | None) -> Iterable[str]:
+    with opened(store_folder(os.environ)) as book:
+        return [job.id for job in book.jobs()]
+
+
 def _lanes(socket: str | None) -> Iterable[str]:
     try:
         configured = tuple(load(environ=os.environ).settings.qos)
@@ -74,16 +85,20 @@ KINDS: Mapping[str, Callable[[str | None], Iterable[str]]] = {
     "catalogue": _catalogued,
     "requests": _requests,
     "sessions": _sessions,
+    # Pulls, quantizations and loads, those that are over too.
+    "jobs": _jobs,
     "lanes": _lanes,
 }
 
 
 def _asked(socket: str | None) -> tuple[Rows, Rows]:
     """The daemon's models and requests."""
-    return asyncio.run(_ask(socket))
+    # The connection itself would start a daemon (`umad.daemon.activation`).
+    owned = [place for place in places_of(socket) if is_owned(Path(os.path.realpath(place)))]
+    return asyncio.run(_ask(owned[0])) if owned else ([], [])
 
 
-async def _ask(socket: str | None) -> tuple[Rows, Rows]:
+async def _ask(socket: str) -> tuple[Rows, Rows]:
     client = AsyncClient(socket, options=_OPTIONS)
     try:
         async with asyncio.timeout(LOOK_S):

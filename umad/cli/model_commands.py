@@ -14,6 +14,7 @@ from umad.cli.exits import NearestGroup
 from umad.quantization import QuantizeWish
 
 _STORED = names_of("stored", files=True)
+_JOBS = names_of("jobs")
 
 
 @click.command()
@@ -85,7 +86,7 @@ def jobs(context: click.Context, socket: str | None, as_json: bool) -> None:
 
 
 @jobs.command("cancel")
-@click.argument("job")
+@click.argument("job", shell_complete=_JOBS)
 @socket_option
 @click.pass_obj
 def cancel_job(outer: str | None, job: str, socket: str | None) -> None:
@@ -96,7 +97,7 @@ def cancel_job(outer: str | None, job: str, socket: str | None) -> None:
 
 
 @jobs.command("follow")
-@click.argument("job")
+@click.argument("job", shell_complete=_JOBS)
 @socket_option
 @json_option
 @click.pass_obj

@@ -45,6 +45,8 @@ KINDS: tuple[KnownKind, ...] = (
             *("idea", "idea64", "pycharm", "pycharm64", "webstorm", "goland", "clion", "rider"),
             *("rubymine", "phpstorm", "rustrover", "datagrip", "fleet", "studio", "xcode"),
             *("rstudio", "obsidian", "jupyter-lab"),
+            # As editors call themselves where umad lsp, umad acp or the extension asks for them.
+            *("vscode", "visual studio code", "neovim", "eglot", "sublime text*"),
         ),
     ),
     KnownKind(
