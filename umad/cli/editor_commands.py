@@ -6,9 +6,13 @@ Not: their work (`umad.cli.editors`).
 import click
 
 from umad.cli.commands import socket_option
+from umad.cli.completion import names_of
 
 model_option = click.option(
-    "--model", metavar="MODEL", help="Model to ask, where the editor's settings name none."
+    "--model",
+    metavar="MODEL",
+    help="Model to ask, where the editor's settings name none.",
+    shell_complete=names_of("loaded", "stored"),
 )
 
 
@@ -27,7 +31,12 @@ def lsp(model: str | None, socket: str | None) -> int:
 
 @click.command()
 @model_option
-@click.option("--lane", metavar="LANE", help="interactive, background, or a configured lane.")
+@click.option(
+    "--lane",
+    metavar="LANE",
+    help="interactive, background, or a configured lane.",
+    shell_complete=names_of("lanes"),
+)
 @socket_option
 def acp(model: str | None, lane: str | None, socket: str | None) -> None:
     """Be an agent of an editor over stdin and stdout (Agent Client Protocol).
