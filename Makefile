@@ -62,7 +62,7 @@ agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their mo
 	PATH="$(CURDIR)/$(VENV)/agents/node_modules/.bin:$$PATH:$(CURDIR)/$(VENV)/aider/bin" \
 	  $(BIN)/python -m pytest -q -rs tests/agents
 
-clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor and llm, in an environment of their own
+clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor, llm and pytest-lsp, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages
 
 vscode-test: $(STAMP) $(STAMP_VSCODE) ## the VS Code extension: types, and its tests without an editor
@@ -199,7 +199,8 @@ $(STAMP_CLIENTS): $(STAMP)
 	@echo "installing the packages into $(VENV)/clients, which takes a minute or two"
 	$(BIN)/python -m venv $(VENV)/clients
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check \
-	  litellm==1.83.0 llm==0.36 langchain-openai==1.7.3 instructor==1.17.0 openai==3.3.0
+	  litellm==1.83.0 llm==0.36 langchain-openai==1.7.3 instructor==1.17.0 openai==3.3.0 \
+	  pytest-lsp==1.0.1
 	@touch $@
 
 # Its packages would be the largest of umad's own tests.
