@@ -38,8 +38,8 @@ from umad.gateway.dialects.llamacpp.errors import LLAMACPP
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.generation import GatewayGeneration, collect
-from umad.infill.prompt import FimTokens, Gap, prompt_ids
 from umad.gateway.vectors import rows_response
+from umad.infill.prompt import FimTokens, Gap, prompt_ids
 from umad.request import GenerateRequest, SamplingParams, Usage
 from umad.service import Done, Progress, Tokens
 

@@ -45,9 +45,9 @@ from umad.gateway.dialects.ollama.requests import (
 from umad.gateway.dialects.ollama.stream import ChatLines, GenerateLines, Line, whole_of
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
-from umad.infill.prompt import FimTokens, Gap, prompt_ids
 from umad.gateway.model_facts import context_tokens
 from umad.gateway.vectors import rows_response
+from umad.infill.prompt import FimTokens, Gap, prompt_ids
 from umad.request import GenerateRequest
 from umad.version import __version__
 
