@@ -55,14 +55,17 @@ def told() -> Iterator[Told]:
 def test_a_blocking_client_waits_for_the_daemon_to_come_back_and_says_so(
     path: str, told: Told
 ) -> None:
-    with Client(path, options=PATIENT) as client, ThreadPoolExecutor(1) as pool:
-        with daemon_thread(path, answer):
-            client.ping()
+    client = Client(path, options=PATIENT)
+    with daemon_thread(path, answer):
+        client.ping()
+
+    with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.ping)
         assert told.looks.wait(PATIENCE_S)
         assert not asked.done()
         with daemon_thread(path, answer):
             asked.result(PATIENCE_S)
+    client.close()
 
     assert told.lines[0].startswith("the daemon has gone; looking for it")
     assert told.lines[1].startswith("connected again to the daemon server=scripted after_s=")
@@ -74,8 +77,7 @@ def test_all_that_is_asked_of_an_asynchronous_client_waits_for_one_connection(
 ) -> None:
     async def main() -> None:
         client = AsyncClient(path, options=PATIENT)
-        async with daemon(path, answer):
-            await client.ping()
+        await had(client, path)
         asked = [asyncio.ensure_future(client.ping()) for _ in range(3)]
         await until(told.looks.is_set)
         async with daemon(path, answer):
@@ -86,25 +88,34 @@ def test_all_that_is_asked_of_an_asynchronous_client_waits_for_one_connection(
     assert ["again" in line for line in told.lines] == [False, True]
 
 
+async def had(client: AsyncClient, path: str) -> None:
+    """Let the client have a daemon, and then know that it has none any more."""
+    async with daemon(path, answer):
+        await client.ping()
+    connection = client._link.connection
+    assert connection is not None
+    await until(lambda: not connection.is_open)
+
+
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - a line of the log wakes nobody
+    while not holds():  # noqa: ASYNC110 - what is waited for wakes nobody
         await asyncio.sleep(0.01)
 
 
 def test_a_daemon_that_stays_away_is_told_of_as_ever(path: str) -> None:
     async def main() -> None:
         client = AsyncClient(path, options=HASTY)
-        async with daemon(path, answer):
-            await client.ping()
+        await had(client, path)
         await client.ping()
 
     with pytest.raises(NoDaemon, match="umad serve"):
         run(main())
-    with Client(path, options=HASTY) as client:
-        with daemon_thread(path, answer):
-            client.ping()
-        with pytest.raises(NoDaemon, match="umad serve"):
-            client.ping()
+    blocking = Client(path, options=HASTY)
+    with daemon_thread(path, answer):
+        blocking.ping()
+    with pytest.raises(NoDaemon, match="umad serve"):
+        blocking.ping()
+    blocking.close()
 
 
 def test_who_does_not_want_to_wait_is_told_at_once(path: str, told: Told) -> None:
@@ -131,8 +142,7 @@ def test_a_first_connection_waits_for_nobody(path: str, told: Told) -> None:
 def test_closing_a_client_ends_its_wait(path: str, told: Told) -> None:
     async def main() -> BaseException | None:
         client = AsyncClient(path, options=PATIENT)
-        async with daemon(path, answer):
-            await client.ping()
+        await had(client, path)
         asked = asyncio.ensure_future(client.ping())
         await until(told.looks.is_set)
         await client.close()
