@@ -54,7 +54,7 @@ def print_scorecard(console: Console, snapshot: Mapping[str, Any]) -> None:
             facts.add_row(name, number(value))
     for lane, waiting in snapshot["queue_depth"].items():
         facts.add_row(f"queue_depth {lane}", number(waiting))
-    for cause, gaps in snapshot["slowed_by"].items():
+    for cause, gaps in snapshot.get("slowed_by", {}).items():
         if gaps:
             facts.add_row(f"slowed_by {cause}", number(gaps))
     console.print(facts)
