@@ -205,7 +205,7 @@ class Supervisor:
 def supervisor(short_tmp_path: Path) -> Iterator[Supervisor]:
     path = short_tmp_path / "umad" / "umad.sock"
     path.parent.mkdir(mode=0o700)
-    model = FakeModel(pace_ms=2).write(short_tmp_path / "a.gguf")
+    model = FakeModel(pace_ms=5).write(short_tmp_path / "a.gguf")
     found = Supervisor(path, ["-c", DAEMON_PROGRAM, os.fspath(path), "60", os.fspath(model)])
     yield found
     found.close()
@@ -227,7 +227,7 @@ def test_a_killed_daemon_comes_back_for_a_client_that_says_so_and_asks_again(
     supervisor: Supervisor,
 ) -> None:
     with Client(supervisor.path, options=PATIENT) as client:
-        pieces = client.text("hello", max_tokens=10_000)
+        pieces = client.text("hello", max_tokens=2000)
         next(pieces)
         first = supervisor.daemon
         assert first is not None
@@ -245,7 +245,7 @@ def test_a_killed_daemon_comes_back_for_a_client_that_says_so_and_asks_again(
 def restarter(short_tmp_path: Path) -> Iterator[Restarter]:
     path = short_tmp_path / "umad" / "umad.sock"
     path.parent.mkdir(mode=0o700)
-    model = FakeModel(pace_ms=2).write(short_tmp_path / "a.gguf")
+    model = FakeModel(pace_ms=5).write(short_tmp_path / "a.gguf")
     found = Restarter(path, ["-c", DAEMON_PROGRAM, os.fspath(path), "60", os.fspath(model)])
     yield found
     found.close()
@@ -269,7 +269,7 @@ def test_where_nobody_listens_meanwhile_a_client_that_asks_again_waits_for_the_n
 ) -> None:
     until_it_answers(restarter.path)
     with Client(restarter.path, options=RETURNING) as client:
-        pieces = client.text("hello", max_tokens=10_000)
+        pieces = client.text("hello", max_tokens=2000)
         next(pieces)
 
         restarter.daemon.kill()
@@ -317,7 +317,7 @@ def test_a_client_that_comes_while_the_daemon_ends_waits_for_the_next_one(
         Client(supervisor.path, options=PATIENT) as other,
     ):
         other.models()
-        pieces = running.text("hello", max_tokens=1000)
+        pieces = running.text("hello", max_tokens=400)
         next(pieces)
         reading = ThreadPoolExecutor(1).submit(list, pieces)
         first = supervisor.daemon
