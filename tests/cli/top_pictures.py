@@ -34,7 +34,9 @@ async def _draw(state: str, *keys: str) -> str:
 def draw_all(folder: Path) -> list[Path]:
     """Write the pictures; returns their files, sorted by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {f"top-{state}": (state, ()) for state in STATES}
+    wanted: dict[str, tuple[str, tuple[str, ...]]] = {
+        f"top-{state}": (state, ()) for state in STATES
+    }
     wanted |= {"top-who-slows-me": ("mixed", ("down", "s"))}
     drawn = []
     for name, (state, keys) in wanted.items():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from typing_extensions import override
 
 from tests.client.scripted_daemon import PATIENCE_S, Peer, daemon, daemon_thread, run
 from umad.client import AsyncClient, Client, ClientOptions
@@ -35,6 +36,7 @@ class Told(logging.Handler):
         self.lines: list[str] = []
         self.looks = threading.Event()
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
         if "looking for it" in record.getMessage():
