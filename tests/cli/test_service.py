@@ -221,7 +221,7 @@ def logs(home: Path) -> "subprocess.CompletedProcess[str]":
     folder.mkdir()
     for name, text in {
         "journalctl": 'echo "$@"',
-        "tail": 'echo "$@"',
+        "tail": r'printf "%s\n" "$@"',
         "systemctl": "echo LoadState=loaded",
     }.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
