@@ -27,6 +27,7 @@ lanes or KV. It may be killed and started again without effect on the socket's o
                 generation
     unrouted    refuses unknown paths and methods; near_path finds the path that was meant
     file_time   when a model's file was written, as lists tell it
+    model_entries  a model as an entry of a list, for the clients of every dialect
     following   follows jobs for clients that want a stream
     watchers    the streams that tell of changes, which end with the gateway
     serving     the process: listening socket, uvicorn, signals

@@ -113,6 +113,11 @@ class ModelEntry(BaseModel):
     created_at: str
     lifecycle: Literal["active"]
     max_input_tokens: int | None
+    # llama-server's.
+    aliases: list[str]
+    status: AnswerFacts
+    architecture: AnswerFacts
+    meta: AnswerFacts | None
 
 
 class ModelList(BaseModel):
@@ -204,17 +209,6 @@ class Pulled(BaseModel):
     status: Literal["success"]
 
 
-class Infilled(BaseModel):
-    """POST /infill"""
-
-    content: str
-    stop: Literal[True]
-    model: str
-    tokens_predicted: int = Field(ge=0)
-    tokens_evaluated: int = Field(ge=0)
-    timings: AnswerFacts
-
-
 class TokenList(BaseModel):
     """POST /tokenize. With `with_pieces` each token is an object."""
 
@@ -234,13 +228,14 @@ class AppliedTemplate(BaseModel):
 
 
 class Props(BaseModel):
-    """GET /props"""
+    """GET /props. What only a loaded model can tell is left out where it is not loaded."""
 
     default_generation_settings: AnswerFacts
-    total_slots: int = Field(ge=1)
+    total_slots: int = Field(default=1, ge=1)
     model_path: str
-    chat_template: str
+    chat_template: str = ""
     modalities: AnswerFacts
+    is_sleeping: bool
 
 
 class LlamaModels(BaseModel):

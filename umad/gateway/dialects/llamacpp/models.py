@@ -15,57 +15,29 @@ from starlette.types import ASGIApp
 from umad.errors import BadRequest
 from umad.gateway import sse
 from umad.gateway.bodies.llamacpp import LoadBody
-from umad.gateway.dialects.openai.models import entry_of, rows_of
+from umad.gateway.dialects.openai.models import aliases_of, rows_of
 from umad.gateway.errors import Crowded
 from umad.gateway.following import is_over
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.model_entries import entry_of, status_of
 
 # The daemon is asked so often what has changed.
 LOOK_S = 1.0
 # Each open stream asks for itself.
 MOST_STREAMS = 32
-_STATUS = {
-    "waiting": "loading",
-    "starting": "loading",
-    "reopening": "loading",
-    "dead": "loading",
-    "ready": "loaded",
-    "yielding": "loaded",
-    "draining": "unloaded",
-    # Its memory is given back, and its next request wakes it.
-    "suspending": "sleeping",
-    "suspended": "sleeping",
-}
-# llama-server's names of facts, and umad's.
-_META = {
-    "n_vocab": "n_vocab",
-    "n_ctx_train": "n_ctx_train",
-    "n_embd": "n_embd",
-    "n_params": "n_params",
-    "size": "size_bytes",
-}
 Row = Mapping[str, Any]
-
-
-def _status(row: Row) -> dict[str, Any]:
-    """A model's state in llama-server's words."""
-    state = str(row.get("state"))
-    status: dict[str, Any] = {"value": _STATUS.get(state, "unloaded")}
-    return {**status, "failed": True} if state == "failed" else status
 
 
 async def models(call: GatewayCall) -> ASGIApp:
     """List the models with their states, and those that are being downloaded."""
+    rows = await rows_of(call)
     entries = [
         {
-            **entry_of(name, row),
-            "status": _status(row),
-            "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
-            "meta": {ours: row.get(theirs) for ours, theirs in _META.items()},
+            **entry_of(name, row, aliases=aliases_of(name, rows)),
             # Only admins are shown files.
             **({"path": row["path"]} if row.get("path") else {}),
         }
-        for name, row in await rows_of(call)
+        for name, row in rows
     ]
     coming = [
         {
@@ -135,7 +107,7 @@ async def _news(call: GatewayCall) -> AsyncGenerator[bytes, None]:
         jobs = {str(one["job"]): one for one in await _downloads(call) if is_over(one)}
         n_removed = watchers.n_removed
         while not watchers.closing.is_set():
-            now = {str(row["name"]): _status(row) for row in await call.service.models()}
+            now = {str(row["name"]): status_of(row) for row in await call.service.models()}
             for name, status in now.items():
                 if known.get(name) != status:
                     told = {**status, "status": status["value"]}

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from umad.gateway.file_time import written_at
+from umad.gateway.model_entries import parameter_size
 from umad.model_names import quantization_of
 
 # The tag that Ollama gives a name without one.
@@ -111,7 +112,7 @@ def details(model: Facts) -> dict[str, Any]:
         "format": "gguf",
         "family": family,
         "families": [family],
-        "parameter_size": _parameter_size(model.get("n_params")),
+        "parameter_size": parameter_size(model.get("n_params")),
         "quantization_level": quantization_of(model.get("description")),
     }
 
@@ -145,15 +146,6 @@ def _template(capabilities: Sequence[str]) -> str:
 
 def _family(model: Facts) -> str:
     return str(model.get("architecture") or "unknown")
-
-
-def _parameter_size(count: object) -> str:
-    if not isinstance(count, int):
-        return ""
-    for unit, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
 
 
 def _digest(model: Facts) -> str:

@@ -8,7 +8,9 @@ here. An entry also has the names under which llama-server's own array lists a m
 from collections.abc import Mapping
 from typing import Any
 
+from umad.gateway.model_entries import parameter_size
 from umad.gateway.model_facts import context_tokens
+from umad.model_names import quantization_of
 
 # Codex sends these instead of its own where it takes a model's metadata from the server. They are
 # short, because local models have short contexts.
@@ -38,6 +40,8 @@ def codex_entry(name: str, facts: Mapping[str, Any], *, priority: int) -> dict[s
         "slug": name,
         "display_name": name,
         "description": str(facts.get("description") or ""),
+        # Where none is asked for, a model thinks as long as it likes.
+        "default_reasoning_level": "high" if thinks else None,
         "supported_reasoning_levels": [
             {"effort": effort, "description": text} for effort, text in _EFFORTS if thinks
         ],
@@ -71,7 +75,7 @@ def codex_entry(name: str, facts: Mapping[str, Any], *, priority: int) -> dict[s
             "format": "gguf",
             "family": str(facts.get("architecture") or ""),
             "families": [str(facts.get("architecture") or "")],
-            "parameter_size": "",
-            "quantization_level": "",
+            "parameter_size": parameter_size(facts.get("n_params")),
+            "quantization_level": quantization_of(facts.get("description")),
         },
     }

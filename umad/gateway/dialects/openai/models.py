@@ -1,10 +1,11 @@
 """Serves GET /v1/models and /v1/models/{model}: loaded models, for admins those that a request
 would load, their presets, and their aliases without wildcards.
 
-OpenAI, Anthropic and Codex use the same paths, so an answer has the fields of all of them.
+OpenAI, Anthropic, llama-server and Codex use the same paths, so an answer has the fields of all of
+them (`umad.gateway.model_entries`, `codex_models`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,30 +17,12 @@ from umad.gateway.dialects.openai.codex_models import codex_entry
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.errors import NoSuchPath
-from umad.gateway.file_time import written_at, written_s
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.model_entries import entry_of
 from umad.gateway.model_facts import meant_row
 from umad.gateway.presets import model_of
 
 _QUOTED_CHARS = 128
-
-
-def entry_of(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's four fields, Anthropic's, and those that agents look for in other servers' lists."""
-    return {
-        "id": name,
-        "object": "model",
-        "created": written_s(facts),
-        "owned_by": "umad",
-        "type": "model",
-        "display_name": name,
-        "created_at": written_at(facts),
-        "lifecycle": "active",
-        "max_input_tokens": facts.get("ctx"),
-        "context_length": facts.get("ctx"),
-        "max_model_len": facts.get("ctx"),
-        "state": facts.get("state"),
-    }
 
 
 async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
@@ -57,9 +40,15 @@ async def rows_of(call: GatewayCall) -> list[tuple[str, Mapping[str, Any]]]:
     return [*rows.items(), *aliases]
 
 
+def aliases_of(name: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The other names of the model that `rows` list under a name."""
+    models = {shown: row.get("name") for shown, row in rows}
+    return [one for one, model in models.items() if model == models.get(name) and one != name]
+
+
 async def _list(call: GatewayCall) -> ASGIApp:
     rows = await rows_of(call)
-    entries = [entry_of(name, row) for name, row in rows]
+    entries = [entry_of(name, row, aliases=aliases_of(name, rows)) for name, row in rows]
     writers = [(name, row) for name, row in rows if row.get("generates", True)]
     models = [codex_entry(name, row, priority=at) for at, (name, row) in enumerate(writers, 1)]
     ends = {
@@ -85,7 +74,8 @@ async def _one(call: GatewayCall) -> ASGIApp:
         ) from None
     shared = call.shared
     is_own = shared.aliases.exact(asked) is not None or shared.presets.exact(asked) is not None
-    return answer(entry_of(asked if is_own else str(row["name"]), row))
+    name = asked if is_own else str(row["name"])
+    return answer(entry_of(name, row, aliases=aliases_of(name, await rows_of(call))))
 
 
 ENDPOINTS = (
