@@ -4,6 +4,7 @@ Everybody is told only what the daemon shows them: files and other people's requ
 admin's to see. So the slots of a user hold the user's own requests, and the others look idle.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -14,55 +15,83 @@ from umad.gateway.dialects.llamacpp.answers import settings_of
 from umad.gateway.dialects.openai.chat import request_of
 from umad.gateway.errors import NoSlot
 from umad.gateway.gateway_call import GatewayCall, answer
-from umad.gateway.model_facts import context_tokens
+from umad.gateway.model_entries import file_type, is_asleep, status_of
+from umad.gateway.model_facts import context_tokens, has_told
+from umad.gateway.token_bytes import shown
 from umad.request import SamplingParams
 from umad.version import __version__
 
 _RUNNING = frozenset(("generating", "prefill"))
+Row = Mapping[str, Any]
 
 
-async def _facts(call: GatewayCall) -> dict[str, Any]:
+async def _facts(call: GatewayCall) -> Row:
     """The model of the query `model`, or the first loaded one, as the caller may see it."""
-    return dict(await call.row(call.request.query_params.get("model") or None))
+    return await call.row(call.request.query_params.get("model") or None)
 
 
 async def props(call: GatewayCall) -> ASGIApp:
-    """Tell the model's properties."""
+    """Tell the model's properties. A model that has no process is not started for that, as in
+    llama-server, and one that is being loaded is waited for unless `autoload` is false. What only a
+    process could tell is left out then.
+    """
     facts = await _facts(call)
-    name, tokens = str(facts["name"]), call.shared.token_bytes
-    source = (await call.service.render(model=name)).template
-    bos, eog = int(facts.get("bos_token", -1)), list(facts.get("eog_tokens") or ())
-    known = [one for one in (bos, *eog[:1]) if one >= 0]
-    pieces = await tokens.of(name, known) if known else {}
-    text = {one: piece.decode("utf-8", "replace") for one, piece in pieces.items()}
+    name = str(facts["name"])
+    waits = call.request.query_params.get("autoload", "").lower() not in ("false", "0")
+    is_quiet = is_asleep(facts) or (not waits and status_of(facts)["value"] != "loaded")
+    told: dict[str, Any] = {} if is_quiet else await _told_by_the_model(call, name)
+    if not has_told(facts):  # it has been loaded meanwhile
+        facts = await _facts(call)
+    known = {
+        "total_slots": facts.get("seqs"),
+        "model_ftype": file_type(facts.get("description")) or None,
+    }
     return answer(
         {
             "default_generation_settings": {
-                "id": 0,
-                "id_task": -1,
-                "n_ctx": context_tokens(facts),
+                **_context(facts),
                 "speculative": False,
-                "is_processing": False,
                 "params": settings_of(SamplingParams()),
             },
-            "total_slots": facts.get("seqs") or 1,
+            **{key: value for key, value in known.items() if value is not None},
             "model_alias": name,
             "model_path": facts.get("path") or name,
             "modalities": {"vision": False, "video": False, "audio": False},
             "endpoint_slots": True,
             "endpoint_props": False,
             "endpoint_metrics": call.caller.asker.is_admin,
-            "chat_template": source or "",
-            "chat_template_caps": {
-                "supports_tools": bool(facts.get("takes_tools")),
-                "supports_tool_calls": bool(facts.get("takes_tools")),
-            },
-            "bos_token": text.get(bos, ""),
-            "eos_token": text.get(eog[0], "") if eog else "",
+            **told,
             "build_info": f"umad-{__version__}",
-            "is_sleeping": False,
+            "is_sleeping": status_of(facts)["value"] == "sleeping",
         }
     )
+
+
+async def _told_by_the_model(call: GatewayCall, name: str) -> dict[str, Any]:
+    """The template and the texts of two tokens, which the model's own process is asked for."""
+    source = (await call.service.render(model=name)).template
+    facts = await call.shared.models.facts(name)
+    bos, eog = int(facts.get("bos_token", -1)), list(facts.get("eog_tokens") or ())
+    known = [one for one in (bos, *eog[:1]) if one >= 0]
+    pieces = await call.shared.token_bytes.of(name, known) if known else {}
+    text = {one: shown(piece) for one, piece in pieces.items()}
+    takes_tools = bool(facts.get("takes_tools"))
+    return {
+        "chat_template": source or "",
+        "chat_template_caps": {
+            "supports_tools": takes_tools,
+            "supports_tool_calls": takes_tools,
+        },
+        # Empty where the model has no such token.
+        "bos_token": text.get(bos, ""),
+        "eos_token": text.get(eog[0], "") if eog else "",
+    }
+
+
+def _context(facts: Row) -> dict[str, int]:
+    """The context of one slot, once it is known."""
+    context = context_tokens(facts)
+    return {"n_ctx": context} if context else {}
 
 
 async def change_props(call: GatewayCall) -> ASGIApp:
@@ -73,44 +102,36 @@ async def change_props(call: GatewayCall) -> ASGIApp:
 async def slots(call: GatewayCall) -> ASGIApp:
     """Tell the caller's live requests, one a slot; the other slots are idle."""
     facts = await _facts(call)
-    context, n_slots = context_tokens(facts), int(facts.get("seqs") or 1)
     live = [
         row
         for row in await call.service.sessions()
         if row["model"] == facts["name"] and row["state"] in _RUNNING
     ]
-    rows = [_slot(at, context, dict(row)) for at, row in enumerate(live[:n_slots])]
-    rows += [_slot(at, context, None) for at in range(len(rows), n_slots)]
+    n_slots = max(int(facts.get("seqs") or 0), len(live))
+    rows = [_slot(at, facts, row) for at, row in enumerate(live)]
+    rows += [_slot(at, facts, None) for at in range(len(rows), n_slots)]
     wants_free = call.request.query_params.get("fail_on_no_slot")
     if wants_free and wants_free != "0" and all(row["is_processing"] for row in rows):
         raise NoSlot("no slot is available")
     return answer(rows)
 
 
-def _slot(at: int, context: int, row: dict[str, Any] | None) -> dict[str, Any]:
-    slot: dict[str, Any] = {
-        "id": at,
-        "n_ctx": context,
-        "speculative": False,
-        "is_processing": row is not None,
-    }
+def _slot(at: int, facts: Row, row: Row | None) -> dict[str, Any]:
+    """One slot. llama-server's `params`, `prompt`, `has_new_line` and `n_remain` are left out: the
+    daemon tells no request's text, nor how it is sampled, not even to its owner.
+    """
+    slot = {"id": at, **_context(facts), "speculative": False, "is_processing": row is not None}
     if row is None:
         return slot
-    number = "".join(one for one in str(row["request"]) if one.isdigit())
+    number = "".join([one for one in str(row["request"]) if one.isdigit()])
     return {
         **slot,
         "id_task": int(number or 0),
         "request": row["request"],
         "lane": row["lane"],
-        "n_prompt_tokens": row["prompt_tokens"],
-        "next_token": [
-            {
-                "has_next_token": True,
-                "has_new_line": False,
-                "n_remain": -1,
-                "n_decoded": row["generated"],
-            }
-        ],
+        # Not known until a part of it has been read.
+        **({"n_prompt_tokens": row["prompt_tokens"]} if row["prompt_tokens"] else {}),
+        "next_token": [{"has_next_token": True, "n_decoded": row["generated"]}],
     }
 
 
