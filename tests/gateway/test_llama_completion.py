@@ -1,6 +1,7 @@
 """llama.cpp's /completion on a real gateway: each row is what a client of llama-server sends."""
 
 import json
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -54,6 +55,18 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "samplers under their older names": (
         {"temperature": 0.7, "seed": 1, "samplers": ["top_k", "typical_p", "top_p", "temp"]},
         {"temperature": 0.7, "seed": 1, "min_p": 0},
+    ),
+    "samplers in one word of letters": (
+        {"temperature": 0.7, "seed": 1, "samplers": "edkypmxt"},
+        {"temperature": 0.7, "seed": 1},
+    ),
+    "samplers in other spellings": (
+        {"temperature": 0.7, "seed": 1, "samplers": ["Top-K", "typ-p", "nucleus", "Temp"]},
+        {"temperature": 0.7, "seed": 1, "min_p": 0},
+    ),
+    "the infill sampler, which takes the likeliest token": (
+        {"temperature": None, "samplers": ["top_k", "top_p", "infill"]},
+        {"temperature": 0},
     ),
     "llama.cpp's own samplers, which are off": (
         {"samplers": ["dry", "top_k", "xtc", "temperature"]},
@@ -201,7 +214,56 @@ def test_a_schema_and_a_grammar_are_kept_to(gateway: LiveGateway) -> None:
 def test_only_the_fields_that_were_asked_for_come_back(gateway: LiveGateway) -> None:
     wanted = ["content", "generation_settings/n_predict", "no_such_field", "content/x"]
 
-    assert set(asked(gateway, prompt=STORY, response_fields=wanted)) == {"content", "n_predict"}
+    said = asked(gateway, prompt=STORY, response_fields=wanted)
+
+    assert set(said) == {"content", "generation_settings/n_predict"}
+
+
+def test_the_pieces_of_a_stream_are_whole_and_only_its_last_object_is_chosen(
+    gateway: LiveGateway,
+) -> None:
+    *pieces, last = streamed(gateway, prompt=STORY, response_fields=["tokens_predicted"])
+
+    assert all({"content", "stop"} <= set(one) for one in pieces)
+    assert last == {"tokens_predicted": 4}
+
+
+def test_a_stream_counts_its_tokens_as_they_come(gateway: LiveGateway) -> None:
+    ids = ids_of(gateway, STORY)
+    *pieces, last = streamed(gateway, prompt=ids)
+
+    made = list(accumulate(len(one["tokens"]) for one in pieces))
+    assert [one["tokens_predicted"] for one in pieces] == made
+    assert made[-1] == last["tokens_predicted"] == 4
+    assert {one["tokens_evaluated"] for one in pieces} == {last["tokens_evaluated"]} == {len(ids)}
+
+
+def test_an_answer_tells_the_settings_that_it_was_made_with(gateway: LiveGateway) -> None:
+    grammar = 'root ::= "yes" | "no"'
+    said = asked(
+        gateway,
+        prompt=STORY,
+        grammar=grammar,
+        logit_bias=[[5, -1.5]],
+        samplers=["top_k", "temperature"],
+        timings_per_token=True,
+    )["generation_settings"]
+
+    assert said["grammar"] == grammar
+    assert said["logit_bias"] == [{"token": 5, "bias": -1.5}]
+    assert said["samplers"] == ["top_k", "temperature"]
+    assert said["timings_per_token"] is True
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_says_whether_it_has_more_than_one_line(
+    gateway: LiveGateway, stream: bool
+) -> None:
+    for lines, grammar in ((True, r'root ::= "a\nb"'), (False, 'root ::= "ab"')):
+        body = {"prompt": STORY, "grammar": grammar, "n_predict": 8}
+        said = streamed(gateway, **body)[-1] if stream else asked(gateway, **body)
+
+        assert said["has_new_line"] is lines
 
 
 def test_a_stream_tells_progress_and_times_where_they_are_asked_for(gateway: LiveGateway) -> None:
@@ -211,8 +273,12 @@ def test_a_stream_tells_progress_and_times_where_they_are_asked_for(gateway: Liv
 
     progress = [one["prompt_progress"] for one in pieces if "prompt_progress" in one]
     assert progress[-1]["processed"] == progress[-1]["total"] > 0
-    made = [one["timings"]["predicted_n"] for one in pieces if one["tokens"]]
-    assert made == [1, 2, 3, 4]
+    made = [one["timings"] for one in pieces if one["tokens"]]
+    assert [one["predicted_n"] for one in made] == [1, 2, 3, 4]
+    # How much of a prompt was kept from before is known at the end only.
+    assert not any("cache" in one for one in progress)
+    assert not any("cache_n" in one for one in made)
+    assert pieces[-1]["timings"]["cache_n"] >= 0
 
 
 # What would change the answer and cannot be honoured, and the field that is named.
@@ -223,13 +289,19 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "dynamic temperature": ({"dynatemp_range": 0.5}, 501, "dynatemp_range"),
     "top-n-sigma": ({"top_n_sigma": 1.5}, 501, "top_n_sigma"),
     "more tokens than the cuts leave": ({"min_keep": 5}, 501, "min_keep"),
-    "a least indentation": ({"n_indent": 4}, 501, "n_indent"),
-    "a limit of time": ({"t_max_predict_ms": 500}, 501, "t_max_predict_ms"),
+    "less than no indentation": ({"n_indent": -1}, 400, "n_indent"),
+    "a limit of time that is no number": ({"t_max_predict_ms": "soon"}, 400, "t_max_predict_ms"),
+    "the infill sampler beside a temperature": (
+        {"samplers": ["temperature", "infill"]},
+        501,
+        "samplers",
+    ),
     "probabilities after the cuts": ({"post_sampling_probs": True}, 501, "post_sampling_probs"),
     "an adapter that is not there": ({"lora": [{"id": 99, "scale": 1.0}]}, 400, "lora"),
     "an adapter without a name": ({"lora": [{"scale": 1.0}]}, 400, "lora"),
     "another order of samplers": ({"samplers": ["temperature", "top_k"]}, 501, "samplers"),
     "a sampler twice": ({"samplers": ["top_k", "top_k"]}, 501, "samplers"),
+    "a letter that is no sampler's": ({"samplers": "ekz"}, 400, "samplers"),
     "a sampler that does not exist": ({"samplers": ["best"]}, 400, "samplers"),
     "a picture": (
         {"prompt": {"prompt_string": "x", "multimodal_data": ["aGk="]}},

@@ -10,7 +10,7 @@ dialect shows events. Owner: the task of its HTTP request.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -217,7 +217,7 @@ class Completion:
     )
 
 
-async def collect(generation: GatewayGeneration, n: int = 1) -> list[Completion]:
+async def collect(generation: AsyncIterable[Heard], n: int = 1) -> list[Completion]:
     """Run a generation to its end; return its `n` completions in order. Raises what ends it
     early.
     """

@@ -5,11 +5,11 @@ one more for each generation until it ends.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from umad.errors import UmadError
-from umad.gateway.generation import GatewayGeneration, Heard
+from umad.gateway.generation import Heard
 
 # A slow reader delays its own generations, instead of filling the gateway's memory.
 QUEUED = 64
@@ -28,12 +28,12 @@ async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def merged(
-    generations: Sequence[GatewayGeneration],
+    generations: Sequence[AsyncIterable[Heard]],
 ) -> AsyncGenerator[tuple[int, Heard], None]:
     """(index of the generation, event) until all have ended. Raises the first failure."""
     queue: asyncio.Queue[tuple[int, Heard | UmadError | None]] = asyncio.Queue(QUEUED)
 
-    async def pump(at: int, generation: GatewayGeneration) -> None:
+    async def pump(at: int, generation: AsyncIterable[Heard]) -> None:
         try:
             async for event in generation:
                 await queue.put((at, event))

@@ -1,21 +1,22 @@
 """Describes the bodies of llama.cpp's own endpoints, as in its tools/server/README.md.
 
-Fields for its slots, its caches and its rare samplers are accepted and have no effect.
+Fields for its slots and its caches are accepted and have no effect. Not: what /infill shares with
+/completion (`llama_completion`).
 """
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 
-from umad.gateway.bodies.adapters import AdapterBody
-from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body
 from umad.gateway.bodies.embedding_fields import EmbedFields
+from umad.gateway.bodies.llama_completion import LlamaDrawing
 from umad.gateway.bodies.openai_chat import ChatCompletionBody
-from umad.gateway.bodies.sampling import Drawing
-from umad.gateway.bodies.values import Flag, LlamaLimit, Whole
+from umad.gateway.bodies.values import Flag, Whole
 from umad.request import MAX_TOKEN_ID
+
+TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_TOKEN_ID)]
 
 
 class _LlamaCppBody(Body):
@@ -29,25 +30,15 @@ class ExtraFile(_LlamaCppBody):
     text: str
 
 
-class InfillBody(FormFields, Drawing, _LlamaCppBody):
+class InfillBody(LlamaDrawing, _LlamaCppBody):
     """`POST /infill`. `prompt` is the text typed already, behind `input_prefix`. An
     `n_predict` of 0 only reads the prompt, so that the next request finds it read.
     """
-
-    other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        **Drawing.other_names,
-        "n_predict": ("max_tokens", "max_completion_tokens"),
-    }
 
     input_prefix: str
     input_suffix: str
     input_extra: list[ExtraFile] = Field(default_factory=list)
     prompt: str = ""
-    model: str | None = None
-    stream: Flag = False
-    n_predict: LlamaLimit = None
-    return_tokens: Flag = False
-    lora: list[AdapterBody] | None = None
 
     def most_tokens(self, default: int) -> int | None:
         """The limit of the answer's tokens; None for no limit, `default` where none is given."""
@@ -67,11 +58,21 @@ class LoadBody(_LlamaCppBody):
 
 
 class TokenizeBody(_LlamaCppBody):
-    """`POST /tokenize`. `add_special`: begin with the model's BOS. `parse_special`: control tokens
-    written in the content count as control tokens. `with_pieces`: add each token's text.
+    """`POST /tokenize`. `content` is a text, or texts and token ids in one list; without it there
+    are no tokens, as in llama-server. `add_special`: begin with the model's BOS. `parse_special`:
+    control tokens written in the content count as control tokens. `with_pieces`: add each token's
+    text.
     """
 
-    content: str
+    content: Any = Field(
+        default="",
+        json_schema_extra={
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+            ]
+        },
+    )
     model: str | None = None
     add_special: Flag = False
     parse_special: Flag = True
@@ -79,9 +80,9 @@ class TokenizeBody(_LlamaCppBody):
 
 
 class DetokenizeBody(_LlamaCppBody):
-    """`POST /detokenize`."""
+    """`POST /detokenize`. Without tokens there is no text, as in llama-server."""
 
-    tokens: list[Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]]
+    tokens: list[TokenId] = Field(default_factory=list)
     model: str | None = None
 
 

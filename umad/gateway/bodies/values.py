@@ -7,7 +7,7 @@ limit. Everything else is refused. The table is in docs/compatibility.md. Pure.
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt
 
 from umad.gateway.bodies.durations import seconds_of
 from umad.request import MAX_LOGIT_BIAS, MAX_TOKEN_ID
@@ -20,6 +20,7 @@ WHOLE_PROMPT_TOKENS = 1_000_000
 # Of one body, and the length of each.
 MOST_BIASED_TEXTS = 256
 MOST_BIASED_CHARS = 256
+MOST_INDENT = 2**31 - 1
 # So low that no other token stands behind it. Frames carry finite numbers only.
 _BANNED = -1e9
 _WHOLE = re.compile(r"[+-]?\d{1,20}(\.0+)?")
@@ -190,6 +191,8 @@ Biases = Annotated[
         | list[tuple[int | str, float | bool | None]],
     ),
 ]
+# Blanks at the beginning of a line.
+LineIndent = Annotated[StrictInt, Field(ge=0, le=MOST_INDENT), AS_WHOLE]
 # Seconds, or a duration as Go writes it ("5m"). A negative one means for ever.
 KeepAlive = Annotated[
     float | None, BeforeValidator(_keep_alive, json_schema_input_type=float | str)

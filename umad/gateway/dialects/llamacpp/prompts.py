@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from umad.errors import BadRequest, Unsupported
+from umad.request import MAX_TOKEN_ID
 
 MAX_PROMPTS = 64
 # Makes tokens of a text. Control tokens written in it count as such; no beginning token is added.
@@ -47,12 +48,24 @@ async def _prompt(given: Any, field: str, tokenize: TokenizeText, *, bos: int | 
         raise BadRequest(
             f"{field}: a text, token ids or both in one array, and not empty", field=field
         )
-    ids: list[int] = [bos] if bos is not None and isinstance(given[0], str) else []
-    for at, one in enumerate(given):
-        if type(one) is int:
-            ids.append(one)
-        elif isinstance(one, str):
+    return await mixed_ids(given, field, tokenize, bos=bos)
+
+
+async def mixed_ids(
+    given: Any, field: str, tokenize: TokenizeText, *, bos: int | None
+) -> tuple[int, ...]:
+    """The tokens of a text, or of texts and token ids in one array. Raises `BadRequest` naming the
+    place. bos: the token before a text that stands first; None for none.
+    """
+    parts = [given] if isinstance(given, str) else given
+    if not isinstance(parts, list):
+        raise BadRequest(f"{field}: a text, or an array of texts and token ids", field=field)
+    ids: list[int] = [bos] if bos is not None and parts and isinstance(parts[0], str) else []
+    for at, one in enumerate(parts):
+        if isinstance(one, str):
             ids += await tokenize(one) if one else ()
+        elif type(one) is int and 0 <= one <= MAX_TOKEN_ID:
+            ids.append(one)
         else:
             raise BadRequest(f"{field}.{at}: a text or a token id", field=f"{field}.{at}")
     return tuple(ids)

@@ -1,21 +1,18 @@
-"""Serves POST /infill, /embedding, /tokenize and /detokenize, and has the table of the dialect.
+"""Serves POST /embedding, /tokenize and /detokenize, and has the table of the dialect.
 
-The rest of the table's handlers stand in `completion`, `server_facts` and `models`.
+The rest of the table's handlers stand in `completion`, `infill`, `server_facts`, `adapters` and
+`models`.
 """
 
-from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 from starlette.types import ASGIApp
 
 from umad.embedding import EmbedRequest
 from umad.gateway import sse
-from umad.gateway.bodies.adapters import choices
 from umad.gateway.bodies.answers import (
     AppliedTemplate,
     Detokenized,
-    Infilled,
     LlamaModels,
     Props,
     Succeeded,
@@ -32,116 +29,25 @@ from umad.gateway.bodies.llamacpp import (
 )
 from umad.gateway.bodies.openai_embeddings import inputs_of
 from umad.gateway.dialects.llamacpp import adapters as lora
-from umad.gateway.dialects.llamacpp import completion, models, server_facts
-from umad.gateway.dialects.llamacpp.answers import piece, whole
+from umad.gateway.dialects.llamacpp import completion, infill, models, server_facts
 from umad.gateway.dialects.llamacpp.errors import LLAMACPP
+from umad.gateway.dialects.llamacpp.prompts import mixed_ids
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
-from umad.gateway.generation import GatewayGeneration, collect
 from umad.gateway.vectors import rows_response
-from umad.infill.prompt import FimTokens, Gap, prompt_ids
-from umad.request import GenerateRequest, SamplingParams, Usage
-from umad.service import Done, Progress, Tokens
-
-# The default length of an answer for llama-server's plugins; an infill is short.
-N_PREDICT = 128
-_NAMES = {"max_tokens": "n_predict"}
-
-
-async def _infill(call: GatewayCall) -> ASGIApp:
-    body = call.body(InfillBody)
-    model = await call.model(body.model)
-    facts = await call.shared.models.facts(model)
-
-    async def tokenize(text: str) -> tuple[int, ...]:
-        return await call.tokenize(text, model=model, special=False) if text else ()
-
-    most = body.most_tokens(N_PREDICT)
-    reads_only = most == 0
-    gap = Gap(
-        before=body.input_prefix,
-        after=body.input_suffix,
-        typed=body.prompt,
-        files=[(one.filename, one.text) for one in body.input_extra],
-    )
-    ids = await prompt_ids(
-        gap,
-        FimTokens.of_facts(facts),
-        tokenize,
-        cells=int(facts.get("ctx") or 0),
-        n_predict=N_PREDICT if most is None else most,
-    )
-    # A generation has one token at least. It is not shown where none was asked for.
-    request = _request(body, ids, model=model, most=1 if reads_only else most)
-    generation = await call.open(request)
-    if body.stream:
-        return call.stream(_pieces(generation, reads_only=reads_only))
-    (completion,) = await collect(generation)
-    return answer(
-        whole(
-            text="" if reads_only else completion.text,
-            ids=completion.ids if body.return_tokens and not reads_only else (),
-            model=model,
-            reason=completion.finish_reason,
-            stop=completion.stop,
-            usage=_shown(completion.usage, reads_only=reads_only),
-            timings=completion.timings,
-        )
-    )
-
-
-def _request(
-    body: InfillBody, ids: tuple[int, ...], *, model: str, most: int | None
-) -> GenerateRequest:
-    """Fields that were not given stay umad's defaults."""
-    sampling = SamplingParams(max_tokens=most, fit=True, **body.drawing())
-    constraint = None if body.form is None else body.form.constraint
-    return GenerateRequest(
-        prompt_ids=ids,
-        model=model,
-        lora=choices(body.lora),
-        sampling=sampling,
-        constraint=constraint,
-    )
-
-
-def _shown(usage: Usage, *, reads_only: bool) -> Usage:
-    return replace(usage, completion_tokens=0) if reads_only else usage
-
-
-async def _pieces(
-    generation: GatewayGeneration, *, reads_only: bool
-) -> AsyncGenerator[bytes, None]:
-    async for event in generation:
-        match event:
-            case Tokens() if reads_only:
-                continue
-            case Tokens():
-                yield sse.data(piece(event.text, event.ids))
-            case Done():
-                yield sse.data(
-                    whole(
-                        text="",
-                        ids=(),
-                        model=generation.accepted.model,
-                        reason=event.finish_reason,
-                        stop=event.stop,
-                        usage=_shown(event.usage, reads_only=reads_only),
-                        timings=event.timings,
-                    )
-                )
-            case Progress():
-                yield sse.comment(f"prefill {event.done_tokens}/{event.total_tokens}")
 
 
 async def _tokenize(call: GatewayCall) -> ASGIApp:
     body = call.body(TokenizeBody)
     model = await call.model(body.model)
-    ids = await call.tokenize(body.content, model=model, special=body.parse_special)
-    if body.add_special:
-        facts = await call.shared.models.facts(model)
-        if facts.get("adds_bos"):
-            ids = (int(facts["bos_token"]), *ids)
+    facts = await call.shared.models.facts(model)
+
+    async def tokenize(text: str) -> tuple[int, ...]:
+        return await call.tokenize(text, model=model, special=body.parse_special)
+
+    begins = body.add_special and facts.get("adds_bos")
+    bos = int(facts["bos_token"]) if begins else None
+    ids = await mixed_ids(body.content, "content", tokenize, bos=bos)
     if not body.with_pieces:
         return answer({"tokens": list(ids)})
     pieces = await call.shared.token_bytes.of(model, ids)
@@ -204,14 +110,13 @@ ENDPOINTS = (
     Endpoint(
         method="POST",
         path="/infill",
-        handle=_infill,
+        handle=infill.infill,
         dialect=LLAMACPP,
         summary="Fill in the middle of a file",
-        answer=Infilled,
         streams=sse.EVENTS,
         body=InfillBody,
         is_work=True,
-        names=_NAMES,
+        names=infill.NAMES,
     ),
     Endpoint(
         method="POST",
