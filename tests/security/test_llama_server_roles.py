@@ -40,6 +40,24 @@ def test_a_slot_is_shown_to_its_own_user_and_to_admins(gateway: LiveGateway) -> 
         assert (busy(ALICE), busy(BOB), busy(ADMIN)) == (1, 0, 1)
 
 
+def test_a_slot_has_nobodys_text(gateway: LiveGateway) -> None:
+    with running(gateway, ALICE, prompt="a secret of hers"), gateway.http() as http:
+        for headers in (ALICE, BOB, ADMIN):
+            told = http.get("/slots", headers=headers)
+            assert "secret" not in told.text
+            assert not {"prompt", "generated", "params"} & {
+                name for slot in told.json() for name in slot
+            }
+
+
+def test_a_users_answer_ends_at_a_line_as_an_admins_does(gateway: LiveGateway) -> None:
+    body = {"prompt": "once", "grammar": 'root ::= "    a" "\\n" "b"', "n_indent": 4}
+    with gateway.http() as http:
+        hers = http.post("/completion", json=body, headers=ALICE).json()
+
+    assert (hers["content"], hers["stop_type"]) == ("    a\n", "limit")
+
+
 def test_the_news_are_the_same_for_all_but_name_no_file(gateway: LiveGateway) -> None:
     with (
         gateway.http(headers=BOB) as http,
