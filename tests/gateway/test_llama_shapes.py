@@ -249,7 +249,7 @@ class Resting(Answering):
         self.rendered: list[str] = []
 
     @override
-    async def models(self) -> list[ModelRow]:
+    async def models(self, **_which: Any) -> list[ModelRow]:
         return [ModelRow.of(self._row)]
 
     @override
