@@ -221,6 +221,9 @@ class Settings:
     keep_alive: tuple[tuple[str, float], ...] = (("*", 1800.0),)
     # So may the models of Ollama, LM Studio, llama.cpp and the hub's cache.
     model_places: bool = True
+    # The file or folder of the llama.cpp library that engines compute with; "auto" looks in the
+    # known places; None is the one inside llama-cpp-python.
+    llama_library: str | None = None
     # Keys of different owners share the computed cells of a prompt. Each can then find out, by
     # `cached_tokens` and by the time to a first token, what others have asked.
     share_prefixes: bool = False

@@ -22,7 +22,7 @@ import sys
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # ld.so(8) describes the first one; an empty item in it is the working folder. dyld(1) describes the
 # others.
-_LIBRARY_VARIABLES = (
+LIBRARY_VARIABLES = (
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
     "DYLD_FALLBACK_LIBRARY_PATH",
@@ -43,7 +43,7 @@ def python_module(module: str, *arguments: str) -> list[str]:
 def leave_working_folder() -> None:
     """Import nothing from the working folder any more, and let no child load libraries from it."""
     sys.path[:] = import_folders()
-    for name in _LIBRARY_VARIABLES:
+    for name in LIBRARY_VARIABLES:
         if name in os.environ:
             os.environ[name] = absolute_folders(os.environ[name])
 

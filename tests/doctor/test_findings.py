@@ -198,6 +198,19 @@ def test_a_library_that_cannot_be_loaded_is_wrong(
     assert "pip install" in found.mend
 
 
+def test_a_library_that_the_configuration_names_and_that_does_not_fit_is_wrong(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "libllama.so"
+    path.write_text("not a library\n")
+
+    (found,) = engine.check(around(tmp_path, llama_library=str(path)))
+
+    assert found.state is State.WRONG
+    assert found.words == f"llama_library {path} is not used: it is no shared library"
+    assert "UMAD_LLAMA_LIBRARY" in found.mend
+
+
 def test_the_child_looks_at_this_machine() -> None:
     found = engine.look()
 

@@ -50,6 +50,13 @@ def test_a_child_that_ends_without_an_answer_is_no_success() -> None:
         errand("nothing").answer(timeout_s=WAIT_S)
 
 
+def test_a_child_without_a_library_says_so_and_does_not_blame_the_file() -> None:
+    with pytest.raises(EngineFailed) as caught:
+        Errand("tests.engine.errand_refused", {}).answer(timeout_s=WAIT_S)
+
+    assert caught.value.message == "llama_library /x is not used: it is no shared library"
+
+
 def test_a_child_that_takes_too_long_is_ended() -> None:
     one = errand("hang")
 

@@ -27,7 +27,9 @@ from umad.cli.metrics import print_scorecard
 from umad.cli.tables import open_console
 from umad.client import AsyncClient
 from umad.clock import MonotonicClock
-from umad.errors import EngineFailed, UmadError
+from umad.configuration.sources import load
+from umad.engine.library.choice import VARIABLE
+from umad.errors import BadConfig, EngineFailed, UmadError
 from umad.isolated import python_module
 from umad.request import BACKGROUND, INTERACTIVE
 
@@ -80,6 +82,18 @@ async def _demo(folder: Path, seconds: float, model: str) -> None:
         raise EngineFailed(f"nothing was done for {', '.join(missed)}; look for what keeps the CPU")
 
 
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without the user's settings, which are meant for the user's daemon, but for the library:
+    there may be no other on this machine.
+    """
+    plain = {name: text for name, text in environ.items() if not name.startswith("UMAD_")}
+    try:
+        named = load(environ=environ).settings.llama_library
+    except BadConfig:  # the demo is for whoever has not written one yet
+        named = None
+    return plain if named is None else {**plain, VARIABLE: named}
+
+
 @asynccontextmanager
 async def _daemon(socket: Path, model: str) -> AsyncIterator[None]:
     """A daemon of the demo's own, ready; ended gracefully, then by force."""
@@ -88,8 +102,7 @@ async def _daemon(socket: Path, model: str) -> AsyncIterator[None]:
         *("--config", os.devnull, "--until-stdin-closes"),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        # The user's settings are meant for the user's daemon, not for this one.
-        env={name: text for name, text in os.environ.items() if not name.startswith("UMAD_")},
+        env=_environment(os.environ),
         start_new_session=True,
         limit=LINE_BYTES,
     )

@@ -1,6 +1,7 @@
 """Runs `umad quantize SOURCE [TARGET]`: a smaller copy of a model's file."""
 
 import json
+import os
 import re
 import sys
 from dataclasses import asdict
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from umad.cli.printed import printable
+from umad.configuration.sources import load
+from umad.engine.library.choice import use_library
 from umad.engine.quantizer import Quantization
 from umad.estimate import bytes_words
 from umad.quantization import (
@@ -34,6 +37,7 @@ def quantize(
     as_json: bool,
 ) -> None:
     """Write a smaller copy of the F16, BF16 or F32 model SOURCE to TARGET."""
+    use_library(load(environ=os.environ).settings.llama_library, os.environ)
     if target is None or dry_run:
         told = Quantization(source, source, wish, again=again).size()
         if dry_run:

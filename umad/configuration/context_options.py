@@ -1,13 +1,24 @@
-"""Lists the options that shape a model's context (cells, streams, windows, positions), and those
-that place its tensors. A part of `options`. Pure.
+"""Lists the options that shape a model's context (cells, streams, windows, positions), those that
+place its tensors, and the one that names the library for both. A part of `options`. Pure.
 
 Positions have llama-server's names and take its words for "as in the file" (0 or -1), so that its
 command lines work.
 """
 
-from umad.configuration.kinds import TEXT, choice, from_file, whole
+from umad.configuration.kinds import LIBRARY, TEXT, choice, from_file, whole
 from umad.configuration.option import Option, engine_option
 
+LLAMA_LIBRARY = Option(
+    name="llama_library",
+    target=("llama_library",),
+    kind=LIBRARY,
+    help="The llama.cpp library to compute with: its file or folder, or auto.",
+    effect="Unset, it is the one inside llama-cpp-python. Another one is looked at before it is "
+    "used, and refused in one line where its version or its structs differ. auto takes the first "
+    "that fits of $LLAMA_CPP_LIB_PATH, Homebrew's and the system's, else llama-cpp-python's, and "
+    "says which.",
+    example="/opt/homebrew/lib/libllama.dylib",
+)
 CONTEXT: tuple[Option, ...] = (
     engine_option(
         "ctx_size",

@@ -314,6 +314,9 @@ SWITCH = ValueKind(
 )
 TEXT = ValueKind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
 PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_text)
+LIBRARY = ValueKind(
+    wants="a path, or auto", metavar="PATH|auto", unit="a path, or auto", read=_read_text
+)
 LANE = ValueKind(
     wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", unit="a lane", read=_read_lane
 )

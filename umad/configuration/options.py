@@ -6,7 +6,7 @@ A name is the YAML key; dots nest (`scheduler.slice_ms`). The variable and the f
 Not: reading a value's text (`kinds`), files, the environment, line numbers (`sources`). Pure.
 """
 
-from umad.configuration.context_options import CONTEXT, PLACEMENT
+from umad.configuration.context_options import CONTEXT, LLAMA_LIBRARY, PLACEMENT
 from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
     CAP,
@@ -97,6 +97,7 @@ SCALARS: tuple[Option, ...] = (
         "alone.",
     ),
     *MODELS,
+    LLAMA_LIBRARY,
     Option(
         name="memory_guard",
         target=("memory_guard",),

@@ -4,6 +4,7 @@ A child process looks (`umad.engine.llamacpp.self_check`), because loading the l
 """
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +12,18 @@ from typing import Any
 
 from umad.doctor.finding import Finding, good, note, wrong
 from umad.doctor.surroundings import Surroundings
+from umad.engine.library.choice import AUTO, VARIABLE, Choice, use_library
+from umad.errors import BadConfig
 from umad.isolated import python_module
 
 CHECK = "engine"
 # Two seconds on an idle machine; the trial of kernels alone may take a minute on a busy one.
 LOOK_S = 120.0
 _REINSTALL = "pip install --force-reinstall --no-cache-dir llama-cpp-python"
+_OTHER_LIBRARY = f"name another one, or take the option out ({VARIABLE}, llama_library)"
 _WORDS_CHARS = 300
+# What Python writes before the words of an error of the option llama_library.
+_OUR_ERROR = "umad.errors.BadConfig: "
 
 
 class EngineUnknown(Exception):
@@ -41,7 +47,7 @@ def look() -> Mapping[str, Any]:
         raise EngineUnknown(str(error)) from error
     if ended.returncode:
         lines = ended.stderr.strip().splitlines()
-        last = lines[-1][:_WORDS_CHARS] if lines else "no words"
+        last = lines[-1].removeprefix(_OUR_ERROR)[:_WORDS_CHARS] if lines else "no words"
         raise EngineUnknown(f"exit status {ended.returncode}: {last}")
     try:
         found: Mapping[str, Any] = json.loads(ended.stdout)
@@ -51,12 +57,31 @@ def look() -> Mapping[str, Any]:
 
 
 def check(around: Surroundings) -> list[Finding]:
-    """Look at llama.cpp."""
+    """Look at llama.cpp, and at the library that the configuration names."""
+    named = around.settings.llama_library
+    private: list[str] = []
+    if named is not None and named != AUTO:
+        private = [named, str(Path(named).expanduser().absolute())]
+    try:
+        choice = use_library(named, os.environ)
+    except BadConfig as error:
+        return [wrong(CHECK, error.message, *private, mend=_OTHER_LIBRARY)]
+    if choice.path is not None:
+        private.append(str(choice.path))
+    words = _chosen(choice)
+    chosen = [good(CHECK, words, *private)] if words else []
     try:
         found = look()
     except EngineUnknown as error:
         return [wrong(CHECK, f"llama.cpp cannot be loaded: {error}", str(error), mend=_REINSTALL)]
-    return findings(found, around)
+    return chosen + findings(found, around)
+
+
+def _chosen(choice: Choice) -> str:
+    """Which library it is; "" for llama-cpp-python's own."""
+    if choice.library is None or choice.line:
+        return choice.line
+    return f"llama_library is {choice.library.words()}"
 
 
 def findings(found: Mapping[str, Any], around: Surroundings) -> list[Finding]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from umad.config import Settings
 from umad.doctor.surroundings import Surroundings
+from umad.engine.library.choice import AUTO
 
 # A variable whose name has one of these is taken for a secret.
 _SECRET_NAMES = re.compile(
@@ -131,9 +132,10 @@ def _settings(settings: Settings) -> Iterator[Private]:
         settings.logging.scorecard_csv,
         settings.http.api_key_file,
         settings.http.store,
+        settings.llama_library,
     ]
     for path in paths:
-        if path and path != "nano":
+        if path and path not in ("nano", AUTO):
             yield Private(path, "path")
             yield Private(os.path.expanduser(path), "path")
             yield Private(Path(path).name, "file")

@@ -22,6 +22,7 @@ from umad.doctor import engine, service
 from umad.doctor.finding import Finding
 from umad.doctor.privacy import Privacy, about
 from umad.doctor.surroundings import Surroundings
+from umad.engine.library.choice import VARIABLE
 from umad.engine.llamacpp.processor import processor_name
 from umad.errors import BadConfig, InternalError
 from umad.version import __version__
@@ -65,13 +66,14 @@ _MODEL_FACTS = (
 _CARD_WORDS = ("memory_given_up", "memory_strain")
 # Options whose values are texts of the user's.
 _STRUCTURED = (MODEL, KEEP, QOS, APPS, ALIASES, *LISTS)
-_USERS_UNITS = frozenset({"a text", "a path", "an address", "a lane", "origins"})
+_USERS_UNITS = frozenset({"a text", "a path", "a path, or auto", "an address", "a lane", "origins"})
 
 
 def report(around: Surroundings, found: Sequence[Finding]) -> dict[str, Any]:
     """The report, before private texts are taken out."""
     try:
-        library: Mapping[str, Any] = engine.look()
+        # Where another library lies may tell a user's name.
+        library: Mapping[str, Any] = {**engine.look(), "library": _which()}
     except engine.EngineUnknown as error:
         library = {"error": str(error)}
     told = service.ask(around)
@@ -95,6 +97,10 @@ def report(around: Surroundings, found: Sequence[Finding]) -> dict[str, Any]:
         ],
         "scorecard": _figures(told.card),
     }
+
+
+def _which() -> str:
+    return "another" if os.environ.get(VARIABLE) else "its own"
 
 
 def cleaned(made: Mapping[str, Any], privacy: Privacy) -> str:

@@ -28,6 +28,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
                   host memory, and checkpoints of states) and execution (plans carried out)
     llamacpp/     llama.cpp behind that seam
     facts         ModelFacts: what `EngineReady` tells of a model
+    library/      which llama.cpp library is used, and whether it fits; importable without a backend
     errand        work on a model's file in a process of its own, that may die or be killed
     estimates     asks for the memory of a model; quantizer: writes a smaller copy of its file.
                   Both are importable without a backend

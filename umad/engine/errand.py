@@ -17,6 +17,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -42,6 +43,8 @@ _LAST_WORDS_BYTES = 4096
 # After its stdout has ended, a process has nothing left to do.
 _EXIT_S = 10.0
 _NEWS, _ANSWER, _ERROR = "news", "answer", "error"
+# The last line of a traceback that one of our own errors leaves.
+_OURS = re.compile(r"umad\.errors\.\w+: (.*)")
 _ENDED = "it was ended before it was done"
 
 News = Mapping[str, Any]
@@ -136,6 +139,10 @@ def _ask(process: "subprocess.Popen[bytes]", question: bytes) -> None:
 
 
 def _died(status: int | None, words: str) -> UmadError:
+    ours = _OURS.fullmatch(words)
+    if ours is not None:
+        # It ended before it read the question: it has no library to work with.
+        return EngineFailed(ours[1])
     how = f"exit status {status}"
     if status is not None and status < 0:
         how = f"signal {signal.Signals(-status).name}"

@@ -41,8 +41,13 @@ Work on files, in processes of their own:
 
 The library:
 
-    llama            models and contexts; with llama_batch (the rows of a decode) and llama_vocab
-                     (vocabularies) the only one that imports `llama_cpp`
+    library          the library that this process computes with; library_binding: binds the
+                     declarations of llama-cpp-python to it, and is the only one that imports
+                     `llama_cpp`
+    library_child    looks at a library before it is used: library_symbols, library_layout (with
+                     library_defaults) and library_trial are its looks
+    llama            models and contexts; llama_batch: the rows of a decode; llama_vocab:
+                     vocabularies
     llama_log        its log lines; devices: what it can compute on
     context_options  the shape of a context; kv_types: our names for ggml's types; rope_params: how
                      positions are scaled, in llama.cpp's own words

@@ -1,5 +1,5 @@
-"""Wraps llama.cpp with types, as thin as ctypes allows. Only this module, `llama_batch` and
-`llama_vocab` import `llama_cpp`.
+"""Wraps llama.cpp with types, as thin as ctypes allows. Only this module, `llama_batch`,
+`llama_vocab` and `library_trial` call it through its declarations (`library`).
 
 Not here: policy, plans, error texts for users. Nothing in here decides; a failure is a return code
 or a `LlamaError` with llama.cpp's own last words.
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llama_cpp import llama_cpp as lib
-from llama_cpp._ggml import libggml as libggml
 from numpy.typing import NDArray
 
 from umad.engine.llamacpp.abort_flag import AbortFlag
@@ -26,6 +24,8 @@ from umad.engine.llamacpp.adapter_calls import AdapterCalls
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.devices import Device, devices_of
 from umad.engine.llamacpp.header_copy import header_copy
+from umad.engine.llamacpp.library import PATH, lib
+from umad.engine.llamacpp.library import libggml as libggml
 from umad.engine.llamacpp.llama_batch import Batch as Batch
 from umad.engine.llamacpp.llama_log import LlamaLog
 from umad.engine.llamacpp.llama_vocab import LlamaVocab
@@ -73,6 +73,16 @@ def build() -> str:
     """The binding's version, and the features that the library was built for."""
     features: bytes = lib.llama_print_system_info()
     return f"{metadata.version('llama-cpp-python')}; {features.decode('utf-8', 'replace').strip()}"
+
+
+def library_identity() -> str:
+    """Tells this library from another: `build`, and its file where that is not the binding's."""
+    return build() if PATH is None else f"{build()}; {PATH}"
+
+
+def library_path() -> Path | None:
+    """The library's file; None for the one inside llama-cpp-python."""
+    return PATH
 
 
 def quantize(source: Path, target: Path, asked: QuantizeParams) -> None:
@@ -164,7 +174,7 @@ class Model(LlamaVocab):
     @property
     def has_rope(self) -> bool:
         """True where queries and keys are rotated by their positions."""
-        return int(lib.llama_model_rope_type(self.handle)) != lib.LLAMA_ROPE_TYPE_NONE
+        return bool(lib.llama_model_rope_type(self.handle) != lib.LLAMA_ROPE_TYPE_NONE)
 
     @property
     def has_encoder(self) -> bool:
@@ -242,6 +252,11 @@ class Context:
         self.n_cells: int = lib.llama_n_ctx(self._handle)
         self.abort_flag = flag = abort or AbortFlag()
         lib.llama_set_abort_callback(self._handle, flag.callback, flag.argument)
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's own pointer, for calls that are not wrapped here."""
+        return self._handle
 
     @property
     def has_memory(self) -> bool:

@@ -7,7 +7,8 @@ import ctypes
 from typing import Any
 
 import numpy as np
-from llama_cpp import llama_cpp as lib
+
+from umad.engine.llamacpp.library import lib
 
 
 class Batch:

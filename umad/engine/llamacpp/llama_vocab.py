@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from llama_cpp import llama_cpp as lib
 from numpy.typing import NDArray
+
+from umad.engine.llamacpp.library import lib
 
 T = TypeVar("T")
 _PIECE_BYTES = 64

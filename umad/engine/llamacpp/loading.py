@@ -232,7 +232,7 @@ def _generator(
             parking,
             parts(fitting.path, fitting.header),
             fitting.headers,
-            library=llama.build(),
+            library=llama.library_identity(),
         ),
         states=states,
         owns_windows=owns_windows,

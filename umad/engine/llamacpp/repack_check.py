@@ -107,7 +107,7 @@ def repack_memory(environ: Mapping[str, str]) -> RepackMemory:
     """The memory for this machine and this build of llama.cpp."""
     return RepackMemory(
         cache_folder(environ, sys.platform) / _FILE,
-        f"{instructions_identity()}; {llama.build()}; {_installed()}",
+        f"{instructions_identity()}; {llama.library_identity()}; {_installed()}",
         lambda: ask(lambda without: python_module("umad.engine.llamacpp.repack_child", *without)),
     )
 

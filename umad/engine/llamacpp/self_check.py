@@ -4,6 +4,7 @@ It is a process of its own, because loading the library, asking its devices or t
 may kill it, and because the command line never loads llama.cpp. On stdout, one JSON object:
 
     build          the binding's version and the library's features
+    library        the library's file; "" for the one inside llama-cpp-python
     devices        [{name, description, kind, backend, memory_bytes}]
     struct_faults  fields of structs that do not fit (`struct_check`)
     instructions   AMX flags that the processor is said to have
@@ -31,6 +32,7 @@ def main() -> int:
     llama.start()
     found: dict[str, Any] = {
         "build": llama.build(),
+        "library": str(llama.library_path() or ""),
         "devices": [
             {
                 "name": one.name,

@@ -43,14 +43,14 @@ def struct_faults(library: Any) -> tuple[str, ...]:
         for field, kind in params._fields_:
             place = getattr(type(params), field)
             part = raw[place.offset : place.offset + place.size]
-            is_odd = not _makes_sense(part, kind)
+            is_odd = not makes_sense(part, kind)
             if is_odd or (field in anchors and getattr(params, field) != anchors[field]):
                 faults.append(f"{name}.{field}")
         faults += [f"{name}.{one}" for one in anchors if not hasattr(params, one)]
     return tuple(faults)
 
 
-def _makes_sense(part: bytes, kind: Any) -> bool:
+def makes_sense(part: bytes, kind: Any) -> bool:
     """True where the bytes of a default can be of a field of that type."""
     if kind is ctypes.c_bool:
         return part in (b"\0", b"\1")

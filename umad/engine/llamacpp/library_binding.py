@@ -1,0 +1,158 @@
+"""Binds llama-cpp-python's declarations to a library, once a process: its own, or another one.
+
+llama-cpp-python opens the library inside its own package when it is imported. For another library
+its module of declarations is imported alone, and is handed that library instead of one it opened
+itself. Everything of llama.cpp and ggml is then looked up in that one library and in those that it
+was linked with, so that no two copies of ggml are in a process.
+
+This is the only module that imports `llama_cpp`. Not: which library (`umad.engine.library`), or
+whether it fits (`library_child`). Owner: the process, which keeps its library to its end.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from typing_extensions import override
+
+from umad.engine.library.asking import OPTION
+from umad.engine.library.choice import VARIABLE, settle
+from umad.engine.library.places import BINDING_VARIABLE
+from umad.errors import BadConfig
+
+_PACKAGE = "llama_cpp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """What calls go through."""
+
+    # The module of declarations, `llama_cpp.llama_cpp`.
+    llama: Any
+    # Where functions of ggml are found by name.
+    ggml: Any
+    # The library's file; None for the one inside llama-cpp-python.
+    path: Path | None
+
+
+_bound: list[Binding] = []
+
+
+def bound() -> Binding:
+    """This process's library. The first call settles it: what `umad.engine.library.choice` left in
+    the environment. Raises `BadConfig` where it does not fit any more, or there is none.
+    """
+    if not _bound:
+        bind(settle(os.environ.get(VARIABLE), os.environ).path)
+    return _bound[0]
+
+
+def bind(path: Path | None) -> Binding:
+    """Bind this process to a library, unchecked. Raises `BadConfig` where it cannot be opened."""
+    if _bound:
+        raise RuntimeError(f"this process computes with {_bound[0].path or 'its own'} already")
+    _bound.append(_own() if path is None else _other(path))
+    return _bound[0]
+
+
+def opened(path: Path) -> ctypes.CDLL:
+    """The library, with nothing declared. Raises `BadConfig` in the system's own words."""
+    try:
+        return _Library(str(path))
+    except OSError as error:
+        raise BadConfig(f"the system cannot open it: {error}", field=OPTION) from None
+
+
+def load_devices(library: Any) -> None:
+    """Let ggml look for its devices, where they are files of their own (GGML_BACKEND_DL).
+
+    ggml looks in the folder that it was built with, beside the program, and in the working folder.
+    Nothing may be loaded from a user's working folder, so that is the library's own meanwhile.
+    """
+    count = library.ggml_backend_dev_count
+    count.restype, count.argtypes = ctypes.c_size_t, []
+    load_all = getattr(library, "ggml_backend_load_all", None)
+    if count() or load_all is None:
+        return
+    load_all.restype, load_all.argtypes = None, []
+    with _in_folder(Path(os.path.realpath(library._name)).parent):
+        load_all()
+
+
+class _Library(ctypes.CDLL):
+    """A library in which a function that is missing is an error when it is called.
+
+    The declarations name all functions of llama.h, and would not be imported without one of them.
+    Those that umad calls were looked for before (`library_symbols`).
+    """
+
+    @override
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("llama_"):
+                return _Missing(name)
+            raise
+
+
+class _Missing:
+    """Stands where a function is declared that the library does not have."""
+
+    def __init__(self, name: str) -> None:
+        self._missing = name
+
+    def __call__(self, *_arguments: object) -> NoReturn:
+        raise BadConfig(f"the library has no function {self._missing}", field=OPTION)
+
+
+def _own() -> Binding:
+    # The binding reads it, and what it names was passed over (`umad.engine.library.choice`).
+    os.environ.pop(BINDING_VARIABLE, None)
+    try:
+        from llama_cpp import llama_cpp as lib
+        from llama_cpp._ggml import libggml
+    except (ImportError, FileNotFoundError, RuntimeError) as error:
+        raise BadConfig(
+            f"llama-cpp-python has no library that can be opened ({error}): name another one with "
+            f"{OPTION}",
+            field=OPTION,
+        ) from None
+    return Binding(llama=lib, ggml=libggml, path=None)
+
+
+def _other(path: Path) -> Binding:
+    library = opened(path)
+    if _PACKAGE in sys.modules:
+        raise RuntimeError(f"{_PACKAGE} is imported already, with the library inside it")
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None:
+        raise BadConfig("llama-cpp-python is not installed, and its declarations are needed")
+    # The package as a folder only: what it would import itself opens the library inside it.
+    sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
+    extensions: Any = importlib.import_module(f"{_PACKAGE}._ctypes_extensions")
+    extensions.load_shared_library = lambda _name, _folder: library
+    declared = importlib.import_module(f"{_PACKAGE}.llama_cpp")
+    load_devices(library)
+    return Binding(llama=declared, ggml=library, path=path)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    """Work in a folder, and go back by a descriptor: the one before may have no path any more."""
+    # O_PATH, where it exists, also opens a folder that may not be read.
+    how = getattr(os, "O_PATH", os.O_RDONLY)
+    before = os.open(".", how | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
