@@ -260,7 +260,7 @@ def test_an_answer_says_whether_it_has_more_than_one_line(
     gateway: LiveGateway, stream: bool
 ) -> None:
     for lines, grammar in ((True, r'root ::= "a\nb"'), (False, 'root ::= "ab"')):
-        body = {"prompt": STORY, "grammar": grammar, "n_predict": 8}
+        body: dict[str, Any] = {"prompt": STORY, "grammar": grammar, "n_predict": 8}
         said = streamed(gateway, **body)[-1] if stream else asked(gateway, **body)
 
         assert said["has_new_line"] is lines

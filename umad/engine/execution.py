@@ -126,7 +126,9 @@ class NoStreams:
 class Guardable(Protocol):
     """The part of a completion that tells whose work its rows are."""
 
-    guarded: bool
+    @property
+    def guarded(self) -> bool:
+        """Whether an interactive client reads it."""
 
 
 def background_rows(plan: StepPlan, streams: Mapping[int, Guardable]) -> int:
