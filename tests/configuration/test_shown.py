@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
+from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
 from umad.config import Settings
@@ -99,6 +100,8 @@ def test_lanes_apps_and_aliases_too(name: str, text: str, tmp_path: Path) -> Non
 
 
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+@example(text="-")
+@given_with(deadline=None)
 def test_whatever_text_a_path_is(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = Path(os.path.join(tmp_path_factory.getbasetemp(), "shown"))
     folder.mkdir(exist_ok=True)

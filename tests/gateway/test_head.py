@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from tests.gateway.gateways import LiveGateway
+from tests.live import wait_until
 from umad.gateway.dialects import ENDPOINTS
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.openapi import docs_of
@@ -47,7 +48,10 @@ def test_the_log_tells_head_from_get(gateway: LiveGateway) -> None:
         answer: httpx.Response = http.head("/api/version")
         http.get("/health")
 
-    line = next(
-        line for line in gateway.daemon.log.splitlines() if answer.headers["x-request-id"] in line
-    )
+    def lines() -> list[str]:
+        said = gateway.daemon.log.splitlines()
+        return [line for line in said if answer.headers["x-request-id"] in line]
+
+    wait_until(lambda: bool(lines()), within_s=30, what="a line in the log")
+    line = lines()[0]
     assert "method=HEAD path=/api/version" in line

@@ -57,7 +57,7 @@ def _map(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _scalar(text: str) -> str:
-    """The text as it is where a list in YAML gives it back, else in quotes."""
+    """The text as it is where YAML gives it back, in a list and behind a name, else in quotes."""
     if _is_plain(text):
         return text
     quoted: str = yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=True)
@@ -68,7 +68,11 @@ def _is_plain(text: str) -> bool:
     """Whether YAML's own reading of the text, be it as a number or a switch, has the same text."""
     try:
         found = yaml.safe_load(f"[{text}]")
+        # A "-" is a text in a list, and behind a name the beginning of one.
+        named = yaml.safe_load(f"name: {text}")
     except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+    if not isinstance(named, dict) or [*named.values()] != found:
         return False
     if not isinstance(found, list) or len(found) != 1 or found[0] is None:
         return False
