@@ -132,7 +132,7 @@ def _no_new_privileges(pid: int) -> bool:
 
 def test_a_killed_daemon_comes_back_and_the_same_client_is_answered(machine: Machine) -> None:
     with machine.client() as client:
-        pieces = client.text("def f", max_tokens=2000, ignore_eos=True)
+        pieces = client.text("def f", max_tokens=900, ignore_eos=True)
         next(pieces)
         first = machine.umad.status()
 
