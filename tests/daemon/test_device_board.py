@@ -9,7 +9,8 @@ from umad.daemon.bandwidth import Budget
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.names import ModelFile
-from umad.engine.board.seat import SEATS, BoardSeat
+from umad.engine.board.page import SEATS
+from umad.engine.board.seat import BoardSeat
 from umad.engine.launch import EngineOptions
 
 NOW = 10**12

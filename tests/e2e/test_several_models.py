@@ -3,10 +3,12 @@ again, and a model answers the same before and after its turn of absence."""
 
 import asyncio
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pytest
 
 from bench.umad_daemon import greedy
 from tests.live import LiveDaemon, live_daemon, wait_until
@@ -58,3 +60,43 @@ def test_three_models_take_turns_in_the_room_of_two(short_tmp_path: Path, nano_p
     ) as daemon:
         asyncio.run(story(daemon))
         assert daemon.log.count("engine died") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")
+def test_beside_a_chat_the_most_of_another_models_load_runs_on_idle_cores(
+    short_tmp_path: Path, nano_path: Path
+) -> None:
+    folder = short_tmp_path / "models"
+    folder.mkdir()
+    for name in ("one", "two"):
+        shutil.copyfile(nano_path, folder / f"{name}.gguf")
+
+    async def chat(client: AsyncClient, has_begun: asyncio.Event) -> None:
+        while True:
+            request = replace(greedy(PROMPT, 500), model="one", lane="interactive")
+            async for _ in client.generate(request):
+                has_begun.set()
+
+    async def story(daemon: LiveDaemon) -> None:
+        async with daemon.client() as client:
+            has_begun = asyncio.Event()
+            chatting = asyncio.create_task(chat(client, has_begun))
+            await asyncio.wait_for(has_begun.wait(), 60)
+            before = {one.pid for one in daemon.engines()}
+            await answer(client, "two")
+            (engine,) = (one for one in daemon.engines() if one.pid not in before)
+            # Threads at the usual priority that have ended are not among these, and there are none.
+            usual_s = sum(one.user_time + one.system_time for one in engine.threads())
+            all_s = sum(engine.cpu_times()[:2])
+            assert usual_s < 0.6 * all_s
+            chatting.cancel()
+
+    with live_daemon(
+        short_tmp_path,
+        str(folder / "one.gguf"),
+        "--threads=1",
+        "--ctx-size=2048",
+        "--max-models=2",
+        f"--model-folder={folder}",
+    ) as daemon:
+        asyncio.run(story(daemon))

@@ -1,15 +1,16 @@
 """The device board: what one engine shows and another sees."""
 
-from umad.engine.board.seat import (
+from umad.engine.board.page import (
     BOARD_BYTES,
     LATE_NS,
     SEATS,
     STALE_NS,
     WORDS_PER_SEAT,
-    BoardSeat,
+    others_are_interactive,
     take_seat,
     words_of,
 )
+from umad.engine.board.seat import BoardSeat
 from umad.scheduler.steps.neighbours import NOBODY
 
 NOW = 10**12
@@ -134,3 +135,14 @@ def test_seats_share_no_cache_line_and_fill_the_page() -> None:
     assert WORDS_PER_SEAT * 8 == 64
     assert BOARD_BYTES == (SEATS + 1) * 64
     assert BOARD_BYTES % 8 == 0
+
+
+def test_before_it_has_a_seat_an_engine_sees_that_another_is_interactive() -> None:
+    words = words_of(bytearray(BOARD_BYTES))
+    for seat in range(3):
+        take_seat(words, seat)
+    BoardSeat(words, 2).standing(1, NOW)
+
+    assert others_are_interactive(words, 0, NOW + 1)
+    assert not others_are_interactive(words, 2, NOW + 1)
+    assert not others_are_interactive(words, 0, NOW + STALE_NS)

@@ -2,7 +2,8 @@
 
 import threading
 
-from umad.engine.board.seat import BOARD_BYTES, BoardSeat, take_seat, words_of
+from umad.engine.board.page import BOARD_BYTES, take_seat, words_of
+from umad.engine.board.seat import BoardSeat
 from umad.engine.board.watch import BoardWatch
 from umad.engine.steps.cutter import Cutter
 

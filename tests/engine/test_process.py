@@ -9,7 +9,7 @@ from umad.engine.process import decode_threads, memory_bytes
 
 def spin_count_after_share_cores(**variables: str) -> str:
     script = (
-        "import os; from umad.engine.process import share_cores; share_cores();"
+        "import os; from umad.engine.waiting import share_cores; share_cores();"
         "print(os.environ.get('GOMP_SPINCOUNT'))"
     )
     unset = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}

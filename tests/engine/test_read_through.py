@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from umad.engine.board.seat import BOARD_BYTES, BoardSeat, lay_out, take_seat, words_of
+from umad.engine.board.page import BOARD_BYTES, lay_out, take_seat, words_of
+from umad.engine.board.seat import BoardSeat
 from umad.engine.company import Company
 from umad.engine.llamacpp import read_through as read_through_module
 from umad.engine.llamacpp.read_through import PIECE_BYTES, is_here, read_through

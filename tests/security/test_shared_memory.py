@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from umad.daemon.device_board import DeviceBoard
-from umad.engine.board.seat import BOARD_BYTES, SEATS, BoardSeat, words_of
+from umad.engine.board.page import BOARD_BYTES, SEATS, words_of
+from umad.engine.board.seat import BoardSeat
 from umad.engine.logits.shared_pages import SharedPages, open_read_only
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a memfd is Linux's")

@@ -1,7 +1,7 @@
 """Makes the device board and gives the engines seats on it. Only engines read and write it.
 
 The board is an unnamed file: it disappears with its last user, however that user ended.
-`umad.engine.board.seat` says what is on the board and why. Owner: the daemon's event loop.
+`umad.engine.board.page` says what is on the board and why. Owner: the daemon's event loop.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import tempfile
 from types import TracebackType
 from typing import Self
 
-from umad.engine.board.seat import BOARD_BYTES, SEATS, lay_out, take_seat, words_of
+from umad.engine.board.page import BOARD_BYTES, SEATS, lay_out, take_seat, words_of
 
 # linux/fcntl.h.
 _F_ADD_SEALS = 1033

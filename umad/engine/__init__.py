@@ -22,6 +22,9 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
 
     launch        EngineOptions and the command line; importable without a backend
     main          the process from its arguments to its exit
+    start         the imports before that, which give way to other engines
+    aside         parts of a load on idle cores alone
+    waiting       how the threads of libraries wait
     process       what the platform adds: parent's death, names of threads, memory, cores
     wiring        makes every part and puts them together
     backend       the seam to what computes; its parts are tokens (a vocabulary), slabs (cells in

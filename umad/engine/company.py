@@ -1,14 +1,18 @@
 """Tells a load about the engines beside it, and the daemon how far the load is.
 
 A load takes the disk, the memory's bandwidth and the cores for a while. Where another engine has
-interactive work meanwhile, it takes less of them. Not: what it does about it
+interactive work meanwhile, it takes less of them. Not: how files are read
 (`umad.engine.llamacpp.read_through`). Any thread, one at a time.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
+from umad.engine.aside import run_aside
 from umad.engine.board.seat import BoardSeat
 from umad.units import NS_PER_S
+
+_Result = TypeVar("_Result")
 
 # More often nobody looks.
 _TOLD_NS = NS_PER_S // 4
@@ -32,6 +36,12 @@ class Company:
     def is_busy(self) -> bool:
         """Whether another engine has interactive work now."""
         return self._seat.others(self._now_ns()).interactive
+
+    def aside(self, part: Callable[[], _Result]) -> _Result:
+        """Run a part of the load, on idle cores alone while another engine has interactive work.
+        It may not start threads that stay.
+        """
+        return run_aside(part, is_busy=self.is_busy)
 
     def has_read(self, share: float) -> None:
         """So much of the file has been read, from 0 to 1."""

@@ -18,11 +18,7 @@ import psutil
 from umad.control_groups import cores_limit, memory_limit
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
-_LEAST_PRIORITY = 19
 _LOW_PRIORITY = 5
-SPINS = 3000
-# A user who sets one of these chooses how OpenMP threads wait.
-WAIT_VARIABLES = frozenset({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
 # llguidance recurses along chains of references: 256 KiB of schema went 8,000 deep and overran 32
 # MiB. Only the pages that are touched take memory.
 DEEP_STACK_BYTES = 256 * 2**20
@@ -61,13 +57,6 @@ def start_deep_thread(run: Callable[[], None], name: str) -> None:
     threading.Thread(target=run, name=name, daemon=True).start()
 
 
-def take_only_idle_cores() -> None:
-    """Let the calling thread run only on idle cores. Only Linux can set that for one thread."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
-
-
 def let_others_first() -> None:
     """Let the calling thread use the time that decode threads leave, and a quarter of a core where
     they leave none. Only Linux can set that for one thread. Not for a thread that holds the
@@ -76,24 +65,6 @@ def let_others_first() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
-
-
-def share_cores() -> None:
-    """Let OpenMP threads spin only briefly at the barriers of a graph. Before llama.cpp is loaded.
-
-    libgomp spins for milliseconds, and then daemon and clients want a core that is spinning; a
-    thread that sleeps at once costs as much. Tiny model over the socket, two quiet cores, tokens/s
-    of 1 / 8 streams: 332 / 1,328 with libgomp's own setting, 347 / 1,310 with 3,000 rounds,
-    357 / 1,291 with 1,000, 200 / 980 with 100. `umad.engine.steps.spinning` goes down to 100 where
-    other programs want the cores. A user's own choice stays.
-    """
-    if not os.environ.keys() & WAIT_VARIABLES:
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
-
-
-def spins_are_ours() -> bool:
-    """True if `share_cores` chose how OpenMP threads wait, and not the user."""
-    return os.environ.get("GOMP_SPINCOUNT") == str(SPINS) and "OMP_WAIT_POLICY" not in os.environ
 
 
 def tells_waits() -> bool:

@@ -59,15 +59,17 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     clock = MonotonicClock()
     emitter = Emitter(link)
     seat = _seat(options)
-    model = backend_named(options.engine.backend).open(
+    company = Company(
+        seat,
+        now_ns=clock.now_ns,
+        tell=lambda share: emitter.put(LoadProgress(share=share)),
+    )
+    backend = company.aside(lambda: backend_named(options.engine.backend))
+    model = backend.open(
         options,
         now_ns=clock.now_ns,
         costs_folder=cache_folder(os.environ, sys.platform) / "costs",
-        company=Company(
-            seat,
-            now_ns=clock.now_ns,
-            tell=lambda share: emitter.put(LoadProgress(share=share)),
-        ),
+        company=company,
     )
     inbox = StepMail()
     cutter = Cutter(abort=model.abort.set, clear=model.abort.clear)
@@ -77,13 +79,13 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         model.tokens.chat_template(),
         bos_text=vocab.bos_text,
         eos_text=vocab.eos_text,
-        run=TemplateProcess,
+        run=lambda source: TemplateProcess(source, aside=company.is_busy),
     )
     guidance = Guidance(model.tokens)
     if model.facts.generates:
         # This holds the interpreter for up to a second, so it happens now, when no client waits for
         # a token.
-        guidance.prepare()
+        company.aside(guidance.prepare)
     guarded = guarded_lanes(options.lanes)
     n_cells = model.facts.n_cells
     intake = Intake(

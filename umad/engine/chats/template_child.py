@@ -15,6 +15,7 @@ import resource
 import signal
 import struct
 import sys
+from collections.abc import Sequence
 from typing import IO, Any
 
 from umad.engine.chats.template_program import MessagesRefused, TemplateFailed, TemplateProgram
@@ -24,8 +25,9 @@ MEMORY_BYTES = 2**30
 HEADER = struct.Struct(">I")
 
 
-def main(run_s: float) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Serve stdin until it ends."""
+    run_s = float(arguments[0])
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     # Ctrl-C in the daemon's terminal is for the daemon to handle.
@@ -81,4 +83,4 @@ def write_frame(stream: IO[bytes], value: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

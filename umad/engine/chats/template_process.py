@@ -34,12 +34,13 @@ _ENDLESS = "this model has a chat template that does not end; send a prompt inst
 
 class TemplateProcess(Renderer):
     """Runs one template. source: the template. The process starts at once, since Python takes a
-    moment.
+    moment. aside: it starts on idle cores alone, because another engine has interactive work.
     """
 
-    def __init__(self, source: str, *, run_s: float = RUN_S) -> None:
+    def __init__(self, source: str, *, run_s: float = RUN_S, aside: bool = False) -> None:
         self._source = source
         self._run_s = run_s
+        self._aside = aside
         self._n_overrun = 0
         self._one_at_a_time = threading.Lock()
         self._process = self._started()
@@ -76,7 +77,11 @@ class TemplateProcess(Renderer):
                     pipe.close()
 
     def _started(self) -> "subprocess.Popen[bytes]":
-        command = python_module("umad.engine.chats.template_child", str(self._run_s))
+        program = ["umad.engine.chats.template_child", str(self._run_s)]
+        if self._aside:
+            program.insert(0, "umad.engine.aside")
+            self._aside = False  # a later one starts for somebody who waits
+        command = python_module(*program)
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
         assert process.stdout is not None

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from umad.config import EngineSettings
 from umad.engine.company import Company
@@ -21,20 +22,23 @@ from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.fitting import Fitting, fit
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
+from umad.engine.llamacpp.load_log import (
+    say_how_far_streams_go,
+    say_what_is_loaded,
+    say_what_is_locked,
+)
 from umad.engine.llamacpp.opened_model import OpenedModel
 from umad.engine.llamacpp.park_trial import try_parking
 from umad.engine.llamacpp.placement import Placement
 from umad.engine.llamacpp.read_through import read_through
 from umad.engine.llamacpp.state_trial import StateLayout, try_states
-from umad.engine.llamacpp.warm_up import Observation, WarmUp, costs
-from umad.engine.process import locked_bytes
+from umad.engine.llamacpp.warm_up import WarmUp, costs
 from umad.engine.sessions.folder import SessionFolder
 from umad.engine.sessions.identity import open_sessions
 from umad.engine.steps.cost_file import CostFile
 from umad.errors import ModelLoadFailed, ModelTooLarge
 from umad.models.files import joined
 from umad.models.gguf import GgufHeader, parts
-from umad.models.positions import trained_tokens
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.memory.windows import Window
@@ -42,9 +46,7 @@ from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
-_MB = 1e6
-# Not all of it: page ends at the borders of the weights may be left out of the lock.
-_LOCKED_SHARE = 0.9
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +99,15 @@ def load(
     company: the engines beside this one. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one
     line."""
     began_ns = now_ns()
-    fitting = fit(options, devices)
+    aside = _here if company is None else company.aside
+    fitting = aside(lambda: fit(options, devices))
     if company is not None and fitting.reads_all and options.engine.mmap:
         read_through(parts(fitting.path, fitting.header), company)
-    model, context = _open(options.engine, fitting)
+    # A driver may start threads here that stay, and they would stay on idle cores alone.
+    has_driver = any(device.kind != "cpu" for device in devices)
+    model, context = (_here if has_driver else aside)(lambda: _open(options.engine, fitting))
     if options.engine.mlock:
-        _say_what_is_locked(model, devices)
+        say_what_is_locked(model, devices)
     opened = OpenedModel(
         options=options,
         path=fitting.path,
@@ -120,8 +125,11 @@ def load(
         n_cells = context.n_cells - fitting.n_spare
         context.close()
         return _encoder(opened, n_cells)
-    is_beside = company is not None and company.is_busy
-    return _generator(opened, context, fitting, costs_folder, now_ns, is_beside=is_beside)
+    return _generator(opened, context, fitting, costs_folder, now_ns, company)
+
+
+def _here(part: Callable[[], _Result]) -> _Result:
+    return part()
 
 
 def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
@@ -169,13 +177,13 @@ def _generator(
     fitting: Fitting,
     costs_folder: Path | None,
     now_ns: Callable[[], int],
-    *,
-    is_beside: bool = False,
+    company: Company | None = None,
 ) -> LoadedModel:
     """Load a model that generates: warm it up, measure its first steps, try what it can do."""
     options, model = opened.options, opened.model
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
-    warmup_ms = warm.first_ms(reads_all=fitting.reads_all)
+    aside = _here if company is None else company.aside
+    warmup_ms = aside(lambda: warm.first_ms(reads_all=fitting.reads_all))
     states = _states(opened, context, fitting)
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)
@@ -195,6 +203,7 @@ def _generator(
     can_share = states is not None or (may_share and warm.can_share_prefix())
     file = None if costs_folder is None else CostFile(costs_folder, _about(opened, owns_windows))
     tiles = fitting.n_spare > 0 and can_share
+    is_beside = company is not None and company.is_busy
     cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside)
     parking = _parking(opened, context, fitting, states, window) if can_share else None
     if fitting.parking is not None and parking is None:
@@ -213,8 +222,8 @@ def _generator(
         warmup_ms=warmup_ms,
         decode_ms=observed[0][2],
     )
-    _say_what_is_loaded(facts, observed)
-    _say_how_far_streams_go(opened, facts)
+    say_what_is_loaded(facts, observed)
+    say_how_far_streams_go(opened, facts)
     return LoadedModel(
         model=model,
         header=joined(fitting.headers),
@@ -321,48 +330,6 @@ def _parking(
     )
 
 
-def _say_how_far_streams_go(opened: OpenedModel, facts: ModelFacts) -> None:
-    """Warn where `ctx_per_stream` asks for more than the model can do, or was made for."""
-    asked = opened.options.engine.ctx_per_stream
-    trained = trained_tokens(opened.header, opened.rope)
-    if asked is None:
-        return
-    if facts.text_bound == "positions":
-        log.warning(
-            "ctx_per_stream=%d but the weights of model=%s have %d positions; one stream has those",
-            asked,
-            facts.name,
-            facts.text_tokens,
-        )
-    elif trained and facts.text_tokens > trained:
-        log.warning(
-            "one stream of model=%s goes to %d tokens, beyond the %d of its training",
-            facts.name,
-            facts.text_tokens,
-            trained,
-        )
-
-
-def _say_what_is_loaded(facts: ModelFacts, observed: tuple[Observation, ...]) -> None:
-    log.info(
-        "loaded model=%s cells=%d stream=%d kv=%s threads=%d load_ms=%.0f warmup_ms=%.0f "
-        "decode_ms=%.2f",
-        facts.name,
-        facts.n_cells,
-        facts.text_tokens,
-        facts.kv_type,
-        facts.threads,
-        facts.load_ms,
-        facts.warmup_ms,
-        facts.decode_ms,
-    )
-    log.info(
-        "costs model=%s %s",
-        facts.name,
-        " ".join(f"{rows}+{tokens}={ms:.1f}ms" for rows, tokens, ms in observed),
-    )
-
-
 def _about(opened: OpenedModel, owns_windows: bool) -> str:
     """Everything that the cost of a step depends on, as text."""
     settings, model = opened.options.engine, opened.model
@@ -385,16 +352,3 @@ def _what_else(opened: OpenedModel, owns_windows: bool) -> list[str]:
     said = [f"positions: {rope}"] if rope else []
     # Rows pass over the cells of small windows, and not over cells for the whole pool.
     return [*said, "small windows"] if owns_windows else said
-
-
-def _say_what_is_locked(model: Model, devices: tuple[Device, ...]) -> None:
-    """Warn where the kernel did not lock the weights. llama.cpp's own warning is one of many."""
-    locked = locked_bytes()
-    if locked is None or any(device.kind in ("gpu", "igpu") for device in devices):
-        return  # an accelerator holds some of the weights
-    if locked < _LOCKED_SHARE * model.size_bytes:
-        log.warning(
-            "mlock holds %.0f of %.0f MB of weights: raise the limit on locked memory (ulimit -l)",
-            locked / _MB,
-            model.size_bytes / _MB,
-        )

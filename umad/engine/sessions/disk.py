@@ -12,7 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from umad.engine.process import name_thread, take_only_idle_cores
+from umad.engine.aside import take_only_idle_cores
+from umad.engine.process import name_thread
 from umad.engine.sessions.file import Slab
 from umad.engine.sessions.folder import SessionFolder
 from umad.engine.sessions.trials import Trials

@@ -25,7 +25,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from umad.engine.process import spins_are_ours, tells_waits
+from umad.engine.process import tells_waits
+from umad.engine.waiting import spins_are_ours
 
 log = logging.getLogger("umad.engine")
 
