@@ -279,7 +279,8 @@ class Machine(RuleBasedStateMachine):
             clock=self.clock,
         )
         fanout = Fanout(completions=self.completions, scorecard=scorecard, clock=self.clock)
-        rules = RotationRules(max_models=self.max_models, load_s=3600.0)
+        # Longer than all the time that can pass here: engines load when the machine says so.
+        rules = RotationRules(max_models=self.max_models, load_s=100_000.0)
         self.supervisor = Supervisor(
             launcher=lambda file, fd: (),
             limits=limits,
