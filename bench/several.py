@@ -7,13 +7,17 @@ descriptor and no memory beyond that. The chat's gaps between two tokens are wit
 of what they are when it is alone, in 95 of 100 cases, but for pauses in which its own model was
 being loaded (the daemon says so, `umad.service.Loading`).
 
-The first token is reported and not judged: it waits for the model. Fails with exit code 1. Not a
-measurement of speed.
+The chat is a process of its own at the usual priority. In the process of the others, which steps
+back for the daemon, it would take that process's waits for the daemon's. The first token is
+reported and not judged: it waits for the model. Fails with exit code 1. Not a measurement of speed.
 """
 
 import argparse
 import asyncio
 import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
 import random
 import shutil
 import sys
@@ -150,12 +154,12 @@ async def ask(client: AsyncClient, request: GenerateRequest, seen: Seen) -> None
 
 
 async def use(
-    daemon: UmadDaemon, lane: str, prompts: Prompts, *, ends_s: float, seen: Seen, seed: int
+    socket_path: Path, lane: str, prompts: Prompts, *, ends_s: float, seen: Seen, seed: int
 ) -> None:
     """One app: it asks a model, reads, thinks, and asks the next."""
     chance = random.Random(seed)
     options = ClientOptions(name=f"several-{seed}", tells_loading=True)
-    async with AsyncClient(daemon.socket_path, options=options) as client:
+    async with AsyncClient(socket_path, options=options) as client:
         while time.perf_counter() < ends_s:
             prompt = prompts.draw(chance.randint(*_PROMPT_TOKENS))
             request = greedy(prompt, chance.randint(*_ANSWER_TOKENS))
@@ -164,6 +168,43 @@ async def use(
             )
             await ask(client, request, seen)
             await asyncio.sleep(chance.uniform(*_THINK_S))
+
+
+class Chat:
+    """The interactive app, in a process of its own, which starts at once and then waits."""
+
+    def __init__(self, tokens: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, its_end = spawn.Pipe()
+        self._process = spawn.Process(target=_chat, args=(its_end, tokens), daemon=True)
+        self._process.start()
+        its_end.close()
+
+    async def use(self, daemon: UmadDaemon, seconds: float) -> Seen:
+        """Let it chat for so long."""
+        self._pipe.send((daemon.socket_path, seconds))
+        bound_s = seconds + 2 * _REQUEST_S
+        if not await asyncio.to_thread(self._pipe.poll, bound_s):
+            raise BenchError(f"the chat has not ended after {bound_s:.0f} s")
+        seen: Seen = self._pipe.recv()
+        return seen
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+
+
+def _chat(pipe: "multiprocessing.connection.Connection", tokens: int) -> None:
+    """The chat's process: it serves its pipe until it is killed."""
+    os.setsid()  # beside other sessions, not behind the one that measures
+    prompts = Prompts(tokens, seed=random.randrange(2**32))
+    while True:
+        socket_path, seconds = pipe.recv()
+        seen = Seen()
+        ends_s = time.perf_counter() + seconds
+        asyncio.run(use(socket_path, "interactive", prompts, ends_s=ends_s, seen=seen, seed=0))
+        pipe.send(seen)
 
 
 async def calm(daemon: UmadDaemon, client: AsyncClient) -> Held:
@@ -185,13 +226,15 @@ async def calm(daemon: UmadDaemon, client: AsyncClient) -> Held:
 
 
 async def _several(
-    daemon: UmadDaemon, seconds: float, prompts: Prompts, progress: Callable[[str], None]
+    daemon: UmadDaemon,
+    chat_app: Chat,
+    seconds: float,
+    prompts: Prompts,
+    progress: Callable[[str], None],
 ) -> Outcome:
     async with AsyncClient(daemon.socket_path) as watcher:
         progress("the chat alone")
-        alone = Seen()
-        ends_s = time.perf_counter() + min(_ALONE_S, seconds)
-        await use(daemon, "interactive", prompts, ends_s=ends_s, seen=alone, seed=0)
+        alone = await chat_app.use(daemon, min(_ALONE_S, seconds))
         # All three were loaded once, so that what they leave behind is there from the start.
         for name in NAMES:
             warm_up = Seen()
@@ -200,32 +243,46 @@ async def _several(
             if warm_up.lost:
                 raise BenchError(warm_up.lost[0])
         before = await calm(daemon, watcher)
-        chat, others, most = Seen(), Seen(), [0]
+        others, most = Seen(), [0]
         ends_s = time.perf_counter() + seconds
-        watching = asyncio.create_task(_watch(daemon, (chat, others), most, progress))
+        watching = asyncio.create_task(_watch(daemon, others, most, progress))
         try:
             async with asyncio.TaskGroup() as group:
-                for seed in range(N_APPS):
-                    lane, seen = ("background", others) if seed else ("interactive", chat)
-                    app = use(daemon, lane, prompts, ends_s=ends_s, seen=seen, seed=seed)
+                chatting = group.create_task(chat_app.use(daemon, seconds))
+                for seed in range(1, N_APPS):
+                    app = use(
+                        daemon.socket_path,
+                        "background",
+                        prompts,
+                        ends_s=ends_s,
+                        seen=others,
+                        seed=seed,
+                    )
                     group.create_task(app)
         finally:
             watching.cancel()
         progress("calming down")
         after = await calm(daemon, watcher)
     return Outcome(
-        alone=alone, chat=chat, others=others, before=before, after=after, most_engines=most[0]
+        alone=alone,
+        chat=chatting.result(),
+        others=others,
+        before=before,
+        after=after,
+        most_engines=most[0],
     )
 
 
 async def _watch(
-    daemon: UmadDaemon, seen: Sequence[Seen], most: list[int], progress: Callable[[str], None]
+    daemon: UmadDaemon, others: Seen, most: list[int], progress: Callable[[str], None]
 ) -> None:
     began_s = time.perf_counter()
     while True:
         most[0] = max(most[0], len(engines(daemon)))
-        n_requests, n_lost = sum(one.requests for one in seen), sum(len(one.lost) for one in seen)
-        progress(f"{time.perf_counter() - began_s:.0f} s  {n_requests} requests  {n_lost} lost")
+        progress(
+            f"{time.perf_counter() - began_s:.0f} s  {others.requests} requests  "
+            f"{len(others.lost)} lost"
+        )
         await asyncio.sleep(0.25)
 
 
@@ -274,9 +331,16 @@ def run(options: argparse.Namespace, console: Console) -> None:
             apart=True,
         )
     )
-    prompts = Prompts(models.text_tokens(path), seed=random.randrange(2**32))
-    with running.started([daemon]), precedence.aside(), console.status("") as status:
-        outcome = asyncio.run(_several(daemon, 60 * options.minutes, prompts, status.update))
+    tokens = models.text_tokens(path)
+    prompts = Prompts(tokens, seed=random.randrange(2**32))
+    chat_app = Chat(tokens)
+    try:
+        with running.started([daemon]), precedence.aside(), console.status("") as status:
+            outcome = asyncio.run(
+                _several(daemon, chat_app, 60 * options.minutes, prompts, status.update)
+            )
+    finally:
+        chat_app.close()
     for line in report(outcome):
         console.print(line, highlight=False, markup=False)
     complaints = outcome.complaints()

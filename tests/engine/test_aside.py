@@ -21,18 +21,46 @@ def niceness() -> int:
 
 
 @needs_linux
-def test_beside_interactive_work_a_part_runs_on_idle_cores_and_what_follows_does_not() -> None:
+def test_a_part_steps_back_when_interactive_work_arrives_in_the_middle() -> None:
     before = niceness()
+    arrived, has_stepped_back = threading.Event(), threading.Event()
 
-    assert run_aside(niceness, is_busy=True) == 19
+    def part() -> list[int]:
+        usual = niceness()
+        arrived.set()
+        # A loop, not an event: only this thread knows its priority, and nobody tells it.
+        while niceness() == usual and not has_stepped_back.wait(0.001):
+            pass
+        return [usual, niceness()]
+
+    assert run_aside(part, is_busy=arrived.is_set) == [before, 19]
 
     assert niceness() == before
 
 
-def test_with_nobody_to_disturb_a_part_runs_in_the_thread_that_asks() -> None:
-    asks = threading.get_ident()
+@needs_linux
+def test_threads_that_a_part_started_step_back_with_it() -> None:
+    started, ends = threading.Event(), threading.Event()
+    seen: list[int] = []
 
-    assert run_aside(threading.get_ident, is_busy=False) == asks
+    def team() -> None:
+        started.set()
+        while niceness() != 19 and not ends.wait(0.001):
+            pass
+        seen.append(niceness())
+
+    def part() -> None:
+        helper = threading.Thread(target=team)
+        helper.start()
+        helper.join()
+
+    run_aside(part, is_busy=started.is_set)
+
+    assert seen == [19]
+
+
+def test_what_a_part_returns_is_handed_on() -> None:
+    assert run_aside(lambda: "made", is_busy=lambda: False) == "made"
 
 
 def test_an_error_of_a_part_is_raised_where_it_was_asked_for() -> None:
@@ -40,7 +68,7 @@ def test_an_error_of_a_part_is_raised_where_it_was_asked_for() -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        run_aside(part, is_busy=True)
+        run_aside(part, is_busy=lambda: True)
 
 
 @needs_linux
@@ -50,14 +78,17 @@ def test_each_part_of_a_load_looks_anew_at_the_other_engines() -> None:
     take_seat(words, 1)
     chat = BoardSeat(words, 1)
     company = Company(BoardSeat(words, 0), now_ns=lambda: NOW, tell=lambda _: None)
-    usual = niceness()
+    usual, ends = niceness(), threading.Event()
 
-    chat.standing(1, NOW)
-    beside = company.aside(niceness)
-    chat.standing(0, NOW)
-    alone = company.aside(niceness)
+    def part() -> int:
+        chat.standing(1, NOW)
+        while niceness() == usual:
+            ends.wait(0.001)
+        chat.standing(0, NOW)
+        return niceness()
 
-    assert (beside, alone) == (19, usual)
+    assert company.aside(part) == 19
+    assert company.aside(niceness) == usual
 
 
 def test_the_parts_of_an_engine_are_modules_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
 """Runs parts of a load so that nobody who waits for another engine's tokens feels them.
 
 A step of llama.cpp waits for its slowest thread, so a process that takes one core makes every step
-of another engine longer. While another engine has interactive work, a part runs in a thread of the
-lowest priority, and its caller waits. A thread cannot raise its priority again without privileges.
-So each part gets a thread of its own, and is short: background work may begin to use all cores
-while it runs. Linux alone can set the priority of one thread; elsewhere all parts run as usual.
+of another engine longer. A part runs in a thread of its own, and the thread that asked for it looks
+at the other engines meanwhile. When one of them has interactive work, the part gets the lowest
+priority. A thread cannot raise its priority again without privileges. So parts are short, and the
+next one begins at the usual priority: background work may begin to use all cores at any time.
+Linux alone can set the priority of one thread; elsewhere all parts run as usual.
 
     python -m umad.engine.aside MODULE [ARGUMENT]…
 
@@ -23,6 +24,8 @@ from typing import TypeVar
 
 _Result = TypeVar("_Result")
 _LEAST_PRIORITY = 19
+# How often the other engines are looked at. A step of a small model takes a few milliseconds.
+LOOK_S = 0.005
 
 
 def take_only_idle_cores() -> None:
@@ -34,34 +37,52 @@ def take_only_idle_cores() -> None:
             return
 
 
-def run_aside(part: Callable[[], _Result], *, is_busy: bool) -> _Result:
-    """Run a part and return what it returns, or raise what it raises.
+def run_aside(part: Callable[[], _Result], *, is_busy: Callable[[], bool]) -> _Result:
+    """Run a part and return what it returns, or raise what it raises. It may not leave threads
+    behind, because those that it starts step back with it.
 
-    is_busy: another engine has interactive work now.
+    is_busy: says whether another engine has interactive work now.
     """
-    if not is_busy or sys.platform != "linux":
+    if sys.platform != "linux":
         return part()
     results: list[_Result] = []
     errors: list[BaseException] = []
 
     def run() -> None:
-        take_only_idle_cores()
         try:
             results.append(part())
-        except BaseException as error:  # noqa: BLE001  # the calling thread raises it
+        except BaseException as error:  # noqa: BLE001  # the thread that asked raises it
             errors.append(error)
 
+    before = _threads()
     thread = threading.Thread(target=run, name="umad-aside")
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        if is_busy():
+            _step_back(_threads() - before)
+            thread.join()
+        thread.join(LOOK_S)
     if errors:
         raise errors[0]
     return results[0]
 
 
+def _threads() -> set[int]:
+    """The kernel's numbers of this process's threads."""
+    return {int(name) for name in os.listdir("/proc/self/task")}
+
+
+def _step_back(threads: set[int]) -> None:
+    for thread in threads:
+        try:
+            os.setpriority(os.PRIO_PROCESS, thread, _LEAST_PRIORITY)
+        except OSError:  # it has ended, or a sandbox forbids it
+            continue
+
+
 def main(arguments: Sequence[str]) -> int:
     """Import `arguments[0]` on idle cores alone, and run it. Returns its exit status."""
-    module = run_aside(lambda: importlib.import_module(arguments[0]), is_busy=True)
+    module = run_aside(lambda: importlib.import_module(arguments[0]), is_busy=lambda: True)
     status: int = module.main(arguments[1:])
     return status
 

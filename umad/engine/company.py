@@ -38,10 +38,10 @@ class Company:
         return self._seat.others(self._now_ns()).interactive
 
     def aside(self, part: Callable[[], _Result]) -> _Result:
-        """Run a part of the load, on idle cores alone while another engine has interactive work.
+        """Run a part of the load, on idle cores alone once another engine has interactive work.
         It may not start threads that stay.
         """
-        return run_aside(part, is_busy=self.is_busy)
+        return run_aside(part, is_busy=lambda: self.is_busy)
 
     def has_read(self, share: float) -> None:
         """So much of the file has been read, from 0 to 1."""

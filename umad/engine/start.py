@@ -42,7 +42,7 @@ def import_parts(arguments: Sequence[str]) -> None:
     is_busy = _look(arguments)
     for name in _PARTS:
         if name not in sys.modules:
-            run_aside(lambda name=name: importlib.import_module(name), is_busy=is_busy())  # type: ignore[misc]
+            run_aside(lambda name=name: importlib.import_module(name), is_busy=is_busy)  # type: ignore[misc]
 
 
 def _look(arguments: Sequence[str]) -> Callable[[], bool]:

@@ -3,6 +3,7 @@
 Owner: the main thread, which becomes the step thread.
 """
 
+import copy
 import gc
 import importlib
 import os
@@ -44,6 +45,7 @@ from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
 from umad.protocol.link import EngineReady, LoadProgress
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
+from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import is_short
 from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.steps.scoring import most_scored_rows
@@ -105,7 +107,16 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)
     if model.facts.generates:
-        _rehearse(options, model, traffic, intake, cutter, clock)
+        if model.cost.pace.is_known:
+            # These few steps warm the code up. On idle cores alone they would teach wrong costs.
+            aside_cost = copy.deepcopy(model.cost)
+            company.aside(
+                lambda: _rehearse(options, model, aside_cost, traffic, intake, cutter, clock)
+            )
+        else:
+            _rehearse(options, model, model.cost, traffic, intake, cutter, clock)
+            if model.cost_file is not None:
+                model.cost_file.write(model.cost)
     watch = BoardWatch(seat, cutter)
     watch.start()
     embedder = model.embedder(cutter=cutter, now_ns=clock.now_ns, watch=watch)
@@ -186,7 +197,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     )
     # Loaded objects stay for good, so the garbage collector need not look at them. It does not run
     # by itself, either.
-    gc.collect()
+    company.aside(gc.collect)
     gc.freeze()
     gc.disable()
     emitter.put(EngineReady(facts=model.facts.as_map()))
@@ -250,16 +261,19 @@ def _disk(
 def _rehearse(
     options: EngineOptions,
     model: OpenModel,
+    cost: CostModel,
     traffic: StepTraffic,
     intake: Intake,
     cutter: Cutter,
     clock: MonotonicClock,
 ) -> None:
-    """Learn what streams feel here, alone and beside a long prompt. Leaves the pool empty."""
+    """Teach `cost` what streams feel here, alone and beside a long prompt. The pool is empty again
+    afterwards.
+    """
     facts = model.facts
     Rehearsal(
         facts=facts,
-        cost=model.cost,
+        cost=cost,
         runner=model.runner(cutter=cutter, now_ns=clock.now_ns),
         intake=intake,
         traffic=traffic,
@@ -272,8 +286,6 @@ def _rehearse(
         now_ns=clock.now_ns,
     ).run()
     model.clear()
-    if model.cost_file is not None:
-        model.cost_file.write(model.cost)
 
 
 def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -> Scheduler:
