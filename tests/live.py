@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,18 +25,40 @@ from umad.request import GenerateRequest, SamplingParams
 from umad.service import Done, Failed, Tokens
 
 START_S = 120.0
-STOP_S = 30.0
+# Longer than the daemon lets answers end, and then its engine.
+STOP_S = 60.0
+# Processes that the kernel ends with the daemon are gone a moment after it.
+ORPHANS_S = 10.0
 # Not the developer's own; shared by all tests, so that the machine is probed once.
 CACHE = Path(tempfile.gettempdir()) / f"umad-tests-{os.getuid()}"
 POLL_S = 0.02
 
 
-def wait_until(holds: Callable[[], bool], *, within_s: float = 30.0, what: str = "it") -> None:
+def wait_until(holds: Callable[[], bool], *, within_s: float = 60.0, what: str = "it") -> None:
     """Poll until `holds`; fail the test when it does not within the bound."""
     end = time.perf_counter() + within_s
     while not holds():
         assert time.perf_counter() < end, f"{what} did not happen within {within_s} s"
         threading.Event().wait(POLL_S)
+
+
+def still_running(
+    processes: Iterable[psutil.Process], *, within_s: float = 60.0
+) -> list[psutil.Process]:
+    """Those of `processes` that have not ended within the bound. A zombie has: it may be somebody
+    else's to reap, and in some containers nobody does.
+    """
+    end = time.perf_counter() + within_s
+    while (left := [one for one in processes if _runs(one)]) and time.perf_counter() < end:
+        threading.Event().wait(POLL_S)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(slots=True)
@@ -70,6 +92,13 @@ class LiveDaemon:
         with Client(self.socket) as client:
             return dict(client.metrics())
 
+    def restarts(self) -> int:
+        """How often engines were started again, once there was one: a client may have had its
+        whole answer when the daemon has not yet heard that the engine died.
+        """
+        wait_until(lambda: self.metrics()["restarts"] > 0, what="a restart")
+        return int(self.metrics()["restarts"])
+
     def cells_used(self) -> int:
         """KV cells of running requests, all models."""
         return int(self.metrics()["kv_cells_used"])
@@ -90,6 +119,7 @@ def live_daemon(
 ) -> Iterator[LiveDaemon]:
     """`umad serve ARGUMENTS` on a socket in `folder`, ready to be asked."""
     socket = folder / "u.sock"
+    (folder / "none.yaml").touch()
     process = subprocess.Popen(
         [sys.executable, "-m", "umad", "serve", "--socket", str(socket), *arguments],
         stderr=subprocess.PIPE,
@@ -108,7 +138,6 @@ def live_daemon(
             **(environment or {}),
         },
     )
-    (folder / "none.yaml").touch()
     daemon = LiveDaemon(process=process, socket=socket)
     ready = threading.Event()
 
@@ -127,9 +156,9 @@ def live_daemon(
         assert process.poll() is None, f"the daemon ended: {daemon.log}"
         yield daemon
     finally:
-        family = [process.pid]
+        family: list[psutil.Process] = []
         if process.poll() is None:
-            family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+            family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             try:
                 process.wait(STOP_S)
@@ -139,17 +168,10 @@ def live_daemon(
         reader.join(STOP_S)
         if process.stderr is not None:
             process.stderr.close()
-        left = [pid for pid in family if psutil.pid_exists(pid) and _runs(pid)]
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
+        left = still_running(family, within_s=ORPHANS_S)
+        for one in left:
+            one.kill()
         assert not left, f"the daemon left processes behind: {left}"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def greedy(prompt: str, n_tokens: int, **more: Any) -> GenerateRequest:
