@@ -23,6 +23,7 @@ from tests.daemon.house import (
 )
 from umad.clock import Clock
 from umad.config import LimitSettings, LoggingSettings, Settings
+from umad.daemon.engine_run import STOP_S
 from umad.daemon.server import Daemon
 from umad.daemon.socket_file import SocketFile
 from umad.memory_pressure import MemoryReading
@@ -94,16 +95,20 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         names: tuple[str, ...] = (),
         at_hangup: signal.Handlers = signal.SIG_DFL,
         entering: Path | None = None,
+        stop_s: float = STOP_S,
     ) -> subprocess.Popen[str]:
-        """entering: the `cgroup.procs` of a group that the daemon enters first."""
-        hang_up = f"import signal; signal.signal(signal.SIGHUP, {int(at_hangup)})"
+        """entering: the `cgroup.procs` of a group that the daemon enters first. stop_s: an engine
+        that is asked to stop has so long.
+        """
+        hang_up = f"import signal; signal.signal(signal.SIGHUP, {int(at_hangup)})\n"
+        stop = f"from umad.daemon import engine_run; engine_run.STOP_S = {stop_s}\n"
         enter = "" if entering is None else f"open({str(entering)!r}, 'w').write('0')\n"
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
                 # As its starter left it: nohup has it ignored.
-                f"{hang_up}\n{enter}{DAEMON_PROGRAM}",
+                f"{hang_up}{enter}{stop}{DAEMON_PROGRAM}",
                 str(tmp_path / "umad.sock"),
                 str(drain_s),
                 *(names or write_models(tmp_path, models)),

@@ -5,6 +5,7 @@ Every engine here is a process, and every death a real one.
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -26,17 +27,21 @@ from umad.testing import FakeModel
 
 
 def test_sixteen_streams_survive_kill_9_with_no_token_lost_and_none_repeated(
-    serve: Serve,
+    serve: Serve, tmp_path: Path
 ) -> None:
     async def test() -> None:
-        async with serve(FakeModel(pace_ms=2)) as house:
+        gate = tmp_path / "gate"
+        async with serve(FakeModel(pace_ms=2, gate=str(gate))) as house:
             wires = [await house.connect() for _ in range(4)]
             for number, wire in enumerate(wires):
-                wire.send(*(asks(i, seed=10 * number + i, max_tokens=300) for i in range(4)))
+                seeds = [10 * number + i for i in range(4)]
+                # None ends before the kill, however late that is.
+                wire.send(*[asks(i, "a gate@299", seed=seeds[i], max_tokens=300) for i in range(4)])
             await until_generating(house, 16)
             before = await model(await house.connect())
 
             os.kill(before["pid"], signal.SIGKILL)
+            gate.touch()
 
             for number, wire in enumerate(wires):
                 streams = await wire.collect(*range(4))
@@ -70,17 +75,24 @@ def test_a_death_at_the_worst_moment_loses_and_repeats_nothing(serve: Serve, dea
     run(test())
 
 
-def test_a_cancel_that_crosses_the_engines_death_still_ends_the_request(serve: Serve) -> None:
+def test_a_cancel_that_crosses_the_engines_death_still_ends_the_request(
+    serve: Serve, tmp_path: Path
+) -> None:
     async def test() -> None:
-        async with serve(FakeModel()) as house:
+        gate = tmp_path / "gate"
+        async with serve(FakeModel(gate=str(gate))) as house:
             wire = await house.connect()
-            wire.send(asks(1, max_tokens=2000), asks(2, seed=2, max_tokens=400))
+            wire.send(
+                asks(1, "a gate@1999", max_tokens=2000),
+                asks(2, "a gate@399", seed=2, max_tokens=400),
+            )
             await until_generating(house, 2)
             pid = (await model(await house.connect()))["pid"]
 
             os.kill(pid, signal.SIGSTOP)
             wire.send(Cancel(id=3, own_id=1))
             os.kill(pid, signal.SIGKILL)
+            gate.touch()
 
             streams = await wire.collect(1, 2)
             assert streams[1].done is not None
@@ -179,11 +191,13 @@ def test_an_engine_that_says_fatal_is_restarted_like_one_that_crashed(serve: Ser
     run(test())
 
 
-def test_a_hanging_engine_is_killed_and_its_other_streams_go_on(serve: Serve) -> None:
+def test_a_hanging_engine_is_killed_and_its_other_streams_go_on(
+    serve: Serve, tmp_path: Path
+) -> None:
     async def test() -> None:
-        async with serve(FakeModel(), stall_s=0.4) as house:
+        async with serve(FakeModel(gate=f"{tmp_path}/never"), stall_s=0.4) as house:
             wire = await house.connect()
-            wire.send(asks(1, seed=1, max_tokens=200))
+            wire.send(asks(1, "a gate@199", seed=1, max_tokens=200))
             await until_generating(house, 1)
             wire.send(asks(2, "hang@0", seed=2))
 

@@ -5,6 +5,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,10 +157,12 @@ def test_requests_that_come_while_it_is_being_suspended_are_answered(serve: Serv
     with_guard(story, serve)
 
 
-def test_a_model_at_work_is_never_suspended(serve: Serve) -> None:
+def test_a_model_at_work_is_never_suspended(serve: Serve, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
     async def story(house: House, guard: MemoryGuard, machine: Machine, clock: HandClock) -> None:
         wire, watcher = await house.connect(), await house.connect()
-        wire.send(asks(1, max_tokens=400))
+        wire.send(asks(1, "a gate@399", max_tokens=400))
         await until_generating(house, 1)
         machine.headroom_gib = SHORT
         for _ in range(10):
@@ -167,9 +170,10 @@ def test_a_model_at_work_is_never_suspended(serve: Serve) -> None:
             await look(guard, machine)
             assert (await model(watcher))["state"] == "ready"
 
+        gate.touch()
         assert (await wire.collect(1))[1].ids == tokens_of(7, 400)
 
-    with_guard(story, serve, FakeModel(pace_ms=5.0))
+    with_guard(story, serve, FakeModel(pace_ms=5.0, gate=str(gate)))
 
 
 def test_the_model_used_longest_ago_goes_first_and_one_at_a_time(serve: Serve) -> None:

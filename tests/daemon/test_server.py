@@ -6,7 +6,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,13 +13,16 @@ import psutil
 import pytest
 
 from tests.daemon.house import PATIENCE_S, asks
-from umad.daemon.engine_run import STOP_S
+from tests.live import still_running
 from umad.protocol.frames import FrameReader, encode_frame
 from umad.protocol.messages import Hello, Message, Models, Request, encode_request, parse_event
 from umad.service import Done, Failed, Tokens
 from umad.testing import FakeModel
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
+
+# Nobody waits so long for an engine that was only asked to stop.
+NEVER_S = 3600.0
 
 
 class Client:
@@ -86,8 +88,7 @@ def children(daemon: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=PATIENCE_S)
-    return not alive
+    return not still_running(processes)
 
 
 def test_readiness_is_one_line_that_names_socket_and_models(spawn: Spawn, tmp_path: Path) -> None:
@@ -138,11 +139,13 @@ def test_a_daemon_killed_with_kill_9_leaves_no_engine_and_its_socket_is_taken_ov
 def test_a_signal_lets_running_requests_end_and_refuses_new_ones(
     spawn: Spawn, connect: Callable[[], Client], tmp_path: Path, number: int
 ) -> None:
-    daemon = spawn(FakeModel(pace_ms=5))
+    gate = tmp_path / "gate"
+    daemon = spawn(FakeModel(pace_ms=5, gate=str(gate)), drain_s=600.0)
     ready_line(daemon)
     engines = children(daemon)
     running, late = connect(), connect()
-    running.send(asks(1, max_tokens=150))
+    # It runs until somebody has been refused, however late that is.
+    running.send(asks(1, "gate@149", max_tokens=150))
     running.until(Tokens)
 
     daemon.send_signal(number)
@@ -153,6 +156,7 @@ def test_a_signal_lets_running_requests_end_and_refuses_new_ones(
         refusal = answer if isinstance(answer, Failed) else None
 
     assert (refusal.code, refusal.retryable) == ("shutting_down", True)
+    gate.touch()
     done = running.until(Done)
     assert isinstance(done, Done)
     assert done.finish_reason == "length"
@@ -195,7 +199,7 @@ def test_what_still_runs_when_the_drain_is_over_is_cancelled(
 def test_a_second_signal_ends_everything_at_once(
     spawn: Spawn, connect: Callable[[], Client]
 ) -> None:
-    daemon = spawn(FakeModel(pace_ms=10), drain_s=600.0)
+    daemon = spawn(FakeModel(pace_ms=10), drain_s=600.0, stop_s=NEVER_S)
     ready_line(daemon)
     engines = children(daemon)
     client = connect()
@@ -205,12 +209,9 @@ def test_a_second_signal_ends_everything_at_once(
     daemon.terminate()
     assert daemon.stderr is not None
     assert any("draining" in line for line in daemon.stderr)
-    began_s = time.perf_counter()
     daemon.terminate()
 
     assert daemon.wait(PATIENCE_S) == 130
-    # Sooner than an engine is waited for that was only asked to stop.
-    assert time.perf_counter() - began_s < STOP_S
     assert all_gone(engines)
 
 
@@ -219,7 +220,7 @@ def test_a_hanging_engine_does_not_keep_the_daemon_from_stopping(
     spawn: Spawn, connect: Callable[[], Client], busy: bool
 ) -> None:
     """Busy: the first signal waits for its request. Idle: for the engine itself."""
-    daemon = spawn(FakeModel(), drain_s=600.0)
+    daemon = spawn(FakeModel(), drain_s=600.0, stop_s=NEVER_S)
     ready_line(daemon)
     engines = children(daemon)
     engines[0].send_signal(signal.SIGSTOP)
@@ -231,12 +232,9 @@ def test_a_hanging_engine_does_not_keep_the_daemon_from_stopping(
     daemon.terminate()
     assert daemon.stderr is not None
     assert any("draining" in line for line in daemon.stderr)
-    began_s = time.perf_counter()
     daemon.terminate()
 
     assert daemon.wait(PATIENCE_S) == 130
-    # Sooner than an engine is waited for that was only asked to stop.
-    assert time.perf_counter() - began_s < STOP_S
     assert all_gone(engines)
 
 
