@@ -325,7 +325,7 @@ def test_a_client_that_comes_while_the_daemon_ends_waits_for_the_next_one(
         first.send_signal(signal.SIGTERM)
         # It has noticed once it refuses new work on an old connection, or has gone.
         end = time.perf_counter() + PATIENCE_S
-        while not _refuses(other):
+        while first.poll() is None and not _refuses(other):
             assert time.perf_counter() < end
 
         with Client(supervisor.path, options=PATIENT) as late:

@@ -31,8 +31,10 @@ def test_connections_fit_the_descriptors_there_are(
         [sys.executable, "-c", PROGRAM, str(soft), str(hard), str(wanted)],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=60,
     )
+
+    assert ended.returncode == 0, ended.stderr
 
     assert ended.stdout.split() == [str(fitting), str(raised)]

@@ -679,9 +679,11 @@ def test_three_models_in_turn_answer_everything_that_four_apps_ask(
     async def test(stage: Stage) -> None:
         async def clockwork() -> None:
             while True:
-                stage.wait(1)
-                holding = [one for one in (await stage.states()).values() if one in HOLDING]
-                assert len(holding) <= 2
+                states = (await stage.states()).values()
+                assert len([one for one in states if one in HOLDING]) <= 2
+                # A process takes as long as it takes, which is no wait for room.
+                if not IN_BETWEEN & set(states):
+                    stage.wait(1)
                 await asyncio.sleep(0.005)
 
         time_passes = asyncio.create_task(clockwork())
@@ -697,3 +699,4 @@ def test_three_models_in_turn_answer_everything_that_four_apps_ask(
 
 
 HOLDING = ("starting", "ready", "yielding", "suspending", "reopening", "dead")
+IN_BETWEEN = {"starting", "suspending", "reopening", "dead"}
