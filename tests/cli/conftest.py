@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.live import wait_until
 from umad.cli.app import main
+from umad.client import Client
 from umad.testing import FakeModel
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +27,7 @@ from umad.testing import fake_command
 settings = Settings(
     models=(sys.argv[2],),
     socket=sys.argv[1],
-    limits=LimitSettings(drain_s=1.0),
+    limits=LimitSettings(drain_s=1.0, max_tokens=1_000_000),
     logging=LoggingSettings(scorecard_interval_s=3600.0),
 )
 sys.exit(run_daemon(settings, launcher=lambda file, fd: fake_command(file.path, fd)))
@@ -65,13 +68,31 @@ def fakes() -> Iterator[Fakes]:
                     break
             else:
                 pytest.fail("the daemon did not start: " + "".join(said))
+            # Its log is read all the time: a full pipe would hold up what it says last.
+            reading = threading.Thread(target=daemon.stderr.read, daemon=True)
+            reading.start()
             yield found
             assert daemon.poll() is None, "a command ended the daemon"
-        finally:
             daemon.terminate()
-            daemon.stderr.read()
+            reading.join(60)
+        finally:
+            daemon.kill()
             daemon.stderr.close()
-            daemon.wait(timeout=30)
+            daemon.wait(timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a killed command had asked for ends a moment after it, and the next test looks at all
+    that runs.
+    """
+    daemon: Fakes | None = None
+    if "fakes" in request.fixturenames:
+        daemon = request.getfixturevalue("fakes")
+    yield
+    if daemon is not None:
+        with Client(daemon.socket) as client:
+            wait_until(lambda: not client.sessions(), what="the end of what a test has started")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +113,7 @@ def plain_environment(
 ) -> None:
     """Nothing of the developer's own settings."""
     for name in list(os.environ):
-        if name.startswith(("UMAD_", "XDG_")):
+        if name.startswith(("UMAD_", "XDG_", "HF_", "OLLAMA_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
 

@@ -27,7 +27,8 @@ def umad_in_shell(
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_works_without_one_of_them(fakes: Fakes, closed: str) -> None:
-    assert umad_in_shell(fakes, f"ps {closed}").returncode == 0
+    ended = umad_in_shell(fakes, f"ps {closed}")
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_closed_stdin_is_an_empty_one(fakes: Fakes) -> None:

@@ -33,8 +33,9 @@ for words in lines:
     found[" ".join(words)] = [name for name in heavy if name in sys.modules]
 print(json.dumps(found))
 """
-# Three times what it takes; the issue asked for 0.3 s on a slow machine.
-MOST_S = 1.0
+# What any command of click imports. The help takes twice its time, whatever the machine is.
+PLAIN = "import click, dataclasses, json, re, typing"
+MOST_TIMES = 6.0
 
 
 def command_lines(command: click.Command = umad, *words: str) -> list[list[str]]:
@@ -65,18 +66,20 @@ def test_no_help_imports_what_only_the_work_needs() -> None:
 
 
 def test_the_first_help_of_a_process_takes_little_processor_time() -> None:
-    def spent_s() -> float:
+    def used_s() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
-    before_s = spent_s()
-    done = subprocess.run(
-        [sys.executable, "-m", "umad", "--help"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    def spent_s(*words: str) -> float:
+        before_s = used_s()
+        done = subprocess.run(
+            [sys.executable, *words],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return used_s() - before_s
 
-    assert done.returncode == 0
-    assert spent_s() - before_s < MOST_S
+    assert spent_s("-m", "umad", "--help") < MOST_TIMES * spent_s("-c", PLAIN)

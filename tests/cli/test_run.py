@@ -18,8 +18,8 @@ from tests.live import wait_until
 from umad.testing import fake_text, fake_token
 
 Spawn = Callable[..., subprocess.Popen[str]]
-# A reply that nobody waits for to its end.
-LONG = ("--max-tokens", "2000")
+# A reply that nobody waits for to its end: half an hour of the fake model's.
+LONG = ("--max-tokens", "1000000")
 
 
 def reply(seed: int, n_tokens: int) -> str:

@@ -99,15 +99,15 @@ def test_without_colour_it_sends_none(fakes: Fakes) -> None:
 
 def test_a_signal_ends_it_and_the_terminal_is_left_as_it_was(fakes: Fakes) -> None:
     with terminal(fakes) as (process, ours):
-        before = termios.tcgetattr(ours)
         read_until(ours, "ENGINE")
         process.terminate()
         code = process.wait(timeout=PATIENCE_S)
         after = termios.tcgetattr(ours)
 
     assert code == 0
-    assert after[3] & termios.ECHO == termios.ECHO
-    assert before[3] & termios.ICANON == after[3] & termios.ICANON
+    # As a new one is: what it shows is typed, and lines come whole.
+    assert after[3] & termios.ECHO
+    assert after[3] & termios.ICANON
 
 
 def test_where_there_is_no_terminal_it_says_what_to_use_instead(asking: Umad) -> None:
@@ -156,8 +156,7 @@ def test_textual_is_imported_by_nothing_but_top(module: str) -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-
-    assert done.stdout == "[]\n"
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
