@@ -1,6 +1,7 @@
 """A model that cannot be opened costs one clear line; the daemon and its other model go on."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live import LiveDaemon, collect, greedy
+from tests.live import LiveDaemon, collect, greedy, wait_until
 from umad.errors import UmadError
 
 START_S = 60
@@ -93,12 +94,17 @@ def test_loading_it_into_a_running_daemon_is_an_error_of_that_call_alone(
     assert says in error.message
     assert "\n" not in error.message
     assert len(ids) == 5
-    zombies = [
-        child.pid
-        for child in psutil.Process(daemon.process.pid).children(recursive=True)
-        if child.status() == psutil.STATUS_ZOMBIE
-    ]
-    assert zombies == []
+    wait_until(lambda: zombies_of(daemon) == [], what="the end of its processes")
+
+
+def zombies_of(daemon: LiveDaemon) -> list[int]:
+    """Processes that nobody waits for."""
+    found = []
+    for child in psutil.Process(daemon.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if child.status() == psutil.STATUS_ZOMBIE:
+                found.append(child.pid)
+    return found
 
 
 @pytest.mark.parametrize(("make", "code", "says"), BAD, ids=[one[0].__name__ for one in BAD])

@@ -55,8 +55,8 @@ def test_giving_up_frees_the_cells_and_disturbs_nobody(
         async with daemon.client() as bystander, daemon.client() as leaver:
             peer = Stream(enough_tokens=3)
             task = asyncio.create_task(collect(bystander, BYSTANDER, peer))
-            await asyncio.wait_for(peer.enough.wait(), 30)
-            events = await asyncio.wait_for(reach(leaver, greedy(LONG_PROMPT, 1000), state), 30)
+            await asyncio.wait_for(peer.enough.wait(), 60)
+            events = await asyncio.wait_for(reach(leaver, greedy(LONG_PROMPT, 1000), state), 60)
             if how == "cancel":
                 await events.aclose()
             else:
@@ -85,10 +85,10 @@ def test_cancel_from_another_connection_ends_the_request_and_says_so(daemon: Liv
         async with daemon.client() as owner, daemon.client() as other:
             stream = Stream(enough_tokens=3)
             task = asyncio.create_task(collect(owner, greedy("x = ", 2000), stream))
-            await asyncio.wait_for(stream.enough.wait(), 30)
+            await asyncio.wait_for(stream.enough.wait(), 60)
             (row,) = await other.sessions()
             await other.cancel(row["request"])
-            await asyncio.wait_for(task, 30)
+            await asyncio.wait_for(task, 60)
             return stream
 
     stream = asyncio.run(run())

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,14 @@ import pytest
 from tests.live import LiveDaemon, live_daemon, wait_until
 from umad import Client, Done, GenerateRequest, SamplingParams, UnknownRequest
 from umad.asker import MACHINE_USER, Asker
+from umad.client.logits import LogitsRow, read_logits
 from umad.daemon.authority import session_key
 from umad.engine.sessions.folder import file_name
+from umad.service import GenerationEvent
 
 SHORT = SamplingParams(temperature=0.0, max_tokens=4, ignore_eos=True)
+TOKEN = 7
+Items = Generator[GenerationEvent | LogitsRow, None, None]
 KEY, OTHER = Asker(owner="key-a", role="user"), Asker(owner="key-b", role="user")
 
 
@@ -31,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def daemon(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
     kept = ("--session-dir", str(folder))
-    with live_daemon(tmp_path_factory.mktemp("d"), "nano", *kept) as running:
+    patience = {"UMAD_LIMITS_CHOICE_S": "100"}
+    with live_daemon(tmp_path_factory.mktemp("d"), "nano", *kept, environment=patience) as running:
         yield running
 
 
@@ -54,6 +59,29 @@ def cached(client: Client, which: int, session: str | None = None) -> int:
     request = GenerateRequest(prompt_ids=story(which), sampling=SHORT, session=session)
     (done,) = [event for event in client.generate(request) if isinstance(event, Done)]
     return done.usage.cached_tokens
+
+
+def begun(client: Client, which: int, session: str) -> tuple[Items, LogitsRow]:
+    """A turn of this story that has a token and waits for the next one to be chosen from the row
+    that is returned with it: it is in use for as long as the test wants.
+    """
+    request = GenerateRequest(
+        prompt_ids=story(which), sampling=SHORT, session=session, logits="choose"
+    )
+    items = read_logits(client, request)
+    rows = (item for item in items if isinstance(item, LogitsRow))
+    next(rows).choose(TOKEN)
+    return items, next(rows)
+
+
+def end_of(items: Items) -> Done:
+    """How such a turn ends, with its next tokens chosen."""
+    for item in items:
+        if isinstance(item, LogitsRow):
+            item.choose(TOKEN)
+        elif isinstance(item, Done):
+            return item
+    raise AssertionError("it has no end")
 
 
 def forget(daemon: LiveDaemon, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -85,16 +113,14 @@ def test_a_session_is_forgotten_in_memory_and_on_disk(daemon: LiveDaemon, folder
 def test_a_session_in_use_is_forgotten_when_its_request_ends(
     daemon: LiveDaemon, folder: Path
 ) -> None:
-    long = SamplingParams(temperature=0.0, max_tokens=300, ignore_eos=True)
-    request = GenerateRequest(prompt_ids=story(3), sampling=long, session="talk")
     with Client(daemon.socket) as client, Client(daemon.socket) as other:
-        events = client.generate(request)
-        next(event for event in events if type(event).__name__ == "Tokens")
+        waiting, row = begun(client, 3, "talk")
 
         gone = other.forget("talk")
 
         assert (gone.sessions, gone.in_use) == ((), ("talk",))
-        (done,) = [event for event in events if isinstance(event, Done)]
+        row.choose(TOKEN)
+        done = end_of(waiting)
         assert done.finish_reason == "length", "it was not cut short"
         assert cached(client, 3, "talk") == 0
 
@@ -102,17 +128,13 @@ def test_a_session_in_use_is_forgotten_when_its_request_ends(
 def test_what_was_forgotten_in_use_is_not_kept_by_the_next_engine_either(
     daemon: LiveDaemon,
 ) -> None:
-    long = SamplingParams(temperature=0.0, max_tokens=400, ignore_eos=True)
-    request = GenerateRequest(prompt_ids=story(4), sampling=long, session="crash")
     with Client(daemon.socket) as client, Client(daemon.socket) as other:
-        events = client.generate(request)
-        next(event for event in events if type(event).__name__ == "Tokens")
+        waiting, _ = begun(client, 4, "crash")
         assert other.forget("crash").in_use == ("crash",)
 
         os.kill(daemon.engines()[0].pid, signal.SIGKILL)
 
-        (done,) = [event for event in events if isinstance(event, Done)]
-        assert done.usage.completion_tokens == 400
+        assert end_of(waiting).usage.completion_tokens == SHORT.max_tokens
         assert cached(client, 4, "crash") == 0
 
 
@@ -164,7 +186,7 @@ def test_all_of_it_goes_with_one_command(daemon: LiveDaemon, folder: Path) -> No
         assert (ended.returncode, ended.stderr) == (0, "")
         assert "forgotten" in ended.stdout
         assert files(folder) == []
-        assert client.metrics().kv_cells_retained == 0
+        wait_until(lambda: client.metrics().kv_cells_retained == 0, what="an empty pool")
         assert (cached(client, 9), cached(client, 10, "last")) == (0, 0)
 
 

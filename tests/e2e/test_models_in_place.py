@@ -68,6 +68,7 @@ def umad_ls(environ: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout

@@ -41,7 +41,7 @@ def test_sixteen_streams_outlive_their_engine_token_for_token(short_tmp_path: Pa
     with live_daemon(short_tmp_path, *EXACT) as daemon:
         undisturbed = asyncio.run(run_all(daemon, kill_after=None))
         disturbed = asyncio.run(run_all(daemon, kill_after=10))
-        restarts = daemon.metrics()["restarts"]
+        restarts = daemon.restarts()
 
     assert restarts == 1
     for calm, broken in zip(undisturbed, disturbed, strict=True):
@@ -64,7 +64,7 @@ def test_a_seeded_stream_draws_the_same_tokens_after_a_crash(short_tmp_path: Pat
             calm = await collect(client, request)
             broken = Stream(enough_tokens=20)
             task = asyncio.create_task(collect(client, request, broken))
-            await asyncio.wait_for(broken.enough.wait(), 30)
+            await asyncio.wait_for(broken.enough.wait(), 60)
             os.kill(daemon.engines()[0].pid, signal.SIGKILL)
             await asyncio.wait_for(task, 60)
             return calm, broken
@@ -91,14 +91,14 @@ def test_an_answer_keeps_to_its_schema_across_a_crash(short_tmp_path: Path) -> N
             calm = await collect(client, request)
             broken = Stream(enough_tokens=15)
             task = asyncio.create_task(collect(client, request, broken))
-            await asyncio.wait_for(broken.enough.wait(), 30)
+            await asyncio.wait_for(broken.enough.wait(), 60)
             os.kill(daemon.engines()[0].pid, signal.SIGKILL)
             await asyncio.wait_for(task, 60)
             return calm, broken
 
     with live_daemon(short_tmp_path, *EXACT) as daemon:
         calm, broken = asyncio.run(both(daemon))
-        restarts = daemon.metrics()["restarts"]
+        restarts = daemon.restarts()
 
     assert restarts == 1
     assert broken.ids == calm.ids
@@ -109,7 +109,7 @@ def test_an_answer_keeps_to_its_schema_across_a_crash(short_tmp_path: Path) -> N
 
 async def next_engine(daemon: LiveDaemon, before: set[int]) -> int:
     """The pid of an engine that is none of those before."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             for engine in daemon.engines():
                 if engine.pid not in before:
@@ -124,7 +124,7 @@ def test_three_crashes_in_a_minute_stop_that_model_with_a_clear_error(
         stream = Stream(enough_tokens=1)
         async with daemon.client() as client:
             task = asyncio.create_task(collect(client, greedy("x = 1\n", 2000), stream))
-            await asyncio.wait_for(stream.enough.wait(), 30)
+            await asyncio.wait_for(stream.enough.wait(), 60)
             killed: set[int] = set()
             for _ in range(3):
                 fresh = await next_engine(daemon, killed)

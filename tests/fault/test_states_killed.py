@@ -50,7 +50,7 @@ def test_streams_with_states_outlive_their_engine_token_for_token(
     with live_daemon(short_tmp_path, str(model), *small) as daemon:
         undisturbed = asyncio.run(run_all(daemon, kill_after=None))
         disturbed = asyncio.run(run_all(daemon, kill_after=2))
-        restarts = daemon.metrics()["restarts"]
+        restarts = daemon.restarts()
 
     assert restarts == 1
     for calm, broken in zip(undisturbed, disturbed, strict=True):
