@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def cut(path: Path) -> None:
 
 def with_wrong_pages(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[200:] = os.urandom(len(data) - 200)
+    data[200:] = random.Random(1).randbytes(len(data) - 200)
     path.write_bytes(data)
 
 
@@ -296,7 +297,11 @@ def test_what_a_header_says_is_not_read_again_until_the_file_changes(
     assert "not a GGUF file" in changed["b"]
 
 
-def test_many_threads_note_their_uses_at_once(tmp_path: Path) -> None:
+def test_many_threads_note_their_uses_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One after the other, each waits for the disk.
+    monkeypatch.setattr("umad.models.index._WAIT_S", 100.0)
     index = Index(tmp_path / "models.sqlite3")
     threads = [threading.Thread(target=index.note_use, args=(f"m{n}",)) for n in range(16)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.models.fetching.conftest import random_bytes
 from tests.models.fetching.one_file import FILE, REPOSITORY, download, patient, remote_of
-from tests.models.fetching.waiting import StopHere, stop_after_s, wait_until
+from tests.models.fetching.waiting import StopHere, Watch, wait_until
 from tests.models.loopback_hub import LoopbackHub
 from umad.errors import AccessNeeded, DiskFull, FetchFailed
 from umad.models.fetching import partial
@@ -275,18 +275,13 @@ def test_a_storage_that_wants_a_token_is_told_to_the_user(filled: LoopbackHub, f
 
 
 def test_a_bandwidth_limit_holds_for_all_parts_together(filled: LoopbackHub, final: Path) -> None:
-    started: list[FetchProgress] = []
+    watch = Watch(least_s=1.0, least_bytes=MIB // 2)
 
     with pytest.raises(StopHere):
-        download(
-            remote_of(filled),
-            final,
-            limits=patient(bytes_per_s=2 * MIB),
-            on_progress=stop_after_s(1.0, started),
-        )
+        download(remote_of(filled), final, limits=patient(bytes_per_s=2 * MIB), on_progress=watch)
 
     # Each part may have read one piece of its socket ahead.
-    assert 0.5 * MIB < started[-1].done_bytes < 3 * MIB
+    assert watch.n_bytes < 2 * MIB * watch.took_s + MIB
 
 
 def test_progress_is_told_from_what_was_there_to_the_whole(

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from huggingface_hub import hf_hub_download
 
 from tests.models.fetching.conftest import random_bytes
 from tests.models.fetching.one_file import QUICK
-from tests.models.fetching.waiting import StopHere, wait_until
+from tests.models.fetching.waiting import StopHere, closed_port, wait_until
 from tests.models.gguf_bytes import gguf
 from tests.models.loopback_hub import LoopbackHub
 from umad.errors import AccessNeeded, BadRequest, DiskFull, FetchFailed, UnknownModel
@@ -388,12 +387,10 @@ def test_a_repository_without_gguf_names_one_with(
 def test_no_network_is_one_line(
     access: HubAccess, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
-        port = closed_soon.getsockname()[1]
-    use(monkeypatch, replace(access, endpoint=f"http://127.0.0.1:{port}"))
-
-    with pytest.raises(FetchFailed, match=r"cannot be reached \(.*\): is there a network\?"):
-        pull(f"hf:{REPOSITORY}", store)
+    with closed_port() as port:
+        use(monkeypatch, replace(access, endpoint=f"http://127.0.0.1:{port}"))
+        with pytest.raises(FetchFailed, match=r"cannot be reached \(.*\): is there a network\?"):
+            pull(f"hf:{REPOSITORY}", store)
 
 
 def test_a_server_that_is_no_hub_is_one_line(

@@ -1,7 +1,6 @@
 """Pulls of a registry of Ollama's."""
 
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from tests.models.fetching.one_file import QUICK
 from tests.models.fetching.test_hub import model_bytes
+from tests.models.fetching.waiting import closed_port
 from tests.models.loopback_registry import LoopbackRegistry
 from umad.errors import AccessNeeded, FetchFailed, UnknownModel
 from umad.models.fetching import fetch
@@ -187,10 +187,10 @@ def test_a_manifest_that_is_none_is_one_line(
 
 
 def test_no_network_is_one_line(store: Store) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
-        port = closed_soon.getsockname()[1]
-
-    with pytest.raises(FetchFailed, match=r"cannot be reached \(.*\): is there a network\?"):
+    with (
+        closed_port() as port,
+        pytest.raises(FetchFailed, match=r"cannot be reached \(.*\): is there a network\?"),
+    ):
         fetch(
             parse(f"ollama:127.0.0.1:{port}/library/fox"),
             on_progress=lambda told: None,

@@ -22,6 +22,8 @@ from umad.models.fetching.partial import read_marks
 from umad.models.files import ModelFiles
 from umad.models.verifying import verify
 
+# One after the other, processes begin slowly on a crowded machine.
+pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[3]
 REFERENCE = f"hf:{REPOSITORY}"
 MIB = 2**20

@@ -1,7 +1,9 @@
 """Waits for what a download does, with a bound."""
 
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from umad.models.fetching.progress import FetchProgress
 
@@ -20,13 +22,25 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def stop_after_s(seconds: float, seen: list[FetchProgress]) -> Callable[[FetchProgress], None]:
-    """For `on_progress`: keeps what is told, and ends the download after a time."""
-    began = time.monotonic()
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of loopback on which nobody listens, nor can meanwhile: it is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
-    def told(progress: FetchProgress) -> None:
-        seen.append(progress)
-        if time.monotonic() - began > seconds:
+
+class Watch:
+    """For `on_progress`: notes what has come, and when, and ends the download once `least_bytes`
+    are there and `least_s` have passed.
+    """
+
+    def __init__(self, least_s: float, least_bytes: int) -> None:
+        self.n_bytes, self.took_s = 0, 0.0
+        self._least_s, self._least_bytes = least_s, least_bytes
+        self._began_s = time.monotonic()
+
+    def __call__(self, progress: FetchProgress) -> None:
+        self.n_bytes, self.took_s = progress.done_bytes, time.monotonic() - self._began_s
+        if self.took_s > self._least_s and self.n_bytes > self._least_bytes:
             raise StopHere
-
-    return told
