@@ -132,9 +132,12 @@ def _no_new_privileges(pid: int) -> bool:
 
 def test_a_killed_daemon_comes_back_and_the_same_client_is_answered(machine: Machine) -> None:
     with machine.client() as client:
+        client.ping()
+        wait_until(lambda: machine.state() is ServiceState.RUNNING, within_s=PATIENCE_S)
+        first = machine.umad.status()
+        # systemd was asked before: its answer may take as long as the model's.
         pieces = client.text("def f", max_tokens=900, ignore_eos=True)
         next(pieces)
-        first = machine.umad.status()
 
         os.kill(first.pid, signal.SIGKILL)
         with pytest.raises(ConnectionLost):
@@ -169,9 +172,11 @@ def test_a_daemon_whose_loop_hangs_is_ended_and_started_again(machine: Machine) 
 
 def test_an_upgrade_restarts_once_lets_the_answer_end_and_refuses_nobody(machine: Machine) -> None:
     with machine.client() as running:
+        running.ping()
+        wait_until(lambda: machine.state() is ServiceState.RUNNING, within_s=PATIENCE_S)
+        old = machine.umad.status().pid
         pieces = running.text("def f", max_tokens=600, ignore_eos=True)
         next(pieces)
-        old = machine.umad.status().pid
         upgraded = replace(machine.job, environment={**machine.job.environment, "NEW": "1"})
 
         done = machine.umad.install(upgraded)
