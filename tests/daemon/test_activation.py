@@ -119,7 +119,6 @@ class Restarter:
         daemon = subprocess.Popen(
             [sys.executable, *self._command],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.DEVNULL,
         )
         self.pids.append(daemon.pid)
         return daemon
@@ -182,7 +181,6 @@ class Supervisor:
             [sys.executable, "-c", program, str(fd), *self._command],
             pass_fds=(fd,),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.DEVNULL,
         )
         with self._changed:
             self.daemon, self.started = daemon, self.started + 1

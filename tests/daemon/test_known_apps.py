@@ -160,7 +160,6 @@ def under(folder: Path, name: str, *command: str) -> Iterator[subprocess.Popen[s
         [str(script), *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         start_new_session=True,

@@ -150,7 +150,6 @@ def test_a_real_daemon_asks_for_time_is_ready_is_watched_and_ends(
             # Few words: what nobody has read yet is dropped behind ten of them.
             "WATCHDOG_USEC": "900000",
         },
-        stderr=subprocess.DEVNULL,
     ) as daemon:
         try:
             before = manager.until("READY=1")

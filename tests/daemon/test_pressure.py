@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.house import (
+    PATIENCE_S,
     House,
     Serve,
     asks,
@@ -20,6 +21,7 @@ from tests.daemon.house import (
     until,
     until_generating,
 )
+from umad.daemon import pressure
 from umad.daemon.pressure import MemoryGuard
 from umad.memory_pressure import MemoryReading, MemoryRoom, Stage
 from umad.protocol.messages import Load, Metrics, Tokenize, Unload
@@ -59,6 +61,12 @@ class HandClock:
 
     def wait(self, seconds: float) -> None:
         self.at_ns += int(seconds * 1e9)
+
+
+@pytest.fixture(autouse=True)
+def _a_name_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that looks for whom memory is given up gets a core late on a busy machine."""
+    monkeypatch.setattr(pressure, "WHOM_S", PATIENCE_S)
 
 
 SHORT, TIGHT, PLENTY = 0.1, 1.2, 8.0

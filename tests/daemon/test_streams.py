@@ -227,7 +227,7 @@ def test_a_deadline_that_is_met_does_nothing(serve: Serve) -> None:
 def test_closing_a_connection_cancels_its_requests_and_no_others(serve: Serve) -> None:
     async def test() -> None:
         # The leaver's request would take twice as long as anything here waits.
-        async with serve(FakeModel(pace_ms=20)) as house:
+        async with serve(FakeModel(pace_ms=60)) as house:
             leaver, stayer = await house.connect(), await house.connect()
             observer = await house.connect()
             leaver.send(asks(1, max_tokens=2000))
