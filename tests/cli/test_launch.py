@@ -143,6 +143,7 @@ def test_an_agent_starts_with_its_own_arguments_and_umads_environment(
 
     done = launch(running, "claude", "--continue", "-p", "hello", path=path, UMAD_API_KEY="mine")
 
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["arguments"] == ["--continue", "-p", "hello"]
     assert told["environment"]["ANTHROPIC_BASE_URL"] == running.address
@@ -157,6 +158,7 @@ def test_codex_gets_its_provider_as_arguments_before_the_users(
 
     done = launch(running, "codex", "exec", "hello", path=path)
 
+    assert done.returncode == 0, done.stderr
     arguments = json.loads(done.stdout)["arguments"]
     assert arguments[-2:] == ["exec", "hello"]
     assert f'model_providers.umad.base_url="{running.address}/v1"' in arguments
