@@ -5,17 +5,20 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 import umad
 from umad import nano
 
-# How long an example takes, or is drawn for, is how busy the machine is.
-settings.register_profile("umad", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("umad")
+with suppress(ModuleNotFoundError):  # the environment of tests/packages has none
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes, or is drawn for, is how busy the machine is.
+    settings.register_profile("umad", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("umad")
 
 # A shell's background job ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
