@@ -218,7 +218,7 @@ def test_no_daemon_runs_before_the_first_client_and_that_one_is_answered(
         models = client.models()
 
     assert [one["name"] for one in models] == ["a"]
-    assert supervisor.started == 1
+    supervisor.until(lambda: supervisor.started == 1)
 
 
 def test_a_killed_daemon_comes_back_for_a_client_that_says_so_and_asks_again(
@@ -236,7 +236,7 @@ def test_a_killed_daemon_comes_back_for_a_client_that_says_so_and_asks_again(
         answer = "".join(client.text("hello", max_tokens=5))
 
     assert answer
-    assert supervisor.started == 2
+    supervisor.until(lambda: supervisor.started == 2)
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_a_program_of_node_says_that_the_daemon_has_gone_and_is_back_and_goes_on
     assert lines[0] == "the daemon has gone; looking for it again"
     assert lines[1].startswith("the daemon is back: umad/")
     assert len(lines) == 2
-    assert supervisor.started == 2
+    supervisor.until(lambda: supervisor.started == 2)
 
 
 def test_a_client_that_comes_while_the_daemon_ends_waits_for_the_next_one(
@@ -332,7 +332,7 @@ def test_a_client_that_comes_while_the_daemon_ends_waits_for_the_next_one(
 
     assert len(rest) > 1, "the answer that ran was cut off"
     assert answer
-    assert supervisor.started == 2
+    supervisor.until(lambda: supervisor.started == 2)
 
 
 def _refuses(client: Client) -> bool:

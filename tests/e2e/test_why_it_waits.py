@@ -11,9 +11,9 @@ from umad.client import AsyncClient, Client
 from umad.request import GenerateRequest
 from umad.service import Accepted, Failed
 
-# The pool holds one such request and not two.
-CTX_SIZE = 1_024
-LONG = 700
+# The pool holds one such request and not two, and each takes long enough to be looked at.
+CTX_SIZE = 2_560
+LONG = 2_000
 
 
 def reasons(daemon: LiveDaemon) -> dict[str, str | None]:
