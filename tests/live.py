@@ -25,10 +25,7 @@ from umad.request import GenerateRequest, SamplingParams
 from umad.service import Done, Failed, Tokens
 
 START_S = 120.0
-# Longer than the daemon lets answers end, and then its engine.
 STOP_S = 60.0
-# Processes that the kernel ends with the daemon are gone a moment after it.
-ORPHANS_S = 10.0
 # Not the developer's own; shared by all tests, so that the machine is probed once.
 CACHE = Path(tempfile.gettempdir()) / f"umad-tests-{os.getuid()}"
 POLL_S = 0.02
@@ -49,16 +46,9 @@ def still_running(
     else's to reap, and in some containers nobody does.
     """
     end = time.perf_counter() + within_s
-    while (left := [one for one in processes if _runs(one)]) and time.perf_counter() < end:
+    while (left := [one for one in processes if _runs(one.pid)]) and time.perf_counter() < end:
         threading.Event().wait(POLL_S)
     return left
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 @dataclass(slots=True)
@@ -156,9 +146,11 @@ def live_daemon(
         assert process.poll() is None, f"the daemon ended: {daemon.log}"
         yield daemon
     finally:
-        family: list[psutil.Process] = []
+        family, helpers = {process.pid}, set[int]()
         if process.poll() is None:
-            family = psutil.Process(process.pid).children(recursive=True)
+            daemon_itself = psutil.Process(process.pid)
+            family |= {child.pid for child in daemon_itself.children()}
+            helpers = {child.pid for child in daemon_itself.children(recursive=True)} - family
             process.terminate()
             try:
                 process.wait(STOP_S)
@@ -168,10 +160,22 @@ def live_daemon(
         reader.join(STOP_S)
         if process.stderr is not None:
             process.stderr.close()
-        left = still_running(family, within_s=ORPHANS_S)
-        for one in left:
-            one.kill()
+        left = [pid for pid in family if _runs(pid)]
+        # Helpers of engines end a moment later, when their pipe has lost its other end.
+        ends_s = time.perf_counter() + STOP_S
+        while any(map(_runs, helpers)) and time.perf_counter() < ends_s:
+            threading.Event().wait(POLL_S)
+        left += [pid for pid in helpers if _runs(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
         assert not left, f"the daemon left processes behind: {left}"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def greedy(prompt: str, n_tokens: int, **more: Any) -> GenerateRequest:
