@@ -57,6 +57,14 @@ class Kennel:
             timer.call()
         self.time_ns = until_ns
 
+    def stand_still(self, seconds: float) -> None:
+        """The daemon does not run for so long: its timers go off late, and before it reads."""
+        self.time_ns += round(seconds * 1e9)
+        due = [one for one in self._timers if one.live and one.due_ns <= self.time_ns]
+        for timer in due:
+            self._timers.remove(timer)
+            timer.call()
+
     def give_work(self) -> Any:
         entry = self.engine.journal.add(
             Submit(rid=1, sampling=SamplingParams(), lane="interactive", app="a", prompt="x"),
@@ -99,6 +107,39 @@ def test_every_word_of_it_begins_its_time_anew(monkeypatch: pytest.MonkeyPatch) 
             kennel.news()
 
         assert kennel.hung_after_s == []
+
+    watched(monkeypatch, test)
+
+
+def test_a_daemon_that_stood_still_hears_first_what_was_said_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def test(kennel: Kennel) -> None:
+        kennel.give_work()
+        kennel.wait(0.5 * STALL_S)
+
+        kennel.stand_still(5 * STALL_S)
+        kennel.news()
+        kennel.wait(0.9 * STALL_S)
+        kennel.news()
+        kennel.wait(0.9 * STALL_S)
+
+        assert kennel.hung_after_s == []
+
+    watched(monkeypatch, test)
+
+
+def test_a_daemon_that_stood_still_waits_once_more_for_an_engine_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def test(kennel: Kennel) -> None:
+        kennel.give_work()
+
+        kennel.stand_still(5 * STALL_S)
+        assert kennel.hung_after_s == []
+        kennel.stand_still(5 * STALL_S)
+
+        assert kennel.hung_after_s == [10 * STALL_S]
 
     watched(monkeypatch, test)
 

@@ -15,10 +15,14 @@ from umad.errors import ProtocolViolation
 # Most messages of an engine that has no work: the news of steps that were under way, and a few at
 # load.
 MOST_IDLE_WORDS = 10_000
+# A look that comes so late was held up with the whole daemon: by Ctrl-Z, a debugger, a machine that
+# slept. What the engine said meanwhile waits in its socket.
+LATE_S = 1.0
 
 
 class Watchdog:
-    """Measures one engine's silence, from `last_news_ns`, while the engine owes news.
+    """Measures one engine's silence, from `last_news_ns`, while the engine owes news. Where the
+    daemon itself did not run meanwhile, the engine has its time once more.
 
     hangs: called with the seconds of silence, at most once for each `watch`.
     """
@@ -31,6 +35,9 @@ class Watchdog:
         self._stall_s = stall_s
         self._hangs = hangs
         self._timer: asyncio.TimerHandle | None = None
+        self._due_ns = 0
+        # The news after which a silence was excused.
+        self._excused_ns = -1
         # Messages in a row while there was no work.
         self._n_idle = 0
 
@@ -61,6 +68,7 @@ class Watchdog:
             self._timer = None
 
     def _arm(self, delay_s: float) -> None:
+        self._due_ns = self._clock.now_ns() + round(delay_s * 1e9)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
 
     def _look(self) -> None:
@@ -68,8 +76,12 @@ class Watchdog:
         self._timer = None
         if engine.state not in SERVING or not engine.owes_news:
             return
-        silent_s = (self._clock.now_ns() - engine.last_news_ns) / 1e9
+        now_ns = self._clock.now_ns()
+        silent_s = (now_ns - engine.last_news_ns) / 1e9
         if silent_s < self._stall_s:
             self._arm(self._stall_s - silent_s)
-            return
-        self._hangs(silent_s)
+        elif now_ns - self._due_ns > LATE_S * 1e9 and engine.last_news_ns != self._excused_ns:
+            self._excused_ns = engine.last_news_ns
+            self._arm(self._stall_s)
+        else:
+            self._hangs(silent_s)
