@@ -93,10 +93,16 @@ def wait_for_typing(chat: Terminal) -> None:
     """Until it waits for a person. A signal that comes between prompt and wait is seen late, by
     Python's own way to read a line.
     """
-    wait_until(
-        lambda: psutil.Process(chat.process.pid).status() == psutil.STATUS_SLEEPING,
-        what="a wait for input",
-    )
+    process = psutil.Process(chat.process.pid)
+    looks: list[tuple[str, float]] = []
+
+    def rests() -> bool:
+        """Asleep in several looks, with no core between them: not only for a lock or a page."""
+        used = process.cpu_times()
+        looks.append((process.status(), used.user + used.system))
+        return looks[-5:] == 5 * [(psutil.STATUS_SLEEPING, looks[-1][1])]
+
+    wait_until(rests, what="a wait for input")
 
 
 def asked_tokens(chat: Terminal) -> int:
