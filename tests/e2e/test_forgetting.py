@@ -76,12 +76,14 @@ def begun(client: Client, which: int, session: str) -> tuple[Items, LogitsRow]:
 
 def end_of(items: Items) -> Done:
     """How such a turn ends, with its next tokens chosen."""
+    ends = []
     for item in items:
         if isinstance(item, LogitsRow):
             item.choose(TOKEN)
         elif isinstance(item, Done):
-            return item
-    raise AssertionError("it has no end")
+            ends.append(item)
+    (done,) = ends
+    return done
 
 
 def forget(daemon: LiveDaemon, *arguments: str) -> "subprocess.CompletedProcess[str]":
