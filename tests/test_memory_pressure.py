@@ -1,7 +1,7 @@
 """What umad gives up when memory runs short, in which order, and how slowly it takes it back."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from umad.memory_pressure import (
@@ -203,8 +203,6 @@ def test_patience_is_forgotten_after_five_minutes_of_ease() -> None:
 
 # -- for every course of the strain ----------------------------------------------------------------
 
-# A busy machine draws slowly, which says nothing about the ladder.
-WHENEVER = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COURSES = st.lists(
     st.tuples(st.sampled_from(list(Strain)), st.integers(0, 200 * NS_PER_S)), max_size=60
 )
@@ -221,7 +219,6 @@ def walk(course: list[tuple[Strain, int]]) -> list[tuple[Strain, int, Standing, 
     return steps
 
 
-@WHENEVER
 @given(COURSES)
 def test_every_move_is_one_row_of_the_table_and_nothing_else_changes_the_stage(
     course: list[tuple[Strain, int]],
@@ -235,7 +232,6 @@ def test_every_move_is_one_row_of_the_table_and_nothing_else_changes_the_stage(
             assert after.moved_ns == now_ns
 
 
-@WHENEVER
 @given(COURSES)
 def test_only_shortage_gives_up_and_only_ease_takes_back(course: list[tuple[Strain, int]]) -> None:
     for strain, _, _, after in walk(course):
@@ -245,7 +241,6 @@ def test_only_shortage_gives_up_and_only_ease_takes_back(course: list[tuple[Stra
             assert strain is Strain.EASY
 
 
-@WHENEVER
 @given(COURSES)
 def test_between_two_changes_of_mind_lies_the_patience(course: list[tuple[Strain, int]]) -> None:
     for _, now_ns, before, after in walk(course):
@@ -255,7 +250,6 @@ def test_between_two_changes_of_mind_lies_the_patience(course: list[tuple[Strain
         assert after.patience_ns <= MOST_PATIENCE_NS
 
 
-@WHENEVER
 @given(COURSES)
 def test_tight_memory_settles_between_stages(course: list[tuple[Strain, int]]) -> None:
     for strain, now_ns, before, after in walk(course):
@@ -263,7 +257,6 @@ def test_tight_memory_settles_between_stages(course: list[tuple[Strain, int]]) -
             assert before.stage is Stage.NOTHING or now_ns - (before.moved_ns or 0) >= SETTLE_NS
 
 
-@WHENEVER
 @given(COURSES)
 def test_enough_shortage_reaches_the_last_stage_and_enough_ease_the_first(
     course: list[tuple[Strain, int]],
