@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=110)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_the_sdist_has_all_that_git_keeps(built: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("an unpacked sdist has no git to ask")
     git = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     kept = {name for name in git.stdout.splitlines() if (ROOT / name).exists()}
     (path,) = built.glob("*.tar.gz")
@@ -109,7 +109,7 @@ def test_the_changelog_has_the_version() -> None:
 
 def release(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / ".ci" / "release.py"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_tag_that_is_not_the_version_is_refused() -> None:

@@ -8,7 +8,7 @@ from umad.engine.board.watch import BoardWatch
 from umad.engine.steps.cutter import Cutter
 
 NOW = 10**12
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 def test_an_arrival_next_door_cuts_a_background_step_and_only_that() -> None:

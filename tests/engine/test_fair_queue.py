@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from umad.engine.mail.fair_queue import FairQueue
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def filled(*jobs: tuple[str, str]) -> FairQueue[str]:

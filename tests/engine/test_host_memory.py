@@ -28,7 +28,7 @@ def used_and_given(host: HostMemory, n: int) -> None:
 def until_freed() -> None:
     for thread in threading.enumerate():
         if thread.name == "umad-freeing":
-            thread.join(30)
+            thread.join(60)
 
 
 def test_memory_is_kept_for_the_next_copy_of_its_size() -> None:
@@ -52,7 +52,7 @@ used_and_given(host, 100)
 full = resident()
 host.limit(128 * MB, keeps_spare=False)
 until_freed()
-end_s = time.monotonic() + 10
+end_s = time.monotonic() + 60
 while resident() - before > 10 * MB and time.monotonic() < end_s:
     time.sleep(0.01)
 print(host.held_bytes, (full - before) // MB, (resident() - before) // MB)
@@ -65,7 +65,7 @@ def test_while_memory_is_short_what_nobody_uses_goes_back_to_the_system() -> Non
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=True,
     )
 

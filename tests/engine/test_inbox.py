@@ -18,7 +18,7 @@ def test_waiting_ends_with_the_first_mail() -> None:
     writer = threading.Thread(target=inbox.put, args=(Stop(),))
     writer.start()
 
-    assert inbox.wait(30.0)
+    assert inbox.wait(60.0)
     writer.join()
     assert inbox.drain() == [Stop()]
 
@@ -39,7 +39,7 @@ def test_a_full_inbox_holds_the_writer_until_it_is_read() -> None:
 
     read: list[object] = []
     while len(read) < 6:
-        inbox.wait(30.0)
+        inbox.wait(60.0)
         mail = inbox.drain()
         assert len(mail) <= 2
         read += mail

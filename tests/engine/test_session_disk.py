@@ -133,7 +133,7 @@ class Engine:
         return self.hears_of(operation)
 
     def hears_of(self, operation: SessionOp) -> bool:
-        report = self.mail.get(timeout=30)
+        report = self.mail.get(timeout=60)
         assert report.operation is operation
         self.disk.done(report)
         return report.ok

@@ -21,6 +21,6 @@ def test_our_own_process_holds_memory() -> None:
 
 def test_a_process_that_is_gone_has_no_facts() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait(timeout=30)
+    gone.wait(timeout=60)
 
     assert read_memory(gone.pid) is None

@@ -95,7 +95,7 @@ def run_client(path: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", program, path, "Why is the sky blue?"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

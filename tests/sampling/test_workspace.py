@@ -96,7 +96,7 @@ def test_each_thread_has_a_workspace_of_its_own_and_keeps_it() -> None:
     found: list[Workspace] = []
     other = threading.Thread(target=lambda: found.append(Workspace.of_thread(100)))
     other.start()
-    other.join(10)
+    other.join(60)
 
     assert Workspace.of_thread(100) is Workspace.of_thread(100)
     assert Workspace.of_thread(100) is not found[0]
