@@ -77,6 +77,7 @@ class RunningEngine:
         self.process = process
         self.link = link
         self.reports: list[StepReport] = []
+        self.replies: list[EngineReply] = []
         self.completions: dict[int, Completion] = {}
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._heard: list[FromEngine] = []
@@ -107,6 +108,8 @@ class RunningEngine:
         message = self._heard.pop(0)
         if isinstance(message, StepReport):
             self._book(message)
+        elif isinstance(message, EngineReply):
+            self.replies.append(message)
         return message
 
     def ready(self) -> dict[str, Any]:
@@ -239,6 +242,8 @@ def _start(options: EngineOptions, environment: dict[str, str]) -> Iterator[Runn
         try:
             yield RunningEngine(process, ours, words)
         finally:
-            ours.close()
+            # Before the link is closed: an engine whose daemon hangs up ends in good order, and may
+            # save sessions meanwhile.
             process.kill()
             process.wait(WAIT_S)
+            ours.close()
