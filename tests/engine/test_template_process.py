@@ -1,9 +1,9 @@
 """A template is a program out of a file somebody downloaded: whatever it does, it ends."""
 
+import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -41,6 +41,16 @@ def run() -> Iterator[Run]:
         one.close()
 
 
+def running() -> list[int]:
+    """The processes of templates that live now, all of them children of this one."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one, to psutil
+            if "umad.engine.chats.template_child" in child.cmdline():
+                found.append(child.pid)
+    return found
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_template_without_an_end_is_ended(run: Run, what: str) -> None:
     with pytest.raises(TemplateFailed) as caught:
@@ -65,17 +75,15 @@ def test_a_template_that_never_ends_is_given_up(run: Run) -> None:
         with pytest.raises(TemplateFailed, match="did not end within"):
             template.render({})
 
-    began_s = time.process_time()
     with pytest.raises(TemplateFailed, match="send a prompt instead"):
         template.render({})
-    assert time.process_time() - began_s < RUN_S / 2
+    assert not running(), "nothing could run it"
 
 
 def test_a_process_that_was_killed_is_followed_by_another(run: Run) -> None:
     template = run("{{ text }}")
     assert template.render({"text": "one"}) == "one"
-    children = psutil.Process().children()
-    (child,) = (one.pid for one in children if "umad.engine.chats.template_child" in one.cmdline())
+    (child,) = running()
     os.kill(child, signal.SIGKILL)
 
     with pytest.raises(TemplateFailed, match="could not be run"):
@@ -125,6 +133,6 @@ def test_chats_that_are_rendered_at_the_same_time_get_their_own_text(run: Run) -
     for one in threads:
         one.start()
     for one in threads:
-        one.join(30)
+        one.join(60)
 
     assert got == {f"user{at}": [f"user{at} {n}" for n in range(100)] for at in range(4)}

@@ -25,6 +25,8 @@ from umad.isolated import python_module
 RUN_S = 2.0
 # The child counts its own processor time. On a machine that gives it none, this bound holds.
 WAIT_S = 30.0
+# A child whose pipe has ended is about to end itself, and how it ended tells what to say.
+EXIT_S = 10.0
 GIVE_UP = 3
 # A long conversation fits into the pipe at once. With a smaller pipe both ends would take turns
 # for every 64 KiB of it.
@@ -103,6 +105,7 @@ class TemplateProcess(Renderer):
             return None
         ready, _, _ = select.select([process.stdout], [], [], WAIT_S)
         if not ready:
+            process.send_signal(signal.SIGPROF)  # what its own timer would have sent
             return None
         answer: dict[str, str] | None = read_frame(process.stdout)
         return answer
@@ -111,7 +114,7 @@ class TemplateProcess(Renderer):
         """Make sure that the child has ended, and start another. Returns the error to raise."""
         before = self._process
         with contextlib.suppress(subprocess.TimeoutExpired):
-            before.wait(0.1)
+            before.wait(EXIT_S)
         status = before.poll()
         self.close()
         self._n_overrun += 1
