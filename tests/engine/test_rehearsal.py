@@ -139,6 +139,13 @@ def test_on_a_slow_device_a_rehearsal_is_over_after_a_few_steps() -> None:
     assert 1 <= len(runner.plans) <= 5
 
 
+def test_however_slow_the_device_is_a_stream_alone_is_known() -> None:
+    runner, cost = rehearsed(step_ms=2_000.0)
+
+    assert 1 in {n for n, (_, seen) in zip(ROWS, cost.pace.snapshot(), strict=True) if seen}
+    assert len(runner.plans) <= 3
+
+
 def test_where_the_pace_is_remembered_a_few_steps_wake_the_code_and_no_more() -> None:
     _, cost = rehearsed(step_ms=1.0)
 

@@ -5,9 +5,9 @@ share of the time between two tokens of an interactive stream, and the cost of a
 beside such a stream. The rehearsal measures both with the loop, scheduler and samplers that will
 serve, so the first request already meets slices of the right size. Only the cost model keeps what
 was learnt: no count shows the rehearsal, and its caller clears the pool. It is bounded: small
-models get `STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`. Where the pace is
-remembered from an earlier start, a few steps only warm the code up. Owner: the main thread, before
-the model is ready.
+models get `STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`, and at least the
+`TELLING_STEPS` of one stream. Where the pace is remembered from an earlier start, a few steps only
+warm the code up. Owner: the main thread, before the model is ready.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +31,8 @@ from umad.units import NS_PER_MS
 
 REHEARSAL_MS = 400.0
 STEPS = 40
+# The first token comes with the prompt. The second one is the first that a reader waits for.
+TELLING_STEPS = 2
 # (streams, whether a long prompt runs beside them), the most usual first.
 _SCENES = ((1, False), (1, True), (3, False), (3, True))
 # The bounds of a rehearsal where the pace is known already.
@@ -69,6 +71,7 @@ class Rehearsal:
         self._lowest_lane = by_priority[0]
         is_known = cost.pace.is_known
         self._left_ms = _WAKING_MS if is_known else REHEARSAL_MS
+        self._least_steps = 1 if is_known else TELLING_STEPS
         self._scenes = [
             (n_streams, beside and self._lowest_lane not in guarded)
             for n_streams, beside in (_WAKING_SCENES if is_known else _SCENES)
@@ -110,7 +113,7 @@ class Rehearsal:
         )
 
     def run(self) -> None:
-        """Run the rehearsal. Blocks for about `REHEARSAL_MS` and a step at most."""
+        """Run the rehearsal. Blocks for about `REHEARSAL_MS` and `TELLING_STEPS` at most."""
         self._ends_ns = self._now_ns() + int(self._left_ms * NS_PER_MS)
         self._next_scene()
         self._loop.run()
@@ -123,7 +126,8 @@ class Rehearsal:
         self._steps += bool(message.drawn)
         self._live -= {finished.rid for finished, _ in message.ended}
         self._live -= {rejected.rid for rejected in message.rejected}
-        if self._now_ns() >= self._ends_ns:
+        is_late = self._now_ns() >= self._ends_ns
+        if is_late and (self._steps >= self._least_steps or not self._live):
             self._stop()
         elif self._steps >= STEPS or not self._live:
             self._end_scene()
