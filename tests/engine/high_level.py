@@ -34,6 +34,10 @@ def main() -> None:
         n_ubatch=512,
         n_threads=1,
         n_gpu_layers=0,
+        # Of an encoder nothing is kept.
+        type_k=llama_cpp.GGML_TYPE_Q8_0,
+        type_v=llama_cpp.GGML_TYPE_Q8_0,
+        flash_attn=True,
         verbose=False,
     )
     json.dump([model.embed(text, normalize=False) for text in texts], sys.stdout)

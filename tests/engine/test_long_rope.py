@@ -1,4 +1,8 @@
-"""No spare cell changes what a model computes: Phi-3's factors depend on the context's size."""
+"""No spare cell changes what a model computes: Phi-3's factors depend on the context's size.
+
+kv_type q8: how the engine slices a prompt depends on what steps have cost, and with q8 it changes
+no bit (see bench/determinism.py).
+"""
 
 from pathlib import Path
 
@@ -28,7 +32,7 @@ def bare_tokens(path: Path, n_ctx: int) -> list[int]:
     """Greedy, of llama.cpp with a context of this size."""
     llama.start()
     model = llama.Model(str(path), gpu_layers=0)
-    f16 = KV_TYPES["f16"].number
+    q8 = KV_TYPES["q8"].number
     context = llama.Context(
         model,
         ContextOptions(
@@ -37,8 +41,8 @@ def bare_tokens(path: Path, n_ctx: int) -> list[int]:
             batch=512,
             ubatch=512,
             threads=1,
-            type_k=f16,
-            type_v=f16,
+            type_k=q8,
+            type_v=q8,
             flash_attention=True,
         ),
     )
@@ -61,7 +65,7 @@ def bare_tokens(path: Path, n_ctx: int) -> list[int]:
 def test_a_context_of_the_original_size_or_near_it_decodes_what_llama_cpp_decodes(
     phi: Path, ctx_size: int
 ) -> None:
-    with engine(phi, ctx_size=ctx_size) as running:
+    with engine(phi, ctx_size=ctx_size, kv_type="q8") as running:
         facts = running.ready()
         done = running.generate(
             1, prompt_ids=tuple(PROMPT.tolist()), max_tokens=N_TOKENS, ignore_eos=True
@@ -111,7 +115,7 @@ def test_a_texts_vector_is_the_same_after_a_text_beyond_the_original_size(phi: P
     short = tuple(PROMPT[:20].tolist())
     long = tuple((3 + np.arange(ORIGINAL + 200) % (N_VOCAB - 3)).tolist())
 
-    with engine(phi, ctx_size=2 * ORIGINAL) as running:
+    with engine(phi, ctx_size=2 * ORIGINAL, kv_type="q8") as running:
         running.ready()
         before = vectors(running, short)
         vectors(running, long)

@@ -1,4 +1,8 @@
-"""RoPE and YaRN options reach llama.cpp, and everything that hangs on them."""
+"""RoPE and YaRN options reach llama.cpp, and everything that hangs on them.
+
+kv_type q8: how the engine slices a prompt depends on what steps have cost, and with q8 it changes
+no bit (see bench/determinism.py).
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +15,7 @@ from tests.engine.nano_context import TOKENS, step
 from tests.engine.tiny_models import write_gpt2
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.kv_types import KV_TYPES
 from umad.models.rope import Rope
 
 N_TOKENS = 12
@@ -21,14 +26,15 @@ OPTIONS: dict[str, Any] = {
     "yarn_orig_ctx": 1024,
     "yarn_beta_fast": 16.0,
 }
+Q8 = KV_TYPES["q8"].number
 SHAPE = ContextOptions(
     n_cells=2048,
     max_seqs=1,
     batch=512,
     ubatch=512,
     threads=1,
-    type_k=1,
-    type_v=1,
+    type_k=Q8,
+    type_v=Q8,
     flash_attention=True,
 )
 
@@ -54,7 +60,8 @@ def bare_tokens(path: Path, rope: Rope) -> list[int]:
 
 
 def test_scaled_positions_answer_as_llama_cpp_does_with_them(nano_path: Path) -> None:
-    with engine(nano_path, ctx_size=2048, batch=512, ubatch=512, **OPTIONS) as running:
+    shape = {"ctx_size": 2048, "batch": 512, "ubatch": 512, "kv_type": "q8"}
+    with engine(nano_path, **shape, **OPTIONS) as running:
         facts = running.ready()
         done = running.generate(
             1, prompt_ids=tuple(TOKENS.tolist()), max_tokens=N_TOKENS, ignore_eos=True
