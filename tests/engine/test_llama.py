@@ -1,8 +1,11 @@
 """The wrapper on the real library, with the model that ships."""
 
+import ctypes
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from umad import nano
 from umad.engine.llamacpp import llama
 
 ABORTED = 2
+WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +97,43 @@ def test_a_full_pool_says_so_and_changes_nothing(model: llama.Model) -> None:
     context.close()
 
 
+# The binding, which only the engine's own modules import.
+lib: Any = vars(llama)["lib"]
+_Callback = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)
+
+
 def test_an_abort_from_another_thread_ends_a_decode_at_a_whole_micro_batch(
     model: llama.Model,
 ) -> None:
     context = new_context(model, n_cells=4096, batch=2048, ubatch=64)
     tokens = np.resize(TOKENS, 2000).astype(np.int32)
-    timer = threading.Timer(0.02, context.abort_flag.set)
-    timer.start()
+    flag, looks = context.abort_flag, itertools.count(1)
+    is_under_way, is_set = threading.Event(), threading.Event()
+
+    def look(argument: int | None) -> bool:
+        """llama.cpp looks before each node of its graph: here, in the midst, the other comes."""
+        if next(looks) == 1000:
+            is_under_way.set()
+            assert is_set.wait(WAIT_S)
+        return bool(flag.callback(argument))
+
+    def abort() -> None:
+        if is_under_way.wait(WAIT_S):
+            flag.set()
+            is_set.set()
+
+    callback = _Callback(look)
+    lib.llama_set_abort_callback(context._handle, callback, flag.argument)
+    other = threading.Thread(target=abort)
+    other.start()
 
     code, _ = step(context, (0, 0, tokens, True))
 
-    timer.join()
+    other.join()
+    lib.llama_set_abort_callback(context._handle, flag.callback, flag.argument)
     assert code == ABORTED
     kept = context.length(0)
-    assert kept < tokens.size
+    assert 0 < kept < tokens.size
     assert kept % 64 == 0
     context.abort_flag.clear()
     assert step(context, (0, kept, tokens[kept : kept + 64], True))[0] == 0

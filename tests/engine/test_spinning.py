@@ -147,22 +147,24 @@ def test_waiting_for_a_core_is_seen() -> None:
         "import os, sys, time\n"
         "from umad.engine.steps.spinning import waited_ns\n"
         f"os.sched_setaffinity(0, {{{core}}})\n"
-        "sys.stdin.read(1)\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"
         "end, before = time.process_time() + 0.2, waited_ns()\n"
         "while time.process_time() < end: pass\n"
         "print(waited_ns() - before)\n"
     )
+    # Both read one pipe, whose end lets them go in the same moment.
+    gate, opens = os.pipe()
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        subprocess.Popen([sys.executable, "-c", script], stdin=gate, stdout=subprocess.PIPE)
         for _ in range(2)
     ]
-
+    os.close(gate)
     for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(b"x")
-        process.stdin.flush()
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+
+    os.close(opens)
     waits = [int(process.communicate(timeout=60)[0]) for process in processes]
 
     assert max(waits) > 0.1e9
@@ -182,7 +184,7 @@ def test_a_team_is_counted_while_it_sleeps_and_gone_when_dismissed() -> None:
         "team.gather()\n"
         "again = tasks()\n"
         "team.dismiss()\n"
-        "deadline = time.monotonic() + 20\n"
+        "deadline = time.monotonic() + 50\n"
         "while tasks() > alone and time.monotonic() < deadline: os.sched_yield()\n"
         "print(gathered - alone, again - gathered, tasks() - alone)\n"
     )
