@@ -10,6 +10,7 @@ from tests.engine.turn_templates import CHANNELS, CONTROLS, DROPS_THOUGHTS, OPEN
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall, to_json
 from umad.engine.ahead.next_prompt import LEAST_TOKENS, MOST_TOKENS, NextPrompts
 from umad.engine.ahead.turns import AskedTurn, EndedTurn
+from umad.engine.chats import chat_template
 from umad.engine.chats.chat_template import ChatTemplate
 from umad.engine.chats.template_program import TemplateProgram
 from umad.engine.chats.turn_marks import turn_marks
@@ -21,6 +22,12 @@ QUESTION = (ChatMessage(role="user", content="Where is the tea, and where is the
 THOUGHT = "The tea is on shelf 3, and the milk is in the fridge; I should say so. " * 2
 FINAL = "<|channel|>final<|message|>"
 SAID = "The tea is on shelf 3. The milk is in the fridge, at the bottom, behind the butter."
+
+
+@pytest.fixture(autouse=True)
+def _takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chat that a busy machine is long to render has no marks. Here every one has."""
+    monkeypatch.setattr(chat_template, "MARKED_S", 3600.0)
 
 
 class Chat:

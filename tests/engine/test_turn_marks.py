@@ -22,6 +22,7 @@ from tests.engine.turn_templates import (
 )
 from umad.clock import MonotonicClock
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall, to_json
+from umad.engine.chats import chat_template
 from umad.engine.chats.chat_template import ChatTemplate
 from umad.engine.chats.template_process import TemplateProcess
 from umad.engine.chats.template_program import TemplateProgram
@@ -44,6 +45,12 @@ ID = "call_0123456789"
 RULES = "You are a helper in a shop. Say what there is, and where it stands. Be brief."
 
 Chat = tuple[ChatMessage, ...]
+
+
+@pytest.fixture(autouse=True)
+def _takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chat that a busy machine is long to render has no marks. Here every one has."""
+    monkeypatch.setattr(chat_template, "MARKED_S", 3600.0)
 
 
 @cache
