@@ -26,18 +26,20 @@ def prefilled(running: RunningEngine) -> int:
 
 
 def test_a_stream_that_was_parked_goes_on_with_the_very_same_tokens(nano_path: Path) -> None:
-    prompt = story(1, 200)
+    prompt, strangers = story(1, 200), {rid: story(rid, 400) for rid in (2, 3, 4)}
+    # So long an answer that it has not ended when this process hears of its beginning.
+    asked: dict[str, Any] = {"prompt_ids": prompt, "max_tokens": 300, "ignore_eos": True}
     with engine(nano_path, **TINY_POOL) as running:
         running.ready()
-        undisturbed = running.generate(1, prompt_ids=prompt, max_tokens=120, ignore_eos=True)
+        undisturbed = running.generate(1, **asked)
 
     with engine(nano_path, **TINY_POOL) as running:
         running.ready()
-        running.send(submit(1, lane=BACKGROUND, prompt_ids=prompt, max_tokens=120, ignore_eos=True))
+        running.send(submit(1, lane=BACKGROUND, **asked))
         while len(running.of(1).ids) < 20:
             running.hear()
-        for rid in (2, 3, 4):  # each needs all of the pool
-            running.generate(rid, prompt_ids=story(rid, 400), max_tokens=100, ignore_eos=True)
+        for rid, stranger in strangers.items():  # each needs all of the pool
+            running.generate(rid, prompt_ids=stranger, max_tokens=100, ignore_eos=True)
         parked = running.finish(1)[0]
         last = stats(running)[-1]
 

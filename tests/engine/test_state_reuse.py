@@ -113,10 +113,11 @@ def test_only_what_is_new_is_computed_and_every_answer_is_the_cold_one(
 
         # Strangers fill the pool, and a stream in the background has to make room for them.
         before = one.n_computed
+        strange = [text(STRANGER, 40 + which) for which in range(STRANGERS)]
         stream = one.submit(text(BACK, 30), 150, lane=BACKGROUND)
         while len(one.running.of(stream).ids) < 8:
             one.running.hear()
-        strangers = [one.submit(text(STRANGER, 40 + which), 90) for which in range(STRANGERS)]
+        strangers = [one.submit(prompt, 90) for prompt in strange]
         one.running.finish(stream, *strangers)
         computed = one.n_computed - before
         n_preempted = one.running.last_stats.preemptions_total
