@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umad.engine.steps.cost_file import WRITE_EVERY_NS, CostFile, checked
+from umad.engine.steps.cost_file import VERSION, WRITE_EVERY_NS, CostFile, checked
 from umad.scheduler.costs.step_cost import CostModel
 
 ABOUT = "CPU of a test; 2 of 2 threads; a model"
@@ -129,4 +129,4 @@ def test_whatever_stands_in_a_file_it_is_costs_or_refused(costs: Any, curve: Any
     names = CostModel().snapshot().keys()
     for value in (costs, dict.fromkeys(names, curve), {name: [curve, 0.0] for name in names}):
         with pytest.raises(ValueError, match=r"it |curve|point|cell"):
-            checked({"version": 2, "about": ABOUT, "costs": value}, ABOUT)
+            checked({"version": VERSION, "about": ABOUT, "costs": value}, ABOUT)
