@@ -11,9 +11,10 @@ from bench.errors import BenchError
 
 _LOADS_AND_RUNS = """#!{python}
 import sys, time
+began_s = time.process_time()  # Python's own start is no part of it
 requests = len(sys.argv[sys.argv.index("-npl") + 1].split(","))
 tokens = int(sys.argv[sys.argv.index("-ntg") + 1])
-while time.process_time() < 0.1 + requests * tokens * 0.005:
+while time.process_time() - began_s < 0.1 + requests * tokens * 0.01:
     pass
 """
 
@@ -32,7 +33,7 @@ def test_the_cpu_of_a_token_is_without_loading(tmp_path: Path) -> None:
         burner, tmp_path / "any.gguf", prompt_tokens=8, tokens=10, requests=4, threads=1
     )
 
-    assert cpu_s == pytest.approx(0.005, rel=0.2)
+    assert cpu_s == pytest.approx(0.01, rel=0.2)
 
 
 def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
