@@ -47,7 +47,7 @@ def test_a_turn_that_made_room_for_strangers_begins_from_host_memory(
         drawn = np.random.default_rng(0)
         bound = MARGIN * cold.slicings(turn, N_LOGPROBS, drawn, N_SLICINGS) + LAST_BITS
     assert judged.first <= bound
-    assert judged.worst <= bound
+    assert judged.worst <= 2 * bound
 
 
 def test_a_window_that_no_layer_has_is_none_however_large_the_pool(tmp_path: Path) -> None:
