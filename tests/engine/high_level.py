@@ -1,5 +1,5 @@
 """Vectors as llama-cpp-python's own high-level interface makes them: python -m
-tests.engine.high_level MODEL POOLING < texts.json > vectors.json
+tests.engine.high_level MODEL POOLING CELLS < texts.json > vectors.json
 
 Not a test; a process of its own, so that a test compares with something that shares no code with
 umad but llama.cpp itself. With the plain kernels, which the engine uses too: the class takes
@@ -22,7 +22,8 @@ def plain_defaults() -> Any:
 
 
 def main() -> None:
-    path, pooling = sys.argv[1:]
+    path, pooling, cells = sys.argv[1:]
+    number = getattr(llama_cpp, f"GGML_TYPE_{cells}")
     texts = json.load(sys.stdin)
     llama_cpp.llama_model_default_params = plain_defaults
     model = Llama(
@@ -34,10 +35,9 @@ def main() -> None:
         n_ubatch=512,
         n_threads=1,
         n_gpu_layers=0,
-        # Of an encoder nothing is kept.
-        type_k=llama_cpp.GGML_TYPE_Q8_0,
-        type_v=llama_cpp.GGML_TYPE_Q8_0,
-        flash_attn=True,
+        type_k=number,
+        type_v=number,
+        flash_attn=cells != "F16",  # without it, values are of 16 bits
         verbose=False,
     )
     json.dump([model.embed(text, normalize=False) for text in texts], sys.stdout)
