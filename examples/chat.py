@@ -13,9 +13,13 @@ import sys
 from umad import ChatMessage, ChatResult, Client, Content, Reasoning, UmadError
 
 
-def answer(client: Client, turns: list[ChatMessage], *, max_tokens: int) -> ChatResult:
+def answer(
+    client: Client, turns: list[ChatMessage], *, max_tokens: int, temperature: float
+) -> ChatResult:
     """Print an answer as it comes; all of it."""
-    for piece in client.stream(turns, session="example", max_tokens=max_tokens):
+    for piece in client.stream(
+        turns, session="example", max_tokens=max_tokens, temperature=temperature
+    ):
         match piece:
             case Content():
                 print(piece.text, end="", flush=True)
@@ -37,12 +41,19 @@ def main(arguments: argparse.Namespace) -> None:
             if not line.strip():
                 return
             turns.append(ChatMessage(role="user", content=line.strip()))
-            turns.append(answer(client, turns, max_tokens=arguments.max_tokens).turn)
+            result = answer(
+                client,
+                turns,
+                max_tokens=arguments.max_tokens,
+                temperature=arguments.temperature,
+            )
+            turns.append(result.turn)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--max-tokens", type=int, default=200)
+    parser.add_argument("--temperature", type=float, default=0.8, help="0: the same every time")
     parser.add_argument("--socket", default=None, help="of the daemon; default: the usual one")
     try:
         main(parser.parse_args())

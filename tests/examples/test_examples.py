@@ -58,7 +58,9 @@ def test_every_example_is_run_here() -> None:
 
 
 def test_a_chat_goes_on_until_an_empty_line(daemon: LiveDaemon) -> None:
-    said = python("chat", daemon, "--max-tokens", "8", stdin="hello\nand then?\n\nnot read\n")
+    # Drawn at random an answer may be empty.
+    brief = ("--max-tokens", "8", "--temperature", "0")
+    said = python("chat", daemon, *brief, stdin="hello\nand then?\n\nnot read\n")
 
     assert said.count("\n") >= 2
     assert len(said.strip()) > 8
@@ -92,7 +94,8 @@ def test_lines_are_found_by_their_meaning(daemon: LiveDaemon) -> None:
 @needs_node
 def test_another_language_needs_no_package(daemon: LiveDaemon) -> None:
     assert NODE is not None
-    prompt = "def caf\u00e9(width, height):\n"
+    # Behind the whole first line alone, nano may begin with a mark of its own, which has no text.
+    prompt = "def caf\u00e9(width, height):\n    return "
     with Client(daemon.socket) as client:
         assert client.complete(prompt, max_tokens=1) is not None
 

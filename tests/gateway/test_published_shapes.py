@@ -85,6 +85,7 @@ _OLLAMA_LAST = ("model", "created_at", "done", "done_reason", *_COUNTS, "eval_co
 _SCHEMA: Any = {"type": "object", "properties": {}, "additionalProperties": False}
 _OPENAI_TOOLS: Any = [{"type": "function", "function": {"name": "look", "parameters": _SCHEMA}}]
 
+# Greedy, because an answer that is drawn at random may end before it has come in two pieces.
 SHAPES = [
     Shape(
         method="POST",
@@ -101,7 +102,7 @@ SHAPES = [
     Shape(
         method="POST",
         path="/v1/completions",
-        body={"prompt": "One, two", "max_tokens": 4},
+        body={"prompt": "One, two", "max_tokens": 4, "temperature": 0},
         whole=Completion.model_validate,
         piece=CompletionChunk.model_validate,
         more=({"stream_options": {"include_usage": True}}, {"logprobs": 2, "n": 2}, {"echo": True}),
@@ -157,7 +158,7 @@ SHAPES = [
     Shape(
         method="POST",
         path="/v1/messages",
-        body={"messages": TURNS, "max_tokens": 60},
+        body={"messages": TURNS, "max_tokens": 60, "temperature": 0},
         whole=lambda answer: anthropic.Message.model_validate(answer, strict=True),
         piece=_ANTHROPIC_EVENT.validate_python,
         more=(
@@ -175,7 +176,7 @@ SHAPES = [
     Shape(
         method="POST",
         path="/api/chat",
-        body={"messages": TURNS, "options": {"num_predict": 60}},
+        body={"messages": TURNS, "options": {"num_predict": 60, "temperature": 0}},
         whole=named(ollama.ChatResponse, *_OLLAMA_LAST, "message"),
         piece=named(ollama.ChatResponse, "model", "created_at", "message", "done"),
         last=named(ollama.ChatResponse, *_OLLAMA_LAST, "message"),
@@ -184,7 +185,7 @@ SHAPES = [
     Shape(
         method="POST",
         path="/api/generate",
-        body={"prompt": "One, two", "options": {"num_predict": 4}},
+        body={"prompt": "One, two", "options": {"num_predict": 4, "temperature": 0}},
         whole=named(ollama.GenerateResponse, *_OLLAMA_LAST, "response"),
         piece=named(ollama.GenerateResponse, "model", "created_at", "response", "done"),
         last=named(ollama.GenerateResponse, *_OLLAMA_LAST, "response"),

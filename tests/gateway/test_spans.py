@@ -236,7 +236,7 @@ def test_a_collector_gets_the_spans_of_a_gateway_that_ends(
 ) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     endpoint = f"http://127.0.0.1:{collector.server_port}"
-    body = {"prompt": SECRET, "max_tokens": 3, "stream": True}
+    body = {"prompt": SECRET, "max_tokens": 3, "temperature": 0, "stream": True}
     with (
         live_gateway(tmp_path, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}) as one,
         one.http() as http,

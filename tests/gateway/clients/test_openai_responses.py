@@ -30,12 +30,12 @@ def test_a_response_has_its_text_usage_and_status(client: OpenAI) -> None:
 
 
 def test_the_next_one_goes_on_from_the_one_before(client: OpenAI) -> None:
-    first = client.responses.create(model="nano", input="Hello", max_output_tokens=6)
-    apart = client.responses.create(model="nano", input="And then?", max_output_tokens=6)
+    # Drawn at random the first may be empty, and would be no turn of the second.
+    asked: Any = {"model": "nano", "max_output_tokens": 6, "temperature": 0.0}
+    first = client.responses.create(**asked, input="Hello")
+    apart = client.responses.create(**asked, input="And then?")
 
-    second = client.responses.create(
-        model="nano", input="And then?", previous_response_id=first.id, max_output_tokens=6
-    )
+    second = client.responses.create(**asked, input="And then?", previous_response_id=first.id)
 
     assert second.previous_response_id == first.id
     assert second.usage is not None
