@@ -102,13 +102,13 @@ def test_the_completions_of_one_request_share_a_compiled_grammar() -> None:
     kind, text = many_properties(300)
     began_s = time.process_time()
     GUIDANCE.compiled(Constraint(kind="json_schema", text=text))
-    alone_s = time.perf_counter() - began_s
+    alone_s = time.process_time() - began_s
 
     began_s = time.process_time()
     others = [GUIDANCE.compiled(Constraint(kind="json_schema", text=text)) for _ in range(15)]
 
     assert kind == "json_schema"
-    assert time.perf_counter() - began_s < alone_s
+    assert time.process_time() - began_s < alone_s
     # And each stands where it stands.
     brace = [token for token in range(GUIDANCE.n_vocab) if _piece(token) == b"{"]
     others[0].consume(brace)
