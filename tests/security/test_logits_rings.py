@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 
 from tests.live import LiveDaemon, live_daemon
@@ -16,7 +15,7 @@ from umad.asker import Asker
 from umad.client import AsyncClient
 from umad.client.attaching import AttachedRing
 from umad.errors import UmadError, UnknownRequest
-from umad.request import GenerateRequest, SamplingParams
+from umad.request import GenerateRequest, LogitsUse, SamplingParams
 from umad.sampling.ring import RingLayout, RingReader
 from umad.service import Accepted, Logits
 
@@ -31,9 +30,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
         yield one
 
 
-async def started(client: AsyncClient, prompt: str = "one two") -> str:
+async def started(client: AsyncClient, prompt: str = "one two", logits: LogitsUse = "read") -> str:
     """A request that waits for its ring to be attached; the daemon's name for it."""
-    events = client.events(GenerateRequest(prompt=prompt, sampling=SAMPLING, logits="read"))
+    events = client.events(GenerateRequest(prompt=prompt, sampling=SAMPLING, logits=logits))
     accepted = await anext(events)
     assert isinstance(accepted, Accepted)
     waits = await anext(events)
@@ -95,9 +94,11 @@ def is_denied(work: Callable[[], object]) -> None:
         work()
 
 
-async def attached(daemon: LiveDaemon, prompt: str) -> tuple[AttachedRing, AsyncClient]:
+async def attached(
+    daemon: LiveDaemon, prompt: str, logits: LogitsUse = "read"
+) -> tuple[AttachedRing, AsyncClient]:
     client = AsyncClient(daemon.socket)
-    return await client.attach(await started(client, prompt)), client
+    return await client.attach(await started(client, prompt, logits)), client
 
 
 def test_a_rings_descriptor_is_for_reading_whatever_is_done_with_it(daemon: LiveDaemon) -> None:
@@ -126,30 +127,26 @@ def test_a_new_ring_holds_no_row_of_an_older_one(daemon: LiveDaemon) -> None:
     """Memory of a ring that was given back is not handed on with what was in it."""
 
     async def scenario() -> None:
-        for prompt in ("one two three", "four five"):
-            ring, client = await attached(daemon, prompt)
-            try:
-                layout = RingLayout.of_map(ring.layout)
-                with mmap.mmap(ring.fd, layout.n_bytes, prot=mmap.PROT_READ) as memory:
-                    if prompt == "four five":
-                        # It waited until it was attached; at most its own first rows are there.
-                        raw = np.frombuffer(memory, np.uint8)
-                        marks = layout.marks(memory)
-                        empty = [at for at in range(layout.slots) if marks[at] == 0]
-                        for slot in empty[-2:]:
-                            start = layout.as_map()["rows_at"] + slot * layout.row_bytes
-                            assert not raw[start : start + layout.row_bytes].any()
-                        del raw, marks
-                    else:
-                        reader = RingReader(layout, memory)
-                        for _ in range(2000):
-                            if any(reader.holds(at) for at in range(20, 400)):
-                                break
-                            await asyncio.sleep(0.01)
-                        del reader
-            finally:
-                os.close(ring.fd)
-                await client.close()
+        ring, client = await attached(daemon, "one two three")
+        layout = RingLayout.of_map(ring.layout)
+        with mmap.mmap(ring.fd, layout.n_bytes, prot=mmap.PROT_READ) as memory:
+            reader = RingReader(layout, memory)
+            async with asyncio.timeout(60):
+                while not any(reader.holds(at) for at in range(20, 400)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            del reader
+        os.close(ring.fd)
+        await client.close()
+
+        # It has written its first row, or is about to, and waits for a choice that does not come.
+        ring, client = await attached(daemon, "four five", "choose")
+        layout = RingLayout.of_map(ring.layout)
+        with mmap.mmap(ring.fd, layout.n_bytes, prot=mmap.PROT_READ) as memory:
+            others = memory[layout.as_map()["rows_at"] + layout.row_bytes :]
+        os.close(ring.fd)
+        await client.close()
+        assert len(others) == (layout.slots - 1) * layout.row_bytes
+        assert not any(others)
 
     asyncio.run(scenario())
 
