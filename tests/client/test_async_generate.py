@@ -306,13 +306,13 @@ def test_a_consumer_that_takes_its_time_is_no_silent_daemon(path: str) -> None:
 
     async def main() -> list[Event]:
         # Well above what this process may be kept waiting on a crowded machine.
-        options = ClientOptions(event_s=0.4)
+        options = ClientOptions(event_s=1.0)
         events: list[Event] = []
         async with daemon(path, script), AsyncClient(path, options=options) as client:
             async for event in client.generate(ask()):
                 events.append(event)
                 # Longer than the bound between events, with the next one lying unread.
-                await asyncio.sleep(0.6 if len(events) == 1 else 0)
+                await asyncio.sleep(1.2 if len(events) == 1 else 0)
         return events
 
     assert texts(run(main())) == ["a", "b"]

@@ -18,6 +18,7 @@ class OneJob:
     def __init__(self) -> None:
         self.state: dict[str, Any] = {"job": "a", "state": "running", "version": 1, "error": None}
         self.changed = asyncio.Event()
+        self.waits = asyncio.Event()
         self.cancelled: list[str] = []
 
     def becomes(self, **what: Any) -> None:
@@ -27,6 +28,7 @@ class OneJob:
     async def job(self, job: str, *, after: int | None = None) -> Any:
         while self.state["version"] == after:
             self.changed.clear()
+            self.waits.set()
             await self.changed.wait()
         return self.state
 
@@ -120,7 +122,7 @@ def test_a_client_that_goes_while_it_waits_ends_its_job_too() -> None:
                     pass
 
         reading = asyncio.create_task(read())
-        await asyncio.sleep(0.01)
+        await daemon.waits.wait()
         reading.cancel()
         await asyncio.wait({reading})
         assert daemon.cancelled == ["a"]
