@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.live import LiveDaemon, live_daemon
+from tests.live import LiveDaemon, live_daemon, wait_until
 from umad import Client, FeltRow, MetricsRow, ModelRow, ProtocolViolation, RequestRow
 from umad.client.rows import Row
+from umad.service import Tokens
 
 MODEL = {
     "name": "m",
@@ -65,7 +66,7 @@ def test_a_row_of_the_wrong_shape_is_refused(row: type[Row], raw: Any, place: st
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with live_daemon(tmp_path_factory.mktemp("d"), "nano") as running:
+    with live_daemon(tmp_path_factory.mktemp("d"), "nano", "--max-tokens", "4000") as running:
         yield running
 
 
@@ -76,10 +77,11 @@ def unread(row: Row) -> set[str]:
 
 def test_a_real_daemon_fills_every_attribute(daemon: LiveDaemon) -> None:
     with Client(daemon.socket) as client, Client(daemon.socket) as other:
-        events = client.generate("def f(", max_tokens=200, ignore_eos=True, session="s")
-        next(events)
+        events = client.generate("def f(", max_tokens=4000, ignore_eos=True, session="s")
+        next(one for one in events if isinstance(one, Tokens))
         (request,) = other.sessions()
         events.close()
+        wait_until(lambda: not other.sessions(), what="its end")  # it is counted by then
         (model,) = other.models()
         card = other.metrics()
         loaded = other.load("nano")

@@ -10,7 +10,12 @@ from typing import Any
 import httpx
 
 from tests.live import START_S, LiveDaemon, live_daemon, wait_until
+from umad.client import Client
 
+# Of an answer that is looked at while it is made: a context but for a short prompt, so that it
+# outlasts what a test does meanwhile, on a busy machine too. A daemon allows half of it by itself.
+LONG_TOKENS = 4000
+LONG_ANSWERS = ("--max-tokens", str(LONG_TOKENS))
 _ADDRESS = re.compile(r"umad gateway ready address=(\S+)")
 _PID = re.compile(r"gateway started pid=(\d+)")
 ANSWER_S = 60.0
@@ -30,6 +35,11 @@ class LiveGateway:
     def async_http(self, **more: Any) -> httpx.AsyncClient:
         """The same for a loop."""
         return httpx.AsyncClient(base_url=self.address, timeout=ANSWER_S, **more)
+
+    def until_idle(self) -> None:
+        """Wait until no request is live, those of clients that have left included."""
+        with Client(self.daemon.socket) as client:
+            wait_until(lambda: not client.sessions(), what="an end of every request")
 
     @property
     def pid(self) -> int:

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.gateways import LiveGateway, live_gateway
-from tests.live import wait_until
+from tests.gateway.gateways import LONG_ANSWERS, LONG_TOKENS, LiveGateway, live_gateway
 from umad.client import Client
 from umad.gateway.door.agents import MOST_NAMES, OTHERS, app_of, naming
 
-BODY = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+BODY = {"prompt": "x", "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": True}
 
 
 @pytest.mark.parametrize(
@@ -45,19 +44,22 @@ def test_callers_who_make_up_names_get_one_together() -> None:
 
 def row_of(gateway: LiveGateway, user_agent: str, **headers: str) -> tuple[str, str]:
     """App and lane of a request that runs."""
+    gateway.until_idle()
     with (
         gateway.http(headers={"user-agent": user_agent, **headers}) as http,
         http.stream("POST", "/v1/completions", json=BODY),
         Client(gateway.daemon.socket) as client,
     ):
         (row,) = client.sessions()
-    wait_until(lambda: gateway.daemon.cells_used() == 0, what="its end")
+    gateway.until_idle()
     return str(row["app"]), str(row["lane"])
 
 
 def test_rules_of_lanes_find_callers_by_their_name(tmp_path: Path) -> None:
     with live_gateway(
-        tmp_path, environment={"UMAD_APPS": "{nightly-*: background, claude-cli: interactive}"}
+        tmp_path,
+        *LONG_ANSWERS,
+        environment={"UMAD_APPS": "{nightly-*: background, claude-cli: interactive}"},
     ) as one:
         assert row_of(one, "nightly-index/0.3") == ("nightly-index", "background")
         assert row_of(one, "claude-cli/2.1 (external, cli)") == ("claude-cli", "interactive")

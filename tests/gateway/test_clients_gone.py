@@ -7,26 +7,26 @@ from contextlib import closing
 
 import pytest
 
-from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.gateways import LONG_ANSWERS, LONG_TOKENS, LiveGateway, live_gateway
 from tests.live import wait_until
 from umad.client import Client
 
 # Some tokens of work left when the client goes, whatever the machine.
-LONG = {"temperature": 0, "max_tokens": 2000, "ignore_eos": True}
+LONG = {"temperature": 0, "max_tokens": LONG_TOKENS, "ignore_eos": True}
 LONG_PROMPT = "one two three four " * 700
 
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     """Room for one sequence: a second request waits."""
-    with live_gateway(tmp_path_factory.mktemp("narrow"), "--max-seqs", "1") as one:
+    with live_gateway(tmp_path_factory.mktemp("narrow"), "--max-seqs", "1", *LONG_ANSWERS) as one:
         yield one
 
 
 def ask(gateway: LiveGateway, path: str, body: dict[str, object]) -> socket.socket:
     """A request on a connection of its own, sent and not yet answered."""
     raw = json.dumps(body).encode()
-    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
     connection.sendall(
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(raw)}\r\n\r\n".encode()
@@ -79,7 +79,7 @@ def test_while_it_waits_its_turn(narrow: LiveGateway, stream: bool) -> None:
 
 
 def test_before_its_body_is_complete(gateway: LiveGateway) -> None:
-    with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=30)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=60)) as connection:
         connection.sendall(
             b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nx-request-id: half\r\n"
             b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n"
@@ -98,7 +98,9 @@ def test_a_waiting_stream_has_its_headers_at_once_and_is_kept_alive(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with live_gateway(
-        tmp_path_factory.mktemp("alive"), "--max-seqs", "1", "--gateway-keep-alive-s", "0.2"
+        tmp_path_factory.mktemp("alive"),
+        *("--max-seqs", "1", "--gateway-keep-alive-s", "0.2"),
+        *LONG_ANSWERS,
     ) as one:
         with closing(ask(one, "/v1/completions", {**LONG, "prompt": "one", "stream": True})):
             wait_until(lambda: states(one) == ["generating"], what="the first")

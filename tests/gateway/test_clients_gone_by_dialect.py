@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.gateways import LONG_ANSWERS, LONG_TOKENS, LiveGateway, live_gateway
 from tests.gateway.scripted import faked_gateway
 from tests.live import POLL_S, wait_until
 from umad.client import AsyncClient, Client
@@ -52,7 +52,7 @@ def ask(port: int, path: str, text: str, *, model: str, stream: bool) -> socket.
     if "model" in body:
         body["model"] = model
     raw = json.dumps(body).encode()
-    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     connection.sendall(
         b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
         % (path.encode(), len(raw), raw)
@@ -129,7 +129,7 @@ def test_while_it_generates_it_is_gone_with_the_next_step(
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     """Room for one sequence: a second request waits."""
-    with live_gateway(tmp_path_factory.mktemp("narrow"), "--max-seqs", "1") as one:
+    with live_gateway(tmp_path_factory.mktemp("narrow"), "--max-seqs", "1", *LONG_ANSWERS) as one:
         yield one
 
 
@@ -145,7 +145,7 @@ def all_gone(gateway: LiveGateway) -> bool:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_while_it_waits_its_turn(narrow: LiveGateway, dialect: str, stream: bool) -> None:
-    sampling = SamplingParams(max_tokens=2000, ignore_eos=True)
+    sampling = SamplingParams(max_tokens=LONG_TOKENS, ignore_eos=True)
     with Client(narrow.daemon.socket) as client:
         running = client.generate(GenerateRequest(prompt="first", sampling=sampling))
         wait_until(lambda: next(running) is not None, what="the first")
@@ -176,7 +176,7 @@ def test_while_its_schema_is_compiled(gateway: LiveGateway, stream: bool) -> Non
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     body = {"messages": turns, "response_format": wanted, "stream": stream}
     raw = json.dumps(body).encode()
-    with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=30)) as client:
+    with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=60)) as client:
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             b"x-request-id: compiles-%d\r\nContent-Length: %d\r\n\r\n%s" % (stream, len(raw), raw)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.gateways import LONG_ANSWERS, LONG_TOKENS, LiveGateway, live_gateway
 from tests.live import wait_until
 from umad.client import Client
 
@@ -35,6 +36,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         folder,
         *("--api-key-file", str(folder / "keys.yaml"), "--gateway-body-bytes", "16KiB"),
         *("--gateway-body-s", "0.5", "--gateway-concurrency", "4"),
+        *LONG_ANSWERS,
     ) as one:
         yield one
 
@@ -70,7 +72,7 @@ def test_health_needs_no_key(guarded: LiveGateway) -> None:
 
 
 def test_a_key_stands_for_an_app_and_a_lane(guarded: LiveGateway) -> None:
-    body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+    body = {"prompt": "x", "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": True}
     with (
         guarded.http(headers=with_key("sk-laptop-1")) as http,
         http.stream("POST", "/v1/completions", json=body),
@@ -108,7 +110,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(guarded: LiveGate
 
 
 def test_a_body_that_does_not_come_is_given_up(guarded: LiveGateway) -> None:
-    with closing(socket.create_connection(("127.0.0.1", guarded.port), timeout=10)) as slow:
+    with closing(socket.create_connection(("127.0.0.1", guarded.port), timeout=60)) as slow:
         slow.sendall(
             b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nx-api-key: sk-laptop-1\r\n"
             b"Content-Length: 100\r\n\r\n{"
@@ -119,7 +121,7 @@ def test_a_body_that_does_not_come_is_given_up(guarded: LiveGateway) -> None:
 
 
 def test_more_at_once_than_allowed_are_told_to_wait(guarded: LiveGateway) -> None:
-    body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+    body = {"prompt": "x", "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": True}
 
     async def scenario() -> int:
         async with (
@@ -189,12 +191,14 @@ def test_what_is_no_request_is_a_400_of_the_dialect(
 def test_a_door_that_stands_open_is_refused_before_anything_starts(
     tmp_path: Path, arguments: list[str], says: str
 ) -> None:
+    (tmp_path / "none.yaml").touch()
     ended = subprocess.run(
         [sys.executable, "-m", "umad", "serve", "--socket", str(tmp_path / "u.sock"), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+        env={**os.environ, "UMAD_CONFIG": str(tmp_path / "none.yaml")},
     )
 
     assert ended.returncode == 2

@@ -186,6 +186,7 @@ def test_no_line_ends_an_answer_where_the_rules_are_off(gateway: LiveGateway) ->
 
 
 def test_nothing_runs_on_behind_an_answer_that_a_line_has_ended(gateway: LiveGateway) -> None:
+    gateway.until_idle()
     asked(gateway, "/completion", grammar=LINES, t_max_predict_ms=1, n_predict=1500)
 
     with gateway.http() as http:

@@ -32,7 +32,7 @@ def test_the_properties_have_what_clients_read_from_them(gateway: LiveGateway, p
 
 
 def test_a_running_request_is_a_busy_slot(gateway: LiveGateway) -> None:
-    with running(gateway, {}):
+    with running(gateway, {}, max_tokens=2000):  # as many as this daemon allows, about
         busy = [one for one in got(gateway, "/slots") if one["is_processing"]]
 
     assert len(busy) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import Headers
 
-from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.gateways import LONG_ANSWERS, LONG_TOKENS, LiveGateway, live_gateway
 from tests.live import live_daemon, wait_until
 from tests.security.nobody import NOBODY, as_nobody, ask, needs_root, say_and_go
 from umad.asker import MACHINE_USER
@@ -115,9 +115,12 @@ def test_a_half_closed_connection_is_still_its_users(gateway: LiveGateway) -> No
 
 @needs_root
 def test_a_flag_lets_other_users_in_and_each_sees_only_its_own(tmp_path: Path) -> None:
-    with live_gateway(tmp_path, "--gateway-all-users") as gateway, ExitStack() as held:
+    with (
+        live_gateway(tmp_path, "--gateway-all-users", *LONG_ANSWERS) as gateway,
+        ExitStack() as held,
+    ):
         http = held.enter_context(gateway.http())
-        body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+        body = {"prompt": "x", "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": True}
         held.enter_context(http.stream("POST", "/v1/completions", json=body))
 
         asked = {"prompt": "one", "max_tokens": 2}

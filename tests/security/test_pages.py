@@ -1,5 +1,6 @@
 """What a page in the browser can make a gateway do: other origins, rebound names, simple posts."""
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,19 +9,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.gateways import ANSWER_S, LONG_ANSWERS, LONG_TOKENS, LiveGateway, live_gateway
 from umad.gateway.door.hosts import HostRule
 from umad.gateway.errors import Forbidden
 
 PAGE = "https://page.example"
 BODY = '{"prompt": "one", "max_tokens": 2}'
+LONG = json.dumps({"prompt": "x", "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": True})
 # What a page can send without asking first: no preflight comes before any of these.
 SIMPLE = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
-    with live_gateway(tmp_path_factory.mktemp("pages"), f"--cors-origin={PAGE}") as one:
+    folder = tmp_path_factory.mktemp("pages")
+    with live_gateway(folder, f"--cors-origin={PAGE}", *LONG_ANSWERS) as one:
         yield one
 
 
@@ -93,8 +96,7 @@ def test_the_page_is_of_one_place_and_not_of_the_other_way_to_write_it(
 
 
 def test_a_page_that_was_let_in_is_a_user_with_what_is_its_own(gateway: LiveGateway) -> None:
-    long = '{"prompt": "x", "max_tokens": 2000, "ignore_eos": true, "stream": true}'
-    with gateway.http() as http, http.stream("POST", "/v1/completions", content=long):
+    with gateway.http() as http, http.stream("POST", "/v1/completions", content=LONG):
         page = {"origin": PAGE}
         asks = http.post("/v1/completions", content=BODY, headers=page)
         seen = http.get("/status", headers=page)
@@ -108,16 +110,15 @@ def test_a_page_that_was_let_in_is_a_user_with_what_is_its_own(gateway: LiveGate
 
 def test_a_page_is_counted_as_a_page_and_uses_up_no_names(gateway: LiveGateway) -> None:
     """Of names by User-Agent there are 64, and rules of `apps:` go by them."""
-    long = '{"prompt": "x", "max_tokens": 2000, "ignore_eos": true, "stream": true}'
     with gateway.http() as http:
         for at in range(80):
             agent = {"origin": PAGE, "user-agent": f"agent{at}/1.0"}
             assert http.get("/v1/models", headers=agent).status_code == 200
         claude = {"user-agent": "claude-cli/2.1"}
         with (
-            http.stream("POST", "/v1/completions", content=long, headers=claude),
+            http.stream("POST", "/v1/completions", content=LONG, headers=claude),
             http.stream(
-                "POST", "/v1/completions", content=long, headers={**claude, "origin": PAGE}
+                "POST", "/v1/completions", content=LONG, headers={**claude, "origin": PAGE}
             ),
         ):
             apps = [row["app"] for row in http.get("/status").json()["requests"]]
@@ -186,7 +187,7 @@ def test_this_user_on_this_machine_is_still_itself_at_an_exposed_gateway(
         assert http.get("/diag").status_code == 200
     for address in own_addresses():
         url = f"http://{address}:{exposed.port}"
-        assert httpx.get(f"{url}/diag").status_code == 200
+        assert httpx.get(f"{url}/diag", timeout=ANSWER_S).status_code == 200
 
 
 def test_with_keys_a_name_opens_nothing_by_itself(tmp_path: Path) -> None:

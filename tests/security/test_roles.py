@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.house import run
-from tests.gateway.gateways import LiveGateway
+from tests.gateway.gateways import LONG_TOKENS, LiveGateway
 from tests.security.two_keys import ADMIN, ALICE, BOB, asked, keyed_gateway, running
 from umad.asker import Asker
 from umad.client import AsyncClient, Client
@@ -165,7 +165,7 @@ def test_the_daemon_decides_whatever_a_front_end_lets_through(gateway: LiveGatew
     async def scenario() -> None:
         async with AsyncClient(gateway.daemon.socket) as owner:
             user = owner.on_behalf(USER)
-            sampling = SamplingParams(max_tokens=2000, ignore_eos=True)
+            sampling = SamplingParams(max_tokens=LONG_TOKENS, ignore_eos=True)
             request = GenerateRequest(prompt="one two", sampling=sampling, session="talk")
             events = owner.events(request)
             accepted = await anext(events)
@@ -187,6 +187,7 @@ def test_the_daemon_decides_whatever_a_front_end_lets_through(gateway: LiveGatew
             assert not {"path", "pid", "live", "waiting", "restarts"} & set(row)
             await events.aclose()
 
+    gateway.until_idle()
     run(scenario())
 
 

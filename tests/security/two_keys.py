@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.gateways import LONG_ANSWERS, LONG_TOKENS, LiveGateway, live_gateway
 
 KEYS = """
 keys:
@@ -19,7 +19,12 @@ keys:
 ADMIN = {"authorization": "Bearer sk-admin-0001"}
 ALICE = {"authorization": "Bearer sk-alice-0001"}
 BOB = {"authorization": "Bearer sk-bob-000001"}
-LONG = {"prompt": "once upon a time", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+LONG = {
+    "prompt": "once upon a time",
+    "max_tokens": LONG_TOKENS,
+    "ignore_eos": True,
+    "stream": True,
+}
 TURN = [{"role": "user", "content": "Hi"}]
 
 # What makes each route do its work; without one: no body.
@@ -88,13 +93,15 @@ def keyed_gateway(folder: Path, *arguments: str, keys: str = KEYS) -> Iterator[L
     file = folder / "keys.yaml"
     file.write_text(keys)
     file.chmod(0o600)
-    with live_gateway(folder, "--api-key-file", str(file), *arguments) as one:
+    with live_gateway(folder, "--api-key-file", str(file), *LONG_ANSWERS, *arguments) as one:
         yield one
 
 
 @contextmanager
 def running(gateway: LiveGateway, headers: dict[str, str], **body: Any) -> Iterator[dict[str, Any]]:
-    """A long answer that runs for a key; its row of /status as that key sees it."""
+    """A long answer that runs for a key; its row of /status as that key sees it. No other request
+    runs at the beginning, and none at the end."""
+    gateway.until_idle()
     with (
         gateway.http(headers=headers) as http,
         http.stream("POST", "/generate", json={**LONG, **body}) as answer,
@@ -109,6 +116,7 @@ def running(gateway: LiveGateway, headers: dict[str, str], **body: Any) -> Itera
         rows = http.get("/status").json()["requests"]
         assert rows, "what a key runs is in its own list"
         yield rows[-1]
+    gateway.until_idle()
 
 
 def _quietly(lines: Iterator[str]) -> Iterator[str]:
