@@ -97,6 +97,8 @@ def test_what_means_the_same_brings_the_same_text(gateway: LiveGateway, meant: s
         written["prompt"] = ids
     elif written["prompt"] == ["IDS of a part"]:
         written["prompt"] = [*ids[:2], STORY.removeprefix(text_of(gateway, ids[:2]))]
+    # The first reads its prompt, the others find it read: another sum of the same numbers.
+    asked(gateway, prompt=STORY)
 
     assert asked(gateway, **written)["content"] == asked(gateway, **plain)["content"]
 

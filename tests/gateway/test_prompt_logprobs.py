@@ -51,9 +51,11 @@ def test_the_echo_has_every_token_with_its_probability_and_place(
 def test_a_token_is_as_probable_in_a_prompt_as_it_was_when_it_was_made(
     gateway: LiveGateway,
 ) -> None:
-    ids = ids_of(gateway, STORY)
+    # Each of the tokens that follow is the best by 0.4 nats and more, far above the noise.
+    text = "One,"
+    ids = ids_of(gateway, text)
     with gateway.http() as http:
-        body = {"prompt": STORY, "temperature": 0, "n_predict": 12, "n_probs": 1}
+        body = {"prompt": text, "temperature": 0, "n_predict": 8, "n_probs": 1}
         made = http.post("/completion", json={**body, "return_tokens": True}).json()
     was = [row["logprob"] for row in made["completion_probabilities"]]
 
