@@ -10,6 +10,8 @@ from typing import Any
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 WAIT_MS = 30_000.0
+# Playwright itself gives up after five seconds.
+expect.set_options(timeout=WAIT_MS)
 CHAT = "**/v1/chat/completions"
 _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # The browser's own note of a status, which no page can prevent.
