@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import msgpack
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class RawConnection:

@@ -25,7 +25,7 @@ from umad.service import Accepted, Done, Event, Tokens
 T = TypeVar("T")
 FRAME_BYTES = 2**20
 # Longer than any test should take, shorter than anybody would wait.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 # The same for a test that starts a process of umad's command line, which imports much.
 PROCESS_PATIENCE_S = 100.0
 

@@ -100,11 +100,12 @@ def checked(program: str, folder: Path) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         cwd=folder,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 
 
+@pytest.mark.timeout(300)
 def test_a_users_program_is_checked_strictly_against_the_package(tmp_path: Path) -> None:
     found = checked(PROGRAM, tmp_path)
 
@@ -112,6 +113,7 @@ def test_a_users_program_is_checked_strictly_against_the_package(tmp_path: Path)
     assert (SOURCE.parent / "py.typed").exists()
 
 
+@pytest.mark.timeout(300)
 def test_a_users_mistakes_are_found_before_the_program_runs(tmp_path: Path) -> None:
     found = checked(WRONG, tmp_path)
 

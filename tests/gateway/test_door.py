@@ -6,7 +6,7 @@ import signal
 import httpx
 import pytest
 
-from tests.gateway.gateways import LiveGateway
+from tests.gateway.gateways import ANSWER_S, LiveGateway
 from tests.live import wait_until
 from umad.client import Client
 from umad.request import SamplingParams
@@ -63,5 +63,5 @@ def test_a_killed_gateway_comes_back_and_socket_clients_do_not_notice(
     wait_until(lambda: gateway.pid != before, what="another gateway")
     wait_until(lambda: gateway.daemon.log.count("gateway ready") > 1, what="its readiness")
     gateway.address = gateway.daemon.log.rpartition("address=")[2].split()[0]
-    assert httpx.get(f"{gateway.address}/v1/models").status_code == 200
+    assert httpx.get(f"{gateway.address}/v1/models", timeout=ANSWER_S).status_code == 200
     assert rest

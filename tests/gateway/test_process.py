@@ -24,4 +24,4 @@ def test_a_gateway_does_not_outlive_a_daemon_that_was_killed(tmp_path: Path) -> 
         children = psutil.Process(one.daemon.process.pid).children(recursive=True)
         os.kill(one.daemon.process.pid, signal.SIGKILL)
         wait_until(lambda: has_ended(gateway), what="the gateway's end")
-        psutil.wait_procs(children, timeout=30)
+        psutil.wait_procs(children, timeout=60)

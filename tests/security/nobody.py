@@ -18,7 +18,7 @@ import pytest
 
 T = TypeVar("T")
 NOBODY = 65534
-CHILD_S = 60
+CHILD_S = 100
 
 needs_root = pytest.mark.skipif(
     os.getuid() != 0, reason="only root can become another user, and these tests do not run as root"
@@ -67,7 +67,7 @@ def ask(
     host: str = "127.0.0.1",
 ) -> tuple[int, str]:
     """Status and text of one request."""
-    connection = http.client.HTTPConnection(host, port, timeout=30)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     try:
         raw = None if body is None else json.dumps(body)
         connection.request(method, path, raw, headers or {})
@@ -80,6 +80,6 @@ def ask(
 def say_and_go(port: int, said: list[bytes]) -> int:
     """On a connection for each, send bytes and be gone before anybody looks; how many."""
     for one in said:
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(one)
     return len(said)

@@ -28,7 +28,7 @@ def crowd(gateway: LiveGateway, n: int, said: bytes) -> Iterator[list[socket.soc
     with ExitStack() as held:
         made = []
         for _ in range(n):
-            one = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
+            one = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
             held.enter_context(closing(one))
             one.sendall(said)
             made.append(one)
@@ -121,7 +121,7 @@ def test_an_answer_that_nobody_reads_gives_way(narrow: LiveGateway) -> None:
             one = socket.socket()
             held.enter_context(closing(one))
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            one.settimeout(30)
+            one.settimeout(60)
             one.connect(("127.0.0.1", narrow.port))
             ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % field(MALLORY)
             one.sendall(ask * 30)

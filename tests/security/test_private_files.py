@@ -267,7 +267,7 @@ def test_a_cache_that_is_a_pipe_keeps_nobody_waiting(read: Read, tmp_path: Path)
 
     reading = threading.Thread(target=lambda: found.append(read(path)), daemon=True)
     reading.start()
-    reading.join(10)
+    reading.join(60)
 
     assert found == [None]
 

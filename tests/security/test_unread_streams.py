@@ -19,8 +19,10 @@ N_TOKENS = 250
 # Streams whose every token is the best by 0.04 nats and more. Cells that were given up come back
 # in another order, and a sum in another order is another one: number 39 has a tie of 0.004.
 CLEAR = (0, 5, 20)
-# 12 s and more before; the cut-off for clients that do not read is 300 s.
-SOON_S = 5.0
+# 12 s and more before; the cut-off for clients that do not read is 300 s. A machine that is so slow
+# or so busy that ten whole answers take longer than that may take as long as they do.
+SOON_S, SOON_ANSWERS = 5.0, 10
+SAMPLING = SamplingParams(temperature=0.0, max_tokens=N_TOKENS, ignore_eos=True)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +39,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
 
 
 def asked(at: int) -> GenerateRequest:
-    return GenerateRequest(
-        prompt=f"{at} bottles of",
-        sampling=SamplingParams(temperature=0.0, max_tokens=N_TOKENS, ignore_eos=True),
-        app="deaf",
-    )
+    return GenerateRequest(prompt=f"{at} bottles of", sampling=SAMPLING, app="deaf")
 
 
 def deaf_client(daemon: LiveDaemon, n: int) -> socket.socket:
@@ -57,24 +55,33 @@ def deaf_client(daemon: LiveDaemon, n: int) -> socket.socket:
     return deaf
 
 
+def answer_s(daemon: LiveDaemon) -> float:
+    """Seconds that a whole answer takes while nobody else asks."""
+    began_s = time.perf_counter()
+    with Client(daemon.socket) as client:
+        client.complete("green", sampling=SAMPLING)
+    return time.perf_counter() - began_s
+
+
+@pytest.mark.timeout(300)
 def test_another_app_is_served_though_forty_streams_of_one_are_not_read(
     daemon: LiveDaemon,
 ) -> None:
+    soon_s = max(SOON_S, SOON_ANSWERS * answer_s(daemon))
     with Client(daemon.socket) as client, deaf_client(daemon, N_STREAMS) as deaf:
-        sampling = SamplingParams(temperature=0.0, max_tokens=N_TOKENS, ignore_eos=True)
 
         def is_paused() -> bool:
             rows = client.sessions()
             return len(rows) >= 4 and all(row["state"] == "paused" for row in rows)
 
-        wait_until(is_paused, what="a pause")
+        wait_until(is_paused, within_s=120, what="a pause")
         waited_s = []
         for at in range(4):
             began_s = time.perf_counter()
-            for _ in client.text(f"{at} green", sampling=sampling):
+            for _ in client.text(f"{at} green", sampling=SAMPLING):
                 waited_s.append(time.perf_counter() - began_s)
                 break
-        assert max(waited_s) < SOON_S
+        assert max(waited_s) < soon_s
 
         # And once it reads, every stream goes on with no token lost and none repeated.
         ids: dict[object, list[int]] = {at: [] for at in range(N_STREAMS)}
