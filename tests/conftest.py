@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 import umad
 from umad import nano
@@ -23,11 +22,6 @@ with suppress(ModuleNotFoundError):  # the environment of tests/packages has non
 
 # A shell's background job ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# How long an example takes on a busy machine, and how long it takes to draw it, says nothing about
-# the code. Hypothesis would call 200 ms a failure.
-settings.register_profile("umad", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("umad")
 
 
 def pytest_configure() -> None:
