@@ -1,8 +1,10 @@
 """Parts of a load that give way to another engine's interactive work."""
 
+import importlib
 import os
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -93,13 +95,13 @@ def test_each_part_of_a_load_looks_anew_at_the_other_engines() -> None:
 
 def test_the_parts_of_an_engine_are_modules_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
-    monkeypatch.setattr(start, "sys", type("sys", (), {"modules": {}}))
-    monkeypatch.setattr(start.importlib, "import_module", found.append)
+    monkeypatch.setattr(start, "sys", SimpleNamespace(modules={}))
+    monkeypatch.setattr(start, "importlib", SimpleNamespace(import_module=found.append))
     arguments = ["--fd", "3", "--options", '{"board_fd": null, "board_seat": 0}']
 
     start.import_parts(arguments)
 
     monkeypatch.undo()
     for name in found:
-        __import__(name)
+        importlib.import_module(name)
     assert found[-1] == "umad.engine.main"

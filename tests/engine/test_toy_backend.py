@@ -115,7 +115,8 @@ def test_an_interactive_request_cuts_a_long_background_step(short_tmp_path: Path
                 wait_until, lambda: daemon.metrics()["kv_cells_used"] > 0, what="a first slice"
             )
             # An arrival finds a slice under way all but surely; the test needs one that does.
-            answers, cuts = [], 0
+            answers: list[Stream] = []
+            cuts = 0
             while not cuts and len(answers) < len(questions):
                 answers.append(await collect(client, greedy(questions[len(answers)], 3)))
                 cuts = (await asyncio.to_thread(daemon.metrics))["cuts"]
