@@ -1,6 +1,7 @@
 """The service manager hears when the daemon is ready, that its loop runs, and that it ends."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -96,6 +97,46 @@ def test_a_manager_that_has_gone_costs_nothing(short_tmp_path: Path) -> None:
     notifier.stopping("ending")
 
 
+def test_what_the_manager_could_not_take_is_said_again(
+    manager: Manager, short_tmp_path: Path
+) -> None:
+    """One that never heard of READY would end a daemon that serves well."""
+    path = short_tmp_path / "later"
+    environ = {"NOTIFY_SOCKET": os.fspath(path), "WATCHDOG_USEC": "150000"}
+    notifier = Notifier.of(environ, PID)
+    notifier.ready("ready")
+    late = Manager(os.fspath(path))
+
+    async def attend() -> None:
+        await asyncio.wait_for(notifier.attend(lambda: "ready"), 0.01)
+
+    try:
+        with pytest.raises(TimeoutError):
+            asyncio.run(attend())
+        heard = late.hears()
+        with pytest.raises(TimeoutError):
+            asyncio.run(attend())
+
+        assert sorted(heard) == ["READY=1", "STATUS=ready", "WATCHDOG=1"]
+        assert late.hears() == ["WATCHDOG=1"], "and no more once it was taken"
+    finally:
+        late.close()
+
+
+def test_a_daemon_without_a_free_descriptor_is_heard(
+    manager: Manager, short_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notifier = Notifier(os.fspath(short_tmp_path / "notify"))
+
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", none_left)
+    notifier.ready("ready")
+
+    assert manager.hears() == ["READY=1", "STATUS=ready"]
+
+
 def test_the_watchdog_hears_the_loop_several_times_within_its_time() -> None:
     environ = {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(PID)}
 
@@ -109,6 +150,9 @@ def test_the_watchdog_hears_the_loop_several_times_within_its_time() -> None:
         pytest.param({"WATCHDOG_USEC": "0"}, id="off"),
         pytest.param({"WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}, id="another process's"),
         pytest.param({"WATCHDOG_USEC": "soon"}, id="no number"),
+        pytest.param({"WATCHDOG_USEC": "-5"}, id="less than none"),
+        pytest.param({"WATCHDOG_USEC": "9" * 5000}, id="no number that anybody counts to"),
+        pytest.param({"WATCHDOG_USEC": str(2**64 - 1)}, id="infinity"),
     ],
 )
 def test_no_watchdog_is_fed_that_does_not_watch_us(

@@ -6,17 +6,18 @@
     EXTEND_TIMEOUT_USEC=…      a large model still loads, or answers still end: wait on
     STOPPING=1                 the daemon drains
 
-Without a service manager nothing is sent. What cannot be sent is dropped, because no answer to a
-client may depend on it. Not: when it is told (`umad.daemon.server`).
+Without a service manager nothing is sent. What cannot be sent is said again a moment later: a
+manager that never hears of READY would end a daemon that serves well. No answer to a client depends
+on it. Not: when it is told (`umad.daemon.server`).
 Owner: the daemon's loop. Nothing here blocks.
 """
 
 import asyncio
-import contextlib
 import enum
 import logging
 import os
 import socket
+import weakref
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Self
 
@@ -29,6 +30,10 @@ _EVERY_S = 5.0
 _SHORTEST_S = 0.05
 # A loop that has hung for this long while a model loads will not come back.
 _MORE_S = 60.0
+# They are true at their moment only.
+_OF_NOW = ("WATCHDOG", "EXTEND_TIMEOUT_USEC")
+# systemd's "infinity" of a time in microseconds (USEC_INFINITY), which watches nobody.
+_INFINITE_USEC = 2**64 - 1
 
 
 class Phase(enum.Enum):
@@ -50,6 +55,14 @@ class Notifier:
         self._watchdog_s = watchdog_s
         self._phase = Phase.STARTING
         self._said = ""
+        # Facts that the manager has not taken yet, by their names.
+        self._owed: dict[str, str] = {}
+        # Made once: a daemon that has no descriptor left for a moment is to be heard all the same.
+        self._sock: socket.socket | None = None
+        if address is not None:
+            self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._sock.setblocking(False)
+            weakref.finalize(self, self._sock.close)
 
     @classmethod
     def of(cls, environ: MutableMapping[str, str], pid: int) -> Self:
@@ -59,8 +72,8 @@ class Notifier:
         # Other kinds of addresses (vsock) are of virtual machines' own managers.
         if not address.startswith(("/", "@")):
             return cls(None)
-        is_watched = usec.isdecimal() and int(usec) > 0 and of_pid in ("", str(pid))
-        return cls(address, int(usec) / 1e6 if is_watched else None)
+        of_us = of_pid in ("", str(pid))
+        return cls(address, _watchdog_s(usec) if of_us else None)
 
     @property
     def every_s(self) -> float:
@@ -92,19 +105,22 @@ class Notifier:
             if (said := words()) != self._said:
                 self._said = said
                 facts.append(f"STATUS={_line(said)}")
-            if facts:
+            if facts or self._owed:
                 self._tell(*facts)
             await asyncio.sleep(self.every_s)
 
     def _tell(self, *facts: str) -> None:
-        if self._address is None:
+        """Send facts, after those that could not be sent before."""
+        if self._sock is None or self._address is None:
             return
-        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sock:
-            sock.setblocking(False)
-            try:
-                sock.sendto("\n".join(facts).encode("utf-8", "replace"), self._address)
-            except OSError as error:
-                log.debug("service manager not told facts=%s reason=%s", facts, error)
+        told = {**self._owed, **{one.partition("=")[0]: one for one in facts}}
+        try:
+            self._sock.sendto("\n".join(told.values()).encode("utf-8", "replace"), self._address)
+        except OSError as error:
+            log.debug("service manager not told facts=%s reason=%s", facts, error)
+            self._owed = {name: one for name, one in told.items() if name not in _OF_NOW}
+        else:
+            self._owed = {}
 
 
 def daemon_words(models: Sequence[str], n_live: int, *, is_loaded: bool, is_ending: bool) -> str:
@@ -117,6 +133,13 @@ def daemon_words(models: Sequence[str], n_live: int, *, is_loaded: bool, is_endi
 
 def _address(text: str) -> str | bytes:
     return b"\0" + os.fsencode(text[1:]) if text.startswith("@") else text
+
+
+def _watchdog_s(usec: str) -> float | None:
+    """The watchdog's time; None for what is no number of microseconds."""
+    if not (usec.isascii() and usec.isdecimal() and len(usec) <= len(str(_INFINITE_USEC))):
+        return None
+    return int(usec) / 1e6 if 0 < int(usec) < _INFINITE_USEC else None
 
 
 def _line(words: str) -> str:
