@@ -85,6 +85,20 @@ def test_only_the_last_files_are_kept(tmp_path: Path) -> None:
     assert numbers(path)[-1] == 194
 
 
+def test_a_log_behind_a_link_is_bounded_too(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "umad.log"
+    path.symlink_to(tmp_path / "disk" / "umad.log")
+
+    run(path, 1000, 25)
+
+    assert path.stat().st_size <= 1100
+    assert numbers(path)[-1] == 24
+    assert [number for n in (2, 1) for number in numbers(tmp_path / f"umad.log.{n}")] == list(
+        range(20)
+    )
+
+
 def test_a_later_daemon_adds_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "umad.log"
 
@@ -110,6 +124,13 @@ def test_a_place_that_cannot_be_written_is_an_error_with_the_option_name(tmp_pat
         log_file_of(LoggingSettings(file=str(tmp_path / "file" / "umad.log"))).open()
 
     assert caught.value.field == "logging.file"
+
+
+def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "umad.log")
+
+    with pytest.raises(BadConfig, match="it is a pipe that nobody reads"):
+        log_file_of(LoggingSettings(file=str(tmp_path / "umad.log"))).open()
 
 
 def test_without_a_file_stderr_is_left_alone() -> None:

@@ -1,5 +1,6 @@
 """Log lines reach stderr in order, and a reader that is stuck stops nobody."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -50,6 +51,25 @@ def test_a_pipe_that_nobody_reads_stops_neither_the_work_nor_the_end() -> None:
     finally:
         os.close(read_end)
         os.close(write_end)
+
+
+def test_a_pipe_that_another_program_made_to_not_wait_loses_no_line() -> None:
+    """As Node does with a terminal that it shares: a full one is an error there, and no end."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(write_end, b"x" * 4096)
+    with start(10, write_end) as process:
+        os.close(write_end)
+        # It has said all, and stands before a full pipe.
+        assert process.stdout is not None
+        assert process.stdout.read(4) == b"done"
+        with open(read_end, "rb") as errors:
+            lines = errors.read()[filled:].decode().splitlines()
+
+    assert [line.rpartition(" ")[2] for line in lines[:-1]] == [str(i) for i in range(10)]
 
 
 def test_a_reader_that_has_gone_stops_neither() -> None:

@@ -77,7 +77,8 @@ class LogFile:
 
     def _turn(self, path: Path, found: os.stat_result) -> None:
         try:
-            is_here = os.path.samestat(os.lstat(path), found)
+            # Through links: a log that lies elsewhere by a link of the user's is to be bounded too.
+            is_here = os.path.samestat(os.stat(path), found)
         except FileNotFoundError:
             is_here = False
         if not is_here:  # somebody keeps it under another name

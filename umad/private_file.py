@@ -85,8 +85,15 @@ def open_append(path: Path) -> int:
     alone.
     """
     _check_link(path)
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:
+        fd = os.open(path, flags, _FILE_MODE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # without O_NONBLOCK this would wait for a reader
+            raise _refused("it is a pipe that nobody reads", path) from error
+        raise
+    try:
+        os.set_blocking(fd, True)
         found = os.fstat(fd)
         if stat.S_ISREG(found.st_mode):
             _check_owner(found, path)

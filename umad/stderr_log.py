@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import queue
+import select
 import threading
 import traceback
 from collections.abc import Callable
@@ -28,6 +29,18 @@ MOST_CAUSES = 8
 # so that no terminal obeys them.
 _OBEYED = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def _write(data: memoryview) -> int:
+    """Write some of `data` to stderr, when there is room; the number of bytes."""
+    while True:
+        try:
+            return os.write(STDERR_FD, data)
+        except BlockingIOError:
+            # The terminal or the pipe is another program's too, and that one does not wait.
+            poll = select.poll()
+            poll.register(STDERR_FD, select.POLLOUT)
+            poll.poll()
 
 
 class DiscreetFormatter(logging.Formatter):
@@ -106,7 +119,7 @@ class StderrLog(logging.Handler):
             left = memoryview(f"{text}\n".encode(errors="backslashreplace"))
             try:
                 while left:
-                    left = left[os.write(STDERR_FD, left) :]
+                    left = left[_write(left) :]
             except OSError as error:
                 if error.errno not in _FULL:
                     return  # closed at one of the two ends: no one will ever read it
