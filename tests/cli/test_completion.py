@@ -2,6 +2,9 @@
 
 import json
 import os
+import pty
+import re
+import select
 import shutil
 import socket
 import subprocess
@@ -23,7 +26,8 @@ from umad.models.store import store_folder
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
-BREAKS = " \t\n\"'><=;|&(:"
+# bash's own, also for names of hosts.
+BREAKS = " \t\n\"'@><=;|&(:"
 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
@@ -107,6 +111,11 @@ def test_names_with_a_colon_are_completed_after_the_colon_as_bash_splits_there(t
     assert "qwen3-coder:30b" in whole
     assert "30b" in after
     assert [f"qwen3-coder:{one}" for one in after] == whole
+
+
+def test_an_option_with_its_value_is_completed_after_the_sign_or_as_a_whole(tab: Tab) -> None:
+    assert tab("umad run --lane=i") == ["interactive"]
+    assert tab("umad run --lane=i", breaks=" \t\n") == ["--lane=interactive"]
 
 
 def test_a_name_that_a_shell_would_obey_is_escaped(tab: Tab, spawn: Spawn) -> None:
@@ -252,3 +261,73 @@ def test_bash_itself_gets_the_names(tmp_path: Path, umad: Umad, fakes: Fakes) ->
     assert press("umad unload ") == ["m"]
     assert "30b" in press("umad pull qwen3-coder:3")
     assert json.dumps(press("umad cancel nobody")) == '[""]'
+
+
+# A program of its own with umad's completion of these names. It prints the words that it gets.
+NAMES = ["qwen3-coder:30b", "user@host=x", "it's", 'say "$HOME"', "with a space"]
+COMPLETED = f"""
+import json, os, sys
+import click
+from click.shell_completion import CompletionItem
+from umad.cli.completion import COMPLETE_VARIABLE, answer
+names = {NAMES!r}
+found = lambda context, parameter, typed: [
+    CompletionItem(name) for name in names if name.startswith(typed)
+]
+root = click.Command("umad", params=[
+    click.Argument(["name"], nargs=-1, shell_complete=found),
+    click.Option(["--name", "option"], shell_complete=found),
+])
+instruction = os.environ.pop(COMPLETE_VARIABLE, None)
+if instruction is not None:
+    sys.exit(answer(root, instruction))
+print("GOT", json.dumps(sys.argv[1:]), flush=True)
+"""
+TYPED = {
+    "qw": [NAMES[0]],
+    "qwen3-coder:3": [NAMES[0]],
+    '"qwen3-coder:3': [NAMES[0]],
+    "user@h": [NAMES[1]],
+    "user@host=": [NAMES[1]],
+    "it": [NAMES[2]],
+    "'say \"": [NAMES[3]],
+    '"sa': [NAMES[3]],
+    "with\\ a": [NAMES[4]],
+    '"with a ': [NAMES[4]],
+    "--name=qwen3-coder:3": [f"--name={NAMES[0]}"],
+}
+
+
+@needs_bash
+def test_what_bash_puts_into_the_line_is_the_name_that_umad_then_gets(
+    tmp_path: Path, umad: Umad
+) -> None:
+    program = tmp_path / "umad"
+    program.write_text(f"#!{sys.executable}\n{COMPLETED}")
+    program.chmod(0o755)
+    (tmp_path / "script").write_text(umad("completion", "bash").out)
+    ours, theirs = pty.openpty()
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    command = ["bash", "--norc", "--noprofile", "-i"]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True
+    ) as bash:
+        try:
+            lines = [f"source {tmp_path}/script", *(f"umad {typed}\t" for typed in TYPED)]
+            os.write(ours, "".join(f"{line}\n" for line in lines).encode())
+            got = _until_got(ours, len(TYPED))
+        finally:
+            bash.kill()
+            os.close(theirs)
+            os.close(ours)
+
+    assert dict(zip(TYPED, got, strict=True)) == TYPED
+
+
+def _until_got(terminal: int, n: int) -> list[list[str]]:
+    """What the program printed, n times."""
+    seen = ""
+    while len(found := re.findall(r"GOT (\[.*?\])\r", seen)) < n:
+        assert select.select([terminal], [], [], 60)[0], seen
+        seen += os.read(terminal, 4096).decode()
+    return [json.loads(one) for one in found]

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import click
 from click.shell_completion import (
@@ -51,6 +52,17 @@ complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null \\
 """
 # What a shell takes as part of a word, without quotes.
 _SPECIAL = re.compile(r"([^\w@%+:,./=~-])")
+# What it obeys in double quotes all the same.
+_IN_DOUBLE = re.compile(r"([\"$`\\])")
+_OPTION = re.compile(r"-[^=]*=")
+# A word that readline begins at one of these has it in it (bash's rl_special_prefixes).
+_LEFT_IN_WORD = "$@"
+_QUIET = "%(prog_name)s 2>/dev/null"
+
+
+def _changed(template: str, old: str, new: str) -> str:
+    """Click's own script with one change; a script of another click is left as it is."""
+    return template.replace(old, new) if template.count(old) == 1 else template
 
 
 class Bash(BashComplete):
@@ -67,31 +79,84 @@ class Bash(BashComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ.get("COMP_LINE", "")
         words = split_arg_string(line)[1:]
-        if not words or (line.endswith((" ", "\t")) and not line.endswith("\\ ")):
+        if not words or not _last_word(line, "").is_begun:
             return words, ""
         return words[:-1], words[-1]
 
     @override
     def complete(self) -> str:
         args, typed = self.get_completion_args()
-        kept = _kept_by_bash(typed, os.environ.get("COMP_WORDBREAKS", ""))
+        last = _last_word(os.environ.get("COMP_LINE", ""), os.environ.get("COMP_WORDBREAKS", ""))
+        # Click completes what follows the sign of an option.
+        option = "".join(typed.partition("=")[:2]) if _OPTION.match(typed) else ""
         found = self.get_completions(args, typed)
-        return "\n".join([self._formed(item, kept) for item in found])
+        return "\n".join([self._formed(item, option, last) for item in found])
 
-    def _formed(self, item: "CompletionItem[str]", kept: int) -> str:
+    def _formed(self, item: "CompletionItem[str]", option: str, last: "_LastWord") -> str:
         if item.type != "plain":
             return f"{item.type}\t"
-        return f"{item.type}\t" + _SPECIAL.sub(r"\\\1", item.value[kept:])
+        return f"{item.type}\t{_in_quotes((option + item.value)[last.kept :], last.quote)}"
 
 
-def _kept_by_bash(typed: str, breaks: str) -> int:
-    """How much of the value bash has set apart already, and so keeps: all up to its last colon."""
-    if typed.startswith("-") and "=" in typed:
-        typed = typed.partition("=")[2]
-    return typed.rfind(":") + 1 if ":" in breaks else 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LastWord:
+    """The word before the cursor, as bash and readline see it."""
+
+    # False between two words.
+    is_begun: bool
+    # The characters of it, without quotes, that readline has set apart and keeps.
+    kept: int
+    # The quote that is open; empty for none.
+    quote: str
 
 
-SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fish": FishComplete}
+def _last_word(line: str, breaks: str) -> _LastWord:
+    """breaks: COMP_WORDBREAKS. At one of these, and at an open quote, readline begins a word."""
+    is_begun, size, kept, quote = False, 0, 0, ""
+    signs = iter(line)
+    for sign in signs:
+        if sign in " \t\n" and not quote:
+            is_begun, size, kept = False, 0, 0
+            continue
+        is_begun = True
+        if sign == quote:
+            quote = ""
+        elif not quote and sign in "\"'":
+            quote, kept = sign, size
+        else:
+            is_plain = not quote
+            if sign == "\\" and quote != "'" and next(signs, None) is not None:
+                is_plain = False
+            size += 1
+            if is_plain and sign in breaks:
+                kept = size - (sign in _LEFT_IN_WORD)
+    return _LastWord(is_begun=is_begun, kept=kept, quote=quote)
+
+
+def _in_quotes(text: str, quote: str) -> str:
+    """`text` as it has to stand in that quote."""
+    if quote == "'":
+        return text.replace("'", r"'\''")
+    return (_IN_DOUBLE if quote else _SPECIAL).sub(r"\\\1", text)
+
+
+class Zsh(ZshComplete):
+    """Completion for zsh, into whose line nothing is written either."""
+
+    source_template = _changed(ZshComplete.source_template, "%(prog_name)s)}", _QUIET + ")}")
+
+
+class Fish(FishComplete):
+    """Completion for fish, with names and descriptions that have a comma."""
+
+    source_template = _changed(
+        _changed(FishComplete.source_template, 'string split ","', 'string split -m 1 ","'),
+        "%(prog_name)s);\n",
+        _QUIET + ");\n",
+    )
+
+
+SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
 
 
 @click.command()
