@@ -10,8 +10,8 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.cli.top_pictures import draw_all, picture_of
-from tests.cli.top_states import IDLE, MIXED, STATES, FakeDaemon
-from umad.cli.top.screen import ENGINES, REQUESTS, Rows, TopScreen
+from tests.cli.top_states import IDLE, MIXED, STATES, FakeDaemon, request
+from umad.cli.top.screen import ENGINES, MOST_ROWS, REQUESTS, Rows, TopScreen
 from umad.cli.top.standing import Standing
 from umad.errors import NoDaemon
 
@@ -194,6 +194,40 @@ def test_a_lane_for_an_app_moves_all_its_requests() -> None:
         assert daemon.told == [("lane", "r3", "interactive"), ("lane", "r4", "interactive")]
 
     on_screen(test)
+
+
+def test_of_an_apps_requests_those_that_have_not_ended_meanwhile_are_moved() -> None:
+    async def test(pilot: Pilot[None], screen: TopScreen, daemon: FakeDaemon) -> None:
+        await pilot.press("down", "down", "l")  # nightly-index: r3 and r4
+        await pilot.pause()
+        left = [row for row in MIXED.sessions if row["request"] != "r3"]
+        daemon.standing = Standing(models=MIXED.models, sessions=left, card=MIXED.card)
+        await pilot.press("1")
+        await pilot.pause()
+        moved = list(daemon.told)
+        await pilot.press("l")
+        await pilot.pause()
+        daemon.standing = IDLE
+        await pilot.press("1")
+        await pilot.pause()
+
+        assert moved == daemon.told == [("lane", "r4", "interactive")]
+        assert "no live request is called r4" in seen(screen), "there was none to move"
+
+    on_screen(test)
+
+
+def test_a_table_that_is_longer_than_anybody_scrolls_says_so() -> None:
+    many = [request(f"r{n}", "crowd", "background", age_ms=float(n)) for n in range(MOST_ROWS + 7)]
+
+    async def test(pilot: Pilot[None], screen: TopScreen, daemon: FakeDaemon) -> None:
+        await pilot.press("tab", "end", "c")
+        await pilot.pause()
+
+        assert "and 7 more; / shows those with a text in them" in seen(screen)
+        assert "c ends a request: choose one" in seen(screen), "the last line is no request"
+
+    on_screen(test, Standing(models=MIXED.models, sessions=many, card=MIXED.card))
 
 
 def test_unloading_says_how_many_requests_would_fail() -> None:

@@ -209,6 +209,8 @@ class FakeDaemon:
 
     async def set_priority(self, target: str, lane: str) -> int:
         self._check()
+        if self.standing.session(target) is None:
+            raise UnknownRequest(f"no live request is called {target}")
         self.told.append(("lane", target, lane))
         return 1
 

@@ -20,7 +20,7 @@ from umad.cli.printed import printable
 from umad.cli.top.dialogs import Ask, Slowness
 from umad.cli.top.slowness import slowness_lines
 from umad.cli.top.standing import Standing, Table
-from umad.errors import UmadError
+from umad.errors import UmadError, UnknownRequest
 
 EVERY_S = 1.0
 # No look takes longer; the next one begins after it.
@@ -86,6 +86,9 @@ class Rows(DataTable[Text]):
         lines = table.lines[:MOST_ROWS]
         for line in lines:
             self.add_row(Text(line.text, no_wrap=True, end=""), key=line.key)
+        if n_more := len(table.lines) - len(lines):
+            # It is about nothing that a key could act on.
+            self.add_row(Text(f"and {n_more} more; / shows those with a text in them"))
         keys = [line.key for line in lines]
         if keys:
             row = keys.index(chosen) if chosen in keys else min(at, len(keys) - 1)
@@ -354,5 +357,13 @@ class TopScreen(App[None]):
             await self.look_once()
 
     async def _move(self, targets: list[str], lane: str) -> None:
+        """Move those that are still there. Raises the error where none is."""
+        moved, gone = 0, None
         for target in targets:
-            await self._daemon.set_priority(target, lane)
+            try:
+                await self._daemon.set_priority(target, lane)
+                moved += 1
+            except UnknownRequest as error:  # it has ended meanwhile
+                gone = error
+        if gone is not None and not moved:
+            raise gone
