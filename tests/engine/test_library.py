@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -261,6 +262,32 @@ def test_a_library_that_was_replaced_meanwhile_is_looked_at_again(tmp_path: Path
 
     assert ended.returncode
     assert "llama_context_params has 168 bytes" in ended.stderr.splitlines()[-1]
+
+
+def test_a_ggml_to_which_a_link_leads_since_is_looked_at_and_not_taken_for_the_old_one(
+    tmp_path: Path,
+) -> None:
+    """Homebrew and Debian upgrade ggml apart, and the old file may stay where it was."""
+    path = moved(tmp_path / "other")
+    base = path.with_name("libggml-base.so.0")
+    if not base.exists():
+        pytest.skip("the wheel's ggml has other names here")
+    for one in ("old", "new"):
+        (tmp_path / one).mkdir()
+        shutil.copy2(base, tmp_path / one / base.name)
+    environ = os.environ | {VARIABLE: str(path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    run = _with(environ)
+
+    def looked_at(folder: str) -> bool:
+        base.unlink()
+        base.symlink_to(tmp_path / folder / base.name)
+        ended = run("import umad.engine.llamacpp.library")
+        assert ended.returncode == 0, ended.stderr
+        kept = json.loads((tmp_path / "cache/umad/libraries.json").read_text())
+        return str(tmp_path / folder / base.name) in kept[str(path)]["found"]["files"]
+
+    assert looked_at("old")
+    assert looked_at("new")
 
 
 def _with(environ: dict[str, str]) -> Callable[[str], "subprocess.CompletedProcess[str]"]:

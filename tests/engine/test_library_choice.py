@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -332,6 +333,44 @@ def test_a_change_of_any_of_its_files_is_looked_at(how: str, tmp_path: Path) -> 
     memory(tmp_path, ask).known(path)
 
     assert len(asked.asked) == 2
+
+
+@pytest.mark.parametrize("how", ["replaced", "a link led elsewhere"])
+def test_what_changed_under_the_look_is_not_remembered(how: str, tmp_path: Path) -> None:
+    """The answer is of the old file, and the new one has its name: it would never be looked at."""
+    path, ggml = tmp_path / "lib/libllama.so", made(tmp_path / "lib", "libggml.so.0")
+    old, new = made(tmp_path / "lib", "old.so"), made(tmp_path / "lib", "new.so")
+    path.symlink_to(old)
+    new.write_bytes(b"second")
+    asked: list[Path] = []
+
+    def ask(library: Path) -> AcceptedLibrary:
+        asked.append(library)
+        if how == "replaced":
+            now_ns = time.time_ns()
+            made(tmp_path / "new", "libggml.so.0").rename(ggml)
+            # The clock of the file system goes in steps of milliseconds.
+            while ggml.stat().st_ctime_ns <= now_ns:
+                ggml.touch()
+        elif library.readlink() == old:
+            library.unlink()
+            library.symlink_to(new)
+        return AcceptedLibrary.of_map(
+            {**library_of(path).as_map(), "files": [str(path), str(ggml)]}
+        )
+
+    for _ in range(2):
+        memory(tmp_path, ask).known(path)
+
+    assert len(asked) == 2
+
+
+def test_an_answer_covers_the_files_that_it_names() -> None:
+    found = library_of(Path("/lib/libllama.so"))
+
+    assert found.covers([])
+    assert found.covers([Path("/lib/libllama.so")])
+    assert not found.covers([Path("/lib/libllama.so"), Path("/new/libggml.so.0")])
 
 
 def test_another_umad_python_or_binding_looks_for_itself(tmp_path: Path) -> None:

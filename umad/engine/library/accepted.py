@@ -1,14 +1,16 @@
 """Keeps the answers of libraries that were looked at, so that a start does not wait for a second.
 
 An answer holds as long as none of the library's files changes: the library's own, and those of ggml
-that it loads. A refusal is not kept, because what mends it may lie elsewhere (a driver, a missing
-file). Not: the look (`asking`). Owner: the process that starts; the last one to write wins.
+that it loads. What changes during the look is not remembered. A refusal is not kept, because what
+mends it may lie elsewhere (a driver, a missing file). Not: the look (`asking`). Owner: the process
+that starts; the last one to write wins.
 """
 
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,10 @@ class AcceptedLibrary:
     devices: tuple[str, ...]
     # Its own file, and those of ggml that it loaded.
     files: tuple[Path, ...]
+
+    def covers(self, loaded: Iterable[Path]) -> bool:
+        """Whether the answer is about all these files of a process that has loaded the library."""
+        return set(loaded) <= set(self.files)
 
     def words(self) -> str:
         """The library in half a line."""
@@ -79,8 +85,15 @@ class AcceptedLibraries:
             found, stamps = kept
             if stamps == self._stamps(found.files):
                 return found
+        return self.anew(library)
+
+    def anew(self, library: Path) -> AcceptedLibrary:
+        """A new answer, whatever is remembered. Raises `BadConfig` as `known`."""
+        before, begun_ns = _stamp(library), time.time_ns()
         found = self._ask(library)
-        self._write(library, found)
+        # A package manager may have replaced them under the look: the answer is of the old files.
+        if before == _stamp(library) and all(_is_older(one, begun_ns) for one in found.files):
+            self._write(library, found)
         return found
 
     def _stamps(self, files: Sequence[Path]) -> list[str]:
@@ -126,6 +139,16 @@ def _stamp(path: Path) -> str:
     except OSError as error:
         return f"{path}: {error.strerror}"
     return f"{path}: {found.st_size} bytes of {found.st_mtime_ns} in {found.st_ino}"
+
+
+def _is_older(path: Path, moment_ns: int) -> bool:
+    """Whether nothing was done to a file since. Its time of change is the system's own, where that
+    of its content may be one that an archive brought.
+    """
+    try:
+        return os.stat(path).st_ctime_ns <= moment_ns
+    except OSError:
+        return False
 
 
 def _text(value: object) -> str:

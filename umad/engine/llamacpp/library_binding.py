@@ -14,6 +14,7 @@ import ctypes
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from umad.engine.library.asking import OPTION
-from umad.engine.library.choice import VARIABLE, settle
+from umad.engine.library.choice import VARIABLE, accepted_libraries, settle
 from umad.engine.library.places import BINDING_VARIABLE
 from umad.errors import BadConfig
 
 _PACKAGE = "llama_cpp"
+_OURS = re.compile(r"(lib)?(llama|ggml)\b.*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,16 @@ def bound() -> Binding:
     the environment. Raises `BadConfig` where it does not fit any more, or there is none.
     """
     if not _bound:
-        bind(settle(os.environ.get(VARIABLE), os.environ).path)
+        library = settle(os.environ.get(VARIABLE), os.environ).library
+        if library is None:
+            return bind(None)
+        found = bind(library.path)
+        if not library.covers(loaded_files()):
+            # ggml is another one than was looked at: a link leads elsewhere now, and the old file
+            # is still there. Nothing was computed yet.
+            _bound.clear()
+            accepted_libraries(os.environ, sys.platform).anew(library.path)
+            _bound.append(found)
     return _bound[0]
 
 
@@ -68,6 +79,12 @@ def opened(path: Path) -> ctypes.CDLL:
         return _Library(str(path))
     except OSError as error:
         raise BadConfig(f"the system cannot open it: {error}", field=OPTION) from None
+
+
+def loaded_files() -> list[Path]:
+    """The files of llama.cpp and ggml in this process. A change of any makes another library."""
+    paths = _of_linux() if sys.platform == "linux" else _of_macos()
+    return [Path(one) for one in paths if _OURS.fullmatch(os.path.basename(one))]
 
 
 def load_devices(library: Any) -> None:
@@ -142,6 +159,22 @@ def _other(path: Path) -> Binding:
     declared = importlib.import_module(f"{_PACKAGE}.llama_cpp")
     load_devices(library)
     return Binding(llama=declared, ggml=library, path=path)
+
+
+def _of_linux() -> list[str]:
+    lines = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
+    # Address, permissions, offset, device, inode, path.
+    columns = [line.split(maxsplit=5) for line in lines]
+    named = (one[5] for one in columns if len(one) == 6 and one[5].startswith("/"))
+    return list(dict.fromkeys(named))
+
+
+def _of_macos() -> list[str]:
+    """By dyld(3); it was not run."""
+    dyld: Any = ctypes.CDLL(None)
+    name = dyld._dyld_get_image_name
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.c_uint32]
+    return [os.fsdecode(name(at) or b"") for at in range(dyld._dyld_image_count())]
 
 
 @contextlib.contextmanager

@@ -16,14 +16,12 @@ A library that does not fit is a `BadConfig` with what was found and what is exp
 
 import ctypes
 import importlib
-import os
 import re
 import resource
 import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from umad import nano
 from umad.engine.errand import Answering, answering
@@ -37,7 +35,6 @@ from umad.errors import BadConfig
 
 # One line has room for so many.
 _MOST_NAMED = 3
-_OURS = re.compile(r"(lib)?(llama|ggml)\b.*")
 
 
 def look(path: Path, errand: Answering) -> AcceptedLibrary:
@@ -67,7 +64,7 @@ def look(path: Path, errand: Answering) -> AcceptedLibrary:
         version=version,
         ggml=_text(library, "ggml_version") or "of an unknown version",
         devices=tuple(one.name for one in devices),
-        files=tuple(dict.fromkeys((path, *_loaded_files()))),
+        files=tuple(dict.fromkeys((path, *library_binding.loaded_files()))),
     )
 
 
@@ -101,28 +98,6 @@ def _named(faults: Iterable[str]) -> str:
     every = list(faults)
     more = f" and {len(every) - _MOST_NAMED} more" if len(every) > _MOST_NAMED else ""
     return ", ".join(every[:_MOST_NAMED]) + more
-
-
-def _loaded_files() -> list[Path]:
-    """The files of llama.cpp and ggml in this process. A change of any makes another library."""
-    paths = _of_linux() if sys.platform == "linux" else _of_macos()
-    return [Path(one) for one in paths if _OURS.fullmatch(os.path.basename(one))]
-
-
-def _of_linux() -> list[str]:
-    lines = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
-    # Address, permissions, offset, device, inode, path.
-    columns = [line.split(maxsplit=5) for line in lines]
-    named = (one[5] for one in columns if len(one) == 6 and one[5].startswith("/"))
-    return list(dict.fromkeys(named))
-
-
-def _of_macos() -> list[str]:
-    """By dyld(3); it was not run."""
-    dyld: Any = ctypes.CDLL(None)
-    name = dyld._dyld_get_image_name
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.c_uint32]
-    return [os.fsdecode(name(at) or b"") for at in range(dyld._dyld_image_count())]
 
 
 def main() -> int:
