@@ -307,6 +307,16 @@ def test_a_wrong_variable_or_flag_is_named() -> None:
         load(environ=NOTHING | {"UMAD_QOS": "{a: "})
 
 
+@pytest.mark.parametrize("name", ["logging.file", "socket", "llama_library", "session_dir"])
+def test_the_home_of_nobody_is_refused_where_it_was_written(tmp_path: Path, name: str) -> None:
+    group, _, key = name.rpartition(".")
+    text = f"{key}: ~nobody-of-that-name/x\n"
+
+    said = refusal(tmp_path, f"{group}:\n  {text}" if group else text)
+
+    assert said.startswith(f"umad.yaml:{2 if group else 1}: {name} must be a path")
+
+
 def test_a_slip_in_a_variables_name_is_refused_and_a_strangers_variable_is_not() -> None:
     with pytest.raises(BadConfig, match="did you mean UMAD_LATENCY_CAP"):
         load(environ=NOTHING | {"UMAD_LATENCY_CAPS": "1.2"})

@@ -3,10 +3,12 @@ path.
 
 A kind reads only text, so that one spelling means the same in a file, a variable and a flag. It
 also writes a value as that text and names its unit.
-Not: choosing an option's kind (`umad.configuration.options`). Pure.
+Not: choosing an option's kind (`umad.configuration.options`). Pure, but that the home of a path's
+`~` is looked up.
 """
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -189,6 +191,14 @@ def _read_text(text: str) -> str:
     return text
 
 
+def _read_path(text: str) -> str:
+    text = _read_text(text)
+    # A ~ that names nobody's home stays. Whoever opens the path later would have no words for it.
+    if os.path.expanduser(text).startswith("~"):
+        raise ValueError(text)
+    return text
+
+
 def _read_lane(text: str) -> str:
     if not _LANE_NAME.fullmatch(text):
         raise ValueError(text)
@@ -198,8 +208,8 @@ def _read_lane(text: str) -> str:
 def _read_listen(text: str) -> str | None:
     if text == "off":
         return None
-    if text.startswith("unix:") and len(text) > len("unix:"):
-        return text
+    if text.startswith("unix:"):
+        return "unix:" + _read_path(text.removeprefix("unix:"))
     host, colon, port = text.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 2**16):
         raise ValueError(text)
@@ -313,9 +323,9 @@ SWITCH = ValueKind(
     flag=True,
 )
 TEXT = ValueKind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
-PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_text)
+PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_path)
 LIBRARY = ValueKind(
-    wants="a path, or auto", metavar="PATH|auto", unit="a path, or auto", read=_read_text
+    wants="a path, or auto", metavar="PATH|auto", unit="a path, or auto", read=_read_path
 )
 LANE = ValueKind(
     wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", unit="a lane", read=_read_lane
