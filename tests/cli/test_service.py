@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -77,6 +78,65 @@ def test_http_is_a_flag_of_the_daemon_and_starts_it_at_the_login(
 
     assert '"--http=127.0.0.1:8080"' in (units(home) / "umad.service").read_text()
     assert "umad.service" in systemctl.enabled
+
+
+def test_an_upgrade_repeats_no_flag_and_says_which_it_keeps(
+    home: Path, systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = home / "a b.yaml"
+    config.write_text("ctx_size: 4096\n")
+    main(["service", "install", "--http", "127.0.0.1:8080", "--config", str(config)])
+    before = (units(home) / "umad.service").read_text()
+    capsys.readouterr()
+
+    assert main(["service", "install"]) == 0
+
+    out, err = capsys.readouterr()
+    assert "nothing has changed" in out
+    assert "--http 127.0.0.1:8080 is kept" in err
+    assert f"--config {config} is kept" in err
+    assert (units(home) / "umad.service").read_text() == before
+
+    assert main(["service", "install", "--http", "off"]) == 0
+    assert "127.0.0.1" not in (units(home) / "umad.service").read_text()
+    assert "umad.service" not in systemctl.enabled
+
+
+def test_a_service_that_failed_is_started_though_its_manager_listens(
+    home: Path, systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody but the manager listens there, and a look at the socket would start a daemon."""
+    main(["service", "install"])
+    systemctl.failed.add("umad.service")
+    path = home / "run" / "umad" / "umad.sock"
+    path.parent.mkdir(parents=True, mode=0o700)
+    with socket.socket(socket.AF_UNIX) as manager:
+        manager.bind(str(path))
+        manager.listen()
+        manager.setblocking(False)
+
+        assert main(["service", "start"]) == 0
+        systemctl.active.discard("umad.service")
+        systemctl.failed.add("umad.service")
+        assert main(["service", "install"]) == 0
+
+        with pytest.raises(BlockingIOError):
+            manager.accept()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_socket_with_too_long_a_path_is_refused_now(
+    home: Path,
+    systemctl: Systemctl,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("UMAD_SOCKET", f"{home}/{'x' * 120}.sock")
+
+    assert main(["service", "install"]) == 2
+
+    assert "this system takes 107" in capsys.readouterr().err
+    assert not units(home).exists()
 
 
 @pytest.mark.parametrize(
@@ -215,7 +275,7 @@ def test_every_state_has_words() -> None:
     assert set(work._WORDS) == set(ServiceState)
 
 
-def logs(home: Path) -> "subprocess.CompletedProcess[str]":
+def logs(home: Path, unit: str = "") -> "subprocess.CompletedProcess[str]":
     """A process of its own, since it is replaced."""
     folder = home / "bin"
     folder.mkdir()
@@ -227,7 +287,7 @@ def logs(home: Path) -> "subprocess.CompletedProcess[str]":
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
     units(home).mkdir(parents=True)
-    (units(home) / "umad.service").write_text("# Written by umad service install\n")
+    (units(home) / "umad.service").write_text(f"# Written by umad service install\n{unit}")
     program = (
         "import sys; from pathlib import Path; from umad.system_service import choice; "
         f"choice._BOOTED = Path({str(home)!r}); sys.platform = 'linux'; "
@@ -259,3 +319,12 @@ def test_logs_that_the_configuration_leads_into_a_file_are_read_there(home: Path
     done = logs(home)
 
     assert done.stdout.split() == ["-n", "7", "-F", str(home / "umad.log")]
+
+
+def test_logs_are_those_of_the_service_and_not_of_what_this_shell_would_start(home: Path) -> None:
+    config = home / "its own.yaml"
+    config.write_text("logging: {file: /srv/umad.log}\n")
+
+    done = logs(home, f'[Service]\nExecStart=:"/usr/bin/umad" "serve" "--config={config}"\n')
+
+    assert done.stdout.split() == ["-n", "7", "-F", "/srv/umad.log"]

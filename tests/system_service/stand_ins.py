@@ -40,10 +40,8 @@ class Launchctl:
                 self.loaded = False
             case "kickstart":
                 assert self.loaded
-                if not self.pid:
-                    self.pid, self.runs = 4712, self.runs + 1
-            case "kill":
-                self.pid, self.last_exit = 0, 0
+                assert not self.pid
+                self.pid, self.runs = 4712, self.runs + 1
             case other:
                 raise AssertionError(other)
         return Ran(code=0)
@@ -74,6 +72,10 @@ class Systemctl:
     active: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     answers: bool = True
+    # Units whose files have changed since systemd read them.
+    unread: set[str] = field(default_factory=set)
+    # The folders in which it looks, as its property has them; unknown where empty.
+    unit_path: str = ""
     restarts: int = 0
     asked: list[str] = field(default_factory=list)
 
@@ -88,8 +90,9 @@ class Systemctl:
         match verb:
             case "daemon-reload":
                 self.loaded = True
+                self.unread.clear()
             case "show":
-                return self._show(units[0]) if units else Ran(code=0, out="Version=257\n")
+                return self._show(units[0]) if units else Ran(code=0, out=self._manager())
             case "enable" | "reenable":
                 self.enabled.update(units)
             case "disable":
@@ -116,6 +119,9 @@ class Systemctl:
         assert "umad.socket" in self.active
         self.active.add("umad.service")
 
+    def _manager(self) -> str:
+        return f"UnitPath={self.unit_path}\n" if self.unit_path else "Version=257\n"
+
     def _show(self, unit: str) -> Ran:
         active = "active" if unit in self.active else "inactive"
         facts = {
@@ -125,5 +131,6 @@ class Systemctl:
             "MainPID": "4711" if unit in self.active and unit.endswith("service") else "0",
             "NRestarts": str(self.restarts),
             "StatusText": "ready: nano=1" if unit in self.active else "",
+            "NeedDaemonReload": "yes" if unit in self.unread else "no",
         }
         return Ran(code=0, out="".join(f"{name}={value}\n" for name, value in facts.items()))

@@ -31,6 +31,13 @@ def test_on_linux_a_service_without_a_login_is_lingering(tmp_path: Path) -> None
         service_manager(HOME, "linux", for_system=True, booted=tmp_path)
 
 
+def test_an_agent_behind_sudo_would_be_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    with pytest.raises(BadConfig, match="without sudo, or with --system"):
+        service_manager(HOME | {"SUDO_USER": "ann"}, "darwin", run=Launchctl())
+
+
 def test_a_launchdaemon_needs_root_and_somebody_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 501)
     with pytest.raises(BadConfig, match="sudo umad service"):

@@ -90,6 +90,25 @@ def test_a_log_of_the_users_own_choice_stays(tmp_path: Path) -> None:
     assert not [one for one in with_named.command if one.startswith("--logging-file")]
 
 
+def test_what_depends_on_the_working_folder_here_does_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {"UMAD_MODELS": "models", "HF_HUB_OFFLINE": "1", "LLAMA_CPP_LIB_PATH": "/opt/lib"}
+
+    job = make_job(Settings(), umad=UMAD, environ=environ, http="unix:h.sock")
+
+    assert f"--http=unix:{tmp_path}/h.sock" in job.command
+    assert job.environment["UMAD_MODELS"] == f"{tmp_path}/models"
+    assert job.environment["HF_HUB_OFFLINE"] == "1"
+    assert job.environment["LLAMA_CPP_LIB_PATH"] == "/opt/lib", "llama_library: auto looks there"
+
+
+def test_a_path_that_is_not_utf_8_is_refused_because_no_unit_can_hold_it() -> None:
+    with pytest.raises(BadConfig, match="UTF-8"):
+        make_job(Settings(), umad=("/opt/\udcff/umad",), environ={})
+
+
 @pytest.mark.parametrize("text", ["a\nExecStart=/bin/sh", "a\x00", "a\x7f"])
 def test_a_word_that_would_be_a_line_of_its_own_is_refused(text: str) -> None:
     with pytest.raises(BadConfig, match="control characters"):

@@ -82,11 +82,79 @@ def test_a_stop_is_a_good_end_and_a_start_undoes_it(tmp_path: Path) -> None:
 
     umad.stop()
     stopped = umad.status().state
+    umad.stop()
     umad.start()
 
     assert stopped is ServiceState.STOPPED
     assert umad.status().state is ServiceState.RUNNING
-    assert umad.status().restarts == 1
+    assert umad.status().restarts == 0, "only the death of a daemon is one"
+
+
+def test_a_stop_waits_for_the_end_so_that_the_start_after_it_starts_a_daemon(
+    tmp_path: Path,
+) -> None:
+    """launchd starts nothing while the old daemon drains, and its good end is no reason later."""
+    launchctl = Launchctl()
+    umad = service(tmp_path, launchctl)
+    umad.install(JOB)
+    launchctl.drains_for = 3
+
+    umad.stop()
+    umad.start()
+
+    assert launchctl.drains_for == 0
+    assert umad.status().state is ServiceState.RUNNING
+
+
+def test_a_daemon_that_died_is_started_by_a_start(tmp_path: Path) -> None:
+    launchctl = Launchctl()
+    umad = service(tmp_path, launchctl)
+    umad.install(JOB)
+    launchctl.dies(2)
+
+    umad.start()
+
+    assert umad.status().state is ServiceState.RUNNING
+
+
+def test_an_upgrade_that_was_interrupted_while_the_daemon_drained_is_done_by_the_next_one(
+    tmp_path: Path,
+) -> None:
+    launchctl = Launchctl()
+    umad = service(tmp_path, launchctl)
+    umad.install(JOB)
+    launchctl.drains_for = 10_000
+    with pytest.raises(Unsupported):
+        umad.install(UPGRADED)
+    launchctl.drains_for = 0
+
+    done = umad.install(UPGRADED)
+
+    assert done.changed
+    assert launchctl.asked.count("bootstrap") == 2
+
+
+def test_the_list_of_somebody_else_is_left_alone_and_so_is_its_daemon(tmp_path: Path) -> None:
+    launchctl = Launchctl(loaded=True, pid=4711)
+    plist = tmp_path / "Library" / "LaunchAgents" / "umad.daemon.plist"
+    plist.parent.mkdir(parents=True)
+    plist.write_bytes(plistlib.dumps({"Label": "umad.daemon"}))
+    umad = service(tmp_path, launchctl)
+
+    for order in (umad.uninstall, lambda: umad.install(JOB)):
+        with pytest.raises(BadConfig, match="was not written by umad service install"):
+            order()
+
+    assert launchctl.pid == 4711
+
+
+def test_the_command_line_that_is_installed_is_known(tmp_path: Path) -> None:
+    umad = service(tmp_path, Launchctl())
+    before = umad.command()
+    umad.install(JOB)
+
+    assert before == ()
+    assert umad.command() == JOB.command
 
 
 def test_a_daemon_that_died_is_told_with_its_exit_code(tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def test_what_is_somebody_elses_is_refused_and_nothing_is_written(
     assert theirs.exists()
 
 
+def test_a_folder_that_is_none_is_not_called_somebody_elses_unit(tmp_path: Path) -> None:
+    (tmp_path / "systemd").touch()
+
+    with pytest.raises(BadConfig, match="cannot be read: Not a directory"):
+        write_files({tmp_path / "systemd" / "umad.service": OURS})
+
+
 def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     write_files({tmp_path / "umad.socket": OURS})
 

@@ -154,6 +154,72 @@ def test_an_uninstallation_leaves_nothing(tmp_path: Path) -> None:
     assert not umad.uninstall()
 
 
+def test_a_unit_of_somebody_else_is_not_stopped_before_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "umad.service").write_text("[Service]\nExecStart=/usr/bin/umad serve\n")
+    systemctl = Systemctl(loaded=True, active={"umad.service"}, enabled={"umad.service"})
+
+    with pytest.raises(BadConfig, match="was not written by umad service install"):
+        Systemd(tmp_path, systemctl).uninstall()
+
+    assert systemctl.active == systemctl.enabled == {"umad.service"}
+
+
+def test_an_installation_that_was_interrupted_before_systemd_read_it_is_done_by_the_next_one(
+    tmp_path: Path,
+) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.connected()
+    systemctl.asked.clear()
+    systemctl.unread.add("umad.service")
+
+    done = umad.install(JOB)
+
+    assert (done.changed, done.restarted) == (True, True)
+    assert "daemon-reload" in systemctl.asked
+    assert systemctl.restarts == 1
+
+
+def test_a_service_that_failed_may_be_listened_for_still(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    umad = Systemd(tmp_path, systemctl)
+    umad.install(JOB)
+    systemctl.failed.add("umad.service")
+
+    assert umad.status().state is ServiceState.FAILED
+    assert umad.status().listens
+
+    systemctl.active.clear()
+
+    assert not umad.status().listens
+
+
+def test_the_command_line_that_is_installed_is_known(tmp_path: Path) -> None:
+    odd = replace(JOB, command=("/opt/a b/100%/umad", "serve", '--config=/x "y" \\ $HOME %% é', ""))
+    umad = Systemd(tmp_path, Systemctl())
+    before = umad.command()
+    umad.install(odd)
+
+    assert before == ()
+    assert umad.command() == odd.command
+
+
+def test_units_lie_where_systemd_looks_and_not_where_only_a_shell_does(tmp_path: Path) -> None:
+    """A variable of ~/.bashrc is none of the user's systemd, which was started before."""
+    usual, shells = tmp_path / ".config/systemd/user", tmp_path / "dots/systemd/user"
+    environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "dots")}
+
+    def found(unit_path: str, *, answers: bool = True) -> Path:
+        return units_folder(environ, Systemctl(unit_path=unit_path, answers=answers))
+
+    assert found(f"/run/user/1/x {usual} /etc/systemd/user") == usual
+    assert found(f"{shells} /etc/systemd/user") == shells
+    assert found(f"{shells} {usual}") == shells
+    assert found("/etc/systemd/user") == shells
+    assert found("", answers=False) == shells
+
+
 def test_without_a_user_manager_nothing_is_written_and_linger_is_named(tmp_path: Path) -> None:
     umad = Systemd(tmp_path, Systemctl(answers=False))
 

@@ -78,6 +78,12 @@ def test_a_program_that_systemd_would_not_take_is_refused_with_its_path(mark: st
         units(job(f"/opt/it{mark}s/umad"))
 
 
+@pytest.mark.parametrize("end", [" ", "\\"])
+def test_a_socket_whose_last_sign_systemd_would_drop_is_refused(end: str) -> None:
+    with pytest.raises(BadConfig, match="ends in a space or a backslash"):
+        units(job(socket=f"/tmp/a b{end}"))
+
+
 @pytest.mark.parametrize("at_login", [False, True])
 def test_systemd_itself_has_nothing_to_say(tmp_path: Path, at_login: bool) -> None:
     analyze = shutil.which("systemd-analyze")

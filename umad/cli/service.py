@@ -20,8 +20,16 @@ from umad.daemon.socket_places import refuse_other_daemon
 from umad.errors import BadConfig
 from umad.exit_codes import DONE, FAILED, NO_DAEMON
 from umad.gateway.door.check import check_door
+from umad.socket_path import check_socket_path
 from umad.system_service.choice import service_manager
-from umad.system_service.job import Job, left_behind, make_job, umad_command
+from umad.system_service.job import (
+    CARRIED,
+    Job,
+    flag_of,
+    left_behind,
+    make_job,
+    umad_command,
+)
 from umad.system_service.programs import tail
 from umad.system_service.status import IS_THERE, ServiceManager, ServiceState
 
@@ -41,8 +49,9 @@ _WORDS = {
 
 
 def install(http: str | None, path: Path | None, *, dry_run: bool, for_system: bool) -> None:
-    """Install, or bring to this version."""
+    """Install, or bring to this version. What an earlier installation was told goes on to hold."""
     manager = _manager(for_system=for_system)
+    http, path = _told(manager, http, path)
     settings, job = _job(manager, http, path, for_system=for_system)
     if dry_run:
         for file, data in manager.files(job).items():
@@ -78,7 +87,7 @@ def uninstall(*, for_system: bool) -> None:
 def start(*, for_system: bool) -> None:
     """Start it. Raises `BadConfig` where there is none."""
     manager = _installed(for_system=for_system)
-    _refuse_other(manager, _settings(None, None, for_system=for_system))
+    _refuse_other(manager, _settings_of(manager, for_system=for_system))
     manager.start()
     click.echo("umad starts; umad service status says when it is ready")
 
@@ -118,7 +127,7 @@ def logs(lines: int, *, follow: bool, for_system: bool) -> None:
     """Become the program that prints the log."""
     manager = _installed(for_system=for_system)
     # Where the configuration leads the log into a file, the system's own has none of it.
-    own = None if for_system else _settings(None, None, for_system=False).logging.file
+    own = None if for_system else _settings_of(manager, for_system=False).logging.file
     command = list(manager.log_command(lines, follow=follow))
     if own is not None:
         command = tail(Path(own).expanduser(), lines, follow=follow)
@@ -156,6 +165,41 @@ def _settings(http: str | None, path: Path | None, *, for_system: bool) -> Setti
     return load(environ=environ, flags=flags, path=path).settings
 
 
+def _settings_of(manager: ServiceManager, *, for_system: bool) -> Settings:
+    """The settings of the service as it is installed, whatever this shell's variables say."""
+    command = manager.command()
+    if for_system or not command:
+        return _settings(None, None, for_system=for_system)
+    named = {name: flag_of(command, f"--{name}") for name in ("http", "socket")}
+    path = flag_of(command, "--config")
+    return load(
+        environ={name: os.environ[name] for name in (*CARRIED, "HOME") if name in os.environ},
+        flags={name: value for name, value in named.items() if value is not None},
+        path=None if path is None else Path(path),
+    ).settings
+
+
+def _told(
+    manager: ServiceManager, http: str | None, path: Path | None
+) -> tuple[str | None, Path | None]:
+    """Flags, those that are not given as they are installed: an upgrade repeats none of them."""
+    command = manager.command()
+    if http is None and (kept := flag_of(command, "--http")) is not None:
+        http = kept
+        if kept != "off":
+            _say_kept(f"--http {kept}", "--http off")
+    if path is None and not os.environ.get("UMAD_CONFIG"):
+        kept = flag_of(command, "--config")
+        if kept is not None:
+            path = Path(kept)
+            _say_kept(f"--config {kept}", "--config FILE")
+    return http, path
+
+
+def _say_kept(kept: str, other: str) -> None:
+    click.echo(f"umad: {printable(kept)} is kept as it is installed; {other} changes it", err=True)
+
+
 def _job(
     manager: ServiceManager, http: str | None, path: Path | None, *, for_system: bool
 ) -> tuple[Settings, Job]:
@@ -171,10 +215,14 @@ def _job(
         http=http,
         log=manager.own_log,
     )
+    if job.socket is not None:
+        check_socket_path(job.socket, sys.platform)
     return settings, replace(job, stop_s=_SYSTEM_STOP_S) if for_system else job
 
 
 def _refuse_other(manager: ServiceManager, settings: Settings) -> None:
     """Raise `AlreadyRunning` where a daemon runs that is not the service's: the socket is one."""
-    if manager.status().state not in IS_THERE:
+    now = manager.status()
+    # Where a service has failed, its manager may listen still, and no daemon of its own runs.
+    if now.state not in IS_THERE and not now.listens:
         refuse_other_daemon(settings.socket, os.environ, sys.platform)

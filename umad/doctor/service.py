@@ -44,7 +44,7 @@ class Service:
 def ask(around: Surroundings) -> Service:
     """Ask the service manager, and the daemon where one runs. Bounded."""
     kept = _kept(around)
-    if kept.state is ServiceState.WAITING:
+    if kept.state is ServiceState.WAITING or (kept.state is ServiceState.FAILED and kept.listens):
         return Service(is_absent=True, kept=kept)
     said = asyncio.run(_ask(around.socket or around.settings.socket))
     return replace(said, kept=kept)

@@ -33,6 +33,11 @@ def service_manager(
     if platform == "darwin":
         if for_system:
             return Launchd(daemon_place(_behind_sudo(environ)), run or run_program)
+        if os.geteuid() == 0 and environ.get("SUDO_USER"):
+            raise BadConfig(
+                "a LaunchAgent is its user's: without sudo, or with --system for a LaunchDaemon, "
+                "which needs no login"
+            )
         home = Path(environ.get("HOME") or "~").expanduser()
         return Launchd(agent_place(home, os.getuid()), run or run_program)
     if for_system:
@@ -46,7 +51,8 @@ def service_manager(
             "serve; it may end it with SIGTERM, and start it again where it ended with an error"
         )
     more = with_runtime_folder(environ, os.getuid())
-    return Systemd(units_folder(environ), run or partial(run_program, more=more))
+    run = run or partial(run_program, more=more)
+    return Systemd(units_folder(environ, run), run)
 
 
 def _behind_sudo(environ: Mapping[str, str]) -> Whose:

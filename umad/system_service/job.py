@@ -4,6 +4,7 @@ A service does not have the shell's variables. So whatever decides where models 
 the job when it is made, and options come from the configuration file. Secrets are never written.
 """
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,18 +15,22 @@ from umad.errors import BadConfig
 from umad.isolated import python_module
 from umad.version import __version__
 
-# Places of models and of what umad remembers: without them the service would find other ones.
+# Places of models, of libraries and of what umad remembers: without them the service would find
+# other ones.
+_FOLDERS = ("UMAD_MODELS", "HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "OLLAMA_MODELS")
 CARRIED = (
-    "UMAD_MODELS",
-    "HF_HOME",
-    "HF_HUB_CACHE",
+    *_FOLDERS,
     "HF_HUB_OFFLINE",
-    "LLAMA_CACHE",
-    "OLLAMA_MODELS",
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
+    # Where `llama_library` looks (`umad.engine.library`).
+    "LLAMA_CPP_LIB_PATH",
+    "GGML_BACKEND_PATH",
+    "HOMEBREW_PREFIX",
 )
+# Before the path of a socket that HTTP is served on.
+_UNIX = "unix:"
 # A new version writes a new job, and so is started in place of the old one.
 VERSION_VARIABLE = "UMAD_SERVICE_VERSION"
 # Flags of `umad service install` have taken over what these say, or only other commands read them.
@@ -72,10 +77,10 @@ def make_job(
         socket = str(Path(settings.socket).expanduser().absolute())
         command.append(f"--socket={socket}")
     if http is not None:
-        command.append(f"--http={http}")
+        command.append(f"--http={_absolute_address(http)}")
     if log is not None and settings.logging.file is None:
         command.append(f"--logging-file={log}")
-    carried = {name: environ[name] for name in CARRIED if environ.get(name)}
+    carried = {name: _carried(name, environ[name]) for name in CARRIED if environ.get(name)}
     job = Job(
         command=tuple(command),
         environment={**carried, VERSION_VARIABLE: __version__},
@@ -84,9 +89,36 @@ def make_job(
         stop_s=settings.limits.drain_s + _BEYOND_DRAIN_S,
     )
     for text in (*job.command, *job.environment.values()):
-        if any(ord(one) < 32 or ord(one) == 127 for one in text):
-            raise BadConfig(f"a service's command takes no control characters: {text!r}")
+        _check_word(text)
     return job
+
+
+def flag_of(command: Sequence[str], flag: str) -> str | None:
+    """The value of a flag in a job's command line, such as `--http`; None where it is not there."""
+    values = (one.partition("=")[2] for one in command if one.startswith(f"{flag}="))
+    return next(values, None)
+
+
+def _absolute_address(http: str) -> str:
+    """The address, in which a socket's path does not depend on the working folder."""
+    if not http.startswith(_UNIX):
+        return http
+    return f"{_UNIX}{Path(http.removeprefix(_UNIX)).expanduser().absolute()}"
+
+
+def _carried(name: str, value: str) -> str:
+    """The value as it means the same in another working folder."""
+    return os.path.abspath(os.path.expanduser(value)) if name in _FOLDERS else value
+
+
+def _check_word(text: str) -> None:
+    """Raise `BadConfig` for a word that a unit or a property list cannot hold."""
+    if any(ord(one) < 32 or one in "\x7f\ufffe\uffff" for one in text):
+        raise BadConfig(f"a service's command takes no control characters: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # Python keeps bytes of another encoding as surrogates
+        raise BadConfig(f"a service's command takes UTF-8 only: {text!r}") from error
 
 
 def left_behind(environ: Mapping[str, str], options: Mapping[str, str]) -> list[str]:

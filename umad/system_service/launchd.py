@@ -17,7 +17,12 @@ from umad.errors import BadConfig, Unsupported
 from umad.private_file import own_folder
 from umad.system_service.job import Job
 from umad.system_service.launchd_plist import LABEL, property_list
-from umad.system_service.own_files import remove_files, write_files
+from umad.system_service.own_files import (
+    changed_files,
+    present_files,
+    remove_files,
+    write_files,
+)
 from umad.system_service.programs import Ran, Run, checked, tail
 from umad.system_service.status import Installed, ServiceState, ServiceStatus
 
@@ -101,22 +106,39 @@ class Launchd:
         )
         return {self._place.plist: data}
 
+    def command(self) -> Sequence[str]:
+        """The command line of the list that is there."""
+        named = self._installed().get("ProgramArguments")
+        return tuple(map(str, named)) if isinstance(named, list) else ()
+
     def install(self, job: Job) -> Installed:
-        """Write the list, and load it anew where it has changed."""
+        """Write the list, and load it anew where it has changed.
+
+        A changed list is written once the old job is unloaded. So an installation that is
+        interrupted while the daemon drains leaves the old list, and the next one finds the change.
+        """
+        files = self.files(job)
+        is_changed = bool(changed_files(files))
         self._make_log_folder()
-        end_s = self._longest_end_s()
-        written = bool(write_files(self.files(job)))
         is_loaded, ran = self._is_loaded(), self.status().pid > 0
-        if is_loaded and written:
-            self._boot_out(end_s)
-        if written or not is_loaded:
+        if is_loaded and is_changed:
+            self._boot_out()
+        try:
+            write_files(files)
+        except BadConfig:
+            if is_loaded:
+                self._boot()
+            raise
+        if is_changed or not is_loaded:
             self._boot()
-        return Installed(changed=written, restarted=ran and written)
+        return Installed(changed=is_changed, restarted=ran and is_changed)
 
     def uninstall(self) -> bool:
         """End the daemon, and remove the list."""
+        # Before anything is stopped: the list is umad's own.
+        present_files([self._place.plist])
         if self._is_loaded():
-            self._boot_out(self._longest_end_s())
+            self._boot_out()
         return remove_files([self._place.plist])
 
     def start(self) -> None:
@@ -124,13 +146,18 @@ class Launchd:
         if not self._place.plist.is_file():
             raise BadConfig("umad is not a service yet: umad service install")
         if not self._is_loaded():
-            self._boot()
-        self._ask("kickstart", self._target)
+            self._boot()  # which starts it (RunAtLoad)
+        elif not self.status().pid:
+            self._ask("kickstart", self._target)
 
     def stop(self) -> None:
-        """Ask the daemon to end. That is a good end, so launchd leaves it at that."""
-        if self.status().pid:
-            self._ask("kill", "SIGTERM", self._target)
+        """Unload the job, until a start or the next login loads it again.
+
+        To signal the daemon would not do: a second stop would be its second signal, which cuts its
+        answers off and is a bad end, after which launchd starts it again.
+        """
+        if self._is_loaded():
+            self._boot_out()
 
     def status(self) -> ServiceStatus:
         """The job as launchd has it."""
@@ -151,17 +178,22 @@ class Launchd:
         self._ask("enable", self._target)
         self._ask("bootstrap", self._place.domain, str(self._place.plist))
 
-    def _longest_end_s(self) -> float:
-        """How long the daemon that is installed may take to end, by its own list."""
+    def _installed(self) -> Mapping[str, object]:
+        """The keys of the list that is there; none where it cannot be read."""
         try:
             keys = plistlib.loads(self._place.plist.read_bytes())
         except (OSError, ValueError, ExpatError):
-            keys = None
-        named = keys.get("ExitTimeOut") if isinstance(keys, dict) else None
+            return {}
+        return keys if isinstance(keys, dict) else {}
+
+    def _longest_end_s(self) -> float:
+        """How long the daemon that is installed may take to end, by its own list."""
+        named = self._installed().get("ExitTimeOut")
         return _BEYOND_END_S + (named if isinstance(named, int) else _USUAL_END_S)
 
-    def _boot_out(self, within_s: float) -> None:
+    def _boot_out(self) -> None:
         """Unload the job. Its daemon gets SIGTERM, and this waits for its end."""
+        within_s = self._longest_end_s()
         # Its exit code says "in progress" while the daemon still drains.
         ran = self._run((_LAUNCHCTL, "bootout", self._target))
         waited_s = 0.0

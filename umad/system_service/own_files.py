@@ -4,9 +4,10 @@ A file is umad's own when it has `MARK` in it. One without it, or a link, is som
 of a package, of a system described in files, or written by hand. Not: what stands in them.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from umad.errors import BadConfig
@@ -21,22 +22,31 @@ def write_files(files: Mapping[Path, bytes]) -> list[Path]:
     """Write what is not there already, and return which those were. All or none is refused:
     `BadConfig` where one is somebody else's.
     """
-    before = {path: _read(path) for path in files}
-    written = []
-    for path, data in files.items():
-        if before[path] == data:
-            continue
+    changed = changed_files(files)
+    for path in changed:
         try:
-            write_own(path, data)
+            write_own(path, files[path])
         except OSError as error:
             raise BadConfig(f"{path} cannot be written: {error.strerror}") from error
-        written.append(path)
-    return written
+    return changed
 
 
-def remove_files(paths: list[Path]) -> bool:
-    """Remove those that are there; False where none was."""
-    found = [path for path in paths if _read(path) is not None]
+def changed_files(files: Mapping[Path, bytes]) -> list[Path]:
+    """Those that `write_files` would write. `BadConfig` where one is somebody else's."""
+    before = {path: _read(path) for path in files}
+    return [path for path, data in files.items() if before[path] != data]
+
+
+def present_files(paths: Sequence[Path]) -> list[Path]:
+    """Those that are there. `BadConfig` where one is somebody else's."""
+    return [path for path in paths if _read(path) is not None]
+
+
+def remove_files(paths: Sequence[Path]) -> bool:
+    """Remove those that are there; False where none was. All or none is refused: `BadConfig` where
+    one is somebody else's.
+    """
+    found = present_files(paths)
     for path in found:
         try:
             path.unlink()
@@ -52,7 +62,9 @@ def _read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _not_ours(path) from error
+        if error.errno == errno.ELOOP:  # a link
+            raise _not_ours(path) from error
+        raise BadConfig(f"{path} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise _not_ours(path)

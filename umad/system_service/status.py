@@ -43,6 +43,8 @@ class ServiceStatus:
     restarts: int = 0
     # The daemon's own words, or why it failed; may be empty.
     words: str = ""
+    # The service manager listens on the daemon's socket: whoever connects to it starts the daemon.
+    listens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,10 @@ class ServiceManager(Protocol):
         """The files that an installation writes."""
         ...
 
+    def command(self) -> Sequence[str]:
+        """The daemon's command line as it is installed; empty where umad has installed none."""
+        ...
+
     def install(self, job: Job) -> Installed:
         """Write the files, and let the system start the daemon now and after each login."""
         ...
@@ -84,7 +90,9 @@ class ServiceManager(Protocol):
         ...
 
     def stop(self) -> None:
-        """Let the daemon's answers end, then the daemon, until somebody starts it or logs in."""
+        """Let the daemon's answers end, then the daemon, until somebody starts it or logs in.
+        Returns when it has ended.
+        """
         ...
 
     def status(self) -> ServiceStatus:

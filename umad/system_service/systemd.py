@@ -5,16 +5,15 @@ first connection. A restart keeps the socket, so clients wait and see no error.
 Not: the units (`umad.system_service.systemd_units`). State: systemd's.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from umad.errors import Unsupported
 from umad.system_service.job import Job
-from umad.system_service.own_files import remove_files, write_files
+from umad.system_service.own_files import present_files, remove_files, write_files
 from umad.system_service.programs import Ran, Run, checked
 from umad.system_service.status import Installed, ServiceState, ServiceStatus
-from umad.system_service.systemd_units import SERVICE, SOCKET, units
+from umad.system_service.systemd_units import SERVICE, SOCKET, command_of, units
 
 _SYSTEMCTL = ("systemctl", "--user")
 _FACTS = (
@@ -25,6 +24,7 @@ _FACTS = (
     "MainPID",
     "NRestarts",
     "StatusText",
+    "NeedDaemonReload",
 )
 _STATES = {
     "active": ServiceState.RUNNING,
@@ -35,12 +35,24 @@ _STATES = {
 }
 
 
-def units_folder(environ: Mapping[str, str]) -> Path:
-    """The folder of the user's own units (systemd.unit(5))."""
+def units_folder(environ: Mapping[str, str], run: Run | None = None) -> Path:
+    """The folder of the user's own units (systemd.unit(5)).
+
+    run: asks systemd whether it looks there. It knows no variable that only a shell's own files
+    set, and would find no unit in the folder that such a variable names.
+    """
+    usual = Path(environ.get("HOME") or "~").expanduser() / ".config" / "systemd" / "user"
     base = Path(environ.get("XDG_CONFIG_HOME", ""))
-    if not base.is_absolute():
-        base = Path(environ.get("HOME") or "~").expanduser() / ".config"
-    return base / "systemd" / "user"
+    own = base / "systemd" / "user"
+    if not base.is_absolute() or own == usual:
+        return usual
+    if run is not None:
+        # A list of paths, with spaces between them.
+        ran = run((*_SYSTEMCTL, "show", "--property=UnitPath"))
+        known = f" {ran.out.partition('=')[2].strip()} "
+        if ran.code == 0 and f" {own} " not in known and f" {usual} " in known:
+            return usual
+    return own
 
 
 class Systemd:
@@ -59,11 +71,20 @@ class Systemd:
         """The two units."""
         return {self._folder / name: text.encode() for name, text in units(job).items()}
 
+    def command(self) -> Sequence[str]:
+        """The command line of the unit that is there."""
+        try:
+            return command_of((self._folder / SERVICE).read_text("utf-8", "replace"))
+        except OSError:
+            return ()
+
     def install(self, job: Job) -> Installed:
         """Write the units, reload what changed, and restart a daemon that ran, once."""
-        self._ask("show", "--property=Version")  # before anything is written: it answers
+        # Before anything is written: systemd answers. A unit that an interrupted installation has
+        # written is a changed one still, as long as systemd has not read it.
+        unread = {unit for unit in (SOCKET, SERVICE) if self._is_unread(unit)}
         ran = self.status().state in (ServiceState.RUNNING, ServiceState.STARTING)
-        written = {path.name for path in write_files(self.files(job))}
+        written = unread | {path.name for path in write_files(self.files(job))}
         if written:
             self._ask("daemon-reload")
         if SOCKET in written:
@@ -83,7 +104,8 @@ class Systemd:
     def uninstall(self) -> bool:
         """Stop and disable both units, and remove them."""
         paths = [self._folder / name for name in (SOCKET, SERVICE)]
-        if not any(map(os.path.lexists, paths)):
+        # Before anything is stopped: the units are umad's own.
+        if not present_files(paths):
             return False
         self._ask("disable", "--now", "--quiet", SOCKET, SERVICE, may_fail=True)
         removed = remove_files(paths)
@@ -117,6 +139,9 @@ class Systemd:
         pairs = (line.partition("=") for line in ran.out.splitlines())
         return {name: value for name, _, value in pairs}
 
+    def _is_unread(self, unit: str) -> bool:
+        return self._facts(unit).get("NeedDaemonReload") == "yes"
+
     def _ask(self, *words: str, may_fail: bool = False) -> Ran:
         line = (*_SYSTEMCTL, *words)
         ran = self._run(line)
@@ -147,6 +172,7 @@ def status_of(service: Mapping[str, str], socket: Mapping[str, str]) -> ServiceS
         pid=_number(service.get("MainPID")),
         restarts=_number(service.get("NRestarts")),
         words=words,
+        listens=listens,
     )
 
 

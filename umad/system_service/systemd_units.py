@@ -4,6 +4,8 @@ systemd.socket(5), systemd.service(5) and systemd.exec(5) have the words. They a
 user's own manager, so nothing here needs root.
 """
 
+import math
+import re
 from collections.abc import Mapping
 
 from umad.errors import BadConfig
@@ -16,6 +18,8 @@ WATCHDOG_S = 30
 BACKLOG = 1024
 # Not even in quotes (`string_is_safe` of systemd's sources). Arguments may have them.
 _NOT_IN_PROGRAMS = frozenset("\"'\\")
+_EXEC_START = "ExecStart=:"
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _HEAD = f"""\
 # Written by {MARK.decode()}, which also replaces it.
 # Changes of your own: systemctl --user edit %s
@@ -29,7 +33,22 @@ def units(job: Job) -> Mapping[str, str]:
             f"systemd takes no quotes and backslashes in the path of a program: {job.command[0]}; "
             "install umad somewhere else"
         )
+    if job.socket is not None and (job.socket != job.socket.strip() or job.socket.endswith("\\")):
+        # Spaces would be dropped, and a backslash would join the next line to this one.
+        raise BadConfig(
+            f"systemd takes no socket whose path ends in a space or a backslash: {job.socket!r}; "
+            "name another one with UMAD_SOCKET",
+            field="socket",
+        )
     return {SOCKET: _socket(job), SERVICE: _service(job)}
+
+
+def command_of(text: str) -> tuple[str, ...]:
+    """The daemon's command line in a unit that `units` has written; empty in any other."""
+    lines = (line for line in text.splitlines() if line.startswith(_EXEC_START))
+    line = next(lines, "").removeprefix(_EXEC_START)
+    words = (re.sub(r"\\(.)", r"\1", word) for word in _WORD.findall(line))
+    return tuple(word.replace("%%", "%") for word in words)
 
 
 def _socket(job: Job) -> str:
@@ -67,7 +86,7 @@ StartLimitBurst=10
 
 [Service]
 Type=notify
-ExecStart={_command(job.command)}
+{_EXEC_START}{_command(job.command)}
 {variables}Restart=on-failure
 RestartSec=200ms
 # Wrong usage stays wrong.
@@ -75,7 +94,7 @@ RestartPreventExitStatus=2
 # For imports, a probe of the memory and a look at all folders of models. The daemon asks for more
 # while a model loads, and while answers end.
 TimeoutStartSec=300
-TimeoutStopSec={round(job.stop_s)}
+TimeoutStopSec={math.ceil(job.stop_s)}
 WatchdogSec={WATCHDOG_S}
 # The daemon ends its engines itself, once their answers have ended.
 KillMode=mixed
@@ -101,9 +120,8 @@ SystemCallErrorNumber=EPERM
 
 
 def _command(words: tuple[str, ...]) -> str:
-    first, *rest = words
-    # The colon: no variable is put in for a $ in a word.
-    return " ".join((":" + _quoted(first), *map(_quoted, rest)))
+    # The colon before them: no variable is put in for a $ in a word.
+    return " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:
