@@ -35,8 +35,9 @@ def service() -> None:
 def install(http: str | None, path: Path | None, dry_run: bool, for_system: bool) -> None:
     """Install the service, or bring it to this version, and start it.
 
-    What is installed already and has not changed is left as it is. A daemon that runs in the
-    service is restarted once where something changed; its answers end first.
+    What is installed already and has not changed is left as it is, and so are options that are not
+    given again. A daemon that runs in the service is restarted once where something changed; its
+    answers end first.
     """
     from umad.cli.service import install as work
 
