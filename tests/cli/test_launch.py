@@ -14,7 +14,8 @@ import pytest
 from tests.gateway.gateways import LiveGateway, live_gateway
 from umad.cli.agent_files import AGENT_FILES, OTHER_DIALECTS
 from umad.cli.agents import AGENTS, Target, too_small
-from umad.cli.launch import environment
+from umad.cli.launch import _check_gateway, environment
+from umad.errors import BadConfig
 
 TARGET = Target(url="http://127.0.0.1:8080", model="nano", key="secret", cells=4096)
 FAKE = """#!{python}
@@ -183,6 +184,14 @@ def test_without_a_gateway_the_agent_is_not_started(running: LiveGateway, tmp_pa
     assert done.returncode == 3
     assert done.stdout == ""
     assert "umad serve --http" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999", "http://127.0.0.1:x", "http://[::1", "ftp://host", "host"]
+)
+def test_what_is_no_address_is_refused_as_one(url: str) -> None:
+    with pytest.raises(BadConfig, match="is no address; write one like"):
+        _check_gateway(url)
 
 
 def test_an_unknown_model_is_refused_with_the_names_there_are(

@@ -117,13 +117,17 @@ def _context(row: Mapping[str, Any]) -> int:
 
 def _check_gateway(url: str) -> None:
     """Raises `NoDaemon` where no gateway answers at `url`, `BadConfig` where it is no address."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is none, a bracket that is not closed
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
         raise BadConfig(
             f"{url} is no address; write one like http://{DEFAULT_GATEWAY}", field="url"
         )
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=_HEALTH_S)
+    connection = kind(host, port, timeout=_HEALTH_S)
     try:
         connection.request("GET", f"{parts.path}/health")
         connection.getresponse().read()
