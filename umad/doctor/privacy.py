@@ -19,6 +19,7 @@ from typing import Any
 from umad.config import Settings
 from umad.doctor.surroundings import Surroundings
 from umad.engine.library.choice import AUTO
+from umad.gateway.door.check import UNIX
 
 # A variable whose name has one of these is taken for a secret.
 _SECRET_NAMES = re.compile(
@@ -123,6 +124,7 @@ def _secrets(environ: Mapping[str, str]) -> Iterator[Private]:
 
 def _settings(settings: Settings) -> Iterator[Private]:
     """Every text of the configuration that is not a word of umad's own."""
+    listen = settings.http.listen or ""
     paths = [
         *settings.models,
         *settings.preload,
@@ -130,9 +132,11 @@ def _settings(settings: Settings) -> Iterator[Private]:
         settings.socket,
         settings.engine.session_dir,
         settings.logging.scorecard_csv,
+        settings.logging.file,
         settings.http.api_key_file,
         settings.http.store,
         settings.llama_library,
+        listen.removeprefix(UNIX) if listen.startswith(UNIX) else None,
     ]
     for path in paths:
         if path and path not in ("nano", AUTO):
@@ -148,7 +152,7 @@ def _settings(settings: Settings) -> Iterator[Private]:
         yield Private(pattern, "alias")
         if model != "nano":
             yield Private(model, "model")
-    for place in (*settings.http.hosts, *settings.http.cors_origins, settings.http.listen or ""):
+    for place in (*settings.http.hosts, *settings.http.cors_origins, listen):
         yield Private(place, "address")
     if settings.socket_owner:
         yield Private(settings.socket_owner, "user")
