@@ -113,12 +113,14 @@ def formula(
 
 
 def _blocks(all_of_them: Sequence[Resource]) -> Iterator[str]:
+    # Homebrew's style has one block of each system, before the resources of all.
+    for system in _SYSTEMS:
+        own = "\n".join(_block(one, "    ") for one in all_of_them if one.systems == {system})
+        if own:
+            yield f"  on_{system} do\n{own}  end\n"
     for one in all_of_them:
         if len(one.systems) == len(_SYSTEMS):
             yield _block(one, "  ")
-        else:
-            (system,) = one.systems
-            yield f"  on_{system} do\n{_block(one, '    ')}  end\n"
 
 
 def _block(one: Resource, space: str) -> str:

@@ -76,6 +76,18 @@ def test_each_package_that_homebrews_systems_need_is_a_resource_with_its_checksu
     assert text.index("on_macos do") < text.index('"appnope"')
 
 
+def test_parts_stand_in_the_order_of_homebrews_style(sdist: Path) -> None:
+    """One block of each system before all other resources, and the service behind the caveats."""
+    extra = package("pyobjc", marker="sys_platform == 'darwin'")
+    text = written(sdist, {"packages": [*LOCK["packages"], extra]})
+
+    parts = ("on_macos do", 'resource "click"', "def install", "def post_install", "def caveats")
+    places = [text.index(one) for one in (*parts, "service do", "test do")]
+    assert places == sorted(places)
+    assert text.count("on_macos do") == 1
+    assert text.index('resource "pyobjc"') < text.index('resource "click"')
+
+
 def test_umads_own_sources_are_named_by_version_and_checksum(sdist: Path) -> None:
     text = written(sdist)
 
