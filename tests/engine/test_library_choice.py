@@ -163,6 +163,13 @@ def test_a_path_that_does_not_fit_is_an_error_and_leaves_the_environment(tmp_pat
     assert VARIABLE not in environ
 
 
+def test_a_path_that_the_system_itself_does_not_take_is_refused_in_its_words(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BadConfig, match="is not used: it cannot be read: File name too long"):
+        settle(str(tmp_path / ("x" * 300)), {"XDG_CACHE_HOME": str(tmp_path)})
+
+
 def test_a_refusal_is_one_line_whatever_the_path_has_in_it(tmp_path: Path) -> None:
     with pytest.raises(BadConfig) as refused:
         settle(str(tmp_path / "two\nlines.so"), {"XDG_CACHE_HOME": str(tmp_path)})

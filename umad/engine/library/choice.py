@@ -148,7 +148,8 @@ def _auto(known: AcceptedLibraries, folders: tuple[Path, ...], platform: str) ->
 
 def _file(path: Path, platform: str) -> Path:
     """A folder means llama.cpp's library in it."""
-    inside = library_in(path, platform, names=_names) if path.is_dir() else None
+    # Path.is_dir would raise where a folder above it may not be entered.
+    inside = library_in(path, platform, names=_names) if os.path.isdir(path) else None
     return path if inside is None else inside
 
 
