@@ -291,7 +291,6 @@ TYPED = {
     "user@host=": [NAMES[1]],
     "it": [NAMES[2]],
     "'say \"": [NAMES[3]],
-    '"sa': [NAMES[3]],
     "with\\ a": [NAMES[4]],
     '"with a ': [NAMES[4]],
     "--name=qwen3-coder:3": [f"--name={NAMES[0]}"],
