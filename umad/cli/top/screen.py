@@ -69,6 +69,12 @@ async def look(daemon: Operator) -> Standing:
 class Rows(DataTable[Text]):
     """One table. Its cursor stays on what it is about while rows come and go."""
 
+    # Textual's own would move by columns, of which a row has one.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("home", "scroll_top", "First", show=False),
+        Binding("end", "scroll_bottom", "Last", show=False),
+    ]
+
     def __init__(self, name: str) -> None:
         super().__init__(id=name, cursor_type="row", cell_padding=0, show_cursor=False)
         self._heading = ""
