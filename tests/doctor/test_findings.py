@@ -392,12 +392,13 @@ def test_a_daemon_of_the_service_that_hangs_is_ended_by_its_manager() -> None:
     assert finding.mend == "umad service stop, then: umad service start"
 
 
+@pytest.mark.parametrize("state", [ServiceState.WAITING, ServiceState.FAILED])
 def test_a_daemon_that_only_waits_for_a_connection_is_not_started_by_the_doctor(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, state: ServiceState
 ) -> None:
     class Waiting:
         def status(self) -> ServiceStatus:
-            return ServiceStatus(state=ServiceState.WAITING)
+            return ServiceStatus(state=state, listens=True)
 
     async def refuse(_: str | None) -> Service:
         raise AssertionError("a connection starts the daemon")
