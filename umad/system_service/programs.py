@@ -13,7 +13,7 @@ LONGEST_S = 180.0
 # A stop waits for the daemon's end, which systemd bounds by the unit (TimeoutStopSec). A drain may
 # last a day.
 LONGEST_STOP_S = 86_400.0 + LONGEST_S
-_STOPS = frozenset({"stop", "disable"})
+_STOPS = frozenset({"stop", "disable", "bootout"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
