@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tests.protocol import strategies
 from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
-from umad.protocol import PROTOCOL_VERSION
 from umad.protocol.bounds import MAX_DEPTH, MAX_ITEMS
 from umad.protocol.messages import (
     Generate,
@@ -156,18 +155,6 @@ def test_another_version_is_told_so_whatever_else_its_hello_says() -> None:
 
     with pytest.raises(UnsupportedVersion, match=r"version 1 .* the client 2"):
         parse_hello(msgpack.packb(hello))
-
-
-@pytest.mark.parametrize(
-    ("version", "older"),
-    [
-        (PROTOCOL_VERSION + 1, "the daemon is older: upgrade umad there and restart it"),
-        (PROTOCOL_VERSION - 1, "the client is older: upgrade it"),
-    ],
-)
-def test_of_two_versions_the_older_side_is_the_one_to_upgrade(version: int, older: str) -> None:
-    with pytest.raises(UnsupportedVersion, match=older):
-        parse_hello(msgpack.packb({"type": "hello", "protocol": version, "client": "x"}))
 
 
 # -- what ends one request -----------------------------------------------------------------------

@@ -4,7 +4,7 @@ Not: the frame around it (`umad.protocol.events`), exit codes or HTTP statuses.
 """
 
 from umad import errors
-from umad.errors import InternalError, UmadError, UnsupportedVersion
+from umad.errors import InternalError, UmadError
 from umad.service import Failed
 
 # The only text a client gets about an unexpected error; the log has the rest.
@@ -32,21 +32,6 @@ def _classes_by_code() -> dict[str, type[UmadError]]:
 
 
 _BY_CODE = _classes_by_code()
-
-
-def versions_differ(*, daemon: int, client: int) -> UnsupportedVersion:
-    """The error of two sides that speak different versions of the protocol; the older one is to be
-    upgraded.
-    """
-    who = (
-        "the daemon is older: upgrade umad there and restart it"
-        if daemon < client
-        else "the client is older: upgrade it, or the package umad that it uses"
-    )
-    return UnsupportedVersion(
-        f"the daemon speaks version {daemon} of the protocol, the client {client}; {who}",
-        field="protocol",
-    )
 
 
 def failed_of(error: UmadError) -> Failed:
