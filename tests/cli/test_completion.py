@@ -195,6 +195,8 @@ def test_each_script_is_one_that_its_shell_can_read(umad: Umad, shell: str) -> N
 
     assert (script.code, script.err) == (0, "")
     assert f"{shell}_complete" in script.out
+    assert f"umad 2>{os.devnull}" in script.out or shell == "bash", "it writes into the line"
+    assert 'split -m 1 ","' in script.out or shell != "fish", "a name with a comma ends there"
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")

@@ -125,6 +125,20 @@ def test_a_service_that_failed_is_started_though_its_manager_listens(
     assert capsys.readouterr().err == ""
 
 
+def test_a_daemon_on_a_socket_that_only_this_shell_names_is_no_other_daemon_of_the_service(
+    home: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["service", "install"])
+    main(["service", "stop"])
+    path = home / "own.sock"
+    owned = SocketFile.claim(path)
+    monkeypatch.setenv("UMAD_SOCKET", str(path))
+    try:
+        assert main(["service", "start"]) == 0
+    finally:
+        owned.close()
+
+
 def test_a_socket_with_too_long_a_path_is_refused_now(
     home: Path,
     systemctl: Systemctl,

@@ -224,5 +224,8 @@ def _refuse_other(manager: ServiceManager, settings: Settings) -> None:
     """Raise `AlreadyRunning` where a daemon runs that is not the service's: the socket is one."""
     now = manager.status()
     # Where a service has failed, its manager may listen still, and no daemon of its own runs.
-    if now.state not in IS_THERE and not now.listens:
-        refuse_other_daemon(settings.socket, os.environ, sys.platform)
+    if now.state in IS_THERE or now.listens:
+        return
+    # The service has no variable of this shell that names a socket.
+    environ = {name: value for name, value in os.environ.items() if name != "UMAD_SOCKET"}
+    refuse_other_daemon(settings.socket, environ, sys.platform)
