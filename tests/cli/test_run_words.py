@@ -192,6 +192,7 @@ def test_a_schema_may_stand_on_the_command_line() -> None:
         pytest.param("{", "no JSON schema", id="half a schema"),
         pytest.param("/dev/null", "no JSON schema", id="an empty file"),
         pytest.param("/", "Is a directory", id="a folder"),
+        pytest.param("~nobody-of-that-name/x", "No such file", id="the home of nobody"),
     ],
 )
 def test_another_form_is_refused_by_name(form: str, hint: str) -> None:

@@ -1,7 +1,7 @@
 """Reads `--format`: the word json, a file with a JSON schema, or the schema itself."""
 
 import json
-from pathlib import Path
+import os
 
 from umad.constraint import MAX_GRAMMAR_CHARS, Constraint
 from umad.errors import BadRequest
@@ -27,7 +27,7 @@ def constraint_of(form: str) -> Constraint:
 
 def _read(name: str) -> str:
     try:
-        with Path(name).expanduser().open(encoding="utf-8-sig") as file:
+        with open(os.path.expanduser(name), encoding="utf-8-sig") as file:
             return file.read(MAX_GRAMMAR_CHARS + 1)
     except OSError as error:
         raise BadRequest(

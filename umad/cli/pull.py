@@ -215,7 +215,7 @@ def _whole_path(text: str) -> str:
     reference = parse(text)
     if reference.kind != "file":
         return text
-    return str(Path(reference.name).expanduser().absolute())
+    return os.path.abspath(os.path.expanduser(reference.name))
 
 
 def _size(text: str, flag: str) -> int:

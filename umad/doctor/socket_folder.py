@@ -19,7 +19,7 @@ def check(around: Surroundings) -> list[Finding]:
     named = around.socket or around.settings.socket
     try:
         if named is not None:
-            path = os.fspath(Path(named).expanduser())
+            path = os.path.expanduser(named)
             places: tuple[str, ...] = (check_socket_path(path, around.platform),)
         else:
             places = socket_places(around.environ, around.platform, os.getuid())
