@@ -129,7 +129,7 @@ def test_a_place_that_cannot_be_written_is_an_error_with_the_option_name(tmp_pat
 def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "umad.log")
 
-    with pytest.raises(BadConfig, match="it is a pipe that nobody reads"):
+    with pytest.raises(BadConfig, match="it is a socket, or a pipe that nobody reads"):
         log_file_of(LoggingSettings(file=str(tmp_path / "umad.log"))).open()
 
 

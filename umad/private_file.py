@@ -90,7 +90,7 @@ def open_append(path: Path) -> int:
         fd = os.open(path, flags, _FILE_MODE)
     except OSError as error:
         if error.errno == errno.ENXIO:  # without O_NONBLOCK this would wait for a reader
-            raise _refused("it is a pipe that nobody reads", path) from error
+            raise _refused("it is a socket, or a pipe that nobody reads", path) from error
         raise
     try:
         os.set_blocking(fd, True)
