@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,27 @@ def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> 
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(os.fspath(path))  # the first one's socket is untouched
     owned.close()
+
+
+def test_who_only_asks_for_an_owner_keeps_no_daemon_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tab key asks, and has the lock for a moment."""
+    path = tmp_path / "umad" / "umad.sock"
+    SocketFile.claim(path).close()
+    asking = os.open(f"{path}.lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    paused: list[float] = []
+
+    def pause(seconds: float) -> None:
+        paused.append(seconds)
+        fcntl.flock(asking, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    SocketFile.claim(path).close()
+    os.close(asking)
+
+    assert len(paused) == 1
 
 
 def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import shlex
 import socket
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,8 @@ from umad.socket_path import check_socket_path
 # Clients that may connect while the loop is busy; the next one is told that there is no room. So
 # the limit allows for a test suite or a crowd of agents. The kernel may shorten it.
 BACKLOG = 1024
+# Whoever asks whether a daemon is there has the lock for a moment (`is_owned`): a tab key does.
+_TRIES, _PAUSE_S = 5, 0.02
 # Pids have 7 digits at most (PID_MAX_LIMIT, 4 million).
 _PID_BYTES = 12
 
@@ -149,7 +152,7 @@ def _lock(lock_path: Path, path: Path) -> int:
             field="socket",
         )
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(fd)
     except BlockingIOError as error:
         said = os.pread(fd, _PID_BYTES, 0).strip()
         os.close(fd)
@@ -170,11 +173,22 @@ def _lock(lock_path: Path, path: Path) -> int:
     return fd
 
 
+def _take(fd: int) -> None:
+    """Take the lock. Raises `BlockingIOError` where another daemon has it."""
+    for _ in range(_TRIES - 1):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+        else:
+            return
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def is_owned(path: Path) -> bool:
     """Whether a daemon holds the lock of the socket at `path`.
 
-    The lock is held for a moment to find out. A daemon that starts at this very moment would be
-    refused, so ask only where somebody listens.
+    The lock is held for a moment to find out. A daemon that starts at this very moment tries again.
     """
     try:
         fd = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
