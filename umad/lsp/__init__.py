@@ -1,6 +1,7 @@
 """Serves inline completions to any editor that speaks LSP: `umad lsp`, over stdin and stdout.
 
     server      the language server: capabilities, its handlers, and what is logged
+    connection  the editor's messages: their order, and those that are none
     completing  one completion: the wait for a quiet moment, and the end of an earlier one
     documents   the open files, changed as the editor says
     settings    what the editor may set, checked

@@ -41,7 +41,7 @@ class InlineCompleter:
         Raises the `UmadError` that the daemon answered with. Cancelling the wait cancels the
         request at the daemon.
         """
-        self._end(document.uri)
+        self.end(document.uri)
         if is_automatic and not settings.enabled:
             return None
         lines = document.lines
@@ -76,6 +76,12 @@ class InlineCompleter:
                 del self._running[document.uri]
         return ghost if ghost.text else None
 
+    def end(self, uri: str) -> None:
+        """End what runs for this file, if anything does; its request is answered with nothing."""
+        earlier = self._running.pop(uri, None)
+        if earlier is not None:
+            earlier.cancel()
+
     def forget(self) -> None:
         """The settings changed: earlier answers do not hold."""
         self._writer.forget()
@@ -84,8 +90,3 @@ class InlineCompleter:
         if wait_ms:
             await self._sleep(wait_ms / _MS_PER_S)
         return await self._writer.write(asked)
-
-    def _end(self, uri: str) -> None:
-        earlier = self._running.pop(uri, None)
-        if earlier is not None:
-            earlier.cancel()

@@ -38,9 +38,10 @@ class Document:
         self.lines = _LINE_END.split(text)
 
     def replace(self, start: Place, end: Place, text: str) -> None:
-        """The editor replaced what is between two places, which lie in the file or at its end."""
-        first, from_column = self._at(start)
-        last, to_column = self._at(end)
+        """The editor replaced what is between two places, in either order. What lies beyond the
+        file is its end.
+        """
+        (first, from_column), (last, to_column) = sorted((self._at(start), self._at(end)))
         new = _LINE_END.split(text)
         new[0] = self.lines[first][:from_column] + new[0]
         new[-1] += self.lines[last][to_column:]

@@ -3,16 +3,13 @@
 An editor that knows no inline completions (Helix, Eglot) gets the same text as one entry of its
 list of completions. Nothing opens a message in the editor: completions come unasked, so a failure
 is a line of the editor's log (`window/logMessage`), once until it changes. Nothing of a file's text
-is logged. pygls reads and writes the messages; this process keeps the files itself
-(`umad.lsp.documents`).
+is logged. Messages are read by `umad.lsp.connection` and written by pygls; this process keeps the
+files itself (`umad.lsp.documents`).
 """
 
 import asyncio
 import logging
-import os
-import sys
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -20,8 +17,6 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from lsprotocol import types
-from pygls.io_ import run_async
-from pygls.lsp.server import LanguageServer
 from typing_extensions import override
 
 from umad.client import AsyncClient, ClientOptions
@@ -30,8 +25,10 @@ from umad.exit_codes import DONE, FAILED
 from umad.infill.ghost import GhostWriter, app_name
 from umad.infill.manner import is_word
 from umad.lsp.completing import InlineCompleter
+from umad.lsp.connection import LINE_BYTES, EditorProtocol, QuietServer
 from umad.lsp.documents import Documents, Encoding, Place
 from umad.lsp.settings import LspSettings, settings_of
+from umad.standard_streams import give_back, take_standard_streams
 from umad.version import __version__
 
 _OPTIONS = ClientOptions(name="umad-lsp")
@@ -47,10 +44,9 @@ class UmadLanguageServer:
         self._completer = InlineCompleter(GhostWriter(self._client))
         self._defaults = self._settings = settings
         self._documents = Documents()
-        self._root = self._project = ""
         self._last_told = ""
-        self._was_shut_down = False
-        self._server = LanguageServer("umad", __version__)
+        self._server = QuietServer("umad", __version__, protocol_cls=EditorProtocol)
+        self._protocol = cast(EditorProtocol, self._server.protocol)
         self._register()
 
     def serve(self) -> int:
@@ -58,30 +54,29 @@ class UmadLanguageServer:
         wants.
         """
         _log_without_texts()
-        # pygls closes what it writes to. Whatever else writes to stdout must not reach the editor.
-        own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        self._server.start_io(sys.stdin.buffer, own)
-        return DONE if self._was_shut_down else FAILED
+        asyncio.run(self._serve())
+        return DONE if self._protocol.is_over else FAILED
+
+    async def _serve(self) -> None:
+        reader, writer = await take_standard_streams(LINE_BYTES)
+        try:
+            await self.talk(reader, writer)
+        finally:
+            await give_back(writer)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve the editor at the other end of these streams, until it closes them."""
-        self._server.protocol.set_writer(cast(Any, writer))
-        await run_async(
-            stop_event=threading.Event(),
-            reader=cast(Any, reader),
-            protocol=self._server.protocol,
-            error_handler=self._server.report_server_error,
-        )
-        await self._client.close()
+        """Serve the editor at the other end of these streams, until it says exit or closes them."""
+        self._protocol.set_writer(cast(Any, writer))
+        try:
+            await self._protocol.talk(reader)
+        finally:
+            await self._client.close()
 
     # -- handlers --------------------------------------------------------------------------------
 
     def _register(self) -> None:
         handlers: Mapping[str, Any] = {
             types.INITIALIZE: self._initialize,
-            types.INITIALIZED: self._initialized,
-            types.SHUTDOWN: self._shutdown,
             types.WORKSPACE_DID_CHANGE_CONFIGURATION: self._configure,
         }
         # pygls marks what it is given, and a method of an object cannot be marked.
@@ -92,14 +87,13 @@ class UmadLanguageServer:
         )(partial(self._complete))
         # In the place of pygls' own, which copy the whole file at each change.
         own = self._server.protocol.fm.add_builtin_feature
-        own(types.TEXT_DOCUMENT_DID_OPEN, partial(_Opened.of, self._documents))
-        own(types.TEXT_DOCUMENT_DID_CHANGE, partial(_Opened.changed, self._documents))
-        own(types.TEXT_DOCUMENT_DID_CLOSE, partial(_Opened.closed, self._documents))
+        own(types.TEXT_DOCUMENT_DID_OPEN, partial(self._open))
+        own(types.TEXT_DOCUMENT_DID_CHANGE, partial(self._change))
+        own(types.TEXT_DOCUMENT_DID_CLOSE, partial(self._close))
 
     def _initialize(self, params: types.InitializeParams) -> None:
-        folders = params.workspace_folders or ()
-        self._root = folders[0].uri if folders else params.root_uri or ""
-        self._project = folders[0].name if folders else PurePosixPath(_path(self._root)).name
+        encoding = self._server.workspace.position_encoding
+        self._documents.encoding = cast(Encoding, str(getattr(encoding, "value", encoding)))
         known = params.capabilities.text_document
         if known is None or known.inline_completion is None:
             self._server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(
@@ -109,19 +103,37 @@ class UmadLanguageServer:
             self._defaults = replace(self._defaults, app=app_name(params.client_info.name))
         self._take_settings(params.initialization_options)
 
-    def _initialized(self, params: types.InitializedParams) -> None:
-        encoding = self._server.server_capabilities.position_encoding
-        if encoding is not None:
-            self._documents.encoding = cast(Encoding, str(getattr(encoding, "value", encoding)))
-
     def _configure(self, params: types.DidChangeConfigurationParams) -> None:
         settings = params.settings
         if isinstance(settings, dict) and "umad" in settings:
             self._take_settings(settings["umad"])
 
-    async def _shutdown(self, params: None) -> None:
-        self._was_shut_down = True
-        await self._client.close()
+    def _open(self, params: types.DidOpenTextDocumentParams) -> None:
+        file = params.text_document
+        self._completer.end(file.uri)
+        self._documents.open(file.uri, str(file.language_id), file.text)
+
+    def _change(self, params: types.DidChangeTextDocumentParams) -> None:
+        uri = params.text_document.uri
+        document = self._documents.get(uri)
+        if document is None:
+            return
+        # What was asked about is not there any more, also where the editor does not cancel.
+        self._completer.end(uri)
+        for change in params.content_changes:
+            if not isinstance(change, types.TextDocumentContentChangePartial):
+                document.replace_all(change.text)
+                continue
+            start, end = change.range.start, change.range.end
+            document.replace(
+                Place(line=start.line, units=start.character),
+                Place(line=end.line, units=end.character),
+                change.text,
+            )
+
+    def _close(self, params: types.DidCloseTextDocumentParams) -> None:
+        self._completer.end(params.text_document.uri)
+        self._documents.close(params.text_document.uri)
 
     async def _complete(self, params: types.InlineCompletionParams) -> types.InlineCompletionList:
         position = params.position
@@ -163,13 +175,14 @@ class UmadLanguageServer:
         document = self._documents.get(uri)
         if document is None:
             return ""
+        name, project = self._names_of(uri)
         try:
             ghost = await self._completer.complete(
                 document,
                 Place(line=position.line, units=position.character),
                 self._settings,
-                name=self._name_of(uri),
-                project=self._project,
+                name=name,
+                project=project,
                 is_automatic=is_automatic,
             )
         except UmadError as error:
@@ -183,7 +196,8 @@ class UmadLanguageServer:
                 "the cursor",
                 types.MessageType.Info,
             )
-        else:
+        elif ghost.model:
+            # The daemon has answered: the next failure is news. A remembered answer says nothing.
             self._last_told = ""
         return ghost.text
 
@@ -216,45 +230,30 @@ class UmadLanguageServer:
             types.LogMessageParams(type=kind, message=f"umad: {message}")
         )
 
-    def _name_of(self, uri: str) -> str:
-        """The file's name within the project; of a file elsewhere its last part."""
+    def _names_of(self, uri: str) -> tuple[str, str]:
+        """The file's name within its project, and the project's; of a file elsewhere the last part
+        alone.
+        """
         path = PurePosixPath(_path(uri))
-        root = _path(self._root)
-        if root and path.is_relative_to(root):
-            return str(path.relative_to(root))
-        return path.name
+        found = [
+            (root, project)
+            for root, project in self._projects()
+            if root and path.is_relative_to(root)
+        ]
+        if not found:
+            return path.name, ""
+        # A folder of the workspace may lie in another one.
+        root, project = max(found, key=lambda one: len(one[0]))
+        return str(path.relative_to(root)), project
 
-
-class _Opened:
-    """The editor's notices about its files, as changes of `Documents`."""
-
-    @staticmethod
-    def of(documents: Documents, params: types.DidOpenTextDocumentParams) -> None:
-        """A file was opened."""
-        file = params.text_document
-        documents.open(file.uri, str(file.language_id), file.text)
-
-    @staticmethod
-    def changed(documents: Documents, params: types.DidChangeTextDocumentParams) -> None:
-        """A file was changed."""
-        document = documents.get(params.text_document.uri)
-        if document is None:
-            return
-        for change in params.content_changes:
-            if not isinstance(change, types.TextDocumentContentChangePartial):
-                document.replace_all(change.text)
-                continue
-            start, end = change.range.start, change.range.end
-            document.replace(
-                Place(line=start.line, units=start.character),
-                Place(line=end.line, units=end.character),
-                change.text,
-            )
-
-    @staticmethod
-    def closed(documents: Documents, params: types.DidCloseTextDocumentParams) -> None:
-        """A file was closed."""
-        documents.close(params.text_document.uri)
+    def _projects(self) -> Iterator[tuple[str, str]]:
+        """Paths and names of the folders that the editor has open now."""
+        workspace = self._server.workspace
+        for folder in workspace.folders.values():
+            yield _path(folder.uri), folder.name
+        if not workspace.folders:
+            root = _path(workspace.root_uri or "")
+            yield root, PurePosixPath(root).name
 
 
 class _FixedText(logging.Formatter):
@@ -275,4 +274,8 @@ def _log_without_texts() -> None:
 
 
 def _path(uri: str) -> str:
-    return unquote(urlsplit(uri).path)
+    """The path in a URI; "" where it is none."""
+    try:
+        return unquote(urlsplit(uri).path)
+    except ValueError:
+        return ""
