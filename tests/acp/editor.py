@@ -9,18 +9,11 @@ from pathlib import Path
 from socket import socketpair
 from typing import Any, cast
 
-from acp import (
-    Agent,
-    Client,
-    RequestError,
-    connect_to_agent,
-    run_agent,
-    schema,
-    spawn_agent_process,
-)
+from acp import Client, RequestError, connect_to_agent, schema, spawn_agent_process
 from acp.client.connection import ClientSideConnection
 
 from umad.acp.agent import UmadAgent
+from umad.acp.serving import talk
 from umad.acp.sessions import SessionFiles
 from umad.acp.turn import Asking
 from umad.client import AsyncClient
@@ -42,6 +35,13 @@ class Editor:
         # The option chosen at each question; None ends the turn. Empty: nobody answers.
         self.answers: list[str | None] = []
         self.is_asked = asyncio.Event()
+        self.reads: list[str] = []
+        # How terminals are made and given back, where not at once; an event says when one is made.
+        self.may_make: asyncio.Event | None = None
+        self.is_making, self.is_released = asyncio.Event(), asyncio.Event()
+        self.has_lost_terminals = False
+        # Commands do not end by themselves.
+        self.runs_on = False
 
     def on_connect(self, conn: Any) -> None:
         """Nothing to keep: tests have the connection."""
@@ -69,6 +69,7 @@ class Editor:
     async def read_text_file(
         self, session_id: str, path: str, line: Any = None, limit: Any = None, **_: Any
     ) -> schema.ReadTextFileResponse:
+        self.reads.append(path)
         if path not in self.files:
             raise RequestError.resource_not_found(path)
         return schema.ReadTextFileResponse(content=self.files[path])
@@ -80,11 +81,16 @@ class Editor:
         self, session_id: str, command: str, args: Any = None, **_: Any
     ) -> schema.CreateTerminalResponse:
         self.commands.append([command, *(args or ())])
+        self.is_making.set()
+        if self.may_make is not None:
+            await self.may_make.wait()
         return schema.CreateTerminalResponse(terminal_id="t1")
 
     async def wait_for_terminal_exit(
         self, session_id: str, terminal_id: str, **_: Any
     ) -> schema.WaitForTerminalExitResponse:
+        if self.runs_on:
+            await asyncio.get_running_loop().create_future()
         return schema.WaitForTerminalExitResponse(exit_code=0)
 
     async def terminal_output(
@@ -94,6 +100,9 @@ class Editor:
 
     async def release_terminal(self, session_id: str, terminal_id: str, **_: Any) -> None:
         self.released.append(terminal_id)
+        self.is_released.set()
+        if self.has_lost_terminals:
+            raise RequestError.resource_not_found(terminal_id)
 
     def said(self, kind: str = "agent_message_chunk") -> str:
         """The text of all updates of this kind."""
@@ -119,7 +128,7 @@ async def agent(
     agents_reader, agents_writer = await asyncio.open_connection(sock=theirs)
     client = AsyncClient(socket)
     made = UmadAgent(client, SessionFiles(home / "umad" / "acp"), Asking(model=None, lane=None))
-    serving = asyncio.ensure_future(run_agent(cast(Agent, made), agents_writer, agents_reader))
+    serving = asyncio.ensure_future(talk(made, agents_reader, agents_writer))
     connection = connect_to_agent(cast(Client, editor), writer, reader)
     try:
         await connection.initialize(

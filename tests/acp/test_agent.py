@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,17 @@ import pytest
 from acp import RequestError, helpers, schema
 
 from tests.acp.editor import ALL, Editor, agent, agent_process
-from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, run
-from umad.protocol.messages import Cancel, Generate, Models, encode_result
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, done, run
+from umad.errors import BadRequest, UmadError
+from umad.protocol.messages import (
+    Cancel,
+    Generate,
+    Models,
+    encode_error,
+    encode_event,
+    encode_result,
+)
+from umad.request import FinishReason
 
 FACTS = {
     "name": "nano",
@@ -27,10 +37,13 @@ def call(name: str, **arguments: Any) -> str:
 
 
 class Daemon:
-    """Answers each chat with the next of `replies`; None: with nothing, until it is cancelled."""
+    """Answers each chat with the next of `replies`: a text, an error, or nothing until it is
+    cancelled.
+    """
 
-    def __init__(self, *replies: str | None) -> None:
+    def __init__(self, *replies: str | UmadError | None) -> None:
         self.replies = list(replies)
+        self.reason: FinishReason = "stop"
         self.asked: list[Generate] = []
         self.is_asked, self.is_cancelled = asyncio.Event(), asyncio.Event()
 
@@ -42,11 +55,15 @@ class Daemon:
                     peer.say(encode_result(request.id, [FACTS]))
                 case Generate():
                     self.asked.append(request)
-                    peer.say_accepted(request.id)
                     reply = self.replies.pop(0)
+                    if isinstance(reply, UmadError):
+                        peer.say(encode_error(reply, request.id))
+                        continue
+                    peer.say_accepted(request.id)
                     if reply is not None:
                         peer.say_text(request.id, reply)
-                        peer.say_done(request.id)
+                        ended = replace(done(), finish_reason=self.reason)
+                        peer.say(encode_event(request.id, ended))
                     self.is_asked.set()
                 case Cancel():
                     self.is_cancelled.set()
@@ -193,6 +210,59 @@ def test_in_chat_mode_there_are_no_tools(tmp_path: Path) -> None:
     assert not model.asked[0].request.chat.tools
 
 
+def test_an_editor_that_reads_no_files_is_not_asked_to_read_one_before_it_is_written(
+    tmp_path: Path,
+) -> None:
+    able = schema.ClientCapabilities(fs=schema.FileSystemCapabilities(write_text_file=True))
+
+    _, editor, _ = prompted(
+        tmp_path,
+        call("write_file", path="f.py", content="x = 2"),
+        "Done.",
+        answers=("allow",),
+        files={"/project/f.py": "x = 1"},
+        capabilities=able,
+    )
+
+    assert not editor.reads
+    assert editor.files == {"/project/f.py": "x = 2"}
+
+
+def test_the_difference_is_shown_also_where_nobody_is_asked(tmp_path: Path) -> None:
+    _, editor, _ = prompted(
+        tmp_path,
+        call("write_file", path="f.py", content="x = 2"),
+        "Done.",
+        files={"/project/f.py": "x = 1"},
+        mode="edit",
+    )
+
+    shown = [one.content for one in editor.updates if getattr(one, "status", "") == "in_progress"]
+    assert [(diff.old_text, diff.new_text) for (diff,) in shown] == [("x = 1", "x = 2")]
+
+
+@pytest.mark.parametrize("command", ["ls\nrm -rf /", "echo `ls`"])
+def test_a_command_that_a_title_cannot_show_is_shown_whole(tmp_path: Path, command: str) -> None:
+    _, editor, _ = prompted(
+        tmp_path, call("run_command", command=command), "No.", answers=("reject",)
+    )
+
+    ((shown,),) = [asked.content for asked in editor.asked]
+    assert shown.content.text == command
+
+
+def test_an_argument_that_may_be_left_out_may_be_null(tmp_path: Path) -> None:
+    _, _, model = prompted(
+        tmp_path,
+        call("read_file", path="f.py", line=None, limit=None),
+        "It has x.",
+        answers=("allow",),
+        files={"/project/f.py": "x = 1"},
+    )
+
+    assert model.results() == ["x = 1"]
+
+
 def test_an_editor_is_asked_for_nothing_that_it_cannot_do(tmp_path: Path) -> None:
     able = schema.ClientCapabilities(fs=schema.FileSystemCapabilities(read_text_file=True))
 
@@ -281,6 +351,104 @@ def test_a_second_prompt_of_a_session_is_refused_while_one_runs(tmp_path: Path) 
     run(main())
 
 
+def test_a_command_that_began_while_the_turn_was_cancelled_is_ended(tmp_path: Path) -> None:
+    async def main() -> None:
+        editor, path = Editor(), str(tmp_path / "s")
+        editor.answers, editor.may_make = ["allow"], asyncio.Event()
+        model = Daemon(call("run_command", command="sleep 9"))
+        async with daemon(path, model.script), agent(editor, path, tmp_path) as connection:
+            session = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            asking = asyncio.ensure_future(connection.prompt(session_id=session, prompt=HELLO))
+            await editor.is_making.wait()
+            await connection.cancel(session_id=session)
+            assert (await asking).stop_reason == "cancelled"
+            editor.may_make.set()
+
+            await editor.is_released.wait()
+
+    run(main())
+
+
+def test_an_editor_that_has_lost_the_terminal_does_not_undo_the_cancellation(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        editor, path = Editor(), str(tmp_path / "s")
+        editor.answers, editor.runs_on, editor.has_lost_terminals = ["allow"], True, True
+        model = Daemon(call("run_command", command="sleep 9"), "More.")
+        async with daemon(path, model.script), agent(editor, path, tmp_path) as connection:
+            session = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            asking = asyncio.ensure_future(connection.prompt(session_id=session, prompt=HELLO))
+            await editor.is_making.wait()
+            await connection.cancel(session_id=session)
+
+            assert (await asking).stop_reason == "cancelled"
+            assert len(model.asked) == 1
+
+    run(main())
+
+
+def roles(model: Daemon) -> list[tuple[str, str]]:
+    messages = model.asked[-1].request.messages or ()
+    return [(turn.role, turn.content) for turn in messages if turn.role != "system"]
+
+
+def test_a_prompt_that_was_cancelled_before_its_answer_is_one_turn_with_the_next(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        editor, model, path = Editor(), Daemon(None, "Hi."), str(tmp_path / "s")
+        async with daemon(path, model.script), agent(editor, path, tmp_path) as connection:
+            session = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            asking = asyncio.ensure_future(connection.prompt(session_id=session, prompt=HELLO))
+            await model.is_asked.wait()
+            await connection.cancel(session_id=session)
+            await asking
+            await connection.prompt(session_id=session, prompt=[helpers.text_block("again")])
+
+        assert roles(model) == [("user", "hello\n\nagain")]
+
+    run(main())
+
+
+def test_a_prompt_that_failed_does_not_stand_before_the_next(tmp_path: Path) -> None:
+    async def main() -> None:
+        editor, path = Editor(), str(tmp_path / "s")
+        too_long = BadRequest("too long", field="messages")
+        model = Daemon("Hello!", too_long, call("read_file", path="f"), too_long, "Hi.")
+        editor.answers, editor.files = ["allow"], {"/project/f": "x" * 9}
+        async with agent(editor, path, tmp_path) as connection:
+            session = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            with pytest.raises(RequestError, match="umad serve"):
+                await connection.prompt(session_id=session, prompt=HELLO)
+            assert not (await connection.list_sessions()).sessions
+            async with daemon(path, model.script):
+                await connection.prompt(session_id=session, prompt=HELLO)
+                for text in ("long", "read what is long"):
+                    with pytest.raises(RequestError, match="too long"):
+                        await connection.prompt(
+                            session_id=session, prompt=[helpers.text_block(text)]
+                        )
+                await connection.prompt(session_id=session, prompt=[helpers.text_block("again")])
+
+        assert roles(model) == [("user", "hello"), ("assistant", "Hello!"), ("user", "again")]
+
+    run(main())
+
+
+def test_an_answer_that_somebody_else_ended_is_cancelled(tmp_path: Path) -> None:
+    async def main() -> None:
+        model, path = Daemon("Hel"), str(tmp_path / "s")
+        model.reason = "cancelled"
+        async with daemon(path, model.script), agent(Editor(), path, tmp_path) as connection:
+            session = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            ended = await connection.prompt(session_id=session, prompt=HELLO)
+
+        assert ended.stop_reason == "cancelled"
+
+    run(main())
+
+
 def test_an_earlier_session_is_loaded_by_another_agent(tmp_path: Path) -> None:
     async def main() -> None:
         path, model = str(tmp_path / "s"), Daemon("Hello!", "Again.")
@@ -340,6 +508,7 @@ def test_without_a_daemon_the_error_says_how_to_start_one(tmp_path: Path) -> Non
         ("load", "not found"),
         ("mode", "ask, edit, chat"),
         ("picture", "image"),
+        ("nothing", "no text"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, what: str, words: str) -> None:
@@ -355,9 +524,11 @@ def test_what_is_wrong_is_named(tmp_path: Path, what: str, words: str) -> None:
                 ),
                 "mode": lambda: connection.set_session_mode(session_id=made, mode_id="yolo"),
                 "picture": lambda: connection.prompt(session_id=made, prompt=[picture]),
+                "nothing": lambda: connection.prompt(session_id=made, prompt=[]),
             }
 
-            with pytest.raises(RequestError, match=words):
+            with pytest.raises(RequestError, match=words) as refused:
                 await wrong[what]()
+            assert refused.value.code in (-32602, -32002)
 
     run(main())

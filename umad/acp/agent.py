@@ -19,7 +19,7 @@ from umad.acp.sessions import ASK, MODES, Session, SessionFiles
 from umad.acp.tools import offered
 from umad.acp.turn import Asking, Turn
 from umad.client import AsyncClient
-from umad.errors import BadRequest, UmadError, UnknownRequest
+from umad.errors import BadRequest, UmadError, UnknownRequest, Unsupported
 from umad.infill.ghost import app_name
 from umad.version import __version__
 
@@ -37,6 +37,8 @@ class UmadAgent:
         self._capabilities: schema.ClientCapabilities | None = None
         self._sessions: dict[str, Session] = {}
         self._running: dict[str, asyncio.Task[schema.StopReason]] = {}
+        # A file is written by one prompt at a time: the next may end before the last is written.
+        self._writing = asyncio.Lock()
 
     def on_connect(self, conn: Client) -> None:
         """The editor's end of the connection."""
@@ -103,7 +105,7 @@ class UmadAgent:
     async def set_session_mode(
         self, session_id: str, mode_id: str, **_: Any
     ) -> schema.SetSessionModeResponse:
-        """What is asked before a tool acts. It counts from the next prompt on."""
+        """What is asked before a tool acts. Which tools there are changes with the next prompt."""
         try:
             self._session(session_id).set_mode(mode_id)
         except BadRequest as error:
@@ -115,6 +117,7 @@ class UmadAgent:
         session = self._session(session_id)
         self._refuse_running(session_id)
         assert self._editor is not None, "the connection comes before its first message"
+        before = list(session.messages)
         try:
             session.say(text_of(prompt))
         except UmadError as error:
@@ -136,6 +139,10 @@ class UmadAgent:
                 raise  # the editor has gone
             reason = "cancelled"
         except UmadError as error:
+            # A prompt without an answer, and one that cannot have any, would stand before all
+            # later ones: a prompt that is too long would make each of them too long.
+            if session.messages[-1].role == "user" or isinstance(error, BadRequest):
+                session.messages[:] = before
             raise _refused(error) from error
         finally:
             del self._running[session_id]
@@ -169,8 +176,11 @@ class UmadAgent:
 
     async def _write(self, session: Session) -> None:
         """A conversation that cannot be written down still goes on."""
+        if not session.messages:
+            return
         try:
-            await asyncio.to_thread(self._files.write, session)
+            async with self._writing:
+                await asyncio.to_thread(self._files.write, session)
         except OSError as error:
             _log.warning("session not written error=%s", error.strerror)
 
@@ -237,6 +247,7 @@ def _note_servers(servers: Any) -> None:
 
 def _refused(error: UmadError) -> RequestError:
     """The one mapping from umad's errors to the protocol's."""
-    number = _INVALID_PARAMS if isinstance(error, BadRequest) else _INTERNAL
+    is_theirs = isinstance(error, BadRequest | Unsupported)
+    number = _INVALID_PARAMS if is_theirs else _INTERNAL
     data: Mapping[str, Any] = {"code": error.code, "retryable": error.retryable}
     return RequestError(number, error.message, dict(data))

@@ -8,13 +8,13 @@ from typing import cast
 from acp import Agent, run_agent
 
 from umad.acp.agent import UmadAgent
+from umad.acp.lines import LINE_BYTES, EditorLines
 from umad.acp.sessions import SessionFiles, session_folder
 from umad.acp.turn import Asking
 from umad.client import AsyncClient, ClientOptions
+from umad.standard_streams import give_back, take_standard_streams
 
 _OPTIONS = ClientOptions(name="umad-acp")
-# A prompt may have whole files in it.
-_LINE_BYTES = 50 * 2**20
 
 
 def serve(socket: str | None, *, model: str | None, lane: str | None) -> None:
@@ -22,28 +22,20 @@ def serve(socket: str | None, *, model: str | None, lane: str | None) -> None:
     asyncio.run(_serve(socket, Asking(model=model, lane=lane)))
 
 
+async def talk(
+    agent: UmadAgent, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Serve the editor at the other end of these streams, until it closes them."""
+    # What the agent does not have, the package answers with "method not found".
+    await run_agent(cast(Agent, agent), EditorLines(reader, writer))
+
+
 async def _serve(socket: str | None, asking: Asking) -> None:
     client = AsyncClient(socket, options=_OPTIONS)
     files = SessionFiles(session_folder(os.environ, sys.platform))
-    reader, writer = await _streams()
+    reader, writer = await take_standard_streams(LINE_BYTES)
     try:
-        # What it does not have, the package answers with "method not found".
-        await run_agent(cast(Agent, UmadAgent(client, files, asking)), writer, reader)
+        await talk(UmadAgent(client, files, asking), reader, writer)
     finally:
         await client.close()
-
-
-async def _streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The editor's streams, as copies: the command line closes its own by itself. Whatever else
-    writes to stdout must not reach the editor.
-    """
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_LINE_BYTES)
-    source = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    target = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
-    transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), target
-    )
-    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
+        await give_back(writer)

@@ -54,9 +54,17 @@ class Session:
         self.mode = mode
 
     def say(self, text: str) -> None:
-        """The user said something; the first words become the title."""
+        """The user said something; the first words become the title.
+
+        Two of the user's turns in a row become one: many models' templates refuse them, and then
+        the conversation could never go on.
+        """
+        if not text.strip():
+            raise BadRequest("the prompt has no text", field="prompt")
         if not self.title:
             self.title = " ".join(text.split())[:_TITLE_CHARS]
+        if self.messages and self.messages[-1].role == "user":
+            text = f"{self.messages.pop().content}\n\n{text}"
         self.messages.append(ChatMessage(role="user", content=text))
 
     def close_calls(self, why: str) -> None:

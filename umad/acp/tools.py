@@ -16,11 +16,11 @@ from acp import Client, helpers, schema
 from acp.exceptions import RequestError
 
 from umad.acp.sessions import CHAT, EDIT, Session
+from umad.acp.terminals import REFUSALS, Terminals
 from umad.conversation import Tool, ToolCall
 
 # Of a result, so that one file does not fill the model's context.
 MAX_RESULT_CHARS = 24_000
-_SHELL = "/bin/sh"
 _PATH = {"type": "string", "description": "Absolute path, or relative to the project's folder"}
 
 READ = Tool(
@@ -124,11 +124,15 @@ class Toolbox:
             if not await self._is_allowed(job, shown):
                 await self._end(job, "failed")
                 return "The user did not allow this. Do not try it again; ask what to do instead."
-            await self._update(helpers.update_tool_call(job.id, status="in_progress"))
+            # The difference is shown also where nobody was asked.
+            await self._update(
+                helpers.update_tool_call(job.id, status="in_progress", content=shown)
+            )
             result = await self._done(job)
-        except RequestError as error:
+        except REFUSALS as error:
             await self._end(job, "failed")
-            return f"It failed: {error}"
+            why = error if isinstance(error, RequestError) else "the editor gave no usable answer"
+            return f"It failed: {why}"
         return _cut(result)
 
     def _understood(self, call: ToolCall) -> _Job | str:
@@ -146,7 +150,9 @@ class Toolbox:
             if not isinstance(arguments.get(name), str):
                 return f"The argument {name} is missing, or no text."
         for name in ("line", "limit"):
-            if name in arguments and (type(arguments[name]) is not int or arguments[name] < 1):
+            if arguments.get(name) is None:
+                arguments.pop(name, None)  # models write null for what they do not want
+            elif type(arguments[name]) is not int or arguments[name] < 1:
                 return f"The argument {name} must be a whole number from 1."
         if tool is RUN:
             line = str(arguments["command"])
@@ -169,14 +175,19 @@ class Toolbox:
         )
 
     async def _preview(self, job: _Job) -> list[Any] | None:
-        """What the user sees before allowing it: of a file to be written, the difference."""
+        """What the user sees before allowing it: of a file to be written, the difference; of a
+        command that its title cannot show, the whole of it.
+        """
+        if job.tool is RUN and not _fits_title(job.text("command")):
+            return [helpers.tool_content(helpers.text_block(job.text("command")))]
         if job.tool is not WRITE:
             return None
-        try:
-            before = await self._editor.read_text_file(self._session.id, job.path)
-            old = before.content
-        except RequestError:  # a new file
-            old = None
+        old = None
+        if READ.name in self._tools:  # an editor is not asked for what it cannot do
+            try:
+                old = (await self._editor.read_text_file(self._session.id, job.path)).content
+            except REFUSALS:  # a new file
+                old = None
         return [helpers.tool_diff_content(job.path, job.text("content"), old)]
 
     async def _is_allowed(self, job: _Job, shown: list[Any] | None) -> bool:
@@ -233,34 +244,30 @@ class Toolbox:
         return f"Written: {job.path}"
 
     async def _run(self, job: _Job) -> str:
-        session = self._session.id
-        made = await self._editor.create_terminal(
-            session,
-            _SHELL,
-            args=["-c", job.text("command")],
+        async def show(terminal: str) -> None:
+            content = [helpers.tool_terminal_ref(terminal)]
+            await self._update(helpers.update_tool_call(job.id, content=content))
+
+        terminals = Terminals(
+            editor=self._editor,
+            session_id=self._session.id,
             cwd=self._session.cwd,
-            output_byte_limit=MAX_RESULT_CHARS,
+            most_bytes=MAX_RESULT_CHARS,
         )
-        terminal = made.terminal_id
-        try:
-            await self._update(
-                helpers.update_tool_call(job.id, content=[helpers.tool_terminal_ref(terminal)])
-            )
-            ended = await self._editor.wait_for_terminal_exit(session, terminal)
-            said = await self._editor.terminal_output(session, terminal)
-        finally:
-            # Also where the turn was cancelled: it ends what still runs.
-            await self._editor.release_terminal(session, terminal)
-        is_good = ended.exit_code == 0
-        await self._end(job, "completed" if is_good else "failed")
-        how = f"exit code {ended.exit_code}" if ended.signal is None else f"signal {ended.signal}"
-        return f"{said.output}\n({how})"
+        ended = await terminals.run(job.text("command"), show)
+        await self._end(job, "completed" if ended.is_good else "failed")
+        return f"{ended.output}\n({ended.how})"
 
     async def _end(self, job: _Job, status: schema.ToolCallStatus) -> None:
         await self._update(helpers.update_tool_call(job.id, status=status))
 
     async def _update(self, update: Any) -> None:
         await self._editor.session_update(self._session.id, update)
+
+
+def _fits_title(command: str) -> bool:
+    """Whether a title shows all of a command: editors show one line, as Markdown."""
+    return "`" not in command and len(command.splitlines()) <= 1
 
 
 def _id(call: ToolCall) -> str:

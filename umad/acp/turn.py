@@ -71,6 +71,8 @@ class Turn:
         for _ in range(MAX_ANSWERS):
             result = await self._answer()
             self._session.messages.append(result.turn)
+            if result.finish_reason == "cancelled":  # by somebody else, at the daemon
+                return "cancelled"
             if not result.tool_calls:
                 return "max_tokens" if result.finish_reason == "length" else "end_turn"
             for call in result.tool_calls:
