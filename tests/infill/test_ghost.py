@@ -101,6 +101,14 @@ def test_a_text_that_looks_like_a_mark_stays_text() -> None:
     assert request.prompt_ids.count(1003) == 1
 
 
+def test_half_of_a_character_is_a_sign_for_it() -> None:
+    _, service = write("s = '\ud83d' \U0001f600|", "x")
+
+    (request,) = service.requests
+    assert request.prompt_ids is not None
+    assert "".join(map(chr, request.prompt_ids)).startswith("\u03e9s = '\ufffd' \U0001f600")
+
+
 def test_an_answer_that_begins_to_repeat_the_next_lines_is_ended() -> None:
     pieces = ("a += 1", "\n    return a\n", *["\nmore"] * 50)
 

@@ -118,7 +118,9 @@ class GhostWriter:
         cells, n_predict = int(facts["ctx"]), asked.manner.max_tokens
 
         async def tokenize(text: str) -> tuple[int, ...]:
-            return await self._service.tokenize(text, model=model, special=False) if text else ()
+            if not text:
+                return ()
+            return await self._service.tokenize(_well_formed(text), model=model, special=False)
 
         is_blind = not _can_fill(facts)
         if is_blind:
@@ -155,6 +157,13 @@ class GhostWriter:
                 if "\n" in event.text and _is_repeating(text, asked.cut, is_single=is_single):
                     break
         return trimmed(text, asked.cut, is_single=is_single)
+
+
+def _well_formed(text: str) -> str:
+    """`text`, with a sign in the place of halves of surrogate pairs, which an editor's text may
+    have and no tokenizer knows.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def app_name(editor: str) -> str | None:
