@@ -86,8 +86,8 @@ async def prompt_ids(
     parts before it to one after it. `cells`: of the model's context. `n_predict`: tokens to be
     generated.
     """
-    # One cell is for BOS; the last generated token needs no cell.
-    window = max(8, min(WINDOW_TOKENS, cells - n_predict - 1))
+    n_predict = _kept_free(cells, n_predict)
+    window = _window(cells, n_predict)
     typed = await tokenize(gap.typed)
     before = _end_of(await tokenize(gap.before), 3 * (window // 4))
     after = (await tokenize(gap.after))[: max(0, window // 4 - 3 - len(typed))]
@@ -103,8 +103,7 @@ async def continuation_ids(
     """The prompt for a model without marks, which goes on behind `before` and sees nothing else;
     empty where there is nothing to go on from.
     """
-    window = max(8, min(WINDOW_TOKENS, cells - n_predict - 1))
-    ids = _end_of(await tokenize(before), window)
+    ids = _end_of(await tokenize(before), _window(cells, _kept_free(cells, n_predict)))
     return ids if bos is None or not ids else (bos, *ids)
 
 
@@ -126,6 +125,18 @@ async def _file_ids(gap: Gap, marks: FimTokens, tokenize: TokenizeText) -> tuple
     if marks.separator is not None:
         ids += (marks.separator, *await tokenize(f"{gap.name or 'this file'}\n"))
     return tuple(ids)
+
+
+def _kept_free(cells: int, n_predict: int) -> int:
+    """Cells that are the answer's. An answer that wants more gets what is left: an editor that
+    allows a long one does not want it without the text around it.
+    """
+    return min(n_predict, cells // 2)
+
+
+def _window(cells: int, n_predict: int) -> int:
+    # One cell is for BOS; the last generated token needs no cell.
+    return max(8, min(WINDOW_TOKENS, cells - n_predict - 1))
 
 
 def _end_of(ids: tuple[int, ...], most: int) -> tuple[int, ...]:

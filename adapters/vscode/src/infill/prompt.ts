@@ -36,6 +36,7 @@ export async function promptIds(
   tokenize: Tokenize,
   { cells, nPredict, name = "", project = "" }: { cells: number; nPredict: number; name?: string; project?: string },
 ): Promise<number[]> {
+  nPredict = keptFree(cells, nPredict);
   const window = windowOf(cells, nPredict);
   const quarter = Math.floor(window / 4);
   const of = (text: string): Promise<number[]> => (text ? tokenize(text) : Promise.resolve([]));
@@ -59,7 +60,7 @@ export async function continuationIds(
   facts: Facts,
   { cells, nPredict }: { cells: number; nPredict: number },
 ): Promise<number[]> {
-  const ids = before ? endOf(await tokenize(before), windowOf(cells, nPredict)) : [];
+  const ids = before ? endOf(await tokenize(before), windowOf(cells, keptFree(cells, nPredict))) : [];
   return ids.length && facts.adds_bos && facts.bos_token !== undefined ? [facts.bos_token, ...ids] : ids;
 }
 
@@ -68,6 +69,9 @@ async function nameIds(name: string, project: string, marks: FimTokens, of: Toke
   const repo = marks.repo === undefined ? [] : [marks.repo, ...(await of(`${project || "project"}\n`))];
   return [...repo, marks.separator, ...(await of(`${name}\n`))];
 }
+
+// An answer that wants more of a small context than half gets what is left.
+const keptFree = (cells: number, nPredict: number): number => Math.min(nPredict, Math.floor(cells / 2));
 
 const windowOf = (cells: number, nPredict: number): number =>
   Math.max(8, Math.min(WINDOW_TOKENS, cells - nPredict - 1));
