@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 import type { GhostWriter } from "./infill/ghost";
 import { fimTokensOf } from "./infill/prompt";
-import { laneSetting, setWindowLane } from "./settings";
+import { laneSetting, setWindowLane, socketSetting } from "./settings";
 import type { UmadClient } from "./socket/client";
 import type { Status } from "./status";
 
@@ -44,7 +44,8 @@ export function registerCommands(client: UmadClient, writer: GhostWriter, status
   }
 
   function showTop(): void {
-    const terminal = vscode.window.createTerminal({ name: "umad top" });
+    const socket = socketSetting();
+    const terminal = vscode.window.createTerminal({ name: "umad top", ...(socket ? { env: { UMAD_SOCKET: socket } } : {}) });
     terminal.show();
     terminal.sendText("umad top");
   }
@@ -75,8 +76,9 @@ export function registerCommands(client: UmadClient, writer: GhostWriter, status
       void vscode.window.showErrorMessage(`umad: ${(error as Error).message}`);
     }
   };
+  // A workspace that is not trusted does not choose the model: what is written there would not count.
   const target = (): vscode.ConfigurationTarget =>
-    vscode.workspace.workspaceFolders?.length ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
+    vscode.workspace.workspaceFolders?.length && vscode.workspace.isTrusted ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
 
   return [
     vscode.commands.registerCommand("umad.chooseModel", told(chooseModel)),

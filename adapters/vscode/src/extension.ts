@@ -34,6 +34,7 @@ export function activate(context: vscode.ExtensionContext): void {
   context.subscriptions.push(
     log,
     status,
+    chat,
     { dispose: () => client.close() },
     vscode.languages.registerInlineCompletionItemProvider(
       { pattern: "**" },

@@ -17,6 +17,8 @@ export interface Log {
 export class InlineProvider implements vscode.InlineCompletionItemProvider {
   // The number of the last question: the end of an earlier one changes no status.
   #asked = 0;
+  // An error is a line of the log once, however many keys meet it; "" after an answer.
+  #lastLogged = "";
 
   constructor(
     private readonly writer: GhostWriter,
@@ -54,17 +56,24 @@ export class InlineProvider implements vscode.InlineCompletionItemProvider {
       if (number === this.#asked) this.tell(last);
     };
     try {
-      if (token.isCancellationRequested) return [];
-      if (isAutomatic && !(await quiet(settings.debounceMs, aborter.signal))) return [];
+      if (token.isCancellationRequested || (isAutomatic && !(await quiet(settings.debounceMs, aborter.signal)))) {
+        tell(null); // an earlier question may have said that it is being asked
+        return [];
+      }
       tell({ kind: "asking" });
       const ghost = await this.writer.write(asked, aborter.signal);
+      this.#lastLogged = "";
       tell({ kind: "shown", model: ghost.model, isBlind: ghost.isBlind });
       return itemsOf(ghost.text, position);
     } catch (error) {
       const { code, message } = error as UmadError;
       tell(aborter.signal.aborted ? null : { kind: "failed", message });
       // A daemon that is not there is told once, by the connection's state.
-      if (code !== "cancelled" && code !== "no_daemon") this.log.warn(`completion: ${code ?? "internal"}: ${message}`);
+      const line = `completion: ${code ?? "internal"}: ${message}`;
+      if (code !== "cancelled" && code !== "no_daemon" && line !== this.#lastLogged) {
+        this.#lastLogged = line;
+        this.log.warn(line);
+      }
       return [];
     } finally {
       subscription.dispose();

@@ -41,8 +41,8 @@ export class Status implements vscode.Disposable {
   }
 
   set state(state: State) {
-    // What an earlier daemon answered says nothing about the next one.
-    if (state.kind !== "ready") this.#last = null;
+    // What an earlier daemon answered, or that there was none, says nothing about the next one.
+    this.#last = null;
     this.#state = state;
     this.#show();
   }

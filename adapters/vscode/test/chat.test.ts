@@ -77,6 +77,20 @@ test("a picture is refused in words", () => {
   assert.throws(() => turnsOf([{ role: 1, content: [picture] }]), /image\/png/);
 });
 
+for (const mimeType of ["cache_control", "stateful_marker", "thinking", "usage"]) {
+  test(`a note of the editor to providers is no content: ${mimeType}`, () => {
+    const note = { mimeType, data: new TextEncoder().encode("ephemeral") };
+    const turns = turnsOf([
+      { role: 1, content: [{ value: "Hi" }, note] },
+      { role: 1, content: [{ callId: "1", content: [{ value: "rain" }, note] }] },
+    ]);
+    assert.deepEqual(turns, [
+      { role: "user", content: "Hi" },
+      { role: "tool", tool_call_id: "1", content: "rain" },
+    ]);
+  });
+}
+
 test("a model of another family is told of the tools in words", () => {
   const turns = told(
     [

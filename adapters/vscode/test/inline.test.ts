@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { GhostWriter, modelOf } from "../src/infill/ghost";
 import { InlineProvider } from "../src/inline";
-import { shownOf, type Last } from "../src/status";
+import { shownOf, Status, type Last } from "../src/status";
 import { UmadClient } from "../src/socket/client";
 import { noDaemon } from "../src/socket/errors";
 import { MODEL, ScriptedDaemon, usual } from "./daemon";
@@ -117,6 +117,9 @@ test("a model is found by its name, as people write it", () => {
   assert.equal(modelOf(rows, "qwen2.5_coder")?.name, "Qwen2.5-Coder-7B");
   assert.equal(modelOf(rows, "nano:latest")?.name, "nano");
   assert.equal(modelOf(rows, "absent"), null);
+  const two = [...rows, { name: "Qwen3-Coder", ctx: 1 }];
+  assert.equal(modelOf(two, "qwen3")?.name, "Qwen3-Coder");
+  assert.throws(() => modelOf(two, "qwen"), /Qwen2.5-Coder-7B or Qwen3-Coder; say which/);
   assert.throws(() => modelOf([], ""), /umad load/);
 });
 
@@ -129,6 +132,65 @@ test("a model that the daemon loads for requests is loaded for the cursor; anoth
     editor.settings["umad.completion.model"] = "absent";
     const last = (await provide(daemon, "y = |")).told.at(-1);
     assert.match(last?.kind === "failed" ? last.message : "", /umad load absent, or choose one that is: coder/);
+  }));
+
+test("a key in its pause leaves no sign of the key before, which was being asked", async () => {
+  const quiet = usual([]);
+  const daemon = await new ScriptedDaemon((message, say, socket) => {
+    if (message.type !== "generate") quiet(message, say, socket);
+  }).start();
+  const client = new UmadClient("test/1", () => daemon.path, { environ: {}, platform: "linux", uid: process.getuid!(), home: "" });
+  const told: (Last | null)[] = [];
+  const provider = new InlineProvider(new GhostWriter(client), (last) => told.push(last), log);
+  const key = (text: string, source: ReturnType<typeof editor.tokenSource>): Promise<unknown> =>
+    provider.provideInlineCompletionItems(
+      editor.documentOf(text) as never, new editor.Position(0, text.length) as never,
+      { triggerKind: 1, selectedCompletionInfo: undefined } as never, source.token as never,
+    );
+  const [first, second] = [editor.tokenSource(), editor.tokenSource()];
+  const asking = key("x = ", first);
+  await daemon.hears("generate");
+  editor.settings["umad.completion.debounce_ms"] = 60_000;
+  const waiting = key("x = y", second);
+  first.cancel();
+  await asking;
+  second.cancel();
+  await waiting;
+  assert.equal(told.at(-1), null);
+  client.close();
+  await daemon.stop();
+  daemon.remove();
+});
+
+test("a failure is one line of the log, however many keys meet it", () =>
+  withDaemon([], async (daemon) => {
+    const client = new UmadClient("test/1", () => daemon.path, { environ: {}, platform: "linux", uid: process.getuid!(), home: "" });
+    const provider = new InlineProvider(new GhostWriter(client), () => {}, log);
+    for (const text of ["x", "xy", "xyz"]) {
+      await provider.provideInlineCompletionItems(
+        editor.documentOf(text) as never, new editor.Position(0, text.length) as never,
+        { triggerKind: 1, selectedCompletionInfo: undefined } as never, editor.tokenSource().token as never,
+      );
+    }
+    assert.deepEqual(log.lines, ["completion: unsupported: no model that writes text is loaded: umad load MODEL"]);
+    client.close();
+  }, []));
+
+test("a daemon that is back is shown, though a key met none in between", () => {
+  const status = new Status(() => "interactive");
+  status.state = { kind: "absent", error: noDaemon("/s") };
+  status.last = { kind: "failed", message: "no daemon listens" };
+  status.state = { kind: "ready", server: "umad/0.1.0" };
+  assert.equal(editor.statusItem.backgroundColor, undefined);
+  assert.doesNotMatch(editor.statusItem.tooltip, /no daemon/);
+});
+
+test("half of a character in a file costs no connection", () =>
+  withDaemon(["1"], async (daemon) => {
+    const { texts } = await provide(daemon, "s = '\ud83d' + |");
+    assert.deepEqual(texts, ["1"]);
+    const asked = daemon.heard.find((message) => message.type === "tokenize")!;
+    assert.equal(asked["text"], "s = '\ufffd' + ");
   }));
 
 test("the status bar recovers: it is made of the present state alone", () => {

@@ -159,6 +159,24 @@ test("another socket in the settings counts at once, though the one before has n
   daemon.remove();
 });
 
+test("somebody who connects again does not wait for the next look, however many were in vain", async () => {
+  const waits: number[] = [];
+  const timers: Timers = { after: (ms) => (waits.push(ms), () => {}) };
+  const client = new UmadClient("test/1", () => "/nowhere/s", surroundings, timers);
+  for (let look = 0; look < 9; look++) await client.start();
+  assert.equal(waits.at(-1), 2_000);
+  client.reconnect();
+  assert.equal(waits.at(-1), 100);
+  client.close();
+});
+
+test("what is no character of UTF-8 is written as the sign for that, in long texts and in short ones", () => {
+  for (const text of ["a\ud83db", `${"x".repeat(300)}\ude00`]) {
+    const [read] = new FrameReader().feed(frameOf({ type: "chat", messages: [{ content: text }], ids: [1, 2] }));
+    assert.deepEqual(read, { type: "chat", messages: [{ content: text.toWellFormed() }], ids: [1, 2] });
+  }
+});
+
 for (const [theirs, words] of [[2, /upgrade the extension/], [0, /upgrade umad/]] as const) {
   test(`a daemon of version ${theirs} says which side to upgrade`, async () => {
     const answers: Message[] = [

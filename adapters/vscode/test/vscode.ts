@@ -43,6 +43,9 @@ export class EventEmitter<T> {
   fire(value: T): void {
     this.#listeners.forEach((listener) => listener(value));
   }
+  dispose(): void {
+    this.#listeners.length = 0;
+  }
 }
 export const InlineCompletionTriggerKind = { Invoke: 0, Automatic: 1 };
 export const LanguageModelChatToolMode = { Auto: 1, Required: 2 };
@@ -60,7 +63,9 @@ export const workspace = {
   asRelativePath: (uri: { path: string }) => uri.path,
 };
 const told = (message: string): void => void messages.push(message);
-export const window = { showErrorMessage: told, showWarningMessage: told, showInformationMessage: told };
+// The status bar's item that was made last.
+export const statusItem = { text: "", tooltip: "", backgroundColor: undefined as unknown, show: () => {}, dispose: () => {} };
+export const window = { createStatusBarItem: () => statusItem, showErrorMessage: told, showWarningMessage: told, showInformationMessage: told };
 
 // A document of these lines.
 export function documentOf(text: string): unknown {

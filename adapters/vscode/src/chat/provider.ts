@@ -16,7 +16,7 @@ const ANSWER_TOKENS = 4096;
 
 type Information = vscode.LanguageModelChatInformation;
 
-export class ChatProvider implements vscode.LanguageModelChatProvider {
+export class ChatProvider implements vscode.LanguageModelChatProvider, vscode.Disposable {
   readonly #changed = new vscode.EventEmitter<void>();
   readonly onDidChangeLanguageModelChatInformation = this.#changed.event;
   #calls = 0;
@@ -28,6 +28,10 @@ export class ChatProvider implements vscode.LanguageModelChatProvider {
 
   changed(): void {
     this.#changed.fire();
+  }
+
+  dispose(): void {
+    this.#changed.dispose();
   }
 
   async provideLanguageModelChatInformation(): Promise<Information[]> {

@@ -72,6 +72,8 @@ function textOf(parts: readonly unknown[]): string {
       if (typeof part === "string") return part;
       if (typeof value === "string") return value;
       if (mimeType === undefined || data === undefined) return value === undefined ? "" : JSON.stringify(value);
+      // Notes of the editor to providers (`cache_control`, `stateful_marker`, `thinking`, `usage`): no type of content.
+      if (!mimeType.includes("/")) return "";
       if (/^(text\/|application\/(json|xml))/.test(mimeType)) return new TextDecoder().decode(data);
       throw new UmadError("unsupported", `this model reads text; a part of type ${mimeType} was given`);
     })

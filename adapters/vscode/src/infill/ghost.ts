@@ -115,12 +115,18 @@ export function modelOf(rows: Model[], named: string): Model | null {
     return known.find((row) => fimTokensOf(row)) ?? known[0]!;
   }
   const plain = (name: string): string => name.toLowerCase().replace(/(:latest|\.gguf)$/, "").replace(/[\s.:_-]+/g, "-");
-  return (
-    known.find((row) => row.name === named) ??
-    known.find((row) => plain(row.name) === plain(named)) ??
-    known.find((row) => plain(row.name).startsWith(plain(named))) ??
-    null
-  );
+  for (const fits of [
+    (row: Model) => row.name === named,
+    (row: Model) => plain(row.name) === plain(named),
+    (row: Model) => plain(row.name).startsWith(plain(named)),
+  ]) {
+    const found = known.filter(fits);
+    if (found.length > 1) {
+      throw new UmadError("unknown_model", `${named} may be ${found.map((row) => row.name).join(" or ")}; say which`);
+    }
+    if (found[0]) return found[0];
+  }
+  return null;
 }
 
 const scopeOf = (asked: Asked): string => JSON.stringify([asked.model, asked.name, asked.manner.isSingle]);

@@ -98,6 +98,7 @@ export class UmadClient {
   // Drops the connection, so that the next use looks at the settings again.
   reconnect(): void {
     this.#epoch += 1;
+    this.#looks = 0; // somebody waits for it: look at once again, not when it was due
     this.#opening = null;
     this.#connection?.close();
     this.#lost();

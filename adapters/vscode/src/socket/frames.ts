@@ -9,11 +9,20 @@ export type Message = { type: string; [field: string]: unknown };
 export const MAX_FRAME_BYTES = 16 * 2 ** 20;
 
 export function frameOf(message: Message): Buffer {
-  const body = encode(message, { ignoreUndefined: true });
+  const body = encode(wellFormed(message), { ignoreUndefined: true });
   const frame = Buffer.allocUnsafe(4 + body.length);
   frame.writeUInt32BE(body.length);
   frame.set(body, 4);
   return frame;
+}
+
+// Half of a surrogate pair is a text in JavaScript and none in UTF-8: the daemon would end the connection,
+// and everything that runs on it. Lists of numbers, which may be long, are left as they are.
+function wellFormed(value: unknown): unknown {
+  if (typeof value === "string") return value.toWellFormed();
+  if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map(wellFormed);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, wellFormed(one)]));
 }
 
 // Cuts what arrives into messages, however the bytes are divided.
