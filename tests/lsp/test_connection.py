@@ -309,6 +309,20 @@ def test_what_was_asked_of_an_earlier_text_is_ended(tmp_path: Path, said: Messag
     run(main())
 
 
+def test_while_the_editor_shows_a_word_of_its_list_nothing_is_asked(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with wire(str(tmp_path / "none"), begun=begins()) as editor:
+            editor.say(opens("x = "))
+            said = asks()
+            at = {"line": 0, "character": 4}
+            shown = {"range": {"start": at, "end": at}, "text": "value"}
+            said["params"]["context"]["selectedCompletionInfo"] = shown
+            assert (await editor.ask(said))["result"] == {"items": []}
+            assert not editor.told, "a daemon that was asked would be missed in the log"
+
+    run(main())
+
+
 def test_an_editor_that_goes_away_cancels_what_it_asked(tmp_path: Path) -> None:
     async def main() -> None:
         model, path = Model(CODER, answer=None), str(tmp_path / "s")

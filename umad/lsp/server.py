@@ -137,6 +137,10 @@ class UmadLanguageServer:
 
     async def _complete(self, params: types.InlineCompletionParams) -> types.InlineCompletionList:
         position = params.position
+        if params.context.selected_completion_info is not None:
+            # The editor's list shows a word: the text would have to go on from it, which the next
+            # key does.
+            return types.InlineCompletionList(items=[])
         kind = params.context.trigger_kind
         text = await self._text_at(
             params.text_document.uri,

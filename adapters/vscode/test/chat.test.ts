@@ -143,11 +143,23 @@ test("a chat turn calls a tool, and its thinking is left out", async () => {
   assert.deepEqual(parts, [
     new editor.LanguageModelTextPart("I loo"),
     new editor.LanguageModelTextPart("k."),
-    new editor.LanguageModelToolCallPart("umad_1", "now", { zone: "utc" }),
+    new editor.LanguageModelToolCallPart((parts[2] as editor.LanguageModelToolCallPart).callId, "now", { zone: "utc" }),
   ]);
   assert.deepEqual(asked["messages"], [{ role: "user", content: "What time is it?" }]);
   assert.deepEqual(asked["tools"], [{ name: "now", description: "the time", parameters: { type: "object" } }]);
   assert.equal(asked["markup"], true);
+});
+
+test("a call after the window was loaded again has another id than those of the conversation before", async () => {
+  const ids = new Set<string>();
+  for (let window = 0; window < 2; window++) {
+    const { parts } = await answered(['<tool_call>{"name": "now", "arguments": {}}</tool_call>'], {
+      tools: [{ name: "now", description: "", inputSchema: undefined }],
+      toolMode: 1,
+    });
+    ids.add((parts[0] as editor.LanguageModelToolCallPart).callId);
+  }
+  assert.equal(ids.size, 2);
 });
 
 test("a forced call is forced by the daemon", async () => {

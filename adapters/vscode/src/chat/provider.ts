@@ -1,6 +1,7 @@
 // The models of the daemon for the editor's chat, with calls of tools. The models' thinking is left out
 // where the editor has no part for it.
 
+import { randomUUID } from "node:crypto";
 import * as vscode from "vscode";
 import { APP } from "../infill/ghost";
 import type { Log } from "../inline";
@@ -19,7 +20,6 @@ type Information = vscode.LanguageModelChatInformation;
 export class ChatProvider implements vscode.LanguageModelChatProvider, vscode.Disposable {
   readonly #changed = new vscode.EventEmitter<void>();
   readonly onDidChangeLanguageModelChatInformation = this.#changed.event;
-  #calls = 0;
 
   constructor(
     private readonly client: Pick<UmadClient, "models" | "tokenize" | "generate">,
@@ -79,7 +79,7 @@ export class ChatProvider implements vscode.LanguageModelChatProvider, vscode.Di
   #say(part: Part, progress: vscode.Progress<vscode.LanguageModelResponsePart>): void {
     if (part.kind === "text") progress.report(new vscode.LanguageModelTextPart(part.text));
     if (part.kind === "call") {
-      progress.report(new vscode.LanguageModelToolCallPart(`umad_${++this.#calls}`, part.name, part.input));
+      progress.report(new vscode.LanguageModelToolCallPart(`umad_${randomUUID()}`, part.name, part.input));
     }
   }
 }
