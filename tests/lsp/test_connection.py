@@ -110,9 +110,6 @@ class Wire:
         heard: Message = json.loads(await self._reader.readexactly(length))
         return heard
 
-    async def is_ended(self) -> bool:
-        return not await self._reader.read()
-
 
 @asynccontextmanager
 async def wire(socket: str, *, begun: Message | None = None) -> AsyncIterator[Wire]:

@@ -18,7 +18,6 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import (
     JsonRpcException,
-    JsonRpcInvalidParams,
     JsonRpcInvalidRequest,
     JsonRpcMethodNotFound,
     JsonRpcParseError,
@@ -123,8 +122,6 @@ class EditorProtocol(LanguageServerProtocol):
             _log.warning("a notice was dropped kind=%s", type(error).__name__)
 
     def _refuse(self, id_: int | str | None, error: JsonRpcException) -> None:
-        if isinstance(error, JsonRpcInvalidParams) and not error.message:
-            error = JsonRpcInvalidParams("the parameters are not those of this method")
         self._send_response(id_, error=error.to_response_error())  # type: ignore[arg-type]
 
     async def _next_body(self, reader: asyncio.StreamReader) -> bytes | None:
