@@ -22,6 +22,7 @@ from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.generation import Completion, GatewayGeneration, Shortcut, collect
 from umad.gateway.merging import gathered, merged
 from umad.gateway.token_bytes import shown
+from umad.infill.prompt import FimTokens
 from umad.request import GenerateRequest, SamplingParams, Usage
 from umad.service import Done, Progress, TokenLogprob, Tokens
 
@@ -90,20 +91,22 @@ def _sampling(body: CompletionBody) -> SamplingParams:
 
 
 async def _between(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
-    """Prompt and suffix with the model's fill-in-the-middle marks around them."""
-    facts = await call.row(body.model)
-    model, marks = str(facts["name"]), facts.get("fim_tokens") or {}
-    if not {"prefix", "suffix", "middle"} <= set(marks):
-        raise Unsupported(
-            f"the model {model} has no marks for text between two ends", field="suffix"
-        )
+    """Prompt and suffix with the model's fill-in-the-middle marks around them, and its beginning
+    where it wants one. A model that a request would load is loaded for its marks.
+    """
+    model = await call.model(body.model)
+    try:
+        marks = FimTokens.of_facts(await call.shared.models.facts(model))
+    except Unsupported as error:
+        raise Unsupported(error.message, field="suffix") from None
     before = (
         await call.tokenize(prompt, model=model, special=False)
         if isinstance(prompt, str)
         else prompt
     )
     after = await call.tokenize(body.suffix or "", model=model, special=False)
-    return (marks["prefix"], *before, marks["suffix"], *after, marks["middle"])
+    bos = () if marks.bos is None else (marks.bos,)
+    return (*bos, marks.prefix, *before, marks.suffix, *after, marks.middle)
 
 
 async def _completions(call: GatewayCall) -> ASGIApp:
