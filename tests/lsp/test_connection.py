@@ -198,9 +198,7 @@ def test_what_is_no_message_is_refused(tmp_path: Path, body: bytes, refused: int
         (opens("x"), NO_METHOD),
     ],
 )
-def test_a_wrong_request_is_refused_by_its_id(
-    tmp_path: Path, said: Message, refused: int
-) -> None:
+def test_a_wrong_request_is_refused_by_its_id(tmp_path: Path, said: Message, refused: int) -> None:
     async def main() -> None:
         async with wire(str(tmp_path / "none"), begun=begins()) as editor:
             assert code(await editor.ask(said)) == refused
