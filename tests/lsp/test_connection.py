@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted_daemon import PROCESS_PATIENCE_S, daemon, run
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, run
 from tests.lsp.test_server import BLIND, CODER, URI, Model
 from umad.lsp.server import UmadLanguageServer
 from umad.lsp.settings import LspSettings
+from umad.protocol.messages import Generate, Models, encode_result
 
 Message = dict[str, Any]
 NOT_INITIALIZED, PARSE, INVALID, NO_METHOD, PARAMS, CANCELLED = (
@@ -327,6 +328,28 @@ def test_an_editor_that_goes_away_cancels_what_it_asked(tmp_path: Path) -> None:
                 editor.begin(asks())
                 await model.has_asked.wait()
             await model.has_hung_up.wait()
+
+    run(main())
+
+
+def test_a_daemon_that_dies_over_a_completion_is_found_again(tmp_path: Path) -> None:
+    async def dies(peer: Peer) -> None:
+        while not isinstance(request := await peer.hear(), Generate):
+            value = [CODER] if isinstance(request, Models) else [1]
+            peer.say(encode_result(request.id, value))
+
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        async with wire(path, begun=begins()) as editor:
+            editor.say(opens("x = "))
+            async with daemon(path, dies):
+                assert (await editor.ask(asks()))["result"] == {"items": []}
+            async with daemon(path, Model(CODER).script):
+                (item,) = (await editor.ask(asks()))["result"]["items"]
+        assert item["insertText"] == "value"
+        assert [one["params"]["message"].split(": ")[1] for one in editor.told] == [
+            "connection_lost"
+        ]
 
     run(main())
 
