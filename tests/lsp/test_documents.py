@@ -1,5 +1,7 @@
 """Open files hold what the editor holds, in every way to count columns."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,8 +66,51 @@ def test_what_lies_beyond_the_file_is_its_end() -> None:
     assert opened.lines == ["a", "bc"]
 
 
-def test_a_place_within_a_character_is_behind_it() -> None:
-    assert document("\U0001f600x").column(Place(line=0, units=1)) == 1
+@pytest.mark.parametrize(
+    ("encoding", "columns"),
+    [
+        ("utf-8", [0, 1, 2, 2, 3, 3, 3, 3, 4, 4]),
+        ("utf-16", [0, 1, 2, 3, 3, 4, 4]),
+        ("utf-32", [0, 1, 2, 3, 4, 4]),
+    ],
+)
+def test_a_place_within_a_character_is_behind_it(encoding: Encoding, columns: list[int]) -> None:
+    opened = document("a\u00e9\U0001f600x", encoding)
+
+    assert [opened.column(Place(line=0, units=at)) for at in range(len(columns))] == columns
+
+
+def test_a_change_whose_ends_are_exchanged_is_the_same_change() -> None:
+    opened = document("abc\ndef")
+
+    opened.replace(Place(line=1, units=1), Place(line=0, units=2), "-")
+    opened.replace(Place(line=0, units=3), Place(line=0, units=1), "+")
+
+    assert opened.lines == ["a+ef"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_place_in_an_endless_line_is_found_without_looking_at_each_character(
+    encoding: Encoding,
+) -> None:
+    line = "\u00e9" * 3_000_000 + "\U0001f600"
+    units = len(line.encode(encoding if encoding == "utf-8" else "utf-16-le"))
+    opened = document(line, encoding)
+
+    looked_at = 0
+
+    def count(*_: object) -> None:
+        nonlocal looked_at
+        looked_at += 1
+
+    sys.setprofile(count)
+    try:
+        column = opened.column(Place(line=0, units=units // (1 if encoding == "utf-8" else 2)))
+    finally:
+        sys.setprofile(None)
+
+    assert column == len(line)
+    assert looked_at < 100
 
 
 def test_a_change_of_a_long_file_makes_few_new_lines() -> None:

@@ -12,7 +12,10 @@ from typing import Literal
 
 Encoding = Literal["utf-8", "utf-16", "utf-32"]
 _LINE_END = re.compile(r"\r\n|\n|\r")
-_BEYOND_BMP = 0xFFFF
+# Characters of two units of UTF-16.
+_PAIR = re.compile("[\U00010000-\U0010ffff]")
+# Bytes of UTF-8 that begin no character.
+_CONTINUING = bytes(range(0x80, 0xC0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +89,23 @@ class Documents:
 
 
 def _chars(line: str, units: int, encoding: Encoding) -> int:
-    """The characters that `units` units are. A place within a character is behind it."""
+    """The characters that `units` units are. A place within a character is behind it.
+
+    Python looks at no single character here: a line may have millions.
+    """
     if units <= 0:
         return 0
     if encoding == "utf-32" or line.isascii():
         return min(units, len(line))
-    counted = 0
-    for at, char in enumerate(line):
-        if counted >= units:
-            return at
-        counted += _units(char, encoding)
-    return len(line)
-
-
-def _units(char: str, encoding: Encoding) -> int:
-    if encoding == "utf-16":
-        return 2 if ord(char) > _BEYOND_BMP else 1
-    return len(char.encode("utf-8", "surrogatepass"))
+    if encoding == "utf-8":
+        begun = line[:units].encode("utf-8", "surrogatepass")[:units]
+        return len(begun.translate(None, _CONTINUING))
+    n_pairs = 0
+    for pair in _PAIR.finditer(line, 0, units):
+        begins = pair.start() + n_pairs
+        if begins >= units:
+            break
+        if begins + 1 == units:
+            return pair.end()
+        n_pairs += 1
+    return min(units - n_pairs, len(line))
