@@ -7,6 +7,7 @@ The editor is no more when stdin ends; nothing here keeps the process alive then
 
 import asyncio
 import os
+import socket
 import stat
 import sys
 import threading
@@ -27,6 +28,11 @@ async def take_standard_streams(
     """
     source, target = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if stat.S_ISSOCK(os.fstat(source).st_mode) and os.path.sameopenfile(source, target):
+        # One socket for both ways. What reads it must not be another than what writes to it:
+        # asyncio's writer to a pipe takes whatever can be read for the end.
+        os.close(target)
+        return await asyncio.open_connection(sock=socket.socket(fileno=source), limit=limit_bytes)
     return await _reader_of(source, limit_bytes), await _writer_of(target)
 
 

@@ -440,20 +440,24 @@ def test_a_script_in_a_file_is_served_as_an_editor_is(tmp_path: Path) -> None:
     assert said.read_bytes().count(b'"jsonrpc"') == 2
 
 
-def test_ctrl_c_ends_a_server_whose_editor_says_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_server_whose_editor_says_nothing_and_has_one_socket_for_both_ways(
+    tmp_path: Path,
+) -> None:
     async def main() -> int:
+        ours, theirs = socketpair()
         server = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "umad", "lsp", "--socket", str(tmp_path / "none")),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdin=theirs,
+            stdout=theirs,
         )
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(framed(json.dumps({**begins(), "id": 1}).encode()))
-        await server.stdout.readuntil(b"\r\n\r\n")
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        editor = Wire(reader, writer)
+        await editor.ask(begins())
+        await editor.ask(asks())
         os.kill(server.pid, signal.SIGINT)
         ended = await server.wait()
-        server.stdin.close()
+        writer.close()
         return ended
 
     assert run(main(), within_s=PROCESS_PATIENCE_S) == 130
