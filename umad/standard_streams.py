@@ -28,7 +28,7 @@ async def take_standard_streams(
     """
     source, target = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if stat.S_ISSOCK(os.fstat(source).st_mode) and os.path.sameopenfile(source, target):
+    if _is_one_socket(source, target):
         # One socket for both ways. What reads it must not be another than what writes to it:
         # asyncio's writer to a pipe takes whatever can be read for the end.
         os.close(target)
@@ -82,6 +82,10 @@ async def _writer_of(fd: int) -> asyncio.StreamWriter:
         transport = cast(Any, _FileTransport(fd, protocol))
         protocol.connection_made(transport)
     return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+def _is_one_socket(source: int, target: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(source).st_mode) and os.path.sameopenfile(source, target)
 
 
 def _is_pipe(fd: int) -> bool:
