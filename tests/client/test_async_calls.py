@@ -29,7 +29,15 @@ from umad.errors import (
 )
 from umad.estimate import MemoryEstimate
 from umad.protocol.errors import ForeignError, error_of
-from umad.protocol.messages import Ping, Request, Tokenize, encode_error, encode_result
+from umad.protocol.messages import (
+    Ping,
+    Request,
+    Tokenize,
+    Welcome,
+    encode_error,
+    encode_result,
+    encode_welcome,
+)
 from umad.request import GenerateRequest
 
 Ask = Callable[[AsyncClient], Awaitable[Any]]
@@ -267,6 +275,24 @@ def test_a_daemon_of_another_version_says_so(path: str) -> None:
             await AsyncClient(path).ping()
 
     with pytest.raises(UnsupportedVersion, match="version 2"):
+        run(main())
+
+
+@pytest.mark.parametrize(
+    ("version", "older"), [(2, "the client is older"), (0, "the daemon is older: upgrade umad")]
+)
+def test_a_daemon_that_greets_in_another_version_is_told_apart(
+    path: str, version: int, older: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.hear_hello()
+        peer.say(encode_welcome(Welcome(protocol=version, server="umad/9", frame_bytes=1000)))
+
+    async def main() -> None:
+        async with daemon(path, script, greet=False):
+            await AsyncClient(path).ping()
+
+    with pytest.raises(UnsupportedVersion, match=older):
         run(main())
 
 

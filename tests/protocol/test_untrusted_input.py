@@ -150,10 +150,17 @@ def test_a_connection_begins_with_a_hello_or_ends(fields: dict[str, Any]) -> Non
         parse_hello(msgpack.packb(fields))
 
 
-def test_another_version_is_told_so_whatever_else_its_hello_says() -> None:
-    hello = {"type": "hello", "protocol": 2, "shape": "unknown to version 1", "client": None}
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (2, "version 1 .* the client 2; the daemon is older: upgrade umad"),
+        (0, "version 1 .* the client 0; the client is older: upgrade the program"),
+    ],
+)
+def test_another_version_is_told_so_whatever_else_its_hello_says(version: int, words: str) -> None:
+    hello = {"type": "hello", "protocol": version, "shape": "unknown to it", "client": None}
 
-    with pytest.raises(UnsupportedVersion, match=r"version 1 .* the client 2"):
+    with pytest.raises(UnsupportedVersion, match=words):
         parse_hello(msgpack.packb(hello))
 
 

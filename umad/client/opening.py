@@ -15,10 +15,9 @@ from umad.errors import (
     ProtocolViolation,
     Refused,
     UmadError,
-    UnsupportedVersion,
 )
 from umad.protocol import PROTOCOL_VERSION
-from umad.protocol.errors import error_of_failed
+from umad.protocol.errors import error_of_failed, wrong_version
 from umad.protocol.frames import encode_frame
 from umad.protocol.messages import LOADING, Hello, Message, Welcome, encode_request
 from umad.service import Failed
@@ -54,10 +53,7 @@ def welcome_of(message: Message) -> Welcome:
     if not isinstance(message, Welcome):
         raise ProtocolViolation("the daemon's first message is not a hello")
     if message.protocol != PROTOCOL_VERSION:
-        raise UnsupportedVersion(
-            f"the daemon speaks version {message.protocol} of the protocol, this client "
-            f"{PROTOCOL_VERSION}; bring both to the same version of umad"
-        )
+        raise wrong_version(daemon=message.protocol, client=PROTOCOL_VERSION)
     return message
 
 

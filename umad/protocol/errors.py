@@ -4,7 +4,7 @@ Not: the frame around it (`umad.protocol.events`), exit codes or HTTP statuses.
 """
 
 from umad import errors
-from umad.errors import InternalError, UmadError
+from umad.errors import InternalError, UmadError, UnsupportedVersion
 from umad.service import Failed
 
 # The only text a client gets about an unexpected error; the log has the rest.
@@ -20,6 +20,21 @@ class ForeignError(UmadError):
         super().__init__(message, field=field)
         # One class stands for all such codes, so the code belongs to the instance here.
         self.__dict__.update(code=code, retryable=retryable)
+
+
+def wrong_version(*, daemon: int, client: int) -> UnsupportedVersion:
+    """The error of two ends that speak different versions of the protocol. It says which of them is
+    older, since that one has to be upgraded.
+    """
+    older = (
+        "the client is older: upgrade the program that asks"
+        if client < daemon
+        else "the daemon is older: upgrade umad, and start the daemon again"
+    )
+    return UnsupportedVersion(
+        f"this daemon speaks version {daemon} of the protocol, the client {client}; {older}",
+        field="protocol",
+    )
 
 
 def _classes_by_code() -> dict[str, type[UmadError]]:

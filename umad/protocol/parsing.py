@@ -15,7 +15,7 @@ from umad.config import KvType
 from umad.constraint import Constraint
 from umad.conversation import ChatMessage, ChatOptions
 from umad.embedding import EmbedRequest, RerankRequest
-from umad.errors import BadRequest, ProtocolViolation, UmadError, UnsupportedVersion
+from umad.errors import BadRequest, ProtocolViolation, UmadError
 from umad.protocol import (
     PROTOCOL_VERSION,
     adapter_fields,
@@ -27,6 +27,7 @@ from umad.protocol import (
     sampling_fields,
 )
 from umad.protocol.bounds import check_shape
+from umad.protocol.errors import wrong_version
 from umad.protocol.fields import QUOTED_CHARS, FieldReader, kind_of, nearest, quoted
 from umad.protocol.job_kinds import JOB_KINDS
 from umad.protocol.request_kind import RequestKind
@@ -320,11 +321,7 @@ def parse_hello(body: bytes) -> Hello:
     if type(version) is not int:
         raise ProtocolViolation("hello.protocol must be an integer", field="protocol")
     if version != PROTOCOL_VERSION:
-        raise UnsupportedVersion(
-            f"this daemon speaks version {PROTOCOL_VERSION} of the protocol, the client {version}; "
-            "bring both to the same version of umad",
-            field="protocol",
-        )
+        raise wrong_version(daemon=PROTOCOL_VERSION, client=version)
     try:
         values = _read_fields(
             "hello", message, {"client": fields.read_name, "capabilities": fields.read_texts}
