@@ -456,12 +456,15 @@ def test_an_earlier_session_is_loaded_by_another_agent(tmp_path: Path) -> None:
             async with agent(Editor(), path, tmp_path) as first:
                 made = await first.new_session(cwd="/project", mcp_servers=[])
                 await first.prompt(session_id=made.session_id, prompt=HELLO)
+                await first.set_session_mode(session_id=made.session_id, mode_id="edit")
             editor = Editor()
             async with agent(editor, path, tmp_path) as second:
                 listed = await second.list_sessions()
-                await second.load_session(
+                loaded = await second.load_session(
                     cwd="/project", session_id=made.session_id, mcp_servers=[]
                 )
+                assert loaded.modes is not None
+                assert loaded.modes.current_mode_id == "edit"
                 assert editor.said("user_message_chunk") == "hello"
                 assert editor.said() == "Hello!"
                 await second.prompt(session_id=made.session_id, prompt=HELLO)

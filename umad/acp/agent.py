@@ -106,10 +106,12 @@ class UmadAgent:
         self, session_id: str, mode_id: str, **_: Any
     ) -> schema.SetSessionModeResponse:
         """What is asked before a tool acts. Which tools there are changes with the next prompt."""
+        session = self._session(session_id)
         try:
-            self._session(session_id).set_mode(mode_id)
+            session.set_mode(mode_id)
         except BadRequest as error:
             raise _refused(error) from error
+        await self._write(session)
         return schema.SetSessionModeResponse()
 
     async def prompt(self, session_id: str, prompt: list[Any], **_: Any) -> schema.PromptResponse:
