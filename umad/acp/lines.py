@@ -71,6 +71,8 @@ class EditorLines:
                 line = error.partial
                 if not line:
                     return None
+            except ConnectionError:
+                return None  # it has gone with answers unread
             if is_too_long:
                 is_too_long = False
                 why = {"details": "the line is too long"}

@@ -132,6 +132,8 @@ class EditorProtocol(LanguageServerProtocol):
                 line = await reader.readline()
             except ValueError:
                 continue  # no header is as long; the rest of the line may be one
+            except ConnectionError:
+                return None  # it has gone with answers unread
             if not line:
                 return None
             if found := _LENGTH.search(line):
@@ -146,5 +148,5 @@ class EditorProtocol(LanguageServerProtocol):
             length = None
         try:
             return await reader.readexactly(length)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, ConnectionError):
             return None
