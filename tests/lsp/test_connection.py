@@ -447,8 +447,8 @@ def test_ctrl_c_ends_a_server_whose_editor_says_nothing_and_has_one_socket_for_b
         ours, theirs = socketpair()
         server = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "umad", "lsp", "--socket", str(tmp_path / "none")),
-            stdin=theirs,
-            stdout=theirs,
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
         )
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)

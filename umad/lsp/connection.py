@@ -23,9 +23,7 @@ from pygls.exceptions import (
     JsonRpcParseError,
     JsonRpcServerNotInitialized,
 )
-from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
-from typing_extensions import override
 
 _log = logging.getLogger(__name__)
 # Of a header's line.
@@ -35,15 +33,6 @@ MAX_BODY_BYTES = 2**30
 # Anywhere in a line: after a body of another length, it stands behind the body's rest.
 _LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d{1,20})\s*$", re.IGNORECASE)
 _LENGTH_NAME = re.compile(rb"\s*content-length\s*:", re.IGNORECASE)
-
-
-class QuietServer(LanguageServer):
-    """A server that opens no message in the editor: pygls shows each unexpected failure."""
-
-    @override
-    def report_server_error(self, error: Exception, source: Any) -> None:
-        # The text of an error may quote a file.
-        _log.warning("a message failed kind=%s", type(error).__name__)
 
 
 class EditorProtocol(LanguageServerProtocol):

@@ -17,6 +17,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 from typing_extensions import override
 
 from umad.client import AsyncClient, ClientOptions
@@ -25,12 +26,13 @@ from umad.exit_codes import DONE, FAILED
 from umad.infill.ghost import GhostWriter, app_name
 from umad.infill.manner import is_word
 from umad.lsp.completing import InlineCompleter
-from umad.lsp.connection import LINE_BYTES, EditorProtocol, QuietServer
+from umad.lsp.connection import LINE_BYTES, EditorProtocol
 from umad.lsp.documents import Documents, Encoding, Place
 from umad.lsp.settings import LspSettings, settings_of
 from umad.standard_streams import give_back, take_standard_streams
 from umad.version import __version__
 
+_log = logging.getLogger(__name__)
 _OPTIONS = ClientOptions(name="umad-lsp")
 # Of an entry in a list of completions.
 _LABEL_CHARS = 60
@@ -45,7 +47,7 @@ class UmadLanguageServer:
         self._defaults = self._settings = settings
         self._documents = Documents()
         self._last_told = ""
-        self._server = QuietServer("umad", __version__, protocol_cls=EditorProtocol)
+        self._server = _QuietServer("umad", __version__, protocol_cls=EditorProtocol)
         self._protocol = cast(EditorProtocol, self._server.protocol)
         self._register()
 
@@ -258,6 +260,15 @@ class UmadLanguageServer:
         if not workspace.folders:
             root = _path(workspace.root_uri or "")
             yield root, PurePosixPath(root).name
+
+
+class _QuietServer(LanguageServer):
+    """A server that opens no message in the editor: pygls shows each unexpected failure."""
+
+    @override
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        # The text of an error may quote a file.
+        _log.warning("a message failed kind=%s", type(error).__name__)
 
 
 class _FixedText(logging.Formatter):
