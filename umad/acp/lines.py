@@ -19,7 +19,10 @@ Message = dict[str, Any]
 
 
 class EditorLines:
-    """The messages of one editor, in the place of the package's transport. Owner: the process's loop."""
+    """The messages of one editor, in the place of the package's transport.
+
+    Owner: the process's loop.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
