@@ -38,9 +38,8 @@ def _write(data: memoryview) -> int:
             return os.write(STDERR_FD, data)
         except BlockingIOError:
             # The terminal or the pipe is another program's too, and that one does not wait.
-            poll = select.poll()
-            poll.register(STDERR_FD, select.POLLOUT)
-            poll.poll()
+            # Not select.poll: on macOS it does not wait for a terminal, and this would spin.
+            select.select([], [STDERR_FD], [])
 
 
 class DiscreetFormatter(logging.Formatter):
