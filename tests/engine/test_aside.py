@@ -93,6 +93,21 @@ def test_each_part_of_a_load_looks_anew_at_the_other_engines() -> None:
     assert company.aside(niceness) == usual
 
 
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["--options"], ["--options", "{"], ["--options", "3"]]
+)
+def test_a_command_line_that_is_none_is_left_to_the_engine_to_refuse(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(start, "sys", SimpleNamespace(modules={}))
+    monkeypatch.setattr(start, "importlib", SimpleNamespace(import_module=found.append))
+
+    start.import_parts(arguments)
+
+    assert found[-1] == "umad.engine.main"
+
+
 def test_the_parts_of_an_engine_are_modules_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
     monkeypatch.setattr(start, "sys", SimpleNamespace(modules={}))

@@ -47,9 +47,12 @@ def import_parts(arguments: Sequence[str]) -> None:
 
 def _look(arguments: Sequence[str]) -> Callable[[], bool]:
     """A function that says whether another engine has interactive work now."""
-    options = json.loads(arguments[arguments.index("--options") + 1])
-    if options["board_fd"] is None:
+    try:
+        options = json.loads(arguments[arguments.index("--options") + 1])
+        fd, seat = options["board_fd"], options["board_seat"]
+    except (ValueError, LookupError, TypeError):  # `umad.engine.main` says what is wrong
         return lambda: False
-    words = words_of(mmap.mmap(options["board_fd"], BOARD_BYTES))
-    seat, clock = options["board_seat"], MonotonicClock()
+    if fd is None:
+        return lambda: False
+    words, clock = words_of(mmap.mmap(fd, BOARD_BYTES)), MonotonicClock()
     return lambda: others_are_interactive(words, seat, clock.now_ns())
