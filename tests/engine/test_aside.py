@@ -93,6 +93,29 @@ def test_each_part_of_a_load_looks_anew_at_the_other_engines() -> None:
     assert company.aside(niceness) == usual
 
 
+@needs_linux
+def test_threads_that_stay_for_later_work_do_not_step_back() -> None:
+    words = words_of(bytearray(BOARD_BYTES))
+    take_seat(words, 0)
+    take_seat(words, 1)
+    BoardSeat(words, 1).standing(1, NOW)
+    company = Company(BoardSeat(words, 0), now_ns=lambda: NOW, tell=lambda _: None)
+    company.keeps_threads = True
+
+    assert company.compute_aside(threading.get_native_id) == threading.get_native_id()
+
+
+def test_the_parts_that_compute_give_way_where_they_leave_no_threads() -> None:
+    words = words_of(bytearray(BOARD_BYTES))
+    company = Company(BoardSeat(words, 0), now_ns=lambda: NOW, tell=lambda _: None)
+    found: list[str] = []
+    company.aside = lambda part: found.append("aside") or part()  # type: ignore[method-assign,func-returns-value]
+
+    company.compute_aside(lambda: found.append("part"))
+
+    assert found == ["aside", "part"]
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["--help"], ["--options"], ["--options", "{"], ["--options", "3"]]
 )

@@ -31,6 +31,8 @@ class Company:
         self._now_ns = now_ns
         self._tell = tell
         self._told_ns: int | None = None
+        # What computes starts threads that stay, and work for whoever computes later.
+        self.keeps_threads = False
 
     @property
     def is_busy(self) -> bool:
@@ -42,6 +44,12 @@ class Company:
         It may not start threads that stay.
         """
         return run_aside(part, is_busy=lambda: self.is_busy)
+
+    def compute_aside(self, part: Callable[[], _Result]) -> _Result:
+        """The same for a part that computes. Where this leaves threads behind, it runs as usual:
+        they would serve requests later, and stay on idle cores alone.
+        """
+        return part() if self.keeps_threads else self.aside(part)
 
     def has_read(self, share: float) -> None:
         """So much of the file has been read, from 0 to 1."""

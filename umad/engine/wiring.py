@@ -110,7 +110,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         if model.cost.pace.is_known:
             # These few steps warm the code up. On idle cores alone they would teach wrong costs.
             aside_cost = copy.deepcopy(model.cost)
-            company.aside(
+            company.compute_aside(
                 lambda: _rehearse(options, model, aside_cost, traffic, intake, cutter, clock)
             )
         else:

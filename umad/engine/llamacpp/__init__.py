@@ -11,7 +11,8 @@ Opening a file, in this order:
     pool_size        how many cells a pool has where nobody says
     stream_count     how many streams memory has room for; window_cache: what each keeps of a window
     read_through     a model's file into memory, giving way to other engines
-    loading          weights and context opened, warm-up, first measurements
+    loading          weights and context opened, warm-up, first measurements; load_log: its words
+    kept_threads     whether a computation leaves threads behind that work for later ones
     opened_model     the facts of a model whose weights are mapped
     warm_up          the first decodes, and what they teach
     state_trial      finds out by trying whether states of sequences can be put back

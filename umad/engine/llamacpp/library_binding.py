@@ -83,8 +83,12 @@ def opened(path: Path) -> ctypes.CDLL:
 
 def loaded_files() -> list[Path]:
     """The files of llama.cpp and ggml in this process. A change of any makes another library."""
-    paths = _of_linux() if sys.platform == "linux" else _of_macos()
-    return [Path(one) for one in paths if _OURS.fullmatch(os.path.basename(one))]
+    return [Path(one) for one in mapped_files() if _OURS.fullmatch(os.path.basename(one))]
+
+
+def mapped_files() -> list[str]:
+    """The files in this process's memory; on macOS its libraries."""
+    return _of_linux() if sys.platform == "linux" else _of_macos()
 
 
 def load_devices(library: Any) -> None:

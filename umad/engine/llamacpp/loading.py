@@ -21,6 +21,7 @@ from umad.engine.llamacpp.context_memory import ContextMemory
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.fitting import Fitting, fit
+from umad.engine.llamacpp.kept_threads import keeps_threads
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
 from umad.engine.llamacpp.load_log import (
     say_how_far_streams_go,
@@ -103,9 +104,10 @@ def load(
     fitting = aside(lambda: fit(options, devices))
     if company is not None and fitting.reads_all and options.engine.mmap:
         read_through(parts(fitting.path, fitting.header), company)
-    # A driver may start threads here that stay, and they would stay on idle cores alone.
-    has_driver = any(device.kind != "cpu" for device in devices)
-    model, context = (_here if has_driver else aside)(lambda: _open(options.engine, fitting))
+    if company is not None:
+        company.keeps_threads = keeps_threads(devices)
+    compute_aside = _here if company is None else company.compute_aside
+    model, context = compute_aside(lambda: _open(options.engine, fitting))
     if options.engine.mlock:
         say_what_is_locked(model, devices)
     opened = OpenedModel(
@@ -182,8 +184,8 @@ def _generator(
     """Load a model that generates: warm it up, measure its first steps, try what it can do."""
     options, model = opened.options, opened.model
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
-    aside = _here if company is None else company.aside
-    warmup_ms = aside(lambda: warm.first_ms(reads_all=fitting.reads_all))
+    compute_aside = _here if company is None else company.compute_aside
+    warmup_ms = compute_aside(lambda: warm.first_ms(reads_all=fitting.reads_all))
     states = _states(opened, context, fitting)
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)

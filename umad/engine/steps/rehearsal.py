@@ -7,7 +7,7 @@ serve, so the first request already meets slices of the right size. Only the cos
 was learnt: no count shows the rehearsal, and its caller clears the pool. It is bounded: small
 models get `STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`, and at least the
 `TELLING_STEPS` of one stream. Where the pace is remembered from an earlier start, a few steps only
-warm the code up. Owner: the main thread, before the model is ready.
+warm the code up. Owner: the thread that loads the model, or one that it waits for.
 """
 
 from collections.abc import Callable, Mapping
