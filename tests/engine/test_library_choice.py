@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from umad.engine.library.accepted import AcceptedLibraries, AcceptedLibrary
-from umad.engine.library.choice import VARIABLE, settle, use_library
+from umad.engine.library.choice import VARIABLE, is_another, settle, use_library
 from umad.engine.library.file_format import file_fault
 from umad.engine.library.places import library_folders, library_in
 from umad.errors import BadConfig
@@ -149,6 +149,15 @@ def test_children_get_the_whole_path_and_without_the_option_none(tmp_path: Path)
     use_library(None, environ)
 
     assert VARIABLE not in environ
+
+
+@pytest.mark.parametrize("variable", [VARIABLE, "LLAMA_CPP_LIB_PATH"])
+def test_a_library_that_the_environment_names_is_another_than_the_bindings_own(
+    variable: str,
+) -> None:
+    assert is_another({variable: "/opt/llama"})
+    assert not is_another({variable: ""})
+    assert not is_another({})
 
 
 def test_a_path_that_does_not_fit_is_an_error_and_leaves_the_environment(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from umad.engine.embedding.intake import EmbedIntake
 from umad.engine.execution import StepRunner
 from umad.engine.facts import StepTraffic
 from umad.engine.launch import EngineOptions
+from umad.engine.library.choice import is_another
 from umad.engine.mail.emitter import Emitter
 from umad.engine.mail.intake import Intake
 from umad.engine.mail.mailbox import Desk, Mailbox
@@ -66,7 +67,9 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         now_ns=clock.now_ns,
         tell=lambda share: emitter.put(LoadProgress(share=share)),
     )
-    backend = company.aside(lambda: backend_named(options.engine.backend))
+    # What the load finds out takes the place of this guess.
+    company.keeps_threads = is_another(os.environ)
+    backend = company.compute_aside(lambda: backend_named(options.engine.backend))
     model = backend.open(
         options,
         now_ns=clock.now_ns,

@@ -64,6 +64,13 @@ def use_library(named: str | None, environ: MutableMapping[str, str]) -> Choice:
     return choice
 
 
+def is_another(environ: Mapping[str, str]) -> bool:
+    """Whether processes with this environment compute with another library than the one inside
+    llama-cpp-python. The drivers of its devices may be loaded with it.
+    """
+    return bool(environ.get(VARIABLE) or environ.get(BINDING_VARIABLE))
+
+
 def settle(
     named: str | None,
     environ: Mapping[str, str],
