@@ -183,6 +183,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         most_tokens=options.prompt_tokens,
     )
     embeds.start()
+    # Before the mailbox opens: what it starts must not step back with this.
+    company.aside(gc.collect)
     mailbox.open(
         Desk(
             intake=intake,
@@ -200,7 +202,6 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     )
     # Loaded objects stay for good, so the garbage collector need not look at them. It does not run
     # by itself, either.
-    company.aside(gc.collect)
     gc.freeze()
     gc.disable()
     emitter.put(EngineReady(facts=model.facts.as_map()))

@@ -107,7 +107,10 @@ def load(
     if company is not None:
         company.keeps_threads = keeps_threads(devices)
     compute_aside = _here if company is None else company.compute_aside
-    model, context = compute_aside(lambda: _open(options.engine, fitting))
+    # Weights that are copied or packed take too long for a part: beside a chat that does not end, a
+    # load on idle cores alone could fail for its length.
+    is_short = options.engine.mmap and not options.engine.repack
+    model, context = (compute_aside if is_short else _here)(lambda: _open(options.engine, fitting))
     if options.engine.mlock:
         say_what_is_locked(model, devices)
     opened = OpenedModel(
