@@ -112,6 +112,10 @@ def mamba(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mamba(tmp_path_factory.mktemp("mamba") / "mamba.gguf")
 
 
+# The heaps of two processes that do the same differ by less.
+HEAP_BYTES = 2_000_000
+
+
 def test_states_are_as_large_in_memory_as_is_said(mamba: Path) -> None:
     resident, said = [], []
     for max_seqs in (1, 49):
@@ -125,7 +129,8 @@ def test_states_are_as_large_in_memory_as_is_said(mamba: Path) -> None:
 
     # What a step works in holds the states of one layer once more.
     assert said[1] - said[0] == pytest.approx(48 * STATE_BYTES, rel=0.01)
-    assert said[1] - said[0] <= resident[1] - resident[0] <= 1.7 * (said[1] - said[0])
+    grown = said[1] - said[0]
+    assert grown - HEAP_BYTES <= resident[1] - resident[0] <= 1.7 * grown
 
 
 def test_unless_told_a_model_with_small_states_gets_as_many_streams_as_any(mamba: Path) -> None:
