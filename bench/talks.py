@@ -8,6 +8,7 @@ Owner: the process that measures.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from bench import running
@@ -128,9 +129,11 @@ def tell(
     rows: Sequence[str],
     progress: Callable[[str], None],
     told: Callable[[str], None] = lambda _: None,
+    rest_s: float = 0.0,
 ) -> Told:
     """All repetitions, on running servers; who is asked first changes from row to row. progress,
-    told: take a line before each turn and one after it."""
+    told: take a line before each turn and one after it. rest_s: how long an answer is read before
+    anybody asks again, so that no server's work at rest falls on the other's turn."""
     turns: dict[str, dict[str, list[Turn]]] = {
         row: {server.name: [] for server in servers} for row in rows
     }
@@ -149,4 +152,5 @@ def tell(
                 )
                 if talk.parked is not None:
                     parked.setdefault(row, []).append(talk.parked)
+                time.sleep(rest_s)
     return Told(turns=turns, parked=parked)

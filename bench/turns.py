@@ -6,7 +6,7 @@ as an agent's is. Then come its second turn; the same with its last message edit
 chat with the same system prompt; a turn after many other conversations; one after a stranger has
 filled the KV pool, which holds little more than one conversation; and one after a restart. The
 models are one of each kind of memory that is more than cells: states of recurrent layers, and
-windows.
+windows. After each turn both servers rest for some seconds, as they do while somebody reads.
 
 All of umad's answers are then held against the bare library's on an empty context (`bench.cold`).
 Where one is not as good as cold, the benchmark says so and ends with exit code 1.
@@ -132,7 +132,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
         (
             f"{options.repeats} conversations of {options.tokens} tokens, a pool of"
             f" {pool_cells(options.tokens)}; {options.others} others of {options.other_tokens};"
-            f" {options.threads} threads; contenders take turns, row by row"
+            f" {options.threads} threads; {options.rest:g} s of rest after each turn;"
+            " contenders take turns, row by row"
         ),
         *(f"{server.name}: {server.method}" for server in (UmadChats, ServerChats)),
     )
@@ -180,6 +181,7 @@ def _of_model(
             rows=[row for row in ROWS if row == FIRST or row in options.rows],
             progress=lambda stage: progress(f"{path.stem}  {stage}"),
             told=told_line,
+            rest_s=options.rest,
         )
     times, shares = comparisons(told, title=path.stem, baseline=servers[-1].name)
     asked = questions(told) if options.check else []
@@ -224,6 +226,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--others", type=count, default=20, help="conversations before a later turn")
     add("--other-tokens", type=count, default=200, help="of each of theirs")
     add("--repeats", type=count, default=3)
+    rest = (
+        "for which an answer is read before the next question; what a server does meanwhile is free"
+    )
+    add("--rest", type=float, default=3.0, metavar="SECONDS", help=rest)
     add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")
     held = "do not hold answers against the bare library's"
     add("--no-check", dest="check", action="store_false", help=held)

@@ -120,8 +120,17 @@ def test_one_is_computed_at_a_time_the_latest() -> None:
     assert len(engine.submitted) == 1
 
 
-@pytest.mark.parametrize("reason", ["length", "cancelled", "error"])
-def test_only_an_answer_that_ended_by_itself_has_a_next_turn(reason: FinishReason) -> None:
+def test_an_answer_that_was_cut_at_its_limit_has_a_next_turn() -> None:
+    engine = Engine()
+    engine.end(engine.arrive(), reason="length")
+
+    engine.rest()
+
+    assert len(engine.submitted) == 1
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "error"])
+def test_an_answer_that_was_given_up_has_no_next_turn(reason: FinishReason) -> None:
     engine = Engine()
     engine.end(engine.arrive(), reason=reason)
 

@@ -191,6 +191,50 @@ def test_a_second_turn_computes_only_what_is_new(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_end_of_an_answer_is_copied_at_rest_and_not_before_the_next_first_token(
+    kind: Kind,
+) -> None:
+    pool = Pool(kind)
+    first = [*SYSTEM, *said(1, 100)]
+    pool.turn(1, first, 500, n_new=60)
+
+    at_rest = pool.step()
+
+    assert at_rest.is_idle
+    assert saved([at_rest]) == [559]
+    plans = pool.turn(2, [*first, *[7] * 59, *said(2, 40)], 500, 600)
+    before = [plan for plan in plans if plan.prefill]
+    assert saved(before[:1]) == []
+    assert computed(plans, 2) == 40
+
+
+def test_the_end_of_an_answer_is_not_copied_while_a_newcomer_waits() -> None:
+    pool = Pool()
+    pool.turn(1, [*SYSTEM, *said(1, 100)], 500, n_new=60)
+
+    pool.submit(2, said(2, 200), 190, app="other")
+    plan = pool.step()
+
+    assert plan.prefill
+    assert saved([plan]) == []
+
+
+def test_the_end_of_what_is_no_chat_is_not_copied() -> None:
+    pool = Pool()
+    pool.turn(1, [*SYSTEM, *said(1, 100)], n_new=60)
+
+    assert saved([pool.step()]) == []
+
+
+def test_the_end_of_an_answer_is_copied_once() -> None:
+    pool = Pool()
+    pool.turn(1, [*SYSTEM, *said(1, 100)], 500, n_new=60)
+    pool.step()
+
+    assert saved([pool.step(), pool.step()]) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_edited_last_message_begins_where_the_turn_before_it_ended(kind: Kind) -> None:
     pool = Pool(kind)
     first = [*SYSTEM, *said(1, 100)]
@@ -251,7 +295,8 @@ def test_windows_are_copied_at_the_ends_of_short_turns_for_which_no_slice_would_
     plans = pool.turn(2, second, 497, 521, 541, n_new=20)
 
     assert ends(plans, 2) == [544]
-    assert saved(plans) == [521, 541]
+    # 519 is the end of the first answer.
+    assert saved(plans) == [519, 521, 541]
     edited = pool.turn(3, [*second[:521], *said(4, 30)], 497, 521, 551, n_new=20)
     assert computed(edited, 3) == 30
 

@@ -7,6 +7,7 @@ from umad.scheduler.costs.copy_cost import CopyCost
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.checkpoints import Checkpoints
 from umad.scheduler.memory.copy_allowance import CopyAllowance
+from umad.scheduler.memory.end_saving import EndSaver
 from umad.scheduler.memory.park_budget import ParkBudget
 from umad.scheduler.memory.parked_store import ParkedStore, ParkShape
 from umad.scheduler.memory.parking import Parker
@@ -86,6 +87,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         copying=copying,
         windows=spec.beginnings if needs_states else None,
     )
+    ends = EndSaver(states=states, residency=residency)
     parker = Parker(store=store, states=states, residency=residency, copying=copying)
     restorer = Restorer(store=store, checkpoints=checkpoints, residency=residency, copying=copying)
     return Scheduler(
@@ -124,6 +126,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
             parker=parker,
             restorer=restorer,
             states=states,
+            ends=ends,
             store=store,
             checkpoints=checkpoints,
             copying=copying,
@@ -135,6 +138,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
             parker=parker,
             restorer=restorer,
             states=states,
+            ends=ends,
             waiting=waiting,
             followers=Followers(
                 priority=spec.priority,

@@ -18,6 +18,8 @@ from umad.step import Finished
 # conversations.
 MOST_FIRST_QUESTIONS = 8
 MOST_APPS = 256
+# An answer that was cut at its limit is shown, and asked about, like any other.
+_GOES_ON_AFTER = ("stop", "length")
 
 _Asked = tuple[AskedTurn, Submission]
 
@@ -79,7 +81,9 @@ class AheadDesk:
             self._live = 0
             return
         known = self._asked.pop(finished.rid, None)
-        if known is None or self._put is None or not guarded or finished.reason != "stop":
+        if known is None or self._put is None or not guarded:
+            return
+        if finished.reason not in _GOES_ON_AFTER:
             return
         asked, admission = known
         assert finished.tokens is not None

@@ -12,6 +12,7 @@
     parked_store    ParkedStore: accounts for the cells in host memory
     checkpoints     Checkpoints: accounts for the states in host memory, and finds them by tokens
     state_saving    StateSaver: chooses where a prompt's states are copied
+    end_saving      EndSaver: has the states at the ends of chats copied while there is time
     park_budget     ParkBudget: drops the cheapest of both when host memory is full
     sparing         Sparing: makes do with less host memory while the machine is short of it
     purse           Purse: the milliseconds of copying that a step may still spend

@@ -5,15 +5,17 @@ the guard allows. A copy that a newcomer waits for may take as long as a slice o
 prompt. While no interactive request decodes, copies get a few milliseconds of each step.
 
 A prompt's state can be copied only before its next slice, so these copies come first. Then comes
-what requests wait for, and last what is copied before it is evicted.
+what requests wait for, then what is copied before it is evicted, and last the ends of chats.
 
-Not: what is copied, and whether that is worth it (`state_saving`, `restoring`, `parking`).
+Not: what is copied, and whether that is worth it (`state_saving`, `restoring`, `parking`,
+`end_saving`).
 Pure; owner: the step thread.
 """
 
 from umad.config import SchedulerSettings
 from umad.scheduler.costs.copy_cost import CopyCost
 from umad.scheduler.memory.checkpoints import Checkpoints
+from umad.scheduler.memory.end_saving import EndSaver
 from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.purse import Purse
@@ -38,6 +40,7 @@ class CopyAllowance:
         parker: Parker,
         restorer: Restorer,
         states: StateSaver,
+        ends: EndSaver,
         store: ParkedStore,
         checkpoints: Checkpoints,
         copying: CopyCost,
@@ -47,6 +50,7 @@ class CopyAllowance:
         self._parker = parker
         self._restorer = restorer
         self._states = states
+        self._ends = ends
         self._store = store
         self._checkpoints = checkpoints
         self._copying = copying
@@ -72,6 +76,7 @@ class CopyAllowance:
             stopped
             or self._restorer.has_work
             or self._parker.has_work
+            or self._ends.has_work
             or self._checkpoints.has_dropped
         ):
             return (), None
@@ -89,6 +94,8 @@ class CopyAllowance:
                 guarded=self._guarded, newcomer=newcomer, background=background
             )
         ops += self._parker.next_ops(newcomer=newcomer, background=background)
+        if self._ends.has_work:
+            ops += self._ends.next_ops(background)
         self._for_background = background.spent
         dropped: list[MemoryOp] = [ParkDrop(key=key) for key in self._store.take_dropped()]
         dropped += [StateDrop(key=key) for key in self._checkpoints.take_dropped()]

@@ -12,6 +12,7 @@ Pure; owner: the step thread.
 from collections.abc import Mapping
 from enum import Enum
 
+from umad.scheduler.memory.end_saving import EndSaver
 from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.memory.restoring import Restorer
@@ -54,6 +55,7 @@ class Placer:
         parker: Parker,
         restorer: Restorer,
         states: StateSaver,
+        ends: EndSaver,
         waiting: WaitingLine,
         followers: Followers,
         priority: Mapping[str, int],
@@ -65,6 +67,7 @@ class Placer:
         self._parker = parker
         self._restorer = restorer
         self._states = states
+        self._ends = ends
         self._waiting = waiting
         self._followers = followers
         self._priority = priority
@@ -98,6 +101,7 @@ class Placer:
         """Take an ended request out of the pool. keep: its cells stay as a prefix until another
         request needs them."""
         if keep and not entry.leaves_nothing:
+            self._ends.leaves(entry)
             self._residency.retain(entry, passing=self._leaves_soon and self._is_passing(entry))
         else:
             self._residency.release(entry)
