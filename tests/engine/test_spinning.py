@@ -145,29 +145,50 @@ def test_waiting_for_a_core_is_seen() -> None:
     core = min(os.sched_getaffinity(0))
     script = (
         "import os, sys, time\n"
-        "from umad.engine.steps.spinning import waited_ns\n"
+        "from umad.engine.steps.decode_waits import DecodeWaits\n"
         f"os.sched_setaffinity(0, {{{core}}})\n"
+        "waited_ns = DecodeWaits()\n"
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"
         "end, before = time.process_time() + 0.2, waited_ns()\n"
         "while time.process_time() < end: pass\n"
         "print(waited_ns() - before)\n"
     )
-    # Both read one pipe, whose end lets them go in the same moment.
-    gate, opens = os.pipe()
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script], stdin=gate, stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    os.close(gate)
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+    waits = _both_at_once(script)
 
-    os.close(opens)
-    waits = [int(process.communicate(timeout=60)[0]) for process in processes]
+    assert max(waits)[0] > 0.1e9
 
-    assert max(waits) > 0.1e9
+
+@needs_schedstat
+def test_what_a_thread_that_does_other_work_waits_is_not_the_decode_s() -> None:
+    """Two busy processes on one core. In each, the busy thread has a name of its own."""
+    core = min(os.sched_getaffinity(0))
+    script = (
+        "import os, sys, threading, time\n"
+        "from umad.engine.process import name_thread\n"
+        "from umad.engine.steps.decode_waits import DecodeWaits\n"
+        f"os.sched_setaffinity(0, {{{core}}})\n"
+        "waited_ns = DecodeWaits()\n"
+        "def own_ns():\n"
+        "    return int(open('/proc/thread-self/schedstat').read().split()[1])\n"
+        "def work():\n"
+        "    name_thread('umad-save')\n"
+        "    end, before = time.thread_time() + 0.2, own_ns()\n"
+        "    while time.thread_time() < end: pass\n"
+        "    took.append(own_ns() - before)\n"
+        "took = []\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+        "before = waited_ns()\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start(); thread.join()\n"
+        "print(took[0], waited_ns() - before)\n"
+    )
+    waits = _both_at_once(script)
+
+    (own_ns, told_ns) = max(waits)
+    assert own_ns > 0.1e9
+    assert told_ns < own_ns / 2
 
 
 @needs_schedstat
@@ -196,3 +217,22 @@ def test_a_team_is_counted_while_it_sleeps_and_gone_when_dismissed() -> None:
         pytest.skip("no libgomp here")
 
     assert run.stdout.split() == ["4", "0", "0"], run.stderr
+
+
+def _both_at_once(script: str) -> list[tuple[int, ...]]:
+    """Two processes run `script` from the same moment on; the numbers that each has printed."""
+    # Both read one pipe, whose end lets them go in the same moment.
+    gate, opens = os.pipe()
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script], stdin=gate, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    os.close(gate)
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    os.close(opens)
+    return [
+        tuple(int(one) for one in process.communicate(timeout=60)[0].split())
+        for process in processes
+    ]

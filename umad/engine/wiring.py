@@ -41,6 +41,7 @@ from umad.engine.sessions.trials import TriedRunner
 from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps import spinning
 from umad.engine.steps.cutter import Cutter
+from umad.engine.steps.decode_waits import DecodeWaits
 from umad.engine.steps.loop import StepLoop
 from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
@@ -162,7 +163,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         at_rest=at_rest,
         tally=StepTally(
             threads=model.facts.threads,
-            waited_ns=spinning.waited_ns if process.tells_waits() else None,
+            waited_ns=DecodeWaits() if process.tells_waits() else None,
         ),
         embedder=embedder,
         vectors=vectors,

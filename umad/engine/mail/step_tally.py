@@ -45,7 +45,7 @@ class StepTally:
     )
 
     def __init__(self, *, threads: int = 1, waited_ns: Callable[[], int] | None = None) -> None:
-        """threads: those of a decode. waited_ns: how long all the process's threads were ready and
+        """threads: those of a decode. waited_ns: how long all of them together were ready and
         had no core, ever growing; None where the platform does not tell.
         """
         self._threads = threads

@@ -8,6 +8,7 @@
     rehearsal          Rehearsal: learns at load what streams feel here, through the real loop
     cost_file          CostFile: remembers what steps cost for the next start
     spinning           SpinWatch: lets decode threads spin or sleep while they wait for cores
+    decode_waits       DecodeWaits: how long decode threads had no core
 
 Owner: the step thread, which is the process's main thread.
 """

@@ -17,7 +17,6 @@ threads had to wait for a core, or where the user has chosen (GOMP_SPINCOUNT, OM
 Owner: the step thread.
 """
 
-import contextlib
 import ctypes
 import logging
 import os
@@ -26,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from umad.engine.process import tells_waits
+from umad.engine.steps.decode_waits import DecodeWaits
 from umad.engine.waiting import spins_are_ours
 
 log = logging.getLogger("umad.engine")
@@ -38,7 +38,6 @@ LOOK_NS = 50_000_000
 CROWDED_SHARE = 0.28
 # A compiler pauses between files. Such a pause is too short to turn eager.
 LEAST_CALM_NS, MOST_CALM_NS = 1_000_000_000, 30_000_000_000
-_TASKS = "/proc/self/task"
 _START_S = 5.0
 
 
@@ -116,14 +115,12 @@ class IdleTeam:
 
 
 class SpinWatch:
-    """Measures how long the process's threads waited for cores; gathers or dismisses the team."""
+    """Measures how long the decode's threads waited for cores; gathers or dismisses the team."""
 
     def __init__(
         self, team: IdleTeam, *, threads: int, waited_ns: Callable[[], int], now_ns: int
     ) -> None:
-        """threads: those of a decode. waited_ns: the wait of all the process's threads, ever
-        growing.
-        """
+        """threads: those of a decode. waited_ns: the wait of all of them, ever growing."""
         self._team = team
         self._threads = threads
         self._waited_ns = waited_ns
@@ -156,24 +153,7 @@ def watch(threads: int, now_ns: int) -> SpinWatch | None:
     if threads < 2 or libgomp is None or not (spins_are_ours() and tells_waits()):
         return None
     team = IdleTeam(libgomp, len(os.sched_getaffinity(0)))
-    return SpinWatch(team, threads=threads, waited_ns=waited_ns, now_ns=now_ns)
-
-
-def waited_ns() -> int:
-    """Time that this process's living threads were ready to run and had no core.
-
-    The second field of schedstat (the kernel's Documentation/scheduler/sched-stats.rst).
-    """
-    total_ns = 0
-    for task in os.listdir(_TASKS):
-        try:
-            file = os.open(f"{_TASKS}/{task}/schedstat", os.O_RDONLY)
-        except OSError:
-            continue  # it has ended meanwhile
-        with contextlib.suppress(OSError):
-            total_ns += int(os.read(file, 128).split()[1])
-        os.close(file)
-    return total_ns
+    return SpinWatch(team, threads=threads, waited_ns=DecodeWaits(), now_ns=now_ns)
 
 
 def _libgomp() -> ctypes.CDLL | None:
