@@ -102,6 +102,75 @@ def test_an_upgrade_repeats_no_flag_and_says_which_it_keeps(
     assert "umad.service" not in systemctl.enabled
 
 
+@pytest.mark.parametrize("name", ["UMAD_MODELS", "UMAD_SOCKET", "HF_HOME", "LLAMA_CPP_LIB_PATH"])
+def test_an_upgrade_from_another_shell_keeps_the_places_that_were_written_down(
+    home: Path,
+    systemctl: Systemctl,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    """An upgrade over ssh or from cron does not have the variables of the shell before."""
+    monkeypatch.setenv(name, str(home / "a b"))
+    main(["service", "install"])
+    before = {path: path.read_bytes() for path in units(home).iterdir()}
+    monkeypatch.delenv(name)
+    capsys.readouterr()
+
+    assert main(["service", "install"]) == 0
+
+    out, err = capsys.readouterr()
+    assert "nothing has changed" in out
+    assert f"{name}={home / 'a b'} is kept as it is installed" in err
+    assert {path: path.read_bytes() for path in units(home).iterdir()} == before
+
+    monkeypatch.setenv(name, "")
+    assert main(["service", "install"]) == 0
+    assert str(home / "a b") not in (units(home) / "umad.service").read_text()
+    assert str(home / "a b") not in (units(home) / "umad.socket").read_text()
+
+
+def test_a_start_looks_for_other_daemons_where_the_installed_service_listens(
+    home: Path,
+    systemctl: Systemctl,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The service reads its configuration where the installing shell had it, not this one."""
+    for folder, path in (("its", home / "its.sock"), ("ours", home / "ours.sock")):
+        config = home / folder / "umad" / "umad.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"socket: {path}\n")
+    systemctl.unit_path = str(units(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "its"))
+    main(["service", "install"])
+    main(["service", "stop"])
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "ours"))
+
+    def starts_beside_a_daemon_on(path: Path) -> int:
+        owned = SocketFile.claim(path)
+        try:
+            return main(["service", "start"])
+        finally:
+            owned.close()
+
+    assert starts_beside_a_daemon_on(home / "its.sock") == 1
+    assert f"owns {home / 'its.sock'}" in capsys.readouterr().err
+    assert starts_beside_a_daemon_on(home / "ours.sock") == 0
+
+
+def test_an_installation_that_starts_a_stopped_service_says_so(
+    systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["service", "install"])
+    main(["service", "stop"])
+    capsys.readouterr()
+
+    assert main(["service", "install"]) == 0
+
+    assert "already, and is started again" in capsys.readouterr().out
+
+
 def test_a_service_that_failed_is_started_though_its_manager_listens(
     home: Path, systemctl: Systemctl, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,14 +358,15 @@ def test_every_state_has_words() -> None:
     assert set(work._WORDS) == set(ServiceState)
 
 
-def logs(home: Path, unit: str = "") -> "subprocess.CompletedProcess[str]":
+def logs(home: Path, unit: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
     """A process of its own, since it is replaced."""
     folder = home / "bin"
     folder.mkdir()
     for name, text in {
         "journalctl": 'echo "$@"',
         "tail": r'printf "%s\n" "$@"',
-        "systemctl": "echo LoadState=loaded",
+        "systemctl": f'case "$*" in *UnitPath*) echo "UnitPath={units(home)}";; *) echo '
+        "LoadState=loaded;; esac",
     }.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
@@ -310,7 +380,12 @@ def logs(home: Path, unit: str = "") -> "subprocess.CompletedProcess[str]":
 
     return subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            **variables,
+        },
         capture_output=True,
         text=True,
         timeout=60,
@@ -342,3 +417,17 @@ def test_logs_are_those_of_the_service_and_not_of_what_this_shell_would_start(ho
     done = logs(home, f'[Service]\nExecStart=:"/usr/bin/umad" "serve" "--config={config}"\n')
 
     assert done.stdout.split() == ["-n", "7", "-F", "/srv/umad.log"]
+
+
+def test_logs_are_looked_for_by_the_variables_of_the_service_and_not_of_this_shell(
+    home: Path,
+) -> None:
+    for name in ("its", "ours"):
+        config = home / name / "umad" / "umad.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"logging: {{file: /srv/{name}.log}}\n")
+    unit = f'[Service]\nEnvironment="XDG_CONFIG_HOME={home / "its"}"\n'
+
+    done = logs(home, unit, XDG_CONFIG_HOME=str(home / "ours"))
+
+    assert done.stdout.split() == ["-n", "7", "-F", "/srv/its.log"]

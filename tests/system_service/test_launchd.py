@@ -37,6 +37,15 @@ def test_an_installation_writes_the_list_and_loads_it(tmp_path: Path) -> None:
     assert umad.status().state is ServiceState.RUNNING
 
 
+def test_the_variables_that_are_installed_are_known(tmp_path: Path) -> None:
+    umad = service(tmp_path, Launchctl())
+    before = umad.environment()
+    umad.install(replace(JOB, environment={"UMAD_MODELS": "/a b & c"}))
+
+    assert before == {}
+    assert umad.environment() == {"UMAD_MODELS": "/a b & c"}
+
+
 def test_a_second_installation_changes_nothing_and_restarts_nothing(tmp_path: Path) -> None:
     launchctl = Launchctl()
     umad = service(tmp_path, launchctl)

@@ -1,6 +1,7 @@
 """systemd keeps one socket and one service, whatever is asked. The systemctl is a stand-in."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.system_service.stand_ins import Systemctl
 from umad.errors import BadConfig, Unsupported
 from umad.system_service.job import Job
+from umad.system_service.programs import Ran
 from umad.system_service.status import ServiceState
 from umad.system_service.systemd import Systemd, units_folder, with_runtime_folder
 
@@ -181,6 +183,71 @@ def test_an_installation_that_was_interrupted_before_systemd_read_it_is_done_by_
     assert systemctl.restarts == 1
 
 
+@dataclass(slots=True)
+class Interrupted:
+    """A systemctl that the user interrupts before the change with this number is asked for."""
+
+    systemctl: Systemctl
+    changes_left: int
+
+    def __call__(self, words: Sequence[str]) -> Ran:
+        if "show" not in words:
+            if not self.changes_left:
+                raise KeyboardInterrupt
+            self.changes_left -= 1
+        return self.systemctl(words)
+
+
+@pytest.mark.parametrize("changes", range(6))
+def test_an_upgrade_that_was_interrupted_anywhere_is_done_and_told_by_the_next_one(
+    tmp_path: Path, changes: int
+) -> None:
+    systemctl = Systemctl()
+    Systemd(tmp_path, systemctl).install(JOB)
+    systemctl.connected()
+    with pytest.raises(KeyboardInterrupt):
+        Systemd(tmp_path, Interrupted(systemctl, changes)).install(UPGRADED)
+
+    done = Systemd(tmp_path, systemctl).install(UPGRADED)
+
+    assert (done.changed, done.restarted) == (True, True)
+    assert systemctl.restarts == 1
+    assert {one.name for one in tmp_path.iterdir()} == {"umad.socket", "umad.service"}
+    assert not Systemd(tmp_path, systemctl).install(UPGRADED).changed
+
+
+@pytest.mark.parametrize("changes", range(7))
+def test_a_change_of_the_socket_that_was_interrupted_anywhere_is_done_by_the_next_one(
+    tmp_path: Path, changes: int
+) -> None:
+    moved = replace(JOB, socket="/tmp/other.sock")
+    systemctl = Systemctl()
+    Systemd(tmp_path, systemctl).install(JOB)
+    systemctl.connected()
+    with pytest.raises(KeyboardInterrupt):
+        Systemd(tmp_path, Interrupted(systemctl, changes)).install(moved)
+    systemctl.asked.clear()
+
+    done = Systemd(tmp_path, systemctl).install(moved)
+
+    assert done.changed
+    assert systemctl.asked.index("start umad.socket") > systemctl.asked.index(
+        "stop umad.socket umad.service"
+    )
+    assert "umad.socket" in systemctl.active
+    assert not Systemd(tmp_path, systemctl).install(moved).changed
+
+
+def test_a_first_installation_that_was_interrupted_can_be_taken_back(tmp_path: Path) -> None:
+    systemctl = Systemctl()
+    with pytest.raises(KeyboardInterrupt):
+        Systemd(tmp_path, Interrupted(systemctl, 1)).install(JOB)
+
+    assert Systemd(tmp_path, systemctl).uninstall()
+
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_service_that_failed_may_be_listened_for_still(tmp_path: Path) -> None:
     systemctl = Systemctl()
     umad = Systemd(tmp_path, systemctl)
@@ -203,6 +270,16 @@ def test_the_command_line_that_is_installed_is_known(tmp_path: Path) -> None:
 
     assert before == ()
     assert umad.command() == odd.command
+
+
+def test_the_variables_that_are_installed_are_known(tmp_path: Path) -> None:
+    environment = {"UMAD_MODELS": '/a b/100% "y" \\ $HOME %% é=\u2028', "HF_HOME": "/hf"}
+    umad = Systemd(tmp_path, Systemctl())
+    before = umad.environment()
+    umad.install(replace(JOB, environment=environment))
+
+    assert before == {}
+    assert umad.environment() == environment
 
 
 def test_units_lie_where_systemd_looks_and_not_where_only_a_shell_does(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from umad.system_service.job import (
     CARRIED,
     Job,
     flag_of,
+    kept_variables,
     left_behind,
     make_job,
     umad_command,
@@ -52,7 +53,11 @@ def install(http: str | None, path: Path | None, *, dry_run: bool, for_system: b
     """Install, or bring to this version. What an earlier installation was told goes on to hold."""
     manager = _manager(for_system=for_system)
     http, path = _told(manager, http, path)
-    settings, job = _job(manager, http, path, for_system=for_system)
+    kept = kept_variables(os.environ, manager.environment())
+    for name, value in kept.items():
+        _say_kept(f"{name}={value}", f"{name}=VALUE umad service install")
+    environ = {**os.environ, **kept}
+    settings, job = _job(manager, environ, http, path, for_system=for_system)
     if dry_run:
         for file, data in manager.files(job).items():
             click.echo(f"# {printable(str(file))}")
@@ -65,9 +70,12 @@ def install(http: str | None, path: Path | None, *, dry_run: bool, for_system: b
             "write it into the configuration",
             err=True,
         )
+    before = manager.status().state
     done = manager.install(job)
-    if not done.changed:
+    if not done.changed and before in IS_THERE:
         click.echo(f"umad is a service of {manager.name} already, and nothing has changed")
+    elif not done.changed:
+        click.echo(f"umad is a service of {manager.name} already, and is started again")
     elif done.restarted:
         click.echo(f"umad is a service of {manager.name}; its daemon is restarted once")
     else:
@@ -154,29 +162,38 @@ def _variables() -> Mapping[str, str]:
     return {name: one.name for one in OPTIONS for name in one.variables}
 
 
-def _settings(http: str | None, path: Path | None, *, for_system: bool) -> Settings:
-    """The settings that the daemon of the service will have, as far as they are known here."""
-    flags = {} if http is None else {"http": http}
+def _settings(
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None],
+    path: Path | None,
+    *,
+    for_system: bool,
+) -> Settings:
+    """The settings that a daemon of the service has, as far as they are known here.
+
+    environ: the variables of its job, among others that it does not have.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
     if for_system:
         # Root does not read a user's file. The daemon does, when it starts as that user.
-        return load(environ={}, flags=flags, path=_NO_FILE).settings
-    left = _variables().keys() - {"UMAD_SOCKET"}
-    environ = {name: value for name, value in os.environ.items() if name not in left}
-    return load(environ=environ, flags=flags, path=path).settings
+        return load(environ={}, flags=given, path=_NO_FILE).settings
+    has = {name: environ[name] for name in (*CARRIED, "HOME") if name in environ}
+    return load(environ=has, flags=given, path=path).settings
 
 
 def _settings_of(manager: ServiceManager, *, for_system: bool) -> Settings:
     """The settings of the service as it is installed, whatever this shell's variables say."""
     command = manager.command()
-    if for_system or not command:
-        return _settings(None, None, for_system=for_system)
-    named = {name: flag_of(command, f"--{name}") for name in ("http", "socket")}
     path = flag_of(command, "--config")
-    return load(
-        environ={name: os.environ[name] for name in (*CARRIED, "HOME") if name in os.environ},
-        flags={name: value for name, value in named.items() if value is not None},
-        path=None if path is None else Path(path),
-    ).settings
+    environ = dict(manager.environment())
+    if "HOME" in os.environ:  # a job for this user has none of its own
+        environ.setdefault("HOME", os.environ["HOME"])
+    return _settings(
+        environ,
+        {name: flag_of(command, f"--{name}") for name in ("http", "socket")},
+        None if path is None else Path(path),
+        for_system=for_system,
+    )
 
 
 def _told(
@@ -201,17 +218,23 @@ def _say_kept(kept: str, other: str) -> None:
 
 
 def _job(
-    manager: ServiceManager, http: str | None, path: Path | None, *, for_system: bool
+    manager: ServiceManager,
+    environ: Mapping[str, str],
+    http: str | None,
+    path: Path | None,
+    *,
+    for_system: bool,
 ) -> tuple[Settings, Job]:
     """The job, checked now and not at the next login."""
-    settings = _settings(http, path, for_system=for_system)
+    named = environ.get("UMAD_CONFIG")
+    path = path or (Path(named) if named else None)
+    settings = _settings(environ, {"http": http}, path, for_system=for_system)
     check_door(settings.http)
-    named = os.environ.get("UMAD_CONFIG")
     job = make_job(
         settings,
         umad=umad_command(sys.argv[0], os.environ.get("PATH")),
-        environ=os.environ,
-        config=path or (Path(named) if named else None),
+        environ=environ,
+        config=path,
         http=http,
         log=manager.own_log,
     )
@@ -226,6 +249,6 @@ def _refuse_other(manager: ServiceManager, settings: Settings) -> None:
     # Where a service has failed, its manager may listen still, and no daemon of its own runs.
     if now.state in IS_THERE or now.listens:
         return
-    # The service has no variable of this shell that names a socket.
+    # The settings have the socket that the service was told of; this shell may have another one.
     environ = {name: value for name, value in os.environ.items() if name != "UMAD_SOCKET"}
     refuse_other_daemon(settings.socket, environ, sys.platform)

@@ -1,7 +1,8 @@
 """Defines the daemon that a service manager is to keep running, as values. Pure.
 
-A service does not have the shell's variables. So whatever decides where models lie is written into
-the job when it is made, and options come from the configuration file. Secrets are never written.
+A service does not have the shell's variables. So whatever decides where models and the socket lie
+is written into the job when it is made, and options come from the configuration file. An upgrade
+may come from another shell: it keeps what is written. Secrets are never written.
 """
 
 import os
@@ -15,11 +16,18 @@ from umad.errors import BadConfig
 from umad.isolated import python_module
 from umad.version import __version__
 
-# Places of models, of libraries and of what umad remembers: without them the service would find
-# other ones.
-_FOLDERS = ("UMAD_MODELS", "HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "OLLAMA_MODELS")
+# Places of models, of libraries, of the socket and of what umad remembers: without them the service
+# would find other ones.
+_PATHS = (
+    "UMAD_MODELS",
+    "UMAD_SOCKET",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "LLAMA_CACHE",
+    "OLLAMA_MODELS",
+)
 CARRIED = (
-    *_FOLDERS,
+    *_PATHS,
     "HF_HUB_OFFLINE",
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
@@ -34,7 +42,7 @@ _UNIX = "unix:"
 # A new version writes a new job, and so is started in place of the old one.
 VERSION_VARIABLE = "UMAD_SERVICE_VERSION"
 # Flags of `umad service install` have taken over what these say, or only other commands read them.
-_KNOWN = ("UMAD_CONFIG", "UMAD_SOCKET", "UMAD_SOCKET_OWNER", "UMAD_API_KEY", VERSION_VARIABLE)
+_KNOWN = ("UMAD_CONFIG", "UMAD_SOCKET_OWNER", "UMAD_API_KEY", VERSION_VARIABLE)
 # Beyond the drain: cancelled requests, goodbyes, the gateway and the engines
 # (`umad.daemon.server`).
 _BEYOND_DRAIN_S = 20.0
@@ -66,8 +74,9 @@ def make_job(
 ) -> Job:
     """The job of a daemon with these `settings`.
 
-    umad: the command line of umad itself. config, http: as the flags have them. log: the file that
-    the daemon writes to itself, where the system keeps no log.
+    umad: the command line of umad itself. environ: the shell's variables, with `kept_variables`.
+    config, http: as the flags have them. log: the file that the daemon writes to itself, where the
+    system keeps no log.
     """
     command = [*umad, "serve"]
     if config is not None:
@@ -93,6 +102,13 @@ def make_job(
     return job
 
 
+def kept_variables(shell: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, str]:
+    """The variables that an earlier installation was told and this shell does not have. One that
+    the shell has and that is empty takes the earlier one away.
+    """
+    return {name: installed[name] for name in CARRIED if installed.get(name) and name not in shell}
+
+
 def flag_of(command: Sequence[str], flag: str) -> str | None:
     """The value of a flag in a job's command line, such as `--http`; None where it is not there."""
     values = (one.partition("=")[2] for one in command if one.startswith(f"{flag}="))
@@ -108,7 +124,7 @@ def _absolute_address(http: str) -> str:
 
 def _carried(name: str, value: str) -> str:
     """The value as it means the same in another working folder."""
-    return os.path.abspath(os.path.expanduser(value)) if name in _FOLDERS else value
+    return os.path.abspath(os.path.expanduser(value)) if name in _PATHS else value
 
 
 def _check_word(text: str) -> None:

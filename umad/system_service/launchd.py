@@ -111,6 +111,13 @@ class Launchd:
         named = self._installed().get("ProgramArguments")
         return tuple(map(str, named)) if isinstance(named, list) else ()
 
+    def environment(self) -> Mapping[str, str]:
+        """The variables in the list that is there."""
+        named = self._installed().get("EnvironmentVariables")
+        if not isinstance(named, dict):
+            return {}
+        return {str(name): str(value) for name, value in named.items()}
+
     def install(self, job: Job) -> Installed:
         """Write the list, and load it anew where it has changed.
 

@@ -51,7 +51,8 @@ class ServiceStatus:
 class Installed:
     """The effect of an installation."""
 
-    # Some file was written anew; with no change, nothing was restarted either.
+    # Some file was written anew, or an installation that was interrupted is done now. With no
+    # change, nothing was restarted either.
     changed: bool
     # A daemon that ran is ended, with its answers, and started again.
     restarted: bool
@@ -75,6 +76,10 @@ class ServiceManager(Protocol):
 
     def command(self) -> Sequence[str]:
         """The daemon's command line as it is installed; empty where umad has installed none."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """The daemon's own variables as they are installed; none where umad has installed none."""
         ...
 
     def install(self, job: Job) -> Installed:

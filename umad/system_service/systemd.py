@@ -10,10 +10,22 @@ from pathlib import Path
 
 from umad.errors import Unsupported
 from umad.system_service.job import Job
-from umad.system_service.own_files import present_files, remove_files, write_files
+from umad.system_service.own_files import (
+    MARK,
+    changed_files,
+    present_files,
+    remove_files,
+    write_files,
+)
 from umad.system_service.programs import Ran, Run, checked
 from umad.system_service.status import Installed, ServiceState, ServiceStatus
-from umad.system_service.systemd_units import SERVICE, SOCKET, command_of, units
+from umad.system_service.systemd_units import (
+    SERVICE,
+    SOCKET,
+    command_of,
+    environment_of,
+    units,
+)
 
 _SYSTEMCTL = ("systemctl", "--user")
 _FACTS = (
@@ -26,6 +38,8 @@ _FACTS = (
     "StatusText",
     "NeedDaemonReload",
 )
+# No name of a unit, so systemd does not read it.
+_BEGUN = "umad.begun"
 _STATES = {
     "active": ServiceState.RUNNING,
     "reloading": ServiceState.RUNNING,
@@ -73,19 +87,26 @@ class Systemd:
 
     def command(self) -> Sequence[str]:
         """The command line of the unit that is there."""
-        try:
-            return command_of((self._folder / SERVICE).read_text("utf-8", "replace"))
-        except OSError:
-            return ()
+        return command_of(self._unit())
+
+    def environment(self) -> Mapping[str, str]:
+        """The variables in the unit that is there."""
+        return environment_of(self._unit())
 
     def install(self, job: Job) -> Installed:
-        """Write the units, reload what changed, and restart a daemon that ran, once."""
-        # Before anything is written: systemd answers. A unit that an interrupted installation has
-        # written is a changed one still, as long as systemd has not read it.
-        unread = {unit for unit in (SOCKET, SERVICE) if self._is_unread(unit)}
+        """Write the units, reload what changed, and restart a daemon that ran, once.
+
+        An installation may be interrupted anywhere. What it has begun to change stands in a list
+        beside the units until all is done, so the next one finds it, and does it again.
+        """
+        # Before anything is written: systemd answers.
+        undone = {unit for unit in (SOCKET, SERVICE) if self._is_unread(unit)} | self._begun()
         ran = self.status().state in (ServiceState.RUNNING, ServiceState.STARTING)
-        written = unread | {path.name for path in write_files(self.files(job))}
+        files = self.files(job)
+        written = undone | {path.name for path in changed_files(files)}
         if written:
+            write_files({self._folder / _BEGUN: _list_of(written)})
+            write_files(files)
             self._ask("daemon-reload")
         if SOCKET in written:
             # It may listen elsewhere now. The service goes with it.
@@ -99,11 +120,12 @@ class Systemd:
             self._ask("--no-block", "restart", SERVICE)
         elif job.at_login:
             self._ask("--no-block", "start", SERVICE)
+        remove_files([self._folder / _BEGUN])
         return Installed(changed=bool(written), restarted=ran and bool(written))
 
     def uninstall(self) -> bool:
         """Stop and disable both units, and remove them."""
-        paths = [self._folder / name for name in (SOCKET, SERVICE)]
+        paths = [self._folder / name for name in (SOCKET, SERVICE, _BEGUN)]
         # Before anything is stopped: the units are umad's own.
         if not present_files(paths):
             return False
@@ -134,6 +156,20 @@ class Systemd:
         more = ("--follow",) if follow else ("--no-pager",)
         return ("journalctl", f"--user-unit={SERVICE}", f"--lines={lines}", *more)
 
+    def _begun(self) -> set[str]:
+        """The units that an installation has begun to change, and has not come to its end."""
+        path = self._folder / _BEGUN
+        if not present_files([path]):
+            return set()
+        return {SOCKET, SERVICE} & set(path.read_text("utf-8", "replace").split())
+
+    def _unit(self) -> str:
+        """The service's unit that is there; "" where none can be read."""
+        try:
+            return (self._folder / SERVICE).read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
     def _facts(self, unit: str) -> Mapping[str, str]:
         ran = self._ask("show", f"--property={','.join(_FACTS)}", unit)
         pairs = (line.partition("=") for line in ran.out.splitlines())
@@ -151,6 +187,12 @@ class Systemd:
                 "or by ssh, or let it run without a login: loginctl enable-linger"
             )
         return ran if may_fail else checked(ran, line)
+
+
+def _list_of(units_: set[str]) -> bytes:
+    """The list of the units that an installation begins to change."""
+    head = f"# Written by {MARK.decode()}, which was interrupted: run it once more.\n"
+    return (head + "".join(f"{unit}\n" for unit in sorted(units_))).encode()
 
 
 def status_of(service: Mapping[str, str], socket: Mapping[str, str]) -> ServiceStatus:

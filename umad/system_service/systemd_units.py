@@ -6,7 +6,7 @@ user's own manager, so nothing here needs root.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from umad.errors import BadConfig
 from umad.system_service.job import Job
@@ -16,9 +16,11 @@ SOCKET, SERVICE = "umad.socket", "umad.service"
 WATCHDOG_S = 30
 # As many as the daemon's own socket has (`umad.daemon.socket_file`).
 BACKLOG = 1024
+# After a crash.
+RESTART_MS = 200
 # Not even in quotes (`string_is_safe` of systemd's sources). Arguments may have them.
 _NOT_IN_PROGRAMS = frozenset("\"'\\")
-_EXEC_START = "ExecStart=:"
+_EXEC_START, _ENVIRONMENT = "ExecStart=:", "Environment="
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _HEAD = f"""\
 # Written by {MARK.decode()}, which also replaces it.
@@ -45,10 +47,22 @@ def units(job: Job) -> Mapping[str, str]:
 
 def command_of(text: str) -> tuple[str, ...]:
     """The daemon's command line in a unit that `units` has written; empty in any other."""
-    lines = (line for line in text.splitlines() if line.startswith(_EXEC_START))
-    line = next(lines, "").removeprefix(_EXEC_START)
-    words = (re.sub(r"\\(.)", r"\1", word) for word in _WORD.findall(line))
-    return tuple(word.replace("%%", "%") for word in words)
+    return tuple(next(_words(text, _EXEC_START), ()))
+
+
+def environment_of(text: str) -> dict[str, str]:
+    """The daemon's own variables in a unit that `units` has written; none in any other."""
+    pairs = (word.partition("=") for words in _words(text, _ENVIRONMENT) for word in words)
+    return {name: value for name, _, value in pairs}
+
+
+def _words(text: str, begin: str) -> Iterator[list[str]]:
+    """The quoted words of each line that begins so."""
+    # Not `splitlines`: a word may have a form feed's relatives in it, such as U+2028.
+    for line in text.split("\n"):
+        if line.startswith(begin):
+            words = (re.sub(r"\\(.)", r"\1", word) for word in _WORD.findall(line))
+            yield [word.replace("%%", "%") for word in words]
 
 
 def _socket(job: Job) -> str:
@@ -72,7 +86,7 @@ WantedBy=sockets.target
 
 def _service(job: Job) -> str:
     variables = "".join(
-        f"Environment={_quoted(f'{name}={value}')}\n"
+        f"{_ENVIRONMENT}{_quoted(f'{name}={value}')}\n"
         for name, value in sorted(job.environment.items())
     )
     install = "\n[Install]\nWantedBy=default.target\n" if job.at_login else ""
@@ -88,7 +102,7 @@ StartLimitBurst=10
 Type=notify
 {_EXEC_START}{_command(job.command)}
 {variables}Restart=on-failure
-RestartSec=200ms
+RestartSec={RESTART_MS}ms
 # Wrong usage stays wrong.
 RestartPreventExitStatus=2
 # For imports, a probe of the memory and a look at all folders of models. The daemon asks for more
