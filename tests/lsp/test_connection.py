@@ -15,6 +15,7 @@ from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, run
 from tests.lsp.test_server import BLIND, CODER, URI, Model
 from tests.lsp.wire import (
     CANCELLED,
+    INTERNAL,
     INVALID,
     NO_METHOD,
     NOT_INITIALIZED,
@@ -43,6 +44,28 @@ def test_a_request_before_initialize_is_refused_and_a_notice_is_dropped(tmp_path
             assert code(await editor.ask(begins())) is None
             assert code(await editor.ask(begins())) == INVALID
             assert (await editor.ask(asks()))["result"] == {"items": []}, "it is not open"
+
+    run(main())
+
+
+@pytest.mark.parametrize("inline", [None, {}])
+def test_an_editor_whose_initialize_failed_may_try_again(
+    tmp_path: Path, inline: dict[str, Any] | None
+) -> None:
+    able = {"textDocument": {"inlineCompletion": inline}}
+
+    async def main() -> None:
+        async with wire(str(tmp_path / "none")) as editor:
+            assert code(await editor.ask(begins(rootUri="file://[broken"))) == INTERNAL
+            assert code(await editor.ask(asks())) == NOT_INITIALIZED
+            assert code(await editor.ask(begins(workspaceFolders=[{"uri": 1}]))) is not None
+            begun = await editor.ask(begins(capabilities=able))
+            assert ("completionProvider" in begun["result"]["capabilities"]) == (inline is None)
+            assert code(await editor.ask(begins())) == INVALID
+            # The refusal of a second one takes nothing back, whatever its id.
+            editor.say({**begins(), "id": 4})
+            assert code(await editor.answer(4)) == INVALID
+            assert code(await editor.ask(asks())) is None
 
     run(main())
 

@@ -12,12 +12,13 @@ from umad.lsp.server import UmadLanguageServer
 from umad.lsp.settings import LspSettings
 
 Message = dict[str, Any]
-NOT_INITIALIZED, PARSE, INVALID, NO_METHOD, PARAMS, CANCELLED = (
+NOT_INITIALIZED, PARSE, INVALID, NO_METHOD, PARAMS, INTERNAL, CANCELLED = (
     -32002,
     -32700,
     -32600,
     -32601,
     -32602,
+    -32603,
     -32800,
 )
 

@@ -1,6 +1,6 @@
 """Reads one editor's messages, keeps the order that LSP wants, and answers what is wrong in words.
 
-    before `initialize`  a request is refused, and a notice is dropped
+    before `initialize`  a request is refused, and a notice is dropped; one that failed is none
     after `shutdown`     a request is refused, and `exit` alone counts
     no message           refused, with its id where it has one
 
@@ -24,6 +24,7 @@ from pygls.exceptions import (
     JsonRpcServerNotInitialized,
 )
 from pygls.protocol import LanguageServerProtocol
+from typing_extensions import override
 
 _log = logging.getLogger(__name__)
 # Of a header's line.
@@ -41,6 +42,8 @@ class EditorProtocol(LanguageServerProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._has_begun = False
+        # The id of an `initialize` that is not answered yet.
+        self._beginning: int | str | None = None
         # The editor has said `shutdown`.
         self.is_over = False
 
@@ -98,7 +101,9 @@ class EditorProtocol(LanguageServerProtocol):
         message = self.structure_message(data)
         if getattr(message, "id", None) is None:
             raise JsonRpcMethodNotFound(f"{method} is a notification, and has no answer")
-        self._has_begun = True
+        if method == types.INITIALIZE:
+            # What comes before its answer is taken, too: some editors do not wait.
+            self._has_begun, self._beginning = True, data["id"]
         self.is_over = method == types.SHUTDOWN
         self.handle_message(message)
 
@@ -112,6 +117,13 @@ class EditorProtocol(LanguageServerProtocol):
 
     def _refuse(self, id_: int | str | None, error: JsonRpcException) -> None:
         self._send_response(id_, error=error.to_response_error())  # type: ignore[arg-type]
+
+    @override
+    def _send_response(self, msg_id: Any, result: Any = None, error: Any = None) -> None:
+        if self._beginning is not None and msg_id == self._beginning:
+            # Where it failed, nothing has begun: the editor may try another one.
+            self._has_begun, self._beginning = error is None, None
+        super()._send_response(msg_id, result, error)
 
     async def _next_body(self, reader: asyncio.StreamReader) -> bytes | None:
         """The next message's body; None where the editor has closed its end."""

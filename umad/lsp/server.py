@@ -97,6 +97,8 @@ class UmadLanguageServer:
         encoding = self._server.workspace.position_encoding
         self._documents.encoding = cast(Encoding, str(getattr(encoding, "value", encoding)))
         known = params.capabilities.text_document
+        # An earlier `initialize` may have failed behind this.
+        self._protocol.fm.features.pop(types.TEXT_DOCUMENT_COMPLETION, None)
         if known is None or known.inline_completion is None:
             self._server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(
                 partial(self._list)
