@@ -11,7 +11,7 @@ import pytest
 from acp import RequestError, helpers, schema
 
 from tests.acp.editor import ALL, Editor, agent, agent_process
-from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, done, run
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, done, of_version, run
 from umad.errors import BadRequest, UmadError
 from umad.protocol.messages import (
     Cancel,
@@ -498,6 +498,26 @@ def test_without_a_daemon_the_error_says_how_to_start_one(tmp_path: Path) -> Non
         async with agent(Editor(), str(tmp_path / "none"), tmp_path) as connection:
             made = await connection.new_session(cwd="/project", mcp_servers=[])
             with pytest.raises(RequestError, match="umad serve"):
+                await connection.prompt(session_id=made.session_id, prompt=HELLO)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("version", "older"),
+    [(2, "upgrade the program that asks"), (0, "the daemon is older: upgrade umad")],
+)
+def test_a_daemon_of_another_version_says_which_side_to_upgrade(
+    tmp_path: Path, version: int, older: str
+) -> None:
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        async with (
+            daemon(path, of_version(version), greet=False),
+            agent(Editor(), path, tmp_path) as connection,
+        ):
+            made = await connection.new_session(cwd="/project", mcp_servers=[])
+            with pytest.raises(RequestError, match=older):
                 await connection.prompt(session_id=made.session_id, prompt=HELLO)
 
     run(main())

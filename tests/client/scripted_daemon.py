@@ -108,6 +108,16 @@ async def read_into(events: list[Event], stream: AsyncIterator[Event]) -> None:
         events.append(event)  # noqa: PERF401 - a comprehension would lose them
 
 
+def of_version(protocol: int) -> Script:
+    """A daemon that greets in another version of the protocol, for `daemon(…, greet=False)`."""
+
+    async def script(peer: Peer) -> None:
+        await peer.hear_hello()
+        peer.say(encode_welcome(Welcome(protocol=protocol, server="umad/9", frame_bytes=1000)))
+
+    return script
+
+
 @asynccontextmanager
 async def daemon(path: str, script: Script, *, greet: bool = True) -> AsyncIterator[None]:
     """Listen on `path`; every connection runs `script` and is closed after it.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted_daemon import FRAME_BYTES, Peer, daemon, daemon_thread, run
+from tests.client.scripted_daemon import FRAME_BYTES, Peer, daemon, daemon_thread, of_version, run
 from umad.client import AsyncClient, ClientOptions
 from umad.conversation import ChatMessage, ChatPrompt
 from umad.errors import (
@@ -33,10 +33,8 @@ from umad.protocol.messages import (
     Ping,
     Request,
     Tokenize,
-    Welcome,
     encode_error,
     encode_result,
-    encode_welcome,
 )
 from umad.request import GenerateRequest
 
@@ -284,12 +282,8 @@ def test_a_daemon_of_another_version_says_so(path: str) -> None:
 def test_a_daemon_that_greets_in_another_version_is_told_apart(
     path: str, version: int, older: str
 ) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.hear_hello()
-        peer.say(encode_welcome(Welcome(protocol=version, server="umad/9", frame_bytes=1000)))
-
     async def main() -> None:
-        async with daemon(path, script, greet=False):
+        async with daemon(path, of_version(version), greet=False):
             await AsyncClient(path).ping()
 
     with pytest.raises(UnsupportedVersion, match=older):

@@ -14,7 +14,7 @@ from lsprotocol import types
 from pygls.io_ import run_async
 from pygls.lsp.client import LanguageClient
 
-from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, run
+from tests.client.scripted_daemon import PROCESS_PATIENCE_S, Peer, daemon, of_version, run
 from umad.lsp.server import UmadLanguageServer
 from umad.lsp.settings import LspSettings
 from umad.protocol.messages import Generate, Models, Tokenize, encode_result
@@ -80,6 +80,19 @@ class Editor:
     def open(self, text: str) -> None:
         item = types.TextDocumentItem(uri=URI, language_id="python", version=1, text=text)
         self.client.text_document_did_open(types.DidOpenTextDocumentParams(text_document=item))
+
+    def insert(self, line: int, character: int, text: str) -> None:
+        at = types.Position(line=line, character=character)
+        self.client.text_document_did_change(
+            types.DidChangeTextDocumentParams(
+                text_document=types.VersionedTextDocumentIdentifier(uri=URI, version=2),
+                content_changes=[
+                    types.TextDocumentContentChangePartial(
+                        range=types.Range(start=at, end=at), text=text
+                    )
+                ],
+            )
+        )
 
     async def complete(self, line: int, character: int, *, on_purpose: bool = True) -> list[str]:
         kind = types.InlineCompletionTriggerKind
@@ -173,17 +186,7 @@ def test_a_change_is_in_the_next_request(tmp_path: Path) -> None:
             editor(str(tmp_path / "s")) as (ed, _),
         ):
             ed.open("x = \n")
-            at = types.Position(line=0, character=4)
-            ed.client.text_document_did_change(
-                types.DidChangeTextDocumentParams(
-                    text_document=types.VersionedTextDocumentIdentifier(uri=URI, version=2),
-                    content_changes=[
-                        types.TextDocumentContentChangePartial(
-                            range=types.Range(start=at, end=at), text="y + "
-                        )
-                    ],
-                )
-            )
+            ed.insert(0, 4, "y + ")
             await ed.complete(0, 8)
         ids = model.asked[0].request.prompt_ids
         assert ids is not None
@@ -220,6 +223,57 @@ def test_without_a_daemon_the_log_says_so_once_and_nothing_pops_up(tmp_path: Pat
             (line,) = ed.logged
             assert "umad serve" in line
             assert not ed.shown
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("version", "older"),
+    [(2, "upgrade the program that asks"), (0, "the daemon is older: upgrade umad")],
+)
+def test_a_daemon_of_another_version_is_told_once_with_which_side_to_upgrade(
+    tmp_path: Path, version: int, older: str
+) -> None:
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        async with daemon(path, of_version(version), greet=False), editor(path) as (ed, _):
+            ed.open("x = ")
+            for _ in range(2):
+                assert await ed.complete(0, 4) == []
+            (line,) = ed.logged
+            assert older in line
+            assert not ed.shown
+
+    run(main())
+
+
+def test_a_file_of_200_000_lines_is_changed_and_asked_about_by_its_near_lines(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        path, model = str(tmp_path / "s"), Model({**CODER, "ctx": 65_536})
+        async with daemon(path, model.script), editor(path) as (ed, _):
+            ed.open("".join(f"line_{number} = 1\n" for number in range(200_000)))
+            ed.insert(150_000, 0, "x = \n")
+            assert await ed.complete(150_000, 4) == ["value"]
+        prompt = "".join(map(chr, model.asked[0].request.prompt_ids or ()))
+        before, _, after = prompt.partition(chr(1002))
+        assert before.endswith("line_149999 = 1\nx = ")
+        assert after.startswith("\nline_150000 = 1\n")
+        assert 256 <= before.count("\n") < 256 + 64
+        assert after.count("\n") <= 65
+
+    run(main())
+
+
+def test_a_binary_file_is_not_asked_about(tmp_path: Path) -> None:
+    async def main() -> None:
+        path, model = str(tmp_path / "s"), Model(CODER)
+        async with daemon(path, model.script), editor(path) as (ed, _):
+            ed.open("\x7fELF\x02\x01\x00\x00\nx = ")
+            assert await ed.complete(1, 4) == []
+            assert not ed.logged
+        assert not model.asked
 
     run(main())
 
