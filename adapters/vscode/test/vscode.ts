@@ -50,14 +50,20 @@ export class EventEmitter<T> {
 export const InlineCompletionTriggerKind = { Invoke: 0, Automatic: 1 };
 export const LanguageModelChatToolMode = { Auto: 1, Required: 2 };
 export const StatusBarAlignment = { Left: 1, Right: 2 };
+export const ConfigurationTarget = { Global: 1, Workspace: 2 };
 
 // What tests set.
 export const settings: Record<string, unknown> = {};
 export const messages: string[] = [];
+// What the code has written into the settings.
+export const updated: { name: string; value: unknown; target: number }[] = [];
 
 export const workspace = {
+  isTrusted: true,
+  workspaceFolders: [{ name: "project" }],
   getConfiguration: (section: string) => ({
     get: (name: string, otherwise: unknown) => settings[`${section}.${name}`] ?? otherwise,
+    update: async (name: string, value: unknown, target: number) => void updated.push({ name: `${section}.${name}`, value, target }),
   }),
   getWorkspaceFolder: () => ({ name: "project" }),
   asRelativePath: (uri: { path: string }) => uri.path,
@@ -65,7 +71,26 @@ export const workspace = {
 const told = (message: string): void => void messages.push(message);
 // The status bar's item that was made last.
 export const statusItem = { text: "", tooltip: "", backgroundColor: undefined as unknown, show: () => {}, dispose: () => {} };
-export const window = { createStatusBarItem: () => statusItem, showErrorMessage: told, showWarningMessage: told, showInformationMessage: told };
+type Row = { name?: string };
+export const window = {
+  createStatusBarItem: () => statusItem,
+  showErrorMessage: told,
+  showWarningMessage: told,
+  showInformationMessage: told,
+  // The row that a person picks.
+  picks: (_: Row[]): Row | undefined => undefined,
+  showQuickPick: async (rows: Row[]) => window.picks(rows),
+};
+
+const registered = new Map<string, () => Promise<void> | void>();
+export const commands = {
+  registerCommand: (name: string, work: () => Promise<void> | void) => {
+    registered.set(name, work);
+    return { dispose: () => registered.delete(name) };
+  },
+  // As if it were chosen in the palette.
+  run: async (name: string): Promise<void> => registered.get(name)!(),
+};
 
 // A document of these lines.
 export function documentOf(text: string): unknown {
