@@ -1,103 +1,197 @@
 """The packed extension in a real code-server, with a real browser: `make vscode-host-test`.
 
 A daemon that speaks by script stands behind the socket, so the text that has to appear is known.
+Pictures of what is seen are left in the folder that HOST_PICTURES names.
 """
 
 import os
 import shutil
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.client.scripted_daemon import daemon_thread
-from tests.lsp.test_server import CODER, Model
+from tests.adapters.code_server import HOST, START_S, VSIX, Host, HostError, code_server
+from tests.client.scripted_daemon import Peer, daemon_thread
+from tests.lsp.test_server import CODER
+from umad.protocol.messages import Generate, Models, Tokenize, encode_result
 
-ROOT = Path(__file__).parents[2]
-VSIX = ROOT / "adapters" / "vscode" / "dist" / "umad.vsix"
-HOST = os.environ.get("CODE_SERVER") or shutil.which("code-server")
-START_S = 120.0
 SHOWN_MS = 60_000
+CODER_THAT_CHATS = {
+    **CODER,
+    "chat_family": "hermes",
+    "thinking": ["<think>", "</think>"],
+    "takes_tools": True,
+}
+CALL = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
 pytestmark = [
     pytest.mark.skipif(HOST is None or not VSIX.exists(), reason="code-server is not installed"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
 ]
 
 
+class Daemon:
+    """Fills every gap with one text, and answers chats with the next of `replies`."""
+
+    def __init__(self, ghost: str, *replies: str) -> None:
+        self.ghost, self.replies = ghost, list(replies)
+        self.chats: list[Generate] = []
+
+    async def script(self, peer: Peer) -> None:
+        while True:
+            request = await peer.hear()
+            match request:
+                case Models():
+                    peer.say(encode_result(request.id, [CODER_THAT_CHATS]))
+                case Tokenize():
+                    peer.say(encode_result(request.id, [ord(one) for one in request.text]))
+                case Generate():
+                    text = self.ghost
+                    if request.request.messages is not None:
+                        self.chats.append(request)
+                        text = self.replies.pop(0)
+                    peer.say_accepted(request.id)
+                    peer.say_text(request.id, text)
+                    peer.say_done(request.id)
+                case _:
+                    peer.say(encode_result(request.id, None))
+
+    def runs_on(self, socket: Path) -> Any:
+        """The daemon, for as long as a `with` lasts."""
+        return daemon_thread(str(socket), self.script, within_s=4 * START_S)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with code_server(tmp_path, trusts=True) as found:
+        yield found
+
+
 @contextmanager
-def code_server(folder: Path, umad_socket: Path) -> Iterator[str]:
-    """A code-server with the extension and nothing else; its address."""
-    assert HOST is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data, extensions = folder / "data", folder / "extensions"
-    settings = data / "User" / "settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"security.workspace.trust.enabled": false, "editor.fontSize": 14}')
-    places = ["--user-data-dir", str(data), "--extensions-dir", str(extensions)]
-    environ = {**os.environ, "UMAD_SOCKET": str(umad_socket), "HOME": str(folder)}
-    subprocess.run(
-        [HOST, *places, "--install-extension", str(VSIX)], env=environ, check=True, timeout=START_S
-    )
-    command = [HOST, *places, "--auth", "none", "--bind-addr", f"127.0.0.1:{port}"]
-    command += ["--disable-telemetry", "--disable-update-check"]
-    server = subprocess.Popen(command, env=environ)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(address)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _wait_for(address: str) -> None:
-    end = time.perf_counter() + START_S
-    while True:
-        try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            assert time.perf_counter() < end, "code-server does not answer"
-            time.sleep(0.2)
-
-
-def test_grey_text_appears_and_tab_takes_it(tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
+def page_on(host: Host, project: Path) -> Iterator[Any]:
+    """The editor with the folder `project`."""
+    pytest.importorskip("playwright.sync_api")
     from tests.browser.browsing import chromium  # noqa: PLC0415  # needs playwright
 
-    project = tmp_path / "project"
-    project.mkdir()
-    file = project / "f.py"
-    file.write_text("x = ")
-    umad_socket = tmp_path / "s"
-    with (
-        daemon_thread(str(umad_socket), Model(CODER, "value + 1").script, within_s=3 * START_S),
-        code_server(tmp_path, umad_socket) as address,
-        chromium() as browser,
-    ):
+    with chromium() as browser:
         page = browser.new_page()
-        page.goto(f"{address}/?folder={project}")
-        page.get_by_role("treeitem", name="f.py").dblclick(timeout=SHOWN_MS)
-        editor = page.locator(".monaco-editor .view-lines").first
-        editor.click(timeout=SHOWN_MS)
-        page.keyboard.press("Control+End")
+        page.goto(f"{host.address}/?folder={project}")
+        yield page
+
+
+def project_in(folder: Path, text: str = "x = ") -> Path:
+    project = folder / "project"
+    project.mkdir()
+    (project / "f.py").write_text(text)
+    return project
+
+
+def open_file(page: Any) -> None:
+    """Open f.py, with the cursor at its end."""
+    page.get_by_role("treeitem", name="f.py").dblclick(timeout=SHOWN_MS)
+    page.locator(".monaco-editor .view-lines").first.click(timeout=SHOWN_MS)
+    page.keyboard.press("Control+End")
+
+
+def sees_ghost(page: Any, text: str) -> None:
+    from playwright.sync_api import expect  # noqa: PLC0415
+
+    ghost = page.locator(".ghost-text-decoration, .ghost-text").first
+    expect(ghost).to_contain_text(text, timeout=SHOWN_MS)
+
+
+def sees_status(page: Any, words: str) -> None:
+    """The status bar's item of the extension says these words, when it is pointed at."""
+    from playwright.sync_api import expect  # noqa: PLC0415
+
+    item = page.locator(f'.statusbar-item[aria-label*="{words}"]')
+    expect(item).to_have_count(1, timeout=SHOWN_MS)
+
+
+def keep_picture(page: Any, name: str, folder: Path) -> None:
+    page.screenshot(path=str(folder / f"{name}.png"))
+    if kept := os.environ.get("HOST_PICTURES"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / f"{name}.png", kept)
+
+
+def until(holds: Any, what: str) -> None:
+    end = time.perf_counter() + START_S
+    while not holds():
+        assert time.perf_counter() < end, what
+        time.sleep(0.1)
+
+
+def test_grey_text_appears_and_tab_takes_it(host: Host, tmp_path: Path) -> None:
+    project = project_in(tmp_path)
+    with Daemon("value + 1").runs_on(host.umad_socket), page_on(host, project) as page:
+        open_file(page)
         page.keyboard.type("y + ")
-        ghost = page.locator(".ghost-text-decoration, .ghost-text").first
-        playwright.expect(ghost).to_contain_text("value + 1", timeout=SHOWN_MS)
-        page.screenshot(path=str(tmp_path / "ghost.png"))
+        sees_ghost(page, "value + 1")
+        keep_picture(page, "vscode-ghost", tmp_path)
         page.keyboard.press("Tab")
         page.keyboard.press("Control+S")
-        end = time.perf_counter() + START_S
-        while "value + 1" not in file.read_text():
-            assert time.perf_counter() < end, file.read_text()
-            time.sleep(0.1)
+        until(lambda: "value + 1" in (project / "f.py").read_text(), "the file is not saved")
 
-    assert file.read_text() == "x = y + value + 1"
+    assert (project / "f.py").read_text() == "x = y + value + 1"
+
+
+def test_a_chat_turn_calls_a_tool_and_the_model_hears_what_came_of_it(
+    host: Host, tmp_path: Path
+) -> None:
+    daemon = Daemon("", CALL, "It is noon.")
+    with daemon.runs_on(host.umad_socket), page_on(host, project_in(tmp_path)):
+        until(lambda: host.asks("models") == ["coder"], "the editor does not list the model")
+        said = host.asks("chat", text="What time is it?", tool="now", result="12:00")
+
+    assert said == [{"called": "now"}, "It is noon."]
+    first, second = (chat.request for chat in daemon.chats)
+    assert [tool.name for tool in first.chat.tools] == ["now"]
+    turns = second.messages or ()
+    assert [turn.role for turn in turns] == ["user", "assistant", "tool"]
+    assert turns[-1].content == "12:00"
+
+
+def test_a_daemon_that_dies_beneath_it_is_missed_and_found_again(
+    host: Host, tmp_path: Path
+) -> None:
+    with page_on(host, project_in(tmp_path)) as page:
+        with Daemon("first").runs_on(host.umad_socket):
+            open_file(page)
+            page.keyboard.type("a + ")
+            sees_ghost(page, "first")
+        sees_status(page, "no daemon listens")
+        keep_picture(page, "vscode-no-daemon", tmp_path)
+        with pytest.raises(HostError):
+            host.asks("chat", text="Hello")
+
+        with Daemon("second", "Back.").runs_on(host.umad_socket):
+            sees_status(page, "scripted, lane interactive")
+            page.keyboard.type("b + ")
+            sees_ghost(page, "second")
+            keep_picture(page, "vscode-found-again", tmp_path)
+            until(lambda: host.asks("models") == ["coder"], "the editor does not list the model")
+            assert host.asks("chat", text="Hello") == ["Back."]
+
+
+def test_a_workspace_without_trust_gets_grey_text_and_chooses_nothing(tmp_path: Path) -> None:
+    project = project_in(tmp_path)
+    (project / ".vscode").mkdir()
+    (project / ".vscode" / "settings.json").write_text(
+        '{"umad.socket": "/tmp/theirs", "umad.lane": "theirs", "umad.completion.model": "theirs"}'
+    )
+    with (
+        code_server(tmp_path, trusts=False) as host,
+        Daemon("value").runs_on(host.umad_socket),
+        page_on(host, project) as page,
+    ):
+        open_file(page)
+        page.keyboard.type("y + ")
+        sees_ghost(page, "value")
+        keep_picture(page, "vscode-without-trust", tmp_path)
+        chosen = host.asks("settings", names=["socket", "lane", "completion.model"])
+
+    assert chosen == {"isTrusted": False, "values": ["", "interactive", ""]}
