@@ -16,6 +16,7 @@ from rich.console import Console
 from bench import (
     budget,
     check,
+    comeback,
     editor,
     embed,
     four_apps,
@@ -57,6 +58,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "kept": kept.main,
     "embed": embed.main,
     "editor": editor.main,
+    "comeback": comeback.main,
     "sampling": _later("sampling"),
     "determinism": _later("determinism"),
     "plan": plan.main,
