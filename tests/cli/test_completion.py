@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -303,26 +304,75 @@ TYPED = {
 def test_what_bash_puts_into_the_line_is_the_name_that_umad_then_gets(
     tmp_path: Path, umad: Umad
 ) -> None:
-    program = tmp_path / "umad"
-    program.write_text(f"#!{sys.executable}\n{COMPLETED}")
-    program.chmod(0o755)
-    (tmp_path / "script").write_text(umad("completion", "bash").out)
-    ours, theirs = pty.openpty()
-    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "dumb"}
-    command = ["bash", "--norc", "--noprofile", "-i"]
-    with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True
-    ) as bash:
-        try:
-            lines = [f"source {tmp_path}/script", *(f"umad {typed}\t" for typed in TYPED)]
-            os.write(ours, "".join(f"{line}\n" for line in lines).encode())
-            got = _until_got(ours, len(TYPED))
-        finally:
-            bash.kill()
-            os.close(theirs)
-            os.close(ours)
+    bash = ["bash", "--norc", "--noprofile", "-i"]
+    begins = [f"source {tmp_path}/script"]
+
+    got = _typed_into(bash, begins, TYPED, tmp_path, umad("completion", "bash").out)
 
     assert dict(zip(TYPED, got, strict=True)) == TYPED
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_what_zsh_puts_into_the_line_is_the_name_that_umad_then_gets(
+    tmp_path: Path, umad: Umad
+) -> None:
+    begins = [f"PATH={tmp_path}:$PATH; autoload -U compinit; compinit -u -D"]
+    begins += [f"source {tmp_path}/script"]
+    typed = {one: TYPED[one] for one in ("qw", "qwen3-coder:3", "user@h", "it", "with\\ a")}
+
+    got = _typed_into(["zsh", "-f", "-i"], begins, typed, tmp_path, umad("completion", "zsh").out)
+
+    assert dict(zip(typed, got, strict=True)) == typed
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_itself_gets_the_names(tmp_path: Path, umad: Umad) -> None:
+    _write_names(tmp_path, umad("completion", "fish").out)
+    ask = f'source {tmp_path}/script; for one in $argv; complete -C "umad $one"; end'
+    begun = ["qw", "qwen3-coder:3", "user@h", "it", "with"]
+
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", ask, *begun],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+        | {"PYTHONPATH": str(ROOT)},
+    )
+
+    assert (done.stderr, done.returncode) == ("", 0)
+    offered = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert offered == [NAMES[0], NAMES[0], NAMES[1], NAMES[2], NAMES[4]]
+
+
+def _write_names(folder: Path, script: str) -> None:
+    """The program with those names, and its shell's script."""
+    program = folder / "umad"
+    program.write_text(f"#!{sys.executable}\n{COMPLETED}")
+    program.chmod(0o755)
+    (folder / "script").write_text(script)
+
+
+def _typed_into(
+    shell: list[str], begins: list[str], typed: Iterable[str], folder: Path, script: str
+) -> list[list[str]]:
+    """What the program gets from each of `typed`, with a tab behind it, in an interactive shell."""
+    _write_names(folder, script)
+    ours, theirs = pty.openpty()
+    environ = {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    words = list(typed)
+    with subprocess.Popen(
+        shell, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True
+    ) as process:
+        try:
+            lines = [*begins, *(f"umad {one}\t" for one in words)]
+            os.write(ours, "".join(f"{line}\n" for line in lines).encode())
+            return _until_got(ours, len(words))
+        finally:
+            process.kill()
+            os.close(theirs)
+            os.close(ours)
 
 
 def _until_got(terminal: int, n: int) -> list[list[str]]:
