@@ -1,14 +1,15 @@
 """umad from two wheels, in an empty environment, where there is no compiler: `make library-test`.
 
-umad's wheel is `make dist`'s, llama.cpp's `make library-wheel`'s. $LIBRARY says of which kind that
-one is. `declarations` has no library, so the one of this checkout's environment stands for a
-prebuilt one.
+pip, uv and pipx install it, as docs/install.md says. umad's wheel is `make dist`'s, llama.cpp's
+`make library-wheel`'s. $LIBRARY says of which kind that one is. `declarations` has no library, so
+the one of this checkout's environment stands for a prebuilt one.
 """
 
 import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,9 @@ UMAD, LIBRARY = ROOT / "dist", ROOT / "build" / "library"
 HAS_LIBRARY = os.environ.get("LIBRARY") != "declarations"
 # What a machine without developer tools has.
 COMPILERS = ("cc", "c++", "gcc", "g++", "clang", "clang++", "cmake", "ninja", "make")
+# Where `make library-test` has installed uv and pipx.
+TOOLS = ROOT / ".venv" / "library" / "bin"
+PIN = ("--constraint", str(ROOT / "constraints.txt"))
 
 
 class Installed:
@@ -38,7 +42,9 @@ class Installed:
             "CXX": "/nonexistent/c++",
             "CMAKE": "/nonexistent/cmake",
             **{
-                name: text for name, text in os.environ.items() if name.startswith(("PIP_", "SSL_"))
+                name: text
+                for name, text in os.environ.items()
+                if name.startswith(("PIP_", "SSL_", "UV_"))
             },
         }
 
@@ -74,7 +80,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     made = Installed(tmp_path_factory.mktemp("installed"))
     ended = made.run(
         *("python", "-m", "pip", "install", "--quiet", "--only-binary=:all:"),
-        *("--constraint", ROOT / "constraints.txt", only(UMAD), only(LIBRARY)),
+        *(*PIN, only(UMAD), only(LIBRARY)),
         timeout_s=1200,
     )
     assert ended.returncode == 0, ended.stderr[-4000:]
@@ -111,6 +117,47 @@ def test_the_doctor_finds_a_library_that_fits(
     ended = installed.umad("doctor", "--json", **prebuilt)
 
     assert '"its structs fit the library"' in ended.stdout
+
+
+@pytest.mark.timeout(1300)
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_the_tools_that_install_commands_need_no_compiler_either(
+    installed: Installed, prebuilt: dict[str, str], tmp_path: Path, tool: str
+) -> None:
+    program = shutil.which(tool, path=f"{TOOLS}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip(f"{tool} is not installed")
+    wheels, programs = tmp_path / "wheels", tmp_path / "bin"
+    wheels.mkdir()
+    for one in (only(UMAD), only(LIBRARY)):
+        (wheels / one.name).symlink_to(one)
+    found = ("--find-links", str(wheels))
+    words = {
+        "uv": ["tool", "install", *found, "--no-build-package", "llama-cpp-python", *PIN],
+        "pipx": [
+            "install",
+            f"--pip-args={' '.join((*found, *PIN))} --only-binary llama-cpp-python",
+        ],
+    }[tool]
+    places = {
+        "UV_TOOL_DIR": "tools",
+        "UV_TOOL_BIN_DIR": "bin",
+        "UV_CACHE_DIR": "cache",
+        "PIPX_HOME": "pipx",
+        "PIPX_BIN_DIR": "bin",
+        "PIPX_MAN_DIR": "man",
+    }
+    own = {name: str(tmp_path / folder) for name, folder in places.items()}
+
+    ended = installed.run(
+        program, *words, "--python", sys.executable, "umad", timeout_s=1200, more=own
+    )
+
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    looked = installed.run(
+        programs / "umad", "doctor", "--json", more=prebuilt | {"UMAD_CONFIG": os.devnull}
+    )
+    assert '"its structs fit the library"' in looked.stdout
 
 
 @pytest.mark.timeout(1300)
