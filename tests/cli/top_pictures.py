@@ -1,12 +1,10 @@
-"""Draws `umad top` in three states, and its page about slowness, into a folder.
+"""Draws `umad top` in three recorded states (`top_states`), and its page about slowness, for tests.
 
-`make top-pictures` runs it for the documentation. The states are recorded (`top_states`), so the
-pictures show the same on every machine.
+The pictures of the documentation are those of a daemon: `tests/cli/top_on_a_daemon.py`.
 """
 
 import asyncio
 import re
-import sys
 from pathlib import Path
 
 from tests.cli.top_states import STATES, FakeDaemon
@@ -18,7 +16,12 @@ _ADDRESSES = re.compile(r"@font-face\s*\{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
 
 def picture_of(screen: TopScreen) -> str:
     """The screen as SVG, without addresses."""
-    return _ADDRESSES.sub("", screen.export_screenshot(title="umad top"))
+    return without_addresses(screen.export_screenshot(title="umad top"))
+
+
+def without_addresses(svg: str) -> str:
+    """A picture of rich, without the places of fonts."""
+    return _ADDRESSES.sub("", svg)
 
 
 async def _draw(state: str, *keys: str) -> str:
@@ -44,8 +47,3 @@ def draw_all(folder: Path) -> list[Path]:
         path.write_text(asyncio.run(_draw(state, *keys)), encoding="utf-8")
         drawn.append(path)
     return sorted(drawn)
-
-
-if __name__ == "__main__":
-    for one in draw_all(Path(sys.argv[1])):
-        print(one)
