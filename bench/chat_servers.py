@@ -63,6 +63,9 @@ class ChatRoom:
     answer_tokens: int
     threads: int
     umad_arguments: tuple[str, ...] = ()
+    # Log-probabilities of each token, to be held against others later. They take time, and
+    # llama-server is asked for none.
+    logprobs: bool = False
 
 
 class ChatServer(Protocol):
@@ -91,12 +94,14 @@ class UmadChats:
     """`umad serve` with a folder for sessions."""
 
     name = "umad"
-    method = "a turn of a session over its Unix socket, greedy, with 20 log-probabilities a token"
+    method = "a turn of a session over its Unix socket, greedy"
 
     def __init__(self, room: ChatRoom) -> None:
         self._room = room
         if room.umad_arguments:
             self.method += f"; {' '.join(room.umad_arguments)}"
+        if room.logprobs:
+            self.method += f"; with {_N_LOGPROBS} log-probabilities a token"
         self._sessions = Path(tempfile.mkdtemp(prefix="umad-bench-sessions-"))
         self._daemon: UmadDaemon | None = None
 
@@ -125,10 +130,14 @@ class UmadChats:
 
     def turn(self, messages: Messages, *, app: str, session: str) -> Turn:
         """Asked on a new connection."""
-        answer_tokens = self._room.answer_tokens
         return asyncio.run(
             umad_turn(
-                self.socket_path, messages, app=app, session=session, answer_tokens=answer_tokens
+                self.socket_path,
+                messages,
+                app=app,
+                session=session,
+                answer_tokens=self._room.answer_tokens,
+                n_logprobs=_N_LOGPROBS if self._room.logprobs else None,
             )
         )
 
@@ -219,15 +228,17 @@ async def umad_turn(
     app: str,
     session: str,
     answer_tokens: int,
+    n_logprobs: int | None = None,
     now_s: Callable[[], float] = time.perf_counter,
 ) -> Turn:
-    """One turn of a session. now_s: the clock that the first text is timed by."""
+    """One turn of a session. n_logprobs: how many likeliest tokens are told of each one's place;
+    None for none. now_s: the clock that the first text is timed by."""
     request = GenerateRequest(
         messages=messages,
         app=app,
         session=session,
         sampling=SamplingParams(
-            temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, logprobs=_N_LOGPROBS
+            temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, logprobs=n_logprobs
         ),
     )
     ids: list[int] = []

@@ -157,6 +157,7 @@ def _of_model(
         answer_tokens=options.answer_tokens,
         threads=options.threads,
         umad_arguments=tuple(options.umad.split()),
+        logprobs=options.check,
     )
     servers: list[ChatServer] = []
     if "umad" in options.contenders:
