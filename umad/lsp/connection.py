@@ -116,7 +116,7 @@ class EditorProtocol(LanguageServerProtocol):
             _log.warning("a notice was dropped kind=%s", type(error).__name__)
 
     def _refuse(self, id_: int | str | None, error: JsonRpcException) -> None:
-        self._send_response(id_, error=error.to_response_error())  # type: ignore[arg-type]
+        self._send_response(id_, error=error.to_response_error())
 
     @override
     def _send_response(self, msg_id: Any, result: Any = None, error: Any = None) -> None:
