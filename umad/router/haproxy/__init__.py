@@ -1,0 +1,18 @@
+"""Writes what HAProxy is told, as text. Pure.
+
+    values     Proxy and its parts: what is to be written, checked
+    rendering  the configuration file
+    commands   lines for the admin socket: weights, pins, nodes that come, drain and go
+
+HAProxy carries every byte between clients and nodes. It is told the rest: it knows nothing of
+scorecards, and asks nobody for each request (a look-up in Lua costs a millisecond each time).
+
+Not: running HAProxy and speaking with its socket (`umad.router.seams`), nor its agent-check, which
+is plain TCP: a weight arrives by it even over a link that TLS refuses, so weights are pushed.
+Owner: the caller's thread.
+"""
+
+from umad.router.haproxy.rendering import render
+from umad.router.haproxy.values import Front, Pool, Proxy, Server, StatusPage, Tls
+
+__all__ = ["Front", "Pool", "Proxy", "Server", "StatusPage", "Tls", "render"]

@@ -1,0 +1,84 @@
+"""Writes the lines that HAProxy's admin socket takes while it runs. Pure.
+
+Several lines go in one connection, joined by `;`. Each answer is empty where all went well, but for
+those of new servers, which say so.
+A name that is not a plain word is refused here: on the socket, `;` begins another command.
+"""
+
+from collections.abc import Iterable
+
+from umad.router.haproxy.rendering import server_words
+from umad.router.haproxy.values import (
+    Proxy,
+    Server,
+    check_key,
+    check_name,
+    check_number,
+    check_weight,
+)
+
+TABLE = "sessions"
+
+
+def set_weight(pool: str, server: str, weight: int) -> str:
+    """The server's part of the new sessions of a pool."""
+    check_weight(weight)
+    return f"set server {_of(pool, server)} weight {weight}"
+
+
+def drain(pool: str, server: str) -> str:
+    """No new sessions; those that the table knows stay."""
+    return f"set server {_of(pool, server)} state drain"
+
+
+def ready(pool: str, server: str) -> str:
+    """Sessions as its weight and its health say; ends `drain` and `stop`."""
+    return f"set server {_of(pool, server)} state ready"
+
+
+def stop(pool: str, server: str) -> str:
+    """Nothing goes there any more; its sessions go to others. Streams that run there go on."""
+    return f"set server {_of(pool, server)} state maint"
+
+
+def pin(key: str, number: int) -> tuple[str, str]:
+    """The session goes to the node of that number from its next request on.
+
+    Two lines: the entry is removed first, because HAProxy keeps the server's name beside the number
+    in an entry that it made itself, and goes by the name.
+    """
+    check_key(key)
+    check_number(number)
+    return unpin(key), f"set table {TABLE} key {key} data.server_id {number}"
+
+
+def unpin(key: str) -> str:
+    """The session's next request is placed as a new one."""
+    check_key(key)
+    return f"clear table {TABLE} key {key}"
+
+
+def add_server(pool: str, server: Server, proxy: Proxy) -> tuple[str, ...]:
+    """A node joins a pool. It begins stopped, so it is set ready and its check is begun."""
+    name = _of(pool, server.name)
+    return (
+        f"add server {name} {server_words(server, proxy)}",
+        f"enable health {name}",
+        ready(pool, server.name),
+    )
+
+
+def remove_server(pool: str, server: str) -> tuple[str, ...]:
+    """A node that was stopped leaves a pool. HAProxy refuses it while streams run there."""
+    return stop(pool, server), f"del server {_of(pool, server)}"
+
+
+def one_line(lines: Iterable[str]) -> str:
+    """Commands as they are sent, with the end of line."""
+    return "; ".join(lines) + "\n"
+
+
+def _of(pool: str, server: str) -> str:
+    check_name(pool, "pool")
+    check_name(server, "server")
+    return f"{pool}/{server}"

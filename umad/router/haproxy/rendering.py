@@ -1,0 +1,167 @@
+"""Writes HAProxy's configuration from checked values. Pure: the same values give the same text.
+
+What the text makes sure of:
+    - A request is sent again only if no connection came about. After that a node may be computing,
+      and a second one would compute it twice.
+    - Between HAProxy and nodes there is TLS with certificates on both sides, for checks too. No
+      agent-check.
+    - A node that its check finds dead ends its streams at once, so that clients get an error and do
+      not wait for a timeout.
+    - A session's key is made as in `umad.router.policy.session_key`. The stick table has no API
+      keys in it.
+    - New sessions go by weight to the less loaded of two (`balance random(2)`), so a crowd that
+      comes before the next weights does not go to one node.
+    - `wait-for-body` holds a request until its beginning is there, not the whole of it.
+"""
+
+from umad.router.haproxy.values import Pool, Proxy, Server, StatusPage, address
+
+# Nobody waits so long for a body: it bounds clients that never send one.
+_BODY_S = 10
+_CHECK = "inter 2s fastinter 500ms downinter 2s fall 3 rise 2"
+
+
+def render(proxy: Proxy) -> str:
+    """The whole file."""
+    sections = [_global(proxy), _defaults(proxy), _front(proxy), _sessions(proxy)]
+    sections += [_pool(pool, proxy) for pool in proxy.pools]
+    if proxy.status is not None:
+        sections.append(_status(proxy.status))
+    return "# Written by umad; changes are lost.\n" + "\n".join(sections)
+
+
+def server_words(server: Server, proxy: Proxy) -> str:
+    """A server's address and all of its settings, as after its name in the file."""
+    name = server.certified_name or server.name
+    words = [
+        address(server.host, server.port),
+        f"id {server.number}",
+        f"weight {server.weight}",
+        f"ssl verify required ca-file {_quoted(proxy.tls.authority_path)}",
+        f"crt {_quoted(proxy.tls.own_path)}",
+        f"sni str({name}) verifyhost {name}",
+        f"check check-ssl check-sni {name} {_CHECK}",
+    ]
+    return " ".join(words)
+
+
+def _global(proxy: Proxy) -> str:
+    return _section(
+        "global",
+        # No request is logged: a log of bodies or keys must not come about by default.
+        "log stderr format raw local0 notice",
+        f"stats socket {_quoted(proxy.admin_path)} mode 600 level admin expose-fd listeners",
+        "stats timeout 30s",
+        f"maxconn {proxy.most_connections}",
+        f"hard-stop-after {proxy.drain_timeout_s}s",
+        f"tune.bufsize {proxy.buffer_bytes}",
+        "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets",
+        "ssl-default-server-options ssl-min-ver TLSv1.2 no-tls-tickets",
+        "ssl-server-verify required",
+    )
+
+
+def _defaults(proxy: Proxy) -> str:
+    return _section(
+        "defaults",
+        "mode http",
+        "log global",
+        # Tokens are small and each is waited for.
+        "option http-no-delay",
+        # A client that hangs up in the queue leaves it.
+        "option abortonclose",
+        "option redispatch 1",
+        "retries 2",
+        "retry-on conn-failure",
+        f"timeout connect {proxy.connect_timeout_s}s",
+        f"timeout client {proxy.silence_timeout_s}s",
+        f"timeout server {proxy.silence_timeout_s}s",
+        f"timeout queue {proxy.queue_timeout_s}s",
+        "timeout http-request 10s",
+        "timeout http-keep-alive 60s",
+        "timeout check 2s",
+    )
+
+
+def _front(proxy: Proxy) -> str:
+    front = proxy.front
+    bind = f"bind {address(front.host, front.port)}"
+    if front.certificate_path is not None:
+        bind += f" ssl crt {_quoted(front.certificate_path)} alpn h2,http/1.1"
+    if front.clients_authority_path is not None:
+        bind += f" verify required ca-file {_quoted(front.clients_authority_path)}"
+    return _section(
+        "frontend front",
+        bind,
+        f"http-request wait-for-body time {_BODY_S}s if {{ method POST }}",
+        # What clients say of themselves and of the way here is not believed.
+        "http-request del-header x-forwarded-for",
+        "http-request set-header x-forwarded-for %[src]",
+        "http-request set-var(txn.model) req.body,json_query('$.model')",
+        "http-request set-var(txn.key_of) req.hdr(x-api-key)",
+        "http-request set-var(txn.key_of) req.hdr(authorization) if { req.hdr(authorization) -m found }",
+        "http-request set-var(txn.session) req.body,json_query('$.session')",
+        "http-request set-var(txn.session) req.hdr(x-umad-session) if { req.hdr(x-umad-session) -m found }",
+        "acl has_session var(txn.session) -m len gt 0",
+        "acl is_led req.body,json_query('$.messages[0].role') -m str system developer",
+        "http-request set-var(txn.first) req.body,json_query('$.prompt')",
+        "http-request set-var(txn.first) req.body,json_query('$.messages[0].content') if { req.body,json_query('$.messages[0].content') -m found }",
+        "http-request set-var(txn.second) req.body,json_query('$.messages[1].content') if is_led",
+        "http-request set-var(txn.opening) var(txn.first),concat(,txn.second),bytes(0,4096)",
+        "acl has_opening var(txn.opening) -m len gt 0",
+        "http-request set-var(txn.talk) str('session '),concat(,txn.session) if has_session",
+        "http-request set-var(txn.talk) str('opening '),concat(,txn.opening) if !has_session has_opening",
+        *_hash_of("txn.h_who", "txn.key_of"),
+        *_hash_of("txn.h_talk", "txn.talk"),
+        *_hash_of("txn.h_model", "txn.model"),
+        "acl has_talk var(txn.talk) -m found",
+        "http-request set-var(txn.key) var(txn.h_who),concat(,txn.h_talk),concat(,txn.h_model),sha2(256),hex if has_talk",
+        f"use_backend %[var(txn.model),map_str({_quoted(proxy.models_path)},{proxy.default_pool})]",
+        f"default_backend {proxy.default_pool}",
+    )
+
+
+def _hash_of(target: str, source: str) -> tuple[str, ...]:
+    """A hash of a variable; of an empty text where it is not set."""
+    return (f"http-request set-var({target}) str(),concat(,{source}),sha2(256),hex",)
+
+
+def _sessions(proxy: Proxy) -> str:
+    return _section(
+        "backend sessions",
+        f"stick-table type string len 64 size {proxy.most_sessions} expire {proxy.session_ttl_s}s",
+    )
+
+
+def _pool(pool: Pool, proxy: Proxy) -> str:
+    health = pool.servers[0].health_path if pool.servers else "/health"
+    return _section(
+        f"backend {pool.name}",
+        "balance random(2)",
+        "stick on var(txn.key) table sessions",
+        f"option httpchk GET {health}",
+        "http-check expect status 200",
+        "default-server on-marked-down shutdown-sessions",
+        *(f"server {one.name} {server_words(one, proxy)}" for one in pool.servers),
+    )
+
+
+def _status(status: StatusPage) -> str:
+    return _section(
+        "frontend status",
+        f"bind {address(status.host, status.port)}",
+        "http-request deny deny_status 401 unless "
+        f"{{ req.fhdr(authorization),sha2(256),hex -m str {status.authorization_digest} }}",
+        "stats enable",
+        "stats uri /",
+        "stats refresh 5s",
+    )
+
+
+def _section(head: str, *lines: str) -> str:
+    return "\n".join((head, *(f"    {line}" for line in lines))) + "\n"
+
+
+def _quoted(path: str) -> str:
+    """In HAProxy's strong quotes nothing is special; `values` refuses the quote itself."""
+    return f"'{path}'"

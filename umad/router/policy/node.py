@@ -1,0 +1,192 @@
+"""Follows one member of the fleet: what it said, how much room it has now, and its weight. Pure.
+
+    what it said ─▶ headroom ─▶ less what was sent since, less by age, less by doubt ─▶ room
+
+The weight is what HAProxy gets. It falls at once and rises slowly, and small changes are kept back:
+a weight that follows every scorecard would swing, because all newcomers go where it is high, and
+the scorecard shows them half a minute later.
+Owner: the fleet.
+"""
+
+from dataclasses import dataclass, field
+
+from umad.router.policy.headroom import Headroom, headroom_of
+from umad.router.policy.health import NEXT, Happening, Health
+from umad.router.policy.reading import Reading
+from umad.router.policy.settings import MOST_WEIGHT, PolicySettings
+from umad.units import NS_PER_S
+
+# A weight rises by at most so much with one scorecard, and keeps back changes of less than an
+# eighth.
+_MOST_RISE = 64
+_KEPT_BACK = 1 / 8
+# A node whose weight was 0 gets one again when it would be at least this: else a node at its cap
+# would be opened and closed with each scorecard.
+_REOPENS_AT = 16
+_SLOW_START_FROM = 1 / 8
+# Of the requests that the router saw, so many may be late before a node that claims to have room
+# is doubted; doubt halves what it says, down to a sixteenth, and takes as many scorecards to pass.
+_DOUBTED_ABOVE = 0.10
+_CLAIMS_ROOM = 0.25
+_LEAST_TRUST = 1 / 16
+_TRUST_RISE = 1 / 16
+# A change of what was sent since that is too small to matter.
+_NOTHING = 1e-3
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """One member."""
+
+    name: str
+    # Its number in HAProxy and in the table of sessions. Never given twice.
+    number: int
+    # Its index in the draws.
+    slot: int
+    # How much it can do, where the largest of the fleet is 1.
+    size: float = 1.0
+    settings: PolicySettings = field(default_factory=PolicySettings)
+    health: Health = Health.JOINING
+    draining: bool = False
+    # What is published: its weight, and 1 where it takes newcomers.
+    weight: int = 0
+    present: int = 0
+    reading: Reading = field(default_factory=Reading)
+    headroom: Headroom = field(default_factory=lambda: headroom_of(Reading()))
+    reported_ns: int = 0
+    up_since_ns: int = 0
+    # Since when it has been without headroom; None while it has some.
+    full_since_ns: int | None = None
+    failures: int = 0
+    failed_ns: int = 0
+    held_until_ns: int = 0
+    trust: float = 1.0
+    # Sessions that may still leave it before its next scorecard.
+    moves_left: int = 0
+    # Requests that run there as the router sees them; None where nobody counts them.
+    open_requests: int | None = None
+    _sent: float = 0.0
+    _sent_ns: int = 0
+
+    # -- what happens -------------------------------------------------------------------------
+
+    def reported(self, reading: Reading, now_ns: int) -> bool:
+        """A scorecard came. False if it does not count: it is late, or the node is held."""
+        if now_ns < self.reported_ns:
+            return False
+        if self.health is Health.DOWN and now_ns < self.held_until_ns:
+            return False
+        if self.health is not Health.UP:
+            self.up_since_ns = now_ns
+        self.health = NEXT.after(self.health, Happening.REPORTED)
+        if now_ns - self.failed_ns > self.settings.forgiven_ns:
+            self.failures = 0
+        self.reading, self.headroom, self.reported_ns = reading, headroom_of(reading), now_ns
+        if self.headroom.least > 0:
+            self.full_since_ns = None
+        elif self.full_since_ns is None:
+            self.full_since_ns = now_ns
+        self.moves_left = max(1, int(self.running * self.settings.moved_at_once))
+        return True
+
+    def failed(self, now_ns: int) -> None:
+        """A connection to it failed, or its health check."""
+        if self.health is Health.DOWN and now_ns < self.held_until_ns:
+            return  # one failure is seen by many requests
+        self.health = NEXT.after(self.health, Happening.FAILED)
+        self.failures += 1
+        self.failed_ns = now_ns
+        doubled = self.settings.first_hold_ns << min(self.failures - 1, 16)
+        self.held_until_ns = now_ns + min(doubled, self.settings.most_hold_ns)
+        self._sent = 0.0
+
+    def fell_silent(self) -> None:
+        """It has said nothing for too long."""
+        self.health = NEXT.after(self.health, Happening.FELL_SILENT)
+
+    def left(self) -> None:
+        """It is no member any more."""
+        self.health = NEXT.after(self.health, Happening.LEFT)
+
+    def witnessed(self, *, late: int, of: int, open_requests: int | None = None) -> None:
+        """What the router saw since the last call: requests that were later than they should be.
+
+        A node that says that it has room, and is late, is doubted. A node that says that it is full
+        is believed.
+        """
+        self.open_requests = open_requests
+        if of < 1:
+            return
+        if late / of > _DOUBTED_ABOVE and self.headroom.least > _CLAIMS_ROOM:
+            self.trust = max(_LEAST_TRUST, self.trust / 2)
+        else:
+            self.trust = min(1.0, self.trust + _TRUST_RISE)
+
+    def sent(self, now_ns: int) -> None:
+        """A session was placed here."""
+        self._sent = self._still_sent(now_ns) + 1
+        self._sent_ns = now_ns
+
+    # -- what follows -------------------------------------------------------------------------
+
+    @property
+    def takes_new(self) -> bool:
+        """Whether new sessions may come."""
+        return self.health.takes_new and not self.draining
+
+    @property
+    def running(self) -> int:
+        """Requests that run there, as it says or as the router sees, whichever is more."""
+        return max(self.reading.running, self.open_requests or 0)
+
+    def room(self, now_ns: int) -> float:
+        """The headroom that it has by now, in units of the largest node; below 0 if too much was
+        sent."""
+        said = self._believed(now_ns)
+        sent = self._still_sent(now_ns)
+        if sent > _NOTHING:
+            said -= sent * self._session_cost()
+        return said * self.size if said > 0 else said / self.size
+
+    def wanted_weight(self, now_ns: int) -> int:
+        """The weight that its last scorecard makes, by now."""
+        if not self.takes_new:
+            return 0
+        slow = self.settings.slow_start_ns
+        up_ns = now_ns - self.up_since_ns
+        share = 1.0 if up_ns >= slow else _SLOW_START_FROM + (1 - _SLOW_START_FROM) * up_ns / slow
+        return round(MOST_WEIGHT * self._believed(now_ns) * self.size * share)
+
+    def settled_weight(self, now_ns: int, *, rises: bool) -> int:
+        """The weight to publish: the wanted one, or the old one if the change is kept back.
+
+        rises: whether it may become more, which only a new scorecard allows.
+        """
+        wanted, old = self.wanted_weight(now_ns), self.weight
+        if wanted <= 0:
+            return 0
+        if wanted > old:
+            if not rises or (old == 0 and wanted < _REOPENS_AT * self.size):
+                return old
+            if 0 < old and wanted - old < max(2, old * _KEPT_BACK):
+                return old
+            return min(wanted, old + _MOST_RISE)
+        return wanted if old - wanted >= max(2, old * _KEPT_BACK) else old
+
+    def _believed(self, now_ns: int) -> float:
+        old_ns = now_ns - self.reported_ns - self.settings.fresh_ns
+        fades = 1.0 if old_ns <= 0 else 0.5 ** (old_ns / self.settings.half_life_ns)
+        return self.headroom.least * fades * self.trust
+
+    def _session_cost(self) -> float:
+        """The headroom that one session more takes, learnt from those that run."""
+        running = self.running
+        if running < 2:
+            return self.settings.session_cost
+        return max((1 - self.headroom.least) / running, 1 / 64)
+
+    def _still_sent(self, now_ns: int) -> float:
+        age_ns = now_ns - self._sent_ns
+        if self._sent <= _NOTHING or age_ns > 60 * NS_PER_S:
+            return 0.0
+        return self._sent * float(0.5 ** (age_ns / self.settings.sent_half_life_ns))
