@@ -27,6 +27,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench determinism which ways of feeding tokens give the same bits
     python -m bench plan        how long planning a step takes
     python -m bench predict     what the guard would do on machines that are not here
+    python -m bench fleet       a day of a thousand machines behind the router, simulated
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
     python -m bench.peers       builds llama-server, llama-bench and llama-batched-bench
     python -m bench.shapes      writes models of real shapes with random weights
@@ -54,6 +55,7 @@ low, high}}.
     soak_clients  soak_forks  soak_holdings    the crowd, answers that differ, what is held
     targets     servers that are loaded        load        the clients that load them
     exchange    one recorded request           latency     the waits its client felt
+    fleet_traffic  fleet_world  fleet_routes   the sessions, machines and contenders of `fleet`
     running     servers started together, taking turns, always ended
     company     prompt work done while a user waited
 """

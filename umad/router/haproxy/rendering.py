@@ -11,7 +11,8 @@ What the text makes sure of:
       keys in it.
     - New sessions go by weight to the less loaded of two (`balance random(2)`), so a crowd that
       comes before the next weights does not go to one node.
-    - `wait-for-body` holds a request until its beginning is there, not the whole of it.
+    - A body is waited for until it is whole or fills the buffer. Only so much of it is looked at for
+      the model, the session and the first texts.
 """
 
 from umad.router.haproxy.values import Pool, Proxy, Server, StatusPage, address
@@ -97,33 +98,49 @@ def _front(proxy: Proxy) -> str:
         # What clients say of themselves and of the way here is not believed.
         "http-request del-header x-forwarded-for",
         "http-request set-header x-forwarded-for %[src]",
-        "http-request set-var(txn.model) req.body,json_query('$.model')",
-        "http-request set-var(txn.key_of) req.hdr(x-api-key)",
-        "http-request set-var(txn.key_of) req.hdr(authorization) if { req.hdr(authorization) -m found }",
-        "http-request set-var(txn.session) req.body,json_query('$.session')",
-        "http-request set-var(txn.session) req.hdr(x-umad-session) if { req.hdr(x-umad-session) -m found }",
-        "acl has_session var(txn.session) -m len gt 0",
-        "acl is_led req.body,json_query('$.messages[0].role') -m str system developer",
-        "http-request set-var(txn.first) req.body,json_query('$.prompt')",
-        "http-request set-var(txn.first) req.body,json_query('$.messages[0].content') if { req.body,json_query('$.messages[0].content') -m found }",
-        "http-request set-var(txn.second) req.body,json_query('$.messages[1].content') if is_led",
-        "http-request set-var(txn.opening) var(txn.first),concat(,txn.second),bytes(0,4096)",
-        "acl has_opening var(txn.opening) -m len gt 0",
-        "http-request set-var(txn.talk) str('session '),concat(,txn.session) if has_session",
-        "http-request set-var(txn.talk) str('opening '),concat(,txn.opening) if !has_session has_opening",
-        *_hash_of("txn.h_who", "txn.key_of"),
-        *_hash_of("txn.h_talk", "txn.talk"),
-        *_hash_of("txn.h_model", "txn.model"),
-        "acl has_talk var(txn.talk) -m found",
-        "http-request set-var(txn.key) var(txn.h_who),concat(,txn.h_talk),concat(,txn.h_model),sha2(256),hex if has_talk",
-        f"use_backend %[var(txn.model),map_str({_quoted(proxy.models_path)},{proxy.default_pool})]",
+        *_key(),
+        f"use_backend %[var(txn.model),map_str({_quoted(proxy.models_path)})]"
+        " if { var(txn.model) -m found }",
         f"default_backend {proxy.default_pool}",
     )
 
 
-def _hash_of(target: str, source: str) -> tuple[str, ...]:
-    """A hash of a variable; of an empty text where it is not set."""
-    return (f"http-request set-var({target}) str(),concat(,{source}),sha2(256),hex",)
+def _key() -> tuple[str, ...]:
+    """Model and key of a request's session, in the variables txn.model and txn.key."""
+    first, role = "req.body,json_query('$.messages[0].content')", "'$.messages[0].role'"
+    named, bearer = "req.hdr(x-umad-session)", "req.hdr(authorization)"
+    return (
+        _set("model", "req.body,json_query('$.model')"),
+        _set("credential", "req.hdr(x-api-key)"),
+        _set("credential", bearer, f"{{ {bearer} -m found }}"),
+        _set("session", "req.body,json_query('$.session')"),
+        _set("session", named, f"{{ {named} -m found }}"),
+        "acl has_session var(txn.session) -m len gt 0",
+        f"acl is_led req.body,json_query({role}) -m str system developer",
+        _set("first", "req.body,json_query('$.prompt')"),
+        _set("first", first, f"{{ {first} -m found }}"),
+        _set("second", "req.body,json_query('$.messages[1].content')", "is_led"),
+        _set("opening", "str(),concat(,txn.first),concat(,txn.second),bytes(0,4096)"),
+        "acl has_opening var(txn.opening) -m len gt 0",
+        _set("talk", "str('session '),concat(,txn.session)", "has_session"),
+        _set("talk", "str('opening '),concat(,txn.opening)", "!has_session has_opening"),
+        # Of an empty text where the variable is not set.
+        *(
+            _set(f"h_{name}", f"str(),concat(,txn.{name}),sha2(256),hex")
+            for name in ("credential", "talk", "model")
+        ),
+        "acl has_talk var(txn.talk) -m found",
+        _set(
+            "key",
+            "var(txn.h_credential),concat(,txn.h_talk),concat(,txn.h_model),sha2(256),hex",
+            "has_talk",
+        ),
+    )
+
+
+def _set(name: str, expression: str, condition: str | None = None) -> str:
+    line = f"http-request set-var(txn.{name}) {expression}"
+    return line if condition is None else f"{line} if {condition}"
 
 
 def _sessions(proxy: Proxy) -> str:
@@ -134,12 +151,11 @@ def _sessions(proxy: Proxy) -> str:
 
 
 def _pool(pool: Pool, proxy: Proxy) -> str:
-    health = pool.servers[0].health_path if pool.servers else "/health"
     return _section(
         f"backend {pool.name}",
         "balance random(2)",
         "stick on var(txn.key) table sessions",
-        f"option httpchk GET {health}",
+        f"option httpchk GET {pool.health_path}",
         "http-check expect status 200",
         "default-server on-marked-down shutdown-sessions",
         *(f"server {one.name} {server_words(one, proxy)}" for one in pool.servers),

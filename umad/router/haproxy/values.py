@@ -82,8 +82,6 @@ class Server:
     weight: int = 0
     # The name in its certificate; None: `name`.
     certified_name: str | None = None
-    # The path that answers 200 while it lives.
-    health_path: str = "/health"
 
     def __post_init__(self) -> None:
         _name(self.name, "name")
@@ -93,8 +91,6 @@ class Server:
         check_number(self.number)
         if self.certified_name is not None:
             _host(self.certified_name, "certified_name")
-        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.health_path):
-            raise BadRequest("health_path is not a plain path of HTTP", field="health_path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +100,13 @@ class Pool:
 
     name: str
     servers: tuple[Server, ...] = ()
+    # The path at which a node answers 200 while it lives.
+    health_path: str = "/health"
 
     def __post_init__(self) -> None:
         _name(self.name, "pool")
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.health_path):
+            raise BadRequest("health_path is not a plain path of HTTP", field="health_path")
         if len(self.servers) > _MOST_SERVERS:
             raise BadRequest(f"a pool has more than {_MOST_SERVERS} servers", field="servers")
         for what, seen in (

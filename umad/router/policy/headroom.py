@@ -6,9 +6,15 @@
     queue     1 with nobody waiting, 1/2 with one, 1/3 with two
     kv        the share of cells that no running request holds
 
-Background work fills the first two up on purpose: it takes what the cap and the budget leave, and
-gives way to a newcomer. So while background work runs and the cap holds, these two parts are not
-less than `YIELDED`.
+Two things fill the first two parts and leave room all the same:
+
+    Background work takes what the cap and the budget leave, on purpose, and gives way to a
+    newcomer. While it runs and the cap holds, `p95` is not less than `YIELDED`.
+    One stream alone may move all that a machine can read, which is the budget unless its owner set
+    another. A second stream beside it is computed with the same weights. So `traffic` is not less
+    than `SHARED`, until more is moved than the budget: then interactive work alone is beyond what
+    the owner allows.
+
 A part that was not measured is 1: a node where nobody reads has no waits.
 """
 
@@ -20,8 +26,12 @@ from umad.router.policy.reading import Reading
 # which waits are judged with the slack of a longer one. Both as in `umad.metrics.summary`.
 BEYOND_CAP_PCT = 5.0
 SLACK_OF_MS = 5.0
-# What background work gives up for a newcomer at least.
+# What background work gives up for a newcomer at least, and what a stream leaves for another one
+# that reads the same weights.
 YIELDED = 0.25
+SHARED = 0.25
+# So far beyond the budget traffic may be by the way in which it is measured.
+_MEASURED = 1.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +57,9 @@ class Headroom:
 
 def headroom_of(reading: Reading) -> Headroom:
     """Compute the parts."""
-    yields = YIELDED if reading.background_share > 0 else 0.0
     return Headroom(
-        p95=_p95(reading, yields),
-        traffic=_traffic(reading, yields),
+        p95=_p95(reading, YIELDED if reading.background_share > 0 else 0.0),
+        traffic=_traffic(reading),
         queue=1 / (1 + reading.waiting),
         kv=1 - reading.kv_used,
     )
@@ -69,7 +78,8 @@ def _p95(reading: Reading, yields: float) -> float:
     return max(yields, 1 - excess / allowed)
 
 
-def _traffic(reading: Reading, yields: float) -> float:
+def _traffic(reading: Reading) -> float:
     if reading.bmt_gbps is None or not reading.bmt_budget_gbps:
         return 1.0
-    return max(yields, 1 - reading.bmt_gbps / reading.bmt_budget_gbps)
+    used = reading.bmt_gbps / reading.bmt_budget_gbps
+    return 0.0 if used > _MEASURED else max(SHARED, 1 - used)
