@@ -49,7 +49,7 @@ ROWS = {
     "cut by failures, %": "cut_pct",
 }
 NOTES = (
-    "beyond their cap: requests of which more than 5 of 100 seconds were 1.2 times slower than alone",
+    "beyond their cap: requests of which over 5 of 100 seconds were 1.2 times slower than alone",
     "turns with kept cells: later turns whose earlier text was not read again",
     "imbalance: standard deviation of the streams by size, by their mean, every ten seconds",
 )
@@ -133,9 +133,7 @@ def comparison(days: Mapping[str, Sequence[Day]], scenario: Scenario) -> Compari
 def run(options: argparse.Namespace, console: Console) -> None:
     """Simulate and print (and write) the table."""
     days: dict[str, list[Day]] = {}
-    scenario = Scenario(
-        nodes=options.nodes, sessions=options.sessions, load=options.load_pct / 100
-    )
+    scenario = Scenario(nodes=options.nodes, sessions=options.sessions, load=options.load_pct / 100)
     for name in CONTENDERS:
         for seed in range(1, options.days + 1):
             console.print(f"{name}, day {seed} …", style="dim", highlight=False)

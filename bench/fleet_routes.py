@@ -162,9 +162,7 @@ class _Fleet(_Proxy):
         self.settings = settings or PolicySettings()
         rng = random.Random(5)
         self.fleet = Fleet(settings=self.settings, rng=rng)
-        self.placer = Placer(
-            self.fleet, settings=self.settings, rng=rng, began_ns=_now_ns(0)
-        )
+        self.placer = Placer(self.fleet, settings=self.settings, rng=rng, began_ns=_now_ns(0))
         self._names = [f"n{node}" for node in range(sizes.size)]
         self._by_name = {name: node for node, name in enumerate(self._names)}
         for name, size in zip(self._names, sizes.tolist(), strict=True):

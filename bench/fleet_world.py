@@ -213,7 +213,10 @@ class World:
         runs = _rank(node) < (2 * room)[node]
         reads = runs & (active["prompt"] > 0)
         writes = runs & ~reads
-        reading, writing = np.bincount(node[reads], minlength=n), np.bincount(node[writes], minlength=n)
+        reading, writing = (
+            np.bincount(node[reads], minlength=n),
+            np.bincount(node[writes], minlength=n),
+        )
         speed = PROMPT_TOKENS_PER_S * self.sizes * np.where(writing > 0, BESIDE_STREAMS, 1.0)
         active["prompt"] -= np.where(reads, (speed / np.maximum(1, reading))[node], 0.0)
         ratio = np.maximum(1.0, writing / room) * np.where(reading > 0, BESIDE_PROMPTS, 1.0)
@@ -225,9 +228,10 @@ class World:
         self._running = reading + writing
         self._waiting = np.bincount(node[~runs], minlength=n)
         if now_s % 10 == 0 and node.size:
-            load = np.bincount(node, minlength=n)[self._back_s <= now_s] / self._streams[
-                self._back_s <= now_s
-            ]
+            load = (
+                np.bincount(node, minlength=n)[self._back_s <= now_s]
+                / self._streams[self._back_s <= now_s]
+            )
             self._spread.append(float(load.std() / load.mean()) if load.any() else 0.0)
 
     def _ends(self, route: Route, now_s: int) -> None:
@@ -247,17 +251,13 @@ class World:
         self._counts["ended"] += late.size
         self._counts["beyond"] += int(late.sum())
         self._counts["cut"] += int(was_cut.sum())
-        for row in range(late.size):
-            self._next(
-                route, int(ended["session"][row]), int(node[over][row]), bool(late[row]),
-                int(ended["turn"][row]), bool(was_cut[row]), now_s,
-            )
+        rows = (ended["session"], node[over], ended["turn"], late, was_cut)
+        for session, at_node, turn, is_late, is_cut in zip(*rows, strict=True):
+            route.ended(int(session), int(at_node), late=bool(is_late))
+            self._next(int(session), int(at_node), int(turn), cut=bool(is_cut), now_s=now_s)
 
-    def _next(
-        self, route: Route, session: int, node: int, late: bool, at: int, cut: bool, now_s: int
-    ) -> None:
+    def _next(self, session: int, node: int, at: int, *, cut: bool, now_s: int) -> None:
         """A turn is over: its text is part of the session, and the next one comes after a while."""
-        route.ended(session, node, late=late)
         said = float(self.traffic.prompt_tokens[at] + self.traffic.out_tokens[at])
         self._history[session] += said
         self._kept[node] += said

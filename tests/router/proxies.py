@@ -137,7 +137,9 @@ class Running:
             self.proxy.front.host, self.proxy.front.port, timeout=_BOUND_S
         )
         try:
-            connection.request("POST", "/v1/chat/completions", json.dumps(body), dict(headers or {}))
+            connection.request(
+                "POST", "/v1/chat/completions", json.dumps(body), dict(headers or {})
+            )
             answer = connection.getresponse()
             text = answer.read()
             return answer.status, json.loads(text)["node"] if answer.status == 200 else ""

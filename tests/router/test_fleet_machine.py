@@ -177,7 +177,5 @@ class FleetMachine(RuleBasedStateMachine):
         assert not self.team.fleet.weights("m")
 
 
-FleetMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
-)
+FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestFleet = pytest.mark.timeout(120)(FleetMachine.TestCase)

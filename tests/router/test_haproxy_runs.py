@@ -59,7 +59,8 @@ def test_a_conversation_stays_at_its_node_whatever_weights_become(proxy: Running
 
     proxy.tell(
         commands.one_line(
-            commands.set_weight("all", name, weight) for name, weight in zip(NAMES, (0, 0, 256))
+            commands.set_weight("all", name, weight)
+            for name, weight in zip(NAMES, (0, 0, 256), strict=True)
         )
     )
     again = {n: proxy.post(chat(f"talk {n}"))[1] for n in range(12)}

@@ -106,7 +106,11 @@ def test_a_models_need_that_cannot_be_is_refused(need: object) -> None:
         ),
         (
             Kind.SGLANG,
-            {"sglang:num_queue_reqs": 2.0, "sglang:num_running_reqs": 5.0, "sglang:token_usage": 0.5},
+            {
+                "sglang:num_queue_reqs": 2.0,
+                "sglang:num_running_reqs": 5.0,
+                "sglang:token_usage": 0.5,
+            },
         ),
         (
             Kind.LLAMA_SERVER,

@@ -24,9 +24,7 @@ def test_a_million_sessions_have_their_place() -> None:
 keys = st.integers(0, 40).map(lambda n: (n % 5) | (n << 30))
 
 
-@given(
-    steps=st.lists(st.tuples(st.sampled_from(["put", "drop", "look"]), keys, st.integers(1, 9)))
-)
+@given(steps=st.lists(st.tuples(st.sampled_from(["put", "drop", "look"]), keys, st.integers(1, 9))))
 def test_what_is_put_is_found_until_it_is_dropped(steps: list[tuple[str, int, int]]) -> None:
     made, known = table(100), dict[int, int]()
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.router.fleets import Team, with_room
 from umad.errors import BadRequest
-from umad.router.policy import PolicySettings
+from umad.router.policy import PolicySettings, Reading
 from umad.router.policy.weighted_draw import WeightedDraw
 
 
@@ -121,6 +121,28 @@ def test_one_failure_that_many_requests_saw_is_one() -> None:
         team.fleet.failed("a", team.now_ns)
 
     assert team.node("a").failures == 1
+
+
+def test_a_node_that_is_away_for_long_is_back_soon_after_it_is_alive() -> None:
+    """Each check of a dead node is no further failure."""
+    team = Team().with_nodes(a=1.0)
+
+    for _ in range(300):
+        team.wait_s(2)
+        team.fleet.failed("a", team.now_ns)
+    team.wait_s(5)
+    team.say(a=1.0)
+
+    assert team.node("a").takes_new
+
+
+def test_one_node_of_those_that_would_have_to_load_a_model_gets_its_newcomers() -> None:
+    team = Team().with_nodes(a=1.0, b=1.0, c=1.0)
+    for name in "abc":
+        said = Reading(loaded=frozenset({"m"}), loadable={"rare": 10**9})
+        team.fleet.reported(name, said, team.now_ns)
+
+    assert sorted(team.fleet.weights("rare").values()) == [0, 0, 256]
 
 
 def test_where_everybody_is_full_nobody_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Decides which machine of a team serves which conversation. Pure today: nothing here opens a socket.
+"""Decides which machine of a team serves which conversation. Pure.
 
     policy   weights of nodes, places of sessions, and why; on scorecards, with times handed in
     haproxy  HAProxy's configuration and the commands of its admin socket, as text
@@ -7,6 +7,7 @@
 
 HAProxy carries the bytes. So whatever is decided here has to be something that HAProxy can carry: a
 weight from 0 to 256 for each node of a pool, and a pin of a session to a node's number.
+Nothing here opens a socket yet.
 Not: serving requests (the nodes do), nor one model on several machines.
 Owner: one thread of the router's process, which is not written yet. Nothing here locks.
 """

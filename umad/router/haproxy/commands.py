@@ -37,7 +37,8 @@ def ready(pool: str, server: str) -> str:
 
 
 def stop(pool: str, server: str) -> str:
-    """Nothing goes there any more; its sessions go to others. Streams that run there go on."""
+    """Nothing goes there any more, and its sessions go to others. HAProxy also ends what runs
+    there, as for a node that is down: drain first, and wait until nothing does."""
     return f"set server {_of(pool, server)} state maint"
 
 
@@ -69,7 +70,7 @@ def add_server(pool: str, server: Server, proxy: Proxy) -> tuple[str, ...]:
 
 
 def remove_server(pool: str, server: str) -> tuple[str, ...]:
-    """A node that was stopped leaves a pool. HAProxy refuses it while streams run there."""
+    """A node that was drained leaves a pool. HAProxy refuses it while connections are open."""
     return stop(pool, server), f"del server {_of(pool, server)}"
 
 

@@ -11,8 +11,8 @@ What the text makes sure of:
       keys in it.
     - New sessions go by weight to the less loaded of two (`balance random(2)`), so a crowd that
       comes before the next weights does not go to one node.
-    - A body is waited for until it is whole or fills the buffer. Only so much of it is looked at for
-      the model, the session and the first texts.
+    - A body is waited for until it is whole or fills the buffer. Only so much of it is looked at
+      for the model, the session and the first texts.
 """
 
 from umad.router.haproxy.values import Pool, Proxy, Server, StatusPage, address

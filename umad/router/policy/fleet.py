@@ -194,24 +194,28 @@ class Fleet:
     def weights(self, model: str | None) -> dict[str, int]:
         """The weight of each node that has the model, for HAProxy's servers.
 
-        A node that may serve it only after a load has weight 0 while another one has it loaded.
-        Not all are 0 as long as anybody takes newcomers: HAProxy would refuse them, and a full
-        node only makes them wait.
+        As in a placement, nodes that have it loaded go first. Where none of them has room, one node
+        that would have to load it gets its weight: several would all load it. Not all weights are 0
+        as long as anybody takes newcomers: HAProxy would refuse them, and a full node only makes
+        them wait.
         """
         found: dict[str, int] = {}
-        for tier in Tier:
-            pool = self._pools.get((model, tier))
-            if pool is None:
-                continue
-            here = [
-                node
-                for node in self._by_name.values()
-                if self._homes[node.number].get(model) is tier
-            ]
-            is_open = any(found.values())
-            found |= {node.name: 0 if is_open else node.weight for node in here}
-            if not any(found.values()):
-                found |= {node.name: int(node.takes_new) for node in here}
+        by_tier: dict[Tier, list[Node]] = {tier: [] for tier in Tier}
+        for node in self._by_name.values():
+            tier = self._homes[node.number].get(model)
+            if tier is not None:
+                found[node.name] = 0
+                by_tier[tier].append(node)
+        for tier, nodes in by_tier.items():
+            roomy = [node for node in nodes if node.weight]
+            if roomy and tier is not Tier.LOADED:
+                roomy = [max(roomy, key=lambda node: node.weight)]
+            if roomy:
+                return found | {node.name: node.weight for node in roomy}
+        for nodes in by_tier.values():
+            present = [node for node in nodes if node.takes_new]
+            if present:
+                return found | {node.name: 1 for node in present}
         return found
 
     def _rehome(self, node: Node, now_ns: int) -> None:

@@ -91,11 +91,14 @@ class Node:
 
     def failed(self, now_ns: int) -> None:
         """A connection to it failed, or its health check."""
-        if self.health is Health.DOWN and now_ns < self.held_until_ns:
-            return  # one failure is seen by many requests
+        was_down = self.health is Health.DOWN
         self.health = NEXT.after(self.health, Happening.FAILED)
-        self.failures += 1
         self.failed_ns = now_ns
+        if was_down:
+            # One failure is seen by many requests, and by each check until the node is back.
+            self.held_until_ns = max(self.held_until_ns, now_ns + self.settings.first_hold_ns)
+            return
+        self.failures += 1
         doubled = self.settings.first_hold_ns << min(self.failures - 1, 16)
         self.held_until_ns = now_ns + min(doubled, self.settings.most_hold_ns)
         self._sent = 0.0
@@ -168,7 +171,7 @@ class Node:
         if wanted > old:
             if not rises or (old == 0 and wanted < _REOPENS_AT * self.size):
                 return old
-            if 0 < old and wanted - old < max(2, old * _KEPT_BACK):
+            if old > 0 and wanted - old < max(2, old * _KEPT_BACK):
                 return old
             return min(wanted, old + _MOST_RISE)
         return wanted if old - wanted >= max(2, old * _KEPT_BACK) else old

@@ -12,6 +12,7 @@ Owner: the caller's thread.
 import difflib
 import random
 
+from umad.errors import BadRequest
 from umad.router.policy.fleet import Fleet
 from umad.router.policy.node import Node
 from umad.router.policy.placement import Candidate, Placement, Reason, Tier, Unplaced
@@ -47,7 +48,7 @@ class Placer:
         """The same for a key that is known: of a session that HAProxy has placed."""
         if key is None:
             return self._place_anew(None, 0, model, Reason.NEW, now_ns)
-        digest, now_s = int(key[:_KEY_DIGITS], 16), now_ns // NS_PER_S - self._began_s
+        digest, now_s = _digest(key), now_ns // NS_PER_S - self._began_s
         number = self.sessions.node(digest, now_s)
         if not number:
             return self._place_anew(key, digest, model, Reason.NEW, now_ns)
@@ -68,7 +69,7 @@ class Placer:
 
     def placed(self, key: str, number: int, now_ns: int) -> None:
         """HAProxy has placed a session by itself, as its table says."""
-        digest, now_s = int(key[:_KEY_DIGITS], 16), now_ns // NS_PER_S - self._began_s
+        digest, now_s = _digest(key), now_ns // NS_PER_S - self._began_s
         node = self._fleet.numbered(number)
         if node is None:
             return
@@ -83,12 +84,12 @@ class Placer:
 
     def forget(self, key: str) -> None:
         """Forget a session, so that its next turn is placed anew."""
-        self.sessions.drop(int(key[:_KEY_DIGITS], 16))
+        self.sessions.drop(_digest(key))
 
     def why(self, key: str, now_ns: int) -> str:
         """Where a session is and why, in sentences for a person."""
         now_s = now_ns // NS_PER_S - self._began_s
-        entry = self.sessions.entry(int(key[:_KEY_DIGITS], 16), now_s)
+        entry = self.sessions.entry(_digest(key), now_s)
         if entry is None:
             return (
                 "This session is not known. It is new, it had no turn for "
@@ -242,6 +243,14 @@ class Placer:
         if node.trust < 1:
             told.append(f"it is doubted: its answers were late, and {node.trust:.0%} of it counts")
         return "; ".join(told) + "."
+
+
+def _digest(key: str) -> int:
+    """The number under which a session stands in the table."""
+    try:
+        return int(key[:_KEY_DIGITS], 16)
+    except ValueError:
+        raise BadRequest("the session's key is not 64 hexadecimal digits", field="key") from None
 
 
 def _units(room: float) -> int:

@@ -95,9 +95,7 @@ def reading_of_scorecard(
             for name in _names(loadable or {}, "loadable")
         },
         memory_free_bytes=(
-            None
-            if memory_free_bytes is None
-            else _count(free, "memory_free_bytes", most=1 << 62)
+            None if memory_free_bytes is None else _count(free, "memory_free_bytes", most=1 << 62)
         ),
     )
 
@@ -126,9 +124,7 @@ def _name(value: object, where: str) -> str:
     return value
 
 
-def _number(
-    said: Mapping[str, Any], name: str, *, least: float = 0.0, most: float
-) -> float | None:
+def _number(said: Mapping[str, Any], name: str, *, least: float = 0.0, most: float) -> float | None:
     value = said.get(name)
     if value is None:
         return None
