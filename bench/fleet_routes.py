@@ -193,13 +193,14 @@ class _Fleet(_Proxy):
         columns = (
             said.nodes,
             said.p95_over_solo,
+            said.solo,
             said.over_cap_pct,
             said.running,
             said.waiting,
             said.traffic,
             said.kv_used,
         )
-        for node, p95, beyond, running, waiting, moved, kv in zip(
+        for node, p95, solo, beyond, running, waiting, moved, kv in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             late, of = self._seen[node]
@@ -214,7 +215,8 @@ class _Fleet(_Proxy):
             reading = Reading(
                 latency_cap=CAP,
                 p95_over_solo=p95,
-                solo_ms=_SOLO_MS,
+                solo_ms=_SOLO_MS * solo,
+                solo_ms_of={MODEL: _SOLO_MS * solo} if running else {},
                 over_cap_pct=beyond,
                 bmt_gbps=moved,
                 bmt_budget_gbps=1.0,

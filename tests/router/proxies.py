@@ -140,7 +140,10 @@ class Running:
             connection.request(
                 "POST", "/v1/chat/completions", json.dumps(body), dict(headers or {})
             )
-            answer = connection.getresponse()
+            try:
+                answer = connection.getresponse()
+            except http.client.RemoteDisconnected:
+                return 0, ""  # HAProxy ends what waits for a node that its check finds dead
             text = answer.read()
             return answer.status, json.loads(text)["node"] if answer.status == 200 else ""
         finally:

@@ -92,7 +92,7 @@ def test_the_beginning_of_a_chat_has_the_policys_key_too(proxy: Running) -> None
     table = proxy.tell("show table sessions\n")
 
     assert str(session_key(Asked(model="m", opening="Be brief.Hello"))) in table
-    assert table.count("key=") == 1
+    assert table.count(" key=") == 1
 
 
 def test_a_session_is_pinned_before_its_first_request_and_after(proxy: Running) -> None:
@@ -103,6 +103,18 @@ def test_a_session_is_pinned_before_its_first_request_and_after(proxy: Running) 
         moves.append([proxy.post(chat("x"), headers)[1] for _ in range(2)])
 
     assert moves == [["b", "b"], ["c", "c"], ["a", "a"]]
+
+
+def test_an_entry_of_haproxys_own_is_not_moved_by_a_number_alone(proxy: Running) -> None:
+    """It keeps the server's name beside the number and goes by the name. So a pin removes it first;
+    where this test fails, HAProxy has changed and `commands.pin` may be one line."""
+    headers = {"X-Umad-Session": "s"}
+    first = proxy.post(chat("x"), headers)[1]
+    other = next(number for number, name in enumerate(NAMES, 1) if name != first)
+
+    proxy.tell(f"set table sessions key {key('s')} data.server_id {other}\n")
+
+    assert proxy.post(chat("x"), headers)[1] == first
 
 
 def test_a_model_goes_to_its_pool(proxy: Running) -> None:
@@ -135,15 +147,13 @@ def test_a_node_is_added_and_removed_while_haproxy_runs(
 ) -> None:
     joined = replace(servers[0], name="late", certified_name="a", number=9, weight=256)
 
-    for line in commands.add_server("rare", joined, proxy.proxy):
-        proxy.tell(line + "\n")
+    said = [proxy.tell(line + "\n") for line in commands.add_server("rare", joined, proxy.proxy)]
     proxy.tell(commands.one_line([commands.set_weight("rare", "c", 0)]))
     served = {proxy.post(chat(f"x{n}", "rare-model"))[1] for n in range(4)}
     for line in commands.remove_server("rare", "c"):
         proxy.tell(line + "\n")
 
-    assert served == {"a"}
-    assert "rare 3 c " not in proxy.tell("show servers conn rare\n")
+    assert served == {"a"}, said
     assert "c" not in [line.split()[3] for line in _states(proxy, "rare")]
 
 
@@ -161,4 +171,4 @@ def test_a_node_that_cannot_prove_who_it_is_gets_nothing(
     with node("a", certificate, authority.path) as port:
         server = Server(name="a", number=1, host="127.0.0.1", port=port, weight=1)
         with running(short_tmp_path, {"all": (server,)}, tls=tls) as proxy:
-            assert proxy.post(chat("x"))[0] == 503
+            assert proxy.post(chat("x"))[1] == ""

@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
     "running": 3,
     "kv_cells_used": 100,
     "kv_cells_total": 400,
-    "models": {"m": {}},
+    "models": {"m": {"solo_ms": 20.0}, "idle": {"solo_ms": None}},
 }
 
 
@@ -34,7 +34,8 @@ def test_a_scorecard_is_read() -> None:
     assert reading.p95_over_solo == 1.1
     assert reading.running == 3
     assert reading.kv_used == 0.25
-    assert reading.loaded == {"m"}
+    assert reading.loaded == {"m", "idle"}
+    assert reading.solo_ms_of == {"m": 20.0}
     assert reading.loadable == {"other": 10**9}
     assert reading.memory_free_bytes == 2 * 10**9
 
@@ -75,6 +76,7 @@ def test_the_scorecard_of_an_idle_daemon_is_read() -> None:
         ("queue_depth", {5: 1}),
         ("models", ["m"]),
         ("models", {"": {}}),
+        ("models", {"m": 5}),
         ("models", {"m" * 300: {}}),
         ("models", {str(n): {} for n in range(MOST_MODELS_OF_NODE + 1)}),
     ],

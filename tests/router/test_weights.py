@@ -175,7 +175,7 @@ def test_doubt_passes_when_answers_are_in_time_again() -> None:
         team.fleet.witnessed("a", late=0, of=20, now_ns=team.now_ns)
         team.say(a=1.0)
 
-    assert team.fleet.weights("m") == {"a": 256}
+    assert team.fleet.weights("m")["a"] > 256 * 7 / 8, "the last eighth is kept back"
 
 
 def test_a_scorecard_that_comes_late_does_not_count() -> None:

@@ -63,7 +63,7 @@ def add_server(pool: str, server: Server, proxy: Proxy) -> tuple[str, ...]:
     """A node joins a pool. It begins stopped, so it is set ready and its check is begun."""
     name = _of(pool, server.name)
     return (
-        f"add server {name} {server_words(server, proxy)}",
+        f"add server {name} {server_words(server, proxy, on_socket=True)}",
         f"enable health {name}",
         ready(pool, server.name),
     )

@@ -15,6 +15,9 @@ What the text makes sure of:
       for the model, the session and the first texts.
 """
 
+import re
+from collections.abc import Callable
+
 from umad.router.haproxy.values import Pool, Proxy, Server, StatusPage, address
 
 # Nobody waits so long for a body: it bounds clients that never send one.
@@ -31,17 +34,21 @@ def render(proxy: Proxy) -> str:
     return "# Written by umad; changes are lost.\n" + "\n".join(sections)
 
 
-def server_words(server: Server, proxy: Proxy) -> str:
-    """A server's address and all of its settings, as after its name in the file."""
+def server_words(server: Server, proxy: Proxy, *, on_socket: bool = False) -> str:
+    """A server's address and all of its settings, as after its name.
+
+    on_socket: for the admin socket, which knows no quotes and takes no defaults of the file.
+    """
+    path = _escaped if on_socket else _quoted
     name = server.certified_name or server.name
     words = [
         address(server.host, server.port),
         f"id {server.number}",
         f"weight {server.weight}",
-        f"ssl verify required ca-file {_quoted(proxy.tls.authority_path)}",
-        f"crt {_quoted(proxy.tls.own_path)}",
+        _certified(proxy, path),
         f"sni str({name}) verifyhost {name}",
         f"check check-ssl check-sni {name} {_CHECK}",
+        "on-marked-down shutdown-sessions",
     ]
     return " ".join(words)
 
@@ -147,6 +154,9 @@ def _sessions(proxy: Proxy) -> str:
     return _section(
         "backend sessions",
         f"stick-table type string len 64 size {proxy.most_sessions} expire {proxy.session_ttl_s}s",
+        # Nobody is sent there. HAProxy gives a server that joins later only files that it read when
+        # it began, and it may begin without any node.
+        f"server files 127.0.0.1:1 disabled {_certified(proxy, _quoted)}",
     )
 
 
@@ -157,7 +167,6 @@ def _pool(pool: Pool, proxy: Proxy) -> str:
         "stick on var(txn.key) table sessions",
         f"option httpchk GET {pool.health_path}",
         "http-check expect status 200",
-        "default-server on-marked-down shutdown-sessions",
         *(f"server {one.name} {server_words(one, proxy)}" for one in pool.servers),
     )
 
@@ -178,6 +187,17 @@ def _section(head: str, *lines: str) -> str:
     return "\n".join((head, *(f"    {line}" for line in lines))) + "\n"
 
 
+def _certified(proxy: Proxy, path: Callable[[str], str]) -> str:
+    """TLS with certificates on both sides."""
+    authority, own = path(proxy.tls.authority_path), path(proxy.tls.own_path)
+    return f"ssl verify required ca-file {authority} crt {own}"
+
+
 def _quoted(path: str) -> str:
     """In HAProxy's strong quotes nothing is special; `values` refuses the quote itself."""
     return f"'{path}'"
+
+
+def _escaped(path: str) -> str:
+    """On the admin socket a blank ends a word and a semicolon ends a command."""
+    return re.sub(r"([\\ ;])", r"\\\1", path)

@@ -154,7 +154,8 @@ class Proxy:
     # The pool of requests that name no model, or one that the map does not have.
     default_pool: str
     status: StatusPage | None = None
-    most_connections: int = 10_000
+    # Each takes two file descriptors, and a system may allow only some thousand.
+    most_connections: int = 4000
     # As in the policy: how many sessions are remembered, and for how long.
     most_sessions: int = 1_000_000
     session_ttl_s: int = 3600

@@ -1,23 +1,26 @@
 """Tells how much room a reading leaves, as the least of four parts from 0 to 1. Pure.
 
-    p95       how far the waits of interactive readers are below the cap. 0 once more than 5 of a
-              hundred are beyond it, which is when the scorecard says that the guard did not hold
+    p95       how far the waits of interactive readers are below the cap: above their solo, by
+              background work and other programs; and above what the node's solo is when little
+              runs, by the streams themselves. 0 once more than 5 of a hundred are beyond the cap,
+              which is when the scorecard says that the guard did not hold
     traffic   how far the memory traffic (ΣBMT) is below its budget
     queue     1 with nobody waiting, 1/2 with one, 1/3 with two
     kv        the share of cells that no running request holds
 
-Two things fill the first two parts and leave room all the same:
+Some things fill these parts and leave room all the same. Then a part is not less than `SHARED`:
 
     Background work takes what the cap and the budget leave, on purpose, and gives way to a
-    newcomer. While it runs and the cap holds, `p95` is not less than `YIELDED`.
+    newcomer. That is so as long as the cap holds.
+    Solo grows with the streams, and with long conversations too, which are no sign of a crowd.
     One stream alone may move all that a machine can read, which is the budget unless its owner set
-    another. A second stream beside it is computed with the same weights. So `traffic` is not less
-    than `SHARED`, until more is moved than the budget: then interactive work alone is beyond what
-    the owner allows.
+    another. A second stream beside it is computed with the same weights. But once more is moved
+    than the budget, interactive work alone is beyond what the owner allows, and there is no room.
 
 A part that was not measured is 1: a node where nobody reads has no waits.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from umad.router.policy.reading import Reading
@@ -26,9 +29,7 @@ from umad.router.policy.reading import Reading
 # which waits are judged with the slack of a longer one. Both as in `umad.metrics.summary`.
 BEYOND_CAP_PCT = 5.0
 SLACK_OF_MS = 5.0
-# What background work gives up for a newcomer at least, and what a stream leaves for another one
-# that reads the same weights.
-YIELDED = 0.25
+# What is left where a newcomer shares what others seem to fill.
 SHARED = 0.25
 # So far beyond the budget traffic may be by the way in which it is measured.
 _MEASURED = 1.05
@@ -55,27 +56,44 @@ class Headroom:
         return min(parts, key=lambda name: parts[name])
 
 
-def headroom_of(reading: Reading) -> Headroom:
-    """Compute the parts."""
+def headroom_of(reading: Reading, light_ms: Mapping[str, float] | None = None) -> Headroom:
+    """Compute the parts.
+
+    light_ms: the solo of each model when little runs on this node, where it is known.
+    """
     return Headroom(
-        p95=_p95(reading, YIELDED if reading.background_share > 0 else 0.0),
+        p95=min(_beside(reading), _crowd(reading, light_ms or {})),
         traffic=_traffic(reading),
         queue=1 / (1 + reading.waiting),
         kv=1 - reading.kv_used,
     )
 
 
-def _p95(reading: Reading, yields: float) -> float:
+def _beside(reading: Reading) -> float:
+    """The waits above solo."""
     beyond_pct = reading.over_cap_pct or 0.0
     if beyond_pct > BEYOND_CAP_PCT:
         return 0.0
+    least = SHARED if reading.background_share > 0 else 0.0
     allowed = reading.latency_cap - 1
     if reading.p95_over_solo is None or allowed <= 0:
         # A cap of 1 allows nothing beyond solo, so only the share beyond it can be judged.
-        return max(yields, 1 - beyond_pct / BEYOND_CAP_PCT)
+        return max(least, 1 - beyond_pct / BEYOND_CAP_PCT)
     solo_ms = SLACK_OF_MS if reading.solo_ms is None else reading.solo_ms
     excess = max(0.0, reading.p95_over_solo - 1) * min(1.0, solo_ms / SLACK_OF_MS)
-    return max(yields, 1 - excess / allowed)
+    return max(least, 1 - excess / allowed)
+
+
+def _crowd(reading: Reading, light_ms: Mapping[str, float]) -> float:
+    """The growth of solo, of the model that it grew most for."""
+    allowed = max(reading.latency_cap - 1, 1e-6)
+    part = 1.0
+    for model, solo_ms in reading.solo_ms_of.items():
+        light = light_ms.get(model)
+        if light:
+            excess = (solo_ms - light) / max(light, SLACK_OF_MS)
+            part = min(part, 1 - excess / allowed)
+    return max(SHARED, part)
 
 
 def _traffic(reading: Reading) -> float:

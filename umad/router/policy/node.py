@@ -30,6 +30,10 @@ _DOUBTED_ABOVE = 0.10
 _CLAIMS_ROOM = 0.25
 _LEAST_TRUST = 1 / 16
 _TRUST_RISE = 1 / 16
+# With a scorecard each five seconds, by a tenth in an hour of work.
+_LIGHT_RISES = 1.00013
+# Bounds of what a session may be thought to take of a node.
+_LEAST_COST, _MOST_COST = 1 / 64, 1 / 2
 # A change of what was sent since that is too small to matter.
 _NOTHING = 1e-3
 
@@ -65,6 +69,8 @@ class Node:
     moves_left: int = 0
     # Requests that run there as the router sees them; None where nobody counts them.
     open_requests: int | None = None
+    # By model: its solo when little runs.
+    _light_ms: dict[str, float] = field(default_factory=dict)
     _sent: float = 0.0
     _sent_ns: int = 0
 
@@ -81,7 +87,9 @@ class Node:
         self.health = NEXT.after(self.health, Happening.REPORTED)
         if now_ns - self.failed_ns > self.settings.forgiven_ns:
             self.failures = 0
-        self.reading, self.headroom, self.reported_ns = reading, headroom_of(reading), now_ns
+        self._learn_light(reading)
+        self.reading, self.reported_ns = reading, now_ns
+        self.headroom = headroom_of(reading, self._light_ms)
         if self.headroom.least > 0:
             self.full_since_ns = None
         elif self.full_since_ns is None:
@@ -143,13 +151,14 @@ class Node:
         return max(self.reading.running, self.open_requests or 0)
 
     def room(self, now_ns: int) -> float:
-        """The headroom that it has by now, in units of the largest node; below 0 if too much was
-        sent."""
-        said = self._believed(now_ns)
-        sent = self._still_sent(now_ns)
-        if sent > _NOTHING:
-            said -= sent * self._session_cost()
-        return said * self.size if said > 0 else said / self.size
+        """The part of it that is free by now; below 0 if too much was sent."""
+        return self._believed(now_ns) - self._still_sent(now_ns) * self._session_cost()
+
+    def room_after(self, now_ns: int) -> float:
+        """The part of it that would be free with one session more. The sizes of nodes are in it: a
+        session takes more of a small one."""
+        sent = self._still_sent(now_ns) + 1
+        return self._believed(now_ns) - sent * self._session_cost()
 
     def wanted_weight(self, now_ns: int) -> int:
         """The weight that its last scorecard makes, by now."""
@@ -176,6 +185,18 @@ class Node:
             return min(wanted, old + _MOST_RISE)
         return wanted if old - wanted >= max(2, old * _KEPT_BACK) else old
 
+    def _learn_light(self, reading: Reading) -> None:
+        """The least solo that was seen of each model. It rises slowly, so that a figure of another
+        time, or of one lucky moment, does not hold for ever."""
+        self._light_ms = {
+            model: min(solo_ms, self._light_ms.get(model, solo_ms) * _LIGHT_RISES)
+            for model, solo_ms in reading.solo_ms_of.items()
+        } | {
+            model: light_ms
+            for model, light_ms in self._light_ms.items()
+            if model in reading.loaded and model not in reading.solo_ms_of
+        }
+
     def _believed(self, now_ns: int) -> float:
         old_ns = now_ns - self.reported_ns - self.settings.fresh_ns
         fades = 1.0 if old_ns <= 0 else 0.5 ** (old_ns / self.settings.half_life_ns)
@@ -185,8 +206,8 @@ class Node:
         """The headroom that one session more takes, learnt from those that run."""
         running = self.running
         if running < 2:
-            return self.settings.session_cost
-        return max((1 - self.headroom.least) / running, 1 / 64)
+            return min(_MOST_COST, self.settings.session_cost / self.size)
+        return max((1 - self.headroom.least) / running, _LEAST_COST)
 
     def _still_sent(self, now_ns: int) -> float:
         age_ns = now_ns - self._sent_ns

@@ -43,8 +43,8 @@ _TIERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A node that was looked at. room: the part of the largest node that was free, below 0 if more
-    was sent than it has room for."""
+    """A node that was looked at. room: the part of it that would be free with this session on it;
+    below 0 if more was sent than it has room for."""
 
     node: str
     room: float
@@ -96,8 +96,8 @@ def _compared(candidates: Sequence[Candidate]) -> str:
         return ""
     chosen, other = candidates[:2]
     return (
-        f"; of the two that were drawn, {chosen.node} had {_pct(chosen.room)} of room "
-        f"and {other.node} {_pct(other.room)}"
+        f"; of the two that were drawn, {chosen.node} has {_pct(chosen.room)} of its room left "
+        f"with it, and {other.node} would have {_pct(other.room)}"
     )
 
 

@@ -21,7 +21,7 @@ from umad.router.policy.session_table import Entry, SessionTable
 from umad.router.policy.settings import PolicySettings
 from umad.units import NS_PER_S
 
-# Room in a column of one byte: 0 is none or less, 255 a whole node of the largest size.
+# Room in a column of one byte: 0 is none or less, 255 a whole node.
 _ROOM_UNITS = 255
 _KEY_DIGITS = 16
 
@@ -135,12 +135,13 @@ class Placer:
     def _draw_two(
         self, model: str | None, tier: Tier, now_ns: int, *, roomy: bool
     ) -> tuple[tuple[Node, float], tuple[Node, float]] | None:
-        """Two nodes with their room, the one that takes it first. They may be the same one."""
+        """Two nodes with the room that they would have left, the one that takes it first. They may
+        be the same one."""
         first = self._fleet.draw(model, tier, roomy=roomy)
         second = self._fleet.draw(model, tier, roomy=roomy)
         if first is None or second is None:
             return None
-        a, b = (first, first.room(now_ns)), (second, second.room(now_ns))
+        a, b = (first, first.room_after(now_ns)), (second, second.room_after(now_ns))
         return (a, b) if a[1] >= b[1] else (b, a)
 
     def _settle(

@@ -36,8 +36,8 @@ class PolicySettings:
     # The scorecard looks 30 s back, so a session shows in it late. Until then the policy remembers
     # what it sent, half of it for so long.
     sent_half_life_ns: int = 5 * NS_PER_S
-    # The part of a node's headroom that a session is thought to take where nothing runs to learn
-    # it from.
+    # The part of the largest node that a session is thought to take where nothing runs to learn it
+    # from; of a smaller one, more.
     session_cost: float = 1 / 8
     # A node that was sent a session for a model which it had not loaded is believed to load it for
     # so long.
