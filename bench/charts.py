@@ -3,8 +3,8 @@
     python -m bench.charts mixed.json overhead.json --into bench/charts
 
 Each table becomes a chart: a panel for each of its rows, a bar for each contender, the range as a
-whisker. Two charts differ: the cost of background work (`cost`), and speed against the bytes a
-token moves (`longctx`). Not: measuring; only places on paper are computed here.
+whisker. Three charts differ: the cost of background work (`cost`), speed against the bytes
+a token moves (`longctx`), and a day (`fleet`). Not: measuring; only places on paper are computed here.
 The same document gives the same SVG, byte for byte. Owner: the caller's main thread.
 """
 
@@ -39,6 +39,8 @@ _STYLE = {
 # The rows of `bench.mixed` that are times between tokens.
 _COST_ROWS = ("wait p50, ms", "wait p95, ms", "wait p99, ms", "longest wait, ms")
 _COST = "cost-"
+# The table of `bench.fleet` that is a line in time.
+_DAY = "day"
 
 
 def draw(document: Document, folder: Path) -> list[Path]:
@@ -47,7 +49,7 @@ def draw(document: Document, folder: Path) -> list[Path]:
     if not comparisons:
         raise BenchError(f"a document of {document.get('benchmark')!r} has no tables to draw")
     with mpl.rc_context(_STYLE):
-        drawn = {each["kind"]: _panels(each) for each in comparisons}
+        drawn = {each["kind"]: _panels(each) for each in comparisons if each["kind"] != _DAY}
         if any(kind.startswith(_COST) for kind in drawn):
             drawn["cost"] = _cost([each for each in comparisons if each["kind"].startswith(_COST)])
         special = _SPECIAL.get(document["benchmark"])
@@ -160,7 +162,32 @@ def _bytes(comparisons: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-_SPECIAL: dict[str, Callable[[Sequence[Mapping[str, Any]]], Figure]] = {"longctx": _bytes}
+def _day(comparisons: Sequence[Mapping[str, Any]]) -> Figure:
+    """A line a contender, hour by hour."""
+    (day,) = [each for each in comparisons if each["kind"] == _DAY]
+    figure = Figure(figsize=(6.5, 3.2), layout="constrained")
+    axis = figure.subplots()
+    rows = _by_row(day)
+    for place, contender in enumerate(_contenders(rows)):
+        axis.plot(
+            [int(hour) + 0.5 for hour in rows],
+            [measured[contender]["median"] for measured in rows.values()],
+            label=contender,
+            color=_COLOURS[place % len(_COLOURS)],
+            linestyle=_DASHES[place % len(_DASHES)],
+        )
+    axis.set_xlabel("hour of the simulated day")
+    axis.set_ylabel(f"beyond their cap, {day['unit']}")
+    axis.set_title(day["title"])
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+_SPECIAL: dict[str, Callable[[Sequence[Mapping[str, Any]]], Figure]] = {
+    "longctx": _bytes,
+    "fleet": _day,
+}
 
 
 def _bar(axis: Axes, place: int, row: Mapping[str, Any], colour: str) -> None:

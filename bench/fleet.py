@@ -24,7 +24,7 @@ from rich.console import Console
 from bench import command, machine
 from bench.fleet_routes import LeastConnections, Policy, PrefixHash, RoundRobin, Weights
 from bench.fleet_traffic import Floats, Scenario, sizes, traffic
-from bench.fleet_world import Outcome, Route, World
+from bench.fleet_world import HOURS, Outcome, Route, World
 from bench.table import Comparison
 from umad.router.policy import Fleet, Placer, PolicySettings, Reading, session_key
 from umad.router.policy.session_key import Asked
@@ -130,6 +130,24 @@ def comparison(days: Mapping[str, Sequence[Day]], scenario: Scenario) -> Compari
     )
 
 
+def by_hour(days: Mapping[str, Sequence[Day]]) -> Comparison:
+    """Requests beyond their cap, hour by hour."""
+    return Comparison(
+        kind="day",
+        title="Requests beyond their cap, hour by hour",
+        unit="%",
+        condition="hour",
+        baseline=BASELINE,
+        samples={
+            str(hour): {
+                name: [one.outcome.beyond_by_hour[hour] for one in served]
+                for name, served in days.items()
+            }
+            for hour in range(HOURS)
+        },
+    )
+
+
 def run(options: argparse.Namespace, console: Console) -> None:
     """Simulate and print (and write) the table."""
     days: dict[str, list[Day]] = {}
@@ -152,7 +170,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         console,
         benchmark="fleet",
         facts=machine.facts(None),
-        comparisons=[comparison(days, scenario)],
+        comparisons=[comparison(days, scenario), by_hour(days)],
         notes=notes,
     )
 

@@ -29,6 +29,7 @@ OWNER_EVERY_S, OWNER_STAYS_S, OWNER_TAKES = 3600, 600, 0.6
 AWAY_S = (120, 600)
 CONNECT_S, WINDOW_S = 2, 30
 STALE_S = 30
+HOURS = 24
 # The 95th percentile of a window's seconds, by rank.
 _P95 = 28
 
@@ -81,8 +82,9 @@ class Outcome:
     first_p50_s: float
     first_p95_s: float
     refused: int
-    # By sixtieth of the day: of the requests that ended, those beyond their cap, of 100.
-    beyond_by_time: tuple[float, ...]
+    # Hour by hour of the day, which is as long as the traffic takes: of the requests that ended,
+    # those beyond their cap, of 100.
+    beyond_by_hour: tuple[float, ...]
 
 
 _FIELDS = ("session", "turn", "node", "prompt", "out", "asked", "first", "seconds", "late")
@@ -121,7 +123,7 @@ class World:
         self._refused = 0
         self._first_s: list[NDArray[np.float64]] = []
         self._spread: list[tuple[float, float]] = []
-        self._by_time = np.zeros((60, 2))
+        self._by_hour = np.zeros((HOURS, 2))
 
     def run(self, route: Route) -> Outcome:
         """The whole day, and until all turns are over."""
@@ -256,8 +258,8 @@ class World:
         late |= np.where(ended["first"] < 0, now_s, ended["first"]) - ended["asked"] > FIRST_S
         was_cut = cut[over]
         self._first_s.append((ended["first"] - ended["asked"])[ended["first"] >= 0])
-        part = min(59, 60 * now_s // self.scenario.day_s)
-        self._by_time[part] += (int(late.sum()), late.size)
+        hour = min(HOURS - 1, HOURS * now_s // self.scenario.day_s)
+        self._by_hour[hour] += (int(late.sum()), late.size)
         self._counts["ended"] += late.size
         self._counts["beyond"] += int(late.sum())
         self._counts["cut"] += int(was_cut.sum())
@@ -282,7 +284,7 @@ class World:
     def _outcome(self) -> Outcome:
         counts = self._counts
         first_s = np.concatenate(self._first_s) if self._first_s else np.zeros(1)
-        beyond, ended = self._by_time.T
+        beyond, ended = self._by_hour.T
         return Outcome(
             requests=counts["ended"],
             beyond_cap_pct=_pct(counts["beyond"], counts["ended"]),
@@ -294,7 +296,7 @@ class World:
             first_p50_s=float(np.percentile(first_s, 50)),
             first_p95_s=float(np.percentile(first_s, 95)),
             refused=self._refused,
-            beyond_by_time=tuple((100 * beyond / np.maximum(1, ended)).tolist()),
+            beyond_by_hour=tuple((100 * beyond / np.maximum(1, ended)).tolist()),
         )
 
 

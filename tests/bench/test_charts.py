@@ -76,6 +76,23 @@ def test_long_contexts_are_drawn_against_the_bytes_a_token_moves(tmp_path: Path)
     assert all(word in told for word in ("MB moved for a token", "umad, 512", "q8"))
 
 
+def test_a_simulated_day_is_a_line_for_each_contender(tmp_path: Path) -> None:
+    hours = Comparison(
+        kind="day",
+        title="a day",
+        unit="%",
+        condition="hour",
+        baseline="umad",
+        samples={str(hour): {"umad": [hour], "peer": [2.0 * hour]} for hour in range(24)},
+    )
+
+    files = charts.draw(document("fleet", [hours]), tmp_path)
+
+    told = (tmp_path / "fleet-day.svg").read_text()
+    assert all(word in told for word in ("umad", "peer", "hour of the simulated day"))
+    assert len(files) == 2
+
+
 def test_the_same_document_gives_the_same_bytes(tmp_path: Path) -> None:
     drawn = []
     for name in ("one", "two"):

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from bench.fleet import CONTENDERS, ROWS, comparison, day
+from bench.fleet import CONTENDERS, ROWS, Day, by_hour, comparison, day
 from bench.fleet_traffic import Scenario, traffic
 from bench.fleet_world import Outcome
 
@@ -52,6 +52,7 @@ def test_most_sessions_come_by_day() -> None:
 
 
 def test_the_table_has_every_figure_of_every_contender() -> None:
-    table = comparison({name: [day(name, SMALL)] for name in ("round robin",)}, SMALL)
+    days = {name: [Day(outcome=outcome(name))] for name in CONTENDERS}
 
-    assert list(table.samples) == list(ROWS)
+    assert list(comparison(days, SMALL).samples) == list(ROWS)
+    assert len(by_hour(days).samples) == 24

@@ -125,7 +125,7 @@ class Placer:
         if key is not None:
             self.sessions.drop(digest)
         if not any(True for _ in fleet.nodes()):
-            return Unplaced(why="the fleet has no nodes; `umad node join` adds one")
+            return Unplaced(why="the fleet has no nodes")
         if not fleet.knows(model):
             return Unplaced(why=self._unknown(model), retryable=False)
         return Unplaced(
