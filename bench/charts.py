@@ -4,8 +4,8 @@
 
 Each table becomes a chart: a panel for each of its rows, a bar for each contender, the range as a
 whisker. Three charts differ: the cost of background work (`cost`), speed against the bytes
-a token moves (`longctx`), and a day (`fleet`). Not: measuring; only places on paper are computed here.
-The same document gives the same SVG, byte for byte. Owner: the caller's main thread.
+a token moves (`longctx`), and a day (`fleet`). Not: measuring; only places on paper are computed
+here. The same document gives the same SVG, byte for byte. Owner: the caller's main thread.
 """
 
 import argparse
