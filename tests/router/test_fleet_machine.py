@@ -16,9 +16,9 @@ from umad.router.policy.health import Health
 from umad.router.policy.placement import Tier
 from umad.units import NS_PER_S
 
-NAMES = [f"n{n}" for n in range(6)]
+NAMES = [f"n{n}" for n in range(4)]
 MODELS = ["m", "rare", None]
-SESSIONS = [f"s{n}" for n in range(12)]
+SESSIONS = [f"s{n}" for n in range(3)]
 some_node = st.sampled_from(NAMES)
 
 
@@ -101,7 +101,12 @@ class FleetMachine(RuleBasedStateMachine):
         self.team.tick()
 
     @precondition(lambda self: bool(self.members))
-    @rule(session=st.sampled_from([*SESSIONS, None]), model=st.sampled_from(MODELS))
+    @rule()
+    def everybody_asks(self) -> None:
+        for session in (*SESSIONS, None):
+            for model in MODELS:
+                self.ask(session, model)
+
     def ask(self, session: str | None, model: str | None) -> None:
         fleet = self.team.fleet
         takers = {
