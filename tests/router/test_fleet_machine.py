@@ -16,7 +16,7 @@ from umad.router.policy.health import Health
 from umad.router.policy.placement import Tier
 from umad.units import NS_PER_S
 
-NAMES = [f"n{n}" for n in range(4)]
+NAMES = [f"n{n}" for n in range(3)]
 MODELS = ["m", "rare", None]
 SESSIONS = [f"s{n}" for n in range(3)]
 some_node = st.sampled_from(NAMES)
@@ -182,5 +182,5 @@ class FleetMachine(RuleBasedStateMachine):
         assert not self.team.fleet.weights("m")
 
 
-FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+FleetMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 TestFleet = pytest.mark.timeout(120)(FleetMachine.TestCase)
