@@ -22,7 +22,14 @@ import numpy as np
 from rich.console import Console
 
 from bench import command, machine
-from bench.fleet_routes import LeastConnections, Policy, PrefixHash, RoundRobin, Weights
+from bench.fleet_routes import (
+    LeastConnections,
+    Policy,
+    PrefixHash,
+    RoundRobin,
+    StickyLeast,
+    Weights,
+)
 from bench.fleet_traffic import Floats, Scenario, sizes, traffic
 from bench.fleet_world import HOURS, Outcome, Route, World
 from bench.table import Comparison
@@ -34,6 +41,7 @@ CONTENDERS: Mapping[str, Callable[[Floats], Route]] = {
     "round robin": RoundRobin,
     "least connections": LeastConnections,
     "prefix hash": PrefixHash,
+    "sticky least": StickyLeast,
     "umad weights": Weights,
     "umad": Policy,
 }

@@ -4,6 +4,7 @@
     umad weights      HAProxy places: `random(2)` by the policy's weights, with its stick table
     round robin       each request to the next node, by the nodes' sizes
     least connections each request to where the fewest run for its size
+    sticky least      the first request of a session to where the fewest run, the others after it
     prefix hash       a consistent hash of the session, by the nodes' sizes
 
 All of them are told at once when a connection fails, and leave the node out until its health check
@@ -131,6 +132,25 @@ class LeastConnections(_Proxy):
 
     def _load(self, node: int) -> float:
         return self._served[node] / float(self._sizes[node])
+
+
+class StickyLeast(LeastConnections):
+    """A session's first request to where the fewest run, and the others after it: HAProxy's
+    `leastconn` with a stick table, the best that it does by itself."""
+
+    def __init__(self, sizes: Floats) -> None:
+        super().__init__(sizes)
+        self._stick: dict[int, int] = {}
+
+    @override
+    def choose(self, session: int, now_s: int) -> int:
+        node = self._stick.get(session, -1)
+        if node >= 0 and self._is_up(node):
+            self._take(node)
+            heapq.heappush(self._line, (self._load(node), node))
+            return node
+        self._stick[session] = found = super().choose(session, now_s)
+        return found
 
 
 class PrefixHash(_Proxy):
