@@ -205,6 +205,7 @@ class _Fleet(_Proxy):
     @override
     def second(self, now_s: int, said: Said | None) -> None:
         super().second(now_s, said)
+        self.fleet.counted(dict(zip(self._names, self._served, strict=True)))
         if said is not None:
             self._hear(said, _now_ns(now_s))
         self.fleet.tick(_now_ns(now_s))
@@ -213,14 +214,14 @@ class _Fleet(_Proxy):
         columns = (
             said.nodes,
             said.p95_over_solo,
-            said.solo,
+            said.token,
             said.over_cap_pct,
             said.running,
             said.waiting,
             said.traffic,
             said.kv_used,
         )
-        for node, p95, solo, beyond, running, waiting, moved, kv in zip(
+        for node, p95, token, beyond, running, waiting, moved, kv in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             late, of = self._seen[node]
@@ -230,13 +231,12 @@ class _Fleet(_Proxy):
                 late=late,
                 of=of,
                 now_ns=now_ns,
-                open_requests=self._served[node],
             )
             reading = Reading(
                 latency_cap=CAP,
                 p95_over_solo=p95,
-                solo_ms=_SOLO_MS * solo,
-                solo_ms_of={MODEL: _SOLO_MS * solo} if running else {},
+                solo_ms=_SOLO_MS,
+                token_ms_of={MODEL: _SOLO_MS * token} if running else {},
                 over_cap_pct=beyond,
                 bmt_gbps=moved,
                 bmt_budget_gbps=1.0,

@@ -60,8 +60,8 @@ class Said:
 
     nodes: Ints
     p95_over_solo: Floats
-    # Solo, where that of a node with little to do is 1.
-    solo: Floats
+    # The median wait for a token, where that of a node with little to do is 1.
+    token: Floats
     over_cap_pct: Floats
     running: Ints
     waiting: Ints
@@ -111,8 +111,8 @@ class World:
         self._history = np.zeros(sessions)
         self._turn = np.zeros(sessions, np.int64)
         self._active = {name: np.zeros(0) for name in _FIELDS}
-        # Of the last seconds: waits above solo, by the owner; and solo, by the streams.
-        self._ratios, self._solos = np.ones((WINDOW_S, n)), np.ones((WINDOW_S, n))
+        # Of the last seconds: waits above solo, by the owner; and whole waits.
+        self._ratios, self._tokens = np.ones((WINDOW_S, n)), np.ones((WINDOW_S, n))
         self._running, self._waiting = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self._told: list[Said] = []
         self._due: dict[int, list[int]] = {}
@@ -162,7 +162,7 @@ class World:
             Said(
                 nodes=nodes,
                 p95_over_solo=np.where(honest, np.sort(window, axis=0)[_P95], 1.0),
-                solo=np.where(honest, np.sort(self._solos[:, nodes], axis=0)[_P95], 1.0),
+                token=np.where(honest, np.median(self._tokens[:, nodes], axis=0), 1.0),
                 over_cap_pct=np.where(honest, 100 * (window > CAP).mean(axis=0), 0.0),
                 running=np.where(honest, self._running[nodes], 0),
                 waiting=np.where(honest, self._waiting[nodes], 0),
@@ -235,7 +235,7 @@ class World:
         active["first"] = np.where(writes & (active["first"] < 0), now_s, active["first"])
         active["seconds"] += writes
         active["late"] += writes & (ratio > CAP)[node]
-        self._ratios[now_s % WINDOW_S], self._solos[now_s % WINDOW_S] = above, solo
+        self._ratios[now_s % WINDOW_S], self._tokens[now_s % WINDOW_S] = above, ratio
         self._running = reading + writing
         self._waiting = np.bincount(node[~runs], minlength=n)
         if now_s % 10 == 0 and node.size:

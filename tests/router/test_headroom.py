@@ -66,7 +66,7 @@ def test_a_queue_halves_the_room_and_full_cells_leave_none() -> None:
 
 def test_many_streams_leave_less_room_before_anybody_waits_in_line() -> None:
     """Each waits longer than it would at a node where little runs, though none beyond its solo."""
-    reading = Reading(latency_cap=1.2, solo_ms=22, p95_over_solo=1.0, solo_ms_of={"m": 22})
+    reading = Reading(latency_cap=1.2, solo_ms=22, p95_over_solo=1.0, token_ms_of={"m": 22})
 
     assert headroom_of(reading, {"m": 20}).least == pytest.approx(0.5)
     assert headroom_of(reading, {"m": 10}).least == 0.25, "it may be a long conversation"
@@ -88,7 +88,7 @@ known = st.none() | st.floats(0, 1e6)
         background_share=st.floats(0, 1),
         waiting=st.integers(0, 10**9),
         kv_used=st.floats(0, 1),
-        solo_ms_of=st.dictionaries(st.sampled_from(["m", "n"]), st.floats(1e-6, 1e6)),
+        token_ms_of=st.dictionaries(st.sampled_from(["m", "n"]), st.floats(1e-6, 1e6)),
     )
 )
 def test_whatever_a_node_says_its_room_is_from_none_to_all(reading: Reading) -> None:

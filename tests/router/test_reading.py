@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
     "running": 3,
     "kv_cells_used": 100,
     "kv_cells_total": 400,
-    "models": {"m": {"solo_ms": 20.0}, "idle": {"solo_ms": None}},
+    "models": {"m": {"p50_ms": 20.0}, "idle": {"p50_ms": None}},
 }
 
 
@@ -35,7 +35,7 @@ def test_a_scorecard_is_read() -> None:
     assert reading.running == 3
     assert reading.kv_used == 0.25
     assert reading.loaded == {"m", "idle"}
-    assert reading.solo_ms_of == {"m": 20.0}
+    assert reading.token_ms_of == {"m": 20.0}
     assert reading.loadable == {"other": 10**9}
     assert reading.memory_free_bytes == 2 * 10**9
 

@@ -42,7 +42,17 @@ def test_what_is_put_is_found_until_it_is_dropped(steps: list[tuple[str, int, in
 
 
 def test_all_that_is_noted_comes_back() -> None:
-    noted = Entry(node=7, placed_s=3, seen_s=9, reason=5, other=4, room=255, other_room=12)
+    noted = Entry(
+        node=7,
+        placed_s=3,
+        seen_s=9,
+        reason=5,
+        other=4,
+        open=255,
+        weight=1,
+        other_open=2,
+        other_weight=3,
+    )
     made = table(10)
 
     made.put(1 << 63, noted)

@@ -15,9 +15,9 @@ How the service will use them, so that it can die and start again without cuttin
        its servers and its table (`show servers state`, `show table sessions`), makes a `Fleet` with
        the same numbers (`Fleet.join(number=…)`) and a `Placer` with the same places
        (`Placer.placed`), and changes nothing before all nodes were asked once.
-    3. Each second: scorecards to `Fleet.reported`, what HAProxy saw to `Fleet.witnessed` and
-       `Fleet.failed`, `Fleet.tick`, then the weights that changed, in one connection. A change
-       takes 0.65 ms there, which is why small changes are kept back.
+    3. Each second: scorecards to `Fleet.reported`, what HAProxy saw to `Fleet.counted`,
+       `Fleet.witnessed` and `Fleet.failed`, `Fleet.tick`, then the weights that changed, in one
+       connection. A change takes 0.65 ms there, which is why small changes are kept back.
     4. A session that HAProxy placed is learnt from its table. A session that the policy moves is
        pinned there (`commands.pin`), and goes to its new node with its next request.
 """

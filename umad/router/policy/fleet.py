@@ -1,9 +1,10 @@
 """Keeps the members of a fleet, and draws among those that have a model. Pure.
 
-    join  reported  witnessed  failed  drain  leave   what happens to nodes
-    tick                                              what time alone changes: called every second
-    draw                                              nodes for a newcomer, by weight
-    weights                                           what HAProxy gets, for one model's servers
+    join  reported  failed  drain  leave    what happens to nodes
+    counted  witnessed                      what the router sees of them
+    tick                                    what time alone changes: called every second
+    draw                                    nodes for a newcomer, by weight
+    weights                                 what HAProxy gets, for one model's servers
 
 A pool is the nodes that have one model, in one `Tier`. Each node is in the pools of all its models
 with one and the same weight. There is also the pool of `None`, all nodes, for requests that name no
@@ -12,7 +13,7 @@ Owner: the caller's thread.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from umad.errors import BadRequest
@@ -112,12 +113,18 @@ class Fleet:
             self._rehome(node, now_ns)
             self._put(node, node.settled_weight(now_ns, rises=True))
 
-    def witnessed(
-        self, name: str, *, late: int, of: int, now_ns: int, open_requests: int | None = None
-    ) -> None:
+    def counted(self, open_requests: Mapping[str, int]) -> None:
+        """The requests that are open at each node as HAProxy counts them, every second or so. A
+        name that is no member's is passed over: it may have left meanwhile."""
+        for name, count in open_requests.items():
+            node = self._by_name.get(name)
+            if node is not None:
+                node.opened(count)
+
+    def witnessed(self, name: str, *, late: int, of: int, now_ns: int) -> None:
         """What the router itself saw of a node: of so many requests so many were late."""
         node = self.node(name)
-        node.witnessed(late=late, of=of, open_requests=open_requests)
+        node.witnessed(late=late, of=of)
         self._put(node, node.settled_weight(now_ns, rises=False))
 
     def failed(self, name: str, now_ns: int) -> None:

@@ -1,8 +1,8 @@
 """Tells how much room a reading leaves, as the least of four parts from 0 to 1. Pure.
 
     p95       how far the waits of interactive readers are below the cap: above their solo, by
-              background work and other programs; and above what the node's solo is when little
-              runs, by the streams themselves. 0 once more than 5 of a hundred are beyond the cap,
+              background work and other programs; and above what a token takes when little runs
+              there, by the streams themselves. 0 once more than 5 of a hundred are beyond the cap,
               which is when the scorecard says that the guard did not hold
     traffic   how far the memory traffic (ΣBMT) is below its budget
     queue     1 with nobody waiting, 1/2 with one, 1/3 with two
@@ -12,7 +12,7 @@ Some things fill these parts and leave room all the same. Then a part is not les
 
     Background work takes what the cap and the budget leave, on purpose, and gives way to a
     newcomer. That is so as long as the cap holds.
-    Solo grows with the streams, and with long conversations too, which are no sign of a crowd.
+    A token's time grows with the streams, and with long conversations, which are no crowd.
     One stream alone may move all that a machine can read, which is the budget unless its owner set
     another. A second stream beside it is computed with the same weights. But once more is moved
     than the budget, interactive work alone is beyond what the owner allows, and there is no room.
@@ -59,7 +59,7 @@ class Headroom:
 def headroom_of(reading: Reading, light_ms: Mapping[str, float] | None = None) -> Headroom:
     """Compute the parts.
 
-    light_ms: the solo of each model when little runs on this node, where it is known.
+    light_ms: how long a token of each model takes when little runs on this node, where known.
     """
     return Headroom(
         p95=min(_beside(reading), _crowd(reading, light_ms or {})),
@@ -85,13 +85,13 @@ def _beside(reading: Reading) -> float:
 
 
 def _crowd(reading: Reading, light_ms: Mapping[str, float]) -> float:
-    """The growth of solo, of the model that it grew most for."""
+    """The growth of the usual wait for a token, of the model that it grew most for."""
     allowed = max(reading.latency_cap - 1, 1e-6)
     part = 1.0
-    for model, solo_ms in reading.solo_ms_of.items():
+    for model, token_ms in reading.token_ms_of.items():
         light = light_ms.get(model)
         if light:
-            excess = (solo_ms - light) / max(light, SLACK_OF_MS)
+            excess = (token_ms - light) / max(light, SLACK_OF_MS)
             part = min(part, 1 - excess / allowed)
     return max(SHARED, part)
 

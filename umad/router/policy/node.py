@@ -1,6 +1,6 @@
 """Follows one member of the fleet: what it said, how much room it has now, and its weight. Pure.
 
-    what it said ─▶ headroom ─▶ less what was sent since, less by age, less by doubt ─▶ room
+    what it said ─▶ headroom ─▶ less by age, less by doubt ─▶ room ─▶ weight
 
 The weight is what HAProxy gets. It falls at once and rises slowly, and small changes are kept back:
 a weight that follows every scorecard would swing, because all newcomers go where it is high, and
@@ -32,8 +32,6 @@ _LEAST_TRUST = 1 / 16
 _TRUST_RISE = 1 / 16
 # With a scorecard each five seconds, by a tenth in an hour of work.
 _LIGHT_RISES = 1.00013
-# Bounds of what a session may be thought to take of a node.
-_LEAST_COST, _MOST_COST = 1 / 64, 1 / 2
 # A change of what was sent since that is too small to matter.
 _NOTHING = 1e-3
 
@@ -67,9 +65,9 @@ class Node:
     trust: float = 1.0
     # Sessions that may still leave it before its next scorecard.
     moves_left: int = 0
-    # Requests that run there as the router sees them; None where nobody counts them.
-    open_requests: int | None = None
-    # By model: its solo when little runs.
+    # Requests that are open there as the router counts them; None where nobody counts.
+    counted: int | None = None
+    # By model: the time of a token when little runs.
     _light_ms: dict[str, float] = field(default_factory=dict)
     _sent: float = 0.0
     _sent_ns: int = 0
@@ -119,19 +117,23 @@ class Node:
         """It is no member any more."""
         self.health = NEXT.after(self.health, Happening.LEFT)
 
-    def witnessed(self, *, late: int, of: int, open_requests: int | None = None) -> None:
+    def witnessed(self, *, late: int, of: int) -> None:
         """What the router saw since the last call: requests that were later than they should be.
 
         A node that says that it has room, and is late, is doubted. A node that says that it is full
         is believed.
         """
-        self.open_requests = open_requests
         if of < 1:
             return
         if late / of > _DOUBTED_ABOVE and self.headroom.least > _CLAIMS_ROOM:
             self.trust = max(_LEAST_TRUST, self.trust / 2)
         else:
             self.trust = min(1.0, self.trust + _TRUST_RISE)
+
+    def opened(self, count: int) -> None:
+        """So many requests are open there, those that were just sent among them."""
+        self.counted = count
+        self._sent = 0.0
 
     def sent(self, now_ns: int) -> None:
         """A session was placed here."""
@@ -147,18 +149,19 @@ class Node:
 
     @property
     def running(self) -> int:
-        """Requests that run there, as it says or as the router sees, whichever is more."""
-        return max(self.reading.running, self.open_requests or 0)
+        """Requests that run there, as it says or as the router counts, whichever is more."""
+        return max(self.reading.running, self.counted or 0)
 
     def room(self, now_ns: int) -> float:
-        """The part of it that is free by now; below 0 if too much was sent."""
-        return self._believed(now_ns) - self._still_sent(now_ns) * self._session_cost()
+        """The headroom that it is believed to have by now."""
+        old_ns = now_ns - self.reported_ns - self.settings.fresh_ns
+        fades = 1.0 if old_ns <= 0 else 0.5 ** (old_ns / self.settings.half_life_ns)
+        return self.headroom.least * fades * self.trust
 
-    def room_after(self, now_ns: int) -> float:
-        """The part of it that would be free with one session more. The sizes of nodes are in it: a
-        session takes more of a small one."""
-        sent = self._still_sent(now_ns) + 1
-        return self._believed(now_ns) - sent * self._session_cost()
+    def open_requests(self, now_ns: int) -> float:
+        """Requests that run or wait there, and sessions that were sent since that was known."""
+        said = self.reading.running + self.reading.waiting
+        return max(said, self.counted or 0) + self._still_sent(now_ns)
 
     def wanted_weight(self, now_ns: int) -> int:
         """The weight that its last scorecard makes, by now."""
@@ -167,7 +170,7 @@ class Node:
         slow = self.settings.slow_start_ns
         up_ns = now_ns - self.up_since_ns
         share = 1.0 if up_ns >= slow else _SLOW_START_FROM + (1 - _SLOW_START_FROM) * up_ns / slow
-        return round(MOST_WEIGHT * self._believed(now_ns) * self.size * share)
+        return round(MOST_WEIGHT * self.room(now_ns) * self.size * share)
 
     def settled_weight(self, now_ns: int, *, rises: bool) -> int:
         """The weight to publish: the wanted one, or the old one if the change is kept back.
@@ -186,28 +189,16 @@ class Node:
         return wanted if old - wanted >= max(2, old * _KEPT_BACK) else old
 
     def _learn_light(self, reading: Reading) -> None:
-        """The least solo that was seen of each model. It rises slowly, so that a figure of another
-        time, or of one lucky moment, does not hold for ever."""
+        """The least time of a token that was seen of each model. It rises slowly, so that a figure
+        of another time, or of one lucky moment, does not hold for ever."""
         self._light_ms = {
-            model: min(solo_ms, self._light_ms.get(model, solo_ms) * _LIGHT_RISES)
-            for model, solo_ms in reading.solo_ms_of.items()
+            model: min(token_ms, self._light_ms.get(model, token_ms) * _LIGHT_RISES)
+            for model, token_ms in reading.token_ms_of.items()
         } | {
             model: light_ms
             for model, light_ms in self._light_ms.items()
-            if model in reading.loaded and model not in reading.solo_ms_of
+            if model in reading.loaded and model not in reading.token_ms_of
         }
-
-    def _believed(self, now_ns: int) -> float:
-        old_ns = now_ns - self.reported_ns - self.settings.fresh_ns
-        fades = 1.0 if old_ns <= 0 else 0.5 ** (old_ns / self.settings.half_life_ns)
-        return self.headroom.least * fades * self.trust
-
-    def _session_cost(self) -> float:
-        """The headroom that one session more takes, learnt from those that run."""
-        running = self.running
-        if running < 2:
-            return min(_MOST_COST, self.settings.session_cost / self.size)
-        return max((1 - self.headroom.least) / running, _LEAST_COST)
 
     def _still_sent(self, now_ns: int) -> float:
         age_ns = now_ns - self._sent_ns

@@ -43,11 +43,11 @@ _TIERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A node that was looked at. room: the part of it that would be free with this session on it;
-    below 0 if more was sent than it has room for."""
+    """A node that was looked at. open: the requests that ran, waited or were just sent there."""
 
     node: str
-    room: float
+    open: float
+    weight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Placement:
     tier: Tier = Tier.LOADED
     # The two that were drawn, the chosen one first. Empty for a known session that stays.
     candidates: tuple[Candidate, ...] = ()
-    # Nobody had room, so it went where the least was sent lately.
+    # Nobody had room, so it went where the fewest requests are open for the node's size.
     crowded: bool = False
 
     @property
@@ -78,7 +78,7 @@ class Placement:
             return said
         said += f"; {_TIERS[self.tier]}"
         if self.crowded:
-            said += "; no node had room, so it went where least was sent"
+            said += "; no node had room, so it went where fewest are open"
         return said + _compared(self.candidates)
 
 
@@ -96,10 +96,6 @@ def _compared(candidates: Sequence[Candidate]) -> str:
         return ""
     chosen, other = candidates[:2]
     return (
-        f"; of the two that were drawn, {chosen.node} has {_pct(chosen.room)} of its room left "
-        f"with it, and {other.node} would have {_pct(other.room)}"
+        f"; of the two that were drawn, {chosen.node} had {chosen.open:.0f} open requests for a "
+        f"weight of {chosen.weight}, and {other.node} {other.open:.0f} for {other.weight}"
     )
-
-
-def _pct(room: float) -> str:
-    return f"{max(0.0, room):.0%}"

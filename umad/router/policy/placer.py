@@ -21,9 +21,10 @@ from umad.router.policy.session_table import Entry, SessionTable
 from umad.router.policy.settings import PolicySettings
 from umad.units import NS_PER_S
 
-# Room in a column of one byte: 0 is none or less, 255 a whole node.
-_ROOM_UNITS = 255
+_MOST_BYTE = 255
 _KEY_DIGITS = 16
+# A node with the requests that are open there.
+_Drawn = tuple[Node, float]
 
 
 class Placer:
@@ -134,19 +135,21 @@ class Placer:
 
     def _draw_two(
         self, model: str | None, tier: Tier, now_ns: int, *, roomy: bool
-    ) -> tuple[tuple[Node, float], tuple[Node, float]] | None:
-        """Two nodes with the room that they would have left, the one that takes it first. They may
-        be the same one."""
+    ) -> tuple[_Drawn, _Drawn] | None:
+        """Two nodes, the one that takes it first: that with fewer open requests for its weight, as
+        HAProxy's `random(2)` compares. They may be the same one."""
         first = self._fleet.draw(model, tier, roomy=roomy)
         second = self._fleet.draw(model, tier, roomy=roomy)
         if first is None or second is None:
             return None
-        a, b = (first, first.room_after(now_ns)), (second, second.room_after(now_ns))
-        return (a, b) if a[1] >= b[1] else (b, a)
+        a, b = (first, first.open_requests(now_ns)), (second, second.open_requests(now_ns))
+        # Where nobody has room all weights are 0, and the sizes count.
+        one, two = (first.weight, second.weight) if roomy else (first.size, second.size)
+        return (a, b) if (a[1] + 1) * two <= (b[1] + 1) * one else (b, a)
 
     def _settle(
         self,
-        drawn: tuple[tuple[Node, float], tuple[Node, float]],
+        drawn: tuple[_Drawn, _Drawn],
         key: str | None,
         digest: int,
         model: str | None,
@@ -156,7 +159,7 @@ class Placer:
         *,
         crowded: bool,
     ) -> Placement:
-        (node, room), (other, other_room) = drawn
+        (node, count), (other, other_count) = drawn
         self._fleet.sent(node, model, now_ns)
         if key is not None:
             now_s = now_ns // NS_PER_S - self._began_s
@@ -168,13 +171,15 @@ class Placer:
                     seen_s=now_s,
                     reason=reason,
                     other=other.number if other is not node else 0,
-                    room=_units(room),
-                    other_room=_units(other_room),
+                    open=_byte(count),
+                    weight=_byte(node.weight),
+                    other_open=_byte(other_count),
+                    other_weight=_byte(other.weight),
                 ),
             )
-        candidates = [Candidate(node=node.name, room=room)]
+        candidates = [Candidate(node=node.name, open=count, weight=node.weight)]
         if other is not node:
-            candidates.append(Candidate(node=other.name, room=other_room))
+            candidates.append(Candidate(node=other.name, open=other_count, weight=other.weight))
         return Placement(
             node=node.name,
             number=node.number,
@@ -201,7 +206,7 @@ class Placer:
         drawn = self._draw_two(model, Tier.LOADED, now_ns, roomy=True)
         if drawn is None or drawn[0][0] is node:
             return None
-        if drawn[0][1] - max(0.0, node.room(now_ns)) < settings.move_gain:
+        if drawn[0][0].room(now_ns) - node.room(now_ns) < settings.move_gain:
             return None
         node.moves_left -= 1
         return self._settle(
@@ -223,12 +228,12 @@ class Placer:
         return f"no node has the model {model}; {hint}"
 
     def _noted(self, node: Node, entry: Entry) -> tuple[Candidate, ...]:
-        chosen = Candidate(node=node.name, room=entry.room / _ROOM_UNITS)
+        chosen = Candidate(node=node.name, open=entry.open, weight=entry.weight)
         if not entry.other:
             return (chosen,)
         other = self._fleet.numbered(entry.other)
         name = "a node that has left" if other is None else other.name
-        return (chosen, Candidate(node=name, room=entry.other_room / _ROOM_UNITS))
+        return (chosen, Candidate(node=name, open=entry.other_open, weight=entry.other_weight))
 
     def _now(self, node: Node, now_ns: int) -> str:
         """How its node is now."""
@@ -237,8 +242,8 @@ class Placer:
         told = [f"{node.name} is {node.health.value}{' and draining' if node.draining else ''} now"]
         headroom = node.headroom
         told.append(
-            f"it has {max(0.0, node.room(now_ns)):.0%} of room (its weight is {node.weight} of "
-            f"256; {headroom.narrowest} leaves least, {headroom.least:.0%})"
+            f"it has {node.room(now_ns):.0%} of room ({headroom.narrowest} leaves least, "
+            f"{headroom.least:.0%}); its weight is {node.weight} of 256"
         )
         told.append(f"its scorecard is {max(0, now_ns - node.reported_ns) / NS_PER_S:.0f} s old")
         if node.trust < 1:
@@ -254,5 +259,6 @@ def _digest(key: str) -> int:
         raise BadRequest("the session's key is not 64 hexadecimal digits", field="key") from None
 
 
-def _units(room: float) -> int:
-    return max(0, min(_ROOM_UNITS, round(room * _ROOM_UNITS)))
+def _byte(value: float) -> int:
+    """A figure in a column of one byte; more than it can hold is the most."""
+    return min(_MOST_BYTE, round(value))

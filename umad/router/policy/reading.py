@@ -45,10 +45,9 @@ class Reading:
     # Of all KV cells, those of requests that run. Cells that are only kept give way, so they are
     # room.
     kv_used: float = 0.0
-    # Models that are loaded; and of those that somebody reads, how long a token takes by now with
-    # no background work about.
+    # Models that are loaded; and of those that somebody reads, the median wait for a token.
     loaded: frozenset[str] = frozenset()
-    solo_ms_of: Mapping[str, float] = field(default_factory=dict)
+    token_ms_of: Mapping[str, float] = field(default_factory=dict)
     # Models that a request would load, and the memory that each takes.
     loadable: Mapping[str, int] = field(default_factory=dict)
     # None where it is not known: then every model that can be loaded is thought to fit.
@@ -92,7 +91,7 @@ def reading_of_scorecard(
         running=_count(scorecard, "running"),
         kv_used=used / total if total else 0.0,
         loaded=frozenset(_names(models, "models")),
-        solo_ms_of=_solos(models),
+        token_ms_of=_token_times(models),
         loadable={
             name: _count(loadable or {}, name, f"loadable.{name}", most=1 << 62)
             for name in _names(loadable or {}, "loadable")
@@ -103,12 +102,12 @@ def reading_of_scorecard(
     )
 
 
-def _solos(models: Mapping[Any, Any]) -> dict[str, float]:
+def _token_times(models: Mapping[Any, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in models:
-        solo_ms = _number(_mapping(models, name, f"models.{name}"), "solo_ms", most=_MOST_MS)
-        if solo_ms:
-            found[name] = solo_ms
+        token_ms = _number(_mapping(models, name, f"models.{name}"), "p50_ms", most=_MOST_MS)
+        if token_ms:
+            found[name] = token_ms
     return found
 
 

@@ -33,12 +33,9 @@ class PolicySettings:
     first_hold_ns: int = 5 * NS_PER_S
     most_hold_ns: int = 300 * NS_PER_S
     forgiven_ns: int = 600 * NS_PER_S
-    # The scorecard looks 30 s back, so a session shows in it late. Until then the policy remembers
-    # what it sent, half of it for so long.
+    # Where nobody counts the requests that are open at a node, the policy remembers what it sent
+    # there, half of it for so long.
     sent_half_life_ns: int = 5 * NS_PER_S
-    # The part of the largest node that a session is thought to take where nothing runs to learn it
-    # from; of a smaller one, more.
-    session_cost: float = 1 / 8
     # A node that was sent a session for a model which it had not loaded is believed to load it for
     # so long.
     loading_ns: int = 120 * NS_PER_S
