@@ -16,7 +16,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from umad.router.haproxy import Front, Pool, Proxy, Server, Tls, render
+from umad.router.haproxy import Front, Pool, Proxy, Server, Tls, render, render_models
 
 HAPROXY = shutil.which("haproxy")
 OPENSSL = shutil.which("openssl")
@@ -164,7 +164,7 @@ def running(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     map_path, config_path = folder / "models.map", folder / "haproxy.cfg"
-    map_path.write_text("".join(f"{model} {pool}\n" for model, pool in (models or {}).items()))
+    map_path.write_text(render_models(models or {}))
     proxy = Proxy(
         front=Front(host="127.0.0.1", port=port),
         tls=tls,

@@ -122,6 +122,16 @@ def test_a_model_goes_to_its_pool(proxy: Running) -> None:
     assert proxy.post(chat("x", "no such model"))[0] == 200, "the node itself says what is wrong"
 
 
+def test_a_model_changes_its_pool_while_haproxy_runs(proxy: Running) -> None:
+    said = [
+        proxy.tell(commands.one_line([commands.give_model(model, pool, proxy.proxy, is_new=new)]))
+        for model, pool, new in (("fresh", "rare", True), ("rare-model", "all", False))
+    ]
+
+    assert {proxy.post(chat(str(n), "fresh"))[1] for n in range(6)} == {"c"}, said
+    assert len({proxy.post(chat(str(n), "rare-model"))[1] for n in range(12)}) > 1, said
+
+
 def test_a_body_that_is_longer_than_the_buffer_is_carried_and_recognised(proxy: Running) -> None:
     """The model and the session stand before the messages, as clients write them."""
     body = {"model": "rare-model", "session": "long", **chat("x" * 300_000, "rare-model")}

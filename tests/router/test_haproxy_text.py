@@ -9,7 +9,17 @@ import pytest
 
 from tests.router.proxies import HAPROXY, OPENSSL, Authority
 from umad.errors import BadRequest
-from umad.router.haproxy import Front, Pool, Proxy, Server, StatusPage, Tls, commands, render
+from umad.router.haproxy import (
+    Front,
+    Pool,
+    Proxy,
+    Server,
+    StatusPage,
+    Tls,
+    commands,
+    render,
+    render_models,
+)
 
 A = Server(name="a", number=1, host="10.0.0.1", port=8443, weight=100)
 B = Server(name="b", number=2, host="fd00::2", port=8443, certified_name="b.team")
@@ -173,6 +183,21 @@ def test_commands_are_what_the_admin_socket_takes() -> None:
     assert commands.one_line([commands.drain("p0", "a"), commands.ready("p0", "b")]) == (
         "set server p0/a state drain; set server p0/b state ready\n"
     )
+
+
+def test_a_model_has_a_line_in_the_map() -> None:
+    assert render_models({"qwen3:8b": "p1", "hf:org/repo": "p0"}) == "hf:org/repo p0\nqwen3:8b p1\n"
+    assert commands.give_model("qwen3:8b", "p1", PROXY, is_new=True) == (
+        "add map /etc/umad/models.map qwen3:8b p1"
+    )
+
+
+@pytest.mark.parametrize("model", ["", "a b", "#a", "a\nb p1", "a;b", "a\\b", "x" * 257])
+def test_a_model_whose_name_is_no_plain_word_gets_no_line(model: str) -> None:
+    with pytest.raises(BadRequest):
+        render_models({model: "p0"})
+    with pytest.raises(BadRequest):
+        commands.give_model(model, "p0", PROXY, is_new=False)
 
 
 @pytest.mark.parametrize("key", ["", "x", KEY.lower(), KEY + "; shutdown sessions server p0/a"])

@@ -12,7 +12,7 @@ is plain TCP: a weight arrives by it even over a link that TLS refuses, so weigh
 Owner: the caller's thread.
 """
 
-from umad.router.haproxy.rendering import render
+from umad.router.haproxy.rendering import render, render_models
 from umad.router.haproxy.values import Front, Pool, Proxy, Server, StatusPage, Tls
 
-__all__ = ["Front", "Pool", "Proxy", "Server", "StatusPage", "Tls", "render"]
+__all__ = ["Front", "Pool", "Proxy", "Server", "StatusPage", "Tls", "render", "render_models"]

@@ -7,11 +7,12 @@ A name that is not a plain word is refused here: on the socket, `;` begins anoth
 
 from collections.abc import Iterable
 
-from umad.router.haproxy.rendering import server_words
+from umad.router.haproxy.rendering import escaped, server_words
 from umad.router.haproxy.values import (
     Proxy,
     Server,
     check_key,
+    check_model,
     check_name,
     check_number,
     check_weight,
@@ -72,6 +73,13 @@ def add_server(pool: str, server: Server, proxy: Proxy) -> tuple[str, ...]:
 def remove_server(pool: str, server: str) -> tuple[str, ...]:
     """A node that was drained leaves a pool. HAProxy refuses it while connections are open."""
     return stop(pool, server), f"del server {_of(pool, server)}"
+
+
+def give_model(model: str, pool: str, proxy: Proxy, *, is_new: bool) -> str:
+    """Requests for the model go to the pool. is_new: whether it has had none so far."""
+    check_model(model)
+    check_name(pool, "pool")
+    return f"{'add' if is_new else 'set'} map {escaped(proxy.models_path)} {model} {pool}"
 
 
 def one_line(lines: Iterable[str]) -> str:

@@ -16,9 +16,17 @@ What the text makes sure of:
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from umad.router.haproxy.values import Pool, Proxy, Server, StatusPage, address
+from umad.router.haproxy.values import (
+    Pool,
+    Proxy,
+    Server,
+    StatusPage,
+    address,
+    check_model,
+    check_name,
+)
 
 # Nobody waits so long for a body: it bounds clients that never send one.
 _BODY_S = 10
@@ -34,12 +42,20 @@ def render(proxy: Proxy) -> str:
     return "# Written by umad; changes are lost.\n" + "\n".join(sections)
 
 
+def render_models(models: Mapping[str, str]) -> str:
+    """The file that gives each model its pool, at `Proxy.models_path`."""
+    for model, pool in models.items():
+        check_model(model)
+        check_name(pool, "pool")
+    return "".join(f"{model} {pool}\n" for model, pool in sorted(models.items()))
+
+
 def server_words(server: Server, proxy: Proxy, *, on_socket: bool = False) -> str:
     """A server's address and all of its settings, as after its name.
 
     on_socket: for the admin socket, which knows no quotes and takes no defaults of the file.
     """
-    path = _escaped if on_socket else _quoted
+    path = escaped if on_socket else _quoted
     name = server.certified_name or server.name
     words = [
         address(server.host, server.port),
@@ -198,6 +214,6 @@ def _quoted(path: str) -> str:
     return f"'{path}'"
 
 
-def _escaped(path: str) -> str:
+def escaped(path: str) -> str:
     """On the admin socket a blank ends a word and a semicolon ends a command."""
     return re.sub(r"([\\ ;])", r"\\\1", path)

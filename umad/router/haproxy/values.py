@@ -219,6 +219,13 @@ def check_name(name: str, what: str) -> None:
     _name(name, what)
 
 
+def check_model(model: str) -> None:
+    """Raises BadRequest for a model's name that could not stand in a map: a blank ends a key there,
+    and a hash begins a comment."""
+    if not re.fullmatch(r"[^\s#;\\\x00-\x1f\x7f][^\s;\\\x00-\x1f\x7f]{0,255}", model):
+        raise BadRequest(f"the model's name {model[:80]!r} is not one plain word", field="model")
+
+
 def check_key(key: str) -> None:
     """Raises BadRequest for what is not the key of a session."""
     if not _DIGEST.fullmatch(key):

@@ -125,10 +125,10 @@ class Node:
         """
         if of < 1:
             return
-        if late / of > _DOUBTED_ABOVE and self.headroom.least > _CLAIMS_ROOM:
-            self.trust = max(_LEAST_TRUST, self.trust / 2)
-        else:
+        if late / of <= _DOUBTED_ABOVE:
             self.trust = min(1.0, self.trust + _TRUST_RISE)
+        elif self.headroom.least > _CLAIMS_ROOM:
+            self.trust = max(_LEAST_TRUST, self.trust / 2)
 
     def opened(self, count: int) -> None:
         """So many requests are open there, those that were just sent among them."""
