@@ -57,7 +57,7 @@ ROWS = {
     "cut by failures, %": "cut_pct",
 }
 NOTES = (
-    "beyond their cap: in over 5 of 100 seconds 1.2 times slower than alone, or over 10 s to begin",
+    "beyond their cap: in over 5 of 100 seconds 1.2 times slower than alone, or 10 s late to begin",
     "turns with kept cells: later turns whose earlier text was not read again",
     "imbalance: standard deviation of the streams by size, by their mean, every ten seconds",
 )

@@ -11,7 +11,8 @@ What a node does is simple and the same for all contenders:
       the scorecard shows it, as it shows how long a token takes with all streams that run.
 
 A request is beyond its cap when its reader waited more than 1.2 times as long as alone in more than
-5 of 100 of its seconds, or more than 10 s for its first token.
+5 of 100 of its seconds, or for its first token 10 s more than what is new in its prompt takes
+beside streams. Text that is read again is no excuse.
 """
 
 import dataclasses
@@ -87,7 +88,7 @@ class Outcome:
     beyond_by_hour: tuple[float, ...]
 
 
-_FIELDS = ("session", "turn", "node", "prompt", "out", "asked", "first", "seconds", "late")
+_FIELDS = ("session", "turn", "node", "prompt", "out", "due", "asked", "first", "seconds", "late")
 
 
 class World:
@@ -99,6 +100,7 @@ class World:
         n = scenario.nodes
         self.sizes = sizes(scenario)
         self._streams = self.sizes * MOST_STREAMS
+        self._reads = self.sizes * PROMPT_TOKENS_PER_S
         self._back_s, self._owner_until_s = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self._lies = self._rng.random(n) < scenario.lying
         self._is_stale = self._rng.random(n) < scenario.stale
@@ -209,7 +211,10 @@ class World:
                 self._counts["hits"] += 1
             else:
                 prompt += self._history[session]
-        return (session, at, node, prompt, self.traffic.out_tokens[at], asked_s, -1, 0, 0)
+        new_s = self.traffic.prompt_tokens[at] / (self._reads[node] * BESIDE_STREAMS)
+        due_s = asked_s + FIRST_S + float(new_s)
+        out = float(self.traffic.out_tokens[at])
+        return (session, at, node, prompt, out, due_s, asked_s, -1, 0, 0)
 
     def _room(self, now_s: int) -> Floats:
         owner = np.where(self._owner_until_s > now_s, 1 - OWNER_TAKES, 1.0)
@@ -225,7 +230,7 @@ class World:
             np.bincount(node[reads], minlength=n),
             np.bincount(node[writes], minlength=n),
         )
-        speed = PROMPT_TOKENS_PER_S * self.sizes * np.where(writing > 0, BESIDE_STREAMS, 1.0)
+        speed = self._reads * np.where(writing > 0, BESIDE_STREAMS, 1.0)
         active["prompt"] -= np.where(reads, (speed / np.maximum(1, reading))[node], 0.0)
         solo = np.maximum(1.0, writing / self._streams)
         solo *= np.where(reading > 0, BESIDE_PROMPTS, 1.0)
@@ -255,7 +260,7 @@ class World:
         ended = {name: active[name][over] for name in _FIELDS}
         self._active = {name: active[name][~over] for name in _FIELDS}
         late = ended["late"] > BEYOND * np.maximum(1, ended["seconds"])
-        late |= np.where(ended["first"] < 0, now_s, ended["first"]) - ended["asked"] > FIRST_S
+        late |= np.where(ended["first"] < 0, now_s, ended["first"]) > ended["due"]
         was_cut = cut[over]
         self._first_s.append((ended["first"] - ended["asked"])[ended["first"] >= 0])
         hour = min(HOURS - 1, HOURS * now_s // self.scenario.day_s)

@@ -119,13 +119,13 @@ def test_a_session_leaves_a_node_that_stays_at_its_cap() -> None:
     team.say(a=0.0, b=1.0)
 
     at_once = [team.place(name).node for name in stuck]
-    team.wait_s(20)
+    team.wait_s(61)
     team.say(a=0.0, b=1.0)
     later = [team.place(name) for name in stuck]
 
     moved = [one for one in later if one.reason is Reason.MOVED]
     assert set(at_once) == {"a"}, "a full moment moves nobody"
-    assert len(moved) == 1, "an eighth of its four streams with one scorecard, but at least one"
+    assert len(moved) == 1, "a sixteenth of its four streams with one scorecard, but at least one"
     assert {one.node for one in moved} == {"b"}
 
 

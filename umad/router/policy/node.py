@@ -69,6 +69,8 @@ class Node:
     counted: int | None = None
     # By model: the time of a token when little runs.
     _light_ms: dict[str, float] = field(default_factory=dict)
+    # Requests that did not come by this router, by the last scorecard.
+    _of_others: int = 0
     _sent: float = 0.0
     _sent_ns: int = 0
 
@@ -85,6 +87,8 @@ class Node:
         self.health = NEXT.after(self.health, Happening.REPORTED)
         if now_ns - self.failed_ns > self.settings.forgiven_ns:
             self.failures = 0
+        said = reading.running + reading.waiting
+        self._of_others = max(0, said - (self.counted or 0))
         self._learn_light(reading)
         self.reading, self.reported_ns = reading, now_ns
         self.headroom = headroom_of(reading, self._light_ms)
@@ -159,9 +163,16 @@ class Node:
         return self.headroom.least * fades * self.trust
 
     def open_requests(self, now_ns: int) -> float:
-        """Requests that run or wait there, and sessions that were sent since that was known."""
-        said = self.reading.running + self.reading.waiting
-        return max(said, self.counted or 0) + self._still_sent(now_ns)
+        """Requests that run or wait there, and sessions that were sent since that was known.
+
+        The router's count is fresher than the scorecard, which knows those of others too: programs
+        of the node's own users, and another router.
+        """
+        if self.counted is None:
+            known = self.reading.running + self.reading.waiting
+        else:
+            known = self.counted + self._of_others
+        return known + self._still_sent(now_ns)
 
     def wanted_weight(self, now_ns: int) -> int:
         """The weight that its last scorecard makes, by now."""
