@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--nodes", type=command.positive, default=1000, help="machines")
     add("--sessions", type=command.positive, default=1_000_000)
-    add("--load-pct", type=command.positive, default=40, help="how busy the fleet is on average")
+    add("--load-pct", type=command.positive, default=33, help="how busy the fleet is on average")
     add("--days", type=command.positive, default=1, help="days with other random numbers")
     return parser
 

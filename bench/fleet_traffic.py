@@ -33,7 +33,7 @@ class Scenario:
     sessions: int = 1_000_000
     # Of all streams that the fleet computes without anybody feeling the others, so many run on
     # average.
-    load: float = 0.4
+    load: float = 0.33
     seed: int = 1
     report_s: int = 5
     # Of all nodes, so many fail in an hour, and are away for some minutes.
