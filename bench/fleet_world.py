@@ -33,6 +33,8 @@ STALE_S = 30
 HOURS = 24
 # The 95th percentile of a window's seconds, by rank.
 _P95 = 28
+# Long after the day the last sessions still have turns.
+_LAST_S = 3600
 
 
 class Route(Protocol):
@@ -129,7 +131,7 @@ class World:
 
     def run(self, route: Route) -> Outcome:
         """The whole day, and until all turns are over."""
-        now_s, last_s = 0, self.scenario.day_s * 3
+        now_s, last_s = 0, self.scenario.day_s * 3 + _LAST_S
         while now_s < last_s and (self._due or self._active["node"].size):
             self._troubles(now_s)
             self._said_of(now_s)
