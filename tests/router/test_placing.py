@@ -148,9 +148,13 @@ def test_a_model_is_served_where_it_is_loaded() -> None:
 
 def test_a_model_that_nobody_has_loaded_goes_where_it_fits() -> None:
     team = Team().with_nodes(small=1.0, big=0.5)
-    says = {"loaded": frozenset({"m"}), "loadable": {"rare": 8 * 10**9}}
-    team.fleet.reported("small", Reading(memory_free_bytes=10**9, **says), team.now_ns)  # type: ignore[arg-type]
-    team.fleet.reported("big", Reading(memory_free_bytes=10**10, **says), team.now_ns)  # type: ignore[arg-type]
+    for name, free_bytes in (("small", 10**9), ("big", 10**10)):
+        reading = Reading(
+            loaded=frozenset({"m"}),
+            loadable={"rare": 8 * 10**9},
+            memory_free_bytes=free_bytes,
+        )
+        team.fleet.reported(name, reading, team.now_ns)
 
     placed = team.place("s", "rare")
 
