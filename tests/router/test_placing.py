@@ -53,6 +53,30 @@ def test_a_crowd_between_two_scorecards_does_not_go_to_one_node() -> None:
     assert min(counts.values()) > 60
 
 
+def test_requests_that_came_by_another_way_count_too() -> None:
+    """A node's own users take of it, and the router sees them in the scorecard only."""
+    team = Team().with_nodes(a=0.5, b=0.5)
+    team.fleet.counted({"a": 0, "b": 4, "a node that has left": 3})
+    for name, running in (("a", 9), ("b", 4)):
+        team.fleet.reported(name, with_room(0.5, running=running), team.now_ns)
+
+    counts = Counter(team.place(None).node for _ in range(4))
+
+    assert counts["b"] > counts["a"]
+
+
+def test_the_routers_own_count_is_fresher_than_the_scorecard() -> None:
+    team = Team().with_nodes(a=0.5, b=0.5)
+    team.fleet.counted({"a": 20, "b": 6})
+    for name, running in (("a", 20), ("b", 6)):
+        team.fleet.reported(name, with_room(0.5, running=running), team.now_ns)
+
+    team.fleet.counted({"a": 0, "b": 6})
+
+    counts = Counter(team.place(None).node for _ in range(4))
+    assert counts["a"] > counts["b"]
+
+
 def test_a_request_of_no_session_leaves_nothing_behind() -> None:
     team = Team().with_nodes(a=1.0)
 
