@@ -15,7 +15,8 @@ MOST_MODELS_OF_NODE = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySettings:
-    """The numbers. Those without a measurement were chosen with `python -m bench fleet`."""
+    """The numbers. Those without a measurement beside them are a first choice; the benchmark `fleet`
+    shows what another one does."""
 
     # A scorecard counts in full for so long. Nodes are asked every few seconds, and one answer may
     # be lost.
@@ -42,9 +43,9 @@ class PolicySettings:
     # A known session leaves a node that was at its cap for so long, if another one has so much more
     # headroom, and if it has been there for so long itself. At most a sixteenth of a node's streams
     # leave with one scorecard: else all would go, and come back with the next. Its new node reads
-    # all of it again, so in a fleet that is full as a whole, moves make everything worse. With 15 s, a
-    # quarter and an eighth, a simulated fleet at its limit had 42 of a hundred requests beyond
-    # their cap, where the same weights without any moves had 32.
+    # all of it again, so in a fleet that is full as a whole, moves make everything worse. With
+    # 15 s, a quarter and an eighth, a simulated fleet at its limit had 42 of a hundred requests
+    # beyond their cap, where the same weights without any moves had 32.
     move_after_ns: int = 60 * NS_PER_S
     move_gain: float = 0.5
     settle_s: int = 60
