@@ -15,8 +15,8 @@ MOST_MODELS_OF_NODE = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySettings:
-    """The numbers. Those without a measurement beside them are a first choice; the benchmark `fleet`
-    shows what another one does."""
+    """The numbers. Those without a measurement beside them are a first choice; the benchmark
+    `fleet` shows what another one does."""
 
     # A scorecard counts in full for so long. Nodes are asked every few seconds, and one answer may
     # be lost.
