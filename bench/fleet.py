@@ -163,8 +163,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for name in CONTENDERS:
         for seed in range(1, options.days + 1):
             console.print(f"{name}, day {seed} …", style="dim", highlight=False)
-            served = day(name, dataclasses.replace(scenario, seed=seed))
-            days.setdefault(name, []).append(served)
+            one = day(name, dataclasses.replace(scenario, seed=seed))
+            days.setdefault(name, []).append(one)
     notes = [f"a day takes {scenario.day_s:,} s there; the fleet is {options.load_pct} % busy"]
     for name, served in days.items():
         if served[0].placement_us is not None:

@@ -128,19 +128,21 @@ def test_a_path_with_blanks_is_one_word_in_the_file_and_on_the_socket() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "number", "port", "weight"),
     [
-        ("weight", 257),
-        ("weight", -1),
-        ("number", 0),
-        ("number", 1 << 31),
-        ("port", 0),
-        ("port", 65536),
+        ("weight", 1, 443, 257),
+        ("weight", 1, 443, -1),
+        ("number", 0, 443, 1),
+        ("number", 1 << 31, 443, 1),
+        ("port", 1, 0, 1),
+        ("port", 1, 65536, 1),
     ],
 )
-def test_a_number_that_haproxy_does_not_take_is_refused(field: str, value: int) -> None:
+def test_a_number_that_haproxy_does_not_take_is_refused(
+    field: str, number: int, port: int, weight: int
+) -> None:
     with pytest.raises(BadRequest) as refused:
-        replace(A, **{field: value})
+        replace(A, number=number, port=port, weight=weight)
 
     assert refused.value.field == field
 

@@ -111,9 +111,9 @@ class Pool:
             raise BadRequest(f"a pool has more than {_MOST_SERVERS} servers", field="servers")
         for what, seen in (
             ("name", [one.name for one in self.servers]),
-            ("number", [one.number for one in self.servers]),
+            ("number", [str(one.number) for one in self.servers]),
         ):
-            twice = sorted({str(one) for one in seen if seen.count(one) > 1})
+            twice = sorted({one for one in seen if seen.count(one) > 1})
             if twice:
                 raise BadRequest(
                     f"pool {self.name} has two servers with the {what} {twice[0]}", field="servers"

@@ -241,10 +241,10 @@ class Fleet:
         old = self._homes[node.number]
         if tiers == old:
             return
-        for model in [one for one in old if one not in tiers]:
-            self._unhome(node, model)
-        for model, tier in tiers.items():
-            self._home(node, model, tier)
+        for gone in [one for one in old if one not in tiers]:
+            self._unhome(node, gone)
+        for here, tier in tiers.items():
+            self._home(node, here, tier)
 
     def _home(self, node: Node, model: str | None, tier: Tier) -> None:
         homes = self._homes[node.number]
