@@ -7,6 +7,11 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
                                                      model_commands: those about models on the disk
                                                      service_commands: those of umad service
                                                      editor_commands: those that editors start
+`quantize`, `scale` and those that look at models on the disk is one more client of the socket.
+
+    app          the root command, and `main`        commands   every command's words and help;
+                                                     model_commands: those about models on the disk;
+                                                     scale_commands: those about other engines
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts
     flags        one flag per option of the configuration   sampling_flags  those of drawing
@@ -20,6 +25,7 @@ Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `conf
     search       search                              pull       pull
     jobs         jobs                                following  how far a pull or a job is, shown
     estimate     estimate                            quantize   quantize
+    scale        scale plan
     metrics      metrics                             config     config show, check, example
     top          top, a package: the only part that imports Textual
     completion   completion, and its answers to a shell; known_names: the names that it offers

@@ -2,6 +2,8 @@
 
 Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.service_commands`,
 `umad.cli.editor_commands`), nor their work.
+Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.scale_commands`), nor
+their work.
 """
 
 import os
@@ -17,6 +19,7 @@ from umad.cli.editor_commands import EDITOR_COMMANDS
 from umad.cli.exits import NearestGroup, run_command
 from umad.cli.model_commands import MODEL_COMMANDS
 from umad.cli.service_commands import service
+from umad.cli.scale_commands import scale
 from umad.version import __version__
 
 
@@ -33,6 +36,7 @@ def umad() -> None:
 
 
 for _command in (*COMMANDS, *MODEL_COMMANDS, *EDITOR_COMMANDS, service, bench, completion):
+for _command in (*COMMANDS, *MODEL_COMMANDS, bench, scale):
     umad.add_command(_command)
 
 

@@ -21,6 +21,7 @@ from huggingface_hub import (
     get_session,
     get_token,
     hf_hub_url,
+    hf_raise_for_status,
 )
 from huggingface_hub.errors import (
     FileMetadataError,
@@ -47,6 +48,7 @@ constants.HF_HUB_DISABLE_TELEMETRY = True
 
 MAIN = "main"
 _SUFFIX = ".gguf"
+_CONFIG = "config.json"
 # Hosts that are the hub, whatever the endpoint: the client sends its token to the same ones.
 _HUB_ORIGINS = frozenset({origin_of("https://huggingface.co"), origin_of("https://hf.co")})
 _MOST_NEAR = 3
@@ -97,6 +99,17 @@ class HubModel:
     files: tuple[HubFile, ...] = ()
     # As its maker names it, such as "apache-2.0".
     licence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubConfig:
+    """What a repository of safetensors says of its model, without its weights."""
+
+    # config.json, as it is.
+    text: bytes
+    # Of all weights, by the hub's count of their values; 0 where it has not counted.
+    weights_bytes: int
+    is_gated: bool
 
 
 class Hub:
@@ -195,6 +208,34 @@ class Hub:
             token_origins=_HUB_ORIGINS | {origin_of(access.endpoint)},
         )
         return HubFile(path=path, etag=checksum.digits, remote=remote)
+
+    def config(self, repository: str) -> HubConfig:
+        """The config.json of a repository, whose weights may be of any format. Raises as `find`."""
+        access = self._access
+        if access.is_offline:
+            folder = self.repository(repository)
+            path = folder.snapshot(folder.commit_of(MAIN)) / _CONFIG
+            if not path.is_file():
+                raise FetchFailed(
+                    f"{_CONFIG} of {repository} is not on this machine, and HF_HUB_OFFLINE forbids "
+                    "to ask for it"
+                )
+            return HubConfig(text=path.read_bytes(), weights_bytes=0, is_gated=False)
+        headers = {"User-Agent": USER_AGENT}
+        if access.token is not None:
+            headers["Authorization"] = f"Bearer {access.token}"
+        with self._told(repository):
+            info = self._api.model_info(repository, timeout=access.timeout_s)
+            url = hf_hub_url(
+                repository, _CONFIG, revision=str(info.sha), endpoint=access.endpoint
+            )
+            answer = self.client.get(
+                url, headers=headers, timeout=access.timeout_s, follow_redirects=True
+            )
+            hf_raise_for_status(answer)
+        return HubConfig(
+            text=answer.content, weights_bytes=_counted_bytes(info), is_gated=bool(info.gated)
+        )
 
     # -- without the hub ---------------------------------------------------------------------------
 
@@ -319,6 +360,24 @@ class Hub:
             again = f"in {wait} s" if wait.isdigit() else "in some minutes"
             return FetchFailed(f"{host} has had too many requests: pull again {again}")
         return FetchFailed(f"{host} answered {status}; pull again later")
+
+
+# Bits of the types of safetensors.
+_TYPE_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("BF16", "F16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F4", "I4", "U4"), 4),
+}
+
+
+def _counted_bytes(info: ModelInfo) -> int:
+    """The bytes of a repository's weights; 0 where a type is new, or nothing was counted."""
+    counted = {} if info.safetensors is None else info.safetensors.parameters
+    if not counted or not counted.keys() <= _TYPE_BITS.keys():
+        return 0
+    return sum(n_values * _TYPE_BITS[name] for name, n_values in counted.items()) // 8
 
 
 def _licence(info: ModelInfo) -> str:

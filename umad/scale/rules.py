@@ -1,0 +1,371 @@
+"""Holds a split against the checks that the engines make themselves, before they are started. Pure.
+
+Each refusal names the engine's own check by file and function, at the pinned version. A rule is here
+only if the engine refuses, or fails while it loads; what is merely slow is a note of the plan. Not:
+memory (`umad.scale.memory`), nor the checks of a draft model (`umad.scale.draft`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from umad.scale.accelerators import Accelerator, Machines
+from umad.scale.engines import TITLES, EngineName
+from umad.scale.quantizations import QUANTIZATIONS, Quantization, substitute
+from umad.scale.shape import Experts, Mlp, ModelShape, Recurrence
+from umad.scale.split import Split
+from umad.scale.weights import padded_vocabulary
+
+_LINEAR = {
+    "vllm": "vllm/model_executor/layers/linear.py, QKVParallelLinear",
+    "sglang": "sglang/srt/layers/linear.py, QKVParallelLinear",
+}
+_HEADS = {
+    "vllm": "vllm/config/model.py, ModelConfig.verify_with_parallel_config",
+    "sglang": "sglang/srt/models/llama.py, LlamaAttention",
+}
+_BLOCKS = {
+    "vllm": "vllm/model_executor/layers/quantization/utils/fp8_utils.py, validate_fp8_block_shape",
+    "sglang": "sglang/srt/layers/quantization/fp8.py, Fp8LinearMethod.create_weights",
+}
+_MOE_BLOCKS = {
+    "vllm": "vllm/model_executor/layers/quantization/utils/fp8_utils.py, "
+    "validate_fp8_block_shape_moe",
+    "sglang": "sglang/srt/layers/quantization/fp8.py, Fp8MoEMethod.create_weights",
+}
+_EXPERTS = {
+    "vllm": "vllm/config/model.py, ModelConfig._verify_with_expert_parallelism",
+    "sglang": "sglang/srt/layers/moe/fused_moe_triton/layer.py, FusedMoE.__init__",
+}
+_CAPABILITY = {
+    "vllm": "vllm/config/vllm.py, VllmConfig._get_quantization_config",
+    "sglang": "sglang/srt/model_loader/loader.py, _get_quantization_config",
+}
+_AMD = {
+    "vllm": "vllm/platforms/rocm.py, RocmPlatform.supported_quantization",
+    "sglang": "sglang/srt/configs/model_config.py, ModelConfig._verify_quantization",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One check that a split does not pass."""
+
+    # Short and stable, for programs: heads, kv_heads, experts, …
+    rule: str
+    words: str
+    # The engine's file and function that refuses.
+    source: str
+
+
+def split_refusals(shape: ModelShape, split: Split, machines: Machines) -> tuple[Refusal, ...]:
+    """The checks of a split; empty where it passes all."""
+    return tuple(
+        one
+        for rule in (_fits_machines, head_refusals, kv_head_refusals, _states, width_refusals, _layers, _experts, _rows)
+        for one in rule(shape, split, machines)
+    )
+
+
+# -- how many accelerators -------------------------------------------------------------------------
+
+
+def _fits_machines(_: ModelShape, split: Split, machines: Machines) -> Iterator[Refusal]:
+    if split.tp > machines.count:
+        yield Refusal(
+            rule="count",
+            words=f"TP={split.tp} is more than the {machines.count} of {machines}: tensors are "
+            "split within one machine",
+            source="vllm/config/parallel.py, ParallelConfig.__post_init__"
+            if split.engine == "vllm"
+            else "sglang/srt/server_args.py, compute_world_size",
+        )
+    if split.total > machines.total:
+        yield Refusal(
+            rule="count",
+            words=f"TP={split.tp} x PP={split.pp} x DP={split.dp} takes {split.total}, and there "
+            f"are {machines.total}",
+            source="vllm/config/parallel.py, ParallelConfig.__post_init__"
+            if split.engine == "vllm"
+            else "sglang/srt/server_args.py, compute_world_size",
+        )
+    if split.engine == "sglang" and split.dp > 1 and machines.nodes > 1:
+        yield Refusal(
+            rule="copies",
+            words=f"SGLang serves no DP={split.dp} copies over {machines.nodes} machines: start "
+            "one server in each",
+            source="sglang/srt/arg_groups/validation_hook.py: dp_size > 1 and nnodes != 1",
+        )
+
+
+# -- tensors ---------------------------------------------------------------------------------------
+
+
+def head_refusals(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    for n_heads in sorted({one.n_heads for one in (*shape.attentions, *shape.latents)}):
+        if n_heads % split.tp:
+            yield Refusal(
+                rule="heads",
+                words=f"{n_heads} attention heads do not divide by TP={split.tp}",
+                source=_HEADS[split.engine],
+            )
+
+
+def kv_head_refusals(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    """KV heads are divided, or copied where there are fewer than ranks; MLA has none to divide."""
+    for n_kv_heads in sorted({one.n_kv_heads for one in shape.attentions}):
+        if split.tp >= n_kv_heads:
+            if split.tp % n_kv_heads:
+                yield Refusal(
+                    rule="kv_heads",
+                    words=f"{n_kv_heads} KV heads cannot be copied evenly to TP={split.tp}",
+                    source=_LINEAR[split.engine],
+                )
+        elif n_kv_heads % split.tp:
+            yield Refusal(
+                rule="kv_heads",
+                words=f"{n_kv_heads} KV heads do not divide by TP={split.tp}",
+                source=_LINEAR[split.engine],
+            )
+
+
+def _states(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    seen: set[Recurrence] = set(shape.recurrences)
+    for one in seen:
+        channels = one.conv_channels
+        if one.n_groups and one.n_groups % split.tp == 0:
+            channels += one.n_groups * one.group_channels
+        if one.n_heads % split.tp or channels % split.tp:
+            yield Refusal(
+                rule="states",
+                words=f"{one.n_heads} heads or {channels} channels of recurrent layers do not "
+                f"divide by TP={split.tp}",
+                source="vllm/model_executor/layers/mamba/mamba_utils.py, MambaStateShapeCalculator"
+                if split.engine == "vllm"
+                else "sglang/srt/configs/mamba_utils.py, Mamba2StateShape.create",
+            )
+
+
+def width_refusals(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    """Widths of MLPs divide by TP, and in blocks where a block shares a scale."""
+    found = shape.quantization
+    block = max(found.block) if found is not None and found.block else 1
+    group = found.group if found is not None else 0
+    for width in sorted(_mlp_widths(shape)):
+        if width % split.tp:
+            yield Refusal(
+                rule="width",
+                words=f"an MLP of {width} does not divide by TP={split.tp}",
+                source="vllm/model_executor/layers/linear.py, MergedColumnParallelLinear"
+                if split.engine == "vllm"
+                else "sglang/srt/layers/linear.py, MergedColumnParallelLinear",
+            )
+        elif block > 1 and split.tp > 1 and (width // split.tp) % block:
+            yield Refusal(
+                rule="blocks",
+                words=f"an MLP of {width} in TP={split.tp} parts is no multiple of the "
+                f"{block} weights that share a scale",
+                source=_BLOCKS[split.engine],
+            )
+        elif group and split.tp > 1 and (width // split.tp) % group:
+            yield Refusal(
+                rule="blocks",
+                words=f"an MLP of {width} in TP={split.tp} parts is no multiple of the "
+                f"{group} weights that share a scale",
+                source="vllm/model_executor/layers/quantization/utils/marlin_utils.py, "
+                "verify_group_size_divides_partition"
+                if split.engine == "vllm"
+                else "sglang/srt/layers/quantization/marlin_utils.py, verify_marlin_supports_shape",
+            )
+
+
+def _mlp_widths(shape: ModelShape) -> set[int]:
+    found = {one.feed.width for one in shape.layers if isinstance(one.feed, Mlp)}
+    return found | {one.shared_width for one in shape.experts if one.shared_width}
+
+
+def _rows(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    """vLLM pads the vocabulary to 64 rows and then divides it; SGLang pads it further."""
+    rows = padded_vocabulary(shape)
+    if split.engine == "vllm" and rows % split.tp:
+        yield Refusal(
+            rule="vocabulary",
+            words=f"a vocabulary of {rows} rows, padded, does not divide by TP={split.tp}",
+            source="vllm/model_executor/layers/vocab_parallel_embedding.py, VocabParallelEmbedding",
+        )
+
+
+# -- layers and experts ----------------------------------------------------------------------------
+
+
+def _layers(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    if split.pp > shape.n_layers:
+        yield Refusal(
+            rule="layers",
+            words=f"{shape.n_layers} layers make no PP={split.pp} stages",
+            source="vllm/distributed/utils.py, get_pp_indices"
+            if split.engine == "vllm"
+            else "sglang/srt/distributed/utils.py, get_pp_indices",
+        )
+
+
+def _experts(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    if split.ep > 1 and not shape.n_experts:
+        yield Refusal(
+            rule="experts",
+            words=f"EP={split.ep} needs experts, and {shape.name} has none",
+            source=_EXPERTS[split.engine],
+        )
+        return
+    if split.expert_ranks % split.ep:
+        yield Refusal(
+            rule="experts",
+            words=f"EP={split.ep} does not divide the {split.expert_ranks} ranks of TP",
+            source="sglang/srt/arg_groups/parallel_hook.py: ep_size * moe_dp_size == tp_size",
+        )
+    found = shape.quantization
+    block = max(found.block) if found is not None and found.block else 1
+    for one in sorted(set(shape.experts), key=lambda one: one.width):
+        yield from _expert_layer(one, split, block)
+
+
+def _expert_layer(one: Experts, split: Split, block: int) -> Iterator[Refusal]:
+    # vLLM gives what is over to the first ranks (`determine_expert_map`); SGLang asserts.
+    if split.engine == "sglang" and one.n_experts % split.ep:
+        yield Refusal(
+            rule="experts",
+            words=f"{one.n_experts} experts do not divide by EP={split.ep}",
+            source=_EXPERTS["sglang"],
+        )
+    if one.width % split.expert_tp:
+        yield Refusal(
+            rule="width",
+            words=f"experts of {one.width} do not divide into {split.expert_tp} parts",
+            source="vllm/model_executor/layers/fused_moe/config.py, FusedMoEConfig.__post_init__"
+            if split.engine == "vllm"
+            else "sglang/srt/layers/moe/fused_moe_triton/layer.py, FusedMoE.__init__",
+        )
+    elif block > 1 and (one.width // split.expert_tp) % block:
+        yield Refusal(
+            rule="blocks",
+            words=f"experts of {one.width} in {split.expert_tp} parts are no multiple of the "
+            f"{block} weights that share a scale; EP keeps experts whole",
+            source=_MOE_BLOCKS[split.engine],
+        )
+
+
+# -- quantization ----------------------------------------------------------------------------------
+
+
+def quantization_refusals(
+    shape: ModelShape, wished: Quantization | None, engine: EngineName, device: Accelerator
+) -> tuple[Refusal, ...]:
+    """The checks of a quantization, whatever the split. wished: what is asked of the engine; None
+    for the files as they are.
+    """
+    return tuple(_quantization(shape, wished, engine, device))
+
+
+def _quantization(
+    shape: ModelShape, wished: Quantization | None, engine: EngineName, device: Accelerator
+) -> Iterator[Refusal]:
+    title, found = TITLES[engine], shape.quantization
+    if wished is not None and found is None and wished.made == "checkpoint":
+        made = [one.name for one in QUANTIZATIONS[engine].values() if one.made != "checkpoint"]
+        yield Refusal(
+            rule="quantization",
+            words=f"{wished.name} needs files that are quantized so, and {shape.name} is not; "
+            f"{title} makes {', '.join(made)} by itself",
+            source=_AMD["sglang"] if engine == "sglang" else _model_config("vllm"),
+        )
+    if wished is not None and found is not None and not _agrees(wished.name, found.method):
+        yield Refusal(
+            rule="quantization",
+            words=f"{shape.name} is quantized with {found.method}, so it cannot be served with "
+            f"{wished.name}",
+            source=_model_config(engine),
+        )
+    if wished is not None and wished.experts_only and not shape.n_experts:
+        yield Refusal(
+            rule="quantization",
+            words=f"{wished.name} quantizes experts, and {shape.name} has none",
+            source=_model_config(engine),
+        )
+    method = wished or (None if found is None else _of_files(engine, found.method))
+    if method is None:
+        if found is not None:
+            yield Refusal(
+                rule="quantization",
+                words=f"{title} does not serve files quantized with {found.method}",
+                source=_model_config(engine),
+            )
+        return
+    yield from _on_device(method, engine, device, shape)
+
+
+def _on_device(
+    method: Quantization, engine: EngineName, device: Accelerator, shape: ModelShape
+) -> Iterator[Refusal]:
+    least = method.least_capability
+    # Scales that W8A8 in floats needs are checked by the scheme, not by the method.
+    found = shape.quantization
+    if found is not None and found.method == "compressed-tensors":
+        least = max(least, _compressed_least(found.weight_bits, found.activation_bits))
+    other = substitute(engine, device.capability, on_amd=device.vendor == "amd")
+    hint = f"; take {other}" if other and other != method.name and found is None else ""
+    if device.vendor == "amd":
+        if not method.on_amd:
+            yield Refusal(
+                rule="accelerator",
+                words=f"{TITLES[engine]} does not have {method.name} on {device.name}"
+                + (hint or ("; take fp8" if device.has_fp8 and found is None else "")),
+                source=_AMD[engine],
+            )
+        elif method.name.startswith(("fp8", "w8a8_fp8")) and not device.has_fp8:
+            yield Refusal(
+                rule="accelerator",
+                words=f"{device.name} ({device.gfx}) does not multiply in fp8: that needs CDNA 3 "
+                "(MI300X) or later" + hint,
+                # RocmPlatform.supports_fp8 lets every gfx9 pass, so it would fail at the first step.
+                source="AMD, CDNA 2 instruction set: no fp8",
+            )
+    elif device.capability < least:
+        yield Refusal(
+            rule="accelerator",
+            words=f"{method.name} needs compute capability {_dotted(least)}, and {device.name} "
+            f"({device.generation}) has {_dotted(device.capability)}" + hint,
+            source=_CAPABILITY[engine],
+        )
+
+
+def _compressed_least(weight_bits: float, activation_bits: int) -> int:
+    """vLLM runs W8A8 in floats on Turing by weight alone; 4-bit ones too."""
+    return 75 if weight_bits <= 8.1 or activation_bits else 70
+
+
+def _dotted(capability: int) -> str:
+    return f"{capability // 10}.{capability % 10}"
+
+
+def _model_config(engine: EngineName) -> str:
+    package = "vllm/config/model.py" if engine == "vllm" else "sglang/srt/configs/model_config.py"
+    return f"{package}, ModelConfig._verify_quantization"
+
+
+def _agrees(wished: str, method: str) -> bool:
+    """Whether an engine takes files of one method with the flag of another."""
+    if wished == method or wished.replace("_", "-") == method.replace("_", "-"):
+        return True
+    families = (
+        {"awq", "auto_awq", "awq_marlin", "moe_wna16", "humming"},
+        {"gptq", "auto_gptq", "gptq_marlin", "moe_wna16", "humming"},
+        {"modelopt", "modelopt_fp8", "modelopt_fp4", "modelopt_mixed"},
+        {"compressed-tensors", "w8a8_int8", "w8a8_fp8"},
+        {"mxfp4", "gpt_oss_mxfp4"},
+        {"auto-round", "inc"},
+    )
+    return any(wished in one and method in one for one in families)
+
+
+def _of_files(engine: EngineName, method: str) -> Quantization | None:
+    known = QUANTIZATIONS[engine]
+    return known.get(method) or known.get(method.replace("_", "-"))
