@@ -60,9 +60,7 @@ def plan(
         kv_dtype=kv_dtype,
         share=share,
     )
-    shape = find_shape(
-        model, catalogue(path), gguf_here=_here(model, path), offline=offline
-    )
+    shape = find_shape(model, catalogue(path), gguf_here=_here(model, path), offline=offline)
     drafted = _draft(draft, draft_method, draft_tokens, offline=offline)
     found = planned(shape, machines, wish, draft=drafted)
     if as_json:

@@ -212,7 +212,9 @@ def accelerator(name: str) -> Accelerator:
         return accelerator(meant)
     near = near_names(name.strip(), names())
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
-    raise BadRequest(f"accelerator {name.strip()[:60]!r} is not known; {hint}", field="accelerators")
+    raise BadRequest(
+        f"accelerator {name.strip()[:60]!r} is not known; {hint}", field="accelerators"
+    )
 
 
 def names() -> tuple[str, ...]:

@@ -122,9 +122,7 @@ def choose(
         tokens = wish.context_tokens or min(wished_tokens, LEAST_CONTEXT_TOKENS)
         # The last one splits most.
         last = max(accepted, key=lambda one: one.group)
-        nearest = Candidate(
-            split=last, memory=memory(load, last, machines, context_tokens=tokens)
-        )
+        nearest = Candidate(split=last, memory=memory(load, last, machines, context_tokens=tokens))
     return Choice(
         load=load,
         chosen=best[0] if best else None,
@@ -232,7 +230,9 @@ def _check(wish: Wish, shape: ModelShape, machines: Machines) -> None:
             field="accelerators",
         )
     if wish.context_tokens < 0 or wish.context_tokens > _MOST_CONTEXT_TOKENS:
-        raise BadRequest(f"a context of {wish.context_tokens} tokens is no context", field="context")
+        raise BadRequest(
+            f"a context of {wish.context_tokens} tokens is no context", field="context"
+        )
     if shape.context_tokens and wish.context_tokens > shape.context_tokens:
         raise BadRequest(
             f"{shape.name} reads texts of {shape.context_tokens:,} tokens, and the context asked "

@@ -153,4 +153,3 @@ def _found_method(fields: Fields) -> DraftMethod:
     if "eagle3" in said.lower() or "draft_vocab_size" in fields:
         return "eagle3"
     return "eagle" if "eagle" in said.lower() else "draft_model"
-

@@ -115,9 +115,7 @@ def _fits(shape: ModelShape, machines: Machines, wish: Wish, draft: Draft | None
     return found is not None and found.chosen is not None
 
 
-def _tried(
-    shape: ModelShape, machines: Machines, wish: Wish, draft: Draft | None
-) -> Choice | None:
+def _tried(shape: ModelShape, machines: Machines, wish: Wish, draft: Draft | None) -> Choice | None:
     try:
         return choose(shape, machines, wish, draft=draft)
     except BadRequest:  # such as a TP that other machines do not have

@@ -134,9 +134,7 @@ def _quantization(whole: Fields, fields: Fields) -> CheckpointQuantization | Non
         case "modelopt" | "":
             algorithm = (found.part("quantization") or found).text("quant_algo").upper()
             if algorithm.startswith("FP8"):
-                return CheckpointQuantization(
-                    method="modelopt", weight_bits=8, activation_bits=8
-                )
+                return CheckpointQuantization(method="modelopt", weight_bits=8, activation_bits=8)
             if algorithm == "NVFP4":
                 return CheckpointQuantization(
                     method="modelopt_fp4", weight_bits=4.5, activation_bits=4, group=16

@@ -77,7 +77,7 @@ def _kinds(fields: Fields, *, family: str, n_layers: int) -> list[LayerKind]:
         case "bamba":
             full = fields.wholes("attn_layer_indices") or ()
             return [attention if n in full else "mamba2" for n in numbers]
-        case "nemotron_h" if (pattern := fields.text("hybrid_override_pattern")):
+        case "nemotron_h" if pattern := fields.text("hybrid_override_pattern"):
             return _named(tuple(pattern), n_layers, fields, "hybrid_override_pattern", family)
         case "kimi_linear" if (linear := fields.part("linear_attn_config")) is not None:
             full = linear.wholes("full_attn_layers") or ()

@@ -29,9 +29,7 @@ def notes(
     )
 
 
-def _split(
-    shape: ModelShape, machines: Machines, wish: Wish, chosen: Candidate
-) -> Iterator[str]:
+def _split(shape: ModelShape, machines: Machines, wish: Wish, chosen: Candidate) -> Iterator[str]:
     split = chosen.split
     if wish.tp or wish.pp:
         yield f"TP={split.tp} and PP={split.pp} as asked."

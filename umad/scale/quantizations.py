@@ -172,9 +172,7 @@ def quantization(engine: EngineName, name: str) -> Quantization:
 
 def substitute(engine: EngineName, capability: int, *, on_amd: bool) -> str:
     """What to take where fp8 is not possible; "" where the engine makes nothing by itself."""
-    wishes = (
-        ("int8_per_channel_weight_only",) if engine == "vllm" else ("bitsandbytes", "humming")
-    )
+    wishes = ("int8_per_channel_weight_only",) if engine == "vllm" else ("bitsandbytes", "humming")
     for name in wishes:
         one = QUANTIZATIONS[engine][name]
         if (on_amd and one.on_amd) or (not on_amd and capability >= one.least_capability):

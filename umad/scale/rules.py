@@ -61,7 +61,16 @@ def split_refusals(shape: ModelShape, split: Split, machines: Machines) -> tuple
     """The checks of a split; empty where it passes all."""
     return tuple(
         one
-        for rule in (_fits_machines, head_refusals, kv_head_refusals, _states, width_refusals, _layers, _experts, _rows)
+        for rule in (
+            _fits_machines,
+            head_refusals,
+            kv_head_refusals,
+            _states,
+            width_refusals,
+            _layers,
+            _experts,
+            _rows,
+        )
         for one in rule(shape, split, machines)
     )
 

@@ -62,9 +62,7 @@ class Workspace:
         return self.step_bytes + self.runtime_bytes
 
 
-def workspace(
-    shape: ModelShape, split: Split, step: StepSize, *, context_tokens: int
-) -> Workspace:
+def workspace(shape: ModelShape, split: Split, step: StepSize, *, context_tokens: int) -> Workspace:
     """The workspace for texts of some length. context_tokens: of one text."""
     tokens = max(step.sequences, min(step.tokens, context_tokens))
     widest = max((_layer_values(one, shape.width, split) for one in shape.layers), default=0)
@@ -73,9 +71,7 @@ def workspace(
         activation_bytes=tokens * values * shape.value_bytes,
         logits_bytes=step.sequences * shape.vocabulary * _LOGIT_BYTES * _COPIES_OF_LOGITS,
         latent_bytes=_latent_bytes(shape, split, context_tokens),
-        runtime_bytes=_CONTEXT_BYTES
-        + _GRAPH_BYTES
-        + (_COLLECTIVE_BYTES if split.total > 1 else 0),
+        runtime_bytes=_CONTEXT_BYTES + _GRAPH_BYTES + (_COLLECTIVE_BYTES if split.total > 1 else 0),
     )
 
 

@@ -226,9 +226,7 @@ class Hub:
             headers["Authorization"] = f"Bearer {access.token}"
         with self._told(repository):
             info = self._api.model_info(repository, timeout=access.timeout_s)
-            url = hf_hub_url(
-                repository, _CONFIG, revision=str(info.sha), endpoint=access.endpoint
-            )
+            url = hf_hub_url(repository, _CONFIG, revision=str(info.sha), endpoint=access.endpoint)
             answer = self.client.get(
                 url, headers=headers, timeout=access.timeout_s, follow_redirects=True
             )
