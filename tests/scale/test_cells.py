@@ -15,9 +15,7 @@ STEP = StepSize(tokens=2048, sequences=256, steps=2)
 def cells(name: str, *, engine: Any = "vllm", tp: int = 1, kv_bytes: int = 2) -> Cells:
     """The cells of a known model."""
     shape = shape_of(KNOWN[name], name=name)
-    return cells_of(
-        shape.layers, engine=engine, tp=tp, kv_bytes=kv_bytes, value_bytes=2, step=STEP
-    )
+    return cells_of(shape.layers, engine=engine, tp=tp, kv_bytes=kv_bytes, value_bytes=2, step=STEP)
 
 
 @pytest.mark.parametrize(("tp", "kv_heads"), [(1, 8), (2, 4), (8, 1), (16, 1)])
@@ -109,9 +107,7 @@ def test_groups_of_a_mamba_are_copied_where_tp_splits_them() -> None:
     shape = shape_of(config, name="m")
 
     def state(tp: int) -> int:
-        found = cells_of(
-            shape.layers, engine="vllm", tp=tp, kv_bytes=2, value_bytes=2, step=STEP
-        )
+        found = cells_of(shape.layers, engine="vllm", tp=tp, kv_bytes=2, value_bytes=2, step=STEP)
         return found.states_bytes
 
     # MambaStateShapeCalculator.mamba2_state_shape: channels / TP x 3, heads / TP x 64 x 128 in 32

@@ -118,6 +118,7 @@ def _print(found: Plan) -> None:
 def _print_memory(chosen: Candidate) -> None:
     found = chosen.memory
     space, cells = found.workspace, found.cells
+    room = f"{found.tokens:,} tokens, {_texts(found.texts)} of {found.context_tokens:,} at once"
     rows = [
         ("weights", found.weights_bytes, ""),
         ("draft", found.draft_bytes, "weights of the draft model"),
@@ -125,9 +126,8 @@ def _print_memory(chosen: Candidate) -> None:
         ("logits", space.logits_bytes, "an estimate"),
         ("latent", space.latent_bytes, "an estimate: keys and values that MLA makes of a prompt"),
         ("runtime", space.runtime_bytes, "an estimate: driver, graphs, collectives"),
-        ("cells", found.room_bytes, f"{found.tokens:,} tokens, {_texts(found.texts)} of "
-                                    f"{found.context_tokens:,} at once"),
-    ]  # fmt: skip
+        ("cells", found.room_bytes, room),
+    ]
     table = plain_table(show_header=False)
     table.add_column()
     table.add_column(justify="right")

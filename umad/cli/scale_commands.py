@@ -53,8 +53,9 @@ def plan(**given: Any) -> int:
     """Say how MODEL is split over accelerators, what it takes, and how it is started.
 
     MODEL is a repository of the Hugging Face hub (org/repo), a config.json or a folder with one, a
-    GGUF file, or a name that umad knows. Accelerators are written as SkyPilot has them: A100-80GB:2.
-    Nothing is fetched but config.json. Exit 1 where it does not fit; the error says what would.
+    GGUF file, or a name that umad knows. Accelerators are written as SkyPilot has them, such as
+    A100-80GB:2. Nothing is fetched but config.json. Exit 1 where it does not fit; the error says
+    what would.
     """
     from umad.cli.scale import plan as work
 

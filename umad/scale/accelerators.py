@@ -1,14 +1,14 @@
 """Knows accelerators: their memory as their driver reports it, and what they can compute. Pure.
 
 Names are SkyPilot's, because they stand in its tasks; other spellings are taken too. Memory is in
-MiB as `nvidia-smi` or `rocm-smi` prints it: a sheet's "80 GB" is 79.6 GiB on one card and 80.0 on
-another. Sources, looked up in 2026:
+MiB as `nvidia-smi` prints it: a sheet's "80 GB" is 79.6 GiB on one card and 80.0 on another.
+Sources, looked up in 2026:
 
     [modal]   nvidia-smi of H200, H100, A100, A10, L40S, L4, T4 (Modal's table of measured memory)
     [vultr]   nvidia-smi of HGX B200 (Vultr's inference cookbook)
     [spark]   torch's total of a GB10, 121.69 GiB (unslothai/unsloth pull request 10283)
-    [sheet]   the maker's data sheet; where a driver's figure was not found, the sheet's GB are taken
-              as 10^9 bytes, which is the cautious reading
+    [sheet]   the maker's data sheet; where a driver's figure was not found, the sheet's GB are
+              taken as 10^9 bytes, which is the cautious reading
     [cc]      compute capabilities: NVIDIA's list at developer.nvidia.com/cuda-gpus; gfx names:
               ROCm's table of system requirements
 

@@ -8,8 +8,9 @@ A layer keeps of each token what its kind needs:
     recurrent       a state of one size, split by TP
 
 vLLM keeps all kinds in one pool of blocks of one size. Layers of different kinds are put into
-groups of as many layers; the last group of a kind is padded. A layer with a window holds the window,
-the tokens in flight and one block. Recurrent layers take whole blocks, as long as a state; with the
+groups of as many layers; the last group of a kind is padded. A layer with a window holds the
+window, the tokens in flight and one block.
+Recurrent layers take whole blocks, as long as a state; with the
 prefix cache, two of them. Sources: vLLM 0.33.0, `vllm/v1/kv_cache_interface.py`
 (`max_memory_usage_bytes` of each spec), `vllm/v1/core/kv_cache_planning.py`
 (`_get_kv_cache_groups_uniform_page_size`, `unify_kv_cache_spec_page_size`),

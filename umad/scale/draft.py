@@ -2,8 +2,9 @@
 
 EAGLE heads read the model's hidden states: EAGLE-3 those of three layers, through a matrix of its
 own, and its attention reads twice the width. Embeddings are the model's. A draft model of any kind
-is split by the model's own TP. Sources: vLLM 0.33.0, `SpeculativeConfig._verify_and_get_draft_tp` of
-`vllm/config/speculative.py`, `vllm/model_executor/models/llama_eagle3.py`; SGLang 0.5.23,
+is split by the model's own TP. Sources: vLLM 0.33.0,
+`SpeculativeConfig._verify_and_get_draft_tp` of `vllm/config/speculative.py`,
+`vllm/model_executor/models/llama_eagle3.py`; SGLang 0.5.23,
 `srt/models/llama_eagle3.py`.
 """
 

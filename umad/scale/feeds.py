@@ -16,8 +16,8 @@ _WIDTH = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "ffn_int
 # Families whose MLP has no gate: two matrices, not three.
 _UNGATED = frozenset(
     {
-        *("bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt", "nemotron"),
-        *("nemotron_h", "opt", "persimmon", "phi", "starcoder2"),
+        *("bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt"),
+        *("nemotron", "nemotron_h", "opt", "persimmon", "phi", "starcoder2"),
     }
 )  # fmt: skip
 # Families that use four times the model's width where they say no other.

@@ -73,9 +73,9 @@ def _nearby(
                     option="quantization", value=name, words=f"quantization {name}, made at load"
                 )
                 break
-    if wish.kv_dtype != "fp8" and machines.accelerator.has_fp8:
-        if _fits(shape, machines, replace(wish, kv_dtype="fp8"), draft):
-            yield Alternative(option="kv_dtype", value="fp8", words="KV in fp8")
+    may_shorten = wish.kv_dtype != "fp8" and machines.accelerator.has_fp8
+    if may_shorten and _fits(shape, machines, replace(wish, kv_dtype="fp8"), draft):
+        yield Alternative(option="kv_dtype", value="fp8", words="KV in fp8")
 
 
 def _more(

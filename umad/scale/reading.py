@@ -16,6 +16,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,13 @@ def find_shape(
             "a folder, or a GGUF file",
             field="model",
         )
-    config, n_bytes, source, gated = _of_repository(reference.repository, offline=offline)
+    found = _repository(reference.repository, offline=offline)
     return shape_of(
-        config,
-        name=reference.repository,
-        weights_bytes=n_bytes,
-        weights_source=source,
-        is_gated=gated,
+        found.config,
+        name=found.name,
+        weights_bytes=found.weights_bytes,
+        weights_source=found.weights_source,
+        is_gated=found.is_gated,
     )
 
 
@@ -79,8 +80,8 @@ def find_config(text: str, *, offline: bool = False) -> tuple[str, Mapping[str, 
         if known is None:
             raise _unknown(text)
         return known[0], known[1], 0
-    config, n_bytes, _, _ = _of_repository(reference.repository, offline=offline)
-    return reference.repository, config, n_bytes
+    found = _repository(reference.repository, offline=offline)
+    return found.name, found.config, found.weights_bytes
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def _safetensors_bytes(path: Path) -> int:
 
 
 def _meant(reference: ModelReference, catalogue: Catalogue, text: str) -> ModelReference:
-    """The repository of a name: a known model's, else the one that the catalogue's was made from."""
+    """The repository of a name: a known model's, else the catalogue's."""
     known = known_config(text)
     if known is not None:
         return parse(known[0])
@@ -203,21 +204,50 @@ def _unknown(text: str, *, more: str = "") -> UnknownModel:
     return UnknownModel(more + hint if more else f"{text[:80]!r} is not known{hint}", field="model")
 
 
-def _of_repository(repository: str, *, offline: bool) -> tuple[Mapping[str, Any], int, str, bool]:
-    """Its config.json, the bytes of its weights and who says so, and whether it asks for consent."""
-    known = known_config(repository)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Repository:
+    """What a repository says of its model."""
+
+    name: str
+    config: Mapping[str, Any]
+    # 0 where nobody counted.
+    weights_bytes: int = 0
+    weights_source: str = ""
+    is_gated: bool = False
+
+
+def _repository(name: str, *, offline: bool) -> _Repository:
+    """What the hub says; what umad knows where the hub cannot be asked."""
+    known = known_config(name)
     if offline:
         if known is None:
-            raise _unknown(repository)
-        return known[1], 0, "", is_gated(known[0])
+            raise _unknown(name)
+        return _known(*known)
     from umad.models.fetching.hub import Hub, HubAccess  # noqa: PLC0415  (a second to import)
 
+    hub = Hub(HubAccess.of_client())
     try:
-        found = Hub(HubAccess.of_client()).config(repository)
+        found = hub.config(name)
+        if found.base and (found.has_gguf or not found.text):
+            # The engines serve what a GGUF repository was made from.
+            name, found = found.base, hub.config(found.base)
     except FetchFailed:
         # No network, or a licence that nobody accepted yet: a known model needs neither.
         if known is None:
             raise
-        return known[1], 0, "", is_gated(known[0])
-    config = _json_map(found.text[: _MOST_CONFIG_BYTES + 1], f"{repository}: {CONFIG}")
-    return config, found.weights_bytes, "the hub's count of weights", found.is_gated
+        return _known(*known)
+    if not found.text:
+        raise UnknownModel(f"{name} has no {CONFIG}, so nobody knows its shape", field="model")
+    if len(found.text) > _MOST_CONFIG_BYTES:
+        raise BadRequest(f"{name}: its {CONFIG} is too long to be one", field="model")
+    return _Repository(
+        name=name,
+        config=_json_map(found.text, f"{name}: {CONFIG}"),
+        weights_bytes=found.weights_bytes,
+        weights_source="the hub's count of weights" if found.weights_bytes else "",
+        is_gated=found.is_gated,
+    )
+
+
+def _known(name: str, config: Mapping[str, Any]) -> _Repository:
+    return _Repository(name=name, config=config, is_gated=is_gated(name))

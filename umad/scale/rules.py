@@ -1,8 +1,8 @@
 """Holds a split against the checks that the engines make themselves, before they are started. Pure.
 
-Each refusal names the engine's own check by file and function, at the pinned version. A rule is here
-only if the engine refuses, or fails while it loads; what is merely slow is a note of the plan. Not:
-memory (`umad.scale.memory`), nor the checks of a draft model (`umad.scale.draft`).
+Each refusal names the engine's own check by file and function, at the pinned version. A rule is
+here only if the engine refuses, or fails while it loads; what is merely slow is a note of the plan.
+Not: memory (`umad.scale.memory`), nor the checks of a draft model (`umad.scale.draft`).
 """
 
 from collections.abc import Iterator
@@ -334,7 +334,7 @@ def _on_device(
                 rule="accelerator",
                 words=f"{device.name} ({device.gfx}) does not multiply in fp8: that needs CDNA 3 "
                 "(MI300X) or later" + hint,
-                # RocmPlatform.supports_fp8 lets every gfx9 pass, so it would fail at the first step.
+                # RocmPlatform.supports_fp8 lets every gfx9 pass: it would fail at the first step.
                 source="AMD, CDNA 2 instruction set: no fp8",
             )
     elif device.capability < least:

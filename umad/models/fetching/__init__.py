@@ -4,6 +4,7 @@ Only what somebody asks for by hand (`umad pull`) is fetched; no request fetches
 
     pulling    `fetch`: the model that a reference means, from the first question to the record
     hub        a repository of the hub: listing, gated and offline errors, what the client knows
+    hub_config what it says of a model without its weights, for plans of other engines
     choice     which of its files: quantization, all splits, the projector
     hub_cache  where they go, so that the hub's own tools find them
     ollama     the protocol of Ollama's registry, and of others like it
@@ -14,8 +15,9 @@ Only what somebody asks for by hand (`umad pull`) is fetched; no request fetches
     checksum, limits, progress, room
                its sum; what a fetch may use; how far it is; the disk
 
-This package imports huggingface_hub, which takes some tenths of a second: nothing but a pull does
-that. It blocks and it has threads, so it runs in a process of its own. Nothing here has state but
+This package imports huggingface_hub, which takes some tenths of a second: nothing but a pull, or a
+plan that asks the hub, does that.
+It blocks and it has threads, so it runs in a process of its own. Nothing here has state but
 the files.
 """
 

@@ -39,6 +39,7 @@ from umad.errors import AccessNeeded, BadRequest, FetchFailed, UmadError, Unknow
 from umad.models.fetching.checksum import Checksum
 from umad.models.fetching.choice import Choice, choose
 from umad.models.fetching.hub_cache import HubRepository, is_commit
+from umad.models.fetching.hub_config import HubConfig, base_model, counted_bytes
 from umad.models.fetching.remote import USER_AGENT, RemoteFile, host_of, origin_of, words_of
 from umad.version import __version__
 
@@ -99,17 +100,6 @@ class HubModel:
     files: tuple[HubFile, ...] = ()
     # As its maker names it, such as "apache-2.0".
     licence: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubConfig:
-    """What a repository of safetensors says of its model, without its weights."""
-
-    # config.json, as it is.
-    text: bytes
-    # Of all weights, by the hub's count of their values; 0 where it has not counted.
-    weights_bytes: int
-    is_gated: bool
 
 
 class Hub:
@@ -226,13 +216,23 @@ class Hub:
             headers["Authorization"] = f"Bearer {access.token}"
         with self._told(repository):
             info = self._api.model_info(repository, timeout=access.timeout_s)
-            url = hf_hub_url(repository, _CONFIG, revision=str(info.sha), endpoint=access.endpoint)
-            answer = self.client.get(
-                url, headers=headers, timeout=access.timeout_s, follow_redirects=True
-            )
-            hf_raise_for_status(answer)
+            names = [one.rfilename for one in info.siblings or ()]
+            text = b""
+            if _CONFIG in names:
+                url = hf_hub_url(
+                    repository, _CONFIG, revision=str(info.sha), endpoint=access.endpoint
+                )
+                answer = self.client.get(
+                    url, headers=headers, timeout=access.timeout_s, follow_redirects=True
+                )
+                hf_raise_for_status(answer)
+                text = answer.content
         return HubConfig(
-            text=answer.content, weights_bytes=_counted_bytes(info), is_gated=bool(info.gated)
+            text=text,
+            weights_bytes=counted_bytes(info),
+            is_gated=bool(info.gated),
+            base=base_model(info),
+            has_gguf=any(name.lower().endswith(_SUFFIX) for name in names),
         )
 
     # -- without the hub ---------------------------------------------------------------------------
@@ -358,24 +358,6 @@ class Hub:
             again = f"in {wait} s" if wait.isdigit() else "in some minutes"
             return FetchFailed(f"{host} has had too many requests: pull again {again}")
         return FetchFailed(f"{host} answered {status}; pull again later")
-
-
-# Bits of the types of safetensors.
-_TYPE_BITS = {
-    **dict.fromkeys(("F64", "I64", "U64"), 64),
-    **dict.fromkeys(("F32", "I32", "U32"), 32),
-    **dict.fromkeys(("BF16", "F16", "I16", "U16"), 16),
-    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
-    **dict.fromkeys(("F4", "I4", "U4"), 4),
-}
-
-
-def _counted_bytes(info: ModelInfo) -> int:
-    """The bytes of a repository's weights; 0 where a type is new, or nothing was counted."""
-    counted = {} if info.safetensors is None else info.safetensors.parameters
-    if not counted or not counted.keys() <= _TYPE_BITS.keys():
-        return 0
-    return sum(n_values * _TYPE_BITS[name] for name, n_values in counted.items()) // 8
 
 
 def _licence(info: ModelInfo) -> str:
