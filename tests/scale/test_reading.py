@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
 
 from tests.models import gguf_bytes
 from tests.models.loopback_hub import LoopbackHub
 from umad.errors import BadRequest, ModelLoadFailed, UmadError, UnknownModel
 from umad.models.catalogue import Catalogue, CatalogueEntry
+from umad.models.fetching.hub import HubAccess
 from umad.scale.accelerators import parse
 from umad.scale.choice import Wish
 from umad.scale.hf_config import shape_of
@@ -98,10 +98,10 @@ def test_gguf_is_for_sglang_alone(tmp_path: Path, nano_path: Path) -> None:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
     with LoopbackHub() as found:
-        monkeypatch.setattr(constants, "ENDPOINT", found.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        access = HubAccess(endpoint=found.url, cache=tmp_path)
+        monkeypatch.setattr(HubAccess, "of_client", lambda: access)
         yield found
 
 
@@ -149,7 +149,7 @@ def test_a_known_model_needs_no_network() -> None:
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen3-14B-FP9", "qwen3-14b-fp9"])
 def test_a_slip_in_a_name_names_near_ones(name: str) -> None:
-    with pytest.raises(UnknownModel, match="did you mean .*Qwen/Qwen3-14B-FP8"):
+    with pytest.raises(UnknownModel, match=r"did you mean .*Qwen/Qwen3-14B-FP8"):
         find_shape(name, Catalogue(), offline=True)
 
 
