@@ -94,3 +94,12 @@ def test_a_quantization_that_the_engine_makes_leaves_embeddings_alone() -> None:
 
     embeddings = 2 * 128256 * 4096
     assert n_bytes == pytest.approx(parameters(shape).total + embeddings, rel=0.001)
+
+
+def test_files_in_32_bits_are_loaded_in_16() -> None:
+    config = {**KNOWN["meta-llama/Llama-3.1-8B-Instruct"], "torch_dtype": "float32"}
+    shape = shape_of(config, name="m", weights_bytes=4 * 8_030_261_248)
+
+    (n_bytes,) = stage_bytes(shape, Split(engine="vllm"), Precision.loaded(shape))
+
+    assert n_bytes == pytest.approx(2 * 8_030_261_248, rel=0.001)

@@ -18,7 +18,7 @@ prefix cache, two of them. Sources: vLLM 0.33.0, `vllm/v1/kv_cache_interface.py`
 
 SGLang has a pool for full layers and one for windows, whose sizes have a fixed ratio, and gives
 states a share beside them. Sources: SGLang 0.5.23, `srt/model_executor/pool_configurator.py`
-(`HybridSWAPoolConfigurator`, `_cell_size`), `srt/configs/mamba_utils.py` (`mamba_cache_per_req`).
+(HybridSWAPoolConfigurator, `_cell_size`), `srt/configs/mamba_utils.py` (`mamba_cache_per_req`).
 """
 
 import math
@@ -81,19 +81,6 @@ class Cells:
         else:  # every layer has a window: one pool of all tokens
             per_token = self.window_token_bytes
         return math.ceil(per_token * tokens) + self.states_bytes
-
-    def most_tokens(self, n_bytes: int, most: int) -> int:
-        """The longest text that fits in so many bytes, up to `most`; 0 where none does."""
-        if self.text_bytes(1) > n_bytes:
-            return 0
-        low, high = 1, most
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.text_bytes(middle) <= n_bytes:
-                low = middle
-            else:
-                high = middle - 1
-        return low
 
     # -- vLLM's pool -------------------------------------------------------------------------------
 

@@ -248,7 +248,7 @@ def _check(wish: Wish, shape: ModelShape, machines: Machines) -> None:
 
 
 def _precision(shape: ModelShape, wished: Quantization | None) -> Precision:
-    files = Precision.of_files(shape)
+    files = Precision.loaded(shape)
     if wished is None or not wished.weight_bits or shape.quantization is not None:
         return files
     return files.made(wished.weight_bits, experts_only=wished.experts_only)

@@ -3,7 +3,7 @@
 EAGLE heads read the model's hidden states: EAGLE-3 those of three layers, through a matrix of its
 own, and its attention reads twice the width. Embeddings are the model's. A draft model of any kind
 is split by the model's own TP. Sources: vLLM 0.33.0,
-`SpeculativeConfig._verify_and_get_draft_tp` of `vllm/config/speculative.py`,
+SpeculativeConfig._verify_and_get_draft_tp of `vllm/config/speculative.py`,
 `vllm/model_executor/models/llama_eagle3.py`; SGLang 0.5.23,
 `srt/models/llama_eagle3.py`.
 """
@@ -77,7 +77,7 @@ def draft_of(
 def draft_bytes(draft: Draft, split: Split) -> int:
     """The bytes of its weights on one accelerator."""
     shape = draft.shape
-    precision = Precision.of_files(shape)
+    precision = Precision.loaded(shape)
     if not draft.is_head:
         return stage_bytes(shape, _alone(split), precision)[0]
     body = replace(shape, vocabulary=1, ties_embeddings=True, weights_bytes=0)

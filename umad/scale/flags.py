@@ -1,8 +1,8 @@
 """Writes the engine's command line for a plan. Pure.
 
 Flags are those of the pinned versions: vLLM 0.33.0 (`vllm serve`, `vllm/engine/arg_utils.py`) and
-SGLang 0.5.23 (`python -m sglang.launch_server`, `srt/arg_groups/fields/`). No key stands in it:
-`umad scale launch` gives keys as secrets.
+SGLang 0.5.23 (`python -m sglang.launch_server`, `srt/arg_groups/fields/`). No key stands in it,
+because command lines are shown and logged.
 """
 
 import json

@@ -58,7 +58,8 @@ def shape_of(
         vocabulary=fields.whole("vocab_size", least=1),
         ties_embeddings=_ties(fields, whole, family),
         context_tokens=fields.whole(*_CONTEXT, default=0),
-        value_bytes=_value_bytes(fields, whole),
+        value_bytes=min(2, _value_bytes(fields, whole)),
+        file_value_bytes=_value_bytes(fields, whole),
         quantization=_quantization(whole, fields),
         weights_bytes=weights_bytes,
         weights_source=weights_source,
@@ -88,8 +89,7 @@ def _value_bytes(fields: Fields, whole: Fields) -> int:
     for one in (fields, whole):
         said = one.text("dtype") or one.text("torch_dtype")
         if said:
-            # Both engines serve float32 checkpoints in 16 bits unless told otherwise.
-            return min(2, _DTYPE_BYTES.get(said.removeprefix("torch."), 2))
+            return _DTYPE_BYTES.get(said.removeprefix("torch."), 2)
     return 2
 
 

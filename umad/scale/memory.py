@@ -87,15 +87,6 @@ class Memory:
         """Tokens of all texts that have room at once, as the engines count them."""
         return int(self.texts * self.context_tokens)
 
-    def most_tokens(self, most: int) -> int:
-        """The longest text that has room, up to `most`."""
-        if self.room_bytes <= 0:
-            return 0
-        room, states = self._rooms()
-        if states and states < self.cells.states_bytes:
-            return 0
-        return self.cells.most_tokens(room + (self.cells.states_bytes if states else 0), most)
-
     def _text_fits(self, tokens: int) -> bool:
         room, states = self._rooms()
         if states:

@@ -52,8 +52,11 @@ def _split(shape: ModelShape, machines: Machines, wish: Wish, chosen: Candidate)
             f"{machines.accelerator.name} has no direct links, so TP goes over the host's bus and "
             "is slow; fewer and larger accelerators would be faster."
         )
-    if split.pp > 1 and machines.nodes > 1:
-        yield "Stages are in different machines; start one engine process in each."
+    if split.total > machines.count:
+        yield (
+            f"It goes over {machines.nodes} machines: start one engine process in each, with its "
+            "rank and the address of the first."
+        )
 
 
 def _is_short(shape: ModelShape, wish: Wish, chosen: Candidate) -> bool:

@@ -148,6 +148,8 @@ def _json_map(raw: bytes, where: str) -> Mapping[str, Any]:
 def _weights_bytes(folder: Path) -> tuple[int, str]:
     """The bytes of the tensors in a folder, and where that is from; 0 where there are none."""
     files = sorted(folder.glob("*.safetensors"))
+    # Some makers lay the same weights beside them once more, in a format of their own.
+    files = [one for one in files if one.name.startswith("model")] or files
     if files:
         try:
             return sum(_safetensors_bytes(one) for one in files), "headers of the safetensors"

@@ -160,8 +160,10 @@ class ModelShape:
     ties_embeddings: bool
     # The longest text; 0 where that is not known.
     context_tokens: int
-    # Bytes of a weight that is not quantized, and of a value of KV.
+    # Bytes of a weight that is not quantized, as the engines load it, and of a value of KV.
     value_bytes: int = 2
+    # The same as the files have it: both engines load float32 in 16 bits.
+    file_value_bytes: int = 2
     quantization: CheckpointQuantization | None = None
     # The bytes of the weights' files, as they say themselves; 0 where they were not read.
     weights_bytes: int = 0

@@ -5,7 +5,7 @@
     DP  whole copies take requests in turn
     EP  experts of a layer are split, over accelerators that TP (and in vLLM DP) already joins
 
-Sources: vLLM 0.33.0, `FusedMoEParallelConfig.make` of
+Sources: vLLM 0.33.0, FusedMoEParallelConfig.make of
 `vllm/model_executor/layers/fused_moe/config.py` (tensors of experts are split over TP x DP; with
 `enable_expert_parallel` whole experts are). SGLang 0.5.23, `arg_groups/parallel_hook.py`:
 `ep_size * moe_dp_size = tp_size`. `get_pp_indices` of both (layers of a stage).

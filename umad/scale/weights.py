@@ -3,7 +3,7 @@
 Matrices are counted by their shapes; norms and biases, less than a thousandth, are not. What TP
 splits and what it copies is as in the engines: query heads and MLPs are split, KV heads are split
 or copied, the small matrices before MLA's latent vectors and the router are copied
-(`ReplicatedLinear`), the vocabulary is padded and split, experts are split whole or by tensors.
+(ReplicatedLinear), the vocabulary is padded and split, experts are split whole or by tensors.
 
 Where the files' own size is known, the result is scaled to it: so encoders of images, heads of
 speculation and scales have their share, too.
@@ -40,7 +40,15 @@ class Precision:
     @classmethod
     def of_files(cls, shape: ModelShape) -> "Precision":
         """As the model's files have it."""
-        other = 8.0 * shape.value_bytes
+        return cls._of(shape, 8.0 * shape.file_value_bytes)
+
+    @classmethod
+    def loaded(cls, shape: ModelShape) -> "Precision":
+        """As an engine loads the files, unless it is told otherwise."""
+        return cls._of(shape, 8.0 * shape.value_bytes)
+
+    @classmethod
+    def _of(cls, shape: ModelShape, other: float) -> "Precision":
         found = shape.quantization
         if found is None:
             return cls(matrix_bits=other, expert_bits=other, other_bits=other)
