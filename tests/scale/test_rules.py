@@ -11,8 +11,9 @@ from umad.scale.draft import draft_of, draft_refusals
 from umad.scale.hf_config import shape_of
 from umad.scale.known_models import KNOWN
 from umad.scale.plan import planned
+from umad.scale.quantization_rules import quantization_refusals
 from umad.scale.quantizations import quantization
-from umad.scale.rules import quantization_refusals, split_refusals
+from umad.scale.rules import split_refusals
 from umad.scale.shape import ModelShape
 from umad.scale.split import Split, stages
 
@@ -64,6 +65,16 @@ def test_blocks_of_fp8_are_not_broken() -> None:
     assert "EP keeps experts whole" in found[0].words
     assert "validate_fp8_block_shape_moe" in found[0].source
     assert whole == ()
+
+
+def test_heads_come_in_whole_blocks_of_a_scale() -> None:
+    """Half a block of keys: 4 KV heads of 64 over TP=4, where 128 weights share a scale."""
+    model = shape(
+        "Qwen/Qwen3-14B-FP8", num_attention_heads=64, num_key_value_heads=4, head_dim=64,
+    )  # fmt: skip
+
+    assert rules(model, Split(engine="vllm", tp=4)) == {"blocks"}
+    assert rules(model, Split(engine="vllm", tp=2)) == set()
 
 
 @pytest.mark.parametrize(("engine", "found"), [("vllm", set()), ("sglang", {"experts"})])
@@ -171,6 +182,13 @@ def test_files_cannot_be_served_as_something_else() -> None:
     assert "quantized with awq" in refused(awq, "fp8", "vllm", "H100")
     assert refused(awq, "awq_marlin", "vllm", "H100") == ""
     assert "needs files that are quantized so" in refused(plain, "gptq", "vllm", "H100")
+
+
+def test_sglang_needs_turing_and_says_so() -> None:
+    model = shape("Qwen/Qwen2.5-7B-Instruct")
+
+    assert "needs compute capability 7.5" in refused(model, "", "sglang", "V100")
+    assert refused(model, "", "sglang", "T4") == ""
 
 
 def test_mxfp4_needs_ampere() -> None:

@@ -23,7 +23,8 @@ Not: renting machines or starting an engine, nor any estimate of speed. llama.cp
     workspace       memory that a step works in
     split           how a model is split: TP, PP, DP, EP
     engines         defaults of the two engines that decide about memory
-    rules           the engines' own checks, with the file that each is from
+    rules           the engines' own checks, with the file that each is from; quantization_rules has
+                    those of an accelerator and a quantization
     draft           a draft model for speculation: its checks, weights and cells
     memory          the memory of the fullest accelerator, part by part
     choice          the smallest split that fits, and others that do

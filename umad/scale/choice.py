@@ -16,8 +16,9 @@ from umad.scale.accelerators import Machines
 from umad.scale.draft import Draft, draft_refusals
 from umad.scale.engines import EngineName
 from umad.scale.memory import Load, Memory, memory
+from umad.scale.quantization_rules import quantization_refusals
 from umad.scale.quantizations import NONE, Quantization, quantization
-from umad.scale.rules import Refusal, quantization_refusals, split_refusals
+from umad.scale.rules import Refusal, split_refusals
 from umad.scale.shape import ModelShape
 from umad.scale.split import Split
 from umad.scale.weights import Precision
@@ -81,37 +82,8 @@ def choose(
     shape: ModelShape, machines: Machines, wish: Wish, *, draft: Draft | None = None
 ) -> Choice:
     """The best split. Raises `BadRequest` for a wish that makes no sense whatever the memory."""
-    _check(wish, shape, machines)
-    wished = None if wish.quantization in NONE else quantization(wish.engine, wish.quantization)
-    load = Load(
-        shape=shape,
-        engine=wish.engine,
-        precision=_precision(shape, wished),
-        kv_bytes=1 if wish.kv_dtype == "fp8" else shape.value_bytes,
-        draft=draft,
-        share=wish.share,
-    )
-    wished_tokens = wish.context_tokens or shape.context_tokens or _DEFAULT_CONTEXT_TOKENS
-    refused = quantization_refusals(shape, wished, wish.engine, machines.accelerator)
-    if refused:
-        return Choice(
-            load=load,
-            chosen=None,
-            others=(),
-            nearest=None,
-            refusals=refused,
-            wished_tokens=wished_tokens,
-        )
-    refusals: dict[str, Refusal] = {}
-    accepted: list[Split] = []
-    for split in _splits(shape, machines, wish):
-        found = split_refusals(shape, split, machines)
-        if draft is not None:
-            found += draft_refusals(draft, split, machines, shape)
-        for one in found:
-            refusals.setdefault(one.rule, one)
-        if not found:
-            accepted.append(split)
+    load, accepted, refusals = _accepted(shape, machines, wish, draft)
+    wished_tokens = _wished_tokens(shape, wish)
     whole, short = _measured(load, accepted, machines, wish, wished_tokens)
     short.sort(key=lambda one: -one.memory.context_tokens)
     # vLLM's copies share experts, so a group may hold its part only. That saves memory, and makes
@@ -128,9 +100,51 @@ def choose(
         chosen=best[0] if best else None,
         others=tuple(best[1:]),
         nearest=nearest,
-        refusals=tuple(refusals.values()),
+        refusals=refusals,
         wished_tokens=wished_tokens,
     )
+
+
+def fits(shape: ModelShape, machines: Machines, wish: Wish, *, draft: Draft | None = None) -> bool:
+    """Whether some split holds the model: what `choose` would say, and much faster to know."""
+    load, accepted, _ = _accepted(shape, machines, wish, draft)
+    wished_tokens = _wished_tokens(shape, wish)
+    tokens = wish.context_tokens or min(wished_tokens, LEAST_CONTEXT_TOKENS)
+    return any(memory(load, one, machines, context_tokens=tokens).fits for one in accepted)
+
+
+def _accepted(
+    shape: ModelShape, machines: Machines, wish: Wish, draft: Draft | None
+) -> tuple[Load, list[Split], tuple[Refusal, ...]]:
+    """The load of a wish, the splits that the engine accepts, and a refusal of each rule."""
+    _check(wish, shape, machines)
+    wished = None if wish.quantization in NONE else quantization(wish.engine, wish.quantization)
+    load = Load(
+        shape=shape,
+        engine=wish.engine,
+        precision=_precision(shape, wished),
+        kv_bytes=1 if wish.kv_dtype == "fp8" else shape.value_bytes,
+        draft=draft,
+        share=wish.share,
+    )
+    refused = quantization_refusals(shape, wished, wish.engine, machines.accelerator)
+    if refused:
+        return load, [], refused
+    refusals: dict[str, Refusal] = {}
+    accepted: list[Split] = []
+    for split in _splits(shape, machines, wish):
+        found = split_refusals(shape, split, machines)
+        if draft is not None:
+            found += draft_refusals(draft, split, machines, shape)
+        for one in found:
+            refusals.setdefault(one.rule, one)
+        if not found:
+            accepted.append(split)
+    return load, accepted, tuple(refusals.values())
+
+
+def _wished_tokens(shape: ModelShape, wish: Wish) -> int:
+    return wish.context_tokens or shape.context_tokens or _DEFAULT_CONTEXT_TOKENS
 
 
 def _measured(

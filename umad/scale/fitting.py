@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from umad.errors import BadRequest
 from umad.scale.accelerators import ACCELERATORS, Machines, by_memory
-from umad.scale.choice import Choice, Wish, choose
+from umad.scale.choice import Choice, Wish, choose, fits
 from umad.scale.draft import Draft
 from umad.scale.quantizations import NONE, QUANTIZATIONS
 from umad.scale.shape import ModelShape
@@ -111,14 +111,16 @@ def _elsewhere(
 
 
 def _fits(shape: ModelShape, machines: Machines, wish: Wish, draft: Draft | None) -> bool:
-    found = _tried(shape, machines, wish, draft)
-    return found is not None and found.chosen is not None
+    try:
+        return fits(shape, machines, wish, draft=draft)
+    except BadRequest:  # such as a TP that other machines do not have
+        return False
 
 
 def _tried(shape: ModelShape, machines: Machines, wish: Wish, draft: Draft | None) -> Choice | None:
     try:
         return choose(shape, machines, wish, draft=draft)
-    except BadRequest:  # such as a TP that other machines do not have
+    except BadRequest:
         return None
 
 

@@ -81,15 +81,17 @@ def _cells(shape: ModelShape, wish: Wish, chosen: Candidate, choice: Choice) -> 
                 f"are fewer than TP={split.tp}: more TP saves no cells."
             )
     if shape.is_latent and split.tp > 1:
+        yield "MLA keeps one latent vector of a token, whole on every accelerator whatever TP is."
+    if shape.is_latent and split.tp > 1 and shape.n_experts:
+        how = (
+            f"--data-parallel-size {split.tp} in TP's place"
+            if wish.engine == "vllm"
+            else f"--attn-dp-size {split.tp} beside TP"
+        )
         yield (
-            "MLA keeps one latent vector of a token, whole on every accelerator whatever TP is. "
-            + (
-                f"DP={split.tp} with EP={split.tp} instead of TP would hold {split.tp} times the "
-                "tokens, with the attention's weights on each."
-                if shape.n_experts
-                else ""
-            )
-        ).strip()
+            f"{how} would give each accelerator texts of its own, about {split.tp} times the "
+            "tokens, with all of the attention's weights on each."
+        )
     if any(one.reach_tokens for one in shape.attentions) and wish.engine == "sglang":
         yield (
             "SGLang sizes the pool of window layers by --swa-full-tokens-ratio (0.8), so they "

@@ -2,18 +2,17 @@
 
 Each refusal names the engine's own check by file and function, at the pinned version. A rule is
 here only if the engine refuses, or fails while it loads; what is merely slow is a note of the plan.
-Not: memory (`umad.scale.memory`), nor the checks of a draft model (`umad.scale.draft`).
+Not: memory (`umad.scale.memory`), nor the checks of a quantization
+(`umad.scale.quantization_rules`) or of a draft model (`umad.scale.draft`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from umad.scale.accelerators import Accelerator, Machines
-from umad.scale.engines import TITLES, EngineName
-from umad.scale.quantizations import QUANTIZATIONS, Quantization, substitute
+from umad.scale.accelerators import Machines
 from umad.scale.shape import Experts, Mlp, ModelShape, Recurrence
 from umad.scale.split import Split
-from umad.scale.weights import padded_vocabulary
+from umad.scale.weights import kv_heads, padded_vocabulary
 
 _LINEAR = {
     "vllm": "vllm/model_executor/layers/linear.py, QKVParallelLinear",
@@ -32,17 +31,13 @@ _MOE_BLOCKS = {
     "validate_fp8_block_shape_moe",
     "sglang": "sglang/srt/layers/quantization/fp8.py, Fp8MoEMethod.create_weights",
 }
+_GROUPS = {
+    "vllm": "vllm/distributed/utils.py, verify_group_size_divides_partition",
+    "sglang": "sglang/srt/layers/quantization/marlin_utils.py, verify_marlin_supports_shape",
+}
 _EXPERTS = {
     "vllm": "vllm/config/model.py, ModelConfig._verify_with_expert_parallelism",
     "sglang": "sglang/srt/layers/moe/fused_moe_triton/layer.py, FusedMoE.__init__",
-}
-_CAPABILITY = {
-    "vllm": "vllm/config/vllm.py, VllmConfig._get_quantization_config",
-    "sglang": "sglang/srt/model_loader/loader.py, _get_quantization_config",
-}
-_AMD = {
-    "vllm": "vllm/platforms/rocm.py, RocmPlatform.supported_quantization",
-    "sglang": "sglang/srt/configs/model_config.py, ModelConfig._verify_quantization",
 }
 
 
@@ -65,6 +60,7 @@ def split_refusals(shape: ModelShape, split: Split, machines: Machines) -> tuple
             _fits_machines,
             head_refusals,
             kv_head_refusals,
+            _head_blocks,
             _states,
             width_refusals,
             _layers,
@@ -137,6 +133,30 @@ def kv_head_refusals(shape: ModelShape, split: Split, _: Machines) -> Iterator[R
             )
 
 
+def _head_blocks(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
+    """Rows of queries and keys, and columns of the output, come in whole blocks of a scale."""
+    found = shape.quantization
+    if found is None or not (found.block or found.group):
+        return
+    for one in sorted(set(shape.attentions), key=lambda one: one.n_heads * one.head_dim):
+        if one.n_heads % split.tp:
+            continue  # which is refused for itself
+        heads, kept = one.n_heads // split.tp, kv_heads(one, split.tp)
+        sizes = [heads * one.value_dim] if split.tp > 1 else []
+        size_of = found.group
+        if found.block:
+            sizes += [heads * one.head_dim, kept * one.head_dim]
+            size_of = max(found.block)
+        broken = next((size for size in sizes if size % size_of), None)
+        if broken is not None:
+            yield Refusal(
+                rule="blocks",
+                words=f"heads of {one.head_dim} with TP={split.tp} make {broken} rows, which is "
+                f"no multiple of the {size_of} weights that share a scale",
+                source=_BLOCKS[split.engine] if found.block else _GROUPS[split.engine],
+            )
+
+
 def _states(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
     seen: set[Recurrence] = set(shape.recurrences)
     for one in seen:
@@ -180,10 +200,7 @@ def width_refusals(shape: ModelShape, split: Split, _: Machines) -> Iterator[Ref
                 rule="blocks",
                 words=f"an MLP of {width} in TP={split.tp} parts is no multiple of the "
                 f"{group} weights that share a scale",
-                source="vllm/model_executor/layers/quantization/utils/marlin_utils.py, "
-                "verify_group_size_divides_partition"
-                if split.engine == "vllm"
-                else "sglang/srt/layers/quantization/marlin_utils.py, verify_marlin_supports_shape",
+                source=_GROUPS[split.engine],
             )
 
 
@@ -260,121 +277,3 @@ def _expert_layer(one: Experts, split: Split, block: int) -> Iterator[Refusal]:
             f"{block} weights that share a scale; EP keeps experts whole",
             source=_MOE_BLOCKS[split.engine],
         )
-
-
-# -- quantization ----------------------------------------------------------------------------------
-
-
-def quantization_refusals(
-    shape: ModelShape, wished: Quantization | None, engine: EngineName, device: Accelerator
-) -> tuple[Refusal, ...]:
-    """The checks of a quantization, whatever the split. wished: what is asked of the engine; None
-    for the files as they are.
-    """
-    return tuple(_quantization(shape, wished, engine, device))
-
-
-def _quantization(
-    shape: ModelShape, wished: Quantization | None, engine: EngineName, device: Accelerator
-) -> Iterator[Refusal]:
-    title, found = TITLES[engine], shape.quantization
-    if wished is not None and found is None and wished.made == "checkpoint":
-        made = [one.name for one in QUANTIZATIONS[engine].values() if one.made != "checkpoint"]
-        yield Refusal(
-            rule="quantization",
-            words=f"{wished.name} needs files that are quantized so, and {shape.name} is not; "
-            f"{title} makes {', '.join(made)} by itself",
-            source=_AMD["sglang"] if engine == "sglang" else _model_config("vllm"),
-        )
-    if wished is not None and found is not None and not _agrees(wished.name, found.method):
-        yield Refusal(
-            rule="quantization",
-            words=f"{shape.name} is quantized with {found.method}, so it cannot be served with "
-            f"{wished.name}",
-            source=_model_config(engine),
-        )
-    if wished is not None and wished.experts_only and not shape.n_experts:
-        yield Refusal(
-            rule="quantization",
-            words=f"{wished.name} quantizes experts, and {shape.name} has none",
-            source=_model_config(engine),
-        )
-    method = wished or (None if found is None else _of_files(engine, found.method))
-    if method is None:
-        if found is not None:
-            yield Refusal(
-                rule="quantization",
-                words=f"{title} does not serve files quantized with {found.method}",
-                source=_model_config(engine),
-            )
-        return
-    yield from _on_device(method, engine, device, shape)
-
-
-def _on_device(
-    method: Quantization, engine: EngineName, device: Accelerator, shape: ModelShape
-) -> Iterator[Refusal]:
-    least = method.least_capability
-    # Scales that W8A8 in floats needs are checked by the scheme, not by the method.
-    found = shape.quantization
-    if found is not None and found.method == "compressed-tensors":
-        least = max(least, _compressed_least(found.weight_bits, found.activation_bits))
-    other = substitute(engine, device.capability, on_amd=device.vendor == "amd")
-    hint = f"; take {other}" if other and other != method.name and found is None else ""
-    if device.vendor == "amd":
-        if not method.on_amd:
-            yield Refusal(
-                rule="accelerator",
-                words=f"{TITLES[engine]} does not have {method.name} on {device.name}"
-                + (hint or ("; take fp8" if device.has_fp8 and found is None else "")),
-                source=_AMD[engine],
-            )
-        elif method.name.startswith(("fp8", "w8a8_fp8")) and not device.has_fp8:
-            yield Refusal(
-                rule="accelerator",
-                words=f"{device.name} ({device.gfx}) does not multiply in fp8: that needs CDNA 3 "
-                "(MI300X) or later" + hint,
-                # RocmPlatform.supports_fp8 lets every gfx9 pass: it would fail at the first step.
-                source="AMD, CDNA 2 instruction set: no fp8",
-            )
-    elif device.capability < least:
-        yield Refusal(
-            rule="accelerator",
-            words=f"{method.name} needs compute capability {_dotted(least)}, and {device.name} "
-            f"({device.generation}) has {_dotted(device.capability)}" + hint,
-            source=_CAPABILITY[engine],
-        )
-
-
-def _compressed_least(weight_bits: float, activation_bits: int) -> int:
-    """vLLM runs W8A8 in floats on Turing by weight alone; 4-bit ones too."""
-    return 75 if weight_bits <= 8.1 or activation_bits else 70
-
-
-def _dotted(capability: int) -> str:
-    return f"{capability // 10}.{capability % 10}"
-
-
-def _model_config(engine: EngineName) -> str:
-    package = "vllm/config/model.py" if engine == "vllm" else "sglang/srt/configs/model_config.py"
-    return f"{package}, ModelConfig._verify_quantization"
-
-
-def _agrees(wished: str, method: str) -> bool:
-    """Whether an engine takes files of one method with the flag of another."""
-    if wished == method or wished.replace("_", "-") == method.replace("_", "-"):
-        return True
-    families = (
-        {"awq", "auto_awq", "awq_marlin", "moe_wna16", "humming"},
-        {"gptq", "auto_gptq", "gptq_marlin", "moe_wna16", "humming"},
-        {"modelopt", "modelopt_fp8", "modelopt_fp4", "modelopt_mixed"},
-        {"compressed-tensors", "w8a8_int8", "w8a8_fp8"},
-        {"mxfp4", "gpt_oss_mxfp4"},
-        {"auto-round", "inc"},
-    )
-    return any(wished in one and method in one for one in families)
-
-
-def _of_files(engine: EngineName, method: str) -> Quantization | None:
-    known = QUANTIZATIONS[engine]
-    return known.get(method) or known.get(method.replace("_", "-"))
