@@ -1,5 +1,6 @@
 """A model's shape from files, from the hub, and from names; and from files that anybody wrote."""
 
+import contextlib
 import json
 import struct
 from collections.abc import Iterator
@@ -82,6 +83,34 @@ def test_a_gguf_file_says_everything_in_its_header(tmp_path: Path) -> None:
     assert found.weights_bytes == 256 * 1000 // 32 * 34
     assert found.quantization is not None
     assert found.quantization.method == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("attention.head_count_kv", [0.5, float("inf")]),
+        ("attention.kv_lora_rank", "wide"),
+        ("rope.dimension_count", "x"),
+        ("ssm.inner_size", 1.5),
+        ("ssm.time_step_rank", 0),
+        ("block_count", 2**31),
+        ("attention.sliding_window_pattern", [True, False]),
+    ],
+)
+def test_a_gguf_that_says_nonsense_is_refused_or_planned(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    path = tmp_path / "odd.gguf"
+    metadata = {
+        "general.architecture": "llama", "llama.block_count": 2, "llama.embedding_length": 256,
+        "llama.attention.head_count": 4, "llama.feed_forward_length": 512,
+        "llama.attention.sliding_window": 64, "llama.attention.kv_lora_rank": 0,
+        "llama.ssm.inner_size": 512, f"llama.{key}": value,
+    }  # fmt: skip
+    path.write_bytes(gguf_bytes.gguf(metadata, (("token_embd.weight", (256, 1000), 0, 1024000),)))
+
+    with contextlib.suppress(UmadError):
+        planned(find_shape(str(path), Catalogue()), parse("L4"), Wish(engine="sglang"))
 
 
 def test_gguf_is_for_sglang_alone(tmp_path: Path, nano_path: Path) -> None:

@@ -151,7 +151,8 @@ def _measured(
     load: Load, splits: list[Split], machines: Machines, wish: Wish, wished_tokens: int
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Splits that hold a text of the wish, in order; and those that hold a shorter one."""
-    whole, short = [], []
+    whole: list[Candidate] = []
+    short: list[Candidate] = []
     least = min(wished_tokens, LEAST_CONTEXT_TOKENS)
     for split in splits:
         found = memory(load, split, machines, context_tokens=wished_tokens)

@@ -99,7 +99,8 @@ def _config(header: Header) -> dict[str, Any]:
     own = {
         key.removeprefix(f"{header.architecture}."): value
         for key, value in header.metadata.items()
-        if key.startswith(f"{header.architecture}.")
+        # A file may say anything: only figures are of use here.
+        if key.startswith(f"{header.architecture}.") and _is_figure(value)
     }
     if not own:
         raise BadRequest(
@@ -130,13 +131,19 @@ def _config(header: Header) -> dict[str, Any]:
     return {name: value for name, value in config.items() if value is not None}
 
 
+def _is_figure(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(one, int) for one in value)
+    return isinstance(value, int)
+
+
 def _set_kv_heads(config: dict[str, Any], own: Mapping[str, Any]) -> None:
     """Hybrid models list the KV heads of each layer; recurrent ones have 0."""
     heads = own.get("attention.head_count_kv")
     if not isinstance(heads, tuple):
         config["num_key_value_heads"] = heads
         return
-    config["num_key_value_heads"] = max((int(one) for one in heads), default=1)
+    config["num_key_value_heads"] = max(heads, default=1)
     if 0 in heads:
         other = "conv" if "shortconv.l_cache" in own else "mamba"
         config["layer_types"] = ["full_attention" if one else other for one in heads]

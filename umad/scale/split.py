@@ -60,7 +60,8 @@ def stages(layers: tuple[Layer, ...], split: Split) -> list[tuple[Layer, ...]]:
     else:
         for back in range(1, rest + 1):
             sizes[-back] += 1
-    found, at = [], 0
+    found: list[tuple[Layer, ...]] = []
+    at = 0
     for size in sizes:
         found.append(layers[at : at + size])
         at += size
