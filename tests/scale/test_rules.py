@@ -242,6 +242,24 @@ def test_what_does_not_fit_says_what_would_and_each_of_it_does() -> None:
             assert found.chosen is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "wish", "on", "instead"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", "fp8", "T4:2", "none"),
+        ("Qwen/Qwen2.5-32B-Instruct-AWQ", "fp8", "L40S:1", "none"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "", "T4:1", "bitsandbytes"),
+    ],
+)
+def test_a_quantization_that_does_not_go_names_one_that_does(
+    name: str, wish: str, on: str, instead: str
+) -> None:
+    plan = planned(shape(name), parse(on), Wish(engine="sglang", quantization=wish))
+
+    found = next(one for one in plan.instead if one.option == "quantization")
+    assert not plan.fits
+    assert found.value == instead
+
+
 def test_a_context_that_has_no_room_names_the_longest_that_has() -> None:
     model = shape("meta-llama/Llama-3.1-70B-Instruct")
     asked = Wish(context_tokens=131072)

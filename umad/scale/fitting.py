@@ -12,14 +12,14 @@ from umad.errors import BadRequest
 from umad.scale.accelerators import ACCELERATORS, Machines, by_memory
 from umad.scale.choice import Choice, Wish, choose, fits
 from umad.scale.draft import Draft
-from umad.scale.quantizations import NONE, QUANTIZATIONS
+from umad.scale.quantizations import NONE
 from umad.scale.shape import ModelShape
 
 _COUNTS = (1, 2, 4, 8)
 _NODES = (2, 4, 8)
 _MOST_OTHERS = 3
 # What each engine makes of 16-bit files by itself.
-_QUANTIZED = {"vllm": ("fp8", "int8_per_channel_weight_only"), "sglang": ("fp8", "bitsandbytes")}
+_MADE = {"vllm": ("fp8", "int8_per_channel_weight_only"), "sglang": ("fp8", "bitsandbytes")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +64,27 @@ def _nearby(
     more = _more(shape, machines, replace(wish, dp=0), draft)
     if more is not None:
         yield more
-    if wish.quantization in NONE and shape.quantization is None:
-        for name in _QUANTIZED[wish.engine]:
-            if name in QUANTIZATIONS[wish.engine] and _fits(
-                shape, machines, replace(wish, quantization=name), draft
-            ):
-                yield Alternative(
-                    option="quantization", value=name, words=f"quantization {name}, made at load"
-                )
-                break
+    quantized = _quantized(shape, machines, wish, draft)
+    if quantized is not None:
+        yield quantized
     may_shorten = wish.kv_dtype != "fp8" and machines.accelerator.has_fp8
     if may_shorten and _fits(shape, machines, replace(wish, kv_dtype="fp8"), draft):
         yield Alternative(option="kv_dtype", value="fp8", words="KV in fp8")
+
+
+def _quantized(
+    shape: ModelShape, machines: Machines, wish: Wish, draft: Draft | None
+) -> Alternative | None:
+    """Another quantization: the files' own where another was asked for, else one made at load."""
+    own = "the files' own quantization" if shape.quantization is not None else "no quantization"
+    words = {} if wish.quantization in NONE else {"none": own}
+    if shape.quantization is None:
+        words |= {name: f"quantization {name}, made at load" for name in _MADE[wish.engine]}
+    for name, said in words.items():
+        other = replace(wish, quantization=name)
+        if name != wish.quantization and _fits(shape, machines, other, draft):
+            return Alternative(option="quantization", value=name, words=said)
+    return None
 
 
 def _more(
