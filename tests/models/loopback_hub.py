@@ -53,6 +53,8 @@ class Repository:
     gated: bool = False
     private: bool = False
     licence: str = "apache-2.0"
+    # The repository that it was made from, as its card says.
+    base: str = ""
     tags: list[str] = field(default_factory=lambda: ["gguf"])
 
     @property
@@ -232,7 +234,8 @@ class LoopbackHub:
                 "gated": "auto" if one.gated else False,
                 "private": one.private,
                 "tags": one.tags,
-                "cardData": {"license": one.licence},
+                "cardData": {"license": one.licence}
+                | ({"base_model": [one.base]} if one.base else {}),
                 "siblings": siblings,
             }
         )

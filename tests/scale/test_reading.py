@@ -160,6 +160,17 @@ def test_a_gated_model_that_is_known_is_planned_without_a_token(hub: LoopbackHub
     assert found.n_layers == 32
 
 
+def test_a_gguf_repository_stands_for_what_it_was_made_from(hub: LoopbackHub) -> None:
+    made = hub.add("someone/Llama-3.1-8B-Instruct-GGUF", {"m-Q4_K_M.gguf": b"GGUF"})
+    made.base = "meta-llama/Llama-3.1-8B-Instruct"
+    hub.add(made.base, {"config.json": b"{}"}, plain=frozenset({"config.json"}), gated=True)
+
+    found = find_shape("someone/Llama-3.1-8B-Instruct-GGUF", Catalogue())
+
+    assert found.name == "meta-llama/Llama-3.1-8B-Instruct"
+    assert found.quantization is None
+
+
 def test_a_repository_that_there_is_not_is_no_known_model(hub: LoopbackHub) -> None:
     with pytest.raises(UnknownModel, match="has no repository"):
         find_shape("Qwen/Qwen9", Catalogue())

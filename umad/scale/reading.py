@@ -232,7 +232,9 @@ def _repository(name: str, *, offline: bool) -> _Repository:
         found = hub.config(name)
         if found.base and (found.has_gguf or not found.text):
             # The engines serve what a GGUF repository was made from.
-            name, found = found.base, hub.config(found.base)
+            name = found.base
+            known = known_config(name)
+            found = hub.config(name)
     except FetchFailed:
         # No network, or a licence that nobody accepted yet: a known model needs neither.
         if known is None:
