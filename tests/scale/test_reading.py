@@ -46,6 +46,8 @@ def test_a_folder_and_its_config_are_the_same_model(folder: Path) -> None:
     by_file = find_shape(str(folder / "config.json"), Catalogue())
 
     assert by_folder.layers == by_file.layers
+    # Which is what an engine is given.
+    assert by_folder.name == by_file.name == str(folder)
     assert by_folder.weights_bytes == 0
 
 
@@ -244,6 +246,17 @@ def test_a_file_that_is_no_config_is_one_line(tmp_path: Path, text: str) -> None
 
     with pytest.raises(UmadError) as caught:
         find_shape(str(path), Catalogue())
+
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "~nobody-here/m", "x" * 5000, "a\0b", "./none.gguf", "org/", "ollama:qwen3:8b", "\n"],
+)
+def test_a_text_that_names_no_model_is_one_line(text: str) -> None:
+    with pytest.raises(UmadError) as caught:
+        find_shape(text, Catalogue(), offline=True)
 
     assert "\n" not in caught.value.message
 

@@ -46,7 +46,7 @@ def find_shape(
     gguf_here: the file of a model of this machine that has this name. offline: known models alone.
     """
     if _is_place(text):
-        return _of_place(Path(text).expanduser(), name=text)
+        return _of_place(_path(text), name=_folder_name(text))
     if gguf_here is not None:
         return _of_gguf(gguf_here, name=text)
     reference = parse(text)
@@ -71,9 +71,9 @@ def find_shape(
 def find_config(text: str, *, offline: bool = False) -> tuple[str, Mapping[str, Any], int]:
     """A draft model's name, config.json, and the bytes of its weights (0 where nobody says)."""
     if _is_place(text):
-        folder = Path(text).expanduser()
+        folder = _path(text)
         path = folder / CONFIG if folder.is_dir() else folder
-        return text, _config_file(path), _weights_bytes(path.parent)[0]
+        return _folder_name(text), _config_file(path), _weights_bytes(path.parent)[0]
     reference = parse(text)
     if reference.kind != "hub":
         known = known_config(text)
@@ -88,7 +88,24 @@ def find_config(text: str, *, offline: bool = False) -> tuple[str, Mapping[str, 
 
 
 def _is_place(text: str) -> bool:
-    return is_path(text) or text.lower().endswith(".json") or Path(text).expanduser().exists()
+    if is_path(text) or text.lower().endswith(".json"):
+        return True
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long to be a path, or with characters that none has
+        return False
+
+
+def _folder_name(text: str) -> str:
+    """What an engine is given: the folder, where its config.json was named."""
+    return (text.removesuffix(CONFIG).rstrip("/") or ".") if Path(text).name == CONFIG else text
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # "~somebody", whom the machine does not have
+        raise ModelLoadFailed(f"{text} does not exist") from None
 
 
 def _of_place(path: Path, *, name: str) -> ModelShape:
