@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from typing_extensions import override
+
 from umad.errors import BadRequest
 from umad.model_names import near_names
 
@@ -176,6 +178,7 @@ class Machines:
         """Accelerators of all machines."""
         return self.count * self.nodes
 
+    @override
     def __str__(self) -> str:
         shown = f"{self.accelerator.name}:{self.count}"
         return shown if self.nodes == 1 else f"{shown} in each of {self.nodes} machines"

@@ -106,7 +106,8 @@ def _fits_machines(_: ModelShape, split: Split, machines: Machines) -> Iterator[
 
 
 def head_refusals(shape: ModelShape, split: Split, _: Machines) -> Iterator[Refusal]:
-    for n_heads in sorted({one.n_heads for one in (*shape.attentions, *shape.latents)}):
+    split_ones = {one.n_heads for one in shape.attentions} | {one.n_heads for one in shape.latents}
+    for n_heads in sorted(split_ones):
         if n_heads % split.tp:
             yield Refusal(
                 rule="heads",
