@@ -1,16 +1,12 @@
 """Runs the command line: words to service calls, events to text, errors to a line and an exit code.
 
 Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `config`, `estimate`,
-`quantize`, `service` and those that look at models on the disk is one more client of the socket.
+`quantize`, `scale`, `service` and those that look at models on the disk is one more client of the socket.
 
     app          the root command, and `main`        commands   every command's words and help;
                                                      model_commands: those about models on the disk
                                                      service_commands: those of umad service
                                                      editor_commands: those that editors start
-`quantize`, `scale` and those that look at models on the disk is one more client of the socket.
-
-    app          the root command, and `main`        commands   every command's words and help;
-                                                     model_commands: those about models on the disk;
                                                      scale_commands: those about other engines
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts

@@ -1,9 +1,7 @@
 """Defines the root command and the process's entry.
 
 Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.service_commands`,
-`umad.cli.editor_commands`), nor their work.
-Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.scale_commands`), nor
-their work.
+`umad.cli.editor_commands`, `umad.cli.scale_commands`), nor their work.
 """
 
 import os
@@ -18,8 +16,8 @@ from umad.cli.completion import COMPLETE_VARIABLE, answer, completion
 from umad.cli.editor_commands import EDITOR_COMMANDS
 from umad.cli.exits import NearestGroup, run_command
 from umad.cli.model_commands import MODEL_COMMANDS
-from umad.cli.service_commands import service
 from umad.cli.scale_commands import scale
+from umad.cli.service_commands import service
 from umad.version import __version__
 
 
@@ -35,8 +33,7 @@ def umad() -> None:
     """
 
 
-for _command in (*COMMANDS, *MODEL_COMMANDS, *EDITOR_COMMANDS, service, bench, completion):
-for _command in (*COMMANDS, *MODEL_COMMANDS, bench, scale):
+for _command in (*COMMANDS, *MODEL_COMMANDS, *EDITOR_COMMANDS, service, bench, completion, scale):
     umad.add_command(_command)
 
 
