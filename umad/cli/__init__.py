@@ -1,7 +1,8 @@
 """Runs the command line: words to service calls, events to text, errors to a line and an exit code.
 
 Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `config`, `estimate`,
-`quantize`, `scale`, `service` and those that look at models on the disk is one more client of the socket.
+`quantize`, `scale`, `service` and those that look at models on the disk is one more client of the
+socket.
 
     app          the root command, and `main`        commands   every command's words and help;
                                                      model_commands: those about models on the disk
