@@ -178,6 +178,40 @@ def test_doubt_passes_when_answers_are_in_time_again() -> None:
     assert team.fleet.weights("m")["a"] > 256 * 7 / 8, "the last eighth is kept back"
 
 
+def test_a_few_late_answers_are_chance() -> None:
+    team = Team().with_nodes(a=1.0, b=1.0)
+
+    for _ in range(3):
+        team.fleet.witnessed("a", late=2, of=2, now_ns=team.now_ns)
+        team.fleet.witnessed("b", late=2, of=20, now_ns=team.now_ns)
+
+    assert team.node("a").trust == 1.0
+
+
+def test_nobody_is_doubted_for_what_all_of_a_fleet_have() -> None:
+    """In a crowd everybody is late, and those that say so least have the most room."""
+    team = Team().with_nodes(a=1.0, b=0.5, c=0.5)
+
+    for _ in range(20):
+        team.fleet.witnessed("a", late=7, of=20, now_ns=team.now_ns)
+        team.fleet.witnessed("b", late=6, of=20, now_ns=team.now_ns)
+        team.fleet.witnessed("c", late=5, of=20, now_ns=team.now_ns)
+
+    assert {name: team.node(name).trust for name in "abc"} == {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_what_was_seen_of_a_node_leaves_with_it() -> None:
+    team = Team().with_nodes(late=1.0, a=1.0, b=1.0)
+    team.fleet.witnessed("late", late=500, of=500, now_ns=team.now_ns)
+    team.fleet.leave("late")
+
+    for _ in range(3):
+        team.fleet.witnessed("b", late=0, of=20, now_ns=team.now_ns)
+        team.fleet.witnessed("a", late=10, of=20, now_ns=team.now_ns)
+
+    assert team.node("a").trust < 1
+
+
 def test_a_scorecard_that_comes_late_does_not_count() -> None:
     team = Team().with_nodes(a=1.0)
     team.say(a=0.1)

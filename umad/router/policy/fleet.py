@@ -55,6 +55,8 @@ class Fleet:
         # Nodes that were sent a model which they had not loaded, and until when they are believed
         # to be loading it.
         self._loading: dict[int, dict[str, int]] = {}
+        # The answers that the router saw of all members, and those of them that were late.
+        self._answers = self._late = 0.0
         # Models of nodes that got no pool, because there are too many.
         self.passed_over = 0
 
@@ -99,6 +101,8 @@ class Fleet:
         node = self.node(name)
         node.left()
         self._put(node, 0)
+        self._late -= node.late
+        self._answers -= node.answers
         for model in list(self._homes[node.number]):
             self._unhome(node, model)
         del self._homes[node.number], self._by_name[name], self._by_number[node.number]
@@ -124,7 +128,9 @@ class Fleet:
     def witnessed(self, name: str, *, late: int, of: int, now_ns: int) -> None:
         """What the router itself saw of a node: of so many requests so many were late."""
         node = self.node(name)
-        node.witnessed(late=late, of=of)
+        others_late, others = self._late - node.late, self._answers - node.answers
+        node.witnessed(late=late, of=of, usual=others_late / others if others >= 1 else 0.0)
+        self._late, self._answers = others_late + node.late, others + node.answers
         self._put(node, node.settled_weight(now_ns, rises=False))
 
     def failed(self, name: str, now_ns: int) -> None:

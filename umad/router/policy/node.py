@@ -8,6 +8,7 @@ the scorecard shows them half a minute later.
 Owner: the fleet.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from umad.router.policy.headroom import Headroom, headroom_of
@@ -25,8 +26,14 @@ _KEPT_BACK = 1 / 8
 _REOPENS_AT = 16
 _SLOW_START_FROM = 1 / 8
 # Of the requests that the router saw, so many may be late before a node that claims to have room
-# is doubted; doubt halves what it says, down to a sixteenth, and takes as many scorecards to pass.
+# is doubted, and as many as at the other nodes. Doubt halves what it says, down to a sixteenth, and
+# takes as many scorecards to pass.
 _DOUBTED_ABOVE = 0.10
+# A few late answers are chance. So doubt needs so many answers, and more late ones than so many
+# standard deviations explain. What was seen counts a twentieth less with each further look.
+_LEAST_ANSWERS = 8
+_DEVIATIONS = 3.0
+_STILL_COUNTS = 0.95
 _CLAIMS_ROOM = 0.25
 _LEAST_TRUST = 1 / 16
 _TRUST_RISE = 1 / 16
@@ -63,6 +70,9 @@ class Node:
     failed_ns: int = 0
     held_until_ns: int = 0
     trust: float = 1.0
+    # Answers that the router saw, and those of them that were late; old ones count less.
+    answers: float = 0.0
+    late: float = 0.0
     # Sessions that may still leave it before its next scorecard.
     moves_left: int = 0
     # Requests that are open there as the router counts them; None where nobody counts.
@@ -121,15 +131,24 @@ class Node:
         """It is no member any more."""
         self.health = NEXT.after(self.health, Happening.LEFT)
 
-    def witnessed(self, *, late: int, of: int) -> None:
+    def witnessed(self, *, late: int, of: int, usual: float) -> None:
         """What the router saw since the last call: requests that were later than they should be.
 
-        A node that says that it has room, and is late, is doubted. A node that says that it is full
-        is believed.
+        A node that says that it has room, and is late more often than the others, is doubted. A
+        node that says that it is full is believed.
+        usual: the share of answers that are late at the other nodes.
         """
         if of < 1:
             return
-        if late / of <= _DOUBTED_ABOVE:
+        self.late = self.late * _STILL_COUNTS + late
+        self.answers = self.answers * _STILL_COUNTS + of
+        allowed = max(_DOUBTED_ABOVE, usual)
+        expected = allowed * self.answers
+        is_chance = (
+            self.answers < _LEAST_ANSWERS
+            or self.late - expected <= _DEVIATIONS * math.sqrt(expected)
+        )
+        if is_chance or late <= allowed * of:
             self.trust = min(1.0, self.trust + _TRUST_RISE)
         elif self.headroom.least > _CLAIMS_ROOM:
             self.trust = max(_LEAST_TRUST, self.trust / 2)
