@@ -49,9 +49,7 @@ def test_all_that_is_noted_comes_back() -> None:
         reason=5,
         other=4,
         open=255,
-        weight=1,
         other_open=2,
-        other_weight=3,
     )
     made = table(10)
 

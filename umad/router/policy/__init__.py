@@ -23,9 +23,10 @@ How a session is placed:
     2. It also leaves a node that has been at its cap for a while, for one with much more room.
     3. A new session goes where its model is loaded. If nobody has room there, it goes where the
        model fits, and else where another model would have to leave for it.
-    4. Among those two are drawn by weight, and the one with fewer open requests for its weight
-       takes it. The best of all would be chosen by everybody at once. HAProxy's `random(2)` does
-       the same with the same weights, so it decides alike where it places a session by itself.
+    4. Among those two are drawn by weight, and the one with fewer open requests for its size takes
+       it. The best of all would be chosen by everybody at once. Where HAProxy places a session by
+       itself, its `random(2)` draws with the same weights, and compares the requests for them, as
+       it knows no sizes.
 
 The state is of a fixed size: nodes, models, and sessions have limits.
 Owner: the caller's thread. Nothing here locks, reads a clock or opens a socket.

@@ -39,7 +39,10 @@ _LEAST_TRUST = 1 / 16
 _TRUST_RISE = 1 / 16
 # With a scorecard each five seconds, by a tenth in an hour of work.
 _LIGHT_RISES = 1.00013
-# A change of what was sent since that is too small to matter.
+# A newcomer counts as so many open requests more, halved each few seconds: its prompt is read, and
+# nobody else there goes on at full speed meanwhile.
+_PROMPT_COUNTS = 2.0
+# A number of newcomers that is too small to matter.
 _NOTHING = 1e-3
 
 
@@ -81,8 +84,11 @@ class Node:
     _light_ms: dict[str, float] = field(default_factory=dict)
     # Requests that did not come by this router, by the last scorecard.
     _of_others: int = 0
-    _sent: float = 0.0
-    _sent_ns: int = 0
+    # Sessions that were just placed here, halved each few seconds, and when that was computed; and
+    # those that came after the router counted.
+    _newcomers: float = 0.0
+    _newcomers_ns: int = 0
+    _uncounted: int = 0
 
     # -- what happens -------------------------------------------------------------------------
 
@@ -121,7 +127,7 @@ class Node:
         self.failures += 1
         doubled = self.settings.first_hold_ns << min(self.failures - 1, 16)
         self.held_until_ns = now_ns + min(doubled, self.settings.most_hold_ns)
-        self._sent = 0.0
+        self._newcomers = 0.0
 
     def fell_silent(self) -> None:
         """It has said nothing for too long."""
@@ -156,12 +162,13 @@ class Node:
     def opened(self, count: int) -> None:
         """So many requests are open there, those that were just sent among them."""
         self.counted = count
-        self._sent = 0.0
+        self._uncounted = 0
 
     def sent(self, now_ns: int) -> None:
         """A session was placed here."""
-        self._sent = self._still_sent(now_ns) + 1
-        self._sent_ns = now_ns
+        self._newcomers = self._still_new(now_ns) + 1
+        self._newcomers_ns = now_ns
+        self._uncounted += 1
 
     # -- what follows -------------------------------------------------------------------------
 
@@ -182,16 +189,15 @@ class Node:
         return self.headroom.least * fades * self.trust
 
     def open_requests(self, now_ns: int) -> float:
-        """Requests that run or wait there, and sessions that were sent since that was known.
+        """Requests that run or wait there, newcomers threefold for as long as they are new.
 
         The router's count is fresher than the scorecard, which knows those of others too: programs
         of the node's own users, and another router.
         """
+        new = self._still_new(now_ns)
         if self.counted is None:
-            known = self.reading.running + self.reading.waiting
-        else:
-            known = self.counted + self._of_others
-        return known + self._still_sent(now_ns)
+            return self.reading.running + self.reading.waiting + (1 + _PROMPT_COUNTS) * new
+        return self.counted + self._of_others + self._uncounted + _PROMPT_COUNTS * new
 
     def wanted_weight(self, now_ns: int) -> int:
         """The weight that its last scorecard makes, by now."""
@@ -230,8 +236,8 @@ class Node:
             if model in reading.loaded and model not in reading.token_ms_of
         }
 
-    def _still_sent(self, now_ns: int) -> float:
-        age_ns = now_ns - self._sent_ns
-        if self._sent <= _NOTHING or age_ns > 60 * NS_PER_S:
+    def _still_new(self, now_ns: int) -> float:
+        age_ns = now_ns - self._newcomers_ns
+        if self._newcomers <= _NOTHING or age_ns > 60 * NS_PER_S:
             return 0.0
-        return self._sent * float(0.5 ** (age_ns / self.settings.sent_half_life_ns))
+        return self._newcomers * float(0.5 ** (age_ns / self.settings.new_half_life_ns))

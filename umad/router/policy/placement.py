@@ -43,11 +43,12 @@ _TIERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A node that was looked at. open: the requests that ran, waited or were just sent there."""
+    """A node that was looked at. open: the requests that ran or waited there, newcomers threefold.
+    size: how much it can do, where the largest of the fleet is 1."""
 
     node: str
     open: float
-    weight: int
+    size: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,7 @@ def _compared(candidates: Sequence[Candidate]) -> str:
         return ""
     chosen, other = candidates[:2]
     return (
-        f"; of the two that were drawn, {chosen.node} had {chosen.open:.0f} open requests for a "
-        f"weight of {chosen.weight}, and {other.node} {other.open:.0f} for {other.weight}"
+        f"; of the two that were drawn, {chosen.node} had {chosen.open:.0f} open requests at a "
+        f"size of {chosen.size:.0%}, and {other.node} {other.open:.0f} at {other.size:.0%} "
+        "(those whose prompts are read count more)"
     )

@@ -22,6 +22,8 @@ from umad.router.policy.settings import PolicySettings
 from umad.units import NS_PER_S
 
 _MOST_BYTE = 255
+# An enum makes a new iterator with some effort each time.
+_TIERS = tuple(Tier)
 _KEY_DIGITS = 16
 # A node with the requests that are open there.
 _Drawn = tuple[Node, float]
@@ -116,7 +118,7 @@ class Placer:
     ) -> Placement | Unplaced:
         fleet = self._fleet
         for roomy in (True, False):
-            for tier in Tier:
+            for tier in _TIERS:
                 drawn = self._draw_two(model, tier, now_ns, roomy=roomy)
                 if drawn is None:
                     continue
@@ -136,16 +138,18 @@ class Placer:
     def _draw_two(
         self, model: str | None, tier: Tier, now_ns: int, *, roomy: bool
     ) -> tuple[_Drawn, _Drawn] | None:
-        """Two nodes, the one that takes it first: that with fewer open requests for its weight, as
-        HAProxy's `random(2)` compares. They may be the same one."""
+        """Two nodes, the one that takes it first: that with fewer open requests for its size. They
+        may be the same one.
+
+        The weight, by which they are drawn, says how full a node was at its last scorecard, and the
+        requests say it now. To compare requests for their weight would count that load twice.
+        """
         first = self._fleet.draw(model, tier, roomy=roomy)
         second = self._fleet.draw(model, tier, roomy=roomy)
         if first is None or second is None:
             return None
         a, b = (first, first.open_requests(now_ns)), (second, second.open_requests(now_ns))
-        # Where nobody has room all weights are 0, and the sizes count.
-        one, two = (first.weight, second.weight) if roomy else (first.size, second.size)
-        return (a, b) if (a[1] + 1) * two <= (b[1] + 1) * one else (b, a)
+        return (a, b) if (a[1] + 1) * second.size <= (b[1] + 1) * first.size else (b, a)
 
     def _settle(
         self,
@@ -172,14 +176,12 @@ class Placer:
                     reason=reason,
                     other=other.number if other is not node else 0,
                     open=_byte(count),
-                    weight=_byte(node.weight),
                     other_open=_byte(other_count),
-                    other_weight=_byte(other.weight),
                 ),
             )
-        candidates = [Candidate(node=node.name, open=count, weight=node.weight)]
+        candidates = [Candidate(node=node.name, open=count, size=node.size)]
         if other is not node:
-            candidates.append(Candidate(node=other.name, open=other_count, weight=other.weight))
+            candidates.append(Candidate(node=other.name, open=other_count, size=other.size))
         return Placement(
             node=node.name,
             number=node.number,
@@ -228,12 +230,11 @@ class Placer:
         return f"no node has the model {model}; {hint}"
 
     def _noted(self, node: Node, entry: Entry) -> tuple[Candidate, ...]:
-        chosen = Candidate(node=node.name, open=entry.open, weight=entry.weight)
-        if not entry.other:
-            return (chosen,)
+        chosen = Candidate(node=node.name, open=entry.open, size=node.size)
         other = self._fleet.numbered(entry.other)
-        name = "a node that has left" if other is None else other.name
-        return (chosen, Candidate(node=name, open=entry.other_open, weight=entry.other_weight))
+        if other is None:
+            return (chosen,)
+        return (chosen, Candidate(node=other.name, open=entry.other_open, size=other.size))
 
     def _now(self, node: Node, now_ns: int) -> str:
         """How its node is now."""

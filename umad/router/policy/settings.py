@@ -34,9 +34,10 @@ class PolicySettings:
     first_hold_ns: int = 5 * NS_PER_S
     most_hold_ns: int = 300 * NS_PER_S
     forgiven_ns: int = 600 * NS_PER_S
-    # Where nobody counts the requests that are open at a node, the policy remembers what it sent
-    # there, half of it for so long.
-    sent_half_life_ns: int = 5 * NS_PER_S
+    # The policy remembers for how many sessions it chose a node, half of them for so long: their
+    # prompts are read, and where nobody counts the requests that are open, nothing else tells of
+    # them until the next scorecard.
+    new_half_life_ns: int = 5 * NS_PER_S
     # A node that was sent a session for a model which it had not loaded is believed to load it for
     # so long.
     loading_ns: int = 120 * NS_PER_S

@@ -41,12 +41,13 @@ class WeightedDraw:
 
         at: from 0 to below `total`. A slot without weight is never drawn.
         """
-        sums, slot, step = self._sums, 0, self._size
+        # The entry of the whole size is the total, which is more than `at`.
+        sums, slot, step = self._sums, 0, self._size >> 1
         while step:
-            ahead = slot + step
-            if ahead <= self._size and sums[ahead] <= at:
-                at -= sums[ahead]
-                slot = ahead
+            below = sums[slot + step]
+            if below <= at:
+                at -= below
+                slot += step
             step >>= 1
         return slot
 
