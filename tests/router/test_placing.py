@@ -77,6 +77,41 @@ def test_the_routers_own_count_is_fresher_than_the_scorecard() -> None:
     assert counts["a"] > counts["b"]
 
 
+def test_of_two_nodes_the_one_with_fewer_requests_for_its_size_takes_a_session() -> None:
+    """How full they were at their last scorecard decides who is drawn, and counts no second time:
+    the requests that are open now are fresher."""
+    team = Team().with_nodes(full=0.25, idle=1.0)
+    team.fleet.join("small", now_ns=team.now_ns, size=0.25)
+    for _ in range(8):
+        team.wait_s(5)
+        team.say(full=0.25, idle=1.0, small=1.0)
+    team.fleet.counted({"full": 0, "idle": 2, "small": 0})
+
+    placed = [team.place(None) for _ in range(100)]
+
+    pairs = [one.candidates for one in placed if len(one.candidates) == 2]
+    assert len({chosen.node for chosen, _ in pairs}) == 3
+    for chosen, other in pairs:
+        assert (chosen.open + 1) / chosen.size <= (other.open + 1) / other.size
+
+
+def test_a_newcomer_counts_threefold_while_its_prompt_is_read() -> None:
+    team = Team().with_nodes(a=1.0)
+    team.fleet.counted({"a": 0})
+    team.fleet.reported("a", with_room(1.0, running=0), team.now_ns)
+
+    team.place(None)
+    at_once = team.node("a").open_requests(team.now_ns)
+    team.fleet.counted({"a": 1})
+    counted = team.node("a").open_requests(team.now_ns)
+    team.wait_s(5)
+    later = team.node("a").open_requests(team.now_ns)
+    team.wait_s(60)
+
+    assert (at_once, counted, later) == (3, 3, 2)
+    assert team.node("a").open_requests(team.now_ns) == 1
+
+
 def test_a_request_of_no_session_leaves_nothing_behind() -> None:
     team = Team().with_nodes(a=1.0)
 
