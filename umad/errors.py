@@ -175,6 +175,13 @@ class ConnectionLost(UmadError):
     retryable = True
 
 
+class ProxyFailed(UmadError):
+    """The HAProxy of a router is gone, does not start, or refuses what it was told."""
+
+    code = "proxy_failed"
+    retryable = True
+
+
 class BadConfig(UmadError):
     """A configuration file, variable or flag is wrong; names file, line and nearest key."""
 

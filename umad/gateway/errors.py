@@ -146,6 +146,7 @@ STATUS: dict[type[UmadError], int] = {
     errors.NoDaemon: 503,
     errors.AlreadyRunning: 500,
     errors.ConnectionLost: 503,
+    errors.ProxyFailed: 502,
     errors.BadConfig: 500,
 }
 _RETRY_STATUS = (429, 503)

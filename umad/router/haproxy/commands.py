@@ -7,6 +7,7 @@ A name that is not a plain word is refused here: on the socket, `;` begins anoth
 
 from collections.abc import Iterable
 
+from umad.errors import BadRequest
 from umad.router.haproxy.rendering import escaped, server_words
 from umad.router.haproxy.values import (
     Proxy,
@@ -15,10 +16,17 @@ from umad.router.haproxy.values import (
     check_model,
     check_name,
     check_number,
+    check_port,
     check_weight,
+    is_ip,
 )
 
 TABLE = "sessions"
+SHOW_INFO = "show info"
+SHOW_SERVERS = "show servers state"
+# Of servers alone: proxy -1 is all of them, and 4 is the bit of servers.
+SHOW_WORK = "show stat -1 4 -1"
+SHOW_PLACES = f"show table {TABLE}"
 
 
 def set_weight(pool: str, server: str, weight: int) -> str:
@@ -60,6 +68,29 @@ def unpin(key: str) -> str:
     return f"clear table {TABLE} key {key}"
 
 
+def unpin_node(number: int) -> str:
+    """The next requests of all sessions of that node are placed as new ones."""
+    check_number(number)
+    return f"clear table {TABLE} data.server_id eq {number}"
+
+
+def show_place(key: str) -> str:
+    """Where one session is."""
+    check_key(key)
+    return f"{SHOW_PLACES} key {key}"
+
+
+def show_places(number: int) -> str:
+    """All sessions of a node."""
+    check_number(number)
+    return f"{SHOW_PLACES} data.server_id eq {number}"
+
+
+def show_models(proxy: Proxy) -> str:
+    """Which model goes to which pool."""
+    return f"show map {escaped(proxy.models_path)}"
+
+
 def add_server(pool: str, server: Server, proxy: Proxy) -> tuple[str, ...]:
     """A node joins a pool. It begins stopped, so it is set ready and its check is begun."""
     name = _of(pool, server.name)
@@ -68,6 +99,14 @@ def add_server(pool: str, server: Server, proxy: Proxy) -> tuple[str, ...]:
         f"enable health {name}",
         ready(pool, server.name),
     )
+
+
+def readdress(pool: str, server: str, host: str, port: int) -> str:
+    """A node has another address. What runs there goes on at the old one until it ends."""
+    if not is_ip(host):
+        raise BadRequest(f"{host[:80]!r} is no IP address", field="host")
+    check_port(port)
+    return f"set server {_of(pool, server)} addr {host} port {port}"
 
 
 def remove_server(pool: str, server: str) -> tuple[str, ...]:
@@ -80,6 +119,12 @@ def give_model(model: str, pool: str, proxy: Proxy, *, is_new: bool) -> str:
     check_model(model)
     check_name(pool, "pool")
     return f"{'add' if is_new else 'set'} map {escaped(proxy.models_path)} {model} {pool}"
+
+
+def take_model(model: str, proxy: Proxy) -> str:
+    """Requests for the model go where those go that name none."""
+    check_model(model)
+    return f"del map {escaped(proxy.models_path)} {model}"
 
 
 def one_line(lines: Iterable[str]) -> str:

@@ -76,6 +76,8 @@ def _global(proxy: Proxy) -> str:
         "log stderr format raw local0 notice",
         f"stats socket {_quoted(proxy.admin_path)} mode 600 level admin expose-fd listeners",
         "stats timeout 30s",
+        # Two of them at one address would each get a part of the clients.
+        "noreuseport",
         f"maxconn {proxy.most_connections}",
         f"hard-stop-after {proxy.drain_timeout_s}s",
         f"tune.bufsize {proxy.buffer_bytes}",

@@ -17,6 +17,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # Whatever a path of a file has but control characters, and the quote that would end it.
 _PATH: Final = re.compile(r"/[^\x00-\x1f\x7f']+")
+_MODEL: Final = re.compile(r"[^\s#;\\\x00-\x1f\x7f][^\s;\\\x00-\x1f\x7f]{0,255}")
 _DIGEST: Final = re.compile(r"[0-9A-F]{64}")
 # HAProxy's greatest.
 _MOST_SERVERS, _MOST_WEIGHT, _MOST_NUMBER = 4096, 256, (1 << 31) - 1
@@ -222,14 +223,38 @@ def check_name(name: str, what: str) -> None:
 def check_model(model: str) -> None:
     """Raises BadRequest for a model's name that could not stand in a map: a blank ends a key there,
     and a hash begins a comment."""
-    if not re.fullmatch(r"[^\s#;\\\x00-\x1f\x7f][^\s;\\\x00-\x1f\x7f]{0,255}", model):
+    if not is_model(model):
         raise BadRequest(f"the model's name {model[:80]!r} is not one plain word", field="model")
+
+
+def is_model(model: str) -> bool:
+    """Whether it can stand in a map."""
+    return bool(_MODEL.fullmatch(model))
 
 
 def check_key(key: str) -> None:
     """Raises BadRequest for what is not the key of a session."""
     if not _DIGEST.fullmatch(key):
         raise BadRequest("the session's key is not 64 hexadecimal digits in capitals", field="key")
+
+
+def check_host(host: str) -> None:
+    """Raises BadRequest for what is neither an address nor a host's name."""
+    _host(host, "host")
+
+
+def check_port(port: int) -> None:
+    """Raises BadRequest for what is no port of TCP."""
+    _port(port, "port")
+
+
+def is_ip(host: str) -> bool:
+    """Whether it is an address, and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def address(host: str, port: int) -> str:
