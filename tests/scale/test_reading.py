@@ -195,6 +195,11 @@ def test_a_slip_in_a_name_names_near_ones(name: str) -> None:
         find_shape(name, Catalogue(), offline=True)
 
 
+def test_a_name_that_only_the_hub_knows_is_told_so_where_nobody_is_asked() -> None:
+    with pytest.raises(UnknownModel, match="--offline asks nobody else"):
+        find_shape("nobody/nothing", Catalogue(), offline=True)
+
+
 def test_a_name_of_the_catalogue_is_its_repository() -> None:
     entry = CatalogueEntry(
         name="big:7b", repository="Qwen/Qwen2.5-7B-Instruct", does=("chat",), purpose="x",
@@ -261,8 +266,26 @@ def test_a_text_that_names_no_model_is_one_line(text: str) -> None:
     assert "\n" not in caught.value.message
 
 
-def test_a_damaged_header_of_safetensors_is_said(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"\xff" * 64)
+def _header(text: bytes) -> bytes:
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff" * 64,
+        b"",
+        _header(b"[1]"),
+        _header(b'{"w": {}}'),
+        _header(b'{"w": 7}'),
+        _header(b'{"w": {"data_offsets": [1]}}'),
+        _header(b'{"w": {"data_offsets": [null, 1]}}'),
+        _header(b'{"w": {"data_offsets": [9, 1]}}'),
+        _header(b"[" * 100_000),
+    ],
+)
+def test_a_damaged_header_of_safetensors_is_said(folder: Path, data: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(data)
 
     with pytest.raises(ModelLoadFailed, match="damaged"):
         find_shape(str(folder), Catalogue())

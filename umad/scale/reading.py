@@ -170,7 +170,7 @@ def _weights_bytes(folder: Path) -> tuple[int, str]:
     if files:
         try:
             return sum(_safetensors_bytes(one) for one in files), "headers of the safetensors"
-        except (OSError, ValueError, struct.error):
+        except (OSError, ValueError, struct.error, RecursionError):
             raise ModelLoadFailed(f"{folder}: a header of its safetensors is damaged") from None
     index = folder / _INDEX
     if index.is_file():
@@ -191,8 +191,14 @@ def _safetensors_bytes(path: Path) -> int:
         if length > _MOST_HEADER_BYTES:
             raise ValueError(length)
         header = json.loads(file.read(length))
-    places = [one["data_offsets"] for name, one in header.items() if name != "__metadata__"]
-    return sum(int(end) - int(begin) for begin, end in places)
+    try:
+        places = [one["data_offsets"] for name, one in header.items() if name != "__metadata__"]
+        sizes = [int(end) - int(begin) for begin, end in places]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(path) from error
+    if min(sizes, default=0) < 0:
+        raise ValueError(path)
+    return sum(sizes)
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -240,7 +246,9 @@ def _repository(name: str, *, offline: bool) -> _Repository:
     known = known_config(name)
     if offline:
         if known is None:
-            raise _unknown(name)
+            raise _unknown(
+                name, more=f"umad itself does not know {name[:80]}, and --offline asks nobody else"
+            )
         return _known(*known)
     from umad.models.fetching.hub import Hub, HubAccess  # noqa: PLC0415  (a second to import)
 
