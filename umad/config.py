@@ -161,6 +161,8 @@ class HttpSettings:
     api_key_file: str | None = None
     # Says a second time, after `listen`, that an address beyond this machine needs no key.
     exposed: bool = False
+    # A folder with the certificates of a team (`umad router certify`): HTTPS for its router alone.
+    team: str | None = None
     # Other users of this machine need no key, either. Without it, only processes of the user who
     # runs umad, and of root, come in without a key.
     all_users: bool = False

@@ -37,6 +37,15 @@ HTTP: tuple[Option, ...] = (
         "own; loading by path, unloading and metrics stay with this machine's user.",
     ),
     gateway_option(
+        "team",
+        PATH,
+        "Folder with the certificates of a team: HTTPS for its router alone.",
+        "Set, the gateway speaks TLS with own.pem, and only the router comes in: a client with a "
+        "certificate of the team's authority (ca.pem) that may ask. The router's clients need keys "
+        "where api_key_file is set, and are users otherwise, one for each address.",
+        example="~/.config/umad/node",
+    ),
+    gateway_option(
         "connections",
         count("connections"),
         "HTTP connections open at once.",

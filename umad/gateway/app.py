@@ -70,7 +70,8 @@ def create_app(
     rule = HostRule(
         names=(*settings.hosts, *names_of(socket.gethostname())),
         origins=settings.cors_origins,
-        any_host=any_host or not keys.is_open,
+        # A page in a browser has no certificate of a team.
+        any_host=any_host or not keys.is_open or settings.team is not None,
         any_address=any_address,
     )
     shared = Shared(
@@ -83,6 +84,7 @@ def create_app(
             hosts=rule,
             all_users=settings.all_users,
             exposed=settings.exposed,
+            team=settings.team is not None,
         ),
         quotas=Quotas(most_tokens=most_tokens),
         places=Places(settings.concurrency),

@@ -33,6 +33,7 @@ from umad.gateway.door.connections import Connections
 from umad.gateway.door.keys import Keyring
 from umad.gateway.door.peers import Peers
 from umad.gateway.door.socket_owners import socket_owners
+from umad.gateway.door.team import TeamFiles, team_files
 from umad.gateway.presets import Presets, Read, no_presets
 from umad.gateway.spans import open_spans
 from umad.stderr_log import StderrLog
@@ -67,6 +68,7 @@ def run_gateway(settings: Settings, *, presets: Read = no_presets) -> int:
     if listen is None:
         raise BadConfig("say where to listen: --http 127.0.0.1:8080 or unix:PATH", field="http")
     keys = check_door(settings.http)
+    team = None if settings.http.team is None else team_files(settings.http.team)
     stderr = StderrLog()
     stderr.open(settings.logging.level, verbose=settings.logging.verbose)
     # uvicorn's messages about single connections are not worth a line in the log.
@@ -76,15 +78,22 @@ def run_gateway(settings: Settings, *, presets: Read = no_presets) -> int:
             _listening(listen) as (sock, address),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
+            if team is not None:
+                address = address.replace("http:", "https:", 1)
             stderr.say(f"umad gateway ready address={address}")
-            runner.run(_serve(settings, keys, sock, listen, presets))
+            runner.run(_serve(settings, keys, sock, listen, presets, team))
     finally:
         stderr.close()
     return 0
 
 
 async def _serve(
-    settings: Settings, keys: Keyring, sock: socket.socket, listen: str, presets: Read
+    settings: Settings,
+    keys: Keyring,
+    sock: socket.socket,
+    listen: str,
+    presets: Read,
+    team: TeamFiles | None,
 ) -> None:
     options = ClientOptions(
         name="umad-gateway", socket_owner=settings.socket_owner, tells_loading=True
@@ -108,8 +117,8 @@ async def _serve(
         head_s=http.head_s,
         idle_s=http.idle_s,
         is_work=_WORK.__contains__,
-        # With keys the owner of a connection does not matter.
-        peers=Peers(socket_owners()) if keys.is_open else None,
+        # With keys, and behind a router, the owner of a connection does not matter.
+        peers=Peers(socket_owners()) if keys.is_open and team is None else None,
     )
     try:
         config = uvicorn.Config(
@@ -125,6 +134,7 @@ async def _serve(
             timeout_graceful_shutdown=DRAIN_S,
             backlog=BACKLOG,
             ws="none",
+            **({} if team is None else team.server_options()),
         )
         server = _Server(config)
         loop = asyncio.get_running_loop()

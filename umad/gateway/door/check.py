@@ -21,7 +21,10 @@ def check_door(settings: HttpSettings) -> Keyring:
     listen = settings.listen
     if listen is None:
         return keys
-    is_private = listen.startswith(UNIX) or is_local(listen)
+    if settings.team is not None and listen.startswith(UNIX):
+        raise BadConfig("--gateway-team needs an address of TCP, not a Unix socket", field="http")
+    # Certificates decide who comes in to a node of a team.
+    is_private = listen.startswith(UNIX) or is_local(listen) or settings.team is not None
     if not is_private and keys.is_open and not settings.exposed:
         raise BadConfig(
             f"--http {listen} can be reached from other machines: give it --api-key-file FILE, "

@@ -9,6 +9,9 @@
       another machine             accepted only with `--gateway-exposed`: a user, one per address
       nobody can tell             refused, with what to do
 
+A node of a team takes connections of the team's router alone, by certificate. HAProxy names the
+client of every request that it passes on; what has no such name is the router's own question.
+
 Not: what each may do; the daemon decides that (`umad.daemon.authority`). Pure.
 """
 
@@ -28,6 +31,10 @@ ROOT = 0
 # change that, so the page is known by the address that it comes from.
 OWN_PAGE = "page"
 _MAX_OWNER_CHARS = 128
+# HAProxy writes it anew into every request that it passes on (`umad.router.haproxy.rendering`).
+CLIENT = "x-forwarded-for"
+# The router itself, which reads scorecards and lists of models.
+ROUTER = Caller(name="router", app="router", asker=Asker(owner="router", role="admin"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +48,8 @@ class Entrance:
     all_users: bool = False
     # Other machines may come in, too.
     exposed: bool = False
+    # Only the router of a team can connect (`umad.gateway.door.team`).
+    team: bool = False
 
     def caller(self, headers: Headers, peer: TcpPeer | None, *, needs_key: bool = True) -> Caller:
         """The caller of a request. Raises `Forbidden` or `Unauthorized`, each with advice what to
@@ -51,8 +60,15 @@ class Entrance:
         self.hosts.check(host, origin, site, headers.get("sec-fetch-mode"))
         if not needs_key:
             return NOBODY
+        client = headers.get(CLIENT)
+        if self.team and client is None:
+            return ROUTER
         if not self.keys.is_open:
             return self.keys.caller(key_of(headers))
+        if self.team:
+            # Where it connects from is where the router is, which says nothing of its clients.
+            owner = f"net:{client}"[:_MAX_OWNER_CHARS]
+            return replace(ANYBODY, asker=Asker(owner=owner, role="user"))
         asker = MACHINE_USER if peer is None else self._without_key(peer)
         is_own_page = site == "same-origin"
         if origin is not None:
@@ -90,11 +106,21 @@ class Entrance:
 
 
 def entrance(
-    *, keys: Keyring, hosts: HostRule, all_users: bool = False, exposed: bool = False
+    *,
+    keys: Keyring,
+    hosts: HostRule,
+    all_users: bool = False,
+    exposed: bool = False,
+    team: bool = False,
 ) -> Entrance:
     """The entrance of a gateway that this process's user runs."""
     return Entrance(
-        keys=keys, hosts=hosts, own_uid=os.getuid(), all_users=all_users, exposed=exposed
+        keys=keys,
+        hosts=hosts,
+        own_uid=os.getuid(),
+        all_users=all_users,
+        exposed=exposed,
+        team=team,
     )
 
 
