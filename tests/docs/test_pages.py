@@ -39,7 +39,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(.*\))?")
 _TOP = ("umad/", "docs/", "tests/", "bench/", "config/", "examples/", ".github/", ".ci/")
 # Names that stand for one a reader puts in, and files a user has.
 _PLACEHOLDERS = ("NAME", "FOLDER", "FILE", "…", "*")
-_USERS_FILES = ("umad.yaml", "models.yaml", "notes.txt", "keys.yaml", "summary.txt")
+_USERS_FILES = ("umad.yaml", "router.yaml", "models.yaml", "notes.txt", "keys.yaml", "summary.txt")
 # Names of others that our code does not write.
 _FOREIGN = {
     *dir(builtins),

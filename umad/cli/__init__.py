@@ -1,14 +1,15 @@
 """Runs the command line: words to service calls, events to text, errors to a line and an exit code.
 
 Not: decisions, which are the daemon's. Every command but `serve`, `demo`, `config`, `estimate`,
-`quantize`, `scale`, `service` and those that look at models on the disk is one more client of the
-socket.
+`node`, `quantize`, `router`, `scale`, `service` and those that look at models on the disk is one
+more client of the socket.
 
     app          the root command, and `main`        commands   every command's words and help;
                                                      model_commands: those about models on the disk
                                                      service_commands: those of umad service
                                                      editor_commands: those that editors start
                                                      scale_commands: those about other engines
+                                                     router_commands: umad router, umad node
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts
     flags        one flag per option of the configuration   sampling_flags  those of drawing
@@ -22,7 +23,8 @@ socket.
     search       search                              pull       pull
     jobs         jobs                                following  how far a pull or a job is, shown
     estimate     estimate                            quantize   quantize
-    scale        scale plan
+    scale        scale plan                          router     umad router
+    node         umad node
     metrics      metrics                             config     config show, check, example
     top          top, a package: the only part that imports Textual
     completion   completion, and its answers to a shell; known_names: the names that it offers

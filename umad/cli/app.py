@@ -1,7 +1,7 @@
 """Defines the root command and the process's entry.
 
 Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.service_commands`,
-`umad.cli.editor_commands`, `umad.cli.scale_commands`), nor their work.
+`umad.cli.editor_commands`, `umad.cli.router_commands`, `umad.cli.scale_commands`), nor their work.
 """
 
 import os
@@ -16,6 +16,7 @@ from umad.cli.completion import COMPLETE_VARIABLE, answer, completion
 from umad.cli.editor_commands import EDITOR_COMMANDS
 from umad.cli.exits import NearestGroup, run_command
 from umad.cli.model_commands import MODEL_COMMANDS
+from umad.cli.router_commands import node, router
 from umad.cli.scale_commands import scale
 from umad.cli.service_commands import service
 from umad.version import __version__
@@ -33,7 +34,17 @@ def umad() -> None:
     """
 
 
-for _command in (*COMMANDS, *MODEL_COMMANDS, *EDITOR_COMMANDS, service, bench, completion, scale):
+for _command in (
+    *COMMANDS,
+    *MODEL_COMMANDS,
+    *EDITOR_COMMANDS,
+    service,
+    bench,
+    completion,
+    node,
+    router,
+    scale,
+):
     umad.add_command(_command)
 
 
