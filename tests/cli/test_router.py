@@ -80,6 +80,19 @@ def test_what_is_missing_is_told_with_the_next_step(
     assert not (folder / "ca.key").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    code = umad(tmp_path / "file" / "router", "init")
+    made = umad(folder, "init")
+    certified = umad(folder, "certify", "mini", "--out", str(tmp_path / "file" / "x"))
+
+    assert (code, made, certified) == (2, 0, 2)
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

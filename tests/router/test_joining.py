@@ -180,7 +180,11 @@ def test_nobody_at_the_address_and_another_program_there_are_told(tmp_path: Path
         json.dumps({"secret": 7, "request": "x"}).encode(),
         json.dumps({"secret": "x", "request": "x", "name": "router"}).encode(),
         json.dumps({"secret": "x", "request": "x", "kind": "other"}).encode(),
+        json.dumps({"secret": "x", "request": "x", "kind": []}).encode(),
         json.dumps({"secret": "x", "request": "x", "port": True}).encode(),
+        json.dumps({"secret": "\ud800", "request": "x"}).encode(),
+        json.dumps({"secret": "x", "request": "\ud800"}).encode(),
+        json.dumps({"secret": "x", "request": "x", "host": []}).encode(),
     ],
 )
 def test_what_is_no_request_is_refused_and_the_router_goes_on(house: House, said: bytes) -> None:

@@ -4,12 +4,13 @@ Not: the router (`umad.router`). None of this needs a daemon.
 """
 
 import asyncio
+import contextlib
 import datetime
 import json
 import os
 import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def init(listen: str, certificate: str | None, join: str | None, folder: Path | 
     # An address that is none, or needs a certificate, is refused before anything is written.
     made.proxy()
     made.join_address  # noqa: B018
-    authority = team_authority().make(path, now=_now())
-    write_own(file, text)
+    with _told_plainly():
+        authority = team_authority().make(path, now=_now())
+        write_own(file, text)
     click.echo(f"made {printable(str(path))}")
     click.echo(f"authority {authority.fingerprint}")
     if join is None:
@@ -102,8 +104,9 @@ def certify(name: str, out: Path, folder: Path | None) -> None:
         "key.pem": pair.key,
         "ca.pem": authority.certificate,
     }
-    for file, data in files.items():
-        write_own(out / file, data)
+    with _told_plainly():
+        for file, data in files.items():
+            write_own(out / file, data)
     click.echo(f"wrote {', '.join(files)} to {printable(str(out))}")
     command = f"umad serve --http 0.0.0.0:8443 --gateway-team {shlex.quote(str(out))}"
     click.echo(f"on {name}: {printable(command)}")
@@ -228,6 +231,15 @@ def _told(folder: RouterFolder) -> dict[str, Any]:
 
 def _asked(folder: RouterFolder, line: str) -> str:
     return asyncio.run(AdminSocket(folder.admin_path).ask(line))
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    """A file that cannot be written is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise BadConfig(f"{error.filename}: {error.strerror}") from error
 
 
 def _key(path: str) -> str:

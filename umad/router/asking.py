@@ -72,7 +72,9 @@ class HttpsWatch:
             trust_env=False,
             follow_redirects=False,
             limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=256),
-            timeout=within_s,
+            # Of each step. A handshake that this bound ends is closed; one that the bound of the
+            # whole question ends is left to the garbage collector.
+            timeout=within_s / 2,
         )
 
     async def ask(self, member: Member) -> Heard:

@@ -125,6 +125,8 @@ class Invitations:
                     write_own(self._path, json.dumps(rows, indent=1).encode() + b"\n")
         except Timeout:
             raise BadConfig(f"{self._path} is locked by another program") from None
+        except OSError as error:
+            raise BadConfig(f"{self._path}: {error.strerror}") from error
 
     def _read(self) -> list[_Open]:
         try:

@@ -71,7 +71,7 @@ def join_app(
         secret, request = _text(said, "secret"), _text(said, "request")
         port, host = said.get("port", NODE_PORT), said.get("host") or peer
         kind = said.get("kind", NodeKind.UMAD.value)
-        if kind not in {one.value for one in NodeKind}:
+        if not isinstance(kind, str) or kind not in {one.value for one in NodeKind}:
             raise BadRequest("kind is none that umad knows", field="kind")
         if isinstance(port, bool) or not isinstance(port, int) or not isinstance(host, str):
             raise BadRequest("port is no number, or host no text", field="port")
@@ -266,8 +266,8 @@ async def _body(request: Request) -> Mapping[str, Any]:
 
 def _text(said: Mapping[str, Any], name: str) -> str:
     value = said.get(name)
-    if not isinstance(value, str):
-        raise BadRequest(f"{name} is no text", field=name)
+    if not isinstance(value, str) or not value.isascii():
+        raise BadRequest(f"{name} is no plain text", field=name)
     return value
 
 

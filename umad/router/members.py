@@ -170,8 +170,8 @@ class MembersFile:
     def _change(self, made: Callable[[Sequence[Member], int], list[Member]]) -> tuple[Member, ...]:
         """made: the new list, of the old one and the next number."""
         lock = FileLock(f"{self._path}.lock", timeout=_LOCKED_WITHIN_S, mode=0o600)
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with lock:
                 old, last = self._read()
                 new = tuple(made(old, last + 1))
@@ -179,6 +179,8 @@ class MembersFile:
                 write_own(self._path, _text(new, last))
         except Timeout:
             raise BadConfig(f"{self._path} is locked by another program") from None
+        except OSError as error:
+            raise BadConfig(f"{self._path}: {error.strerror}") from error
         return new
 
     def _read(self) -> tuple[tuple[Member, ...], int]:

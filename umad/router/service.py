@@ -186,9 +186,10 @@ class RouterService:
             heard = await self._watch.ask(member)
         except Exception:
             # What a node says must not end the watch of all others.
-            log.exception("asking a node failed unexpectedly name=%s", name)
             asked_ns = self._asked_ns.get(name, 0)
             problem = "what it said was not understood; the log says more"
+            if name not in self._heard or self._heard[name].problem != problem:
+                log.exception("asking a node failed unexpectedly name=%s", name)
             heard = Heard(node=name, asked_ns=asked_ns, reading=None, problem=problem)
         finally:
             del self._asking[name]
