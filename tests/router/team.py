@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import yaml
 from typing_extensions import override
@@ -27,6 +27,7 @@ from umad.router.haproxy import commands
 from umad.router.haproxy.admin_socket import AdminSocket
 from umad.router.haproxy.answers import PoolServer, facts_of, models_of, servers_of
 
+T = TypeVar("T")
 _BOUND_S = 60.0
 _RUN = """
 import sys
@@ -78,7 +79,8 @@ def serving(node: TeamNode, certificate: Path, authority: Path) -> Iterator[Team
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            subject = dict(part[0] for part in self.connection.getpeercert()["subject"])
+            certificate: Any = cast(ssl.SSLSocket, self.connection).getpeercert()
+            subject = dict(part[0] for part in certificate["subject"])
             node.asked.append((self.path, subject["commonName"]))
             if "authorization" in self.headers:
                 node.keys.append(self.headers["authorization"])
@@ -217,7 +219,7 @@ class TeamRouter:
             self._send(connection, {"model": model, "session": session})
             answer = connection.getresponse()
             text = answer.read()
-            return json.loads(text)["node"] if answer.status == 200 else str(answer.status)
+            return str(json.loads(text)["node"] if answer.status == 200 else answer.status)
         finally:
             connection.close()
 
@@ -235,7 +237,7 @@ class TeamRouter:
         return asyncio.run(AdminSocket(self.folder.admin_path).ask(line))
 
     @staticmethod
-    def _asked(ask: Callable[[], Any], otherwise: Any) -> Any:
+    def _asked(ask: Callable[[], T], otherwise: T) -> T:
         try:
             return ask()
         except ProxyFailed:

@@ -192,13 +192,24 @@ def ls(folder: Path | None, as_json: bool) -> int:
 def why(session: str, model: str | None, api_key_file: str | None, folder: Path | None) -> int:
     """Say where a session is, and why."""
     found = open_folder(folder)
-    credential = "" if api_key_file is None else f"Bearer {_key(api_key_file)}"
-    key = session_key(Asked(model=model, session=session, credential=credential))
-    if key is None:
+    if not session:
         raise BadRequest("the session has no name", field="session")
-    place = next(places_of(_asked(found, commands.show_place(key))), None)
-    click.echo(printable(why_words(place, _told(found), ttl_s=found.settings.session_ttl_s)))
-    return FAILED if place is None or not _is_node(place, _told(found)) else DONE
+    place = None
+    for credential in _credentials(api_key_file):
+        key = session_key(Asked(model=model, session=session, credential=credential))
+        if place is None and key is not None:
+            place = next(places_of(_asked(found, commands.show_place(key))), None)
+    told = _told(found)
+    click.echo(printable(why_words(place, told, ttl_s=found.settings.session_ttl_s)))
+    return FAILED if place is None or not _is_node(place, told) else DONE
+
+
+def _credentials(api_key_file: str | None) -> tuple[str, ...]:
+    """What a client with the key sends: in Authorization, or in X-Api-Key."""
+    if api_key_file is None:
+        return ("",)
+    key = _key(api_key_file)
+    return f"Bearer {key}", key
 
 
 def _is_node(place: Place, told: Mapping[str, Any]) -> bool:

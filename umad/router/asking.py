@@ -178,7 +178,7 @@ def _models(listed: object) -> tuple[frozenset[str], dict[str, int]]:
         raise BadRequest("its /v1/models is no list of models")
     if len(rows) > MOST_MODELS_OF_NODE:
         raise BadRequest(f"its /v1/models has more than {MOST_MODELS_OF_NODE} models")
-    loaded, loadable = set(), {}
+    loaded, loadable = set[str](), dict[str, int]()
     for row in rows:
         name = row.get("id") if isinstance(row, Mapping) else None
         if not isinstance(name, str) or not 0 < len(name) <= _MOST_NAME_CHARS:

@@ -119,8 +119,8 @@ class RouterFolder:
         """The files with which nodes and router know each other."""
         own, authority = self.settings.own, self.settings.authority
         return Tls(
-            own_path=_absolute(own) if own else str(self.path / "own.pem"),
-            authority_path=_absolute(authority) if authority else str(self.path / "ca.pem"),
+            own_path=_absolute(own or str(self.path / "own.pem")),
+            authority_path=_absolute(authority or str(self.path / "ca.pem")),
         )
 
     def is_running(self) -> bool:
@@ -167,8 +167,8 @@ class RouterFolder:
                 front=Front(
                     host=host,
                     port=port,
-                    certificate_path=_absolute(settings.certificate),
-                    clients_authority_path=_absolute(settings.clients_authority),
+                    certificate_path=_maybe(settings.certificate),
+                    clients_authority_path=_maybe(settings.clients_authority),
                 ),
                 tls=self.tls,
                 admin_path=self.admin_path,
@@ -275,8 +275,12 @@ def _host_and_port(text: str, name: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _maybe(path: str | None) -> str | None:
+    return None if path is None else _absolute(path)
 
 
 def _empty(name: str) -> Pool:
