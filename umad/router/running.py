@@ -125,12 +125,18 @@ async def _joining(folder: RouterFolder, stderr: StderrLog) -> AsyncIterator[Non
     with _listening(host, port) as sock:
         server = JoinServer(app, own=Path(folder.tls.own_path))
         task = asyncio.create_task(server.serve(sockets=[sock]))
+        task.add_done_callback(_say_why)
         stderr.say(f"machines join at {host}:{sock.getsockname()[1]}")
         try:
             yield
         finally:
             server.should_exit = True
-            await task
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _say_why(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("machines cannot join any more", exc_info=error)
 
 
 def _listening(host: str, port: int) -> socket.socket:
