@@ -226,6 +226,15 @@ class DecodeSlice(NamedTuple):
     token: int
 
 
+class GuessSlice(NamedTuple):
+    """Guesses of the tokens that follow a stream's decode row, from position `start` on."""
+
+    rid: int
+    seq: int
+    start: int
+    tokens: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedPiece:
     """Some tokens of one input of an embedding request, to be computed in one slice."""
@@ -271,13 +280,16 @@ class StepPlan:
     """One step: memory operations, then one decode of all slices, then the decode of `embed`.
 
     The rows of the batch are those of `decode`, then those of `prefill`, in the order given here,
-    then the padding.
+    then those of `guesses`, then the padding.
     """
 
     # Carried out first, in this order.
     memory: tuple[MemoryOp, ...] = ()
     decode: tuple[DecodeSlice, ...] = ()
     prefill: tuple[PrefillSlice, ...] = ()
+    # Each belongs to a stream that has a row in `decode`. Every row of them has logits. No plan has
+    # guesses and slices that score a prompt.
+    guesses: tuple[GuessSlice, ...] = ()
     # How many padding rows follow. They belong to no request and make the step quicker. Their cells
     # are free again when the step is done.
     n_padding: int = 0
@@ -314,7 +326,13 @@ class StepPlan:
     @property
     def n_rows(self) -> int:
         """How many tokens the batch has, without padding."""
-        return len(self.decode) + sum(s.n_tokens for s in self.prefill)
+        n_rows = len(self.decode) + sum(s.n_tokens for s in self.prefill)
+        return n_rows + self.n_guesses if self.guesses else n_rows
+
+    @property
+    def n_guesses(self) -> int:
+        """How many rows of the batch are guesses."""
+        return sum([len(one.tokens) for one in self.guesses])
 
     @property
     def is_idle(self) -> bool:
@@ -332,6 +350,13 @@ class Sampled(NamedTuple):
     finish: FinishReason | None = None
 
 
+class Verified(NamedTuple):
+    """How many of a stream's guesses held. The cells of the others are to be given up."""
+
+    rid: int
+    n_accepted: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """The results of one step."""
@@ -340,7 +365,10 @@ class StepResult:
     # sequence kept. "no_memory": llama.cpp found no cells although the ledger had some; nothing
     # ran.
     outcome: Literal["done", "cut", "no_memory"]
+    # A stream whose guesses held has several, in their order.
     sampled: tuple[Sampled, ...] = ()
+    # One for each of the plan's guesses, where the step was done.
+    verified: tuple[Verified, ...] = ()
     # Wall time of the decode call alone.
     device_ms: float = 0.0
     # Time from the previous step's tokens to this one's, the host's part included; 0 where no step

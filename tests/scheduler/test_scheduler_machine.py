@@ -17,8 +17,9 @@ from umad.config import LaneSettings, SchedulerSettings
 from umad.errors import PromptTooLong
 from umad.forgetting import ForgetScope
 from umad.scheduler import SchedulerSpec, Submission, assemble
+from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.windows import Beginnings, Window
-from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult
+from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult, Verified
 
 MAX_SEQS = 5
 BATCH = 32
@@ -57,6 +58,8 @@ class Client:
 class SchedulerMachine(RuleBasedStateMachine):
     """Random traffic; every client checks what it gets against a run on its own."""
 
+    speculates = False
+
     def __init__(self) -> None:
         super().__init__()
         self.skip_ms = 0.0
@@ -94,6 +97,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                 parking=PARKING if keeps else None,
                 beginnings=beginnings,
                 skip_ms=self.skip_ms,
+                cost=self.cost(),
+                speculates=self.speculates,
                 saved={
                     session: np.array(plain(slabs), dtype=np.int32)
                     for session, slabs in files.items()
@@ -158,6 +163,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 app=app,
                 session=session,
                 marks=self.marks(prompt),
+                speculates=self.speculates,
             ),
             client,
         )
@@ -175,6 +181,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     def expected(self, client: Client) -> list[int]:
         """The answer that the client would have alone."""
         return undisturbed(client.prompt, client.wanted)
+
+    def cost(self) -> CostModel | None:
+        """What is known of the device; None for nothing."""
+        return None
+
+    def device_ms(self, plan: StepPlan) -> float:
+        """How long a step takes."""
+        return plan.n_rows * 5.0
+
+    def next_token(self, seen: list[int]) -> int:
+        """The model."""
+        return next_token(seen)
 
     def under(self, plan: StepPlan) -> int:
         """What the adapters of a step make of a token."""
@@ -315,22 +333,44 @@ class SchedulerMachine(RuleBasedStateMachine):
         sampled = []
         for row in plan.decode:
             seen = self.cells.compute(row.seq, row.position, [row.token + under])
-            sampled.append(Sampled(rid=row.rid, token=next_token(seen)))
+            sampled.append(Sampled(rid=row.rid, token=self.next_token(seen)))
         for piece in plan.prefill:
             tokens = [token + under for token in piece.tokens.tolist()]
             seen = self.cells.compute(piece.seq, piece.start, tokens)
             if piece.wants_logits:
-                sampled.append(Sampled(rid=piece.rid, token=next_token(seen)))
+                sampled.append(Sampled(rid=piece.rid, token=self.next_token(seen)))
+        verified = self.verify(plan, sampled)
         for one in sampled:
             client = self.live[one.rid]
             assert one.rid not in self.paused, "a paused stream was served"
             client.out.append(one.token)
         result = StepResult(
-            outcome="done", sampled=tuple(sampled), device_ms=plan.n_rows * 5.0, house=house
+            outcome="done",
+            sampled=tuple(sampled),
+            verified=verified,
+            device_ms=self.device_ms(plan),
+            felt_ms=self.device_ms(plan) if self.speculates else 0.0,
+            house=house,
         )
         for finished in self.scheduler.apply(plan, result, self.now_ns):
             self.ended(finished)
         return plan
+
+    def verify(self, plan: StepPlan, sampled: list[Sampled]) -> tuple[Verified, ...]:
+        """Compute the guesses of a step; add the tokens that they brought to `sampled`."""
+        verified: list[Verified] = []
+        drawn = {one.rid: one for one in sampled}
+        for piece in plan.guesses:
+            assert self.speculates
+            n_accepted, token = 0, drawn[piece.rid].token
+            for at, guess in enumerate(piece.tokens):
+                seen = self.cells.compute(piece.seq, piece.start + at, [guess])
+                if n_accepted == at and token == guess:
+                    n_accepted += 1
+                    token = self.next_token(seen)
+                    sampled.append(Sampled(rid=piece.rid, token=token))
+            verified.append(Verified(rid=piece.rid, n_accepted=n_accepted))
+        return tuple(verified)
 
     def ended(self, finished: Finished) -> None:
         client = self.live.pop(finished.rid)

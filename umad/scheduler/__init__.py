@@ -15,6 +15,7 @@ Not: decoding, sampling, time, or I/O. A `Scheduler` is handed facts and returns
     costs/             milliseconds, learnt while serving
     steps/             one step: candidates, turns of adapters, guard, budget, slices, accounting
     embeds/            texts to be embedded
+    speculation/       guesses of next tokens, of which a step verifies as many as pay
     prompt_changes     apps whose prompts change early from turn to turn
     reasons            why each request waits, in words
     snapshot           SchedulerSnapshot: counts at one moment, for the scorecard

@@ -36,6 +36,7 @@ _NO_ROOM = ParkShape(capacity_bytes=0, slice_cells=1, slab_bytes=1)
 def assemble(spec: SchedulerSpec) -> Scheduler:
     """Build the scheduler that `spec` describes, without any request in it."""
     cost = spec.cost or CostModel()
+    entries: dict[int, ScheduledRequest] = {}
     guarded = guarded_lanes(spec.lanes)
     order = ORDERS[spec.settings.order]
     governor = StepGovernor(
@@ -53,6 +54,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         most_scored_rows=spec.most_scored_rows,
         max_seqs=spec.max_seqs,
         cut_cost=_cut_cost(spec),
+        guesses_for=entries if spec.can_verify else None,
     )
     counters = {name: TokenCounters() for name in spec.lanes}
     waiting = WaitingLine(spec.lanes, order)
@@ -79,7 +81,6 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         beginnings=spec.beginnings,
         needs_states=needs_states,
     )
-    entries: dict[int, ScheduledRequest] = {}
     states = StateSaver(
         checkpoints=checkpoints,
         store=store,

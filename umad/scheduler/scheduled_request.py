@@ -97,6 +97,8 @@ class Submission:
     # The engine's own work for a next turn that may come: it is charged to nobody and counted
     # nowhere.
     ahead: bool = False
+    # Several of its tokens may be verified in one step (`speculation`).
+    speculates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,7 @@ class ScheduledRequest:
     leaves_nothing: bool = False
     # As in `Submission`.
     ahead: bool = False
+    speculates: bool = False
     # It asks for the logits of so many of its first positions; 0 for nearly all requests.
     n_to_score: int = 0
     # Of so many of these, the logits were computed.
@@ -214,6 +217,7 @@ class ScheduledRequest:
             invoked_at=admission.invoked_at,
             leaves_nothing=admission.leaves_nothing,
             ahead=admission.ahead,
+            speculates=admission.speculates,
             # The logits of the last one are there anyway: the first token is drawn from them.
             n_to_score=admission.n_prompt - 1 if admission.scores_prompt else 0,
             marks=admission.marks,

@@ -42,7 +42,7 @@ from umad.scheduler.scheduled_request import (
     ScheduledRequest,
     Submission,
 )
-from umad.scheduler.snapshot import SchedulerSnapshot
+from umad.scheduler.snapshot import NOTHING_GUESSED, SchedulerSnapshot
 from umad.scheduler.spec import SchedulerSpec
 from umad.scheduler.steps.accounting import StepAccounting
 from umad.scheduler.steps.adapter_turns import AdapterTurns
@@ -305,6 +305,9 @@ class Scheduler:
         for entry in emptied:
             self._placer.put_back(entry)
         self._rent.charge(plan.n_rows + plan.n_padding)
+        speculator = self._governor.speculator
+        if plan.guesses and speculator is not None:
+            speculator.settle(plan, result)
         ended: list[Finished] = []
         for drawn in result.sampled:
             finished = self.take(drawn, now_ns)
@@ -345,6 +348,7 @@ class Scheduler:
 
     def snapshot(self) -> SchedulerSnapshot:
         """Return the counts that the scorecard reads."""
+        speculator = self._governor.speculator
         return SchedulerSnapshot(
             cells_live=self._residency.cells_live,
             cells_retained=self._residency.cells_retained,
@@ -359,6 +363,7 @@ class Scheduler:
             prompt_tokens_total=self._placer.prompt_tokens + self.embeds.tokens_total,
             cached_tokens_total=self._placer.cached_tokens,
             prompt_changes=self._changes.found,
+            guessed=NOTHING_GUESSED if speculator is None else speculator.snapshot(),
         )
 
     def _end(self, entry: ScheduledRequest, event: RequestEvent, reason: FinishReason) -> Finished:
@@ -368,6 +373,8 @@ class Scheduler:
             self._placer.leave(entry, keep=event is RequestEvent.FINISHED and reason != "error")
         entry.on(event)
         del self._entries[entry.rid]
+        if self._governor.speculator is not None:
+            self._governor.speculator.forget(entry.rid)
         self._adapter_turns.left(entry)
         if not entry.ahead:
             self._counters[entry.lane].leave(entry.owner, entry.app)

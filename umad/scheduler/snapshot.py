@@ -5,6 +5,20 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guessed:
+    """What guesses of next tokens have brought."""
+
+    # Steps that had some, and how many of them held, from the start.
+    steps_total: int = 0
+    accepted_total: int = 0
+    # How many times faster the latest such steps were than plain ones; 0 for not known.
+    gain: float = 0.0
+
+
+NOTHING_GUESSED = Guessed()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSnapshot:
     """A scheduler's counts at one moment, for the scorecard. Totals count from the start."""
 
@@ -22,3 +36,4 @@ class SchedulerSnapshot:
     cached_tokens_total: int = 0
     # The token at which the prompts of an app change from turn to turn, by the app's name.
     prompt_changes: Mapping[str, int] = field(default_factory=dict)
+    guessed: Guessed = NOTHING_GUESSED

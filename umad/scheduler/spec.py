@@ -64,9 +64,18 @@ class SchedulerSpec:
     saved_states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     # The most that one embedding decode may hold.
     embeds: EmbedShape = ONE_TEXT
-
+    # Requests that say so may have several tokens verified in one step.
+    speculates: bool = False
     # The most rows of one step whose logits tell how probable a prompt's tokens are.
     most_scored_rows: int = 16
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether steps may have guesses: a sequence has to be as it was without those that did not
+        hold, so the end of it must be removable. A state is that of all its tokens, and a window
+        has lost what the guesses pushed out."""
+        can_shorten = self.shares_at == "anywhere" and self.beginnings is None
+        return self.speculates and self.can_share_prefix and can_shorten
 
     @property
     def priority(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from umad.scheduler.memory.residency import Residency
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.scheduler.steps.slice_size import SlicePicker
-from umad.step import StepPlan, StepResult
+from umad.step import GuessSlice, StepPlan, StepResult, Verified
 
 
 class StepAccounting:
@@ -58,6 +58,9 @@ class StepAccounting:
     def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:
         embed = plan.embed
         carried = self._grow(plan) or copied_ms > 0
+        if plan.guesses:
+            self._grow_by_guesses(plan.guesses, result.verified)
+        n_rows = len(plan.decode) + plan.n_guesses
         if embed is not None:
             # Beside a stream's rows, embedding is other work, however short the texts are.
             carried = carried or embed.bulk or len(plan.decode) > 0
@@ -66,8 +69,8 @@ class StepAccounting:
         # would a step before which the adapters were changed.
         if not (plan.switch_ms or any(piece.scores for piece in plan.prefill)):
             self._cost.learn(
-                len(plan.decode),
-                plan.n_rows - len(plan.decode) + plan.n_padding,
+                n_rows,
+                plan.n_rows - n_rows + plan.n_padding,
                 result.device_ms,
                 decode_cells=decode_cells,
                 prefill_cells=plan.n_cells_prefill,
@@ -84,7 +87,7 @@ class StepAccounting:
         copied = result.house is not None and result.house.copied_bytes > 0
         is_other = carried or plan.prefill or copied or plan.switch_ms
         if plan.solo_ms and result.felt_ms and not is_other:
-            self._cost.learn_solo(len(plan.decode), decode_cells, result.felt_ms)
+            self._cost.learn_solo(n_rows, decode_cells, result.felt_ms)
 
     def _grow(self, plan: StepPlan) -> bool:
         """Count the cells that were filled; return whether background work filled some."""
@@ -106,6 +109,23 @@ class StepAccounting:
                 entry.n_scored = max(entry.n_scored, piece.start + piece.n_tokens)
             background = background or entry.lane not in self._guarded
         return background
+
+    def _grow_by_guesses(
+        self, guesses: tuple[GuessSlice, ...], verified: tuple[Verified, ...]
+    ) -> None:
+        """Count the cells of the guesses that held, and give up those of the others."""
+        for one, verdict in zip(guesses, verified, strict=True):
+            entry = self._entries.get(one.rid)
+            if entry is None:
+                continue
+            n_held = verdict.n_accepted
+            if n_held:
+                # They are taken in with the step's other tokens, in a moment. But cells are booked
+                # together with the tokens that they hold.
+                entry.tokens[one.start : one.start + n_held] = one.tokens[:n_held]
+                self._residency.grow(entry, n_held)
+            if n_held < len(one.tokens):
+                self._residency.rolled_back(entry)
 
     def _book_cut(self, plan: StepPlan, result: StepResult) -> tuple[ScheduledRequest, ...]:
         lengths = dict(result.seq_lengths)

@@ -144,6 +144,7 @@ class BackgroundThrottle:
         if self._traffic is None:
             return
         n_logit_rows = len(plan.decode) + sum([piece.wants_logits for piece in plan.prefill])
+        n_logit_rows += plan.n_guesses
         self._charged_bytes = self._traffic.moved(
             n_rows=plan.n_rows, n_cells_read=plan.n_cells_read, n_logit_rows=n_logit_rows
         )

@@ -16,6 +16,8 @@ from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import EmbedQueue, EmbedShape
 from umad.scheduler.embeds.turns import SLICE_MS, EmbedTurns
 from umad.scheduler.queue.orders import Order
+from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.speculation.speculator import Speculator
 from umad.scheduler.steps.background_throttle import BackgroundThrottle
 from umad.scheduler.steps.candidates import Candidates, Hold
 from umad.scheduler.steps.composer import StepComposer
@@ -28,8 +30,9 @@ from umad.step import MemoryOp, StepPlan
 
 
 class StepGovernor:
-    """Makes the plans. Its `guard`, `slices`, `throttle` and `embeds` are public because the parts
-    that book a step's results (`accounting`, `scheduler`) hand them on to these."""
+    """Makes the plans. Its `guard`, `slices`, `throttle`, `embeds` and `speculator` are public
+    because the parts that book a step's results (`accounting`, `scheduler`) hand them on to these.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,9 @@ class StepGovernor:
         most_scored_rows: int,
         max_seqs: int,
         cut_cost: CutCost,
+        guesses_for: Mapping[int, ScheduledRequest] | None = None,
     ) -> None:
+        """guesses_for: the live requests whose next tokens may be guessed; None for no guesses."""
         self._cost = cost
         self._most_rows = min(settings.max_merge, batch_tokens)
         self._floor = max((lanes[name].floor for name in lanes if name not in guarded), default=0.0)
@@ -78,6 +83,15 @@ class StepGovernor:
             floor=self._floor,
             cut_ms=settings.slice_ms if cuts_soon else SLICE_MS,
         )
+        self.speculator: Speculator | None = None
+        if guesses_for is not None:
+            self.speculator = Speculator(
+                entries=guesses_for,
+                cost=cost,
+                guard=self.guard,
+                guarded=guarded,
+                most_rows=min(batch_tokens, max_seqs),
+            )
         # Every rule's hold of the last plan, in the order of the rules.
         self.holds: tuple[Hold, ...] = ()
 
@@ -111,6 +125,9 @@ class StepGovernor:
         embed, embedding = self._turns.take(left, limits, terms, now_ns)
         left = left.without(embedding)
         plan = self._composer.compose(left, limits, terms, memory, embed, most_ms=most_ms)
+        # A longer step is paid for by streams that gain by it, and by none that wait for a turn.
+        if self.speculator is not None and turn is None and len(left.decode) <= len(limits.rows):
+            plan = self.speculator.with_guesses(plan, most_ms=terms.most_ms)
         found = (turn, copies, terms.hold, embedding, self._composer.hold)
         self.holds = tuple([hold for hold in found if hold is not None])
         if not plan.is_idle:

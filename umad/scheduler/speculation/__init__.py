@@ -1,0 +1,28 @@
+"""Guesses how a stream goes on, and decides how many guesses a step verifies: often none.
+
+A step may compute several rows of one stream: its known token, and behind it guessed ones. A token
+is drawn from each row in order, with the random number of its position, and the first token that
+differs from its guess ends the run. So every token is drawn from the same distribution, with the
+same number, as without guesses: the text is the same, and only the number of steps differs.
+
+    lookup      PromptLookup: guesses from what the prompt and the answer say already
+    acceptance  Acceptance: how often such guesses are right, by stream and by app
+    choice      chosen: how many guesses of each stream are worth their rows
+    gain        MeasuredGain: what guessing has really brought on this machine; stops it where it
+                does not pay
+    speculator  Speculator: puts guesses into a plan, and learns from the step's result
+
+Three rules keep it from doing harm:
+1. Acceptance is learnt from every token that is drawn, whether its guess was verified or not. So
+   trying costs nothing.
+2. The price of more rows is the cost model's. No interactive stream of a step may lose by the rows
+   of another one.
+3. The gain is measured, with the host's part. Where it is none, guessing rests, for longer each
+   time.
+
+Not: drawing tokens and comparing them with guesses (`umad.engine.steps.token_drawing`). Models
+whose sequences cannot be shortened (recurrent states, sliding windows) have no guesses at all, and
+no `Speculator`.
+
+Pure; owner: the step thread.
+"""
