@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from umad.config import SchedulerSettings, Settings
 from umad.engine.adapters.adapter_set import AdapterShelf
-from umad.engine.execution import Decoded
+from umad.engine.execution import Decoded, StepRunner
 from umad.engine.facts import StepTraffic
 from umad.engine.mail.step_mail import Arrival, StepMail
 from umad.engine.mail.step_news import News, report
@@ -22,6 +22,7 @@ from umad.request import INTERACTIVE, SamplingParams
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
 from umad.scheduler import SchedulerSpec, Submission, assemble
+from umad.scheduler.costs.step_cost import CostModel
 from umad.step import DiskDone, HouseKept, MemoryOp, StepPlan
 
 N_VOCAB = 32
@@ -77,7 +78,7 @@ class FakeRunner:
 
 
 def on_small_pool(
-    runner: FakeRunner,
+    runner: StepRunner,
     *,
     inbox: StepMail,
     hear: Callable[[News | FromEngine], None],
@@ -85,17 +86,22 @@ def on_small_pool(
     n_cells: int = 512,
     choice_s: float = CHOICE_S,
     adapters: AdapterShelf | None = None,
+    max_seqs: int = 4,
+    cost: CostModel | None = None,
+    speculates: bool = False,
 ) -> StepLoop:
-    """A loop on `n_cells` cells for four sequences, weights of no size; its time is `now_ns`."""
+    """A loop on `n_cells` cells for some sequences, weights of no size; its time is `now_ns`."""
     return StepLoop(
         scheduler=assemble(
             SchedulerSpec(
                 n_cells=n_cells,
-                max_seqs=4,
+                max_seqs=max_seqs,
                 batch_tokens=64,
                 settings=SchedulerSettings(),
                 latency_cap=1.2,
                 lanes=Settings().qos,
+                cost=cost,
+                speculates=speculates,
             )
         ),
         runner=runner,

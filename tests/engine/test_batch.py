@@ -1,7 +1,7 @@
 import numpy as np
 
 from umad.engine.llamacpp.batch import PlanWriter
-from umad.step import DecodeSlice, PrefillSlice, StepPlan
+from umad.step import DecodeSlice, GuessSlice, PrefillSlice, StepPlan
 
 
 def slice_of(rid: int, seq: int, start: int, n: int, *, wants_logits: bool) -> PrefillSlice:
@@ -42,6 +42,28 @@ def test_nothing_of_a_plan_is_left_in_the_next_one() -> None:
     assert rids == []
     assert writer.batch.wants_logits.tolist() == [0] * 8
     assert writer.batch.pos.tolist() == list(range(4, 12))
+
+
+def test_guesses_stand_behind_all_prompts_and_each_has_a_row_of_logits() -> None:
+    writer = PlanWriter(16, scratch=15)
+    plan = StepPlan(
+        decode=(
+            DecodeSlice(rid=1, seq=5, position=40, token=7),
+            DecodeSlice(rid=2, seq=6, position=3, token=8),
+        ),
+        prefill=(slice_of(4, 9, 0, 2, wants_logits=True),),
+        guesses=(GuessSlice(rid=2, seq=6, start=4, tokens=(20, 21, 22)),),
+    )
+
+    rids = writer.write(plan)
+
+    batch = writer.batch
+    assert rids == [1, 2, 4]
+    assert batch.struct.n_tokens == plan.n_rows == 7
+    assert batch.token[:7].tolist() == [7, 8, 100, 101, 20, 21, 22]
+    assert batch.pos[:7].tolist() == [40, 3, 0, 1, 4, 5, 6]
+    assert batch.seq[:7].tolist() == [5, 6, 9, 9, 6, 6, 6]
+    assert batch.wants_logits[:7].tolist() == [1, 1, 0, 1, 1, 1, 1]
 
 
 def test_rows_of_nobody_come_last_and_ask_for_nothing() -> None:

@@ -13,6 +13,7 @@ from umad.step import (
     CARRIED_OTHER_WORK,
     CARRIED_PROMPT,
     DecodeSlice,
+    GuessSlice,
     HouseKept,
     PrefillSlice,
     StepPlan,
@@ -33,6 +34,10 @@ NOTHING = HouseKept()
 
 def row(rid: int) -> DecodeSlice:
     return DecodeSlice(rid=rid, seq=rid, position=9, token=5)
+
+
+def guesses(rid: int) -> GuessSlice:
+    return GuessSlice(rid=rid, seq=rid, start=10, tokens=(1, 2, 3))
 
 
 def piece(rid: int, n_tokens: int = 4) -> PrefillSlice:
@@ -57,6 +62,12 @@ def piece(rid: int, n_tokens: int = 4) -> PrefillSlice:
             (5, CARRIED_BACKGROUND | CARRIED_PROMPT),
         ),
         (StepPlan(decode=(row(READER),)), HouseKept(copied_bytes=1), (0, CARRIED_COPY)),
+        (StepPlan(decode=(row(READER),), guesses=(guesses(READER),)), NOTHING, (0, 0)),
+        (
+            StepPlan(decode=(row(INDEX),), guesses=(guesses(INDEX),)),
+            NOTHING,
+            (4, CARRIED_BACKGROUND),
+        ),
     ],
 )
 def test_rows_slices_and_copies_are_told_apart(

@@ -62,7 +62,8 @@ class Decoded:
     """The result of one step's decode."""
 
     outcome: Literal["done", "cut", "no_memory"]
-    # The request of each row of `logits` from which a token is drawn; other rows follow.
+    # The request of each row of `logits` from which a token is drawn; other rows follow: those of
+    # the plan's guesses, in order, or those of `scored`.
     rids: list[int]
     # float32 (n, n_vocab), valid until the next run.
     logits: NDArray[np.float32]
@@ -138,6 +139,9 @@ def background_rows(plan: StepPlan, streams: Mapping[int, Guardable]) -> int:
         stream = streams.get(piece.rid)
         if stream is None or not stream.guarded:
             count += piece.n_tokens
+    for guesses in plan.guesses:
+        if not streams[guesses.rid].guarded:
+            count += len(guesses.tokens)
     return count
 
 
@@ -167,7 +171,9 @@ def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> in
     whole = traffic.moved(
         n_rows=decoded.n_rows,
         n_cells_read=plan.n_cells_read,
-        n_logit_rows=len(decoded.rids) + sum([one.n_rows for one in decoded.scored]),
+        n_logit_rows=len(decoded.rids)
+        + sum([one.n_rows for one in decoded.scored])
+        + plan.n_guesses,
     )
     if plan.embed is not None:
         whole += embed_bytes(traffic, plan.embed)

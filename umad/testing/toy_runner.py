@@ -169,6 +169,9 @@ class ToyRunner:
             if piece.wants_logits:
                 rids.append(piece.rid)
                 states.append(state)
+        for guesses in plan.guesses:
+            for at, token in enumerate(guesses.tokens, guesses.start):
+                states.append(self._cells.extend(guesses.seq, at, [token]))
         return rids, states, scored
 
     def disk_done(self, report: DiskDone) -> None:

@@ -32,7 +32,7 @@ class PlanWriter:
 
     def write(self, plan: StepPlan) -> list[int]:
         """Lay the plan out, decode rows first. Returns the request of each output row from which a
-        token is drawn, in row order. Behind those come the rows of `scored`.
+        token is drawn, in row order. Behind those come the rows of the guesses, or of `scored`.
         """
         self.scored = ()
         batch = self.batch
@@ -60,6 +60,13 @@ class PlanWriter:
             if piece.wants_logits:
                 batch.wants_logits[end - 1] = 1
                 rids.append(piece.rid)
+            at = end
+        for guesses in plan.guesses:
+            end = at + len(guesses.tokens)
+            batch.token[at:end] = guesses.tokens
+            np.add(self._ramp[: end - at], guesses.start, out=batch.pos[at:end])
+            batch.seq[at:end] = guesses.seq
+            batch.wants_logits[at:end] = 1
             at = end
         if plan.n_padding:
             end = at + plan.n_padding

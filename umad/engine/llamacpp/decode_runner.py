@@ -236,6 +236,8 @@ class DecodeRunner:
         code = context.decode(writer.batch)
         if code == _DONE:
             n_logits = len(rids) + writer.n_scored if writer.scored else len(rids)
+            if plan.guesses:
+                n_logits += plan.n_guesses
             logits = context.logits(n_logits) if n_logits else self._no_logits
         device_ns = self._now_ns() - began_ns
         if plan.n_padding:

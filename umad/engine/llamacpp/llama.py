@@ -219,8 +219,8 @@ class Context:
         params.n_seq_max = options.max_seqs
         params.n_batch = options.batch
         params.n_ubatch = options.ubatch
-        # A sequence has at most one row of logits. By default llama.cpp reserves one for each batch
-        # row.
+        # A step has no more rows of logits than there are sequences, scored rows and guesses
+        # included. By default llama.cpp reserves one for each batch row.
         params.n_outputs_max = options.outputs or options.max_seqs
         if options.pooling is not None:
             params.embeddings = True

@@ -117,26 +117,29 @@ def encode_news(news: News) -> bytes:
 
 def report(news: News) -> StepReport:
     """Put all news into the link's form; text that is not made yet is detokenized here."""
-    texts = {
-        one.stream.rid: one.stream.text_of(one.token) if one.text is None else one.text
-        for one in news.drawn
-    }
+    # A stream may have several tokens, whose texts are made in their order.
+    texts = [one.stream.text_of(one.token) if one.text is None else one.text for one in news.drawn]
     ended = []
+    held_back: dict[int, str] = {}
     for finished, stream in news.ended:
         if finished.reason != "cancelled":
-            texts[finished.rid] = texts.get(finished.rid, "") + stream.last_text()
+            held_back[finished.rid] = stream.last_text()
         ended.append(_ended(finished, stream))
+    if held_back:
+        for at in range(len(texts) - 1, -1, -1):
+            # It stands behind the stream's last token.
+            texts[at] += held_back.pop(news.drawn[at].stream.rid, "")
     emitted = [
         Emitted(
             rid=one.stream.rid,
             ids=(one.token,),
-            text=texts.pop(one.stream.rid),
+            text=text,
             logprobs=None if one.logprob is None else (_link_logprob(one.logprob),),
         )
-        for one in news.drawn
+        for one, text in zip(news.drawn, texts, strict=True)
     ]
-    # Text that was held back for a completion which ended without a token of this step.
-    emitted += [Emitted(rid=rid, ids=(), text=text) for rid, text in texts.items() if text]
+    # The completion ended without a token of this step.
+    emitted += [Emitted(rid=rid, ids=(), text=text) for rid, text in held_back.items() if text]
     return StepReport(
         emitted=tuple(emitted),
         ended=tuple(ended),

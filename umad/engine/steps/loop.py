@@ -47,7 +47,7 @@ from umad.protocol.link import (
 from umad.protocol.link import StepStats as Stats
 from umad.scheduler import Scheduler, SchedulerSnapshot
 from umad.scheduler.steps.neighbours import NOBODY
-from umad.step import DiskDone, Finished, Sampled, StepPlan, StepResult
+from umad.step import DiskDone, Finished, Sampled, StepPlan, StepResult, Verified
 from umad.units import MS_PER_S, NS_PER_MS
 
 # Only mail ends an idle wait. This bound keeps any wait from lasting for ever.
@@ -289,6 +289,9 @@ class StepLoop:
         embedded = self._embeds.run(plan, began_ns)
         decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
         sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
+        verified: tuple[Verified, ...] = ()
+        if plan.guesses and decoded.rids:
+            sampled, verified = self._drawing.verify(plan.guesses, decoded, sampled, news)
         if decoded.scored:
             sampled = (*sampled, *self._drawing.score(decoded, news))
         now_ns = self._now_ns()
@@ -299,6 +302,7 @@ class StepLoop:
         result = StepResult(
             outcome=decoded.outcome,
             sampled=sampled,
+            verified=verified,
             device_ms=decoded.device_ns / NS_PER_MS,
             felt_ms=felt_ms,
             bytes_moved=bytes_moved,
@@ -334,10 +338,7 @@ class StepLoop:
             embedded=embedded,
         )
         self._seat.stepped(
-            bytes_moved,
-            now_ns,
-            background=plan.background,
-            bytes_per_s=self._scheduler.bytes_per_s,
+            bytes_moved, now_ns, background=plan.background, bytes_per_s=self._scheduler.bytes_per_s
         )
         last = News()
         for finished in self._scheduler.apply(plan, result, now_ns):

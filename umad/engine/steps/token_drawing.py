@@ -22,7 +22,7 @@ from umad.engine.steps.completion_stream import CompletionStream
 from umad.errors import UmadError
 from umad.request import FinishReason
 from umad.service import TokenLogprob
-from umad.step import Sampled
+from umad.step import GuessSlice, Sampled, Verified
 
 log = logging.getLogger("umad.engine")
 
@@ -89,6 +89,42 @@ class TokenDrawing:
             sampled.append(self._draw(stream, row, logits, news))
         self._totals.sampled += len(sampled)
         return (*sampled, *unread)
+
+    def verify(
+        self,
+        guesses: tuple[GuessSlice, ...],
+        decoded: Decoded,
+        sampled: tuple[Sampled, ...],
+        news: News,
+    ) -> tuple[tuple[Sampled, ...], tuple[Verified, ...]]:
+        """Draw tokens from the rows of guesses, up to the first guess that was wrong. Return all
+        tokens of the step, and how many guesses of each stream held.
+
+        Each token is drawn as it would be in a step of its own: with the number of its position,
+        the penalties for all tokens before it, and the mask that they lead to. So guesses change no
+        token. sampled: the tokens that `sample` drew from the rows before the guesses.
+        """
+        last = {one.rid: one for one in sampled}
+        drawn, verified = list(sampled), list[Verified]()
+        n_first, logits, row = len(sampled), decoded.logits, len(decoded.rids)
+        patience_s = PATIENCE_S
+        for rid, _, _, tokens in guesses:
+            stream, now, n_accepted = self._streams[rid], last.get(rid), 0
+            for at, token in enumerate(tokens, row):
+                # No token, because its mask is late or its client chooses it: nothing to compare.
+                if now is None or now.finish is not None or now.token != token:
+                    break
+                n_accepted += 1
+                if stream.mask is not None and not stream.mask.is_ready(patience_s):
+                    patience_s = 0.0
+                    self._put_aside(stream, logits[at])
+                    break
+                now = self._draw(stream, at, logits, news)
+                drawn.append(now)
+            verified.append(Verified(rid, n_accepted))
+            row += len(tokens)
+        self._totals.sampled += len(drawn) - n_first
+        return tuple(drawn), tuple(verified)
 
     def score(self, decoded: Decoded, news: News) -> tuple[Sampled, ...]:
         """Tell how probable the tokens of prompts are whose rows have logits, and draw a token for

@@ -1,0 +1,156 @@
+"""A step loop that may guess next tokens, on any runner, and all that its clients learn.
+
+Time passes only as it is looked at, and further rows are told to cost next to nothing. So which
+guesses are verified follows from the tokens alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tests.engine.served_loop import EOG, N_VOCAB, letter, on_small_pool
+from umad.engine.constraints.thinking_limit import Mask
+from umad.engine.execution import Decoded, StepRunner
+from umad.engine.mail.step_mail import Arrival, StepMail
+from umad.engine.mail.step_news import News, encode_news
+from umad.engine.steps.completion_stream import CompletionStream
+from umad.protocol.link import Emitted, Ended, FromEngine, StepReport, Stop, decode
+from umad.request import INTERACTIVE, SamplingParams
+from umad.sampling.detokenizer import Detokenizer
+from umad.sampling.sampler import Sampler
+from umad.scheduler import Submission
+from umad.scheduler.costs.step_cost import CostModel
+from umad.step import DiskDone, HouseKept, MemoryOp, StepPlan
+
+
+def looked_at(ns: int = 1000) -> Callable[[], int]:
+    """A clock that goes on by so much each time it is looked at."""
+    return iter(range(0, 10**9 * ns, ns)).__next__
+
+
+GREEDY = SamplingParams(temperature=0.0, max_tokens=90)
+SAMPLED = SamplingParams(temperature=0.9, top_k=0, top_p=1.0, min_p=0.0, max_tokens=90)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request of a test."""
+
+    rid: int = 1
+    prompt: tuple[int, ...] = (3, 4, 5, 6, 7, 8) * 4
+    sampling: SamplingParams = GREEDY
+    seed: int = 1
+    lane: str = INTERACTIVE
+    mask: Callable[[], Mask] | None = None
+    n_vocab: int = N_VOCAB
+    eog: frozenset[int] = EOG
+
+    def arrival(self) -> Arrival:
+        tokens = np.array(self.prompt, np.int32)
+        max_tokens = self.sampling.max_tokens
+        assert max_tokens is not None
+        return Arrival(
+            stream=CompletionStream(
+                rid=self.rid,
+                sampler=Sampler(
+                    self.sampling,
+                    seed=self.seed,
+                    n_vocab=self.n_vocab,
+                    eog=self.eog,
+                    history=tokens,
+                ),
+                detokenizer=Detokenizer(letter, stops=self.sampling.stop),
+                eog=self.eog,
+                n_prompt=tokens.size,
+                n_generated=0,
+                text_decides=bool(self.sampling.stop),
+                guarded=self.lane == INTERACTIVE,
+                mask=None if self.mask is None else self.mask(),
+            ),
+            admission=Submission(
+                rid=self.rid,
+                tokens=tokens,
+                n_prompt=tokens.size,
+                max_new_tokens=max_tokens,
+                lane=self.lane,
+                app="app",
+                speculates=True,
+            ),
+        )
+
+
+class Answers:
+    """What some requests were answered, and the plans that ran for them."""
+
+    def __init__(
+        self,
+        runner: StepRunner,
+        *asked: Asked,
+        speculates: bool,
+        now_ns: Callable[[], int] | None = None,
+    ) -> None:
+        """now_ns: the runner's time, where it has one. It passes only as it is looked at."""
+        self._runner = runner
+        self.plans: list[StepPlan] = []
+        self.reports: list[StepReport] = []
+        inbox = StepMail()
+        for one in asked:
+            inbox.put(one.arrival())
+        inbox.put(Stop())
+        cost = CostModel()  # a decode takes a millisecond, and further rows next to nothing
+        cost.learn_all([(n, 0, 1.0 + 0.001 * n) for n in (1, 2, 4, 8, 16)])
+        on_small_pool(
+            self,
+            inbox=inbox,
+            hear=self._hear,
+            now_ns=now_ns or looked_at(),
+            max_seqs=16,
+            cost=cost,
+            speculates=speculates,
+        ).run()
+
+    # -- a runner that writes plans down
+
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
+        return self._runner.keep_house(operations)
+
+    def run(self, plan: StepPlan) -> Decoded:
+        self.plans.append(plan)
+        return self._runner.run(plan)
+
+    def disk_done(self, report: DiskDone) -> None:
+        self._runner.disk_done(report)
+
+    def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
+        return self._runner.lengths(plan)
+
+    # -- what clients heard
+
+    def _hear(self, message: News | FromEngine) -> None:
+        assert isinstance(message, News)
+        told = decode(encode_news(message))
+        assert isinstance(told, StepReport)
+        self.reports.append(told)
+
+    def emitted(self, rid: int) -> list[Emitted]:
+        return [one for report in self.reports for one in report.emitted if one.rid == rid]
+
+    def told(self, rid: int = 1) -> tuple[list[int], str, list[Any], list[Ended]]:
+        """All that a client learns of its answer."""
+        news = self.emitted(rid)
+        return (
+            [token for one in news for token in one.ids],
+            "".join([one.text for one in news]),
+            [one.logprobs for one in news if one.logprobs is not None],
+            [one for report in self.reports for one in report.ended if one.rid == rid],
+        )
+
+    @property
+    def n_steps(self) -> int:
+        return sum(bool(plan.decode) for plan in self.plans)
+
+    @property
+    def n_guesses(self) -> int:
+        return sum(plan.n_guesses for plan in self.plans)

@@ -1,0 +1,190 @@
+"""Guesses in the step loop: an answer has the same tokens with them as without, in fewer steps.
+
+The model repeats itself often, so guesses hold, hold in part, and fail. Its logits follow from
+every token in the cells of a sequence, so a wrong guess that stayed there would change the answer.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from tests.engine.guessing_loop import SAMPLED, Answers, Asked
+from tests.engine.served_loop import EOG, N_VOCAB, FakeRunner
+from tests.engine.test_late_masks import LateMask
+from tests.scheduler.fake_cells import FakeCells
+from umad.engine.execution import Decoded
+from umad.errors import UmadError
+from umad.request import BACKGROUND, SamplingParams
+from umad.sampling.allowed import Allowed
+from umad.step import HouseKept, MemoryOp, StepPlan
+
+
+def repeating(seen: list[int]) -> NDArray[np.float32]:
+    """Logits that lean towards what stood six tokens ago."""
+    noise = np.random.default_rng(seen).normal(size=N_VOCAB).astype(np.float32)
+    noise[list(EOG)] -= 2.0
+    if len(seen) >= 6:
+        noise[seen[-6]] += 3.5
+    return noise
+
+
+class RepeatingRunner(FakeRunner):
+    """Computes rows on cells that hold the very tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = FakeCells(n_cells=512)
+
+    @override
+    def keep_house(self, operations: tuple[MemoryOp, ...]) -> HouseKept:
+        return self.cells.carry_out(StepPlan(memory=operations))
+
+    @override
+    def run(self, plan: StepPlan) -> Decoded:
+        house = self.keep_house(plan.memory)
+        self.plans.append(plan)
+        rids, rows = [], []
+        for row in plan.decode:
+            rids.append(row.rid)
+            rows.append(repeating(self.cells.compute(row.seq, row.position, [row.token])))
+        for piece in plan.prefill:
+            seen = self.cells.compute(piece.seq, piece.start, piece.tokens.tolist())
+            if piece.wants_logits:
+                rids.append(piece.rid)
+                rows.append(repeating(seen))
+        for guesses in plan.guesses:
+            for at, token in enumerate(guesses.tokens, guesses.start):
+                rows.append(repeating(self.cells.compute(guesses.seq, at, [token])))
+        logits = np.stack(rows) if rows else np.empty((0, N_VOCAB), np.float32)
+        return Decoded("done", rids, logits, 1_000_000, plan.n_rows, house)
+
+
+def both(*asked: Asked) -> tuple[Answers, Answers]:
+    """The same requests without guesses and with them."""
+    return (
+        Answers(RepeatingRunner(), *asked, speculates=False),
+        Answers(RepeatingRunner(), *asked, speculates=True),
+    )
+
+
+class Alternating:
+    """Allows half of the tokens, and after each token the other half."""
+
+    def __init__(self) -> None:
+        self.half = 0
+
+    is_made = True
+
+    def is_ready(self, patience_s: float) -> bool:
+        return True
+
+    def allowed(self) -> Allowed:
+        ids = np.arange(self.half, N_VOCAB, 2, dtype=np.intp)
+        return Allowed.only(ids, N_VOCAB)
+
+    def accept(self, token: int) -> None:
+        assert token % 2 == self.half, "a token that was not allowed was taken"
+        self.half = 1 - self.half
+
+    def give_up(self) -> UmadError:
+        raise AssertionError("this mask is always made")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked(),
+        Asked(sampling=SAMPLED),
+        Asked(sampling=replace(SAMPLED, repetition_penalty=1.05, frequency_penalty=0.05)),
+        Asked(sampling=replace(SAMPLED, logprobs=3)),
+        Asked(sampling=replace(SAMPLED, ignore_eos=True)),
+        Asked(sampling=replace(SAMPLED, stop=("fg", "jk")), seed=4),
+        Asked(lane=BACKGROUND),
+        Asked(mask=Alternating),
+        Asked(mask=lambda: LateMask(2)),
+    ],
+    ids=[
+        "greedy",
+        "sampled",
+        "penalties",
+        "logprobs",
+        "no end",
+        "stops",
+        "background",
+        "constrained",
+        "late masks",
+    ],
+)
+def test_an_answer_is_the_same_with_guesses(asked: Asked) -> None:
+    plain, guessed = both(asked)
+
+    assert guessed.told() == plain.told()
+    assert guessed.n_guesses > 0
+    assert plain.n_guesses == 0
+
+
+def test_an_answer_that_repeats_itself_takes_far_fewer_steps() -> None:
+    plain, guessed = both(Asked())
+
+    assert len(guessed.told()[0]) == len(plain.told()[0])
+    assert guessed.n_steps < 0.6 * plain.n_steps
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    temperature=st.sampled_from([0.0, 0.4, 0.8, 1.2]),
+    penalty=st.sampled_from([1.0, 1.1]),
+    max_tokens=st.integers(1, 50),
+    prompts=st.lists(
+        st.lists(st.integers(3, N_VOCAB - 1), min_size=1, max_size=8), min_size=1, max_size=3
+    ),
+    stop=st.sampled_from([(), ("e",), ("ab", "abc")]),
+)
+@settings(max_examples=30, deadline=None)
+def test_no_answer_changes_whoever_else_is_answered(
+    seed: int,
+    temperature: float,
+    penalty: float,
+    max_tokens: int,
+    prompts: list[list[int]],
+    stop: tuple[str, ...],
+) -> None:
+    sampling = SamplingParams(
+        temperature=temperature, repetition_penalty=penalty, max_tokens=max_tokens, stop=stop
+    )
+    asked = [
+        Asked(rid=rid, prompt=tuple(prompt * 4), sampling=sampling, seed=seed + rid)
+        for rid, prompt in enumerate(prompts, 1)
+    ]
+
+    plain, guessed = both(*asked)
+
+    for one in asked:
+        assert guessed.told(one.rid) == plain.told(one.rid)
+
+
+def test_background_work_guesses_nothing_beside_interactive_streams() -> None:
+    _, guessed = both(Asked(), Asked(rid=2, lane=BACKGROUND))
+
+    for plan in guessed.plans:
+        if plan.guesses:
+            assert len({row.rid for row in plan.decode}) == 1
+
+
+def test_the_cells_of_wrong_guesses_are_given_back() -> None:
+    asked = Asked(sampling=replace(SAMPLED, ignore_eos=True, temperature=1.5))
+
+    runner = RepeatingRunner()
+    guessed = Answers(runner, asked, speculates=True)
+
+    n_held = len(guessed.told()[0]) - 1 - guessed.n_steps
+    n_wrong = guessed.n_guesses - n_held
+    assert n_wrong > 0
+    # All tokens but the last are in the cells, and nothing else.
+    kept = runner.cells.used()
+    assert kept == len(asked.prompt) + len(guessed.told()[0]) - 1
