@@ -111,6 +111,9 @@ class EngineSettings:
     repack: bool = False
     # While nothing else is asked, compute a chat's last answer as its next turn will show it.
     read_ahead: bool = True
+    # Guess next tokens from what a text says already, and verify several in one step where that is
+    # quicker. Off until it is shown on real models that nobody is ever slower by it.
+    speculate: bool = False
     # The backend that computes. "numpy" is a toy for tests of umad itself.
     backend: Literal["llamacpp", "numpy"] = "llamacpp"
 

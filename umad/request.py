@@ -143,6 +143,9 @@ class GenerateRequest:
     lora: tuple[AdapterChoice, ...] | None = None
     # The client reads every row of logits from shared memory, or also chooses every token.
     logits: LogitsUse | None = None
+    # False: none of its next tokens is guessed, whatever the option `speculate` says. Guesses
+    # change no token, only the pace.
+    speculate: bool = True
     # How long the model stays loaded after its last use, from now on; negative for ever. None
     # changes nothing. Only an admin's counts.
     keep_alive_s: float | None = None

@@ -26,7 +26,11 @@ class Machine:
         self.solo_ms = 0.0  # what the next tokens would have cost alone
         self.carried = 0  # what their step carries, in bits of `umad.step`; True is background
         self._totals = dict.fromkeys(
-            ("cuts", "preemptions", "prompt_tokens", "cached_tokens", "sampled", "copied_rows"), 0
+            (
+                *("cuts", "preemptions", "prompt_tokens", "cached_tokens", "sampled"),
+                *("copied_rows", "guess_steps", "guesses_held"),
+            ),
+            0,
         )
 
     def wait(self, ms: float) -> None:

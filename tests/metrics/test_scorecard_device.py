@@ -182,3 +182,18 @@ def test_the_queue_is_what_the_last_step_says_and_empty_once_all_work_has_ended(
     machine.end(2)
 
     assert machine.read()["queue_depth"] == {"interactive": 0, "background": 0}
+
+
+def test_what_guesses_of_next_tokens_bring_is_told() -> None:
+    machine = Machine()
+    machine.accept(1)
+    before = machine.read()
+    machine.wait(100)
+    machine.step(totals={"guess_steps": 10, "guesses_held": 25}, speculation_gain=1.7)
+
+    card = machine.read()
+
+    assert before["accepted_per_step"] is None
+    assert before["speculation_gain"] is None
+    assert card["accepted_per_step"] == 2.5
+    assert card["speculation_gain"] == 1.7

@@ -97,6 +97,7 @@ _place = {
     "deadline_ms": st.none() | st.integers(1, 2**40),
     "keep_alive_s": _keep_alive_s,
     "lora": st.none() | _adapters,
+    "speculate": st.booleans(),
 }
 _sampled = st.fixed_dictionaries({"sampling": sampling}) | st.fixed_dictionaries(
     {"sampling": sampling.map(lambda s: replace(s, ignore_eos=False)), "constraint": _constraints}

@@ -38,6 +38,8 @@ class RequestKeywords(TypedDict, total=False):
     keep_alive_s: float | None
     # LoRA adapters, each a map of name and scale. `model` may name them instead.
     lora: Sequence[Mapping[str, Any]] | None
+    # False: none of its next tokens is guessed. Guesses change no token, only the pace.
+    speculate: bool | None
     # The JSON schema of the answer: a map, its JSON text, or a pydantic model.
     schema: Any
     # GBNF, or a map of one of gbnf, lark and regex.

@@ -217,6 +217,10 @@ class MetricsRow(FeltRow):
     preemptions: int = 0
     cuts: int = 0
     restarts: int = 0
+    # Guesses of next tokens that held in a step that had some, and how many times faster such steps
+    # were than plain ones.
+    accepted_per_step: float | None = None
+    speculation_gain: float | None = None
     background_share: float | None = None
     # Texts that were embedded or ranked, and those of them that were not computed again.
     texts_embedded: int = 0

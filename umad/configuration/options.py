@@ -232,6 +232,14 @@ SCALARS: tuple[Option, ...] = (
         "Templates leave out an answer's thinking, or write its calls anew. Computed ahead, the "
         "next turn starts at once. Any request ends that work. false leaves the machine at rest.",
     ),
+    engine_option(
+        "speculate",
+        SWITCH,
+        "Guess next tokens from what a text says already.",
+        "A step then verifies several tokens of a stream where that is expected to be quicker, as "
+        "in edits, code and JSON. The text stays the same. Models with states or windows have no "
+        "guesses. A request may say speculate: false.",
+    ),
     nested_option(
         "scheduler",
         "max_merge",

@@ -185,6 +185,7 @@ class Admission:
             latency_cap=latency_cap,
             deadline_ms=request.deadline_ms,
             logits=request.logits,
+            speculate=request.speculate,
             owner=owner,
             salt="" if self._shares_prefixes else owner,
         )

@@ -103,8 +103,8 @@ class Fanout:
         """Pass on a step that brought tokens only.
 
         unpacked: the message's number, the step's length had it run alone, what it carried (bits of
-        `umad.step`), then rid, token and tail of each stream. An unknown rid belongs to a
-        completion that ended before the step did.
+        `umad.step`), then rid, token and tail of each token; a stream may have several. An unknown
+        rid belongs to a completion that ended before the step did.
         """
         journal, note = engine.journal, self._scorecard.tokens
         values = iter(unpacked)

@@ -107,6 +107,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         marks_turns=model.facts.shares_at == "states",
         reads_ahead=options.engine.read_ahead,
         adapters=AdapterReader(model.adapters),
+        speculates=options.engine.speculate,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)
@@ -319,5 +320,6 @@ def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -
             saved_states={} if model.sessions is None else model.sessions.found_states,
             embeds=model.embeds.shape,
             most_scored_rows=most_scored_rows(model.facts.n_vocab, model.facts.max_seqs),
+            speculates=options.engine.speculate,
         )
     )

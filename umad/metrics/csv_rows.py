@@ -57,6 +57,8 @@ CSV_COLUMNS: tuple[str, ...] = (
     "model",
     "texts_embedded",
     "texts_cached",
+    "accepted_per_step",
+    "speculation_gain",
 )
 
 

@@ -23,6 +23,8 @@ class Latest:
     cells_retained: int = 0
     cells_total: int = 0
     parked: int = 0
+    # How many times faster steps with guesses of next tokens are than plain ones; 0 for not known.
+    speculation_gain: float = 0.0
     waiting: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
@@ -45,6 +47,9 @@ class Latest:
             cells_retained=sum(one.cells_retained for one in models),
             cells_total=sum(one.cells_total for one in models),
             parked=sum(one.parked for one in models),
+            speculation_gain=min(
+                [one.speculation_gain for one in models if one.speculation_gain], default=0.0
+            ),
             waiting=waiting,
         )
 

@@ -38,6 +38,8 @@ STEP = np.dtype(
         ("cached", np.int64),
         ("cuts", np.int64),
         ("preemptions", np.int64),
+        ("guess_steps", np.int64),
+        ("guesses_held", np.int64),
         ("model", np.int32),
     ]
 )

@@ -40,6 +40,7 @@ TOGETHER_NS = 50_000
 MOST_RESTARTS = 64
 # The most tokens that are noted before they are booked. An engine's `step` comes long before.
 MOST_NOTED = 4096
+_NOTHING_SEEN = (0,) * 8
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class _Model:
     # When the latest restarts were over.
     restarted_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_RESTARTS))
     # The counters of the latest step.
-    seen: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
+    seen: tuple[int, ...] = _NOTHING_SEEN
     latest: StepFacts | None = None
 
 
@@ -250,6 +251,8 @@ class Scorecard:
             stats.cached_tokens_total,
             stats.cuts_total,
             stats.preemptions_total,
+            stats.guess_steps_total,
+            stats.guesses_held_total,
         )
         news = [now - before for now, before in zip(seen, facts.seen, strict=True)]
         facts.seen = seen
@@ -286,7 +289,7 @@ class Scorecard:
         zero."""
         self._digest()
         facts = self._model(model)[1]
-        facts.seen = (0, 0, 0, 0, 0, 0)
+        facts.seen = _NOTHING_SEEN
         facts.latest = None
 
     def forget(self, model: str) -> None:
@@ -377,6 +380,7 @@ class Scorecard:
             cells_retained=stats.cells_retained if stats else 0,
             cells_total=stats.cells_total if stats else 0,
             parked=stats.parked if stats else 0,
+            speculation_gain=stats.speculation_gain if stats else 0.0,
             # An idle engine makes no steps, so its last report of the queue is stale.
             waiting=dict(stats.waiting) if stats and facts.pending.live else {},
         )

@@ -26,6 +26,9 @@ Each field is computed as follows:
                      for each thread of a decode / the same wall time (Linux; 0 elsewhere). The
                      guard controls what umad runs, but not other programs
     background_share background rows / all rows computed
+    accepted_per_step  guesses of next tokens that held / steps that had guesses
+    speculation_gain how many times faster the latest such steps were than plain ones would have
+                     been; of several models, the lowest
     texts_embedded   texts of requests to embed or to rank that ended in the window
     texts_cached     those of them whose vectors were kept from before, or that stood twice in one
                      request, so that nothing was computed
@@ -158,6 +161,10 @@ def summarize(
         "preemptions": int(steps["preemptions"].sum()),
         "cuts": int(steps["cuts"].sum()),
         "restarts": latest.restarts,
+        "accepted_per_step": _ratio(
+            int(steps["guesses_held"].sum()), int(steps["guess_steps"].sum())
+        ),
+        "speculation_gain": _rounded(latest.speculation_gain) or None,
         "background_share": _ratio(int(steps["background_rows"].sum()), rows),
         "requests": part.live.size + part.endings.size,
         "running": part.live.size,

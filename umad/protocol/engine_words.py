@@ -224,6 +224,7 @@ _PARTS: dict[type, Mapping[str, Check]] = {
         **dict.fromkeys(StepStats.__dataclass_fields__, _is_count),
         "device_ms": _is_time_ms,
         "coreless_ms": _is_time_ms,
+        "speculation_gain": _is_time_ms,
         "waiting": _are_lanes,
         "waits": _are_waits,
         "prompt_changes": _are_places,

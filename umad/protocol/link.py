@@ -2,10 +2,8 @@
 
 Not for clients, which use `umad.protocol.messages`. Both ends are this version of umad, because the
 daemon starts the engine. An engine trusts the daemon; the daemon checks an engine's messages
-(`umad.protocol.engine_words`). One message a step carries every stream's news. It is a
-`StepReport`, or on the hot path a token for each of some streams and nothing else, which is never
-made into objects (`encode_step_tokens`).
-Pure: bytes and values.
+(`umad.protocol.engine_words`). One message a step carries every stream's news: a `StepReport`, or
+on the hot path tokens and nothing else, never made into objects (`encode_step_tokens`). Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,6 +53,8 @@ class Submit:
     salt: str = ""
     # Its session was forgotten while it ran, so its cells are freed when it ends.
     leaves_nothing: bool = False
+    # Its next tokens may be guessed, where the engine does that.
+    speculate: bool = True
     # (name, path, scale, the field of the request that names it) of each LoRA adapter.
     adapters: tuple[tuple[str, str, float, str], ...] = ()
 
@@ -226,10 +226,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStats:
-    """Facts of the steps since the last `StepStats`, for the scorecard.
-
-    `_total` fields count from the engine's start.
-    """
+    """Facts of the steps since the last `StepStats`. `_total` fields count from the start."""
 
     # From the first step's plan to now, on the machine's monotonic clock.
     began_ns: int = 0
@@ -257,6 +254,10 @@ class StepStats:
     cached_tokens_total: int = 0
     sampled_total: int = 0
     copied_rows_total: int = 0
+    # Guesses of next tokens (`umad.scheduler.snapshot.Guessed`).
+    guess_steps_total: int = 0
+    guesses_held_total: int = 0
+    speculation_gain: float = 0.0
     # Why requests wait, in words, by rid; None where that was reported a moment ago.
     waits: Mapping[int, str] | None = None
     # The token at which the prompts of an app change from turn to turn, by the app's name.
@@ -344,7 +345,7 @@ STEP_TOKENS = len(_KINDS)
 
 
 def encode_step_tokens(solo_ms: float, rows: Iterable[int | bytes], *, carried: int) -> bytes:
-    """Body of a step's tokens. rows: rid, token and `events.tokens_tail` of each stream, flat."""
+    """Body of a step's tokens. rows: rid, token and `events.tokens_tail` of each token, flat."""
     body: bytes = msgpack.packb([STEP_TOKENS, solo_ms, carried, *rows])
     return body
 

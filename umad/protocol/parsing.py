@@ -52,6 +52,7 @@ _PLACE: Mapping[str, FieldReader] = {
     "logits": fields.read_text,
     "keep_alive_s": fields.read_number,
     "lora": adapter_fields.read_adapters,
+    "speculate": fields.read_flag,
 }
 
 

@@ -290,6 +290,7 @@ _PLACE_FIELDS = (
     "deadline_ms",
     "logits",
     "keep_alive_s",
+    "speculate",
 )
 _DEFAULT_SAMPLING = SamplingParams()
 _DEFAULT_REQUEST = GenerateRequest()

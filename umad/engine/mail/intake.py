@@ -72,12 +72,15 @@ class Intake:
         marks_turns: bool = False,
         reads_ahead: bool = False,
         adapters: AdapterReader | None = None,
+        speculates: bool = False,
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
         there are cells. text_bound: what sets it, for errors that say how to have more.
         marks_turns: tell the scheduler where the turns of a chat end. reads_ahead: keep what is
         needed of a chat to compute its next turn ahead. adapters: None where none are served.
+        speculates: next tokens may be guessed.
         """
+        self._speculates = speculates
         self._adapters = adapters or AdapterReader(None)
         self._vocab = vocab
         self._template = template
@@ -218,6 +221,8 @@ class Intake:
                 leaves_nothing=submit.leaves_nothing,
                 scores_prompt=n_top is not None,
                 marks=marks,
+                # A client that reads its rows of logits gets one row a step.
+                speculates=self._speculates and submit.speculate and submit.logits is None,
             ),
         )
 

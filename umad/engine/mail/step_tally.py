@@ -77,7 +77,7 @@ class StepTally:
         self._device_ns += decoded.device_ns + embedded.ns
         self._bytes_moved += bytes_moved
         if decoded.outcome == "done":
-            n_decode = len(plan.decode)
+            n_decode = len(plan.decode) + plan.n_guesses
             self._n_decode += n_decode
             self._n_prefill += decoded.n_rows - n_decode
             self._n_background += n_background
@@ -119,6 +119,9 @@ class StepTally:
             cached_tokens_total=now.cached_tokens_total,
             sampled_total=sampled,
             copied_rows_total=copied,
+            guess_steps_total=now.guessed.steps_total,
+            guesses_held_total=now.guessed.accepted_total,
+            speculation_gain=now.guessed.gain,
             waits=waits,
             prompt_changes=now.prompt_changes,
         )

@@ -86,6 +86,7 @@ class SamplingFields(FormFields, Drawing):
     lane: str | None = None
     session: str | None = None
     deadline_ms: Whole | None = None
+    speculate: Flag | None = None
 
     def sampling(
         self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
@@ -98,8 +99,9 @@ class SamplingFields(FormFields, Drawing):
         return SamplingParams(**self.drawing(), max_tokens=max_tokens, fit=fit, logprobs=logprobs)
 
     def place(self) -> dict[str, Any]:
-        """The model, adapters, lane, session, deadline and count of the request, and its
-        constraint. Raises `BadRequest` for a form of the answer that cannot be kept.
+        """The model, adapters, lane, session, deadline and count of the request, its constraint,
+        and whether its tokens may be guessed. Raises `BadRequest` for a form of the answer that
+        cannot be kept.
         """
         form = self.form
         return {
@@ -109,5 +111,6 @@ class SamplingFields(FormFields, Drawing):
             "lane": self.lane,
             "session": self.session,
             "deadline_ms": self.deadline_ms,
+            "speculate": self.speculate is not False,
             "constraint": None if form is None else form.constraint,
         }

@@ -57,6 +57,8 @@ class Section(BaseModel):
     preemptions: Count
     cuts: Count
     restarts: Count
+    accepted_per_step: Measure
+    speculation_gain: Measure
     background_share: Measure
     requests: Count
     running: Count
