@@ -20,6 +20,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench embed       texts that become vectors a second, beside a bare loop
     python -m bench editor      from a key to the grey text, alone and beside a job
     python -m bench comeback    from kill -9 of the daemon to the next answer
+    python -m bench speculation an edit, JSON and prose with guesses of next tokens and without
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
     python -m bench several     three models, two loaded at once: is anything lost, left or felt

@@ -32,6 +32,7 @@ from bench import (
     predict,
     several,
     soak,
+    speculation,
     speed,
     turns,
 )
@@ -61,6 +62,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "editor": editor.main,
     "comeback": comeback.main,
     "fleet": fleet.main,
+    "speculation": speculation.main,
     "sampling": _later("sampling"),
     "determinism": _later("determinism"),
     "plan": plan.main,
