@@ -6,6 +6,7 @@ Owner: the main thread, which becomes the step thread.
 import copy
 import gc
 import importlib
+import logging
 import os
 import socket
 import sys
@@ -51,6 +52,8 @@ from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import is_short
 from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.steps.scoring import most_scored_rows
+
+log = logging.getLogger("umad.engine")
 
 # The longest time that a thread busy in Python may keep the step thread from going on after a
 # decode: measured 5.5 ms with Python's default of 5 ms, 0.7 with this value. It is longer than a
@@ -296,30 +299,35 @@ def _rehearse(
 
 def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -> Scheduler:
     able = model.capabilities
-    return assemble(
-        SchedulerSpec(
-            n_cells=model.facts.n_cells,
-            max_seqs=model.facts.max_seqs,
-            batch_tokens=model.batch_tokens,
-            settings=options.scheduler,
-            latency_cap=options.latency_cap,
-            lanes=options.lanes,
-            can_share_prefix=able.can_share_prefix,
-            shares_at=able.shares_at,
-            beginnings=model.beginnings,
-            traffic=traffic,
-            budget=TrafficBudget(
-                bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
-            ),
-            cost=model.cost,
-            cuts_soon=able.cuts_soon,
-            cut_save_ms=able.cut_save_ms,
-            skip_ms=able.skip_ms,
-            parking=model.parking,
-            saved=None if model.sessions is None else model.sessions.found,
-            saved_states={} if model.sessions is None else model.sessions.found_states,
-            embeds=model.embeds.shape,
-            most_scored_rows=most_scored_rows(model.facts.n_vocab, model.facts.max_seqs),
-            speculates=options.engine.speculate,
-        )
+    spec = SchedulerSpec(
+        n_cells=model.facts.n_cells,
+        max_seqs=model.facts.max_seqs,
+        batch_tokens=model.batch_tokens,
+        settings=options.scheduler,
+        latency_cap=options.latency_cap,
+        lanes=options.lanes,
+        can_share_prefix=able.can_share_prefix,
+        shares_at=able.shares_at,
+        beginnings=model.beginnings,
+        traffic=traffic,
+        budget=TrafficBudget(
+            bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
+        ),
+        cost=model.cost,
+        cuts_soon=able.cuts_soon,
+        cut_save_ms=able.cut_save_ms,
+        skip_ms=able.skip_ms,
+        parking=model.parking,
+        saved=None if model.sessions is None else model.sessions.found,
+        saved_states={} if model.sessions is None else model.sessions.found_states,
+        embeds=model.embeds.shape,
+        most_scored_rows=most_scored_rows(model.facts.n_vocab, model.facts.max_seqs),
+        speculates=options.engine.speculate,
     )
+    if spec.speculates and model.facts.generates and not spec.can_verify:
+        log.warning(
+            "speculate is on, but nothing is guessed: tokens cannot be taken back from this "
+            "model's states or windows model=%s",
+            model.facts.name,
+        )
+    return assemble(spec)
