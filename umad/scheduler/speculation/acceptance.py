@@ -38,7 +38,8 @@ class Acceptance:
         """like: what is known of the app; None for nothing."""
         self._rate = rate
         self._seen = [APP_WEIGHT] * len(_CLASSES)
-        self._shares = [share for _, share in _CLASSES] if like is None else list(like._shares)
+        first = [share for _, share in _CLASSES]
+        self._shares: list[float] = first if like is None else list(like._shares)
 
     def learn(self, run: int, *, was_right: bool) -> None:
         """Learn that a guess behind `run` tokens that agree was right, or was not."""

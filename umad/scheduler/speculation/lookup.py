@@ -9,7 +9,7 @@ occurrence. A place is checked before it is used, so a collision costs a guess a
 in another way. A token costs one hash, whatever the length of the text. A long prompt is put into
 the table in pieces, one a step, and there are no guesses until all of it is in.
 
-Source: prompt lookup decoding (Saxena 2023); llama.cpp's `examples/lookup`.
+Source: prompt lookup decoding (Saxena 2023), as in llama.cpp's example of that name.
 Pure; owner: the step thread.
 """
 
