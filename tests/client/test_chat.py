@@ -339,7 +339,7 @@ def test_no_keyword_is_dropped(known: type) -> None:
         "context": [1],
         **dict.fromkeys(("model", "lane", "app", "session", "grammar", "stop", "tool_name"), "f"),
         **dict.fromkeys(("fit", "ignore_eos", "continue_final", "markup"), True),
-        **dict.fromkeys(("parallel_tool_calls", "fenced_calls"), False),
+        **dict.fromkeys(("parallel_tool_calls", "fenced_calls", "speculate"), False),
         "special": False,
         "sampling": SamplingParams(seed=7),
         "schema": {"type": "object"},
