@@ -331,7 +331,7 @@ class StepPlan:
 
     @property
     def n_guesses(self) -> int:
-        """How many rows of the batch are guesses."""
+        """The number of rows that are guesses."""
         return sum([len(one.tokens) for one in self.guesses])
 
     @property
@@ -351,7 +351,7 @@ class Sampled(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """How many of a stream's guesses held. The cells of the others are to be given up."""
+    """The number of a stream's guesses that held. The cells of the others are to be given up."""
 
     rid: int
     n_accepted: int

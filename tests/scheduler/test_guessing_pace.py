@@ -1,4 +1,4 @@
-"""What guesses do to the pace of streams, on devices where rows are dear, cheap or free.
+"""The pace of streams with guesses, on devices where rows are dear, cheap or free.
 
 Time passes only in steps. A step takes 20 ms, and so much for each row beyond the first; now and
 then another program makes one longer.

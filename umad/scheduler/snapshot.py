@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guessed:
-    """What guesses of next tokens have brought."""
+    """Counts of guesses of next tokens."""
 
     # Steps that had some, and how many of them held, from the start.
     steps_total: int = 0

@@ -71,8 +71,8 @@ class SchedulerSpec:
 
     @property
     def can_verify(self) -> bool:
-        """Whether steps may have guesses: a sequence has to be as it was without those that did not
-        hold, so the end of it must be removable. A state is that of all its tokens, and a window
+        """True if steps may have guesses. A sequence has to be as it was without the guesses that
+        did not hold, so its end must be removable. A state is that of all its tokens, and a window
         has lost what the guesses pushed out."""
         can_shorten = self.shares_at == "anywhere" and self.beginnings is None
         return self.speculates and self.can_share_prefix and can_shorten

@@ -60,13 +60,13 @@ class Acceptance:
 
 
 class AppAcceptances:
-    """What is known of apps, by a name that no two owners share."""
+    """The shares of apps, by a name that no two owners share."""
 
     def __init__(self) -> None:
         self._apps: OrderedDict[Hashable, Acceptance] = OrderedDict()
 
     def of(self, app: Hashable) -> Acceptance:
-        """What is known of `app`."""
+        """The shares of `app`."""
         found = self._apps.get(app)
         if found is None:
             found = self._apps[app] = Acceptance(APP_RATE)

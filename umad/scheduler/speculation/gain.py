@@ -38,12 +38,12 @@ class MeasuredGain:
 
     @property
     def ratio(self) -> float:
-        """How many times faster the last steps with guesses were than plain ones; 0 for none."""
+        """The pace of the last steps with guesses, in multiples of plain ones'; 0 for none."""
         return self._worth_ms / self._took_ms if self._took_ms else 0.0
 
     @property
     def is_resting(self) -> bool:
-        """Whether guesses have not paid and are not tried now."""
+        """True while guesses are not tried, because they have not paid."""
         return self._rests > 0
 
     def may_try(self) -> bool:

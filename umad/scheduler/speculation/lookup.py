@@ -50,7 +50,7 @@ class PromptLookup:
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens of the text are taken in."""
+        """The number of tokens that are taken in."""
         return self._n
 
     def take_piece(self, n_tokens: int) -> None:
