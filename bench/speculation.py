@@ -64,7 +64,7 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """How many times faster it is with guesses."""
+        """The pace with guesses over that without."""
         return (self.plain_ms + self.again_ms) / (2 * self.guessed_ms)
 
 

@@ -82,7 +82,7 @@ class Asked:
 
 
 class Answers:
-    """What some requests were answered, and the plans that ran for them."""
+    """The answers of some requests, and the plans that ran for them."""
 
     def __init__(
         self,
