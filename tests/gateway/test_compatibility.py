@@ -247,6 +247,38 @@ def test_a_context_is_never_shifted_and_whoever_asks_for_it_is_told(
     door.asked(path, body_of(path, {name: False}))
 
 
+@pytest.mark.parametrize("path", GENERATING)
+@pytest.mark.parametrize(
+    ("fields", "may_guess"),
+    [
+        ({}, True),
+        ({"speculate": None}, True),
+        ({"speculate": "true"}, True),
+        ({"speculate": False}, False),
+        ({"speculate": 0}, False),
+        ({"speculative.n_max": 16}, True),
+        ({"speculative.n_max": 0}, False),
+    ],
+)
+def test_every_endpoint_lets_a_client_turn_guesses_off(
+    door: Door, path: str, fields: dict[str, Any], may_guess: bool
+) -> None:
+    assert door.asked(path, body_of(path, fields)).speculate == may_guess
+
+
+@pytest.mark.parametrize("path", GENERATING)
+def test_what_is_no_yes_or_no_to_guesses_is_refused(door: Door, path: str) -> None:
+    wanted = "options.speculate" if path in OPTIONS else "speculate"
+
+    assert door.refusal(path, body_of(path, {"speculate": "fast"})) == wanted
+
+
+@pytest.mark.parametrize("path", OPTIONS)
+def test_ollamas_guesses_are_turned_off_beside_the_options_too(door: Door, path: str) -> None:
+    assert not door.asked(path, {**LEAST[path], "speculate": False}).speculate
+    assert door.refusal(path, {**LEAST[path], "speculate": "fast"}) == "speculate"
+
+
 @pytest.mark.parametrize("path", OPTIONS)
 def test_ollamas_own_word_for_a_shifted_context_is_refused_too(door: Door, path: str) -> None:
     assert door.refusal(path, {**LEAST[path], "shift": True}) == "shift"

@@ -79,11 +79,18 @@ class _OllamaGeneration(FormFields, _OllamaBody):
     stream: Flag | None = None
     options: Options | None = None
     keep_alive: KeepAlive | None = None
+    # umad's own, which may stand among the options, too
+    speculate: Flag | None = None
     think: Think | None = None
     logprobs: Flag | None = None
     # Ollama drops old turns where a conversation outgrows its context, unless this is false.
     shift: NoShift | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), AS_WHOLE] | None = None
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether the next tokens of the answer may be guessed, where the engine does that."""
+        return self.speculate is not False and (self.options is None or self.options.is_guessed)
 
 
 class OllamaChatBody(_OllamaGeneration):

@@ -7,6 +7,8 @@ schema or a grammar for the answer may stand (`answer_form`).
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from umad.gateway.bodies.adapters import AdapterBody, choices
 from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import Body
@@ -15,8 +17,8 @@ from umad.request import SAMPLING_FIELDS, SamplingParams
 
 
 class Drawing(Body):
-    """The fields that say how tokens are drawn, in every dialect: OpenAI's, and those of llama.cpp,
-    Ollama and vLLM.
+    """The fields that say how tokens are drawn, in every dialect: OpenAI's, those of llama.cpp,
+    Ollama and vLLM, and umad's own `speculate`.
     """
 
     other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -39,6 +41,14 @@ class Drawing(Body):
     logit_bias: Biases | None = None
     ignore_eos: Flag | None = None
     context_shift: NoShift | None = None
+    speculate: Flag | None = None
+    # llama-server's: the most guesses of a step. umad chooses their number, so only 0 has a meaning.
+    most_guesses: Whole | None = Field(None, alias="speculative.n_max")
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether the next tokens of the answer may be guessed, where the engine does that."""
+        return self.speculate is not False and self.most_guesses != 0
 
     def drawing(self) -> dict[str, Any]:
         """The given fields under the names of `umad.request.SamplingParams`. A negative seed asks
@@ -86,7 +96,6 @@ class SamplingFields(FormFields, Drawing):
     lane: str | None = None
     session: str | None = None
     deadline_ms: Whole | None = None
-    speculate: Flag | None = None
 
     def sampling(
         self, *, max_tokens: int | None, logprobs: int | None, fit: bool = True
@@ -111,6 +120,6 @@ class SamplingFields(FormFields, Drawing):
             "lane": self.lane,
             "session": self.session,
             "deadline_ms": self.deadline_ms,
-            "speculate": self.speculate is not False,
+            "speculate": self.is_guessed,
             "constraint": None if form is None else form.constraint,
         }

@@ -30,6 +30,7 @@ def request_of(body: bodies.MessagesBody) -> GenerateRequest:
         constraint=None if form is None else form.constraint,
         model=body.model,
         sampling=sampling_of(body),
+        speculate=body.is_guessed,
     )
 
 

@@ -152,6 +152,7 @@ async def _opened(call: GatewayCall, asked: Asked, prompt: OnePrompt) -> AsyncIt
             n=asked.n,
             sampling=asked.sampling,
             constraint=None if asked.body.form is None else asked.body.form.constraint,
+            speculate=asked.body.is_guessed,
         )
     )
     ends = asked.ends()

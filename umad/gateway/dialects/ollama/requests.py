@@ -42,6 +42,7 @@ def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
         constraint=None if body.form is None else body.form.constraint,
         model=body.model,
         sampling=sampling_of(body),
+        speculate=body.is_guessed,
     )
 
 
@@ -61,7 +62,13 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
     model, form = body.model, body.form
     constraint = None if form is None else form.constraint
     if body.raw:
-        return GenerateRequest(prompt=prompt, constraint=constraint, model=model, sampling=sampling)
+        return GenerateRequest(
+            prompt=prompt,
+            constraint=constraint,
+            model=model,
+            sampling=sampling,
+            speculate=body.is_guessed,
+        )
     system = [ChatMessage(role="system", content=body.system)] if body.system else []
     return GenerateRequest(
         messages=(*system, ChatMessage(role="user", content=prompt)),
@@ -69,6 +76,7 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
         constraint=constraint,
         model=model,
         sampling=sampling,
+        speculate=body.is_guessed,
     )
 
 
@@ -88,6 +96,7 @@ def insert_request(
         constraint=None if body.form is None else body.form.constraint,
         model=model,
         sampling=sampling_of(body),
+        speculate=body.is_guessed,
     )
 
 
