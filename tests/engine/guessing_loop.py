@@ -4,7 +4,7 @@ Time passes only as it is looked at, and further rows are told to cost next to n
 guesses are verified follows from the tokens alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,18 @@ import numpy as np
 from tests.engine.served_loop import EOG, N_VOCAB, letter, on_small_pool
 from umad.engine.constraints.thinking_limit import Mask
 from umad.engine.execution import Decoded, StepRunner
-from umad.engine.mail.step_mail import Arrival, StepMail
+from umad.engine.mail.step_mail import Arrival, Mail, StepMail
 from umad.engine.mail.step_news import News, encode_news
 from umad.engine.steps.completion_stream import CompletionStream
-from umad.protocol.link import Emitted, Ended, FromEngine, StepReport, Stop, decode
+from umad.protocol.link import (
+    Emitted,
+    Ended,
+    EngineReply,
+    FromEngine,
+    StepReport,
+    Stop,
+    decode,
+)
 from umad.request import INTERACTIVE, SamplingParams
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
@@ -90,15 +98,20 @@ class Answers:
         *asked: Asked,
         speculates: bool,
         now_ns: Callable[[], int] | None = None,
+        mail: Mapping[int, Sequence[Mail]] | None = None,
     ) -> None:
-        """now_ns: the runner's time, where it has one. It passes only as it is looked at."""
+        """now_ns: the runner's time, where it has one. It passes only as it is looked at. mail: what
+        comes while so many steps have run.
+        """
         self._runner = runner
+        self._mail = dict(mail or {})
         self.plans: list[StepPlan] = []
         self.reports: list[StepReport] = []
-        inbox = StepMail()
+        self.inbox = inbox = StepMail()
         for one in asked:
             inbox.put(one.arrival())
-        inbox.put(Stop())
+        if not self._mail:
+            inbox.put(Stop())
         cost = CostModel()  # a decode takes a millisecond, and further rows next to nothing
         cost.learn_all([(n, 0, 1.0 + 0.001 * n) for n in (1, 2, 4, 8, 16)])
         on_small_pool(
@@ -118,6 +131,11 @@ class Answers:
 
     def run(self, plan: StepPlan) -> Decoded:
         self.plans.append(plan)
+        came = self._mail.pop(len(self.plans), ())
+        for one in came:
+            self.inbox.put(one)
+        if came and not self._mail:
+            self.inbox.put(Stop())
         return self._runner.run(plan)
 
     def disk_done(self, report: DiskDone) -> None:
@@ -129,10 +147,17 @@ class Answers:
     # -- what clients heard
 
     def _hear(self, message: News | FromEngine) -> None:
+        if isinstance(message, EngineReply):
+            assert message.error is None
+            return
         assert isinstance(message, News)
         told = decode(encode_news(message))
         assert isinstance(told, StepReport)
         self.reports.append(told)
+
+    def rows(self, rid: int) -> list[int]:
+        """The positions whose logits its client was shown."""
+        return [at for report in self.reports for one, at in report.logits if one == rid]
 
     def emitted(self, rid: int) -> list[Emitted]:
         return [one for report in self.reports for one in report.emitted if one.rid == rid]

@@ -4,6 +4,8 @@ The model repeats itself often, so guesses hold, hold in part, and fail. Its log
 every token in the cells of a sequence, so a wrong guess that stayed there would change the answer.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +20,10 @@ from tests.engine.served_loop import EOG, N_VOCAB, FakeRunner
 from tests.engine.test_late_masks import LateMask
 from tests.scheduler.fake_cells import FakeCells
 from umad.engine.execution import Decoded
+from umad.engine.logits.readers import Ring
+from umad.engine.mail.step_mail import AttachRing, Mail
 from umad.errors import UmadError
+from umad.protocol.link import CancelOrder, Pause, Resume, SetLane
 from umad.request import BACKGROUND, SamplingParams
 from umad.sampling.allowed import Allowed
 from umad.step import HouseKept, MemoryOp, StepPlan
@@ -95,6 +100,52 @@ class Alternating:
         raise AssertionError("this mask is always made")
 
 
+class SlowMask:
+    """Each of its masks takes 4 ms, which a step is patient enough to wait for."""
+
+    def __init__(self, runner: "RepeatingRunner", skip: Callable[[int], None]) -> None:
+        self._runner = runner
+        self._skip = skip
+        self.is_made = True
+        # How often each step waited.
+        self.waits: Counter[int] = Counter()
+
+    def is_ready(self, patience_s: float) -> bool:
+        assert patience_s * 1000 >= 4
+        self._skip(4_000_000)
+        self.waits[len(self._runner.plans)] += 1
+        self.is_made = True
+        return True
+
+    def allowed(self) -> None:
+        assert self.is_made
+
+    def accept(self, token: int) -> None:
+        self.is_made = False
+
+    def give_up(self) -> UmadError:
+        raise AssertionError("this mask is never given up")
+
+
+def test_a_step_does_not_wait_for_the_mask_of_every_guess() -> None:
+    runner, now = RepeatingRunner(), [0]
+
+    def skip(ns: int) -> None:
+        now[0] += ns
+
+    def now_ns() -> int:
+        skip(1000)
+        return now[0]
+
+    mask = SlowMask(runner, skip)
+    slow = Answers(runner, Asked(mask=lambda: mask), speculates=True, now_ns=now_ns)
+
+    assert slow.told() == both(Asked())[0].told()
+    assert any(plan.n_guesses > 3 for plan in slow.plans)
+    # One wait is for the row before the guesses.
+    assert max(mask.waits.values()) == 3
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -126,6 +177,50 @@ def test_an_answer_is_the_same_with_guesses(asked: Asked) -> None:
     assert guessed.told() == plain.told()
     assert guessed.n_guesses > 0
     assert plain.n_guesses == 0
+
+
+def in_the_middle(*mail: Mail, sampling: SamplingParams = SAMPLED) -> Answers:
+    """An answer, with mail that comes while a step with guesses runs."""
+    asked = Asked(sampling=replace(sampling, ignore_eos=True))
+    undisturbed = Answers(RepeatingRunner(), asked, speculates=True)
+    at = next(n for n, plan in enumerate(undisturbed.plans, 1) if plan.guesses)
+    return Answers(RepeatingRunner(), asked, speculates=True, mail={at: mail})
+
+
+def test_a_reader_that_comes_later_sees_the_row_of_every_token_from_then_on() -> None:
+    ring = Ring(N_VOCAB)
+
+    read = in_the_middle(AttachRing(call=1, rid=1, choose=False, ring=ring))
+
+    ids, *_ = read.told()
+    assert ids == both(Asked(sampling=replace(SAMPLED, ignore_eos=True)))[0].told()[0]
+    rows = read.rows(1)
+    assert len(rows) > 1
+    assert rows == list(range(rows[0], len(ids))), "a token was drawn from a row nobody saw"
+
+
+def test_a_client_that_goes_while_guesses_are_verified_leaves_no_cells_of_them() -> None:
+    runner = RepeatingRunner()
+    asked = Asked(sampling=replace(SAMPLED, ignore_eos=True))
+    undisturbed = Answers(RepeatingRunner(), asked, speculates=True)
+    at = next(n for n, plan in enumerate(undisturbed.plans, 1) if plan.guesses)
+
+    left = Answers(runner, asked, speculates=True, mail={at: [CancelOrder(rid=1)]})
+
+    ids, _, _, ended = left.told()
+    assert [one.reason for one in ended] == ["cancelled"]
+    assert ids == undisturbed.told()[0][: len(ids)]
+    assert len(ids) < len(undisturbed.told()[0])
+    assert runner.cells.used() == 0
+
+
+def test_a_client_that_stops_reading_for_a_while_gets_the_same_answer() -> None:
+    paused = in_the_middle(Pause(rid=1), Resume(rid=1))
+    moved = in_the_middle(SetLane(rid=1, lane=BACKGROUND))
+
+    plain = both(Asked(sampling=replace(SAMPLED, ignore_eos=True)))[0]
+    assert paused.told() == plain.told()
+    assert moved.told() == plain.told()
 
 
 def test_an_answer_that_repeats_itself_takes_far_fewer_steps() -> None:

@@ -187,6 +187,12 @@ class Scheduler:
         entry.waiting_since_ns = max(entry.waiting_since_ns, self._planned_ns)
         self._placer.may_place = True
 
+    def guess_nothing(self, rid: int) -> None:
+        """Give a request no guesses of next tokens any more."""
+        entry = self._entries.get(rid)
+        if entry is not None:
+            entry.speculates = False
+
     def forget(self, what: ForgetScope) -> Forgotten:
         """Give up all kept cells and files that `what` covers. Its live requests go on, but leave
         nothing when they end."""

@@ -83,7 +83,7 @@ class Read(Protocol):
 
 
 class Pausable(Protocol):
-    """The part of the scheduler that holds completions."""
+    """The part of the scheduler that holds completions, and that guesses their next tokens."""
 
     def pause(self, rid: int, *, gives_way: bool = True) -> None:
         """Compute nothing more for a completion. gives_way: others who wait may take its cells."""
@@ -91,6 +91,10 @@ class Pausable(Protocol):
 
     def resume(self, rid: int) -> None:
         """Compute the completion again."""
+        ...
+
+    def guess_nothing(self, rid: int) -> None:
+        """Compute one row of a completion in a step, from now on."""
         ...
 
 
@@ -141,6 +145,8 @@ class Readers:
         elif reader.ring is not ring:
             ring.close()
         stream.reader = reader
+        # Its client sees each row before a token is drawn from it, so no step may have several.
+        self._scheduler.guess_nothing(stream.rid)
         if choose:
             reader.use = "choose"
         return reader.ring.facts

@@ -27,6 +27,7 @@ from umad.step import GuessSlice, Sampled, Verified
 log = logging.getLogger("umad.engine")
 
 _MASK_NS = int(MASK_S * 1e9)
+_PATIENCE_NS = int(PATIENCE_S * 1e9)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -102,23 +103,31 @@ class TokenDrawing:
 
         Each token is drawn as it would be in a step of its own: with the number of its position,
         the penalties for all tokens before it, and the mask that they lead to. So guesses change no
-        token. sampled: the tokens that `sample` drew from the rows before the guesses.
+        token. A mask is made while the others wait, since no decode runs meanwhile. So a step waits
+        for its guesses' masks twice `PATIENCE_S` at most, however many they are. Where a mask comes
+        later, its row is computed again in the next step. sampled: the tokens that `sample` drew
+        from the rows before the guesses.
         """
         last = {one.rid: one for one in sampled}
         drawn, verified = list(sampled), list[Verified]()
         n_first, logits, row = len(sampled), decoded.logits, len(decoded.rids)
-        patience_s = PATIENCE_S
+        waited_ns = 0
         for rid, _, _, tokens in guesses:
             stream, now, n_accepted = self._streams[rid], last.get(rid), 0
             for at, token in enumerate(tokens, row):
                 # No token, because its mask is late or its client chooses it: nothing to compare.
                 if now is None or now.finish is not None or now.token != token:
                     break
+                mask = stream.mask
+                if mask is not None and not mask.is_made:
+                    if waited_ns >= _PATIENCE_NS:
+                        break
+                    began_ns = self._now_ns()
+                    is_late = not mask.is_ready(PATIENCE_S)
+                    waited_ns += self._now_ns() - began_ns
+                    if is_late:
+                        break
                 n_accepted += 1
-                if stream.mask is not None and not stream.mask.is_ready(patience_s):
-                    patience_s = 0.0
-                    self._put_aside(stream, logits[at])
-                    break
                 now = self._draw(stream, at, logits, news)
                 drawn.append(now)
             verified.append(Verified(rid, n_accepted))
