@@ -100,8 +100,8 @@ class Answers:
         now_ns: Callable[[], int] | None = None,
         mail: Mapping[int, Sequence[Mail]] | None = None,
     ) -> None:
-        """now_ns: the runner's time, where it has one. It passes only as it is looked at. mail: what
-        comes while so many steps have run.
+        """now_ns: the runner's time, where it has one. It passes only as it is looked at.
+        mail: what comes while the step of this number runs.
         """
         self._runner = runner
         self._mail = dict(mail or {})

@@ -42,7 +42,7 @@ class Drawing(Body):
     ignore_eos: Flag | None = None
     context_shift: NoShift | None = None
     speculate: Flag | None = None
-    # llama-server's: the most guesses of a step. umad chooses their number, so only 0 has a meaning.
+    # llama-server's: the most guesses of a step. umad chooses their number, so only 0 counts.
     most_guesses: Whole | None = Field(None, alias="speculative.n_max")
 
     @property
