@@ -59,6 +59,7 @@ class Asked:
         tokens = np.array(self.prompt, np.int32)
         max_tokens = self.sampling.max_tokens
         assert max_tokens is not None
+        mask = None if self.mask is None else self.mask()
         return Arrival(
             stream=CompletionStream(
                 rid=self.rid,
@@ -75,7 +76,7 @@ class Asked:
                 n_generated=0,
                 text_decides=bool(self.sampling.stop),
                 guarded=self.lane == INTERACTIVE,
-                mask=None if self.mask is None else self.mask(),
+                mask=mask,
             ),
             admission=Submission(
                 rid=self.rid,
@@ -85,6 +86,7 @@ class Asked:
                 lane=self.lane,
                 app="app",
                 speculates=True,
+                forced=None if mask is None else mask.forced,
             ),
         )
 

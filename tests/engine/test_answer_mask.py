@@ -16,11 +16,16 @@ PIECES = {OPEN: b"<think>", CLOSE: b"</think>", WORD: b"w", 4: b"</th", 5: b"ink
 
 
 class FakeGrammar:
-    """Allows token 1, and remembers what it was given."""
+    """Allows token 1, or `only` where a text is forced, and remembers what it was given."""
 
-    def __init__(self, fails: Exception | None = None) -> None:
+    def __init__(self, fails: Exception | None = None, only: tuple[int, ...] = ()) -> None:
         self.consumed: list[int] = []
+        self.n_masks = 0
         self._fails = fails
+        self._only = only
+
+    def forced(self) -> tuple[int, ...]:
+        return self._only[len(self.consumed) :]
 
     def consume(self, tokens: tuple[int, ...]) -> None:
         self.consumed += tokens
@@ -28,7 +33,9 @@ class FakeGrammar:
     def allowed(self, besides: int | None = None) -> Allowed:
         if self._fails is not None:
             raise self._fails
-        return Allowed.only(np.array([1] if besides is None else [1, besides]), N_VOCAB)
+        self.n_masks += 1
+        best = [*self.forced(), 1][0]
+        return Allowed.only(np.array([best] if besides is None else [best, besides]), N_VOCAB)
 
 
 def masked(phase: Phase, fake: FakeGrammar, opening: int | None = OPEN) -> AnswerMask:
@@ -111,3 +118,56 @@ def test_a_grammar_that_gives_up_ends_its_own_answer_and_no_other() -> None:
         bug.start()
     maker_kept.start()
     assert allowed(maker_kept) == [1]
+
+
+def test_tokens_that_alone_may_come_are_known_at_once_and_need_no_masks() -> None:
+    fake = FakeGrammar(only=(4, 5, 6))
+    mask = masked(Phase.ANSWER, fake)
+    mask.start()
+
+    seen = [(mask.forced(), allowed(mask))]
+    for token in (4, 5):
+        mask.accept(token)
+        assert mask.is_made, "nothing is made within a forced text"
+        seen.append((mask.forced(), allowed(mask)))
+
+    assert seen == [((4, 5, 6), [4]), ((5, 6), [5]), ((6,), [6])]
+    assert fake.n_masks == 1
+    mask.accept(6)
+    assert allowed(mask) == [1]
+    assert mask.forced() == ()
+    assert fake.consumed == [4, 5, 6]
+    assert fake.n_masks == 2
+
+
+def test_another_token_than_the_forced_one_is_for_the_grammar_to_judge() -> None:
+    fake = FakeGrammar(only=(4, 5, 6))
+    mask = masked(Phase.ANSWER, fake)
+    mask.start()
+    mask.accept(4)
+
+    mask.accept(9)
+
+    assert allowed(mask) is not None
+    assert fake.consumed == [4, 9]
+
+
+def test_nothing_is_forced_while_an_answer_may_think_or_thinks() -> None:
+    mask = masked(Phase.BEFORE, FakeGrammar(only=(4, 5)))
+    mask.start()
+
+    assert mask.forced() == ()
+    mask.accept(OPEN)
+    assert mask.forced() == ()
+    mask.accept(CLOSE)
+    assert allowed(mask) == [4]
+    assert mask.forced() == (4, 5)
+
+
+def test_an_answer_that_is_resumed_within_a_forced_text_goes_on_in_it() -> None:
+    fake = FakeGrammar(only=(4, 5, 6))
+    mask = masked(Phase.ANSWER, fake)
+
+    mask.start((4, 5))
+
+    assert (mask.forced(), allowed(mask)) == ((6,), [6])

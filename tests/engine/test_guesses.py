@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tests.engine.guessing_loop import SAMPLED, Answers, Asked
+from tests.engine.guessing_loop import GREEDY, SAMPLED, Answers, Asked
 from tests.engine.served_loop import EOG, N_VOCAB, FakeRunner
 from tests.engine.test_late_masks import LateMask
 from tests.scheduler.fake_cells import FakeCells
@@ -96,6 +96,9 @@ class Alternating:
         assert token % 2 == self.half, "a token that was not allowed was taken"
         self.half = 1 - self.half
 
+    def forced(self) -> tuple[int, ...]:
+        return ()
+
     def give_up(self) -> UmadError:
         raise AssertionError("this mask is always made")
 
@@ -123,6 +126,9 @@ class SlowMask:
     def accept(self, token: int) -> None:
         self.is_made = False
 
+    def forced(self) -> tuple[int, ...]:
+        return ()
+
     def give_up(self) -> UmadError:
         raise AssertionError("this mask is never given up")
 
@@ -144,6 +150,87 @@ def test_a_step_does_not_wait_for_the_mask_of_every_guess() -> None:
     assert any(plan.n_guesses > 3 for plan in slow.plans)
     # One wait is for the row before the guesses.
     assert max(mask.waits.values()) == 3
+
+
+class Form:
+    """Two tokens that the model chooses, then a text of six that is always the same."""
+
+    TEXT = (9, 30, 11, 28, 13, 26)
+
+    def __init__(self, *, tells: bool = True) -> None:
+        self._tells = tells
+        self._at = 0
+
+    is_made = True
+
+    def is_ready(self, patience_s: float) -> bool:
+        return True
+
+    def forced(self) -> tuple[int, ...]:
+        return self.TEXT[max(0, self._at - 2) :] if self._tells and self._at >= 2 else ()
+
+    def allowed(self) -> Allowed | None:
+        if self._at < 2:
+            return None
+        return Allowed.only(np.array(self.TEXT[self._at - 2 : self._at - 1], np.intp), N_VOCAB)
+
+    def accept(self, token: int) -> None:
+        assert self._at < 2 or token == self.TEXT[self._at - 2]
+        self._at = (self._at + 1) % (2 + len(self.TEXT))
+
+    def give_up(self) -> UmadError:
+        raise AssertionError("this mask is always made")
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        replace(SAMPLED, temperature=1.5),
+        replace(SAMPLED, temperature=1.5, logprobs=2),
+        replace(SAMPLED, temperature=1.5, stop=("cl",)),  # two tokens of the forced text
+        replace(GREEDY, max_tokens=13),  # ends within it
+    ],
+    ids=["sampled", "logprobs", "stops", "short"],
+)
+def test_a_forced_text_is_computed_in_one_step(sampling: SamplingParams) -> None:
+    asked = Asked(sampling=replace(sampling, ignore_eos=True), prompt=tuple(range(3, 20)))
+    plain = Answers(RepeatingRunner(), replace(asked, mask=Form), speculates=False)
+    runner = RepeatingRunner()
+
+    guessed = Answers(runner, replace(asked, mask=Form), speculates=True)
+
+    assert guessed.told() == plain.told()
+    assert any(plan.guesses and plan.guesses[0].tokens[:6] == Form.TEXT for plan in guessed.plans)
+    assert runner.cells.used() == len(asked.prompt) + len(plain.told()[0]) - 1
+
+
+def test_what_is_known_of_a_forced_text_saves_steps() -> None:
+    asked = Asked(
+        sampling=replace(SAMPLED, temperature=1.5, ignore_eos=True), prompt=tuple(range(3, 20))
+    )
+
+    told = Answers(RepeatingRunner(), replace(asked, mask=Form), speculates=True)
+    untold = Answers(
+        RepeatingRunner(), replace(asked, mask=lambda: Form(tells=False)), speculates=True
+    )
+
+    assert told.told() == untold.told()
+    assert told.n_steps < 0.8 * untold.n_steps
+
+
+def test_a_wrong_word_about_what_is_forced_costs_time_alone() -> None:
+    class Liar(Form):
+        def forced(self) -> tuple[int, ...]:
+            return (3, 3, 3, 3)
+
+    asked = Asked(sampling=replace(SAMPLED, ignore_eos=True), prompt=tuple(range(3, 20)))
+    plain = Answers(RepeatingRunner(), replace(asked, mask=Form), speculates=False)
+    runner = RepeatingRunner()
+
+    guessed = Answers(runner, replace(asked, mask=Liar), speculates=True)
+
+    assert guessed.told() == plain.told()
+    assert runner.cells.used() == len(asked.prompt) + len(plain.told()[0]) - 1
 
 
 @pytest.mark.parametrize(

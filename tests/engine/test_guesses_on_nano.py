@@ -1,8 +1,10 @@
 """Guesses on the model that ships: its answers stay the same, and take fewer steps."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,9 @@ from tests.engine.harness import engine, submit
 from tests.engine.nano_context import new_context
 from tests.engine.test_parking import TINY_POOL, stats, story
 from umad import nano
+from umad.constraint import Constraint
+from umad.engine.constraints.answer_mask import AnswerMask, MaskMaker, Phase
+from umad.engine.constraints.guidance import Guidance
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.steps.cutter import Cutter
@@ -96,6 +101,56 @@ def test_code_that_repeats_what_stands_before_it_takes_fewer_steps(model: llama.
 
     assert len(guessed.told()[0]) == len(plain.told()[0])
     assert guessed.n_steps < 0.85 * plain.n_steps
+
+
+ORDER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "customer_identification_number": {"type": "integer", "minimum": 0, "maximum": 99},
+        "preferred_delivery_address": {
+            "type": "object",
+            "properties": {
+                "street_and_house_number": {"type": "string", "maxLength": 6},
+                "postal_code": {"type": "string", "maxLength": 4},
+            },
+            "required": ["street_and_house_number", "postal_code"],
+            "additionalProperties": False,
+        },
+        "is_subscribed_to_newsletter": {"type": "boolean"},
+    },
+    "required": [
+        "customer_identification_number",
+        "preferred_delivery_address",
+        "is_subscribed_to_newsletter",
+    ],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, replace(SAMPLED, logprobs=1)], ids=["greedy", "seen"])
+def test_the_keys_of_an_object_take_few_steps(model: llama.Model, sampling: SamplingParams) -> None:
+    guidance, maker = Guidance(model), MaskMaker()
+
+    def mask() -> AnswerMask:
+        made = AnswerMask(
+            guidance.compiled(Constraint.json_schema(ORDER)),
+            maker,
+            piece_of=lambda token: model.piece(token, special=True),
+            phase=Phase.ANSWER,
+        )
+        made.start()
+        return made
+
+    asked = asked_of(model, sampling)
+    asked = replace(asked, mask=mask, sampling=replace(sampling, max_tokens=200))
+
+    plain = answers(model, asked, speculates=False)
+    guessed = answers(model, asked, speculates=True)
+
+    assert guessed.told() == plain.told()
+    text = b"".join([model.piece(token, special=False) for token in guessed.told()[0]])
+    assert json.loads(text).keys() == ORDER["properties"].keys()
+    assert guessed.n_steps < 0.6 * plain.n_steps
 
 
 def test_streams_with_guesses_of_their_own_leave_each_others_cells_alone(

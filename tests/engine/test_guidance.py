@@ -1,12 +1,15 @@
 import logging
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 
+from umad import nano
 from umad.constraint import Constraint
 from umad.engine.constraints.guidance import Guidance
 from umad.engine.constraints.schema_fault import fault_path
+from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.llama import Model
 from umad.errors import Unsupported
 
@@ -41,6 +44,70 @@ def test_a_vocabulary_that_cannot_be_constrained_costs_only_those_who_ask(
 
     assert "no constraints" in caplog.text
     assert model.asked == 1
+
+
+@pytest.fixture(scope="module")
+def guidance() -> Iterator[Guidance]:
+    llama.start()
+    model = Model(str(nano.path()), gpu_layers=0)
+    yield Guidance(model)
+    model.close()
+
+
+FORMS = {
+    "long keys": {
+        "type": "object",
+        "properties": {
+            "customer_identification_number": {"type": "integer"},
+            "preferred_delivery_address": {
+                "type": "object",
+                "properties": {"street": {"type": "string"}, "postal_code": {"enum": ["a", "é"]}},
+                "required": ["street", "postal_code"],
+                "additionalProperties": False,
+            },
+        },
+        "required": ["customer_identification_number", "preferred_delivery_address"],
+        "additionalProperties": False,
+    },
+    "keys that begin alike": {
+        "type": "object",
+        "properties": {"name_of_a_city": {}, "name_of_a_street": {}, "name": {"type": "string"}},
+        "additionalProperties": False,
+        "minProperties": 2,
+    },
+    "the only answer": {"const": {"status": "accepted", "reason": "none was given"}},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed", range(3))
+def test_forced_tokens_are_those_that_the_masks_allow_one_by_one(
+    guidance: Guidance, form: str, seed: int
+) -> None:
+    constraint = Constraint.json_schema(FORMS[form])
+    asked, twin = guidance.compiled(constraint), guidance.compiled(constraint)
+    choose, n_forced = random.Random(seed), 0
+
+    for _ in range(120):
+        words = twin.allowed()
+        few = [token for token in range(guidance.n_vocab) if token in words]
+        assert [token for token in range(guidance.n_vocab) if token in asked.allowed()] == few
+        forced = asked.forced()
+        for token in forced:
+            (only,) = [one for one in range(guidance.n_vocab) if one in twin.allowed()]
+            assert token == only
+            twin.consume((token,))
+        asked.consume(forced)
+        n_forced += len(forced)
+        if forced:
+            continue
+        token = choose.choice(few)
+        if token in guidance.eog:
+            break
+        for one in (asked, twin):
+            one.consume((token,))
+
+    assert n_forced > 10
 
 
 def flaw_of(part: Any) -> str:

@@ -32,6 +32,9 @@ class LateMask:
     def accept(self, token: int) -> None:
         self._left = self._looks
 
+    def forced(self) -> tuple[int, ...]:
+        return ()
+
     def give_up(self) -> UmadError:
         self.given_up = True
         return BadRequest("too complex", field="grammar")

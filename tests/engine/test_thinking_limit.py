@@ -103,3 +103,20 @@ def test_a_restarted_engine_goes_on_where_the_dead_one_stood(meant: str, after: 
     again.start(tokens[:after])
 
     assert drawn(again, wanted[after:], 40 - after) == tokens[after:]
+
+
+@pytest.mark.parametrize("meant", CASES)
+def test_what_is_told_to_be_forced_is_what_comes(meant: str) -> None:
+    marks, most, opened, wanted, _ = CASES[meant]
+    tokens = drawn(limit(marks, most, opened=opened), wanted)
+    told = limit(marks, most, opened=opened)
+
+    for at in range(20):
+        forced = told.forced()
+        assert forced == tuple(tokens[at : at + len(forced)])
+        told.accept(tokens[at])
+
+
+def test_the_end_of_a_thinking_is_told_at_once() -> None:
+    assert limit(TAGS, 0, opened=True).forced() == (LINE, CLOSE, LINE)
+    assert limit(TAGS, 1, opened=True).forced() == ()

@@ -53,6 +53,10 @@ class Allowed:
     def __contains__(self, token: int) -> bool:
         return bool((int(self._bytes[token >> 3]) >> (token & 7)) & 1)
 
+    def just(self, token: int) -> "Allowed":
+        """Only `token` of the same vocabulary."""
+        return Allowed.only(np.array([token], np.intp), self._n_vocab)
+
     def without(self, tokens: TokenIds) -> "Allowed":
         """The same without `tokens`; all of them where nothing else is allowed."""
         bits = np.unpackbits(self._bytes, bitorder="little")

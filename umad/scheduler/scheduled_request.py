@@ -4,6 +4,7 @@ Not: what the tokens mean, how they are sampled, or which client is told.
 Owner: the step thread.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -99,6 +100,9 @@ class Submission:
     ahead: bool = False
     # Several of its tokens may be verified in one step (`speculation`).
     speculates: bool = False
+    # Tells the tokens that alone may come next, in order, as far as they are known; None where its
+    # answer is free. Only the pace depends on it.
+    forced: Callable[[], tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,7 @@ class ScheduledRequest:
     # As in `Submission`.
     ahead: bool = False
     speculates: bool = False
+    forced: Callable[[], tuple[int, ...]] | None = None
     # It asks for the logits of so many of its first positions; 0 for nearly all requests.
     n_to_score: int = 0
     # Of so many of these, the logits were computed.
@@ -218,6 +223,7 @@ class ScheduledRequest:
             leaves_nothing=admission.leaves_nothing,
             ahead=admission.ahead,
             speculates=admission.speculates,
+            forced=admission.forced,
             # The logits of the last one are there anyway: the first token is drawn from them.
             n_to_score=admission.n_prompt - 1 if admission.scores_prompt else 0,
             marks=admission.marks,

@@ -6,6 +6,10 @@ microseconds and a decode milliseconds. The model may think before its constrain
 thinking is not constrained. An answer whose mask is late is passed over until the mask is there
 (`token_drawing`), and the other answers go on; they wait `PATIENCE_S` for it, once. An answer whose
 mask is not made within `MASK_S` ends with an error.
+
+Where a grammar allows one text only (the key of an object, a tool's name), all tokens of that text
+are known at once. No mask is made until they are past, and one step may compute them all
+(`forced`).
 Owner: the step thread, once an `AnswerMask` was started. Between `accept` and `allowed` its grammar
 is the mask thread's.
 """
@@ -128,6 +132,10 @@ class AnswerMask:
         self._closing = closing
         self._tail = b""
         self._fresh: tuple[int, ...] = ()
+        # The tokens that alone may come next, and those before them that the grammar has not
+        # consumed yet.
+        self._forced: tuple[int, ...] = ()
+        self._passed: list[int] = []
         self._made = threading.Event()
         # The mask was late once. No step waits for it any more.
         self._is_slow = False
@@ -147,10 +155,18 @@ class AnswerMask:
     def accept(self, token: int) -> None:
         """Take on `token`, which was drawn, or chosen by a client that reads logits."""
         self._settle()
-        if self._step(token):
-            self._order((token,))
-        elif self._phase is Phase.ANSWER and self._mask is None:
-            self._order(())
+        if not self._step(token):
+            if self._phase is Phase.ANSWER and self._mask is None:
+                self._order(())
+            return
+        forced, self._forced = self._forced, ()
+        self._passed.append(token)
+        if self._mask is not None and forced[:1] == (token,) and len(forced) > 1:
+            self._forced = forced[1:]
+            self._mask = self._mask.just(forced[1])
+            return
+        passed, self._passed = tuple(self._passed), []
+        self._order(passed)
 
     def allowed(self) -> Allowed | None:
         """The tokens that may come next; None for any token. Waits for the mask thread, `MASK_S` at
@@ -164,6 +180,12 @@ class AnswerMask:
         if self._error is not None:
             raise self._error
         return self._mask
+
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that alone may come next, in order; () where there is a choice, or where that
+        is not known yet.
+        """
+        return self._forced if self._made.is_set() and self._phase is not Phase.THINKING else ()
 
     @property
     def is_made(self) -> bool:
@@ -192,6 +214,7 @@ class AnswerMask:
             self._grammar.consume(self._fresh)
             besides = self._opening if self._phase is Phase.BEFORE else None
             self._mask = self._grammar.allowed(besides)
+            self._forced = self._run_of(self._mask)
             if self._distinct is not None:
                 for token in self._fresh:
                     self._distinct.push(token)
@@ -204,6 +227,13 @@ class AnswerMask:
             log.exception("mask cannot be made")
             self._error = InternalError("the mask of the answer cannot be made; see the log")
         self._made.set()
+
+    def _run_of(self, mask: Allowed) -> tuple[int, ...]:
+        """The forced tokens that begin with the only one that the grammar allows."""
+        if mask.few is None or mask.few.size != 1:
+            return ()
+        forced = self._grammar.forced()
+        return forced if forced[:1] == (int(mask.few[0]),) else ()
 
     def _settle(self) -> None:
         """Wait until the mask thread has let go of the grammar."""

@@ -221,6 +221,19 @@ class Grammar:
         self._last = (made, *self._last[:1])
         return made
 
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that alone may come next, in order; () where there is a choice, or where the
+        answer is at its end. Changes nothing: its masks allow the same tokens one by one.
+        """
+        matcher = self._matcher
+        if matcher.is_stopped():
+            return ()
+        tokens = matcher.compute_ff_tokens()
+        if matcher.is_error():
+            raise self._broken()
+        ends = [at for at, token in enumerate(tokens) if token in self._eog]
+        return tuple(tokens[: ends[0]] if ends else tokens)
+
     def after(self, token: int) -> Allowed:
         """The tokens that may come after `token`, which is not consumed."""
         ahead = Grammar(

@@ -41,6 +41,12 @@ class Mask(Protocol):
         """The tokens that may come next; None for any token."""
         ...
 
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that alone may come next, in order; () where there is a choice, or where that
+        is not known yet.
+        """
+        ...
+
     def accept(self, token: int) -> None:
         """Take on a token that was drawn."""
         ...
@@ -116,6 +122,17 @@ class ThinkingLimit:
     def is_ready(self, patience_s: float) -> bool:
         """True if the mask is made; waits `patience_s` for that of the answer."""
         return bool(self._forced) or self._after is None or self._after.is_ready(patience_s)
+
+    def forced(self) -> tuple[int, ...]:
+        """The tokens that alone may come next, in order, as far as that is known."""
+        if not self._forced:
+            return () if self._after is None else self._after.forced()
+        alone: list[int] = []
+        for tokens in self._forced:
+            if len(tokens) > 1:
+                break
+            alone.append(tokens[0])
+        return tuple(alone)
 
     def allowed(self) -> Allowed | None:
         """The tokens that may come next; None for any token."""

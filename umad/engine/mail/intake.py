@@ -223,6 +223,7 @@ class Intake:
                 marks=marks,
                 # A client that reads its rows of logits gets one row a step.
                 speculates=self._speculates and submit.speculate and submit.logits is None,
+                forced=None if stream.mask is None else stream.mask.forced,
             ),
         )
 

@@ -12,6 +12,10 @@ same number, as without guesses: the text is the same, and only the number of st
                 does not pay
     speculator  Speculator: puts guesses into a plan, and learns from the step's result
 
+Where a grammar or a tool's template allows one text only, that text is the guess
+(`Submission.forced`), and it is sure to hold. So the keys of a JSON object take a step together
+and not one each.
+
 Three rules keep it from doing harm:
 1. Acceptance is learnt from every token that is drawn, whether its guess was verified or not. So
    trying costs nothing.

@@ -4,6 +4,9 @@
     apply    settle(plan, result) books how many held, and what the step took
     end      forget(rid)
 
+Where a grammar allows one text only, its tokens are guesses that are sure to hold; what stands
+behind them is guessed from the text, where that agrees with them.
+
 Guesses go only into a step of decode rows and nothing else. Beside a prompt, copies of cells or
 background rows a step has no time to spare for them, and the guard's slack is left as it is. The
 step's solo time is then that of all its rows, guesses included, since they are interactive work.
@@ -38,7 +41,7 @@ FIRST_PLAIN = 9
 class _Stream:
     """One stream that may have guesses."""
 
-    __slots__ = ("app", "entry", "lookup", "own")
+    __slots__ = ("app", "entry", "guesses", "lookup", "own")
 
     def __init__(self, entry: ScheduledRequest, app: Acceptance) -> None:
         self.entry = entry
@@ -46,6 +49,8 @@ class _Stream:
         self.own = Acceptance(STREAM_RATE, like=app)
         self.lookup = PromptLookup(entry.tokens)
         self.lookup.take_piece(entry.n_tokens)
+        # Those of the step that is being planned.
+        self.guesses: tuple[int, ...] = ()
 
     def follow(self) -> None:
         """Take in the tokens that are known since the last step, and learn from them."""
@@ -60,15 +65,25 @@ class _Stream:
                 self.own.learn(run, was_right=was_right)
                 self.app.learn(run, was_right=was_right)
 
-    def survival(self, most: int) -> list[float]:
-        """The chances of its next guesses, at most so many; empty where it has none."""
-        run = self.lookup.run
-        if not run or self.lookup.n_tokens < self.entry.n_tokens:
-            return []
+    def guess(self, most: int) -> list[float]:
+        """Guess its next tokens, at most so many. Return the chances that each and all before it
+        hold; empty where there are no guesses."""
+        entry, lookup = self.entry, self.lookup
         # The step also brings the token behind the last guess that holds, and no token may come
         # after the last one that was asked for. So its cells never are more than it was promised.
-        room = self.entry.limit - self.entry.n_tokens - 1
-        return self.own.survival(run, min(most, room)) if room > 0 else []
+        most = min(most, entry.limit - entry.n_tokens - 1)
+        if most <= 0:
+            self.guesses = ()
+            return []
+        forced = () if entry.forced is None else entry.forced()[:most]
+        n = len(forced)
+        run = lookup.run if lookup.n_tokens == entry.n_tokens else 0
+        found = lookup.guess(most) if run else ()
+        if found[:n] != forced or not run:
+            self.guesses = forced
+            return [1.0] * n
+        self.guesses = found
+        return [1.0] * n + self.own.survival(run + n, most - n)
 
 
 class Speculator:
@@ -114,7 +129,7 @@ class Speculator:
         n_guarded = sum([entry.lane in self._guarded for entry in entries])
         if most <= 0 or n_guarded not in (0, len(entries)):
             return plan
-        survivals = [self._survival(entry, most) for entry in entries]
+        survivals = [self._guess(entry, most) for entry in entries]
         if self._plain[len(decode)] < FIRST_PLAIN:
             self._plain[len(decode)] += 1
             return plan
@@ -130,7 +145,7 @@ class Speculator:
         )
         return self._added(plan, counts, entries) if any(counts) else plan
 
-    def _survival(self, entry: ScheduledRequest, most: int) -> list[float]:
+    def _guess(self, entry: ScheduledRequest, most: int) -> list[float]:
         if not entry.speculates:
             return []
         stream = self._streams.get(entry.rid)
@@ -139,7 +154,7 @@ class Speculator:
             stream = self._streams[entry.rid] = _Stream(entry, app)
         else:
             stream.follow()
-        return stream.survival(most)
+        return stream.guess(most)
 
     def _added(
         self, plan: StepPlan, counts: list[int], entries: list[ScheduledRequest]
@@ -150,7 +165,7 @@ class Speculator:
             if not count:
                 continue
             start = row.position + 1
-            tokens = self._streams[row.rid].lookup.guess(count)
+            tokens = self._streams[row.rid].guesses[:count]
             guesses.append(GuessSlice(row.rid, row.seq, start, tokens))
             n_rows += count
             # The row at a position reads the cells up to it, its own included.
