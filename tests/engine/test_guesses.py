@@ -153,13 +153,15 @@ def test_a_step_does_not_wait_for_the_mask_of_every_guess() -> None:
 
 
 class Form:
-    """Two tokens that the model chooses, then a text of six that is always the same."""
-
-    TEXT = (9, 30, 11, 28, 13, 26)
+    """In each round two tokens that the model chooses, then a text of six that is forced."""
 
     def __init__(self, *, tells: bool = True) -> None:
         self._tells = tells
-        self._at = 0
+        self._round = self._at = 0
+
+    @staticmethod
+    def text(number: int) -> tuple[int, ...]:
+        return (3 + number, 30, 11, 28, 13, 26)
 
     is_made = True
 
@@ -167,47 +169,53 @@ class Form:
         return True
 
     def forced(self) -> tuple[int, ...]:
-        return self.TEXT[max(0, self._at - 2) :] if self._tells and self._at >= 2 else ()
+        return self.text(self._round)[self._at - 2 :] if self._tells and self._at >= 2 else ()
 
     def allowed(self) -> Allowed | None:
         if self._at < 2:
             return None
-        return Allowed.only(np.array(self.TEXT[self._at - 2 : self._at - 1], np.intp), N_VOCAB)
+        only = self.text(self._round)[self._at - 2]
+        return Allowed.only(np.array([only], np.intp), N_VOCAB)
 
     def accept(self, token: int) -> None:
-        assert self._at < 2 or token == self.TEXT[self._at - 2]
-        self._at = (self._at + 1) % (2 + len(self.TEXT))
+        assert self._at < 2 or token == self.text(self._round)[self._at - 2]
+        self._at += 1
+        if self._at == 8:
+            self._round, self._at = self._round + 1, 0
 
     def give_up(self) -> UmadError:
         raise AssertionError("this mask is always made")
 
 
 @pytest.mark.parametrize(
-    "sampling",
+    ("sampling", "n_guesses"),
     [
-        replace(SAMPLED, temperature=1.5),
-        replace(SAMPLED, temperature=1.5, logprobs=2),
-        replace(SAMPLED, temperature=1.5, stop=("cl",)),  # two tokens of the forced text
-        replace(GREEDY, max_tokens=13),  # ends within it
+        (SAMPLED, 6),
+        (replace(SAMPLED, logprobs=2), 6),
+        # The first and the second token of the third round's text: "fe".
+        (replace(SAMPLED, stop=("fe",)), 6),
+        # It ends after two tokens of that text, and the last one is never guessed.
+        (replace(GREEDY, max_tokens=21), 2),
     ],
-    ids=["sampled", "logprobs", "stops", "short"],
+    ids=["sampled", "logprobs", "stop", "limit"],
 )
-def test_a_forced_text_is_computed_in_one_step(sampling: SamplingParams) -> None:
-    asked = Asked(sampling=replace(sampling, ignore_eos=True), prompt=tuple(range(3, 20)))
-    plain = Answers(RepeatingRunner(), replace(asked, mask=Form), speculates=False)
+def test_a_forced_text_is_computed_in_one_step(sampling: SamplingParams, n_guesses: int) -> None:
+    asked = Asked(
+        sampling=replace(sampling, ignore_eos=True), prompt=tuple(range(3, 20)), mask=Form
+    )
+    plain = Answers(RepeatingRunner(), asked, speculates=False)
     runner = RepeatingRunner()
 
-    guessed = Answers(runner, replace(asked, mask=Form), speculates=True)
+    guessed = Answers(runner, asked, speculates=True)
 
     assert guessed.told() == plain.told()
-    assert any(plan.guesses and plan.guesses[0].tokens[:6] == Form.TEXT for plan in guessed.plans)
+    found = [plan.guesses[0].tokens[:6] for plan in guessed.plans if plan.guesses]
+    assert Form.text(2)[:n_guesses] in found
     assert runner.cells.used() == len(asked.prompt) + len(plain.told()[0]) - 1
 
 
 def test_what_is_known_of_a_forced_text_saves_steps() -> None:
-    asked = Asked(
-        sampling=replace(SAMPLED, temperature=1.5, ignore_eos=True), prompt=tuple(range(3, 20))
-    )
+    asked = Asked(sampling=replace(SAMPLED, ignore_eos=True), prompt=tuple(range(3, 20)))
 
     told = Answers(RepeatingRunner(), replace(asked, mask=Form), speculates=True)
     untold = Answers(
@@ -220,16 +228,18 @@ def test_what_is_known_of_a_forced_text_saves_steps() -> None:
 
 def test_a_wrong_word_about_what_is_forced_costs_time_alone() -> None:
     class Liar(Form):
+        @override
         def forced(self) -> tuple[int, ...]:
             return (3, 3, 3, 3)
 
-    asked = Asked(sampling=replace(SAMPLED, ignore_eos=True), prompt=tuple(range(3, 20)))
-    plain = Answers(RepeatingRunner(), replace(asked, mask=Form), speculates=False)
+    asked = Asked(sampling=replace(SAMPLED, ignore_eos=True), prompt=tuple(range(3, 20)), mask=Form)
+    plain = Answers(RepeatingRunner(), asked, speculates=False)
     runner = RepeatingRunner()
 
     guessed = Answers(runner, replace(asked, mask=Liar), speculates=True)
 
     assert guessed.told() == plain.told()
+    assert guessed.n_guesses > 0
     assert runner.cells.used() == len(asked.prompt) + len(plain.told()[0]) - 1
 
 

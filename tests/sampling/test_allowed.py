@@ -65,6 +65,15 @@ def test_a_token_is_in_it_or_not(n_allowed: int) -> None:
     assert np.flatnonzero(allowed.bars == 0.0).tolist() == tokens.tolist()
 
 
+@pytest.mark.parametrize("token", [0, 31, 32, 63, N_VOCAB - 1])
+def test_one_token_alone_is_what_is_left_of_many(token: int) -> None:
+    alone = Allowed.only(np.arange(900), N_VOCAB).just(token)
+
+    assert [one for one in range(N_VOCAB) if one in alone] == [token]
+    assert alone.few is not None
+    assert alone.few.tolist() == [token]
+
+
 def test_one_answer_leaves_nothing_of_its_constraint_to_the_next() -> None:
     row = np.arange(N_VOCAB, dtype=np.float32)
     first, second = Allowed.only(np.array([3, 8]), N_VOCAB), Allowed.only(np.array([4]), N_VOCAB)

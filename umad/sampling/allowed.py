@@ -54,8 +54,10 @@ class Allowed:
         return bool((int(self._bytes[token >> 3]) >> (token & 7)) & 1)
 
     def just(self, token: int) -> "Allowed":
-        """Only `token` of the same vocabulary."""
-        return Allowed.only(np.array([token], np.intp), self._n_vocab)
+        """Only `token` of the same vocabulary. Quicker than `only`, as the step thread needs it."""
+        words = np.zeros_like(self._words)
+        words.view(np.uint32)[token // WORD_BITS] = np.uint32(1 << token % WORD_BITS)
+        return Allowed(words, self._n_vocab)
 
     def without(self, tokens: TokenIds) -> "Allowed":
         """The same without `tokens`; all of them where nothing else is allowed."""
