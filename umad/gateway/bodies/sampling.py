@@ -43,7 +43,7 @@ class Drawing(Body):
     context_shift: NoShift | None = None
     speculate: Flag | None = None
     # llama-server's: the most guesses of a step. umad chooses their number, so only 0 counts.
-    most_guesses: Whole | None = Field(None, alias="speculative.n_max")
+    most_guesses: Whole | None = Field(default=None, alias="speculative.n_max")
 
     @property
     def is_guessed(self) -> bool:
