@@ -56,7 +56,7 @@ def guidance() -> Iterator[Guidance]:
     model.close()
 
 
-FORMS = {
+FORMS: dict[str, Any] = {
     "long keys": {
         "type": "object",
         "properties": {
