@@ -251,11 +251,8 @@ class Stream:
         self._connection = connection
         self._answer = connection.getresponse()
         self.text = self._answer.read(len("first of a;")).decode()
-
-    @property
-    def node(self) -> str:
-        """The node that it comes from."""
-        return self.text.removeprefix("first of ").removesuffix(";")
+        # The node that it comes from.
+        self.node = self.text.removeprefix("first of ").removesuffix(";")
 
     def rest(self) -> str:
         """All of it, once it is whole."""
