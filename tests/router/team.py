@@ -196,7 +196,8 @@ class TeamRouter:
 
     def servers(self, pool: str = "all") -> dict[str, PoolServer]:
         """The servers of a pool as HAProxy has them, by name."""
-        found = self._asked(lambda: servers_of(self._ask(commands.SHOW_SERVERS)), ())
+        none: tuple[PoolServer, ...] = ()
+        found = self._asked(lambda: servers_of(self._ask(commands.SHOW_SERVERS)), none)
         return {one.name: one for one in found if one.pool == pool}
 
     def models(self) -> dict[str, str]:

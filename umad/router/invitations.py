@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
+from typing_extensions import override
 
 from umad.errors import BadConfig, BadRequest, LimitExceeded, Refused
 from umad.private_file import read_own, write_own
@@ -44,6 +45,7 @@ class Token:
     fingerprint: str
     secret: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.fingerprint}.{self.secret}"
 
