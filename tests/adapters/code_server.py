@@ -94,6 +94,8 @@ def code_server(folder: Path, *, trusts: bool) -> Iterator[Host]:
         "security.workspace.trust.startupPrompt": "never",
         "security.workspace.trust.banner": "never",
         "workbench.startupEditor": "none",
+        # The chat's own input is an editor, too, and takes the keys.
+        "workbench.secondarySideBar.defaultVisibility": "hidden",
         "editor.fontSize": 14,
     }
     settings.write_text(json.dumps(chosen))

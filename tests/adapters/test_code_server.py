@@ -91,9 +91,13 @@ def project_in(folder: Path, text: str = "x = ") -> Path:
 
 def open_file(page: Any) -> None:
     """Open f.py, with the cursor at its end."""
+    from playwright.sync_api import expect  # noqa: PLC0415
+
     page.get_by_role("treeitem", name="f.py").dblclick(timeout=SHOWN_MS)
-    page.locator(".monaco-editor .view-lines").first.click(timeout=SHOWN_MS)
+    text = page.locator(".editor-group-container .monaco-editor .view-lines").first
+    text.click(timeout=SHOWN_MS)
     page.keyboard.press("Control+End")
+    expect(page.get_by_role("button", name="Ln 1, Col 5")).to_be_visible(timeout=SHOWN_MS)
 
 
 def sees_ghost(page: Any, text: str) -> None:

@@ -28,7 +28,7 @@ from umad.request import BACKGROUND, INTERACTIVE
 
 COLUMNS, ROWS = 80, 24
 PATIENCE_S = 300.0
-# Two of these five wait for a place.
+# Two of the five apps wait for a place.
 MAX_SEQS = 3
 APPS = (
     ("editor", INTERACTIVE, 40),
@@ -135,7 +135,7 @@ def draw_all(folder: Path) -> None:
             wait_until(lambda: screen.shows("nano", "ready"), within_s=PATIENCE_S, what="top")
             draw(screen, "top-idle")
             with load(daemon):
-                busy = ("editor", "indexer", "waiting", "HELD", "as many run as may")
+                busy = ("editor", "indexer", "waiting", "HELD")
                 wait_until(lambda: screen.shows(*busy), within_s=PATIENCE_S, what="the load")
                 draw(screen, "top-mixed")
                 screen.keys("Down", "s")
