@@ -214,8 +214,9 @@ class AnswerMask:
             self._grammar.consume(self._fresh)
             besides = self._opening if self._phase is Phase.BEFORE else None
             self._mask = self._grammar.allowed(besides)
-            self._forced = self._run_of(self._mask)
-            if self._distinct is not None:
+            if self._distinct is None:
+                self._forced = self._run_of(self._mask)
+            else:  # it may forbid what the grammar allows, and looks at each token
                 for token in self._fresh:
                     self._distinct.push(token)
                 self._mask = self._distinct.narrowed(self._mask, self._grammar.after)
