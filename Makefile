@@ -217,8 +217,9 @@ $(STAMP_CODE_SERVER):
 ifeq ($(CODE_SERVER),$(OWN_CODE_SERVER)/code-server)
 	@command -v npm >/dev/null || { echo "code-server comes from npm: install Node.js 20 or newer" >&2; exit 1; }
 	@echo "installing code-server into $(VENV)/code-server, which takes a few minutes"
+	platform=$$(node -p '[process.platform, process.arch].join("-")') && \
 	npm install --silent --ignore-scripts --prefix $(OWN_CODE_SERVER) \
-	  node-$$(node -p 'process.platform + "-" + process.arch')@24.22.3 code-server@4.139.1
+	  node-$$platform@24.22.3 code-server@4.139.1
 	npm install --silent --ignore-scripts --omit=dev \
 	  --prefix $(OWN_CODE_SERVER)/node_modules/code-server/lib/vscode
 	@printf '#!/bin/sh\nexec %s/node_modules/node-*/bin/node %s/node_modules/code-server/out/node/entry.js "$$@"\n' \

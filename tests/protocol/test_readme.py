@@ -16,6 +16,7 @@ from umad.errors import (
     EngineFailed,
     InternalError,
     NoDaemon,
+    ProxyFailed,
 )
 from umad.protocol import bounds, chat_fields, fields, parsing
 from umad.protocol.frames import FrameReader
@@ -43,8 +44,8 @@ from umad.sampling.ring import SLOTS, RingLayout
 from umad.service import Accepted, Done, Tokens
 
 README = (Path(protocol.__file__).parent / "README.md").read_text()
-# What a client tells itself, and never hears from a daemon.
-LOCAL = {kind.code for kind in (NoDaemon, AlreadyRunning, ConnectionLost, BadConfig)}
+# What a client or a router tells itself, and never hears from a daemon.
+LOCAL = {kind.code for kind in (NoDaemon, AlreadyRunning, ConnectionLost, BadConfig, ProxyFailed)}
 
 
 def block(language: str) -> str:

@@ -134,6 +134,7 @@ def _settings(settings: Settings) -> Iterator[Private]:
         settings.logging.scorecard_csv,
         settings.logging.file,
         settings.http.api_key_file,
+        settings.http.team,
         settings.http.store,
         settings.llama_library,
         listen.removeprefix(UNIX) if listen.startswith(UNIX) else None,
