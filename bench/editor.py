@@ -137,14 +137,16 @@ async def _beside(path: str) -> AsyncIterator[None]:
 
 
 async def measure(path: str, *, lines: int, repetitions: int) -> tuple[Keys, Keys]:
-    """Both conditions, which take turns. Each repetition types at another place."""
+    """Both conditions, which take turns. Each window types at another place: where somebody has
+    typed the same before, its prompts would be known whole.
+    """
     found: dict[str, list[Keys]] = {ALONE: [], BESIDE: []}
     async with AsyncClient(path) as client:
         for turn in range(repetitions):
-            at = lines // 2 + turn
+            at = lines // 2 + 2 * turn
             found[ALONE].append(await _typed(client, ALONE, lines, at))
             async with _beside(path):
-                found[BESIDE].append(await _typed(client, BESIDE, lines, at))
+                found[BESIDE].append(await _typed(client, BESIDE, lines, at + 1))
     return _joined(found[ALONE]), _joined(found[BESIDE])
 
 
