@@ -24,6 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from umad.config import EngineSettings
+from umad.engine.process import memory_bytes
+from umad.models.files import whole_headers
 
 Row = NDArray[np.float32]
 Rows = dict[int, Row]
@@ -78,9 +81,19 @@ class ColdLibrary:
         # Not where this module is imported: whoever measures wants no llama.cpp in its own process.
         from umad.engine.llamacpp import llama  # noqa: PLC0415
         from umad.engine.llamacpp.context_options import ContextOptions  # noqa: PLC0415
+        from umad.engine.llamacpp.repack_choice import with_repack  # noqa: PLC0415
 
         llama.start()
-        self._model = llama.Model(str(path), gpu_layers=0)
+        # The same kernels as an engine that has the machine to itself, so that what differs is not
+        # theirs.
+        settings = with_repack(
+            EngineSettings(gpu_layers=0),
+            whole_headers(path),
+            llama.devices(),
+            left_bytes=memory_bytes(),
+            is_beside=False,
+        )
+        self._model = llama.Model(str(path), gpu_layers=0, repack=bool(settings.repack))
         self._context = llama.Context(
             self._model,
             ContextOptions(

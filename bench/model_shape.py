@@ -32,6 +32,8 @@ class ModelShape:
     architecture: ClassVar[str] = "qwen2"
     # The form of most of its weights.
     form: ClassVar[str] = "q8_0"
+    # Part of the file's name. Raise it when the bytes that a seed gives change.
+    recipe: ClassVar[int] = 1
 
     name: str
     layers: int

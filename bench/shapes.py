@@ -24,7 +24,6 @@ from bench.model_shape import ModelShape
 from bench.weights import drawn
 
 VOCABULARY_TOKENS = 151_936
-_RECIPE = 1  # part of the file name: raise it when the bytes a seed gives change
 
 SHAPES = {
     shape.name: shape
@@ -135,7 +134,7 @@ def model(name: str, *, seed: int = 0) -> Path:
     shape = SHAPES.get(name)
     if shape is None:
         raise BenchError(f"no shape is called {name!r}; there are {', '.join(SHAPES)}")
-    path = cache.folder("models") / f"{name}-{shape.form}-seed{seed}-v{_RECIPE}.gguf"
+    path = cache.folder("models") / f"{name}-{shape.form}-seed{seed}-v{shape.recipe}.gguf"
     with cache.exclusive("models"):
         if not path.exists():
             partial = path.with_suffix(".partial")

@@ -108,7 +108,8 @@ class EngineSettings:
     flash_attention: bool = True
     mlock: bool = False
     mmap: bool = True
-    repack: bool = False
+    # Weights in the order that the processor's own kernels read fastest; None where it pays.
+    repack: bool | None = None
     # While nothing else is asked, compute a chat's last answer as its next turn will show it.
     read_ahead: bool = True
     # Guess next tokens from what a text says already, and verify several in one step where that is

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
@@ -103,6 +103,8 @@ def test_lanes_apps_and_aliases_too(name: str, text: str, tmp_path: Path) -> Non
 @example(text="-")
 @given_with(deadline=None)
 def test_whatever_text_a_path_is(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    # Such a path is refused: "~name" where nobody has that name.
+    assume(not os.path.expanduser(text).startswith("~"))
     folder = Path(os.path.join(tmp_path_factory.getbasetemp(), "shown"))
     folder.mkdir(exist_ok=True)
     settings = settings_with(next(o for o in OPTIONS if o.name == "session_dir"), text)

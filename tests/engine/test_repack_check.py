@@ -35,9 +35,9 @@ BROKEN = Repacking(faults={"AMX": "signal SIGILL", "CPU_REPACK": ""})
 PRETENDS = """
 import os, signal, sys, time
 
-def trying(buffers, weights):
-    if buffers not in sys.argv[1:]:
-        print("trying", buffers, weights, sep="\\t", flush=True)
+def trying(*what):
+    if what[0] not in sys.argv[1:]:
+        print("trying", *what, sep="\\t", flush=True)
         return True
 
 def executes_what_this_processor_does_not_know():
@@ -45,7 +45,7 @@ def executes_what_this_processor_does_not_know():
     os.kill(os.getpid(), signal.SIGILL)
 """
 USABLE = """
-trying("AMX", "q8_0"); trying("CPU_REPACK", "q4_0"); print("done")
+trying("AMX", "q8_0", 8); trying("CPU_REPACK", "q4_0", 2); print("done")
 """
 UNUSABLE = """
 if trying("AMX", "q8_0"): executes_what_this_processor_does_not_know()
@@ -60,7 +60,7 @@ def child(program: str) -> Callable[[Sequence[str]], list[str]]:
 def remembered(folder: Path, *answers: Repacking, machine: str = "here") -> RepackMemory:
     """A memory that may ask as often as there are `answers`."""
     left = iter(answers)
-    return RepackMemory(folder / "umad" / "repack.json", machine, lambda: next(left))
+    return RepackMemory(folder / "umad" / "repacking.json", machine, lambda: next(left))
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -80,6 +80,7 @@ def test_a_child_that_comes_to_its_end_says_that_all_of_them_work() -> None:
 
     assert found.works
     assert found.amx_works
+    assert found.types == {8, 2}
 
 
 def test_every_kernel_that_kills_is_found() -> None:
@@ -147,7 +148,7 @@ def test_what_works_is_used_without_a_word(
 
 
 def test_who_does_not_repack_asks_nobody(tmp_path: Path) -> None:
-    plain = EngineSettings()
+    plain = EngineSettings(repack=False)
 
     assert settled(plain, remembered(tmp_path)) == plain
 
@@ -159,7 +160,7 @@ def test_where_nothing_is_known_it_is_left_off_and_asked_again(
         raise RepackUnknown("the trial was not done within 60 s")
 
     with caplog.at_level(logging.INFO):
-        settings = settled(REPACK, RepackMemory(tmp_path / "repack.json", "here", unknown))
+        settings = settled(REPACK, RepackMemory(tmp_path / "repacking.json", "here", unknown))
 
     assert not settings.repack
     (line,) = lines(caplog)
@@ -187,7 +188,7 @@ def test_a_damaged_file_costs_another_trial_and_a_line(
     text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "umad").mkdir()
-    (tmp_path / "umad" / "repack.json").write_text(text)
+    (tmp_path / "umad" / "repacking.json").write_text(text)
 
     assert remembered(tmp_path, BROKEN).known() == BROKEN
 
@@ -209,7 +210,7 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
     for number in range(repack_check.MAX_MACHINES + 9):
         remembered(tmp_path, FINE, machine=f"boot {number}").known()
 
-    kept = json.loads((tmp_path / "umad" / "repack.json").read_text())
+    kept = json.loads((tmp_path / "umad" / "repacking.json").read_text())
     assert len(kept) == repack_check.MAX_MACHINES
     assert f"boot {repack_check.MAX_MACHINES + 8}" in kept
 
@@ -223,6 +224,7 @@ def of_this_machine() -> Repacking:
 def test_the_trial_tries_what_llama_cpp_would_use_here(of_this_machine: Repacking) -> None:
     # Every build has this one unless it was told not to; x86 and ARM both have kernels in it.
     assert "CPU_REPACK" in of_this_machine.faults
+    assert 2 in of_this_machine.types  # Q4_0
 
 
 class DoesNothing:
@@ -241,20 +243,20 @@ class DoesNothing:
 
 def test_numbers_that_are_not_the_plain_kernels_are_told(of_this_machine: Repacking) -> None:
     broken = [name for name, how in of_this_machine.faults.items() if how]
-    tried: list[tuple[str, str]] = []
-    wrong: list[tuple[str, str]] = []
+    tried: list[tuple[str, str, int]] = []
+    wrong: list[tuple[str, str, int]] = []
 
     libraries: tuple[Any, ...] = (llama.libggml, DoesNothing())
     for library in libraries:
         RepackTrial(
             library,
-            trying=lambda *pair: tried.append(pair),
-            wrong=lambda *pair: wrong.append(pair),
+            trying=lambda *one: tried.append(one),
+            wrong=lambda *one: wrong.append(one),
         ).run(without=broken)
         if library is llama.libggml:
             assert wrong == []
 
-    assert ("CPU_REPACK", "q4_0") in tried
+    assert ("CPU_REPACK", "q4_0", 2) in tried
     assert tried == [*wrong, *wrong]
 
 
@@ -286,5 +288,5 @@ def test_an_engine_told_to_repack_serves_on_every_machine(
             said = running.stderr.count("repack is left off")
 
         assert said == (0 if (pretended or of_this_machine).works else 1)
-    kept = json.loads((tmp_path / "umad" / "repack.json").read_text())
-    assert list(kept.values()) == [dict((pretended or of_this_machine).faults)]
+    kept = json.loads((tmp_path / "umad" / "repacking.json").read_text())
+    assert [one["faults"] for one in kept.values()] == [dict((pretended or of_this_machine).faults)]

@@ -322,6 +322,15 @@ SWITCH = ValueKind(
     write=_write_switch,
     flag=True,
 )
+# As a flag it is on or off; `auto` stands where it is not given.
+SWITCH_OR_AUTO = ValueKind(
+    wants="true, false or auto",
+    metavar="",
+    unit="true, false or auto",
+    read=lambda text: None if text == "auto" else _read_switch(text),
+    write=lambda value: "auto" if value is None else _write_switch(value),
+    flag=True,
+)
 TEXT = ValueKind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
 PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_path)
 LIBRARY = ValueKind(

@@ -16,6 +16,7 @@ from umad.configuration.kinds import (
     PATH,
     ROOM,
     SWITCH,
+    SWITCH_OR_AUTO,
     TEXT,
     ValueKind,
     choice,
@@ -220,10 +221,11 @@ SCALARS: tuple[Option, ...] = (
     ),
     engine_option(
         "repack",
-        SWITCH,
-        "CPU: a second, faster copy of the weights in memory.",
-        "true is faster on many CPUs and needs the weights' memory twice; left off, with a line in "
-        "the log, where the kernels for it do not work.",
+        SWITCH_OR_AUTO,
+        "CPU: keep weights in the order that the processor's own kernels read.",
+        "Prompts of 4-bit models are read up to 1.4 times as fast. Packed weights are private "
+        "memory: the system cannot drop them where memory is short. auto packs where no GPU "
+        "computes, the kernels work, and they take at most half of the memory.",
     ),
     engine_option(
         "read_ahead",

@@ -102,7 +102,7 @@ def findings(found: Mapping[str, Any], around: Surroundings) -> list[Finding]:
         )
     else:
         results.append(good(CHECK, "its structs fit the library"))
-    results += _kernels(found, repack=around.settings.engine.repack)
+    results += _kernels(found, repack=around.settings.engine.repack is not False)
     if around.platform == "linux":
         results += _unused_gpu(devices, Path("/"))
     return results
@@ -115,7 +115,7 @@ def _devices(devices: list[Mapping[str, Any]], version: str, shown: str) -> Find
 
 
 def _kernels(found: Mapping[str, Any], *, repack: bool) -> list[Finding]:
-    """Findings about repacked kernels. They are used only with `repack: true`."""
+    """Findings about repacked kernels. repack: they are used where they work."""
     faults = found["repack"]
     flags = found["instructions"]
     if faults is None:
@@ -128,7 +128,7 @@ def _kernels(found: Mapping[str, Any], *, repack: bool) -> list[Finding]:
         ]
     results = []
     broken = {name: how for name, how in faults.items() if how}
-    used = "repack is left off for it" if repack else "nothing uses it unless repack is on"
+    used = "repack is left off for it" if repack else "nothing uses it, since repack is false"
     amx = broken.pop("AMX", "")
     if amx:
         named = f"the processor advertises {', '.join(flags)}" if flags else "AMX is compiled in"

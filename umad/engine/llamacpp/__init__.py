@@ -19,6 +19,7 @@ Opening a file, in this order:
     park_trial       finds out so whether cells can be, and how large their slabs must be
     repack_check     finds out whether repacked kernels work here: it asks repack_child, which tries
                      them (repack_trial) and may die of it; processor names the instructions
+    repack_choice    whether to pack a model's weights; given_back: pages of the file they were in
 
     self_check       looks at all of this for `umad doctor`; struct_check: the binding's structs
 

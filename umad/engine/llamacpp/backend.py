@@ -3,7 +3,6 @@
 Not: how a file is opened (`loading`). Owner: the main thread opens it, the step thread uses it.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from umad.engine.board.watch import BoardWatch
 from umad.engine.company import Company
 from umad.engine.execution import NoStreams, StepRunner
 from umad.engine.launch import EngineOptions
-from umad.engine.llamacpp import llama, repack_check
+from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.adapters import LlamaAdapters
 from umad.engine.llamacpp.cut_state import CutState
@@ -214,9 +213,6 @@ class LlamaBackend:
     ) -> LlamaModel:
         """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
         llama.start()
-        if options.engine.repack:
-            memory = repack_check.repack_memory(os.environ)
-            options = replace(options, engine=repack_check.settled(options.engine, memory))
         devices = llama.devices()
         loaded = load(options, devices, now_ns, costs_folder=costs_folder, company=company)
         return LlamaModel(loaded, options.engine, devices)

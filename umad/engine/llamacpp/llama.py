@@ -125,7 +125,6 @@ class Model(LlamaVocab):
         params.no_alloc = not weights
         params.n_gpu_layers = gpu_layers
         params.load_mode = load_mode(mmap=mmap and weights, mlock=mlock and weights)
-        # Repacking is faster, but it makes a second copy of the weights (measured: 766 MB for 531).
         params.use_extra_bufts = repack
         # llama.cpp reads this list while it opens the model, and not later.
         places: Any = None if placement is None else overrides(libggml, placement)

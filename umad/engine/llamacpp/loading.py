@@ -7,7 +7,7 @@ only llama.cpp can find is reported in its own words. Owner: the main thread.
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from umad.engine.llamacpp.context_memory import ContextMemory
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.fitting import Fitting, fit
+from umad.engine.llamacpp.given_back import give_back
 from umad.engine.llamacpp.kept_threads import keeps_threads
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
 from umad.engine.llamacpp.load_log import (
@@ -32,8 +33,10 @@ from umad.engine.llamacpp.opened_model import OpenedModel
 from umad.engine.llamacpp.park_trial import try_parking
 from umad.engine.llamacpp.placement import Placement
 from umad.engine.llamacpp.read_through import read_through
+from umad.engine.llamacpp.repack_choice import with_repack
 from umad.engine.llamacpp.state_trial import StateLayout, try_states
 from umad.engine.llamacpp.warm_up import WarmUp, costs
+from umad.engine.process import memory_bytes
 from umad.engine.sessions.folder import SessionFolder
 from umad.engine.sessions.identity import open_sessions
 from umad.engine.steps.cost_file import CostFile
@@ -102,6 +105,14 @@ def load(
     began_ns = now_ns()
     aside = _here if company is None else company.aside
     fitting = aside(lambda: fit(options, devices))
+    engine = with_repack(
+        options.engine,
+        fitting.headers,
+        devices,
+        left_bytes=memory_bytes() - options.taken_bytes,
+        is_beside=company is not None and company.is_busy,
+    )
+    options = replace(options, engine=engine)
     if company is not None and fitting.reads_all and options.engine.mmap:
         read_through(parts(fitting.path, fitting.header), company)
     if company is not None:
@@ -144,9 +155,11 @@ def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
             gpu_layers=settings.gpu_layers,
             mmap=settings.mmap,
             mlock=settings.mlock,
-            repack=settings.repack,
+            repack=bool(settings.repack),
             placement=Placement.of(settings),
         )
+        if settings.repack and settings.mmap and not settings.mlock:
+            give_back(parts(fitting.path, fitting.header))
         context = Context(model, fitting.context)
     except LlamaError as error:
         raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error

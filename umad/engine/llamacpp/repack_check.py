@@ -34,7 +34,7 @@ TRIAL_S = 60.0
 # are out of date.
 MAX_MACHINES = 64
 _MAX_FILE_BYTES = 2**18
-_FILE = "repack.json"
+_FILE = "repacking.json"
 # Another process ended the child. That says nothing about instructions.
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 # Known faults of the buffer type "AMX": GCC 12 leaves out the tiles' shapes, github.com/ggml-org/
@@ -52,6 +52,8 @@ class Repacking:
 
     # By buffer type: how it fails, in words; "" where it works.
     faults: Mapping[str, str]
+    # ggml's numbers of the types of weights that are packed here.
+    types: frozenset[int] = frozenset()
 
     @property
     def works(self) -> bool:
@@ -90,13 +92,26 @@ class RepackMemory:
             return _machines(json.loads(read_own(self._path, _MAX_FILE_BYTES)))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             log.warning("repack file is not read path=%s reason=%s", self._path, error)
             return {}
 
     def _write(self, machines: Mapping[str, Repacking]) -> None:
         kept = dict(list(machines.items())[-MAX_MACHINES:])
-        text = json.dumps({one: dict(kept[one].faults) for one in kept}, indent=1)
+        text = json.dumps(
+            {
+                one: {"faults": dict(kept[one].faults), "types": sorted(kept[one].types)}
+                for one in kept
+            },
+            indent=1,
+        )
         try:
             write_own(self._path, text.encode())
         except OSError as error:
@@ -120,18 +135,29 @@ def _installed() -> str:
     return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
 
 
-def settled(settings: EngineSettings, memory: RepackMemory) -> EngineSettings:
-    """The settings to load with: `repack` only where it works."""
-    if not settings.repack:
+def settled(
+    settings: EngineSettings,
+    memory: RepackMemory,
+    pays: Callable[[frozenset[int]], bool] = lambda types: False,
+) -> EngineSettings:
+    """The settings to load with: `repack` is True or False, and True only where it works.
+
+    pays: whether to pack weights of these types, where the setting leaves it open.
+    """
+    if settings.repack is False:
         return settings
+    # With `auto` nobody asked for it, so nobody is warned.
+    level = logging.WARNING if settings.repack else logging.INFO
     try:
         found = memory.known()
     except RepackUnknown as error:
-        log.warning("repack is left off: whether it works here is not known: %s", error)
+        log.log(level, "repack is left off: whether it works here is not known: %s", error)
     else:
         if found.works:
-            return settings
-        log.warning("repack is left off: it does not work here: %s%s", found.fault, _advice(found))
+            return replace(settings, repack=settings.repack or pays(found.types))
+        log.log(
+            level, "repack is left off: it does not work here: %s%s", found.fault, _advice(found)
+        )
     return replace(settings, repack=False)
 
 
@@ -144,17 +170,19 @@ def ask(
     and the child leaves these out. Raises `RepackUnknown`.
     """
     faults: dict[str, str] = {}
+    types: set[int] = set()
     while True:
         output, status = _child(command([name for name, how in faults.items() if how]), within_s)
         last = ""
-        for word, buffers, weights in _said(output):
+        for word, buffers, weights, number in _said(output):
             if word == TRYING:
                 faults.setdefault(buffers, "")
                 last = buffers
+                types |= {int(number)} if number.isdecimal() else set()
             elif word == WRONG:
                 faults[buffers] = f"wrong numbers ({weights})"
             if word == DONE and status == 0:
-                return Repacking(faults=faults)
+                return Repacking(faults=faults, types=frozenset(types))
         if not last or status in _FROM_OUTSIDE or faults[last]:
             raise RepackUnknown(f"the trial ended with {_in_words(status)}")
         faults[last] = _in_words(status)
@@ -178,9 +206,9 @@ def _child(command: Sequence[str], within_s: float) -> tuple[str, int]:
     return ended.stdout, ended.returncode
 
 
-def _said(output: str) -> list[tuple[str, str, str]]:
-    lines = [[*line.split("\t"), "", ""] for line in output.splitlines()]
-    return [(word, buffers, weights) for word, buffers, weights, *_ in lines]
+def _said(output: str) -> list[tuple[str, str, str, str]]:
+    lines = [[*line.split("\t"), "", "", ""] for line in output.splitlines()]
+    return [(word, buffers, weights, number) for word, buffers, weights, number, *_ in lines]
 
 
 def _in_words(status: int) -> str:
@@ -202,10 +230,13 @@ def _machines(value: object) -> dict[str, Repacking]:
     if not isinstance(value, dict):
         raise ValueError("it is no table")
     machines = {}
-    for machine, faults in value.items():
+    for machine, told in value.items():
+        faults, types = told["faults"], told["types"]
         if not isinstance(faults, dict) or not all(
             isinstance(one, str) for one in (*faults, *faults.values())
         ):
             raise ValueError("it has a machine without faults")
-        machines[str(machine)] = Repacking(faults=faults)
+        if not all(isinstance(one, int) for one in types):
+            raise ValueError("it has a machine without types")
+        machines[str(machine)] = Repacking(faults=faults, types=frozenset(types))
     return machines

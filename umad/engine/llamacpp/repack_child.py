@@ -1,8 +1,9 @@
 """Tries llama.cpp's repacking on this machine: `umad.engine.llamacpp.repack_child [BUFFER TYPE]…`.
 
 It is a process of its own, because the trial may kill it. On stdout, one line each, words separated
-by tabs: `trying BUFFERS WEIGHTS` before they are tried, `wrong BUFFERS WEIGHTS` where their numbers
-are not the plain ones, `done` at the end. The buffer types among its arguments are left out.
+by tabs: `trying BUFFERS WEIGHTS NUMBER` before they are tried (NUMBER: ggml's, of the type of
+weights), `wrong BUFFERS WEIGHTS NUMBER` where their numbers are not the plain ones, `done` at the
+end. The buffer types among its arguments are left out.
 """
 
 import os
@@ -25,8 +26,8 @@ def main(without: Sequence[str]) -> int:
     llama.start()
     RepackTrial(
         llama.libggml,
-        trying=lambda buffers, weights: _say(TRYING, buffers, weights),
-        wrong=lambda buffers, weights: _say(WRONG, buffers, weights),
+        trying=lambda buffers, weights, number: _say(TRYING, buffers, weights, str(number)),
+        wrong=lambda buffers, weights, number: _say(WRONG, buffers, weights, str(number)),
     ).run(without=without)
     _say(DONE)
     return 0

@@ -34,8 +34,8 @@ MOST_ERROR = 5e-4
 _NOTES_BYTES = 2**20
 _F32, _F16, _BF16 = 0, 1, 30
 
-# Called with the name of a buffer type and the name of a type of weights.
-Said = Callable[[str, str], None]
+# Called with the name of a buffer type, and the name and ggml's number of a type of weights.
+Said = Callable[[str, str, int], None]
 
 
 class RepackTrial:
@@ -73,12 +73,12 @@ class RepackTrial:
                 with ggml.product(kind, n_tokens, weights_in=buffers, rest_in=plain) as repacked:
                     if not ggml.supports(device, repacked):
                         continue
-                    self._trying(name, kind_name)
+                    self._trying(name, kind_name, kind)
                     found = ggml.computed(backend, repacked, self._weights, tokens)
                 with ggml.product(kind, n_tokens, weights_in=plain, rest_in=plain) as usual:
                     expected = ggml.computed(backend, usual, self._weights, tokens)
                 if not _alike(found, expected):
-                    self._wrong(name, kind_name)
+                    self._wrong(name, kind_name, kind)
         ggml.call("ggml_backend_free", None, c_void_p(backend))
 
 
