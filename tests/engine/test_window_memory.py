@@ -14,7 +14,13 @@ from tests.engine.real_models import REAL_MODELS, RealModel
 from tests.engine.window_table import CELLS, OPTIONS, reckoned, row, said_bytes, window_models
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.memory_check import check_memory
-from umad.engine.llamacpp.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
+from umad.engine.llamacpp.stream_count import (
+    AT_ONCE,
+    FEW_STREAMS,
+    MOST_STREAMS,
+    WINDOW_SHARE,
+    stream_count,
+)
 from umad.engine.llamacpp.window_cache import WindowCache
 from umad.errors import ModelTooLarge
 
@@ -95,7 +101,13 @@ def test_windows_are_never_larger_than_the_pool() -> None:
     assert GEMMA.is_whole(32)
 
 
-def streams(windows: WindowCache, *, machine_bytes: int, asked: int | None = None) -> int:
+def streams(
+    windows: WindowCache,
+    *,
+    machine_bytes: int,
+    asked: int | None = None,
+    passes_cells: bool = False,
+) -> int:
     return stream_count(
         asked,
         seq_bytes=0,
@@ -103,6 +115,7 @@ def streams(windows: WindowCache, *, machine_bytes: int, asked: int | None = Non
         left_bytes=machine_bytes // 2,
         machine_bytes=machine_bytes,
         windows=windows,
+        passes_cells=passes_cells,
     )
 
 
@@ -123,6 +136,15 @@ def test_there_are_never_so_many_streams_that_their_windows_are_the_whole_pool()
     assert chosen == 30
     assert not GEMMA.is_whole(chosen + 1)
     assert GEMMA.is_whole(chosen + 2)
+
+
+def test_on_a_cpu_windows_take_a_quarter_of_the_pool_or_serve_eight() -> None:
+    gpt_oss = WindowCache(cell_bytes=36_864, step_cells=512, seq_cells=128, pool_cells=2**14)
+
+    assert streams(GEMMA, machine_bytes=256 * GB, passes_cells=True) == AT_ONCE
+    chosen = streams(gpt_oss, machine_bytes=64 * GB, passes_cells=True)
+    assert chosen == 27
+    assert gpt_oss.share(chosen + 1) <= WINDOW_SHARE < gpt_oss.share(chosen + 3)
 
 
 def test_small_windows_do_not_limit_the_streams() -> None:

@@ -84,6 +84,7 @@ def prepared(
         headers=headers,
         kv=_kv_type(settings),
         has_tiles=_has_tiles(settings, devices),
+        on_cpu=not any(device.kind in ("gpu", "igpu") for device in devices),
         machine_bytes=machine_bytes,
         available_bytes=machine_bytes + device_bytes(devices),
         full_because=_why_full(settings) or full_because,

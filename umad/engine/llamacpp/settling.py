@@ -46,6 +46,8 @@ class Settling:
     headers: tuple[GgufHeader, ...]
     kv: GgmlType
     has_tiles: bool
+    # No GPU passes over whole blocks of cells at once.
+    on_cpu: bool
     machine_bytes: int
     available_bytes: int
     # None where layers with a window get the window of each stream.
@@ -118,6 +120,7 @@ class Settling:
             left_bytes=left_bytes - memory.pool_bytes - memory.compute_bytes,
             machine_bytes=self.machine_bytes,
             windows=memory.windows,
+            passes_cells=self.on_cpu,
         )
         n_streams = min(n_streams, MAX_SEQS - n_scratch)
         fewer = replace(context, max_seqs=n_streams + n_scratch)

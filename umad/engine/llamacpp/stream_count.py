@@ -7,7 +7,10 @@ of its own: 436 MB in Gemma 3 27B, 4.7 MB in gpt-oss 120B. So where no number is
 of these decides.
 
 There are never so many that their windows would take as many cells as the pool has. Then nothing
-would be saved, and a stream could not be sure of a window. Not: what a state or a window takes
+would be saved, and a stream could not be sure of a window. On a CPU there are no more than eight
+once their windows take more than a quarter of it: a long text alone comes to fill the windows of
+all streams, and each step then passes over cells that no token looks at any more. A GPU passes over
+whole blocks of those at once. Not: what a state or a window takes
 (`context_memory`), or whether all of it fits (`fitting`). Pure.
 """
 
@@ -25,6 +28,9 @@ MOST_STREAMS = 64
 FEW_STREAMS = 4
 # The share of the machine's memory for states of streams that may never come; parking gets as much.
 STATE_SHARE = 0.1
+# The most cells that the windows of more streams than these take, as a share of the pool's.
+WINDOW_SHARE = 0.25
+AT_ONCE = 8
 
 
 def stream_count(
@@ -35,12 +41,13 @@ def stream_count(
     left_bytes: int,
     machine_bytes: int,
     windows: WindowCache | None = None,
+    passes_cells: bool = False,
 ) -> int:
     """The streams for a model: `asked`, if any; else as many as memory has room for, at least one.
 
     seq_bytes: the bytes each keeps, used or not. n_scratch: sequences that no request uses and that
     keep as much. left_bytes: memory that weights and cells leave. windows: cells that are apart
-    from the pool's.
+    from the pool's. passes_cells: a step takes longer for cells that no token looks at.
     """
 
     def most(room_bytes: int) -> int:
@@ -50,6 +57,8 @@ def stream_count(
             window_bytes = 0
             if windows is not None:
                 if windows.is_whole(n_seqs):
+                    continue
+                if passes_cells and count > AT_ONCE and windows.share(n_seqs) > WINDOW_SHARE:
                     continue
                 window_bytes = windows.bytes(n_seqs)
             if n_seqs * seq_bytes + window_bytes <= room_bytes:

@@ -38,6 +38,10 @@ class WindowCache:
         """The bytes that one more sequence costs while there are few."""
         return self.seq_cells * self.cell_bytes
 
+    def share(self, n_seqs: int) -> float:
+        """The cells with so many sequences, as a share of the pool's."""
+        return self.cells(n_seqs) / self.pool_cells
+
     def is_whole(self, n_seqs: int) -> bool:
         """True if the windows of so many sequences take as many cells as the pool has."""
         return self.cells(n_seqs) >= self.pool_cells
