@@ -27,6 +27,10 @@ from umad.metrics.slowness import NOTHING
         (12_400, "12k"),
         (65_536, "66k"),
         (1_500_000, "1.5M"),
+        (0.996, "1.0"),
+        (99.96, "100"),
+        (9_999.6, "10k"),
+        (999_960, "1.0M"),
         (-3.2, "-3.2"),
     ],
 )
@@ -52,7 +56,15 @@ def test_what_is_cut_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0.0, "0%"), (0.31, "0.3%"), (9.94, "9.9%"), (12.4, "12%"), (100.0, "100%")],
+    [
+        (None, "-"),
+        (0.0, "0%"),
+        (0.31, "0.3%"),
+        (9.94, "9.9%"),
+        (9.96, "10%"),
+        (12.4, "12%"),
+        (100.0, "100%"),
+    ],
 )
 def test_a_share_takes_at_most_four_characters(value: float | None, text: str) -> None:
     assert percent(value) == text
@@ -60,7 +72,15 @@ def test_a_share_takes_at_most_four_characters(value: float | None, text: str) -
 
 @pytest.mark.parametrize(
     ("ms", "text"),
-    [(0, "0s"), (4_200, "4s"), (61_000, "1m"), (7_200_000, "2h"), (200_000_000, "2d")],
+    [
+        (0, "0s"),
+        (4_200, "4s"),
+        (59_700, "59s"),
+        (61_000, "1m"),
+        (119_900, "1m"),
+        (7_200_000, "2h"),
+        (200_000_000, "2d"),
+    ],
 )
 def test_an_age_is_told_in_one_unit(ms: float, text: str) -> None:
     assert age(ms) == text

@@ -36,29 +36,30 @@ def figure(value: float | int | None) -> str:
     size = abs(value)
     if not size:
         return "0"
-    if size >= 10_000:
+    # Each bound is where rounding comes to the next form: 99.96 is 100 and not 100.0.
+    if size >= 9_999.5:
         for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-            if size >= unit:
-                return f"{value / unit:.{0 if size >= 10 * unit else 1}f}{name}"
-    if isinstance(value, int) or size >= 100:
+            if size >= 0.9995 * unit:
+                return f"{value / unit:.{0 if size >= 9.95 * unit else 1}f}{name}"
+    if isinstance(value, int) or size >= 99.95:
         return f"{value:.0f}"
-    return f"{value:.{1 if size >= 1 else 2}f}"
+    return f"{value:.{1 if size >= 0.995 else 2}f}"
 
 
 def percent(value: float | None) -> str:
     """A share in at most four characters: 0.3%, 12%, 100%; - where nothing was measured."""
     if value is None:
         return "-"
-    return f"{value:.0f}%" if value >= 10 or not value else f"{value:.1f}%"
+    return f"{value:.0f}%" if value >= 9.95 or not value else f"{value:.1f}%"
 
 
 def age(ms: float) -> str:
-    """How long ago, in the largest unit that says something: 3s, 12m, 4h, 2d."""
-    seconds = ms / 1e3
+    """How long ago, in whole units of the largest that has passed: 3s, 12m, 4h, 2d."""
+    seconds = int(ms / 1e3)
     for size, name in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds >= size:
-            return f"{seconds / size:.0f}{name}"
-    return f"{seconds:.0f}s"
+            return f"{seconds // size}{name}"
+    return f"{seconds}s"
 
 
 def meter(part: float | None, whole: float | None, width: int) -> str:
