@@ -32,8 +32,11 @@ def test_the_extension_completes_and_chats_on_the_model_that_ships(tmp_path: Pat
     met = json.loads(done.stdout)
     assert (met["ghost"]["model"], met["ghost"]["isBlind"]) == ("nano", False)
     assert met["model"]["id"] == "nano"
-    # nano means nothing by it, but a forced call is a call.
-    assert [one.get("name") for one in met["said"]] == ["now"]
+    # nano means nothing by it, but a forced call is a call. It draws how many follow, and the last
+    # of them may be cut off, which makes it text.
+    names = [one["name"] for one in met["said"] if "name" in one]
+    assert met["said"][0].get("name") == "now"
+    assert set(names) == {"now"}
     assert met["tokens"] > 1
     assert met["cancelled"] == "cancelled"
     assert met["state"]["kind"] == "ready"

@@ -19,7 +19,7 @@ async function main(socket: string): Promise<void> {
   const provider = new ChatProvider(client, { info: () => {}, warn: () => {} });
   const [model] = await provider.provideLanguageModelChatInformation();
   const said: unknown[] = [];
-  const tool = { name: "now", description: "the time", inputSchema: { type: "object", properties: {} } };
+  const tool = { name: "now", description: "the time", inputSchema: { type: "object", properties: {}, additionalProperties: false } };
   const messages = [{ role: 1, content: [{ value: "What time is it?" }], name: undefined }];
   editor.settings["umad.max_tokens"] = 64;
   const { token } = editor.tokenSource();
