@@ -25,7 +25,7 @@ from bench.errors import BenchError
 from bench.latency import percentile
 from bench.targets import Room, UmadTarget
 from umad.client import AsyncClient
-from umad.infill.cut import cut_around
+from umad.infill.cut import STRIDE_LINES, cut_around
 from umad.infill.ghost import Asked, GhostWriter
 from umad.infill.manner import SINGLE
 from umad.infill.recent import RecentAnswers
@@ -80,12 +80,19 @@ class _Noting:
             yield event
 
 
-def file_of(lines: int) -> list[str]:
-    """A Python file of so many lines."""
-    return [
+def file_of(lines: int, window: int) -> list[str]:
+    """A Python file of so many lines. Where a prompt may begin stands the window's number: another
+    window's prompts begin otherwise, so what is known of them is of no use here.
+    """
+    return [_line(at, window) for at in range(lines)]
+
+
+def _line(at: int, window: int) -> str:
+    if at % STRIDE_LINES == 0:
+        return f"# window {window:02}"
+    return (
         f"def step_{at}(value):" if at % 3 == 0 else f"    value = value * {at} + step_{at % 7}(1)"
-        for at in range(lines)
-    ]
+    )
 
 
 def cursors(lines: list[str], at: int, typed: str) -> Iterator[tuple[list[str], int, int]]:
@@ -98,10 +105,10 @@ def cursors(lines: list[str], at: int, typed: str) -> Iterator[tuple[list[str], 
         yield file, line, len(new[-1])
 
 
-async def _typed(client: AsyncClient, condition: str, lines: int, at: int) -> Keys:
+async def _typed(client: AsyncClient, condition: str, lines: int, window: int) -> Keys:
     noting = _Noting(client)
     waits = []
-    for file, line, column in cursors(file_of(lines), at, _TYPED):
+    for file, line, column in cursors(file_of(lines, window), lines // 2, _TYPED):
         # Nothing is kept: each key asks.
         writer = GhostWriter(cast(Service, noting), RecentAnswers(0))
         began_ns = time.perf_counter_ns()
@@ -137,16 +144,15 @@ async def _beside(path: str) -> AsyncIterator[None]:
 
 
 async def measure(path: str, *, lines: int, repetitions: int) -> tuple[Keys, Keys]:
-    """Both conditions, which take turns. Each window types at another place: where somebody has
-    typed the same before, its prompts would be known whole.
+    """Both conditions, which take turns. All windows type the same at the same place, so that
+    answers are about as long.
     """
     found: dict[str, list[Keys]] = {ALONE: [], BESIDE: []}
     async with AsyncClient(path) as client:
-        for turn in range(repetitions):
-            at = lines // 2 + 2 * turn
-            found[ALONE].append(await _typed(client, ALONE, lines, at))
+        for window in range(0, 2 * repetitions, 2):
+            found[ALONE].append(await _typed(client, ALONE, lines, window))
             async with _beside(path):
-                found[BESIDE].append(await _typed(client, BESIDE, lines, at + 1))
+                found[BESIDE].append(await _typed(client, BESIDE, lines, window + 1))
     return _joined(found[ALONE]), _joined(found[BESIDE])
 
 
