@@ -2,12 +2,14 @@
 
 import os
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.models.loopback_hub import LoopbackHub
+from umad.models.fetching.download import THREAD
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,11 @@ def hub(loopback_hub: LoopbackHub) -> Iterator[LoopbackHub]:
     loopback_hub.reset()
     yield loopback_hub
     loopback_hub.release()
+    # A fetch that failed waits two seconds for its threads, and leaves them alone then.
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join(timeout=60)
+            assert not thread.is_alive(), "a thread of a fetch that is over still reads"
     loopback_hub.settle()
 
 

@@ -30,6 +30,8 @@ from umad.models.fetching.remote import Interrupted, Ranges, RemoteFile, host_of
 from umad.models.fetching.room import check_room, free_bytes, size_text
 from umad.units import NS_PER_S
 
+# The name of the threads that read.
+THREAD = "umad-fetch"
 # How often progress is told, the disk is watched, and another process's lock is tried.
 _LOOK_S = 0.1
 _SETTLE_NS = 10 * NS_PER_S
@@ -189,7 +191,7 @@ class Download:
             if at < end
         )
         for _ in range(min(self._limits.parts, len(self._todo))):
-            thread = threading.Thread(target=self._work, args=(partial,), daemon=True)
+            thread = threading.Thread(target=self._work, args=(partial,), name=THREAD, daemon=True)
             self._threads.append(thread)
             thread.start()
         pace = Pace(self._file.name, self._size)
