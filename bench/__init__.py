@@ -18,6 +18,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench turns       how soon the next turn starts, on hybrids and windows
     python -m bench kept        what running streams pay for conversations that only wait
     python -m bench embed       texts that become vectors a second, beside a bare loop
+    python -m bench adapters    two apps under two adapters of one model, and what a change costs
     python -m bench editor      from a key to the grey text, alone and beside a job
     python -m bench comeback    from kill -9 of the daemon to the next answer
     python -m bench speculation an edit, JSON and prose with guesses of next tokens and without
@@ -30,6 +31,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench predict     what the guard would do on machines that are not here
     python -m bench fleet       a day of a thousand machines behind the router, simulated
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
+    python -m bench.random_adapters  writes two adapters of a model with random weights
     python -m bench.peers       builds llama-server, llama-bench and llama-batched-bench
     python -m bench.shapes      writes models of real shapes with random weights
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from bench import (
+    adapters,
     budget,
     check,
     comeback,
@@ -59,6 +60,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "turns": turns.main,
     "kept": kept.main,
     "embed": embed.main,
+    "adapters": adapters.main,
     "editor": editor.main,
     "comeback": comeback.main,
     "fleet": fleet.main,

@@ -103,6 +103,18 @@ def test_a_change_that_costs_little_makes_short_turns() -> None:
     assert slow.scheduler._adapter_turns.stay_ms() <= min(MOST_STAY_MS, 19 * STAY_SWITCHES)
 
 
+def test_what_a_change_takes_is_told_once_one_was_measured() -> None:
+    bench = Bench(switch_ms=6.0)
+    bench.arrive(1, 20, 600, adapters="a")
+    bench.run(1)
+    before = bench.scheduler.snapshot().adapter_switch_ms
+    bench.arrive(2, 20, 600, adapters="b")
+    bench.run(400)
+
+    assert before == 0
+    assert bench.scheduler.snapshot().adapter_switch_ms == pytest.approx(6.0, abs=1.0)
+
+
 def test_a_set_without_work_gives_its_turn_away_at_once() -> None:
     bench = Bench(switch_ms=15.0)
     bench.arrive(1, 20, 3, adapters="a")

@@ -97,6 +97,7 @@ GIVEN_UP: dict[str, Attack] = {
     "stats of text": report(stats=StepStats(bytes_moved="many")),  # type: ignore[arg-type]
     "stats without end": report(stats=StepStats(device_ms=math.inf)),
     "stats that are no number": report(stats=StepStats(coreless_ms=math.nan)),
+    "a change of adapters that never ends": report(stats=StepStats(adapter_switch_ms=math.inf)),
     "a gain that is no number": report(stats=StepStats(speculation_gain=math.nan)),
     "stats too large": report(stats=StepStats(sampled_total=2**63)),
     "lanes of text": report(stats=StepStats(waiting={"interactive": "x"})),  # type: ignore[dict-item]

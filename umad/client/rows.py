@@ -95,6 +95,8 @@ class ModelRow(Row):
     live: int = 0
     # Completions that wait.
     waiting: int = 0
+    # How long a change from one set of adapters to another takes; None where none was measured.
+    adapter_switch_ms: float | None = None
     # {code, message}: why it failed.
     error: Mapping[str, str] | None = None
 

@@ -118,6 +118,7 @@ def _all_facts(engine: Engine, now_ns: int | None) -> Mapping[str, Any]:
         "live": len(engine.journal),
         "waiting": engine.journal.n_waiting,
         "prompt_changes": [] if engine.stats is None else _prompt_changes(engine.stats),
+        "adapter_switch_ms": None if engine.stats is None else _switch_ms(engine.stats),
         "error": None if error is None else {"code": error.code, "message": error.message},
     }
 
@@ -128,6 +129,11 @@ def _rests_in_s(engine: Engine, now_ns: int | None) -> float | None:
         return None
     ends_ns = engine.keep_alive.ends_ns(engine.used_ns if engine.is_idle else now_ns)
     return None if ends_ns is None else max(0, ends_ns - now_ns) / NS_PER_S
+
+
+def _switch_ms(stats: StepStats) -> float | None:
+    """How long a change of adapters takes; None where none was measured."""
+    return round(stats.adapter_switch_ms, 2) or None
 
 
 def _prompt_changes(stats: StepStats) -> list[dict[str, Any]]:

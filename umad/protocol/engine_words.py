@@ -225,6 +225,7 @@ _PARTS: dict[type, Mapping[str, Check]] = {
         "device_ms": _is_time_ms,
         "coreless_ms": _is_time_ms,
         "speculation_gain": _is_time_ms,
+        "adapter_switch_ms": _is_time_ms,
         "waiting": _are_lanes,
         "waits": _are_waits,
         "prompt_changes": _are_places,

@@ -1,9 +1,8 @@
 """Encodes messages between the daemon and one engine: framed msgpack arrays, kind first.
 
-Not for clients, which use `umad.protocol.messages`. Both ends are this version of umad, because the
-daemon starts the engine. An engine trusts the daemon; the daemon checks an engine's messages
-(`umad.protocol.engine_words`). One message a step carries every stream's news: a `StepReport`, or
-on the hot path tokens and nothing else, never made into objects (`encode_step_tokens`). Pure.
+Not for clients (`umad.protocol.messages`). Both ends are this version of umad. An engine trusts the
+daemon, which checks an engine's messages (`umad.protocol.engine_words`). A step has one message, a
+`StepReport`, or on the hot path tokens alone, without objects (`encode_step_tokens`). Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -254,10 +253,11 @@ class StepStats:
     cached_tokens_total: int = 0
     sampled_total: int = 0
     copied_rows_total: int = 0
-    # Guesses of next tokens (`umad.scheduler.snapshot.Guessed`).
+    # As in `umad.scheduler.snapshot`: guesses of next tokens, and what a change of adapters takes.
     guess_steps_total: int = 0
     guesses_held_total: int = 0
     speculation_gain: float = 0.0
+    adapter_switch_ms: float = 0.0
     # Why requests wait, in words, by rid; None where that was reported a moment ago.
     waits: Mapping[int, str] | None = None
     # The token at which the prompts of an app change from turn to turn, by the app's name.

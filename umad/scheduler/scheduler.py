@@ -370,6 +370,7 @@ class Scheduler:
             cached_tokens_total=self._placer.cached_tokens,
             prompt_changes=self._changes.found,
             guessed=NOTHING_GUESSED if speculator is None else speculator.snapshot(),
+            adapter_switch_ms=self._adapter_turns.learnt_ms,
         )
 
     def _end(self, entry: ScheduledRequest, event: RequestEvent, reason: FinishReason) -> Finished:

@@ -37,3 +37,5 @@ class SchedulerSnapshot:
     # The token at which the prompts of an app change from turn to turn, by the app's name.
     prompt_changes: Mapping[str, int] = field(default_factory=dict)
     guessed: Guessed = NOTHING_GUESSED
+    # How long a change of adapters takes, as it was learnt; 0 for not known.
+    adapter_switch_ms: float = 0.0

@@ -124,6 +124,7 @@ class StepTally:
             speculation_gain=now.guessed.gain,
             waits=waits,
             prompt_changes=now.prompt_changes,
+            adapter_switch_ms=now.adapter_switch_ms,
         )
         self._clear()
         return stats

@@ -60,6 +60,12 @@ class AdapterTurns:
         # work of other sets waits for it. None for no such bound.
         self.most_ms: float | None = None
         self.switch_ms = FIRST_SWITCH_MS
+        self._has_learnt = False
+
+    @property
+    def learnt_ms(self) -> float:
+        """How long a change takes; 0 while none was measured."""
+        return self.switch_ms if self._has_learnt else 0.0
 
     @property
     def is_on(self) -> bool:
@@ -123,6 +129,7 @@ class AdapterTurns:
             took_ms = result.device_ms - plan.predicted_ms
             took_ms = min(MOST_SWITCH_MS, max(LEAST_SWITCH_MS, took_ms))
             self.switch_ms += LEARNING_RATE * (took_ms - self.switch_ms)
+            self._has_learnt = True
 
     def _note(self, present: set[str], now_ns: int) -> None:
         """Keep times of the sets that have work, and of no others."""
