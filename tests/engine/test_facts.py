@@ -1,9 +1,24 @@
+import ctypes
+
 from umad.config import EngineSettings
 from umad.engine.embedding.facts import embed_shape
 from umad.engine.facts import StepTraffic
 from umad.engine.llamacpp.kv_types import KV_TYPES
+from umad.engine.llamacpp.library import libggml
 from umad.models.gguf import BLOCKS
 from umad.models.sizes import WeightBytes
+
+# GGML_TYPE_COUNT of ggml.h.
+N_TYPES = 43
+
+
+def test_every_type_of_weights_has_the_sizes_that_the_library_has() -> None:
+    per_block, block_bytes = libggml.ggml_blck_size, libggml.ggml_type_size
+    per_block.restype, block_bytes.restype = ctypes.c_int64, ctypes.c_size_t
+    sizes = {number: (per_block(number), block_bytes(number)) for number in range(N_TYPES)}
+
+    # Types that were removed have none.
+    assert {number: one for number, one in sizes.items() if one != (0, 0)} == BLOCKS
 
 
 def test_a_step_moves_its_weights_its_cells_and_its_logits() -> None:

@@ -82,6 +82,8 @@ _TENSOR_TYPES: Mapping[int, str] = {
     35: "TQ2_0",
     39: "MXFP4",
     40: "NVFP4",
+    41: "Q1_0",
+    42: "Q2_0",
 }
 # Keys that llama.cpp reads as defaults for drawing tokens: ours by its names.
 _SAMPLING: Mapping[str, str] = {

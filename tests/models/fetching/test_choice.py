@@ -25,6 +25,7 @@ VISION = [
     "imatrix_unsloth.gguf",
 ]
 GPT_OSS = ["gpt-oss-20b-mxfp4.gguf"]
+PHI = "Phi-3-mini-4k-instruct-q4.gguf"
 
 
 def chosen(names: list[str], wanted: str = "", file: str = "") -> Choice:
@@ -51,6 +52,9 @@ def test_nobody_said_which_so_it_is_q4_k_m() -> None:
         (["m-F16.gguf", "m-Q2_K.gguf", "m-IQ3_M.gguf"], "m-IQ3_M.gguf"),
         (["m-UD-Q4_K_XL.gguf", "m-Q8_0.gguf"], "m-UD-Q4_K_XL.gguf"),
         (["m-bf16.gguf"], "m-bf16.gguf"),
+        # As Microsoft has Phi-3: the bits alone.
+        (["Phi-3-mini-4k-instruct-fp16.gguf", "Phi-3-mini-4k-instruct-q4.gguf"], PHI),
+        (["m-F16.gguf", "m-Q5_K.gguf", "m-Q4_K.gguf"], "m-Q4_K.gguf"),
         (GPT_OSS, "gpt-oss-20b-mxfp4.gguf"),
     ],
 )

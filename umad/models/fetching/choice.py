@@ -22,15 +22,17 @@ from umad.models.files import (
 
 # Four bits are where most models lose little and most machines have room. Of those the ones that
 # keep most, then what is better and larger, then what is smaller and worse. Whole numbers of 16 and
-# 32 bits come late: they read four times as much memory a token for a difference few can see.
+# 32 bits come late: they read four times as much memory a token for a difference few can see. Some
+# makers write the bits alone ("q4"), as Microsoft does for Phi-3.
 LADDER = (
-    *("Q4_K_M", "Q4_K_XL", "Q4_K_L", "Q4_K_S", "MXFP4", "MXFP4_MOE", "NVFP4"),
-    *("IQ4_NL", "IQ4_XS", "Q4_1", "Q4_0"),
-    *("Q5_K_M", "Q5_K_XL", "Q5_K_L", "Q5_K_S", "Q5_1", "Q5_0"),
-    *("Q6_K", "Q6_K_XL", "Q6_K_L", "Q8_0", "Q8_K_XL"),
-    *("Q3_K_XL", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_S", "Q3_K_S", "IQ3_XS", "IQ3_XXS"),
+    *("Q4_K_M", "Q4_K_XL", "Q4_K_L", "Q4_K_S", "Q4_K", "MXFP4", "MXFP4_MOE", "NVFP4"),
+    *("IQ4_NL", "IQ4_XS", "Q4_1", "Q4_0", "Q4"),
+    *("Q5_K_M", "Q5_K_XL", "Q5_K_L", "Q5_K_S", "Q5_K", "Q5_1", "Q5_0", "Q5"),
+    *("Q6_K", "Q6_K_XL", "Q6_K_L", "Q6", "Q8_0", "Q8_K_XL", "Q8"),
+    *("Q3_K_XL", "Q3_K_L", "Q3_K_M", "Q3_K", "IQ3_M", "IQ3_S", "Q3_K_S", "IQ3_XS", "IQ3_XXS", "Q3"),
     *("BF16", "F16", "FP16"),
     *("Q2_K_XL", "Q2_K_L", "Q2_K", "Q2_K_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS"),
+    *("Q2_0", "Q2"),
     *("TQ2_0", "TQ1_0", "IQ1_M", "IQ1_S", "F32"),
 )
 DEFAULT = LADDER[0]
