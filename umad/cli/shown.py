@@ -56,7 +56,7 @@ def show(name: str, *, template: bool, as_json: bool) -> None:
         click.echo(shown_text(facts.template))
         return
     memory, no_memory = None, model.problem
-    if not model.problem:
+    if not model.problem and model.kind != "speech":
         try:
             file = ModelFile(name=model.name, path=model.files.main)
             memory = estimated(file, settings)
@@ -80,6 +80,8 @@ def show(name: str, *, template: bool, as_json: bool) -> None:
     table = plain_table(show_header=False)
     is_adapter = facts is not None and facts.kind == "adapter"
     of_header = _of_adapter(known) if is_adapter else _of_header(known)
+    if model.kind == "speech":
+        of_header = _of_speech(known)
     for key, value in (*_of_disk(known), *of_header, *_of_maker(known)):
         table.add_row(key, printable(value))
     open_console().print(table)
@@ -123,8 +125,8 @@ def _of_disk(known: _Known) -> Sequence[tuple[str, str]]:
     rows += [("file", str(path)) for path in model.files.all]
     rows += [("size", byte_size(model.size_bytes)), ("last used", ago(known.used_s))]
     memory = known.memory
-    if model.kind == "adapter":
-        return rows  # it is served, and takes memory, with a model
+    if model.kind == "adapter" or (model.kind == "speech" and not model.problem):
+        return rows  # one takes memory with its model, the other little more than its file
     if memory is None:
         rows.append(("cannot be served", known.no_memory))
     elif memory.refused:
@@ -173,6 +175,20 @@ def _of_adapter(known: _Known) -> Sequence[tuple[str, str]]:
         ("rank", number(about.rank)),
         ("weights it changes", number(about.n_weights)),
         ("memory", byte_size(about.size_bytes)),
+    )
+
+
+def _of_speech(known: _Known) -> Sequence[tuple[str, str]]:
+    facts = known.facts
+    if facts is None:
+        return ()
+    return (
+        ("title", facts.title or "-"),
+        ("architecture", facts.architecture),
+        ("parameters", f"{parameter_count(facts.n_params)} ({number(facts.n_params)})"),
+        ("quantization", known.model.quantization or "-"),
+        ("turns speech into text", "yes"),
+        ("languages", "English" if facts.title.endswith(".en") else "about 100, and into English"),
     )
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from umad import nano
 from umad.errors import ModelLoadFailed, UnknownModel
 from umad.model_names import KnownModel, resolve
-from umad.models.facts import facts_of
-from umad.models.files import joined, whole_headers
-from umad.models.found import FoundModel
+from umad.models.files import stem_of
+from umad.models.found import FoundModel, file_facts
 from umad.models.library import Library, machine_library
+from umad.models.whisper import is_speech_name
 
 NANO = "nano"
 _QUOTED_CHARS = 128
@@ -77,7 +77,8 @@ class ModelNames:
         for model in models:
             if model != NANO and _is_path(Path(model)):
                 path = Path(os.path.expanduser(model)).absolute()
-                self._named.setdefault(path.stem, ModelFile(name=path.stem, path=path))
+                file = _file_at(path)
+                self._named.setdefault(file.name, file)
         self._library = library or folders_library(folders)
 
     def find(self, name: str, *, whole: bool = False) -> ModelFile | None:
@@ -131,7 +132,7 @@ def folders_library(folders: Iterable[str]) -> Library:
 def _known(file: ModelFile) -> KnownModel:
     """A file's size and quantization by its header. Reads that."""
     try:
-        facts = facts_of(joined(whole_headers(file.path)))
+        facts, _ = file_facts(file.path)
     except ModelLoadFailed:
         return KnownModel(name=file.name)
     return KnownModel(name=file.name, n_params=facts.n_params, quantization=facts.quantization)
@@ -182,7 +183,12 @@ def find_model_file(model: str) -> ModelFile:
     if not found:
         what = "a folder or device, not a GGUF file" if is_there else "no such file"
         raise ModelLoadFailed(f"{what}: {path}", field="model")
-    return ModelFile(name=path.stem, path=path)
+    return _file_at(path)
+
+
+def _file_at(path: Path) -> ModelFile:
+    """The model of a file under its own name."""
+    return ModelFile(name=stem_of(path) if is_speech_name(path) else path.stem, path=path)
 
 
 def is_scheme(model: str) -> bool:
@@ -191,5 +197,5 @@ def is_scheme(model: str) -> bool:
 
 
 def _is_path(path: Path) -> bool:
-    """A single word that does not end in .gguf is a name, and no path."""
-    return path.suffix.lower() == ".gguf" or len(path.parts) > 1
+    """A single word that is no name of a model's file is a name, and no path."""
+    return path.suffix.lower() == ".gguf" or is_speech_name(path) or len(path.parts) > 1

@@ -113,7 +113,7 @@ def _model(file: ModelFile) -> FoundModel:
 
 def _row(model: FoundModel, facts: FileFacts | None, modified_s: int | None) -> Row | None:
     """A row under the names that an engine's facts have; None for what no request would load."""
-    if facts is None or model.problem or model.kind != "model":
+    if facts is None or model.problem or model.kind not in ("model", "speech"):
         return None
     return {
         "name": model.name,
@@ -130,5 +130,6 @@ def _row(model: FoundModel, facts: FileFacts | None, modified_s: int | None) -> 
         "n_ctx_train": facts.trained_tokens or None,
         "has_chat_template": facts.has_template,
         "takes_tools": facts.takes_tools,
-        "generates": not facts.embeds,
+        "generates": not facts.embeds and model.kind == "model",
+        "transcribes": model.kind == "speech",
     }

@@ -12,7 +12,7 @@ from umad.doctor.surroundings import Surroundings
 from umad.errors import BadConfig, ModelLoadFailed, UnknownModel
 from umad.models.catalogue import Catalogue
 from umad.models.catalogue_file import FILE, shipped, with_users
-from umad.models.gguf import read_header
+from umad.models.found import file_facts
 from umad.models.library import Library, machine_library
 
 CHECK = "settings"
@@ -81,7 +81,7 @@ def _model(model: str, here: Library) -> Finding | None:
         named = here.find(model)
         if named is not None and named.problem:
             raise ModelLoadFailed(f"{named.name}: {named.problem}")
-        read_header(find_model_file(model).path if named is None else named.files.main)
+        file_facts(find_model_file(model).path if named is None else named.files.main)
     except ModelLoadFailed as error:
         why = error.message
     except UnknownModel:

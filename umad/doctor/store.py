@@ -11,8 +11,7 @@ from pathlib import Path
 from umad.doctor.finding import Finding, good, note, wrong
 from umad.doctor.surroundings import Surroundings
 from umad.errors import ModelLoadFailed
-from umad.models.facts import facts_of, problem_of
-from umad.models.files import joined, whole_headers
+from umad.models.found import file_facts
 from umad.models.places.hugging_face import hub_caches
 from umad.models.places.listing import files_below
 from umad.models.store import Store, StoredModel, store_folder
@@ -77,9 +76,9 @@ def _model(model: StoredModel) -> Iterator[Finding]:
         )
         return
     try:
-        header = joined(whole_headers(model.files.main))
+        facts, problem = file_facts(model.files.main)
         # An adapter is served with the model that it was made for.
-        problem = "" if facts_of(header).kind == "adapter" else problem_of(header)
+        problem = "" if facts.kind == "adapter" else problem
     except ModelLoadFailed as error:
         problem = error.message
     if problem:

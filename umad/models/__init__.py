@@ -3,6 +3,7 @@
 Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
 
     gguf    GgufHeader: metadata and tensors of a GGUF file
+    whisper WhisperHeader: the header of a Whisper model, which is no GGUF
     positions  positions of a text: how many there are, how many one stream may use, and from which
                context size they differ
     rope    how positions are scaled where the options say other than the file

@@ -13,7 +13,9 @@ from typing import Literal
 
 from umad.models.gguf import GgufHeader, Value, whole_number
 
-FileKind = Literal["model", "projector", "adapter"]
+# A model of texts, its way in for images or sound, a LoRA adapter; "speech" is a Whisper model,
+# which turns speech into text and is no GGUF (`umad.models.whisper`).
+FileKind = Literal["model", "projector", "adapter", "speech"]
 
 # llama.h, enum llama_ftype.
 _FILE_TYPES: Mapping[int, str] = {
@@ -197,7 +199,7 @@ def problem_of(header: GgufHeader) -> str:
             return "it is the projector of a model, and no model"
         case "adapter":
             return "it is an adapter (LoRA) of a model, and no model"
-        case "model":
+        case "model" | "speech":
             pass
     if any(tensor.name.startswith(_INSIDE) for tensor in header.tensors):
         return (

@@ -25,6 +25,8 @@ from umad.models.gguf import (
     read_header,
     whole_number,
 )
+from umad.models.whisper import PREFIX, is_speech_name
+from umad.models.whisper import SUFFIX as SPEECH_SUFFIX
 
 SUFFIX = ".gguf"
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
@@ -89,8 +91,12 @@ def _size_of(path: Path) -> int:
 
 
 def stem_of(file: PurePath | str) -> str:
-    """A model's name by its file: without `.gguf` and the number of a split."""
+    """A model's name by its file: without `.gguf` and the number of a split. A Whisper model's file
+    `ggml-base.en.bin` is called whisper-base.en, because its own name does not say what it is.
+    """
     name = PurePath(file).name
+    if is_speech_name(name):
+        return f"whisper-{name[len(PREFIX) : -len(SPEECH_SUFFIX)]}"
     split = _SPLIT.fullmatch(name)
     if split is not None:
         return split[1]
@@ -107,9 +113,12 @@ def quantization_in(file: PurePath | str) -> str:
 
 def is_model_name(file: PurePath | str) -> bool:
     """True for a file that is a model by its name: a GGUF, and no projector, draft head or matrix
-    of importance; nor a hidden file, as macOS puts beside others on disks of other systems.
+    of importance; nor a hidden file, as macOS puts beside others on disks of other systems. A
+    Whisper model too.
     """
     name = PurePath(file).name.lower()
+    if is_speech_name(name):
+        return True
     is_other = name.startswith(".") or any(word in name for word in (PROJECTOR, *_NO_MODEL))
     return name.endswith(SUFFIX) and not is_other
 

@@ -6,11 +6,13 @@ for (`umad.models.places`, `umad.models.store`), nor who may see a path (`umad.d
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from umad.errors import ModelLoadFailed
 from umad.models.facts import FileFacts, FileKind, facts_of, problem_of
 from umad.models.files import ModelFiles, joined, whole_headers
+from umad.models.whisper import facts_of_whisper, is_speech_file, read_whisper
 
 # Where a model lies. "umad" is nano, which ships inside; "folder" is one of the configuration's.
 Place = Literal["umad", "store", "folder", "hugging face", "llama.cpp", "ollama", "lm studio"]
@@ -60,18 +62,26 @@ def described(model: FoundModel) -> tuple[FoundModel, FileFacts | None]:
     if model.problem:
         return model, None
     try:
-        headers = whole_headers(model.files.main)
+        facts, problem = file_facts(model.files.main)
     except ModelLoadFailed as error:
         return replace(model, problem=error.message), None
-    whole = joined(headers)
-    facts = facts_of(whole)
     return (
         replace(
             model,
             quantization=facts.quantization or model.quantization,
             n_params=facts.n_params,
             kind=facts.kind,
-            problem=problem_of(whole),
+            problem=problem,
         ),
         facts,
     )
+
+
+def file_facts(path: Path) -> tuple[FileFacts, str]:
+    """What a model's file says, of either format, and why it cannot be served; empty for one that
+    can. path: the first part. Raises `ModelLoadFailed`.
+    """
+    if is_speech_file(path):
+        return facts_of_whisper(read_whisper(path)), ""
+    whole = joined(whole_headers(path))
+    return facts_of(whole), problem_of(whole)

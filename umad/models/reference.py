@@ -2,7 +2,7 @@
 
     qwen3-coder:30b                     a name of the catalogue (`umad.models.catalogue`)
     hf:org/repo  hf:org/repo:Q4_K_M     a repository of the Hugging Face hub, and its quantization
-    hf:org/repo/folder/file.gguf        one file of it
+    hf:org/repo/folder/file.gguf        one file of it; ggml-base.en.bin for a Whisper model
     ollama:qwen3:0.6b                   a model of Ollama's registry, or of another host's
     ./file.gguf  /models/file.gguf      a file
 
@@ -19,6 +19,7 @@ from typing import Literal, NoReturn
 from typing_extensions import override
 
 from umad.errors import BadRequest
+from umad.models.whisper import is_speech_name
 
 Kind = Literal["catalogue", "hub", "ollama", "file"]
 
@@ -106,7 +107,11 @@ def is_path(text: str) -> bool:
     if text.startswith(("/", "~", "./", "../")) or text in (".", ".."):
         return True
     # `org/repo/file.gguf` too: a file of a repository is written with `hf:`.
-    return text.lower().endswith(_FILE)
+    return _is_model_file(text)
+
+
+def _is_model_file(text: str) -> bool:
+    return text.lower().endswith(_FILE) or is_speech_name(text)
 
 
 def _address(text: str, place: str) -> ModelReference:
@@ -135,7 +140,7 @@ def _hub(text: str, place: str) -> ModelReference:
     if colon and not _WORD.fullmatch(tag):
         _refuse(text, "has no quantization behind its colon, such as Q4_K_M")
     file = "/".join(folders)
-    if file and not file.lower().endswith(_FILE):
+    if file and not _is_model_file(file):
         _refuse(text, f"names a file that is no {_FILE}: {file[:_QUOTED_CHARS]}")
     if file and (tag or not all(map(_is_name, folders))):
         _refuse(text, "names no file of a repository: write hf:org/repo/file.gguf")

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from umad.errors import ModelLoadFailed
-from umad.models.files import ModelFiles, whole_headers
+from umad.models.files import ModelFiles
+from umad.models.found import file_facts
 from umad.models.gguf import read_header
 
 _BLOB = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
@@ -81,7 +82,7 @@ def _wrong_bytes(path: Path, digest: str, on_bytes: Callable[[int], None]) -> st
 def _wrong_shape(path: Path, files: ModelFiles) -> str:
     try:
         if path == files.main:
-            whole_headers(path)
+            file_facts(path)
         elif path not in files.parts:
             header = read_header(path)
             if header.needed_bytes > header.file_bytes:

@@ -6,6 +6,7 @@
     toy_embedder   the toy's vectors
     toy_cells      the toy's cells and slabs
     toy_tokens     the toy's vocabulary and logits
+    whisper_file   a tiny Whisper model with random weights, for the real transcriber
 
 `python -m umad.testing FD MODEL` is a fake engine's process.
 Not: tests; those are in `tests/`. Each process has one thread that uses these.

@@ -41,6 +41,7 @@ from umad.models.fetching.choice import Choice, choose
 from umad.models.fetching.hub_cache import HubRepository, is_commit
 from umad.models.fetching.hub_config import HubConfig, base_model, counted_bytes
 from umad.models.fetching.remote import USER_AGENT, RemoteFile, host_of, origin_of, words_of
+from umad.models.whisper import is_speech_name
 from umad.version import __version__
 
 # Else the client asks the hub once a day for a list of coding agents, and tells it which of them
@@ -135,11 +136,7 @@ class Hub:
             info = self._api.model_info(
                 repository, files_metadata=True, timeout=self._access.timeout_s
             )
-        listed = {
-            one.rfilename: one
-            for one in info.siblings or ()
-            if one.rfilename.lower().endswith(_SUFFIX)
-        }
+        listed = {one.rfilename: one for one in info.siblings or () if _is_fetched(one.rfilename)}
         if not listed:
             self._refuse_without_gguf(repository)
         choice = choose(listed, repository=repository, wanted=wanted, file=file, whole=whole)
@@ -244,8 +241,8 @@ class Hub:
         snapshot = folder.snapshot(commit)
         names = [
             path.relative_to(snapshot).as_posix()
-            for path in (sorted(snapshot.rglob(f"*{_SUFFIX}")) if commit else ())
-            if path.is_file()
+            for path in (sorted(snapshot.rglob("*")) if commit else ())
+            if _is_fetched(path.name) and path.is_file()
         ]
         if not names:
             raise FetchFailed(
@@ -358,6 +355,11 @@ class Hub:
             again = f"in {wait} s" if wait.isdigit() else "in some minutes"
             return FetchFailed(f"{host} has had too many requests: pull again {again}")
         return FetchFailed(f"{host} answered {status}; pull again later")
+
+
+def _is_fetched(name: str) -> bool:
+    """Whether a file of a repository is a model's: a GGUF, or a Whisper model."""
+    return name.lower().endswith(_SUFFIX) or is_speech_name(name)
 
 
 def _licence(info: ModelInfo) -> str:

@@ -34,6 +34,7 @@ from umad.models.ollama_layout import layout_in
 from umad.models.places.listing import hub_source, name_of
 from umad.models.reference import LATEST, ModelReference
 from umad.models.store import Store, StoredModel, store_folder
+from umad.models.whisper import is_speech_file
 from umad.private_file import own_folder
 
 
@@ -259,7 +260,8 @@ def _from_registry(reference: ModelReference, ways: _Ways) -> FoundModel:
 def _from_disk(reference: ModelReference, ways: _Ways) -> FoundModel:
     """The store only learns its name: a file that is here is served where it lies."""
     path = Path(os.path.expanduser(reference.name)).absolute()
-    files = ModelFiles(parts=parts(path, read_header(path)))
+    every = (path,) if is_speech_file(path) else parts(path, read_header(path))
+    files = ModelFiles(parts=every)
     sizes = [(one.name, one.stat().st_size) for one in files.parts if os.path.isfile(one)]
     ways.on_plan(FetchPlan(source=str(path), files=tuple(sizes), missing_bytes=0))
     stored = StoredModel(name=stem_of(path), files=files, source=str(path), owns_files=False)
