@@ -30,15 +30,18 @@ if TYPE_CHECKING:
     from umad.client.chats import ChatResult, Piece
     from umad.client.keywords import Prompt
     from umad.client.logits import LogitsRow, read_logits, read_logits_async
+    from umad.client.pictures import Audio, Image
     from umad.client.rows import AdapterRow, FeltRow, ForgottenRow, MetricsRow, ModelRow, RequestRow
     from umad.client.turns import Turn
     from umad.constraint import Constraint
+    from umad.content import MediaFile
     from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
     from umad.embedding import Embeddings, EmbedRequest, Ranked, Ranking, RerankRequest
     from umad.errors import (
         AccessNeeded,
         AlreadyRunning,
         BadConfig,
+        BadMedia,
         BadRequest,
         Cancelled,
         ConnectionLost,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
         FrameTooLarge,
         InternalError,
         LimitExceeded,
+        MediaUnsupported,
         ModelLoadFailed,
         ModelTooLarge,
         NoDaemon,
@@ -83,12 +87,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "umad.client": ("AsyncClient", "Client", "ClientOptions"),
     "umad.request": ("GenerateRequest", "SamplingParams", "Timings", "Usage"),
+    "umad.content": ("MediaFile",),
     "umad.conversation": ("ChatMessage", "ChatOptions", "Tool", "ToolCall"),
     "umad.constraint": ("Constraint",),
     "umad.embedding": ("EmbedRequest", "Embeddings", "Ranked", "Ranking", "RerankRequest"),
     "umad.client.chats": ("ChatResult", "Piece"),
     "umad.chat.events": ("Content", "Reasoning"),
     "umad.client.keywords": ("Prompt",),
+    "umad.client.pictures": ("Audio", "Image"),
     "umad.client.turns": ("Turn",),
     "umad.service": (
         "Accepted",
@@ -116,6 +122,7 @@ _HOMES = {
         "AccessNeeded",
         "AlreadyRunning",
         "BadConfig",
+        "BadMedia",
         "BadRequest",
         "Cancelled",
         "ConnectionLost",
@@ -126,6 +133,7 @@ _HOMES = {
         "FrameTooLarge",
         "InternalError",
         "LimitExceeded",
+        "MediaUnsupported",
         "ModelLoadFailed",
         "ModelTooLarge",
         "NoDaemon",
@@ -150,7 +158,9 @@ __all__ = [
     "AdapterRow",
     "AlreadyRunning",
     "AsyncClient",
+    "Audio",
     "BadConfig",
+    "BadMedia",
     "BadRequest",
     "Cancelled",
     "ChatMessage",
@@ -175,11 +185,14 @@ __all__ = [
     "FrameTooLarge",
     "GenerateRequest",
     "GenerationEvent",
+    "Image",
     "InternalError",
     "LimitExceeded",
     "Loading",
     "Logits",
     "LogitsRow",
+    "MediaFile",
+    "MediaUnsupported",
     "MetricsRow",
     "ModelLoadFailed",
     "ModelRow",

@@ -5,10 +5,11 @@ Values only, checked once where they enter. Not: rendering them into a prompt
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from umad.content import MAX_FILES, MediaFile, PlacedFile, check_media
 from umad.errors import BadRequest
 
 MAX_TOOLS = 512
@@ -51,6 +52,23 @@ class ChatMessage:
     tool_call_id: str | None = None
     # An assistant's thinking.
     reasoning: str | None = None
+    # The images and sounds between the words of `content`, in order.
+    media: tuple[PlacedFile, ...] = ()
+
+
+def asked_now(roles: Sequence[str]) -> int | None:
+    """The place of the user's words that are to be answered now; None where a turn of somebody else
+    came after them. roles: of all turns. System turns count for neither.
+    """
+    for at in range(len(roles) - 1, -1, -1):
+        if roles[at] not in ("system", "developer"):
+            return at if roles[at] == "user" else None
+    return None
+
+
+def media_of(messages: Iterable[ChatMessage]) -> tuple[MediaFile, ...]:
+    """The files of all turns, in order."""
+    return tuple(one.file for turn in messages for one in turn.media)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +154,10 @@ class ChatOptions:
             raise BadRequest(
                 "continue_final and a forced tool call exclude each other", field="continue_final"
             )
+        if len(media_of(messages)) > MAX_FILES:
+            raise BadRequest(f"at most {MAX_FILES} images and sounds", field="messages")
+        for at, turn in enumerate(messages):
+            check_media(turn.content, turn.media, f"messages[{at}].content")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +172,19 @@ class ChatPrompt:
 
 
 def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
-    """Both as one text, for the link and the journal; `from_json` is its inverse."""
+    """Both as one text, for the link and the journal; `from_json` is its inverse. Of files it has
+    the places alone: `media_of` has the files in the same order.
+    """
     turns = [
-        [m.role, m.content, m.name, _calls(m.tool_calls), m.tool_call_id, m.reasoning]
+        [
+            m.role,
+            m.content,
+            m.name,
+            _calls(m.tool_calls),
+            m.tool_call_id,
+            m.reasoning,
+            [[one.at, one.file.kind] for one in m.media],
+        ]
         for m in messages
     ]
     tools = [[tool.name, tool.description, tool.parameters, tool.strict] for tool in options.tools]
@@ -173,8 +205,13 @@ def to_json(messages: tuple[ChatMessage, ...], options: ChatOptions) -> str:
         raise BadRequest("tools and template_kwargs hold JSON values", field="tools") from error
 
 
-def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
-    """Inverse of `to_json`. umad wrote the text itself, so it is trusted."""
+def from_json(
+    text: str, files: Iterable[MediaFile] | None = None
+) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
+    """Inverse of `to_json`. umad wrote the text itself, so it is trusted. files: the files of the
+    turns; without them, each stands there without bytes.
+    """
+    left = None if files is None else iter(files)
     turns, tools, choice, tool_name, template_kwargs, *rest = json.loads(text)
     continue_final, markup, parallel_tool_calls, fenced_calls, thinking_tokens, context = rest
     messages = tuple(
@@ -185,8 +222,14 @@ def from_json(text: str) -> tuple[tuple[ChatMessage, ...], ChatOptions]:
             tool_calls=tuple(ToolCall(name=n, arguments=a, id=i) for n, a, i in calls),
             tool_call_id=call_id,
             reasoning=reasoning,
+            media=tuple(
+                PlacedFile(
+                    at=at, file=MediaFile(kind=kind, data=b"") if left is None else next(left)
+                )
+                for at, kind in places
+            ),
         )
-        for role, content, name, calls, call_id, reasoning in turns
+        for role, content, name, calls, call_id, reasoning, places in turns
     )
     return messages, ChatOptions(
         tools=tuple(Tool(name=n, description=d, parameters=p, strict=s) for n, d, p, s in tools),

@@ -40,6 +40,18 @@ class PromptTooLong(BadRequest):
     code = "prompt_too_long"
 
 
+class MediaUnsupported(BadRequest):
+    """The model takes no images or no sounds, and is asked about one."""
+
+    code = "media_unsupported"
+
+
+class BadMedia(BadRequest):
+    """An image or a sound cannot be read: it is broken, too large, or of another kind."""
+
+    code = "bad_media"
+
+
 class UnknownModel(UmadError):
     """No loaded or known model has that name; the message lists the nearest."""
 

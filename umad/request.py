@@ -10,6 +10,7 @@ from typing import Literal
 
 from umad.adapters import AdapterChoice, check_adapters
 from umad.constraint import Constraint
+from umad.content import MAX_FILES, PlacedFile, check_media
 from umad.conversation import ChatMessage as ChatMessage
 from umad.conversation import ChatOptions
 from umad.errors import BadRequest
@@ -114,6 +115,8 @@ class GenerateRequest:
 
     # Text to continue.
     prompt: str | None = None
+    # The images and sounds in `prompt`, in order; those of `messages` are in the turns.
+    media: tuple[PlacedFile, ...] = ()
     # Token ids to continue.
     prompt_ids: tuple[int, ...] | None = None
     # Chat turns, rendered by the model's template.
@@ -161,8 +164,9 @@ class GenerateRequest:
                 + (f", not {' and '.join(given)}" if given else ""),
                 field=given[1] if given else "prompt",
             )
-        if not getattr(self, given[0]):
+        if not getattr(self, given[0]) and not self.media:
             raise BadRequest(f"{given[0]} is empty", field=given[0])
+        self._check_media()
         if self.prompt_ids is not None and min(self.prompt_ids) < 0:
             raise BadRequest("token ids are not negative", field="prompt_ids")
         if self.prompt_ids is not None and max(self.prompt_ids) > MAX_TOKEN_ID:
@@ -182,6 +186,20 @@ class GenerateRequest:
             self.chat.check(self.messages)
         if self.constraint is not None:
             self._check_constraint(self.constraint)
+
+    @property
+    def placed(self) -> tuple[PlacedFile, ...]:
+        """All images and sounds, in order."""
+        return self.media + tuple(one for turn in self.messages or () for one in turn.media)
+
+    def _check_media(self) -> None:
+        if not self.media:
+            return
+        if self.prompt is None:
+            raise BadRequest("media belongs to a prompt; a turn has its own", field="media")
+        if len(self.media) > MAX_FILES:
+            raise BadRequest(f"at most {MAX_FILES} images and sounds", field="prompt")
+        check_media(self.prompt, self.media, "prompt")
 
     def _check_constraint(self, constraint: Constraint) -> None:
         constraint.check()

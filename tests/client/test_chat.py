@@ -247,7 +247,7 @@ def test_a_text_is_a_users_turn() -> None:
         ({"role": "user", "contnet": "x"}, "messages[0]", "'contnet'; did you mean content"),
         ({"role": "user", "content": "x", 7: 1}, "messages[0]", "not '7'"),
         ({"role": "user"}, "messages[0].content", "missing"),
-        ({"role": "user", "content": 7}, "messages[0].content", "a string, not an integer"),
+        ({"role": "user", "content": 7}, "messages[0].content", "parts, not an integer"),
         (
             {"role": "user", "content": [{"type": "text"}]},
             "messages[0].content[0]",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from umad.adapters import MOST_ADAPTERS, MOST_SCALE, AdapterChoice
 from umad.constraint import Constraint
+from umad.content import MEDIA_KINDS, MediaFile, joined
 from umad.conversation import RESERVED_KWARGS, ChatOptions, Tool, ToolCall
 from umad.embedding import MAX_DIMENSIONS, EmbedRequest, RerankRequest
 from umad.protocol import messages
@@ -103,10 +104,18 @@ _sampled = st.fixed_dictionaries({"sampling": sampling}) | st.fixed_dictionaries
     {"sampling": sampling.map(lambda s: replace(s, ignore_eos=False)), "constraint": _constraints}
 )
 _calls = st.builds(ToolCall, name=names, arguments=texts, id=st.none() | names)
+_files = st.builds(MediaFile, kind=st.sampled_from(MEDIA_KINDS), data=st.binary(max_size=20))
+_contents = st.lists(texts | _files, max_size=4).map(joined)
+
+
+def _turn(content: tuple[str, Any], **fields: Any) -> ChatMessage:
+    return ChatMessage(content=content[0], media=content[1], **fields)
+
+
 _turns = st.builds(
-    ChatMessage,
+    _turn,
+    content=_contents,
     role=st.sampled_from(["system", "user", "tool", "assistant"]),
-    content=texts,
     name=st.none() | names,
     tool_calls=st.lists(_calls, max_size=2).map(tuple),
     tool_call_id=st.none() | names,

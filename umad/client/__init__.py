@@ -26,6 +26,7 @@ ends that pass a failure on, brings the daemon's error as a last event, `Failed`
     methods       how a verb becomes a method of both clients; job_verbs: those about jobs
     keywords      arguments to a request turns       turns and tools in any form to values
     chats         a chat's answer, in pieces and whole
+    pictures      images and sounds from paths, bytes and arrays
     results       single answers         rows        models, requests and the scorecard, typed
     options       timeouts and bounds    opening     the socket's path, hello, connect errors
     logits        reads rows of logits, chooses tokens

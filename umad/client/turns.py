@@ -1,7 +1,8 @@
 """Converts the turns and tools of a chat to values, from any form that has one obvious meaning.
 
 A turn is a `ChatMessage`, or a map with the same fields. Maps written for OpenAI's interface are
-taken too (parts of text as content, calls and tools inside a "function"). An unknown field or a
+taken too (parts of text as content, calls and tools inside a "function"). Between texts a content
+may have images and sounds (`umad.client.pictures`). An unknown field or a
 wrong type is refused by name; nothing is dropped.
 Not: fields of the wire (`umad.protocol.chat_fields`), which checks the result of this module too.
 """
@@ -10,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umad.content import MediaFile
 from umad.conversation import ChatMessage, Tool
 from umad.errors import BadRequest, Unsupported
 from umad.protocol.chat_fields import read_tool, read_turn
@@ -44,13 +46,31 @@ def _turn(name: str, value: Any) -> ChatMessage:
         turn["content"] = ""  # a turn that only calls tools has no text
     elif isinstance(turn.get("content"), Sequence) and not isinstance(turn["content"], str):
         is_result = turn.get("role") == "tool"
-        turn["content"] = _text(f"{name}.content", turn["content"], is_result=is_result)
+        content = turn["content"]
+        if any(isinstance(one, MediaFile) for one in content):
+            turn["content"] = _parts(content)
+        else:
+            turn["content"] = _text(f"{name}.content", content, is_result=is_result)
     calls = turn.get("tool_calls")
     if isinstance(calls, Sequence) and not isinstance(calls, str):
         turn["tool_calls"] = [
             _call(f"{name}.tool_calls[{at}]", call) for at, call in enumerate(calls)
         ]
     return read_turn(name, turn)
+
+
+def _parts(parts: Sequence[Any]) -> list[Any]:
+    """The parts as the protocol has them: texts alone and files become maps."""
+    return [
+        {"type": "text", "text": one}
+        if isinstance(one, str)
+        else {"type": one.kind, "data": one.data}
+        if isinstance(one, MediaFile)
+        else dict(one)
+        if isinstance(one, Mapping)
+        else one
+        for one in parts
+    ]
 
 
 def _text(name: str, parts: Sequence[Any], *, is_result: bool) -> str:
@@ -64,7 +84,10 @@ def _text(name: str, parts: Sequence[Any], *, is_result: bool) -> str:
                 texts.append(f"[a part of type {kind!r} stood here; this model reads only text]")
                 continue
             if isinstance(kind, str) and kind != "text":
-                raise Unsupported(f"{place} is of type {kind!r}; umad reads text", field=place)
+                raise Unsupported(
+                    f"{place} is of type {kind!r}; give texts, Image.open(…) and Audio.open(…)",
+                    field=place,
+                )
             raise BadRequest(f"{place} must be a map of type and text", field=place)
         if part["type"] != "text" or not isinstance(part["text"], str):
             raise BadRequest(f'{place} must have the type "text" and a text', field=place)

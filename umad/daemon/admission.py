@@ -179,6 +179,9 @@ class Admission:
             prompt=request.prompt,
             prompt_ids=request.prompt_ids,
             chat=None if messages is None else to_json(messages, request.chat),
+            media=tuple(
+                (one.file.kind, one.file.data, one.file.place, one.at) for one in request.placed
+            ),
             special=request.special,
             constraint=None if constraint is None else (constraint.kind, constraint.text),
             session=session_key(owner, request.session),

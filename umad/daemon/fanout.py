@@ -15,7 +15,8 @@ from umad.daemon.engine import Engine
 from umad.daemon.engine_state import GONE, EngineState
 from umad.daemon.generation import LiveGeneration
 from umad.daemon.journal import Journal, JournalEntry
-from umad.errors import ProtocolViolation, UmadError
+from umad.daemon.senses import naming_others
+from umad.errors import MediaUnsupported, ProtocolViolation, UmadError
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.engine_words import MOST_MS
 from umad.protocol.errors import error_of
@@ -31,11 +32,14 @@ class Fanout:
 
     def __init__(self, *, completions: Completions, scorecard: Scorecard, clock: Clock) -> None:
         self._completions = completions
+        # Those that were ready once and were not ended since, by name.
+        self._engines: dict[str, Engine] = {}
         self._scorecard = scorecard
         self._clock = clock
 
     def engine_ready(self, engine: Engine) -> None:
         """Send a new process every live completion, with the tokens it already has."""
+        self._engines[engine.name] = engine
         if engine.restarts and not engine.suspended_for:
             self._scorecard.engine_restarted(engine.name, self._clock.now_ns())
         for entry in engine.journal:
@@ -77,6 +81,7 @@ class Fanout:
 
     def engine_ended(self, engine: Engine, error: UmadError) -> None:
         """End everything that ran on the engine with `error`: it is not started again."""
+        self._engines.pop(engine.name, None)
         for generation in [one for one in self._completions if one.engine is engine]:
             self._completions.fail(generation, error)
         self._completions.flush()
@@ -180,6 +185,10 @@ class Fanout:
             entry = journal.get(rejected.rid)
             if entry is not None:
                 error = error_of(rejected.code, rejected.message, rejected.field)
+                if isinstance(error, MediaUnsupported):
+                    error = naming_others(
+                        error, _kind_at(entry, error.field), self._engines.values()
+                    )
                 completions.fail(entry.owner, error)
         for ended in report.ended:
             entry = journal.get(ended.rid)
@@ -220,6 +229,12 @@ class Fanout:
                 logprobs=scored.logprobs,
             ),
         )
+
+
+def _kind_at(entry: JournalEntry[LiveGeneration], field: str | None) -> str:
+    """The kind of the file in that field of a request, which has one at least."""
+    kinds = {place: kind for kind, _, place, _ in reversed(entry.submit.media)}
+    return kinds.get(field or "") or next(iter(kinds.values()), "image")
 
 
 def _too_many(entry: JournalEntry[LiveGeneration]) -> ProtocolViolation:

@@ -187,4 +187,5 @@ def _prompt_bytes(submit: Submit) -> int:
     size_bytes = len(submit.prompt or "") + 8 * len(submit.prompt_ids or ())
     if submit.constraint is not None:
         size_bytes += len(submit.constraint[1])
+    size_bytes += sum(len(data) for _, data, _, _ in submit.media)
     return size_bytes + len(submit.chat or "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from umad.asker import Asker
 from umad.clock import Clock
-from umad.conversation import to_json
+from umad.conversation import media_of, to_json
 from umad.daemon.adapters import AdapterNames
 from umad.daemon.authority import admit, told_to
 from umad.daemon.auto_pull import AutoPull
@@ -153,6 +153,9 @@ class DaemonVerbs:
                 self._check_open()
                 turns = request.messages
                 args = {"chat": None if turns is None else to_json(turns, request.chat)}
+                args["media"] = [
+                    (one.kind, one.data, one.place, 0) for one in media_of(turns or ())
+                ]
                 engine = self._adapters.engine_of(request.model, asker)
                 args |= {"owner": asker.owner, "app": session.identity.app}
                 work = engine.call("render", args, whose=asker.owner or session.identity.app)

@@ -65,6 +65,8 @@ class ModelFacts:
     embed_tokens: int = 0
     # Numbers of a vector.
     embed_width: int = 0
+    # The kinds of files that it takes beside text: image, audio.
+    media: tuple[str, ...] = ()
     # The maker's name of the model; empty where the file has none.
     title: str = ""
     # Where a sequence may be shared: up to any token, or only where its state is at hand.

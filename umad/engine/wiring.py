@@ -111,6 +111,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         reads_ahead=options.engine.read_ahead,
         adapters=AdapterReader(model.adapters),
         speculates=options.engine.speculate,
+        media=model.facts.media,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)

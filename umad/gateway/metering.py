@@ -51,18 +51,23 @@ class Metered(Listener):
             self._meter.take(prompt_tokens - self._estimate)
 
 
+# Encoders make some hundreds to some thousands of tokens of an image, and the engine says how many.
+TOKENS_OF_A_FILE = 512
+
+
 def prompt_estimate(request: GenerateRequest) -> int:
     """Estimated tokens of a prompt that is not counted yet; at least one."""
     if request.prompt_ids is not None:
         return len(request.prompt_ids)
+    files = len(request.placed) * TOKENS_OF_A_FILE
     if request.prompt is not None:
-        return text_estimate(request.prompt)
+        return text_estimate(request.prompt) + files
     tools = sum(len(one.description) + len(str(one.parameters)) for one in request.chat.tools)
     turns = sum(
         len(one.content) + len(one.reasoning or "") + sum(len(c.arguments) for c in one.tool_calls)
         for one in request.messages or ()
     )
-    return (tools + turns) // BYTES_PER_TOKEN + 1
+    return (tools + turns) // BYTES_PER_TOKEN + 1 + files
 
 
 def text_estimate(text: str) -> int:

@@ -6,11 +6,12 @@ JSON, so that a line break in a text does not break a line of the log. Not: the 
 """
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from typing_extensions import override
 
+from umad.conversation import ChatMessage
 from umad.errors import UmadError
 from umad.gateway.listening import Listener
 from umad.gateway.sse import encode_json
@@ -39,7 +40,13 @@ class TextLog(Listener):
             log.info("completion id=%s index=%d %s", self._id, index, encode_json("".join(pieces)))
 
 
+def _turn(turn: ChatMessage) -> dict[str, Any]:
+    """A turn, with the sizes of its files in their place."""
+    sizes = [f"{one.file.kind}, {len(one.file.data)} bytes" for one in turn.media]
+    return {**asdict(replace(turn, media=())), "media": sizes}
+
+
 def _prompt(request: GenerateRequest) -> Any:
     if request.messages is not None:
-        return [asdict(one) for one in request.messages]
+        return [_turn(one) for one in request.messages]
     return request.prompt if request.prompt_ids is None else request.prompt_ids

@@ -9,9 +9,10 @@ languages.
     bounds      refuses a body whose shape would cost far more memory than it has bytes
     requests    the client's messages as values, and their encoding; job_requests: those about
                 jobs and stored models; asking: what all of them have
-    fields      readers of single fields that came from outside; chat_fields, embed_fields,
-                asker_fields, sampling_fields, adapter_fields: those of a chat, of texts to embed,
-                of the asker, of sampling, of LoRA adapters
+    fields      readers of single fields that came from outside; chat_fields, content_fields,
+                embed_fields, asker_fields, sampling_fields, adapter_fields: those of a chat, of
+                texts with images and sounds, of texts to embed, of the asker, of sampling, of LoRA
+                adapters
     parsing     body -> checked request; the only place that takes untrusted input apart. Its table
                 has rows of request_kind, those about jobs from job_kinds
     events      the daemon's messages: encoding, and parsing in the client

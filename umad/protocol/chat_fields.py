@@ -12,6 +12,7 @@ from typing import Any
 from umad.constraint import GRAMMAR_KINDS, Constraint
 from umad.conversation import MAX_JSON_CHARS, TOOL_CHOICES, ChatMessage, Tool, ToolCall
 from umad.errors import BadRequest
+from umad.protocol.content_fields import read_content, write_content
 from umad.protocol.fields import (
     nearest,
     quoted,
@@ -132,9 +133,11 @@ def read_turn(name: str, value: Any) -> ChatMessage:
     """Read one turn; `name` is its place in the request."""
     turn = _checked_map(name, value, _TURN, ("role", "content"))
     only_calls = turn["content"] is None and "tool_calls" in turn
+    content, media = ("", ()) if only_calls else read_content(f"{name}.content", turn["content"])
     parts: dict[str, Any] = {
         "role": _read_role(f"{name}.role", turn["role"]),
-        "content": "" if only_calls else read_text(f"{name}.content", turn["content"]),
+        "content": content,
+        "media": media,
     }
     for part in ("name", "tool_call_id"):
         if part in turn:
@@ -193,7 +196,8 @@ READERS = {
 
 def write_turn(turn: ChatMessage) -> dict[str, Any]:
     """A turn as a map, without what is not set."""
-    fields: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    content = write_content(turn.content, turn.media)
+    fields: dict[str, Any] = {"role": turn.role, "content": content}
     for part in ("name", "tool_call_id", "reasoning"):
         if (given := getattr(turn, part)) is not None:
             fields[part] = given

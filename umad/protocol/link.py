@@ -43,8 +43,7 @@ class Submit:
     latency_cap: float | None = None
     # The daemon ends the completion after this time.
     deadline_ms: int | None = None
-    # The completion is held until its ring of logits is attached; with "choose" also for every
-    # token.
+    # It is held until its ring of logits is attached; with "choose" also for every token.
     logits: LogitsUse | None = None
     # The owner, a text that is only compared (`umad.asker`).
     owner: str = ""
@@ -56,6 +55,8 @@ class Submit:
     speculate: bool = True
     # (name, path, scale, the field of the request that names it) of each LoRA adapter.
     adapters: tuple[tuple[str, str, float, str], ...] = ()
+    # (kind, bytes, field, characters of `prompt` before it) of each image and sound.
+    media: tuple[tuple[str, bytes, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,8 @@ class Choose:
 class EngineCall:
     """A question with one `EngineReply`.
 
-    op and its args: tokenize {text, special}; detokenize {ids, pieces}; render {chat}; forget
+    op and its args: tokenize {text, special}; detokenize {ids, pieces}; render {chat, media: as in
+    `Submit`}; forget
     {session, owner, prefix, before_rid} (`umad.engine.sessions.forget_desk`); spare {share}
     (`umad.scheduler.memory.sparing`); attach {rid, choose}; embed {inputs, dimensions, normalize,
     truncate, prefix, lane, app, owner}; rerank {query, documents, top_n, truncate, lane, app,
@@ -122,10 +124,7 @@ class EngineCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """The daemon no longer waits for the `EngineReply` to an embed or rerank `EngineCall`.
-
-    The engine may send none.
-    """
+    """The daemon no longer waits for the reply to an embed or rerank call; none need come."""
 
     call: int
 

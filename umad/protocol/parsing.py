@@ -21,6 +21,7 @@ from umad.protocol import (
     adapter_fields,
     asker_fields,
     chat_fields,
+    content_fields,
     embed_fields,
     fields,
     requests,
@@ -62,6 +63,8 @@ def _generate(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Ge
     constraints: dict[str, Constraint] = {
         name: values.pop(name) for name in ("grammar", "json_schema") if name in values
     }
+    if "prompt" in values:
+        values["prompt"], values["media"] = values["prompt"]
     request = GenerateRequest(
         sampling=SamplingParams(**sampling),
         chat=ChatOptions(**chat),
@@ -153,7 +156,7 @@ _WORK: Mapping[str, FieldReader] = {
 KINDS: Mapping[str, RequestKind] = {
     "generate": RequestKind(
         readers={
-            "prompt": fields.read_text,
+            "prompt": content_fields.read_content,
             "prompt_ids": fields.read_token_ids,
             "special": fields.read_flag,
             **_PLACE,

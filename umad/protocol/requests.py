@@ -19,6 +19,7 @@ from umad.protocol.asker_fields import write_asker
 from umad.protocol.asking import Asking as Asking
 from umad.protocol.asking import RequestId as RequestId
 from umad.protocol.chat_fields import write_constraint, write_json, write_tools, write_turn
+from umad.protocol.content_fields import write_content
 from umad.protocol.embed_fields import write_embed, write_rerank
 from umad.protocol.job_requests import JOB_TYPE_NAMES, JobRequest
 from umad.protocol.job_requests import CancelJob as CancelJob
@@ -308,7 +309,7 @@ def _generate_fields(message: Generate) -> dict[str, Any]:
     kind = "generate" if request.messages is None else "chat"
     body: dict[str, Any] = {"type": kind, "id": message.id}
     if request.prompt is not None:
-        body["prompt"] = request.prompt
+        body["prompt"] = write_content(request.prompt, request.media)
         if not request.special:
             body["special"] = False
     if request.prompt_ids is not None:

@@ -26,6 +26,8 @@ from typing import Any, NoReturn
 
 from umad.clock import MonotonicClock
 from umad.conversation import from_json
+from umad.engine.chats.unseen import as_seen, check_seen, files_of
+from umad.errors import MediaUnsupported
 from umad.isolated import python_module
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
 from umad.protocol.link import (
@@ -88,6 +90,8 @@ class FakeModel:
     family: str = "plain"
     # Whether it says that it has a chat template; None to say nothing of it.
     chat_template: bool | None = None
+    # The kinds of files that it says it takes.
+    media: tuple[str, ...] = ()
 
     def write(self, path: Path) -> Path:
         """Make the model's file."""
@@ -174,7 +178,17 @@ class FakeEngine:
                 pass
 
     def _take(self, submit: Submit) -> None:
-        turns, options = ((), None) if submit.chat is None else from_json(submit.chat)
+        files = files_of(submit.media)
+        turns, options = ((), None) if submit.chat is None else from_json(submit.chat, files)
+        try:
+            turns = as_seen(turns, self._model.media)
+            if submit.chat is None:
+                check_seen(files, self._model.media)
+        except MediaUnsupported as error:
+            self._rejected.append(
+                Rejected(rid=submit.rid, code=error.code, message=error.message, field=error.field)
+            )
+            return
         words = (submit.prompt or " ".join(turn.content for turn in turns)).split()
         if "reject" in words:
             self._rejected.append(
@@ -289,7 +303,8 @@ def _rendered(args: Any) -> dict[str, Any]:
     prompt: dict[str, Any] = {"template": "{{ messages }}"}
     if args["chat"] is None:
         return prompt
-    turns, _ = from_json(args["chat"])
+    turns, _ = from_json(args["chat"], files_of(args.get("media", ())))
+    turns = as_seen(turns, ())
     text = " ".join([turn.content for turn in turns])
     return {**prompt, "text": text, "ids": [len(word) for word in text.split()]}
 
@@ -351,5 +366,6 @@ def main(arguments: Sequence[str]) -> None:
         }
         if model.chat_template is not None:
             facts["has_chat_template"] = model.chat_template
+        facts["media"] = model.media
         engine.send(EngineReady(facts=facts))
         engine.run()

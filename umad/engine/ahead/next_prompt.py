@@ -18,6 +18,7 @@ from umad.engine.ahead.turns import EndedTurn
 from umad.engine.chats.chat_template import ChatTemplate
 from umad.engine.chats.turn_ends import unknown_words
 from umad.engine.chats.turn_marks import tokens_before
+from umad.engine.chats.unseen import as_seen
 from umad.engine.vocab import Vocabulary
 from umad.sampling.detokenizer import Detokenizer
 from umad.scheduler.memory.prefix_index import common_prefix
@@ -44,6 +45,7 @@ class NextPrompts:
         messages, options = from_json(turn.asked.chat)
         if options.continue_final or options.context:
             return None
+        messages = as_seen(messages, (), is_answered=True)
         answer = self._answer(turn, options, thinks=_sends_thinking(messages))
         shown = self._template.next_turn(messages, answer, options, self._vocab.guard)
         if shown is None:

@@ -11,6 +11,7 @@
     template_program  the Jinja source as a program
     template_process  TemplateProcess: runs it where it can be ended at any moment
     template_child    the process that it runs in
+    unseen            words in the place of images and sounds that the model cannot take
     plain_text        PlainText: keeps what users write from becoming control tokens
 
 Not: parsing replies (`umad.chat`).

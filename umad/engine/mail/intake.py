@@ -6,7 +6,7 @@ stood: its tokens join the prompt (to be computed again), and its text and its s
 replayed without anything being sent. Not: the order of requests (the scheduler).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -20,6 +20,7 @@ from umad.engine.adapters.reading import AdapterReader
 from umad.engine.ahead.turns import AskedTurn
 from umad.engine.chats.chat_template import ChatTemplate, Rendered
 from umad.engine.chats.turn_marks import turn_marks
+from umad.engine.chats.unseen import as_seen, check_seen, files_of
 from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.logits.readers import LogitsReader
 from umad.engine.mail.step_mail import Arrival
@@ -73,13 +74,15 @@ class Intake:
         reads_ahead: bool = False,
         adapters: AdapterReader | None = None,
         speculates: bool = False,
+        media: Collection[str] = (),
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
         there are cells. text_bound: what sets it, for errors that say how to have more.
         marks_turns: tell the scheduler where the turns of a chat end. reads_ahead: keep what is
         needed of a chat to compute its next turn ahead. adapters: None where none are served.
-        speculates: next tokens may be guessed.
+        speculates: next tokens may be guessed. media: the kinds of files that the model takes.
         """
+        self._media = media
         self._speculates = speculates
         self._adapters = adapters or AdapterReader(None)
         self._vocab = vocab
@@ -119,12 +122,16 @@ class Intake:
         if sampling.seed is None or sampling.max_tokens is None:
             raise InternalError("the daemon always sets seed and max_tokens")
         vocab = self._vocab
+        files = files_of(submit.media)
+        if submit.chat is None:
+            check_seen(files, self._media)
         adapters = self._adapters.set_of(submit.adapters) if submit.adapters else None
         rendered, opening, options = None, "", _NO_OPTIONS
         is_later = False
         piece = vocab.piece
         if submit.chat is not None:
-            messages, options = from_json(submit.chat)
+            messages, options = from_json(submit.chat, files)
+            messages = as_seen(messages, self._media)
             rendered = self._template.render(messages, options, vocab.guard, ends=self._marks_turns)
             is_later = any(turn.role == "assistant" for turn in messages)
             if options.markup:
@@ -248,14 +255,18 @@ class Intake:
             one_call=True,
         )
 
-    def render(self, chat: str | None) -> dict[str, Any]:
+    def render(
+        self, chat: str | None, media: Sequence[tuple[str, bytes, str, int]] = ()
+    ) -> dict[str, Any]:
         """The model's template, and the prompt that it makes of `chat`
-        (`umad.conversation.to_json`). Raises `BadRequest` and `PromptTooLong` as `take` does.
+        (`umad.conversation.to_json`) and its `media`, as in `Submit`. Raises `BadRequest` and
+        `PromptTooLong` as `take` does.
         """
         prompt: dict[str, Any] = {"template": self._template.source}
         if chat is None:
             return prompt
-        messages, options = from_json(chat)
+        messages, options = from_json(chat, files_of(media))
+        messages = as_seen(messages, self._media)
         rendered = self._template.render(messages, options, self._vocab.guard)
         self._check_size(rendered.text)
         ids = self._chat_prompt(rendered, options)

@@ -280,7 +280,7 @@ def _value(desk: Desk, op: str, args: Mapping[str, Any]) -> Any:
             _check_answer(len(ids), desk.most_tokens, "ids")
             return vocab.pieces(ids) if args.get("pieces") else vocab.text(ids)
         case "render":
-            return desk.intake.render(args.get("chat"))
+            return desk.intake.render(args.get("chat"), args.get("media", ()))
         case _:
             raise Unsupported(f"an engine cannot {op}")
 

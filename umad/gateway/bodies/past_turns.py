@@ -7,7 +7,6 @@ cannot be read, because an answer would pass over it. All dialects use this modu
 """
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -33,16 +32,6 @@ def unread(kind: str) -> str:
     """The words that stand for a part of type `kind`."""
     what = _NAMES.get(kind, f"a part of type {kind[:_TYPE_CHARS]!r}")
     return f"[{what} stood here; this model reads only text]"
-
-
-def asked_now(roles: Sequence[str]) -> int | None:
-    """The place of the user's words that are to be answered now; None where a turn of somebody else
-    came after them. roles: of all turns. System turns count for neither.
-    """
-    for at in range(len(roles) - 1, -1, -1):
-        if roles[at] not in ("system", "developer"):
-            return at if roles[at] == "user" else None
-    return None
 
 
 def json_text(value: Any) -> Any:

@@ -8,10 +8,10 @@ of the answer. Pure. Not: rendering the model's template, nor parsing its answer
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
+from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall, asked_now
 from umad.errors import BadRequest
 from umad.gateway.bodies import anthropic as bodies
-from umad.gateway.bodies.past_turns import asked_now, json_text, unread
+from umad.gateway.bodies.past_turns import json_text, unread
 from umad.gateway.bodies.thinking import thinking_options
 from umad.gateway.dialects.anthropic.attribution import without_attribution
 from umad.request import GenerateRequest, SamplingParams

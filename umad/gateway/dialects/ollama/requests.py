@@ -7,10 +7,10 @@ num_gpu, …) have no effect, so apps that disagree about them share one loaded 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
+from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall, asked_now
 from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies import ollama as bodies
-from umad.gateway.bodies.past_turns import asked_now, unread
+from umad.gateway.bodies.past_turns import unread
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.thinking import thinking_options
 from umad.request import GenerateRequest, SamplingParams

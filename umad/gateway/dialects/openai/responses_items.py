@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from umad.conversation import ChatMessage, ToolCall
+from umad.conversation import ChatMessage, ToolCall, asked_now
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_responses import Item
-from umad.gateway.bodies.past_turns import asked_now, json_text
+from umad.gateway.bodies.past_turns import json_text
 from umad.gateway.dialects.openai.turns import given_text, text_of
 
 _RESPONSE = "resp_"

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from umad.conversation import TOOL_CHOICES, ChatMessage, Tool, ToolCall
+from umad.conversation import TOOL_CHOICES, ChatMessage, Tool, ToolCall, asked_now
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_chat import ChatToolCall, ChatTurn, ContentPart
-from umad.gateway.bodies.past_turns import asked_now, unread
+from umad.gateway.bodies.past_turns import unread
 
 _TEXTS = ("text", "input_text", "output_text")
 _ROLES = {"developer": "system", "function": "tool"}
