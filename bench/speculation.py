@@ -73,7 +73,7 @@ def request_of(kind: str, *, lines: int, tokens: int, seed: int) -> GenerateRequ
     greedy = SamplingParams(temperature=0.0, max_tokens=tokens, seed=seed)
     match kind:
         case "edit":
-            file = [f"# file {seed}", *file_of(lines)]
+            file = [f"# file {seed}", *file_of(lines, seed)]
             prompt = "\n".join([*file, "", "# the same file again:", *file[:_SHOWN_LINES], ""])
             sampling = dataclasses.replace(greedy, ignore_eos=True)
             return GenerateRequest(prompt=prompt, sampling=sampling)

@@ -57,7 +57,8 @@ def _filters() -> NDArray[np.float32]:
     """Triangles side by side. float32 (mels, bins)."""
     bins = np.arange(_BINS)[None, :]
     centres = np.linspace(1, _BINS - 2, _MELS)[:, None]
-    return np.maximum(0, 1 - np.abs(bins - centres) / 4).astype(np.float32) / 40
+    triangles = np.maximum(0, 1 - np.abs(bins - centres) / 4) / 40
+    return triangles.astype(np.float32)
 
 
 def _weights(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
