@@ -37,7 +37,8 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
                   Both are importable without a backend
     residency     how much of a file is in memory
     company       what a load knows of the engines beside it
-    vocab         Vocabulary: text to ids and back
+    vocab         Vocabulary: text to ids and back; known_pieces: long pieces of chats that it has
+                  tokenized before
     mail/         messages in and out
     adapters/     LoRA adapters that requests use
     chats/        messages to a prompt, by the model's template

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.chats.plain_text import PlainText
+from umad.engine.chats.plain_text import PlainText, TextPart
+from umad.engine.known_pieces import KnownPieces
 from umad.engine.process import let_others_first
 from umad.engine.tokens import TokenTable
 from umad.errors import BadRequest, PromptTooLong
@@ -68,6 +69,11 @@ class Vocabulary:
         self._is_control[controls] = True
         self._plain = PlainText(self._control_of)
         self.guard = self._plain.guard
+        self._known = KnownPieces(
+            tokenize=lambda text, with_ends: self.tokenize(text, special=True, with_ends=with_ends),
+            controls_in=self._plain.controls_in,
+            control_of=self._control_of,
+        )
         self._marked: dict[int, bytes] = {}
         self._low = ThreadPoolExecutor(
             _LOW_THREADS, thread_name_prefix="umad-tokens", initializer=let_others_first
@@ -149,10 +155,16 @@ class Vocabulary:
         return np.concatenate(
             [np.empty(0, np.int32)]
             + [
-                self.tokenize(part.text, special=part.special, with_ends=at == 0 and not begun)
+                self._rendered_part(part, with_ends=at == 0 and not begun)
                 for at, part in enumerate(parts)
             ]
         )
+
+    def _rendered_part(self, part: TextPart, *, with_ends: bool) -> NDArray[np.int32]:
+        # What was guarded has control tokens that count as text, so it is never cut.
+        if not part.special:
+            return self.tokenize(part.text, special=False, with_ends=with_ends)
+        return self._known.tokens(part.text, with_ends=with_ends)
 
     def unguarded(self, text: str) -> str:
         """A rendered chat as people read it. Where the model puts its beginning token before every
