@@ -63,7 +63,9 @@ def comparisons(told: Told, *, title: str, baseline: str) -> list[Comparison]:
             samples=samples,
         )
 
-    return [table("turns", "ms", times), table("turns-share", "of the cold turn", shares)]
+    found = [table("turns", "ms", times)]
+    # Where only the cold turn was asked for, it is a share of nothing.
+    return [*found, table("turns-share", "of the cold turn", shares)] if shares else found
 
 
 def facts_of(told: Told, shares: Comparison) -> list[str]:
@@ -76,12 +78,14 @@ def facts_of(told: Told, shares: Comparison) -> list[str]:
         )
         before = f"; {told.parked[row][-1]} parked before" if row in told.parked else ""
         lines.append(f"{row}: prompt tokens computed: {computed}{before}")
+    held = {row: columns for row, columns in shares.samples.items() if row in GOALS}
     missed = [
         f"{row} {max(columns['umad']):.3f} of {GOALS[row]}"
-        for row, columns in shares.samples.items()
+        for row, columns in held.items()
         if max(columns.get("umad", [0.0])) > GOALS[row]
     ]
-    lines.append(f"umad misses: {'; '.join(missed)}" if missed else "umad reaches every goal")
+    if held:
+        lines.append(f"umad misses: {'; '.join(missed)}" if missed else "umad reaches every goal")
     return lines
 
 
@@ -184,13 +188,13 @@ def _of_model(
             told=told_line,
             rest_s=options.rest,
         )
-    times, shares = comparisons(told, title=path.stem, baseline=servers[-1].name)
+    *times, last = comparisons(told, title=path.stem, baseline=servers[-1].name)
     asked = questions(told) if options.check else []
     progress(f"{path.stem}  holds {len(asked)} answers against the bare library's")
     verdicts = cold.judge(path, [one for _, one in asked], threads=options.threads) if asked else []
     line, wrong = judged([row for row, _ in asked], verdicts)
-    notes = tuple(one for one in (*facts_of(told, shares), line) if one)
-    return [times, dataclasses.replace(shares, notes=notes)], wrong
+    notes = tuple(one for one in (*facts_of(told, last), line) if one)
+    return [*times, dataclasses.replace(last, notes=notes)], wrong
 
 
 def _words_per_token(server: ChatServer) -> float:

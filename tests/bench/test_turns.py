@@ -141,3 +141,12 @@ def test_a_streamed_response_is_read_from_its_first_text_to_its_timings() -> Non
 def test_a_response_without_an_answer_is_a_refusal() -> None:
     with pytest.raises(BenchError, match="exceeds the context"):
         turn_in([(1, b'{"error": "the prompt exceeds the context"}')], began_ns=0)
+
+
+def test_the_cold_turn_alone_is_a_table_and_holds_no_goal() -> None:
+    alone = told(first={"umad": [turn(1000.0)]})
+
+    (times,) = turns.comparisons(alone, title="toy", baseline="umad")
+
+    assert list(times.samples) == [talks.FIRST]
+    assert not any("goal" in line for line in turns.facts_of(alone, times))
