@@ -42,6 +42,8 @@ class Editor:
         self.has_lost_terminals = False
         # Commands do not end by themselves.
         self.runs_on = False
+        # What a command writes, and whether the terminal has kept only its end.
+        self.printed, self.is_cut = "done\n", False
 
     def on_connect(self, conn: Any) -> None:
         """Nothing to keep: tests have the connection."""
@@ -96,7 +98,7 @@ class Editor:
     async def terminal_output(
         self, session_id: str, terminal_id: str, **_: Any
     ) -> schema.TerminalOutputResponse:
-        return schema.TerminalOutputResponse(output="done\n", truncated=False)
+        return schema.TerminalOutputResponse(output=self.printed, truncated=self.is_cut)
 
     async def release_terminal(self, session_id: str, terminal_id: str, **_: Any) -> None:
         self.released.append(terminal_id)

@@ -173,6 +173,20 @@ def test_a_command_runs_in_a_terminal_of_the_editor(tmp_path: Path) -> None:
     assert model.results() == ["done\n\n(exit code 0)"]
 
 
+def test_the_model_is_told_that_an_output_lacks_its_beginning(tmp_path: Path) -> None:
+    async def main() -> None:
+        editor, path = Editor(), str(tmp_path / "s")
+        editor.answers, editor.printed, editor.is_cut = ["allow"], "the end\n", True
+        model = Daemon(call("run_command", command="make"), "Good.")
+        async with daemon(path, model.script), agent(editor, path, tmp_path) as connection:
+            session = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            await connection.prompt(session_id=session, prompt=HELLO)
+
+        assert model.results() == ["[the beginning is left out here]\nthe end\n\n(exit code 0)"]
+
+    run(main())
+
+
 def test_always_asks_once(tmp_path: Path) -> None:
     run_twice = call("run_command", command="ls") + call("run_command", command="pwd")
 

@@ -23,6 +23,8 @@ class Ended:
     """A command that has ended."""
 
     output: str
+    # The editor keeps so much and no more: it has left out the beginning.
+    is_cut: bool
     # "exit code 0", or a signal.
     how: str
     is_good: bool
@@ -49,7 +51,7 @@ class Terminals:
             await self._release(terminal)
         code, signal = ended.exit_code, ended.signal
         how = f"exit code {code}" if signal is None else f"signal {signal}"
-        return Ended(output=said.output, how=how, is_good=code == 0)
+        return Ended(output=said.output, is_cut=said.truncated, how=how, is_good=code == 0)
 
     async def _made(self, command: str) -> str:
         """The id of a terminal in which the command runs. Where the turn is cancelled before the

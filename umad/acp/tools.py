@@ -256,7 +256,9 @@ class Toolbox:
         )
         ended = await terminals.run(job.text("command"), show)
         await self._end(job, "completed" if ended.is_good else "failed")
-        return f"{ended.output}\n({ended.how})"
+        # As in a file that is too long: else the model takes the rest for all there was.
+        cut = "[the beginning is left out here]\n" if ended.is_cut else ""
+        return f"{cut}{ended.output}\n({ended.how})"
 
     async def _end(self, job: _Job, status: schema.ToolCallStatus) -> None:
         await self._update(helpers.update_tool_call(job.id, status=status))
