@@ -67,6 +67,21 @@ def test_texts_of_several_requests_share_one_decode() -> None:
     assert len(works) == 0
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_short_texts_share_a_slice_by_what_they_cost_and_not_as_one_long_text(whole: bool) -> None:
+    works = queue(rows=512, seqs=16, whole=whole)
+    works.cost.rows.learn(512, 100.0)
+    # One text of 500 tokens would read 125,000 cells, for 250 ms. These five read 25,000.
+    works.cost.cells.ms_each = 0.002
+    works.submit(texts(1, *[100] * 5, lane=BACKGROUND), 0)
+
+    shared = works.next(200.0, 1, careful=False)
+    hurried = works.next(80.0, 1, careful=False)
+
+    assert [piece.tokens.size for piece in shared.pieces] == [100] * 5
+    assert 100 <= hurried.n_rows < 500
+
+
 def test_a_long_text_of_a_causal_model_is_computed_in_slices() -> None:
     works = queue(rows=32)
     works.submit(texts(1, 100), 0)

@@ -88,10 +88,13 @@ class _Work:
         return self.start > 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Draft:
     """A slice that is being composed."""
 
+    # The milliseconds and the rows that it may have.
+    within_ms: float
+    most_rows: int
     pieces: list[EmbedPiece] = field(default_factory=list)
     n_rows: int = 0
     n_cells: int = 0
@@ -199,10 +202,13 @@ class EmbedQueue:
         order = self._order(now_ns)
         bulk = not order[0].is_short
         self._make_room(order[0])
-        most = self._rows_within(within_ms, order[0].start, careful=careful)
-        draft = _Draft(n_cells=sum([work.inputs[work.at].size for work in self._begun()]))
+        draft = _Draft(
+            within_ms=within_ms,
+            most_rows=self._most_rows(careful=careful),
+            n_cells=sum([work.inputs[work.at].size for work in self._begun()]),
+        )
         for work in order:
-            if not self._add(draft, work, most):
+            if not self._add(draft, work):
                 break
         drop, self._drop = tuple(self._drop), []
         return EmbedSlice(
@@ -285,19 +291,35 @@ class EmbedQueue:
         for work in self._begun():
             work.start, work.seq = 0, -1
 
-    def _rows_within(self, within_ms: float, start: int, *, careful: bool) -> int:
-        n_max = self._cells if self._shape.whole else self._shape.rows
+    def _most_rows(self, *, careful: bool) -> int:
+        most = self._cells if self._shape.whole else self._shape.rows
         if careful:
-            n_max = min(n_max, max(FIRST_TRIED, self.cost.rows.next_untried()))
-        return max(1, self.cost.most(within_ms, n_max, start))
+            most = min(most, max(FIRST_TRIED, self.cost.rows.next_untried()))
+        return most
 
-    def _add(self, draft: _Draft, work: _Work, most: int) -> bool:
+    def _left(self, draft: _Draft, start: int) -> int:
+        """The most rows of one more text, from its token `start` on, that the draft has time for.
+        Its rows read its own cells and no other text's.
+        """
+        low, n = 0, draft.most_rows - draft.n_rows
+        high = n
+        # All that there is room for is tried first: mostly there is time for it.
+        while low < high:
+            n_read = draft.n_read + slice_cells(n, start)
+            if self.cost.at(draft.n_rows + n, n_read) <= draft.within_ms:
+                low = n
+            else:
+                high = n - 1
+            n = (low + high + 1) // 2
+        return low if draft.pieces else max(1, low)
+
+    def _add(self, draft: _Draft, work: _Work) -> bool:
         """Add inputs of `work` while they fit; return whether there is room for more."""
         taken = {piece.seq for piece in draft.pieces} | {one.seq for one in self._begun()}
         at, start, seq = work.at, work.start, work.seq
         while at < len(work.inputs):
             tokens = work.inputs[at]
-            left = most - draft.n_rows
+            left = self._left(draft, start)
             if len(draft.pieces) >= self._shape.seqs or (draft.pieces and left <= 0):
                 return False
             n = tokens.size - start if self._shape.whole else min(tokens.size - start, left)
@@ -326,4 +348,4 @@ class EmbedQueue:
             if not ends:
                 return False
             at, start = at + 1, 0
-        return draft.n_rows < most
+        return self._left(draft, 0) > 0
