@@ -6,7 +6,7 @@ enter. Pure. Not: decoding a file (`umad.media`).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from umad.errors import BadRequest
@@ -72,6 +72,20 @@ def joined(pieces: Iterable[Piece], between: str = "") -> tuple[str, tuple[Place
         else:
             media.append(PlacedFile(at=len(text), file=piece))
     return text, tuple(media)
+
+
+def beside(
+    first: tuple[str, tuple[PlacedFile, ...]],
+    second: tuple[str, tuple[PlacedFile, ...]],
+    between: str,
+) -> tuple[str, tuple[PlacedFile, ...]]:
+    """Two contents as one, with `between` between them unless one of them is empty."""
+    text, media = first
+    if not (text or media):
+        return second
+    begins = len(text) + (len(between) if second[0] or second[1] else 0)
+    moved = tuple(replace(one, at=begins + one.at) for one in second[1])
+    return text + (between if begins > len(text) else "") + second[0], media + moved
 
 
 def check_media(text: str, media: tuple[PlacedFile, ...], field: str) -> None:

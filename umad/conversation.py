@@ -66,6 +66,14 @@ def asked_now(roles: Sequence[str]) -> int | None:
     return None
 
 
+def asked_turn(messages: Sequence[ChatMessage]) -> int | None:
+    """The place of the turn whose images and sounds are asked about now; None where none is. What a
+    tool brought is not asked about, nor what stands in a user's turn behind its result.
+    """
+    now = asked_now([turn.role for turn in messages])
+    return None if now and messages[now - 1].role == "tool" else now
+
+
 def media_of(messages: Iterable[ChatMessage]) -> tuple[MediaFile, ...]:
     """The files of all turns, in order."""
     return tuple(one.file for turn in messages for one in turn.media)

@@ -105,16 +105,32 @@ def test_a_failed_tool_says_so_to_the_model() -> None:
     assert found[0].content == "Error: no such file"
 
 
-def test_an_image_in_a_tools_result_is_named_and_one_of_the_user_is_refused() -> None:
-    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aa"}}
-    result = {"type": "tool_result", "tool_use_id": "t", "content": [image]}
+def test_images_stand_in_tools_results_and_between_the_words_of_users() -> None:
+    image = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"},
+    }
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [image], "is_error": True}
+    words = {"type": "text", "text": "look:"}
 
-    found = turns({"role": "user", "content": [result]})
+    (brought, asked) = turns({"role": "user", "content": [result, words, image]})
 
-    assert "image" in found[0].content
-    with pytest.raises(BadRequest) as refusal:
-        turns({"role": "user", "content": [{"type": "text", "text": "look:"}, image]})
-    assert refusal.value.field == "messages.0.content.1"
+    assert (brought.role, brought.content) == ("tool", "Error: ")
+    assert [(one.at, one.file.place) for one in brought.media] == [
+        (7, "messages.0.content.0.content.0.source.data")
+    ]
+    assert asked.content == "look:\n\n"
+    assert [(one.at, one.file.place) for one in asked.media] == [
+        (7, "messages.0.content.2.source.data")
+    ]
+
+
+def test_a_turn_with_an_image_stays_apart_from_the_question_behind_it() -> None:
+    image = {"type": "image", "source": {"type": "base64", "data": "aaaa"}}
+
+    found = turns({"role": "user", "content": [image]}, {"role": "user", "content": "and now?"})
+
+    assert [(one.content, len(one.media)) for one in found] == [("", 1), ("and now?", 0)]
 
 
 def test_a_system_turn_in_the_middle_becomes_the_users_words_beside_it() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.gateway.scripted_service import Scripted, post
 from umad.conversation import ChatMessage, ToolCall
+from umad.engine.chats.unseen import as_seen
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
@@ -32,7 +33,8 @@ def asked(path: str, turns: list[Any]) -> tuple[ChatMessage, ...]:
         body["store"] = False
     answer = post(service, path, body)
     assert answer.status_code == 200, answer.text
-    return service.asked[0].messages or ()
+    # As an engine reads them whose model has no eyes.
+    return as_seen(service.asked[0].messages or (), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,14 +216,14 @@ ROWS = {
     "messages: a question behind one that was refused for its picture": Row(
         path=MESSAGES,
         turns=[{"role": "user", "content": [BLOCK]}, HI],
-        said=f"{NO_IMAGE}\n\nUA",
+        said="UA",
     ),
     "messages: no content in a result": Row(path=MESSAGES, turns=anthropic_call({}, []), said=""),
     # -- ollama
     "ollama: null for arguments": Row(path=OLLAMA, turns=ollama_call(None), arguments="{}"),
     "ollama: a text for arguments": Row(path=OLLAMA, turns=ollama_call(CUT), arguments=CUT),
     "ollama: a picture in a result": Row(
-        path=OLLAMA, turns=ollama_call({}, images=["aa"]), said=f"RA\n{NO_IMAGE}"
+        path=OLLAMA, turns=ollama_call({}, images=["aa"]), said=f"{NO_IMAGE}RA"
     ),
     "ollama: a picture that another model was shown": Row(
         path=OLLAMA,
@@ -250,26 +252,71 @@ def test_a_history_is_answered_with_what_was_said_in_it(meant: str) -> None:
         assert (call.name, call.arguments) == ("look", row.arguments)
 
 
-@pytest.mark.parametrize(
-    ("path", "turn"),
-    [
-        (CHAT, {"role": "user", "content": [PICTURE]}),
-        (RESPONSES, {"role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}),
-        (MESSAGES, {"role": "user", "content": [BLOCK]}),
-        (OLLAMA, {**HI, "images": ["aa"]}),
-        (NATIVE, {"role": "user", "content": [PICTURE]}),
-    ],
-)
-def test_a_picture_that_is_asked_about_now_is_refused_and_not_passed_over(
-    path: str, turn: Any
-) -> None:
-    body = {"model": "scripted", "max_tokens": 9, "messages": [turn], "stream": False}
-    if path == RESPONSES:
-        body = {"input": [turn]}
-    elif path == OLLAMA:
-        del body["max_tokens"]
+PIXEL = "iVBORw0KGgo="
+NOW: list[tuple[str, Any, str]] = [
+    (
+        CHAT,
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+        "messages.0.content.0.image_url.url",
+    ),
+    (
+        NATIVE,
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+        "messages.0.content.0.image_url.url",
+    ),
+    (
+        RESPONSES,
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"},
+        "input.0.content.0.image_url",
+    ),
+    (
+        MESSAGES,
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
+        "messages.0.content.0.source.data",
+    ),
+    (OLLAMA, PIXEL, "messages.0.images.0"),
+]
+WRONG: Any = {
+    PIXEL: "*no base64*",
+    f"data:image/png;base64,{PIXEL}": "https://example.com/cat.png",
+}
 
-    answer = post(Scripted(), path, body)
+
+def now(path: str, part: Any) -> dict[str, Any]:
+    """A body that asks about a picture."""
+    turn = {**HI, "images": [part]} if path == OLLAMA else {"role": "user", "content": [part]}
+    if path == RESPONSES:
+        return {"input": [turn], "store": False}
+    body: dict[str, Any] = {"model": "scripted", "messages": [turn], "stream": False}
+    return body if path == OLLAMA else {**body, "max_tokens": 9}
+
+
+@pytest.mark.parametrize(("path", "part", "place"), NOW)
+def test_a_picture_that_is_asked_about_now_reaches_the_engine_with_its_place(
+    path: str, part: Any, place: str
+) -> None:
+    service = Scripted(["Yes."])
+
+    answer = post(service, path, now(path, part))
+
+    assert answer.status_code == 200, answer.text
+    (turn,) = service.asked[0].messages or ()
+    assert [(one.at, one.file.kind, one.file.data) for one in turn.media] == [
+        (0, "image", b"\x89PNG\r\n\x1a\n")
+    ]
+    assert turn.media[0].file.place == place
+
+
+@pytest.mark.parametrize(("path", "part", "place"), NOW)
+def test_a_picture_that_is_written_wrong_is_refused_by_its_place_where_it_is_asked_about(
+    path: str, part: Any, place: str
+) -> None:
+    text = json.dumps(now(path, part))
+    for right, wrong in WRONG.items():
+        text = text.replace(json.dumps(right), json.dumps(wrong))
+
+    answer = post(Scripted(), path, json.loads(text))
 
     assert answer.status_code == 400
-    assert "text" in json.dumps(answer.json())
+    assert "base64" in answer.text
+    assert place in answer.text

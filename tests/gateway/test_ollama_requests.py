@@ -127,13 +127,21 @@ def test_think_is_told_to_the_template(think: Any, wanted: dict[str, Any]) -> No
     assert chat(think=think).chat.template_kwargs == wanted
 
 
-def test_images_and_unknown_roles_are_refused_by_their_field() -> None:
-    with pytest.raises(BadRequest) as image:
-        chat(messages=[{"role": "user", "content": "look", "images": ["aaaa"]}])
+def test_images_stand_before_the_words_of_their_turn() -> None:
+    (turn,) = (
+        chat(messages=[{"role": "user", "content": "look", "images": ["aaaa"]}]).messages or ()
+    )
+
+    assert turn.content == "look"
+    assert [(one.at, one.file.data, one.file.place) for one in turn.media] == [
+        (0, b"i\xa6\x9a", "messages.0.images.0")
+    ]
+
+
+def test_unknown_roles_are_refused_by_their_field() -> None:
     with pytest.raises(BadRequest, match="assistant") as role:
         chat(messages=[{"role": "robot", "content": "x"}])
 
-    assert image.value.field == "messages.0.images"
     assert role.value.field == "messages.0.role"
 
 

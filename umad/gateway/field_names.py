@@ -15,6 +15,9 @@ from umad.gateway.bodies.answer_form import FormFields
 from umad.gateway.bodies.base import TWO_NAMES, Body, ToolPlace, Written
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.errors import in_terms_of
+from umad.gateway.written_files import settled
+from umad.protocol.content_fields import file_names
+from umad.request import GenerateRequest
 
 _QUOTED_CHARS = 64
 _TYPE_NAMES = frozenset({"str", "int", "float", "bool", "none"})
@@ -62,6 +65,16 @@ class FieldNames:
             if place is not None:
                 self._names[f"tools[{at}]"] = place.tool
                 self._names[f"tools[{at}].parameters"] = place.schema
+
+    def with_files(self, request: GenerateRequest) -> GenerateRequest:
+        """`request` with its images and sounds as they can be sent. Where the body has each one is
+        remembered. Raises `BadMedia` (`umad.gateway.written_files`).
+        """
+        self._names.update(file_names("prompt", request.prompt or "", request.media))
+        for at, turn in enumerate(request.messages or ()):
+            places = file_names(f"messages[{at}].content", turn.content, turn.media)
+            self._names.update(places)
+        return settled(request)
 
     def written(self, name: str) -> str:
         """The name that the body has for a field."""

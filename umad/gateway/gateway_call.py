@@ -138,6 +138,7 @@ class GatewayCall:
         request = replace(request, model=await self.local(request.model), app=self.caller.app)
         self._names.offer(request.chat.tools)
         try:
+            request = self._names.with_files(request)
             request = await self._with_text_biases(request)
             request.check()
             if any(one.number is not None for one in request.lora or ()):
@@ -307,7 +308,7 @@ class GatewayCall:
 
     async def render(self, request: GenerateRequest) -> ChatPrompt:
         """The prompt of a chat, without a generation. Raises what the template refuses."""
-        request = await self._as_preset(request)
+        request = self._names.with_files(await self._as_preset(request))
         try:
             request.check()
             self._pay(tokenized_share(prompt_estimate(request)))

@@ -185,7 +185,7 @@ def test_more_tokens_than_the_daemon_allows_are_as_many_as_it_does(client: OpenA
         (openai.BadRequestError, "lane", {"extra_body": {"lane": "fast"}}),
         (openai.BadRequestError, "response_format.json_schema.schema", {
             "response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}),
-        (openai.BadRequestError, "messages.0.content.0.type", {"messages": [
+        (openai.BadRequestError, "messages.0.content.0.image_url.url", {"messages": [
             {"role": "user", "content": [
                 {"type": "image_url", "image_url": {"url": "data:,"}}]}]}),
     ],

@@ -181,7 +181,7 @@ def test_a_turn_of_an_agent_with_calls_and_types_of_its_own_is_read(client: Open
         ("temperature", 400, {"temperature": 1000}),
         ("tools.0.name", 400, {"tools": [{"type": "function"}]}),
         ("model", 404, {"model": "gpt-99"}),
-        ("input.0.content.0.type", 400, {"input": [
+        ("input.0.content.0.image_url", 400, {"input": [
             {"role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}]}),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from umad.content import MEDIA_NAMES, MediaFile, joined, pieces_of
-from umad.conversation import ChatMessage, asked_now
+from umad.conversation import ChatMessage, asked_turn
 from umad.errors import MediaUnsupported
 
 _SENSES = {"image": "reads no images", "audio": "hears no sound"}
@@ -25,9 +25,7 @@ def as_seen(
     """
     if not any(turn.media for turn in messages):
         return tuple(messages)
-    now = None if is_answered else asked_now([turn.role for turn in messages])
-    if now is not None and any(turn.role == "tool" for turn in messages[max(0, now - 1) : now]):
-        now = None  # a tool has brought what stands behind its result
+    now = None if is_answered else asked_turn(messages)
     return tuple(_turn(turn, kinds, at == now) for at, turn in enumerate(messages))
 
 

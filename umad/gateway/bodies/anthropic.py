@@ -43,6 +43,8 @@ class ToolUseBlock(_AnthropicBody):
 
 class ImageBlock(_AnthropicBody):
     type: Literal["image"]
+    # {type: "base64", media_type, data} or {type: "url", url}. A history is taken in any form.
+    source: Any = None
 
 
 class TextSource(_AnthropicBody):

@@ -19,11 +19,20 @@ MAX_MESSAGES = 16384
 
 
 class ContentPart(Body):
-    """A piece of a message; only text has a meaning to a text model."""
+    """A piece of a message. What is in it is read by its translator, since a history is taken in
+    whatever form (`past_turns`).
+    """
 
     type: str = "text"
     text: str | None = None
     refusal: str | None = None
+    # Of an image: {url} in chats, the address itself in responses.
+    image_url: Any = None
+    # Of a sound: {data, format}.
+    input_audio: Any = None
+    # Of a file: {file_data, filename} in chats.
+    file: Any = None
+    file_data: Any = None
 
 
 class FunctionCall(Body):

@@ -8,12 +8,14 @@ of the answer. Pure. Not: rendering the model's template, nor parsing its answer
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from umad.content import Piece, beside, joined
 from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall, asked_now
 from umad.errors import BadRequest
 from umad.gateway.bodies import anthropic as bodies
 from umad.gateway.bodies.past_turns import json_text, unread
 from umad.gateway.bodies.thinking import thinking_options
 from umad.gateway.dialects.anthropic.attribution import without_attribution
+from umad.gateway.written_files import WrittenFile, from_base64, from_url
 from umad.request import GenerateRequest, SamplingParams
 
 # Anthropic's own default; umad's defaults are for apps that say nothing about sampling.
@@ -129,8 +131,8 @@ def turns_of(body: bodies.CountTokensBody) -> tuple[ChatMessage, ...]:
         if message.role == "system" and not turns:
             system = _joined((system, _plain_text(message.content)))
         else:
-            field = f"messages.{at}.content" if at == now else None
-            turns.extend(_turns(message, field, tool_names))
+            place = f"messages.{at}.content"
+            turns.extend(_turns(message, place, tool_names, is_asked=at == now))
     head = [ChatMessage(role="system", content=system)] if system else []
     return (*head, *_merged(turns))
 
@@ -143,9 +145,9 @@ def _system_text(system: str | Sequence[bodies.TextBlock] | None) -> str:
 
 
 def _turns(
-    message: bodies.MessagesTurn, field: str | None, tool_names: dict[str, str]
+    message: bodies.MessagesTurn, place: str, tool_names: dict[str, str], *, is_asked: bool
 ) -> Iterator[ChatMessage]:
-    """The turns of one message. field: its content's place, where it is to be answered now."""
+    """The turns of one message. place: its content's. is_asked: it is to be answered now."""
     match message.role:
         case "assistant":
             yield _assistant(message.content, tool_names)
@@ -155,7 +157,7 @@ def _turns(
             said = _plain_text(message.content)
             yield ChatMessage(role="user", content=f"<system-reminder>\n{said}\n</system-reminder>")
         case "user":
-            yield from _user(message.content, field, tool_names)
+            yield from _user(message.content, place, tool_names, is_asked=is_asked)
 
 
 def _assistant(
@@ -185,50 +187,80 @@ def _assistant(
 
 
 def _user(
-    content: str | Sequence[bodies.ContentBlock], field: str | None, tool_names: dict[str, str]
+    content: str | Sequence[bodies.ContentBlock],
+    place: str,
+    tool_names: dict[str, str],
+    *,
+    is_asked: bool,
 ) -> Iterator[ChatMessage]:
     if isinstance(content, str):
         yield ChatMessage(role="user", content=content)
         return
     if any(isinstance(block, bodies.ToolResultBlock) for block in content):
-        field = None  # a tool has brought what stands beside its result
-    texts: list[str] = []
+        is_asked = False  # a tool has brought what stands beside its result
+    pieces: list[Piece] = []
     for at, block in enumerate(content):
         if isinstance(block, bodies.ToolResultBlock):
-            if texts:
-                yield ChatMessage(role="user", content=_joined(texts))
-                texts = []
-            yield _tool_result(block, tool_names)
+            if pieces:
+                yield _said(pieces)
+                pieces = []
+            yield _tool_result(block, f"{place}.{at}.content", tool_names)
         else:
-            texts.append(_read(block, None if field is None else f"{field}.{at}"))
-    if texts:
-        yield ChatMessage(role="user", content=_joined(texts))
+            pieces.append(_read(block, f"{place}.{at}", is_asked=is_asked))
+    if pieces:
+        yield _said(pieces)
 
 
-def _tool_result(block: bodies.ToolResultBlock, tool_names: dict[str, str]) -> ChatMessage:
-    """A tool's answer. A block that the model cannot read is named."""
+def _said(pieces: Sequence[Piece]) -> ChatMessage:
+    content, media = joined(pieces, BETWEEN_BLOCKS)
+    return ChatMessage(role="user", content=content, media=media)
+
+
+def _tool_result(
+    block: bodies.ToolResultBlock, place: str, tool_names: dict[str, str]
+) -> ChatMessage:
+    """A tool's answer. A block that no model can read is named."""
     content = block.content or ""
-    text = content if isinstance(content, str) else _joined(_read(one) for one in content)
+    pieces: list[Piece] = (
+        [content]
+        if isinstance(content, str)
+        else [_read(one, f"{place}.{at}") for at, one in enumerate(content)]
+    )
+    said, media = joined(pieces, BETWEEN_BLOCKS)
+    if block.is_error:
+        said, media = beside(("Error: ", ()), (said, media), "")
     return ChatMessage(
         role="tool",
-        content=f"Error: {text}" if block.is_error else text,
+        content=said,
+        media=media,
         name=tool_names.get(block.tool_use_id),
         tool_call_id=block.tool_use_id,
     )
 
 
-def _read(block: bodies.ContentBlock | bodies.ResultPart, field: str | None = None) -> str:
-    """The text of a block, or the name of what it is. With `field`, raise `BadRequest` for a block
-    that is no text.
+def _read(
+    block: bodies.ContentBlock | bodies.ResultPart, place: str, *, is_asked: bool = False
+) -> Piece:
+    """The text of a block, or its image. What is neither is named, and where it is asked about now,
+    refused.
     """
     text = _text_in(block)
     if text is not None:
         return text
-    if field is None:
+    if isinstance(block, bodies.ImageBlock):
+        return _image(block.source, f"{place}.source")
+    if not is_asked:
         return unread(block.type)
     raise BadRequest(
-        f"this model reads only text, not a block of type {block.type[:64]}", field=field
+        f"{place}: text and images are read, not a block of type {block.type[:64]}", field=place
     )
+
+
+def _image(source: Any, place: str) -> WrittenFile:
+    given = source if isinstance(source, dict) else {}
+    if given.get("type") == "url":
+        return from_url("image", given.get("url"), f"{place}.url")
+    return from_base64("image", given.get("data"), f"{place}.data")
 
 
 def _text_in(block: bodies.ContentBlock | bodies.ResultPart) -> str | None:
@@ -242,7 +274,10 @@ def _text_in(block: bodies.ContentBlock | bodies.ResultPart) -> str | None:
 
 
 def _plain_text(content: str | Sequence[bodies.ContentBlock]) -> str:
-    return content if isinstance(content, str) else _joined(_read(block) for block in content)
+    """The words of a system turn."""
+    if isinstance(content, str):
+        return content
+    return _joined(_text_in(block) or unread(block.type) for block in content)
 
 
 def _merged(turns: Sequence[ChatMessage]) -> Iterator[ChatMessage]:
@@ -251,7 +286,9 @@ def _merged(turns: Sequence[ChatMessage]) -> Iterator[ChatMessage]:
     """
     open_turn: ChatMessage | None = None
     for turn in turns:
-        if open_turn is not None and turn.role == "user":
+        # Which images are asked about now is known by their turns, so these stay apart.
+        is_text = open_turn is not None and not (open_turn.media or turn.media)
+        if open_turn is not None and turn.role == "user" and is_text:
             open_turn = ChatMessage(role="user", content=_joined((open_turn.content, turn.content)))
             continue
         if open_turn is not None:

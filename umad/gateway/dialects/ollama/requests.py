@@ -7,12 +7,13 @@ num_gpu, …) have no effect, so apps that disagree about them share one loaded 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall, asked_now
+from umad.content import joined
+from umad.conversation import ChatMessage, ChatOptions, Tool, ToolCall
 from umad.errors import BadRequest, Unsupported
 from umad.gateway.bodies import ollama as bodies
-from umad.gateway.bodies.past_turns import unread
 from umad.gateway.bodies.sampling import Drawing
 from umad.gateway.bodies.thinking import thinking_options
+from umad.gateway.written_files import WrittenFile, from_base64
 from umad.request import GenerateRequest, SamplingParams
 
 # This dialect's names for umad's fields, for errors.
@@ -26,10 +27,7 @@ NAMES = {
 def chat_request(body: bodies.OllamaChatBody) -> GenerateRequest:
     """The generation of `/api/chat`. Raises `BadRequest` with a field of the body."""
     messages = body.messages or []
-    now = asked_now([one.role for one in messages])
-    turns = tuple(
-        _turn(one, f"messages.{at}", is_asked=at == now) for at, one in enumerate(messages)
-    )
+    turns = tuple(_turn(one, f"messages.{at}") for at, one in enumerate(messages))
     tools = tuple(_tools(body.tools or ()))
     return GenerateRequest(
         messages=turns,
@@ -51,19 +49,18 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
 
     Raises `BadRequest`, and `Unsupported` for fields that umad cannot follow.
     """
-    if body.images:
-        raise BadRequest("this model reads only text", field="images")
     if body.template:
         raise Unsupported("the model's own template is used; send raw instead", field="template")
     if body.raw:
         _check_raw(body)
-    prompt = body.prompt or ""
+    prompt, media = joined([*_images(body.images, "images"), body.prompt or ""])
     sampling = sampling_of(body)
     model, form = body.model, body.form
     constraint = None if form is None else form.constraint
     if body.raw:
         return GenerateRequest(
             prompt=prompt,
+            media=media,
             constraint=constraint,
             model=model,
             sampling=sampling,
@@ -71,7 +68,7 @@ def generate_request(body: bodies.OllamaGenerateBody) -> GenerateRequest:
         )
     system = [ChatMessage(role="system", content=body.system)] if body.system else []
     return GenerateRequest(
-        messages=(*system, ChatMessage(role="user", content=prompt)),
+        messages=(*system, ChatMessage(role="user", content=prompt, media=media)),
         chat=ChatOptions(markup=True, context=tuple(body.context or ()), **_thinking(body.think)),
         constraint=constraint,
         model=model,
@@ -110,9 +107,7 @@ def sampling_of(body: bodies.OllamaChatBody | bodies.OllamaGenerateBody) -> Samp
     return SamplingParams(fit=True, max_tokens=options.num_predict or None, **given)
 
 
-def _turn(message: bodies.OllamaTurn, field: str, *, is_asked: bool) -> ChatMessage:
-    if message.images and is_asked:
-        raise BadRequest("this model reads only text", field=f"{field}.images")
+def _turn(message: bodies.OllamaTurn, field: str) -> ChatMessage:
     if message.role not in ("system", "user", "assistant", "tool"):
         raise BadRequest(
             f"no role {message.role[:64]!r}; there are system, user, assistant and tool",
@@ -126,15 +121,21 @@ def _turn(message: bodies.OllamaTurn, field: str, *, is_asked: bool) -> ChatMess
         )
         for call in message.tool_calls or ()
     )
-    images = [unread("image") for _ in message.images or ()]
+    content, media = joined([*_images(message.images, f"{field}.images"), message.content or ""])
     return ChatMessage(
         role=message.role,
-        content="\n".join([one for one in (message.content, *images) if one]),
+        content=content,
+        media=media,
         name=message.tool_name,
         tool_calls=calls,
         tool_call_id=message.tool_call_id,
         reasoning=message.thinking or None,
     )
+
+
+def _images(images: Sequence[str] | None, field: str) -> list[WrittenFile]:
+    """The images of a turn. They stand before its words, as in Ollama's server/prompt.go."""
+    return [from_base64("image", one, f"{field}.{at}") for at, one in enumerate(images or ())]
 
 
 def _is_begun(turn: ChatMessage) -> bool:

@@ -13,7 +13,7 @@ from umad.conversation import ChatMessage, ToolCall, asked_now
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_responses import Item
 from umad.gateway.bodies.past_turns import json_text
-from umad.gateway.dialects.openai.turns import given_text, text_of
+from umad.gateway.dialects.openai.turns import Content, content_of, given_text
 
 _RESPONSE = "resp_"
 _ITEM_ID = re.compile(r"[a-z]+_([0-9a-f]{32})_[0-9]+")
@@ -60,10 +60,12 @@ def turns_of(items: Sequence[Item], instructions: str | None) -> tuple[ChatMessa
                 turns.append(turn)
                 thinking = None
         elif item.type in _RESULTS:
+            said, media = _output(item, f"{field}.output")
             turns.append(
                 ChatMessage(
                     role="tool",
-                    content=_output(item, f"{field}.output"),
+                    content=said,
+                    media=media,
                     tool_call_id=item.call_id,
                     name=names.get(item.call_id or ""),
                 )
@@ -75,14 +77,14 @@ def _message(item: Item, field: str, *, is_asked: bool) -> ChatMessage:
     if item.role is None:
         raise BadRequest(f"{field}: a message has a role", field=f"{field}.role")
     role = "system" if item.role == "developer" else item.role
-    content = text_of(item.content, f"{field}.content", is_asked=is_asked)
-    return ChatMessage(role=role, content=content)
+    content, media = content_of(item.content, f"{field}.content", is_asked=is_asked)
+    return ChatMessage(role=role, content=content, media=media)
 
 
-def _output(item: Item, field: str) -> str:
+def _output(item: Item, field: str) -> Content:
     if isinstance(item.output, dict):
-        return str(json_text(item.output))
-    return text_of(item.output, field, is_asked=False)
+        return str(json_text(item.output)), ()
+    return content_of(item.output, field, is_asked=False)
 
 
 def _call(item: Item, field: str) -> ToolCall | None:

@@ -4,43 +4,70 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from umad.content import Piece, PlacedFile, joined
 from umad.conversation import TOOL_CHOICES, ChatMessage, Tool, ToolCall, asked_now
 from umad.errors import BadRequest
 from umad.gateway.bodies.openai_chat import ChatToolCall, ChatTurn, ContentPart
 from umad.gateway.bodies.past_turns import unread
+from umad.gateway.written_files import WrittenFile, from_base64, from_url, kind_of_url
 
 _TEXTS = ("text", "input_text", "output_text")
+_IMAGES = ("image_url", "input_image")
+_FILES = ("file", "input_file")
+Content = tuple[str, tuple[PlacedFile, ...]]
 _ROLES = {"developer": "system", "function": "tool"}
 
 
-def text_of(
+def content_of(
     content: str | Sequence[ContentPart] | None, field: str, *, is_asked: bool = True
-) -> str:
-    """A message's text. An image, a sound or a file is named in it. is_asked: it is to be answered
-    now; then raise `BadRequest` for such a part.
+) -> Content:
+    """A message's text, and the images and sounds in it. Of parts that no model reads, the text has
+    the name. is_asked: it is to be answered now; then raise `BadRequest` for such a part.
     """
     if content is None:
-        return ""
+        return "", ()
     if isinstance(content, str):
-        return content
-    pieces: list[str] = []
-    for at, part in enumerate(content):
-        if part.type in _TEXTS and part.text is not None:
-            pieces.append(part.text)
-        elif part.type == "refusal":
-            pieces.append(part.refusal or "")
-        elif is_asked:
-            raise _unread(part, f"{field}.{at}")
-        elif part.type not in _TEXTS:
-            pieces.append(unread(part.type))
-    return "".join(pieces)
+        return content, ()
+    return joined(_piece(one, f"{field}.{at}", is_asked) for at, one in enumerate(content))
+
+
+def _piece(part: ContentPart, field: str, is_asked: bool) -> Piece:
+    if part.type in _TEXTS and part.text is not None:
+        return part.text
+    if part.type == "refusal":
+        return part.refusal or ""
+    file = _file(part, field)
+    if file is not None:
+        return file
+    if is_asked:
+        raise _unread(part, field)
+    return "" if part.type in _TEXTS else unread(part.type)
+
+
+def _file(part: ContentPart, field: str) -> WrittenFile | None:
+    """The image or sound of a part; None where it has none."""
+    if part.type in _IMAGES:
+        place = f"{field}.image_url"
+        if isinstance(part.image_url, dict):
+            return from_url("image", part.image_url.get("url"), f"{place}.url")
+        return from_url("image", part.image_url, place)
+    if part.type == "input_audio":
+        given = part.input_audio if isinstance(part.input_audio, dict) else {}
+        return from_base64("audio", given.get("data"), f"{field}.input_audio.data")
+    if part.type in _FILES:
+        inside = part.file if isinstance(part.file, dict) else None
+        data = part.file_data if inside is None else inside.get("file_data")
+        kind = kind_of_url(data)
+        name = "file_data" if inside is None else "file.file_data"
+        return None if kind is None else from_url(kind, data, f"{field}.{name}")
+    return None
 
 
 def _unread(part: ContentPart, field: str) -> BadRequest:
     if part.type in _TEXTS:
         return BadRequest(f"{field}: a text is missing", field=f"{field}.text")
     return BadRequest(
-        f"{field}: this model reads text, not {part.type[:32]!r}", field=f"{field}.type"
+        f"{field}: text, images and sounds are read, not {part.type[:32]!r}", field=f"{field}.type"
     )
 
 
@@ -59,7 +86,7 @@ def _turn(message: ChatTurn, field: str, *, is_asked: bool) -> ChatMessage:
     if message.function_call is not None:
         call = message.function_call
         calls.append(ToolCall(name=call.name, arguments=call.arguments))
-    content = text_of(message.content, f"{field}.content", is_asked=is_asked)
+    content, media = content_of(message.content, f"{field}.content", is_asked=is_asked)
     return ChatMessage(
         role=_ROLES.get(message.role, message.role),
         content=content or message.refusal or "",
@@ -67,6 +94,7 @@ def _turn(message: ChatTurn, field: str, *, is_asked: bool) -> ChatMessage:
         tool_calls=tuple(calls),
         tool_call_id=message.tool_call_id,
         reasoning=message.reasoning_content,
+        media=media,
     )
 
 
