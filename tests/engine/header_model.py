@@ -51,5 +51,5 @@ def header_model(
     model.handle = lib.llama_model_init_from_user(header, fill, None, params)
     model.n_vocab = _N_VOCAB
     free(header)
-    assert model.handle, _llama._tap.reason()
+    assert model.handle, _llama.TAP.reason()
     return model

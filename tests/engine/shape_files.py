@@ -80,7 +80,7 @@ def _tensors(path: Path) -> list[tuple[str, tuple[int, ...], int, int]]:
     fill = lib.llama_model_set_tensor_data_t(seen)
     model = lib.llama_model_init_from_user(header, fill, None, params)
     free(header)
-    assert model, _llama._tap.reason()
+    assert model, _llama.TAP.reason()
     lib.llama_model_free(model)
     return [(name, shape, _F32, 4 * _product(shape)) for name, shape in found.items()]
 

@@ -17,9 +17,10 @@ from umad.engine.library.asking import ask
 from umad.engine.library.choice import VARIABLE
 from umad.engine.llamacpp import library_defaults, library_trial
 from umad.engine.llamacpp.library import lib
+from umad.engine.llamacpp.library_binding import bound_media
 from umad.engine.llamacpp.library_child import checked_version
-from umad.engine.llamacpp.library_layout import layout_faults
-from umad.engine.llamacpp.library_symbols import missing
+from umad.engine.llamacpp.library_layout import layout_faults, media_faults
+from umad.engine.llamacpp.library_symbols import MTMD, missing
 from umad.engine.llamacpp.library_trial import trial_fault
 from umad.errors import BadConfig
 from umad.isolated import python_module
@@ -49,6 +50,17 @@ def test_the_tables_are_those_of_the_library_that_is_installed() -> None:
         (library_defaults.QUANTIZE, lib.llama_model_quantize_params),
     ):
         assert list(table) == [name for name, *_ in kind._fields_]
+
+
+def test_the_table_of_the_library_for_media_is_that_of_the_one_installed() -> None:
+    media = bound_media()
+
+    assert media_faults(media, media._libmtmd) == []
+    assert missing(media._libmtmd, MTMD) == ()
+    fields = [name for name, *_ in media.mtmd_context_params._fields_]
+    assert [*library_defaults.MEDIA, "media_marker"] == sorted(
+        fields, key=lambda name: (name == "media_marker", fields.index(name))
+    )
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     steps/        the step loop and what it uses
     logits/       clients that read logits or choose tokens
     embedding/    texts to vectors
+    media/        images and sounds to rows
     sessions/     conversations on disk
     board/        what engines of different models show each other
 """

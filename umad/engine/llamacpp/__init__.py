@@ -33,6 +33,7 @@ Serving:
     host_memory      HostMemory: what slabs and checkpoints lie in
     adapters         LlamaAdapters: LoRA adapters in memory; adapter_calls: the calls for them
     embedder         Embedder: texts to vectors, in a context of its own
+    projector        Projector: images and sounds to rows; mtmd: the calls for that
     abort_flag       the switch that ends a running decode
 
 Work on files, in processes of their own:
@@ -48,8 +49,8 @@ The library:
                      `llama_cpp`
     library_child    looks at a library before it is used: library_symbols, library_layout (with
                      library_defaults) and library_trial are its looks
-    llama            models and contexts; llama_batch: the rows of a decode; llama_vocab:
-                     vocabularies
+    llama            models and contexts; llama_batch: the tokens of a decode; row_batch: its rows
+                     of a medium; llama_vocab: vocabularies
     llama_log        its log lines; devices: what it can compute on
     context_options  the shape of a context; kv_types: our names for ggml's types; rope_params: how
                      positions are scaled, in llama.cpp's own words

@@ -5,6 +5,9 @@ its module of declarations is imported alone, and is handed that library instead
 itself. Everything of llama.cpp and ggml is then looked up in that one library and in those that it
 was linked with, so that no two copies of ggml are in a process.
 
+mtmd, llama.cpp's library for images and sounds, is a file beside it, and is opened by the first
+model that has a projector.
+
 This is the only module that imports `llama_cpp`. Not: which library (`umad.engine.library`), or
 whether it fits (`library_child`). Owner: the process, which keeps its library to its end.
 """
@@ -30,6 +33,9 @@ from umad.errors import BadConfig
 
 _PACKAGE = "llama_cpp"
 _OURS = re.compile(r"(lib)?(llama|ggml)\b.*")
+_MEDIA = "mtmd"
+# llama-cpp-python opens the library of that path instead of its own.
+_MEDIA_VARIABLE = "MTMD_CPP_LIB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,7 @@ class Binding:
 
 
 _bound: list[Binding] = []
+_media: list[Any] = []
 
 
 def bound() -> Binding:
@@ -71,6 +78,40 @@ def bind(path: Path | None) -> Binding:
         raise RuntimeError(f"this process computes with {_bound[0].path or 'its own'} already")
     _bound.append(_own() if path is None else _other(path))
     return _bound[0]
+
+
+def bound_media() -> Any:
+    """The declarations of mtmd, `llama_cpp.mtmd_cpp`, bound to the library beside llama.cpp's own.
+    The first call opens it. Raises `BadConfig` where there is none, or it has another llama.cpp.
+    """
+    if not _media:
+        _media.append(_bind_media(_file_beside(bound())))
+    return _media[0]
+
+
+def _file_beside(binding: Binding) -> Path:
+    at = Path(binding.llama._lib._name)
+    names = [f"lib{_MEDIA}{suffix}" for suffix in dict.fromkeys((at.suffix, ".so", ".dylib"))]
+    for folder in dict.fromkeys((at.parent, Path(os.path.realpath(at)).parent)):
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+    raise BadConfig(f"there is no {names[0]} beside {at}, which images and sounds need")
+
+
+def _bind_media(path: Path) -> Any:
+    before = set(loaded_files())
+    library = opened(path)
+    if strange := sorted(set(loaded_files()) - before):
+        raise BadConfig(f"{path} was linked with another llama.cpp: {strange[0]}", field=OPTION)
+    os.environ.pop(_MEDIA_VARIABLE, None)
+    extensions: Any = importlib.import_module(f"{_PACKAGE}._ctypes_extensions")
+    usual = extensions.load_shared_library
+    extensions.load_shared_library = lambda _name, _folder: library
+    try:
+        return importlib.import_module(f"{_PACKAGE}.mtmd_cpp")
+    finally:
+        extensions.load_shared_library = usual
 
 
 def opened(path: Path) -> ctypes.CDLL:
@@ -119,7 +160,7 @@ class _Library(ctypes.CDLL):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name.startswith("llama_"):
+            if name.startswith(("llama_", f"{_MEDIA}_")):
                 return _Missing(name)
             raise
 

@@ -84,3 +84,20 @@ QUANTIZE: dict[str, float] = {
     "prune_layers": 0,
     "max_buf_size": 8 * 2**30,
 }
+# Of mtmd, the library for images and sounds. `media_marker` points to a text of the library's.
+MEDIA: dict[str, float] = {
+    "use_gpu": 1,
+    "device": 0,
+    "print_timings": 1,
+    "n_threads": 4,
+    "image_marker": 0,
+    "flash_attn_type": -1,  # LLAMA_FLASH_ATTN_TYPE_AUTO
+    "warmup": 1,
+    "image_min_tokens": -1,
+    "image_max_tokens": -1,
+    "cb_eval": 0,
+    "cb_eval_user_data": 0,
+    "batch_max_tokens": 1024,
+    "progress_callback": 0,
+    "progress_callback_user_data": 0,
+}

@@ -106,6 +106,14 @@ def layout_faults(declared: Any, library: ctypes.CDLL) -> list[str]:
     return faults
 
 
+def media_faults(declared: Any, library: ctypes.CDLL) -> list[str]:
+    """The same of mtmd. declared: the module `llama_cpp.mtmd_cpp`, bound to the library."""
+    marker = ctypes.CFUNCTYPE(ctypes.c_void_p)(("mtmd_default_marker", library))()
+    defaults = {**library_defaults.MEDIA, "media_marker": marker or 0}
+    found = returned(library.mtmd_context_params_default)
+    return struct_faults(declared.mtmd_context_params, defaults, found)
+
+
 def struct_faults(kind: Any, defaults: Mapping[str, float], found: Returned) -> list[str]:
     """What of one struct does not fit: its size first, else its fields.
 
@@ -132,7 +140,7 @@ def struct_faults(kind: Any, defaults: Mapping[str, float], found: Returned) -> 
 
 
 def _value(part: bytes, kind: Any) -> float:
-    if issubclass(kind, ctypes._SimpleCData) and kind is not ctypes.c_void_p:
+    if issubclass(kind, ctypes._SimpleCData) and kind not in (ctypes.c_void_p, ctypes.c_char_p):
         # A bool is compared as the byte that it is: not every byte is one.
         simple = ctypes.c_uint8 if kind is ctypes.c_bool else kind
         return float(simple.from_buffer_copy(part).value)

@@ -1,4 +1,4 @@
-"""Lists the functions that umad calls in llama.cpp and ggml, and finds those that a library lacks.
+"""Lists the functions that umad calls in llama.cpp, ggml and mtmd, and finds missing ones.
 
 The list is written down, because the calls stand in many modules; a test holds it against them.
 ggml's functions are looked up in the library too: it was linked with them. Not: what a function
@@ -38,6 +38,7 @@ LLAMA: tuple[str, ...] = (
     "llama_model_is_hybrid",
     "llama_model_is_recurrent",
     "llama_model_load_from_file",
+    "llama_model_n_embd_inp",
     "llama_model_n_embd_out",
     "llama_model_n_params",
     "llama_model_n_swa",
@@ -55,6 +56,7 @@ LLAMA: tuple[str, ...] = (
     "llama_print_system_info",
     "llama_set_abort_callback",
     "llama_set_adapters_lora",
+    "llama_set_causal_attn",
     "llama_set_warmup",
     "llama_state_seq_get_data",
     "llama_state_seq_get_data_ext",
@@ -122,6 +124,35 @@ GGML: tuple[str, ...] = (
     "gguf_set_val_str",
     "gguf_set_val_u32",
     "gguf_write_to_file",
+)
+# Of mtmd. They are looked for when a projector is loaded, since only that needs them.
+MTMD: tuple[str, ...] = (
+    "mtmd_bitmap_free",
+    "mtmd_bitmap_init",
+    "mtmd_bitmap_init_from_audio",
+    "mtmd_context_params_default",
+    "mtmd_decode_use_mrope",
+    "mtmd_decode_use_non_causal",
+    "mtmd_default_marker",
+    "mtmd_encode_chunk",
+    "mtmd_free",
+    "mtmd_get_audio_sample_rate",
+    "mtmd_get_output_embd",
+    "mtmd_image_tokens_get_decoder_pos",
+    "mtmd_init_from_file",
+    "mtmd_input_chunk_get_n_pos",
+    "mtmd_input_chunk_get_n_tokens",
+    "mtmd_input_chunk_get_tokens_image",
+    "mtmd_input_chunk_get_tokens_text",
+    "mtmd_input_chunk_get_type",
+    "mtmd_input_chunks_free",
+    "mtmd_input_chunks_get",
+    "mtmd_input_chunks_init",
+    "mtmd_input_chunks_size",
+    "mtmd_log_set",
+    "mtmd_support_audio",
+    "mtmd_support_vision",
+    "mtmd_tokenize_from_parts",
 )
 
 

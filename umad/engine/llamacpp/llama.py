@@ -33,6 +33,7 @@ from umad.engine.llamacpp.load_mode import load_mode
 from umad.engine.llamacpp.placement import Placement, overrides
 from umad.engine.llamacpp.quantize_call import QuantizeParams, call_quantizer
 from umad.engine.llamacpp.rope_params import scale_positions
+from umad.engine.llamacpp.row_batch import RowBatch
 from umad.engine.llamacpp.struct_check import struct_faults as faults_of
 
 MAX_SEQS = 256  # LLAMA_MAX_SEQ of llama.cpp's llama-cparams.h
@@ -43,20 +44,21 @@ class LlamaError(Exception):
     """llama.cpp refused. The text is its own last error lines, joined."""
 
 
-_tap = LlamaLog()
+# Also for mtmd, which logs by a function of its own.
+TAP = LlamaLog()
 
 
 def start() -> None:
     """Route llama.cpp's log and initialise its backends. Once per process, before any `Model`."""
     # A debugger's backtrace takes seconds, and hides the reason for an abort behind forty lines.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-    lib.llama_log_set(_tap.callback, ctypes.c_void_p(0))
+    lib.llama_log_set(TAP.callback, ctypes.c_void_p(0))
     lib.llama_backend_init()
 
 
 def listening(on_line: Callable[[str], None] | None = None) -> AbstractContextManager[list[str]]:
     """Collect the lines that llama.cpp logs meanwhile, or call `on_line` with each as it comes."""
-    return _tap.listening(on_line)
+    return TAP.listening(on_line)
 
 
 def without_vocabulary(path: Path, *, data_bytes: int) -> AbstractContextManager[Path | None]:
@@ -87,15 +89,15 @@ def library_path() -> Path | None:
 
 def quantize(source: Path, target: Path, asked: QuantizeParams) -> None:
     """Write `source` to `target` in another type. Releases the GIL. Raises `LlamaError`."""
-    _tap.errors.clear()
+    TAP.errors.clear()
     if not call_quantizer(lib, source, target, asked):
-        raise LlamaError(_tap.reason())
+        raise LlamaError(TAP.reason())
 
 
 def adapter_calls(model: "Model", context: "Context") -> AdapterCalls:
     """The calls for adapters of `model` on `context`."""
-    model_at, context_at, clear = model.handle, context._handle, _tap.errors.clear
-    return AdapterCalls(lib, model_at, context_at, reason=_tap.reason, forget=clear)
+    model_at, context_at, clear = model.handle, context._handle, TAP.errors.clear
+    return AdapterCalls(lib, model_at, context_at, reason=TAP.reason, forget=clear)
 
 
 def struct_faults() -> tuple[str, ...]:
@@ -130,10 +132,10 @@ class Model(LlamaVocab):
         places: Any = None if placement is None else overrides(libggml, placement)
         params.tensor_buft_overrides = ctypes.cast(places, ctypes.c_void_p)
         params.vocab_only = vocab_only
-        _tap.errors.clear()
+        TAP.errors.clear()
         self.handle: Any = lib.llama_model_load_from_file(path.encode(), params)
         if not self.handle:
-            raise LlamaError(_tap.reason())
+            raise LlamaError(TAP.reason())
         super().__init__(lib.llama_model_get_vocab(self.handle))
 
     @property
@@ -186,6 +188,11 @@ class Model(LlamaVocab):
         return bool(lib.llama_model_has_decoder(self.handle))
 
     @property
+    def n_embd_in(self) -> int:
+        """The length of a row that stands for a token."""
+        return int(lib.llama_model_n_embd_inp(self.handle))
+
+    @property
     def n_embd_out(self) -> int:
         """The length of a vector."""
         return int(lib.llama_model_n_embd_out(self.handle))
@@ -236,10 +243,10 @@ class Context:
         params.swa_full = options.swa_full
         scale_positions(params, options.rope)
         params.no_perf = True
-        _tap.errors.clear()
+        TAP.errors.clear()
         self._handle: Any = lib.llama_init_from_model(model.handle, params)
         if not self._handle:
-            raise LlamaError(_tap.reason())
+            raise LlamaError(TAP.reason())
         self._memory: Any = lib.llama_get_memory(self._handle)
         self._n_vocab = model.n_vocab
         self._none: NDArray[np.float32] = np.empty((0, model.n_vocab), np.float32)
@@ -262,7 +269,7 @@ class Context:
         """False for models that keep nothing between decodes: encoders."""
         return bool(self._memory)
 
-    def decode(self, batch: Batch) -> int:
+    def decode(self, batch: Batch | RowBatch) -> int:
         """Run the batch with the GIL released. 0 done, 1 no cells, 2 aborted, below 0 an error."""
         code: int = self._decode(self._handle, batch.struct)
         return code
@@ -363,13 +370,17 @@ class Context:
         """Empty the whole pool."""
         lib.llama_memory_clear(self._memory, False)
 
+    def set_causal(self, on: bool) -> None:
+        """While off, the rows of a decode look at one another in both directions."""
+        lib.llama_set_causal_attn(self._handle, on)
+
     def set_warmup(self, on: bool) -> None:
         """While on, a decode touches every expert of a MoE model: all weights are paged in."""
         lib.llama_set_warmup(self._handle, on)
 
     def last_words(self) -> str:
         """llama.cpp's last error lines."""
-        return _tap.reason()
+        return TAP.reason()
 
     def close(self) -> None:
         """Free the context. Call it before the model is closed."""

@@ -1,0 +1,257 @@
+"""Encodes images and sounds for one model with its projector (`MediaEncoder`).
+
+The projector is loaded with the first medium, on the device of the model. An encoding runs on a
+thread of its own and computes only while the step thread gives it a turn (`EncodeGate`): the two
+never compute at once. Before that, the thread makes pixels into what the encoder reads; that is one
+call, and nothing can hold it.
+
+Not: which rows are kept (`umad.engine.media.rows`), or when a turn comes (the scheduler). Owner:
+the step thread; `layout` may be called on any thread.
+"""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from umad.engine.llamacpp.llama import LlamaError, Model
+from umad.engine.llamacpp.mtmd import NO_LIMITS, Chunk, MediaLimits, Mtmd
+from umad.engine.media.encoding import EncodeWork
+from umad.engine.media.facts import MediaFacts
+from umad.engine.media.gate import EncodeGate
+from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
+from umad.engine.media.rows import Rows
+from umad.errors import BadRequest, EngineFailed, ModelLoadFailed
+from umad.media.medium import Medium
+from umad.models.gguf import GgufHeader, read_header
+
+log = logging.getLogger("umad.engine")
+
+# What mtmd does for these depends on where a medium stands in its prompt, and rows that are kept
+# must not: it numbers the images of a prompt, or begins each at a multiple of four.
+_BY_PLACE = ("hunyuanvl", "deepseek4v")
+_TYPE_KEYS = ("clip.projector_type", "clip.vision.projector_type", "clip.audio.projector_type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectorOptions:
+    """How a projector is loaded."""
+
+    path: Path
+    # Compute on the accelerator, where the model's layers are.
+    gpu: bool
+    threads: int
+    limits: MediaLimits = NO_LIMITS
+
+
+def checked_header(path: Path) -> GgufHeader:
+    """A projector's header. Raises `ModelLoadFailed`, in one line, for a file that is none."""
+    header = read_header(path)
+    if header.architecture != "clip":
+        raise ModelLoadFailed(f"{path} is no projector: it is a model of {header.architecture}")
+    if header.needed_bytes > header.file_bytes:
+        raise ModelLoadFailed(
+            f"{path} is cut short: {header.file_bytes} of at least {header.needed_bytes} bytes; "
+            "fetch it again"
+        )
+    kinds = {str(header.metadata[key]) for key in _TYPE_KEYS if key in header.metadata}
+    if by_place := sorted(kinds.intersection(_BY_PLACE)):
+        raise ModelLoadFailed(f"projectors of the kind {by_place[0]} are not served yet: {path}")
+    return header
+
+
+def tensor_bytes(header: GgufHeader) -> int:
+    """The weights of a projector."""
+    return sum(tensor.size_bytes or 0 for tensor in header.tensors)
+
+
+def fingerprint(path: Path, header: GgufHeader) -> str:
+    """Tells a projector from another: by its header, and the bytes at the beginning of its data."""
+    with path.open("rb") as file:
+        # The metadata and the names, sizes and places of all tensors, and then some weights.
+        digest = hashlib.sha256(file.read(header.data_at + 2**20))
+    digest.update(str(header.file_bytes).encode())
+    return digest.hexdigest()
+
+
+def loaded(model: Model, options: ProjectorOptions, gate: EncodeGate | None = None) -> Mtmd:
+    """Load a projector. Raises `ModelLoadFailed`, in one line."""
+    try:
+        return Mtmd(
+            model,
+            options.path,
+            gpu=options.gpu,
+            threads=options.threads,
+            limits=options.limits,
+            watcher=None if gate is None else (gate.wants, gate.passes),
+        )
+    except LlamaError as error:
+        raise ModelLoadFailed(_why_not(options.path, str(error))) from None
+
+
+def _why_not(path: Path, words: str) -> str:
+    if "mismatch between text model" in words:
+        found = [one.split(")")[0] for one in words.split("n_embd = ")[1:3]]
+        if len(found) == 2:
+            return (
+                f"{path} is the projector of another model: its rows have {found[1]} numbers, and "
+                f"this model's have {found[0]}"
+            )
+    return f"{path} cannot be loaded: {words}"
+
+
+class Projector:
+    """A model's projector. facts: as a trial found them (`projector_trial`)."""
+
+    def __init__(
+        self,
+        model: Model,
+        options: ProjectorOptions,
+        facts: MediaFacts,
+        *,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.facts = facts
+        # Everything that rows depend on besides the medium.
+        self.rows_by = f"{facts.fingerprint} {options.limits.words()}"
+        self._model = model
+        self._options = options
+        self._now_ns = now_ns
+        self._gate = EncodeGate(now_ns=now_ns)
+        # Guards the loading, which the first request's layout begins on its own thread.
+        self._lock = threading.Lock()
+        self._mtmd: Mtmd | None = None
+        self._is_encoding = False
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its weights are in memory."""
+        return self._mtmd is not None
+
+    def layout(self, medium: Medium) -> MediumLayout:
+        """What stands for a medium; as `MediaEncoder` says."""
+        if medium.kind not in self.facts.kinds:
+            what = "see images" if medium.kind == "image" else "hear sounds"
+            raise BadRequest(f"this model does not {what}", field="messages")
+        if medium.kind == "audio" and medium.rate != self.facts.sample_rate:
+            raise BadRequest(
+                f"a sound of {medium.rate} samples a second; this model hears "
+                f"{self.facts.sample_rate}",
+                field="messages",
+            )
+        try:
+            with self._ready().chunks(medium, pixels=False) as chunks:
+                return MediumLayout(pieces=_pieces(chunks))
+        except LlamaError as error:
+            raise BadRequest(
+                f"this {medium.kind} cannot be read by the model: {error}", field="messages"
+            ) from None
+
+    def begin(self, medium: Medium, index: int) -> EncodeWork:
+        """Begin to encode a run; as `MediaEncoder` says."""
+        if self._is_encoding:
+            raise EngineFailed("two media are encoded at once")
+        self._is_encoding = True
+        return _Encoding(self, self._ready(), self._gate, medium, index)
+
+    def ended(self) -> None:
+        """The encoding is closed."""
+        self._is_encoding = False
+
+    def close(self) -> None:
+        """Give the projector's memory back; the next medium loads it again."""
+        with self._lock:
+            if self._mtmd is not None and not self._is_encoding:
+                self._mtmd.close()
+                self._mtmd = None
+
+    def _ready(self) -> Mtmd:
+        with self._lock:
+            if self._mtmd is None:
+                began_ns = self._now_ns()
+                self._mtmd = loaded(self._model, self._options, self._gate)
+                took_ms = (self._now_ns() - began_ns) / 1e6
+                log.info("projector loaded path=%s ms=%.0f", self._options.path, took_ms)
+            return self._mtmd
+
+
+def _pieces(chunks: tuple[Chunk, ...]) -> tuple[TextPiece | RowPiece, ...]:
+    pieces: list[TextPiece | RowPiece] = []
+    n_runs = 0
+    for chunk in chunks:
+        if chunk.tokens is not None:
+            pieces.append(TextPiece(tokens=chunk.tokens))
+            continue
+        pieces.append(
+            RowPiece(
+                index=n_runs,
+                n_rows=chunk.n_rows,
+                n_positions=chunk.n_positions,
+                causal=chunk.causal,
+                places=chunk.places,
+            )
+        )
+        n_runs += 1
+    return tuple(pieces)
+
+
+class _Encoding:
+    """One run on its thread."""
+
+    def __init__(
+        self, owner: Projector, mtmd: Mtmd, gate: EncodeGate, medium: Medium, index: int
+    ) -> None:
+        self._owner = owner
+        self._mtmd = mtmd
+        self._gate = gate
+        self._medium = medium
+        self._index = index
+        self._rows: Rows | None = None
+        self._error: Exception | None = None
+        gate.prepare()
+        self._thread = threading.Thread(target=self._run, name="umad-encode", daemon=True)
+        self._thread.start()
+
+    def go_on(self, turn_ns: int) -> bool:
+        """Compute for about so long; as `EncodeWork` says."""
+        if not self._gate.open_for(turn_ns):
+            return False
+        self._thread.join()
+        if self._error is not None:
+            kind = self._medium.kind
+            raise BadRequest(
+                f"this {kind} could not be encoded: {self._error}", field="messages"
+            ) from self._error
+        return True
+
+    def rows(self) -> Rows:
+        """The rows, once it is done."""
+        assert self._rows is not None
+        return self._rows
+
+    def close(self) -> None:
+        """Give it up, or give its memory back."""
+        self._gate.give_up()
+        self._thread.join()
+        self._owner.ended()
+
+    def _run(self) -> None:
+        try:
+            self._gate.begin()
+            self._rows = self._encoded()
+        except Exception as error:  # noqa: BLE001  the step thread raises it
+            self._error = error
+        finally:
+            self._gate.end()
+
+    def _encoded(self) -> Rows:
+        with self._mtmd.chunks(self._medium, pixels=True) as chunks:
+            runs = [chunk for chunk in chunks if chunk.tokens is None]
+            rows = self._mtmd.encode(runs[self._index])
+        if not np.isfinite(rows).all():
+            raise LlamaError("its rows have numbers that are none")
+        return rows

@@ -1,0 +1,44 @@
+"""Defines the seam between an engine and what encodes media for it. Protocols and values."""
+
+from typing import Protocol
+
+from umad.engine.media.facts import MediaFacts
+from umad.engine.media.layout import MediumLayout
+from umad.engine.media.rows import Rows
+from umad.media.medium import Medium
+
+
+class EncodeWork(Protocol):
+    """The encoding of one run of a medium, which goes on only while `go_on` waits for it."""
+
+    def go_on(self, turn_ns: int) -> bool:
+        """Compute for about so long; True once it is done. Step thread. Raises `BadRequest`
+        where the rows of this medium cannot be computed."""
+        ...
+
+    def rows(self) -> Rows:
+        """float32 (n_rows, width), once it is done. The caller's own."""
+        ...
+
+    def close(self) -> None:
+        """Give it up, or give its memory back. What runs is computed to its end first."""
+        ...
+
+
+class MediaEncoder(Protocol):
+    """Encodes media for one model."""
+
+    facts: MediaFacts
+
+    def layout(self, medium: Medium) -> MediumLayout:
+        """What stands for a medium in a prompt; no pixel is read. Any thread. Raises `BadRequest`
+        for a medium that the model cannot take."""
+        ...
+
+    def begin(self, medium: Medium, index: int) -> EncodeWork:
+        """Begin to encode run `index` of a medium's layout. One at a time. Step thread."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
