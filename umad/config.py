@@ -95,6 +95,9 @@ class EngineSettings:
     ubatch: int = 512
     threads: int | None = None
     gpu_layers: int = -1
+    # The file that makes rows out of images and sounds; "none" for none, None for the one that
+    # belongs to the model.
+    mmproj: str | None = None
     # The experts of so many layers, counted from the first, stay in the machine's memory, and in
     # the file as long as it is mapped.
     n_cpu_moe: int = 0

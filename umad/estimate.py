@@ -163,4 +163,5 @@ def engine_bytes(facts: Mapping[str, Any]) -> int:
     told none.
     """
     kept = sum(int(facts.get(name) or 0) for name in ("size_bytes", "context_bytes", "park_bytes"))
+    kept += int((facts.get("projector") or {}).get("size_bytes") or 0)
     return max(0, kept - int(facts.get("paged_bytes") or 0))

@@ -112,18 +112,19 @@ def write_qwen2vl(path: Path, *, width: int = NANO_WIDTH, seed: int = 7) -> Path
     return path
 
 
-def write_ultravox(path: Path, *, width: int = NANO_WIDTH, seed: int = 7) -> Path:
-    """Sounds; thirty seconds become 375 rows."""
+def write_ultravox(path: Path, *, width: int = NANO_WIDTH, seed: int = 7, stack: int = 4) -> Path:
+    """Sounds; thirty seconds become 375 rows. stack: with 8, llama.cpp expects another number of
+    rows than it computes, and ends the process."""
     one = _Drawn(path, "audio", "ultravox", width=width, seed=seed)
     one.writer.add_uint32("clip.audio.num_mel_bins", 80)
-    one.writer.add_uint32("clip.audio.projector.stack_factor", 4)
+    one.writer.add_uint32("clip.audio.projector.stack_factor", stack)
     for name, inner in (("a.conv1d.1", 80), ("a.conv1d.2", _WIDTH)):
         one.add(f"{name}.weight", _WIDTH, inner, 3)
         one.add_none(f"{name}.bias", _WIDTH, 1)
     one.add("a.position_embd.weight", 1500, _WIDTH, scale=0.5, half=False)
     one.add_layers("a", key_bias=False)
-    one.add_one("mm.a.norm_pre.weight", 4 * _WIDTH)
-    one.add("mm.a.mlp.1.weight", 256, 4 * _WIDTH)
+    one.add_one("mm.a.norm_pre.weight", stack * _WIDTH)
+    one.add("mm.a.mlp.1.weight", 256, stack * _WIDTH)
     one.add_one("mm.a.norm_mid.weight", 128)
     one.add("mm.a.mlp.2.weight", width, 128)
     one.write()

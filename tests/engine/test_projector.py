@@ -20,14 +20,8 @@ from tests.engine.projector_files import (
 from umad import nano
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.mtmd import NO_LIMITS, MediaLimits
-from umad.engine.llamacpp.projector import (
-    Projector,
-    ProjectorOptions,
-    checked_header,
-    fingerprint,
-    loaded,
-    tensor_bytes,
-)
+from umad.engine.llamacpp.projector import Projector, ProjectorOptions, loaded
+from umad.engine.llamacpp.projector_file import checked_header, fingerprint, tensor_bytes
 from umad.engine.media.facts import MediaFacts
 from umad.engine.media.rows import Rows
 from umad.errors import BadRequest, ModelLoadFailed

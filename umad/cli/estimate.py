@@ -69,7 +69,9 @@ def estimated(
 
     given: options of the engine that are otherwise than `settings` have them.
     """
-    options = EngineOptions.of(settings, name=file.name, path=str(file.path))
+    options = EngineOptions.of(
+        settings, name=file.name, path=str(file.path), projector=file.projector
+    )
     options = replace(
         options,
         engine=replace(options.engine, **given),

@@ -1,11 +1,12 @@
 """Lists the options that shape a model's context (cells, streams, windows, positions), those that
-place its tensors, and the one that names the library for both. A part of `options`. Pure.
+place its tensors and its projector, and the one that names the library for both. A part of
+`options`. Pure.
 
 Positions have llama-server's names and take its words for "as in the file" (0 or -1), so that its
 command lines work.
 """
 
-from umad.configuration.kinds import LIBRARY, TEXT, choice, from_file, whole
+from umad.configuration.kinds import LIBRARY, PROJECTOR, TEXT, choice, from_file, whole
 from umad.configuration.option import Option, engine_option
 
 LLAMA_LIBRARY = Option(
@@ -116,6 +117,15 @@ CONTEXT: tuple[Option, ...] = (
 )
 
 PLACEMENT: tuple[Option, ...] = (
+    engine_option(
+        "mmproj",
+        PROJECTOR,
+        "The projector of the models that are named here: what lets them see and hear.",
+        "auto is the one that was fetched with a model, or lies beside it alone; none keeps "
+        "models to texts. It is loaded with the first image or sound. One of another model is "
+        "refused.",
+        shown=True,
+    ),
     engine_option(
         "n_cpu_moe",
         whole(0, 512, unit="layers"),

@@ -199,6 +199,14 @@ def _read_path(text: str) -> str:
     return text
 
 
+def _read_projector(text: str) -> str | None:
+    return None if text == "auto" else _read_path(text)
+
+
+def _write_projector(value: str | None) -> str:
+    return "auto" if value is None else value
+
+
 def _read_lane(text: str) -> str:
     if not _LANE_NAME.fullmatch(text):
         raise ValueError(text)
@@ -335,6 +343,13 @@ TEXT = ValueKind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
 PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_path)
 LIBRARY = ValueKind(
     wants="a path, or auto", metavar="PATH|auto", unit="a path, or auto", read=_read_path
+)
+PROJECTOR = ValueKind(
+    wants="a path, auto or none",
+    metavar="PATH|auto|none",
+    unit="a path, auto or none",
+    read=_read_projector,
+    write=_write_projector,
 )
 LANE = ValueKind(
     wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", unit="a lane", read=_read_lane

@@ -42,7 +42,9 @@ class Estimates:
             "kv_type": request.kv_type,
         }
         given: dict[str, Any] = {name: one for name, one in asked.items() if one is not None}
-        options = EngineOptions.of(self._settings, name=file.name, path=str(file.path))
+        options = EngineOptions.of(
+            self._settings, name=file.name, path=str(file.path), projector=file.projector
+        )
         options = replace(
             options,
             engine=replace(options.engine, **given),

@@ -25,7 +25,9 @@ def engine_launcher(
         settings = replace(settings, engine=replace(settings.engine, session_dir=folder))
 
     def launch(model: ModelFile, link_fd: int) -> Sequence[str]:
-        options = EngineOptions.of(settings, name=model.name, path=str(model.path))
+        options = EngineOptions.of(
+            settings, name=model.name, path=str(model.path), projector=model.projector
+        )
         options = replace(options, taken_bytes=model.beside_bytes)
         if budget is not None:
             options = replace(

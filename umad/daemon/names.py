@@ -37,6 +37,8 @@ class ModelFile:
     size_bytes: int = 0
     # LoRA adapters that belong to it (Ollama), and act unless a request says otherwise.
     adapters: tuple[Path, ...] = ()
+    # What makes rows of images and sounds for it; None where none is known.
+    projector: Path | None = None
     # It is one of the library's, which remembers when its models were used.
     is_of_library: bool = False
     # What the engines of other models took when this one was loaded. It is told to every process of
@@ -145,6 +147,7 @@ def _file_of(model: FoundModel) -> ModelFile:
         problem=model.problem,
         size_bytes=model.size_bytes,
         adapters=model.files.adapters,
+        projector=model.files.projector,
         is_of_library=True,
     )
 

@@ -62,7 +62,9 @@ class Needs:
 
     async def learn(self, file: ModelFile) -> Need:
         """The need by an estimate; the size of the file where none can be made."""
-        options = EngineOptions.of(self._settings, name=file.name, path=str(file.path))
+        options = EngineOptions.of(
+            self._settings, name=file.name, path=str(file.path), projector=file.projector
+        )
         estimating = Estimating(replace(options, taken_bytes=0))
         try:
             estimate = await asyncio.to_thread(estimating.wait)

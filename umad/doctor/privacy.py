@@ -137,6 +137,7 @@ def _settings(settings: Settings) -> Iterator[Private]:
         settings.http.team,
         settings.http.store,
         settings.llama_library,
+        settings.engine.mmproj,
         listen.removeprefix(UNIX) if listen.startswith(UNIX) else None,
     ]
     for path in paths:

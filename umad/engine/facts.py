@@ -90,6 +90,8 @@ class ModelFacts:
     text_bound: StreamBound = "pool"
     # All that the context was reckoned to take: cells, states, and what a step works in.
     context_bytes: int = 0
+    # What its projector can do (`MediaFacts`); None without one.
+    projector: Mapping[str, Any] | None = None
     # The part of `size_bytes` that stays in the file and is read as it is used: experts.
     paged_bytes: int = 0
     load_ms: float = 0.0

@@ -4,11 +4,14 @@ Pure, and importable without llama.cpp: the daemon uses it.
 """
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from umad.config import EngineSettings, LaneSettings, SchedulerSettings, Settings
 from umad.isolated import python_module
+from umad.models.projectors import NONE, chosen
 
 PROGRAM = "umad.engine"
 
@@ -39,16 +42,22 @@ class EngineOptions:
     board_seat: int = 0
     # Memory that the engines of other models take.
     taken_bytes: int = 0
+    # The projector that belongs to the model; None where none is known.
+    projector: str | None = None
     # How long a completion waits for the client that chooses its tokens.
     choice_s: float = Settings().limits.choice_s
 
     @classmethod
-    def of(cls, settings: Settings, *, name: str, path: str) -> "EngineOptions":
-        """Pick the part of a daemon's settings that an engine for this model needs."""
+    def of(
+        cls, settings: Settings, *, name: str, path: str, projector: Path | None = None
+    ) -> "EngineOptions":
+        """Pick the part of a daemon's settings that an engine for this model needs. projector:
+        what is kept with the model."""
         return cls(
             name=name,
             path=path,
-            engine=settings.engine,
+            projector=None if projector is None else str(projector),
+            engine=replace(settings.engine, mmproj=_mmproj(settings, name)),
             scheduler=settings.scheduler,
             lanes=settings.qos,
             latency_cap=settings.latency_cap,
@@ -57,6 +66,11 @@ class EngineOptions:
             verbose=settings.logging.verbose,
             choice_s=settings.limits.choice_s,
         )
+
+    @property
+    def projector_path(self) -> Path | None:
+        """The projector that is loaded with the model; None for none."""
+        return chosen(Path(self.path), named=self.engine.mmproj, known=self.projector)
 
     def to_json(self) -> str:
         """Encode as one line; `from_json` is its inverse."""
@@ -70,6 +84,16 @@ class EngineOptions:
         values["scheduler"] = SchedulerSettings(**values["scheduler"])
         values["lanes"] = {name: LaneSettings(**one) for name, one in values["lanes"].items()}
         return cls(**values)
+
+
+def _mmproj(settings: Settings, name: str) -> str | None:
+    """A projector that is named is that of the models named beside it. Its path is relative to the
+    user's working folder, and engines work in another folder."""
+    named = settings.engine.mmproj
+    if named is None or named == NONE:
+        return named
+    is_of_them = name in settings.models or name in [Path(one).stem for one in settings.models]
+    return os.path.abspath(os.path.expanduser(named)) if is_of_them else None
 
 
 def command(options: EngineOptions, fd: int) -> list[str]:

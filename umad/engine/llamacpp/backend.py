@@ -26,7 +26,9 @@ from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.loading import LoadedModel, load
 from umad.engine.llamacpp.memory_check import device_bytes
 from umad.engine.llamacpp.parked_cells import ParkedCells
+from umad.engine.llamacpp.projector_trial import with_projector
 from umad.engine.llamacpp.saved_states import OwnWindows, SavedStates
+from umad.engine.media.facts import MediaFacts
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cutter import Cutter
@@ -37,11 +39,19 @@ class LlamaModel:
     """An opened GGUF file. `umad.engine.backend.OpenModel` says what its parts are."""
 
     def __init__(
-        self, loaded: LoadedModel, settings: EngineSettings, devices: tuple[Device, ...]
+        self,
+        loaded: LoadedModel,
+        settings: EngineSettings,
+        devices: tuple[Device, ...],
+        *,
+        media: MediaFacts | None = None,
     ) -> None:
+        """media: what its projector can do; None without one."""
         self._loaded = loaded
         self._devices = devices
         self.facts = loaded.facts
+        if media is not None and loaded.context is not None:
+            self.facts = replace(loaded.facts, projector=media.as_map())
         self.tokens = loaded.model
         self.embeds = loaded.embeds
         self.cost = loaded.cost
@@ -214,8 +224,9 @@ class LlamaBackend:
         """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
         llama.start()
         devices = llama.devices()
+        options, media = with_projector(options, devices)
         loaded = load(options, devices, now_ns, costs_folder=costs_folder, company=company)
-        return LlamaModel(loaded, options.engine, devices)
+        return LlamaModel(loaded, options.engine, devices, media=media)
 
 
 BACKEND = LlamaBackend()

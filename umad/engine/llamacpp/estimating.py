@@ -8,6 +8,7 @@ process that asks, and a broken file may end that process; so `main` is a proces
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from umad.engine.errand import answering
@@ -17,11 +18,12 @@ from umad.engine.llamacpp.context_memory import FileMemory, asked_of_file
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.fitting import checked_parking, prepared
 from umad.engine.llamacpp.pool_size import ContextBytes
+from umad.engine.llamacpp.projector_file import projector_bytes
 from umad.engine.llamacpp.settling import Settled, Settling
 from umad.engine.residency import resident_weights
 from umad.errors import ModelTooLarge
 from umad.estimate import MemoryEstimate
-from umad.models.gguf import GgufHeader, read_header
+from umad.models.gguf import GgufHeader
 
 # An engine beside weights and context: Python, libraries, the scheduler's tables. Resident memory
 # of an engine of nano with 2,048 cells: 90 MB, of which 15 are the model's.
@@ -39,11 +41,12 @@ def estimate(
     """The memory of a model with these options. Raises `ModelLoadFailed` for a file that is broken,
     and never `ModelTooLarge`: what is too large is said in the estimate.
 
-    projector: the file of a projector that is loaded beside it.
+    projector: of a projector that is loaded with it; None for the one that `options` mean.
     """
     path = Path(options.path)
+    if projector is not None:
+        options = replace(options, engine=replace(options.engine, mmproj=str(projector)))
     settling = prepared(options, devices)
-    projector_bytes = 0 if projector is None else _data_bytes((read_header(projector),))
 
     def question(file: FileMemory) -> tuple[Settled, ContextBytes]:
         settled = settling.settled(file)
@@ -65,7 +68,8 @@ def estimate(
     data_bytes = _data_bytes(settling.headers)
     n_vocab = header.array_lengths.get("tokenizer.ggml.tokens", 0)
     resident = resident_weights(path)
-    fixed_bytes = settling.weights_bytes + projector_bytes + (options.engine.park_bytes or 0)
+    # The settling keeps the room of a projector free.
+    fixed_bytes = settling.weights_bytes + (options.engine.park_bytes or 0)
     return MemoryEstimate(
         path=str(path),
         architecture=header.architecture,
@@ -80,12 +84,12 @@ def estimate(
         states_bytes=n_seqs * memory.state_bytes,
         compute_bytes=memory.working_bytes(n_seqs) - output_bytes,
         output_bytes=output_bytes,
-        projector_bytes=projector_bytes,
+        projector_bytes=projector_bytes(options.projector_path),
         process_bytes=PROCESS_BYTES + n_vocab * TOKEN_BYTES,
         park_bytes=parking,
         token_bytes=memory.pool_cell_bytes + memory.seq_cell_bytes,
         machine_bytes=settling.available_bytes,
-        taken_bytes=settling.taken_bytes,
+        taken_bytes=options.taken_bytes,
         most_tokens=_most_tokens(settling, context_bytes, fixed_bytes),
         resident_bytes=None if resident is None else resident[0],
         refused=refused,

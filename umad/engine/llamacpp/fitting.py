@@ -19,6 +19,7 @@ from umad.engine.llamacpp.kv_types import KV_TYPES, GgmlType
 from umad.engine.llamacpp.memory_check import check_memory, device_bytes, mb, park_bytes
 from umad.engine.llamacpp.opened_model import header_number
 from umad.engine.llamacpp.parked_cells import park_shape
+from umad.engine.llamacpp.projector_file import projector_bytes
 from umad.engine.llamacpp.settling import Settled, Settling
 from umad.engine.process import memory_bytes
 from umad.errors import ModelLoadFailed
@@ -88,7 +89,7 @@ def prepared(
         machine_bytes=machine_bytes,
         available_bytes=machine_bytes + device_bytes(devices),
         full_because=_why_full(settings) or full_because,
-        taken_bytes=options.taken_bytes,
+        taken_bytes=options.taken_bytes + projector_bytes(options.projector_path),
     )
 
 

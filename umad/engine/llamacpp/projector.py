@@ -9,7 +9,6 @@ Not: which rows are kept (`umad.engine.media.rows`), or when a turn comes (the s
 the step thread; `layout` may be called on any thread.
 """
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable
@@ -27,14 +26,8 @@ from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
 from umad.engine.media.rows import Rows
 from umad.errors import BadRequest, EngineFailed, ModelLoadFailed
 from umad.media.medium import Medium
-from umad.models.gguf import GgufHeader, read_header
 
 log = logging.getLogger("umad.engine")
-
-# What mtmd does for these depends on where a medium stands in its prompt, and rows that are kept
-# must not: it numbers the images of a prompt, or begins each at a multiple of four.
-_BY_PLACE = ("hunyuanvl", "deepseek4v")
-_TYPE_KEYS = ("clip.projector_type", "clip.vision.projector_type", "clip.audio.projector_type")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,36 +39,6 @@ class ProjectorOptions:
     gpu: bool
     threads: int
     limits: MediaLimits = NO_LIMITS
-
-
-def checked_header(path: Path) -> GgufHeader:
-    """A projector's header. Raises `ModelLoadFailed`, in one line, for a file that is none."""
-    header = read_header(path)
-    if header.architecture != "clip":
-        raise ModelLoadFailed(f"{path} is no projector: it is a model of {header.architecture}")
-    if header.needed_bytes > header.file_bytes:
-        raise ModelLoadFailed(
-            f"{path} is cut short: {header.file_bytes} of at least {header.needed_bytes} bytes; "
-            "fetch it again"
-        )
-    kinds = {str(header.metadata[key]) for key in _TYPE_KEYS if key in header.metadata}
-    if by_place := sorted(kinds.intersection(_BY_PLACE)):
-        raise ModelLoadFailed(f"projectors of the kind {by_place[0]} are not served yet: {path}")
-    return header
-
-
-def tensor_bytes(header: GgufHeader) -> int:
-    """The weights of a projector."""
-    return sum(tensor.size_bytes or 0 for tensor in header.tensors)
-
-
-def fingerprint(path: Path, header: GgufHeader) -> str:
-    """Tells a projector from another: by its header, and the bytes at the beginning of its data."""
-    with path.open("rb") as file:
-        # The metadata and the names, sizes and places of all tensors, and then some weights.
-        digest = hashlib.sha256(file.read(header.data_at + 2**20))
-    digest.update(str(header.file_bytes).encode())
-    return digest.hexdigest()
 
 
 def loaded(model: Model, options: ProjectorOptions, gate: EncodeGate | None = None) -> Mtmd:
