@@ -73,6 +73,8 @@ class EngineSettings:
     park_bytes: int | None = None
     # Memory for vectors of texts that were embedded lately; 0 for none, None for umad's choice.
     embed_cache_bytes: int | None = None
+    # Memory for rows of images and sounds that were encoded lately.
+    media_bytes: int = 2**28
     # Memory for LoRA adapters that requests use.
     adapter_bytes: int = 2**30
     # The folder in which the context of named sessions outlives the engine; None to keep none.

@@ -12,6 +12,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.embed_slices import EmbedPiece as EmbedPiece
+from umad.embed_slices import EmbedSlice as EmbedSlice
+from umad.media_slices import EncodeTurn, RowSlice
 from umad.request import FinishReason
 
 # What a step carried beside the next tokens of its interactive streams, as bits of one number. All
@@ -236,48 +239,9 @@ class GuessSlice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedPiece:
-    """Some tokens of one input of an embedding request, to be computed in one slice."""
-
-    # The number of the embedding request.
-    call: int
-    # The number of the input within the request.
-    index: int
-    # The sequence of the embedding context, and the position in it at which the tokens begin.
-    seq: int
-    start: int
-    # int32 (n_tokens,): a view.
-    tokens: NDArray[np.int32]
-    # The input ends with these tokens, and its cells may be freed.
-    ends: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedSlice:
-    """One decode of the embedding context."""
-
-    pieces: tuple[EmbedPiece, ...]
-    # How many cells the context needs for it; for an encoder, how many rows. A context with fewer
-    # is made anew. The new one is empty, and every piece begins at 0.
-    cells: int
-    # Sequences whose cells are freed before the decode.
-    drop: tuple[int, ...] = ()
-    # As in `StepPlan`.
-    n_cells_read: int = 0
-    # It is background work.
-    bulk: bool = False
-    # An arrival may abort it in the middle.
-    cuttable: bool = False
-
-    @property
-    def n_rows(self) -> int:
-        """Tokens in the batch."""
-        return sum([piece.tokens.size for piece in self.pieces])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """One step: memory operations, then one decode of all slices, then the decode of `embed`.
+    """One step: memory operations, then the decode of `rows`, then one decode of all slices. What
+    `embed` and `encode` ask for runs in the same step, in contexts of their own.
 
     The rows of the batch are those of `decode`, then those of `prefill`, in the order given here,
     then those of `guesses`, then the padding.
@@ -317,6 +281,9 @@ class StepPlan:
     wait_ms: float = 0.0
     # The decode of the embedding context, where there is one.
     embed: EmbedSlice | None = None
+    # Rows of a medium, or time to encode some: at most one of the two.
+    rows: RowSlice | None = None
+    encode: EncodeTurn | None = None
     # The key of the set of adapters that all rows of the step are computed under; "" for none. It
     # says nothing where the step has no rows.
     adapters: str = ""
@@ -337,7 +304,17 @@ class StepPlan:
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to decode. There may still be memory to release."""
-        return not self.decode and not self.prefill and self.embed is None
+        return not (self.decode or self.prefill or self.embed or self.has_media)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether streams have rows to decode, of tokens or of a medium."""
+        return self.rows is not None or bool(self.decode or self.prefill)
+
+    @property
+    def has_media(self) -> bool:
+        """Whether a medium is encoded or read."""
+        return self.rows is not None or self.encode is not None
 
 
 class Sampled(NamedTuple):
@@ -385,6 +362,10 @@ class StepResult:
     embed_ms: float = 0.0
     # The embedding decode was aborted and brought nothing.
     embed_cut: bool = False
+    # Wall time of the rows of a medium, or of its encoder.
+    media_ms: float = 0.0
+    # The encoding that the plan gave time to is over, well or badly.
+    is_encoded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,6 +153,12 @@ SCALARS: tuple[Option, ...] = (
         "An adapter stays in memory until another one needs its room.",
     ),
     engine_option(
+        "media_bytes",
+        DISK,
+        "Memory for images and sounds that were read lately, for each model.",
+        "While one is kept, the next turn about it encodes nothing.",
+    ),
+    engine_option(
         "session_dir",
         PATH,
         "Folder where the context of named sessions outlives the daemon; it holds their prompts.",

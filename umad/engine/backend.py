@@ -33,6 +33,8 @@ from umad.engine.embedding.work import Embedded
 from umad.engine.execution import StepRunner
 from umad.engine.facts import ModelFacts, SharesAt
 from umad.engine.launch import EngineOptions
+from umad.engine.media.desk import MediaDesk
+from umad.engine.media.encoding import MediaEncoder
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.sessions.folder import SessionFolder
 from umad.engine.slabs import SlabStore, StateStore
@@ -125,6 +127,8 @@ class OpenModel(Protocol):
     beginnings: Beginnings | None
     # The LoRA adapters that requests use; None where none are served.
     adapters: AdapterShelf | None
+    # What makes rows of images and sounds; None for a model of texts.
+    media: MediaEncoder | None
     # The most tokens of one step.
     batch_tokens: int
     abort: AbortSwitch
@@ -151,9 +155,10 @@ class OpenModel(Protocol):
         slabs: SlabStore | None = None,
         states: StateStore | None = None,
         disk: SessionDisk | None = None,
+        media: MediaDesk | None = None,
     ) -> StepRunner:
         """Make the part that carries plans out. watch: cuts background steps for other engines'
-        work; without it, no step is cut.
+        work; without it, no step is cut. media: has the rows of media.
         """
         ...
 

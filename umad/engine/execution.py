@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umad.engine.facts import StepTraffic
 from umad.errors import EngineFailed
-from umad.scheduler.steps.background_throttle import embed_bytes
+from umad.scheduler.steps.background_throttle import embed_bytes, row_bytes
 from umad.step import (
     CARRIED_BACKGROUND,
     CARRIED_COPY,
@@ -75,6 +75,8 @@ class Decoded:
     house: HouseKept = NOTHING_KEPT
     # The rest of the rows, where requests ask how probable their prompts are.
     scored: tuple[ScoredRows, ...] = ()
+    # Wall time of the decode of a medium's rows.
+    rows_ns: int = 0
 
 
 NO_LOGITS: NDArray[np.float32] = np.empty((0, 0), np.float32)
@@ -163,6 +165,9 @@ def carried_by(
         bits |= CARRIED_COPY
     if plan.embed is not None:
         bits |= CARRIED_EMBEDDING
+    media = plan.rows or plan.encode
+    if media is not None:
+        bits |= CARRIED_BACKGROUND if media.bulk else CARRIED_PROMPT
     return n_background, bits
 
 
@@ -177,6 +182,8 @@ def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> in
     )
     if plan.embed is not None:
         whole += embed_bytes(traffic, plan.embed)
+    if plan.rows is not None:
+        whole += row_bytes(traffic, plan.rows)
     if decoded.outcome == "done":
         return whole
     if decoded.outcome == "no_memory" or not plan.predicted_ms:

@@ -37,6 +37,8 @@ from umad.engine.mail.intake import Intake
 from umad.engine.mail.mailbox import Desk, Mailbox
 from umad.engine.mail.step_mail import AheadMail, StepMail
 from umad.engine.mail.step_tally import StepTally
+from umad.engine.media.desk import MediaDesk
+from umad.engine.media.rows import RowCache
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.sessions.trials import TriedRunner
 from umad.engine.slabs import SlabStore, StateStore
@@ -133,8 +135,15 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     vectors = VectorCache(DEFAULT_BYTES if cache_bytes is None else cache_bytes)
     slabs, states = model.slabs(), model.states()
     disk = None if model.parking is None else _disk(model, model.parking, slabs, states, inbox)
+    media = MediaDesk(model.media, RowCache(options.engine.media_bytes), now_ns=clock.now_ns)
     runner: StepRunner = model.runner(
-        cutter=cutter, now_ns=clock.now_ns, watch=watch, slabs=slabs, states=states, disk=disk
+        cutter=cutter,
+        now_ns=clock.now_ns,
+        watch=watch,
+        slabs=slabs,
+        states=states,
+        disk=disk,
+        media=media,
     )
     if disk is not None:
         runner = TriedRunner(runner, disk.trials)
@@ -143,7 +152,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         if model.cost_file is not None:
             model.cost_file.write_now_and_then(model.cost, clock.now_ns())
 
-    scheduler = _scheduler(options, model, traffic)
+    scheduler = _scheduler(options, model, traffic, media)
     reader = AheadReader(
         make=NextPrompts(vocab, template, has_states=model.facts.shares_at == "states").after,
         found=lambda turn, ids: inbox.put(AheadMail(turn=turn, ids=ids)),
@@ -172,6 +181,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         ),
         embedder=embedder,
         vectors=vectors,
+        media=media,
     )
 
     def hurry(lane: str, n_tokens: int) -> None:
@@ -217,6 +227,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     if model.cost_file is not None:
         model.cost_file.write(model.cost)
     embedder.close()
+    media.close()
     model.close()
 
 
@@ -298,7 +309,9 @@ def _rehearse(
     model.clear()
 
 
-def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -> Scheduler:
+def _scheduler(
+    options: EngineOptions, model: OpenModel, traffic: StepTraffic, media: MediaDesk
+) -> Scheduler:
     able = model.capabilities
     spec = SchedulerSpec(
         n_cells=model.facts.n_cells,
@@ -324,6 +337,7 @@ def _scheduler(options: EngineOptions, model: OpenModel, traffic: StepTraffic) -
         embeds=model.embeds.shape,
         most_scored_rows=most_scored_rows(model.facts.n_vocab, model.facts.max_seqs),
         speculates=options.engine.speculate,
+        has_rows=None if model.media is None else media.has_rows,
     )
     if spec.speculates and model.facts.generates and not spec.can_verify:
         log.warning(

@@ -55,6 +55,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         max_seqs=spec.max_seqs,
         cut_cost=_cut_cost(spec),
         guesses_for=entries if spec.can_verify else None,
+        has_rows=spec.has_rows,
     )
     counters = {name: TokenCounters() for name in spec.lanes}
     waiting = WaitingLine(spec.lanes, order)

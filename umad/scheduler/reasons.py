@@ -32,6 +32,7 @@ def reasons(
     holds: the holds of the last plan.
     """
     served = {row.rid for row in plan.decode} | {piece.rid for piece in plan.prefill}
+    served |= {one.rid for one in (plan.rows, plan.encode) if one is not None}
     found: dict[int, str] = {}
     for entry in entries:
         if entry.rid in served:
@@ -67,6 +68,8 @@ def _placed(
         return Reason.CLIENT
     if entry.restore is not None:
         return Reason.COPIES_BACK
+    if entry.span is not None and plan.has_media:
+        return Reason.MEDIA
     for hold in holds:
         if entry in hold.others:
             return hold.reason

@@ -11,6 +11,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.media_slices import RowSpan
 from umad.request import FinishReason
 from umad.scheduler.memory.cell_salt import Salt, salt_of
 from umad.scheduler.queue.token_counters import Account
@@ -95,6 +96,8 @@ class Submission:
     # `n_prompt`. The last one is where the generation prompt begins. The model's state is worth
     # keeping there: the next turn of the chat agrees with this one up to such a place.
     marks: tuple[int, ...] = ()
+    # The runs of rows among the prompt's tokens, ascending.
+    spans: tuple[RowSpan, ...] = ()
     # The engine's own work for a next turn that may come: it is charged to nobody and counted
     # nowhere.
     ahead: bool = False
@@ -186,6 +189,8 @@ class ScheduledRequest:
     # As in `Submission`.
     adapters: str = ""
     invoked_at: int = 0
+    # As in `Submission`.
+    spans: tuple[RowSpan, ...] = ()
     # How many steps it has waited for the copy at `stop`.
     n_waits: int = 0
     # After so many of its tokens the last checkpoint of its beginning was taken; 0 for none.
@@ -227,6 +232,7 @@ class ScheduledRequest:
             # The logits of the last one are there anyway: the first token is drawn from them.
             n_to_score=admission.n_prompt - 1 if admission.scores_prompt else 0,
             marks=admission.marks,
+            spans=admission.spans,
         )
 
     @property
@@ -252,7 +258,19 @@ class ScheduledRequest:
             end = min(self.stop, end)
         if self.invoked_at > self.n_computed:
             end = min(self.invoked_at, end)
+        for span in self.spans:
+            if span.end > self.n_computed:
+                end = min(max(span.start, self.n_computed), end)
+                break
         return end - self.n_computed
+
+    @property
+    def span(self) -> RowSpan | None:
+        """The run of rows that is to be computed next; None where it is a token's turn."""
+        for span in self.spans:
+            if span.end > self.n_computed:
+                return span if span.start <= self.n_computed else None
+        return None
 
     @property
     def adapters_now(self) -> str:

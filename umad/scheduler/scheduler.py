@@ -230,7 +230,13 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether a request runs or waits, or llama.cpp is to be told of memory operations."""
-        return bool(self._entries) or len(self.embeds) > 0 or self._residency.has_ops
+        media = self._governor.media
+        return (
+            bool(self._entries)
+            or len(self.embeds) > 0
+            or self._residency.has_ops
+            or (media is not None and media.encoding is not None)
+        )
 
     def plan(self, now_ns: int) -> StepPlan:
         """Plan the next step."""
@@ -307,6 +313,9 @@ class Scheduler:
             self._adapter_turns.settle(plan, result)
         if plan.embed is not None:
             self.embeds.settle(plan.embed, result.embed_ms, now_ns, was_cut=result.embed_cut)
+        if plan.has_media and self._governor.media is not None:
+            rid = -1 if plan.rows is None else plan.rows.rid
+            self._governor.media.settle(plan, result, self._residency, self._entries.get(rid))
         emptied = self._books.book(plan, result, copied_ms=self._freight.background_ms(result))
         for entry in emptied:
             self._placer.put_back(entry)

@@ -1,6 +1,6 @@
 """Holds the values that a scheduler is made from. `assembly.assemble` makes it. Values only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -66,6 +66,9 @@ class SchedulerSpec:
     embeds: EmbedShape = ONE_TEXT
     # Requests that say so may have several tokens verified in one step.
     speculates: bool = False
+    # Whether the rows of a request's run of a medium are at hand (request, run); None where there
+    # are no media.
+    has_rows: Callable[[int, int], bool] | None = None
     # The most rows of one step whose logits tell how probable a prompt's tokens are.
     most_scored_rows: int = 16
 

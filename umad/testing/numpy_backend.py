@@ -21,6 +21,7 @@ from umad.engine.company import Company
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
 from umad.engine.launch import EngineOptions
+from umad.engine.media.desk import MediaDesk
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cutter import Cutter
@@ -102,6 +103,7 @@ class OpenToy:
             width=EMBED_WIDTH,
             shape=EmbedShape(rows=64, seqs=8, whole=False),
         )
+        self.media = None
         self.facts = _facts(options, self.tokens, self.embeds, self.parking)
 
     @property
@@ -135,8 +137,9 @@ class OpenToy:
         slabs: SlabStore | None = None,
         states: StateStore | None = None,
         disk: SessionDisk | None = None,
+        media: MediaDesk | None = None,
     ) -> ToyRunner:
-        """Make the part that carries plans out."""
+        """Make the part that carries plans out. The toy sees nothing."""
         return ToyRunner(
             self._cells,
             self.abort,

@@ -26,9 +26,11 @@ from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.loading import LoadedModel, load
 from umad.engine.llamacpp.memory_check import device_bytes
 from umad.engine.llamacpp.parked_cells import ParkedCells
-from umad.engine.llamacpp.projector_trial import with_projector
+from umad.engine.llamacpp.projector import PLACES, Projector
+from umad.engine.llamacpp.projector_trial import FoundProjector, with_projector
+from umad.engine.llamacpp.row_batch import RowBatch
 from umad.engine.llamacpp.saved_states import OwnWindows, SavedStates
-from umad.engine.media.facts import MediaFacts
+from umad.engine.media.desk import MediaDesk
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cutter import Cutter
@@ -44,14 +46,18 @@ class LlamaModel:
         settings: EngineSettings,
         devices: tuple[Device, ...],
         *,
-        media: MediaFacts | None = None,
+        projector: FoundProjector | None = None,
+        now_ns: Callable[[], int],
     ) -> None:
-        """media: what its projector can do; None without one."""
+        """projector: the model's; None without one."""
         self._loaded = loaded
         self._devices = devices
         self.facts = loaded.facts
-        if media is not None and loaded.context is not None:
-            self.facts = replace(loaded.facts, projector=media.as_map())
+        self.media: Projector | None = None
+        if projector is not None and loaded.context is not None:
+            asked, found = projector.options, projector.facts
+            self.media = Projector(loaded.model, asked, found, now_ns=now_ns)
+            self.facts = replace(loaded.facts, projector=found.as_map())
         self.tokens = loaded.model
         self.embeds = loaded.embeds
         self.cost = loaded.cost
@@ -115,6 +121,7 @@ class LlamaModel:
         slabs: SlabStore | None = None,
         states: StateStore | None = None,
         disk: SessionDisk | None = None,
+        media: MediaDesk | None = None,
     ) -> StepRunner:
         """Make the part that carries plans out on the model's context."""
         loaded = self._loaded
@@ -141,6 +148,8 @@ class LlamaModel:
             host=self._host,
             adapters=self.adapters,
             disk=disk,
+            media=media,
+            row_batch=self._row_batch(),
             scratch=self.facts.max_seqs,
             wants_output=loaded.wants_output,
         )
@@ -163,6 +172,15 @@ class LlamaModel:
             can_cut=loaded.can_cut,
             now_ns=now_ns,
             watch=watch,
+        )
+
+    def _row_batch(self) -> RowBatch | None:
+        if self.media is None:
+            return None
+        return RowBatch(
+            self.batch_tokens,
+            width=self._loaded.model.n_embd_in,
+            dimensions=PLACES if self.media.facts.mrope else 1,
         )
 
     def clear(self) -> None:
@@ -224,9 +242,9 @@ class LlamaBackend:
         """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
         llama.start()
         devices = llama.devices()
-        options, media = with_projector(options, devices)
+        options, projector = with_projector(options, devices)
         loaded = load(options, devices, now_ns, costs_folder=costs_folder, company=company)
-        return LlamaModel(loaded, options.engine, devices, media=media)
+        return LlamaModel(loaded, options.engine, devices, projector=projector, now_ns=now_ns)
 
 
 BACKEND = LlamaBackend()

@@ -7,6 +7,7 @@ import numpy as np
 
 from umad.engine.execution import ScoredRows, scored_rows
 from umad.engine.llamacpp.llama import Batch
+from umad.engine.llamacpp.positions import Positions
 from umad.step import StepPlan
 
 
@@ -14,12 +15,21 @@ class PlanWriter:
     """Fills one preallocated `Batch`.
 
     scratch: the sequence for padding rows. wants_output: every batch must have an output row, since
-    llama.cpp ends the process at one without.
+    llama.cpp ends the process at one without. positions: of cells, where they are not their
+    numbers.
     """
 
-    def __init__(self, capacity: int, *, scratch: int, wants_output: bool = False) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        scratch: int,
+        wants_output: bool = False,
+        positions: Positions | None = None,
+    ) -> None:
         self._scratch = scratch
         self._wants_output = wants_output
+        self._positions = Positions() if positions is None else positions
         self.batch = Batch(capacity)
         self._ramp = np.arange(capacity, dtype=np.int32)
         # The rows of the slices that score their prompts; a plan has them last.
@@ -35,21 +45,25 @@ class PlanWriter:
         token is drawn, in row order. Behind those come the rows of the guesses, or of `scored`.
         """
         self.scored = ()
-        batch = self.batch
+        batch, positions = self.batch, self._positions
         decode = plan.decode
         at = len(decode)
         rids = [piece.rid for piece in decode]
         if at:
             # A list assigned to a view is converted in C: a microsecond for eight rows.
             batch.token[:at] = [piece.token for piece in decode]
-            batch.pos[:at] = [piece.position for piece in decode]
+            if positions:
+                batch.pos[:at] = [positions.of(one.seq, one.position) for one in decode]
+            else:
+                batch.pos[:at] = [piece.position for piece in decode]
             batch.seq[:at] = [piece.seq for piece in decode]
             batch.wants_logits[:at] = 1
         for piece in plan.prefill:
             n = piece.tokens.size
             end = at + n
             batch.token[at:end] = piece.tokens
-            np.add(self._ramp[:n], piece.start, out=batch.pos[at:end])
+            start = positions.of(piece.seq, piece.start) if positions else piece.start
+            np.add(self._ramp[:n], start, out=batch.pos[at:end])
             batch.seq[at:end] = piece.seq
             if piece.scores:
                 batch.wants_logits[at:end] = 1
@@ -64,7 +78,8 @@ class PlanWriter:
         for guesses in plan.guesses:
             end = at + len(guesses.tokens)
             batch.token[at:end] = guesses.tokens
-            np.add(self._ramp[: end - at], guesses.start, out=batch.pos[at:end])
+            start = positions.of(guesses.seq, guesses.start) if positions else guesses.start
+            np.add(self._ramp[: end - at], start, out=batch.pos[at:end])
             batch.seq[at:end] = guesses.seq
             batch.wants_logits[at:end] = 1
             at = end

@@ -5,20 +5,24 @@ Not: sampling or the scheduler's books. Owner: the step thread.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from umad.engine.adapters.adapter_set import AdapterShelf, NoAdapters
 from umad.engine.board.watch import BoardWatch
-from umad.engine.execution import NOTHING_KEPT, Decoded
+from umad.engine.execution import NOTHING_KEPT, Decoded, no_decode
 from umad.engine.llamacpp.batch import PlanWriter
 from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Context
+from umad.engine.llamacpp.positions import Positions
+from umad.engine.llamacpp.row_batch import RowBatch
 from umad.engine.llamacpp.saved_states import OwnWindows
+from umad.engine.media.desk import MediaDesk
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore, StateStore
 from umad.engine.steps.cutter import Cutter
 from umad.errors import EngineFailed
+from umad.media_slices import RowSlice
 from umad.step import (
     DiskDone,
     HostLimit,
@@ -96,6 +100,8 @@ class DecodeRunner:
         windows: OwnWindows | None = None,
         host: HostMemory | None = None,
         adapters: AdapterShelf | None = None,
+        media: MediaDesk | None = None,
+        row_batch: RowBatch | None = None,
         scratch: int,
         wants_output: bool = False,
     ) -> None:
@@ -106,10 +112,16 @@ class DecodeRunner:
         other engines cut this engine's background steps, too. parked: needed where plans park
         sequences. states: needed where plans save states. disk: needed where plans save sessions.
         windows: needed where windows are small. host: where copies lie. adapters: needed where
-        plans have some. wants_output: as of `PlanWriter`.
+        plans have some. media, row_batch: needed where plans have rows of media. wants_output: as
+        of `PlanWriter`.
         """
         self._context = context
-        self._writer = PlanWriter(capacity, scratch=scratch, wants_output=wants_output)
+        self._positions = Positions()
+        self._writer = PlanWriter(
+            capacity, scratch=scratch, wants_output=wants_output, positions=self._positions
+        )
+        self._media = media
+        self._row_batch = row_batch
         self._scratch = scratch
         self._cutter = cutter
         self._can_cut = can_cut
@@ -137,7 +149,7 @@ class DecodeRunner:
         for at, operation in enumerate(operations):
             match operation:
                 case SeqCopy():
-                    self._context.copy(operation.source, operation.target, operation.n_tokens)
+                    self._copy(operation)
                     if self._windows is not None and loads.get(operation.target, -1) < at:
                         self._own_window(self._windows, operation, house)
                 case SeqTrim():
@@ -205,8 +217,19 @@ class DecodeRunner:
             )
         house.copied(n_bytes, self._now_ns() - began_ns)
 
+    def _copy(self, operation: SeqCopy) -> None:
+        n_tokens = operation.n_tokens
+        if self._positions:
+            n_tokens = self._positions.of(operation.source, n_tokens)
+            self._positions.copied(operation.source, operation.target, operation.n_tokens)
+        self._context.copy(operation.source, operation.target, n_tokens)
+
     def _trim(self, operation: SeqTrim) -> None:
-        if not self._context.trim(operation.seq, operation.keep_tokens):
+        keep_tokens = operation.keep_tokens
+        if self._positions:
+            keep_tokens = self._positions.of(operation.seq, keep_tokens)
+            self._positions.trimmed(operation.seq, operation.keep_tokens)
+        if not self._context.trim(operation.seq, keep_tokens):
             # Only models that cannot share prefixes refuse, and only to trim to a middle. The whole
             # sequence can always be removed, and is computed again.
             raise EngineFailed(
@@ -220,8 +243,49 @@ class DecodeRunner:
             self._disk.done(report)
 
     def run(self, plan: StepPlan) -> Decoded:
-        """Run one step; `plan` is not idle. Raises `EngineFailed` when llama.cpp cannot go on."""
+        """Run one step that has rows of streams or of a medium. Raises `EngineFailed` when
+        llama.cpp cannot go on."""
         house = self.keep_house(plan.memory)
+        if plan.rows is not None:
+            rows_ns = self._run_rows(plan.rows, plan.adapters)
+            if not plan.n_rows:
+                return replace(no_decode(house), rows_ns=rows_ns)
+            return replace(self._run_tokens(plan, house), rows_ns=rows_ns)
+        return self._run_tokens(plan, house)
+
+    def _run_rows(self, piece: RowSlice, adapters: str) -> int:
+        """Compute rows of a medium; return how long that took."""
+        batch, context = self._row_batch, self._context
+        if self._media is None or batch is None:
+            raise EngineFailed("a model without a projector was given rows of a medium")
+        if adapters != self._adapters.on:
+            self._adapters.apply(adapters)
+        laid = self._media.rows(piece)
+        # All rows of an image with places count them from its first position.
+        begins_at = piece.start - (piece.offset if laid.places is not None else 0)
+        position = self._positions.of(piece.seq, begins_at)
+        batch.fill(laid.rows, seq=piece.seq, position=position, places=laid.places)
+        began_ns = self._now_ns()
+        if not laid.piece.causal:
+            context.set_causal(False)
+        try:
+            code = context.decode(batch)
+        finally:
+            if not laid.piece.causal:
+                context.set_causal(True)
+        # The next decode would wait for it; the time is that of these rows.
+        context.wait()
+        rows_ns = self._now_ns() - began_ns
+        if code != _DONE:
+            raise EngineFailed(f"llama_decode of rows returned {code}: {context.last_words()}")
+        if piece.offset + piece.n_cells == laid.piece.n_rows:
+            start = piece.start - piece.offset
+            n_rows, n_positions = laid.piece.n_rows, laid.piece.n_positions
+            self._positions.laid(piece.seq, start, n_rows, n_positions)
+        self._media.laid(piece)
+        return rows_ns
+
+    def _run_tokens(self, plan: StepPlan, house: HouseKept) -> Decoded:
         writer, context = self._writer, self._context
         rids = writer.write(plan)
         if plan.adapters != self._adapters.on:
@@ -269,4 +333,9 @@ class DecodeRunner:
 
     def lengths(self, plan: StepPlan) -> tuple[tuple[int, int], ...]:
         """(seq, tokens in the KV) of the plan's prefill sequences, asked of llama.cpp."""
-        return tuple([(piece.seq, self._context.length(piece.seq)) for piece in plan.prefill])
+        return tuple(
+            [
+                (piece.seq, self._positions.cells(piece.seq, self._context.length(piece.seq)))
+                for piece in plan.prefill
+            ]
+        )

@@ -64,6 +64,7 @@ LLAMA: tuple[str, ...] = (
     "llama_state_seq_get_size_ext",
     "llama_state_seq_set_data",
     "llama_state_seq_set_data_ext",
+    "llama_synchronize",
     "llama_token_to_piece",
     "llama_tokenize",
     "llama_vocab_bos",

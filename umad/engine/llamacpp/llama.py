@@ -374,6 +374,10 @@ class Context:
         """While off, the rows of a decode look at one another in both directions."""
         lib.llama_set_causal_attn(self._handle, on)
 
+    def wait(self) -> None:
+        """Wait for the device to end what it was given."""
+        lib.llama_synchronize(self._handle)
+
     def set_warmup(self, on: bool) -> None:
         """While on, a decode touches every expert of a MoE model: all weights are paged in."""
         lib.llama_set_warmup(self._handle, on)

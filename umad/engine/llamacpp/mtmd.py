@@ -30,7 +30,7 @@ from umad.media.medium import Medium
 _TEXT, _IMAGE, _AUDIO = 0, 1, 2  # mtmd_input_chunk_type
 # A medium is laid out twice, at these two positions, to see that nothing of it depends on them.
 _APART = 1000
-_PLACES = 4  # dimensions of a position under M-RoPE
+PLACES = 4  # dimensions of a position under M-RoPE
 _looked_at: list[Any] = []
 
 # Asks whether a node is to be shown; shows it.
@@ -181,7 +181,7 @@ class Mtmd:
         """The order of the dimensions is that of llama.cpp's `set_position_mrope_2d`."""
         lib = self._lib
         image = lib.mtmd_input_chunk_get_tokens_image(handle)
-        places = np.empty((_PLACES, n_rows), np.int32)
+        places = np.empty((PLACES, n_rows), np.int32)
         for row in range(n_rows):
             one = lib.mtmd_image_tokens_get_decoder_pos(image, 0, row)
             places[:, row] = (one.t, one.y, one.x, one.z)

@@ -19,6 +19,7 @@ import numpy as np
 
 from umad.engine.llamacpp.llama import LlamaError, Model
 from umad.engine.llamacpp.mtmd import NO_LIMITS, Chunk, MediaLimits, Mtmd
+from umad.engine.llamacpp.mtmd import PLACES as PLACES
 from umad.engine.media.encoding import EncodeWork
 from umad.engine.media.facts import MediaFacts
 from umad.engine.media.gate import EncodeGate

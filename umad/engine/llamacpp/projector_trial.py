@@ -12,7 +12,7 @@ import hashlib
 import logging
 import resource
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,14 @@ _SIDE_PIXELS = 64
 _SOUND_S = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundProjector:
+    """A projector that fits its model."""
+
+    options: ProjectorOptions
+    facts: MediaFacts
+
+
 def tried(model: Path, options: ProjectorOptions) -> MediaFacts:
     """What a projector can do with a model. Raises `ModelLoadFailed`, in one line."""
     checked_header(options.path)
@@ -57,8 +65,8 @@ def tried(model: Path, options: ProjectorOptions) -> MediaFacts:
 
 def with_projector(
     options: EngineOptions, devices: tuple[Device, ...]
-) -> tuple[EngineOptions, MediaFacts | None]:
-    """What the projector of a model can do, and the options without it where it is of no use.
+) -> tuple[EngineOptions, FoundProjector | None]:
+    """The projector of a model, and the options without it where it is of no use.
 
     A projector that a user named is refused in one line where it does not fit (`ModelLoadFailed`).
     One that was found is left out with a line in the log.
@@ -73,7 +81,8 @@ def with_projector(
         threads=settings.threads or decode_threads(),
     )
     try:
-        return options, tried(Path(options.path), asked)
+        facts = tried(Path(options.path), asked)
+        return options, FoundProjector(options=asked, facts=facts)
     except ModelLoadFailed as error:
         if settings.mmproj is not None:
             raise

@@ -14,6 +14,7 @@ from umad.engine.adapters.adapter_set import AdapterSet
 from umad.engine.ahead.turns import AskedTurn, EndedTurn
 from umad.engine.embedding.answer import Answer
 from umad.engine.logits.readers import Ring
+from umad.engine.media.desk import MediumRun
 from umad.engine.steps.completion_stream import CompletionStream
 from umad.forgetting import ForgetScope
 from umad.protocol.link import (
@@ -46,6 +47,8 @@ class Arrival:
     turn: AskedTurn | None = None
     # The adapters that it runs under; None for none.
     adapters: AdapterSet | None = None
+    # The rows among its prompt's tokens, in the order of its spans.
+    media: tuple[MediumRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
     layout    MediumLayout: what stands for a medium in a prompt, as text tokens and runs of rows
     rows      RowCache: encoded rows, kept for the next turn about the same medium
+    prompt    MediaPrompt: texts and media of a prompt as numbers of cells
     gate      EncodeGate: holds a running encoder between two nodes of its graph
     facts     MediaFacts: what a model with its projector can see and hear
+    desk      MediaDesk: the media of live requests, and the encoding that is under way
     encoding  MediaEncoder: a medium to its layout and rows; EncodeWork: an encoding that runs in
               turns
 

@@ -29,6 +29,8 @@ class MediaEncoder(Protocol):
     """Encodes media for one model."""
 
     facts: MediaFacts
+    # Everything that rows depend on besides the medium.
+    rows_by: str
 
     def layout(self, medium: Medium) -> MediumLayout:
         """What stands for a medium in a prompt; no pixel is read. Any thread. Raises `BadRequest`

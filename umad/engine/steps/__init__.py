@@ -2,6 +2,7 @@
 
     loop               StepLoop: the only one to touch scheduler, runner and streams
     completion_stream  CompletionStream: one completion's sampler, text and counts
+    told_waits         ToldWaits: when the daemon is told again why requests wait
     token_drawing      TokenDrawing: rows of logits to tokens
     prompt_scorer      PromptScorer: how probable the tokens of a prompt are
     cutter             Cutter: ends a decode that holds only background work

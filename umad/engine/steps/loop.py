@@ -29,10 +29,13 @@ from umad.engine.mail.step_mail import (
 )
 from umad.engine.mail.step_news import News, rejection
 from umad.engine.mail.step_tally import StepTally, Totals
+from umad.engine.media.desk import NO_TURN, MediaDesk
+from umad.engine.media.rows import RowCache
 from umad.engine.sessions.forget_desk import ForgetDesk
 from umad.engine.steps.completion_stream import CompletionStream
 from umad.engine.steps.spinning import SpinWatch
 from umad.engine.steps.token_drawing import TokenDrawing
+from umad.engine.steps.told_waits import ToldWaits
 from umad.errors import UmadError
 from umad.protocol.link import (
     Attached,
@@ -55,10 +58,6 @@ IDLE_S = 1.0
 STANDING_NS = 20 * NS_PER_MS
 # An engine that is about to end looks this often whether its last sessions are written.
 LAST_SAVES_LOOK_MS = 50.0
-# The daemon is told why requests wait at most this often. The second time is added for each waiting
-# request: people read `umad ps`, and a thousand reasons are 20 KB.
-TELL_WAITS_NS = 200 * NS_PER_MS
-TELL_EACH_WAIT_NS = 2 * NS_PER_MS
 CHOICE_S = 10.0
 # While nothing else is to be done, the loop looks this often whether a late mask has been made.
 MASK_LOOK_MS = 1.0
@@ -86,6 +85,7 @@ class StepLoop:
         vectors: VectorCache | None = None,
         ahead: AheadDesk | None = None,
         adapters: AdapterShelf | None = None,
+        media: MediaDesk | None = None,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
         called when work has ended and none has come for a while. The others: None for none."""
@@ -105,12 +105,11 @@ class StepLoop:
         self._tally = tally or StepTally()
         self._last_standing: SchedulerSnapshot | None = None
         self._standing_at_ns = 0
-        # When the daemon must be told again why requests wait.
-        self._waits_due_ns = 0
-        self._told_waits: dict[int, str] = {}
+        self._waits = ToldWaits(scheduler)
         # When the tokens of the latest step were sent; 0 once the loop has rested.
         self._left_ns = 0
         self._adapters = adapters or NoAdapters()
+        self._media = media or MediaDesk(None, RowCache(0), now_ns=now_ns)
         self._stopping = self._has_garbage = False
         self._at_rest = at_rest
         self._embeds = EmbedDesk(scheduler.embeds, embedder, emit, vectors)
@@ -147,10 +146,9 @@ class StepLoop:
             self._left_ns = 0
             kept = self._runner.keep_house(plan.memory)
             goes_on = self._scheduler.kept_house(plan, kept, began_ns)
-            # The daemon takes a silent engine for one that hangs. So where work is held back for
-            # long, the engine still reports its standing.
+            # A silent engine is taken for one that hangs, so work that is held back is told of.
             is_held = plan.wait_ms >= IDLE_S * MS_PER_S or (
-                plan.wait_ms > 0 and began_ns >= self._waits_due_ns
+                plan.wait_ms > 0 and began_ns >= self._waits.due_ns
             )
             if plan.memory or news or is_held:
                 # Cells were given back without a step. The scorecard must not show them as used.
@@ -180,7 +178,6 @@ class StepLoop:
         if self._inbox.wait(IDLE_S):
             return
         if self._readers:
-            # The engine waits for clients. Silence would tell the daemon that it hangs.
             self._emit(News(stats=self._tell(self._now_ns())))
         if not self._has_garbage:
             return
@@ -240,9 +237,11 @@ class StepLoop:
         self._ahead.give_way()
         try:
             self._adapters.take(admission.rid, arrival.adapters)
+            self._media.take(admission.rid, arrival.media)
             self._scheduler.submit(admission, self._now_ns())
         except UmadError as error:
             self._adapters.leave(admission.rid)
+            self._media.leave(admission.rid)
             news.rejected.append(rejection(admission.rid, error))
             return
         self._streams[admission.rid] = arrival.stream
@@ -264,12 +263,18 @@ class StepLoop:
         try:
             self._readers.chosen(stream, choice.position, choice.token)
         except UmadError as error:
-            stream.error = error
-            self._let_go(choice.rid, news)
+            self._fail(choice.rid, error, news)
             return
         self._totals.sampled += 1
         self._totals.copied += 1
         self._take(self._drawing.accept(stream, choice.token, None, news), news)
+
+    def _fail(self, rid: int, error: UmadError, news: News) -> None:
+        """End a completion with its own error."""
+        stream = self._streams.get(rid)
+        if stream is not None:
+            stream.error = error
+            self._let_go(rid, news)
 
     def _take(self, sampled: Sampled, news: News) -> None:
         """Book a token that was drawn or chosen after its step had ended."""
@@ -287,7 +292,8 @@ class StepLoop:
         runner = self._runner
         # Texts are embedded first, so their time counts as part of this step.
         embedded = self._embeds.run(plan, began_ns)
-        decoded = runner.run(plan) if plan.n_rows else no_decode(runner.keep_house(plan.memory))
+        turned = NO_TURN if plan.encode is None else self._media.encode(plan.encode)
+        decoded = runner.run(plan) if plan.decodes else no_decode(runner.keep_house(plan.memory))
         sampled = self._drawing.sample(decoded, news) if decoded.rids else ()
         verified: tuple[Verified, ...] = ()
         if plan.guesses and decoded.rids:
@@ -310,6 +316,8 @@ class StepLoop:
             house=decoded.house,
             embed_ms=embedded.ns / NS_PER_MS,
             embed_cut=embedded.was_cut,
+            media_ms=(turned.ns + decoded.rows_ns) / NS_PER_MS,
+            is_encoded=turned.is_done,
         )
         self._totals.cuts += embedded.was_cut
         if decoded.outcome == "cut":
@@ -344,6 +352,8 @@ class StepLoop:
         for finished in self._scheduler.apply(plan, result, now_ns):
             self._end(finished, last)
             is_due = is_due or finished.rid < 0  # cells are in use, though it is no news
+        if turned.error is not None and plan.encode is not None:
+            self._fail(plan.encode.rid, turned.error, last)
         if last or is_due or decoded.outcome == "cut":
             # A cut brought no tokens, so its time must not be counted with that of steps which did.
             last.stats = self._tell(now_ns)
@@ -356,6 +366,7 @@ class StepLoop:
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid, None)
         self._adapters.leave(finished.rid)
+        self._media.leave(finished.rid)
         self._ahead.ended(finished, guarded=stream is not None and stream.guarded)
         self._last_standing = None
         if stream is None:
@@ -385,16 +396,5 @@ class StepLoop:
             sampled=self._totals.sampled,
             copied=self._totals.copied,
             now_ns=now_ns,
-            waits=self._waits(now_ns),
+            waits=self._waits.now(now_ns),
         )
-
-    def _waits(self, now_ns: int) -> dict[int, str] | None:
-        """The reasons why requests wait; None where the daemon was told a moment ago."""
-        if now_ns < self._waits_due_ns:
-            return None
-        waits = self._scheduler.waits(now_ns)
-        self._waits_due_ns = now_ns + TELL_WAITS_NS + TELL_EACH_WAIT_NS * len(waits)
-        if not waits and not self._told_waits:
-            return None
-        self._told_waits = waits
-        return waits

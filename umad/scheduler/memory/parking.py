@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.media.cells import has_one_position_a_cell
 from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.prefix_index import KEY_TOKENS
 from umad.scheduler.memory.purse import Purse
@@ -257,8 +258,10 @@ class Parker:
     def _key_for(self, seq: int, tokens: NDArray[np.int32]) -> int:
         """Return the key for the copy of `tokens`: one that holds their beginning, or a new one."""
         n_tokens, shape = tokens.size, self._store.shape
+        # Slabs are cut by positions, of which some images have fewer than cells.
         if n_tokens < KEY_TOKENS or not (
-            self._has_cells
+            has_one_position_a_cell(tokens)
+            and self._has_cells
             and self.has_room
             and self._copying.is_worth_parking(n_tokens, state_bytes=shape.state_bytes)
         ):

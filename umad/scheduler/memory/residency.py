@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
+from umad.scheduler.media.cells import whole_match
 from umad.scheduler.memory.cell_ledger import KvLedger, LedgerViolation
 from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.prefix_index import PrefixIndex
@@ -242,7 +243,8 @@ class Residency:
             return -1, 0
         # The last known token is always computed: the next one is sampled from its logits.
         known = entry.tokens[: entry.n_tokens - 1]
-        return self._index.longest(known, entry.salt, can_share=self._still_has)
+        found = self._index.longest(known, entry.salt, can_share=self._still_has)
+        return whole_match(entry.tokens, found) if entry.spans else found
 
     def longest_cells(self, entry: ScheduledRequest) -> tuple[int, int]:
         """(sequence, tokens) of the longest prefix whose cells `entry` can share, if it gets a
@@ -250,6 +252,8 @@ class Residency:
         if not self._can_share_prefix or entry.scores:
             return -1, 0
         source, matched = self._index.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
+        if entry.spans:
+            source, matched = whole_match(entry.tokens, (source, matched))
         if not self._free_seqs and len(self._retained) == 1 and source in self._retained:
             # `entry` needs a number of its own, and the only one to be had is that of `source`.
             return -1, 0

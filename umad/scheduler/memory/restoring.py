@@ -20,6 +20,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.media.cells import whole_runs
 from umad.scheduler.memory.checkpoints import Checkpoint, Checkpoints
 from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.purse import Purse
@@ -83,6 +84,8 @@ class Restorer:
         key, end = self._store.longest(entry.tokens[: entry.n_tokens - 1], entry.salt)
         if key < 0:
             return None
+        if entry.spans:
+            end = self._whole_runs(entry, key, end)
         matched = self._residency.longest_prefix(entry)[1]
         slice_cells = self._store.shape.slice_cells
         start = matched // slice_cells * slice_cells
@@ -90,6 +93,15 @@ class Restorer:
         if end <= matched or copy_ms >= self._copying.rebuild_ms(end - matched, start=matched):
             return None
         return Restore(key=key, start=start, end=end)
+
+    def _whole_runs(self, entry: ScheduledRequest, key: int, end: int) -> int:
+        """The cells that `entry` may get back of `end`: no part of a run of rows, and no slab that
+        has more cells than are promised to it, so that it never gets less than was offered."""
+        slice_cells = self._store.shape.slice_cells
+        last = (end - 1) // slice_cells
+        if last * slice_cells + self._store.slab_cells(key, last) > entry.cells_at_most:
+            end = last * slice_cells
+        return whole_runs(entry.tokens, end)
 
     def _offer_state(self, entry: ScheduledRequest) -> Restore | None:
         """Of the checkpoints that `entry` could begin from, choose the one that brings its first
@@ -272,6 +284,7 @@ class Restorer:
             if restore.state is not None:
                 broken.append(entry)
             elif entry.rid in self._before:
-                self._residency.take_back(entry, self._before[entry.rid])
+                before = whole_runs(entry.tokens, self._before[entry.rid])
+                self._residency.take_back(entry, before)
             self.forget(entry)
         return broken

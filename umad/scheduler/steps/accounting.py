@@ -64,6 +64,9 @@ class StepAccounting:
         if embed is not None:
             # Beside a stream's rows, embedding is other work, however short the texts are.
             carried = carried or embed.bulk or len(plan.decode) > 0
+        if plan.has_media:
+            media = plan.rows or plan.encode
+            carried = carried or (media is not None and media.bulk)
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
         # Scored rows cost more than others (`scoring`), so their steps would teach wrong costs. So
         # would a step before which the adapters were changed.
@@ -80,12 +83,13 @@ class StepAccounting:
             within_ms=plan.within_ms,
             step_ms=max(
                 0.0,
-                (result.felt_ms or result.device_ms + copied_ms + result.embed_ms) - plan.switch_ms,
+                (result.felt_ms or result.device_ms + copied_ms + result.embed_ms + result.media_ms)
+                - plan.switch_ms,
             ),
             carried=carried,
         )
         copied = result.house is not None and result.house.copied_bytes > 0
-        is_other = carried or plan.prefill or copied or plan.switch_ms
+        is_other = carried or plan.prefill or copied or plan.switch_ms or plan.has_media
         if plan.solo_ms and result.felt_ms and not is_other:
             self._cost.learn_solo(n_rows, decode_cells, result.felt_ms)
 

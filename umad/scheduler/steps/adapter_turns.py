@@ -95,8 +95,14 @@ class AdapterTurns:
 
     def choose(self, candidates: Candidates, now_ns: int) -> tuple[Candidates, Hold | None]:
         """Return the candidates of the set whose turn it is, and a hold on all others."""
-        interactive = _sets((*candidates.decode, *candidates.prefill))
-        background = _sets((*candidates.background_decode, *candidates.background_prefill))
+        interactive = _sets((*candidates.decode, *candidates.prefill, *candidates.media))
+        background = _sets(
+            (
+                *candidates.background_decode,
+                *candidates.background_prefill,
+                *candidates.background_media,
+            )
+        )
         self.most_ms = None
         present = interactive | background
         if not present:
@@ -114,18 +120,18 @@ class AdapterTurns:
 
     def planned(self, plan: StepPlan) -> tuple[str, float]:
         """The set of the plan's rows, and what the change to it costs."""
-        if not plan.decode and not plan.prefill:
+        if not (plan.decode or plan.prefill or plan.rows):
             return "", 0.0
         return self._now, 0.0 if self._now == self.applied else self.switch_ms
 
     def settle(self, plan: StepPlan, result: StepResult) -> None:
         """Book a step that has run: its set is the context's now, and a change has its cost."""
-        if not plan.decode and not plan.prefill:
+        if not (plan.decode or plan.prefill or plan.rows):
             return
         changed = plan.adapters != self.applied
         self.applied = plan.adapters
         # A prompt's slice is long, so what it takes is not known to some milliseconds.
-        if changed and result.outcome == "done" and not plan.prefill:
+        if changed and result.outcome == "done" and plan.decode and not plan.prefill:
             took_ms = result.device_ms - plan.predicted_ms
             took_ms = min(MOST_SWITCH_MS, max(LEAST_SWITCH_MS, took_ms))
             self.switch_ms += LEARNING_RATE * (took_ms - self.switch_ms)
@@ -163,17 +169,21 @@ def _of_set(candidates: Candidates, turn: str) -> tuple[Candidates, Hold]:
         candidates.prefill,
         candidates.background_decode,
         candidates.background_prefill,
+        candidates.media,
+        candidates.background_media,
     ):
         own: list[ScheduledRequest] = []
         for entry in group:
             (own if entry.adapters_now == turn else held).append(entry)
         groups.append(tuple(own))
-    decode, prefill, background_decode, background_prefill = groups
+    decode, prefill, background_decode, background_prefill, media, background_media = groups
     left = Candidates(
         decode=decode,
         prefill=prefill,
         background_decode=background_decode,
         background_prefill=background_prefill,
+        media=media,
+        background_media=background_media,
         embeds=candidates.embeds,
     )
     return left, Hold(reason=Reason.ADAPTERS, others=frozenset(held))

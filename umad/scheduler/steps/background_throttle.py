@@ -13,6 +13,7 @@ Pure; owner: the step thread.
 
 import math
 
+from umad.media_slices import RowSlice
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.candidates import Candidates, Hold, Reason
 from umad.scheduler.steps.composer import FREE, BackgroundTerms
@@ -150,12 +151,14 @@ class BackgroundThrottle:
         )
         if plan.embed is not None:
             self._charged_bytes += embed_bytes(self._traffic, plan.embed)
+        if plan.rows is not None:
+            self._charged_bytes += row_bytes(self._traffic, plan.rows)
         self.budget.spend(self._charged_bytes, now_ns, background=plan.background)
 
     def settle(self, plan: StepPlan, result: StepResult, now_ns: int) -> None:
         """Correct the booked bytes by those that `plan` really moved."""
         if plan.background:
-            self._courtesy.ran(result.device_ms + result.embed_ms, now_ns)
+            self._courtesy.ran(result.device_ms + result.embed_ms + result.media_ms, now_ns)
             self._last_was_ours = True
             self._ahead.add(result.bytes_moved, now_ns)
         if self._traffic is None:
@@ -177,6 +180,11 @@ class BackgroundThrottle:
 
     def _takes_turns(self, now_ns: int) -> bool:
         return now_ns - self._theirs_ns < TAKES_TURNS_NS
+
+
+def row_bytes(traffic: TrafficModel, rows: RowSlice) -> int:
+    """Bytes that the decode of a medium's rows moves."""
+    return traffic.moved(n_rows=rows.n_cells, n_cells_read=rows.n_cells_read, n_logit_rows=0)
 
 
 def embed_bytes(traffic: TrafficModel, embed: EmbedSlice) -> int:

@@ -35,6 +35,7 @@ class Reason(Enum):
     NEIGHBOUR = "another model is busy"
     COPIES = "copies take its turn"
     EMBEDDINGS = "embeddings take its turn"
+    MEDIA = "an image or sound is read"
     GUARD = "guard"
     NEWCOMERS = "a prompt of an interactive request"
     STREAMS = "interactive requests run"
@@ -72,6 +73,9 @@ class Candidates:
     prefill: tuple[ScheduledRequest, ...] = ()
     background_decode: tuple[ScheduledRequest, ...] = ()
     background_prefill: tuple[ScheduledRequest, ...] = ()
+    # Requests of which rows of a medium come next; they are in no other group.
+    media: tuple[ScheduledRequest, ...] = ()
+    background_media: tuple[ScheduledRequest, ...] = ()
     # There is bulk embedding work.
     embeds: bool = False
 
@@ -92,6 +96,10 @@ class Candidates:
         held = self
         if hold.newcomers and held.prefill:
             held = replace(held, prefill=())
+        if hold.newcomers and held.media:
+            held = replace(held, media=())
+        if hold.background and held.background_media:
+            held = replace(held, background_media=())
         if hold.background and held.has_background:
             held = replace(held, background_decode=hold.riders, background_prefill=())
         if hold.prompts and held.background_prefill:
@@ -118,8 +126,13 @@ def candidates_of(
     prefill: list[ScheduledRequest] = []
     background_decode: list[ScheduledRequest] = []
     background_prefill: list[ScheduledRequest] = []
+    media: list[ScheduledRequest] = []
+    background_media: list[ScheduledRequest] = []
     for entry in running:
         if entry.paused or entry.restore is not None:
+            continue
+        if entry.spans and entry.span is not None:
+            (media if entry.lane in guarded else background_media).append(entry)
             continue
         if entry.lane in guarded:
             (decode if entry.state is RequestState.DECODE else prefill).append(entry)
@@ -127,7 +140,7 @@ def candidates_of(
             background_decode.append(entry)
         else:
             background_prefill.append(entry)
-    for group in (background_prefill, background_decode):
+    for group in (background_prefill, background_decode, background_media):
         if len(group) > 1:
             group.sort(key=lambda entry: order.background(entry, priority[entry.lane]))
     return Candidates(
@@ -135,5 +148,7 @@ def candidates_of(
         prefill=tuple(prefill),
         background_decode=tuple(background_decode),
         background_prefill=tuple(background_prefill),
+        media=tuple(media),
+        background_media=tuple(background_media),
         embeds=embeds,
     )

@@ -8,13 +8,15 @@ Not: which requests are in the pool (`placement`), the results of a step (`accou
 Pure; owner: the step thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from umad.config import LaneSettings, SchedulerSettings
+from umad.media_slices import EncodeTurn, RowSlice
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import EmbedQueue, EmbedShape
 from umad.scheduler.embeds.turns import SLICE_MS, EmbedTurns
+from umad.scheduler.media.turns import MediaTurns
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.speculation.speculator import Speculator
@@ -52,8 +54,10 @@ class StepGovernor:
         max_seqs: int,
         cut_cost: CutCost,
         guesses_for: Mapping[int, ScheduledRequest] | None = None,
+        has_rows: Callable[[int, int], bool] | None = None,
     ) -> None:
-        """guesses_for: the live requests whose next tokens may be guessed; None for no guesses."""
+        """guesses_for: the live requests whose next tokens may be guessed; None for no guesses.
+        has_rows: as `MediaTurns` asks; None where no request has media."""
         self._cost = cost
         self._most_rows = min(settings.max_merge, batch_tokens)
         self._floor = max((lanes[name].floor for name in lanes if name not in guarded), default=0.0)
@@ -83,6 +87,11 @@ class StepGovernor:
             floor=self._floor,
             cut_ms=settings.slice_ms if cuts_soon else SLICE_MS,
         )
+        self.media: MediaTurns | None = None
+        if has_rows is not None:
+            self.media = MediaTurns(
+                cost=cost, settings=settings, batch_tokens=batch_tokens, has_rows=has_rows
+            )
         self.speculator: Speculator | None = None
         if guesses_for is not None:
             self.speculator = Speculator(
@@ -124,14 +133,43 @@ class StepGovernor:
         left = left.without(terms.hold)
         embed, embedding = self._turns.take(left, limits, terms, now_ns)
         left = left.without(embedding)
+        media = medium = None
+        if self.media is not None and embed is None:
+            media, medium = self.media.take(left, limits, terms)
+            left = left.without(medium)
         plan = self._composer.compose(left, limits, terms, memory, embed, most_ms=most_ms)
+        if media is not None:
+            plan = self._with_media(plan, media, limits)
         # A longer step is paid for by streams that gain by it, and by none that wait for a turn.
         if self.speculator is not None and turn is None and len(left.decode) <= len(limits.rows):
             plan = self.speculator.with_guesses(plan, most_ms=terms.most_ms)
-        found = (turn, copies, terms.hold, embedding, self._composer.hold)
+        found = (turn, copies, terms.hold, embedding, medium, self._composer.hold)
         self.holds = tuple([hold for hold in found if hold is not None])
         if not plan.is_idle:
             self.throttle.charge(plan, now_ns)
         elif terms.hold is not None and terms.hold.wait_ms:
             return replace(plan, wait_ms=terms.hold.wait_ms)
         return plan
+
+    def _with_media(
+        self, plan: StepPlan, media: RowSlice | EncodeTurn, limits: StepLimits
+    ) -> StepPlan:
+        """A plan of interactive rows alone, or of nothing, with rows or a turn of an encoder."""
+        rows = media if isinstance(media, RowSlice) else None
+        encode = media if isinstance(media, EncodeTurn) else None
+        media_ms = media.predicted_ms if isinstance(media, RowSlice) else media.ms
+        solo_ms, within_ms = plan.solo_ms, plan.within_ms
+        if plan.decode and not media.bulk:
+            # As with newcomers' prompts: it is interactive work, too.
+            solo_ms += media_ms
+            within_ms = limits.guard.within_ms(solo_ms, limits.caps)
+        return replace(
+            plan,
+            rows=rows,
+            encode=encode,
+            background=media.bulk and not plan.n_rows,
+            cuttable=False,
+            saves_state=False,
+            solo_ms=solo_ms,
+            within_ms=within_ms,
+        )

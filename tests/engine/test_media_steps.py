@@ -1,0 +1,191 @@
+"""Media among the steps of an engine: exact, shared between turns, and beside other streams."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.engine.media_context import AFTER, BEFORE, by_helper, context_for
+from tests.engine.media_loop import MediaLoop, same
+from tests.engine.projector_files import FAMILIES, image, write_gemma3, write_mrope_text
+from umad import nano
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.projector import ProjectorOptions, loaded
+from umad.errors import BadRequest
+from umad.request import BACKGROUND
+
+MORE = "\n\ndef again():\n    return"
+
+
+def loop_of(folder: Path, family: str, **settings: int | str) -> MediaLoop:
+    text = write_mrope_text(folder / "text.gguf") if family == "qwen2vl" else nano.path()
+    projector = FAMILIES[family][0](folder / f"mmproj-{family}.gguf")
+    return MediaLoop(text, projector, **settings)
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def loop(tmp_path: Path, family: str) -> Iterator[MediaLoop]:
+    made = loop_of(tmp_path, family)
+    yield made
+    made.close()
+
+
+def test_an_answer_about_a_medium_has_the_logits_of_llama_cpps_helper(
+    loop: MediaLoop, family: str
+) -> None:
+    medium = FAMILIES[family][1]()
+    model = loop.model.tokens
+    assert isinstance(model, llama.Model)
+    mtmd = loaded(model, ProjectorOptions(path=Path(loop.encoder.facts.path), gpu=False, threads=1))
+    context = context_for(model)
+    expected = by_helper(mtmd, context, medium)
+    context.close()
+    mtmd.close()
+
+    found = loop.answer(1, BEFORE, medium, AFTER)
+
+    assert np.abs(found[0] - expected).max() < 0.05, "slices and padding round otherwise"
+    assert found[0].argmax() == expected.argmax()
+
+
+def test_the_second_turn_about_a_medium_encodes_nothing_and_reads_only_what_is_new(
+    loop: MediaLoop, family: str
+) -> None:
+    medium = FAMILIES[family][1]()
+    n_first = loop.submit(1, BEFORE, medium, AFTER)
+    loop.run()
+    n_plans, n_encoded = len(loop.plans), loop.n_encoded
+
+    loop.submit(2, BEFORE, medium, AFTER, MORE)
+    loop.run()
+
+    later = loop.plans[n_plans:]
+    assert loop.n_encoded == n_encoded == 1
+    assert not any(plan.has_media for plan in later)
+    assert loop.cached[2] >= n_first - 1
+
+
+def test_a_shared_medium_gives_the_logits_of_one_that_was_read_alone(
+    tmp_path: Path, family: str
+) -> None:
+    medium = FAMILIES[family][1]()
+    alone, shared = loop_of(tmp_path, family), loop_of(tmp_path, family)
+    expected = alone.answer(1, BEFORE, medium, AFTER, MORE)
+
+    shared.answer(1, BEFORE, medium, AFTER)
+    found = shared.answer(2, BEFORE, medium, AFTER, MORE)
+
+    assert all(
+        a.argmax() == b.argmax() and np.abs(a - b).max() < 0.05
+        for a, b in zip(expected, found, strict=True)
+    )
+    alone.close()
+    shared.close()
+
+
+def test_another_image_shares_nothing_behind_the_text_before_it(tmp_path: Path) -> None:
+    loop = loop_of(tmp_path, "qwen2vl")
+    first = loop.answer(1, BEFORE, image(seed=1), AFTER)
+
+    other = loop.answer(2, BEFORE, image(seed=2), AFTER)
+    again = loop.answer(3, BEFORE, image(seed=1), AFTER)
+
+    assert loop.n_encoded == 2
+    assert not same(first, other)
+    assert first[0].argmax() == again[0].argmax()
+    loop.close()
+
+
+def test_rows_of_a_causal_model_come_in_slices_and_those_of_another_at_once(
+    loop: MediaLoop, family: str
+) -> None:
+    medium = FAMILIES[family][1]()
+
+    loop.answer(1, BEFORE, medium, AFTER)
+
+    (run,) = loop.encoder.layout(medium).runs
+    slices = [plan.rows.n_cells for plan in loop.plans if plan.rows is not None]
+    assert sum(slices) == run.n_rows
+    if not run.causal:
+        assert slices == [run.n_rows]
+    assert not any(plan.rows is not None and plan.prefill for plan in loop.plans)
+
+
+def test_a_stream_is_the_same_beside_an_image_that_is_read(tmp_path: Path) -> None:
+    alone = loop_of(tmp_path, "gemma3")
+    expected = alone.answer(1, BEFORE, n_new=24)
+    beside = loop_of(tmp_path, "gemma3")
+    beside.submit(1, BEFORE, n_new=24)
+    while len(beside.ids[1]) < 3:
+        beside.step()
+
+    beside.submit(2, BEFORE, image(), AFTER, lane=BACKGROUND)
+    beside.run()
+
+    assert any(plan.decode and plan.has_media for plan in beside.plans)
+    assert beside.ids[1] == alone.ids[1]
+    assert len(beside.ids[2]) == 4
+    assert len(expected) == 24
+    alone.close()
+    beside.close()
+
+
+def test_a_request_that_is_taken_up_again_goes_on_as_it_would_have(
+    tmp_path: Path, family: str
+) -> None:
+    """As after a crash: its media and the tokens so far come again."""
+    medium = FAMILIES[family][1]()
+    whole, again = loop_of(tmp_path, family), loop_of(tmp_path, family)
+    whole.answer(1, BEFORE, medium, AFTER, n_new=8)
+
+    again.submit(1, BEFORE, medium, AFTER, n_new=8, resume=whole.ids[1][:3])
+    again.run()
+
+    assert again.ids[1] == whole.ids[1][3:]
+    whole.close()
+    again.close()
+
+
+def test_a_cancelled_request_leaves_its_encoder_to_end_and_its_rows_to_the_next(
+    tmp_path: Path,
+) -> None:
+    loop = loop_of(tmp_path, "qwen2vl")
+    medium = image(560, 560)
+    loop.submit(1, BEFORE, medium, AFTER)
+    while loop.step().encode is None:
+        pass
+
+    loop.cancel(1)
+    loop.run()
+    n_encoded = loop.n_encoded
+    loop.submit(2, BEFORE, medium, AFTER, n_new=2)
+    loop.run()
+
+    assert n_encoded == loop.n_encoded == 1
+    assert len(loop.ids[2]) == 2
+    assert not loop.ids[1]
+    loop.close()
+
+
+def test_an_image_that_is_larger_than_a_micro_batch_is_refused_before_it_is_computed(
+    tmp_path: Path,
+) -> None:
+    loop = MediaLoop(nano.path(), write_gemma3(tmp_path / "mmproj.gguf"), batch=8, ubatch=8)
+
+    with pytest.raises(BadRequest, match="16 rows, which are computed at once"):
+        loop.submit(1, BEFORE, image(), AFTER)
+    loop.close()
+
+
+def test_a_medium_at_the_very_end_is_refused(tmp_path: Path) -> None:
+    loop = loop_of(tmp_path, "ultravox")
+
+    with pytest.raises(BadRequest, match="a text must follow"):
+        loop.submit(1, BEFORE, FAMILIES["ultravox"][1]())
+    loop.close()

@@ -1,0 +1,167 @@
+"""Holds the media of live requests: which rows are at hand, and the encoding that is under way.
+
+The scheduler asks `has_rows`, and plans turns and slices; `encode` gives the encoder its turn, and
+`rows` hands a slice's rows to the runner. Rows are held from the first slice of their run to the
+last, and after that kept for later requests (`RowCache`).
+
+Not: when anything runs (`umad.scheduler.media`). Owner: the step thread.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umad.engine.media.encoding import EncodeWork, MediaEncoder
+from umad.engine.media.layout import RowPiece
+from umad.engine.media.rows import RowCache, RowKey, Rows
+from umad.errors import InternalError, UmadError
+from umad.media.medium import Medium
+from umad.media_slices import EncodeTurn, RowSlice
+from umad.units import NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MediumRun:
+    """One run of rows of a request."""
+
+    medium: Medium
+    piece: RowPiece
+    key: RowKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaidRows:
+    """The rows of one slice, and where they lie."""
+
+    # float32 (n, width).
+    rows: Rows
+    piece: RowPiece
+    # int32 (4, n), as `RowPiece.places`, of these rows.
+    places: NDArray[np.int32] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """The result of a turn of the encoder."""
+
+    ns: int = 0
+    is_done: bool = False
+    # The medium cannot be encoded.
+    error: UmadError | None = None
+
+
+NO_TURN = Turned()
+
+
+@dataclass(slots=True)
+class _Work:
+    work: EncodeWork
+    key: RowKey
+    n_rows: int
+
+
+class MediaDesk:
+    """The media of one engine. encoder: None for a model without a projector."""
+
+    def __init__(
+        self, encoder: MediaEncoder | None, cache: RowCache, *, now_ns: Callable[[], int]
+    ) -> None:
+        self._encoder = encoder
+        self.cache = cache
+        self._now_ns = now_ns
+        self._runs: dict[int, tuple[MediumRun, ...]] = {}
+        # The runs whose rows are held: (request, run).
+        self._held: dict[tuple[int, int], RowKey] = {}
+        self._work: _Work | None = None
+
+    def take(self, rid: int, runs: Sequence[MediumRun]) -> None:
+        """A request has come."""
+        if runs:
+            self._runs[rid] = tuple(runs)
+
+    def leave(self, rid: int) -> None:
+        """A request has ended. An encoding that runs for it goes on."""
+        for run in range(len(self._runs.pop(rid, ()))):
+            self._let_go(rid, run)
+
+    def has_rows(self, rid: int, run: int) -> bool:
+        """Whether the rows of a request's run are at hand."""
+        runs = self._runs.get(rid)
+        return runs is not None and runs[run].key in self.cache
+
+    def encode(self, turn: EncodeTurn) -> Turned:
+        """Give the encoder its turn."""
+        began_ns = self._now_ns()
+        try:
+            if self._work is None:
+                self._begin(turn)
+            assert self._work is not None
+            is_done = self._work.work.go_on(int(turn.ms * NS_PER_MS))
+            if is_done:
+                self._keep(turn, self._work)
+        except UmadError as error:
+            self._end()
+            return Turned(ns=self._now_ns() - began_ns, is_done=True, error=error)
+        if is_done:
+            self._end()
+        return Turned(ns=self._now_ns() - began_ns, is_done=is_done)
+
+    def rows(self, piece: RowSlice) -> LaidRows:
+        """The rows of a slice. Those of its run are held from now on until `laid` ends it."""
+        run = self._runs[piece.rid][piece.run]
+        held = (piece.rid, piece.run)
+        if held not in self._held:
+            if not self.cache.take(run.key):
+                raise InternalError("rows of a medium are to be computed and are not there")
+            self._held[held] = run.key
+        part = slice(piece.offset, piece.offset + piece.n_cells)
+        places = run.piece.places
+        return LaidRows(
+            rows=self.cache.rows(run.key)[part],
+            piece=run.piece,
+            places=None if places is None else places[:, part],
+        )
+
+    def laid(self, piece: RowSlice) -> None:
+        """The rows of a slice were computed."""
+        runs = self._runs.get(piece.rid)
+        if runs is not None and piece.offset + piece.n_cells == runs[piece.run].piece.n_rows:
+            self._let_go(piece.rid, piece.run)
+
+    def close(self) -> None:
+        """Give everything back. What is being encoded is encoded to its end first."""
+        self._end()
+        if self._encoder is not None:
+            self._encoder.close()
+
+    def _begin(self, turn: EncodeTurn) -> None:
+        runs = self._runs.get(turn.rid)
+        if runs is None or self._encoder is None:
+            raise InternalError("a medium is to be encoded that no request has")
+        run = runs[turn.run]
+        work = self._encoder.begin(run.medium, run.piece.index)
+        self._work = _Work(work, run.key, run.piece.n_rows)
+
+    def _keep(self, turn: EncodeTurn, done: _Work) -> None:
+        rows = done.work.rows()
+        if rows.shape[0] != done.n_rows:
+            raise InternalError(f"a medium has {rows.shape[0]} rows, and {done.n_rows} were told")
+        # It counts as looked for once, however many turns it took.
+        self.cache.take(done.key)
+        self.cache.put(done.key, rows)
+        if turn.rid in self._runs:
+            self._held[(turn.rid, turn.run)] = done.key
+        else:
+            self.cache.leave(done.key)
+
+    def _let_go(self, rid: int, run: int) -> None:
+        key = self._held.pop((rid, run), None)
+        if key is not None:
+            self.cache.leave(key)
+
+    def _end(self) -> None:
+        if self._work is not None:
+            self._work.work.close()
+            self._work = None
