@@ -140,6 +140,8 @@ def launch(**given: Any) -> None:
     shell_complete=names_of("sessions"),
 )
 @click.option("--deadline-ms", type=int, metavar="N", help="Give up after so long.")
+@click.option("--image", "images", multiple=True, metavar="FILE", help="An image to ask about.")
+@click.option("--audio", "sounds", multiple=True, metavar="FILE", help="A sound to ask about.")
 @socket_option
 @json_option
 def run(**given: Any) -> None:

@@ -7,7 +7,8 @@ itself (`umad.cli.chat`).
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from umad.cli.here import preset
 from umad.cli.piped import joined, piped_text
 from umad.cli.stream import stream
 from umad.cli.talk import Talk
+from umad.client.pictures import Audio, Image
+from umad.content import MediaFile
 from umad.errors import BadRequest, UnknownModel
 from umad.model_names import KnownModel, resolve
 from umad.nano import NAME
@@ -44,6 +47,8 @@ def run(
     lane: str | None,
     session: str | None,
     deadline_ms: int | None,
+    images: tuple[str, ...],
+    sounds: tuple[str, ...],
     socket: str | None,
     as_json: bool,
     **sampled: Any,
@@ -62,6 +67,10 @@ def run(
         ignore_eos = ignore_eos or given.pop("ignore_eos", False)
     given.pop("stop", None)
     as_chat = as_chat or system is not None
+    if raw and (images or sounds):
+        raise click.UsageError("--image and --audio are for chats; leave out --raw.")
+    files = tuple(_opened(images, sounds))
+    as_chat = as_chat or bool(files)
     if raw and as_chat:
         raise click.UsageError("choose one of --raw and --chat (which --system implies).")
     sampling = SamplingParams(stop=stop, ignore_eos=ignore_eos, **given)
@@ -95,6 +104,7 @@ def run(
                 deadline_ms=deadline_ms,
             ),
             system=system,
+            files=files,
         )
         if prompt is None:
             talk.raw = raw or template is False
@@ -104,6 +114,18 @@ def run(
             return
         talk.raw = not (as_chat or template)
         runner.run(stream(client, talk.asking(prompt), as_json=as_json))
+
+
+def _opened(images: tuple[str, ...], sounds: tuple[str, ...]) -> Iterator[MediaFile]:
+    """The files of `--image` and `--audio`, opened here and not by the daemon."""
+    for flag, opener, paths in (("image", Image.open, images), ("audio", Audio.open, sounds)):
+        for path in paths:
+            try:
+                yield replace(opener(Path(path).expanduser()), place=path)
+            except OSError as error:
+                raise BadRequest(
+                    f"--{flag} {path}: {error.strerror or error}", field=flag
+                ) from error
 
 
 def _fetched(word: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from umad.cli.answer_form import constraint_of
 from umad.cli.sampling_flags import SAMPLING
 from umad.cli.typed import BLOCK, unwrapped
+from umad.content import MediaFile, joined
 from umad.errors import BadRequest
 from umad.request import ChatMessage, GenerateRequest, SamplingParams
 
@@ -49,14 +50,20 @@ class Talk:
     raw: bool = False
     system: str | None = None
     turns: tuple[ChatMessage, ...] = ()
+    # Stand before the words of the first turn.
+    files: tuple[MediaFile, ...] = ()
 
     def asking(self, text: str) -> GenerateRequest:
         """The request of the next turn. Raises `BadRequest` where the settings allow none."""
         if self.raw:
             return replace(self.request, prompt=text)
         first = () if self.system is None else (ChatMessage(role="system", content=self.system),)
-        user = ChatMessage(role="user", content=text)
+        user = self._said(text)
         return replace(self.request, messages=(*first, *self.turns, user))
+
+    def _said(self, text: str) -> ChatMessage:
+        content, media = joined((*(() if self.turns else self.files), text))
+        return ChatMessage(role="user", content=content, media=media)
 
     def keep(self, text: str, answer: str) -> None:
         """Remember a turn and its answer, be it cut short. A turn without any is forgotten, so that
@@ -64,7 +71,7 @@ class Talk:
         """
         if answer and not self.raw:
             self.turns += (
-                ChatMessage(role="user", content=text),
+                self._said(text),
                 ChatMessage(role="assistant", content=answer),
             )
 
