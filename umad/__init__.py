@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from umad.errors import (
         AccessNeeded,
         AlreadyRunning,
+        AudioTooLong,
         BadConfig,
         BadMedia,
         BadRequest,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         UnknownModel,
         UnknownRequest,
         Unsupported,
+        UnsupportedAudio,
         UnsupportedVersion,
     )
     from umad.request import GenerateRequest, SamplingParams, Timings, Usage
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
         TokenLogprob,
         Tokens,
     )
+    from umad.transcription import Heard, Segment, TranscribeRequest, Transcript, Word
 
 # The names of each module: those imported above, which only a type checker reads.
 _HOMES = {
@@ -91,6 +94,7 @@ _HOMES = {
     "umad.conversation": ("ChatMessage", "ChatOptions", "Tool", "ToolCall"),
     "umad.constraint": ("Constraint",),
     "umad.embedding": ("EmbedRequest", "Embeddings", "Ranked", "Ranking", "RerankRequest"),
+    "umad.transcription": ("Heard", "Segment", "TranscribeRequest", "Transcript", "Word"),
     "umad.client.chats": ("ChatResult", "Piece"),
     "umad.chat.events": ("Content", "Reasoning"),
     "umad.client.keywords": ("Prompt",),
@@ -121,6 +125,7 @@ _HOMES = {
     "umad.errors": (
         "AccessNeeded",
         "AlreadyRunning",
+        "AudioTooLong",
         "BadConfig",
         "BadMedia",
         "BadRequest",
@@ -147,6 +152,7 @@ _HOMES = {
         "UnknownModel",
         "UnknownRequest",
         "Unsupported",
+        "UnsupportedAudio",
         "UnsupportedVersion",
     ),
 }
@@ -159,6 +165,7 @@ __all__ = [
     "AlreadyRunning",
     "AsyncClient",
     "Audio",
+    "AudioTooLong",
     "BadConfig",
     "BadMedia",
     "BadRequest",
@@ -185,6 +192,7 @@ __all__ = [
     "FrameTooLarge",
     "GenerateRequest",
     "GenerationEvent",
+    "Heard",
     "Image",
     "InternalError",
     "LimitExceeded",
@@ -213,19 +221,24 @@ __all__ = [
     "RerankRequest",
     "RowOverwritten",
     "SamplingParams",
+    "Segment",
     "ShuttingDown",
     "Timings",
     "TokenLogprob",
     "Tokens",
     "Tool",
     "ToolCall",
+    "TranscribeRequest",
+    "Transcript",
     "Turn",
     "UmadError",
     "UnknownModel",
     "UnknownRequest",
     "Unsupported",
+    "UnsupportedAudio",
     "UnsupportedVersion",
     "Usage",
+    "Word",
     "__version__",
     "read_logits",
     "read_logits_async",

@@ -143,6 +143,8 @@ class LimitSettings:
     choice_s: float = 10.0
     # Pulls and quantizations that run at once.
     jobs: int = 2
+    # The longest recording that is transcribed in one request.
+    audio_s: float = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

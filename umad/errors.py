@@ -52,6 +52,18 @@ class BadMedia(BadRequest):
     code = "bad_media"
 
 
+class UnsupportedAudio(BadRequest):
+    """A file is no recording that can be decoded: another format, a container of video, damaged."""
+
+    code = "unsupported_audio"
+
+
+class AudioTooLong(BadRequest):
+    """A recording has more bytes or seconds than one request may have."""
+
+    code = "audio_too_long"
+
+
 class UnknownModel(UmadError):
     """No loaded or known model has that name; the message lists the nearest."""
 

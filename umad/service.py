@@ -4,7 +4,7 @@ It knows no socket and no HTTP. `umad.client` implements `Service` over the Unix
 and the CLI use only this interface.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from umad.conversation import ChatMessage, ChatOptions, ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.estimate import MemoryEstimate
 from umad.request import FinishReason, GenerateRequest, Timings, Usage
+from umad.transcription import TranscribeRequest, TranscriptEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,14 @@ class Service(Protocol):
         """Documents in the order in which they answer a query.
 
         Raises `Unsupported` unless the model is a reranker.
+        """
+        ...
+
+    def hear(self, recording: TranscribeRequest) -> AsyncGenerator[TranscriptEvent, None]:
+        """What is said in a recording, window by window: `Heard`, and the `Transcript` last.
+
+        Leaving the iterator cancels the request. Raises `UnsupportedAudio`, `AudioTooLong`, or
+        `Unsupported` for a model that hears nothing.
         """
         ...
 

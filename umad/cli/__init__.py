@@ -10,6 +10,7 @@ more client of the socket.
                                                      editor_commands: those that editors start
                                                      scale_commands: those about other engines
                                                      router_commands: umad router, umad node
+                                                     speech_commands: umad transcribe
     exits        error -> line on stderr and exit code; the one place that knows the codes
     connect      a connected client                  printed    safe names and texts
     flags        one flag per option of the configuration   sampling_flags  those of drawing
@@ -20,6 +21,7 @@ more client of the socket.
     piped        text that is piped in               answer_form  --format
     running      ps, cancel, priority, forget                models     load, unload
     here         the library of this machine         stored     ls, rm, cp, verify; shown: show
+    transcribe   transcribe: what is said in a file
     search       search                              pull       pull
     jobs         jobs                                following  how far a pull or a job is, shown
     estimate     estimate                            quantize   quantize

@@ -1,7 +1,8 @@
 """Defines the root command and the process's entry.
 
 Not: the commands (`umad.cli.commands`, `umad.cli.model_commands`, `umad.cli.service_commands`,
-`umad.cli.editor_commands`, `umad.cli.router_commands`, `umad.cli.scale_commands`), nor their work.
+`umad.cli.editor_commands`, `umad.cli.router_commands`, `umad.cli.scale_commands`,
+`umad.cli.speech_commands`), nor their work.
 """
 
 import os
@@ -19,6 +20,7 @@ from umad.cli.model_commands import MODEL_COMMANDS
 from umad.cli.router_commands import node, router
 from umad.cli.scale_commands import scale
 from umad.cli.service_commands import service
+from umad.cli.speech_commands import transcribe
 from umad.version import __version__
 
 
@@ -44,6 +46,7 @@ for _command in (
     node,
     router,
     scale,
+    transcribe,
 ):
     umad.add_command(_command)
 

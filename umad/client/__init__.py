@@ -32,6 +32,7 @@ ends that pass a failure on, brings the daemon's error as a last event, `Failed`
     logits        reads rows of logits, chooses tokens
     attaching     fetches the descriptor of the memory that holds those rows
     returning     how long a client looks for a daemon that has gone
+    speech        the request of a transcription
     finding       the socket among the places where it may be
     trust         checks which user listens on the socket
 

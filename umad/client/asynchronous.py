@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from types import GenericAlias, TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from umad.asker import MACHINE_USER, Asker
 from umad.client import job_verbs, verbs
@@ -21,12 +21,14 @@ from umad.client.link import Link
 from umad.client.methods import EventFlow, Gathering, Question, dressed
 from umad.client.opening import places_of
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
+from umad.client.speech import Recording, TranscribeKeywords, last_of, speech_request
 from umad.clock import Clock, MonotonicClock
-from umad.errors import ConnectionLost
+from umad.errors import ConnectionLost, ProtocolViolation
 from umad.protocol.errors import error_of_failed
-from umad.protocol.messages import ChooseToken, Generate
+from umad.protocol.messages import ChooseToken, Generate, Transcribe
 from umad.request import GenerateRequest
 from umad.service import Done, Event, Failed, Service, Take
+from umad.transcription import Heard, TranscribeRequest, Transcript, TranscriptEvent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -157,6 +159,8 @@ class AsyncClient:
         try:
             while running:
                 event = await inbox.get()
+                if isinstance(event, Heard | Transcript):
+                    raise ProtocolViolation("the daemon answered a generation with a transcript")
                 if isinstance(event, Done):
                     running -= 1
                 elif isinstance(event, Failed):
@@ -204,6 +208,24 @@ class AsyncClient:
     embed = _asks(verbs.embed)
     rerank = _asks(verbs.rerank)
 
+    # -- speech ----------------------------------------------------------------------------------
+
+    def hear(
+        self, recording: Recording, **keywords: Unpack[TranscribeKeywords]
+    ) -> AsyncGenerator[TranscriptEvent, None]:
+        """What is said in a recording: `Heard` behind every window, and the `Transcript` last.
+
+        recording: a file's path, or its bytes. Raises `UnsupportedAudio`, `AudioTooLong`, or
+        `Unsupported` for a model that hears nothing. Leaving the iterator cancels the request.
+        """
+        return self._listen(speech_request("hear", recording, keywords))
+
+    async def transcribe(
+        self, recording: Recording, **keywords: Unpack[TranscribeKeywords]
+    ) -> Transcript:
+        """The text of a recording: `hear` to its end."""
+        return last_of([event async for event in self.hear(recording, **keywords)])
+
     # -- single answers --------------------------------------------------------------------------
 
     tokenize = _asks(verbs.tokenize)
@@ -241,6 +263,24 @@ class AsyncClient:
         if self._asker is not None:
             request = replace(request, asker=self._asker)
         return question.read(await carry_out(request, question.timeout_s(self._options)))
+
+    async def _listen(self, asked: TranscribeRequest) -> AsyncGenerator[TranscriptEvent, None]:
+        """Yield the events of a transcription; raise the error it fails with."""
+        connection = await self._link.connected()
+        request_id = connection.next_id()
+        message = Transcribe(id=request_id, asker=self._asker, request=asked)
+        inbox = await connection.start(message)
+        running = True
+        try:
+            while running:
+                event = await inbox.get()
+                running = not isinstance(event, Transcript | Failed)
+                if isinstance(event, Failed):
+                    raise error_of_failed(event)
+                if isinstance(event, Heard | Transcript):
+                    yield event
+        finally:
+            connection.finish(request_id, inbox, cancel=running)
 
     async def _follow(self, flow: EventFlow[T]) -> AsyncGenerator[T, None]:
         """Yield the pieces of a generation; raise the error it fails with."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import replace
 from types import GenericAlias, TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from umad.asker import MACHINE_USER, Asker
 from umad.client import job_verbs, verbs
@@ -23,6 +23,7 @@ from umad.client.methods import EventFlow, Gathering, Question, dressed
 from umad.client.opening import places_of
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.client.returning import LOOK_AGAIN_S, Return
+from umad.client.speech import Recording, TranscribeKeywords, last_of, speech_request
 from umad.clock import Clock, MonotonicClock
 from umad.errors import (
     ConnectionLost,
@@ -40,10 +41,12 @@ from umad.protocol.messages import (
     Request,
     RequestId,
     Result,
+    Transcribe,
     Welcome,
 )
 from umad.request import GenerateRequest
 from umad.service import Done, Event, Failed
+from umad.transcription import Heard, TranscribeRequest, Transcript, TranscriptEvent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -215,7 +218,7 @@ class Client:
             channel.send(Generate(id=request_id, asker=self._asker, request=request))
             while running:
                 event = channel.receive(request_id, self._options.event_s)
-                if isinstance(event, Welcome | Result):
+                if isinstance(event, Welcome | Result | Heard | Transcript):
                     raise ProtocolViolation("the daemon answered a generation with no event")
                 if isinstance(event, Done):
                     running -= 1
@@ -270,6 +273,24 @@ class Client:
     embed = _asks(verbs.embed)
     rerank = _asks(verbs.rerank)
 
+    # -- speech ----------------------------------------------------------------------------------
+
+    def hear(
+        self, recording: Recording, **keywords: Unpack[TranscribeKeywords]
+    ) -> Generator[TranscriptEvent, None, None]:
+        """What is said in a recording: `Heard` behind every window, and the `Transcript` last.
+
+        recording: a file's path, or its bytes. Raises `UnsupportedAudio`, `AudioTooLong`, or
+        `Unsupported` for a model that hears nothing. Leaving the iterator cancels the request.
+        """
+        return self._listen(speech_request("hear", recording, keywords))
+
+    def transcribe(
+        self, recording: Recording, **keywords: Unpack[TranscribeKeywords]
+    ) -> Transcript:
+        """The text of a recording: `hear` to its end."""
+        return last_of(list(self.hear(recording, **keywords)))
+
     # -- single answers --------------------------------------------------------------------------
 
     tokenize = _asks(verbs.tokenize)
@@ -318,6 +339,27 @@ class Client:
             if not answered and self._channel is not None:
                 self._abandon(self._channel, request.id)
         return question.read(value)
+
+    def _listen(self, asked: TranscribeRequest) -> Generator[TranscriptEvent, None, None]:
+        """Yield the events of a transcription; raise the error it fails with."""
+        channel = self._connected()
+        request_id = self._next_id()
+        running = True
+        try:
+            channel.send(Transcribe(id=request_id, asker=self._asker, request=asked))
+            while running:
+                event = channel.receive(request_id, self._options.event_s)
+                running = not isinstance(event, Transcript | Failed)
+                if isinstance(event, Failed):
+                    raise error_of_failed(event)
+                if isinstance(event, Heard | Transcript):
+                    yield event
+        finally:
+            try:
+                if running:
+                    self._abandon(channel, request_id)
+            finally:
+                self._busy.release()
 
     def _follow(self, flow: EventFlow[T]) -> Generator[T, None, None]:
         """Yield the pieces of a generation; raise the error it fails with."""

@@ -18,6 +18,7 @@ from collections import deque
 
 from umad.errors import DeadlineExceeded, UmadError
 from umad.service import Event, Take, Tokens
+from umad.transcription import TranscriptEvent
 
 
 class ReadGate:
@@ -81,7 +82,7 @@ class EventInbox:
         self._loop = loop
         self._event_s = event_s
         self._take = take
-        self._events: deque[tuple[Event, int]] = deque()
+        self._events: deque[tuple[Event | TranscriptEvent, int]] = deque()
         self._error: UmadError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._waiting_since_s = 0.0
@@ -89,7 +90,7 @@ class EventInbox:
         self._watch = loop.call_later(event_s, self._look)
         self.unread_bytes = 0
 
-    def put(self, event: Event, size_bytes: int) -> None:
+    def put(self, event: Event | TranscriptEvent, size_bytes: int) -> None:
         """Add an event; a waiting consumer is woken once for all events that follow."""
         if self._take is not None and isinstance(event, Tokens) and self._is_awaited:
             try:
@@ -115,7 +116,7 @@ class EventInbox:
             self._error = error
         self._wake()
 
-    async def get(self) -> Event:
+    async def get(self) -> Event | TranscriptEvent:
         """The next event. Raises the error given to `fail`."""
         while not self._events:
             if self._error is not None:

@@ -84,6 +84,9 @@ class ModelRow(Row):
     takes_tools: bool | None = None
     # How a text's tokens become one vector; "rank": the model judges pairs instead.
     pooling: str = ""
+    # It turns speech into text and does nothing else; and the codes of its languages.
+    transcribes: bool = False
+    languages: tuple[str, ...] = ()
     # Tokens of the longest text that it embeds.
     embed_tokens: int | None = None
     # Numbers in one vector.
@@ -137,7 +140,7 @@ class RequestRow(Row):
     model: str = ""
     # LoRA adapters, as they stand behind the model's name: `pirate@0.5`.
     adapters: tuple[str, ...] = ()
-    # queued, prefill, generating, paused or cancelling; or embed or rerank.
+    # queued, prefill, generating, paused or cancelling; or embed, rerank or transcribing.
     state: str = ""
     # Why it waits, in words; None where it does not wait, or the reason is not known.
     waits_for: str | None = None
@@ -146,6 +149,9 @@ class RequestRow(Row):
     prompt_tokens: int = 0
     # Tokens of all completions so far.
     generated: int = 0
+    # Of a transcription: how far the recording is heard, of how much.
+    done_s: float | None = None
+    total_s: float | None = None
     age_ms: float = 0.0
 
 

@@ -157,7 +157,7 @@ def embed(
     """
     given = given_of("embed", keywords, EmbedKeywords)
     if isinstance(inputs, EmbedRequest):
-        _check_whole("embed", inputs, given)
+        check_whole("embed", inputs, given)
         request = inputs
     else:
         values = checked("embed", {"input": inputs, **given})
@@ -181,7 +181,7 @@ def rerank(
     """
     given = given_of("rerank", keywords, RerankKeywords)
     if isinstance(query, RerankRequest):
-        _check_whole("rerank", query, given if documents is None else {"documents": 1, **given})
+        check_whole("rerank", query, given if documents is None else {"documents": 1, **given})
         request = query
     else:
         values = {"query": query, "documents": documents or (), **given}
@@ -194,7 +194,8 @@ def rerank(
     )
 
 
-def _check_whole(verb: str, request: object, given: dict[str, Any]) -> None:
+def check_whole(verb: str, request: object, given: dict[str, Any]) -> None:
+    """Raise `TypeError` where a whole request was given, and keywords beside it."""
     if given:
         raise TypeError(
             f"{verb}() was given a whole {type(request).__name__} and {', '.join(given)}; "

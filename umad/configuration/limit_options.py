@@ -85,6 +85,13 @@ LIMITS: tuple[Option, ...] = (
     ),
     nested_option(
         "limits",
+        "audio_s",
+        SECONDS,
+        "Longest recording of one request.",
+        "A longer one is refused by umad transcribe and by HTTP.",
+    ),
+    nested_option(
+        "limits",
         "choice_s",
         SECONDS,
         "How long a client may take to choose a token.",

@@ -29,6 +29,9 @@ continues each stream where it stopped.
     estimates      the memory that a model would take beside those that are loaded
     saved_sessions  removes files of sessions, also those of models that are not loaded
     embeddings     requests to embed and to rerank; embed_parts: the calls of one request
+    transcriptions  requests to transcribe, one window after the other
+    speech_models  keeps speech to speech models, and texts to the others
+    other_work     makes both of these: embeddings and transcriptions
     task_prefixes  what a model's card puts before a text, by its task
     generation     one request; journal: its completions and every token they have
     fanout         carries engines' news to the clients it concerns (the hot path)

@@ -1,7 +1,7 @@
 """Decides who may ask the daemon for what, from one table.
 
-    anybody   generate, chat, embed, rerank, tokenize, detokenize, render, models, adapters, load,
-              ping
+    anybody   generate, chat, embed, rerank, transcribe, tokenize, detokenize, render, models,
+              adapters, load, ping
     own       cancel, priority, sessions, forget, logits.attach, logits.choose, jobs, job,
               job.cancel: of one's own only
     admin     unload, estimate, metrics, pull, quantize, model.remove, model.copy, preset.save
@@ -28,6 +28,7 @@ REACH: Mapping[type, Reach] = {
     messages.Generate: "anybody",
     messages.Embed: "anybody",
     messages.Rerank: "anybody",
+    messages.Transcribe: "anybody",
     messages.Tokenize: "anybody",
     messages.Detokenize: "anybody",
     messages.Render: "anybody",

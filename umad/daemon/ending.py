@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Set
 from typing import Any
 
 from umad.daemon.completions import Completions
-from umad.daemon.embeddings import EmbeddingRequests
+from umad.daemon.other_work import OtherWork
 from umad.daemon.session import Session
 from umad.daemon.supervisor import Supervisor
 from umad.errors import ShuttingDown
@@ -32,13 +32,13 @@ class Ending:
         self,
         *,
         completions: Completions,
-        embeddings: EmbeddingRequests,
+        other: OtherWork,
         supervisor: Supervisor,
         sessions: Set[Session],
         at_once: asyncio.Event,
     ) -> None:
         self._completions = completions
-        self._embeddings = embeddings
+        self._other = other
         self._supervisor = supervisor
         self._sessions = sessions
         self._at_once = at_once
@@ -57,7 +57,7 @@ class Ending:
     async def _idle(self) -> None:
         """Wait until no request is live."""
         await self._completions.idle()
-        await self._embeddings.idle()
+        await self._other.idle()
 
     async def close(self) -> None:
         """Stop engines and connections."""

@@ -17,6 +17,7 @@ from umad.daemon.generation import LiveGeneration
 from umad.daemon.journal import Journal
 from umad.daemon.keep_alive import KeepAlive
 from umad.errors import EngineFailed, UmadError
+from umad.models.whisper import is_speech_file
 from umad.protocol.errors import error_of
 from umad.protocol.link import Drop, EngineCall, EngineReply, StepStats, Stop, ToEngine
 from umad.request import INTERACTIVE
@@ -63,6 +64,8 @@ class Engine:
         self.modified_s = modified_s
         # LoRA adapters that belong to the model, and act unless a request says otherwise.
         self.own_adapters: tuple[Path, ...] = ()
+        # It is a speech model.
+        self.transcribes = is_speech_file(path)
         self.state = state
         self.journal: Journal[LiveGeneration] = Journal(on_end=self._one_ended)
         # Called when work is given to an engine that owed no news; the keeper sets it.

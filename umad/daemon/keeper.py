@@ -28,6 +28,7 @@ from umad.daemon.names import ModelFile
 from umad.daemon.watchdog import Watchdog
 from umad.errors import EngineFailed, UmadError
 from umad.estimate import engine_bytes
+from umad.models.whisper import is_speech_file
 from umad.protocol.link import CancelOrder, EngineReady, Fatal
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Keeper:
         self.file = file.sized()
         engine.path, engine.modified_s = file.path, file.modified_s()
         engine.own_adapters = file.adapters
+        engine.transcribes = is_speech_file(file.path)
         # What the former file's engine told.
         engine.facts = {}
 

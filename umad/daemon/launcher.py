@@ -1,4 +1,6 @@
-"""Builds the command line of the real engine for a model, from what the daemon has settled."""
+"""Builds the command line of the real engine for a model, from what the daemon has settled: an
+engine of llama.cpp, or for a Whisper model the speech engine.
+"""
 
 import os
 from collections.abc import Sequence
@@ -10,6 +12,10 @@ from umad.daemon.device_board import DeviceBoard
 from umad.daemon.engine_process import Launcher
 from umad.daemon.names import ModelFile
 from umad.engine.launch import EngineOptions, command
+from umad.models.whisper import is_speech_file
+from umad.scheduler import guarded_lanes
+from umad.speech.launch import SpeechOptions
+from umad.speech.launch import command as speech_command
 
 
 def engine_launcher(
@@ -24,7 +30,17 @@ def engine_launcher(
         folder = os.path.abspath(os.path.expanduser(settings.engine.session_dir))
         settings = replace(settings, engine=replace(settings.engine, session_dir=folder))
 
+    guarded = sorted(guarded_lanes(settings.qos))
+
+    def launch_speech(model: ModelFile, link_fd: int) -> Sequence[str]:
+        options = SpeechOptions.of(settings, name=model.name, path=str(model.path), guarded=guarded)
+        if board is not None:
+            options = replace(options, board_fd=board.fd, board_seat=board.seat(model.name))
+        return speech_command(options, link_fd)
+
     def launch(model: ModelFile, link_fd: int) -> Sequence[str]:
+        if is_speech_file(model.path):
+            return launch_speech(model, link_fd)
         options = EngineOptions.of(
             settings, name=model.name, path=str(model.path), projector=model.projector
         )

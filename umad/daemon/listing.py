@@ -11,6 +11,7 @@ from umad.daemon.embeddings import Embedding
 from umad.daemon.engine import Engine
 from umad.daemon.engine_state import EngineState
 from umad.daemon.generation import LiveGeneration
+from umad.daemon.transcriptions import Transcription
 from umad.protocol.lifecycle import LifecycleState as LifecycleState
 from umad.protocol.link import StepStats
 from umad.units import NS_PER_S
@@ -58,6 +59,8 @@ _FOR_USERS = (
     "eog_tokens",
     "fim_tokens",
     "generates",
+    "transcribes",
+    "languages",
     "pooling",
     "embed_tokens",
     "embed_width",
@@ -100,6 +103,7 @@ def _all_facts(engine: Engine, now_ns: int | None) -> Mapping[str, Any]:
         **facts,
         "name": engine.name,
         "state": engine.state.value,
+        "transcribes": engine.transcribes,
         "path": str(engine.path),
         "size_bytes": facts.get("size_bytes"),
         "backend": ", ".join(facts.get("backends", ())),
@@ -186,6 +190,30 @@ def describe_embedding(
         "n": live.n_inputs,
         "prompt_tokens": 0,
         "generated": 0,
+        "age_ms": (now_ns - live.accepted_ns) / 1e6,
+    }
+
+
+def describe_transcription(
+    live: Transcription, *, now_ns: int, asker: Asker = MACHINE_USER
+) -> Mapping[str, Any]:
+    """The row of one live request to transcribe: how far it is, in seconds of the recording."""
+    return {
+        "request": live.request,
+        "app": live.app,
+        "client": live.recipient.client,
+        "pid": live.recipient.identity.pid if asker.is_admin else None,
+        "lane": live.lane,
+        "lane_by": live.lane_by,
+        "session": None,
+        "model": live.engine.name,
+        "state": "transcribing",
+        "waits_for": None if live.engine.connected else f"the engine is {live.engine.state.value}",
+        "n": 1,
+        "prompt_tokens": 0,
+        "generated": 0,
+        "done_s": live.done_s,
+        "total_s": live.total_s or None,
         "age_ms": (now_ns - live.accepted_ns) / 1e6,
     }
 

@@ -22,7 +22,8 @@ from umad.engine.estimates import Estimating
 from umad.engine.launch import EngineOptions
 from umad.engine.process import memory_bytes
 from umad.errors import UmadError
-from umad.estimate import MEMORY_SHARE, MemoryEstimate
+from umad.estimate import MEMORY_SHARE, MemoryEstimate, engine_bytes
+from umad.models.whisper import is_speech_file
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ LEAST_TOKENS = 4096
 # besides. The largest cells of models that we know take 8 GB for so many tokens.
 _TIMES_FILE = 2
 _BESIDES_BYTES = 12 * 2**30
+# What a speech model takes besides twice its file: its process, and buffers of the decoder.
+_SPEECH_BYTES = 512 * 2**20
 
 
 class Needs:
@@ -53,6 +56,10 @@ class Needs:
         """The need, where it can be told at once. facts: of the model's last engine. held_bytes:
         what other models take.
         """
+        if is_speech_file(file.path):
+            # No pool, and no more than its file again for what it works in.
+            need_bytes = engine_bytes(facts) or 2 * file.size_bytes + _SPEECH_BYTES
+            return Need(good_bytes=need_bytes, least_bytes=need_bytes)
         if facts.get("size_bytes"):
             return need_of_facts(facts, park_bytes=self._settings.engine.park_bytes)
         most_bytes = _TIMES_FILE * file.size_bytes + _BESIDES_BYTES

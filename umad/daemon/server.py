@@ -38,7 +38,6 @@ from umad.daemon.completions import Completions
 from umad.daemon.connections import TOOLS, OpenConnections
 from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
-from umad.daemon.embeddings import EmbeddingRequests
 from umad.daemon.ending import Ending, unless
 from umad.daemon.engine_process import Launcher
 from umad.daemon.estimates import Estimates
@@ -51,6 +50,7 @@ from umad.daemon.memory import ProcessMemory
 from umad.daemon.names import ModelNames, folders_library
 from umad.daemon.needs import Needs
 from umad.daemon.notify import Notifier, daemon_words
+from umad.daemon.other_work import other_work
 from umad.daemon.pressure import MemoryGuard
 from umad.daemon.pressure_sources import pressure_source
 from umad.daemon.room import Work
@@ -60,10 +60,10 @@ from umad.daemon.scorecard_log import write_scorecards
 from umad.daemon.session import Session
 from umad.daemon.socket_file import BACKLOG, SocketFile
 from umad.daemon.socket_places import claim_socket
+from umad.daemon.speech_models import SpeechModels
 from umad.daemon.stored_models import StoredModels
 from umad.daemon.stored_rows import StoredRows
 from umad.daemon.supervisor import LoadingRules, Supervisor
-from umad.daemon.task_prefixes import TaskPrefixes
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import UmadError
 from umad.exit_codes import INTERRUPTED
@@ -205,14 +205,14 @@ class Daemon:
         self._completions = Completions(
             admission=admission, shares=shares, scorecard=scorecard, clock=clock
         )
-        self._embeddings = EmbeddingRequests(
+        self._other = other_work(
             admission=admission,
             shares=shares,
             scorecard=scorecard,
             clock=clock,
-            most=settings.limits.queue,
+            limits=settings.limits,
             rids=self._completions.rids,
-            prefixes=TaskPrefixes(library),
+            library=library,
         )
         self._supervisor = Supervisor(
             launcher=launcher,
@@ -246,7 +246,8 @@ class Daemon:
         self._verbs = DaemonVerbs(
             supervisor=self._supervisor,
             completions=self._completions,
-            embeddings=self._embeddings,
+            other=self._other,
+            speech=SpeechModels(names),
             forgetting=Forgetting(
                 supervisor=self._supervisor,
                 admission=admission,
@@ -274,7 +275,7 @@ class Daemon:
         self._told_twice = asyncio.Event()
         self._ending = Ending(
             completions=self._completions,
-            embeddings=self._embeddings,
+            other=self._other,
             supervisor=self._supervisor,
             sessions=self._sessions,
             at_once=self._told_twice,
@@ -369,7 +370,7 @@ class Daemon:
     def _words(self) -> str:
         return daemon_words(
             self.models,
-            len(self._completions) + len(self._embeddings),
+            len(self._completions) + len(self._other),
             is_loaded=self._is_loaded,
             is_ending=self._told_to_stop.is_set(),
         )
@@ -389,7 +390,7 @@ class Daemon:
         self._supervisor.kill()
 
     def _signalled(self, number: int) -> None:
-        name, live = signal.Signals(number).name, len(self._completions) + len(self._embeddings)
+        name, live = signal.Signals(number).name, len(self._completions) + len(self._other)
         if self._told_to_stop.is_set():
             log.warning("stopping at once signal=%s live=%d", name, live)
             self.stop_at_once()

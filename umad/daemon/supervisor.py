@@ -312,6 +312,8 @@ class Supervisor:
     def _first(self) -> Engine:
         """The engine of a request that names none."""
         present = self._meant.present
+        # Who names no model wants text; speech has a name of its own (`umad.daemon.speech_models`).
+        present = [one for one in present if not one.transcribes]
         found = next((one for one in present if one.error is None), None)
         found = found or next(iter(present), None)
         if found is None:

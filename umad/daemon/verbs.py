@@ -15,17 +15,23 @@ from umad.daemon.adapters import AdapterNames
 from umad.daemon.authority import admit, told_to
 from umad.daemon.auto_pull import AutoPull
 from umad.daemon.completions import Completions
-from umad.daemon.embeddings import EmbeddingRequests
 from umad.daemon.engine import Engine
 from umad.daemon.estimates import Estimates
 from umad.daemon.forgetting import Forgetting
 from umad.daemon.handover import Begun
 from umad.daemon.job_verbs import JobVerbs
-from umad.daemon.listing import describe_embedding, describe_generation, describe_model
+from umad.daemon.listing import (
+    describe_embedding,
+    describe_generation,
+    describe_model,
+    describe_transcription,
+)
 from umad.daemon.memory import ProcessMemory
+from umad.daemon.other_work import OtherWork
 from umad.daemon.pressure import MemoryGuard, with_guard
 from umad.daemon.readers import LogitsReaders
 from umad.daemon.session import Session
+from umad.daemon.speech_models import SpeechModels
 from umad.daemon.stored_models import StoredModels
 from umad.daemon.stored_rows import StoredRows
 from umad.daemon.supervisor import Supervisor
@@ -47,7 +53,8 @@ class DaemonVerbs:
         scorecard: Scorecard,
         memory: ProcessMemory,
         clock: Clock,
-        embeddings: EmbeddingRequests,
+        other: OtherWork,
+        speech: SpeechModels,
         forgetting: Forgetting,
         estimates: Estimates,
         jobs: JobVerbs,
@@ -61,7 +68,10 @@ class DaemonVerbs:
         self.draining = False
         self._supervisor = supervisor
         self._completions = completions
-        self._embeddings = embeddings
+        self._embeddings = other.embeddings
+        self._transcriptions = other.transcriptions
+        self._other = other
+        self._speech = speech
         self._forgetting = forgetting
         self._estimates = estimates
         self._jobs = jobs
@@ -96,6 +106,9 @@ class DaemonVerbs:
                         raise
                     work = self._fetch_and_embed(session, request.request, asker)
                 session.answer_later(request.id, work)
+            case messages.Transcribe():
+                self._check_open()
+                self._transcribe(session, request, asker)
             case messages.Cancel():
                 self._cancel(session, request, asker)
                 session.answer(request.id, None)
@@ -118,6 +131,11 @@ class DaemonVerbs:
                 live = [
                     describe_generation(one, now_ns=now_ns, asker=asker)
                     for one in self._completions
+                    if asker.may_touch(one.owner)
+                ]
+                live += [
+                    describe_transcription(one, now_ns=now_ns, asker=asker)
+                    for one in self._transcriptions
                     if asker.may_touch(one.owner)
                 ]
                 live += [
@@ -211,7 +229,7 @@ class DaemonVerbs:
                 raise UnknownRequest(
                     f"this connection has no live request {request.own_id}", field="own_id"
                 )
-        elif self._embeddings.cancel(request.request or "", asker):
+        elif self._other.cancel(request.request or "", asker):
             return
         else:
             generation = self._completions.find(request.request or "", asker)
@@ -221,6 +239,7 @@ class DaemonVerbs:
 
     def _generate(self, session: Session, request: messages.Generate, asker: Asker) -> None:
         meant = self._adapters.meant(request.request, asker)
+        self._speech.check_writes(meant.engine, self._supervisor)
         self._completions.accept(session, meant.engine, request, adapters=meant.adapters)
 
     async def _fetch_first(
@@ -235,7 +254,16 @@ class DaemonVerbs:
         self, session: Session, asked: EmbedRequest | RerankRequest, asker: Asker
     ) -> Coroutine[Any, Any, Mapping[str, Any]]:
         engine = self._adapters.plain_engine(asked.model, asker, keep_alive_s=asked.keep_alive_s)
+        self._speech.check_writes(engine, self._supervisor)
         return self._embeddings.answer(session, engine, asked, asker)
+
+    def _transcribe(self, session: Session, request: messages.Transcribe, asker: Asker) -> None:
+        asked = request.request
+        model = self._speech.meant(asked.model, self._supervisor, asker)
+        engine = self._supervisor.find(model, asker, keep_alive_s=asked.keep_alive_s)
+        self._speech.check_hears(engine, self._supervisor, asker)
+        work = self._transcriptions.answer(session, request.id, engine, asked, asker)
+        session.answer_later(request.id, work)
 
     async def _fetch_and_embed(
         self, session: Session, asked: EmbedRequest | RerankRequest, asker: Asker

@@ -15,6 +15,7 @@ lanes or KV. It may be killed and started again without effect on the socket's o
     replies     splits a chat's answer into content, reasoning and tool calls
     aliases     local models by names that agents have built in; presets: those that stand for a
                 model with a system prompt, sampling and a lane
+    recordings  hands recordings to the daemon
     vectors     writes vectors as JSON, one row at a time
     generation  opens, iterates and closes one generation of the daemon, in every state
     sse         streams: headers at once, keep-alive while no token comes

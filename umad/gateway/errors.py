@@ -129,6 +129,8 @@ STATUS: dict[type[UmadError], int] = {
     UmadError: 500,
     errors.InternalError: 500,
     errors.BadRequest: 400,
+    errors.UnsupportedAudio: 415,
+    errors.AudioTooLong: 413,
     errors.UnknownModel: 404,
     errors.UnknownRequest: 404,
     errors.Unsupported: 501,

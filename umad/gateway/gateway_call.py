@@ -100,7 +100,8 @@ class GatewayCall:
         self.id = request_id
         self._span = span
         self._meter = meter
-        self._exits = exits
+        # What is closed with the call.
+        self.exits = exits
         self._names = FieldNames(endpoint.names)
         self._generations: list[GatewayGeneration] = []
 
@@ -151,7 +152,7 @@ class GatewayCall:
             raise self.named(error) from None
         generation.named = self.named
         self._generations.append(generation)
-        self._exits.push_async_callback(generation.close)
+        self.exits.push_async_callback(generation.close)
         generation.on_done = self._count
         return generation
 

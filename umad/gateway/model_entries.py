@@ -46,6 +46,7 @@ def entry_of(name: str, facts: Facts, *, aliases: Sequence[str] = ()) -> dict[st
         "created": written_s(facts),
         "owned_by": "umad",
         "type": "model",
+        "kind": kind_of(facts),
         "display_name": name,
         "created_at": written_at(facts),
         "lifecycle": "active",
@@ -57,11 +58,22 @@ def entry_of(name: str, facts: Facts, *, aliases: Sequence[str] = ()) -> dict[st
         "tags": [],
         "status": status_of(facts),
         "architecture": {
-            "input_modalities": ["text"],
-            "output_modalities": ["text"] if facts.get("generates", True) else [],
+            "input_modalities": ["audio" if facts.get("transcribes") else "text"],
+            "output_modalities": ["text"] if _writes(facts) else [],
         },
         "meta": _meta(facts) if has_told(facts) else None,
     }
+
+
+def kind_of(facts: Facts) -> str:
+    """What a model is for: "text", "embedding" (also ranking), or "speech"."""
+    if facts.get("transcribes"):
+        return "speech"
+    return "text" if facts.get("generates", True) else "embedding"
+
+
+def _writes(facts: Facts) -> bool:
+    return kind_of(facts) != "embedding"
 
 
 def is_asleep(facts: Facts) -> bool:

@@ -26,7 +26,7 @@ _ERRORS = {
     "404": "No such model, path or thing",
     "408": "The body did not arrive in time",
     "413": "The body is too large",
-    "415": "The body is compressed",
+    "415": "The body is compressed, or the file is no recording",
     "429": "Too many requests; Retry-After says when",
     "500": "A bug; the log says more under the request's id",
     "501": "Not supported by this version or model",

@@ -5,7 +5,7 @@ spectrogram, a vocabulary, then every tensor behind its own small header (whispe
 `whisper_model_load`). It may be anybody's download, so everything that is counted has a limit, and
 the tensors are walked through: a file that was cut short is found before it is loaded. That costs
 some milliseconds. No tensor's data is read.
-Not: running it (whoever transcribes).
+Not: running it (`umad.speech`).
 """
 
 import os

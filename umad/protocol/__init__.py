@@ -12,7 +12,7 @@ languages.
     fields      readers of single fields that came from outside; chat_fields, content_fields,
                 embed_fields, asker_fields, sampling_fields, adapter_fields: those of a chat, of
                 texts with images and sounds, of texts to embed, of the asker, of sampling, of LoRA
-                adapters
+                adapters; speech_fields: those of a recording, and the messages that answer it
     parsing     body -> checked request; the only place that takes untrusted input apart. Its table
                 has rows of request_kind, those about jobs from job_kinds
     events      the daemon's messages: encoding, and parsing in the client

@@ -1,9 +1,7 @@
 """Encodes the daemon's messages, and parses them in the client.
 
 Not: deciding when to send one. Hot: one tokens message and one `parse_event` for every token frame.
-The engine packs the new part (`tokens_tail`), the daemon puts the constant part before it
-(`tokens_head`); the two joined are the body.
-
+The engine packs the new part (`tokens_tail`), the daemon puts `tokens_head` before it.
 On the wire a token's log-probability is [logprob, [[id, logprob], …]], in the order of `ids`.
 """
 
@@ -17,6 +15,7 @@ from umad.errors import ProtocolViolation, UmadError
 from umad.protocol import PROTOCOL_VERSION
 from umad.protocol.errors import failed_of
 from umad.protocol.requests import RequestId
+from umad.protocol.speech_fields import TRANSCRIPT_PARSERS
 from umad.request import Timings, Usage
 from umad.service import (
     Accepted,
@@ -30,6 +29,7 @@ from umad.service import (
     TokenLogprob,
     Tokens,
 )
+from umad.transcription import TranscriptEvent
 
 # (logprob, alternatives) for each id, as `umad.protocol.link.Emitted` has them.
 WireLogprobs = Sequence[tuple[float, Sequence[tuple[int, float]]]]
@@ -53,7 +53,7 @@ class Result:
     value: Any
 
 
-Message = Event | Welcome | Result
+Message = Event | TranscriptEvent | Welcome | Result
 
 
 # The msgpack byte for a map of five. The keys of `tokens_tail` continue a map that has begun.
@@ -360,6 +360,7 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "error": _failed,
     "result": _result,
     "hello": _welcome,
+    **TRANSCRIPT_PARSERS,
 }
 
 

@@ -113,8 +113,8 @@ class EngineCall:
     {session, owner, prefix, before_rid} (`umad.engine.sessions.forget_desk`); spare {share}
     (`umad.scheduler.memory.sparing`); attach {rid, choose}; embed {inputs, dimensions, normalize,
     truncate, prefix, lane, app, owner}; rerank {query, documents, top_n, truncate, lane, app,
-    owner}. The last two may take long, and be a part of what a client asked: its texts from number
-    `first` on, of `total`.
+    owner}; transcribe, a window of a recording (`umad.speech.recordings`). The last three may take
+    long, and be a part of what a client asked: texts from number `first` on, of `total`.
     """
 
     call: int

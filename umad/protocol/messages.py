@@ -55,6 +55,7 @@ from umad.protocol.requests import (
     SavePreset,
     Sessions,
     Tokenize,
+    Transcribe,
     Unload,
     encode_request,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "SavePreset",
     "Sessions",
     "Tokenize",
+    "Transcribe",
     "Unload",
     "Welcome",
     "WireLogprobs",

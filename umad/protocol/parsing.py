@@ -26,6 +26,7 @@ from umad.protocol import (
     fields,
     requests,
     sampling_fields,
+    speech_fields,
 )
 from umad.protocol.bounds import check_shape
 from umad.protocol.errors import wrong_version
@@ -34,6 +35,7 @@ from umad.protocol.job_kinds import JOB_KINDS
 from umad.protocol.request_kind import RequestKind
 from umad.protocol.requests import Generate, Hello, Request, RequestId
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
+from umad.transcription import TranscribeRequest
 
 MAX_CAPABILITIES = 64
 
@@ -143,6 +145,12 @@ def _rerank(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Requ
     return requests.Rerank(id=id, asker=asker, request=request)
 
 
+def _transcribe(*, id: RequestId, asker: Asker | None = None, **values: Any) -> Request:
+    request = TranscribeRequest(**values)
+    request.check()
+    return requests.Transcribe(id=id, asker=asker, request=request)
+
+
 # As the options of the same names.
 _ESTIMATE_RANGES = {"ctx_size": (256, 2**24), "max_seqs": (1, 256)}
 _MODEL: Mapping[str, FieldReader] = {"model": fields.read_model}
@@ -196,6 +204,19 @@ KINDS: Mapping[str, RequestKind] = {
         },
         required=("query", "documents"),
         build=_rerank,
+    ),
+    "transcribe": RequestKind(
+        readers={
+            "path": fields.read_text,
+            "audio": speech_fields.read_audio,
+            "language": fields.read_text,
+            "translate": fields.read_flag,
+            "prompt": fields.read_text,
+            "temperature": fields.read_number,
+            "words": fields.read_flag,
+            **_WORK,
+        },
+        build=_transcribe,
     ),
     "tokenize": RequestKind(
         readers={"text": fields.read_text, "special": fields.read_flag, **_MODEL},

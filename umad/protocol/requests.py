@@ -30,7 +30,9 @@ from umad.protocol.job_requests import Pull as Pull
 from umad.protocol.job_requests import Quantize as Quantize
 from umad.protocol.job_requests import RemoveModel as RemoveModel
 from umad.protocol.job_requests import SavePreset as SavePreset
+from umad.protocol.speech_fields import write_transcribe
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
+from umad.transcription import TranscribeRequest
 
 # The capability of a client that wants to be told how a model is loaded that its request waits for.
 LOADING = "loading"
@@ -66,6 +68,13 @@ class Rerank(Asking):
     """Result: the documents in order (`umad.protocol.embed_fields`)."""
 
     request: RerankRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcribe(Asking):
+    """Turn a recording into text. Events follow: `heard`, then `transcribed`."""
+
+    request: TranscribeRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +237,7 @@ Request = (
     Generate
     | Embed
     | Rerank
+    | Transcribe
     | Tokenize
     | Detokenize
     | Render
@@ -351,6 +361,8 @@ def _fields(message: Hello | Request) -> Mapping[str, Any]:
         body = {"type": "embed", "id": message.id, **write_embed(message.request)}
     elif isinstance(message, Rerank):
         body = {"type": "rerank", "id": message.id, **write_rerank(message.request)}
+    elif isinstance(message, Transcribe):
+        body = {"type": "transcribe", "id": message.id, **write_transcribe(message.request)}
     elif isinstance(message, Render):
         body = _render_fields(message)
     else:

@@ -57,16 +57,31 @@ def _filters() -> NDArray[np.float32]:
     """Triangles side by side. float32 (mels, bins)."""
     bins = np.arange(_BINS)[None, :]
     centres = np.linspace(1, _BINS - 2, _MELS)[:, None]
-    triangles = np.maximum(0, 1 - np.abs(bins - centres) / 4) / 40
-    return triangles.astype(np.float32)
+    return (np.maximum(0, 1 - np.abs(bins - centres) / 4) / 40).astype(np.float32)
 
 
 def _weights(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Weights with which the decoder is sure of each token, and ends after some: whisper.cpp hears
+    a window of which it is not sure again and again, and one without an end to its last token.
+    """
+    if name == "decoder.ln.bias":
+        return (_towards_end(shape[0]) / 2).astype(np.float32)
     if name.endswith(("ln.weight", "ln_post.weight")):
         return np.ones(shape, np.float32)
     if name.endswith("bias"):
         return np.zeros(shape, np.float32)
-    return (random.standard_normal(shape) * 0.1).astype(np.float32)
+    if name == "decoder.token_embedding.weight":
+        words = random.standard_normal(shape).astype(np.float32)
+        words[_TEXT_TOKENS[shape[0]]] = _towards_end(shape[1])
+        return words
+    # By its place, each token is another one; without this the decoder would repeat its first.
+    scale = 4.0 if name == "decoder.positional_embedding" else 0.1
+    return (random.standard_normal(shape) * scale).astype(np.float32)
+
+
+def _towards_end(width: int) -> NDArray[np.float32]:
+    """A direction that every state of the decoder has a part of."""
+    return np.where(np.arange(width) % 3 == 0, 1, -1).astype(np.float32)
 
 
 def _tensors(vocabulary: int, width: int, layers: int) -> Iterator[_Tensor]:

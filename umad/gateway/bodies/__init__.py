@@ -6,6 +6,7 @@
     sampling     how tokens are drawn, in every dialect
     adapters     LoRA adapters, by name or number
     answer_form  where a schema or grammar of the answer may stand
+    multipart    forms with a file; openai_audio: those of recordings
     embedding_fields  texts that are too long, and what vectors are for
 
 The rule is in docs/compatibility.md. Not: what a body means (`dialects/`).

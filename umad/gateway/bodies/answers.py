@@ -109,6 +109,7 @@ class ModelEntry(BaseModel):
     owned_by: str
     state: str | None
     type: Literal["model"]
+    kind: Literal["text", "embedding", "speech"]
     display_name: str
     created_at: str
     lifecycle: Literal["active"]

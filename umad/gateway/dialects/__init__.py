@@ -11,6 +11,7 @@ from umad.gateway.dialects.anthropic.errors import ANTHROPIC
 from umad.gateway.dialects.llamacpp import routes as llamacpp
 from umad.gateway.dialects.ollama import routes as ollama
 from umad.gateway.dialects.ollama.errors import OLLAMA
+from umad.gateway.dialects.openai import audio as openai_audio
 from umad.gateway.dialects.openai import chat as openai_chat
 from umad.gateway.dialects.openai import completions as openai_completions
 from umad.gateway.dialects.openai import embeddings as openai_embeddings
@@ -28,6 +29,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *responses_kept.ENDPOINTS,
     *openai_input_tokens.ENDPOINTS,
     *openai_embeddings.ENDPOINTS,
+    *openai_audio.ENDPOINTS,
     *openai_models.ENDPOINTS,
     *native.ENDPOINTS,
     *jobs.ENDPOINTS,
