@@ -100,8 +100,7 @@ class GatewayCall:
         self.id = request_id
         self._span = span
         self._meter = meter
-        # What is closed with the call.
-        self.exits = exits
+        self.exits = exits  # closed with the call
         self._names = FieldNames(endpoint.names)
         self._generations: list[GatewayGeneration] = []
 
