@@ -16,6 +16,7 @@ from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.memory_check import check_memory
 from umad.engine.llamacpp.stream_count import (
     AT_ONCE,
+    AT_ONCE_SHARE,
     FEW_STREAMS,
     MOST_STREAMS,
     WINDOW_SHARE,
@@ -142,6 +143,9 @@ def test_on_a_cpu_windows_take_a_quarter_of_the_pool_or_serve_eight() -> None:
     gpt_oss = WindowCache(cell_bytes=36_864, step_cells=512, seq_cells=128, pool_cells=2**14)
 
     assert streams(GEMMA, machine_bytes=256 * GB, passes_cells=True) == AT_ONCE
+    small = replace(GEMMA, pool_cells=2**13)
+    assert small.share(FEW_STREAMS + 2) > AT_ONCE_SHARE
+    assert streams(small, machine_bytes=256 * GB, passes_cells=True) == FEW_STREAMS
     chosen = streams(gpt_oss, machine_bytes=64 * GB, passes_cells=True)
     assert chosen == 27
     assert gpt_oss.share(chosen + 1) <= WINDOW_SHARE < gpt_oss.share(chosen + 3)

@@ -8,9 +8,9 @@ of these decides.
 
 There are never so many that their windows would take as many cells as the pool has. Then nothing
 would be saved, and a stream could not be sure of a window. On a CPU there are no more than eight
-once their windows take more than a quarter of it: a long text alone comes to fill the windows of
-all streams, and each step then passes over cells that no token looks at any more. A GPU passes over
-whole blocks of those at once. Not: what a state or a window takes
+once their windows take more than a quarter of it, and no more than four beyond half: a long text
+alone comes to fill the windows of all streams, and each step then passes over cells that no token
+looks at any more. A GPU passes over whole blocks of those at once. Not: what a state or a window takes
 (`context_memory`), or whether all of it fits (`fitting`). Pure.
 """
 
@@ -28,9 +28,19 @@ MOST_STREAMS = 64
 FEW_STREAMS = 4
 # The share of the machine's memory for states of streams that may never come; parking gets as much.
 STATE_SHARE = 0.1
-# The most cells that the windows of more streams than these take, as a share of the pool's.
+# The most cells that the windows of more than eight streams take, as a share of the pool's, and
+# those of five to eight.
 WINDOW_SHARE = 0.25
 AT_ONCE = 8
+AT_ONCE_SHARE = 0.5
+
+
+def most_share(count: int) -> float:
+    """The most cells that the windows of so many streams may take on a CPU, as a share of the
+    pool's."""
+    if count > AT_ONCE:
+        return WINDOW_SHARE
+    return AT_ONCE_SHARE if count > FEW_STREAMS else 1.0
 
 
 def stream_count(
@@ -58,7 +68,7 @@ def stream_count(
             if windows is not None:
                 if windows.is_whole(n_seqs):
                     continue
-                if passes_cells and count > AT_ONCE and windows.share(n_seqs) > WINDOW_SHARE:
+                if passes_cells and windows.share(n_seqs) > most_share(count):
                     continue
                 window_bytes = windows.bytes(n_seqs)
             if n_seqs * seq_bytes + window_bytes <= room_bytes:
